@@ -1,0 +1,259 @@
+"""Frozen facts that the rooms of nas_attn hand to each other. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Knob = int | float | bool | str
+
+POSITIONS = ("residual", "block", "stage")
+"""Where in a stage a module may sit: before each residual add, after each block, after the last block."""
+
+
+def format_knob(value: Knob) -> str:
+    """A knob's value as it stands in notation: `8`, `0.0001`, `true`, `auto`."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An attention module's type and its knobs: `se(reduction=8)`, or `none`."""
+
+    type: str
+    """Name in the catalogue, `package.module:Class`, or `none`."""
+    knobs: tuple[tuple[str, Knob], ...] = ()
+    """Knobs in the order they were written."""
+
+    @property
+    def is_none(self) -> bool:
+        return self.type == "none"
+
+    def __str__(self) -> str:
+        if not self.knobs:
+            return self.type
+        return f"{self.type}({', '.join(f'{name}={format_knob(value)}' for name, value in self.knobs)})"
+
+
+NONE = Choice("none")
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One part of a placement: `stage3@stage=ela(variant=B)`."""
+
+    site: str
+    choice: Choice
+    position: str | None = None
+    """One of POSITIONS; None takes the site's default."""
+
+    def __str__(self) -> str:
+        at = f"@{self.position}" if self.position else ""
+        return f"{self.site}{at}={self.choice}"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What was typed: site -> choice. `space.parse(str(p)) == p`."""
+
+    assignments: tuple[Assignment, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self.assignments))
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A 4-D feature map in a backbone's forward: the output of the module at `path`."""
+
+    path: str
+    """Module path as in `named_modules()`, `layer1.0.bn2`."""
+    channels: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place in a backbone where attention may go, with the points that each position means."""
+
+    name: str
+    """`stage2`, or `stage2.block1`."""
+    points: tuple[tuple[str, tuple[Point, ...]], ...]
+    """(position, its points) in the order of POSITIONS. The points of one position share their shape.
+    Two positions that mean the same tensor name the same point (`stage` is the last block's `block`)."""
+    macs_share: float = 0.0
+    """Share of the backbone's MACs spent in this stage or block, 0 to 1."""
+
+    @property
+    def positions(self) -> tuple[str, ...]:
+        return tuple(position for position, _ in self.points)
+
+    @property
+    def default_position(self) -> str:
+        """`residual` where the block has a residual add, else `block` (else the first there is)."""
+        for position in ("residual", "block"):
+            if position in self.positions:
+                return position
+        return self.positions[0]
+
+    def at(self, position: str) -> tuple[Point, ...]:
+        """Points of one position; KeyError where the site does not have it."""
+        return dict(self.points)[position]
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedPlacement:
+    """A placement made explicit for one backbone: what is built, timed, keyed and exported."""
+
+    modules: tuple[tuple[Point, tuple[Choice, ...]], ...]
+    """Per point, the modules applied there in this order, every knob written out. No `none`. Sorted by path."""
+    text: str
+    """Explicit notation, sites sorted; parses back to the same key."""
+    init: str
+    """`paper` or `identity`: two forms are two functions."""
+    key: str
+    """Equal networks have equal keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a network costs at batch size 1, counted and not measured."""
+
+    parameters: int
+    macs: int
+    """Multiply-accumulates of convolutions, linear layers and matrix products."""
+    activation_bytes: int
+    """Bytes of all module outputs of one forward in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One run's result at one rung."""
+
+    seed: int
+    rung: int
+    """Index into the recipe's rungs."""
+    epochs: int
+    """Epochs trained so far."""
+    metrics: Mapping[str, float]
+    """`accuracy` (0 to 1), `loss` (mean log-loss in nats), `train_loss_sum`, or what a user's evaluator returned."""
+    correct: bytes | None = None
+    """Per validation image, right or wrong, as bits (numpy.packbits order)."""
+    examples: int = 0
+    """Validation images behind `correct`."""
+    wall_s: float = 0.0
+    """Seconds of training and scoring since the previous rung."""
+    device_s: float = 0.0
+    """Seconds the device worked on it (CPU: process time of the training threads)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """The machine and software that a latency belongs to."""
+
+    device: str
+    """`cpu` or `cuda`."""
+    name: str
+    """CPU or GPU model."""
+    details: tuple[tuple[str, str], ...]
+    """Driver, runtime and library versions, threads, limits: (name, value), sorted."""
+
+    @property
+    def id(self) -> str:
+        """Short text that is equal for machines whose latencies may be pooled."""
+        import hashlib
+
+        text = repr((self.device, self.name, self.details))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSample:
+    """One candidate's part in one latency session."""
+
+    key: str
+    log_ratio: float
+    """Median log of (candidate time / reference time) over the session's rounds, the study's clock."""
+    candidate_ms: float
+    """Median of the study's clock, milliseconds a call."""
+    wall_log_ratio: float
+    """The same on the wall clock."""
+    wall_ms: float
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One short latency session: candidates, the bare backbone and its second copy, in random turns."""
+
+    fingerprint: Fingerprint
+    conditions: Mapping[str, Knob | None]
+    """Batch, input size, dtype, memory format, threads, mode, clock."""
+    started_at: float
+    """Unix seconds."""
+    duration_s: float
+    reference_ms: float
+    control_log_ratio: float
+    """A/A control: second copy of the bare backbone over the first."""
+    samples: tuple[SessionSample, ...]
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Clocks, temperature, load: what could be read before and after."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """An estimate: ratio to the bare backbone, with its 95 % interval."""
+
+    ratio: float
+    low: float
+    high: float
+    reference_ms: float
+    """The study's time for the bare backbone; milliseconds = ratio x this."""
+    sessions: int
+    """Sessions behind it; 0 where the additive model predicted it."""
+    measured: bool = True
+    """False where it is the additive model's prediction."""
+
+    @property
+    def ms(self) -> float:
+        return self.ratio * self.reference_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All that one candidate's evaluation found."""
+
+    key: str
+    cost: Cost
+    latency: Latency | None
+    scores: tuple[Score, ...]
+    outcome: str
+    """`scored`, `pruned`, `infeasible` or `failed`."""
+    reason: str = ""
+    """Why it was pruned, is infeasible or failed: one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRow:
+    """A candidate as the study's database knows it."""
+
+    key: str
+    placement: str
+    """Explicit notation."""
+    trial: int
+    """Optuna's trial number."""
+    state: str
+    """`running`, `scored`, `pruned`, `infeasible` or `failed`."""
+    baseline: str | None
+    """Name of the baseline (`none`, `uniform se(reduction=16)`), None for a searched one."""
+    reason: str
+    cost: Cost | None
+    values: tuple[float, ...] | None
+    """Objective values as told to Optuna: the snapshot."""
+    told: bool
+    """Whether Optuna has been told."""
+    created_at: float
+    """Unix seconds, by the database's clock."""
