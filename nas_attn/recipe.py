@@ -7,6 +7,7 @@ it is frozen into the study as JSON and needs no file afterwards.
 
 from __future__ import annotations
 
+import itertools
 import json
 import tomllib
 import typing
@@ -83,7 +84,9 @@ class SpaceSpec(Section):
         for site, restriction in self.per_site.items():
             for name in restriction.choices:
                 if name != "none" and name not in self.types:
-                    raise ValueError(f"per_site.{site}.choices has '{name}': {did_you_mean(name, [*self.types, 'none'])}")
+                    raise ValueError(
+                        f"per_site.{site}.choices has '{name}': {did_you_mean(name, [*self.types, 'none'])}"
+                    )
         return self
 
     @property
@@ -129,7 +132,7 @@ class DataSection(Section):
     size: int | None = Field(default=None, ge=4, le=1024)
     """Side in pixels that a folder's images are resized to, once; None: 64."""
     options: dict[str, int | float | bool | str] = Field(default_factory=dict)
-    """Settings of a generated data set (`digits`: `size`, `fragments`, `fragment_size`, `train`, `validation`, `test`)."""
+    """Settings of a generated data set (`digits`: size, fragments, fragment_size, train, validation, test)."""
     broken_images: Literal["refuse", "skip"] = "refuse"
     """What to do about an image of a folder that cannot be read."""
     seed: int = 0
@@ -155,7 +158,7 @@ class TrainingSection(Section):
     start: Literal["scratch", "backbone", "pretrained"] = "backbone"
     """Random weights; the study's trained backbone; the user's weights (`weights`)."""
     weights: str | None = None
-    """For `pretrained`: a state_dict file (`.pt`, `.pth`, `.safetensors` via torch.load weights_only, `.npz`), or `default` for torchvision's."""
+    """For `pretrained`: a state_dict file (`.pt`, `.pth`, `.npz`), or `default` for the source's own weights."""
     init: Literal["auto", "paper", "identity"] = "auto"
     """Modules in their published form or starting as the identity; `auto`: paper from scratch, identity else."""
     rungs: list[int] = Field(default_factory=lambda: [1, 3], min_length=1)
@@ -192,7 +195,7 @@ class TrainingSection(Section):
     @field_validator("rungs")
     @classmethod
     def _increasing(cls, rungs: list[int]) -> list[int]:
-        if rungs[0] < 1 or any(a >= b for a, b in zip(rungs, rungs[1:], strict=False)):
+        if rungs[0] < 1 or any(a >= b for a, b in itertools.pairwise(rungs)):
             raise ValueError(f"must be increasing numbers of epochs, like [1, 3, 9], not {rungs}")
         return rungs
 
@@ -263,7 +266,8 @@ class Recipe(Section):
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     space: SpaceSpec
     objectives: list[str] = Field(default_factory=lambda: ["accuracy", "latency"], min_length=1)
-    """`accuracy`, `loss`, `latency`, `params`, `macs`, `memory`, or a metric of the evaluator as `name` (higher is better) or `-name` (lower is better)."""
+    """`accuracy`, `loss`, `latency`, `params`, `macs`, `memory`, or a metric of the evaluator: `name` where higher is
+    better, `-name` where lower is."""
     backbone: BackboneSection
     data: DataSection
     training: TrainingSection = Field(default_factory=TrainingSection)
@@ -345,7 +349,9 @@ def recipe_from(table: dict[str, Any], *, where: str) -> Recipe:
     return _validate(Recipe, table, where)
 
 
-def _read_toml(kind: Literal["search_spaces", "studies"], name: str, relative_to: Path | None) -> tuple[str, dict[str, Any]]:
+def _read_toml(
+    kind: Literal["search_spaces", "studies"], name: str, relative_to: Path | None
+) -> tuple[str, dict[str, Any]]:
     """(where it lies, its table) of a shipped name or a path."""
     what = "search space" if kind == "search_spaces" else "recipe"
     path = Path(name).expanduser()

@@ -1,0 +1,100 @@
+"""Placement notation: one line that a person can type, read in a plot and paste back.
+
+    stage1=none stage2=se(reduction=8) stage3@stage=ela(variant=B) stage4.block2@block=cbam(reduction=16)
+
+`SITE[@POSITION]=CHOICE`, separated by blanks; `none` alone is the bare backbone. A site may be a glob (`*=eca`).
+"""
+
+from __future__ import annotations
+
+import re
+
+from nas_attn.errors import PlacementError, did_you_mean
+from nas_attn.records import POSITIONS, Assignment, Choice, Knob, Placement
+
+_SITE = r"(?P<site>[A-Za-z_*?\[][\w.*?\[\]-]*)(?:@(?P<position>\w+))?"
+_CHOICE = r"(?P<type>[A-Za-z_][\w.]*(?::[A-Za-z_]\w*)?)(?:\((?P<knobs>[^()]*)\))?"
+_ASSIGNMENT = re.compile(rf"{_SITE}\s*=\s*{_CHOICE}(?=\s|,|$)")
+_CHOICE_ALONE = re.compile(_CHOICE)
+_INT = re.compile(r"[+-]?\d+")
+_FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?")
+_WORD = re.compile(r"[A-Za-z_][\w.+-]*")
+
+
+def parse(text: str) -> Placement:
+    """A placement from notation; `parse(str(p)) == p`.
+
+    Raises:
+        PlacementError: the text is no notation; says where and what was expected.
+    """
+    assignments: list[Assignment] = []
+    position = _skip_blanks(text, 0)
+    if text[position:].strip() in ("", "none"):
+        return Placement()
+    while position < len(text):
+        match = _ASSIGNMENT.match(text, position)
+        if match is None:
+            raise PlacementError(
+                f"placement: cannot read '{_around(text, position)}': "
+                "expected SITE[@POSITION]=TYPE(knob=value), like stage2=se(reduction=8)"
+            )
+        assignments.append(_assignment(match))
+        position = _skip_blanks(text, match.end())
+    return Placement(tuple(assignments))
+
+
+def parse_choice(text: str) -> Choice:
+    """A choice from notation, `se(reduction=8)`.
+
+    Raises:
+        PlacementError: the text is no choice.
+    """
+    match = _CHOICE_ALONE.fullmatch(text.strip())
+    if match is None:
+        raise PlacementError(f"cannot read the choice '{text}': expected TYPE(knob=value, …), like se(reduction=8)")
+    return _choice(match, where=f"'{text.strip()}'")
+
+
+def _assignment(match: re.Match[str]) -> Assignment:
+    site, position = match["site"], match["position"]
+    if position is not None and position not in POSITIONS:
+        raise PlacementError(f"unknown position '{position}' at {site}: {did_you_mean(position, POSITIONS)}")
+    return Assignment(site, _choice(match, where=site), position)
+
+
+def _choice(match: re.Match[str], *, where: str) -> Choice:
+    knobs: dict[str, Knob] = {}
+    for part in filter(None, (p.strip() for p in (match["knobs"] or "").split(","))):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not name.isidentifier():
+            raise PlacementError(f"cannot read the knob '{part}' of {match['type']} at {where}: expected name=value")
+        if name in knobs:
+            raise PlacementError(f"knob '{name}' of {match['type']} at {where} is given twice")
+        knobs[name] = _knob(value, name, where)
+    if match["type"] == "none" and knobs:
+        raise PlacementError(f"'none' at {where} takes no knobs, not ({match['knobs']})")
+    return Choice(match["type"], tuple(knobs.items()))
+
+
+def _knob(text: str, name: str, where: str) -> Knob:
+    if text in ("true", "false"):
+        return text == "true"
+    if _INT.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _WORD.fullmatch(text):
+        return text
+    raise PlacementError(
+        f"cannot read the value '{text}' of knob '{name}' at {where}: expected a number, true, false or a word"
+    )
+
+
+def _skip_blanks(text: str, position: int) -> int:
+    while position < len(text) and (text[position].isspace() or text[position] in ",;"):
+        position += 1
+    return position
+
+
+def _around(text: str, position: int) -> str:
+    return text[position : position + 40].strip()

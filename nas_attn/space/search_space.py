@@ -1,0 +1,277 @@
+"""A search space laid over one backbone: per site, the choices that are different networks there."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import random
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from nas_attn.errors import NasAttnWarning, PlacementError, RecipeError, did_you_mean
+from nas_attn.recipe import SpaceSpec
+from nas_attn.records import Assignment, Choice, Placement, ResolvedPlacement, Site
+from nas_attn.space.notation import parse
+from nas_attn.space.resolving import resolve
+
+Values = dict[str, str]
+"""Site -> value: `{"stage2": "se(reduction=8)"}`, what Optuna holds as parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A candidate nobody had to search for."""
+
+    name: str
+    values: Values
+
+
+class SearchSpace:
+    """What a study may try.
+
+    Encoded as one categorical per site whose values are choices in notation, equal networks merged. A value starts with
+    `@` where the position is searched: `@block=se(reduction=8)`. Besides what the space allows, a site's values hold
+    those that the baselines need (`none`, one choice used uniformly); `contains` tells them apart.
+    """
+
+    def __init__(self, spec: SpaceSpec, sites: Sequence[Site], *, init: str = "paper") -> None:
+        """Args:
+            spec: the space as written.
+            sites: all sites of the backbone, stages and blocks.
+            init: form of the modules, `paper` or `identity`.
+
+        Raises:
+            RecipeError: an unknown type or knob, or patterns that match no site.
+        """
+        self.spec, self.init = spec, init
+        self._all_sites = tuple(sites)
+        self.sites = _included(spec, sites)
+        self._allowed: dict[str, tuple[str, ...]] = {}
+        self.parameters: dict[str, tuple[str, ...]] = {}
+        self._by_network: dict[str, dict[str, str]] = {}
+        for site in self.sites:
+            self._add_site(site)
+        self._check_per_site()
+
+    # ---------------------------------------------------------------- between values and placements
+
+    def placement(self, values: Mapping[str, str]) -> Placement:
+        """Values as a placement."""
+        return parse(
+            " ".join(f"{site}{value}" if value.startswith("@") else f"{site}={value}" for site, value in values.items())
+        )
+
+    def resolve(self, values: Mapping[str, str]) -> ResolvedPlacement:
+        """Values as an explicit placement with its key."""
+        return resolve(self.placement(values), self._all_sites, init=self.init, strict=False)
+
+    def values(self, placement: ResolvedPlacement) -> Values:
+        """The values that encode a placement.
+
+        Raises:
+            PlacementError: the space does not hold it; names the site.
+        """
+        left = {point.path: choices for point, choices in placement.modules}
+        result: Values = {}
+        for site in self.sites:
+            paths = {point.path for _, points in site.points for point in points}
+            part = _signature({path: left.pop(path) for path in paths & left.keys()})
+            known = self._by_network[site.name]
+            if part not in known:
+                raise PlacementError(
+                    f"the search space '{self.spec.name}' has no such choice at {site.name}: "
+                    f"it has {', '.join(known.values())}"
+                )
+            result[site.name] = known[part]
+        if left:
+            raise PlacementError(
+                f"the search space '{self.spec.name}' does not search at {', '.join(sorted(left))}, "
+                f"where '{placement.text}' has attention"
+            )
+        return result
+
+    # ---------------------------------------------------------------- what is in it
+
+    def contains(self, values: Mapping[str, str]) -> bool:
+        """Whether the space allows these values (baselines may lie outside)."""
+        if values.keys() != self._allowed.keys() or any(
+            values[site] not in allowed for site, allowed in self._allowed.items()
+        ):
+            return False
+        return self._modules(values) <= self._limit
+
+    def count(self) -> int:
+        """Exact number of placements that the space allows."""
+        return sum(self._counts(0)[: self._limit + 1])
+
+    def enumerate(self) -> Iterator[Values]:
+        """All placements, in a fixed order."""
+        for combination in itertools.product(*self._allowed.values()):
+            values = dict(zip(self._allowed, combination, strict=True))
+            if self.contains(values):
+                yield values
+
+    def sample(self, rng: random.Random) -> Values:
+        """One placement, each equally likely.
+
+        Raises:
+            RecipeError: the space is empty.
+        """
+        if self.count() == 0:
+            raise RecipeError(
+                f"search space '{self.spec.name}' is empty: limits.max_modules is below what its sites require"
+            )
+        left, values = self._limit, {}
+        for index, (site, allowed) in enumerate(self._allowed.items()):
+            below = list(itertools.accumulate(self._counts(index + 1)))
+            weights = [_ways(below, left - (value != "none")) for value in allowed]
+            values[site] = rng.choices(allowed, _as_floats(weights))[0]
+            left -= values[site] != "none"
+        return values
+
+    def neighbours(self, values: Mapping[str, str]) -> Iterator[Values]:
+        """Allowed placements that differ at one site."""
+        for site, allowed in self._allowed.items():
+            for value in allowed:
+                candidate = {**values, site: value}
+                if value != values.get(site) and self.contains(candidate):
+                    yield candidate
+
+    def baselines(self) -> list[Baseline]:
+        """No attention, and each type with the space's first knobs at every site."""
+        result = [Baseline("none", dict.fromkeys(self.parameters, "none"))]
+        for name, knobs in self.spec.types.items():
+            choice = Choice(name, tuple((knob, values[0]) for knob, values in knobs.items()))
+            values = {
+                site.name: self._by_network[site.name][self._network(site, self._first_position(site), choice)]
+                for site in self.sites
+            }
+            result.append(Baseline(f"uniform {choice}", values))
+        return result
+
+    # ---------------------------------------------------------------- building
+
+    @property
+    def _limit(self) -> int:
+        limit = self.spec.limits.max_modules
+        return len(self.sites) if limit is None else limit
+
+    def _modules(self, values: Mapping[str, str]) -> int:
+        return sum(value != "none" for value in values.values())
+
+    def _positions(self, site: Site) -> list[str]:
+        return [p for p in self.spec.sites.positions if p in site.positions] or [site.default_position]
+
+    def _first_position(self, site: Site) -> str:
+        return self._positions(site)[0]
+
+    def _add_site(self, site: Site) -> None:
+        """Fills the encoding of one site: what is allowed, then what only the baselines need."""
+        types = self._types_at(site)
+        known: dict[str, str] = {}
+        if self.spec.with_none and "none" in types:
+            known[_signature({})] = "none"
+        for position in self._positions(site):
+            for choice in self._choices(types):
+                known.setdefault(self._network(site, position, choice), self._value(site, position, choice))
+        self._allowed[site.name] = tuple(known.values())
+        known.setdefault(_signature({}), "none")
+        for name, knobs in self.spec.types.items():
+            choice = Choice(name, tuple((knob, values[0]) for knob, values in knobs.items()))
+            position = self._first_position(site)
+            known.setdefault(self._network(site, position, choice), self._value(site, position, choice))
+        self._by_network[site.name] = known
+        self.parameters[site.name] = tuple(known.values())
+
+    def _types_at(self, site: Site) -> set[str]:
+        types = {*self.spec.types, "none"}
+        for pattern, restriction in self.spec.per_site.items():
+            if fnmatch.fnmatchcase(site.name, pattern):
+                types &= set(restriction.choices)
+        return types
+
+    def _choices(self, types: set[str]) -> Iterator[Choice]:
+        """Each type with each combination of its knobs, as written."""
+        for name, knobs in self.spec.types.items():
+            if name in types:
+                for combination in itertools.product(*knobs.values()):
+                    yield Choice(name, tuple(zip(knobs, combination, strict=True)))
+
+    def _network(self, site: Site, position: str, choice: Choice) -> str:
+        """Text that equals that of another choice at this site where both build the same network."""
+        resolved = self._resolve_one(site, position, choice, strict=False)
+        return _signature({point.path: choices for point, choices in resolved.modules})
+
+    def _value(self, site: Site, position: str, choice: Choice) -> str:
+        """Notation for the encoding: as written where that means the same when typed, else explicit."""
+        at = f"@{position}=" if len(self.spec.sites.positions) > 1 or position != site.default_position else ""
+        explicit = self._resolve_one(site, position, choice, strict=False)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", NasAttnWarning)
+                if self._resolve_one(site, position, choice, strict=True).key == explicit.key:
+                    return f"{at}{choice}"
+        except (PlacementError, NasAttnWarning):
+            pass
+        (_, (shown, *_)) = explicit.modules[0]
+        return f"{at}{shown}"
+
+    def _resolve_one(self, site: Site, position: str, choice: Choice, *, strict: bool) -> ResolvedPlacement:
+        try:
+            return resolve(
+                Placement((Assignment(site.name, choice, position),)), self._all_sites, init=self.init, strict=strict
+            )
+        except PlacementError as error:
+            if strict:
+                raise
+            raise RecipeError(f"search space '{self.spec.name}', choices.{choice.type}: {error}") from None
+
+    def _check_per_site(self) -> None:
+        for pattern in self.spec.per_site:
+            if not any(fnmatch.fnmatchcase(site.name, pattern) for site in self.sites):
+                names = [site.name for site in self.sites]
+                raise RecipeError(
+                    f"search space '{self.spec.name}': per_site.{pattern} matches no site of this backbone: "
+                    f"{did_you_mean(pattern, names)}"
+                )
+
+    def _counts(self, start: int) -> list[int]:
+        """Number of ways to fill the sites from `start` on, by the number of modules used."""
+        ways = [1]
+        for allowed in list(self._allowed.values())[start:]:
+            without, with_module = int("none" in allowed), sum(value != "none" for value in allowed)
+            padded = [*ways, 0]
+            ways = [padded[k] * without + (padded[k - 1] * with_module if k else 0) for k in range(len(padded))]
+        return ways
+
+
+def _included(spec: SpaceSpec, sites: Sequence[Site]) -> list[Site]:
+    """Sites of the space's granularity that its patterns take in."""
+    level = [site for site in sites if ("." in site.name) == (spec.sites.granularity == "block")]
+    chosen = [
+        site
+        for site in level
+        if any(fnmatch.fnmatchcase(site.name, p) for p in spec.sites.include)
+        and not any(fnmatch.fnmatchcase(site.name, p) for p in spec.sites.exclude)
+    ]
+    if not chosen:
+        names = ", ".join(site.name for site in level) or "none"
+        raise RecipeError(
+            f"search space '{spec.name}': sites.include {spec.sites.include} leaves no site; the backbone has {names}"
+        )
+    return chosen
+
+
+def _signature(modules: Mapping[str, Sequence[Choice]]) -> str:
+    return "; ".join(f"{path}: {' '.join(map(str, choices))}" for path, choices in sorted(modules.items()))
+
+
+def _ways(below: list[int], limit: int) -> int:
+    return below[min(limit, len(below) - 1)] if limit >= 0 else 0
+
+
+def _as_floats(weights: list[int]) -> list[float]:
+    """Weights scaled into a float's range: counts can exceed it."""
+    top = max(weights) or 1
+    return [weight / top for weight in weights]
