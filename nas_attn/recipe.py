@@ -21,7 +21,8 @@ from nas_attn.errors import RecipeError, did_you_mean
 from nas_attn.records import POSITIONS, Knob
 
 Position = Literal["residual", "block", "stage"]
-ChoiceValues = Knob | list[Knob]
+Grid = dict[str, Knob | list[Knob]]
+"""Knob -> one value or several: all combinations are choices."""
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 S = typing.TypeVar("S", bound="Section")
 
@@ -67,8 +68,8 @@ class SpaceSpec(Section):
 
     name: str = Field(min_length=1)
     sites: SitesSection = Field(default_factory=SitesSection)
-    choices: dict[str, bool | dict[str, ChoiceValues]] = Field(min_length=1)
-    """Attention type -> knob -> one value or several; `none = false` takes `none` out."""
+    choices: dict[str, bool | Grid | list[Grid]] = Field(min_length=1)
+    """Attention type -> knob -> one value or several (or a list of such tables); `none = false` takes `none` out."""
     per_site: dict[str, PerSite] = Field(default_factory=dict)
     limits: SpaceLimits = Field(default_factory=SpaceLimits)
 
@@ -77,7 +78,7 @@ class SpaceSpec(Section):
         for name, value in self.choices.items():
             if isinstance(value, bool) and name != "none":
                 raise ValueError(f"choices.{name} must be a table of knobs, `{name} = {{}}` for the defaults")
-            if isinstance(value, dict) and name == "none":
+            if not isinstance(value, bool) and name == "none":
                 raise ValueError("choices.none is a switch: `none = false` takes it out")
         if not self.types and not self.with_none:
             raise ValueError("choices is empty: name at least one attention type")
@@ -95,12 +96,17 @@ class SpaceSpec(Section):
         return bool(self.choices.get("none", True))
 
     @property
-    def types(self) -> dict[str, dict[str, list[Knob]]]:
-        """Attention type -> knob -> the values it may take."""
+    def types(self) -> dict[str, list[dict[str, list[Knob]]]]:
+        """Attention type -> its grids, each knob -> the values it may take."""
+        grids = {name: value if isinstance(value, list) else [value] for name, value in self.choices.items()}
         return {
-            name: {knob: value if isinstance(value, list) else [value] for knob, value in knobs.items()}
-            for name, knobs in self.choices.items()
-            if isinstance(knobs, dict)
+            name: [
+                {knob: v if isinstance(v, list) else [v] for knob, v in g.items()}
+                for g in tables
+                if isinstance(g, dict)
+            ]
+            for name, tables in grids.items()
+            if name != "none"
         }
 
 

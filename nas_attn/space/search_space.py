@@ -141,8 +141,7 @@ class SearchSpace:
     def baselines(self) -> list[Baseline]:
         """No attention, and each type with the space's first knobs at every site."""
         result = [Baseline("none", dict.fromkeys(self.parameters, "none"))]
-        for name, knobs in self.spec.types.items():
-            choice = Choice(name, tuple((knob, values[0]) for knob, values in knobs.items()))
+        for choice in self._first_choices():
             values = {
                 site.name: self._by_network[site.name][self._network(site, self._first_position(site), choice)]
                 for site in self.sites
@@ -177,8 +176,7 @@ class SearchSpace:
                 known.setdefault(self._network(site, position, choice), self._value(site, position, choice))
         self._allowed[site.name] = tuple(known.values())
         known.setdefault(_signature({}), "none")
-        for name, knobs in self.spec.types.items():
-            choice = Choice(name, tuple((knob, values[0]) for knob, values in knobs.items()))
+        for choice in self._first_choices():
             position = self._first_position(site)
             known.setdefault(self._network(site, position, choice), self._value(site, position, choice))
         self._by_network[site.name] = known
@@ -193,10 +191,15 @@ class SearchSpace:
 
     def _choices(self, types: set[str]) -> Iterator[Choice]:
         """Each type with each combination of its knobs, as written."""
-        for name, knobs in self.spec.types.items():
-            if name in types:
-                for combination in itertools.product(*knobs.values()):
-                    yield Choice(name, tuple(zip(knobs, combination, strict=True)))
+        for name, grids in self.spec.types.items():
+            for grid in grids if name in types else ():
+                for combination in itertools.product(*grid.values()):
+                    yield Choice(name, tuple(zip(grid, combination, strict=True)))
+
+    def _first_choices(self) -> list[Choice]:
+        """Each type as the space names it first."""
+        grids = {name: tables[0] for name, tables in self.spec.types.items() if tables}
+        return [Choice(name, tuple((knob, values[0]) for knob, values in grid.items())) for name, grid in grids.items()]
 
     def _network(self, site: Site, position: str, choice: Choice) -> str:
         """Text that equals that of another choice at this site where both build the same network."""
