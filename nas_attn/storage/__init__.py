@@ -1,0 +1,20 @@
+"""Studies in a database: our tables beside Optuna's, and the only SQL in nas_attn. No torch, no Optuna."""
+
+from nas_attn.storage.connection import optuna_engine_arguments
+from nas_attn.storage.database import Database
+from nas_attn.storage.rows import CheckpointRow, Lease, LeaseRow, SplitReading, StoredScore, StudySummary
+from nas_attn.storage.store import FinalState, Purpose, StudyStore
+
+__all__ = [
+    "CheckpointRow",
+    "Database",
+    "FinalState",
+    "Lease",
+    "LeaseRow",
+    "Purpose",
+    "SplitReading",
+    "StoredScore",
+    "StudyStore",
+    "StudySummary",
+    "optuna_engine_arguments",
+]

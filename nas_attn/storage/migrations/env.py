@@ -1,0 +1,12 @@
+"""Alembic's entry: runs the revisions on the connection that `schema.prepare` hands over, inside its transaction."""
+
+from alembic import context
+
+from nas_attn.storage.tables import VERSION_TABLE
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    version_table=VERSION_TABLE,
+    transactional_ddl=True,
+)
+context.run_migrations()

@@ -1,0 +1,113 @@
+"""Creating our tables and bringing older ones up to date, while other processes try the same."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from nas_attn.errors import StorageError
+from nas_attn.storage.connection import Connector, TunedConnection, explained
+from nas_attn.storage.tables import VERSION_TABLE
+
+VERSIONS = ("0001", "0002")
+"""Schema versions that this program knows, oldest first: the revisions under `migrations/versions`."""
+
+_ADVISORY_LOCK = 0x6E61735F6174746E  # "nas_attn"
+_WAL_PATIENCE_S = 30.0
+
+
+def prepare(connector: Connector) -> None:
+    """Create or upgrade our tables, and switch a new SQLite file to the write-ahead log.
+
+    Raises:
+        StudyError: the file is not a database.
+        StorageError: it is damaged, or from a newer version.
+    """
+    if _is_ready(connector):
+        return
+    with creation_lock(connector):
+        if connector.is_sqlite:
+            _use_wal(connector)
+        with connector.write() as connection:
+            if _known_version(connection, connector) != VERSIONS[-1]:
+                _upgrade(connection)
+
+
+def _is_ready(connector: Connector) -> bool:
+    with connector.read() as connection:
+        if _known_version(connection, connector) != VERSIONS[-1]:
+            return False
+        return not connector.is_sqlite or connection.scalar(text("PRAGMA journal_mode")) == "wal"
+
+
+def _known_version(connection: Connection, connector: Connector) -> str | None:
+    """Schema version of the database, None where our tables are not there yet."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    version: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+    if version is not None and version not in VERSIONS:
+        raise StorageError(
+            f"storage '{connector}' was written by a newer nas_attn (schema {version}, this one knows up to "
+            f"{VERSIONS[-1]}): upgrade nas_attn to open it"
+        )
+    return version
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    command.upgrade(config, "head")
+
+
+def _use_wal(connector: Connector) -> None:
+    """Switch the file to the write-ahead log.
+
+    While another connection has it open in the old mode, SQLite answers `locked` at once, whatever the timeout: hence
+    the loop.
+    """
+    deadline = time.monotonic() + _WAL_PATIENCE_S
+    while True:
+        try:
+            with closing(sqlite3.connect(str(connector.url.database), factory=TunedConnection)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL").close()
+            return
+        except sqlite3.DatabaseError as error:
+            if not _is_busy(error) or time.monotonic() > deadline:
+                raise explained(error, str(connector)) from error
+            time.sleep(0.05)
+
+
+def _is_busy(error: sqlite3.DatabaseError) -> bool:
+    return (getattr(error, "sqlite_errorname", None) or "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
+@contextmanager
+def creation_lock(connector: Connector) -> Iterator[None]:
+    """Held by the one process that creates or changes tables; others wait. The system frees it when its holder dies.
+
+    PostgreSQL: an advisory lock. SQLite: a lock on the database's folder, since the file itself is SQLite's to lock and
+    a lock file would stay behind. Not reentrant.
+    """
+    if not connector.is_sqlite:
+        with connector.engine.connect() as connection:
+            with connector.errors():
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            yield
+        return
+    import fcntl
+
+    folder = os.open(Path(str(connector.url.database)).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

@@ -1,0 +1,133 @@
+"""Our tables, beside Optuna's in the same database: prefix `nas_`, own MetaData, no foreign key into Optuna's.
+
+A study's rows carry its number (`study_id`), which is never given out twice, so that a worker of a deleted study cannot
+write into a new one of the same name. There are no foreign keys: SQLite enforces them only if every program that opens
+the file asks for it, and `Database.delete_study` deletes from all tables in one transaction.
+
+Mappings and tuples are stored as JSON text: PostgreSQL's own JSON type refuses NaN, which a diverged loss is.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+PREFIX = "nas_"
+VERSION_TABLE = "nas_alembic_version"
+
+metadata = MetaData()
+
+study = Table(
+    "nas_study",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("name", Text, nullable=False),
+    Column("recipe", Text, nullable=False),
+    Column("versions", Text, nullable=False),
+    Column("fingerprint", Text),
+    Column("created_at", Double, nullable=False),
+    UniqueConstraint("name", name="nas_study_name"),
+    sqlite_autoincrement=True,
+)
+
+lease = Table(
+    "nas_lease",
+    metadata,
+    Column("study_id", Integer, nullable=False),
+    Column("resource", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("released", Boolean, nullable=False),
+    PrimaryKeyConstraint("study_id", "resource", name="nas_lease_pkey"),
+)
+
+candidate = Table(
+    "nas_candidate",
+    metadata,
+    Column("study_id", Integer, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("placement", Text, nullable=False),
+    Column("trial", Integer, nullable=False),
+    Column("baseline", Text),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("parameters", BigInteger),
+    Column("macs", BigInteger),
+    Column("activation_bytes", BigInteger),
+    Column("objective_values", Text),
+    Column("told", Boolean, nullable=False),
+    Column("created_at", Double, nullable=False),
+    PrimaryKeyConstraint("study_id", "key", name="nas_candidate_pkey"),
+)
+
+score = Table(
+    "nas_score",
+    metadata,
+    Column("study_id", Integer, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("rung", Integer, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("epochs", Integer, nullable=False),
+    Column("metrics", Text, nullable=False),
+    Column("examples", Integer, nullable=False),
+    Column("wall_s", Double, nullable=False),
+    Column("device_s", Double, nullable=False),
+    Column("correct", LargeBinary),
+    PrimaryKeyConstraint("study_id", "key", "seed", "rung", "purpose", name="nas_score_pkey"),
+)
+
+session = Table(
+    "nas_session",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("study_id", Integer, nullable=False, index=True),
+    Column("started_at", Double, nullable=False),
+    Column("document", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+checkpoint = Table(
+    "nas_checkpoint",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("study_id", Integer, nullable=False, index=True),
+    Column("run", Text, nullable=False),
+    Column("artifact", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("epochs", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+attribute = Table(
+    "nas_attribute",
+    metadata,
+    Column("study_id", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    PrimaryKeyConstraint("study_id", "name", name="nas_attribute_pkey"),
+)
+
+test_reading = Table(
+    "nas_test_reading",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("study_id", Integer, nullable=False, index=True),
+    Column("read_at", Double, nullable=False),
+    Column("reason", Text, nullable=False),
+    sqlite_autoincrement=True,
+)

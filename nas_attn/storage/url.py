@@ -1,0 +1,74 @@
+"""Storage URLs: which databases a study may live in, and what keeps a file from being one of them."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from nas_attn.errors import StudyError
+from nas_attn.storage.network import network_filesystem
+
+FORMS = "write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+
+
+def storage_url(text: str) -> URL:
+    """The URL in the one form we use: an absolute path for SQLite, psycopg for PostgreSQL.
+
+    Raises:
+        StudyError: not a URL, another database, no psycopg, a folder that is missing, unwritable or on a network.
+    """
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        hint = f"; for a file write sqlite:///{text}" if "://" not in text else ""
+        raise StudyError(f"storage '{text}' is not a URL: {FORMS}{hint}") from None
+    if url.drivername in ("sqlite", "sqlite+pysqlite"):
+        return _sqlite_url(url)
+    if url.drivername in ("postgresql", "postgresql+psycopg"):
+        return _postgresql_url(url)
+    shown = url.render_as_string(hide_password=True)
+    raise StudyError(f"storage '{shown}': '{url.drivername}' is not supported: {FORMS}")
+
+
+def _postgresql_url(url: URL) -> URL:
+    shown = url.render_as_string(hide_password=True)
+    if not url.database:
+        raise StudyError(f"storage '{shown}' names no database: {FORMS}")
+    if find_spec("psycopg") is None:
+        raise StudyError(f"storage '{shown}' needs psycopg: pip install 'nas-attn[postgres]'")
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _sqlite_url(url: URL) -> URL:
+    shown = url.render_as_string()
+    if not url.database or url.database == ":memory:":
+        raise StudyError(f"storage '{shown}' would live in one process's memory: name a file, sqlite:///nas_attn.db")
+    if url.host or url.query or url.database.startswith("file:"):
+        raise StudyError(
+            f"storage '{shown}' has more than a file's path: write sqlite:///FILE (sqlite:////ABSOLUTE/FILE)"
+        )
+    path = Path(url.database).absolute()
+    _check_file(path, shown)
+    return URL.create("sqlite", database=str(path))
+
+
+def _check_file(path: Path, shown: str) -> None:
+    folder = path.parent
+    if path.is_dir():
+        raise StudyError(f"storage '{shown}' is a folder: name a file in it, sqlite:///{path / 'nas_attn.db'}")
+    if not folder.is_dir():
+        raise StudyError(f"storage '{shown}': the folder '{folder}' does not exist: create it, or name another")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StudyError(f"storage '{shown}': the folder '{folder}' is not writable: choose another with --storage")
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        raise StudyError(f"storage '{shown}': the file is not readable and writable for this user")
+    kind = network_filesystem(path)
+    if kind is not None:
+        raise StudyError(
+            f"storage '{shown}' is on a network file system ({kind}), where SQLite's locks and shared memory do not "
+            "hold and studies get damaged: use a local disk, or PostgreSQL for several machines"
+        )
