@@ -128,7 +128,8 @@ class DataSection(Section):
     """The images."""
 
     name: str = Field(min_length=1)
-    """`digits`, `digits-8x8`, `fashion-mnist`, `mnist`, `cifar10`, `cifar100`, `folder:PATH`."""
+    """`digits`, `digits-8x8`, `fashion-mnist`, `mnist`, `cifar10`, `cifar100`, `folder:PATH`, or `external`: the evaluator
+    of `[training]` brings its own."""
     root: str = "data"
     """Where downloaded files lie, or are put."""
     validation: int | Fraction | None = None
@@ -141,8 +142,26 @@ class DataSection(Section):
     """Settings of a generated data set (`digits`: size, fragments, fragment_size, train, validation, test)."""
     broken_images: Literal["refuse", "skip"] = "refuse"
     """What to do about an image of a folder that cannot be read."""
-    seed: int = 0
+    input_shape: tuple[int, int, int] | None = None
+    """For `external`: (channels, height, width) of what the model is fed, to find its sites and time it."""
+    classes: int | None = Field(default=None, ge=1)
+    """For `external`: outputs of the model."""
+    mean: list[float] | None = None
+    """Per channel, 0 to 1, what images are normalised with; None: of the training split. For weights trained with others."""
+    std: list[Annotated[float, Field(gt=0.0)]] | None = None
+    """The standard deviations that go with `mean`."""
+    memory_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
+    """A folder whose images take more than this share of the free memory is read from disk in every epoch."""
+    workers: int | None = Field(default=None, ge=1, le=256)
+    """Processes that decode images read from disk in every epoch; None: as many as there are cores."""
+    seed: int = Field(default=0, ge=0)
     """Seed of the split and of generated data."""
+
+    @model_validator(mode="after")
+    def _mean_with_std(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std belong together: give both or neither")
+        return self
 
 
 class AugmentSection(Section):
@@ -228,8 +247,16 @@ class LatencySection(Section):
     channels_last: bool = False
     threads: int = Field(default=1, ge=1)
     """Intra-op threads; more than one uses the wall clock instead of the thread's CPU time."""
-    mode: Literal["eager"] = "eager"
-    """How the network is executed."""
+    mode: Literal["eager", "compile", "cuda-graph", "onnxruntime", "command"] = "eager"
+    """How the network is executed: as it is, through torch.compile, replayed as a CUDA graph, by ONNX Runtime, or by `command`."""
+    command: str | None = None
+    """For `mode = "command"`: a program that measures elsewhere; `{onnx}` (or its last argument) is an ONNX file, it prints milliseconds."""
+    command_timeout_s: float = Field(default=600.0, gt=0)
+    """Time that one call of the command may take."""
+    flush_l2: bool = True
+    """CUDA: overwrite the L2 cache before each timed call, so that weights come from memory as they do between other work."""
+    other_machine: Literal["leave", "refuse"] = "leave"
+    """A worker on another machine than the study's latencies: leaves the measuring to one that fits, or refuses to work."""
     tolerance: float = Field(default=0.02, gt=0, lt=1)
     """Half-width of the 95 % interval that is enough to search, as a share."""
     front_tolerance: float = Field(default=0.01, gt=0, lt=1)
@@ -238,6 +265,18 @@ class LatencySection(Section):
     """Time that one session takes at most."""
     max_sessions: int = Field(default=24, ge=1)
     """Sessions a candidate gets at most."""
+
+    @model_validator(mode="after")
+    def _mode_fits(self) -> Self:
+        if (self.mode == "command") != (self.command is not None):
+            raise ValueError("mode = 'command' and command = '…' belong together")
+        if self.command is not None and not self.command.strip():
+            raise ValueError("command must name a program, not ''")
+        if self.mode == "cuda-graph" and self.device != "cuda":
+            raise ValueError("mode = 'cuda-graph' needs device = 'cuda'")
+        if self.mode in ("onnxruntime", "command") and self.dtype == "bfloat16":
+            raise ValueError(f"mode = '{self.mode}' takes dtype = 'float32' or 'float16', not 'bfloat16'")
+        return self
 
 
 class SearchSection(Section):
@@ -287,6 +326,16 @@ class Recipe(Section):
         if len(set(objectives)) != len(objectives):
             raise ValueError(f"names an objective twice: {objectives}")
         return objectives
+
+    @model_validator(mode="after")
+    def _evaluator_where_external(self) -> Self:
+        if self.data.name != "external":
+            return self
+        if self.data.input_shape is None:
+            raise ValueError("data.name = 'external' needs data.input_shape = [channels, height, width]")
+        if self.training.start == "backbone":
+            raise ValueError("data.name = 'external' needs training.start = 'scratch' or 'pretrained'")
+        return self
 
     def to_json(self) -> str:
         """Canonical text: equal recipes have equal texts."""

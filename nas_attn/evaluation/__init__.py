@@ -1,0 +1,1 @@
+"""One candidate -> its evaluation: attach, count, measure, train. Knows no Optuna."""

@@ -1,0 +1,112 @@
+"""A study's latencies: which candidates share the next session, and when one is known well enough."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from nas_attn.analysis.latency import estimate
+from nas_attn.errors import MeasurementError
+from nas_attn.evaluation.plan import Plan
+from nas_attn.latency import DeviceLock, fingerprint, run_session
+from nas_attn.records import Latency, ResolvedPlacement
+from nas_attn.storage import StudyStore
+
+PER_SESSION = 8
+"""Candidates in one session at most."""
+MODELS_KEPT = 24
+"""Built models kept for later sessions."""
+
+
+class Measurer:
+    """Runs latency sessions for one study on this machine."""
+
+    def __init__(self, plan: Plan, store: StudyStore, *, seed: int) -> None:
+        """Raises:
+        MeasurementError: the study's latencies belong to another machine.
+        """
+        self._plan, self._store, self._section = plan, store, plan.recipe.latency
+        self._random = random.Random(seed)
+        self._models: OrderedDict[str, nn.Module] = OrderedDict()
+        self._lock = DeviceLock.for_section(self._section)
+        here = fingerprint(self._section)
+        pinned = store.set_fingerprint_once(here.id)
+        if pinned != here.id:
+            raise MeasurementError(
+                f"study '{store.name}' has its latencies from another machine (fingerprint {pinned}, this one is {here.id}: "
+                f"{here.name}); run this worker there, or start a new study here"
+            )
+
+    def measure(self, candidate: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Latency:
+        """One session with a candidate, and with as many companions as fit; the candidate's estimate after it.
+
+        Args:
+            companions: candidates that could use another session, the neediest first.
+        """
+        group = {r.key: r for r in [candidate, *companions][:PER_SESSION] if r.modules}
+        for _ in range(3):  # a session whose A/A control is off tells nothing
+            if group:
+                self._session(group)
+            latency = self.estimates().get(candidate.key)
+            if latency is not None:
+                return latency
+            if not candidate.modules:
+                return self.bare()
+        raise MeasurementError(
+            f"the latency of '{candidate.text}' could not be measured: three sessions in a row had two copies of the same "
+            "network more than 1 % apart; the machine is too busy, or see latency.session_seconds"
+        )
+
+    def narrow(self, candidates: Sequence[ResolvedPlacement], tolerance: float, stop: Callable[[], bool]) -> None:
+        """Sessions until each candidate's interval is within the tolerance, or it has had its share of sessions."""
+        while not stop():
+            known = self.estimates()
+            open_ = [r for r in candidates if r.modules and self.wants_more(known.get(r.key), tolerance)]
+            if not open_:
+                return
+            open_.sort(key=lambda r: -half_width(known.get(r.key)))
+            self._session({r.key: r for r in open_[:PER_SESSION]})
+
+    def wants_more(self, latency: Latency | None, tolerance: float) -> bool:
+        """Whether another session is due."""
+        return latency is None or (latency.sessions < self._section.max_sessions and half_width(latency) > tolerance)
+
+    def estimates(self) -> dict[str, Latency]:
+        """Current estimates of all measured candidates."""
+        return estimate(self._store.sessions())
+
+    def bare(self) -> Latency:
+        """The bare backbone: the ratio's own reference."""
+        times = sorted(session.reference_ms for session in self._store.sessions())
+        return Latency(1.0, 1.0, 1.0, times[len(times) // 2] if times else math.nan, len(times))
+
+    def _session(self, group: dict[str, ResolvedPlacement]) -> None:
+        models = {key: self._model(resolved) for key, resolved in group.items()}
+        with self._lock.exclusive():
+            session = run_session(
+                self._section,
+                reference=self._model(None),
+                candidates=models,
+                input_shape=self._plan.input_shape,
+                seed=self._random.getrandbits(31),
+            )
+        self._store.add_session(session)
+
+    def _model(self, resolved: ResolvedPlacement | None) -> nn.Module:
+        key = resolved.key if resolved else ""
+        if key not in self._models:
+            model = self._plan.bare(0)
+            self._models[key] = self._plan.attach(model, resolved, 0) if resolved else model
+            while len(self._models) > MODELS_KEPT:
+                self._models.popitem(last=False)
+        self._models.move_to_end(key)
+        return self._models[key]
+
+
+def half_width(latency: Latency | None) -> float:
+    """Half of a 95 % interval as a share of the ratio."""
+    return math.inf if latency is None else (latency.high - latency.low) / (2 * latency.ratio)

@@ -1,0 +1,78 @@
+"""What a recipe means before anything is trained: the backbone, its sites, the space laid over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from nas_attn import attachment, backbones
+from nas_attn.recipe import Recipe
+from nas_attn.records import Cost, ResolvedPlacement, Site
+from nas_attn.space import SearchSpace
+
+Build = Callable[[], nn.Module]
+"""Builds the bare backbone, randomly initialised from torch's global generator."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe joined with its backbone."""
+
+    recipe: Recipe
+    input_shape: tuple[int, int, int]
+    """(channels, height, width) of one image."""
+    classes: int
+    sites: tuple[Site, ...]
+    """Stages, then blocks."""
+    space: SearchSpace
+    bare_cost: Cost
+    build: Build
+
+    def bare(self, seed: int) -> nn.Module:
+        """The bare backbone with the seed's random weights; the global generator is left alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.build()
+
+    def attach(self, model: nn.Module, resolved: ResolvedPlacement, seed: int) -> nn.Module:
+        """Puts a placement's modules into a bare model, in place, with the seed's random weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return attachment.attach(model, resolved)
+
+    def cost(self, resolved: ResolvedPlacement) -> Cost:
+        """Parameters, MACs and activation memory of a candidate."""
+        return attachment.cost(self.attach(self.bare(0), resolved, 0), self.input_shape)
+
+
+def make_plan(recipe: Recipe, input_shape: tuple[int, int, int], classes: int, *, build: Build | None = None) -> Plan:
+    """Joins a recipe with its backbone.
+
+    Args:
+        build: replaces the recipe's backbone (a Python object given to `na.search`).
+
+    Raises:
+        BackboneError: the backbone cannot be built or has no site.
+        RecipeError: the space names what the backbone does not have.
+    """
+
+    def from_recipe() -> nn.Module:
+        return backbones.build(recipe.backbone, input_shape=input_shape, classes=classes)
+
+    build = build or from_recipe
+    with torch.random.fork_rng(devices=[]):
+        model = build()
+    sites = both_granularities(model, input_shape)
+    space = SearchSpace(recipe.space, sites, init=recipe.training.resolved_init)
+    return Plan(recipe, input_shape, classes, sites, space, attachment.cost(model, input_shape), build)
+
+
+def both_granularities(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Site, ...]:
+    """All sites of a model: stages, then blocks."""
+    stages = attachment.find_sites(model, input_shape, granularity="stage")
+    blocks = attachment.find_sites(model, input_shape, granularity="block")
+    known = {site.name for site in stages}
+    return (*stages, *(site for site in blocks if site.name not in known))

@@ -1,0 +1,40 @@
+"""A user's own Python, imported only where a recipe, a space or a command names it as `package.module:object`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+from nas_attn.errors import UserError, did_you_mean
+
+
+def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
+    """The object that `package.module:object` names; modules in the working folder are found too.
+
+    Args:
+        what: the setting that names it, for the error.
+        error: what to raise.
+
+    Raises:
+        UserError: (as `error`) the module cannot be imported or has no such object.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not colon or not module_name or not attribute:
+        raise error(f"{what} '{name}' is no 'package.module:object'")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as cause:
+        raise error(
+            f"{what} '{name}': importing '{module_name}' failed with {type(cause).__name__}: {cause}"
+        ) from cause
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        names = [key for key in vars(module) if not key.startswith("_")]
+        raise error(
+            f"{what} '{name}': '{module_name}' has no '{attribute}': {did_you_mean(attribute, names)}"
+        ) from None

@@ -1,0 +1,1 @@
+"""Where Optuna lives: recipe -> study, samplers, pruning, leases, workers."""
