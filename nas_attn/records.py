@@ -155,9 +155,9 @@ class Fingerprint:
     """The machine and software that a latency belongs to."""
 
     device: str
-    """`cpu` or `cuda`."""
+    """`cpu`, `cuda`, or `command` where a user's command measures elsewhere."""
     name: str
-    """CPU or GPU model."""
+    """CPU or GPU model, or the command."""
     details: tuple[tuple[str, str], ...]
     """Driver, runtime and library versions, threads, limits: (name, value), sorted."""
 

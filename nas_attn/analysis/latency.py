@@ -1,0 +1,183 @@
+"""Estimates from latency sessions: ratio to the bare backbone with its 95 % interval. numpy only.
+
+A session's calls say little about its error (an interval from one session covers 56-72 %): sessions spaced in time are
+the sample. An estimate is the median over sessions of their median log-ratio; its interval comes from resampling
+sessions, and below six sessions from the spread between sessions, pooled over all candidates. Evidence: docs/latency.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from nas_attn.records import Latency, Session
+
+Floats = npt.NDArray[np.float64]
+
+ENOUGH_SESSIONS = 6
+"""From here on an interval comes from resampling the candidate's own sessions."""
+RESAMPLES = 2000
+LEAST_CONTROL_LIMIT = math.log(1.01)
+"""A session is not dropped for an A/A log-ratio within 1 %."""
+PRIOR_SPREAD = 0.02
+"""Between-session spread of a log-ratio that is assumed until sessions have shown theirs (measured: 1 to 3 %)."""
+PRIOR_WEIGHT = 2.0
+"""Degrees of freedom that the assumption counts for."""
+
+
+def dropped(sessions: Sequence[Session]) -> tuple[Session, ...]:
+    """Sessions whose A/A control is off by more than three robust standard deviations, and by at least 1 %.
+
+    The deviation is 1.4826 times the median absolute control log-ratio of all sessions given: give a study's sessions,
+    not one candidate's.
+    """
+    if not sessions:
+        return ()
+    controls = np.abs([session.control_log_ratio for session in sessions])
+    limit = max(3 * 1.4826 * float(np.median(controls)), LEAST_CONTROL_LIMIT)
+    return tuple(session for session, control in zip(sessions, controls, strict=True) if control > limit)
+
+
+def estimate(sessions: Sequence[Session], *, seed: int = 0) -> dict[str, Latency]:
+    """Key -> latency of every candidate with a session that counts.
+
+    Args:
+        sessions: all of a study's sessions, from one fingerprint and under one set of conditions.
+        seed: of the resampling; equal sessions give equal intervals.
+    """
+    kept = _kept(sessions)
+    if not kept:
+        return {}
+    ratios = _log_ratios(kept)
+    reference_ms = float(np.median([session.reference_ms for session in kept]))
+    spread, freedom = _pooled_spread(ratios.values())
+    rng = np.random.default_rng(seed)
+    estimates = {}
+    for key, values in ratios.items():
+        if len(values) >= ENOUGH_SESSIONS:
+            low, high = _resampled(values, rng)
+        else:
+            half = _t_quantile(0.975, freedom) * spread * _median_factor(len(values))
+            low, high = float(np.median(values)) - half, float(np.median(values)) + half
+        middle = math.exp(float(np.median(values)))
+        estimates[key] = Latency(middle, math.exp(low), math.exp(high), reference_ms, len(values))
+    return estimates
+
+
+def needs_more(latency: Latency | None, tolerance: float) -> bool:
+    """Whether more sessions are needed until the 95 % interval is within ± tolerance (a share, 0.02)."""
+    if latency is None or not latency.measured:
+        return True
+    return half_width(latency) > tolerance
+
+
+def half_width(latency: Latency) -> float:
+    """Half the 95 % interval as a share of the ratio: 0.02 for ±2 %."""
+    return math.sqrt(latency.high / latency.low) - 1
+
+
+def probability_faster(sessions: Sequence[Session], a: str, b: str | None) -> float:
+    """Probability that candidate `a` is faster than `b` (None: the bare backbone).
+
+    From the sessions that timed both, in pairs: Student's t of the mean difference of their log-ratios, its spread
+    shrunk towards the spread pooled over all candidates. Where no session timed both, from their separate estimates.
+
+    Raises:
+        KeyError: a candidate has no session that counts.
+    """
+    kept = _kept(sessions)
+    ratios = _log_ratios(kept)
+    for key in (a, b):
+        if key is not None and key not in ratios:
+            raise KeyError(key)
+    spread, freedom = _pooled_spread(ratios.values())
+    differences = _paired(kept, a, b)
+    if differences.size == 0:
+        assert b is not None  # every session times the bare backbone
+        mine, theirs = ratios[a], ratios[b]
+        error = spread * math.hypot(_median_factor(len(mine)), _median_factor(len(theirs)))
+        return _t_below((float(np.median(theirs)) - float(np.median(mine))) / error, freedom)
+    own = differences.size - 1
+    pooled = spread * (1 if b is None else math.sqrt(2))
+    variance = (PRIOR_WEIGHT * pooled**2 + own * float(np.var(differences, ddof=1) if own else 0)) / (
+        PRIOR_WEIGHT + own
+    )
+    error = math.sqrt(variance / differences.size)
+    return _t_below(-float(np.mean(differences)) / error, PRIOR_WEIGHT + own)
+
+
+def session_spread(sessions: Sequence[Session]) -> float:
+    """Standard deviation of a candidate's log-ratio from session to session, pooled over the candidates."""
+    return _pooled_spread(_log_ratios(_kept(sessions)).values())[0]
+
+
+# ------------------------------------------------------------------------------------------- inside
+
+
+def _kept(sessions: Sequence[Session]) -> list[Session]:
+    worthless = set(map(id, dropped(sessions)))
+    return [session for session in sessions if id(session) not in worthless]
+
+
+def _log_ratios(sessions: Sequence[Session]) -> dict[str, Floats]:
+    found: dict[str, list[float]] = {}
+    for session in sessions:
+        for sample in session.samples:
+            found.setdefault(sample.key, []).append(sample.log_ratio)
+    return {key: np.array(values) for key, values in found.items()}
+
+
+def _paired(sessions: Sequence[Session], a: str, b: str | None) -> Floats:
+    """log(a's time / b's) in every session that timed both."""
+    differences = []
+    for session in sessions:
+        found = {sample.key: sample.log_ratio for sample in session.samples}
+        if a in found and (b is None or b in found):
+            differences.append(found[a] - (0.0 if b is None else found[b]))
+    return np.array(differences)
+
+
+def _pooled_spread(groups: Iterable[Floats]) -> tuple[float, float]:
+    """(standard deviation between sessions, degrees of freedom), the prior assumption counted in."""
+    squares, freedom = PRIOR_WEIGHT * PRIOR_SPREAD**2, PRIOR_WEIGHT
+    for values in groups:
+        if len(values) > 1:
+            squares += float(np.sum((values - np.mean(values)) ** 2))
+            freedom += len(values) - 1
+    return math.sqrt(squares / freedom), freedom
+
+
+def _median_factor(count: int) -> float:
+    """Standard error of the median of `count` normal values, in standard deviations of one."""
+    return math.sqrt((math.pi / 2 if count > 2 else 1.0) / count)
+
+
+def _resampled(values: Floats, rng: np.random.Generator) -> tuple[float, float]:
+    """2.5 % and 97.5 % quantiles of the median over resampled sessions."""
+    drawn = rng.integers(len(values), size=(RESAMPLES, len(values)))
+    medians = np.median(values[drawn], axis=1)
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _t_table(freedom: float) -> tuple[Floats, Floats]:
+    """(points, probability below them) of Student's t distribution."""
+    points = np.sinh(np.linspace(-12.0, 12.0, 8001))  # dense in the middle, far into the tails
+    log_density = -(freedom + 1) / 2 * np.log1p(points**2 / freedom)
+    density = np.exp(log_density)
+    steps = np.diff(points) * (density[1:] + density[:-1]) / 2
+    below = np.concatenate([[0.0], np.cumsum(steps)])
+    return points, below / below[-1]
+
+
+def _t_below(value: float, freedom: float) -> float:
+    points, below = _t_table(freedom)
+    return float(np.interp(value, points, below))
+
+
+def _t_quantile(probability: float, freedom: float) -> float:
+    points, below = _t_table(freedom)
+    return float(np.interp(probability, below, points))

@@ -1,0 +1,19 @@
+"""Latency: paired sessions, the machine's fingerprint, and a lock so that only one measures."""
+
+from nas_attn.latency.locks import DeviceLock, lock_directory
+from nas_attn.latency.machine import difference, fingerprint, may_measure, state
+from nas_attn.latency.nets import Net
+from nas_attn.latency.session import MAX_CANDIDATES, conditions, run_session
+
+__all__ = [
+    "MAX_CANDIDATES",
+    "DeviceLock",
+    "Net",
+    "conditions",
+    "difference",
+    "fingerprint",
+    "lock_directory",
+    "may_measure",
+    "run_session",
+    "state",
+]

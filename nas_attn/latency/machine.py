@@ -1,0 +1,193 @@
+"""What a latency belongs to: the machine's fingerprint, and what could be read of its state."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas_attn.errors import MeasurementError
+from nas_attn.recipe import LatencySection
+from nas_attn.records import Fingerprint
+
+_CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+
+
+def fingerprint(section: LatencySection) -> Fingerprint:
+    """The machine and software that latencies under these settings belong to.
+
+    Equal in all processes of one machine, whatever it is doing; equal on machines of one kind with the same software.
+    A command measures elsewhere: its text stands for the device, and this machine's CPU does not enter.
+
+    Raises:
+        MeasurementError: the device is not there, or ONNX Runtime is asked for and not installed.
+    """
+    details = {"torch": str(torch.__version__), "mode": section.mode}
+    if section.command is not None:
+        return Fingerprint("command", section.command, tuple(sorted(details.items())))
+    details |= {"python": platform.python_version().rpartition(".")[0], "system": platform.system()}
+    if section.mode == "onnxruntime":
+        details["onnxruntime"] = _onnxruntime_version()
+    if section.device == "cuda":
+        name, found = _cuda()
+    else:
+        name, found = _cpu(section)
+    return Fingerprint(section.device, name, tuple(sorted((details | found).items())))
+
+
+def may_measure(section: LatencySection, *, pinned: Fingerprint, here: Fingerprint) -> bool:
+    """Whether this machine measures for a study whose latencies belong to `pinned`.
+
+    Raises:
+        MeasurementError: it is another machine and the recipe says `latency.other_machine = "refuse"`.
+    """
+    if pinned.id == here.id:
+        return True
+    if section.other_machine == "leave":
+        return False
+    raise MeasurementError(
+        f"this machine ({here.name}) is not the one that the study's latencies belong to ({difference(pinned, here)}): "
+        f"work there, or create the study with latency.other_machine = 'leave'"
+    )
+
+
+def difference(pinned: Fingerprint, here: Fingerprint) -> str:
+    """What tells two fingerprints apart: `torch 2.14.0 there, 2.15.0 here`."""
+    there, now = dict(pinned.details), dict(here.details)
+    there |= {"device": pinned.device, "name": pinned.name}
+    now |= {"device": here.device, "name": here.name}
+    parts = (
+        f"{key} {there.get(key, 'unknown')} there, {now.get(key, 'unknown')} here"
+        for key in sorted(there.keys() | now.keys())
+        if there.get(key) != now.get(key)
+    )
+    return "; ".join(parts)
+
+
+def state(section: LatencySection) -> dict[str, str]:
+    """Clock, temperature and load as far as they can be read: name -> value with its unit."""
+    found = {"load": f"{os.getloadavg()[0]:.2f}"} if hasattr(os, "getloadavg") else {}
+    if section.device == "cuda" and section.mode != "command":
+        asked = {
+            "clock": "clocks.sm",
+            "memory_clock": "clocks.mem",
+            "temperature": "temperature.gpu",
+            "power": "power.draw",
+        }
+        return found | _nvidia_smi(asked)
+    if clock := _read(_CPUFREQ / "scaling_cur_freq"):
+        found["clock"] = f"{int(clock) / 1000:.0f} MHz"
+    if heat := _read(Path("/sys/class/thermal/thermal_zone0/temp")):
+        found["temperature"] = f"{int(heat) / 1000:.0f} C"
+    return found
+
+
+def cuda_properties() -> Any:
+    """torch's properties of the current CUDA device.
+
+    Raises:
+        MeasurementError: there is none.
+    """
+    if not torch.cuda.is_available():
+        raise MeasurementError(
+            "latency.device is 'cuda', but torch sees no CUDA device: use 'cpu', or a machine with one"
+        )
+    return torch.cuda.get_device_properties(torch.cuda.current_device())
+
+
+def _cpu(section: LatencySection) -> tuple[str, dict[str, str]]:
+    details = {
+        "machine": platform.machine(),
+        "cpus": str(os.cpu_count()),
+        "threads": str(section.threads),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
+    for key, file in (("governor", "scaling_governor"), ("max_clock_khz", "scaling_max_freq")):
+        if value := _read(_CPUFREQ / file):
+            details[key] = value
+    return _cpu_name(), details
+
+
+def _cpu_name() -> str:
+    """The CPU's model as the system names it."""
+    if sys.platform == "darwin":
+        asked = _output(["sysctl", "-n", "machdep.cpu.brand_string"])
+        return asked or platform.machine()
+    for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name" and value.strip():
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _cuda() -> tuple[str, dict[str, str]]:
+    properties = cuda_properties()
+    cudnn: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    details = {
+        "capability": f"{properties.major}.{properties.minor}",
+        "memory_mib": str(properties.total_memory // 2**20),
+        "multiprocessors": str(properties.multi_processor_count),
+        "uuid_class": "MIG" if _visible_is_mig() else "GPU",
+        "cuda": str(torch.version.cuda),
+        "cudnn": str(cudnn),,
+    }
+    limits = {"driver": "driver_version", "power_limit": "power.limit", "max_clock": "clocks.max.sm"}
+    return str(properties.name), details | _nvidia_smi(limits)
+
+
+def _visible_is_mig() -> bool:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    index = torch.cuda.current_device()
+    return index < len(visible) and visible[index].strip().startswith("MIG-")
+
+
+def _nvidia_smi(queries: dict[str, str]) -> dict[str, str]:
+    """name -> value of nvidia-smi's queries for the current device; what it does not know is left out."""
+    uuid = str(cuda_properties().uuid)
+    text = _output(
+        [
+            "nvidia-smi",
+            f"--query-gpu={','.join(queries.values())}",
+            "--format=csv,noheader",
+            "-i",
+            f"GPU-{uuid.removeprefix('GPU-')}",
+        ]
+    )
+    values = [value.strip() for value in text.split(",")]
+    if len(values) != len(queries):
+        return {}
+    return {key: value for key, value in zip(queries, values, strict=True) if value and not value.startswith("[")}
+
+
+def _onnxruntime_version() -> str:
+    try:
+        return metadata.version("onnxruntime")
+    except metadata.PackageNotFoundError:
+        pass
+    try:
+        return metadata.version("onnxruntime-gpu")
+    except metadata.PackageNotFoundError:
+        raise MeasurementError(
+            "latency.mode is 'onnxruntime', which is not installed: pip install 'nas-attn[onnx]'"
+        ) from None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8", errors="replace").strip() or None
+    except OSError:
+        return None
+
+
+def _output(command: list[str]) -> str:
+    """What a system tool prints; empty where it is missing or fails."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -1,0 +1,250 @@
+"""A network made ready to be timed: how it is executed (the recipe's mode) and on which clock.
+
+Every mode ends in a `Net`, whose `turn(calls)` does one untimed call and then times `calls` calls.
+"""
+
+from __future__ import annotations
+
+import copy
+import shlex
+import statistics
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from nas_attn.errors import MeasurementError
+from nas_attn.recipe import LatencySection
+
+Call = Callable[[], object]
+Times = tuple[float, float]
+"""(milliseconds a call on the study's clock, milliseconds a call on the wall clock)."""
+
+COSTLY_MODES = frozenset({"compile", "onnxruntime", "command"})
+"""Modes in which making a network ready takes longer than timing it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Net:
+    """A network ready to be timed."""
+
+    turn: Callable[[int], Times]
+    owned: object = None
+    """What must live as long as the network does: a folder with its ONNX file."""
+
+
+def clock_name(section: LatencySection) -> str:
+    """The study's clock under these settings: `thread`, `wall`, `cuda-events` or `command`."""
+    if section.mode == "command":
+        return "command"
+    if section.device == "cuda":
+        return "cuda-events"
+    return "thread" if section.threads == 1 else "wall"
+
+
+def example_input(section: LatencySection, input_shape: tuple[int, ...], seed: int) -> Tensor:
+    """Normal noise of shape (batch_size, *input_shape), in the section's dtype and memory format, on its device."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn((section.batch_size, *input_shape), generator=generator)
+    x = x.to(device=section.device, dtype=getattr(torch, section.dtype))
+    return x.contiguous(memory_format=torch.channels_last) if section.channels_last else x
+
+
+def deployed(model: nn.Module, section: LatencySection) -> nn.Module:
+    """A copy of the model as it is timed: eval, on the device, in dtype and memory format. The model stays as it is."""
+    copied = copy.deepcopy(model).eval().requires_grad_(False)
+    copied = copied.to(device=section.device, dtype=getattr(torch, section.dtype))
+    if section.channels_last:
+        copied = copied.to(memory_format=torch.channels_last)
+    return copied
+
+
+def prepare(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+    """Makes a copy of the model ready to be timed on input x (N, C, H, W), as the section says.
+
+    Raises:
+        MeasurementError: it cannot be compiled, captured, exported or run in this mode.
+    """
+    try:
+        return _MODES[section.mode](deployed(model, section), section, x)
+    except MeasurementError:
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise MeasurementError(
+            f"the network cannot be made ready for latency.mode = '{section.mode}' with dtype {section.dtype} "
+            f"on {section.device}: {reason}"
+        ) from error
+
+
+def _eager(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+    return _timed(lambda: model(x), section)
+
+
+def _compiled(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+    compiled: Callable[[Tensor], object] = torch.compile(model, dynamic=False)
+    with warnings.catch_warnings():  # the compiler's own warnings say nothing about this network
+        warnings.simplefilter("ignore")
+        compiled(x)
+    return _timed(lambda: compiled(x), section)
+
+
+def _cuda_graph(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # libraries choose their kernels before the capture
+        for _ in range(3):
+            model(x)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = model(x)
+    net = _timed(graph.replay, section)
+    return Net(net.turn, owned=(model, x, result))  # the graph reads and writes their memory
+
+
+def _onnxruntime(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        raise MeasurementError(
+            "latency.mode is 'onnxruntime', which is not installed: pip install 'nas-attn[onnx]'"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = section.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    provider = "CUDAExecutionProvider" if section.device == "cuda" else "CPUExecutionProvider"
+    if provider not in onnxruntime.get_available_providers():
+        raise MeasurementError(
+            f"this ONNX Runtime has no {provider}: install onnxruntime-gpu, or use latency.device = 'cpu'"
+        )
+    folder = tempfile.TemporaryDirectory(prefix="nas_attn-")
+    session = onnxruntime.InferenceSession(str(write_onnx(model, x, Path(folder.name))), options, providers=[provider])
+    binding = session.io_binding()
+    binding.bind_ortvalue_input(
+        session.get_inputs()[0].name, onnxruntime.OrtValue.ortvalue_from_numpy(x.cpu().numpy(), section.device)
+    )
+    for output in session.get_outputs():
+        binding.bind_output(output.name, section.device)
+    return Net(_timed(lambda: session.run_with_iobinding(binding), section).turn, owned=folder)
+
+
+def _command(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+    folder = tempfile.TemporaryDirectory(prefix="nas_attn-")
+    path = str(write_onnx(model, x, Path(folder.name)))
+    words = shlex.split(section.command or "")
+    words = [word.replace("{onnx}", path) for word in words] if "{onnx}" in (section.command or "") else [*words, path]
+
+    def turn(calls: int) -> Times:
+        milliseconds = statistics.median(_run_command(words, section.command_timeout_s))
+        return milliseconds, milliseconds
+
+    return Net(turn, owned=folder)
+
+
+def _run_command(words: list[str], timeout_s: float) -> list[float]:
+    """The milliseconds that a user's command prints."""
+    name = words[0]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        raise MeasurementError(
+            f"latency.command '{name}' took longer than latency.command_timeout_s = {timeout_s:g}"
+        ) from None
+    except OSError as error:
+        raise MeasurementError(f"latency.command '{name}' cannot be started: {error.strerror}") from None
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or ["nothing on standard error"])[-1]
+        raise MeasurementError(f"latency.command '{name}' ended with status {done.returncode}: {said}")
+    try:
+        values = [float(word) for word in done.stdout.replace(",", " ").split()]
+    except ValueError:
+        values = []
+    if not values or not all(0 < value < float("inf") for value in values):
+        raise MeasurementError(
+            f"latency.command '{name}' must print milliseconds, one number or several, not {done.stdout.strip()[:80]!r}"
+        )
+    return values
+
+
+def write_onnx(model: nn.Module, x: Tensor, folder: Path) -> Path:
+    """Writes the model as `model.onnx` for inputs of x's shape (N, C, H, W).
+
+    Raises:
+        MeasurementError: the `onnx` extra is not installed.
+    """
+    path = folder / "model.onnx"
+    try:
+        with warnings.catch_warnings():  # the exporter's own deprecations
+            warnings.simplefilter("ignore")
+            torch.onnx.export(model, (x,), str(path), dynamo=True, external_data=False, verbose=False)
+    except ModuleNotFoundError as error:
+        raise MeasurementError(f"exporting to ONNX needs '{error.name}': pip install 'nas-attn[onnx]'") from None
+    return path
+
+
+# ------------------------------------------------------------------------------------------- clocks
+
+
+def _timed(call: Call, section: LatencySection) -> Net:
+    """A network whose turns are timed on the clock that the section's device has."""
+    if section.device == "cuda":
+        return Net(_cuda_turns(call, _l2_filler() if section.flush_l2 else None))
+    own_time = section.threads == 1
+    return Net(lambda calls: _cpu_turn(call, calls, own_time))
+
+
+def _cpu_turn(call: Call, calls: int, own_time: bool) -> Times:
+    call()
+    wall, own = time.perf_counter_ns(), time.thread_time_ns()
+    for _ in range(calls):
+        call()
+    own, wall = time.thread_time_ns() - own, time.perf_counter_ns() - wall
+    return (own if own_time else wall) / calls / 1e6, wall / calls / 1e6
+
+
+def _cuda_turns(call: Call, filler: Tensor | None) -> Callable[[int], Times]:
+    def turn(calls: int) -> Times:
+        """CUDA events round each call; the host waits before and after the sample, never inside."""
+        call()
+        starts, ends = [_event() for _ in range(calls)], [_event() for _ in range(calls)]
+        torch.cuda.synchronize()
+        wall = time.perf_counter_ns()
+        for start, end in zip(starts, ends, strict=True):
+            if filler is not None:
+                filler.zero_()
+            start.record()
+            call()
+            end.record()
+        torch.cuda.synchronize()
+        wall = time.perf_counter_ns() - wall
+        times = [start.elapsed_time(end) for start, end in zip(starts, ends, strict=True)]
+        return sum(times) / calls, wall / calls / 1e6
+
+    return turn
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+
+def _l2_filler() -> Tensor:
+    """A tensor larger than the L2 cache: writing it pushes everything else out."""
+    size: int = torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
+    return torch.empty(2 * max(size, 2**20), dtype=torch.int8, device="cuda")
+
+
+_MODES: dict[str, Callable[[nn.Module, LatencySection, Tensor], Net]] = {
+    "eager": _eager,
+    "compile": _compiled,
+    "cuda-graph": _cuda_graph,
+    "onnxruntime": _onnxruntime,
+    "command": _command,
+}

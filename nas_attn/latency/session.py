@@ -1,0 +1,197 @@
+"""One short latency session: candidates, the bare backbone and a second copy of it, in random turns.
+
+Why in turns and against the bare backbone: on a shared machine the mean of 100 calls repeats within 57 %, the ratio
+to a reference measured in the same round within 3 % (docs/latency.md). One session says little about its own error:
+estimates and intervals come from several sessions spaced in time (`analysis.latency`).
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import math
+import random
+import statistics
+import time
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from nas_attn.errors import MeasurementError
+from nas_attn.latency.locks import DeviceLock
+from nas_attn.latency.machine import fingerprint, state
+from nas_attn.latency.nets import COSTLY_MODES, Net, Times, clock_name, example_input, prepare
+from nas_attn.recipe import LatencySection
+from nas_attn.records import Knob, Session, SessionSample
+
+MAX_CANDIDATES = 8
+MIN_ROUNDS = 5
+MIN_COMMAND_ROUNDS = 3
+TURN_MS = 4.0
+"""A turn repeats a short call until it takes about this long, so that clock and call overhead do not matter."""
+MAX_CALLS = 32
+
+
+def run_session(
+    section: LatencySection,
+    *,
+    reference: nn.Module,
+    candidates: Mapping[str, nn.Module],
+    input_shape: tuple[int, ...],
+    seed: int,
+    notes: Mapping[str, str] | None = None,
+    lock: DeviceLock | None = None,
+    kept: MutableMapping[str, Net] | None = None,
+) -> Session:
+    """Times up to 8 candidates against the bare backbone, as many rounds as fit `section.session_seconds` (at least 5).
+
+    In each round every network has one turn, in random order: one untimed call, then the timed ones. Copies are timed;
+    the models stay as they are. Threads and garbage collection are set for the session and restored.
+
+    Args:
+        reference: the bare backbone.
+        candidates: key -> network, any device and mode.
+        input_shape: (C, H, W); the batch comes from the section.
+        seed: of the order of turns and of the input.
+        notes: goes into the session's notes, beside clock, temperature and load before and after.
+        lock: held exclusively while timing, not while compiling or exporting; None: the caller sees to it.
+        kept: networks made ready are put here and taken from here, where that takes long (compile, onnxruntime,
+            command). One mapping per section, reference and input shape; keys must mean the same network throughout.
+
+    Raises:
+        MeasurementError: more than 8 candidates, no such device, or a network that does not run as asked.
+    """
+    if len(candidates) > MAX_CANDIDATES:
+        raise MeasurementError(f"a latency session takes at most {MAX_CANDIDATES} candidates, not {len(candidates)}")
+    started_at, began = time.time(), time.perf_counter()
+    machine = fingerprint(section)
+    with _measuring(section):
+        nets = _prepare_all(section, reference, candidates, example_input(section, input_shape, seed), kept)
+        with lock.exclusive() if lock is not None else nullcontext():
+            before = state(section)
+            rounds, calls = _time_rounds(nets, section, random.Random(seed))
+            after = state(section)
+    found = {f"{name}_before": text for name, text in before.items()} | {
+        f"{name}_after": text for name, text in after.items()
+    }
+    reference_times, control_times, *candidate_times = rounds
+    return Session(
+        fingerprint=machine,
+        conditions=conditions(section, input_shape),
+        started_at=started_at,
+        duration_s=time.perf_counter() - began,
+        reference_ms=statistics.median(own for own, _ in reference_times),
+        control_log_ratio=_log_ratio(control_times, reference_times, 0),
+        samples=tuple(
+            SessionSample(
+                key=key,
+                log_ratio=_log_ratio(times, reference_times, 0),
+                candidate_ms=statistics.median(own for own, _ in times),
+                wall_log_ratio=_log_ratio(times, reference_times, 1),
+                wall_ms=statistics.median(wall for _, wall in times),
+                calls=calls * len(times),
+            )
+            for key, times in zip(candidates, candidate_times, strict=True)
+        ),
+        notes={**found, **(notes or {})},
+    )
+
+
+def conditions(section: LatencySection, input_shape: tuple[int, ...]) -> dict[str, Knob | None]:
+    """What a latency under these settings holds for: batch, input, dtype, memory format, threads, mode, clock."""
+    found: dict[str, Knob | None] = {
+        "batch_size": section.batch_size,
+        "input_shape": "x".join(map(str, input_shape)),
+        "dtype": section.dtype,
+        "channels_last": section.channels_last,
+        "threads": section.threads,
+        "mode": section.mode,
+        "clock": clock_name(section),
+    }
+    if section.device == "cuda" and section.mode != "command":
+        found["flush_l2"] = section.flush_l2
+    if section.command is not None:
+        found["command"] = section.command
+    return found
+
+
+@contextmanager
+def _measuring(section: LatencySection) -> Iterator[None]:
+    """No gradients, no garbage collection, the section's threads; restored afterwards."""
+    threads, collecting = torch.get_num_threads(), gc.isenabled()
+    gc.collect()
+    gc.disable()
+    torch.set_num_threads(section.threads)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        if collecting:
+            gc.enable()
+
+
+def _prepare_all(
+    section: LatencySection,
+    reference: nn.Module,
+    candidates: Mapping[str, nn.Module],
+    x: Tensor,
+    kept: MutableMapping[str, Net] | None,
+) -> list[Net]:
+    """Reference, control, candidates: ready to be timed."""
+    store: MutableMapping[str, Net] = kept if kept is not None and section.mode in COSTLY_MODES else {}
+    named = [("reference", reference), ("control", copy.deepcopy(reference))]
+    named += [(f"candidate {key}", model) for key, model in candidates.items()]
+    for name, model in named:
+        if name not in store:
+            store[name] = _prepare_one(name, model, section, x)
+    return [store[name] for name, _ in named]
+
+
+def _prepare_one(name: str, model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+    try:
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+        ):  # tensors made in inference mode cannot be compiled or exported
+            net = prepare(model, section, x.clone())
+        if section.mode != "command":
+            net.turn(1)
+        return net
+    except MeasurementError as error:
+        raise MeasurementError(f"{name}: {error}") from error
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise MeasurementError(
+            f"{name}: the network does not run with {section.dtype} on {section.device}: {reason}"
+        ) from error
+
+
+def _time_rounds(nets: Sequence[Net], section: LatencySection, rng: random.Random) -> tuple[list[list[Times]], int]:
+    """(per network its times round by round, timed calls a turn)."""
+    by_command = section.mode == "command"
+    calls = 1 if by_command else _calls_a_turn(nets[0])
+    fewest = MIN_COMMAND_ROUNDS if by_command else MIN_ROUNDS
+    times: list[list[Times]] = [[] for _ in nets]
+    order = list(range(len(nets)))
+    end = time.perf_counter() + section.session_seconds
+    while len(times[0]) < fewest or time.perf_counter() < end:
+        rng.shuffle(order)
+        for index in order:
+            times[index].append(nets[index].turn(calls))
+    return times, calls
+
+
+def _calls_a_turn(reference: Net) -> int:
+    """Timed calls a turn: enough for TURN_MS of the reference."""
+    quickest = min(reference.turn(1)[0] for _ in range(3))
+    return max(1, min(MAX_CALLS, round(TURN_MS / max(quickest, 1e-3))))
+
+
+def _log_ratio(times: Sequence[Times], reference: Sequence[Times], clock: int) -> float:
+    """Median over rounds of log(time / the reference's time in the same round)."""
+    return statistics.median(
+        math.log(mine[clock] / theirs[clock]) for mine, theirs in zip(times, reference, strict=True)
+    )
