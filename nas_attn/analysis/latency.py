@@ -2,7 +2,7 @@
 
 A session's calls say little about its error (an interval from one session covers 56-72 %): sessions spaced in time are
 the sample. An estimate is the median over sessions of their median log-ratio; its interval comes from resampling
-sessions, and below six sessions from the spread between sessions, pooled over all candidates. Evidence: docs/latency.md.
+sessions, below six sessions from the spread between sessions, pooled over all candidates. Evidence: docs/latency.md.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def _cuda() -> tuple[str, dict[str, str]]:
         "multiprocessors": str(properties.multi_processor_count),
         "uuid_class": "MIG" if _visible_is_mig() else "GPU",
         "cuda": str(torch.version.cuda),
-        "cudnn": str(cudnn),,
+        "cudnn": str(cudnn),
     }
     limits = {"driver": "driver_version", "power_limit": "power.limit", "max_clock": "clocks.max.sm"}
     return str(properties.name), details | _nvidia_smi(limits)
