@@ -1,0 +1,114 @@
+"""Batched augmentation, decided for a whole epoch at once and applied to normalised batches on the device.
+
+All of an epoch's random decisions are a function of (seed, epoch): they are the same for every candidate and on every
+device, and an epoch can be taken up again at any batch. Pixels that come from nowhere (beside the padded image, inside
+a cut-out square) are the mean colour: 0 after normalisation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot, pad
+
+from nas_attn.recipe import AugmentSection
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """One epoch's order and random decisions. Tensors over images are in training order."""
+
+    count: int
+    batches: tuple[Tensor, ...]
+    """Index batches, int64."""
+    mirrored: Tensor | None
+    """bool (N,)."""
+    corner: Tensor | None
+    """int64 (N, 2): row and column at which the crop starts in the padded image."""
+    padding: int
+    hole: Tensor | None
+    """int64 (N, 2): row and column of the cut-out square's first pixel, may lie outside."""
+    hole_side: int
+    blend: tuple[float, ...] | None
+    """Per batch, the share of the image itself in mixup (Zhang et al., 1710.09412)."""
+
+    @classmethod
+    def draw(
+        cls,
+        count: int,
+        batch_size: int,
+        size: tuple[int, int],
+        augment: AugmentSection,
+        *,
+        seed: int,
+        epoch: int,
+        device: torch.device,
+    ) -> EpochPlan:
+        """Decides one epoch over `count` images of `size` (H, W), in nearly equal batches of at most `batch_size`.
+
+        Nearly equal, so that every image is seen once and no small batch disturbs the batch statistics.
+        """
+        random = np.random.default_rng((seed, epoch))
+        order = torch.from_numpy(random.permutation(count)).to(device)
+        batches = torch.tensor_split(order, -(-count // batch_size))
+
+        def coordinates(low: int, high: tuple[int, int]) -> Tensor:
+            return torch.from_numpy(random.integers(low, high, (count, 2))).to(device)
+
+        flip = torch.from_numpy(random.random(count) < 0.5).to(device) if augment.flip else None
+        padding, side = augment.crop_padding, augment.cutout
+        corner = coordinates(0, (2 * padding + 1, 2 * padding + 1)) if padding else None
+        hole = coordinates(0, size) - side // 2 if side else None
+        blend = tuple(random.beta(augment.mixup, augment.mixup, len(batches)).tolist()) if augment.mixup else None
+        return cls(count, batches, flip, corner, padding, hole, side, blend)
+
+    def apply(self, number: int, x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+        """Augments batch `number`.
+
+        Args:
+            x: float32 (B, C, H, W), normalised.
+            y: int64 (B,).
+
+        Returns:
+            x of the same shape, and y: int64 (B,), or float32 (B, classes) shares with mixup.
+        """
+        size, larger = divmod(self.count, len(self.batches))
+        start = number * size + min(number, larger)
+        rows = slice(start, start + len(x))
+        mirrored = None if self.mirrored is None else self.mirrored[rows]
+        if self.corner is not None:
+            x = _crop(x, self.corner[rows], self.padding, mirrored)
+        elif mirrored is not None:
+            x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
+        if self.hole is not None:
+            x = _cut(x, self.hole[rows], self.hole_side)
+        if self.blend is None:
+            return x, y
+        share = self.blend[number]
+        shares = one_hot(y, classes).to(x.dtype)
+        return torch.lerp(x.roll(1, 0), x, share), torch.lerp(shares.roll(1, 0), shares, share)
+
+
+def _crop(x: Tensor, corner: Tensor, padding: int, mirrored: Tensor | None) -> Tensor:
+    """Padded random crop and mirroring in one gather; the result lies in channels-last order."""
+    batch, _, height, width = x.shape
+    down = torch.arange(height, device=x.device)
+    across = torch.arange(width, device=x.device).expand(batch, width)
+    if mirrored is not None:
+        across = torch.where(mirrored[:, None], width - 1 - across, across)
+    rows = corner[:, :1] + down
+    columns = corner[:, 1:] + across
+    which = torch.arange(batch, device=x.device)[:, None, None]
+    padded = pad(x, (padding,) * 4).permute(0, 2, 3, 1)
+    return padded[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _cut(x: Tensor, hole: Tensor, side: int) -> Tensor:
+    """Sets a square to the mean colour (cutout: DeVries and Taylor, 1708.04552)."""
+    down = torch.arange(x.shape[2], device=x.device) - hole[:, :1]
+    across = torch.arange(x.shape[3], device=x.device) - hole[:, 1:]
+    inside = ((down >= 0) & (down < side))[:, :, None] & ((across >= 0) & (across < side))[:, None, :]
+    return x.masked_fill(inside[:, None], 0.0)

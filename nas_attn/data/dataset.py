@@ -1,0 +1,119 @@
+"""What the rest of nas_attn sees of a data set: splits that yield batches, and the closed door to the test split."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from nas_attn.data.augment import EpochPlan
+from nas_attn.data.pixels import Pixels
+from nas_attn.errors import DataError
+from nas_attn.recipe import AugmentSection
+
+log = logging.getLogger("nas_attn.data")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Labelled images of one split, on one device."""
+
+    pixels: Pixels
+    labels: Tensor
+    """int64 (N,), on the device."""
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """Per channel, on the scale 0 to 1; batches are normalised with them."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def device(self) -> torch.device:
+        return self.labels.device
+
+    def first(self, count: int) -> Tensor:
+        """The first images as stored: uint8 (count, C, H, W) on the device."""
+        (images,) = self.pixels.fetch([torch.arange(min(count, len(self)), device=self.device)])
+        return images
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images once, in order: x float32 (B, C, H, W), normalised and in channels-last order, y int64 (B,)."""
+        index = torch.split(torch.arange(len(self), device=self.device), batch_size)
+        for number, images in enumerate(self.pixels.fetch(index)):
+            yield self._normalised(images), self.labels[index[number]]
+
+    def epoch(
+        self, batch_size: int, *, seed: int, epoch: int, augment: AugmentSection, first_batch: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch of training: every image once in random order, augmented.
+
+        Order and augmentation depend on `seed` and `epoch` only. `first_batch` takes an epoch up again in the middle.
+        x as in `batches`; y int64 (B,), or float32 (B, classes) shares with mixup.
+        """
+        plan = EpochPlan.draw(
+            len(self), batch_size, self.pixels.shape[1:], augment, seed=seed, epoch=epoch, device=self.device
+        )
+        rest = plan.batches[first_batch:]
+        for number, images in enumerate(self.pixels.fetch(rest), first_batch):
+            yield plan.apply(number, self._normalised(images), self.labels[plan.batches[number]], self.classes)
+
+    def steps(self, batch_size: int) -> int:
+        """Batches in one epoch of training."""
+        return -(-len(self) // batch_size)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        scale, shift = self._scale_and_shift
+        return images.to(torch.float32, memory_format=torch.channels_last).mul_(scale).sub_(shift)
+
+    @cached_property
+    def _scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """float32 (1, C, 1, 1) each, put on the device once: x = pixel * scale - shift."""
+        scale = [1 / (255 * deviation) for deviation in self.std]
+        shift = [mean / deviation for mean, deviation in zip(self.mean, self.std, strict=True)]
+        return (
+            torch.tensor(scale, device=self.device).view(1, -1, 1, 1),
+            torch.tensor(shift, device=self.device).view(1, -1, 1, 1),
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set ready for training. The test split is behind `read_test`."""
+
+    name: str
+    train: Split
+    validation: Split
+    classes: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+    """(C, H, W)."""
+    digest: str
+    """Text that changes when an image, a label or the split of train and validation changes."""
+    open_test: Callable[[], Split]
+    """Not to be called directly: `read_test` is the road to the test split."""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Per channel, on the scale 0 to 1: of the training split, or the recipe's."""
+        return self.train.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Per channel, on the scale 0 to 1: of the training split, or the recipe's."""
+        return self.train.std
+
+    def read_test(self, reason: str) -> Split:
+        """The test split, read for a stated reason: the caller records the reading in the study.
+
+        Raises:
+            DataError: no reason is given, or the data set has no test split.
+        """
+        if not reason.strip():
+            raise DataError(f"the test split of '{self.name}' is read for a stated reason only, and none was given")
+        log.info("test split of '%s' read: %s", self.name, reason)
+        return self.open_test()

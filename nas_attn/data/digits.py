@@ -1,0 +1,139 @@
+"""Digits without a download: scikit-learn's 1,797 handwritten ones, plain, or hidden among fragments of others.
+
+A cluttered image shows one digit at a random place among pieces of other digits, so that it pays to look at the right
+place (as in cluttered MNIST: Mnih et al., Recurrent Models of Visual Attention, 1406.6247). The source digits are
+divided between train, validation and test first (2:1:1, stratified): no piece of a test digit is seen in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nas_attn.data.parts import Labelled, Parts
+from nas_attn.data.pixels import InMemory
+from nas_attn.data.splitting import stratified
+from nas_attn.errors import DataError, did_you_mean
+from nas_attn.recipe import DataSection
+
+SIDE = 8
+"""Side of a source digit in pixels."""
+CLASSES = tuple(str(digit) for digit in range(10))
+SPLITS = ("train", "validation", "test")
+DEFAULTS = {"size": 20, "fragments": 14, "fragment_size": 4, "train": 6000, "validation": 5000, "test": 5000}
+LIMITS = {
+    "size": (SIDE, 128),
+    "fragments": (0, 200),
+    "fragment_size": (1, SIDE),
+    "train": (20, 1_000_000),
+    "validation": (20, 1_000_000),
+    "test": (20, 1_000_000),
+}
+
+
+def cluttered(section: DataSection) -> Parts:
+    """`digits`: generated from `section.options` and `section.seed`.
+
+    Raises:
+        DataError: an option is unknown or out of range.
+    """
+    if section.validation is not None:
+        raise DataError(
+            "data.validation does not apply to 'digits', whose images are generated: set data.options.validation"
+        )
+    options = _options(section.options)
+    sources = _sources(section.seed)
+
+    def make(split: str) -> Labelled:
+        random = np.random.default_rng((section.seed, SPLITS.index(split)))
+        images, labels = _scatter(*sources[split], options[split], options, random)
+        return Labelled(InMemory(torch.from_numpy(images)[:, None]), labels)
+
+    return Parts(make("train"), make("validation"), lambda: make("test"), CLASSES)
+
+
+def plain(section: DataSection) -> Parts:
+    """`digits-8x8`: the source digits as they are.
+
+    Raises:
+        DataError: options are given, of which there are none.
+    """
+    if section.options:
+        raise DataError(
+            f"data.options.{next(iter(section.options))} does not apply to 'digits-8x8', which has no options"
+        )
+    sources = _sources(section.seed)
+
+    def labelled(*splits: str) -> Labelled:
+        images = np.concatenate([sources[split][0] for split in splits])
+        return Labelled(InMemory(torch.from_numpy(images)[:, None]), np.concatenate([sources[s][1] for s in splits]))
+
+    if section.validation is None:
+        return Parts(labelled("train"), labelled("validation"), lambda: labelled("test"), CLASSES)
+    return Parts(labelled("train", "validation"), None, lambda: labelled("test"), CLASSES)
+
+
+@lru_cache(maxsize=2)
+def _sources(seed: int) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    """Split -> images (N, 8, 8) and labels (N,) of its source digits."""
+    from sklearn.datasets import load_digits  # an import of a second, for this data set only
+
+    bunch = load_digits()
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)
+    labels = bunch.target.astype(np.int64)
+    others, train = stratified(labels, len(labels) // 2, seed)
+    test, validation = stratified(labels[others], len(others) // 2, seed)
+    index = {"train": train, "validation": others[validation], "test": others[test]}
+    return {split: (images[index[split]], labels[index[split]]) for split in SPLITS}
+
+
+def _scatter(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    count: int,
+    options: Mapping[str, int],
+    random: np.random.Generator,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """`count` cluttered images (count, size, size) and their labels; where things overlap, the brighter pixel shows."""
+    side, piece = options["size"], options["fragment_size"]
+    # Every source digit is used equally often, within one: fewer lucky and unlucky draws in the validation score.
+    chosen = random.permutation(np.resize(random.permutation(len(images)), count))
+    canvas = np.zeros((count, side, side), dtype=np.uint8)
+    _paste(canvas, images[chosen], random)
+    for _ in range(options["fragments"]):
+        # A piece comes from another source digit than the one to be found.
+        other = (chosen + random.integers(1, len(images), count)) % len(images)
+        corner = random.integers(0, SIDE - piece + 1, (count, 2))
+        window = np.arange(piece)
+        rows, columns = corner[:, :1] + window, corner[:, 1:] + window
+        _paste(canvas, images[other[:, None, None], rows[:, :, None], columns[:, None, :]], random)
+    return canvas, labels[chosen]
+
+
+def _paste(canvas: NDArray[np.uint8], patches: NDArray[np.uint8], random: np.random.Generator) -> None:
+    """Lays one patch (N, h, h) on each canvas (N, size, size) at a random place, in place."""
+    count, height = patches.shape[:2]
+    corner = random.integers(0, canvas.shape[1] - height + 1, (count, 2))
+    window = np.arange(height)
+    place = (
+        np.arange(count)[:, None, None],
+        (corner[:, :1] + window)[:, :, None],
+        (corner[:, 1:] + window)[:, None, :],
+    )
+    canvas[place] = np.maximum(canvas[place], patches)
+
+
+def _options(given: Mapping[str, int | float | bool | str]) -> dict[str, int]:
+    options = dict(DEFAULTS)
+    for name, value in given.items():
+        if name not in DEFAULTS:
+            raise DataError(f"unknown option data.options.{name} of 'digits': {did_you_mean(name, DEFAULTS)}")
+        low, high = LIMITS[name]
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise DataError(f"data.options.{name} must be a whole number from {low} to {high}, not {value!r}")
+        options[name] = value
+    return options

@@ -1,0 +1,86 @@
+"""Images as uint8 tensors, held in memory: the usual case.
+
+Shapes: N images, B of a batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Indices = NDArray[np.int64]
+
+
+class Pixels(Protocol):
+    """N images of one shape, wherever they are kept."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+
+    def __len__(self) -> int: ...
+
+    def subset(self, index: Indices) -> Pixels:
+        """The images at these indices, in this order."""
+
+    def to(self, device: torch.device) -> Pixels:
+        """The same images, whose batches come on this device."""
+
+    def histogram(self) -> NDArray[np.int64]:
+        """(C, 256): how often each value occurs in each channel."""
+
+    def digest(self) -> str:
+        """Text that changes when an image changes."""
+
+    def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """uint8 (B, C, H, W) on the device for each of these index batches (int64, on the device)."""
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Images in one uint8 tensor (N, C, H, W) on one device."""
+
+    images: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def subset(self, index: Indices) -> InMemory:
+        return InMemory(self.images[torch.from_numpy(index).to(self.images.device)])
+
+    def to(self, device: torch.device) -> InMemory:
+        return InMemory(self.images.to(device))
+
+    def histogram(self) -> NDArray[np.int64]:
+        counts = [torch.bincount(self.images[:, c].flatten(), minlength=256) for c in range(self.shape[0])]
+        return torch.stack(counts).cpu().numpy().astype(np.int64)
+
+    def digest(self) -> str:
+        content = np.ascontiguousarray(self.images.cpu().numpy())
+        return hashlib.blake2b(content.data, digest_size=8).hexdigest()
+
+    def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        for index in batches:
+            yield self.images[index]
+
+
+def moments(histogram: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel, on the scale 0 to 1; a constant channel has deviation 1."""
+    values = np.arange(256) / 255.0
+    share = histogram / histogram.sum(axis=1, keepdims=True)
+    mean = share @ values
+    variance = share @ values**2 - mean**2
+    std = np.where(variance > 1e-12, np.sqrt(np.maximum(variance, 1e-12)), 1.0)
+    return tuple(mean.tolist()), tuple(std.tolist())

@@ -1,0 +1,124 @@
+"""Published data sets through torchvision's own classes: files in place, or downloaded where there is a network.
+
+The four files of MNIST and Fashion-MNIST (`train-images-idx3-ubyte` and so on, gzipped or not) may also lie in `root`
+itself, as Linux distributions install them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nas_attn.data.files import exclusive
+from nas_attn.data.parts import Labelled, Parts
+from nas_attn.data.pixels import InMemory
+from nas_attn.errors import DataError
+from nas_attn.recipe import DataSection
+
+NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
+"""Name in a recipe -> class of `torchvision.datasets`."""
+DOWNLOAD_TIMEOUT_S = 30.0
+"""A server that stays silent for this long counts as no network."""
+
+
+def source(name: str) -> Callable[[DataSection], Parts]:
+    """The reader of one published data set."""
+
+    def read(section: DataSection) -> Parts:
+        if section.options:
+            raise DataError(
+                f"data.options.{next(iter(section.options))} does not apply to '{name}', which has no options"
+            )
+        root = Path(section.root).expanduser()
+        if name.endswith("mnist") and _idx(root, "train", "images") is not None:
+            train = _read_idx(root, "train")
+            return Parts(train, None, lambda: _read_idx(root, "t10k"), _mnist_classes(name))
+        dataset = _open(name, root, train=True)
+        classes = tuple(str(label) for label in dataset.classes)
+        return Parts(_labelled(dataset), None, lambda: _labelled(_open(name, root, train=False)), classes)
+
+    return read
+
+
+def _open(name: str, root: Path, *, train: bool) -> Any:
+    """torchvision's data set; downloads it, one process at a time, where its files are not in place."""
+    from torchvision import datasets
+
+    kind = getattr(datasets, NAMES[name])
+    try:
+        return kind(str(root), train=train)
+    except RuntimeError:
+        pass  # torchvision's word for missing or damaged files
+    try:
+        with exclusive(root / f".{name}.lock"), _timeout(DOWNLOAD_TIMEOUT_S):
+            return kind(str(root), train=train, download=True)
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"data set '{name}' is not at {root / _expected(kind)} and could not be downloaded there ({error}): "
+            f"put its published files there, or set data.root to the folder that holds them"
+        ) from None
+
+
+def _expected(kind: Any) -> str:
+    return f"{kind.__name__}/raw" if hasattr(kind, "mirrors") else str(kind.base_folder)
+
+
+@contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    """torchvision's downloads have no time limit of their own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _labelled(dataset: Any) -> Labelled:
+    images = torch.as_tensor(dataset.data)
+    images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
+    return Labelled(InMemory(images.contiguous()), np.asarray(dataset.targets, dtype=np.int64))
+
+
+def _mnist_classes(name: str) -> tuple[str, ...]:
+    from torchvision import datasets
+
+    return tuple(str(label) for label in getattr(datasets, NAMES[name]).classes)
+
+
+def _idx(root: Path, part: str, what: str) -> Path | None:
+    """One of the four files, where it lies in `root` itself."""
+    stem = f"{part}-{what}-idx{3 if what == 'images' else 1}-ubyte"
+    return next((root / name for name in (stem, f"{stem}.gz") if (root / name).is_file()), None)
+
+
+def _read_idx(root: Path, part: str) -> Labelled:
+    images, labels = (_array(_idx(root, part, what), root, f"{part}-{what}") for what in ("images", "labels"))
+    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+        raise DataError(
+            f"the {part} files in {root} do not belong together: images {images.shape}, labels {labels.shape}"
+        )
+    return Labelled(InMemory(torch.from_numpy(images)[:, None]), labels.astype(np.int64))
+
+
+def _array(path: Path | None, root: Path, what: str) -> NDArray[np.uint8]:
+    """An IDX file of bytes: magic (0, 0, 8, dimensions), the sizes as big-endian int32, the content."""
+    if path is None:
+        raise DataError(f"{root} has no {what}-idx…-ubyte file beside the others of its data set")
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read()
+        if content[:3] != b"\x00\x00\x08":
+            raise ValueError("it does not start like an IDX file of bytes")
+        sizes = np.frombuffer(content, ">i4", count=content[3], offset=4)
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * len(sizes)).reshape(sizes).copy()
+    except (OSError, EOFError, ValueError, IndexError) as error:
+        raise DataError(f"{path} is damaged ({error}): fetch it again") from None

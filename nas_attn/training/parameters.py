@@ -1,0 +1,91 @@
+"""Parameter groups, the optimiser, and averaged weights."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from nas_attn.recipe import TrainingSection
+
+
+def make_optimizer(
+    model: nn.Module, section: TrainingSection, attention: Collection[str], backbone_factor: float
+) -> torch.optim.Optimizer | None:
+    """SGD with Nesterov momentum or AdamW, in one fused kernel; None where nothing is to be trained.
+
+    Four groups: backbone and attention with their factor on the learning rate, each with and without weight decay
+    (biases, norms and scalars are not decayed). A group's `factor` multiplies the scheduled rate.
+    """
+    groups = []
+    for attentive, factor in ((False, backbone_factor), (True, section.attention_learning_rate)):
+        members = [p for name, p in model.named_parameters() if (name in attention) == attentive and p.requires_grad]
+        for decayed in (True, False):
+            chosen = [p for p in members if (p.ndim > 1) == decayed]
+            if chosen:
+                decay = section.weight_decay if decayed else 0.0
+                groups.append({"params": chosen, "factor": factor, "weight_decay": decay})
+    if not groups:
+        return None
+    if section.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=0.0, betas=(section.momentum, 0.99), fused=True)
+    return torch.optim.SGD(groups, lr=0.0, momentum=section.momentum, nesterov=section.momentum > 0, fused=True)
+
+
+@contextmanager
+def frozen(model: nn.Module, names: Collection[str]) -> Iterator[None]:
+    """Takes gradients from these parameters for the time of a training; some may have had none before."""
+    held = [p for name, p in model.named_parameters() if name in names and p.requires_grad]
+    for parameter in held:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in held:
+            parameter.requires_grad_(True)
+
+
+def set_training_mode(model: nn.Module) -> None:
+    """Training mode, but modules whose own parameters are all frozen keep their statistics (a frozen BatchNorm)."""
+    model.train()
+    for module in model.modules():
+        own = list(module.parameters(recurse=False))
+        if own and not any(p.requires_grad for p in own):
+            module.eval()
+
+
+class WeightAverage:
+    """Exponential moving average of all parameters and floating-point buffers (Polyak averaging)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        self._live = {name: t for name, t in tensors.items() if t.is_floating_point()}
+        self._average = {name: t.detach().clone() for name, t in self._live.items()}
+
+    @torch.no_grad()
+    def update(self, keep: float) -> None:
+        """One step: average = keep * average + (1 - keep) * weights."""
+        torch._foreach_lerp_(list(self._average.values()), [t.detach() for t in self._live.values()], 1.0 - keep)
+
+    def state(self) -> dict[str, Tensor]:
+        return self._average
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Tensor]) -> None:
+        for name, tensor in self._average.items():
+            tensor.copy_(state[name])
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """The model carries the averaged weights inside, and its own again afterwards."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for name, live in self._live.items():
+            live.data, self._average[name].data = self._average[name].data, live.data

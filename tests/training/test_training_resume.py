@@ -1,0 +1,151 @@
+"""A training that was interrupted, killed or resumed ends like one that was not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from nas_attn import data
+from nas_attn.errors import CheckpointError
+from nas_attn.recipe import AugmentSection, DataSection, TrainingSection
+from nas_attn.training import Interrupted, Trainer
+
+SECTION = TrainingSection(
+    batch_size=64,
+    learning_rate=0.05,
+    augment=AugmentSection(flip=True, crop_padding=1, cutout=2, mixup=0.2),
+    label_smoothing=0.1,
+    clip_norm=1.0,
+)
+
+
+class FileSlot:
+    """A slot as the study has it, in one file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.saves: list[int] = []
+
+    def load(self) -> bytes | None:
+        return self.path.read_bytes() if self.path.exists() else None
+
+    def save(self, blob: bytes, epochs: int) -> None:
+        part = self.path.with_suffix(".part")
+        part.write_bytes(blob)
+        os.replace(part, self.path)
+        self.saves.append(epochs)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, 10),
+    )
+
+
+def fit(path: Path, section: TrainingSection = SECTION, **options):
+    dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
+    model = network()
+    arguments = {"seed": 5, "rungs": [1, 3], "learning_rate": 0.05, **options}
+    scores = Trainer(section, dataset, device="cpu").fit(model, slot=FileSlot(path), **arguments)
+    return model, scores
+
+
+def assert_same(one, other) -> None:
+    (model, scores), (model_2, scores_2) = one, other
+    assert [(s.epochs, s.metrics, s.correct) for s in scores] == [(s.epochs, s.metrics, s.correct) for s in scores_2]
+    for (name, tensor), other_tensor in zip(model.state_dict().items(), model_2.state_dict().values(), strict=True):
+        assert torch.equal(tensor, other_tensor), name
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_stopping_at_every_third_batch_changes_nothing(tmp_path: Path, optimizer: str) -> None:
+    section = SECTION.model_copy(update={"optimizer": optimizer})
+    whole = fit(tmp_path / "whole", section)
+    interruptions = 0
+    while True:
+        asked = iter([False, False, True])
+        try:
+            torch.rand(17)  # the caller's random numbers are none of the training's business
+            pieces = fit(tmp_path / "pieces", section, stop=lambda asked=asked: next(asked))
+            break
+        except Interrupted:
+            interruptions += 1
+    assert interruptions == 15  # three epochs of 15 batches
+    assert_same(pieces, whole)
+
+
+def test_a_killed_process_is_taken_up_bit_for_bit(tmp_path: Path) -> None:
+    whole = fit(tmp_path / "whole", rungs=[1, 20])
+    path = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, __file__, str(path)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    while process.poll() is None and not (path.exists() and path.stat().st_mtime_ns != 0):
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the process ended before it was killed"
+    assert_same(fit(path, rungs=[1, 20]), whole)
+
+
+def test_further_rungs_are_added_to_a_finished_training(tmp_path: Path) -> None:
+    whole = fit(tmp_path / "whole", rungs=[1, 3, 4])
+    fit(tmp_path / "longer", rungs=[1, 3])
+    assert_same(fit(tmp_path / "longer", rungs=[1, 3, 4]), whole)
+
+
+def test_a_finished_training_is_read_back_without_training(tmp_path: Path) -> None:
+    finished = fit(tmp_path / "slot")
+    told = []
+    again = fit(tmp_path / "slot", on_rung=lambda score: told.append(score.epochs) or True)
+    assert told == [1, 3]
+    assert_same(again, finished)
+
+
+def test_checkpoints_come_at_every_epoch(tmp_path: Path) -> None:
+    dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
+    slot = FileSlot(tmp_path / "slot")
+    Trainer(SECTION, dataset, device="cpu").fit(network(), seed=0, rungs=[1, 3], learning_rate=0.05, slot=slot)
+    assert slot.saves == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 6},
+        {"learning_rate": 0.04},
+        {"section": SECTION.model_copy(update={"weight_decay": 0.0})},
+        {"attention_parameters": ["0.weight"]},
+        {"rungs": [2, 3]},
+    ],
+)
+def test_another_trainings_checkpoint_is_refused(tmp_path: Path, change: dict) -> None:
+    fit(tmp_path / "slot", rungs=[1])
+    with pytest.raises(CheckpointError, match=r"another training|does not begin with"):
+        fit(tmp_path / "slot", **change)
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    fit(tmp_path / "slot", rungs=[1])
+    blob = (tmp_path / "slot").read_bytes()
+    for damaged in (b"", b"nothing of the kind", blob[: len(blob) // 2]):
+        (tmp_path / "slot").write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="damaged"):
+            fit(tmp_path / "slot")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    fit(Path(sys.argv[1]), rungs=[1, 20])
