@@ -1,0 +1,116 @@
+"""The table of attention modules, and what is built from it. No torch until a module is built.
+
+A module of one's own joins in three ways:
+
+    # 1. by name, from an installed package: an entry point
+    [project.entry-points."nas_attn.attention"]
+    mine = "my_package.modules:MyAttention"
+
+    # 2. by path, wherever a type is expected
+    stage2=my_package.modules:MyAttention(reduction=8)
+
+    # 3. in this package: one file nas_attn/attention/mine.py, one row in nas_attn/attention/rows/
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from nas_attn.attention.foreign import find_foreign
+from nas_attn.attention.row import Init, Row, check_init
+from nas_attn.attention.rows import channel, direction, self_attention, spatial
+from nas_attn.records import Choice, Knob
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ROWS: MappingProxyType[str, Row] = MappingProxyType(
+    {row.name: row for row in (*channel.ROWS, *spatial.ROWS, *direction.ROWS, *self_attention.ROWS)}
+)
+"""Name -> row of every module of this package, in the order in which they are shown."""
+
+MAP_SIZE = 14
+"""Side of the map assumed where nobody says it: position tables are interpolated from it."""
+
+
+def find(name: str) -> Row:
+    """The row behind a name: of this package, of an entry point, or of `package.module:Class`.
+
+    Raises:
+        KnobError: there is none; names the nearest.
+    """
+    row = ROWS.get(name)
+    return row if row is not None else find_foreign(name, ROWS)
+
+
+def build(choice: Choice, channels: int, height: int, width: int, *, init: Init = "paper") -> nn.Module:
+    """The module of a choice for maps of `(N, channels, height, width)`.
+
+    Args:
+        init: `paper`: as published; `identity`: starts as the identity.
+
+    Raises:
+        KnobError: unknown type or knob, or a value that is impossible on this shape.
+    """
+    row = find(choice.type)
+    canonical = row.resolve(choice.knobs, channels, height, width, strict=True, init=check_init(init)).knobs
+    return instantiate(row, dict(canonical), channels, height, width, init)
+
+
+def create(
+    name: str,
+    channels: int,
+    *,
+    height: int | None = None,
+    width: int | None = None,
+    init: Init = "paper",
+    **knobs: Knob,
+) -> nn.Module:
+    """An attention module for maps with `channels` channels: `create("coord", 256, reduction=32)`.
+
+    Args:
+        height: rows of the map, for modules with a learned position (`mhsa`); others take any size.
+        width: columns of the map.
+        init: `paper`: as published; `identity`: starts as the identity.
+        knobs: the module's own settings, see `catalogue.find(name).knobs`.
+
+    Raises:
+        KnobError: unknown name or knob, or a value that is impossible with this many channels.
+    """
+    choice = Choice(name, tuple(knobs.items()))
+    return build(choice, channels, height or width or MAP_SIZE, width or height or MAP_SIZE, init=init)
+
+
+def instantiate(row: Row, knobs: dict[str, Knob], channels: int, height: int, width: int, init: Init) -> nn.Module:
+    """Construct the class behind a row from canonical knobs."""
+    cls = load(row.target)
+    accepted = inspect.signature(cls).parameters
+    extra: dict[str, Any] = {
+        name: value for name, value in (("height", height), ("width", width), ("init", init)) if name in accepted
+    }
+    module: nn.Module = cls(channels, **knobs, **extra)
+    if init == "identity" and "init" not in accepted:
+        from nas_attn.attention.gates import Blended
+
+        return Blended(module)
+    return module
+
+
+def load(target: str) -> Any:
+    """The class behind `package.module:Class`."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+class _CallableModule(ModuleType):
+    """Lets `attention.catalogue()` give the rows, while `attention.catalogue` is this module."""
+
+    def __call__(self) -> dict[str, Row]:
+        return dict(ROWS)
+
+
+sys.modules[__name__].__class__ = _CallableModule

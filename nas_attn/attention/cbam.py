@@ -1,0 +1,90 @@
+"""Convolutional block attention module: a channel gate from mean and maximum, then a spatial gate.
+
+Woo, Park, Lee, Kweon: CBAM, ECCV 2018, https://arxiv.org/abs/1807.06521
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nas_attn.attention.gates import gate, zero_
+from nas_attn.attention.norms import BatchNorm2d
+from nas_attn.attention.row import Init
+
+
+class ChannelGate(nn.Module):
+    """`x·s(MLP(mean(x)) + MLP(max(x)))` over H and W. Ties of the maximum share the gradient."""
+
+    def __init__(self, channels: int, hidden: int, *, bias: bool, identity: bool) -> None:
+        super().__init__()
+        self.identity = identity
+        self.reduce = nn.Linear(channels, hidden, bias=bias)
+        self.expand = nn.Linear(hidden, channels, bias=bias)
+        if identity:
+            zero_(self.expand)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        pooled_2NC = torch.stack((x_NCHW.mean((2, 3)), x_NCHW.amax((2, 3))))
+        z_NC = self.expand(functional.relu(self.reduce(pooled_2NC))).sum(0)
+        return x_NCHW * gate(z_NC, x_NCHW, identity=self.identity)[:, :, None, None]
+
+
+class SpatialGate(nn.Module):
+    """`x·s(BN(conv_k([max_C x; mean_C x])))`. Ties of the maximum share the gradient."""
+
+    def __init__(self, kernel_size: int, *, norm: bool, identity: bool) -> None:
+        super().__init__()
+        self.identity = identity
+        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.norm = BatchNorm2d(1, momentum=0.01) if norm else nn.Identity()
+        if identity:
+            zero_(self.norm if norm else self.conv)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        pooled_N2HW = torch.cat((x_NCHW.amax(1, keepdim=True), x_NCHW.mean(1, keepdim=True)), 1)
+        z_N1HW = self.norm(self.conv(pooled_N2HW))
+        return x_NCHW * gate(z_N1HW, x_NCHW, identity=self.identity)
+
+
+class ConvolutionalBlockAttention(nn.Module):
+    """`u = x·s(MLP(mean x) + MLP(max x))`, then `y = u·s(BN(conv_k([max_C u; mean_C u])))`.
+
+    Args:
+        channels: C of `(N, C, H, W)`.
+        reduction: C divided by the MLP's hidden width.
+        spatial_kernel_size: odd side of the spatial convolution; the paper has 7 and 3.
+        gates: `both`, or one half alone: `channel`, `spatial`.
+        bias: biases of the MLP.
+        spatial_norm: batch normalisation of the spatial map, as in the authors' code.
+        init: `identity` zeroes the last layer of each gate and uses 2s.
+
+    Cost: 2Ch + h + C + 2k² + 2 parameters, 4Ch + 2k²HW MACs.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduction: int = 16,
+        spatial_kernel_size: int = 7,
+        gates: Literal["both", "channel", "spatial"] = "both",
+        bias: bool = True,
+        spatial_norm: bool = True,
+        init: Init = "paper",
+    ) -> None:
+        super().__init__()
+        identity, hidden = init == "identity", max(1, channels // reduction)
+        self.channel: nn.Module = nn.Identity()
+        self.spatial: nn.Module = nn.Identity()
+        if gates != "spatial":
+            self.channel = ChannelGate(channels, hidden, bias=bias, identity=identity)
+        if gates != "channel":
+            self.spatial = SpatialGate(spatial_kernel_size, norm=spatial_norm, identity=identity)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        y_NCHW: Tensor = self.spatial(self.channel(x_NCHW))
+        return y_NCHW

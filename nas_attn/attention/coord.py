@@ -1,0 +1,47 @@
+"""Coordinate attention: one gate along the height and one along the width, from means over the other.
+
+Hou, Zhou, Feng: Coordinate Attention for Efficient Mobile Network Design, CVPR 2021, https://arxiv.org/abs/2103.02907
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nas_attn.attention.gates import gate, zero_
+from nas_attn.attention.norms import BatchNorm2d
+from nas_attn.attention.row import Init
+
+
+class CoordinateAttention(nn.Module):
+    """`y = x·s(F_h(f_h))·s(F_w(f_w))`, `[f_h; f_w] = hswish(BN(F([mean_W x; mean_H x])))`.
+
+    Args:
+        channels: C of `(N, C, H, W)`.
+        reduction: C divided by the hidden width m.
+        min_hidden: m is at least this.
+        init: `identity` zeroes F_h and F_w and uses 2s in both directions.
+
+    Cost: 3Cm + 3m + 2C parameters, 2Cm(H + W) MACs. Any map size.
+    """
+
+    def __init__(self, channels: int, *, reduction: int = 32, min_hidden: int = 8, init: Init = "paper") -> None:
+        super().__init__()
+        hidden = max(min_hidden, channels // reduction)
+        self.identity = init == "identity"
+        self.reduce = nn.Conv2d(channels, hidden, 1)
+        self.norm = BatchNorm2d(hidden)
+        self.expand_h = nn.Conv2d(hidden, channels, 1)
+        self.expand_w = nn.Conv2d(hidden, channels, 1)
+        if self.identity:
+            zero_(self.expand_h, self.expand_w)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        height, width = x_NCHW.shape[2:]
+        strips_NCL1 = torch.cat((x_NCHW.mean(3), x_NCHW.mean(2)), 2)[..., None]
+        f_NML1 = functional.hardswish(self.norm(self.reduce(strips_NCL1)))
+        f_h, f_w = torch.split(f_NML1, [height, width], 2)
+        a_NCH1 = gate(self.expand_h(f_h), x_NCHW, identity=self.identity)
+        a_NCW1 = gate(self.expand_w(f_w), x_NCHW, identity=self.identity)
+        return x_NCHW * a_NCH1 * a_NCW1.transpose(2, 3)

@@ -1,0 +1,32 @@
+"""What gates have in common: the sigmoid in its two forms, and the blend."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def gate(z: Tensor, x: Tensor, *, identity: bool) -> Tensor:
+    """`s(z)`, or `2s(z)` where the module starts as the identity; in x's dtype (autocast may have left it)."""
+    s = torch.sigmoid(z).to(x.dtype)
+    return s + s if identity else s
+
+
+def zero_(*layers: nn.Module) -> None:
+    """Put weight and bias of the layers to zero."""
+    for layer in layers:
+        for parameter in layer.parameters(recurse=False):
+            nn.init.zeros_(parameter)
+
+
+class Blended(nn.Module):
+    """`y = x + a·(A(x) - x)` with one learned scalar `a`, which starts at 0: any module A, begun as the identity."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.blend = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.module(x)
+        return torch.lerp(x, y, self.blend.to(x.dtype))

@@ -1,0 +1,303 @@
+"""A row of the catalogue: what an attention module is called, which knobs it has, what it costs on a shape. No torch.
+
+A row's `fit` makes the knobs explicit for one shape and counts the cost:
+
+    def _fit_mine(f: Fitting) -> Count:
+        hidden = f.hidden("reduction")                      # C // reduction, at least 1; notes the canonical reduction
+        return Count(parameters=2 * f.channels * hidden, macs=2 * f.channels * hidden)
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from nas_attn.errors import KnobError, NasAttnWarning, did_you_mean
+from nas_attn.records import Knob, format_knob
+
+Init = Literal["paper", "identity"]
+INITS: tuple[Init, ...] = ("paper", "identity")
+KnobPairs = Mapping[str, Knob] | Iterable[tuple[str, Knob]]
+
+
+class Count(NamedTuple):
+    """What a module costs at batch size 1."""
+
+    parameters: int
+    macs: int
+    """Multiply-accumulates of convolutions, linear layers and matrix products."""
+
+
+class Resolved(NamedTuple):
+    """A module's canonical knobs and its cost on one shape."""
+
+    knobs: tuple[tuple[str, Knob], ...]
+    """Every knob explicit, in the row's order: equal networks have equal knobs."""
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnobSpec:
+    """One setting of an attention module."""
+
+    name: str
+    kind: type[int] | type[float] | type[bool] | type[str]
+    default: Knob
+    doc: str
+    """What it does, in one sentence without a full stop."""
+    low: int | float | None = None
+    """Smallest value, inclusive."""
+    high: int | float | None = None
+    """Largest value, inclusive."""
+    choices: tuple[Knob, ...] = ()
+    """The only values there are; empty: any of the type in the range."""
+    auto: bool = False
+    """Whether `auto` may stand for the value: it is then found from the shape."""
+    preset: bool = False
+    """Whether it only chooses other knobs and vanishes in the canonical form (`variant`)."""
+
+    @property
+    def range(self) -> str:
+        """What may be written, for people: `1 to 64, or auto`, `T, B, S or L`."""
+        if self.choices:
+            text = " or ".join(
+                filter(None, [", ".join(map(format_knob, self.choices[:-1])), format_knob(self.choices[-1])])
+            )
+        elif self.kind is bool:
+            text = "true or false"
+        elif self.low is not None and self.high is not None:
+            text = f"{format_knob(self.low)} to {format_knob(self.high)}"
+        else:
+            text = f"at least {format_knob(self.low)}" if self.low is not None else f"any {self.kind.__name__}"
+        return f"{text}, or auto" if self.auto else text
+
+    def check(self, value: object, where: str) -> Knob:
+        """The value in the knob's type.
+
+        Raises:
+            KnobError: wrong type or out of range; `where` names the module.
+        """
+        if self.auto and value == "auto":
+            return "auto"
+        wrong = KnobError(f"{where}: {self.name}={_shown(value)} is not possible, it must be {self.range}")
+        if self.kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not self.kind:
+            raise wrong
+        assert isinstance(value, int | float | str)
+        if self.choices and value not in self.choices:
+            if isinstance(value, str):
+                raise KnobError(
+                    f"{where}: unknown {self.name} '{value}': {did_you_mean(value, map(str, self.choices))}"
+                )
+            raise wrong
+        if isinstance(value, float) and not math.isfinite(value):
+            raise wrong
+        if not isinstance(value, str) and (
+            (self.low is not None and value < self.low) or (self.high is not None and value > self.high)
+        ):
+            raise wrong
+        return value
+
+
+class Fitting:
+    """One module's knobs on their way to the canonical form for one shape; what a row's `fit` works on."""
+
+    def __init__(
+        self, row: Row, given: dict[str, Knob], channels: int, height: int, width: int, *, strict: bool, init: Init
+    ) -> None:
+        self.row = row
+        self.given = given
+        """Knobs that were asked for by name."""
+        self.channels = channels
+        self.height = height
+        self.width = width
+        self.strict = strict
+        self.init = init
+        self.values: dict[str, Knob] = {knob.name: given.get(knob.name, knob.default) for knob in row.knobs}
+        """All knobs; becomes canonical while fitting."""
+
+    @property
+    def pixels(self) -> int:
+        return self.height * self.width
+
+    def integer(self, name: str) -> int:
+        value = self.values[name]
+        assert isinstance(value, int)
+        return value
+
+    def hidden(self, name: str = "reduction", *, smallest: int = 1) -> int:
+        """Hidden width `max(smallest, C // reduction)`; the canonical reduction is the largest that gives it.
+
+        Raises:
+            KnobError: strict, and the reduction that was asked for leaves fewer than `smallest` channels.
+        """
+        channels, smallest = self.channels, min(smallest, self.channels)
+        reduction, largest = self.integer(name), channels // smallest
+        if self.strict and name in self.given and reduction > largest:
+            raise self.error(
+                name, f"leaves less than {smallest} of {channels} channels, the largest possible is {largest}"
+            )
+        hidden = max(smallest, channels // reduction)
+        self.values[name] = channels // hidden
+        return hidden
+
+    def odd(self, name: str, *, largest: int | None = None) -> int:
+        """An odd kernel size, at most `largest` (odd).
+
+        Raises:
+            KnobError: strict, and the size that was asked for is even or too large.
+        """
+        size = self.integer(name)
+        if size % 2 == 0:
+            if self.strict and name in self.given:
+                raise self.error(
+                    name, f"is even and cannot be centred, the nearest possible are {size - 1} and {size + 1}"
+                )
+            size += 1
+        if largest is not None and size > largest:
+            if self.strict and name in self.given:
+                raise self.error(
+                    name, f"reaches beyond all {self.channels} channels, the largest possible is {largest}"
+                )
+            size = largest
+        self.values[name] = size
+        return size
+
+    def divisor(self, name: str, of: int, what: str = "channels") -> int:
+        """The largest divisor of `of` not above the knob's value; warns where strict and it was asked for."""
+        asked = self.integer(name)
+        taken = largest_divisor(of, asked)
+        if taken != asked and self.strict and name in self.given:
+            self.warn(f"{name}={asked} does not divide {of} {what}: {name}={taken} was taken")
+        self.values[name] = taken
+        return taken
+
+    def ignore(self, *names: str) -> None:
+        """Put knobs that have no effect here to their defaults, so that equal networks stay equal."""
+        for knob in self.row.knobs:
+            if knob.name in names:
+                self.values[knob.name] = knob.default
+
+    def error(self, name: str, why: str) -> KnobError:
+        value = self.given.get(name, self.values[name])
+        return KnobError(f"{self.row.name}: {name}={format_knob(value)} {why}")
+
+    def warn(self, what: str) -> None:
+        # Level 4: fit's caller, resolve's caller.
+        warnings.warn(f"{self.row.name}: {what}", NasAttnWarning, stacklevel=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An attention module as the catalogue knows it."""
+
+    name: str
+    target: str
+    """`package.module:Class`, loaded when a module is built."""
+    title: str
+    paper: str
+    """Where it was published: authors, year, identifier."""
+    family: str
+    """`channel`, `spatial`, `direction`, `self-attention` or `foreign`."""
+    fit: Callable[[Fitting], Count]
+    """Makes the knobs explicit on a shape and counts the cost, the identity form's extra scalar left out."""
+    identity: str
+    """How it starts as the identity: `gate`, `zero` or `blend` (see IDENTITY_FORMS)."""
+    knobs: tuple[KnobSpec, ...] = ()
+    flow: tuple[str, ...] = field(default=(), repr=False)
+    """Its data flow: paths like `x -> mean over H, W -> sigmoid -> × -> y`; equal labels are the same node."""
+
+    def knob(self, name: str) -> KnobSpec:
+        """Raises:
+        KnobError: the module has no such knob; names the nearest.
+        """
+        for knob in self.knobs:
+            if knob.name == name:
+                return knob
+        if not self.knobs:
+            raise KnobError(f"{self.name}: unknown knob '{name}', it has none")
+        raise KnobError(f"{self.name}: unknown knob '{name}': {did_you_mean(name, [k.name for k in self.knobs])}")
+
+    def check(self, name: str, value: object) -> Knob:
+        """A knob's value in its type, whatever the shape.
+
+        Raises:
+            KnobError: unknown knob, wrong type or out of range.
+        """
+        return self.knob(name).check(value, self.name)
+
+    def resolve(
+        self, knobs: KnobPairs, channels: int, height: int, width: int, *, strict: bool = True, init: Init = "paper"
+    ) -> Resolved:
+        """Canonical knobs and cost on a map of this shape.
+
+        Args:
+            knobs: what was asked for; the rest takes its defaults, which always fit.
+            strict: an impossible value is an error and a group count that does not divide is warned about (a user's
+                own words); otherwise the nearest possible value is taken (a search space).
+            init: the form the cost is for: the blend form has one scalar more.
+
+        Raises:
+            KnobError: unknown knob, wrong type or range, presets that contradict; strict: impossible on this shape.
+        """
+        given = self._checked(knobs)
+        for what, size in (("channels", channels), ("height", height), ("width", width)):
+            if type(size) is not int or size < 1:
+                raise KnobError(f"{self.name}: {what}={_shown(size)} is not possible, it must be at least 1")
+        fitting = Fitting(self, given, channels, height, width, strict=strict, init=init)
+        count = self.fit(fitting)
+        canonical = tuple((knob.name, fitting.values[knob.name]) for knob in self.knobs if not knob.preset)
+        return Resolved(canonical, count.parameters, count.macs)
+
+    def _checked(self, knobs: KnobPairs) -> dict[str, Knob]:
+        given: dict[str, Knob] = {}
+        for name, value in knobs.items() if isinstance(knobs, Mapping) else knobs:
+            if name in given:
+                raise KnobError(f"{self.name}: {name} is given twice, as {_shown(given[name])} and as {_shown(value)}")
+            given[name] = self.check(name, value)
+        return given
+
+
+IDENTITY_FORMS = {
+    "gate": "x·2s(z): the last layer of each gate starts at zero",
+    "zero": "the layer whose output is added (or multiplied) starts at zero (or one)",
+    "blend": "x + a·(A(x) - x) with one learned scalar a, which starts at zero",
+    "own": "as the module's own `init` does it",
+}
+"""The exact ways in which a module may start as the identity."""
+
+
+def largest_divisor(of: int, at_most: int) -> int:
+    """The largest divisor of `of` that is not above `at_most` (at least 1)."""
+    return next(d for d in range(min(of, max(at_most, 1)), 0, -1) if of % d == 0)
+
+
+def hidden_width(channels: int, reduction: int, divisor: int) -> int:
+    """C / reduction rounded down (`divisor` 1), or to the nearest multiple of `divisor`; never 0."""
+    if divisor == 1:
+        return max(1, channels // reduction)
+    return max(divisor, int(channels / reduction + divisor / 2) // divisor * divisor)
+
+
+def blended(count: Count, init: Init) -> Count:
+    """The cost of a module whose identity form has one learned scalar more."""
+    return count._replace(parameters=count.parameters + 1) if init == "identity" else count
+
+
+def check_init(init: Any) -> Init:
+    """Raises:
+    KnobError: `init` is neither `paper` nor `identity`.
+    """
+    if init not in INITS:
+        raise KnobError(f"unknown init {_shown(init)}: it is 'paper' or 'identity'")
+    chosen: Init = init
+    return chosen
+
+
+def _shown(value: object) -> str:
+    return format_knob(value) if isinstance(value, int | float) else repr(value)

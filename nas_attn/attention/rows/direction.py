@@ -1,0 +1,117 @@
+"""Modules with one gate along the height and one along the width."""
+
+from __future__ import annotations
+
+from nas_attn.attention.row import Count, Fitting, KnobSpec, Row, largest_divisor
+from nas_attn.errors import KnobError
+from nas_attn.records import format_knob
+
+
+def _fit_coord(f: Fitting) -> Count:
+    channels, reduction, floor = f.channels, f.integer("reduction"), f.integer("min_hidden")
+    if f.strict and "reduction" in f.given and reduction > channels:
+        raise f.error("reduction", f"is more than the {channels} channels, the largest possible is {channels}")
+    hidden = max(floor, channels // reduction)
+    f.values["reduction"], f.values["min_hidden"] = _hidden_knobs(channels, hidden)
+    macs = (channels * hidden) * (f.height + f.width) * 2
+    return Count(3 * channels * hidden + 3 * hidden + 2 * channels, macs)
+
+
+def _hidden_knobs(channels: int, hidden: int) -> tuple[int, int]:
+    """The one pair of reduction and floor that stands for a hidden width: floor 8 if it can be, else 1, else itself."""
+    for floor in (8, 1):
+        # C // hidden is the largest reduction without a floor; one more may fall below the floor, and is lifted to it.
+        for reduction in (max(1, channels // hidden), channels // hidden + 1):
+            if max(floor, channels // reduction) == hidden:
+                return reduction, floor
+    return channels // hidden + 1, hidden
+
+
+VARIANTS = {"T": (5, 1, 32), "B": (7, 1, 16), "S": (5, 8, 16), "L": (7, 8, 16)}
+"""ELA's published sizes: kernel, channels per convolution group, groups of the normalisation."""
+
+
+def _fit_ela(f: Fitting) -> Count:
+    _expand_variant(f)
+    channels, size = f.channels, f.odd("kernel_size")
+    groups = f.divisor("groups", channels)
+    f.divisor("norm_groups", channels)
+    weights = channels * (channels // groups) * size
+    copies = 1 if f.values["shared"] else 2
+    return Count(copies * (weights + 2 * channels), weights * (f.height + f.width))
+
+
+def _expand_variant(f: Fitting) -> None:
+    """Put the variant's sizes where none are given.
+
+    Raises:
+        KnobError: a variant and another size were both asked for.
+    """
+    variant = str(f.values["variant"])
+    size, width, norm = VARIANTS[variant]
+    for name, preset in (("kernel_size", size), ("groups", max(1, f.channels // width)), ("norm_groups", norm)):
+        fitted = preset if name == "kernel_size" else largest_divisor(f.channels, preset)
+        asked = f.given.get(name, "auto")
+        if asked == "auto":
+            f.values[name] = fitted
+            if fitted != preset and f.strict and "variant" in f.given:
+                f.warn(
+                    f"variant={variant} has {name}={preset}, which does not divide {f.channels} channels: {fitted} was taken"
+                )
+        elif "variant" in f.given and asked not in (preset, fitted):
+            raise KnobError(
+                f"ela: variant={variant} means {name}={fitted} on {f.channels} channels, "
+                f"and {name}={format_knob(asked)} says another: leave one out"
+            )
+
+
+ROWS = (
+    Row(
+        name="coord",
+        target="nas_attn.attention.coord:CoordinateAttention",
+        title="Coordinate attention",
+        paper="Hou et al. 2021, arXiv:2103.02907",
+        family="direction",
+        fit=_fit_coord,
+        identity="gate",
+        knobs=(
+            KnobSpec("reduction", int, 32, "channels divided by the hidden width", low=1, high=4096),
+            KnobSpec("min_hidden", int, 8, "the hidden width is at least this", low=1, high=4096),
+        ),
+        flow=(
+            "x -> mean over W -> join along H and W -> conv 1×1 C to h -> batch norm -> h-swish -> split",
+            "x -> mean over H -> join along H and W",
+            "split -> conv 1×1 h to C of H -> sigmoid along H -> × -> y",
+            "split -> conv 1×1 h to C of W -> sigmoid along W -> ×",
+            "x -> ×",
+        ),
+    ),
+    Row(
+        name="ela",
+        target="nas_attn.attention.ela:EfficientLocalAttention",
+        title="Efficient local attention",
+        paper="Xu and Wan 2024, arXiv:2403.01123",
+        family="direction",
+        fit=_fit_ela,
+        identity="gate",
+        knobs=(
+            KnobSpec(
+                "variant", str, "B", "the paper's sizes for what is left auto", choices=tuple(VARIANTS), preset=True
+            ),
+            KnobSpec(
+                "kernel_size", int, "auto", "odd length of the convolution along a strip", low=1, high=63, auto=True
+            ),
+            KnobSpec("groups", int, "auto", "groups of the convolution", low=1, high=65536, auto=True),
+            KnobSpec("norm_groups", int, "auto", "groups of the group normalisation", low=1, high=65536, auto=True),
+            KnobSpec("shared", bool, True, "whether both directions share convolution and normalisation"),
+            KnobSpec(
+                "activation", str, "none", "what stands before the sigmoid (timm: silu)", choices=("none", "silu")
+            ),
+        ),
+        flow=(
+            "x -> mean over W -> conv k along H -> group norm of H -> sigmoid along H -> × -> y",
+            "x -> mean over H -> conv k along W -> group norm of W -> sigmoid along W -> ×",
+            "x -> ×",
+        ),
+    ),
+)

@@ -1,0 +1,43 @@
+"""SimAM: a gate per value from how far it lies from its channel's mean; no parameters.
+
+Yang, Zhang, Li, Xie: SimAM, ICML 2021, https://proceedings.mlr.press/v139/yang21o.html
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nas_attn.attention.row import Init
+
+
+class SimAM(nn.Module):
+    """`y = x·s(d / (4(v + λ)) + ½)`, `d = (x - mean(x))²`, `v = sum(d) / (HW - 1)`, over H and W.
+
+    A map of one pixel has d = v = 0, so its gate is s(½).
+
+    Args:
+        channels: C of `(N, C, H, W)`; any number works.
+        e_lambda: λ.
+        unbiased: divide by HW - 1 as in the authors' code, or by HW as in the paper.
+        init: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+
+    Cost: no parameters (1 with the blend), no MACs. Any map size.
+    """
+
+    def __init__(self, channels: int, *, e_lambda: float = 1e-4, unbiased: bool = True, init: Init = "paper") -> None:
+        super().__init__()
+        self.channels = channels
+        self.e_lambda = e_lambda
+        self.unbiased = unbiased
+        self.blend = nn.Parameter(torch.zeros(())) if init == "identity" else None
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        height, width = x_NCHW.shape[2:]
+        count = max(height * width - 1, 1) if self.unbiased else height * width
+        d_NCHW = (x_NCHW - x_NCHW.mean((2, 3), keepdim=True)).square()
+        scale_NC11 = 0.25 / (d_NCHW.sum((2, 3), keepdim=True) / count + self.e_lambda)
+        s_NCHW = torch.sigmoid(d_NCHW * scale_NC11 + 0.5)
+        if self.blend is None:
+            return x_NCHW * s_NCHW
+        return x_NCHW * (1 + self.blend.to(x_NCHW.dtype) * (s_NCHW - 1))

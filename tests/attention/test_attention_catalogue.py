@@ -1,0 +1,224 @@
+"""Rows: knobs checked, made explicit for a shape, counted; modules built from them, ours and others'."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from nas_attn import attention
+from nas_attn.attention import catalogue
+from nas_attn.attention.row import INITS, KnobSpec, Row
+from nas_attn.errors import KnobError, NasAttnWarning
+from nas_attn.records import Choice
+
+ROWS = list(catalogue.ROWS.values())
+FAST = settings(max_examples=25, deadline=None)
+
+
+def values_of(knob: KnobSpec) -> st.SearchStrategy[Any]:
+    """Values that a search space could name: in the knob's range, possible on the shape or not."""
+    if knob.choices:
+        return st.sampled_from(knob.choices)
+    if knob.kind is bool:
+        return st.booleans()
+    assert knob.low is not None
+    assert knob.high is not None
+    if knob.kind is float:
+        return st.floats(float(knob.low), float(knob.high))
+    return st.integers(int(knob.low), min(int(knob.high), 40))
+
+
+@st.composite
+def asked(draw: st.DrawFn, row: Row) -> dict[str, Any]:
+    """Some knobs of a row; presets on their own, since with what they choose they may contradict."""
+    names = draw(st.sets(st.sampled_from([k.name for k in row.knobs]))) if row.knobs else set()
+    presets = any(row.knob(name).preset for name in names)
+    return {k.name: draw(values_of(k)) for k in row.knobs if k.name in names and not (presets and k.auto)}
+
+
+def sizes() -> st.SearchStrategy[tuple[int, int, int]]:
+    return st.tuples(st.integers(1, 40), st.integers(1, 9), st.integers(1, 9))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
+def test_row_and_class_speak_of_the_same_knobs(row: Row) -> None:
+    parameters = inspect.signature(catalogue.load(row.target)).parameters
+    keywords = {n: p for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    assert [n for n in parameters if n not in keywords] == ["channels"]
+    assert keywords.pop("init").default == "paper"
+    for name in ("height", "width"):
+        keywords.pop(name, None)
+    assert list(keywords) == [k.name for k in row.knobs if not k.preset]
+    for name, parameter in keywords.items():
+        knob = row.knob(name)
+        assert knob.auto if parameter.default is inspect.Parameter.empty else parameter.default == knob.default
+    assert row.identity in attention.row.IDENTITY_FORMS
+    assert row.paper
+    assert row.flow
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
+@FAST
+@given(data=st.data(), size=sizes(), init=st.sampled_from(INITS))
+def test_resolved_counts_are_those_of_the_built_module(row: Row, data: st.DataObject, size: Any, init: Any) -> None:
+    resolved = row.resolve(data.draw(asked(row)), *size, strict=False, init=init)
+    assert [name for name, _ in resolved.knobs] == [k.name for k in row.knobs if not k.preset]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert row.resolve(resolved.knobs, *size, strict=True, init=init) == resolved
+    module = catalogue.build(Choice(row.name, resolved.knobs), *size, init=init).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        y = module(torch.zeros(1, *size))
+    assert y.shape == (1, *size)
+    assert resolved.parameters == sum(p.numel() for p in module.parameters())
+    assert resolved.macs == counter.get_total_flops() // 2
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
+@FAST
+@given(data=st.data(), size=sizes())
+def test_equal_knobs_and_only_they_build_equal_networks(row: Row, data: st.DataObject, size: Any) -> None:
+    """Two askings that resolve to one canonical form build one network; two forms build two."""
+    first, second = (row.resolve(data.draw(asked(row)), *size, strict=False).knobs for _ in range(2))
+    prints = [fingerprint(row, knobs, size) for knobs in (first, second)]
+    assert (first == second) == (prints[0] == prints[1])
+
+
+def fingerprint(row: Row, knobs: Any, size: tuple[int, int, int]) -> Any:
+    """Shapes of the parameters, and the settings that layers and module hold."""
+    module = catalogue.build(Choice(row.name, knobs), *size)
+    settings_ = [
+        {k: v for k, v in vars(m).items() if isinstance(v, int | float | str | tuple)} for m in module.modules()
+    ]
+    return [(n, tuple(p.shape)) for n, p in module.state_dict().items()], settings_
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
+def test_wrong_knobs_are_one_sentence(row: Row) -> None:
+    with pytest.raises(KnobError, match=f"^{row.name}: unknown knob 'nonsense'"):
+        attention.create(row.name, 16, nonsense=1)
+    for knob in row.knobs:
+        wrong: dict[type, Any] = {int: 2.5, float: "high", bool: 1, str: 3}
+        with pytest.raises(KnobError, match=f"^{row.name}: .*{knob.name}") as error:
+            row.check(knob.name, wrong[knob.kind])
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "knobs", "message"),
+    [
+        ("se", 16, {"reduction": 32}, "se: reduction=32 leaves .* the largest possible is 16"),
+        ("se", 16, {"reducton": 4}, "se: unknown knob 'reducton': did you mean 'reduction'"),
+        ("eca", 16, {"kernel_size": 4}, "eca: kernel_size=4 is even .* nearest possible are 3 and 5"),
+        ("eca", 16, {"kernel_size": 3, "gamma": 2.0}, "leave one out"),
+        ("eca", 2, {"kernel_size": 9}, "the largest possible is 3"),
+        ("cbam", 16, {"gates": "spacial"}, "cbam: unknown gates 'spacial': did you mean 'spatial'"),
+        ("coord", 16, {"reduction": 17}, "coord: reduction=17 is more than the 16 channels"),
+        ("ela", 64, {"variant": "T", "kernel_size": 7}, "ela: variant=T means kernel_size=5 .* leave one out"),
+        ("ela", 64, {"variant": "t"}, "ela: unknown variant 't'"),
+        ("sse", 16, {}, "unknown attention type 'sse': did you mean 'se'"),
+        ("nowhere.at_all:Module", 16, {}, "attention type 'nowhere.at_all:Module' cannot be imported"),
+        ("torch.nn:relu", 16, {}, "cannot be imported"),
+    ],
+)
+def test_what_cannot_be_is_refused(name: str, channels: int, knobs: dict[str, Any], message: str) -> None:
+    with pytest.raises(KnobError, match=message):
+        attention.create(name, channels, **knobs)
+
+
+@pytest.mark.parametrize("init", ["Identity", "", None])
+def test_unknown_init_is_refused(init: Any) -> None:
+    with pytest.raises(KnobError, match="unknown init"):
+        attention.create("se", 16, init=init)
+
+
+def test_groups_that_do_not_divide_are_said() -> None:
+    with pytest.warns(NasAttnWarning, match="norm_groups=32 does not divide 48 channels: norm_groups=24 was taken"):
+        module = attention.create("ela", 48, norm_groups=32)
+    assert module.norm_h.num_groups == 24
+    with pytest.warns(NasAttnWarning, match="variant=T has norm_groups=32"):
+        attention.create("ela", 16, variant="T")
+
+
+def test_a_knob_named_twice_is_refused() -> None:
+    with pytest.raises(KnobError, match="reduction is given twice"):
+        catalogue.build(Choice("se", (("reduction", 4), ("reduction", 8))), 16, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "knobs", "canonical"),
+    [
+        ("eca", 128, {}, {"kernel_size": 5, "padding": "zeros"}),
+        ("eca", 64, {}, {"kernel_size": 3, "padding": "zeros"}),
+        ("ela", 64, {"variant": "T"}, {"kernel_size": 5, "groups": 64, "norm_groups": 32}),
+        ("ela", 64, {"variant": "L"}, {"kernel_size": 7, "groups": 8, "norm_groups": 16}),
+        ("ela", 16, {"variant": "T"}, {"kernel_size": 5, "groups": 16, "norm_groups": 16}),
+        ("se", 16, {"reduction": 6}, {"reduction": 8}),
+        ("coord", 23, {"reduction": 32}, {"reduction": 3, "min_hidden": 8}),
+        ("coord", 256, {}, {"reduction": 32, "min_hidden": 8}),
+        ("se", 48, {"divisor": 8}, {"reduction": 6, "divisor": 1}),
+    ],
+)
+def test_canonical_form(name: str, channels: int, knobs: dict[str, Any], canonical: dict[str, Any]) -> None:
+    resolved = dict(catalogue.find(name).resolve(knobs, channels, 14, 14, strict=False).knobs)
+    assert {k: resolved[k] for k in canonical} == canonical
+    assert "variant" not in resolved
+
+
+class Scale(nn.Module):
+    """One factor per channel.
+
+    As a stranger would write it.
+    """
+
+    def __init__(self, channels: int, *, start: float = 0.5, mode: Literal["plain", "double"] = "plain") -> None:
+        super().__init__()
+        factor = start * (2 if mode == "double" else 1)
+        self.factor = nn.Parameter(torch.full((channels, 1, 1), factor))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+@pytest.fixture
+def foreign() -> Iterator[str]:
+    sys.modules["strange_modules"] = module = type(sys)("strange_modules")
+    module.Scale = Scale  # type: ignore[attr-defined]
+    yield "strange_modules:Scale"
+    del sys.modules["strange_modules"]
+
+
+def test_a_foreign_module_joins_by_path(foreign: str) -> None:
+    row = catalogue.find(foreign)
+    assert row.title == "One factor per channel."
+    resolved = row.resolve({"mode": "double"}, 8, 4, 4, strict=True)
+    assert resolved.knobs == (("start", 0.5), ("mode", "double"))
+    assert resolved.parameters == 8
+    assert row.resolve({}, 8, 4, 4, init="identity").parameters == 9
+    x = torch.randn(2, 8, 4, 4)
+    assert torch.equal(attention.create(foreign, 8, mode="double")(x), x)
+    assert torch.equal(attention.create(foreign, 8, init="identity")(x), x)
+    with pytest.raises(KnobError, match="unknown knob 'strat': did you mean 'start'"):
+        attention.create(foreign, 8, strat=1.0)
+    with pytest.raises(KnobError, match="unknown mode 'duble'"):
+        attention.create(foreign, 8, mode="duble")
+
+
+def test_importing_and_resolving_load_no_torch() -> None:
+    code = (
+        "import sys; from nas_attn import attention as a\n"
+        "for row in a.catalogue().values(): row.resolve({}, 48, 7, 5, strict=True)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
