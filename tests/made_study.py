@@ -1,0 +1,159 @@
+"""A study as a search would have left it, written through the real store: known true accuracies, noisy runs, sessions."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas_attn.recipe import Recipe, recipe_from
+from nas_attn.records import Cost, Fingerprint, Score, Session, SessionSample
+from nas_attn.storage import Database, StudyStore
+from nas_attn.storage.store import FinalState
+
+IMAGES = 2000
+TRUE_GAIN = {"se(reduction=8)": 0.006, "cbam(reduction=16, spatial_kernel_size=7)": 0.010, "ela(kernel_size=7)": -0.012}
+TRUE_COST = {"se(reduction=8)": 0.05, "cbam(reduction=16, spatial_kernel_size=7)": 0.20, "ela(kernel_size=7)": 0.15}
+
+
+def recipe(**changes: Any) -> Recipe:
+    """A recipe of three stages and three types; `changes` replace its tables."""
+    table: dict[str, Any] = {
+        "name": "made",
+        "space": {"name": "made", "choices": {"se": {"reduction": [8]}, "cbam": {}, "ela": {"kernel_size": [7]}}},
+        "objectives": ["accuracy", "latency"],
+        "backbone": {"name": "resnet8"},
+        "data": {"name": "digits"},
+        "training": {"rungs": [1, 3]},
+    }
+    return recipe_from(table | changes, where="made_study")
+
+
+class MadeStudy:
+    """Writes candidates into a new study's store."""
+
+    def __init__(self, folder: Path, made_from: Recipe | None = None, *, name: str = "made", seed: int = 0) -> None:
+        self.recipe = made_from or recipe()
+        self.database = Database(f"sqlite:///{folder / 'made.db'}")
+        self.store: StudyStore = self.database.create_study(
+            name, recipe=self.recipe.to_json(), versions={"torch": "2.15.0", "nas-attn": "0.1.0"}
+        )
+        self.rng = np.random.default_rng(seed)
+        self.hard = self.rng.random(IMAGES)
+        self.trials = 0
+        lease = self.store.acquire("trial", owner="test", ttl_s=600)
+        assert lease is not None
+        self.lease = lease
+
+    def candidate(
+        self,
+        placement: str,
+        *,
+        baseline: str | None = None,
+        state: FinalState | None = "scored",
+        seeds: int = 1,
+        rungs: int | None = None,
+        told: tuple[float, ...] | None = None,
+        reason: str = "",
+    ) -> str:
+        """One candidate, scored with `seeds` seeds at the first `rungs` rungs; returns its key."""
+        key = f"key-{self.trials:03}"
+        rungs = len(self.recipe.training.rungs) if rungs is None else rungs
+        store, lease = self.store, self.lease
+        store.claim(key, placement=placement, trial=self.trials, baseline=baseline, lease=lease)
+        self.trials += 1
+        modules = sum(placement.count(choice) for choice in TRUE_GAIN)
+        store.set_cost(key, Cost(78_000 + 1_500 * modules, 12_500_000 + 40_000 * modules, 3_000_000), lease)
+        for seed in range(seeds):
+            for rung in range(rungs):
+                purpose = "search" if seed == 0 else "confirm"
+                store.add_score(key, self.score(placement, seed, rung), purpose=purpose, lease=lease)
+        if state is not None:
+            if told is None and state == "scored":
+                told = (0.7 + true_gain(placement), 1 + true_cost(placement))
+            store.finish(key, state=state, reason=reason, values=told, lease=lease)
+        return key
+
+    def score(self, placement: str, seed: int, rung: int) -> Score:
+        """A run: the same images are hard for everyone, some flip from run to run."""
+        level = 0.62 + 0.08 * rung + true_gain(placement)
+        right = self.hard + 0.06 * self.rng.standard_normal(IMAGES) < level
+        metrics = {"accuracy": float(right.mean()), "loss": 1.5 - float(right.mean()), "train_loss_sum": 3.0}
+        bits = np.packbits(right).tobytes()
+        epochs = self.recipe.training.rungs[rung]
+        return Score(seed, rung, epochs, metrics, correct=bits, examples=IMAGES, wall_s=4.0, device_s=3.5)
+
+    def backbone(self) -> None:
+        """The backbone's own training: three points."""
+        for rung, accuracy in enumerate((0.40, 0.58, 0.66)):
+            score = Score(0, rung, 3 * (rung + 1), {"accuracy": accuracy, "loss": 1.5 - accuracy}, wall_s=8.0)
+            self.store.add_score("backbone", score, purpose="backbone", lease=self.lease)
+
+    def sessions(self, count: int = 4, *, control: float = 0.001) -> None:
+        """Latency sessions over all candidates but the bare one."""
+        rows = [row for row in self.store.candidates() if "=" in row.placement]
+        for index in range(count):
+            samples = tuple(self.sample(row.key, row.placement) for row in rows)
+            conditions = {"batch_size": 1, "threads": 1, "dtype": "float32"}
+            device = Fingerprint("cpu", "Test CPU 3000", (("torch", "2.15.0"),))
+            self.store.add_session(Session(device, conditions, 1e9 + index, 2.5, 4.0, control, samples))
+
+    def sample(self, key: str, placement: str) -> SessionSample:
+        ratio = math.log(1 + true_cost(placement)) + 0.005 * float(self.rng.standard_normal())
+        return SessionSample(key, ratio, 4.0 * math.exp(ratio), ratio, 4.0 * math.exp(ratio), 100)
+
+
+def true_gain(placement: str) -> float:
+    """What the modules of a placement add to the accuracy."""
+    return sum(gain * placement.count(choice) for choice, gain in TRUE_GAIN.items())
+
+
+def true_cost(placement: str) -> float:
+    """What they add to the latency ratio."""
+    return sum(cost * placement.count(choice) for choice, cost in TRUE_COST.items())
+
+
+def everywhere(choice: str) -> str:
+    """One choice at all three stages."""
+    return " ".join(f"stage{i}={choice}" for i in (1, 2, 3))
+
+
+def usual(folder: Path, made_from: Recipe | None = None, *, searched: int = 12, seed: int = 0) -> MadeStudy:
+    """Baselines with three seeds, searched candidates with one or three, some pruned, one infeasible, one failed."""
+    made = MadeStudy(folder, made_from, seed=seed)
+    made.backbone()
+    made.candidate("none", baseline="none", seeds=3)
+    for choice in TRUE_GAIN:
+        made.candidate(everywhere(choice), baseline=f"uniform {choice}", seeds=3)
+    choices = ["none", *TRUE_GAIN]
+    for index in range(searched):
+        picked = [choices[int(i)] for i in made.rng.integers(len(choices), size=3)]
+        parts = [f"stage{i + 1}={choice}" for i, choice in enumerate(picked) if choice != "none"]
+        pruned = index % 4 == 3
+        made.candidate(
+            " ".join(parts) or "none",
+            state="pruned" if pruned else "scored",
+            seeds=3 if index % 3 == 0 and not pruned else 1,
+            rungs=1 if pruned else None,
+            told=(0.6, 1.1) if pruned else None,
+            reason="at 1 epoch behind the best third" if pruned else "",
+        )
+    made.candidate(
+        everywhere("se(reduction=8)") + " stage4=se(reduction=8)",
+        state="infeasible",
+        rungs=0,
+        told=None,
+        reason="latency ratio 1.62 is above the limit of 1.5",
+    )
+    made.candidate(
+        "stage1=se(reduction=8) stage3=ela(kernel_size=7)",
+        state="failed",
+        rungs=0,
+        told=None,
+        reason="<b>loss</b> became NaN & stopped",
+    )
+    made.candidate("stage2=se(reduction=8)", state=None, rungs=1)
+    made.sessions()
+    return made
