@@ -73,6 +73,7 @@ class Connector:
             event.listen(self.engine, "begin", _begin)
         self._writing = self.engine.execution_options(nas_attn_write=True)
         _connectors.add(self)
+        weakref.finalize(self, self.engine.dispose)
 
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.strategies import sampled_from
+
+from nas_attn.errors import LeaseLost
+from nas_attn.records import Cost, Score
+from nas_attn.storage import Database, Lease, StudyStore
+
+EXPIRED = -1.0
+"""Seconds to live of a lease that is over as soon as it begins: no test waits for a clock."""
+
+
+def test_a_held_resource_is_refused_until_released(store: StudyStore) -> None:
+    first = store.acquire("trial/1", owner="a", ttl_s=1000)
+    assert first is not None
+    assert store.acquire("trial/1", owner="b", ttl_s=1000) is None
+    assert store.acquire("trial/1", owner="a", ttl_s=1000) is None
+    store.release(first)
+    second = store.acquire("trial/1", owner="b", ttl_s=1000)
+    assert second is not None
+    assert second.number > first.number
+    assert second.expires_at > first.expires_at - 1
+
+
+def test_an_expired_lease_is_renewed_by_its_holder_or_taken_by_another(store: StudyStore, database: Database) -> None:
+    slow = store.acquire("trial/1", owner="a", ttl_s=EXPIRED)
+    assert slow is not None
+    assert store.expired("trial/") == ["trial/1"]
+    assert store.renew(slow).expires_at <= database.now()
+    taken = store.acquire("trial/1", owner="b", ttl_s=1000)
+    assert taken is not None
+    assert store.expired("trial/") == []
+    with pytest.raises(LeaseLost, match="'trial/1' has been taken over"):
+        store.renew(slow)
+    store.release(slow)
+    assert store.renew(taken).expires_at > database.now()
+
+
+def test_expired_tells_by_prefix_and_only_of_what_was_abandoned(store: StudyStore) -> None:
+    for resource in ("trial/1", "trial/2", "Trial/3", "backbone", "trial%"):
+        store.acquire(resource, owner="a", ttl_s=EXPIRED)
+    gone = store.acquire("trial/4", owner="a", ttl_s=EXPIRED)
+    assert gone is not None
+    store.release(gone)
+    store.acquire("trial/5", owner="a", ttl_s=1000)
+    assert store.expired("trial/") == ["trial/1", "trial/2"]
+    assert store.expired("trial%") == ["trial%"]
+    states = {row.resource: row.state for row in store.leases()}
+    assert (states["trial/1"], states["trial/4"], states["trial/5"]) == ("expired", "released", "held")
+
+
+WRITES: dict[str, Callable[[StudyStore, Lease], object]] = {
+    "claim": lambda store, lease: store.claim("new", placement="", trial=9, baseline=None, lease=lease),
+    "set_cost": lambda store, lease: store.set_cost("key", Cost(1, 2, 3), lease),
+    "finish": lambda store, lease: store.finish("key", state="scored", reason="", values=(1.0,), lease=lease),
+    "add_score": lambda store, lease: store.add_score("key", Score(0, 0, 1, {}), purpose="search", lease=lease),
+    "add_checkpoint": lambda store, lease: store.add_checkpoint(
+        "run", artifact="a", sha256="b", size=1, epochs=1, lease=lease
+    ),
+}
+
+
+def everything(store: StudyStore) -> object:
+    return store.candidates(), store.scores(), store.checkpoints("run")
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("how", ["taken", "released"])
+def test_a_zombie_writes_nothing(store: StudyStore, write: str, how: str) -> None:
+    zombie = store.acquire("trial/1", owner="a", ttl_s=EXPIRED)
+    assert zombie is not None
+    store.claim("key", placement="stage1=se", trial=1, baseline=None, lease=zombie)
+    if how == "released":
+        store.release(zombie)
+    heir = store.acquire("trial/1", owner="a", ttl_s=1000)
+    assert heir is not None
+    before = everything(store)
+    with pytest.raises(LeaseLost):
+        WRITES[write](store, zombie)
+    assert everything(store) == before
+    WRITES[write](store, heir)
+    assert everything(store) != before
+
+
+def test_of_many_that_want_an_expired_resource_one_gets_it(url: str, store: StudyStore) -> None:
+    store.acquire("trial/1", owner="dead", ttl_s=EXPIRED)
+    barrier = threading.Barrier(8)
+    won: list[Lease | None] = []
+
+    def take(owner: str) -> None:
+        with Database(url) as database:
+            mine = database.study("digits")
+            barrier.wait()
+            won.extend([mine.acquire("trial/1", owner=owner, ttl_s=1000), mine.acquire("new", owner=owner, ttl_s=1000)])
+
+    threads = [threading.Thread(target=take, args=(f"w{i}",)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 16
+    assert sorted((lease.resource, lease.number) for lease in won if lease) == [("new", 1), ("trial/1", 2)]
+
+
+class LeaseMachine(RuleBasedStateMachine):
+    """Leases against a model: at any time at most one holder, and only the holder writes."""
+
+    store: StudyStore
+    counter = 0
+
+    @initialize()
+    def start(self) -> None:
+        LeaseMachine.counter += 1
+        self.resource = f"resource {LeaseMachine.counter}"
+        self.leases: list[Lease] = []
+        self.taken = self.expired = False
+        self.written = 0
+
+    @rule(ttl_s=sampled_from([EXPIRED, 1000.0]))
+    def acquire(self, ttl_s: float) -> None:
+        lease = self.store.acquire(self.resource, owner="w", ttl_s=ttl_s)
+        assert (lease is None) == (self.taken and not self.expired)
+        if lease is not None:
+            assert all(lease.number > other.number for other in self.leases)
+            self.leases.append(lease)
+            self.taken, self.expired = True, ttl_s == EXPIRED
+
+    @rule(which=sampled_from([-1, -2]))
+    def renew(self, which: int) -> None:
+        if len(self.leases) >= -which:
+            if which == -1 and self.taken:
+                self.leases[-1] = self.store.renew(self.leases[-1])
+            else:
+                with pytest.raises(LeaseLost):
+                    self.store.renew(self.leases[which])
+
+    @rule(which=sampled_from([-1, -2]))
+    def release(self, which: int) -> None:
+        if len(self.leases) >= -which:
+            self.store.release(self.leases[which])
+            self.taken = self.taken and which != -1
+
+    @rule(which=sampled_from([-1, -2]))
+    def write(self, which: int) -> None:
+        if len(self.leases) >= -which:
+            lease = self.leases[which]
+            arguments = {"artifact": "a", "sha256": "b", "size": 1, "epochs": 1, "lease": lease}
+            if which == -1 and self.taken:
+                self.store.add_checkpoint(self.resource, **arguments)
+                self.written += 1
+            else:
+                with pytest.raises(LeaseLost):
+                    self.store.add_checkpoint(self.resource, **arguments)
+
+    @invariant()
+    def agrees(self) -> None:
+        assert len(self.store.checkpoints(self.resource)) == self.written
+        assert (self.resource in self.store.expired("")) == (self.taken and self.expired)
+
+
+def test_leases_behave_like_their_model(sqlite_url: str) -> None:
+    with Database(sqlite_url) as database:
+        LeaseMachine.store = database.create_study("a", recipe="{}", versions={})
+        few = settings(max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
+        run_state_machine_as_test(LeaseMachine, settings=few)

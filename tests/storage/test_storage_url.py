@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nas_attn.errors import StorageError, StudyError
+from nas_attn.storage import Database, optuna_engine_arguments
+from nas_attn.storage.network import network_filesystem
+from nas_attn.storage.url import storage_url
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("nas_attn.db", "write sqlite:///nas_attn.db"),
+        ("mysql://root@localhost/x", "'mysql' is not supported"),
+        ("postgresql+psycopg2://a@b/c", "'postgresql.psycopg2' is not supported"),
+        ("postgres://a@b/c", "write sqlite:///FILE or postgresql"),
+        ("postgresql://me:secret@host", "names no database"),
+        ("sqlite://", "one process's memory"),
+        ("sqlite:///:memory:", "one process's memory"),
+        ("sqlite:///file:x.db?uri=true", "more than a file's path"),
+        ("sqlite:////no/such/folder/x.db", "the folder '/no/such/folder' does not exist"),
+        ("sqlite:////proc", "is a folder"),
+    ],
+)
+def test_an_unusable_url_is_refused_with_the_way_out(text: str, sentence: str) -> None:
+    with pytest.raises(StudyError, match=sentence) as error:
+        Database(text)
+    assert "secret" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_plain_postgresql_url_means_psycopg() -> None:
+    assert (
+        storage_url("postgresql://a:b@c:5/d").render_as_string(hide_password=False) == "postgresql+psycopg://a:b@c:5/d"
+    )
+
+
+def test_missing_psycopg_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StudyError, match=r"pip install 'nas-attn\[postgres\]'"):
+        Database("postgresql://me@localhost/x")
+
+
+def test_an_unreachable_server_is_one_sentence_without_the_password() -> None:
+    pytest.importorskip("psycopg", reason="psycopg is not installed (extra `postgres`)")
+    with pytest.raises(StorageError) as error:
+        Database("postgresql://me:secret@127.0.0.1:1/x")
+    assert "secret" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_relative_url_stays_the_same_file_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Database("sqlite:///here.db") as database:
+        (tmp_path / "sub").mkdir()
+        monkeypatch.chdir(tmp_path / "sub")
+        assert database.path == tmp_path / "here.db"
+        assert optuna_engine_arguments(database.url)[0] == database.url
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no users on this system")
+def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(0o555)
+    program = """
+import os, sys
+from nas_attn.errors import StudyError
+from nas_attn.storage import Database
+if os.geteuid() == 0:
+    os.setuid(65534)
+try:
+    Database(sys.argv[1])
+except StudyError as error:
+    print(error)
+"""
+    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        parent.chmod(0o755)
+    command = [sys.executable, "-c", program, f"sqlite:///{folder}/x.db"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "is not writable" in done.stdout, done.stderr
+
+
+MOUNTS = """\
+/dev/sda1 / ext4 rw 0 0
+server:/home /home nfs4 rw,vers=4.2 0 0
+/dev/sdb1 /home/me/local\\040disk xfs rw 0 0
+me@host:/data /mnt/ssh fuse.sshfs rw 0 0
+//nas/share /mnt/share cifs rw 0 0
+scratch@tcp:/s /scratch lustre rw 0 0
+C:\\134 /mnt/c 9p rw,aname=drvfs;path=C:\\134 0 0
+none /mnt/gofer 9p rw 0 0
+tmpfs /scratch/ram tmpfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/var/x.db", None),
+        ("/home/me/x.db", "nfs4"),
+        ("/homework/x.db", None),
+        ("/home/me/local disk/x.db", None),
+        ("/mnt/ssh/a/b/x.db", "fuse.sshfs"),
+        ("/mnt/share/x.db", "cifs"),
+        ("/scratch/x.db", "lustre"),
+        ("/scratch/ram/x.db", None),
+        ("/mnt/c/x.db", "drvfs"),
+        ("/mnt/gofer/x.db", None),
+    ],
+)
+def test_network_file_systems_are_told_by_the_deepest_mount(path: str, kind: str | None) -> None:
+    assert network_filesystem(Path(path), MOUNTS) == kind
+
+
+def test_a_later_mount_hides_an_earlier_one() -> None:
+    assert network_filesystem(Path("/a/x"), "s:/a /a nfs rw 0 0\n/dev/sda /a ext4 rw 0 0\n") is None
+
+
+def test_a_symbolic_link_into_a_network_file_system_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "near").symlink_to(tmp_path / "far")
+    mounts = f"/dev/sda1 / ext4 rw 0 0\ns:/x {tmp_path / 'far'} nfs rw 0 0\n"
+    assert network_filesystem(tmp_path / "near" / "x.db", mounts) == "nfs"
+
+
+def test_sqlite_on_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"s:/x {tmp_path} nfs4 rw 0 0\n")
+    monkeypatch.setattr("nas_attn.storage.network.MOUNTS", mounts)
+    with pytest.raises(StudyError, match=r"network file system \(nfs4\).*PostgreSQL"):
+        Database(f"sqlite:///{tmp_path}/x.db")
+    assert not (tmp_path / "x.db").exists()
+
+
+@pytest.mark.parametrize("content", [b"hello, I am a text file" * 99, b"\x00" * 4096])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    with pytest.raises(StudyError, match="is not an SQLite database"):
+        Database(f"sqlite:///{path}")
+    assert path.read_bytes() == content
+
+
+def test_a_damaged_database_is_one_sentence(sqlite_url: str) -> None:
+    with Database(sqlite_url) as database:
+        store = database.create_study("a", recipe="{}", versions={})
+        for i in range(300):
+            store.put(f"name {i}", "text" * 99)
+        path = database.path
+    assert path is not None
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xa5" * (len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match="the file is damaged.*backup"):
+        Database(sqlite_url).study("a").get("name 1")
+
+
+def test_a_missing_file_is_not_created_where_one_must_exist(sqlite_url: str, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="there is no study database"):
+        Database(sqlite_url, must_exist=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_room_loads_neither_torch_nor_optuna() -> None:
+    program = "import sys, nas_attn.storage; print([m for m in ('torch', 'optuna', 'alembic') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
