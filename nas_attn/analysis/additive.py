@@ -1,0 +1,285 @@
+"""An additive model over sites: what each choice adds at each place. One code for latency and accuracy. numpy only.
+
+    value = intercept + sum over sites of effect(site, choice) + lack of fit + noise
+
+The effect of a choice at a site is itself a sum, from the general to the particular: the type anywhere, the type in this
+stage, at this site, with these knobs; optionally the first use of a type, wherever it is. Each level's effects are drawn
+from a normal distribution whose width is estimated from the data (empirical Bayes by expectation maximisation), so a choice
+that was rarely or never seen borrows from its kin, and the standard error says how much was borrowed. Observations that do
+not fit are down-weighted as Huber does. Prediction errors are left-one-out, exact for the fitted widths.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nas_attn.records import Latency, ResolvedPlacement
+from nas_attn.space import parse
+
+Floats = npt.NDArray[np.float64]
+
+HUBER = 2.0
+"""Residuals beyond this many standard deviations are down-weighted."""
+HUBER_SHARE = 0.9205
+"""What is left of a normal variable's variance when it is cut at HUBER."""
+OUTLIER = 4.0
+"""Residuals beyond this many are flagged."""
+FEWEST = 3
+"""Observations below which nothing can be said about an error."""
+ITERATIONS = 80
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Feature:
+    """One choice at one site of a placement."""
+
+    site: str
+    """`stage2`, `stage2.block1`, with `@position` where it was written."""
+    type: str
+    knobs: str
+    """`reduction=8`, as in notation."""
+
+
+Features = tuple[Feature, ...]
+Observation = tuple[Features, float, float]
+"""(features, value, weight): the weight is 1 / variance of the value's own noise."""
+_Term = tuple[str, ...]
+"""(level, …): a column of the model."""
+_LEVELS = ("type", "stage", "site", "knobs", "first")
+
+
+def features(placement: ResolvedPlacement | str) -> Features:
+    """Features of an explicit placement or its text; `none` has none."""
+    text = placement if isinstance(placement, str) else placement.text
+    found = []
+    for assignment in parse(text).assignments:
+        if not assignment.choice.is_none:
+            site = f"{assignment.site}@{assignment.position}" if assignment.position else assignment.site
+            inside = str(assignment.choice).partition("(")[2].removesuffix(")")
+            found.append(Feature(site, assignment.choice.type, inside))
+    return tuple(sorted(found))
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a choice adds at a site."""
+
+    site: str
+    type: str
+    knobs: str
+    effect: float
+    """In units of the value, against `none` there."""
+    standard_error: float
+    observations: int
+    """Observations that have exactly this choice there."""
+
+
+class AdditiveModel:
+    """A fitted model. Immutable; `fit` makes it."""
+
+    def __init__(
+        self, terms: Mapping[_Term, int], posterior: _Posterior, seen: Counter[Feature], first_use: bool
+    ) -> None:
+        self._terms, self._posterior, self._seen, self._first_use = terms, posterior, seen, first_use
+
+    @property
+    def cv_error(self) -> float:
+        """Root mean square left-one-out error; errors beyond Huber's limit count as at the limit."""
+        return math.sqrt(float(np.mean((self._posterior.left_out * self._posterior.trust) ** 2)))
+
+    @property
+    def outliers(self) -> tuple[int, ...]:
+        """Indices of observations more than four standard deviations from what all others predict."""
+        return tuple(int(i) for i in np.flatnonzero(np.abs(self._posterior.standardised) > OUTLIER))
+
+    @property
+    def lack_of_fit(self) -> float:
+        """Standard deviation of what is not additive, beyond the observations' own noise."""
+        return math.sqrt(self._posterior.lack)
+
+    @property
+    def intercept(self) -> float:
+        """Predicted value of the bare backbone."""
+        return self.predict(())[0]
+
+    def predict(self, placement: Features) -> tuple[float, float]:
+        """(value, standard error) of a placement's true value, lack of fit and unseen choices included."""
+        row, unseen = self._row(_terms_of(placement, self._first_use))
+        variance = float(row @ self._posterior.covariance @ row) + unseen + self._posterior.lack
+        return float(row @ self._posterior.mean), math.sqrt(variance)
+
+    def table(self) -> tuple[Effect, ...]:
+        """The effect of every choice seen, by site; with first use, one row `(first use)` a type."""
+        rows = []
+        for feature, count in sorted(self._seen.items()):
+            effect, error = self._contribution(_terms_of((feature,), first_use=False))
+            rows.append(Effect(feature.site, feature.type, feature.knobs, effect, error, count))
+        for term in sorted(t for t in self._terms if t[0] == "first"):
+            effect, error = self._contribution({term: 1.0})
+            count = sum(n for feature, n in self._seen.items() if feature.type == term[1])
+            rows.append(Effect("(first use)", term[1], "", effect, error, count))
+        return tuple(rows)
+
+    def _contribution(self, terms: Mapping[_Term, float]) -> tuple[float, float]:
+        row, _ = self._row(terms)
+        row[0] = 0.0
+        return float(row @ self._posterior.mean), math.sqrt(float(row @ self._posterior.covariance @ row))
+
+    def _row(self, terms: Mapping[_Term, float]) -> tuple[Floats, float]:
+        """(columns, variance of the terms that no observation had)."""
+        row, unseen = np.zeros(len(self._terms) + 1), 0.0
+        row[0] = 1.0
+        for term, value in terms.items():
+            if term in self._terms:
+                row[self._terms[term] + 1] = value
+            else:
+                unseen += value**2 * self._posterior.widths[_LEVELS.index(term[0])]
+        return row, unseen
+
+
+def fit(observations: Sequence[Observation], *, first_use: bool = False) -> AdditiveModel:
+    """Fits the additive model.
+
+    Args:
+        observations: (features, value, weight); weight = 1 / variance of the value's noise, finite and positive.
+        first_use: a term for a type's first use anywhere in the network (cold caches).
+
+    Raises:
+        ValueError: fewer than 3 observations, or a value or weight that is not finite, or a weight that is not positive.
+    """
+    if len(observations) < FEWEST:
+        raise ValueError(f"the additive model needs at least {FEWEST} observations, not {len(observations)}")
+    values = np.array([value for _, value, _ in observations], dtype=np.float64)
+    weights = np.array([weight for _, _, weight in observations], dtype=np.float64)
+    if not (np.isfinite(values).all() and np.isfinite(weights).all() and (weights > 0).all()):
+        raise ValueError("the additive model needs finite values and finite, positive weights")
+    rows = [_terms_of(placement, first_use) for placement, _, _ in observations]
+    terms = {term: index for index, term in enumerate(sorted(set().union(*rows)))}
+    design = np.zeros((len(rows), len(terms) + 1))
+    design[:, 0] = 1.0
+    for i, row in enumerate(rows):
+        for term, value in row.items():
+            design[i, terms[term] + 1] = value
+    levels = np.array([_LEVELS.index(term[0]) for term in terms], dtype=np.intp)
+    seen = Counter(feature for placement, _, _ in observations for feature in placement)
+    return AdditiveModel(terms, _expectation_maximisation(design, levels, values, 1 / weights), seen, first_use)
+
+
+def latency_observations(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> list[Observation]:
+    """Observations of the ratio to the bare backbone from measured latencies.
+
+    Args:
+        latencies: key -> latency; predictions are left out.
+        texts: key -> explicit notation.
+    """
+    return [
+        (features(texts[key]), latency.ratio, 1 / _variance(latency))
+        for key, latency in latencies.items()
+        if latency.measured and key in texts
+    ]
+
+
+def predict_latency(model: AdditiveModel, placement: Features, reference_ms: float) -> Latency:
+    """A latency that was not measured: the model's ratio with its 95 % interval."""
+    ratio, error = model.predict(placement)
+    low = max(ratio - 1.96 * error, 1e-3)
+    return Latency(max(ratio, low), low, max(ratio + 1.96 * error, low), reference_ms, sessions=0, measured=False)
+
+
+# ------------------------------------------------------------------------------------------- inside
+
+
+@dataclass(frozen=True, slots=True)
+class _Posterior:
+    """What is known of the coefficients (intercept first) given the data."""
+
+    mean: Floats
+    covariance: Floats
+    widths: Floats
+    """Prior variance of each level's effects."""
+    lack: float
+    """Variance of the lack of fit."""
+    left_out: Floats
+    """Left-one-out errors."""
+    standardised: Floats
+    """The same in standard deviations."""
+    trust: Floats
+    """Huber weights, 0 to 1."""
+
+
+def _terms_of(placement: Iterable[Feature], first_use: bool) -> dict[_Term, float]:
+    """Term -> how often a placement has it."""
+    terms: Counter[_Term] = Counter()
+    for feature in placement:
+        stage = feature.site.partition("@")[0].partition(".")[0]
+        terms["type", feature.type] += 1
+        terms["stage", stage, feature.type] += 1
+        if feature.site != stage:
+            terms["site", feature.site, feature.type] += 1
+        terms["knobs", feature.site, feature.type, feature.knobs] += 1
+        if first_use:
+            terms["first", feature.type] = 1
+    return {term: float(count) for term, count in terms.items()}
+
+
+def _expectation_maximisation(
+    design: Floats, levels: npt.NDArray[np.intp], values: Floats, noise: Floats
+) -> _Posterior:
+    """Widths of the levels' effects and of the lack of fit, and the coefficients given them.
+
+    Args:
+        design: (observations, 1 + terms), intercept first.
+        levels: (terms,) index into _LEVELS.
+        noise: (observations,) variance of each value's noise.
+    """
+    spread_of_values = float(np.var(values))
+    scale = max(spread_of_values - float(np.mean(noise)), spread_of_values / 10, 1e-12)
+    widths, lack = np.full(len(_LEVELS), scale), scale / 4
+    trust = np.ones(len(values))
+    for _ in range(ITERATIONS):
+        now = _given(design, levels, values, noise, widths, lack, trust)
+        trust = np.minimum(1.0, HUBER / np.maximum(np.abs(now.standardised), 1e-12))
+        second_moments = now.mean[1:] ** 2 + np.diag(now.covariance)[1:]
+        for level in set(levels.tolist()):
+            mine = second_moments[levels == level]
+            widths[level] = (float(mine.sum()) + scale) / (
+                len(mine) + 1
+            )  # one effect of the data's own size beside them
+        residuals = values - design @ now.mean
+        spread = (residuals * trust) ** 2 / HUBER_SHARE + np.einsum("ij,jk,ik->i", design, now.covariance, design)
+        share = lack / (lack + noise)
+        lack = max(float(np.mean(share**2 * spread + lack * (1 - share))), 1e-9 * scale)
+    return _given(design, levels, values, noise, widths, lack, trust)
+
+
+def _given(
+    design: Floats,
+    levels: npt.NDArray[np.intp],
+    values: Floats,
+    noise: Floats,
+    widths: Floats,
+    lack: float,
+    trust: Floats,
+) -> _Posterior:
+    """The coefficients' posterior for fixed widths; the intercept has a flat prior."""
+    precision = trust / (noise + lack)
+    prior = np.concatenate([[0.0], 1 / widths[levels]])
+    information = design.T @ (design * precision[:, None]) + np.diag(prior)
+    covariance = np.asarray(np.linalg.inv(information), dtype=np.float64)
+    mean = covariance @ (design.T @ (precision * values))
+    leverage = np.minimum(np.einsum("ij,jk,ik->i", design, covariance, design) * precision, 1 - 1e-9)
+    left_out = (values - design @ mean) / (1 - leverage)
+    standardised = left_out * np.sqrt((1 - leverage) / (noise + lack))
+    return _Posterior(mean, covariance, widths.copy(), lack, left_out, standardised, trust)
+
+
+def _variance(latency: Latency) -> float:
+    """Variance of a measured ratio, from its interval; never below that of ±0.1 %."""
+    error = (latency.high - latency.low) / (2 * 1.96)
+    return max(error, 5e-4 * latency.ratio) ** 2
