@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
@@ -15,9 +16,12 @@ from nas_attn.evaluation.plan import Plan
 from nas_attn.latency import DeviceLock, fingerprint, run_session
 from nas_attn.records import Latency, ResolvedPlacement
 from nas_attn.storage import StudyStore
+from nas_attn.training import Interrupted
 
 PER_SESSION = 8
 """Candidates in one session at most."""
+POLL_S = 1.0
+"""Seconds between looks at what other workers have measured."""
 MODELS_KEPT = 24
 """Built models kept for later sessions."""
 
@@ -27,7 +31,7 @@ class Measurer:
 
     def __init__(self, plan: Plan, store: StudyStore, *, seed: int) -> None:
         """Raises:
-        MeasurementError: the study's latencies belong to another machine.
+        MeasurementError: the study's latencies belong to another machine, and the recipe refuses those.
         """
         self._plan, self._store, self._section = plan, store, plan.recipe.latency
         self._random = random.Random(seed)
@@ -35,27 +39,46 @@ class Measurer:
         self._lock = DeviceLock.for_section(self._section)
         here = fingerprint(self._section)
         pinned = store.set_fingerprint_once(here.id)
-        if pinned != here.id:
+        self.fits = pinned == here.id
+        """Whether this machine is the one that the study's latencies belong to."""
+        if not self.fits and self._section.other_machine == "refuse":
             raise MeasurementError(
                 f"study '{store.name}' has its latencies from another machine (fingerprint {pinned}, this one is {here.id}: "
-                f"{here.name}); run this worker there, or start a new study here"
+                f"{here.name}); run this worker there, or set latency.other_machine = 'leave' in a new study"
             )
+
+    def known(self, candidate: ResolvedPlacement) -> Latency | None:
+        """The current estimate of a candidate, if it has been measured."""
+        return self.estimates().get(candidate.key) if candidate.modules else self.bare()
+
+    def wait(self, candidate: ResolvedPlacement, stop: Callable[[], bool]) -> Latency:
+        """The estimate of a candidate, as soon as a worker on the right machine has measured it.
+
+        Raises:
+            Interrupted: `stop` said so.
+        """
+        while (latency := self.known(candidate)) is None:
+            if stop():
+                raise Interrupted
+            time.sleep(POLL_S)
+        return latency
 
     def measure(self, candidate: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Latency:
         """One session with a candidate, and with as many companions as fit; the candidate's estimate after it.
 
         Args:
             companions: candidates that could use another session, the neediest first.
+
+        Raises:
+            MeasurementError: the machine is too busy.
         """
         group = {r.key: r for r in [candidate, *companions][:PER_SESSION] if r.modules}
         for _ in range(3):  # a session whose A/A control is off tells nothing
             if group:
                 self._session(group)
-            latency = self.estimates().get(candidate.key)
+            latency = self.known(candidate)
             if latency is not None:
                 return latency
-            if not candidate.modules:
-                return self.bare()
         raise MeasurementError(
             f"the latency of '{candidate.text}' could not be measured: three sessions in a row had two copies of the same "
             "network more than 1 % apart; the machine is too busy, or see latency.session_seconds"

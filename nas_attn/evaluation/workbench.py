@@ -92,7 +92,8 @@ class Workbench:
         latency = None
         reason = over_limits(self.recipe, cost, None)
         if not reason and self.measurer is not None:
-            latency = self.measurer.measure(resolved, companions)
+            measurer = self.measurer
+            latency = measurer.measure(resolved, companions) if measurer.fits else measurer.known(resolved)
             reason = over_limits(self.recipe, cost, latency)
         return Checked(cost, latency, reason)
 
@@ -258,6 +259,7 @@ class Checked:
 
     cost: Cost
     latency: Latency | None
+    """None where it is not needed, or is left to a worker on another machine."""
     reason: str
     """Why it is infeasible; empty where it is not."""
 

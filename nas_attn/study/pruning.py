@@ -17,6 +17,7 @@ Rungs are kept in the trials' user attributes, so that workers on many machines 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -46,7 +47,7 @@ class ParetoHalving:
         """
         if eta <= 1:
             raise ValueError(f"eta must be above 1, not {eta}")
-        if not rungs or any(a >= b for a, b in zip(rungs, rungs[1:], strict=False)):
+        if not rungs or any(a >= b for a, b in itertools.pairwise(rungs)):
             raise ValueError(f"rungs must increase, like [1, 3, 9], not {list(rungs)}")
         self._study, self._eta, self._rungs = study, eta, tuple(rungs)
 

@@ -22,7 +22,7 @@ TPE_UNTIL = 250
 """`auto` uses TPE up to this many finished trials, then NSGA-II, which stays quick (as Optuna's AutoSampler)."""
 
 
-class Exhausted(Exception):
+class Exhausted(Exception):  # noqa: N818 - not an error: the search is complete
     """Every placement of the space has been tried."""
 
 
@@ -62,7 +62,8 @@ class DistinctSampler(BaseSampler):
         rng = random.Random(f"{self._seed}-{trial.number}")
         self._inner = self._make_inner(study, rng.getrandbits(31))
         self._inner.before_trial(study, trial)
-        seen = seen_values(study, trial, list(search_space))
+        others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+        seen = seen_values(others, list(search_space))
         several = {site: d for site, d in search_space.items() if not d.single()}
         values: Values = {}
         for _ in range(REDRAWS):
@@ -106,12 +107,12 @@ class DistinctSampler(BaseSampler):
             return makers[name]()
 
 
-def seen_values(study: Study, trial: FrozenTrial, sites: Sequence[str]) -> set[tuple[str, ...]]:
-    """Values of all other trials, those that only wait included."""
+def seen_values(trials: Sequence[FrozenTrial], sites: Sequence[str]) -> set[tuple[str, ...]]:
+    """Values of trials, those that only wait included."""
     seen = set()
-    for other in study.get_trials(deepcopy=False):
-        params = {**other.system_attrs.get("fixed_params", {}), **other.params}
-        if other.number != trial.number and params.keys() >= set(sites):
+    for trial in trials:
+        params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        if params.keys() >= set(sites):
             seen.add(tuple(params[site] for site in sites))
     return seen
 

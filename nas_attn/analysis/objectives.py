@@ -1,0 +1,42 @@
+"""From what is known about a candidate to the values of a study's objectives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from nas_attn.recipe import lower_is_better, objective_name
+from nas_attn.records import Cost, Latency
+
+COSTS = frozenset({"latency", "params", "macs", "memory"})
+"""Objectives that are not metrics of a trained candidate."""
+
+
+def objective_value(
+    objective: str, metrics: Mapping[str, float], cost: Cost | None, latency: Latency | None
+) -> float | None:
+    """One objective in its own unit (accuracy 0 to 1, latency as ratio to the bare backbone, memory in bytes).
+
+    None where it is not known.
+    """
+    if objective == "latency":
+        return latency.ratio if latency else None
+    if objective in COSTS:
+        if cost is None:
+            return None
+        return float({"params": cost.parameters, "macs": cost.macs, "memory": cost.activation_bytes}[objective])
+    return metrics.get(objective_name(objective))
+
+
+def minimised(objectives: Sequence[str], values: Sequence[float | None]) -> tuple[float, ...]:
+    """Objective values with their signs turned so that less is better; the unknown is infinitely bad."""
+    return tuple(
+        math.inf if value is None or math.isnan(value) else (value if lower_is_better(objective) else -value)
+        for objective, value in zip(objectives, values, strict=True)
+    )
+
+
+def mean_metrics(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each metric over runs; metrics that some run lacks are left out."""
+    shared = set.intersection(*(set(s) for s in scores)) if scores else set()
+    return {name: math.fsum(s[name] for s in scores) / len(scores) for name in sorted(shared)}
