@@ -1,0 +1,202 @@
+"""Attention into a model and out again, in place.
+
+The module at a point (the host) keeps its place, its parameters and its names; only its class is replaced by a subclass
+whose `forward` sends the result through the attention, which is the host's child `nas_attn`. So the bare model's
+state_dict keys stay, a deepcopy or pickle carries its own attention, and whatever calls the host (torch.export, compile,
+DDP, a user's hook, a direct `.forward`) gets attention with it. A forward hook would not do: fx's conv-bn fusion drops a
+hook on a BatchNorm without a word, but it leaves a class alone that is not exactly BatchNorm2d.
+
+    model.layer1[0].bn2            BatchNorm2d  ->  AttendedBatchNorm2d(BatchNorm2d)
+    model.layer1[0].bn2.nas_attn   Sequential(SqueezeExcitation)
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from nas_attn.attention import catalogue
+from nas_attn.errors import BackboneError, did_you_mean
+from nas_attn.records import Choice, Point, ResolvedPlacement
+
+CHILD = "nas_attn"
+"""Name of the host's child that holds its attention modules."""
+
+ITERATING_NAMES = frozenset({"children", "named_children", "_modules", "modules", "named_modules"})
+"""What a forward uses that runs all its children in turn: a child more would be run, too."""
+
+
+def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
+    """Puts attention into `model`, in place; its state_dict gains keys, none changes.
+
+    New modules are initialised from torch's global generator and take the device, dtype and training mode of their host.
+
+    Returns:
+        the model.
+
+    Raises:
+        BackboneError: a point is not in the model, the model already carries attention, or a host cannot carry it;
+            the model is then as before.
+        KnobError: a module cannot be built for its point.
+    """
+    _refuse_wrapped(model)
+    if attached_modules(model):
+        raise BackboneError(
+            "the model already carries attention: call detach(model) before attaching another placement"
+        )
+    modules = dict(model.named_modules())
+    hosts = [(_host(modules, point), point, choices) for point, choices in resolved.modules]
+    built = [(host, _attention(model, host, point, choices, resolved.init)) for host, point, choices in hosts]
+    for host, attention in built:
+        cls = _attended(type(host))
+        host.add_module(CHILD, attention)
+        host.__class__ = cls
+    return model
+
+
+def detach(model: nn.Module) -> nn.Module:
+    """Takes all attention out of `model`, in place, and gives the bare model back."""
+    for host in list(_hosts(model).values()):
+        del host._modules[CHILD]
+        host.__class__ = cast(Any, type(host))._nas_attn_host
+    return model
+
+
+def attached_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Path -> attention module, in the order of `named_modules()`; empty for a bare model."""
+    return {
+        f"{path}.{CHILD}.{name}" if path else f"{CHILD}.{name}": module
+        for path, host in _hosts(model).items()
+        for name, module in cast(nn.Sequential, host._modules[CHILD]).named_children()
+    }
+
+
+def is_attended(module: nn.Module) -> bool:
+    """Whether this very module is a host of attention."""
+    return hasattr(type(module), "_nas_attn_host")
+
+
+def iterates_children(module: nn.Module) -> bool:
+    """Whether the module's own forward runs through all its children, so that it cannot take another child."""
+    if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
+        return False  # these are asked through their own methods, which hide the child
+    code = getattr(type(module).forward, "__code__", None)
+    return code is not None and not ITERATING_NAMES.isdisjoint(code.co_names)
+
+
+def _hosts(model: nn.Module) -> dict[str, nn.Module]:
+    return {path: module for path, module in model.named_modules() if is_attended(module)}
+
+
+def _refuse_wrapped(model: nn.Module) -> None:
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        raise BackboneError(
+            "attach attention before wrapping the model in DistributedDataParallel, which would not see it"
+        )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise BackboneError("a TorchScript model cannot take attention: attach it to the model before scripting")
+
+
+def _host(modules: dict[str, nn.Module], point: Point) -> nn.Module:
+    host = modules.get(point.path)
+    if host is None:
+        raise BackboneError(f"the model has no module '{point.path}': {did_you_mean(point.path, modules)}")
+    if isinstance(host, torch.jit.ScriptModule):
+        raise BackboneError(f"'{point.path}' is a TorchScript module and cannot take attention")
+    if iterates_children(host):
+        raise BackboneError(
+            f"'{point.path}' runs all its children in turn and cannot take one more: name one of its children"
+        )
+    return host
+
+
+def _attention(
+    model: nn.Module, host: nn.Module, point: Point, choices: tuple[Choice, ...], init: str
+) -> nn.Sequential:
+    built = (catalogue.build(c, point.channels, point.height, point.width, init=cast(Any, init)) for c in choices)
+    attention = nn.Sequential(*built).train(host.training)
+    like = _tensor_of(host, model)
+    return attention if like is None else attention.to(device=like.device, dtype=like.dtype)
+
+
+def _tensor_of(*modules: nn.Module) -> torch.Tensor | None:
+    """The first floating-point parameter or buffer of the first module that has one."""
+    for module in modules:
+        for tensor in (*module.parameters(), *module.buffers()):
+            if tensor.is_floating_point():
+                return tensor
+    return None
+
+
+# ------------------------------------------------------------------------------------------- the class
+
+
+@functools.cache
+def _attended(host: type[nn.Module]) -> type[nn.Module]:
+    """The subclass of a host's class whose result goes through the host's attention."""
+
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return self._modules[CHILD](host.forward(self, *args, **kwargs))  # type: ignore[misc]
+
+    functools.update_wrapper(forward, host.forward)
+    container = issubclass(host, nn.Sequential | nn.ModuleList | nn.ModuleDict)
+    bases = (_AttendedContainer, host) if container else (host,)
+    body = {
+        "forward": forward,
+        "__reduce_ex__": _reduce,
+        "__module__": host.__module__,  # fx traces into what does not come from torch.nn
+        "__doc__": host.__doc__,
+        "_nas_attn_host": host,
+    }
+    return type(f"Attended{host.__name__}", bases, body)
+
+
+def _reduce(self: nn.Module, protocol: Any) -> tuple[Callable[..., Any], tuple[type[nn.Module]], Any]:
+    return _blank, (cast(Any, type(self))._nas_attn_host,), self.__getstate__()
+
+
+def _blank(host: type[nn.Module]) -> nn.Module:
+    """An empty module of the attended class: what copy and pickle fill."""
+    cls = _attended(host)
+    return cls.__new__(cls)
+
+
+class _AttendedContainer:
+    """Hides the attention from a container that runs, counts or indexes its children."""
+
+    _modules: dict[str, nn.Module]
+
+    def _own(self) -> OrderedDict[str, nn.Module]:
+        return OrderedDict((name, module) for name, module in self._modules.items() if name != CHILD)
+
+    def __len__(self) -> int:
+        return len(self._own())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._own() if isinstance(self, nn.ModuleDict) else self._own().values())
+
+    def __contains__(self, item: object) -> bool:
+        own = self._own()
+        return item in own if isinstance(self, nn.ModuleDict) else any(item is module for module in own.values())
+
+    def __getitem__(self, index: Any) -> Any:
+        own = self._own()
+        if isinstance(self, nn.ModuleDict):
+            return own[index]
+        if isinstance(index, slice):
+            return nn.Sequential(OrderedDict(list(own.items())[index]))
+        return list(own.values())[index]
+
+    def keys(self) -> Any:
+        return self._own().keys()
+
+    def items(self) -> Any:
+        return self._own().items()
+
+    def values(self) -> Any:
+        return self._own().values()

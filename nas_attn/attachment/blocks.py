@@ -1,0 +1,245 @@
+"""The blocks of a network, found by looking at what flows through its modules.
+
+From the model down, a module is taken apart until it is a block:
+- it adds a shortcut to a deeper branch in its own forward (ResNet, MBConv, ConvNeXt), or its class does so elsewhere;
+- it joins parallel branches in its own forward (Inception, Fire, ShuffleNet, a dense block);
+- it has two or more convolutions, no such part, and does not shrink the map by more than two (a VGG stage, a U-Net's).
+What is left over, single convolutions with norm and activation, is stem, transition or head. Where a network consists of
+nothing else (VGG's `features`), each of them is a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import nn
+
+from nas_attn.attachment.flow import ADDITIONS, CONVOLUTIONS, LAYERS, Flow
+from nas_attn.attachment.recording import Call, Value
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A repeated unit of the network."""
+
+    path: str
+    """The module that is the block."""
+    host: str | None
+    """The module whose output is the block's; None where no single module's is."""
+    residual: tuple[str, ...]
+    """Modules whose outputs enter its residual adds."""
+    shape: tuple[int, int, int]
+    """(C, H, W) of its output."""
+    macs: int
+    order: int
+    """Index of its first call."""
+
+
+class BlockFinder:
+    """Finds the blocks of one recorded forward."""
+
+    def __init__(self, flow: Flow, unusable: frozenset[str]) -> None:
+        """unusable: paths of modules that cannot host attention."""
+        self.flow = flow
+        self.unusable = unusable
+        self.branches = self._branches()
+        self.classes = self._block_classes()
+
+    def find(self) -> list[Block]:
+        """Blocks in the order of execution; empty where the network is a plain chain of layers."""
+        root = self.flow.calls[0]
+        calls = list(self._visit(root))
+        special = [i for i, call in enumerate(calls) if call.module in self.classes]
+        if special:
+            calls = calls[special[0] :]  # what comes before the first is the stem
+        return self._merged(calls)
+
+    # -------------------------------------------------------------------------------- residual adds
+
+    def _branches(self) -> dict[int, list[Value]]:
+        """Frame (call index) -> operands of its residual adds that are the branch's, in order."""
+        found: dict[int, list[Value]] = {}
+        flow = self.flow
+        depths: dict[int, dict[Value, int]] = {}
+        for i, op in enumerate(flow.operations):
+            if op.name not in ADDITIONS or len(op.inputs) != 2 or op.outputs[0] not in flow.maps:
+                continue
+            a, b = op.inputs
+            if not (flow.shapes[a] == flow.shapes[b] == flow.shapes[op.outputs[0]] and {a, b} <= flow.live):
+                continue
+            frame = flow.frame(i)
+            depth = depths.setdefault(frame, flow.depths(flow.calls[frame]))
+            if depth[a] != depth[b]:
+                found.setdefault(frame, []).append(a if depth[a] > depth[b] else b)
+        return found
+
+    def _block_classes(self) -> set[type[nn.Module]]:
+        """Classes of modules that add a shortcut or join branches in their own forward."""
+        found = set()
+        for call in self.flow.calls[1:]:
+            if self.flow.map_of(call) is None or issubclass(call.module, CONTAINERS[:2]) or self._shrinks(call):
+                continue
+            if call.index in self.branches or self._joins(call):
+                found.add(call.module)
+        return found
+
+    def _joins(self, call: Call) -> bool:
+        """Whether its result is made in its own forward from several maps."""
+        value = call.output
+        while value is not None:
+            index = self.flow.producer.get(value)
+            if index is None or index < call.first or self.flow.frame(index) != call.index:
+                return False
+            op = self.flow.operations[index]
+            if op.name in LAYERS:
+                return False
+            sources = [v for v in dict.fromkeys(op.inputs) if v in self.flow.live]
+            if len(sources) > 1:
+                return op.name == "cat" or op.name in ADDITIONS
+            value = sources[0] if sources else None
+        return False
+
+    def _shrinks(self, call: Call) -> bool:
+        """Whether the map's side becomes smaller by more than two: more than a block's work."""
+        given = [v for v in call.inputs if v in self.flow.maps]
+        if not given or call.output is None:
+            return False
+        return any(self.flow.shapes[given[0]][i] > 2 * self.flow.shapes[call.output][i] + 2 for i in (2, 3))
+
+    # -------------------------------------------------------------------------------- descent
+
+    def _visit(self, call: Call) -> Iterator[Call]:
+        children = self.flow.children[call.index]
+        parts = [child for child in children if self._is_part(child)]
+        is_root = call.index == 0
+        if not is_root and self.flow.map_of(call) is not None and not self._shrinks(call):
+            if call.module in self.classes or self._grows_dense(call, parts):
+                yield call
+                return
+            if not parts or self._is_wrapper(call, parts):
+                if self.flow.convolutions(call.index) >= 2:
+                    yield call
+                return
+        for child in children:
+            yield from self._visit(child)
+
+    def _is_wrapper(self, call: Call, parts: list[Call]) -> bool:
+        """Whether it is a module of its own around one plain Sequential of layers."""
+        if issubclass(call.module, CONTAINERS) or len(parts) != 1 or not issubclass(parts[0].module, nn.Sequential):
+            return False
+        inner = self.flow.children[parts[0].index]
+        return not any(self._is_part(child) for child in inner)
+
+    def _is_part(self, call: Call) -> bool:
+        """Whether a call is, or holds, a block."""
+        if self.flow.convolutions(call.index) >= 2 or call.module in self.classes:
+            return True
+        return any(self._is_part(child) for child in self.flow.children[call.index])
+
+    def _grows_dense(self, call: Call, parts: list[Call]) -> bool:
+        """Whether its parts each add channels to one map, like a dense block's layers."""
+        if len(parts) < 2 or len({part.module for part in parts}) != 1 or parts[0].module not in self.classes:
+            return False
+        shapes = [self.flow.shapes[part.output] for part in parts if part.output is not None]
+        channels = [shape[1] for shape in shapes]
+        return len({shape[2:] for shape in shapes}) == 1 and all(a < b for a, b in pairwise(channels))
+
+    # -------------------------------------------------------------------------------- blocks
+
+    def _merged(self, calls: list[Call]) -> list[Block]:
+        """One block per module; a module called on maps of different shapes is none."""
+        by_path: dict[str, list[Call]] = {}
+        for call in calls:
+            by_path.setdefault(call.path, []).append(call)
+        blocks = []
+        for path, same in by_path.items():
+            shapes = {self.flow.shapes[call.output] for call in same if call.output is not None}
+            if len(shapes) != 1 or len(same) != len(self.flow.calls_of[path]):
+                continue
+            _, channels, height, width = shapes.pop()
+            hosts = dict.fromkeys(host for call in same for host in self._residual_hosts(call))
+            blocks.append(
+                Block(
+                    path=path,
+                    host=self._block_host(same[0]),
+                    residual=tuple(hosts),
+                    shape=(channels, height, width),
+                    macs=sum(self.flow.macs(call) for call in same),
+                    order=same[0].index,
+                )
+            )
+        return [block for block in blocks if block.host or block.residual]
+
+    def _residual_hosts(self, block: Call) -> Iterator[str]:
+        assert block.output is not None
+        for operand in self.branches.get(block.index, ()):
+            if self.flow.shapes[operand] != self.flow.shapes[block.output]:
+                continue
+            value: Value | None = operand
+            while value is not None:
+                host = self._returning(value, block)
+                if host is not None:
+                    yield host.path
+                    break
+                value = self.flow.unary_input(value)
+
+    def _returning(self, value: Value, block: Call) -> Call | None:
+        """The innermost call in a block that returned a value and whose module does nothing else."""
+        times = len(self.flow.calls_of[block.path])
+        for call in self.flow.returned[value]:
+            inside = call.index > block.index and call.last <= block.last
+            if inside and len(self.flow.calls_of[call.path]) == times and call.path not in self.unusable:
+                return call
+        return None
+
+    def _block_host(self, block: Call) -> str | None:
+        """The block itself; instead of a Sequential its last child, which needs no place for another child."""
+        times = len(self.flow.calls_of[block.path])
+        call = block
+        while issubclass(call.module, nn.Sequential):
+            last = self.flow.children[call.index][-1:]
+            if not last or last[0].output != call.output or len(self.flow.calls_of[last[0].path]) != times:
+                break
+            call = last[0]
+        return call.path if call.path not in self.unusable else None
+
+    # -------------------------------------------------------------------------------- plain chains
+
+    def chain(self) -> list[Block]:
+        """Each convolution with the norm and activation after it, for a network without blocks."""
+        flow = self.flow
+        blocks: dict[str, Block] = {}
+        for i, op in enumerate(flow.operations):
+            if op.name not in CONVOLUTIONS or op.outputs[0] not in flow.maps:
+                continue
+            host = None
+            value: Value | None = op.outputs[0]
+            while value is not None:
+                shape = flow.shapes[value]
+                host = next((c for c in flow.returned[value] if self._once(c)), host)
+                value = self._next_unary(value)
+            if host is None:
+                continue
+            leaf = flow.calls[flow.frame(i)]
+            blocks[host.path] = Block(
+                host.path, host.path, (), (shape[1], shape[2], shape[3]), flow.macs(leaf), leaf.index
+            )
+        return list(blocks.values())
+
+    def _once(self, call: Call) -> bool:
+        return len(self.flow.calls_of[call.path]) == 1 and call.path not in self.unusable and call.index != 0
+
+    def _next_unary(self, value: Value) -> Value | None:
+        """The map that the only use of a map turns it into, where that is no layer but a norm."""
+        uses = self.flow.consumers[value]
+        if len(uses) != 1:
+            return None
+        op = self.flow.operations[uses[0]]
+        if op.name in LAYERS - {"native_batch_norm", "native_group_norm"} or op.name in ADDITIONS:
+            return None
+        result = op.outputs[0] if op.outputs else None
+        return result if result in self.flow.maps and self.flow.shapes[result] == self.flow.shapes[value] else None

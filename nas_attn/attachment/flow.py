@@ -1,0 +1,171 @@
+"""Questions about a recording: which values are feature maps, how deep a value lies, where a value comes from.
+
+A 4-D tensor is a feature map (N, C, H, W) where a convolution, a 2-D norm or a 2-D pooling made or took it, or where it
+came from one by element-wise operations. Vision transformers also have 4-D tensors, but (N, H, W, C): those are none.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+
+from nas_attn.attachment.recording import Call, Operation, Recording, Value
+
+LAYOUT_CHANGING = frozenset(
+    {
+        "permute",
+        "transpose",
+        "t",
+        "view",
+        "_unsafe_view",
+        "reshape",
+        "_reshape_alias",
+        "unsqueeze",
+        "squeeze",
+        "expand",
+        "unfold",
+        "as_strided",
+        "movedim",
+        "matmul",
+        "bmm",
+        "mm",
+        "addmm",
+        "select",
+        "index",
+        "diagonal",
+        "im2col",
+        "col2im",
+    }
+)
+"""Operations whose result need not be a map where an input was one."""
+
+CONVOLUTIONS = frozenset({"convolution", "_convolution", "cudnn_convolution", "mkldnn_convolution"})
+
+NORMS = frozenset(
+    {
+        "native_batch_norm",
+        "_native_batch_norm_legit",
+        "_native_batch_norm_legit_no_training",
+        "cudnn_batch_norm",
+        "batch_norm_with_update",
+        "native_group_norm",
+    }
+)
+
+POOLINGS = frozenset(
+    {
+        "max_pool2d_with_indices",
+        "avg_pool2d",
+        "_adaptive_avg_pool2d",
+        "adaptive_max_pool2d",
+        "adaptive_avg_pool2d",
+        "max_pool2d",
+    }
+)
+
+RESIZINGS = frozenset({"upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d", "pixel_shuffle"})
+
+MAPPED = CONVOLUTIONS | NORMS | POOLINGS | RESIZINGS
+"""Operations that read and write (N, C, H, W)."""
+
+MATRIX_PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm", "linear"})
+
+LAYERS = CONVOLUTIONS | NORMS | POOLINGS | MATRIX_PRODUCTS | {"native_layer_norm"}
+"""Operations that count as depth: a branch has more of them than a shortcut."""
+
+ADDITIONS = frozenset({"add", "add_"})
+
+
+class Flow:
+    """A recording with its answers."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.operations = recording.operations
+        self.calls = recording.calls
+        self.shapes = recording.shapes
+        self.live = self._live()
+        self.maps = self._maps()
+        self.producer = {value: i for i, op in enumerate(self.operations) for value in op.outputs}
+        self.consumers: dict[Value, list[int]] = defaultdict(list)
+        for i, op in enumerate(self.operations):
+            for value in set(op.inputs):
+                self.consumers[value].append(i)
+        self.calls_of: dict[str, list[Call]] = defaultdict(list)
+        self.children: dict[int, list[Call]] = defaultdict(list)
+        for call in self.calls:
+            self.calls_of[call.path].append(call)
+            if call.parent is not None:
+                self.children[call.parent].append(call)
+        self.returned: dict[Value, list[Call]] = defaultdict(list)
+        for call in sorted(self.calls, key=lambda c: c.ended):  # innermost first
+            if call.output is not None:
+                self.returned[call.output].append(call)
+
+    def _live(self) -> set[Value]:
+        """Values that depend on the image."""
+        live = set(self.calls[0].inputs) if self.calls else set()
+        for op in self.operations:
+            if not live.isdisjoint(op.inputs):
+                live.update(op.outputs)
+        return live
+
+    def _maps(self) -> set[Value]:
+        maps: set[Value] = set()
+        for op in self.operations:
+            if op.name in MAPPED:
+                maps.update(v for v in (*op.inputs[:1], *op.outputs[:1]) if self._is_4d(v))
+            elif op.name not in LAYOUT_CHANGING and not maps.isdisjoint(op.inputs):
+                maps.update(v for v in op.outputs if self._is_4d(v))
+        for op in reversed(self.operations):
+            if op.name not in LAYOUT_CHANGING and not maps.isdisjoint(op.outputs):
+                maps.update(v for v in op.inputs if self._is_4d(v))
+        return maps & self.live
+
+    def _is_4d(self, value: Value) -> bool:
+        return len(self.shapes[value]) == 4 and self.shapes[value][0] > 0
+
+    def map_of(self, call: Call) -> Value | None:
+        """A call's result, where it is a feature map."""
+        return call.output if call.output in self.maps else None
+
+    def within(self, call: Call) -> list[Operation]:
+        return self.operations[call.first : call.last]
+
+    @functools.cache  # noqa: B019 - a Flow lives as long as one question
+    def convolutions(self, call: int) -> int:
+        """Convolutions over maps in a call."""
+        inside = self.within(self.calls[call])
+        return sum(op.name in CONVOLUTIONS and op.outputs[0] in self.maps for op in inside)
+
+    @functools.cache  # noqa: B019
+    def frame(self, operation: int) -> int:
+        """The innermost call around an operation that has convolutions or other layers besides it: whose forward it is."""
+        stack = self.recording.stack(self.operations[operation].call)
+        for index in stack:
+            if any(op.name in LAYERS for op in self.within(self.calls[index])):
+                return index
+        return stack[-1]
+
+    def depths(self, call: Call) -> dict[Value, int]:
+        """Layers between a call's inputs and each value made in it; what comes from outside has depth 0."""
+        depth: dict[Value, int] = defaultdict(int)
+        for op in self.within(call):
+            here = max((depth[v] for v in op.inputs), default=0) + (op.name in LAYERS)
+            for value in op.outputs:
+                depth[value] = here
+        return depth
+
+    def macs(self, call: Call) -> int:
+        return sum(op.macs for op in self.within(call))
+
+    def unary_input(self, value: Value) -> Value | None:
+        """The map that one operation turned into this map of the same shape, where it was the only one."""
+        index = self.producer.get(value)
+        if index is None:
+            return None
+        inputs = {v for v in self.operations[index].inputs if v in self.live}
+        if len(inputs) != 1:
+            return None
+        (source,) = inputs
+        return source if self.shapes[source] == self.shapes[value] else None

@@ -1,0 +1,230 @@
+"""What flows through a model: one forward, every operation and every module call of it.
+
+The forward runs on a copy of the model made of fake tensors, which have shapes and no numbers; where a model needs numbers
+(control flow that depends on data), on a real copy. The model itself is not touched, nor is a random generator.
+
+Tensors are told apart by their value, not by their object: an in-place operation makes a new value of the same tensor.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from nas_attn.attachment.attaching import detach
+from nas_attn.errors import BackboneError
+
+Value = int
+"""Number of a tensor's value in the order of appearance."""
+
+
+@dataclass(slots=True)
+class Operation:
+    """One ATen operation."""
+
+    name: str
+    """`convolution`, `add`, `add_`."""
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    call: int
+    """Index of the innermost module call it ran in."""
+    macs: int
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of one module."""
+
+    index: int
+    path: str
+    module: type[nn.Module]
+    parent: int | None
+    inputs: tuple[Value, ...]
+    """Tensors it was given, those inside lists included."""
+    first: int
+    """Number of operations before it began."""
+    last: int = 0
+    """Number of operations when it had ended."""
+    ended: int = 0
+    """Its place in the order in which calls ended: inner ones before outer ones."""
+    output: Value | None = None
+    """Its result, where that is one tensor."""
+    outputs: tuple[Value, ...] = ()
+    """All tensors in its result."""
+
+
+@dataclass(slots=True)
+class Recording:
+    """One forward."""
+
+    operations: list[Operation] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+    """By value."""
+    bytes_of_outputs: int = 0
+    """Bytes in float32 of the distinct tensors that modules returned."""
+
+    @property
+    def macs(self) -> int:
+        return sum(operation.macs for operation in self.operations)
+
+    def stack(self, call: int) -> list[int]:
+        """A call and the calls around it, innermost first."""
+        found = []
+        index: int | None = call
+        while index is not None:
+            found.append(index)
+            index = self.calls[index].parent
+        return found
+
+
+def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -> Recording:
+    """Runs one image of this shape through a copy of the model in evaluation mode.
+
+    Args:
+        bare: leave out attention that is attached.
+
+    Raises:
+        BackboneError: the model cannot process such an image.
+    """
+    try:
+        return _on_fakes(model, input_shape, bare)
+    except Exception:  # whatever it was, the real run shows it if it is the model's own
+        pass
+    try:
+        return _on_numbers(model, input_shape, bare)
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        shape = "x".join(map(str, input_shape))
+        raise BackboneError(
+            f"{type(model).__name__} cannot process a {shape} image ({type(error).__name__}: {first}): give the shape it expects"
+        ) from error
+
+
+def _on_fakes(model: nn.Module, input_shape: tuple[int, int, int], bare: bool) -> Recording:
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with FakeCopyMode(mode):
+        twin = copy.deepcopy(model)
+    like = next(_floating(twin), None)
+    with mode:
+        x = torch.empty(1, *input_shape, dtype=_dtype(like), device=None if like is None else like.device)
+        return _run(_prepared(twin, bare), x)
+
+
+def _on_numbers(model: nn.Module, input_shape: tuple[int, int, int], bare: bool) -> Recording:
+    like = next(_floating(model), None)
+    device = torch.device("cpu") if like is None else like.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        twin = _prepared(copy.deepcopy(model), bare)
+        x = torch.rand(1, *input_shape, generator=torch.Generator().manual_seed(0))
+        return _run(twin, x.to(device=device, dtype=_dtype(like)))
+
+
+def _prepared(twin: nn.Module, bare: bool) -> nn.Module:
+    """In evaluation mode and without hooks: a user's hook would see tensors of no use to it."""
+    if bare:
+        detach(twin)
+    for module in twin.modules():
+        module._forward_hooks.clear()
+        module._forward_hooks_with_kwargs.clear()
+        module._forward_hooks_always_called.clear()
+    return twin.eval()
+
+
+def _floating(model: nn.Module) -> Iterator[Tensor]:
+    return (t for tensors in (model.parameters(), model.buffers()) for t in tensors if t.is_floating_point())
+
+
+def _dtype(like: Tensor | None) -> torch.dtype:
+    return torch.float32 if like is None else like.dtype
+
+
+def _run(model: nn.Module, x: Tensor) -> Recording:
+    recorder = _Recorder()
+    for path, module in model.named_modules():
+        module.register_forward_pre_hook(recorder.enter(path), with_kwargs=True)
+        module.register_forward_hook(recorder.leave, with_kwargs=True)
+    with torch.no_grad(), recorder:
+        model(x)
+    return recorder.recording
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees every operation; its hooks see every module call. Keeps all tensors, so that identities stay unique."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.recording = Recording()
+        self._values: dict[int, Value] = {}
+        self._tensors: list[Tensor] = []
+        self._open: list[Call] = []
+        self._returned: set[int] = set()
+        self._ended = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        inputs = self._known((args, kwargs))
+        result = func(*args, **kwargs)
+        outputs = tuple(self._new(tensor) for tensor in tree_leaves(result) if isinstance(tensor, Tensor))
+        if not outputs:
+            return result  # a question about a tensor
+        formula = flop_registry.get(func._overloadpacket)
+        macs = formula(*args, **kwargs, out_val=result) // 2 if formula is not None else 0
+        call = self._open[-1].index if self._open else 0
+        name = func._schema.name.partition("::")[2]
+        self.recording.operations.append(Operation(name, inputs, outputs, call, macs))
+        return result
+
+    def enter(self, path: str) -> Callable[..., None]:
+        """A pre-hook that knows its module's path."""
+
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            calls = self.recording.calls
+            call = Call(
+                index=len(calls),
+                path=path,
+                module=type(module),
+                parent=self._open[-1].index if self._open else None,
+                inputs=self._known((args, kwargs)),
+                first=len(self.recording.operations),
+            )
+            calls.append(call)
+            self._open.append(call)
+
+        return hook
+
+    def leave(self, module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
+        call = self._open.pop()
+        call.last = len(self.recording.operations)
+        call.ended = self._ended
+        self._ended += 1
+        call.outputs = self._known(result)
+        if isinstance(result, Tensor):
+            call.output = self._value(result)
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and id(tensor) not in self._returned:
+                self._returned.add(id(tensor))
+                self.recording.bytes_of_outputs += 4 * tensor.numel()
+
+    def _known(self, tree: Any) -> tuple[Value, ...]:
+        return tuple(self._value(tensor) for tensor in tree_leaves(tree) if isinstance(tensor, Tensor))
+
+    def _value(self, tensor: Tensor) -> Value:
+        return self._values[id(tensor)] if id(tensor) in self._values else self._new(tensor)
+
+    def _new(self, tensor: Tensor) -> Value:
+        self._tensors.append(tensor)
+        value = self._values[id(tensor)] = len(self.recording.shapes)
+        self.recording.shapes.append(tuple(int(size) for size in tensor.shape))
+        return value
