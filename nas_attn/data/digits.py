@@ -11,11 +11,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from nas_attn.data.parts import Labelled, Parts
-from nas_attn.data.pixels import InMemory
 from nas_attn.data.splitting import stratified
 from nas_attn.errors import DataError, did_you_mean
 from nas_attn.recipe import DataSection
@@ -51,7 +49,7 @@ def cluttered(section: DataSection) -> Parts:
     def make(split: str) -> Labelled:
         random = np.random.default_rng((section.seed, SPLITS.index(split)))
         images, labels = _scatter(*sources[split], options[split], options, random)
-        return Labelled(InMemory(torch.from_numpy(images)[:, None]), labels)
+        return Labelled.of(images, labels)
 
     return Parts(make("train"), make("validation"), lambda: make("test"), CLASSES)
 
@@ -70,7 +68,7 @@ def plain(section: DataSection) -> Parts:
 
     def labelled(*splits: str) -> Labelled:
         images = np.concatenate([sources[split][0] for split in splits])
-        return Labelled(InMemory(torch.from_numpy(images)[:, None]), np.concatenate([sources[s][1] for s in splits]))
+        return Labelled.of(images, np.concatenate([sources[split][1] for split in splits]))
 
     if section.validation is None:
         return Parts(labelled("train"), labelled("validation"), lambda: labelled("test"), CLASSES)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -23,12 +25,26 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
 
 
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def cache_folder() -> Path:
     """Where prepared images are kept: the user's cache folder."""
     return platformdirs.user_cache_path("nas_attn") / "images"
 
 
-def write_arrays(path: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
+def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+    """What `write_arrays` wrote; None where there is nothing, or something damaged."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (FileNotFoundError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     """Writes an `.npz` that is there whole or not at all.
 
     Raises:

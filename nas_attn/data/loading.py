@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from nas_attn.data import digits, published
+from nas_attn.data import digits, folder, published
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.parts import Labelled, Parts
 from nas_attn.data.pixels import moments
@@ -23,7 +23,7 @@ SOURCES: dict[str, Source] = {
     "digits-8x8": digits.plain,
     **{name: published.source(name) for name in published.NAMES},
 }
-"""Name in a recipe -> what reads it."""
+"""Name in a recipe -> what reads it. `folder:PATH` comes beside them."""
 
 
 def load(section: DataSection, *, device: torch.device | str) -> Dataset:
@@ -32,17 +32,20 @@ def load(section: DataSection, *, device: torch.device | str) -> Dataset:
     Raises:
         DataError: unknown name, missing or broken files, or too few images for the split.
     """
-    if section.name in SOURCES:
+    place = torch.device(device)
+    if section.name.startswith("folder:"):
+        parts = folder.read(section, place)
+    elif section.name in SOURCES:
         parts = SOURCES[section.name](section)
     else:
-        raise DataError(f"unknown data set '{section.name}': {did_you_mean(section.name, SOURCES)}")
+        known = [*SOURCES, "folder:PATH"]
+        raise DataError(f"unknown data set '{section.name}': {did_you_mean(section.name, known)}")
     train, validation = _split(parts, section)
     for part, split in ((train, "training"), (validation, "validation")):
         _check(part, parts.classes, f"{split} split of '{section.name}'")
     mean, std = _normalisation(train, section)
 
     def on_device(part: Labelled) -> Split:
-        place = torch.device(device)
         return Split(part.pixels.to(place), torch.from_numpy(part.labels).to(place), len(parts.classes), mean, std)
 
     def open_test() -> Split:
@@ -98,6 +101,6 @@ def _normalisation(train: Labelled, section: DataSection) -> tuple[tuple[float, 
 def _digest(train: Labelled, validation: Labelled) -> str:
     content = hashlib.blake2b(digest_size=8)
     for part in (train, validation):
-        content.update(part.pixels.digest().encode())
+        content.update(part.identity.tobytes())
         content.update(part.labels.tobytes())
     return content.hexdigest()

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from nas_attn.data.pixels import Indices, Pixels
+from nas_attn.data.pixels import Indices, InMemory, Pixels
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images and their labels."""
+    """Images, their labels, and what tells one image from another."""
 
     pixels: Pixels
     labels: NDArray[np.int64]
     """(N,), indices into the classes."""
+    identity: NDArray[np.int64]
+    """(N,), a checksum of each image, or of its file's name and size."""
+
+    @classmethod
+    def of(cls, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Self:
+        """From an array (N, C, H, W) or (N, H, W)."""
+        images = np.ascontiguousarray(images[:, None] if images.ndim == 3 else images)
+        identity = np.fromiter((zlib.crc32(image.data) for image in images), np.int64, len(images))
+        return cls(InMemory(torch.from_numpy(images)), labels, identity)
 
     def subset(self, index: Indices) -> Labelled:
-        return Labelled(self.pixels.subset(index), self.labels[index])
+        return Labelled(self.pixels.subset(index), self.labels[index], self.identity[index])
 
 
 @dataclass(frozen=True)

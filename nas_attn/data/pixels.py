@@ -5,7 +5,6 @@ Shapes: N images, B of a batch, C channels, H height, W width.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,9 +35,6 @@ class Pixels(Protocol):
     def histogram(self) -> NDArray[np.int64]:
         """(C, 256): how often each value occurs in each channel."""
 
-    def digest(self) -> str:
-        """Text that changes when an image changes."""
-
     def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """uint8 (B, C, H, W) on the device for each of these index batches (int64, on the device)."""
 
@@ -66,10 +62,6 @@ class InMemory:
     def histogram(self) -> NDArray[np.int64]:
         counts = [torch.bincount(self.images[:, c].flatten(), minlength=256) for c in range(self.shape[0])]
         return torch.stack(counts).cpu().numpy().astype(np.int64)
-
-    def digest(self) -> str:
-        content = np.ascontiguousarray(self.images.cpu().numpy())
-        return hashlib.blake2b(content.data, digest_size=8).hexdigest()
 
     def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         for index in batches:

@@ -1,7 +1,7 @@
 """Published data sets through torchvision's own classes: files in place, or downloaded where there is a network.
 
-The four files of MNIST and Fashion-MNIST (`train-images-idx3-ubyte` and so on, gzipped or not) may also lie in `root`
-itself, as Linux distributions install them.
+The four files of MNIST and Fashion-MNIST (`train-images-idx3-ubyte` and so on) may be gzipped, compressed by anyone, and
+may also lie in `root` itself, as Linux distributions install them.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ import gzip
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from nas_attn.data.files import exclusive
 from nas_attn.data.parts import Labelled, Parts
-from nas_attn.data.pixels import InMemory
 from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection
 
@@ -38,9 +37,9 @@ def source(name: str) -> Callable[[DataSection], Parts]:
                 f"data.options.{next(iter(section.options))} does not apply to '{name}', which has no options"
             )
         root = Path(section.root).expanduser()
-        if name.endswith("mnist") and _idx(root, "train", "images") is not None:
-            train = _read_idx(root, "train")
-            return Parts(train, None, lambda: _read_idx(root, "t10k"), _mnist_classes(name))
+        for place in (root, root / NAMES[name] / "raw"):
+            if name.endswith("mnist") and _idx(place, "train", "images") is not None:
+                return Parts(_read_idx(place, "train"), None, partial(_read_idx, place, "t10k"), _mnist_classes(name))
         dataset = _open(name, root, train=True)
         classes = tuple(str(label) for label in dataset.classes)
         return Parts(_labelled(dataset), None, lambda: _labelled(_open(name, root, train=False)), classes)
@@ -61,9 +60,10 @@ def _open(name: str, root: Path, *, train: bool) -> Any:
         with exclusive(root / f".{name}.lock"), _timeout(DOWNLOAD_TIMEOUT_S):
             return kind(str(root), train=train, download=True)
     except (OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[-1]
         raise DataError(
-            f"data set '{name}' is not at {root / _expected(kind)} and could not be downloaded there ({error}): "
-            f"put its published files there, or set data.root to the folder that holds them"
+            f"data set '{name}' is not at '{root / _expected(kind)}' and could not be downloaded there ({reason}): "
+            "put its published files there, or set data.root to the folder that holds them"
         ) from None
 
 
@@ -83,9 +83,9 @@ def _timeout(seconds: float) -> Iterator[None]:
 
 
 def _labelled(dataset: Any) -> Labelled:
-    images = torch.as_tensor(dataset.data)
-    images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
-    return Labelled(InMemory(images.contiguous()), np.asarray(dataset.targets, dtype=np.int64))
+    images = np.asarray(dataset.data)
+    images = images if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    return Labelled.of(images, np.asarray(dataset.targets, dtype=np.int64))
 
 
 def _mnist_classes(name: str) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ def _mnist_classes(name: str) -> tuple[str, ...]:
 
 
 def _idx(root: Path, part: str, what: str) -> Path | None:
-    """One of the four files, where it lies in `root` itself."""
+    """One of the four files, where it lies in this folder."""
     stem = f"{part}-{what}-idx{3 if what == 'images' else 1}-ubyte"
     return next((root / name for name in (stem, f"{stem}.gz") if (root / name).is_file()), None)
 
@@ -106,7 +106,7 @@ def _read_idx(root: Path, part: str) -> Labelled:
         raise DataError(
             f"the {part} files in {root} do not belong together: images {images.shape}, labels {labels.shape}"
         )
-    return Labelled(InMemory(torch.from_numpy(images)[:, None]), labels.astype(np.int64))
+    return Labelled.of(images, labels.astype(np.int64))
 
 
 def _array(path: Path | None, root: Path, what: str) -> NDArray[np.uint8]:

@@ -1,0 +1,170 @@
+"""A user's image folder, in torchvision's layout: one sub-folder per class.
+
+Either `PATH/train/CLASS/…` beside `PATH/val` (or `valid`, `validation`) and `PATH/test`, or `PATH/CLASS/…`, of which a
+fifth is kept for the test and, as for any data set, a part for validation. Images become RGB, are turned as their EXIF
+data says and laid on white where they are transparent; their shorter side is scaled to `size` and the middle square cut
+out. This is done once: the result is kept in the user's cache folder until a file's name, size or time changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nas_attn.data.decoding import decode_all
+from nas_attn.data.files import cache_folder, cores, exclusive, read_arrays, write_arrays
+from nas_attn.data.parts import Labelled, Parts
+from nas_attn.data.pixels import InMemory
+from nas_attn.data.splitting import stratified
+from nas_attn.data.streaming import Streamed
+from nas_attn.errors import DataError, NasAttnWarning
+from nas_attn.recipe import DataSection
+
+DEFAULT_SIZE = 64
+TEST_SHARE = 0.2
+VALIDATION_NAMES = ("validation", "val", "valid")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+CACHE_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Image files and their labels."""
+
+    root: Path
+    paths: tuple[Path, ...]
+    labels: NDArray[np.int64]
+
+    def subset(self, index: NDArray[np.int64]) -> _Files:
+        return _Files(self.root, tuple(self.paths[i] for i in index), self.labels[index])
+
+
+def read(section: DataSection, device: torch.device) -> Parts:
+    """`folder:PATH`.
+
+    Raises:
+        DataError: the folder is missing or has no classes, an image is broken and `broken_images` is `refuse`, or a
+            class is missing from a split.
+    """
+    root = Path(section.name.removeprefix("folder:")).expanduser()
+    if not root.is_dir():
+        raise DataError(f"image folder '{root}' does not exist (looked in {Path.cwd()})")
+    train_folder = root / "train"
+    classes = _class_names(train_folder if train_folder.is_dir() else root)
+
+    def prepare(files: _Files) -> Labelled:
+        return _prepare(files, section, device)
+
+    if not train_folder.is_dir():
+        everything = _list(root, root, classes)
+        test, rest = stratified(everything.labels, round(TEST_SHARE * len(everything.paths)), section.seed)
+        return Parts(prepare(everything.subset(rest)), None, lambda: prepare(everything.subset(test)), classes)
+    folder = next((root / name for name in VALIDATION_NAMES if (root / name).is_dir()), None)
+    if folder is not None and section.validation is not None:
+        raise DataError(f"data.validation does not apply, as '{folder}' holds the validation images: leave it out")
+    validation = None if folder is None else prepare(_list(root, folder, classes))
+
+    def test_part() -> Labelled:
+        if not (root / "test").is_dir():
+            raise DataError(f"image folder '{root}' has no test split: add '{root / 'test'}' with a folder per class")
+        return prepare(_list(root, root / "test", classes))
+
+    return Parts(prepare(_list(root, train_folder, classes)), validation, test_part, classes)
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if len(names) < 2:
+        raise DataError(
+            f"'{folder}' has {len(names)} class folders: it needs at least two, one folder of images per class"
+        )
+    return tuple(names)
+
+
+def _list(root: Path, folder: Path, classes: Sequence[str]) -> _Files:
+    """The image files under each class folder, sorted; a class without any is found by the caller's check."""
+    strange = sorted({e.name for e in folder.iterdir() if e.is_dir() and not e.name.startswith(".")} - set(classes))
+    if strange:
+        raise DataError(f"'{folder}' has a class '{strange[0]}' that the training images do not have")
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        paths += found
+        labels += [label] * len(found)
+    missing = [name for label, name in enumerate(classes) if label not in labels]
+    if missing:
+        raise DataError(f"'{folder / missing[0]}' has no image: every class needs images in every split")
+    return _Files(root, tuple(paths), np.array(labels, dtype=np.int64))
+
+
+def _prepare(files: _Files, section: DataSection, device: torch.device) -> Labelled:
+    """Decoded images in memory, or checked files to be decoded in every epoch where that would take too much."""
+    size = section.size or DEFAULT_SIZE
+    resident = len(files.paths) * 3 * size * size <= section.memory_share * free_memory(device)
+    broken, images = _cached_decode(files, size, keep=resident)
+    if broken.any():
+        _report(files, broken, section)
+        files = files.subset(np.flatnonzero(~broken))
+    identity = np.array([_identity(path, files.root) for path in files.paths], dtype=np.int64)
+    if images is not None:
+        return Labelled(InMemory(torch.from_numpy(images[~broken])), files.labels, identity)
+    workers = section.workers or cores()
+    return Labelled(Streamed(files.paths, size, workers, device), files.labels, identity)
+
+
+def _report(files: _Files, broken: NDArray[np.bool_], section: DataSection) -> None:
+    """Refuses or names the images that cannot be read."""
+    names = [str(files.paths[i]) for i in np.flatnonzero(broken)]
+    count = f"{len(names)} image{'s' if len(names) > 1 else ''} cannot be read"
+    if section.broken_images == "refuse":
+        raise DataError(
+            f"{count}, the first is '{names[0]}': repair or remove it, or set data.broken_images = \"skip\""
+        )
+    listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+    warnings.warn(f"{count}, left out: {listed}", NasAttnWarning, stacklevel=2)
+
+
+def _cached_decode(files: _Files, size: int, *, keep: bool) -> tuple[NDArray[np.bool_], NDArray[np.uint8] | None]:
+    """bool (N,), which cannot be read; and, where they are kept, the images (N, 3, size, size).
+
+    One process decodes, others that come at the same time wait for it and read what it wrote.
+    """
+    stats = [path.stat() for path in files.paths]
+    named = [(str(p.resolve()), s.st_size, s.st_mtime_ns) for p, s in zip(files.paths, stats, strict=True)]
+    key = hashlib.blake2b(repr((CACHE_FORMAT, size, keep, named)).encode(), digest_size=16).hexdigest()
+    path = cache_folder() / f"{key}.npz"
+    try:
+        with exclusive(path.with_suffix(".lock")):
+            arrays = read_arrays(path)
+            if arrays is None:
+                broken, images = decode_all(files.paths, size, keep=keep)
+                arrays = {"broken": broken, **({} if images is None else {"images": images})}
+                write_arrays(path, arrays)
+    except OSError as error:
+        warnings.warn(f"prepared images cannot be kept in {path.parent} ({error})", NasAttnWarning, stacklevel=2)
+        return decode_all(files.paths, size, keep=keep)
+    return arrays["broken"], arrays.get("images")
+
+
+def _identity(path: Path, root: Path) -> int:
+    return zlib.crc32(f"{path.relative_to(root)}:{path.stat().st_size}".encode())
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free for images: of the host, and of the GPU where they go there."""
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        host = int(lines["MemAvailable"].split()[0]) * 1024
+    return min(host, torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else host

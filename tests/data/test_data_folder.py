@@ -1,0 +1,189 @@
+"""A user's folder of photographs: any size and mode, split for them, broken ones named, decoded once."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nas_attn import data
+from nas_attn.data.pixels import InMemory
+from nas_attn.data.streaming import Streamed
+from nas_attn.errors import DataError, NasAttnWarning
+from nas_attn.recipe import AugmentSection, DataSection
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def photograph(path: Path, *, mode: str = "RGB", size: tuple[int, int] = (40, 30), seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (4, 5, 3)).astype(np.uint8)
+    Image.fromarray(noise).resize(size).convert(mode).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three classes of ten images each, of several sizes, formats and modes."""
+    root = tmp_path / "photos"
+    modes = [("RGB", "jpg"), ("L", "jpg"), ("RGBA", "png"), ("P", "png"), ("1", "png"), ("CMYK", "jpg"), ("LA", "png")]
+    for label in ("ant", "bee", "cat"):
+        for number in range(10):
+            mode, suffix = modes[number % len(modes)]
+            size = (20 + 7 * number, 90 - 8 * number)
+            photograph(root / label / f"{number}.{suffix}", mode=mode, size=size, seed=number)
+    (root / "ant" / "notes.txt").write_text("not an image")
+    return root
+
+
+def load(root: Path, **options) -> data.Dataset:
+    return data.load(DataSection(name=f"folder:{root}", size=16, **options), device="cpu")
+
+
+def test_one_set_of_class_folders_is_split_in_three(folder: Path) -> None:
+    dataset = load(folder)
+    assert dataset.classes == ("ant", "bee", "cat")
+    assert dataset.input_shape == (3, 16, 16)
+    test = dataset.read_test("a test of the split")
+    assert (len(dataset.train), len(dataset.validation), len(test)) == (19, 5, 6)
+    assert torch.bincount(test.labels).tolist() == [2, 2, 2]
+    again = load(folder)
+    assert again.digest == dataset.digest
+    assert torch.equal(again.train.pixels.images, dataset.train.pixels.images)
+    assert load(folder, seed=1).digest != dataset.digest
+
+
+def test_own_splits_are_used(folder: Path, tmp_path: Path) -> None:
+    root = tmp_path / "with_splits"
+    for split, first, last in (("train", 0, 6), ("val", 6, 8), ("test", 8, 10)):
+        for label in ("ant", "bee"):
+            for source in sorted((folder / label).glob("*.*g"))[first:last]:
+                target = root / split / label / source.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(source.read_bytes())
+    dataset = load(root)
+    assert (len(dataset.train), len(dataset.validation), len(dataset.read_test("its size"))) == (12, 4, 4)
+    with pytest.raises(DataError, match=r"data\.validation does not apply"):
+        load(root, validation=2)
+    for image in (root / "val" / "bee").iterdir():
+        image.unlink()
+    with pytest.raises(DataError, match=r"'.*val/bee' has no image"):
+        load(root)
+
+
+def test_transparency_lies_on_white_and_exif_turns(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    for label in ("a", "b"):
+        for number in range(5):
+            photograph(root / label / f"{number}.jpg")
+    Image.new("RGBA", (16, 16), (255, 0, 0, 0)).save(root / "a" / "clear.png")
+    turned = Image.new("RGB", (32, 16), "black")
+    turned.paste("white", (0, 0, 16, 16))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees: left becomes up
+    turned.resize((32, 16)).save(root / "a" / "turned.png", exif=exif)
+    Image.fromarray(np.full((20, 20), 65535, dtype=np.uint16)).save(root / "a" / "deep.png")
+
+    from nas_attn.data.decoding import decode
+
+    assert (decode(root / "a" / "clear.png", 16) == 255).all()
+    assert (decode(root / "a" / "deep.png", 16) == 255).all()
+    square = decode(root / "a" / "turned.png", 16)
+    assert square[:, :7].min() == 255
+    assert square[:, 9:].max() == 0
+
+
+def test_the_middle_of_a_long_image_is_kept(tmp_path: Path) -> None:
+    from nas_attn.data.decoding import decode
+
+    wide = Image.new("RGB", (90, 30), "black")
+    wide.paste("white", (30, 0, 60, 30))
+    wide.save(tmp_path / "wide.png")
+    assert (decode(tmp_path / "wide.png", 30) == 255).all()
+
+
+def test_a_broken_image_is_named_or_skipped(folder: Path) -> None:
+    before = load(folder)
+    broken = folder / "bee" / "0.jpg"
+    broken.write_bytes(broken.read_bytes()[:300])
+    (folder / "cat" / "zero.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"cannot be read, the first is '.*(bee/0\.jpg|cat/zero\.png)'.*skip"):
+        load(folder)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        skipped = load(folder, broken_images="skip")
+        total = len(skipped.train) + len(skipped.validation) + len(skipped.read_test("how many are left"))
+    assert total == 29
+    said = " ".join(str(warning.message) for warning in caught if warning.category is NasAttnWarning)
+    assert "bee/0.jpg" in said
+    assert "cat/zero.png" in said
+    assert skipped.digest != before.digest
+
+
+def test_images_are_decoded_once(folder: Path) -> None:
+    first = load(folder)
+    for path in folder.rglob("*.jpg"):  # what would be refused, were it read again
+        stat = path.stat()
+        path.write_bytes(bytes(stat.st_size))
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert torch.equal(load(folder).train.pixels.images, first.train.pixels.images)
+
+
+def test_a_changed_or_damaged_cache_is_made_anew(folder: Path, tmp_path: Path) -> None:
+    first = load(folder)
+    entries = sorted((tmp_path / "cache").rglob("*.npz"))
+    assert entries
+    for entry in entries:
+        entry.write_bytes(entry.read_bytes()[:100])
+    assert torch.equal(load(folder).train.pixels.images, first.train.pixels.images)
+    for path in (folder / "ant").glob("*.jpg"):
+        photograph(path, seed=99)
+    assert not torch.equal(load(folder).train.pixels.images, first.train.pixels.images)
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_done_without(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.warns(NasAttnWarning, match="cannot be kept"):
+        dataset = load(folder)
+    assert len(dataset.train) == 19
+
+
+def test_what_does_not_fit_is_streamed_with_the_same_result(folder: Path) -> None:
+    resident, streamed = load(folder), load(folder, memory_share=1e-9, workers=1)
+    assert isinstance(resident.train.pixels, InMemory)
+    assert isinstance(streamed.train.pixels, Streamed)
+    assert (streamed.mean, streamed.std, streamed.digest) == (resident.mean, resident.std, resident.digest)
+    augment = AugmentSection(flip=True, crop_padding=2)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        for epoch in (0, 1):
+            options = {"seed": 4, "epoch": epoch, "augment": augment, "first_batch": epoch}
+            pairs = zip(resident.train.epoch(8, **options), streamed.train.epoch(8, **options), strict=True)
+            for (x, y), (streamed_x, streamed_y) in pairs:
+                assert torch.equal(x, streamed_x)
+                assert torch.equal(y, streamed_y)
+        next(iter(streamed.train.batches(4)))  # left in the middle
+        whole = torch.cat([x for x, _ in streamed.train.batches(4)])
+    assert torch.equal(whole, torch.cat([x for x, _ in resident.train.batches(4)]))
+
+
+def test_what_is_not_there_is_said(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(DataError, match=r"image folder '.*nowhere' does not exist"):
+        load(tmp_path / "nowhere")
+    (tmp_path / "flat").mkdir()
+    with pytest.raises(DataError, match="0 class folders"):
+        load(tmp_path / "flat")
+    for path in sorted((folder / "bee").iterdir())[1:]:
+        path.unlink()
+    with pytest.raises(DataError, match="every class needs"):
+        load(folder)

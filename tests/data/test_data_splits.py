@@ -1,0 +1,187 @@
+"""Splits, batches, augmentation, and the closed door to the test split."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nas_attn import data
+from nas_attn.data.augment import EpochPlan
+from nas_attn.data.dataset import Split
+from nas_attn.data.pixels import InMemory, moments
+from nas_attn.data.splitting import amount, stratified
+from nas_attn.errors import DataError
+from nas_attn.recipe import AugmentSection, DataSection
+
+CPU = torch.device("cpu")
+PLAIN = AugmentSection()
+
+
+def split_of(images: torch.Tensor, labels: torch.Tensor | None = None, classes: int = 10) -> Split:
+    channels = images.shape[1]
+    labels = torch.arange(len(images)) % classes if labels is None else labels
+    return Split(InMemory(images), labels, classes, (0.0,) * channels, (1 / 255,) * channels)
+
+
+def numbered(count: int, height: int = 4, width: int = 5) -> Split:
+    """Images of which every pixel holds the image's number, normalised to themselves."""
+    return split_of(
+        torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(count, 2, height, width).contiguous()
+    )
+
+
+@given(st.lists(st.integers(2, 40), min_size=2, max_size=6), st.floats(0.05, 0.95), st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_a_stratified_split_keeps_the_shares(sizes: list[int], share: float, seed: int) -> None:
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    count = int(np.clip(round(share * len(labels)), len(sizes), len(labels) - len(sizes)))
+    taken, left = stratified(labels, count, seed)
+    assert len(taken) == count
+    assert sorted([*taken, *left]) == list(range(len(labels)))
+    for label, size in enumerate(sizes):
+        expected = np.clip(size * count / len(labels), 1, size - 1)
+        assert abs((labels[taken] == label).sum() - expected) < len(sizes)
+        assert 0 < (labels[taken] == label).sum() < size
+    again, _ = stratified(labels, count, seed)
+    assert np.array_equal(again, taken)
+
+
+def test_equal_classes_are_split_equally() -> None:
+    labels = np.repeat(np.arange(10), 600)
+    taken, _ = stratified(labels, 1000, 3)
+    assert np.bincount(labels[taken]).tolist() == [100] * 10
+
+
+def test_splits_that_cannot_be() -> None:
+    with pytest.raises(DataError, match="the smallest has 1"):
+        stratified(np.array([0, 0, 0, 1]), 2, 0)
+    with pytest.raises(DataError, match="into 1 and 5"):
+        stratified(np.array([0, 0, 0, 1, 1, 1]), 1, 0)
+    assert amount(None, 100, "x") == 20
+    assert amount(0.25, 100, "x") == 25
+    for wanted in (0, 100, 1.0, 0.0):
+        with pytest.raises(DataError, match=r"data\.validation"):
+            amount(wanted, 100, "data.validation")
+
+
+@given(st.integers(2, 60), st.integers(1, 20), st.integers(0, 5), st.integers(0, 3))
+@settings(max_examples=40, deadline=None)
+def test_an_epoch_shows_every_image_once_in_nearly_equal_batches(count: int, size: int, seed: int, epoch: int) -> None:
+    split = numbered(count)
+    batches = list(split.epoch(size, seed=seed, epoch=epoch, augment=PLAIN))
+    assert len(batches) == split.steps(size)
+    lengths = [len(x) for x, _ in batches]
+    assert max(lengths) <= size
+    assert max(lengths) - min(lengths) <= 1
+    seen = torch.cat([x[:, 0, 0, 0] for x, _ in batches])
+    assert sorted(seen.tolist()) == list(range(count))
+    assert torch.equal(torch.cat([y for _, y in batches]), seen.long() % 10)
+
+
+def test_an_epoch_is_taken_up_in_the_middle() -> None:
+    split = numbered(50)
+    augment = AugmentSection(flip=True, crop_padding=2, cutout=2, mixup=0.4)
+    whole = list(split.epoch(8, seed=1, epoch=2, augment=augment))
+    rest = list(split.epoch(8, seed=1, epoch=2, augment=augment, first_batch=3))
+    assert len(rest) == len(whole) - 3
+    for (x, y), (whole_x, whole_y) in zip(rest, whole[3:], strict=True):
+        assert torch.equal(x, whole_x)
+        assert torch.equal(y, whole_y)
+    other = next(split.epoch(8, seed=1, epoch=3, augment=augment))[0]
+    assert not torch.equal(other, whole[0][0])
+
+
+def test_batches_come_in_order_normalised_and_channels_last() -> None:
+    images = torch.randint(0, 256, (30, 3, 6, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    mean, std = moments(InMemory(images).histogram())
+    split = Split(InMemory(images), torch.arange(30) % 10, 10, mean, std)
+    x = torch.cat([x for x, _ in split.batches(7)])
+    reference = images.double() / 255
+    assert mean == pytest.approx(reference.mean((0, 2, 3)).tolist())
+    assert std == pytest.approx(reference.std((0, 2, 3), correction=0).tolist())
+    expected = (reference - reference.mean((0, 2, 3), keepdim=True)) / reference.std(
+        (0, 2, 3), correction=0, keepdim=True
+    )
+    torch.testing.assert_close(x.double(), expected, atol=1e-5, rtol=0)
+    first, _ = next(split.batches(7))
+    assert first.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(torch.cat([y for _, y in split.batches(7)]), split.labels)
+
+
+def augmented(split: Split, **options) -> tuple[torch.Tensor, torch.Tensor, EpochPlan]:
+    """One epoch in one batch, with its plan."""
+    augment = AugmentSection(**options)
+    count = len(split)
+    x, y = next(split.epoch(count, seed=3, epoch=0, augment=augment))
+    plan = EpochPlan.draw(count, count, split.pixels.shape[1:], augment, seed=3, epoch=0, device=CPU)
+    return x, y, plan
+
+
+def test_mirroring_cropping_and_cutting_match_a_loop() -> None:
+    """Every image is what numpy makes of it, one at a time."""
+    images = torch.randint(1, 256, (40, 3, 6, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    x, _, plan = augmented(split_of(images), flip=True, crop_padding=2, cutout=3)
+    assert plan.mirrored is not None
+    assert 5 < plan.mirrored.sum() < 35
+    for number, source in enumerate(plan.batches[0].tolist()):
+        padded = np.pad(images[source].numpy().astype(np.float32), ((0, 0), (2, 2), (2, 2)))
+        top, left = plan.corner[number].tolist()
+        crop = padded[:, top : top + 6, left : left + 7]
+        crop = crop[:, :, ::-1].copy() if plan.mirrored[number] else crop.copy()
+        row, column = plan.hole[number].tolist()
+        crop[:, max(row, 0) : max(row + 3, 0), max(column, 0) : max(column + 3, 0)] = 0
+        np.testing.assert_array_equal(x[number].numpy(), crop)
+
+
+def test_mirroring_alone_mirrors() -> None:
+    images = torch.randint(0, 256, (40, 1, 3, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    x, _, plan = augmented(split_of(images), flip=True)
+    straight = images[plan.batches[0]].float()
+    expected = torch.where(plan.mirrored[:, None, None, None], straight.flip(3), straight)
+    assert torch.equal(x, expected)
+
+
+def test_mixup_mixes_images_and_labels_alike() -> None:
+    split = numbered(20)
+    x, y, plan = augmented(split, mixup=1.0)
+    (share,) = plan.blend
+    source = plan.batches[0]
+    expected = share * source + (1 - share) * source.roll(1)
+    torch.testing.assert_close(x[:, 0, 0, 0], expected.float())
+    classes = torch.eye(10)[source % 10]
+    torch.testing.assert_close(y, share * classes + (1 - share) * classes.roll(1, 0))
+
+
+def test_the_test_split_is_read_for_a_reason(caplog: pytest.LogCaptureFixture) -> None:
+    dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
+    with pytest.raises(DataError, match="for a stated reason only"):
+        dataset.read_test("  ")
+    with caplog.at_level(logging.INFO, logger="nas_attn.data"):
+        dataset.read_test("validation of the front")
+    assert "validation of the front" in caplog.text
+
+
+def test_normalisation_can_be_given() -> None:
+    dataset = data.load(DataSection(name="digits-8x8", mean=[0.5], std=[0.25]), device="cpu")
+    assert (dataset.mean, dataset.validation.std) == ((0.5,), (0.25,))
+    x, _ = next(dataset.train.batches(4))
+    torch.testing.assert_close(x, (dataset.train.first(4) / 255 - 0.5) / 0.25)
+    with pytest.raises(DataError, match="has 1 channels"):
+        data.load(DataSection(name="digits-8x8", mean=[0.5] * 3, std=[0.25] * 3), device="cpu")
+
+
+def test_a_training_subset_is_stratified_and_leaves_validation_alone() -> None:
+    whole = data.load(DataSection(name="digits-8x8"), device="cpu")
+    subset = data.load(DataSection(name="digits-8x8", train_subset=100), device="cpu")
+    assert torch.bincount(subset.train.labels).tolist() == [10] * 10
+    assert torch.equal(subset.validation.labels, whole.validation.labels)
+
+
+def test_unknown_names_get_the_nearest() -> None:
+    with pytest.raises(DataError, match="unknown data set 'cifar_10': did you mean 'cifar10'"):
+        data.load(DataSection(name="cifar_10"), device="cpu")
