@@ -8,11 +8,15 @@ The rule. Candidates are those scored at the last rung, baselines included.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_attn.analysis.estimates import Estimate, NoiseModel
 from nas_attn.records import Latency
+
+CLEARLY = 0.8
+"""Probability from which one candidate counts as better than another when a cheaper one is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +33,17 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A placement held against a baseline."""
+    """The recommended placement held against another."""
 
     key: str
     name: str
-    """The baseline's name, `none` or `uniform se(reduction=16)`."""
+    """The other's name: `none`, `uniform se(reduction=16)`, or its placement."""
     gain: float | None
     """Posterior mean of how much better the placement is, in the metric's units; None while the noise is unknown."""
     probability: float | None
     """That it is better at all, at this training budget."""
     latency_ratio: float | None
-    """The placement's latency over the baseline's."""
+    """The placement's latency over the other's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,9 @@ class Recommendation:
     """None where it is itself no attention, or that has not been scored."""
     against_uniform: Comparison | None
     """Against the best uniform baseline, by posterior mean; None where it is that one, or none has been scored."""
+    cheaper: Comparison | None
+    """The recommendation against the fastest of the front that it does not beat with four to one, and that beats no
+    attention with more than even odds; None where there is none, or latency is not known."""
     sentences: tuple[str, ...]
     """The same in plain words."""
 
@@ -86,7 +93,7 @@ def recommend(
         return None
     if bare is not None and chosen is not bare and (model.probability(chosen.key, bare.key) or 0.0) <= 0.5:
         chosen, rule = bare, "no placement beats no attention with more than even odds"
-    return _recommendation(chosen, bare, uniform, model, rule)
+    return _recommendation(chosen, bare, uniform, _cheaper(contenders, chosen, bare, model), model, rule)
 
 
 def _worth(model: NoiseModel, contender: Contender, bare: Contender) -> float:
@@ -94,8 +101,28 @@ def _worth(model: NoiseModel, contender: Contender, bare: Contender) -> float:
     return float("-inf") if gain is None else gain[0] * gain[1]
 
 
+def _cheaper(
+    contenders: Sequence[Contender], chosen: Contender, bare: Contender | None, model: NoiseModel
+) -> Contender | None:
+    """The fastest contender on the front that is faster than the chosen one and hardly worse."""
+    if bare is None or chosen.latency is None:
+        return None
+    faster = [
+        (c.latency.ratio, c)
+        for c in contenders
+        if c.on_front and c.latency is not None and c.latency.ratio < chosen.latency.ratio
+        if (model.probability(chosen.key, c.key) or 1.0) < CLEARLY and (model.probability(c.key, bare.key) or 0.0) > 0.5
+    ]
+    return min(faster, key=lambda found: found[0], default=(0.0, None))[1]
+
+
 def _recommendation(
-    chosen: Contender, bare: Contender | None, uniform: Contender | None, model: NoiseModel, rule: str
+    chosen: Contender,
+    bare: Contender | None,
+    uniform: Contender | None,
+    cheaper: Contender | None,
+    model: NoiseModel,
+    rule: str,
 ) -> Recommendation:
     against_none = _compare(model, chosen, bare)
     against_uniform = _compare(model, chosen, uniform)
@@ -103,6 +130,8 @@ def _recommendation(
         f"{'Leave the backbone without attention' if chosen is bare else f'Take `{chosen.placement}`'}: {rule}.",
         _costs(chosen, model.metric),
         *(_said(c, model.metric) for c in (against_none, against_uniform) if c is not None),
+        *(["It is itself the best uniform baseline: nobody had to search for it."] if chosen is uniform else []),
+        *([_said_cheaper(cheaper, _compare(model, chosen, cheaper))] if cheaper is not None else []),
         _noise(model),
     ]
     return Recommendation(
@@ -114,18 +143,19 @@ def _recommendation(
         rule=rule,
         against_none=against_none,
         against_uniform=against_uniform,
+        cheaper=_compare(model, chosen, cheaper),
         sentences=tuple(sentences),
     )
 
 
-def _compare(model: NoiseModel, chosen: Contender, baseline: Contender | None) -> Comparison | None:
-    if baseline is None or baseline is chosen:
+def _compare(model: NoiseModel, chosen: Contender, other: Contender | None) -> Comparison | None:
+    if other is None or other is chosen:
         return None
-    gain, probability = model.gain(chosen.key, baseline.key) or (None, None)
+    gain, probability = model.gain(chosen.key, other.key) or (None, None)
     ratio = None
-    if chosen.latency is not None and baseline.latency is not None:
-        ratio = chosen.latency.ratio / baseline.latency.ratio
-    return Comparison(baseline.key, baseline.baseline or baseline.placement, gain, probability, ratio)
+    if chosen.latency is not None and other.latency is not None:
+        ratio = chosen.latency.ratio / other.latency.ratio
+    return Comparison(other.key, other.baseline or other.placement, gain, probability, ratio)
 
 
 # ------------------------------------------------------------------------------------------- in plain words
@@ -171,11 +201,20 @@ def _said(comparison: Comparison, metric: str) -> str:
     size = f"{100 * comparison.gain:+.2f} points" if metric == "accuracy" else f"{comparison.gain:+.3g} in {metric}"
     text = (
         f"Against {name}: {sureness(comparison.probability)} "
-        f"(better with a probability of {format_probability(comparison.probability)}), an estimated {size}"
+        f"(probability of being better: {format_probability(comparison.probability)}), by an estimated {size}"
     )
     if comparison.latency_ratio is not None:
         text += f", at {comparison.latency_ratio:.2f} times its latency"
     return f"{text}."
+
+
+def _said_cheaper(cheaper: Contender, comparison: Comparison | None) -> str:
+    odds = comparison.probability if comparison is not None else None
+    ratio = cheaper.latency.ratio if cheaper.latency is not None else math.nan
+    return (
+        f"For less latency: `{cheaper.placement}` at {ratio:.3f} times the backbone's; that it is worse than the "
+        f"recommended one has a probability of {format_probability(odds or 0.5)} only."
+    )
 
 
 def _noise(model: NoiseModel) -> str:

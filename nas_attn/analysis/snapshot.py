@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nas_attn.analysis.additive import AdditiveModel, fit, latency_observations
 from nas_attn.analysis.estimates import Estimate, NoiseFloor, NoiseModel, Runs
 from nas_attn.analysis.front import non_dominated
 from nas_attn.analysis.latency import dropped
@@ -25,6 +26,8 @@ from nas_attn.storage import SplitReading, StoredScore, StudyStore
 STATES = ("running", "scored", "pruned", "infeasible", "failed")
 COSTS = frozenset({"latency", "params", "macs", "memory"})
 """Objectives that are not metrics of a trained candidate."""
+LEAST_MEASURED = 8
+"""Measured candidates that the additive latency model takes at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +193,13 @@ def snapshot(store: StudyStore) -> Snapshot:
         latency=_latency_record(sessions),
         test_readings=tuple(store.test_readings()),
     )
+
+
+def latency_model(taken: Snapshot) -> AdditiveModel | None:
+    """What each choice adds to the latency at each site; None with fewer than eight measured candidates."""
+    latencies = {view.key: view.latency for view in taken.candidates if view.latency is not None}
+    observations = latency_observations(latencies, {view.key: view.placement for view in taken.candidates})
+    return fit(observations) if len(observations) >= LEAST_MEASURED else None
 
 
 # ------------------------------------------------------------------------------------------- candidates

@@ -1,0 +1,156 @@
+"""Notes and plots for optuna-dashboard, which then shows a study with no further step of ours.
+
+They are written as the study's system attributes, in the form that optuna-dashboard (0.14 and later) reads, so that they are there
+also where it is not installed: the database may be opened elsewhere. A test reads them back by its own functions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nas_attn.analysis.recommendation import format_probability
+from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.recipe import objective_name
+from nas_attn.report import figures, words
+
+if TYPE_CHECKING:
+    import optuna
+
+BELOW = "*Kept up to date by nas_attn. What you write below this line stays.*"
+_CHUNK = 2045
+"""Characters that one attribute holds at most, as in optuna-dashboard (MySQL's limit)."""
+_ROUNDS = 3
+"""Times that what another worker wrote in between is set right."""
+_MOST_ROWS = 40
+"""Rows of the study note's table at most."""
+
+
+def publish(optuna_study: optuna.Study, snapshot: Snapshot) -> None:
+    """Brings the notes of the study and its trials and our plots up to date.
+
+    Cheap enough to be called after each trial: reads once, writes what has changed. Several workers may do so at once.
+    """
+    # Optuna's public interface cannot set system attributes; optuna-dashboard goes the same way.
+    storage, study_id = optuna_study._storage, optuna_study._study_id
+    ids = {trial.number: trial._trial_id for trial in optuna_study.get_trials(deepcopy=False)}
+    for _ in range(_ROUNDS):
+        known = storage.get_study_system_attrs(study_id)
+        wanted = _note_attributes(known, "dashboard:", study_note(snapshot))
+        for view in snapshot.candidates:
+            if view.trial in ids:
+                wanted |= _note_attributes(known, f"dashboard:{ids[view.trial]}:", note(view, snapshot))
+        for name, figure in _plots(snapshot).items():
+            wanted |= _chunks(known, f"dashboard:plot_data:{name}:", figure)
+        changed = {key: value for key, value in wanted.items() if known.get(key) != value}
+        if not changed:
+            return
+        for key, value in changed.items():
+            storage.set_study_system_attr(study_id, key, value)
+
+
+def note(view: CandidateView, snapshot: Snapshot) -> str:
+    """A trial's note (Markdown): placement, outcome, cost, scores. Current estimates only for front and baselines."""
+    lines = [f"```\n{view.placement}\n```", f"**{_outcome(view)}**"]
+    if view.reason:
+        lines.append(" ".join(view.reason.split()))
+    if view.on_front or view.baseline is not None:
+        now = [
+            f"{objective_name(objective)} {words.with_spread(snapshot, view, index)}"
+            for index, objective in enumerate(snapshot.objectives)
+        ]
+        lines.append(f"Estimated now: {', '.join(now)}.")
+        if view.beats_none is not None:
+            lines.append(f"Probability of beating no attention: {format_probability(view.beats_none)}.")
+    if view.cost is not None:
+        lines.append(f"{words.count(view.cost.parameters)} parameters, {words.count(view.cost.macs)} MACs.")
+    if view.scores:
+        lines.append(_scores(view))
+    return "\n\n".join(lines)
+
+
+def study_note(snapshot: Snapshot) -> str:
+    """The study's note (Markdown): recommendation, front beside the baselines, where told and current front differ."""
+    best = snapshot.recommendation
+    lines = [f"# {snapshot.study}"]
+    lines += ["  \n".join(best.sentences)] if best else ["No recommendation yet: nothing has been scored to the end."]
+    if snapshot.front:
+        lines.append(_front(snapshot))
+    differ = [view for view in snapshot.candidates if view.on_front != view.told_on_front]
+    if differ:
+        came = ", ".join(str(view.trial) for view in differ if view.on_front) or "none"
+        went = ", ".join(str(view.trial) for view in differ if view.told_on_front) or "none"
+        lines.append(
+            "The Pareto plot here shows the values told to Optuna when a trial ended. By today's estimates, with further "
+            f"seeds and latency sessions, trials on the front that the plot does not have: {came}; no longer on it: {went}."
+        )
+    lines.append("Estimates from brief training on the validation images, with two standard deviations; not a claim.")
+    return "\n\n".join(lines)
+
+
+def _outcome(view: CandidateView) -> str:
+    what = f"baseline: {view.baseline}" if view.baseline else "searched"
+    return f"{view.state}, {what}{', on the front' if view.on_front else ''}"
+
+
+def _scores(view: CandidateView) -> str:
+    metrics = [name for name in ("accuracy", "loss") if any(name in point.metrics for point in view.scores)]
+    metrics = metrics or sorted({name for point in view.scores for name in point.metrics})
+    rows = [
+        [point.purpose, str(point.seed), str(point.epochs)]
+        + [words.value(name, point.metrics.get(name)) for name in metrics]
+        for point in view.scores
+    ]
+    return _table(["run", "seed", "epochs", *metrics], rows)
+
+
+def _front(snapshot: Snapshot) -> str:
+    views = snapshot.ordered({view.key: view for view in (*snapshot.front, *snapshot.baselines)}.values())
+    rows = [
+        [str(view.trial), "front" if view.on_front else view.baseline or ""]
+        + [words.with_spread(snapshot, view, index) for index in range(len(snapshot.objectives))]
+        + [f"`{view.placement}`"]
+        for view in views[:_MOST_ROWS]
+    ]
+    return _table(["trial", "", *map(objective_name, snapshot.objectives), "placement"], rows)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    def line(cells: list[str]) -> str:
+        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+    return "\n".join([line(head), line(["---"] * len(head)), *map(line, rows)])
+
+
+def _plots(snapshot: Snapshot) -> dict[str, str]:
+    """Name -> figure as JSON."""
+    drawn = {f"nas_attn-front-{i}": figure for i, figure in enumerate(figures.front_figures(snapshot), start=1)}
+    drawn |= {"nas_attn-learning-curves": figures.learning_curves(snapshot)}
+    drawn |= {"nas_attn-placements": figures.placement_matrix(snapshot)}
+    return {name: str(figure.to_json()) for name, figure in drawn.items() if figure is not None}
+
+
+def _note_attributes(known: dict[str, Any], prefix: str, ours: str) -> dict[str, Any]:
+    """A note's attributes; empty where it stands already. The text below our line is the user's and stays."""
+    body_prefix, version = f"{prefix}note_str:", f"{prefix}note_ver"
+    old = "".join(str(known[key]) for key in _numbered(known, body_prefix))
+    mine, marker, below = old.partition(BELOW)
+    if not marker:
+        mine, below = "", f"\n\n{old}" if old else ""
+    if mine == f"{ours}\n\n":
+        return {}
+    return {version: int(known.get(version, 0)) + 1, **_chunks(known, body_prefix, f"{ours}\n\n{BELOW}{below}")}
+
+
+def _chunks(known: dict[str, Any], prefix: str, text: str) -> dict[str, Any]:
+    """The text in pieces; pieces left over from a longer one become empty."""
+    pieces = [text[start : start + _CHUNK] for start in range(0, len(text), _CHUNK)]
+    left_over = len(_numbered(known, prefix)) - len(pieces)
+    return {f"{prefix}{i}": piece for i, piece in enumerate(pieces + [""] * max(left_over, 0))}
+
+
+def _numbered(known: dict[str, Any], prefix: str) -> list[str]:
+    """The keys `prefix0`, `prefix1`, … that are there."""
+    keys: list[str] = []
+    while f"{prefix}{len(keys)}" in known:
+        keys.append(f"{prefix}{len(keys)}")
+    return keys

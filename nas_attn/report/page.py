@@ -1,0 +1,113 @@
+"""The HTML report's looks: its style sheet and its script. Nothing is loaded from anywhere."""
+
+from __future__ import annotations
+
+STYLE = """
+:root { color-scheme: light dark; --bg: #ffffff; --card: #f6f8fa; --text: #1f2328; --muted: #59636e; --line: #d1d9e0;
+  --accent: #1a7f5a; --front: #ddf4e8; --code: #eef1f4; }
+@media (prefers-color-scheme: dark) { :root { --bg: #0d1117; --card: #151b23; --text: #e6edf3; --muted: #9198a1;
+  --line: #30363d; --accent: #3fb98a; --front: #12332a; --code: #212830; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--bg); color: var(--text); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
+main { max-width: 1180px; margin: 0 auto; padding: 24px 20px 60px; }
+h1 { font-size: 26px; margin: 0 0 4px; overflow-wrap: anywhere; }
+h2 { font-size: 19px; margin: 40px 0 8px; padding-top: 12px; border-top: 1px solid var(--line); }
+p { margin: 6px 0; max-width: 85ch; }
+a { color: var(--accent); }
+.muted { color: var(--muted); }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 14px 18px; margin: 16px 0; }
+.answer { border-left: 5px solid var(--accent); }
+.answer p:first-child { font-size: 17px; font-weight: 600; }
+.tiles { display: flex; flex-wrap: wrap; gap: 10px; margin: 16px 0; }
+.tile { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 8px 14px; min-width: 92px; }
+.tile b { display: block; font-size: 20px; }
+.tile span { color: var(--muted); font-size: 13px; }
+code, .notation { font: 13px/1.45 ui-monospace, "SF Mono", Consolas, monospace; background: var(--code); border-radius: 5px;
+  padding: 1px 5px; overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 10px; margin: 12px 0; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 14px; }
+th, td { text-align: left; padding: 6px 12px; border-bottom: 1px solid var(--line); vertical-align: top; white-space: nowrap; }
+td.wide { white-space: normal; min-width: 300px; }
+tr:last-child td { border-bottom: 0; }
+th { background: var(--card); font-weight: 600; }
+table.sortable th { cursor: pointer; user-select: none; }
+table.sortable th::after { content: " ↕"; color: var(--muted); font-weight: 400; }
+table.sortable th[aria-sort=ascending]::after { content: " ↑"; }
+table.sortable th[aria-sort=descending]::after { content: " ↓"; }
+tr.front td { background: var(--front); }
+tr.front code, tr.front .notation { background: transparent; padding: 0; }
+.tag { display: inline-block; border: 1px solid var(--line); border-radius: 20px; padding: 0 8px; font-size: 12px; margin-left: 4px; }
+.tag.best { border-color: var(--accent); color: var(--accent); font-weight: 600; }
+.figure { margin: 8px 0; min-height: 120px; }
+details summary { cursor: pointer; margin: 8px 0; }
+pre { background: var(--code); border-radius: 8px; padding: 12px; overflow: auto; font-size: 13px; max-height: 420px; }
+input[type=search] { font: inherit; color: inherit; background: var(--bg); border: 1px solid var(--line); border-radius: 8px;
+  padding: 6px 10px; width: min(100%, 360px); }
+@media (max-width: 640px) { main { padding: 14px 10px 40px; } h1 { font-size: 21px; } th, td { padding: 5px 8px; } }
+"""
+
+SCRIPT = """
+(() => {
+  const figures = [...document.querySelectorAll(".figure")];
+  const themed = () => {
+    const style = getComputedStyle(document.documentElement);
+    const of = name => style.getPropertyValue(name).trim();
+    return { "font.color": of("--text"), "hoverlabel.bgcolor": of("--card"), "hoverlabel.bordercolor": of("--line"),
+      "hoverlabel.font.color": of("--text") };
+  };
+  const shown = element => element.offsetParent !== null;
+  const draw = figure => {
+    const data = JSON.parse(document.getElementById(figure.dataset.json).textContent);
+    Plotly.newPlot(figure, data.data, data.layout, { responsive: true, displaylogo: false,
+      modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] });
+    Plotly.relayout(figure, themed());
+    figure.on("plotly_click", event => {
+      const text = event.points[0].customdata;
+      const box = figure.nextElementSibling;
+      if (box && box.classList.contains("picked") && typeof text === "string") {
+        box.innerHTML = "Picked: <code></code>";
+        box.querySelector("code").textContent = text;
+      }
+    });
+    figure.dataset.drawn = "1";
+  };
+  const near = new IntersectionObserver(entries => entries.forEach(entry => {
+    if (entry.isIntersecting && !entry.target.dataset.drawn) { draw(entry.target); near.unobserve(entry.target); }
+  }), { rootMargin: "1200px" });
+  figures.forEach(figure => near.observe(figure));
+  addEventListener("beforeprint", () => figures.filter(f => !f.dataset.drawn && shown(f)).forEach(draw));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change",
+    () => figures.filter(f => f.dataset.drawn).forEach(f => Plotly.relayout(f, themed())));
+
+  const key = cell => cell.dataset.sort ?? cell.textContent.trim().toLowerCase();
+  const compare = (a, b) => {
+    if (a === "" || b === "") return (a === "") - (b === "");
+    const x = Number(a), y = Number(b);
+    return Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b) : x - y;
+  };
+  document.querySelectorAll("table.sortable").forEach(table => {
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) => {
+      const sort = () => {
+        const down = head.getAttribute("aria-sort") === "ascending";
+        heads.forEach(other => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+        const body = table.tBodies[0];
+        const keyed = [...body.rows].map(row => [key(row.cells[column]), row]);
+        keyed.sort(([a], [b]) => (a === "" || b === "") ? compare(a, b) : (down ? compare(b, a) : compare(a, b)));
+        keyed.forEach(([, row]) => body.append(row));
+      };
+      head.tabIndex = 0;
+      head.addEventListener("click", sort);
+      head.addEventListener("keydown", event => { if (event.key === "Enter") sort(); });
+    });
+  });
+  document.querySelectorAll("input[data-filters]").forEach(input => input.addEventListener("input", () => {
+    const words = input.value.toLowerCase().split(/\\s+/).filter(Boolean);
+    for (const row of document.getElementById(input.dataset.filters).tBodies[0].rows) {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !words.every(word => text.includes(word));
+    }
+  }));
+})();
+"""

@@ -1,0 +1,128 @@
+"""The HTML report's tables. Everything that comes from a study is escaped here."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from nas_attn.analysis.recommendation import format_probability
+from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.recipe import objective_name
+from nas_attn.report import words
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell: trusted HTML, and what it is sorted by where that is not its text."""
+
+    markup: str
+    sort: float | None = None
+    wide: bool = False
+
+
+def text(value: object) -> Cell:
+    """A cell of plain text."""
+    return Cell(html.escape(str(value)))
+
+
+def notation(placement: str) -> Cell:
+    """A placement, to be copied."""
+    return Cell(f'<span class="notation">{html.escape(placement)}</span>', wide=True)
+
+
+def number(shown: str, value: float | None) -> Cell:
+    """A cell sorted by its number; unknown ones come last."""
+    return Cell(html.escape(shown), math.inf if value is None else value)
+
+
+def table(
+    head: Sequence[str], rows: Iterable[tuple[str, Sequence[Cell]]], *, name: str = "", sortable: bool = False
+) -> str:
+    """A table in a box that scrolls sideways.
+
+    Args:
+        rows: (the row's class, its cells).
+        name: the table's id.
+    """
+    heads = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in head)
+    body = "".join(f'<tr class="{kind}">{"".join(map(_td, cells))}</tr>' for kind, cells in rows)
+    attributes = (f' id="{name}"' if name else "") + (' class="sortable"' if sortable else "")
+    return f'<div class="scroll"><table{attributes}><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _td(cell: Cell) -> str:
+    attributes = ' class="wide"' if cell.wide else ""
+    if cell.sort is not None:
+        attributes += f' data-sort="{cell.sort!r}"' if math.isfinite(cell.sort) else ' data-sort=""'
+    return f"<td{attributes}>{cell.markup}</td>"
+
+
+def front_table(snapshot: Snapshot) -> str:
+    """The front beside the baselines, the best in the first objective first."""
+    views = snapshot.ordered({view.key: view for view in (*snapshot.front, *snapshot.baselines)}.values())
+    head = ["candidate", *_titles(snapshot), "better than no attention", "runs"]
+    rows = [("front" if view.on_front else "", _front_row(snapshot, view)) for view in views]
+    return table(head, rows)
+
+
+def _front_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
+    values = [text(words.with_spread(snapshot, view, index)) for index in range(len(snapshot.objectives))]
+    name = Cell(f"{_name(snapshot, view)}<br>{notation(view.placement).markup}", wide=True)
+    return [name, *values, _odds(view), _seeds(snapshot, view)]
+
+
+def candidates_table(snapshot: Snapshot) -> str:
+    """All candidates, sortable."""
+    costs = ["parameters", "MACs", "time"]
+    head = ["trial", "placement", "state", *_titles(snapshot), "better than no attention", "runs", *costs, "reason"]
+    rows = [("front" if view.on_front else "", _candidate_row(snapshot, view)) for view in snapshot.candidates]
+    return table(head, rows, name="candidates", sortable=True)
+
+
+def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
+    values = [
+        number(words.with_spread(snapshot, view, index), view.values[index])
+        for index in range(len(snapshot.objectives))
+    ]
+    cost, seconds = view.cost, sum(point.wall_s for point in view.scores)
+    return [
+        Cell(f"{view.trial}{_tags(snapshot, view)}", view.trial),
+        notation(view.placement),
+        text(view.state if view.state != "pruned" or view.rung is None else f"pruned at rung {view.rung}"),
+        *values,
+        _odds(view),
+        _seeds(snapshot, view),
+        number(words.count(cost.parameters) if cost else words.MISSING, cost.parameters if cost else None),
+        number(words.count(cost.macs) if cost else words.MISSING, cost.macs if cost else None),
+        number(words.duration(seconds) if seconds else words.MISSING, seconds or None),
+        Cell(html.escape(view.reason), wide=len(view.reason) > 40),
+    ]
+
+
+def _titles(snapshot: Snapshot) -> list[str]:
+    return [objective_name(objective) for objective in snapshot.objectives]
+
+
+def _name(snapshot: Snapshot, view: CandidateView) -> str:
+    named = "no attention" if view.baseline == "none" else view.baseline or f"trial {view.trial}"
+    return f"{html.escape(named)}{_tags(snapshot, view)}"
+
+
+def _tags(snapshot: Snapshot, view: CandidateView) -> str:
+    best = snapshot.recommendation is not None and snapshot.recommendation.key == view.key
+    tags = [('<span class="tag best">recommended</span>', best), ('<span class="tag">front</span>', view.on_front)]
+    tags.append(('<span class="tag">baseline</span>', view.baseline is not None))
+    return "".join(tag for tag, wanted in tags if wanted)
+
+
+def _odds(view: CandidateView) -> Cell:
+    if view.beats_none is None:
+        return number(words.MISSING, None)
+    return number(format_probability(view.beats_none), view.beats_none)
+
+
+def _seeds(snapshot: Snapshot, view: CandidateView) -> Cell:
+    estimate = view.estimates.get(snapshot.primary or "")
+    return number(str(estimate.seeds), estimate.seeds) if estimate else number(words.MISSING, None)
