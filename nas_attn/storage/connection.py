@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Double, Engine, cast, create_engine, event, func, literal_column
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import Pool
 
 from nas_attn.errors import StorageError, StudyError
 from nas_attn.storage.url import storage_url
@@ -28,9 +29,21 @@ class TunedConnection(sqlite3.Connection):
 
     Passed as `factory` in the connect arguments, it survives the pickling of Optuna's storage to a child process,
     which an event listener on the engine does not.
+
+    Raises:
+        StorageError: this process was forked from one that uses SQLite. The library's account of its locks is then that
+            of the parent: the child waits for ever, or removes the log under the parent's feet.
     """
 
+    _process: int | None = None
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if TunedConnection._process not in (None, os.getpid()):
+            raise StorageError(
+                "an SQLite study database cannot be used in a process forked from one that uses it: start the process by "
+                "multiprocessing's 'spawn', or as a command"
+            )
+        TunedConnection._process = os.getpid()
         super().__init__(*args, **kwargs)
         self.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}").close()
         self.execute("PRAGMA synchronous = NORMAL").close()
@@ -56,7 +69,9 @@ def optuna_engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
 
 
 class Connector:
-    """Transactions on one database, for several threads; a forked child starts with connections of its own."""
+    """Transactions on one database, for several threads. A forked child gets connections of its own on PostgreSQL, and an
+    error on SQLite.
+    """
 
     def __init__(self, url: URL) -> None:
         self.url = url
@@ -146,11 +161,13 @@ def explained(original: BaseException, where: str) -> StorageError | StudyError:
 
 
 _connectors: weakref.WeakSet[Connector] = weakref.WeakSet()
+_parents_pools: list[Pool] = []
 
 
 def _forget_connections() -> None:
-    """A forked child must not use its parent's connections, nor close them."""
+    """A forked child must not use its parent's connections, nor close them, as losing the last reference would."""
     for connector in _connectors:
+        _parents_pools.append(connector.engine.pool)
         connector.engine.dispose(close=False)
 
 

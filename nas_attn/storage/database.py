@@ -27,7 +27,8 @@ _SHOWN_DIFFERENCES = 5
 class Database:
     """Our tables in one SQLite file or PostgreSQL database, created or upgraded on opening.
 
-    Safe to use from several threads; a child process opens its own by `Database(database.url)`.
+    Safe to use from several threads; a child process, spawned rather than forked, opens its own by
+    `Database(database.url)`.
 
     Args:
         url: `sqlite:///FILE` or `postgresql+psycopg://…`.

@@ -41,7 +41,7 @@ def test_another_recipe_is_refused_with_the_difference(database: Database) -> No
 
 
 def test_an_unknown_study_names_the_nearest(store: StudyStore, database: Database) -> None:
-    with pytest.raises(StudyError, match="there is no study 'digit' .*did you mean 'digits'"):
+    with pytest.raises(StudyError, match=r"there is no study 'digit' .*did you mean 'digits'"):
         database.study("digit")
 
 

@@ -158,7 +158,7 @@ def test_a_damaged_database_is_one_sentence(sqlite_url: str) -> None:
     content = bytearray(path.read_bytes())
     content[4096:] = b"\xa5" * (len(content) - 4096)
     path.write_bytes(content)
-    with pytest.raises(StorageError, match="the file is damaged.*backup"):
+    with pytest.raises(StorageError, match=r"the file is damaged.*backup"):
         Database(sqlite_url).study("a").get("name 1")
 
 

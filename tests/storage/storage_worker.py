@@ -1,0 +1,59 @@
+"""A process of its own for the tests: `python storage_worker.py TASK URL …`."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+
+from nas_attn.records import Score
+from nas_attn.storage import Database, optuna_engine_arguments
+
+PARAMETERS = 12
+
+
+def search(url: str, trials: str) -> None:
+    """Open a database that may not exist yet, as a worker does, and run trials with Optuna's tables and ours."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with Database(url) as database:
+        address, arguments = optuna_engine_arguments(url)
+        with database.creating():
+            storage = optuna.storages.RDBStorage(address, engine_kwargs=arguments)
+            study = optuna.create_study(study_name="digits", storage=storage, load_if_exists=True)
+            store = database.create_study("digits", recipe="{}", versions={})
+        for _ in range(int(trials)):
+            trial = study.ask()
+            choices = [trial.suggest_categorical(f"stage{i}", ["none", "se", "ela"]) for i in range(PARAMETERS)]
+            lease = store.acquire(f"trial/{trial.number}", owner=str(os.getpid()), ttl_s=1000)
+            assert lease is not None
+            key = f"key{trial.number}"
+            store.claim(key, placement=" ".join(choices), trial=trial.number, baseline=None, lease=lease)
+            store.add_score(key, Score(0, 0, 1, {"accuracy": 0.5}, b"x" * 1250), purpose="search", lease=lease)
+            trial.set_user_attr("placement", " ".join(choices))
+            assert store.finish(key, state="scored", reason="", values=(0.5,), lease=lease)
+            study.tell(trial, 0.5)
+            store.mark_told(key)
+            store.release(lease)
+
+
+def write(url: str, ttl_s: str) -> None:
+    """Write candidates with their scores until killed; print each number once it is in the database."""
+    with Database(url) as database:
+        store = database.create_study("digits", recipe="{}", versions={})
+        lease = store.acquire("trial/1", owner=str(os.getpid()), ttl_s=float(ttl_s))
+        assert lease is not None
+        for number in itertools.count():
+            store.claim(f"key{number}", placement="", trial=number, baseline=None, lease=lease)
+            store.add_score(f"key{number}", Score(0, 0, 1, {}, os.urandom(5000)), purpose="search", lease=lease)
+            print(number, flush=True)
+
+
+def create(url: str) -> None:
+    """Open the database."""
+    Database(url).close()
+
+
+if __name__ == "__main__":
+    {"search": search, "write": write, "create": create}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import optuna
+import pytest
+
+from nas_attn.errors import StorageError
+from nas_attn.storage import Database, StudyStore, connection, optuna_engine_arguments
+
+WORKER = Path(__file__).with_name("storage_worker.py")
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "error", str(WORKER), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish_all(processes: list[subprocess.Popen[str]]) -> list[str]:
+    """What went wrong in each."""
+    failures = []
+    for process in processes:
+        _, errors = process.communicate(timeout=240)
+        if process.returncode != 0:
+            failures.append(errors)
+    return failures
+
+
+def test_eight_processes_share_a_new_database_with_optuna(url: str) -> None:
+    assert finish_all([start("search", url, "4") for _ in range(8)]) == []
+    with Database(url) as database:
+        rows = database.study("digits").candidates()
+        assert [row.trial for row in rows] == list(range(32))
+        assert all(row.told and row.state == "scored" for row in rows)
+        assert {lease.number for lease in database.study("digits").leases()} == {1}
+    address, arguments = optuna_engine_arguments(url)
+    storage = optuna.storages.RDBStorage(address, engine_kwargs=arguments)
+    trials = optuna.load_study(study_name="digits", storage=storage).trials
+    storage.remove_session()
+    storage.engine.dispose()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 32
+    assert [trial.user_attrs["placement"] for trial in trials] == [row.placement for row in rows]
+
+
+def test_eight_processes_upgrade_an_older_database_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    path.write_bytes((Path(__file__).parent / "assets" / "schema_0001.db").read_bytes())
+    assert finish_all([start("create", f"sqlite:///{path}") for _ in range(8)]) == []
+    with Database(f"sqlite:///{path}") as database:
+        assert len(database.study("digits").candidates()) == 2
+
+
+def settings_of(storage: optuna.storages.RDBStorage) -> tuple[object, ...]:
+    with storage.engine.connect() as found:
+        names = ("journal_mode", "synchronous", "busy_timeout")
+        return tuple(found.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names)
+
+
+def report_settings(pickled: bytes, queue: multiprocessing.Queue[object]) -> None:
+    queue.put(settings_of(pickle.loads(pickled)))  # noqa: S301 - the storage that this test has pickled itself
+
+
+def test_the_settings_reach_a_child_process_with_optunas_storage(sqlite_url: str) -> None:
+    Database(sqlite_url).close()
+    address, arguments = optuna_engine_arguments(sqlite_url)
+    storage = optuna.storages.RDBStorage(address, engine_kwargs=arguments)
+    tuned = ("wal", 1, 60_000)
+    assert settings_of(storage) == tuned
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    child = context.Process(target=report_settings, args=(pickle.dumps(storage), queue))
+    child.start()
+    assert queue.get(timeout=120) == tuned
+    child.join()
+
+
+def put_and_report(store: StudyStore, queue: multiprocessing.Queue[str]) -> None:
+    try:
+        store.put("who", "child")
+    except StorageError as error:
+        queue.put(str(error))
+    else:
+        queue.put("done")
+
+
+def test_a_forked_child_does_not_touch_its_parents_connections(store: StudyStore, database: Database) -> None:
+    store.put("who", "parent")
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=put_and_report, args=(store, queue))
+    child.start()
+    said = queue.get(timeout=60)
+    child.join()
+    if database.path is None:
+        assert (said, store.get("who")) == ("done", "child")
+    else:
+        assert "cannot be used in a process forked" in said
+        assert store.get("who") == "parent"
+    store.put("who", "parent again")
+    assert store.get("who") == "parent again"
+
+
+def test_a_killed_writer_loses_nothing_it_had_written_and_its_work_is_taken_over(url: str) -> None:
+    process = start("write", url, "-1")
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(20)]
+    process.kill()
+    written = [*lines, *process.stdout.read().splitlines()]
+    process.communicate()
+    last = int(written[-1])
+    with Database(url) as database:
+        store = database.study("digits")
+        found = {row.trial for row in store.candidates()}
+        assert set(range(last + 1)) <= found <= set(range(last + 2))
+        assert {f"key{number}" for number in range(last + 1)} <= {score.key for score in store.scores()}
+        assert store.expired("trial/") == ["trial/1"]
+        heir = store.acquire("trial/1", owner="heir", ttl_s=1000)
+        assert heir is not None
+        assert heir.number == 2
+        if database.path is not None:
+            reader = sqlite3.connect(database.path)
+            assert reader.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            reader.close()
+
+
+def test_a_writer_waits_for_another_and_then_writes(sqlite_url: str) -> None:
+    with Database(sqlite_url) as database:
+        store = database.create_study("a", recipe="{}", versions={})
+        blocker = sqlite3.connect(str(database.path), isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        thread = threading.Thread(target=store.put, args=("who", "thread"))
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        assert store.get("who") is None
+        blocker.execute("COMMIT")
+        blocker.close()
+        thread.join()
+        assert store.get("who") == "thread"
+
+
+def test_a_lock_that_is_never_given_back_is_one_sentence(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0)
+    with Database(sqlite_url) as database:
+        store = database.create_study("a", recipe="{}", versions={})
+        blocker = sqlite3.connect(str(database.path), isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="another program has kept the file locked"):
+            store.put("a", "b")
+        blocker.close()
+        store.put("a", "b")
