@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import copy
 import shlex
+import shutil
 import statistics
 import subprocess
 import tempfile
 import time
 import warnings
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,20 +127,21 @@ def _onnxruntime(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
         raise MeasurementError(
             f"this ONNX Runtime has no {provider}: install onnxruntime-gpu, or use latency.device = 'cpu'"
         )
-    folder = tempfile.TemporaryDirectory(prefix="nas_attn-")
-    session = onnxruntime.InferenceSession(str(write_onnx(model, x, Path(folder.name))), options, providers=[provider])
+    with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder:
+        path = write_onnx(model, x, Path(folder))
+        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     binding = session.io_binding()
     binding.bind_ortvalue_input(
         session.get_inputs()[0].name, onnxruntime.OrtValue.ortvalue_from_numpy(x.cpu().numpy(), section.device)
     )
     for output in session.get_outputs():
         binding.bind_output(output.name, section.device)
-    return Net(_timed(lambda: session.run_with_iobinding(binding), section).turn, owned=folder)
+    return _timed(lambda: session.run_with_iobinding(binding), section)
 
 
 def _command(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
-    folder = tempfile.TemporaryDirectory(prefix="nas_attn-")
-    path = str(write_onnx(model, x, Path(folder.name)))
+    folder = _Folder()
+    path = str(write_onnx(model, x, folder.path))
     words = shlex.split(section.command or "")
     words = [word.replace("{onnx}", path) for word in words] if "{onnx}" in (section.command or "") else [*words, path]
 
@@ -147,6 +150,14 @@ def _command(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
         return milliseconds, milliseconds
 
     return Net(turn, owned=folder)
+
+
+class _Folder:
+    """A temporary folder that goes when nobody needs it any more."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="nas_attn-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 def _run_command(words: list[str], timeout_s: float) -> list[float]:

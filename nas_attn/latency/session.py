@@ -7,7 +7,6 @@ estimates and intervals come from several sessions spaced in time (`analysis.lat
 
 from __future__ import annotations
 
-import copy
 import gc
 import math
 import random
@@ -142,12 +141,14 @@ def _prepare_all(
 ) -> list[Net]:
     """Reference, control, candidates: ready to be timed."""
     store: MutableMapping[str, Net] = kept if kept is not None and section.mode in COSTLY_MODES else {}
-    named = [("reference", reference), ("control", copy.deepcopy(reference))]
-    named += [(f"candidate {key}", model) for key, model in candidates.items()]
-    for name, model in named:
-        if name not in store:
+    named = {"reference": reference, "control": reference}  # each is copied when it is made ready
+    named |= {f"candidate {key}": model for key, model in candidates.items()}
+    for name, model in named.items():
+        if name == "control" and section.mode == "command":
+            store[name] = store["reference"]  # the same file, sent once more
+        elif name not in store:
             store[name] = _prepare_one(name, model, section, x)
-    return [store[name] for name, _ in named]
+    return [store[name] for name in named]
 
 
 def _prepare_one(name: str, model: nn.Module, section: LatencySection, x: Tensor) -> Net:
@@ -172,7 +173,7 @@ def _prepare_one(name: str, model: nn.Module, section: LatencySection, x: Tensor
 def _time_rounds(nets: Sequence[Net], section: LatencySection, rng: random.Random) -> tuple[list[list[Times]], int]:
     """(per network its times round by round, timed calls a turn)."""
     by_command = section.mode == "command"
-    calls = 1 if by_command else _calls_a_turn(nets[0])
+    calls = 1 if by_command else _calls_a_turn(nets)
     fewest = MIN_COMMAND_ROUNDS if by_command else MIN_ROUNDS
     times: list[list[Times]] = [[] for _ in nets]
     order = list(range(len(nets)))
@@ -184,9 +185,10 @@ def _time_rounds(nets: Sequence[Net], section: LatencySection, rng: random.Rando
     return times, calls
 
 
-def _calls_a_turn(reference: Net) -> int:
-    """Timed calls a turn: enough for TURN_MS of the reference."""
-    quickest = min(reference.turn(1)[0] for _ in range(3))
+def _calls_a_turn(nets: Sequence[Net]) -> int:
+    """Timed calls a turn: enough for TURN_MS of the reference. All networks run, so that none starts warmer."""
+    passes = [[net.turn(1)[0] for net in nets] for _ in range(3)]
+    quickest = min(reference for reference, *_ in passes)
     return max(1, min(MAX_CALLS, round(TURN_MS / max(quickest, 1e-3))))
 
 

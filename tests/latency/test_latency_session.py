@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nas_attn.errors import MeasurementError
+from nas_attn.latency import DeviceLock, Net, run_session
+from nas_attn.recipe import LatencySection
+from nas_attn.records import Session
+
+SHAPE = (3, 16, 16)
+
+
+def network(layers: int, width: int = 16) -> nn.Module:
+    body = [
+        nn.Sequential(nn.Conv2d(width if i else 3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
+        for i in range(layers)
+    ]
+    return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
+
+
+def section(**settings: object) -> LatencySection:
+    return LatencySection.model_validate({"session_seconds": 0.05, **settings})
+
+
+def session(settings: LatencySection, seed: int = 0, **candidates: nn.Module) -> Session:
+    return run_session(settings, reference=network(4), candidates=candidates, input_shape=SHAPE, seed=seed)
+
+
+def weighing_command(tmp_path: Path) -> str:
+    """A back end in shell: its milliseconds are the ONNX file's bytes, with a straggler that the median ignores."""
+    script = tmp_path / "measure.sh"
+    script.write_text(f'size=$(wc -c < "$1")\necho $size >> {tmp_path / "sizes"}\necho $size, $size 1e9\n')
+    return f"sh {script}"
+
+
+def test_a_longer_network_is_slower_by_its_length() -> None:
+    found = [session(section(session_seconds=0.3), seed, longer=network(8), same=network(4)) for seed in range(3)]
+    longer, same = (np.median([s.samples[i].log_ratio for s in found]) for i in (0, 1))
+    assert 1.4 < math.exp(longer) < 2.4
+    assert abs(same) < 0.1
+    assert abs(np.median([s.control_log_ratio for s in found])) < 0.1
+
+
+def test_a_session_records_its_conditions_and_the_machines_state() -> None:
+    found = session(section(batch_size=2, channels_last=True), a=network(4))
+    assert found.conditions == {
+        "batch_size": 2,
+        "input_shape": "3x16x16",
+        "dtype": "float32",
+        "channels_last": True,
+        "threads": 1,
+        "mode": "eager",
+        "clock": "thread",
+    }
+    assert found.fingerprint.device == "cpu"
+    assert {"load_before", "load_after"} <= found.notes.keys()
+    [sample] = found.samples
+    assert sample.key == "a"
+    assert sample.candidate_ms == pytest.approx(found.reference_ms * math.exp(sample.log_ratio), rel=0.3)
+    assert sample.wall_ms > 0
+    assert sample.calls >= 5
+    assert 0 < found.duration_s < 30
+
+
+def test_every_network_has_equally_many_turns_and_the_session_ends_in_time() -> None:
+    turns: list[str] = []
+
+    def told(name: str) -> Net:
+        def turn(calls: int) -> tuple[float, float]:
+            turns.append(name)
+            return 1.0, 1.0
+
+        return Net(turn)
+
+    kept = {name: told(name) for name in ("reference", "control", "candidate a", "candidate b")}
+    settings = section(mode="compile", session_seconds=0.01)
+    models = {"a": nn.Identity(), "b": nn.Identity()}
+    run_session(settings, reference=nn.Identity(), candidates=models, input_shape=SHAPE, seed=0, kept=kept)
+    counts = {name: turns.count(name) for name in kept}
+    assert len(set(counts.values())) == 1
+    rounds = [tuple(turns[i : i + 4]) for i in range(0, len(turns), 4)]
+    assert all(set(order) == kept.keys() for order in rounds)
+    assert len(set(rounds)) > 1
+
+
+def test_the_models_and_the_process_stay_as_they_were() -> None:
+    candidate = network(2, width=4).train()
+    before = {key: value.clone() for key, value in candidate.state_dict().items()}
+    threads = torch.get_num_threads()
+    settings = section(dtype="bfloat16", channels_last=True, threads=2)
+    run_session(settings, reference=network(1, width=4), candidates={"a": candidate}, input_shape=(3, 4, 4), seed=0)
+    assert candidate.training
+    assert all(p.requires_grad and p.dtype == torch.float32 for p in candidate.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in candidate.state_dict().items())
+    assert torch.get_num_threads() == threads
+    assert gc.isenabled()
+    assert not torch.is_inference_mode_enabled()
+
+
+def test_more_threads_use_the_wall_clock() -> None:
+    tiny = network(1, width=4)
+    found = run_session(section(threads=2), reference=tiny, candidates={"a": tiny}, input_shape=(3, 4, 4), seed=0)
+    assert found.conditions["clock"] == "wall"
+    assert found.samples[0].candidate_ms == found.samples[0].wall_ms
+
+
+def test_the_lock_is_held_while_timing_only() -> None:
+    held: list[bool] = []
+
+    class Watched(DeviceLock):
+        measuring = False
+
+        @contextmanager
+        def exclusive(self) -> Iterator[None]:
+            self.measuring = True
+            yield
+            self.measuring = False
+
+    class Times(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            held.append(lock.measuring)
+            return x
+
+    lock = Watched("here")
+    run_session(section(), reference=Times(), candidates={}, input_shape=SHAPE, seed=0, lock=lock)
+    assert not held[0]  # making it ready needs no lock
+    assert held[-1]
+    assert not lock.measuring
+
+
+def test_a_command_measures_from_an_onnx_file(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    settings = section(mode="command", command=weighing_command(tmp_path))
+    kept: dict[str, Net] = {}
+    models = {"long": network(3)}
+    found = run_session(settings, reference=network(1), candidates=models, input_shape=SHAPE, seed=0, kept=kept)
+    short, long = sorted({int(size) for size in (tmp_path / "sizes").read_text().split()})
+    assert found.reference_ms == short
+    assert found.samples[0].log_ratio == pytest.approx(math.log(long / short))
+    assert found.control_log_ratio == 0
+    assert found.conditions["clock"] == "command"
+    assert found.fingerprint.device == "command"
+    exported = dict(kept)
+    run_session(settings, reference=network(1), candidates=models, input_shape=SHAPE, seed=1, kept=kept)
+    assert kept == exported
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("sh -c 'echo 3 fast'", "must print milliseconds, one number or several, not '3 fast'"),
+        ("sh -c 'true'", "must print milliseconds"),
+        ("sh -c 'echo -1'", "must print milliseconds"),
+        ("sh -c 'echo no phone >&2; exit 3'", "ended with status 3: no phone"),
+        ("./no-such-program", "cannot be started: No such file"),
+        ("sh -c 'sleep 9'", "took longer than latency.command_timeout_s = 0.2"),
+    ],
+)
+def test_a_command_that_fails_says_how(command: str, says: str) -> None:
+    pytest.importorskip("onnxscript")
+    settings = section(mode="command", command=command, command_timeout_s=0.2 if "sleep" in command else 60)
+    with pytest.raises(MeasurementError, match=says.replace(".", r"\.")):
+        run_session(settings, reference=nn.Conv2d(3, 4, 1), candidates={}, input_shape=(3, 4, 4), seed=0)
+
+
+def test_onnx_runtime_runs_the_network() -> None:
+    pytest.importorskip("onnxruntime")
+    found = session(section(mode="onnxruntime", session_seconds=0.3), longer=network(12))
+    assert 1.3 < math.exp(found.samples[0].log_ratio) < 5
+    assert found.conditions["mode"] == "onnxruntime"
+    assert "onnxruntime" in dict(found.fingerprint.details)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_is_timed_and_kept() -> None:
+    kept: dict[str, Net] = {}
+    settings = section(mode="compile")
+    for seed in range(2):
+        found = run_session(
+            settings, reference=network(2), candidates={"a": network(4)}, input_shape=SHAPE, seed=seed, kept=kept
+        )
+        assert found.samples[0].log_ratio > 0
+    assert set(kept) == {"reference", "control", "candidate a"}
+    assert found.duration_s < 5  # nothing was compiled again
+
+
+def test_more_than_eight_candidates_are_refused() -> None:
+    with pytest.raises(MeasurementError, match="at most 8 candidates, not 9"):
+        session(section(), **{str(i): nn.Identity() for i in range(9)})
+
+
+def test_a_network_that_does_not_run_is_named() -> None:
+    with pytest.raises(
+        MeasurementError, match=r"candidate broken: the network does not run with float32 on cpu: .*channels"
+    ):
+        session(section(), broken=nn.Conv2d(5, 5, 1))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_missing_device_is_one_sentence() -> None:
+    with pytest.raises(MeasurementError, match="torch sees no CUDA device: use 'cpu'"):
+        session(section(device="cuda"), a=network(2))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("settings", [{}, {"mode": "cuda-graph"}, {"flush_l2": False}, {"dtype": "bfloat16"}])
+def test_cuda_events_time_the_device(settings: dict[str, object]) -> None:
+    found = session(section(device="cuda", session_seconds=0.5, **settings), longer=network(32), same=network(4))
+    assert found.samples[0].log_ratio > 0.7
+    assert abs(found.samples[1].log_ratio) < 0.1
+    assert found.conditions["clock"] == "cuda-events"
+    assert dict(found.fingerprint.details)["uuid_class"] in ("GPU", "MIG")
