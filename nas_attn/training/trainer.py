@@ -124,7 +124,9 @@ class Trainer:
         clock = Clock(self.device)
         try:
             loss, correct = self._evaluate(model, split)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
             raise TrainingError(f"memory did not suffice to score {len(split)} images: {first_line(error)}") from None
         mean = loss.item() / len(split)
         if not math.isfinite(mean):
@@ -246,7 +248,9 @@ class _Climb:
         try:
             self._descend(x, y, rate)
             return
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
             reason = first_line(error)
         # Outside of the handler, which keeps the failed attempt's tensors alive.
         if self.run.parts > 1 or len(x) < 4:
@@ -275,6 +279,11 @@ class _Climb:
             optimizer.step()
         run.average.update(run.keep)
         run.epoch_loss += total
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether this is a device's or the host's way of saying so."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def first_line(error: BaseException) -> str:

@@ -1,0 +1,260 @@
+"""What a training does: learning, scores, averaged weights, groups, frozen backbones, failures that are named."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from nas_attn import data
+from nas_attn.data import Dataset
+from nas_attn.errors import TrainingError
+from nas_attn.recipe import AugmentSection, DataSection, TrainingSection
+from nas_attn.records import Score
+from nas_attn.training import Trainer
+from nas_attn.training.parameters import WeightAverage, make_optimizer
+from nas_attn.training.schedule import rate_factor
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return data.load(DataSection(name="digits-8x8"), device="cpu")
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1, stride=2, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(256, 10),
+    )
+
+
+def fit(digits: Dataset, model: nn.Module, section: TrainingSection | None = None, **options) -> tuple[Score, ...]:
+    section = section or TrainingSection(batch_size=64)
+    arguments = {"seed": 0, "rungs": [1], "learning_rate": 0.1, **options}
+    return Trainer(section, digits, device="cpu").fit(model, **arguments)
+
+
+def test_it_learns_and_leaves_the_scored_weights(digits: Dataset) -> None:
+    model = network()
+    scores = fit(digits, model, rungs=[1, 4])
+    assert [(s.seed, s.rung, s.epochs) for s in scores] == [(0, 0, 1), (0, 1, 4)]
+    assert scores[1].metrics["accuracy"] > 0.95
+    again = Trainer(TrainingSection(), digits, device="cpu").score(model, digits.validation)
+    assert again.metrics["accuracy"] == scores[1].metrics["accuracy"]
+    assert again.metrics["loss"] == pytest.approx(scores[1].metrics["loss"])
+    assert 0 < scores[0].metrics["train_loss_sum"] < scores[1].metrics["train_loss_sum"]
+    assert min(s.wall_s for s in scores) > 0
+    assert min(s.device_s for s in scores) > 0
+
+
+def test_a_score_is_what_a_plain_loop_computes(digits: Dataset) -> None:
+    model = network()
+    model(torch.randn(64, 1, 8, 8))  # statistics other than the initial ones
+    score = Trainer(TrainingSection(batch_size=50), digits, device="cpu").score(model, digits.validation)
+    x = (digits.validation.first(449).float() / 255 - digits.mean[0]) / digits.std[0]
+    with torch.no_grad():
+        logits = model.eval()(x)
+    right = (logits.argmax(1) == digits.validation.labels).numpy()
+    assert score.metrics["accuracy"] == pytest.approx(right.mean())
+    assert score.metrics["loss"] == pytest.approx(cross_entropy(logits, digits.validation.labels).item(), rel=1e-5)
+    assert score.examples == 449
+    unpacked = np.unpackbits(np.frombuffer(score.correct, np.uint8), count=449).astype(bool)
+    assert np.array_equal(unpacked, right)
+
+
+def test_equal_seeds_train_equally_and_others_do_not(digits: Dataset) -> None:
+    section = TrainingSection(batch_size=64, augment=AugmentSection(crop_padding=1, mixup=0.2))
+    one, same, other = (fit(digits, network(), section, seed=seed)[0] for seed in (1, 1, 2))
+    assert (one.metrics, one.correct) == (same.metrics, same.correct)
+    assert one.metrics != other.metrics
+
+
+def test_a_rung_does_not_depend_on_those_that_follow(digits: Dataset) -> None:
+    short = fit(digits, network(), rungs=[1, 2])
+    long = fit(digits, network(), rungs=[1, 2, 4])
+    assert [s.metrics for s in long[:2]] == [s.metrics for s in short]
+
+
+def test_the_caller_decides_at_each_rung_and_hears_between_batches(digits: Dataset) -> None:
+    told, calls = [], []
+    trainer = Trainer(TrainingSection(batch_size=64), digits, device="cpu", batch_hook=lambda: calls.append(1))
+    scores = trainer.fit(
+        network(), seed=0, rungs=[1, 2, 3], learning_rate=0.1, on_rung=lambda s: told.append(s.epochs) or len(told) < 2
+    )
+    assert told == [s.epochs for s in scores] == [1, 2]
+    assert len(calls) >= 2 * digits.train.steps(64)
+
+
+def test_the_callers_random_numbers_are_left_alone(digits: Dataset) -> None:
+    model = network()
+    torch.manual_seed(9)
+    expected = torch.rand(3)
+    torch.manual_seed(9)
+    fit(digits, model)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_frozen_backbone_keeps_its_weights_and_statistics(digits: Dataset) -> None:
+    model = network()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    attention = {"3.weight", "4.weight", "4.bias"}
+    fit(digits, model, attention_parameters=attention, backbone_factor=0.0)
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == attention | {"4.running_mean", "4.running_var", "4.num_batches_tracked"}
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_nothing_to_train_is_scored_as_it_is(digits: Dataset) -> None:
+    model = network()
+    fit(digits, model, rungs=[2])
+    (score,) = fit(digits, model, backbone_factor=0.0)
+    again = Trainer(TrainingSection(), digits, device="cpu").score(model, digits.validation)
+    assert score.correct == again.correct
+    assert score.metrics["train_loss_sum"] > 0
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_groups_carry_their_rates_and_decays(optimizer: str) -> None:
+    model = network()
+    section = TrainingSection(optimizer=optimizer, attention_learning_rate=3.0, weight_decay=0.01)
+    names = {id(p): name for name, p in model.named_parameters()}
+    groups = make_optimizer(model, section, {"3.weight", "4.bias"}, 0.5).param_groups
+    found = {names[id(p)]: (g["factor"], g["weight_decay"]) for g in groups for p in g["params"]}
+    assert found == {
+        "0.weight": (0.5, 0.01),
+        "1.weight": (0.5, 0.0),
+        "1.bias": (0.5, 0.0),
+        "3.weight": (3.0, 0.01),
+        "4.weight": (0.5, 0.0),
+        "4.bias": (3.0, 0.0),
+        "7.weight": (0.5, 0.01),
+        "7.bias": (0.5, 0.0),
+    }
+
+
+def test_the_first_step_is_plain_nesterov_sgd(digits: Dataset) -> None:
+    """One epoch of one batch, against the formula written out."""
+    model, reference = network(), network()
+    count = len(digits.train)
+    section = TrainingSection(batch_size=count, weight_decay=0.0, ema=0.0, momentum=0.9)
+    fit(digits, model, section, learning_rate=0.01)
+    x, y = next(digits.train.epoch(count, seed=0, epoch=0, augment=AugmentSection()))
+    cross_entropy(reference.train()(x), y).backward()
+    rate = 0.01 * rate_factor(0, 1)
+    for parameter, own in zip(reference.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(own, parameter - rate * 1.9 * parameter.grad)
+
+
+def test_clipping_bounds_the_step(digits: Dataset) -> None:
+    count = len(digits.train)
+    section = TrainingSection(batch_size=count, weight_decay=0.0, ema=0.0, momentum=0.0, clip_norm=1e-3)
+    model = network()
+    before = torch.cat([p.detach().flatten() for p in model.parameters()]).clone()
+    fit(digits, model, section, learning_rate=1.0)
+    moved = torch.cat([p.detach().flatten() for p in model.parameters()]) - before
+    assert moved.norm().item() == pytest.approx(1e-3 * rate_factor(0, 1), rel=1e-3)
+
+
+def test_the_average_is_the_formulas() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    average = WeightAverage(model)
+    expected = {name: t.clone() for name, t in model.state_dict().items() if t.is_floating_point()}
+    for step in range(3):
+        with torch.no_grad():
+            for tensor in model.state_dict().values():
+                tensor.add_(step + 1)
+        average.update(0.75)
+        live = model.state_dict()
+        expected = {name: 0.75 * tensor + 0.25 * live[name] for name, tensor in expected.items()}
+    live = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with average.installed():
+        for name, tensor in expected.items():
+            torch.testing.assert_close(model.state_dict()[name], tensor)
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in live.items())
+
+
+@given(st.integers(1, 400))
+@settings(max_examples=30, deadline=None)
+def test_a_cycle_rises_and_falls_between_zero_and_one(steps: int) -> None:
+    factors = [rate_factor(step, steps) for step in range(steps)]
+    assert all(0 < factor <= 1 for factor in factors)
+    top = factors.index(max(factors))
+    assert factors[: top + 1] == sorted(factors[: top + 1])
+    assert factors[top:] == sorted(factors[top:], reverse=True)
+    assert steps < 10 or (top < steps * 0.3 and factors[-1] < 0.1)
+
+
+def test_a_diverging_loss_is_named_with_the_way_out(digits: Dataset) -> None:
+    with pytest.raises(TrainingError, match=r"became (nan|inf) in epoch 1 .*lower training\.learning_rate"):
+        fit(digits, network(), TrainingSection(batch_size=64, momentum=0.0), learning_rate=1e30)
+
+
+def test_weights_that_score_no_number_are_refused(digits: Dataset) -> None:
+    model = network()
+    with torch.no_grad():
+        model[7].bias.fill_(math.nan)
+    with pytest.raises(TrainingError, match="is nan: the weights have diverged"):
+        Trainer(TrainingSection(), digits, device="cpu").score(model, digits.validation)
+
+
+class Hungry(nn.Module):
+    """Runs out of memory above a number of images, as a device does."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.inner = network()
+        self.most = most
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training and len(x) > self.most:
+            raise torch.OutOfMemoryError(f"tried to allocate memory for {len(x)} images")
+        return self.inner(x)
+
+
+def test_out_of_memory_goes_on_with_half_batches_once(digits: Dataset) -> None:
+    section = TrainingSection(batch_size=64)
+    (score,) = fit(digits, Hungry(32), section)
+    (whole,) = fit(digits, Hungry(64), section)
+    assert score.metrics["accuracy"] == pytest.approx(whole.metrics["accuracy"], abs=0.15)
+    with pytest.raises(TrainingError, match="at half the batch of 60 either: tried to allocate memory for 30"):
+        fit(digits, Hungry(20), section)
+
+
+def test_half_batches_add_up_to_the_same_gradient(digits: Dataset) -> None:
+    """Without batch statistics the two halves are the whole, label smoothing and mixup included."""
+
+    class Halved(nn.Module):
+        def __init__(self, most: int) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.inner = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+            self.most = most
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.training and len(x) > self.most:
+                raise torch.OutOfMemoryError("no")
+            return self.inner(x)
+
+    section = TrainingSection(batch_size=61, label_smoothing=0.1, augment=AugmentSection(mixup=0.4))
+    whole, halved = Halved(61), Halved(31)
+    scores = [fit(digits, model, section)[0] for model in (whole, halved)]
+    assert scores[0].metrics == pytest.approx(scores[1].metrics, rel=1e-5)
+    torch.testing.assert_close(whole.inner[1].weight, halved.inner[1].weight)
+
+
+def test_bfloat16_learns_too(digits: Dataset) -> None:
+    scores = fit(digits, network(), TrainingSection(batch_size=64, precision="bfloat16"), rungs=[3])
+    assert scores[0].metrics["accuracy"] > 0.9
