@@ -3,15 +3,13 @@
 from nas_attn.storage.connection import optuna_engine_arguments
 from nas_attn.storage.database import Database
 from nas_attn.storage.rows import CheckpointRow, Lease, LeaseRow, SplitReading, StoredScore, StudySummary
-from nas_attn.storage.store import FinalState, Purpose, StudyStore
+from nas_attn.storage.store import StudyStore
 
 __all__ = [
     "CheckpointRow",
     "Database",
-    "FinalState",
     "Lease",
     "LeaseRow",
-    "Purpose",
     "SplitReading",
     "StoredScore",
     "StudyStore",

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection, Table, and_, case, delete, false, or_, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -33,8 +33,10 @@ from nas_attn.storage.rows import (
     to_session,
 )
 
-Purpose = Literal["search", "confirm", "backbone"]
-FinalState = Literal["scored", "pruned", "infeasible", "failed"]
+PURPOSES = frozenset({"search", "confirm", "backbone"})
+"""What a score was made for."""
+FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})
+"""What a candidate ends as."""
 
 _CHECKPOINT = [tables.checkpoint.c[field.name] for field in fields(CheckpointRow)]
 
@@ -190,10 +192,8 @@ class StudyStore:
         with self._fenced(lease) as connection:
             connection.execute(update(tables.candidate).where(self._candidate(key)).values(columns))
 
-    def finish(
-        self, key: str, *, state: FinalState, reason: str, values: tuple[float, ...] | None, lease: Lease
-    ) -> bool:
-        """Bring a running candidate to its final state, once.
+    def finish(self, key: str, *, state: str, reason: str, values: tuple[float, ...] | None, lease: Lease) -> bool:
+        """Bring a running candidate to its final state (one of FINAL_STATES), once.
 
         Returns:
             True for the one call that did it; False where the candidate had been finished before.
@@ -201,6 +201,7 @@ class StudyStore:
         Raises:
             LeaseLost: another worker has taken over; nothing is written.
         """
+        assert state in FINAL_STATES
         result = {"state": state, "reason": reason, "objective_values": None if values is None else json.dumps(values)}
         with self._fenced(lease) as connection:
             running = and_(self._candidate(key), tables.candidate.c.state == "running")
@@ -216,12 +217,15 @@ class StudyStore:
 
     # ------------------------------------------------------------------------------------------- scores
 
-    def add_score(self, key: str, score: Score, *, purpose: Purpose, lease: Lease) -> None:
-        """Store a score; one of the same key, seed, rung and purpose is replaced, as a resumed run repeats its last.
+    def add_score(self, key: str, score: Score, *, purpose: str, lease: Lease) -> None:
+        """Store a score for one of PURPOSES.
+
+        One of the same key, seed, rung and purpose is replaced: a resumed run repeats its last.
 
         Raises:
             LeaseLost: another worker has taken over; nothing is written.
         """
+        assert purpose in PURPOSES
         row = {"study_id": self._id, "key": key, "purpose": purpose, **from_score(score)}
         with self._fenced(lease) as connection:
             new = insert(connection, tables.score).values(row)
@@ -229,7 +233,7 @@ class StudyStore:
             connection.execute(new.on_conflict_do_update(index_elements=identity, set_=row))
 
     def scores(
-        self, key: str | None = None, *, purpose: Purpose | None = None, with_correct: bool = False
+        self, key: str | None = None, *, purpose: str | None = None, with_correct: bool = False
     ) -> list[StoredScore]:
         """Scores by key, purpose, seed and rung; of one key or purpose, or all.
 
