@@ -91,7 +91,13 @@ class NasAttnWarning(UserWarning):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The tail of an error sentence for an unknown name: the nearest known one, or all of them."""
     options = sorted(known)
-    close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, options, n=5, cutoff=0.5)
     if close:
-        return f"did you mean '{close[0]}'?"
+        return f"did you mean '{min(close, key=lambda option: (_letters_apart(name, option), len(option)))}'?"
     return f"known are: {', '.join(options)}" if options else "none is known"
+
+
+def _letters_apart(a: str, b: str) -> int:
+    """Letters to add or drop on the way from one name to the other: of equally near ones the short is meant."""
+    same = sum(block.size for block in difflib.SequenceMatcher(None, a, b).get_matching_blocks())
+    return len(a) + len(b) - 2 * same

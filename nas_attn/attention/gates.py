@@ -12,6 +12,11 @@ def gate(z: Tensor, x: Tensor, *, identity: bool) -> Tensor:
     return s + s if identity else s
 
 
+def blend_gate(s: Tensor, a: Tensor | None) -> Tensor:
+    """`1 + a·(s - 1)`: the gate of `x + a·(x·s - x)`; s itself without a."""
+    return s if a is None else 1 + a.to(s.dtype) * (s - 1)
+
+
 def zero_(*layers: nn.Module) -> None:
     """Put weight and bias of the layers to zero."""
     for layer in layers:

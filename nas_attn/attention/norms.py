@@ -15,10 +15,15 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and x.numel() == x.shape[1]:
-            return functional.batch_norm(
-                x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
-            )
+            return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(x)
+
+
+class BatchNorm1d(BatchNorm2d):
+    """The same of `(N, C)`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x[:, :, None, None])[:, :, 0, 0]
 
 
 class GroupNorm(nn.GroupNorm):

@@ -131,7 +131,7 @@ class Fitting:
         return value
 
     def hidden(self, name: str = "reduction", *, smallest: int = 1) -> int:
-        """Hidden width `max(smallest, C // reduction)`; the canonical reduction is the largest that gives it.
+        """Hidden width `C // reduction`, at least `smallest`; the canonical reduction is the largest that gives it.
 
         Raises:
             KnobError: strict, and the reduction that was asked for leaves fewer than `smallest` channels.
@@ -142,7 +142,7 @@ class Fitting:
             raise self.error(
                 name, f"leaves less than {smallest} of {channels} channels, the largest possible is {largest}"
             )
-        hidden = max(smallest, channels // reduction)
+        hidden = channels // min(reduction, largest)
         self.values[name] = channels // hidden
         return hidden
 

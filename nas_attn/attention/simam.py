@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from nas_attn.attention.gates import blend_gate
 from nas_attn.attention.row import Init
 
 
@@ -38,6 +39,4 @@ class SimAM(nn.Module):
         d_NCHW = (x_NCHW - x_NCHW.mean((2, 3), keepdim=True)).square()
         scale_NC11 = 0.25 / (d_NCHW.sum((2, 3), keepdim=True) / count + self.e_lambda)
         s_NCHW = torch.sigmoid(d_NCHW * scale_NC11 + 0.5)
-        if self.blend is None:
-            return x_NCHW * s_NCHW
-        return x_NCHW * (1 + self.blend.to(x_NCHW.dtype) * (s_NCHW - 1))
+        return x_NCHW * blend_gate(s_NCHW, self.blend)

@@ -26,6 +26,28 @@ SE = {"fc.0": "reduce", "fc.2": "expand"}
 COORD = {"conv1": "reduce", "bn1": "norm", "conv_h": "expand_h", "conv_w": "expand_w"}
 ELA = {"con1": "conv_h", "GN": "norm_h"}
 
+GAM = {"channel_attention": "channel", "spatial_attention": "spatial"}
+BAM = {
+    **{f"channel_att.gate_c.gate_c_{n}": f"channel.{i}" for i, n in ((0, "fc_0"), (1, "bn_1"), (3, "fc_final"))},
+    **{
+        f"spatial_att.gate_s.gate_s_{n}": f"spatial.{i}"
+        for i, n in (
+            (0, "conv_reduce0"),
+            (1, "bn_reduce0"),
+            (3, "conv_di_0"),
+            (4, "bn_di_0"),
+            (6, "conv_di_1"),
+            (7, "bn_di_1"),
+            (9, "conv_final"),
+        )
+    },
+}
+
+
+def gc_layers(branch: str) -> dict[str, str]:
+    return {"conv_mask": "mask", f"{branch}.0": "reduce", f"{branch}.1": "norm", f"{branch}.3": "expand"}
+
+
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "se_c64_r16_nobias": ("se", {"reduction": 16, "bias": False}, SE),
     "se_c32_r4_bias": ("se", {"reduction": 4}, SE),
@@ -38,6 +60,45 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "ela_S_c32": ("ela", {"variant": "S"}, ELA),
     "ela_L_c64": ("ela", {"variant": "L"}, ELA),
     "simam_lam1e-4": ("simam", {}, {}),
+    "ese_c32": ("ese", {}, {"fc": "fc"}),
+    "nam_c64": ("nam", {"detach": True}, {"bn2": "norm"}),
+    "srm_c32": ("srm", {}, {"cfc": "style", "bn": "norm"}),
+    "gc_c64_r4_add": ("gc", {"reduction": 4}, gc_layers("channel_add_conv")),
+    "gc_c32_r4_avg_mul": (
+        "gc",
+        {"reduction": 4, "pooling": "average", "fusion": "multiply"},
+        gc_layers("channel_mul_conv"),
+    ),
+    "bam_c64_r16": ("bam", {"combine": "product"}, BAM),
+    "gam_sigmoid_c16_r4": ("gam", {}, GAM),
+    "gam_group_c32_r4_shuffle": ("gam", {"groups": 4, "channel_sigmoid": False}, GAM),
+    "sge_c64_g8": ("sge", {"groups": 8}, {"": ""}),
+    "triplet_c64": (
+        "triplet",
+        {},
+        {
+            f"{theirs}.conv.{layer}": f"gate_{ours}.{mine}"
+            for theirs, ours in (("cw", "cw"), ("hc", "ch"), ("hw", "hw"))
+            for layer, mine in (("conv", "conv"), ("bn", "norm"))
+        },
+    ),
+    "ema_c64_g8": ("ema", {"groups": 8}, {"conv1x1": "strips", "gn": "norm", "conv3x3": "conv"}),
+    "lska_c16_k11": (
+        "lska",
+        {},
+        {
+            "conv0h": "rows",
+            "conv0v": "columns",
+            "conv_spatial_h": "far_rows",
+            "conv_spatial_v": "far_columns",
+            "conv1": "mix",
+        },
+    ),
+    "mhsa_c16_5x7": (
+        "mhsa",
+        {"residual": False},
+        {"qkv": "qkv", "pos_embed.height_rel": "row_table", "pos_embed.width_rel": "column_table"},
+    ),
 }
 """File -> module, knobs, the authors' layer name -> ours."""
 
@@ -109,3 +170,15 @@ def test_parameter_count_agrees(name: str) -> None:
     golden = Golden(name)
     official = json.loads(str(golden.data["meta"]))["params"]
     assert sum(p.numel() for p in golden.module.parameters()) == official
+
+def test_every_file_is_checked() -> None:
+    assert {path.stem for path in FOLDER.glob("*.npz")} == set(CASES)
+
+
+def test_nam_lets_the_gradient_into_its_weights_unless_told_otherwise() -> None:
+    golden = Golden("nam_c64")
+    golden.module.detach = False
+    (golden.module(golden.tensor("x")) * golden.tensor("w")).sum().backward()
+    gradient = golden.module.norm.weight.grad
+    assert gradient is not None
+    close(gradient, golden.tensor("gfull:bn2.weight"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from nas_attn.attention.row import Count, Fitting, KnobSpec, Row, hidden_width
+from nas_attn.attention.row import Count, Fitting, KnobSpec, Row, blended, hidden_width
 from nas_attn.errors import KnobError
 
 REDUCTION = KnobSpec("reduction", int, 16, "channels divided by the hidden width", low=1, high=4096)
@@ -37,6 +37,31 @@ def _fit_eca(f: Fitting) -> Count:
         raise KnobError(f"eca: gamma and b choose the kernel size, and kernel_size={given} says another: leave one out")
     size = f.odd("kernel_size", largest=2 * f.channels - 1)
     return Count(size, f.channels * size)
+
+
+def _fit_ese(f: Fitting) -> Count:
+    return Count(f.channels**2 + f.channels, f.channels**2)
+
+
+def _fit_nam(f: Fitting) -> Count:
+    return blended(Count(2 * f.channels, 0), f.init)
+
+
+def _fit_srm(f: Fitting) -> Count:
+    return Count(4 * f.channels, 0)
+
+
+def _fit_gct(f: Fitting) -> Count:
+    return Count(3 * f.channels, 0)
+
+
+def _fit_gc(f: Fitting) -> Count:
+    # The layer norm of a single hidden value would ignore it.
+    hidden = f.hidden(smallest=2)
+    parameters, macs = 2 * f.channels * hidden + 3 * hidden + f.channels, 2 * f.channels * hidden
+    if f.values["pooling"] == "attention":
+        parameters, macs = parameters + f.channels + 1, macs + 2 * f.channels * f.pixels
+    return Count(parameters, macs)
 
 
 def eca_kernel_size(channels: int, gamma: float, b: float) -> int:
@@ -78,5 +103,71 @@ ROWS = (
             ),
         ),
         flow=("x -> mean over H, W -> conv k over channels -> sigmoid -> × -> y", "x -> ×"),
+    ),
+    Row(
+        name="ese",
+        target="nas_attn.attention.ese:EffectiveSqueezeExcitation",
+        title="Effective squeeze-and-excitation",
+        paper="Lee and Park 2020, arXiv:1911.06667",
+        family="channel",
+        fit=_fit_ese,
+        identity="gate",
+        flow=("x -> mean over H, W -> linear C to C -> hard sigmoid -> × -> y", "x -> ×"),
+    ),
+    Row(
+        name="nam",
+        target="nas_attn.attention.nam:NormalizationAttention",
+        title="Normalisation-based attention, channel branch",
+        paper="Liu et al. 2021, arXiv:2111.12419",
+        family="channel",
+        fit=_fit_nam,
+        identity="blend",
+        knobs=(KnobSpec("detach", bool, False, "keep the gradient out of the weights, as the authors' code does"),),
+        flow=("x -> batch norm γ, β -> × |γ| / Σ|γ| -> sigmoid -> × -> y", "x -> ×"),
+    ),
+    Row(
+        name="srm",
+        target="nas_attn.attention.srm:StyleRecalibration",
+        title="Style-based recalibration",
+        paper="Lee et al. 2019, arXiv:1903.10829",
+        family="channel",
+        fit=_fit_srm,
+        identity="gate",
+        flow=(
+            "x -> mean over H, W -> weighted sum per channel -> batch norm -> sigmoid -> × -> y",
+            "x -> deviation over H, W -> weighted sum per channel",
+            "x -> ×",
+        ),
+    ),
+    Row(
+        name="gct",
+        target="nas_attn.attention.gct:GatedChannel",
+        title="Gated channel transformation",
+        paper="Yang et al. 2020, arXiv:1909.11519",
+        family="channel",
+        fit=_fit_gct,
+        identity="gate",
+        knobs=(KnobSpec("norm", str, "l2", "norm over the pixels", choices=("l2", "l1")),),
+        flow=("x -> norm over H, W -> × α -> / rms over C -> × γ + β -> 1 + tanh -> × -> y", "x -> ×"),
+    ),
+    Row(
+        name="gc",
+        target="nas_attn.attention.gc:GlobalContext",
+        title="Global context block",
+        paper="Cao et al. 2019, arXiv:1904.11492",
+        family="channel",
+        fit=_fit_gc,
+        identity="zero",
+        knobs=(
+            REDUCTION,
+            KnobSpec("pooling", str, "attention", "how pixels are summed up", choices=("attention", "average")),
+            KnobSpec("fusion", str, "add", "how the context meets x", choices=("add", "multiply")),
+        ),
+        flow=(
+            "x -> conv 1×1 C to 1 -> softmax over H, W -> weighted sum of pixels -> linear C to h -> layer norm"
+            " -> ReLU -> linear h to C -> + -> y",
+            "x -> weighted sum of pixels",
+            "x -> +",
+        ),
     ),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from nas_attn.attention.row import Count, Fitting, KnobSpec, Row, blended
 from nas_attn.attention.rows.channel import BIAS, REDUCTION
 
@@ -22,6 +24,64 @@ def _fit_cbam(f: Fitting) -> Count:
     else:
         f.ignore("spatial_kernel_size", "spatial_norm")
     return Count(parameters, macs)
+
+
+def _fit_bam(f: Fitting) -> Count:
+    channels, hidden = f.channels, f.hidden()
+    ends = 2 * channels + 2 if f.values["combine"] == "sum" else 0
+    spatial = channels * hidden + 18 * hidden**2 + hidden
+    parameters = 3 * channels * hidden + 18 * hidden**2 + 13 * hidden + channels + 1 + ends
+    return Count(parameters, 2 * channels * hidden + spatial * f.pixels)
+
+
+def _fit_gam(f: Fitting) -> Count:
+    channels, hidden = f.channels, f.hidden()
+    groups = f.divisor("groups", math.gcd(channels, hidden), "channels and hidden channels")
+    if groups == 1:
+        f.ignore("shuffle")
+    weights = 2 * channels * hidden + 98 * channels * hidden // groups
+    return Count(weights + 4 * hidden + 4 * channels, weights * f.pixels)
+
+
+def _fit_sge(f: Fitting) -> Count:
+    return Count(2 * f.divisor("groups", f.channels), 0)
+
+
+def _fit_scse(f: Fitting) -> Count:
+    channels, hidden = f.channels, f.hidden()
+    weights = 2 * channels * hidden
+    return Count(weights + hidden + 2 * channels + 1, weights + channels * f.pixels)
+
+
+def _fit_triplet(f: Fitting) -> Count:
+    taps = 2 * f.odd("kernel_size") ** 2
+    planes = f.channels * (f.height + f.width)
+    if not f.values["spatial"]:
+        return Count(2 * (taps + 2), taps * planes)
+    return Count(3 * (taps + 2), taps * (planes + f.pixels))
+
+
+def _fit_ema(f: Fitting) -> Count:
+    width = f.channels // f.divisor("groups", f.channels)
+    macs = f.channels * (width * (f.height + f.width) + (9 * width + 2) * f.pixels)
+    return blended(Count(10 * width**2 + 4 * width, macs), f.init)
+
+
+def _fit_lska(f: Fitting) -> Count:
+    channels = f.channels
+    dense, dilated, _ = lska_sizes(f.integer("kernel_size"))
+    taps = 2 * (dense + dilated) * channels + channels**2
+    return Count(taps + 5 * channels, taps * f.pixels)
+
+
+LSKA_KERNELS = (7, 11, 23, 35, 41, 53)
+"""The authors' kernel sizes."""
+
+
+def lska_sizes(kernel_size: int) -> tuple[int, int, int]:
+    """(dense taps, dilated taps, dilation) of the strips that stand for a large kernel."""
+    dilation = 2 if kernel_size < 23 else 3
+    return 2 * dilation - 1, kernel_size // dilation, dilation
 
 
 def _fit_simam(f: Fitting) -> Count:
@@ -53,6 +113,54 @@ ROWS = (
         ),
     ),
     Row(
+        name="bam",
+        target="nas_attn.attention.bam:BottleneckAttention",
+        title="Bottleneck attention module",
+        paper="Park et al. 2018, arXiv:1807.06514",
+        family="spatial",
+        fit=_fit_bam,
+        identity="gate",
+        knobs=(
+            REDUCTION,
+            KnobSpec("dilation", int, 4, "of the two 3×3 convolutions", low=1, high=64),
+            KnobSpec(
+                "combine",
+                str,
+                "sum",
+                "the paper's sum of branches that end in batch norms, or the code's product without these",
+                choices=("sum", "product"),
+            ),
+        ),
+        flow=(
+            "x -> mean over H, W -> linear C to h -> batch norm -> ReLU -> linear h to C -> batch norm of C -> +"
+            " -> sigmoid -> 1 + s -> × -> y",
+            "x -> conv 1×1 C to h, batch norm, ReLU -> twice dilated conv 3×3, batch norm, ReLU -> conv 1×1 h to 1"
+            " -> batch norm of the map -> +",
+            "x -> ×",
+        ),
+    ),
+    Row(
+        name="gam",
+        target="nas_attn.attention.gam:GlobalAttention",
+        title="Global attention mechanism",
+        paper="Liu et al. 2021, arXiv:2112.05561",
+        family="spatial",
+        fit=_fit_gam,
+        identity="gate",
+        knobs=(
+            KnobSpec("reduction", int, 4, "channels divided by the hidden width", low=1, high=4096),
+            KnobSpec("groups", int, 1, "groups of the two convolutions", low=1, high=65536),
+            KnobSpec("shuffle", bool, True, "mix the spatial gate's channels where there are groups"),
+            KnobSpec("channel_sigmoid", bool, True, "whether the channel gate is a sigmoid, as in the paper's figure"),
+            KnobSpec("padding", str, "zeros", "of the two convolutions", choices=("zeros", "replicate")),
+        ),
+        flow=(
+            "x -> MLP over C at each pixel, C to h to C -> sigmoid -> × channel gate -> conv 7×7 C to h"
+            " -> batch norm, ReLU -> conv 7×7 h to C -> batch norm -> sigmoid of the map -> × spatial gate -> y",
+            "x -> × channel gate -> × spatial gate",
+        ),
+    ),
+    Row(
         name="simam",
         target="nas_attn.attention.simam:SimAM",
         title="Simple parameter-free attention",
@@ -67,6 +175,96 @@ ROWS = (
         flow=(
             "x -> d = (x - mean over H, W)² -> d / (4(variance + λ)) + ½ -> sigmoid -> × -> y",
             "d = (x - mean over H, W)² -> variance -> d / (4(variance + λ)) + ½",
+            "x -> ×",
+        ),
+    ),
+    Row(
+        name="sge",
+        target="nas_attn.attention.sge:SpatialGroupEnhance",
+        title="Spatial group-wise enhance",
+        paper="Li et al. 2019, arXiv:1905.09646",
+        family="spatial",
+        fit=_fit_sge,
+        identity="gate",
+        knobs=(KnobSpec("groups", int, 64, "groups of channels, each with its own map", low=1, high=65536),),
+        flow=(
+            "x -> mean over H, W -> t = sum over the group of x·mean -> normalise over H, W -> w·t + b -> sigmoid"
+            " -> × -> y",
+            "x -> t = sum over the group of x·mean",
+            "x -> ×",
+        ),
+    ),
+    Row(
+        name="scse",
+        target="nas_attn.attention.scse:ConcurrentSqueezeExcitation",
+        title="Concurrent spatial and channel squeeze-and-excitation",
+        paper="Guha Roy et al. 2018, arXiv:1803.02579",
+        family="spatial",
+        fit=_fit_scse,
+        identity="gate",
+        knobs=(
+            KnobSpec("reduction", int, 2, "channels divided by the hidden width", low=1, high=4096),
+            KnobSpec("combine", str, "max", "how the two gated maps become one", choices=("max", "sum")),
+        ),
+        flow=(
+            "x -> mean over H, W -> linear C to h -> ReLU -> linear h to C -> sigmoid -> × per channel -> max or sum -> y",
+            "x -> conv 1×1 C to 1 -> sigmoid of the map -> × per pixel -> max or sum",
+            "x -> × per channel",
+            "x -> × per pixel",
+        ),
+    ),
+    Row(
+        name="triplet",
+        target="nas_attn.attention.triplet:TripletAttention",
+        title="Triplet attention",
+        paper="Misra et al. 2021, arXiv:2010.03045",
+        family="spatial",
+        fit=_fit_triplet,
+        identity="gate",
+        knobs=(
+            KnobSpec("kernel_size", int, 7, "odd side of the three convolutions", low=1, high=31),
+            KnobSpec("spatial", bool, True, "whether there is a gate over H and W"),
+        ),
+        flow=(
+            "x -> max and mean over H -> conv k×k, batch norm over (C, W) -> sigmoid (C, W) -> mean of gates -> × -> y",
+            "x -> max and mean over W -> conv k×k, batch norm over (H, C) -> sigmoid (H, C) -> mean of gates",
+            "x -> max and mean over C -> conv k×k, batch norm over (H, W) -> sigmoid (H, W) -> mean of gates",
+            "x -> ×",
+        ),
+    ),
+    Row(
+        name="ema",
+        target="nas_attn.attention.ema:EfficientMultiScale",
+        title="Efficient multi-scale attention",
+        paper="Ouyang et al. 2023, arXiv:2305.13563",
+        family="spatial",
+        fit=_fit_ema,
+        identity="blend",
+        knobs=(KnobSpec("groups", int, 32, "groups of channels, which share their weights", low=1, high=65536),),
+        flow=(
+            "x -> groups of channels -> mean over W -> conv 1×1 on the strips -> sigmoids -> × both gates"
+            " -> u: group norm",
+            "groups of channels -> mean over H -> conv 1×1 on the strips",
+            "groups of channels -> × both gates",
+            "groups of channels -> v: conv 3×3",
+            "u: group norm -> softmax(mean u)·v -> + -> sigmoid -> × -> y",
+            "v: conv 3×3 -> softmax(mean u)·v",
+            "v: conv 3×3 -> softmax(mean v)·u -> +",
+            "u: group norm -> softmax(mean v)·u",
+            "groups of channels -> ×",
+        ),
+    ),
+    Row(
+        name="lska",
+        target="nas_attn.attention.lska:LargeSeparableKernel",
+        title="Large separable kernel attention",
+        paper="Lau et al. 2023, arXiv:2309.01439",
+        family="spatial",
+        fit=_fit_lska,
+        identity="zero",
+        knobs=(KnobSpec("kernel_size", int, 11, "side of the kernel that the strips stand for", choices=LSKA_KERNELS),),
+        flow=(
+            "x -> depth-wise row -> depth-wise column -> dilated row -> dilated column -> conv 1×1 C to C -> × -> y",
             "x -> ×",
         ),
     ),

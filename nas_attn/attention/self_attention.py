@@ -1,0 +1,154 @@
+"""Self-attention on maps: every pixel is a mean of all others, weighted by likeness.
+
+Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; on maps Wang et al. 2018 (Non-local), https://arxiv.org/abs/1711.07971,
+and Srinivas et al. 2021 (BoTNet), https://arxiv.org/abs/2101.11605
+
+Letters: A heads, D channels of a head, P pixels, K cells of the (down-sampled) keys, S rows and T columns of these.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nas_attn.attention.gates import zero_
+from nas_attn.attention.row import Init
+
+
+class ScaledDotProduct(nn.Module):
+    """`y = x + W_o·softmax(QKᵀ/√h)V` with one head of width h, Q, K, V 1x1 convolutions of x.
+
+    Args:
+        channels: C of `(N, C, H, W)`.
+        reduction: C divided by h.
+        downsample: keys and values are means over cells of this side.
+        init: `identity` zeroes W_o.
+
+    Cost: 4Ch + C parameters; (2ChP + 2ChK + 2hPK) MACs. Any map size.
+    """
+
+    def __init__(self, channels: int, *, reduction: int = 2, downsample: int = 1, init: Init = "paper") -> None:
+        super().__init__()
+        self.width = max(1, channels // reduction)
+        self.downsample = downsample
+        self.qkv = nn.Conv2d(channels, 3 * self.width, 1, bias=False)
+        self.out = nn.Conv2d(self.width, channels, 1)
+        if init == "identity":
+            zero_(self.out)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        q, k, v = _project(self.qkv, x_NCHW, self.downsample)
+        q_N1PD, k_N1KD, v_N1KD = (t.flatten(2).transpose(1, 2)[:, None] for t in (q, k, v))
+        a_N1PD = functional.scaled_dot_product_attention(q_N1PD, k_N1KD, v_N1KD)
+        a_NDHW = torch.unflatten(a_N1PD[:, 0].transpose(1, 2), 2, x_NCHW.shape[2:])
+        out_NCHW: Tensor = self.out(a_NDHW)
+        return x_NCHW + out_NCHW.to(x_NCHW.dtype)
+
+
+class MultiHead(nn.Module):
+    """`y = x + W_o·concat softmax(QKᵀ/√d + position)V`, Q, K, V 1x1 convolutions of x without bias.
+
+    Position: `relative` adds `q·(r_row + r_column)` by the distance in rows and in columns (in cells of the keys);
+    `absolute` the same by the place of the key. Their tables are made for one map size and interpolated to others.
+
+    Args:
+        channels: C of `(N, C, H, W)`.
+        heads: a divisor of C.
+        position: `relative` (BoTNet), `absolute` or `none`.
+        downsample: keys and values are means over cells of this side, so that large maps stay affordable.
+        residual: add to x through W_o; BoTNet has neither, its attention stands in a convolution's place.
+        height: rows of the map for which the position tables are made.
+        width: columns of that map.
+        init: `identity` zeroes W_o; without `residual` it blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+
+    Cost: 4C² parameters (3C² without `residual`), the position (2S + 2T - 2)d or (S + T)d.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        heads: int = 4,
+        position: Literal["relative", "absolute", "none"] = "relative",
+        downsample: int = 1,
+        residual: bool = True,
+        height: int = 14,
+        width: int = 14,
+        init: Init = "paper",
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.position = position
+        self.downsample = downsample
+        self.scale = (channels // heads) ** -0.5
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
+        nn.init.trunc_normal_(self.qkv.weight, std=channels**-0.5)
+        self.out = nn.Conv2d(channels, channels, 1, bias=False) if residual else None
+        self.blend = nn.Parameter(torch.zeros(())) if init == "identity" and not residual else None
+        if position != "none":
+            rows, columns = (-(-side // downsample) for side in (height, width))
+            lengths = (2 * rows - 1, 2 * columns - 1) if position == "relative" else (rows, columns)
+            self.row_table, self.column_table = (
+                nn.Parameter(nn.init.trunc_normal_(torch.empty(n, channels // heads), std=self.scale)) for n in lengths
+            )
+        if init == "identity" and self.out is not None:
+            zero_(self.out)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        q, k, v = _project(self.qkv, x_NCHW, self.downsample)
+        grid = (k.shape[2], k.shape[3])
+        q_NAPD, k_NAKD, v_NAKD = (torch.unflatten(t, 1, (self.heads, -1)).flatten(3).transpose(2, 3) for t in (q, k, v))
+        bias_NAPK = None
+        if self.position == "absolute":
+            # q·(k·scale + p) = q·(k + p/scale)·scale: no map of P x K is made.
+            rows_SD = _resized(self.row_table, grid[0])
+            columns_TD = _resized(self.column_table, grid[1])
+            place_KD = (rows_SD[:, None] + columns_TD).flatten(0, 1)
+            k_NAKD = k_NAKD + (place_KD / self.scale).to(k_NAKD.dtype)
+        elif self.position == "relative":
+            bias_NAPK = self._relative(torch.unflatten(q_NAPD, 2, x_NCHW.shape[2:]), grid)
+        a_NAPD = functional.scaled_dot_product_attention(q_NAPD, k_NAKD, v_NAKD, attn_mask=bias_NAPK, scale=self.scale)
+        a_NCHW = torch.unflatten(a_NAPD.transpose(2, 3).flatten(1, 2), 2, x_NCHW.shape[2:])
+        if self.out is not None:
+            out_NCHW: Tensor = self.out(a_NCHW)
+            return x_NCHW + out_NCHW.to(x_NCHW.dtype)
+        y_NCHW = a_NCHW.to(x_NCHW.dtype)
+        return y_NCHW if self.blend is None else torch.lerp(x_NCHW, y_NCHW, self.blend.to(x_NCHW.dtype))
+
+    def _relative(self, q_NAHWD: Tensor, grid: tuple[int, int]) -> Tensor:
+        """`q·(r_row + r_column)` for every pixel and cell: `(N, A, P, K)`."""
+        height, width = q_NAHWD.shape[2:4]
+        r_HSD = self._distances(self.row_table, height, grid[0]).to(q_NAHWD.dtype)
+        r_WTD = self._distances(self.column_table, width, grid[1]).to(q_NAHWD.dtype)
+        rows_NAHWS = q_NAHWD @ r_HSD.transpose(1, 2)
+        columns_NAHWT = (q_NAHWD.transpose(2, 3) @ r_WTD.transpose(1, 2)).transpose(2, 3)
+        bias = rows_NAHWS[..., :, None] + columns_NAHWT[..., None, :]
+        return bias.flatten(4, 5).flatten(2, 3)
+
+    def _distances(self, table: Tensor, side: int, cells: int) -> Tensor:
+        """`(side, cells, D)`: the table's row for the distance from each row (or column) to each cell."""
+        table = _resized(table, 2 * cells - 1)
+        here = torch.arange(side, device=table.device)[:, None] // self.downsample
+        return table[torch.arange(cells, device=table.device) - here + cells - 1]
+
+
+def _project(qkv: nn.Conv2d, x_NCHW: Tensor, downsample: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries on the map, keys and values on its cells' means (the mean and a 1x1 convolution commute)."""
+    if downsample == 1:
+        q, k, v = qkv(x_NCHW).chunk(3, 1)
+        return q, k, v
+    width = qkv.out_channels // 3
+    cells = functional.avg_pool2d(x_NCHW, downsample, ceil_mode=True, count_include_pad=False)
+    k, v = functional.conv2d(cells, qkv.weight[width:]).chunk(2, 1)
+    return functional.conv2d(x_NCHW, qkv.weight[:width]), k, v
+
+
+def _resized(table_LD: Tensor, length: int) -> Tensor:
+    """A position table for another map size, by linear interpolation."""
+    if table_LD.shape[0] == length:
+        return table_LD
+    resized = functional.interpolate(table_LD.T[None], size=length, mode="linear", align_corners=True)
+    return resized[0].T
