@@ -13,8 +13,7 @@ hook on a BatchNorm without a word, but it leaves a class alone that is not exac
 from __future__ import annotations
 
 import functools
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 from typing import Any, cast
 
 import torch
@@ -136,16 +135,16 @@ def _tensor_of(*modules: nn.Module) -> torch.Tensor | None:
 # ------------------------------------------------------------------------------------------- the class
 
 
-@functools.cache
 def _attended(host: type[nn.Module]) -> type[nn.Module]:
-    """The subclass of a host's class whose result goes through the host's attention."""
+    """The subclass of a host's class whose result goes through the host's attention; one per class."""
+    known = _ATTENDED.get(host)
+    if known is not None:
+        return known
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         return self._modules[CHILD](host.forward(self, *args, **kwargs))  # type: ignore[misc]
 
     functools.update_wrapper(forward, host.forward)
-    container = issubclass(host, nn.Sequential | nn.ModuleList | nn.ModuleDict)
-    bases = (_AttendedContainer, host) if container else (host,)
     body = {
         "forward": forward,
         "__reduce_ex__": _reduce,
@@ -153,11 +152,19 @@ def _attended(host: type[nn.Module]) -> type[nn.Module]:
         "__doc__": host.__doc__,
         "_nas_attn_host": host,
     }
-    return type(f"Attended{host.__name__}", bases, body)
+    bases: tuple[type, ...] = (host,)
+    if issubclass(host, nn.Sequential | nn.ModuleList):
+        bases = (_AttendedList, host)
+    elif issubclass(host, nn.ModuleDict):
+        bases = (_AttendedDict, host)
+    return _ATTENDED.setdefault(host, type(f"Attended{host.__name__}", bases, body))
 
 
-def _reduce(self: nn.Module, protocol: Any) -> tuple[Callable[..., Any], tuple[type[nn.Module]], Any]:
-    return _blank, (cast(Any, type(self))._nas_attn_host,), self.__getstate__()
+_ATTENDED: dict[type[nn.Module], type[nn.Module]] = {}
+
+
+def _reduce(self: Any, protocol: Any) -> tuple[Callable[..., Any], tuple[type[nn.Module]], Any]:
+    return _blank, (type(self)._nas_attn_host,), self.__getstate__()
 
 
 def _blank(host: type[nn.Module]) -> nn.Module:
@@ -166,37 +173,46 @@ def _blank(host: type[nn.Module]) -> nn.Module:
     return cls.__new__(cls)
 
 
-class _AttendedContainer:
-    """Hides the attention from a container that runs, counts or indexes its children."""
+class _AttendedDict:
+    """Hides the attention from a container that asks itself for its children by name (a DenseNet's block)."""
 
     _modules: dict[str, nn.Module]
 
-    def _own(self) -> OrderedDict[str, nn.Module]:
-        return OrderedDict((name, module) for name, module in self._modules.items() if name != CHILD)
+    def _own(self) -> dict[str, nn.Module]:
+        return {name: module for name, module in self._modules.items() if name != CHILD}
 
     def __len__(self) -> int:
         return len(self._own())
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._own() if isinstance(self, nn.ModuleDict) else self._own().values())
+        return iter(self._own())
 
-    def __contains__(self, item: object) -> bool:
-        own = self._own()
-        return item in own if isinstance(self, nn.ModuleDict) else any(item is module for module in own.values())
+    def __contains__(self, key: object) -> bool:
+        return key in self._own()
 
-    def __getitem__(self, index: Any) -> Any:
-        own = self._own()
-        if isinstance(self, nn.ModuleDict):
-            return own[index]
-        if isinstance(index, slice):
-            return nn.Sequential(OrderedDict(list(own.items())[index]))
-        return list(own.values())[index]
-
-    def keys(self) -> Any:
+    def keys(self) -> KeysView[str]:
         return self._own().keys()
 
-    def items(self) -> Any:
+    def items(self) -> ItemsView[str, nn.Module]:
         return self._own().items()
 
-    def values(self) -> Any:
+    def values(self) -> ValuesView[nn.Module]:
         return self._own().values()
+
+
+class _AttendedList:
+    """Hides the attention from a container that runs its children in turn."""
+
+    _modules: dict[str, nn.Module]
+
+    def _own(self) -> list[nn.Module]:
+        return [module for name, module in self._modules.items() if name != CHILD]
+
+    def __len__(self) -> int:
+        return len(self._own())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._own())
+
+    def __getitem__(self, index: Any) -> Any:
+        return nn.Sequential(*self._own()[index]) if isinstance(index, slice) else self._own()[index]

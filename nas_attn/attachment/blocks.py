@@ -19,6 +19,9 @@ from torch import nn
 from nas_attn.attachment.flow import ADDITIONS, CONVOLUTIONS, LAYERS, Flow
 from nas_attn.attachment.recording import Call, Value
 
+STEM_BLOCKS = 2
+"""So many blocks before the first that adds or joins are a stem; more are a network of its own (a U-Net's encoder)."""
+
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
@@ -54,8 +57,8 @@ class BlockFinder:
         root = self.flow.calls[0]
         calls = list(self._visit(root))
         special = [i for i, call in enumerate(calls) if call.module in self.classes]
-        if special:
-            calls = calls[special[0] :]  # what comes before the first is the stem
+        if special and special[0] <= STEM_BLOCKS:
+            calls = calls[special[0] :]
         return self._merged(calls)
 
     # -------------------------------------------------------------------------------- residual adds
@@ -79,29 +82,42 @@ class BlockFinder:
 
     def _block_classes(self) -> set[type[nn.Module]]:
         """Classes of modules that add a shortcut or join branches in their own forward."""
-        found = set()
-        for call in self.flow.calls[1:]:
-            if self.flow.map_of(call) is None or issubclass(call.module, CONTAINERS[:2]) or self._shrinks(call):
-                continue
-            if call.index in self.branches or self._joins(call):
-                found.add(call.module)
+        able = [
+            call
+            for call in self.flow.calls[1:]
+            if self.flow.map_of(call) is not None
+            and not issubclass(call.module, nn.Sequential | nn.ModuleList)
+            and not self._shrinks(call)
+        ]
+        found = {call.module for call in able if call.index in self.branches or self._joins(call, layers=0)}
+        found |= {call.module for call in able if self._joins(call, layers=2) and not self._holds(call, found)}
         return found
 
-    def _joins(self, call: Call) -> bool:
-        """Whether its result is made in its own forward from several maps."""
+    def _joins(self, call: Call, *, layers: int) -> bool:
+        """Whether its own forward makes its result from several maps, with at most so many layers behind the joint."""
         value = call.output
         while value is not None:
             index = self.flow.producer.get(value)
-            if index is None or index < call.first or self.flow.frame(index) != call.index:
+            if index is None or index < call.first:
                 return False
             op = self.flow.operations[index]
-            if op.name in LAYERS:
+            frame = self.flow.calls[self.flow.frame(index)]
+            own = frame is call or issubclass(frame.module, nn.Sequential)
+            layers -= op.name in LAYERS
+            if layers < 0:
                 return False
             sources = [v for v in dict.fromkeys(op.inputs) if v in self.flow.live]
+            whole = [v for v in sources if self.flow.shapes[v] == self.flow.shapes[value]]
+            if len(sources) > 1 and len(whole) == 1 and op.name != "cat":
+                sources = whole  # the others are gates
             if len(sources) > 1:
-                return op.name == "cat" or op.name in ADDITIONS
+                return own and (op.name == "cat" or op.name in ADDITIONS)
             value = sources[0] if sources else None
         return False
+
+    def _holds(self, call: Call, classes: set[type[nn.Module]]) -> bool:
+        """Whether a module of one of these classes runs inside a call."""
+        return any(child.module in classes or self._holds(child, classes) for child in self.flow.children[call.index])
 
     def _shrinks(self, call: Call) -> bool:
         """Whether the map's side becomes smaller by more than two: more than a block's work."""
@@ -136,9 +152,8 @@ class BlockFinder:
 
     def _is_part(self, call: Call) -> bool:
         """Whether a call is, or holds, a block."""
-        if self.flow.convolutions(call.index) >= 2 or call.module in self.classes:
-            return True
-        return any(self._is_part(child) for child in self.flow.children[call.index])
+        own = self.flow.convolutions(call.index) >= 2 or call.module in self.classes
+        return own or self._holds(call, self.classes)
 
     def _grows_dense(self, call: Call, parts: list[Call]) -> bool:
         """Whether its parts each add channels to one map, like a dense block's layers."""
@@ -228,7 +243,8 @@ class BlockFinder:
             blocks[host.path] = Block(
                 host.path, host.path, (), (shape[1], shape[2], shape[3]), flow.macs(leaf), leaf.index
             )
-        return list(blocks.values())
+        wide = [block for block in blocks.values() if block.shape[1:] != (1, 1)]
+        return wide or list(blocks.values())
 
     def _once(self, call: Call) -> bool:
         return len(self.flow.calls_of[call.path]) == 1 and call.path not in self.unusable and call.index != 0

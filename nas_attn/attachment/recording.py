@@ -32,7 +32,7 @@ class Operation:
     """One ATen operation."""
 
     name: str
-    """`convolution`, `add`, `add_`."""
+    """`convolution`, `add`, `add_`; `mean2d` where the mean is over height and width of a 4-D tensor."""
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     call: int
@@ -182,7 +182,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         formula = flop_registry.get(func._overloadpacket)
         macs = formula(*args, **kwargs, out_val=result) // 2 if formula is not None else 0
         call = self._open[-1].index if self._open else 0
-        name = func._schema.name.partition("::")[2]
+        name = "mean2d" if _averages_map(func, args) else func._schema.name.partition("::")[2]
         self.recording.operations.append(Operation(name, inputs, outputs, call, macs))
         return result
 
@@ -228,3 +228,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         value = self._values[id(tensor)] = len(self.recording.shapes)
         self.recording.shapes.append(tuple(int(size) for size in tensor.shape))
         return value
+
+
+def _averages_map(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether an operation is the mean over the last two of four dimensions: how pooling to one pixel arrives here."""
+    if func is not torch.ops.aten.mean.dim or args[0].ndim != 4 or len(args) < 2:
+        return False
+    return {dim % 4 for dim in args[1] or ()} == {2, 3}

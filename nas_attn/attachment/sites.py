@@ -34,7 +34,10 @@ def find_sites(
     recording = record(model, input_shape, bare=True)
     unusable = frozenset(path for path, module in model.named_modules() if iterates_children(module))
     finder = BlockFinder(Flow(recording), unusable)
-    blocks = finder.find() or _chain(finder, model, recording)
+    blocks = finder.find()
+    if not finder.classes:
+        blocks = blocks or finder.chain()
+        _refuse_transformer(model, recording, blocks)
     total = max(recording.macs, 1)
     sites = []
     for k, stage in enumerate(_stages(blocks), start=1):
@@ -86,14 +89,12 @@ def _block_site(name: str, block: Block, total: int) -> Site:
     return Site(name, tuple((position, found) for position, found in by_position.items() if found), block.macs / total)
 
 
-def _chain(finder: BlockFinder, model: nn.Module, recording: Recording) -> list[Block]:
-    """The layers of a plain chain; refused where most of the network lies behind them."""
+def _refuse_transformer(model: nn.Module, recording: Recording, blocks: list[Block]) -> None:
+    """Raises BackboneError where there are no blocks, or most of the network lies behind what looks like some."""
     convolutions = sum(op.name in CONVOLUTIONS for op in recording.operations)
     products = sum(op.name in MATRIX_PRODUCTS for op in recording.operations)
-    blocks = finder.chain()
-    if blocks and products <= 8 + convolutions:
-        return blocks
-    raise BackboneError(
-        f"{type(model).__name__} has no stages of 4-D feature maps (found {convolutions} convolutions and {products} matrix "
-        "products): attention modules here need maps (N, C, H, W), so take a convolutional backbone"
-    )
+    if not blocks or products > 8 + convolutions:
+        raise BackboneError(
+            f"{type(model).__name__} has no stages of 4-D feature maps (found {convolutions} convolutions and {products} "
+            "matrix products): name modules that return maps (N, C, H, W) as custom sites, or take a convolutional backbone"
+        )

@@ -27,7 +27,8 @@ class Shortcut(nn.Module):
         self.padding = (missing // 2, missing - missing // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *self.padding))
+        subsampled = x[:, :, :: self.stride, :: self.stride]
+        return functional.pad(subsampled, (0, 0, 0, 0, *self.padding))
 
 
 def _conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
@@ -53,7 +54,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = functional.relu(self.bn1(self.conv1(x)))
-        return functional.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+        branch: Tensor = self.bn2(self.conv2(y))
+        return functional.relu(branch + self.shortcut(x))
 
 
 class PreActBlock(nn.Module):
@@ -69,7 +71,8 @@ class PreActBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(functional.relu(self.bn1(x)))
-        return self.conv2(functional.relu(self.bn2(y))) + self.shortcut(x)
+        shortcut: Tensor = self.shortcut(x)
+        return shortcut + self.conv2(functional.relu(self.bn2(y)))
 
 
 class _CifarResNet(nn.Module):
