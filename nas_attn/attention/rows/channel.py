@@ -35,7 +35,7 @@ def _fit_eca(f: Fitting) -> Count:
         f.values["kernel_size"] = eca_kernel_size(f.channels, float(f.values["gamma"]), float(f.values["b"]))
     elif {"gamma", "b"} & f.given.keys():
         raise KnobError(f"eca: gamma and b choose the kernel size, and kernel_size={given} says another: leave one out")
-    size = f.odd("kernel_size", largest=2 * f.channels - 1)
+    size = f.odd("kernel_size", largest=min(2 * f.channels - 1, 63))
     return Count(size, f.channels * size)
 
 
