@@ -11,7 +11,6 @@ import numpy as np
 from nas_attn.recipe import Recipe, recipe_from
 from nas_attn.records import Cost, Fingerprint, Score, Session, SessionSample
 from nas_attn.storage import Database, StudyStore
-from nas_attn.storage.store import FinalState
 
 IMAGES = 2000
 TRUE_GAIN = {"se(reduction=8)": 0.006, "cbam(reduction=16, spatial_kernel_size=7)": 0.010, "ela(kernel_size=7)": -0.012}
@@ -52,7 +51,7 @@ class MadeStudy:
         placement: str,
         *,
         baseline: str | None = None,
-        state: FinalState | None = "scored",
+        state: str | None = "scored",
         seeds: int = 1,
         rungs: int | None = None,
         told: tuple[float, ...] | None = None,

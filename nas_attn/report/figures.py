@@ -128,17 +128,14 @@ def placement_matrix(snapshot: Snapshot) -> go.Figure | None:
         return None
     types = sorted({_type(choice) for view in views for choice in view.choices.values()})
     z = [[types.index(_type(view.choices[site])) if site in view.choices else None for view in views] for site in sites]
-    text = [[html.escape(view.choices.get(site, "none")) for view in views] for site in sites]
-    columns = [f"{'★ ' if view.on_front else ''}{view.label}" for view in views]
     figure = _figure(height=max(200, 34 * len(sites) + 190))
     figure.add_trace(
         go.Heatmap(
             z=z,
-            x=list(range(len(views))),
+            x=[html.escape(f"{'★ ' if view.on_front else ''}{view.label}") for view in views],
             y=sites,
-            text=text,
-            customdata=[[hover(snapshot, view) for view in views] for _ in sites],
-            hovertemplate="<b>%{y} = %{text}</b><br>%{customdata}<extra></extra>",
+            text=[[html.escape(view.choices.get(site, "none")) for view in views] for site in sites],
+            hovertemplate="%{x}<br><b>%{y} = %{text}</b><extra></extra>",
             colorscale=_steps_of_colour(len(types)),
             zmin=-0.5,
             zmax=len(types) - 0.5,
@@ -149,11 +146,8 @@ def placement_matrix(snapshot: Snapshot) -> go.Figure | None:
     )
     for index, name in enumerate(types):
         figure.add_trace(_legend_entry(name, PALETTE[index % len(PALETTE)]))
-    labels = [html.escape(name) for name in columns]
-    figure.update_xaxes(
-        tickvals=list(range(len(views))), ticktext=labels, tickangle=-60, showgrid=False, zeroline=False
-    )
-    figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False, type="category")
+    figure.update_xaxes(type="category", tickangle=-60, showgrid=False)
+    figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
     return figure
 
 
@@ -225,9 +219,7 @@ def _curve(
         showlegend=first,
         line={"color": colour, "width": width, "dash": "dot" if view.state == "pruned" else "solid"},
         marker={"symbol": ["circle"] * (len(points) - 1) + [last], "size": 5 if width < 2 else 7},
-        text=[f"{hover(snapshot, view)}<br>seed {point.seed}, rung {point.rung}" for point in points],
-        customdata=[view.placement] * len(points),
-        hovertemplate="%{y}<br>%{text}<extra></extra>",
+        hovertemplate=f"%{{y}} after %{{x}} epochs, seed {points[0].seed}<br>{hover(snapshot, view)}<extra></extra>",
     )
 
 

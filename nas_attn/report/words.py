@@ -65,15 +65,22 @@ def interval(latency: Latency | None) -> str:
 
 
 def with_spread(snapshot: Snapshot, view: CandidateView, index: int) -> str:
-    """A candidate's objective as estimated now, with its uncertainty where it has one."""
+    """A candidate's objective as estimated now, with its uncertainty where it has one, and the epochs if not all."""
     objective = snapshot.objectives[index]
     text = value(objective, view.values[index])
     estimate = view.estimates.get(objective_name(objective))
     if estimate is not None and view.values[index] is not None:
-        return f"{text} {spread(objective_name(objective), estimate)}"
+        return f"{text} {spread(objective_name(objective), estimate)}{_budget(snapshot, view)}"
     if objective == "latency" and view.latency is not None:
         return f"{text} ({interval(view.latency)})"
     return text
+
+
+def _budget(snapshot: Snapshot, view: CandidateView) -> str:
+    rungs = snapshot.recipe.training.rungs
+    if view.rung is None or view.rung >= len(rungs) - 1:
+        return ""
+    return f" after {rungs[view.rung]} of {rungs[-1]} epochs"
 
 
 def duration(seconds: float) -> str:

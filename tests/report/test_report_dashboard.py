@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+from made_study import MadeStudy, everywhere, usual
+
+from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.report.dashboard import BELOW, note, publish, study_note
+from nas_attn.storage import Database, optuna_engine_arguments
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+SE = "se(reduction=8)"
+
+
+def optuna_study(folder: Path, trials: int) -> optuna.Study:
+    with Database(f"sqlite:///{folder / 'optuna.db'}") as database:
+        url, arguments = optuna_engine_arguments(database.url)
+    storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+    study = optuna.create_study(storage=storage, directions=["maximize", "minimize"])
+    for _ in range(trials):
+        study.tell(study.ask(), [0.5, 1.0])
+    return study
+
+
+def written(study: optuna.Study) -> dict[str, object]:
+    return dict(study._storage.get_study_system_attrs(study._study_id))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    return snapshot(usual(tmp_path_factory.mktemp("usual"), searched=4).store)
+
+
+def test_the_dashboards_own_functions_read_notes_and_plots_back(made: Snapshot, tmp_path: Path) -> None:
+    notes = pytest.importorskip(
+        "optuna_dashboard._note", reason="optuna-dashboard is not installed (extra `dashboard`)"
+    )
+    plots = pytest.importorskip("optuna_dashboard._custom_plot_data")
+    study = optuna_study(tmp_path, len(made.candidates))
+    publish(study, made)
+    attributes = written(study)
+    assert notes.get_note(study) == f"{study_note(made)}\n\n{BELOW}"
+    for trial, view in zip(study.trials, made.candidates, strict=True):
+        assert notes.get_note_from_system_attrs(attributes, trial._trial_id)["body"] == f"{note(view, made)}\n\n{BELOW}"
+    figures = plots.get_plotly_graph_objects(attributes)
+    assert set(figures) == {"nas_attn-front-1", "nas_attn-learning-curves", "nas_attn-placements"}
+    assert all(json.loads(text)["data"] for text in figures.values())
+    assert all(plots.is_valid_graph_object_id(name) for name in figures)
+
+
+def test_publishing_again_writes_nothing_and_later_only_what_changed(tmp_path: Path) -> None:
+    made = MadeStudy(tmp_path)
+    made.candidate("none", baseline="none")
+    made.candidate(f"stage1={SE}")
+    made.sessions(2)
+    study = optuna_study(tmp_path, 3)
+    publish(study, snapshot(made.store))
+    first = written(study)
+    publish(study, snapshot(made.store))
+    assert written(study) == first
+    made.candidate(everywhere(SE), state="failed", rungs=0, reason="loss became NaN")
+    publish(study, snapshot(made.store))
+    trial = study.trials[2]._trial_id
+    new = {key for key, value in written(study).items() if first.get(key) != value}
+    assert new == {f"dashboard:{trial}:note_ver", f"dashboard:{trial}:note_str:0"}
+
+
+def test_a_shorter_plot_or_note_leaves_nothing_of_the_longer_one(made: Snapshot, tmp_path: Path) -> None:
+    plots = pytest.importorskip("optuna_dashboard._custom_plot_data", reason="optuna-dashboard is not installed")
+    study = optuna_study(tmp_path, len(made.candidates))
+    publish(study, made)
+    few = MadeStudy(tmp_path)
+    few.candidate("none", baseline="none")
+    few.sessions(1)
+    publish(study, snapshot(few.store))
+    for text in plots.get_plotly_graph_objects(written(study)).values():
+        json.loads(text)
+
+
+def test_what_a_person_added_to_a_note_stays(tmp_path: Path) -> None:
+    dashboard = pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed (extra `dashboard`)")
+    made = MadeStudy(tmp_path)
+    study = optuna_study(tmp_path, 2)
+    dashboard.save_note(study, "my own words")
+    made.candidate("none", baseline="none")
+    publish(study, snapshot(made.store))
+    assert dashboard.get_note(study).endswith(f"{BELOW}\n\nmy own words")
+    dashboard.save_note(study, f"{dashboard.get_note(study)} and more")
+    made.candidate(f"stage1={SE}")
+    publish(study, snapshot(made.store))
+    body = dashboard.get_note(study)
+    assert body.endswith("my own words and more")
+    assert body.count(BELOW) == 1
+
+
+def test_an_interrupted_or_interleaved_writing_is_healed(made: Snapshot, tmp_path: Path) -> None:
+    study = optuna_study(tmp_path, len(made.candidates))
+    publish(study, made)
+    whole = written(study)
+    study._storage.set_study_system_attr(
+        study._study_id, "dashboard:plot_data:nas_attn-front-1:0", "{ another worker's"
+    )
+    publish(study, made)
+    assert written(study) == whole
+
+
+def test_a_trials_note_has_placement_outcome_and_scores(made: Snapshot) -> None:
+    by_state = {view.state: note(view, made) for view in made.candidates if view.baseline is None}
+    pruned = next(view for view in made.candidates if view.state == "pruned")
+    assert by_state["pruned"].startswith(f"```\n{pruned.placement}\n```")
+    assert "behind the best third" in by_state["pruned"]
+    assert "| search | 0 | 1 |" in by_state["pruned"]
+    assert "latency ratio 1.62 is above the limit" in by_state["infeasible"]
+    baseline = next(view for view in made.candidates if view.baseline == f"uniform {SE}")
+    assert f"scored, baseline: uniform {SE}" in note(baseline, made)
+    assert "Estimated now: accuracy" in note(baseline, made)
+    assert "beating no attention" in note(baseline, made)
+
+
+def test_the_study_note_tells_where_the_told_front_differs(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    study.candidate("none", baseline="none", told=(0.70, 1.0))
+    study.candidate(everywhere(SE), told=(0.60, 1.2))
+    study.sessions(1)
+    differing = snapshot(study.store)
+    assert differing.told_front_differs
+    assert "trials on the front that the plot does not have: 1; no longer on it: none" in study_note(differing)
+
+
+def test_an_empty_study_has_a_note(tmp_path: Path) -> None:
+    empty = snapshot(MadeStudy(tmp_path).store)
+    publish(optuna_study(tmp_path, 0), empty)
+    assert "No recommendation yet" in study_note(empty)

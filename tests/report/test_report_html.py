@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_study import MadeStudy, everywhere, recipe, usual
+
+from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.errors import StudyError
+from nas_attn.report import write_report
+from nas_attn.report.html import render
+
+SE = "se(reduction=8)"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-quic"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--virtual-time-budget=10000", "--window-size=1300,9000"),
+)
+
+WATCH = "<script>window.failures = []; addEventListener('error', e => failures.push(e.message));"
+WATCH += "addEventListener('securitypolicyviolation', e => failures.push(e.blockedURI));</script>"
+PROBE = """
+<script>
+setTimeout(() => {
+  const found = { drawn: document.querySelectorAll('.figure .main-svg').length,
+                  figures: document.querySelectorAll('.figure').length };
+  found.loaded = performance.getEntriesByType('resource').map(e => e.name);
+  found.wide = document.documentElement.scrollWidth > innerWidth;
+  const table = document.getElementById('candidates');
+  if (table) {
+    const column = name => [...table.tHead.rows[0].cells].findIndex(c => c.textContent.startsWith(name));
+    const sorts = name => [...table.tBodies[0].rows].map(r => r.cells[column(name)].dataset.sort);
+    table.tHead.rows[0].cells[column('accuracy')].click(); found.rising = sorts('accuracy');
+    table.tHead.rows[0].cells[column('accuracy')].click(); found.falling = sorts('accuracy');
+    const input = document.querySelector('input[type=search]');
+    input.value = 'FAILED'; input.dispatchEvent(new Event('input'));
+    found.filtered = [...table.tBodies[0].rows].filter(r => !r.hidden).map(r => r.textContent);
+    const figure = document.querySelector('.figure');
+    figure.emit('plotly_click', { points: [{ customdata: 'stage1=<i>se</i>' }] });
+    found.picked = document.querySelector('.picked code').textContent;
+  }
+  found.failures = failures;
+  const out = document.createElement('script');
+  out.type = 'application/json'; out.id = 'found'; out.textContent = JSON.stringify(found).replace(/</g, '\\\\u003c');
+  document.body.append(out);
+}, 4000);
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    return snapshot(usual(tmp_path_factory.mktemp("usual")).store)
+
+
+def in_browser(page: str, folder: Path) -> dict[str, Any]:
+    """What a real browser makes of a page: a script of ours looks at it and uses it."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    file = folder / "page.html"
+    file.write_text(page.replace("<style>", f"{WATCH}<style>", 1).replace("</body>", f"{PROBE}</body>"), "utf-8")
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    match = re.search(r'id="found">(.*?)</script>', dom, re.S)
+    assert match, dom[-2000:]
+    found: dict[str, Any] = json.loads(match[1])
+    return found
+
+
+def test_a_browser_draws_every_figure_and_loads_nothing(made: Snapshot, tmp_path: Path) -> None:
+    found = in_browser(render(made), tmp_path)
+    assert found["failures"] == []
+    assert found["loaded"] == []
+    assert found["figures"] == 5
+    assert found["drawn"] >= found["figures"]
+    assert not found["wide"]
+    numbers = [float(n) for n in found["rising"] if n]
+    assert len(numbers) > 10
+    assert numbers == sorted(numbers)
+    assert [float(n) for n in found["falling"] if n] == numbers[::-1]
+    assert found["rising"][len(numbers) :] == found["falling"][len(numbers) :]  # the unscored stay last
+    assert len(found["filtered"]) == 1
+    assert "<b>loss</b> became NaN & stopped" in found["filtered"][0]
+    assert found["picked"] == "stage1=<i>se</i>"
+
+
+def test_an_empty_study_is_a_page_too(tmp_path: Path) -> None:
+    text = words_of(render(snapshot(MadeStudy(tmp_path).store)))
+    assert "No recommendation yet: nothing has been scored at 3 epochs" in text
+    assert "0 of 30" in text
+
+
+@pytest.mark.slow
+def test_a_browser_shows_an_empty_study_without_errors(tmp_path: Path) -> None:
+    found = in_browser(render(snapshot(MadeStudy(tmp_path).store)), tmp_path)
+    assert (found["failures"], found["loaded"], found["figures"]) == ([], [], 0)
+
+
+class Balance(HTMLParser):
+    """Finds elements that are not closed in order."""
+
+    VOID = frozenset({"meta", "br", "input", "!doctype"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if "script" not in self.open and "style" not in self.open:
+            self.text.append(data)
+
+
+def words_of(page: str) -> str:
+    parser = Balance()
+    parser.feed(page)
+    assert (parser.open, parser.wrong) == ([], [])
+    return " ".join(parser.text)
+
+
+def test_it_says_what_a_reader_needs(made: Snapshot) -> None:
+    text = words_of(render(made))
+    best = made.recommendation
+    assert best is not None
+    for wanted in (
+        best.placement,
+        "Against no attention: almost surely better",
+        "noise floor of this study",
+        "not a claim",
+        "uniform ela(kernel_size=7)",
+        "Test CPU 3000 in 4 sessions",
+        "The test images have not been read",
+        "at 1 epoch behind the best third",
+        "pruned at rung 0",
+        "after 1 of 3 epochs",
+        '"rungs": [',
+        "2.15.0",
+    ):
+        assert wanted in text, wanted
+    assert not re.search(r"\bnan\b", text)
+
+
+def test_every_scored_placement_can_be_copied_from_the_page(made: Snapshot) -> None:
+    text = words_of(render(made))
+    assert all(view.placement in text for view in made.candidates)
+
+
+def test_nothing_of_a_study_becomes_markup(tmp_path: Path) -> None:
+    evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+    study = MadeStudy(tmp_path, recipe(name="made"), name=evil)
+    study.candidate("none", baseline=f"none{evil}", seeds=2, reason=evil)
+    study.candidate(f"stage1={SE}", baseline=evil, seeds=2)
+    study.sessions()
+    page = render(snapshot(study.store))
+    assert "<img" not in page
+    assert "<script>alert" not in page
+    assert "</script><script>alert" not in words_of(page).replace(evil, "")
+
+
+@pytest.mark.parametrize(
+    "objectives",
+    [["accuracy"], ["loss", "latency", "params"], ["params", "macs"], ["accuracy", "latency", "memory", "macs"]],
+)
+def test_objectives_in_any_choice(tmp_path: Path, objectives: list[str]) -> None:
+    study = MadeStudy(tmp_path, recipe(objectives=objectives))
+    told = (0.5,) * len(objectives)
+    study.candidate("none", baseline="none", told=told)
+    study.candidate(everywhere(SE), baseline=f"uniform {SE}", told=told)
+    study.sessions(1)
+    text = words_of(render(snapshot(study.store)))
+    assert all(objective in text for objective in objectives)
+
+
+def test_writing_replaces_the_old_report_and_leaves_no_draft(made: Snapshot, tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "report.html"
+    assert write_report(made, target) == target
+    target.write_text("old")
+    write_report(made, target)
+    assert target.read_text("utf-8").startswith("<!doctype html>")
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_where_it_cannot_be_written_one_sentence_says_so(made: Snapshot, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StudyError, match=r"cannot be written to .*give another path"):
+        write_report(made, tmp_path / "file" / "report.html")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(StudyError, match="cannot be written"):
+        write_report(made, folder)
+    assert list(folder.iterdir()) == []
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
