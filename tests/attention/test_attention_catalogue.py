@@ -11,44 +11,17 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from hypothesis import given, settings
+from attention_asking import FAST, ROWS, asked, sizes
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas_attn import attention
 from nas_attn.attention import catalogue
-from nas_attn.attention.row import INITS, KnobSpec, Row
+from nas_attn.attention.row import INITS, Row
 from nas_attn.errors import KnobError, NasAttnWarning
 from nas_attn.records import Choice
-
-ROWS = list(catalogue.ROWS.values())
-FAST = settings(max_examples=25, deadline=None)
-
-
-def values_of(knob: KnobSpec) -> st.SearchStrategy[Any]:
-    """Values that a search space could name: in the knob's range, possible on the shape or not."""
-    if knob.choices:
-        return st.sampled_from(knob.choices)
-    if knob.kind is bool:
-        return st.booleans()
-    assert knob.low is not None
-    assert knob.high is not None
-    if knob.kind is float:
-        return st.floats(float(knob.low), float(knob.high))
-    return st.integers(int(knob.low), min(int(knob.high), 40))
-
-
-@st.composite
-def asked(draw: st.DrawFn, row: Row) -> dict[str, Any]:
-    """Some knobs of a row; presets on their own, since with what they choose they may contradict."""
-    names = draw(st.sets(st.sampled_from([k.name for k in row.knobs]))) if row.knobs else set()
-    presets = any(row.knob(name).preset for name in names)
-    return {k.name: draw(values_of(k)) for k in row.knobs if k.name in names and not (presets and k.auto)}
-
-
-def sizes() -> st.SearchStrategy[tuple[int, int, int]]:
-    return st.tuples(st.integers(1, 40), st.integers(1, 9), st.integers(1, 9))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)

@@ -171,6 +171,7 @@ def test_parameter_count_agrees(name: str) -> None:
     official = json.loads(str(golden.data["meta"]))["params"]
     assert sum(p.numel() for p in golden.module.parameters()) == official
 
+
 def test_every_file_is_checked() -> None:
     assert {path.stem for path in FOLDER.glob("*.npz")} == set(CASES)
 

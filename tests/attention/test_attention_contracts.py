@@ -1,0 +1,155 @@
+"""What every row of the catalogue promises, whoever wrote it: a new row is tested from the day it comes."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from attention_asking import FAST, ROWS, asked, shake, sizes
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from nas_attn.attention import catalogue
+from nas_attn.attention.row import INITS, Row
+from nas_attn.records import Choice
+
+every_row = pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
+
+
+def drawn(data: st.DataObject, row: Row, size: tuple[int, int, int], init: Any) -> nn.Module:
+    """A module with some knobs that a search could name on this shape, random weights included."""
+    knobs = row.resolve(data.draw(asked(row)), *size, strict=False, init=init).knobs
+    module = catalogue.build(Choice(row.name, knobs), *size, init=init)
+    return shake(module, 7) if data.draw(st.booleans(), "random weights") else module
+
+
+def image(batch: int, size: tuple[int, int, int], seed: int = 0) -> Tensor:
+    return torch.randn(batch, *size, generator=torch.Generator().manual_seed(seed))
+
+
+@every_row
+@FAST
+@given(data=st.data(), size=sizes(), batch=st.integers(1, 3), init=st.sampled_from(INITS), train=st.booleans())
+def test_shape_dtype_input_and_finiteness(
+    row: Row, data: st.DataObject, size: Any, batch: int, init: Any, train: bool
+) -> None:
+    module = drawn(data, row, size, init).train(train)
+    x = image(batch, size)
+    if data.draw(st.booleans(), "constant map"):
+        x = x.amax((2, 3), keepdim=True).expand_as(x).contiguous()
+    x.requires_grad_()
+    before = x.detach().clone()
+    y = module(x)
+    assert y.shape == x.shape
+    assert y.dtype == x.dtype
+    assert y.data_ptr() != x.data_ptr()
+    (y * image(batch, size, 1)).sum().backward()
+    assert torch.equal(x, before)
+    assert x.grad is not None
+    for value in (y, x.grad, *(p.grad for p in module.parameters() if p.grad is not None), *module.buffers()):
+        assert torch.isfinite(value).all()
+
+
+@every_row
+@FAST
+@given(data=st.data(), size=sizes(), init=st.sampled_from(INITS), autocast=st.booleans())
+def test_bfloat16_in_bfloat16_out(row: Row, data: st.DataObject, size: Any, init: Any, autocast: bool) -> None:
+    module = drawn(data, row, size, init)
+    if not autocast:
+        module = module.bfloat16()
+    x = image(2, size).bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        y = module(x)
+    y.float().sum().backward()
+    assert y.dtype == torch.bfloat16
+    assert x.grad is not None
+    assert torch.isfinite(y).all()
+    assert torch.isfinite(x.grad).all()
+
+
+@every_row
+@FAST
+@given(data=st.data(), size=sizes(), init=st.sampled_from(INITS))
+def test_channels_last_in_channels_last_out(row: Row, data: st.DataObject, size: Any, init: Any) -> None:
+    module = drawn(data, row, size, init).eval()
+    x = image(2, size)
+    y = module(x.to(memory_format=torch.channels_last))
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    assert module(x).is_contiguous()
+    torch.testing.assert_close(y, module(x), rtol=1e-4, atol=1e-5)
+
+
+@every_row
+@FAST
+@given(data=st.data(), size=sizes(), init=st.sampled_from(INITS))
+def test_images_do_not_see_each_other_in_eval(row: Row, data: st.DataObject, size: Any, init: Any) -> None:
+    module = drawn(data, row, size, init).eval()
+    x = image(3, size)
+    alone = torch.cat([module(x[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(module(x), alone, rtol=1e-4, atol=1e-5)
+
+
+@every_row
+@FAST
+@given(data=st.data(), size=sizes(channels=24), init=st.sampled_from(INITS))
+def test_copies_and_restored_states_compute_the_same(row: Row, data: st.DataObject, size: Any, init: Any) -> None:
+    knobs = row.resolve(data.draw(asked(row)), *size, strict=False, init=init).knobs
+    module = shake(catalogue.build(Choice(row.name, knobs), *size, init=init), 3).eval()
+    other = catalogue.build(Choice(row.name, knobs), *size, init=init).eval()
+    other.load_state_dict(module.state_dict())
+    x = image(2, size)
+    y = module(x)
+    assert torch.equal(module(x), y)
+    assert torch.equal(other(x), y)
+    twin = copy.deepcopy(module)
+    assert torch.equal(twin(x), y)
+    shake(twin, 4)
+    assert torch.equal(module(x), y)
+
+
+@every_row
+@FAST
+@given(data=st.data(), size=sizes(), batch=st.integers(1, 3), train=st.booleans())
+def test_identity_start_is_the_identity(row: Row, data: st.DataObject, size: Any, batch: int, train: bool) -> None:
+    knobs = row.resolve(data.draw(asked(row)), *size, strict=False, init="identity").knobs
+    module = catalogue.build(Choice(row.name, knobs), *size, init="identity").train(train)
+    x = image(batch, size)
+    if row.identity == "gate":
+        torch.testing.assert_close(module(x), x, rtol=1e-6, atol=0)
+    else:
+        assert torch.equal(module(x), x)
+
+
+WITHOUT_EFFECT = {
+    "bam": {"channel.0.bias", "channel.3.bias", "spatial.0.bias", "spatial.3.bias", "spatial.6.bias", "spatial.9.bias"},
+    "coord": {"reduce.bias"},
+    "gam": {"spatial.0.bias", "spatial.3.bias"},
+    "gc": {"mask.bias"},
+}
+"""Published biases that a batch normalisation or a softmax behind them takes out again: their gradient is rounding."""
+
+
+@every_row
+@FAST
+@given(data=st.data(), init=st.sampled_from(INITS))
+def test_training_reaches_every_parameter(row: Row, data: st.DataObject, init: Any) -> None:
+    """Some gradient at the first step, on every parameter after one, and all of them move."""
+    size = (16, 6, 5)
+    knobs = row.resolve(data.draw(asked(row)), *size, strict=False, init=init).knobs
+    torch.manual_seed(0)
+    module = catalogue.build(Choice(row.name, knobs), *size, init=init)
+    parameters = {n: p for n, p in module.named_parameters() if n not in WITHOUT_EFFECT.get(row.name, ())}
+    before = {n: p.detach().clone() for n, p in parameters.items()}
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.01) if parameters else None
+    x, target = image(8, size), image(8, size, 1)
+    for step in range(4):
+        module.zero_grad()
+        (module(x) - target).square().sum().backward()
+        moving = {n for n, p in parameters.items() if p.grad is not None and p.grad.abs().max() > 0}
+        assert moving if step == 0 and parameters else moving == set(parameters)
+        if optimizer is not None:
+            optimizer.step()
+    assert all(not torch.equal(p, before[n]) for n, p in parameters.items())
