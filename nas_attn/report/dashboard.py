@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import plotly.graph_objects as go
+
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.recipe import objective_name
@@ -21,6 +23,11 @@ _CHUNK = 2045
 """Characters that one attribute holds at most, as in optuna-dashboard (MySQL's limit)."""
 _ROUNDS = 3
 """Times that what another worker wrote in between is set right."""
+_TITLES = {
+    "nas_attn-front": "Front and baselines, as estimated now",
+    "nas_attn-learning-curves": "Learning curves",
+    "nas_attn-placements": "Placements, best first",
+}
 _MOST_ROWS = 40
 """Rows of the study note's table at most."""
 
@@ -50,7 +57,7 @@ def publish(optuna_study: optuna.Study, snapshot: Snapshot) -> None:
 
 def note(view: CandidateView, snapshot: Snapshot) -> str:
     """A trial's note (Markdown): placement, outcome, cost, scores. Current estimates only for front and baselines."""
-    lines = [f"```\n{view.placement}\n```", f"**{_outcome(view)}**"]
+    lines = [f"`{view.placement}`", f"**{_outcome(view)}**"]
     if view.reason:
         lines.append(" ".join(view.reason.split()))
     if view.on_front or view.baseline is not None:
@@ -77,8 +84,8 @@ def study_note(snapshot: Snapshot) -> str:
         lines.append(_front(snapshot))
     differ = [view for view in snapshot.candidates if view.on_front != view.told_on_front]
     if differ:
-        came = ", ".join(str(view.trial) for view in differ if view.on_front) or "none"
-        went = ", ".join(str(view.trial) for view in differ if view.told_on_front) or "none"
+        came = ", ".join(str(view.trial) for view in differ if view.on_front) or "–"
+        went = ", ".join(str(view.trial) for view in differ if view.told_on_front) or "–"
         lines.append(
             "The Pareto plot here shows the values told to Optuna when a trial ended. By today's estimates, with further "
             f"seeds and latency sessions, trials on the front that the plot does not have: {came}; no longer on it: {went}."
@@ -106,7 +113,7 @@ def _scores(view: CandidateView) -> str:
 def _front(snapshot: Snapshot) -> str:
     views = snapshot.ordered({view.key: view for view in (*snapshot.front, *snapshot.baselines)}.values())
     rows = [
-        [str(view.trial), "front" if view.on_front else view.baseline or ""]
+        [str(view.trial), ", ".join(filter(None, ["front" if view.on_front else "", view.baseline]))]
         + [words.with_spread(snapshot, view, index) for index in range(len(snapshot.objectives))]
         + [f"`{view.placement}`"]
         for view in views[:_MOST_ROWS]
@@ -126,7 +133,14 @@ def _plots(snapshot: Snapshot) -> dict[str, str]:
     drawn = {f"nas_attn-front-{i}": figure for i, figure in enumerate(figures.front_figures(snapshot), start=1)}
     drawn |= {"nas_attn-learning-curves": figures.learning_curves(snapshot)}
     drawn |= {"nas_attn-placements": figures.placement_matrix(snapshot)}
-    return {name: str(figure.to_json()) for name, figure in drawn.items() if figure is not None}
+    return {name: _titled(name, figure) for name, figure in drawn.items() if figure is not None}
+
+
+def _titled(name: str, figure: go.Figure) -> str:
+    """A figure as JSON, with the title that the HTML report gives in its headings."""
+    title = next(title for prefix, title in _TITLES.items() if name.startswith(prefix))
+    figure.update_layout(title={"text": title, "x": 0.02, "y": 0.97, "yanchor": "top"}, margin_t=110)
+    return str(figure.to_json())
 
 
 def _note_attributes(known: dict[str, Any], prefix: str, ours: str) -> dict[str, Any]:

@@ -17,6 +17,8 @@ PALETTE = ("#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8f6bd1", "#3fb8c9", "#b
 """One colour per attention type, in turn."""
 _MOST_COLUMNS = 60
 """Candidates in the placement matrix at most."""
+_LABEL = 18
+"""Characters of a candidate's name under its column."""
 _MOST_CURVES = 150
 """Learning curves drawn at most; the front, the baselines and the newest go first."""
 
@@ -128,11 +130,12 @@ def placement_matrix(snapshot: Snapshot) -> go.Figure | None:
         return None
     types = sorted({_type(choice) for view in views for choice in view.choices.values()})
     z = [[types.index(_type(view.choices[site])) if site in view.choices else None for view in views] for site in sites]
+    names = [f"{'★ ' if view.on_front else ''}{view.label}" for view in views]
     figure = _figure(height=max(200, 34 * len(sites) + 190))
     figure.add_trace(
         go.Heatmap(
             z=z,
-            x=[html.escape(f"{'★ ' if view.on_front else ''}{view.label}") for view in views],
+            x=[html.escape(name) for name in names],
             y=sites,
             text=[[html.escape(view.choices.get(site, "none")) for view in views] for site in sites],
             hovertemplate="%{x}<br><b>%{y} = %{text}</b><extra></extra>",
@@ -146,7 +149,10 @@ def placement_matrix(snapshot: Snapshot) -> go.Figure | None:
     )
     for index, name in enumerate(types):
         figure.add_trace(_legend_entry(name, PALETTE[index % len(PALETTE)]))
-    figure.update_xaxes(type="category", tickangle=-60, showgrid=False)
+    short = [html.escape(name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…") for name in names]
+    figure.update_xaxes(
+        type="category", tickvals=list(range(len(names))), ticktext=short, tickangle=-60, showgrid=False
+    )
     figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
     return figure
 

@@ -110,7 +110,7 @@ def test_an_interrupted_or_interleaved_writing_is_healed(made: Snapshot, tmp_pat
 def test_a_trials_note_has_placement_outcome_and_scores(made: Snapshot) -> None:
     by_state = {view.state: note(view, made) for view in made.candidates if view.baseline is None}
     pruned = next(view for view in made.candidates if view.state == "pruned")
-    assert by_state["pruned"].startswith(f"```\n{pruned.placement}\n```")
+    assert by_state["pruned"].startswith(f"`{pruned.placement}`")
     assert "behind the best third" in by_state["pruned"]
     assert "| search | 0 | 1 |" in by_state["pruned"]
     assert "latency ratio 1.62 is above the limit" in by_state["infeasible"]
@@ -127,7 +127,7 @@ def test_the_study_note_tells_where_the_told_front_differs(tmp_path: Path) -> No
     study.sessions(1)
     differing = snapshot(study.store)
     assert differing.told_front_differs
-    assert "trials on the front that the plot does not have: 1; no longer on it: none" in study_note(differing)
+    assert "trials on the front that the plot does not have: 1; no longer on it: –" in study_note(differing)
 
 
 def test_an_empty_study_has_a_note(tmp_path: Path) -> None:
