@@ -176,7 +176,8 @@ class SessionSample:
 
     key: str
     log_ratio: float
-    """Median log of (candidate time / reference time) over the session's rounds, the study's clock."""
+    """Median log of (candidate time / reference time) over the session's rounds, the study's clock.
+    The reference time is the geometric mean of the bare backbone's two copies in the same round."""
     candidate_ms: float
     """Median of the study's clock, milliseconds a call."""
     wall_log_ratio: float

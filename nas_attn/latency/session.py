@@ -8,6 +8,7 @@ estimates and intervals come from several sessions spaced in time (`analysis.lat
 from __future__ import annotations
 
 import gc
+import itertools
 import math
 import random
 import statistics
@@ -28,7 +29,7 @@ from nas_attn.records import Knob, Session, SessionSample
 MAX_CANDIDATES = 8
 MIN_ROUNDS = 5
 MIN_COMMAND_ROUNDS = 3
-TURN_MS = 4.0
+TURN_MS = 10.0
 """A turn repeats a short call until it takes about this long, so that clock and call overhead do not matter."""
 MAX_CALLS = 32
 
@@ -76,19 +77,20 @@ def run_session(
         f"{name}_after": text for name, text in after.items()
     }
     reference_times, control_times, *candidate_times = rounds
+    copies = (reference_times, control_times)
     return Session(
         fingerprint=machine,
         conditions=conditions(section, input_shape),
         started_at=started_at,
         duration_s=time.perf_counter() - began,
-        reference_ms=statistics.median(own for own, _ in reference_times),
-        control_log_ratio=_log_ratio(control_times, reference_times, 0),
+        reference_ms=statistics.median(own for own, _ in itertools.chain(*copies)),
+        control_log_ratio=_log_ratio(control_times, (reference_times,), 0),
         samples=tuple(
             SessionSample(
                 key=key,
-                log_ratio=_log_ratio(times, reference_times, 0),
+                log_ratio=_log_ratio(times, copies, 0),
                 candidate_ms=statistics.median(own for own, _ in times),
-                wall_log_ratio=_log_ratio(times, reference_times, 1),
+                wall_log_ratio=_log_ratio(times, copies, 1),
                 wall_ms=statistics.median(wall for _, wall in times),
                 calls=calls * len(times),
             )
@@ -192,8 +194,9 @@ def _calls_a_turn(nets: Sequence[Net]) -> int:
     return max(1, min(MAX_CALLS, round(TURN_MS / max(quickest, 1e-3))))
 
 
-def _log_ratio(times: Sequence[Times], reference: Sequence[Times], clock: int) -> float:
-    """Median over rounds of log(time / the reference's time in the same round)."""
+def _log_ratio(times: Sequence[Times], copies: Sequence[Sequence[Times]], clock: int) -> float:
+    """Median over rounds of log(time / geometric mean of the copies' times in the same round)."""
     return statistics.median(
-        math.log(mine[clock] / theirs[clock]) for mine, theirs in zip(times, reference, strict=True)
+        math.log(mine[clock]) - statistics.fmean(math.log(theirs[clock]) for theirs in round_copies)
+        for mine, *round_copies in zip(times, *copies, strict=True)
     )
