@@ -2,9 +2,9 @@
 
 The model of one metric at one rung: run j of candidate i scores `theta_i + e_ij`, candidates `theta_i ~ N(mu, tau^2)`,
 seed noise `e ~ N(0, sigma^2)`. The noise is pooled over the candidates that ran more than once. `mu` has a flat prior
-and is integrated out; `tau` is integrated over a grid with a half-Cauchy prior of scale `sigma` (Gelman, "Prior
-distributions for variance parameters in hierarchical models", 2006), because the usual moment estimate is often exactly
-0 with a dozen candidates and would call them all equal.
+and is integrated out; `tau` is integrated over a grid, because the usual moment estimate is often exactly 0 with a dozen
+candidates and would call them all equal. Its prior: one fifth that there is no difference at all, the rest half-Cauchy of
+scale `sigma` (Gelman, "Prior distributions for variance parameters in hierarchical models", 2006).
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ _MOST_COMPARED = 64
 """Candidates whose per-image results are compared with each other for that."""
 _TAU_GRID = np.concatenate(([0.0], np.geomspace(0.05, 20.0, 48)))
 """Spreads between candidates that are considered, in units of the seed noise."""
+_NO_DIFFERENCE = 0.2
+"""Prior probability that the candidates do not differ at all."""
+_TAU_PRIOR = np.gradient(_TAU_GRID) / (1.0 + _TAU_GRID**2)
+_TAU_PRIOR = np.concatenate(([_NO_DIFFERENCE], (1 - _NO_DIFFERENCE) * _TAU_PRIOR[1:] / _TAU_PRIOR[1:].sum()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +217,7 @@ class NoiseModel:
         mu_t = (precision_tn * self._means).sum(axis=1) / total_t
         chi_t = (precision_tn * (self._means - mu_t[:, None]) ** 2).sum(axis=1)
         log_t = 0.5 * np.log(precision_tn).sum(axis=1) - 0.5 * np.log(total_t) - 0.5 * chi_t
-        prior_t = np.gradient(_TAU_GRID) / (1.0 + _TAU_GRID**2)
-        weights = np.exp(log_t - log_t.max()) * prior_t
+        weights = np.exp(log_t - log_t.max()) * _TAU_PRIOR
         self._weights = weights / weights.sum()
         self._trust = self._tau[:, None] ** 2 * precision_tn
         self._mu_var = 1.0 / total_t
