@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 import platformdirs
 from numpy.typing import NDArray
+
+KEEP_UNUSED_S = 60 * 86_400
 
 
 @contextmanager
@@ -35,9 +38,17 @@ def cache_folder() -> Path:
     return platformdirs.user_cache_path("nas_attn") / "images"
 
 
+def drop_unused(folder: Path) -> None:
+    """Removes cached files that nobody has read for KEEP_UNUSED_S."""
+    for path in folder.iterdir():
+        if time.time() - path.stat().st_mtime > KEEP_UNUSED_S:
+            path.unlink(missing_ok=True)
+
+
 def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     """What `write_arrays` wrote; None where there is nothing, or something damaged."""
     try:
+        os.utime(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
     except (FileNotFoundError, ValueError, EOFError, zipfile.BadZipFile):

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from nas_attn.data.decoding import decode_all
-from nas_attn.data.files import cache_folder, cores, exclusive, read_arrays, write_arrays
+from nas_attn.data.files import cache_folder, cores, drop_unused, exclusive, read_arrays, write_arrays
 from nas_attn.data.parts import Labelled, Parts
 from nas_attn.data.pixels import InMemory
 from nas_attn.data.splitting import stratified
@@ -96,15 +96,14 @@ def _list(root: Path, folder: Path, classes: Sequence[str]) -> _Files:
     if strange:
         raise DataError(f"'{folder}' has a class '{strange[0]}' that the training images do not have")
     paths: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
+    counts = []
+    for name in classes:
         found = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not found:
+            raise DataError(f"'{folder / name}' has no image: every class needs images in every split")
         paths += found
-        labels += [label] * len(found)
-    missing = [name for label, name in enumerate(classes) if label not in labels]
-    if missing:
-        raise DataError(f"'{folder / missing[0]}' has no image: every class needs images in every split")
-    return _Files(root, tuple(paths), np.array(labels, dtype=np.int64))
+        counts.append(len(found))
+    return _Files(root, tuple(paths), np.repeat(np.arange(len(classes)), counts))
 
 
 def _prepare(files: _Files, section: DataSection, device: torch.device) -> Labelled:
@@ -115,9 +114,10 @@ def _prepare(files: _Files, section: DataSection, device: torch.device) -> Label
     if broken.any():
         _report(files, broken, section)
         files = files.subset(np.flatnonzero(~broken))
+        images = None if images is None else images[~broken]
     identity = np.array([_identity(path, files.root) for path in files.paths], dtype=np.int64)
     if images is not None:
-        return Labelled(InMemory(torch.from_numpy(images[~broken])), files.labels, identity)
+        return Labelled(InMemory(torch.from_numpy(images)), files.labels, identity)
     workers = section.workers or cores()
     return Labelled(Streamed(files.paths, size, workers, device), files.labels, identity)
 
@@ -140,13 +140,15 @@ def _cached_decode(files: _Files, size: int, *, keep: bool) -> tuple[NDArray[np.
     One process decodes, others that come at the same time wait for it and read what it wrote.
     """
     stats = [path.stat() for path in files.paths]
-    named = [(str(p.resolve()), s.st_size, s.st_mtime_ns) for p, s in zip(files.paths, stats, strict=True)]
-    key = hashlib.blake2b(repr((CACHE_FORMAT, size, keep, named)).encode(), digest_size=16).hexdigest()
+    named = [(str(p), s.st_size, s.st_mtime_ns) for p, s in zip(files.paths, stats, strict=True)]
+    what = repr((CACHE_FORMAT, size, keep, str(files.root.resolve()), named))
+    key = hashlib.blake2b(what.encode(), digest_size=16).hexdigest()
     path = cache_folder() / f"{key}.npz"
     try:
         with exclusive(path.with_suffix(".lock")):
             arrays = read_arrays(path)
             if arrays is None:
+                drop_unused(path.parent)
                 broken, images = decode_all(files.paths, size, keep=keep)
                 arrays = {"broken": broken, **({} if images is None else {"images": images})}
                 write_arrays(path, arrays)

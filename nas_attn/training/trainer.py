@@ -45,7 +45,7 @@ class Trainer:
         dataset: Dataset,
         *,
         device: torch.device | str,
-        batch_hook: Callable[[], None] | None = None,
+        batch_hook: Callable[[], object] | None = None,
     ) -> None:
         """
         Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from pathlib import Path
 
@@ -187,3 +188,16 @@ def test_what_is_not_there_is_said(tmp_path: Path, folder: Path) -> None:
         path.unlink()
     with pytest.raises(DataError, match="every class needs"):
         load(folder)
+
+
+def test_what_nobody_reads_is_dropped_from_the_cache(folder: Path, tmp_path: Path) -> None:
+    load(folder)
+    (old,) = (tmp_path / "cache").rglob("*.npz")
+    other = old.with_name("other.npz")
+    other.write_bytes(b"")
+    for path, days in ((old, 70), (other, 10)):
+        os.utime(path, (time.time() - days * 86_400,) * 2)
+    photograph(folder / "ant" / "new.jpg")
+    load(folder)
+    assert not old.exists()
+    assert other.exists()
