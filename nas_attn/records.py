@@ -126,7 +126,7 @@ class Cost:
     macs: int
     """Multiply-accumulates of convolutions, linear layers and matrix products."""
     activation_bytes: int
-    """Bytes of all module outputs of one forward in float32."""
+    """Bytes of all tensors that one forward makes, in float32; views and in-place results make none."""
 
 
 @dataclass(frozen=True, slots=True)

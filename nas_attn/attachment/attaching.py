@@ -52,9 +52,7 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
     hosts = [(_host(modules, point), point, choices) for point, choices in resolved.modules]
     built = [(host, _attention(model, host, point, choices, resolved.init)) for host, point, choices in hosts]
     for host, attention in built:
-        cls = _attended(type(host))
-        host.add_module(CHILD, attention)
-        host.__class__ = cls
+        make_host(host, attention)
     return model
 
 
@@ -62,7 +60,7 @@ def detach(model: nn.Module) -> nn.Module:
     """Takes all attention out of `model`, in place, and gives the bare model back."""
     for host in list(_hosts(model).values()):
         del host._modules[CHILD]
-        host.__class__ = cast(Any, type(host))._nas_attn_host
+        host.__class__ = bare_class(host)
     return model
 
 
@@ -78,6 +76,19 @@ def attached_modules(model: nn.Module) -> dict[str, nn.Module]:
 def is_attended(module: nn.Module) -> bool:
     """Whether this very module is a host of attention."""
     return hasattr(type(module), "_nas_attn_host")
+
+
+def make_host(module: nn.Module, attention: nn.Module) -> None:
+    """Sends the module's result through `attention` from now on."""
+    cls = _attended(type(module))
+    module.add_module(CHILD, attention)
+    module.__class__ = cls
+
+
+def bare_class(module: nn.Module) -> type[nn.Module]:
+    """The module's class, without attention."""
+    cls: type[nn.Module] = getattr(type(module), "_nas_attn_host", type(module))
+    return cls
 
 
 def iterates_children(module: nn.Module) -> bool:

@@ -19,8 +19,9 @@ from torch import nn
 from nas_attn.attachment.flow import ADDITIONS, CONVOLUTIONS, LAYERS, Flow
 from nas_attn.attachment.recording import Call, Value
 
-STEM_BLOCKS = 2
-"""So many blocks before the first that adds or joins are a stem; more are a network of its own (a U-Net's encoder)."""
+END_BLOCKS = 2
+"""So many blocks before the first that adds or joins are a stem, behind the last a head; more are a network of their own
+(a U-Net's encoder)."""
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -57,7 +58,9 @@ class BlockFinder:
         root = self.flow.calls[0]
         calls = list(self._visit(root))
         special = [i for i, call in enumerate(calls) if call.module in self.classes]
-        if special and special[0] <= STEM_BLOCKS:
+        if special and len(calls) - 1 - special[-1] <= END_BLOCKS:
+            calls = calls[: special[-1] + 1]
+        if special and special[0] <= END_BLOCKS:
             calls = calls[special[0] :]
         return self._merged(calls)
 

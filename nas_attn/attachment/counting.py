@@ -19,4 +19,4 @@ def cost(model: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
     """
     recording = record(model, input_shape, bare=False)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Cost(parameters, recording.macs, recording.bytes_of_outputs)
+    return Cost(parameters, recording.macs, recording.activation_bytes)

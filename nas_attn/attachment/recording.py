@@ -70,8 +70,8 @@ class Recording:
     calls: list[Call] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     """By value."""
-    bytes_of_outputs: int = 0
-    """Bytes in float32 of the distinct tensors that modules returned."""
+    activation_bytes: int = 0
+    """Bytes in float32 of all tensors that were made; views and in-place results make none."""
 
     @property
     def macs(self) -> int:
@@ -167,7 +167,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._values: dict[int, Value] = {}
         self._tensors: list[Tensor] = []
         self._open: list[Call] = []
-        self._returned: set[int] = set()
+        self._storages: set[int] = set()
         self._ended = 0
 
     def __torch_dispatch__(
@@ -176,6 +176,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         inputs = self._known((args, kwargs))
         result = func(*args, **kwargs)
+        self._count_bytes(result)
         outputs = tuple(self._new(tensor) for tensor in tree_leaves(result) if isinstance(tensor, Tensor))
         if not outputs:
             return result  # a question about a tensor
@@ -212,10 +213,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         call.outputs = self._known(result)
         if isinstance(result, Tensor):
             call.output = self._value(result)
+
+    def _count_bytes(self, result: Any) -> None:
         for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor) and id(tensor) not in self._returned:
-                self._returned.add(id(tensor))
-                self.recording.bytes_of_outputs += 4 * tensor.numel()
+            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in self._storages:
+                self._storages.add(tensor.untyped_storage()._cdata)
+                self.recording.activation_bytes += 4 * tensor.numel()
 
     def _known(self, tree: Any) -> tuple[Value, ...]:
         return tuple(self._value(tensor) for tensor in tree_leaves(tree) if isinstance(tensor, Tensor))
@@ -225,6 +228,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _new(self, tensor: Tensor) -> Value:
         self._tensors.append(tensor)
+        self._storages.add(tensor.untyped_storage()._cdata)
         value = self._values[id(tensor)] = len(self.recording.shapes)
         self.recording.shapes.append(tuple(int(size) for size in tensor.shape))
         return value

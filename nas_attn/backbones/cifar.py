@@ -71,8 +71,9 @@ class PreActBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(functional.relu(self.bn1(x)))
+        branch: Tensor = self.conv2(functional.relu(self.bn2(y)))
         shortcut: Tensor = self.shortcut(x)
-        return shortcut + self.conv2(functional.relu(self.bn2(y)))
+        return branch + shortcut
 
 
 class _CifarResNet(nn.Module):

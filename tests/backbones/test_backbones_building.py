@@ -1,0 +1,202 @@
+"""Backbones by name: what is built, what is refused, trained weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nas_attn import backbones
+from nas_attn.backbones.cifar import DEPTHS, MODELS, Shortcut
+from nas_attn.errors import BackboneError
+from nas_attn.recipe import BackboneSection
+
+TRAINED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "resnet20_cifar10.npz"
+needs_trained = pytest.mark.skipif(not TRAINED.is_file(), reason=f"{TRAINED} is not there")
+
+
+def build(name: str, shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10, **section: object) -> nn.Module:
+    return backbones.build(BackboneSection(name=name, **section), input_shape=shape, classes=classes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_cifar_resnet_classifies_and_learns(name: str) -> None:
+    model = build(name, (1, 17, 20), 7, width=4)
+    logits = model(torch.randn(2, 1, 17, 20))
+    assert logits.shape == (2, 7)
+    logits.square().sum().backward()
+    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.parameters())
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_depth_counts_weighted_layers(depth: int) -> None:
+    for name in (f"resnet{depth}", f"preact_resnet{depth}"):
+        assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in build(name, width=2).modules()) == depth
+
+
+@pytest.mark.parametrize(("depth", "parameters"), [(20, 0.27), (32, 0.46), (56, 0.85)])
+def test_parameters_are_those_of_the_paper(depth: int, parameters: float) -> None:
+    found = sum(p.numel() for p in build(f"resnet{depth}").parameters())
+    assert found / 1e6 == pytest.approx(parameters, abs=0.01)
+
+
+def test_shortcut_keeps_every_second_pixel_and_pads_both_sides() -> None:
+    x = torch.arange(1.0, 2 * 25 + 1).reshape(1, 2, 5, 5)
+    y = Shortcut(2, 5, 2)(x)
+    assert y.shape == (1, 5, 3, 3)
+    assert torch.equal(y[:, 1:3], x[:, :, ::2, ::2])
+    assert not y[:, [0, 3, 4]].any()
+
+
+def test_random_weights_come_from_the_global_generator() -> None:
+    torch.manual_seed(3)
+    first = build("resnet8").state_dict()
+    torch.manual_seed(3)
+    second = build("resnet8").state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not torch.equal(first["conv1.weight"], build("resnet8").state_dict()["conv1.weight"])
+
+
+@pytest.mark.parametrize(("channels", "shape"), [(1, (1, 40, 40)), (3, (3, 40, 40)), (5, (5, 40, 40))])
+def test_torchvision_takes_other_channels_and_classes(channels: int, shape: tuple[int, int, int]) -> None:
+    model = build("torchvision:resnet18", shape, 6).eval()
+    assert model(torch.randn(1, *shape)).shape == (1, 6)
+    assert isinstance(model.conv1, nn.Conv2d)
+    assert model.conv1.in_channels == channels
+
+
+def test_torchvision_models_with_auxiliary_heads_return_logits_while_training() -> None:
+    model = build("torchvision:googlenet", (3, 64, 64), 4).train()
+    assert model(torch.randn(2, 3, 64, 64)).shape == (2, 4)
+
+
+def test_options_reach_the_function() -> None:
+    model = build("torchvision:resnet18", options={"norm_layer": nn.InstanceNorm2d})
+    assert any(isinstance(m, nn.InstanceNorm2d) for m in model.modules())
+
+
+def test_timm_models() -> None:
+    pytest.importorskip("timm")
+    model = build("timm:mobilenetv3_small_050", (1, 32, 32), 3).eval()
+    assert model(torch.randn(1, 1, 32, 32)).shape == (1, 3)
+
+
+def test_a_users_function_gets_what_its_signature_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_backbones_module.py").write_text(
+        "from torch import nn\n"
+        "def build(classes, in_channels, width=3):\n"
+        "    return nn.Sequential(nn.Conv2d(in_channels, width, 3), nn.Flatten(), nn.LazyLinear(classes))\n"
+        "def plain():\n    return nn.Conv2d(1, 1, 1)\n"
+        "def broken(classes):\n    raise RuntimeError('no such thing\\nand more')\n"
+        "def nothing():\n    return 7\n"
+        "value = 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    model = build("my_backbones_module:build", (2, 8, 8), 5, options={"width": 4})
+    assert model(torch.randn(1, 2, 8, 8)).shape == (1, 5)
+    assert isinstance(build("my_backbones_module:plain"), nn.Conv2d)
+    for name, words in {
+        "broken": "RuntimeError: no such thing",
+        "nothing": "returned a int",
+        "value": "not a function",
+        "bild": "did you mean 'build'",
+    }.items():
+        with pytest.raises(BackboneError, match=words) as caught:
+            build(f"my_backbones_module:{name}")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "words"),
+    [
+        ("resnet21", {}, "resnet"),
+        ("resnet50", {}, "did you mean 'torchvision:resnet50'"),
+        ("torchvision:resnet19", {}, "did you mean 'resnet18'"),
+        ("torchvision:resnet18", {"width": 8}, "width"),
+        ("torchvision:resnet18", {"options": {"colour": 1}}, "colour"),
+        ("resnet20", {"options": {"colour": 1}}, "colour"),
+        ("no_such_package_at_all:build", {}, "no_such_package_at_all"),
+    ],
+)
+def test_wrong_names_are_refused_in_one_sentence(name: str, section: dict[str, object], words: str) -> None:
+    with pytest.raises(BackboneError, match=words) as caught:
+        build(name, **section)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_can_be_built() -> None:
+    names = backbones.names()
+    assert {"resnet20", "preact_resnet56", "torchvision:resnet50"} <= set(names)
+    assert not any("rcnn" in name or "video" in name for name in names)
+
+
+# ------------------------------------------------------------------------------------------- weights
+
+
+def pretrained(
+    path: Path | str, name: str = "resnet20", shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10
+) -> nn.Module:
+    return backbones.build(BackboneSection(name=name), input_shape=shape, classes=classes, pretrained=str(path))
+
+
+@needs_trained
+def test_the_trained_resnet20_loads_whole() -> None:
+    model = pretrained(TRAINED)
+    given = np.load(TRAINED)
+    state = model.state_dict()
+    assert set(given.files) == {name for name in state if not name.endswith("num_batches_tracked")}
+    assert all(np.array_equal(state[name].numpy(), given[name]) for name in given.files)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".npz", ".safetensors"])
+def test_weights_survive_each_file_format(tmp_path: Path, suffix: str) -> None:
+    model = build("resnet8", width=4)
+    state = model.state_dict()
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pt":
+        torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, path)
+    elif suffix == ".npz":
+        np.savez(path, **{name: value.numpy() for name, value in state.items()})
+    else:
+        pytest.importorskip("safetensors.torch").save_file(state, str(path))
+    other = build("resnet8", width=4)
+    backbones.load_weights(other, str(path))
+    assert all(torch.equal(value, state[name]) for name, value in other.state_dict().items())
+
+
+def test_head_and_first_layer_may_differ(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    colour = build("resnet8", width=4).eval()
+    torch.save(colour.state_dict(), path)
+    grey = backbones.build(
+        BackboneSection(name="resnet8", width=4), input_shape=(1, 32, 32), classes=3, pretrained=str(path)
+    ).eval()
+    x = torch.randn(1, 1, 16, 16)
+    assert torch.allclose(grey.conv1(x), colour.conv1(x.expand(1, 3, 16, 16)), atol=1e-5)  # type: ignore[operator]
+    assert grey(x).shape == (1, 3)
+    assert torch.equal(grey.state_dict()["layer3.0.conv2.weight"], colour.state_dict()["layer3.0.conv2.weight"])
+
+
+def test_wrong_weights_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    for content, words in {b"garbage": "cannot be read", None: "does not exist"}.items():
+        path = tmp_path / "weights.pt"
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(BackboneError, match=words) as caught:
+            pretrained(path)
+        assert "\n" not in str(caught.value)
+    torch.save(build("resnet8").state_dict(), path)
+    with pytest.raises(BackboneError, match=r"has no 'layer1\.1"):
+        pretrained(path)
+    torch.save(build("resnet20", width=8).state_dict(), path)
+    with pytest.raises(BackboneError, match="has shape"):
+        pretrained(path)
+    torch.save([1, 2], path)
+    with pytest.raises(BackboneError, match="holds a list"):
+        pretrained(path)
+    with pytest.raises(BackboneError, match="no published weights"):
+        backbones.build(BackboneSection(name="resnet8"), input_shape=(3, 8, 8), classes=2, pretrained=True)
