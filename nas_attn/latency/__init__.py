@@ -2,6 +2,7 @@
 
 from nas_attn.latency.locks import DeviceLock, lock_directory
 from nas_attn.latency.machine import difference, fingerprint, may_measure, state
+from nas_attn.latency.memory import peak_memory
 from nas_attn.latency.nets import Net
 from nas_attn.latency.session import MAX_CANDIDATES, conditions, run_session
 
@@ -14,6 +15,7 @@ __all__ = [
     "fingerprint",
     "lock_directory",
     "may_measure",
+    "peak_memory",
     "run_session",
     "state",
 ]

@@ -6,14 +6,9 @@ Every mode ends in a `Net`, whose `turn(calls)` does one untimed call and then t
 from __future__ import annotations
 
 import copy
-import shlex
-import shutil
-import statistics
-import subprocess
 import tempfile
 import time
 import warnings
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.errors import MeasurementError
+from nas_attn.latency.command import CommandNet, write_onnx
 from nas_attn.recipe import LatencySection
 
 Call = Callable[[], object]
@@ -128,7 +124,8 @@ def _onnxruntime(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
             f"this ONNX Runtime has no {provider}: install onnxruntime-gpu, or use latency.device = 'cpu'"
         )
     with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder:
-        path = write_onnx(model, x, Path(folder))
+        path = Path(folder) / "model.onnx"
+        write_onnx(model, x, path)
         session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     binding = session.io_binding()
     binding.bind_ortvalue_input(
@@ -137,68 +134,6 @@ def _onnxruntime(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
     for output in session.get_outputs():
         binding.bind_output(output.name, section.device)
     return _timed(lambda: session.run_with_iobinding(binding), section)
-
-
-def _command(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
-    folder = _Folder()
-    path = str(write_onnx(model, x, folder.path))
-    words = shlex.split(section.command or "")
-    words = [word.replace("{onnx}", path) for word in words] if "{onnx}" in (section.command or "") else [*words, path]
-
-    def turn(calls: int) -> Times:
-        milliseconds = statistics.median(_run_command(words, section.command_timeout_s))
-        return milliseconds, milliseconds
-
-    return Net(turn, owned=folder)
-
-
-class _Folder:
-    """A temporary folder that goes when nobody needs it any more."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="nas_attn-"))
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
-
-
-def _run_command(words: list[str], timeout_s: float) -> list[float]:
-    """The milliseconds that a user's command prints."""
-    name = words[0]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        raise MeasurementError(
-            f"latency.command '{name}' took longer than latency.command_timeout_s = {timeout_s:g}"
-        ) from None
-    except OSError as error:
-        raise MeasurementError(f"latency.command '{name}' cannot be started: {error.strerror}") from None
-    if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or ["nothing on standard error"])[-1]
-        raise MeasurementError(f"latency.command '{name}' ended with status {done.returncode}: {said}")
-    try:
-        values = [float(word) for word in done.stdout.replace(",", " ").split()]
-    except ValueError:
-        values = []
-    if not values or not all(0 < value < float("inf") for value in values):
-        raise MeasurementError(
-            f"latency.command '{name}' must print milliseconds, one number or several, not {done.stdout.strip()[:80]!r}"
-        )
-    return values
-
-
-def write_onnx(model: nn.Module, x: Tensor, folder: Path) -> Path:
-    """Writes the model as `model.onnx` for inputs of x's shape (N, C, H, W).
-
-    Raises:
-        MeasurementError: the `onnx` extra is not installed.
-    """
-    path = folder / "model.onnx"
-    try:
-        with warnings.catch_warnings():  # the exporter's own deprecations
-            warnings.simplefilter("ignore")
-            torch.onnx.export(model, (x,), str(path), dynamo=True, external_data=False, verbose=False)
-    except ModuleNotFoundError as error:
-        raise MeasurementError(f"exporting to ONNX needs '{error.name}': pip install 'nas-attn[onnx]'") from None
-    return path
 
 
 # ------------------------------------------------------------------------------------------- clocks
@@ -240,6 +175,11 @@ def _cuda_turns(call: Call, filler: Tensor | None) -> Callable[[int], Times]:
         return sum(times) / calls, wall / calls / 1e6
 
     return turn
+
+
+def _command(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+    net = CommandNet(model, section, x)
+    return Net(net.turn, owned=net)
 
 
 def _event() -> torch.cuda.Event:

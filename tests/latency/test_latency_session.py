@@ -154,24 +154,6 @@ def test_a_command_measures_from_an_onnx_file(tmp_path: Path) -> None:
     assert kept == exported
 
 
-@pytest.mark.parametrize(
-    ("command", "says"),
-    [
-        ("sh -c 'echo 3 fast'", "must print milliseconds, one number or several, not '3 fast'"),
-        ("sh -c 'true'", "must print milliseconds"),
-        ("sh -c 'echo -1'", "must print milliseconds"),
-        ("sh -c 'echo no phone >&2; exit 3'", "ended with status 3: no phone"),
-        ("./no-such-program", "cannot be started: No such file"),
-        ("sh -c 'sleep 9'", "took longer than latency.command_timeout_s = 0.2"),
-    ],
-)
-def test_a_command_that_fails_says_how(command: str, says: str) -> None:
-    pytest.importorskip("onnxscript")
-    settings = section(mode="command", command=command, command_timeout_s=0.2 if "sleep" in command else 60)
-    with pytest.raises(MeasurementError, match=says.replace(".", r"\.")):
-        run_session(settings, reference=nn.Conv2d(3, 4, 1), candidates={}, input_shape=(3, 4, 4), seed=0)
-
-
 def test_onnx_runtime_runs_the_network() -> None:
     pytest.importorskip("onnxruntime")
     found = session(section(mode="onnxruntime", session_seconds=0.3), longer=network(12))

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from nas_attn.errors import MeasurementError
+from nas_attn.latency import run_session
+from nas_attn.latency.command import command_words, run_command
+from nas_attn.recipe import LatencySection
+
+
+@pytest.mark.parametrize(
+    ("printed", "values"),
+    [("1.5", [1.5]), ("1 2,3", [1, 2, 3]), ("1e1\\n2.5\\n", [10, 2.5])],
+)
+def test_a_command_prints_one_number_or_many(printed: str, values: list[float]) -> None:
+    assert run_command(["printf", printed], 60) == values
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("sh -c 'echo 3 fast'", "must print milliseconds, one number or several, not '3 fast'"),
+        ("true", "must print milliseconds, one number or several, not ''"),
+        ("echo -1", "must print milliseconds"),
+        ("echo inf", "must print milliseconds"),
+        ("sh -c 'echo no phone >&2; exit 3'", "'sh' ended with status 3: no phone"),
+        ("false", "ended with status 1: nothing on standard error"),
+        ("./no-such-program", "cannot be started: No such file"),
+        ("sh -c 'exec sleep 9'", "took longer than latency.command_timeout_s = 0.3"),
+        ("sh -c 'open", "cannot be split into words: No closing quotation"),
+    ],
+)
+def test_a_command_that_fails_says_how(command: str, says: str) -> None:
+    with pytest.raises(MeasurementError) as error:
+        run_command(command_words(command, Path("model.onnx")), 0.3 if "sleep" in command else 60)
+    assert says in str(error.value)
+
+
+def test_the_onnx_file_goes_where_the_command_wants_it() -> None:
+    assert command_words("adb push {onnx} /tmp", Path("/m.onnx")) == ["adb", "push", "/m.onnx", "/tmp"]
+    assert command_words("measure --fast", Path("/m.onnx")) == ["measure", "--fast", "/m.onnx"]
+    assert command_words("measure 'a b' --model={onnx}", Path("/m n.onnx")) == ["measure", "a b", "--model=/m n.onnx"]
+
+
+def test_a_session_names_the_network_whose_command_failed() -> None:
+    pytest.importorskip("onnxscript")
+    settings = LatencySection(mode="command", command="sh -c 'echo out of battery >&2; exit 1'")
+    with pytest.raises(MeasurementError, match="ended with status 1: out of battery"):
+        run_session(settings, reference=nn.Conv2d(3, 4, 1), candidates={}, input_shape=(3, 4, 4), seed=0)
