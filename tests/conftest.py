@@ -27,17 +27,26 @@ def load_script(path: Path) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A private PostgreSQL server's `postgres` database, for tests that make databases of their own in it."""
+def private_server() -> ModuleType:
+    """The module that starts PostgreSQL servers; skips where there are no binaries."""
     pytest.importorskip("psycopg", reason="psycopg is not installed (extra `postgres`)")
-    private_server = load_script(ROOT / "runners" / "postgres" / "private_server.py")
-    if private_server.find_binaries() is None:
+    module = load_script(ROOT / "runners" / "postgres" / "private_server.py")
+    if module.find_binaries() is None:
         pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
-    # Not under pytest's folder: when root runs the tests, the server's user may not enter that.
-    folder = Path(tempfile.mkdtemp(prefix="nas_attn_postgres_"))
+    return module
+
+
+@pytest.fixture(scope="session")
+def open_folder() -> Iterator[Path]:
+    """A folder that other users may enter, as a server must that root starts; pytest's own may not be entered."""
+    folder = Path(tempfile.mkdtemp(prefix="nas_attn_tests_"))
     folder.chmod(0o755)
-    try:
-        with private_server.PrivateServer(folder / "server", settings={"fsync": "off"}) as server:
-            yield server.url()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(private_server: ModuleType, open_folder: Path) -> Iterator[str]:
+    """A private PostgreSQL server's database, for tests that make schemas of their own in it."""
+    with private_server.PrivateServer(open_folder / "server", settings={"fsync": "off"}) as server:
+        yield server.url()

@@ -27,6 +27,8 @@ from urllib.parse import quote
 USER = "nas_attn"
 _FOLDERS = ("/usr/lib/postgresql", "/usr/local/opt", "/opt/homebrew/opt", "/usr")
 _ATTEMPTS = 5
+_PORT_LINE = 3
+"""Line of postmaster.pid with the port, counted from 0."""
 
 
 class ServerError(Exception):
@@ -78,6 +80,7 @@ class PrivateServer:
         self.host = host
         self.port = port
         self._wanted_port = port
+        self._started = False
         self._settings = dict(settings or {})
         self._user = _other_user() if os.getuid() == 0 else None
 
@@ -90,27 +93,37 @@ class PrivateServer:
     ) -> None:
         self.stop()
 
-    def url(self, database: str = "postgres") -> str:
-        """The storage URL of one of its databases, with the password."""
-        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
+    def url(self, database: str = "postgres", *, host: str | None = None) -> str:
+        """The storage URL of one of its databases, with the password; `host` as others call this machine."""
+        if host is None:
+            host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
         return f"postgresql+psycopg://{USER}:{quote(self._password())}@{host}:{self.port}/{database}"
 
     def start(self) -> None:
-        """Create the data if need be, and start; returns when the server answers."""
+        """Create the data if need be, and start; returns when the server answers.
+
+        A server that still runs on this folder (whoever started it was killed) is used as it is, and left running.
+        """
         if not (self._data / "PG_VERSION").exists():
             self._create()
+        if self._run("pg_ctl", "status", "-D", str(self._data)).returncode == 0:
+            self.port = int((self._data / "postmaster.pid").read_text("utf-8").splitlines()[_PORT_LINE])
+            return
         # A free port may be taken by somebody else before the server has it.
         for attempt in range(_ATTEMPTS):
             self.port = self._wanted_port or _free_port(self.host)
             failure = self._try_start()
             if failure is None:
+                self._started = True
                 return
             if self._wanted_port is not None or attempt == _ATTEMPTS - 1:
                 raise ServerError(f"PostgreSQL does not start in '{self.folder}': {failure}")
 
     def stop(self) -> None:
-        """Stop; open transactions are rolled back."""
-        self._run("pg_ctl", "stop", "-D", str(self._data), "-m", "fast", "-w", "-s")
+        """Stop, if it is we who started it; open transactions are rolled back."""
+        if self._started:
+            self._run("pg_ctl", "stop", "-D", str(self._data), "-m", "fast", "-w", "-s")
+            self._started = False
 
     @property
     def _data(self) -> Path:
@@ -128,9 +141,12 @@ class PrivateServer:
             if self._user is not None:
                 os.chown(path, self._user.pw_uid, self._user.pw_gid)
         options = ("-U", USER, "--pwfile", str(password), "--auth", "scram-sha-256", "-E", "UTF8", "--locale", "C")
-        done = self._run("initdb", "-D", str(self._data), *options)
+        careless = ("--no-sync",) if self._settings.get("fsync") == "off" else ()
+        done = self._run("initdb", "-D", str(self._data), *options, *careless)
         if done.returncode != 0:
             raise ServerError(f"PostgreSQL cannot create '{self._data}': {_last_line(done.stderr)}")
+        with (self._data / "pg_hba.conf").open("a", encoding="utf-8") as rules:
+            rules.write("host all all all scram-sha-256\n")  # whom to listen to is `host`'s to say
 
     def _try_start(self) -> str | None:
         log = self.folder / "log"
@@ -144,31 +160,31 @@ class PrivateServer:
         done = self._run("pg_ctl", "start", "-D", str(self._data), "-l", str(log), "-w", "-s", "-o", options)
         if done.returncode == 0:
             return None
-        return _last_line(log.read_text("utf-8", errors="replace") if log.exists() else done.stderr)
+        told = log.read_text("utf-8", errors="replace") if log.exists() else done.stderr
+        fatal = [line for line in told.splitlines() if "FATAL" in line]
+        return _last_line("\n".join(fatal) or told)
 
     def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one of PostgreSQL's programs, as another user where we are root.
 
         Output goes to a file: a pipe would be inherited by the server and never close.
         """
-        identity = {}
-        if self._user is not None:
-            identity = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
         command = [str(self._binaries / program), *arguments]
-        environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
             done = subprocess.run(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=errors,
-                stderr=errors,
+                stdout=output,
+                stderr=output,
                 cwd="/",
-                env=environment,
+                env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
                 check=False,
-                **identity,
+                user=self._user and self._user.pw_uid,
+                group=self._user and self._user.pw_gid,
+                extra_groups=self._user and [],
             )
-            errors.seek(0)
-            return subprocess.CompletedProcess(command, done.returncode, "", errors.read())
+            output.seek(0)
+            return subprocess.CompletedProcess(command, done.returncode, "", output.read())
 
 
 def _other_user() -> pwd.struct_passwd:
