@@ -8,7 +8,6 @@ The rule. Candidates are those scored at the last rung, baselines included.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -81,6 +80,7 @@ def recommend(
     uniform = max((c for c in contenders if c.baseline not in (None, "none")), key=quality, default=None)
     if max_latency_ratio is not None:
         pool = [c for c in contenders if c.latency is not None and c.latency.ratio <= max_latency_ratio]
+        bare = bare if bare in pool else None
         chosen = max(pool, key=quality, default=None)
         rule = f"the best estimated {model.metric} at no more than {max_latency_ratio:g} times the backbone's latency"
     elif bare is not None:
@@ -91,9 +91,16 @@ def recommend(
         rule = f"the best estimated {model.metric} on the front (no attention has not been scored)"
     if chosen is None:
         return None
-    if bare is not None and chosen is not bare and (model.probability(chosen.key, bare.key) or 0.0) <= 0.5:
-        chosen, rule = bare, "no placement beats no attention with more than even odds"
+    if bare is not None and (chosen is bare or _odds(model, chosen, bare) <= 0.5):
+        within = "" if max_latency_ratio is None else f" within {max_latency_ratio:g} times the latency"
+        chosen, rule = bare, f"no placement{within} is better with more than even odds"
     return _recommendation(chosen, bare, uniform, _cheaper(contenders, chosen, bare, model), model, rule)
+
+
+def _odds(model: NoiseModel, a: Contender, b: Contender) -> float:
+    """Probability that `a` is better than `b`; even where nothing is known about the noise."""
+    probability = model.probability(a.key, b.key)
+    return 0.5 if probability is None else probability
 
 
 def _worth(model: NoiseModel, contender: Contender, bare: Contender) -> float:
@@ -111,7 +118,7 @@ def _cheaper(
         (c.latency.ratio, c)
         for c in contenders
         if c.on_front and c.latency is not None and c.latency.ratio < chosen.latency.ratio
-        if (model.probability(chosen.key, c.key) or 1.0) < CLEARLY and (model.probability(c.key, bare.key) or 0.0) > 0.5
+        if _odds(model, chosen, c) < CLEARLY and _odds(model, c, bare) > 0.5
     ]
     return min(faster, key=lambda found: found[0], default=(0.0, None))[1]
 
@@ -126,12 +133,13 @@ def _recommendation(
 ) -> Recommendation:
     against_none = _compare(model, chosen, bare)
     against_uniform = _compare(model, chosen, uniform)
+    against_cheaper = _compare(model, chosen, cheaper)
     sentences = [
         f"{'Leave the backbone without attention' if chosen is bare else f'Take `{chosen.placement}`'}: {rule}.",
         _costs(chosen, model.metric),
         *(_said(c, model.metric) for c in (against_none, against_uniform) if c is not None),
         *(["It is itself the best uniform baseline: nobody had to search for it."] if chosen is uniform else []),
-        *([_said_cheaper(cheaper, _compare(model, chosen, cheaper))] if cheaper is not None else []),
+        *([_said_cheaper(cheaper, against_cheaper)] if cheaper and against_cheaper else []),
         _noise(model),
     ]
     return Recommendation(
@@ -143,7 +151,7 @@ def _recommendation(
         rule=rule,
         against_none=against_none,
         against_uniform=against_uniform,
-        cheaper=_compare(model, chosen, cheaper),
+        cheaper=against_cheaper,
         sentences=tuple(sentences),
     )
 
@@ -201,19 +209,21 @@ def _said(comparison: Comparison, metric: str) -> str:
     size = f"{100 * comparison.gain:+.2f} points" if metric == "accuracy" else f"{comparison.gain:+.3g} in {metric}"
     text = (
         f"Against {name}: {sureness(comparison.probability)} "
-        f"(probability of being better: {format_probability(comparison.probability)}), by an estimated {size}"
+        f"(probability of being better {format_probability(comparison.probability)}; estimated difference {size})"
     )
-    if comparison.latency_ratio is not None:
-        text += f", at {comparison.latency_ratio:.2f} times its latency"
-    return f"{text}."
-
-
-def _said_cheaper(cheaper: Contender, comparison: Comparison | None) -> str:
-    odds = comparison.probability if comparison is not None else None
-    ratio = cheaper.latency.ratio if cheaper.latency is not None else math.nan
     return (
-        f"For less latency: `{cheaper.placement}` at {ratio:.3f} times the backbone's; that it is worse than the "
-        f"recommended one has a probability of {format_probability(odds or 0.5)} only."
+        f"{text}."
+        if comparison.latency_ratio is None
+        else f"{text}, at {comparison.latency_ratio:.2f} times its latency."
+    )
+
+
+def _said_cheaper(cheaper: Contender, comparison: Comparison) -> str:
+    assert cheaper.latency is not None  # else it would not have been found cheaper
+    assert comparison.probability is not None
+    return (
+        f"For less latency: `{cheaper.placement}` at {cheaper.latency.ratio:.3f} times the backbone's; that it is worse "
+        f"than the recommended one has a probability of {format_probability(comparison.probability)} only."
     )
 
 

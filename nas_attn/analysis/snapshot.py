@@ -17,6 +17,7 @@ from nas_attn.analysis.estimates import Estimate, NoiseFloor, NoiseModel, Runs
 from nas_attn.analysis.front import non_dominated
 from nas_attn.analysis.latency import dropped
 from nas_attn.analysis.latency import estimate as estimate_latency
+from nas_attn.analysis.objectives import COSTS, objective_value
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.records import CandidateRow, Cost, Latency, Session
@@ -24,8 +25,6 @@ from nas_attn.space.notation import parse
 from nas_attn.storage import SplitReading, StoredScore, StudyStore
 
 STATES = ("running", "scored", "pruned", "infeasible", "failed")
-COSTS = frozenset({"latency", "params", "macs", "memory"})
-"""Objectives that are not metrics of a trained candidate."""
 LEAST_MEASURED = 8
 """Measured candidates that the additive latency model takes at least."""
 
@@ -222,7 +221,7 @@ def _views(
             for (metric, at), model in models.items()
             if at == rung and (found := model.estimate(row.key)) is not None
         }
-        latency = latencies.get(row.key)
+        latency, means = latencies.get(row.key), {metric: found.mean for metric, found in estimates.items()}
         views.append(
             CandidateView(
                 key=row.key,
@@ -237,7 +236,7 @@ def _views(
                 rung=rung,
                 estimates=estimates,
                 beats_none=None,
-                values=tuple(_value(objective, row.cost, latency, estimates) for objective in recipe.objectives),
+                values=tuple(objective_value(o, means, row.cost, latency) for o in recipe.objectives),
                 told=row.values,
                 on_front=False,
                 told_on_front=False,
@@ -281,19 +280,6 @@ def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
     ]
     order = ("backbone", "search", "confirm")
     return tuple(sorted(points, key=lambda p: (order.index(p.purpose), p.seed, p.epochs)))
-
-
-def _value(
-    objective: str, cost: Cost | None, latency: Latency | None, estimates: Mapping[str, Estimate]
-) -> float | None:
-    if objective == "latency":
-        return latency.ratio if latency else None
-    if objective in COSTS:
-        if cost is None:
-            return None
-        return float({"params": cost.parameters, "macs": cost.macs, "memory": cost.activation_bytes}[objective])
-    found = estimates.get(objective_name(objective))
-    return found.mean if found else None
 
 
 def _with_fronts(recipe: Recipe, views: list[CandidateView]) -> list[CandidateView]:
