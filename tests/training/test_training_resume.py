@@ -121,6 +121,41 @@ def test_checkpoints_come_at_every_epoch(tmp_path: Path) -> None:
     assert slot.saves == [1, 2, 3]
 
 
+def test_a_long_epoch_has_checkpoints_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the interval at nothing there is one after each batch; a killed training goes on from the last of them."""
+    whole = fit(tmp_path / "whole", rungs=[2])
+    monkeypatch.setattr("nas_attn.training.trainer.CHECKPOINT_EVERY_S", 0.0)
+    slot, calls = FileSlot(tmp_path / "slot"), 0
+
+    def hook() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 21:  # in the second epoch
+            raise KeyboardInterrupt
+
+    dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(SECTION, dataset, device="cpu", batch_hook=hook).fit(
+            network(), seed=5, rungs=[2], learning_rate=0.05, slot=slot
+        )
+    assert slot.saves == [0] * 15 + [1] * 6  # each batch, and the first epoch's end
+    assert_same(fit(tmp_path / "slot", rungs=[2]), whole)
+
+
+def test_a_disk_that_is_full_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    class FullSlot(FileSlot):
+        def save(self, blob: bytes, epochs: int) -> None:
+            if epochs > 1:
+                raise CheckpointError("no space left on device")
+            super().save(blob, epochs)
+
+    dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
+    slot = FullSlot(tmp_path / "slot")
+    with pytest.raises(CheckpointError, match="no space left"):
+        Trainer(SECTION, dataset, device="cpu").fit(network(), seed=5, rungs=[1, 3], learning_rate=0.05, slot=slot)
+    assert_same(fit(tmp_path / "slot"), fit(tmp_path / "whole"))
+
+
 @pytest.mark.parametrize(
     "change",
     [
