@@ -139,8 +139,8 @@ def _begin(connection: Connection) -> None:
 
 _SENTENCES = {
     "SQLITE_CORRUPT": "the file is damaged: put the last `nas-attn backup` in its place or try `sqlite3 FILE .recover`",
-    "SQLITE_BUSY": f"another program has kept the file locked for {BUSY_TIMEOUT_S} s: close it, then resume",
-    "SQLITE_LOCKED": f"another program has kept the file locked for {BUSY_TIMEOUT_S} s: close it, then resume",
+    "SQLITE_BUSY": "another program keeps the file locked: close it, then resume",
+    "SQLITE_LOCKED": "another program keeps the file locked: close it, then resume",
     "SQLITE_FULL": "the disk is full: make room, then resume",
     "SQLITE_READONLY": "the file cannot be written: check its permissions and those of its folder",
     "SQLITE_CANTOPEN": "the file cannot be opened: check its permissions and those of its folder",

@@ -6,6 +6,7 @@ import itertools
 import os
 import sys
 
+from nas_attn.errors import StorageError
 from nas_attn.records import Score
 from nas_attn.storage import Database, optuna_engine_arguments
 
@@ -50,10 +51,23 @@ def write(url: str, ttl_s: str) -> None:
             print(number, flush=True)
 
 
+def fill(url: str, size: str) -> None:
+    """Write as `write` does, on a disk that takes files of so many bytes; ends with the error."""
+    import resource
+    import signal
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), int(size)))
+    try:
+        write(url, "1000")
+    except StorageError as error:
+        print(error)
+
+
 def create(url: str) -> None:
     """Open the database."""
     Database(url).close()
 
 
 if __name__ == "__main__":
-    {"search": search, "write": write, "create": create}[sys.argv[1]](*sys.argv[2:])
+    {"search": search, "write": write, "fill": fill, "create": create}[sys.argv[1]](*sys.argv[2:])

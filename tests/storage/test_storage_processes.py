@@ -10,9 +10,10 @@ from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 
 from nas_attn.errors import StorageError
-from nas_attn.storage import Database, StudyStore, connection, optuna_engine_arguments
+from nas_attn.storage import Database, StudyStore, connection, optuna_engine_arguments, schema
 
 WORKER = Path(__file__).with_name("storage_worker.py")
 
@@ -151,7 +152,62 @@ def test_a_lock_that_is_never_given_back_is_one_sentence(sqlite_url: str, monkey
         store = database.create_study("a", recipe="{}", versions={})
         blocker = sqlite3.connect(str(database.path), isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StorageError, match="another program has kept the file locked"):
+        with pytest.raises(StorageError, match="another program keeps the file locked"):
             store.put("a", "b")
         blocker.close()
         store.put("a", "b")
+
+
+def test_a_program_that_keeps_the_old_mode_is_named(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Optuna alone opens a file without the log; the switch needs a moment in which nobody else has it open."""
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0)
+    monkeypatch.setattr(schema, "_WAL_PATIENCE_S", 0.0)
+    other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+    other.execute("CREATE TABLE theirs (a)")
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM theirs").fetchall()
+    with pytest.raises(StorageError, match="another program keeps the file locked"):
+        Database(sqlite_url)
+    other.close()
+    with Database(sqlite_url) as database:
+        assert database.studies() == []
+
+
+def test_a_full_disk_is_one_sentence_and_loses_nothing_that_was_written(sqlite_url: str) -> None:
+    Database(sqlite_url).close()
+    process = start("fill", sqlite_url, str(2**20))
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    *numbers, sentence = output.splitlines()
+    assert sentence.startswith(f"storage '{sqlite_url}': ")
+    assert "disk" in sentence
+    with Database(sqlite_url) as database:
+        found = {score.key for score in database.study("digits").scores()}
+        assert found >= {f"key{number}" for number in numbers}
+        database.study("digits").put("note", "there is room again")
+
+
+def test_a_lost_connection_is_one_sentence_and_the_next_call_connects_anew(postgres_url: str) -> None:
+    engine = sqlalchemy.create_engine(postgres_url, poolclass=sqlalchemy.NullPool)
+    with Database(postgres_url) as database:
+        store = database.create_study("lost", recipe="{}", versions={})
+        lease = store.acquire("trial/1", owner="me", ttl_s=1000)
+        assert lease is not None
+
+        def cut() -> None:
+            with engine.begin() as found:
+                others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = current_user"
+                found.exec_driver_sql(f"SELECT pg_terminate_backend(pid) {others}").all()
+
+        def cut_off_in_the_middle() -> None:
+            with store._fenced(lease):
+                cut()
+
+        cut()
+        store.put("note", "between two calls: nobody notices")
+        with pytest.raises(StorageError, match=r"terminating connection|closed the connection") as error:
+            cut_off_in_the_middle()
+        assert "\n" not in str(error.value)
+        assert store.get("note") == "between two calls: nobody notices"
+        assert store.renew(lease).number == lease.number
+        database.delete_study("lost")
