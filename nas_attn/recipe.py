@@ -72,6 +72,13 @@ class SpaceSpec(Section):
     """Attention type -> knob -> one value or several (or a list of such tables); `none = false` takes `none` out."""
     per_site: dict[str, PerSite] = Field(default_factory=dict)
     limits: SpaceLimits = Field(default_factory=SpaceLimits)
+    origin: str = Field(default="", exclude=True)
+    """The file it was read from, for errors; not part of what it says."""
+
+    @property
+    def where(self) -> str:
+        """Names it in an error."""
+        return self.origin or f"search space '{self.name}'"
 
     @model_validator(mode="after")
     def _only_none_is_a_switch(self) -> Self:
@@ -137,7 +144,7 @@ class DataSection(Section):
     train_subset: int | None = Field(default=None, ge=1)
     """At most this many training images (stratified)."""
     size: int | None = Field(default=None, ge=4, le=1024)
-    """Side in pixels that a folder's images are resized to, once; None: 64."""
+    """Side in pixels of a folder's images: the shorter side is scaled to it, the middle square kept; None: 64."""
     options: dict[str, int | float | bool | str] = Field(default_factory=dict)
     """Settings of a generated data set (`digits`: size, fragments, fragment_size, train, validation, test)."""
     broken_images: Literal["refuse", "skip"] = "refuse"
@@ -376,7 +383,7 @@ def load_space(name: str, *, relative_to: Path | None = None) -> SpaceSpec:
         RecipeError: it does not exist or is wrong; names file, key and the nearest valid name.
     """
     where, table = _read_toml("search_spaces", name, relative_to)
-    return _validate(SpaceSpec, table, where)
+    return _validate(SpaceSpec, {**table, "origin": where}, where)
 
 
 def load_recipe(name: str, *, overrides: dict[str, Any] | None = None) -> Recipe:

@@ -111,7 +111,7 @@ class ResolvedPlacement:
     modules: tuple[tuple[Point, tuple[Choice, ...]], ...]
     """Per point, the modules applied there in this order, every knob written out. No `none`. Sorted by path."""
     text: str
-    """Explicit notation, sites sorted; parses back to the same key."""
+    """Notation that leaves nothing to the sites' shapes, sorted by site; resolves to the same key."""
     init: str
     """`paper` or `identity`: two forms are two functions."""
     key: str

@@ -104,7 +104,7 @@ def _key(modules: Iterable[tuple[Point, tuple[Choice, ...]]], init: str) -> str:
 
 
 def _text(chosen: Mapping[Layer, tuple[Point, Choice]], sites: Sequence[Site]) -> str:
-    """Explicit notation: a stage where all its points agree, its blocks where they do not."""
+    """Notation without doubt: a stage where all its points agree, its blocks where they do not; fixed defaults left out."""
     left = {layer: choice for layer, (_, choice) in chosen.items() if not choice.is_none}
     parts: list[tuple[str, str]] = []
     for site in sorted(sites, key=lambda s: s.name.count(".")):
@@ -115,10 +115,18 @@ def _text(chosen: Mapping[Layer, tuple[Point, Choice]], sites: Sequence[Site]) -
             if choices or choice is None:
                 continue
             shown = None if position == site.default_position else position
-            parts.append((site.name, str(Assignment(site.name, choice, shown))))
+            parts.append((site.name, str(Assignment(site.name, short(choice), shown))))
             for layer in layers:
                 del left[layer]
     return " ".join(text for _, text in sorted(parts, key=lambda part: _natural(part[0]))) or "none"
+
+
+def short(choice: Choice) -> Choice:
+    """A resolved choice without the knobs that have their row's fixed default: it resolves to the same again."""
+    row = catalogue.find(choice.type)
+    fixed = {knob.name: knob.default for knob in row.knobs if not knob.auto}
+    kept = ((name, value) for name, value in choice.knobs if name not in fixed or fixed[name] != value)
+    return Choice(choice.type, tuple(kept))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -13,7 +13,7 @@ from nas_attn.errors import NasAttnWarning, PlacementError, RecipeError, did_you
 from nas_attn.recipe import SpaceSpec
 from nas_attn.records import Assignment, Choice, Placement, ResolvedPlacement, Site
 from nas_attn.space.notation import parse
-from nas_attn.space.resolving import resolve
+from nas_attn.space.resolving import resolve, short
 
 Values = dict[str, str]
 """Site -> value: `{"stage2": "se(reduction=8)"}`, what Optuna holds as parameters."""
@@ -47,8 +47,10 @@ class SearchSpace:
         self.spec, self.init = spec, init
         self._all_sites = tuple(sites)
         self.sites = _included(spec, sites)
-        self._allowed: dict[str, tuple[str, ...]] = {}
+        self.allowed: dict[str, tuple[str, ...]] = {}
+        """Site -> values that the space allows there."""
         self.parameters: dict[str, tuple[str, ...]] = {}
+        """Site -> values of its categorical parameter: those allowed, and those that only baselines use."""
         self._by_network: dict[str, dict[str, str]] = {}
         for site in self.sites:
             self._add_site(site)
@@ -95,8 +97,8 @@ class SearchSpace:
 
     def contains(self, values: Mapping[str, str]) -> bool:
         """Whether the space allows these values (baselines may lie outside)."""
-        if values.keys() != self._allowed.keys() or any(
-            values[site] not in allowed for site, allowed in self._allowed.items()
+        if values.keys() != self.allowed.keys() or any(
+            values[site] not in allowed for site, allowed in self.allowed.items()
         ):
             return False
         return self._modules(values) <= self._limit
@@ -107,8 +109,8 @@ class SearchSpace:
 
     def enumerate(self) -> Iterator[Values]:
         """All placements, in a fixed order."""
-        for combination in itertools.product(*self._allowed.values()):
-            values = dict(zip(self._allowed, combination, strict=True))
+        for combination in itertools.product(*self.allowed.values()):
+            values = dict(zip(self.allowed, combination, strict=True))
             if self.contains(values):
                 yield values
 
@@ -120,10 +122,10 @@ class SearchSpace:
         """
         if self.count() == 0:
             raise RecipeError(
-                f"search space '{self.spec.name}' is empty: limits.max_modules is below what its sites require"
+                f"{self.spec.where}: the space is empty: limits.max_modules is below what its sites require"
             )
         left, values = self._limit, {}
-        for index, (site, allowed) in enumerate(self._allowed.items()):
+        for index, (site, allowed) in enumerate(self.allowed.items()):
             below = list(itertools.accumulate(self._counts(index + 1)))
             weights = [_ways(below, left - (value != "none")) for value in allowed]
             values[site] = rng.choices(allowed, _as_floats(weights))[0]
@@ -132,7 +134,7 @@ class SearchSpace:
 
     def neighbours(self, values: Mapping[str, str]) -> Iterator[Values]:
         """Allowed placements that differ at one site."""
-        for site, allowed in self._allowed.items():
+        for site, allowed in self.allowed.items():
             for value in allowed:
                 candidate = {**values, site: value}
                 if value != values.get(site) and self.contains(candidate):
@@ -174,7 +176,7 @@ class SearchSpace:
         for position in self._positions(site):
             for choice in self._choices(types):
                 known.setdefault(self._network(site, position, choice), self._value(site, position, choice))
-        self._allowed[site.name] = tuple(known.values())
+        self.allowed[site.name] = tuple(known.values())
         known.setdefault(_signature({}), "none")
         for choice in self._first_choices():
             position = self._first_position(site)
@@ -217,8 +219,8 @@ class SearchSpace:
                     return f"{at}{choice}"
         except (PlacementError, NasAttnWarning):
             pass
-        (_, (shown, *_)) = explicit.modules[0]
-        return f"{at}{shown}"
+        (_, (resolved, *_)) = explicit.modules[0]
+        return f"{at}{short(resolved)}"
 
     def _resolve_one(self, site: Site, position: str, choice: Choice, *, strict: bool) -> ResolvedPlacement:
         try:
@@ -228,21 +230,21 @@ class SearchSpace:
         except PlacementError as error:
             if strict:
                 raise
-            raise RecipeError(f"search space '{self.spec.name}', choices.{choice.type}: {error}") from None
+            raise RecipeError(f"{self.spec.where}: choices.{choice.type}: {error}") from None
 
     def _check_per_site(self) -> None:
         for pattern in self.spec.per_site:
             if not any(fnmatch.fnmatchcase(site.name, pattern) for site in self.sites):
                 names = [site.name for site in self.sites]
                 raise RecipeError(
-                    f"search space '{self.spec.name}': per_site.{pattern} matches no site of this backbone: "
+                    f"{self.spec.where}: per_site.{pattern} matches no site of this backbone: "
                     f"{did_you_mean(pattern, names)}"
                 )
 
     def _counts(self, start: int) -> list[int]:
         """Number of ways to fill the sites from `start` on, by the number of modules used."""
         ways = [1]
-        for allowed in list(self._allowed.values())[start:]:
+        for allowed in list(self.allowed.values())[start:]:
             without, with_module = int("none" in allowed), sum(value != "none" for value in allowed)
             padded = [*ways, 0]
             ways = [padded[k] * without + (padded[k - 1] * with_module if k else 0) for k in range(len(padded))]
@@ -260,9 +262,7 @@ def _included(spec: SpaceSpec, sites: Sequence[Site]) -> list[Site]:
     ]
     if not chosen:
         names = ", ".join(site.name for site in level) or "none"
-        raise RecipeError(
-            f"search space '{spec.name}': sites.include {spec.sites.include} leaves no site; the backbone has {names}"
-        )
+        raise RecipeError(f"{spec.where}: sites.include {spec.sites.include} leaves no site; the backbone has {names}")
     return chosen
 
 

@@ -1,0 +1,107 @@
+"""`nas-attn doctor`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import typer
+
+from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, console, print_json, table
+
+EXTRAS = {
+    "dashboard": "optuna_dashboard",
+    "timm": "timm",
+    "onnx": "onnxruntime",
+    "postgres": "psycopg",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at."""
+
+    what: str
+    state: str
+    """`ok`, `note` (works without) or `bad`."""
+    found: str
+
+
+def doctor(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
+    """Looks at Python, torch, devices, memory, disk, the database and the extras. Exit status 1 where something is bad."""
+    checks = [*_libraries(), *_devices(), *_machine(), _database(storage), *_extras()]
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    else:
+        console().print(table("This machine", ["", "what", "found"], [[c.state, c.what, c.found] for c in checks]))
+    if any(check.state == "bad" for check in checks):
+        raise typer.Exit(1)
+
+
+def _libraries() -> Iterator[Check]:
+    from nas_attn.study.opening import versions
+
+    yield Check("python", "ok", platform.python_version())
+    yield Check("libraries", "ok", ", ".join(f"{name} {version}" for name, version in versions().items()))
+
+
+def _devices() -> Iterator[Check]:
+    import torch
+
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            memory = properties.total_memory / 2**30
+            yield Check(f"GPU {index}", "ok", f"{properties.name}, {memory:.0f} GiB, CUDA {torch.version.cuda}")
+    else:
+        yield Check("GPU", "note", "none that torch can use: training runs on the CPU")
+
+
+def _machine() -> Iterator[Check]:
+    cores = len(os.sched_getaffinity(0))
+    load = os.getloadavg()[0]
+    busy = load > cores / 2
+    yield Check(
+        "CPU",
+        "note" if busy else "ok",
+        f"{cores} cores, load {load:.1f}" + (" (busy: expect slow searches)" if busy else ""),
+    )
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    yield Check("disk", "ok" if free > 2 else "bad", f"{free:.1f} GiB free in {Path.cwd()}")
+
+
+def _database(storage: str) -> Check:
+    from nas_attn.errors import NasAttnError
+    from nas_attn.storage import Database
+    from nas_attn.storage.url import storage_url
+
+    try:
+        url = storage_url(storage)
+        name = url.database
+        if url.get_backend_name() == "sqlite" and name and not Path(name).exists():
+            folder = Path(name).resolve().parent
+            writable = os.access(folder, os.W_OK)
+            return Check(
+                "database",
+                "ok" if writable else "bad",
+                f"{storage}: not there yet; {folder} " + ("is writable" if writable else "cannot be written"),
+            )
+        with Database(storage, must_exist=True) as database:
+            return Check("database", "ok", f"{storage}: {len(database.studies())} studies")
+    except NasAttnError as error:
+        return Check("database", "bad", str(error))
+
+
+def _extras() -> Iterator[Check]:
+    for extra, module in EXTRAS.items():
+        there = importlib.util.find_spec(module) is not None
+        yield Check(
+            f"extra '{extra}'",
+            "ok" if there else "note",
+            "installed" if there else f"not installed: pip install 'nas-attn[{extra}]'",
+        )

@@ -1,0 +1,100 @@
+"""`nas-attn modules`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas_attn.cli.common import AsJson, console, overrides, print_json, table
+from nas_attn.records import Knob, format_knob
+
+if TYPE_CHECKING:
+    from nas_attn.attention import Row
+
+
+def modules(
+    name: Annotated[str | None, typer.Argument(help="One module, or package.module:Class.")] = None,
+    channels: Annotated[int, typer.Option("--channels", min=1, help="Channels of the feature map.")] = 256,
+    size: Annotated[int, typer.Option("--size", min=1, help="Side of the feature map.")] = 14,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A knob of the module: --set reduction=8; may be repeated.")
+    ] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Also build it, and measure its time and memory.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Without a name the whole catalogue; with one its knobs, parameters and MACs on a map of this shape."""
+    from nas_attn.attention import catalogue
+
+    if name is None:
+        _all(channels, size, as_json)
+        return
+    row = catalogue.find(name)
+    knobs: dict[str, Knob] = overrides(settings or [])
+    resolved = row.resolve(knobs, channels, size, size)
+    found: dict[str, Any] = {
+        **_described(row),
+        "channels": channels,
+        "size": size,
+        "resolved": dict(resolved.knobs),
+        "parameters": resolved.parameters,
+        "macs": resolved.macs,
+    }
+    if measure:
+        from nas_attn.latency.modules import measure_module
+
+        found |= measure_module(name, knobs, channels, size)
+    if as_json:
+        print_json(found)
+    else:
+        _one(row, found)
+
+
+def _all(channels: int, size: int, as_json: bool) -> None:
+    from nas_attn.attention import catalogue
+
+    listed = []
+    for row in catalogue.ROWS.values():
+        resolved = row.resolve({}, channels, size, size, strict=False)
+        listed.append({**_described(row), "parameters": resolved.parameters, "macs": resolved.macs})
+    if as_json:
+        print_json({"channels": channels, "size": size, "modules": listed})
+        return
+    rows = [
+        [m["name"], m["title"], ", ".join(k["name"] for k in m["knobs"]), f"{m['parameters']:,}", f"{m['macs']:,}"]
+        for m in listed
+    ]
+    title = f"Attention modules on {channels} channels, {size}x{size}, with their default knobs"
+    columns = ["name", "module", "knobs", "parameters", "MACs"]
+    console().print(table(title, columns, rows, right=["parameters", "MACs"]))
+
+
+def _one(row: Row, found: dict[str, Any]) -> None:
+    out = console()
+    out.print(f"{row.name}: {row.title}", style="bold")
+    out.print(f"{row.paper}\nbuilt by {row.target}\n", markup=False)
+    knobs = [[k["name"], k["default"], k["range"], k["doc"]] for k in found["knobs"]]
+    if knobs:
+        out.print(table("Knobs", ["knob", "default", "range", "what it does"], knobs))
+    shape = f"{found['channels']} channels, {found['size']}x{found['size']}"
+    shown = ", ".join(f"{k}={format_knob(v)}" for k, v in found["resolved"].items())
+    out.print(f"On {shape}: {row.name}({shown})", markup=False)
+    out.print(f"{found['parameters']:,} parameters, {found['macs']:,} MACs", markup=False)
+    if "forward_ms" in found:
+        out.print(
+            f"{found['forward_ms']:.3f} ms forward on one {found['device']} thread ({found['low_ms']:.3f} to "
+            f"{found['high_ms']:.3f}), {found['activation_bytes']:,} bytes of activations",
+            markup=False,
+        )
+
+
+def _described(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "title": row.title,
+        "family": row.family,
+        "paper": row.paper,
+        "knobs": [
+            {"name": k.name, "default": format_knob(k.default), "range": k.range, "doc": k.doc} for k in row.knobs
+        ],
+    }

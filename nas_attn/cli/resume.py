@@ -1,0 +1,57 @@
+"""`nas-attn resume`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nas_attn.cli.common import (
+    DEFAULT_STORAGE,
+    AsJson,
+    Device,
+    ReportPath,
+    Storage,
+    StudyName,
+    Threads,
+    TimeLimit,
+    Tried,
+    Workers,
+    study_named,
+)
+
+
+def resume(
+    study: StudyName = None,
+    storage: Storage = DEFAULT_STORAGE,
+    trials: Annotated[int | None, typer.Option("--trials", min=1, help="New total of candidates.")] = None,
+    tried: Tried = None,
+    workers: Workers = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    time_limit: TimeLimit = None,
+    report: ReportPath = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Goes on with a study: half-trained trials from their last checkpoint, then new ones."""
+    from nas_attn.cli.running import run
+    from nas_attn.study import searching
+
+    opened = study_named(study, storage)
+    if trials is not None:
+        searching.set_trials(opened, trials)
+    if tried:
+        plan = searching.plan_recipe(opened.recipe)
+        for placement in tried:
+            searching.enqueue(opened, plan, placement)
+    run(
+        opened,
+        workers=workers,
+        threads=threads,
+        device=device,
+        time_limit_s=time_limit,
+        report=report,
+        as_json=as_json,
+        quiet=quiet,
+    )

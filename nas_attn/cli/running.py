@@ -1,0 +1,63 @@
+"""What `search` and `resume` share: run workers, then say what came out."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from nas_attn.cli.common import console, display, print_json
+
+if TYPE_CHECKING:
+    from nas_attn.study.opening import OpenStudy
+
+INTERRUPTED = 130
+
+
+def run(
+    opened: OpenStudy,
+    *,
+    workers: int | None,
+    threads: int | None,
+    device: str,
+    time_limit_s: float | None,
+    report: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Runs workers until the study is complete or interrupted, and prints the answer.
+
+    Raises:
+        typer.Exit: with 130 where it was interrupted.
+    """
+    from nas_attn.study.local import interruptible, run_workers
+    from nas_attn.study.searching import Options, Publisher, default_workers, report_path
+
+    stop = threading.Event()
+    with display(opened, quiet=quiet or as_json) as say, interruptible(stop, say):
+        options = Options(device=device, threads=threads, time_limit_s=time_limit_s, say=say, stop=stop)
+        try:
+            ended = run_workers(opened, workers or default_workers(device), options)
+        except KeyboardInterrupt:  # the second Ctrl-C: no waiting for threads, the database holds all that counts
+            os._exit(INTERRUPTED)
+    from nas_attn.report import write_report
+
+    now = Publisher(opened).now()
+    path = write_report(now, Path(report) if report else report_path(opened))
+    if as_json:
+        print_json({**now.as_dict(), "ended": ended, "report": str(path), "storage": opened.url})
+    else:
+        from nas_attn.cli.showing import show_answer, show_next
+
+        out = console()
+        show_answer(out, now)
+        show_next(out, now, storage=opened.url, report=path)
+    if ended == "stopped":
+        at = "" if opened.url == "sqlite:///nas_attn.db" else f" --storage {opened.url}"
+        typer.echo(f"stopped before the end; go on with: nas-attn resume {opened.store.name}{at}", err=True)
+        raise typer.Exit(INTERRUPTED)
+    if ended == "exhausted":
+        typer.echo("every placement of the search space has been tried", err=True)

@@ -1,0 +1,81 @@
+"""`nas-attn search`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas_attn.cli.common import (
+    DEFAULT_STORAGE,
+    Artifacts,
+    AsJson,
+    Device,
+    ReportPath,
+    Storage,
+    Threads,
+    TimeLimit,
+    Tried,
+    Workers,
+    console,
+    overrides,
+    print_json,
+)
+
+
+def search(
+    recipe: Annotated[str, typer.Argument(help="Shipped name (digits, cifar10-resnet20, …) or path of a recipe.")],
+    storage: Storage = DEFAULT_STORAGE,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the study instead of the recipe's.")] = None,
+    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Candidates, the baselines included.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting: --set training.batch_size=256; may be repeated."),
+    ] = None,
+    tried: Tried = None,
+    workers: Workers = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    time_limit: TimeLimit = None,
+    report: ReportPath = None,
+    artifacts: Artifacts = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Reads the recipe, makes the study (or takes up the one of the same name and recipe), and runs workers."""
+    from nas_attn.recipe import load_recipe
+
+    changes = overrides(settings or [])
+    changes |= {k: v for k, v in {"name": name, "search.trials": trials}.items() if v is not None}
+    made = load_recipe(recipe, overrides=changes)
+    from nas_attn.study import searching
+
+    if dry_run:
+        from nas_attn.study.forecast import forecast
+
+        found = forecast(made, device=device)
+        if as_json:
+            print_json(found.as_dict())
+        else:
+            console().print(found.text(), markup=False)
+        return
+    from nas_attn.cli.running import run
+    from nas_attn.study.opening import create_study
+
+    plan = searching.plan_recipe(made)  # before the database: a wrong recipe must leave nothing behind
+    opened = create_study(made, storage, artifacts=Path(artifacts) if artifacts else None)
+    searching.enqueue_baselines(opened, plan)
+    for placement in tried or []:
+        searching.enqueue(opened, plan, placement)
+    run(
+        opened,
+        workers=workers,
+        threads=threads,
+        device=device,
+        time_limit_s=time_limit,
+        report=report,
+        as_json=as_json,
+        quiet=quiet,
+    )

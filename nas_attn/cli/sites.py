@@ -1,0 +1,61 @@
+"""`nas-attn sites`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas_attn.cli.common import AsJson, console, print_json, table
+from nas_attn.errors import BackboneError
+
+
+def parse_shape(text: str) -> tuple[int, int, int]:
+    """`3x224x224` as (3, 224, 224).
+
+    Raises:
+        BackboneError: it is no such shape.
+    """
+    parts = text.lower().replace(",", "x").split("x")
+    if len(parts) != 3 or not all(p.strip().isdigit() and int(p) > 0 for p in parts):
+        raise BackboneError(f"--input '{text}' is no CHANNELSxHEIGHTxWIDTH, like 3x224x224")
+    channels, height, width = map(int, parts)
+    return channels, height, width
+
+
+def sites(
+    backbone: Annotated[str, typer.Argument(help="resnet20, torchvision:resnet50, timm:…, package.module:function.")],
+    shape: Annotated[str, typer.Option("--input", help="Shape of one image, channels first.")] = "3x224x224",
+    granularity: Annotated[str, typer.Option("--granularity", help="stage, block or both.")] = "both",
+    html: Annotated[str | None, typer.Option("--html", help="Also draw them into this file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prints each site with its positions, module path, channels, map size and share of the network's MACs."""
+    from nas_attn import attachment, backbones
+    from nas_attn.evaluation.plan import both_granularities
+    from nas_attn.recipe import BackboneSection
+
+    if granularity not in ("stage", "block", "both"):
+        raise BackboneError(f"--granularity '{granularity}' is unknown: give stage, block or both")
+    input_shape = parse_shape(shape)
+    model = backbones.build(BackboneSection(name=backbone), input_shape=input_shape, classes=1000)
+    found = [
+        site
+        for site in both_granularities(model, input_shape)
+        if granularity == "both" or ("." in site.name) == (granularity == "block")
+    ]
+    if html:
+        Path(html).write_text(attachment.draw(found, title=f"{backbone}, {shape}"), "utf-8")
+    if as_json:
+        print_json([asdict(site) for site in found])
+        return
+    rows = []
+    for site in found:
+        point = site.at(site.default_position)[-1]
+        size = f"{point.height}x{point.width}"
+        where = ", ".join(p.path for p in site.at(site.default_position))
+        rows.append([site.name, ", ".join(site.positions), str(point.channels), size, f"{site.macs_share:.1%}", where])
+    columns = ["site", "positions", "channels", "map", "MACs", "after module (default position)"]
+    console().print(table(f"Sites of {backbone} at {shape}", columns, rows, right=["channels", "map", "MACs"]))

@@ -1,0 +1,54 @@
+"""`nas-attn status`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, StudyName, console, print_json, table
+
+
+def status(study: StudyName = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
+    """Counts of candidates by state; for one study also its running trials and who holds them."""
+    from nas_attn.storage import Database
+
+    if study is not None:
+        _one(study, storage, as_json)
+        return
+    studies = Database(storage, must_exist=True).studies()
+    if as_json:
+        print_json([asdict(s) for s in studies])
+        return
+    rows = [
+        [s.name, time.strftime("%Y-%m-%d %H:%M", time.localtime(s.created_at)), _counts(s.candidates)] for s in studies
+    ]
+    console().print(table(f"Studies in {storage}", ["study", "created", "candidates"], rows))
+
+
+def _one(study: str, storage: str, as_json: bool) -> None:
+    from nas_attn.study.opening import open_study
+    from nas_attn.study.progress import progress
+
+    opened = open_study(study, storage)
+    found = progress(opened)
+    now = opened.database.now()
+    leases = [row for row in opened.store.leases() if row.state != "released"]
+    held = [
+        {"work": row.resource, "state": row.state, "owner": row.owner, "expires_in_s": round(row.expires_at - now)}
+        for row in leases
+    ]
+    if as_json:
+        print_json({"study": study, **asdict(found), "finished": found.finished, "leases": held})
+        return
+    out = console()
+    out.print(f"Study {study}: {found.line(0.0)}; {found.running} running", markup=False)
+    rows = [[str(lease[key]) for key in ("work", "state", "expires_in_s", "owner")] for lease in held]
+    if rows:
+        out.print(table("Work under way", ["work", "state", "lease ends in (s)", "owner"], rows))
+    elif found.finished < found.trials:
+        out.print(f"Nobody works on it; go on with: nas-attn resume {study}", markup=False)
+
+
+def _counts(states: object) -> str:
+    assert isinstance(states, dict)
+    return ", ".join(f"{count} {state}" for state, count in states.items()) or "none yet"

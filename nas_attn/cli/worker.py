@@ -1,0 +1,36 @@
+"""`nas-attn worker`."""
+
+from __future__ import annotations
+
+import threading
+from typing import Annotated
+
+import typer
+
+from nas_attn.cli.common import DEFAULT_STORAGE, Device, Storage, StudyName, Threads, TimeLimit, study_named
+
+
+def worker(
+    study: StudyName = None,
+    storage: Storage = DEFAULT_STORAGE,
+    threads: Threads = None,
+    device: Device = "auto",
+    time_limit: TimeLimit = None,
+    name: Annotated[str, typer.Option("--name", help="Shown before each line.")] = "worker",
+    parent: Annotated[int | None, typer.Option("--parent", hidden=True, help="Stop when this process is gone.")] = None,
+) -> None:
+    """Evaluates candidates of a study until it is complete. The recipe comes from the study."""
+    from nas_attn.study.local import interruptible, watch_parent
+    from nas_attn.study.searching import Options, work
+
+    stop = threading.Event()
+    if parent is not None:
+        watch_parent(parent, stop)
+
+    def say(line: str) -> None:
+        typer.echo(f"{name}: {line}")
+
+    opened = study_named(study, storage)
+    with interruptible(stop, say):
+        ended = work(opened, Options(device=device, threads=threads, time_limit_s=time_limit, say=say, stop=stop))
+    say(f"done ({ended})")
