@@ -151,16 +151,25 @@ class Trainer:
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         correct = []
         for x, y in split.batches(max(SCORING_BATCH, self.section.batch_size)):
-            with self.autocast():
-                logits = model(x)
-            loss += cross_entropy(logits.float(), y, reduction="sum")
+            logits = self.logits(model, x)
+            loss += cross_entropy(logits, y, reduction="sum")
             correct.append(logits.argmax(1) == y)
             self.hook()
         return loss, torch.cat(correct)
 
-    def autocast(self) -> torch.autocast:
-        """The arithmetic of the recipe's `precision`."""
-        return torch.autocast(self.device.type, self._low_precision or torch.bfloat16, self._low_precision is not None)
+    def logits(self, model: nn.Module, x: Tensor) -> Tensor:
+        """The network's output in float32 (B, classes), computed in the recipe's `precision`.
+
+        Raises:
+            TrainingError: it has another shape.
+        """
+        with torch.autocast(self.device.type, self._low_precision, enabled=self._low_precision is not None):
+            logits = model(x)
+        expected = (len(x), len(self.dataset.classes))
+        if not isinstance(logits, Tensor) or logits.shape != expected:
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise TrainingError(f"the network returns {found} for {len(x)} images, expected is a tensor of {expected}")
+        return logits.float()
 
     def _identity(self, model: nn.Module, run: Mapping[str, object]) -> str:
         """What a checkpoint must agree in to be taken up: network, data and settings."""
@@ -265,9 +274,9 @@ class _Climb:
             optimizer.zero_grad()
         total = torch.zeros_like(run.epoch_loss)
         for part_x, part_y in zip(x.chunk(run.parts), y.chunk(run.parts), strict=True):
-            with self.trainer.autocast():
-                logits = run.model(part_x)
-            loss = cross_entropy(logits.float(), part_y, label_smoothing=section.label_smoothing)
+            loss = cross_entropy(
+                self.trainer.logits(run.model, part_x), part_y, label_smoothing=section.label_smoothing
+            )
             if loss.requires_grad:
                 torch.autograd.backward(loss * (len(part_x) / len(x)))
             total += loss.detach() * len(part_x)

@@ -210,6 +210,21 @@ def test_weights_that_score_no_number_are_refused(digits: Dataset) -> None:
         Trainer(TrainingSection(), digits, device="cpu").score(model, digits.validation)
 
 
+@pytest.mark.parametrize("wrong", ["classes", "type"])
+def test_an_output_of_another_shape_is_named(digits: Dataset, wrong: str) -> None:
+    class Wrong(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(64, 12)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+            y = self.inner(x.flatten(1))
+            return y if wrong == "classes" else (y, y)
+
+    with pytest.raises(TrainingError, match=r"returns (\(60, 12\)|tuple) for 60 images, expected .*\(60, 10\)"):
+        fit(digits, Wrong())
+
+
 class Hungry(nn.Module):
     """Runs out of memory above a number of images, as a device does."""
 
