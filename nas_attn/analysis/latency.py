@@ -8,7 +8,9 @@ sessions, below six sessions from the spread between sessions, pooled over all c
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,9 @@ PRIOR_SPREAD = 0.02
 """Between-session spread of a log-ratio that is assumed until sessions have shown theirs (measured: 1 to 3 %)."""
 PRIOR_WEIGHT = 2.0
 """Degrees of freedom that the assumption counts for."""
+
+CERTAIN = 0.975
+"""Probability from which one candidate is called faster than another."""
 
 
 def dropped(sessions: Sequence[Session]) -> tuple[Session, ...]:
@@ -112,6 +117,72 @@ def probability_faster(sessions: Sequence[Session], a: str, b: str | None) -> fl
 def session_spread(sessions: Sequence[Session]) -> float:
     """Standard deviation of a candidate's log-ratio from session to session, pooled over the candidates."""
     return _pooled_spread(_log_ratios(_kept(sessions)).values())[0]
+
+
+def open_keys(
+    sessions: Sequence[Session], keys: Iterable[str], *, tolerance: float, max_sessions: int, seed: int = 0
+) -> list[str]:
+    """Those of `keys` that need more sessions, the neediest first: unmeasured ones, then by the interval's width.
+
+    A candidate that has had `max_sessions` (dropped ones included) is no longer open, however wide its interval is.
+    """
+    known = estimate(sessions, seed=seed)
+    had = Counter(sample.key for session in sessions for sample in session.samples)
+    wanting = [key for key in keys if had[key] < max_sessions and needs_more(known.get(key), tolerance)]
+    return sorted(wanting, key=lambda key: -half_width(known[key]) if key in known else -math.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One row of a comparison."""
+
+    key: str
+    latency: Latency
+    faster_than_bare: float
+    """Probability that it is faster than the bare backbone."""
+    faster_than_next: float | None
+    """Probability that it is faster than the next row; None for the last."""
+    tied: tuple[str, ...]
+    """Keys that it cannot be told apart from."""
+
+
+def compare(sessions: Sequence[Session], *, seed: int = 0) -> tuple[Compared, ...]:
+    """All measured candidates, the fastest first, with what can be said about their order."""
+    known = estimate(sessions, seed=seed)
+    order = sorted(known, key=lambda key: known[key].ratio)
+    return tuple(
+        Compared(
+            key,
+            known[key],
+            probability_faster(sessions, key, None),
+            probability_faster(sessions, key, order[i + 1]) if i + 1 < len(order) else None,
+            tuple(other for other in order if other != key and not told_apart(sessions, key, other)),
+        )
+        for i, key in enumerate(order)
+    )
+
+
+def told_apart(sessions: Sequence[Session], a: str, b: str) -> bool:
+    """Whether one of two candidates is faster with a probability of at least 97.5 %."""
+    probability = probability_faster(sessions, a, b)
+    return max(probability, 1 - probability) >= CERTAIN
+
+
+def repeatability(repetitions: Sequence[Sequence[Session]], *, seed: int = 0) -> dict[str, float]:
+    """Key -> coefficient of variation of its ratio over repetitions of a whole measurement (a share).
+
+    Args:
+        repetitions: at least two; each the sessions of one measurement. Keys that some repetition lacks are left out.
+
+    Raises:
+        ValueError: fewer than two repetitions.
+    """
+    if len(repetitions) < 2:
+        raise ValueError(f"how well a latency repeats takes at least 2 repetitions, not {len(repetitions)}")
+    found = [estimate(sessions, seed=seed) for sessions in repetitions]
+    keys = [key for key in found[0] if all(key in each for each in found)]
+    ratios = {key: np.array([each[key].ratio for each in found]) for key in keys}
+    return {key: float(np.std(values, ddof=1) / np.mean(values)) for key, values in ratios.items()}
 
 
 # ------------------------------------------------------------------------------------------- inside

@@ -1,5 +1,7 @@
 """Latency: paired sessions, the machine's fingerprint, and a lock so that only one measures."""
 
+from nas_attn.latency.comparing import measure
+from nas_attn.latency.doctor import Finding, examine
 from nas_attn.latency.locks import DeviceLock, lock_directory
 from nas_attn.latency.machine import difference, fingerprint, may_measure, state
 from nas_attn.latency.memory import peak_memory
@@ -9,12 +11,15 @@ from nas_attn.latency.session import MAX_CANDIDATES, conditions, run_session
 __all__ = [
     "MAX_CANDIDATES",
     "DeviceLock",
+    "Finding",
     "Net",
     "conditions",
     "difference",
+    "examine",
     "fingerprint",
     "lock_directory",
     "may_measure",
+    "measure",
     "peak_memory",
     "run_session",
     "state",

@@ -26,7 +26,8 @@ def peak_memory(section: LatencySection, model: nn.Module, input_shape: tuple[in
     if section.device == "cuda":
         return _cuda_peak(section, model, input_shape)
     copied, x = deployed(model, section), example_input(section, input_shape, 0)
-    with torch.inference_mode(), _Alive() as alive:
+    alive = _Alive()
+    with torch.inference_mode(), alive:
         for tensor in (*copied.parameters(), *copied.buffers(), x):
             alive.meet(tensor)
         copied(x)

@@ -1,0 +1,171 @@
+"""Whether this machine is fit to measure latency, and what to change."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from nas_attn.errors import MeasurementError
+from nas_attn.latency.locks import DeviceLock, lock_directory
+from nas_attn.latency.machine import fingerprint, state
+from nas_attn.latency.session import run_session
+from nas_attn.recipe import LatencySection
+from nas_attn.records import Session
+
+STEADY_CONTROL = 0.01
+"""Two copies of one network should be within this share of each other, session by session."""
+BUSY = 0.25
+"""Share of the CPUs that others may use before it is mentioned."""
+PREEMPTED = 1.2
+"""Wall time over thread time from which the measuring thread has to wait for its core."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    value: str
+    fit: bool
+    """False where it makes latencies repeat worse."""
+    advice: str = ""
+    """What to change, where something would help."""
+
+
+def examine(
+    section: LatencySection, *, sessions: int = 6, on_session: Callable[[Session], None] | None = None
+) -> tuple[Finding, ...]:
+    """Looks at device, clocks, load and lock, and runs a few A/A sessions of a small CNN.
+
+    Takes about `sessions` times `section.session_seconds` (a third of it each).
+
+    Raises:
+        MeasurementError: the device is not there, has fewer cores than `threads`, or is a command's, or the lock folder
+            cannot be written.
+    """
+    if section.mode == "command":
+        raise MeasurementError(
+            "latency.mode is 'command': nas_attn cannot judge the machine that the command measures on"
+        )
+    found = [_device(section), _lock(section), *_governor(section), *_load(section), *_heat(section)]
+    return (*found, *_sessions(section, _control_sessions(section, sessions, on_session)))
+
+
+def _device(section: LatencySection) -> Finding:
+    here = fingerprint(section)
+    cores = os.cpu_count() or 1
+    if section.threads > cores:
+        raise MeasurementError(
+            f"this machine has {cores} cores, latency.threads is {section.threads}: set {cores} or fewer"
+        )
+    details = ", ".join(f"{key} {value}" for key, value in here.details)
+    return Finding("device", f"{here.name} ({details}; fingerprint {here.id})", fit=True)
+
+
+def _lock(section: LatencySection) -> Finding:
+    with DeviceLock.for_section(section).exclusive():
+        shared = "shared with other users and containers that mount it"
+        return Finding("lock", f"{lock_directory()} can be written, {shared}", fit=True)
+
+
+def _governor(section: LatencySection) -> list[Finding]:
+    governor = dict(fingerprint(section).details).get("governor")
+    if governor is None:
+        return []
+    fit = governor == "performance"
+    return [Finding("CPU governor", governor, fit, "" if fit else "sudo cpupower frequency-set --governor performance")]
+
+
+def _load(section: LatencySection) -> list[Finding]:
+    busy = _busy_share()
+    if busy is None:
+        return []
+    disturbs = section.device == "cuda" or section.threads > 1
+    advice = "stop other work, or measure with threads = 1 on the CPU, whose thread time other work disturbs least"
+    if not disturbs:
+        advice = "thread CPU time copes with it, at two to three times the sessions: stop other work for a quick answer"
+    return [Finding("other load", f"{busy:.0%} of the CPUs busy", busy <= BUSY, "" if busy <= BUSY else advice)]
+
+
+def _busy_share(seconds: float = 0.5) -> float | None:
+    """Share of the machine's CPU time that anybody used while this thread slept; None where it cannot be read."""
+
+    def read() -> tuple[int, int] | None:
+        try:
+            numbers = [int(word) for word in Path("/proc/stat").read_text("ascii").split("\n", 1)[0].split()[1:9]]
+        except (OSError, ValueError):
+            return None
+        return sum(numbers) - numbers[3] - numbers[4], sum(numbers)  # idle and waiting for input or output
+
+    before = read()
+    time.sleep(seconds)
+    after = read()
+    if before is None or after is None or after[1] == before[1]:
+        return None
+    return (after[0] - before[0]) / (after[1] - before[1])
+
+
+def _heat(section: LatencySection) -> list[Finding]:
+    found = state(section)
+    advice = "clocks move with heat and load; `sudo nvidia-smi --lock-gpu-clocks=MHZ` holds them for the finest results"
+    return [
+        Finding(name, found[name], fit=True, advice=advice if name == "clock" and section.device == "cuda" else "")
+        for name in ("clock", "temperature", "power")
+        if name in found
+    ]
+
+
+def _control_sessions(
+    section: LatencySection, count: int, on_session: Callable[[Session], None] | None
+) -> list[Session]:
+    short = section.model_copy(update={"session_seconds": section.session_seconds / 3})
+    lock, model, found = DeviceLock.for_section(section), _small_cnn(), []
+    for seed in range(count):
+        found.append(
+            run_session(
+                short, reference=model, candidates={"copy": model}, input_shape=(3, 32, 32), seed=seed, lock=lock
+            )
+        )
+        if on_session is not None:
+            on_session(found[-1])
+    return found
+
+
+def _small_cnn() -> nn.Module:
+    """About as much work as a small CIFAR ResNet."""
+    layers: list[nn.Module] = []
+    for i in range(12):
+        layers += [nn.Conv2d(16 if i else 3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+
+
+def _sessions(section: LatencySection, sessions: Sequence[Session]) -> list[Finding]:
+    """What A/A sessions say: is a copy as fast as the original, how much do sessions differ, does the thread wait."""
+    controls = [session.control_log_ratio for session in sessions]
+    off = max(map(abs, controls))
+    steady = off <= STEADY_CONTROL
+    found = [
+        Finding(
+            "A/A control",
+            f"two copies of one network within {off:.2%} of each other in every one of {len(sessions)} sessions",
+            steady,
+            "" if steady else "more sessions make up for it (latency.max_sessions), longer ones too (session_seconds)",
+        )
+    ]
+    spread = statistics.stdev(s.samples[0].log_ratio for s in sessions) if len(sessions) > 1 else off
+    for name, tolerance in (("to search", section.tolerance), ("for the front", section.front_tolerance)):
+        needed = max(1, round((1.96 * 1.25 * spread / tolerance) ** 2 + 0.5))
+        enough = needed <= section.max_sessions
+        text = f"about {needed} sessions for ±{tolerance:.1%}, at most {section.max_sessions} are allowed"
+        found.append(Finding(f"sessions {name}", text, enough, "" if enough else "raise latency.max_sessions"))
+    if section.device == "cpu" and section.threads == 1:
+        waits = statistics.median(s.samples[0].wall_ms / s.samples[0].candidate_ms for s in sessions)
+        advice = "" if waits <= PREEMPTED else "other work takes the core: stop it, or expect wall times to mean little"
+        found.append(Finding("wall over thread time", f"{waits:.2f}", waits <= PREEMPTED, advice))
+    return found
