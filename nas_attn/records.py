@@ -56,12 +56,12 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What was typed: site -> choice. `space.parse(str(p)) == p`."""
+    """What was typed: site -> choice; empty: `none`, the bare backbone. `space.parse(str(p)) == p`."""
 
     assignments: tuple[Assignment, ...] = ()
 
     def __str__(self) -> str:
-        return " ".join(map(str, self.assignments))
+        return " ".join(map(str, self.assignments)) or "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,8 @@ class Point:
     channels: int
     height: int
     width: int
+    replaces: bool = False
+    """True where the module is attention of the backbone's own: what is attached takes its place, nothing removes it."""
 
 
 @dataclass(frozen=True, slots=True)
