@@ -26,6 +26,9 @@ from nas_attn.records import Choice, Point, ResolvedPlacement
 CHILD = "nas_attn"
 """Name of the host's child that holds its attention modules."""
 
+_FROZEN = "_nas_attn_frozen"
+"""Attribute of a replaced module: its parameters that were trained before."""
+
 ITERATING_NAMES = frozenset({"children", "named_children", "_modules", "modules", "named_modules"})
 """What a forward uses that runs all its children in turn: a child more would be run, too."""
 
@@ -50,9 +53,9 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
         )
     modules = dict(model.named_modules())
     hosts = [(_host(modules, point), point, choices) for point, choices in resolved.modules]
-    built = [(host, _attention(model, host, point, choices, resolved.init)) for host, point, choices in hosts]
-    for host, attention in built:
-        make_host(host, attention)
+    built = [_attention(model, host, point, choices, resolved.init) for host, point, choices in hosts]
+    for (host, point, _), attention in zip(hosts, built, strict=True):
+        make_host(host, attention, replaces=point.replaces)
     return model
 
 
@@ -61,6 +64,8 @@ def detach(model: nn.Module) -> nn.Module:
     for host in list(_hosts(model).values()):
         del host._modules[CHILD]
         host.__class__ = bare_class(host)
+        for parameter in host.__dict__.pop(_FROZEN, ()):
+            parameter.requires_grad_(True)
     return model
 
 
@@ -78,9 +83,16 @@ def is_attended(module: nn.Module) -> bool:
     return hasattr(type(module), "_nas_attn_host")
 
 
-def make_host(module: nn.Module, attention: nn.Module) -> None:
-    """Sends the module's result through `attention` from now on."""
-    cls = _attended(type(module))
+def make_host(module: nn.Module, attention: nn.Module, *, replaces: bool = False) -> None:
+    """Sends the module's result through `attention` from now on.
+
+    Args:
+        replaces: sends its input there instead; the module keeps its parameters, but they are not trained.
+    """
+    cls = _attended(type(module), replaces)
+    if replaces:
+        frozen = [parameter.requires_grad_(False) for parameter in module.parameters() if parameter.requires_grad]
+        module.__dict__[_FROZEN] = frozen
     module.add_module(CHILD, attention)
     module.__class__ = cls
 
@@ -89,6 +101,13 @@ def bare_class(module: nn.Module) -> type[nn.Module]:
     """The module's class, without attention."""
     cls: type[nn.Module] = getattr(type(module), "_nas_attn_host", type(module))
     return cls
+
+
+def replaced_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """Parameters that lie idle because attention took the module's place."""
+    if not getattr(type(module), "_nas_attn_replaces", False):
+        return []
+    return [parameter for name, parameter in module.named_parameters() if not name.startswith(f"{CHILD}.")]
 
 
 def iterates_children(module: nn.Module) -> bool:
@@ -146,41 +165,49 @@ def _tensor_of(*modules: nn.Module) -> torch.Tensor | None:
 # ------------------------------------------------------------------------------------------- the class
 
 
-def _attended(host: type[nn.Module]) -> type[nn.Module]:
-    """The subclass of a host's class whose result goes through the host's attention; one per class."""
-    known = _ATTENDED.get(host)
+def _attended(host: type[nn.Module], replaces: bool) -> type[nn.Module]:
+    """The subclass of a host's class whose result goes through the host's attention; one per class.
+
+    Args:
+        replaces: the input goes there instead of the result.
+    """
+    known = _ATTENDED.get((host, replaces))
     if known is not None:
         return known
 
-    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def after(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         return self._modules[CHILD](host.forward(self, *args, **kwargs))  # type: ignore[misc]
 
-    functools.update_wrapper(forward, host.forward)
+    def instead(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return self._modules[CHILD](*args, **kwargs)  # type: ignore[misc]
+
+    forward = functools.wraps(host.forward)(instead if replaces else after)
     body = {
         "forward": forward,
         "__reduce_ex__": _reduce,
         "__module__": host.__module__,  # fx traces into what does not come from torch.nn
         "__doc__": host.__doc__,
         "_nas_attn_host": host,
+        "_nas_attn_replaces": replaces,
     }
     bases: tuple[type, ...] = (host,)
     if issubclass(host, nn.Sequential | nn.ModuleList):
         bases = (_AttendedList, host)
     elif issubclass(host, nn.ModuleDict):
         bases = (_AttendedDict, host)
-    return _ATTENDED.setdefault(host, type(f"Attended{host.__name__}", bases, body))
+    return _ATTENDED.setdefault((host, replaces), type(f"Attended{host.__name__}", bases, body))
 
 
-_ATTENDED: dict[type[nn.Module], type[nn.Module]] = {}
+_ATTENDED: dict[tuple[type[nn.Module], bool], type[nn.Module]] = {}
 
 
-def _reduce(self: Any, protocol: Any) -> tuple[Callable[..., Any], tuple[type[nn.Module]], Any]:
-    return _blank, (type(self)._nas_attn_host,), self.__getstate__()
+def _reduce(self: Any, protocol: Any) -> tuple[Callable[..., Any], tuple[type[nn.Module], bool], Any]:
+    return _blank, (type(self)._nas_attn_host, type(self)._nas_attn_replaces), self.__getstate__()
 
 
-def _blank(host: type[nn.Module]) -> nn.Module:
+def _blank(host: type[nn.Module], replaces: bool) -> nn.Module:
     """An empty module of the attended class: what copy and pickle fill."""
-    cls = _attended(host)
+    cls = _attended(host, replaces)
     return cls.__new__(cls)
 
 

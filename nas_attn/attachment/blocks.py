@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from torch import nn
 
@@ -52,6 +52,7 @@ class BlockFinder:
         self.unusable = unusable
         self.branches = self._branches()
         self.classes = self._block_classes()
+        self.outer = self._outer_branches()
 
     def find(self) -> list[Block]:
         """Blocks in the order of execution; empty where the network is a plain chain of layers."""
@@ -66,9 +67,9 @@ class BlockFinder:
 
     # -------------------------------------------------------------------------------- residual adds
 
-    def _branches(self) -> dict[int, list[Value]]:
-        """Frame (call index) -> operands of its residual adds that are the branch's, in order."""
-        found: dict[int, list[Value]] = {}
+    def _branches(self) -> dict[int, list[tuple[Value, Value]]]:
+        """Frame (call index) -> (branch, shortcut) of its residual adds, in order: the branch is the deeper operand."""
+        found: dict[int, list[tuple[Value, Value]]] = {}
         flow = self.flow
         depths: dict[int, dict[Value, int]] = {}
         for i, op in enumerate(flow.operations):
@@ -80,7 +81,18 @@ class BlockFinder:
             frame = flow.frame(i)
             depth = depths.setdefault(frame, flow.depths(flow.calls[frame]))
             if depth[a] != depth[b]:
-                found.setdefault(frame, []).append(a if depth[a] > depth[b] else b)
+                found.setdefault(frame, []).append((a, b) if depth[a] > depth[b] else (b, a))
+        return found
+
+    def _outer_branches(self) -> set[Value]:
+        """Results that a module which is no block adds to what they were made from: `x = x + self.convs[i](x)`."""
+        found: set[Value] = set()
+        for frame, additions in self.branches.items():
+            if self.flow.calls[frame].module in self.classes:
+                continue
+            for branch, shortcut in additions:
+                if shortcut in self.flow.ancestors(branch):
+                    found.update(self.flow.unary_chain(branch))
         return found
 
     def _block_classes(self) -> set[type[nn.Module]]:
@@ -140,7 +152,7 @@ class BlockFinder:
                 yield call
                 return
             if not parts or self._is_wrapper(call, parts):
-                if self.flow.convolutions(call.index) >= 2:
+                if self.flow.convolutions(call.index) >= 2 or call.output in self.outer:
                     yield call
                 return
         for child in children:
@@ -179,12 +191,17 @@ class BlockFinder:
             if len(shapes) != 1 or len(same) != len(self.flow.calls_of[path]):
                 continue
             _, channels, height, width = shapes.pop()
-            hosts = dict.fromkeys(host for call in same for host in self._residual_hosts(call))
+            residual: tuple[str, ...] = tuple(
+                dict.fromkeys(host for call in same for host in self._residual_hosts(call))
+            )
+            host = self._block_host(same[0])
+            if host is not None and same[0].output in self.outer:
+                residual, host = (host,), None
             blocks.append(
                 Block(
                     path=path,
-                    host=self._block_host(same[0]),
-                    residual=tuple(hosts),
+                    host=host,
+                    residual=residual,
                     shape=(channels, height, width),
                     macs=sum(self.flow.macs(call) for call in same),
                     order=same[0].index,
@@ -194,16 +211,10 @@ class BlockFinder:
 
     def _residual_hosts(self, block: Call) -> Iterator[str]:
         assert block.output is not None
-        for operand in self.branches.get(block.index, ()):
-            if self.flow.shapes[operand] != self.flow.shapes[block.output]:
-                continue
-            value: Value | None = operand
-            while value is not None:
-                host = self._returning(value, block)
-                if host is not None:
-                    yield host.path
-                    break
-                value = self.flow.unary_input(value)
+        for branch, _ in self.branches.get(block.index, ()):
+            if self.flow.shapes[branch] == self.flow.shapes[block.output]:
+                found = (self._returning(value, block) for value in self.flow.unary_chain(branch))
+                yield from (host.path for host in islice(filter(None, found), 1))
 
     def _returning(self, value: Value, block: Call) -> Call | None:
         """The innermost call in a block that returned a value and whose module does nothing else."""

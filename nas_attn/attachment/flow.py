@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
+from collections.abc import Iterator
 
 from nas_attn.attachment.recording import Call, Operation, Recording, Value
 
@@ -159,13 +160,25 @@ class Flow:
     def macs(self, call: Call) -> int:
         return sum(op.macs for op in self.within(call))
 
-    def unary_input(self, value: Value) -> Value | None:
-        """The map that one operation turned into this map of the same shape, where it was the only one."""
+    def unary_chain(self, value: Value) -> Iterator[Value]:
+        """A value, the map it was made from element by element (or by a norm), and so on back."""
+        yield value
         index = self.producer.get(value)
-        if index is None:
-            return None
+        if index is None or self.operations[index].name in LAYERS - NORMS:
+            return
         inputs = {v for v in self.operations[index].inputs if v in self.live}
-        if len(inputs) != 1:
-            return None
-        (source,) = inputs
-        return source if self.shapes[source] == self.shapes[value] else None
+        if len(inputs) == 1:
+            (source,) = inputs
+            if self.shapes[source] == self.shapes[value]:
+                yield from self.unary_chain(source)
+
+    def ancestors(self, value: Value) -> set[Value]:
+        """All values that a value was made from."""
+        found: set[Value] = set()
+        waiting = [value]
+        while waiting:
+            index = self.producer.get(waiting.pop())
+            fresh = () if index is None else set(self.operations[index].inputs) - found
+            found.update(fresh)
+            waiting.extend(fresh)
+        return found

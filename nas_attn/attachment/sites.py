@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from torch import nn
 
 from nas_attn.attachment.attaching import iterates_children
 from nas_attn.attachment.blocks import Block, BlockFinder
+from nas_attn.attachment.extra_sites import custom_sites, original_attention
 from nas_attn.attachment.flow import CONVOLUTIONS, MATRIX_PRODUCTS, Flow
-from nas_attn.attachment.recording import Recording, record
+from nas_attn.attachment.recording import record
 from nas_attn.errors import BackboneError
 from nas_attn.records import Point, Site
 
 
 def find_sites(
-    model: nn.Module, input_shape: tuple[int, int, int], *, granularity: Literal["stage", "block"] = "stage"
+    model: nn.Module,
+    input_shape: tuple[int, int, int],
+    *,
+    granularity: Literal["stage", "block"] = "stage",
+    custom: Mapping[str, Sequence[str]] | None = None,
+    originals: bool = False,
 ) -> tuple[Site, ...]:
     """Where attention may go in a model, in the order of execution; nothing in the model changes.
 
@@ -27,25 +33,51 @@ def find_sites(
     Args:
         input_shape: channels, height, width of one image.
         granularity: one site per stage, or one per block.
+        custom: further sites, name -> globs over module paths, `{"neck": ["fpn.layer_blocks.0"]}`.
+        originals: list attention that the backbone has of its own, too, as `stageK.original` (by shape `stageK.original1`,
+            …): what is attached there takes its place.
 
     Raises:
-        BackboneError: the model cannot process such an image, or has no 4-D feature maps to speak of.
+        BackboneError: the model cannot process such an image, has no 4-D feature maps to speak of, or a custom site
+            matches none.
     """
     recording = record(model, input_shape, bare=True)
+    flow = Flow(recording)
     unusable = frozenset(path for path, module in model.named_modules() if iterates_children(module))
-    finder = BlockFinder(Flow(recording), unusable)
-    blocks = finder.find()
-    if not finder.classes:
-        blocks = blocks or finder.chain()
-        _refuse_transformer(model, recording, blocks)
     total = max(recording.macs, 1)
-    sites = []
-    for k, stage in enumerate(_stages(blocks), start=1):
+    sites: list[Site] = []
+    for k, stage in enumerate(_stages(_blocks(flow, unusable, required=model if not custom else None)), start=1):
         if granularity == "stage":
             sites.append(_stage_site(f"stage{k}", stage, total))
         else:
             sites.extend(_block_site(f"stage{k}.block{j}", block, total) for j, block in enumerate(stage, start=1))
-    return tuple(sites)
+        if originals:
+            sites.extend(original_attention(flow, [block.path for block in stage], f"stage{k}"))
+    return (*sites, *custom_sites(flow, custom or {}, unusable, total))
+
+
+def _blocks(flow: Flow, unusable: frozenset[str], *, required: nn.Module | None) -> list[Block]:
+    """The blocks of a network; of a plain chain, its layers.
+
+    Raises:
+        BackboneError: there are none, or most of the network lies behind what looks like some (a vision transformer's
+            stem), and they are `required` of this model.
+    """
+    finder = BlockFinder(flow, unusable)
+    blocks = finder.find()
+    if blocks and finder.classes:
+        return blocks
+    blocks = blocks or finder.chain()
+    convolutions = sum(op.name in CONVOLUTIONS for op in flow.operations)
+    products = sum(op.name in MATRIX_PRODUCTS for op in flow.operations)
+    if blocks and products <= 8 + convolutions:
+        return blocks
+    if required is None:
+        return []
+    raise BackboneError(
+        f"{type(required).__name__} has no stages of 4-D feature maps (found {convolutions} convolutions and {products} "
+        "matrix products): name modules that return maps (N, C, H, W) as custom sites, or take a convolutional backbone"
+    )
 
 
 def _stages(blocks: Iterable[Block]) -> list[list[Block]]:
@@ -87,14 +119,3 @@ def _block_site(name: str, block: Block, total: int) -> Site:
         "block": _points([block.host] if block.host else [], block.shape),
     }
     return Site(name, tuple((position, found) for position, found in by_position.items() if found), block.macs / total)
-
-
-def _refuse_transformer(model: nn.Module, recording: Recording, blocks: list[Block]) -> None:
-    """Raises BackboneError where there are no blocks, or most of the network lies behind what looks like some."""
-    convolutions = sum(op.name in CONVOLUTIONS for op in recording.operations)
-    products = sum(op.name in MATRIX_PRODUCTS for op in recording.operations)
-    if not blocks or products > 8 + convolutions:
-        raise BackboneError(
-            f"{type(model).__name__} has no stages of 4-D feature maps (found {convolutions} convolutions and {products} "
-            "matrix products): name modules that return maps (N, C, H, W) as custom sites, or take a convolutional backbone"
-        )
