@@ -1,0 +1,78 @@
+# What can be asked of this repository; `make help` lists it. Needs make, git and Python 3.11 or later, nothing else.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+CORES := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
+FEW := $(shell n=$(CORES); [ $$n -gt 4 ] && n=4; echo $$n)
+# Workers of the quickstart's search; processes that run the tests, one thread each.
+WORKERS ?= $(FEW)
+JOBS ?= $(FEW)
+ARGS ?=
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+BENCHMARKS := $(sort $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/*.py)))
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart install dev test test-slow lint format docs wheel clean $(BENCHMARKS)
+
+help:  ## list what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@for name in $(BENCHMARKS); do echo "  make $$name"; done
+
+quickstart: $(VENV)/installed  ## install into .venv and search attention for a small ResNet: a few minutes
+	@$(BIN)/nas-attn search digits --workers $(WORKERS) $(ARGS)
+
+install: $(VENV)/installed  ## install into .venv
+
+dev: $(VENV)/installed-dev  ## install into .venv with what tests and checks need
+
+test: $(VENV)/installed-dev  ## run the tests; those that need what is not here (PostgreSQL, a GPU) are skipped and named
+	@$(PYTEST) $(ARGS)
+
+test-slow: $(VENV)/installed-dev  ## run all tests, the long ones included
+	@$(PYTEST) -m "slow or not slow" --timeout 1800 $(ARGS)
+
+lint: $(VENV)/installed-dev  ## check style, format, imports between rooms, and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+	@$(BIN)/mypy
+
+format: $(VENV)/installed-dev  ## write the code in the common format
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+docs: $(VENV)/installed-dev  ## write docs/reference/recipe.md from the recipe's schema
+	@$(BIN)/python docs/reference/write_recipe.py
+
+wheel: $(VENV)/installed-dev  ## build the wheel and the source archive into dist/
+	@$(BIN)/python -m build --outdir dist .
+
+$(BENCHMARKS): bench-%: $(VENV)/installed-dev
+	@$(BIN)/python benchmarks/$*.py $(ARGS)
+
+clean:  ## remove .venv and everything that can be made again; studies and reports stay
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps below are files, so each step is done once and again only when what it depends on has changed.
+
+$(BIN)/python:
+	@for python in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	  echo "Making $(VENV) with $$("$$python" --version)"; \
+	  "$$python" -m venv --clear $(VENV) && exit 0; \
+	  rm -rf $(VENV); \
+	  echo "'$$python -m venv' failed (above): on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; \
+	done; \
+	echo "No Python 3.11 or later was found: install one, or name it with make PYTHON=/path/to/python3" >&2; exit 1
+
+$(VENV)/installed: pyproject.toml nas_attn/_version.py | $(BIN)/python
+	@echo "Installing; PyTorch is large, so the first time takes a few minutes"
+	@$(PIP) --editable '.[dashboard]'
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml nas_attn/_version.py | $(BIN)/python
+	@echo "Installing with what tests and checks need; the first time takes a few minutes"
+	@$(PIP) --editable '.[dev]'
+	@touch $(VENV)/installed $@
