@@ -22,6 +22,7 @@ from nas_attn.storage.store import StudyStore, insert
 from nas_attn.storage.url import storage_url
 
 _SHOWN_DIFFERENCES = 5
+_SHOWN_LENGTH = 60
 
 
 class Database:
@@ -189,4 +190,5 @@ _MISSING = _Missing()
 
 
 def _shown(value: Any) -> str:
-    return "not set" if value is _MISSING else json.dumps(value, sort_keys=True)
+    text = "not set" if value is _MISSING else json.dumps(value, sort_keys=True)
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 1]}…"

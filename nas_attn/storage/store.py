@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from sqlalchemy import Connection, Table, and_, case, delete, false, or_, select, true, update
@@ -90,12 +90,13 @@ class StudyStore:
         free = or_(lease.c.released, lease.c.expires_at < clock)
         with self._connector.write() as connection:
             again = update(lease).where(self._lease(resource), free).values(number=lease.c.number + 1, **taken)
-            row = connection.execute(again.returning(lease.c.number, lease.c.expires_at)).one_or_none()
-            if row is None:
+            if connection.execute(again).rowcount == 0:
                 new = insert(connection, lease).values(study_id=self._id, resource=resource, number=1, **taken)
-                first = new.on_conflict_do_nothing().returning(lease.c.number, lease.c.expires_at)
-                row = connection.execute(first).one_or_none()
-        return None if row is None else Lease(resource, owner, row.number, ttl_s, row.expires_at)
+                first = new.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+                if connection.execute(first).rowcount == 0:
+                    return None
+            row = connection.execute(select(lease.c.number, lease.c.expires_at).where(self._lease(resource))).one()
+        return Lease(resource, owner, row.number, ttl_s, row.expires_at)
 
     def renew(self, lease: Lease) -> Lease:
         """Hold on for another `ttl_s` seconds; also after expiry, as long as nobody else has taken it.
@@ -103,13 +104,12 @@ class StudyStore:
         Raises:
             LeaseLost: somebody has, or it was released.
         """
-        clock = self._connector.clock
         with self._connector.write() as connection:
-            statement = update(tables.lease).where(self._held(lease)).values(expires_at=clock + lease.ttl_s)
-            expires_at = connection.scalar(statement.returning(tables.lease.c.expires_at))
-        if expires_at is None:
-            raise self._lost(lease)
-        return Lease(lease.resource, lease.owner, lease.number, lease.ttl_s, expires_at)
+            longer = {"expires_at": self._connector.clock + lease.ttl_s}
+            if connection.execute(update(tables.lease).where(self._held(lease)).values(longer)).rowcount == 0:
+                raise self._lost(lease)
+            row = connection.execute(select(tables.lease.c.expires_at).where(self._held(lease))).one()
+        return replace(lease, expires_at=row.expires_at)
 
     def release(self, lease: Lease) -> None:
         """Give a resource back. A lease that is no longer held is none of our business: nothing happens."""
@@ -279,8 +279,11 @@ class StudyStore:
         row = {"run": run, "artifact": artifact, "sha256": sha256, "size": size, "epochs": epochs}
         new = {"study_id": self._id, "created_at": self._connector.clock, **row}
         with self._fenced(lease) as connection:
-            made = insert(connection, tables.checkpoint).values(new).returning(*_CHECKPOINT)
-            return CheckpointRow(*connection.execute(made).one())
+            made = connection.execute(insert(connection, tables.checkpoint).values(new)).inserted_primary_key
+            assert made is not None
+            return CheckpointRow(
+                *connection.execute(select(*_CHECKPOINT).where(tables.checkpoint.c.id == made.id)).one()
+            )
 
     def checkpoints(self, run: str) -> list[CheckpointRow]:
         """A run's checkpoints, the newest first."""

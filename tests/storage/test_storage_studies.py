@@ -28,6 +28,7 @@ def test_the_same_recipe_opens_the_study_there_is(store: StudyStore, database: D
 def test_another_recipe_is_refused_with_the_difference(database: Database) -> None:
     old = {"search": {"trials": 30, "seed": 0}, "limits": {}, "objectives": ["accuracy"]}
     new = {"search": {"trials": 60, "seed": 0}, "limits": {"max_macs": 5}, "objectives": ["accuracy", "latency"]}
+    new["space"] = {"choices": [f"choice {i}" for i in range(99)]}
     database.create_study("digits", recipe=json.dumps(old), versions={})
     with pytest.raises(StudyError) as error:
         database.create_study("digits", recipe=json.dumps(new), versions={})
@@ -36,6 +37,7 @@ def test_another_recipe_is_refused_with_the_difference(database: Database) -> No
     assert "limits.max_macs: not set -> 5" in sentence
     assert 'objectives: ["accuracy"] -> ["accuracy", "latency"]' in sentence
     assert "seed" not in sentence
+    assert len(sentence) < 500
     assert "nas-attn resume digits" in sentence
     assert json.loads(database.study("digits").recipe) == old
 
