@@ -90,14 +90,14 @@ def test_stopping_at_every_third_batch_changes_nothing(tmp_path: Path, optimizer
 
 
 def test_a_killed_process_is_taken_up_bit_for_bit(tmp_path: Path) -> None:
-    whole = fit(tmp_path / "whole", rungs=[1, 20])
+    whole = fit(tmp_path / "whole", rungs=[1, 10])
     path = tmp_path / "killed"
     process = subprocess.Popen([sys.executable, __file__, str(path)], env={**os.environ, "OMP_NUM_THREADS": "1"})
     while process.poll() is None and not (path.exists() and path.stat().st_mtime_ns != 0):
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the process ended before it was killed"
-    assert_same(fit(path, rungs=[1, 20]), whole)
+    assert_same(fit(path, rungs=[1, 10]), whole)
 
 
 def test_further_rungs_are_added_to_a_finished_training(tmp_path: Path) -> None:
@@ -183,4 +183,4 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    fit(Path(sys.argv[1]), rungs=[1, 20])
+    fit(Path(sys.argv[1]), rungs=[1, 10])

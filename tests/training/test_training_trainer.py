@@ -20,11 +20,17 @@ from nas_attn.records import Score
 from nas_attn.training import Trainer
 from nas_attn.training.parameters import WeightAverage, make_optimizer
 from nas_attn.training.schedule import rate_factor
+from nas_attn.training.trainer import computes_bfloat16
 
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
     return data.load(DataSection(name="digits-8x8"), device="cpu")
+
+
+def exact(**options) -> TrainingSection:
+    """Settings under which results can be compared with formulas on any CPU."""
+    return TrainingSection(**{"precision": "float32", **options})
 
 
 def network(seed: int = 0) -> nn.Sequential:
@@ -42,7 +48,7 @@ def network(seed: int = 0) -> nn.Sequential:
 
 
 def fit(digits: Dataset, model: nn.Module, section: TrainingSection | None = None, **options) -> tuple[Score, ...]:
-    section = section or TrainingSection(batch_size=64)
+    section = section or exact(batch_size=64)
     arguments = {"seed": 0, "rungs": [1], "learning_rate": 0.1, **options}
     return Trainer(section, digits, device="cpu").fit(model, **arguments)
 
@@ -52,7 +58,7 @@ def test_it_learns_and_leaves_the_scored_weights(digits: Dataset) -> None:
     scores = fit(digits, model, rungs=[1, 4])
     assert [(s.seed, s.rung, s.epochs) for s in scores] == [(0, 0, 1), (0, 1, 4)]
     assert scores[1].metrics["accuracy"] > 0.95
-    again = Trainer(TrainingSection(), digits, device="cpu").score(model, digits.validation)
+    again = Trainer(exact(), digits, device="cpu").score(model, digits.validation)
     assert again.metrics["accuracy"] == scores[1].metrics["accuracy"]
     assert again.metrics["loss"] == pytest.approx(scores[1].metrics["loss"])
     assert 0 < scores[0].metrics["train_loss_sum"] < scores[1].metrics["train_loss_sum"]
@@ -63,7 +69,7 @@ def test_it_learns_and_leaves_the_scored_weights(digits: Dataset) -> None:
 def test_a_score_is_what_a_plain_loop_computes(digits: Dataset) -> None:
     model = network()
     model(torch.randn(64, 1, 8, 8))  # statistics other than the initial ones
-    score = Trainer(TrainingSection(batch_size=50), digits, device="cpu").score(model, digits.validation)
+    score = Trainer(exact(batch_size=50), digits, device="cpu").score(model, digits.validation)
     x = (digits.validation.first(449).float() / 255 - digits.mean[0]) / digits.std[0]
     with torch.no_grad():
         logits = model.eval()(x)
@@ -76,7 +82,7 @@ def test_a_score_is_what_a_plain_loop_computes(digits: Dataset) -> None:
 
 
 def test_equal_seeds_train_equally_and_others_do_not(digits: Dataset) -> None:
-    section = TrainingSection(batch_size=64, augment=AugmentSection(crop_padding=1, mixup=0.2))
+    section = exact(batch_size=64, augment=AugmentSection(crop_padding=1, mixup=0.2))
     one, same, other = (fit(digits, network(), section, seed=seed)[0] for seed in (1, 1, 2))
     assert (one.metrics, one.correct) == (same.metrics, same.correct)
     assert one.metrics != other.metrics
@@ -90,7 +96,7 @@ def test_a_rung_does_not_depend_on_those_that_follow(digits: Dataset) -> None:
 
 def test_the_caller_decides_at_each_rung_and_hears_between_batches(digits: Dataset) -> None:
     told, calls = [], []
-    trainer = Trainer(TrainingSection(batch_size=64), digits, device="cpu", batch_hook=lambda: calls.append(1))
+    trainer = Trainer(exact(batch_size=64), digits, device="cpu", batch_hook=lambda: calls.append(1))
     scores = trainer.fit(
         network(), seed=0, rungs=[1, 2, 3], learning_rate=0.1, on_rung=lambda s: told.append(s.epochs) or len(told) < 2
     )
@@ -121,7 +127,7 @@ def test_nothing_to_train_is_scored_as_it_is(digits: Dataset) -> None:
     model = network()
     fit(digits, model, rungs=[2])
     (score,) = fit(digits, model, backbone_factor=0.0)
-    again = Trainer(TrainingSection(), digits, device="cpu").score(model, digits.validation)
+    again = Trainer(exact(), digits, device="cpu").score(model, digits.validation)
     assert score.correct == again.correct
     assert score.metrics["train_loss_sum"] > 0
 
@@ -129,7 +135,7 @@ def test_nothing_to_train_is_scored_as_it_is(digits: Dataset) -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_groups_carry_their_rates_and_decays(optimizer: str) -> None:
     model = network()
-    section = TrainingSection(optimizer=optimizer, attention_learning_rate=3.0, weight_decay=0.01)
+    section = exact(optimizer=optimizer, attention_learning_rate=3.0, weight_decay=0.01)
     names = {id(p): name for name, p in model.named_parameters()}
     groups = make_optimizer(model, section, {"3.weight", "4.bias"}, 0.5).param_groups
     found = {names[id(p)]: (g["factor"], g["weight_decay"]) for g in groups for p in g["params"]}
@@ -149,7 +155,7 @@ def test_the_first_step_is_plain_nesterov_sgd(digits: Dataset) -> None:
     """One epoch of one batch, against the formula written out."""
     model, reference = network(), network()
     count = len(digits.train)
-    section = TrainingSection(batch_size=count, weight_decay=0.0, ema=0.0, momentum=0.9)
+    section = exact(batch_size=count, weight_decay=0.0, ema=0.0, momentum=0.9)
     fit(digits, model, section, learning_rate=0.01)
     x, y = next(digits.train.epoch(count, seed=0, epoch=0, augment=AugmentSection()))
     cross_entropy(reference.train()(x), y).backward()
@@ -160,7 +166,7 @@ def test_the_first_step_is_plain_nesterov_sgd(digits: Dataset) -> None:
 
 def test_clipping_bounds_the_step(digits: Dataset) -> None:
     count = len(digits.train)
-    section = TrainingSection(batch_size=count, weight_decay=0.0, ema=0.0, momentum=0.0, clip_norm=1e-3)
+    section = exact(batch_size=count, weight_decay=0.0, ema=0.0, momentum=0.0, clip_norm=1e-3)
     model = network()
     before = torch.cat([p.detach().flatten() for p in model.parameters()]).clone()
     fit(digits, model, section, learning_rate=1.0)
@@ -199,7 +205,7 @@ def test_a_cycle_rises_and_falls_between_zero_and_one(steps: int) -> None:
 
 def test_a_diverging_loss_is_named_with_the_way_out(digits: Dataset) -> None:
     with pytest.raises(TrainingError, match=r"became (nan|inf) in epoch 1 .*lower training\.learning_rate"):
-        fit(digits, network(), TrainingSection(batch_size=64, momentum=0.0), learning_rate=1e30)
+        fit(digits, network(), exact(batch_size=64, momentum=0.0), learning_rate=1e30)
 
 
 def test_weights_that_score_no_number_are_refused(digits: Dataset) -> None:
@@ -207,7 +213,7 @@ def test_weights_that_score_no_number_are_refused(digits: Dataset) -> None:
     with torch.no_grad():
         model[7].bias.fill_(math.nan)
     with pytest.raises(TrainingError, match="is nan: the weights have diverged"):
-        Trainer(TrainingSection(), digits, device="cpu").score(model, digits.validation)
+        Trainer(exact(), digits, device="cpu").score(model, digits.validation)
 
 
 @pytest.mark.parametrize("wrong", ["classes", "type"])
@@ -240,7 +246,7 @@ class Hungry(nn.Module):
 
 
 def test_out_of_memory_goes_on_with_half_batches_once(digits: Dataset) -> None:
-    section = TrainingSection(batch_size=64)
+    section = exact(batch_size=64)
     (score,) = fit(digits, Hungry(32), section)
     (whole,) = fit(digits, Hungry(64), section)
     assert score.metrics["accuracy"] == pytest.approx(whole.metrics["accuracy"], abs=0.15)
@@ -263,7 +269,7 @@ def test_half_batches_add_up_to_the_same_gradient(digits: Dataset) -> None:
                 raise torch.OutOfMemoryError("no")
             return self.inner(x)
 
-    section = TrainingSection(batch_size=61, label_smoothing=0.1, augment=AugmentSection(mixup=0.4))
+    section = exact(batch_size=61, label_smoothing=0.1, augment=AugmentSection(mixup=0.4))
     whole, halved = Halved(61), Halved(31)
     scores = [fit(digits, model, section)[0] for model in (whole, halved)]
     assert scores[0].metrics == pytest.approx(scores[1].metrics, rel=1e-5)
@@ -271,5 +277,8 @@ def test_half_batches_add_up_to_the_same_gradient(digits: Dataset) -> None:
 
 
 def test_bfloat16_learns_too(digits: Dataset) -> None:
-    scores = fit(digits, network(), TrainingSection(batch_size=64, precision="bfloat16"), rungs=[3])
+    scores = fit(digits, network(), exact(batch_size=64, precision="bfloat16"), rungs=[3])
     assert scores[0].metrics["accuracy"] > 0.9
+    auto = fit(digits, network(), exact(batch_size=64, precision="auto"), rungs=[3])
+    low = computes_bfloat16(torch.device("cpu"))
+    assert (auto[0].metrics == scores[0].metrics) == low
