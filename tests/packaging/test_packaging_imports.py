@@ -1,0 +1,57 @@
+"""Importing the package and asking for help load neither torch nor Optuna."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "torchvision", "optuna", "sklearn", "plotly", "sqlalchemy", "pydantic"}
+
+
+def loaded(code: str) -> set[str]:
+    """Names of the modules that are loaded after a piece of Python."""
+    script = f"import sys\n{code}\nprint('\\n' + ' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def run_command(*arguments: str) -> str:
+    """Python that runs a command of `nas-attn` and goes on."""
+    return (
+        "from nas_attn.cli.main import main\n"
+        f"sys.argv = ['nas-attn', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code"
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import nas_attn; dir(nas_attn); nas_attn.__version__", run_command("--help"), run_command("--version")],
+    ids=["import", "--help", "--version"],
+)
+def test_nothing_heavy_is_loaded(code: str) -> None:
+    found = loaded(code) & HEAVY
+    assert not found
+
+
+@pytest.mark.parametrize("command", ["search", "pareto", "sites"])
+def test_help_of_a_command_loads_little(command: str) -> None:
+    found = loaded(run_command(command, "--help")) & (HEAVY - {"pydantic"})  # which the command-line library may use
+    assert not found
+
+
+def test_rooms_without_torch() -> None:
+    rooms = ("records", "recipe", "space", "storage", "analysis", "analysis.snapshot", "report")
+    found = loaded("\n".join(f"import nas_attn.{room}" for room in rooms)) & {"torch", "torchvision"}
+    assert not found
+
+
+def test_what_the_package_offers() -> None:
+    import nas_attn
+
+    for name in nas_attn.__all__:
+        assert getattr(nas_attn, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'serach'"):
+        nas_attn.serach  # noqa: B018
