@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,9 +154,20 @@ def _run(model: nn.Module, x: Tensor) -> Recording:
     for path, module in model.named_modules():
         module.register_forward_pre_hook(recorder.enter(path), with_kwargs=True)
         module.register_forward_hook(recorder.leave, with_kwargs=True)
-    with torch.no_grad(), recorder:
+    with torch.no_grad(), _multi_head_attention_in_parts(), recorder:
         model(x)
     return recorder.recording
+
+
+@contextmanager
+def _multi_head_attention_in_parts() -> Iterator[None]:
+    """Its fast path is one operation, of which torch knows no FLOPs."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]

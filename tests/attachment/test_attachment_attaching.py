@@ -1,0 +1,379 @@
+"""Attention put in and taken out: weights, names, and everything torch does to a model."""
+
+from __future__ import annotations
+
+import copy
+import io
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from attachment_models import SE, AddsItself, Repeating, RunsItsChildren, placed, points_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+
+from nas_attn.attachment import attach, attached_modules, cost, detach, find_sites, fold_batchnorm
+from nas_attn.backbones import build
+from nas_attn.errors import BackboneError, KnobError
+from nas_attn.recipe import BackboneSection
+from nas_attn.records import Choice, Point, ResolvedPlacement
+
+SHAPE = (3, 16, 16)
+TRAINED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "resnet20_cifar10.npz"
+CHOICES = [SE, Choice("eca"), Choice("simam"), Choice("cbam", (("reduction", 4),)), Choice("ela"), Choice("coord")]
+
+
+def small(name: str = "resnet8") -> nn.Module:
+    """A little network whose norms have something to say."""
+    torch.manual_seed(0)
+    model = build(BackboneSection(name=name, width=8), input_shape=SHAPE, classes=5)
+    model(torch.randn(32, *SHAPE))
+    return model.eval()
+
+
+def images(count: int = 2) -> Tensor:
+    return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(1))
+
+
+def everywhere(
+    model: nn.Module, position: str = "residual", *choices: Choice, init: str = "identity"
+) -> ResolvedPlacement:
+    return placed(points_of(find_sites(model, SHAPE), position), *choices, init=init)
+
+
+def shaken(model: nn.Module) -> nn.Module:
+    """Its attention no longer the identity."""
+    for module in attached_modules(model).values():
+        for parameter in module.parameters():
+            with torch.no_grad():
+                parameter.add_(torch.rand(parameter.shape, generator=torch.Generator().manual_seed(2)) * 0.5)
+    return model
+
+
+# ------------------------------------------------------------------------------------------- weights and names
+
+
+@pytest.mark.parametrize("position", ["residual", "block", "stage"])
+def test_identity_start_changes_no_bit_and_no_name(position: str) -> None:
+    model = small()
+    before, state = model(images()), copy.deepcopy(model.state_dict())
+    attached = attach(model, everywhere(model, position))
+    assert attached is model
+    assert torch.equal(attached(images()), before)
+    now = attached.state_dict()
+    assert all(torch.equal(now[name], value) for name, value in state.items())
+    new = set(now) - set(state)
+    assert new
+    assert all(any(name.startswith(f"{path}.") for path in attached_modules(model)) for name in new)
+    result = attached.load_state_dict(state, strict=False)
+    assert set(result.missing_keys) == new
+    assert result.unexpected_keys == []
+
+
+def test_attention_acts_at_its_point() -> None:
+    model = small()
+    point = points_of(find_sites(model, SHAPE), "residual")[1]
+    seen: list[Tensor] = []
+    model.get_submodule(point.path).register_forward_hook(lambda module, args, output: seen.append(output))
+    model(images())
+    attach(model, placed([point], init="paper"))
+    model(images())
+    (module,) = attached_modules(model).values()
+    assert torch.equal(seen[1], module(seen[0]))
+    assert not torch.equal(seen[1], seen[0])
+
+
+def test_several_modules_at_a_point_run_in_order() -> None:
+    model = small()
+    (point,) = points_of(find_sites(model, SHAPE)[2:], "stage")
+    attach(model, placed([point], SE, Choice("eca"), init="paper"))
+    built = [catalogue.build(choice, point.channels, point.height, point.width) for choice in (SE, Choice("eca"))]
+    assert [type(m) for m in attached_modules(model).values()] == [type(m) for m in built]
+    assert list(attached_modules(model)) == [f"{point.path}.nas_attn.0", f"{point.path}.nas_attn.1"]
+    assert all(dict(model.named_modules())[path] is m for path, m in attached_modules(model).items())
+
+
+def test_detach_gives_the_bare_model_back() -> None:
+    model = small()
+    before = [(path, type(module), dict(vars(module))) for path, module in model.named_modules()]
+    output = model(images())
+    shaken(attach(model, everywhere(model, "block", init="paper")))
+    assert not torch.equal(model(images()), output)
+    assert detach(model) is model
+    after = [(path, type(module), dict(vars(module))) for path, module in model.named_modules()]
+    assert [(path, cls) for path, cls, _ in after] == [(path, cls) for path, cls, _ in before]
+    assert all(set(a[2]) == set(b[2]) for a, b in zip(after, before, strict=True))
+    assert torch.equal(model(images()), output)
+    assert attached_modules(detach(model)) == {}
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_random_placements_keep_weights_and_come_off(data: st.DataObject) -> None:
+    model = small(data.draw(st.sampled_from(["resnet8", "preact_resnet8"])))
+    before = model(images())
+    points = sorted(
+        {p for site in find_sites(model, SHAPE) for _, found in site.points for p in found}, key=lambda p: p.path
+    )
+    chosen = data.draw(st.lists(st.sampled_from(points), unique=True, max_size=6))
+    modules = tuple((p, tuple(data.draw(st.lists(st.sampled_from(CHOICES), min_size=1, max_size=2)))) for p in chosen)
+    names = list(model.state_dict())
+    attach(model, ResolvedPlacement(modules, "", "identity", ""))
+    assert len(attached_modules(model)) == sum(len(choices) for _, choices in modules)
+    assert torch.allclose(model(images()), before, rtol=1e-5, atol=1e-5)
+    assert [name for name in model.state_dict() if "nas_attn" not in name] == names
+    detach(model)
+    assert list(model.state_dict()) == names
+    assert torch.equal(model(images()), before)
+
+
+@pytest.mark.skipif(not TRAINED.is_file(), reason=f"{TRAINED} is not there")
+def test_a_trained_network_answers_the_same_attached_exported_and_detached() -> None:
+    model = build(BackboneSection(name="resnet20"), input_shape=(3, 32, 32), classes=10, pretrained=str(TRAINED)).eval()
+    x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    before = model(x)
+    attach(model, placed(points_of(find_sites(model, (3, 32, 32)), "residual")))
+    assert torch.equal(model(x), before)
+    assert torch.equal(torch.export.export(model, (x,)).module()(x), before)
+    assert torch.equal(detach(model)(x), before)
+
+
+# ------------------------------------------------------------------------------------------- refusals
+
+
+def test_refusals_leave_the_model_as_it_was() -> None:
+    model = small()
+    names = list(model.state_dict())
+    good = points_of(find_sites(model, SHAPE), "residual")
+    for resolved, error, words in [
+        (placed([*good, Point("layer9.0", 8, 4, 4)]), BackboneError, "no module 'layer9.0'"),
+        (placed(good, Choice("no_such_module")), KnobError, "no_such_module"),
+    ]:
+        with pytest.raises(error, match=words):
+            attach(model, resolved)
+        assert list(model.state_dict()) == names
+    attach(model, placed(good))
+    with pytest.raises(BackboneError, match="already carries attention"):
+        attach(model, placed(good))
+
+
+def test_hosts_that_cannot_carry_attention() -> None:
+    with pytest.raises(BackboneError, match="runs all its children"):
+        attach(RunsItsChildren(), placed([Point("", 8, 16, 16)]))
+    with pytest.warns(FutureWarning):
+        scripted = nn.Sequential(torch.jit.trace(nn.Conv2d(3, 8, 1), images()))
+    with pytest.raises(BackboneError, match="TorchScript"):
+        attach(scripted, placed([Point("0", 8, 16, 16)]))
+
+
+# ------------------------------------------------------------------------------------------- what torch does to a model
+
+
+def test_a_deepcopy_shares_nothing() -> None:
+    model = attach(small(), everywhere(small()))
+    before = model(images())
+    twin = shaken(copy.deepcopy(model))
+    assert torch.equal(model(images()), before)
+    assert not torch.equal(twin(images()), before)
+    assert list(attached_modules(twin)) == list(attached_modules(model))
+    assert detach(twin).state_dict().keys() == detach(model).state_dict().keys()
+
+
+def test_a_whole_model_can_be_saved() -> None:
+    model = shaken(attach(small(), everywhere(small())))
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    loaded = torch.load(file, weights_only=False)
+    assert torch.equal(loaded(images()), model(images()))
+    assert attached_modules(detach(loaded)) == {}
+
+
+@pytest.mark.parametrize("position", ["residual", "block"])
+def test_fx_fusion_keeps_attention(position: str) -> None:
+    model = shaken(attach(small(), everywhere(small(), position)))
+    assert torch.allclose(fuse(model)(images()), model(images()), atol=1e-4)
+
+
+def test_folding_keeps_attention_and_leaves_no_norm() -> None:
+    model = shaken(attach(small(), everywhere(small())))
+    state = copy.deepcopy(model.state_dict())
+    folded = fold_batchnorm(model, SHAPE)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    assert list(attached_modules(folded)) == list(attached_modules(model))
+    assert torch.allclose(folded(images()), model(images()), atol=1e-4)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert attached_modules(detach(folded)) == {}
+
+
+def test_folding_leaves_what_it_must_not_touch() -> None:
+    model = small("preact_resnet8")
+    norms = {path for path, m in fold_batchnorm(model, SHAPE).named_modules() if isinstance(m, nn.BatchNorm2d)}
+    assert norms == {path for path, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)} - {
+        f"layer{k}.0.bn2" for k in (1, 2, 3)
+    }
+    after_convolution = attach(small(), placed([Point("layer1.0.conv1", 8, 16, 16)], init="paper"))
+    folded = fold_batchnorm(after_convolution, SHAPE)
+    assert isinstance(folded.get_submodule("layer1.0.bn1"), nn.BatchNorm2d)
+    assert torch.allclose(folded(images()), after_convolution(images()), atol=1e-4)
+    hooked = small()
+    hooked.get_submodule("bn1").register_forward_hook(lambda module, args, output: output + 1)
+    assert torch.allclose(fold_batchnorm(hooked, SHAPE)(images()), hooked(images()), atol=1e-4)
+
+
+def test_export_and_trace() -> None:
+    model = shaken(attach(small(), everywhere(small(), "block")))
+    want = model(images())
+    assert torch.equal(torch.export.export(model, (images(),)).module()(images()), want)
+    assert torch.equal(torch.fx.symbolic_trace(model)(images()), want)
+
+
+def test_compile_without_a_graph_break() -> None:
+    model = shaken(attach(small(), everywhere(small())))
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    assert torch.allclose(compiled(images()), model(images()), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_onnx(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    model = shaken(attach(small(), everywhere(small())))
+    path = tmp_path / "model.onnx"
+    torch.onnx.export(model, (images(),), path, dynamo=True, verbose=False)
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {session.get_inputs()[0].name: images().numpy()})
+    assert torch.allclose(torch.from_numpy(got), model(images()), atol=1e-4)
+
+
+def test_distributed_data_parallel(tmp_path: Path) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        model = attach(small(), everywhere(small(), "residual", init="paper")).train()
+        parallel = nn.parallel.DistributedDataParallel(model)
+        parallel(images(4)).sum().backward()
+        assert all(p.grad is not None for module in attached_modules(model).values() for p in module.parameters())
+        with pytest.raises(BackboneError, match="before wrapping"):
+            attach(parallel, everywhere(small()))
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_new_modules_have_their_hosts_type(dtype: torch.dtype) -> None:
+    model = small().to(dtype)
+    attach(model, everywhere(small(), "block"))  # the block's activation has no tensors of its own
+    assert {p.dtype for p in model.parameters()} == {dtype}
+    assert model(images().to(dtype)).dtype == dtype
+    assert {p.dtype for p in model.half().parameters()} == {torch.float16}
+
+
+def test_channels_last() -> None:
+    model = shaken(attach(small(), everywhere(small(), "residual", Choice("cbam", (("reduction", 4),)))))
+    want = model(images())
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert torch.allclose(model(images().to(memory_format=torch.channels_last)), want, atol=1e-4)
+
+
+def test_modes_and_frozen_parameters_stay() -> None:
+    model = small().train()
+    model.get_submodule("layer1").eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    attach(model, everywhere(small()))
+    modes = {path: m.training for path, m in attached_modules(model).items()}
+    assert all(mode == (not path.startswith("layer1")) for path, mode in modes.items())
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == {
+        name for name, _ in model.named_parameters() if "nas_attn" in name
+    }
+    assert not any(m.training for m in attached_modules(model.eval()).values())
+
+
+def test_users_hooks_stay_and_see_attention() -> None:
+    model = small()
+    seen: list[Tensor] = []
+    handle = model.get_submodule("layer1.0.bn2").register_forward_hook(lambda module, args, output: seen.append(output))
+    attach(model, everywhere(small(), "residual", init="paper"))
+    model(images())
+    detach(model)
+    model(images())
+    assert len(seen) == 2
+    assert not torch.equal(seen[0], seen[1])
+    handle.remove()
+
+
+def test_a_block_that_runs_three_times_attends_three_times() -> None:
+    model = Repeating().eval()
+    sites = find_sites(model, SHAPE)
+    seen: list[Tensor] = []
+    attach(model, placed(points_of(sites, "residual"), init="paper"))
+    (module,) = attached_modules(model).values()
+    module.register_forward_hook(lambda module, args, output: seen.append(output))
+    model(images())
+    assert len(seen) == 3
+
+
+def test_functional_adds_and_gradients() -> None:
+    model = attach(AddsItself(), placed(points_of(find_sites(AddsItself(), SHAPE), "residual"), init="paper"))
+    model(images()).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_containers_still_run_only_their_own_children() -> None:
+    layers = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.BatchNorm2d(8)).eval()
+    before = layers(images())
+    attach(layers, placed([Point("", 8, 16, 16)]))
+    assert torch.equal(layers(images()), before)
+    assert len(layers) == 3
+    assert [type(m) for m in layers] == [nn.Conv2d, nn.ReLU, nn.BatchNorm2d]
+    assert isinstance(layers[-1], nn.BatchNorm2d)
+    assert len(layers[:2]) == 2
+    dense = torchvision.models.densenet._DenseBlock(2, 8, 4, 4, 0.0).eval()
+    x = torch.rand(1, 8, 6, 6)
+    before = dense(x)
+    attach(dense, placed([Point("", 16, 6, 6)]))
+    assert torch.equal(dense(x), before)
+    assert list(dense) == list(dense.keys()) == ["denselayer1", "denselayer2"]
+    assert len(dense.items()) == len(dense.values()) == len(dense) == 2
+    assert "nas_attn" not in dense
+
+
+def test_feature_extraction_by_module_and_by_graph() -> None:
+    model = torchvision.models.resnet18().eval()
+    x = torch.rand(1, 3, 64, 64)
+    attach(model, placed(points_of(find_sites(model, (3, 64, 64)), "stage"), init="paper"))
+    seen: list[Tensor] = []
+    model.get_submodule("layer2.1").register_forward_hook(lambda module, args, output: seen.append(output))
+    model(x)
+    by_module = torchvision.models._utils.IntermediateLayerGetter(model, {"layer2": "out"})
+    assert torch.equal(by_module(x)["out"], seen[0])
+
+
+# ------------------------------------------------------------------------------------------- a backbone's own attention
+
+
+def test_own_attention_replaced_and_removed() -> None:
+    model = torchvision.models.mobilenet_v3_small().eval()
+    x = torch.rand(1, 3, 64, 64)
+    before, full, names = model(x), cost(model, (3, 64, 64)), list(model.state_dict())
+    own = [p for p in points_of(find_sites(model, (3, 64, 64), originals=True), "block") if p.replaces]
+    assert len(own) == 9
+    removed = ResolvedPlacement(tuple((p, ()) for p in own), "", "paper", "")
+    attach(model, removed)
+    squeezed = sum(p.numel() for point in own for p in model.get_submodule(point.path).parameters())
+    assert cost(model, (3, 64, 64)).parameters == full.parameters - squeezed
+    assert cost(model, (3, 64, 64)).macs < full.macs
+    assert list(model.state_dict()) == names
+    assert not torch.equal(model(x), before)
+    twin = copy.deepcopy(model)
+    model(x).sum().backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    for bare in (detach(model), detach(twin)):
+        assert torch.equal(bare(x), before)
+        assert all(p.requires_grad for p in bare.parameters())
+    attach(model, placed(own, Choice("eca"), init="paper"))
+    assert len(attached_modules(model)) == 9
+    assert cost(model, (3, 64, 64)).parameters < full.parameters

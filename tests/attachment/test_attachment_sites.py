@@ -1,0 +1,328 @@
+"""Sites found by what flows: names, points, shapes, and that nothing changes."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torchvision
+from attachment_models import AddsItself, LooksAtSizesAndNumbers, Repeating, RunsItsChildren, UNetEncoder, points_of
+from torch import Tensor, nn
+from torchvision.models._utils import IntermediateLayerGetter
+
+from nas_attn.attachment import find_sites
+from nas_attn.backbones import build
+from nas_attn.errors import BackboneError
+from nas_attn.recipe import BackboneSection
+from nas_attn.records import Site
+
+Shape = tuple[int, int, int]
+
+
+def network(name: str, shape: Shape) -> nn.Module:
+    return build(BackboneSection(name=name), input_shape=shape, classes=10)
+
+
+def shapes_only(name: str, shape: Shape) -> nn.Module:
+    """The same without numbers, which is quick to make; regnets need numbers."""
+    with torch.device("cpu" if "regnet" in name else "meta"):
+        return network(name, shape)
+
+
+def shapes(sites: tuple[Site, ...]) -> list[Shape]:
+    first = [site.points[0][1][0] for site in sites]
+    return [(point.channels, point.height, point.width) for point in first]
+
+
+def check(model: nn.Module, shape: Shape) -> tuple[Site, ...]:
+    """What holds of any model's sites, against a real forward."""
+    stages = find_sites(model, shape)
+    blocks = find_sites(model, shape, granularity="block")
+    assert [site.name for site in stages] == [f"stage{k + 1}" for k in range(len(stages))]
+    assert 0 < sum(site.macs_share for site in stages) <= 1 + 1e-9
+    assert sum(site.macs_share for site in blocks) == pytest.approx(sum(site.macs_share for site in stages))
+    for position in ("residual", "block"):
+        assert points_of(stages, position) == points_of(blocks, position)
+    for site in (*stages, *blocks):
+        assert site.points
+        for _, points in site.points:
+            assert points
+            assert len({(p.channels, p.height, p.width) for p in points}) == 1
+    for site in stages:
+        if "stage" in site.positions:
+            assert site.at("stage") == site.at("block")[-1:]
+    _outputs_are_as_said(model, shape, stages)
+    return stages
+
+
+def _outputs_are_as_said(model: nn.Module, shape: Shape, sites: tuple[Site, ...]) -> None:
+    points = {p.path: p for site in sites for _, found in site.points for p in found}
+    twin = copy.deepcopy(model).eval()
+    modules = dict(twin.named_modules())
+    seen: dict[str, set[tuple[int, ...]]] = {path: set() for path in points}
+
+    def look(path: str) -> None:
+        modules[path].register_forward_hook(lambda module, args, output: seen[path].add(tuple(output.shape)))
+
+    for path in points:
+        look(path)
+    with torch.no_grad():
+        twin(torch.rand(2, *shape, device=next(twin.parameters()).device))
+    assert seen == {path: {(2, p.channels, p.height, p.width)} for path, p in points.items()}
+
+
+# ------------------------------------------------------------------------------------------- known networks
+
+
+@pytest.mark.parametrize("name", ["resnet20", "preact_resnet14"])
+def test_cifar_resnets_have_three_stages(name: str) -> None:
+    stages = check(network(name, (3, 32, 32)), (3, 32, 32))
+    assert shapes(stages) == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
+    assert all(site.positions == ("residual", "block", "stage") for site in stages)
+    last = "bn2" if name == "resnet20" else "conv2"
+    assert stages[1].at("residual")[0].path == f"layer2.0.{last}"
+    assert stages[1].at("stage")[0].path == stages[1].at("block")[-1].path
+    assert stages[1].at("stage")[0].path.startswith("layer2.")
+
+
+def test_blocks_are_counted_from_one_in_their_stage() -> None:
+    blocks = find_sites(network("resnet14", (1, 20, 20)), (1, 20, 20), granularity="block")
+    assert [site.name for site in blocks] == [f"stage{k}.block{j}" for k in (1, 2, 3) for j in (1, 2)]
+    assert [site.points[0][1][0].path for site in blocks][2:4] == ["layer2.0.bn2", "layer2.1.bn2"]
+    assert all(site.positions == ("residual", "block") for site in blocks)
+
+
+KNOWN: dict[str, list[tuple[int, int, int, int]]] = {
+    # channels, side at 64x64, residual points, blocks
+    "torchvision:resnet50": [(256, 16, 3, 3), (512, 8, 4, 4), (1024, 4, 6, 6), (2048, 2, 3, 3)],
+    "torchvision:resnext50_32x4d": [(256, 16, 3, 3), (512, 8, 4, 4), (1024, 4, 6, 6), (2048, 2, 3, 3)],
+    "torchvision:regnet_y_400mf": [(48, 16, 1, 1), (104, 8, 3, 3), (208, 4, 6, 6), (440, 2, 6, 6)],
+    "torchvision:convnext_tiny": [(96, 16, 3, 3), (192, 8, 3, 3), (384, 4, 9, 9), (768, 2, 3, 3)],
+    "torchvision:densenet121": [(256, 16, 0, 1), (512, 8, 0, 1), (1024, 4, 0, 1), (1024, 2, 0, 1)],
+    "torchvision:shufflenet_v2_x0_5": [(48, 8, 0, 4), (96, 4, 0, 8), (192, 2, 0, 4)],
+    "torchvision:vgg11_bn": [(64, 64, 0, 1), (128, 32, 0, 1), (256, 16, 0, 2), (512, 8, 0, 2), (512, 4, 0, 2)],
+    "torchvision:squeezenet1_1": [(128, 15, 0, 2), (256, 7, 0, 2), (384, 3, 0, 2), (512, 3, 0, 2)],
+    "torchvision:mobilenet_v2": [
+        (16, 32, 0, 1),
+        (24, 16, 1, 2),
+        (32, 8, 2, 3),
+        (64, 4, 3, 4),
+        (96, 4, 2, 3),
+        (160, 2, 2, 3),
+        (320, 2, 0, 1),
+    ],
+    "torchvision:efficientnet_b0": [
+        (16, 32, 0, 1),
+        (24, 16, 1, 2),
+        (40, 8, 1, 2),
+        (80, 4, 2, 3),
+        (112, 4, 2, 3),
+        (192, 2, 3, 4),
+        (320, 2, 0, 1),
+    ],
+    "timm:resnet26d": [(256, 16, 2, 2), (512, 8, 2, 2), (1024, 4, 2, 2), (2048, 2, 2, 2)],
+    "timm:ese_vovnet19b_dw": [(256, 16, 0, 1), (512, 8, 0, 1), (768, 4, 0, 1), (1024, 2, 0, 1)],
+    "timm:poolformer_s12": [(64, 16, 4, 2), (128, 8, 4, 2), (320, 4, 12, 6), (512, 2, 4, 2)],
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_stages_of_known_networks(name: str) -> None:
+    if name.startswith("timm:"):
+        pytest.importorskip("timm")
+    stages = check(shapes_only(name, (3, 64, 64)), (3, 64, 64))
+    found = [
+        (c, side, len(points_of([site], "residual")), len(points_of([site], "block")))
+        for site, (c, side, _) in zip(stages, shapes(stages), strict=True)
+    ]
+    assert found == KNOWN[name]
+
+
+def test_a_branch_ends_before_its_stochastic_depth() -> None:
+    stages = find_sites(shapes_only("torchvision:efficientnet_b0", (3, 64, 64)), (3, 64, 64))
+    assert all(not p.path.endswith("stochastic_depth") for p in points_of(stages, "residual"))
+
+
+# ------------------------------------------------------------------------------------------- unknown networks
+
+
+def test_lists_of_maps() -> None:
+    stages = check(UNetEncoder(), (3, 32, 32))
+    assert shapes(stages) == [(8, 32, 32), (16, 16, 16), (32, 8, 8), (64, 4, 4)]
+    assert [site.at("block")[0].path for site in stages] == [f"levels.{i}" for i in range(4)]
+
+
+def test_dicts_of_maps() -> None:
+    model = IntermediateLayerGetter(torchvision.models.resnet18(), {"layer2": "fine", "layer4": "coarse"})
+    assert shapes(check(model, (3, 64, 64))) == [(64, 16, 16), (128, 8, 8), (256, 4, 4), (512, 2, 2)]
+
+
+def test_timm_feature_lists() -> None:
+    timm = pytest.importorskip("timm")
+    assert shapes(check(timm.create_model("resnet18", features_only=True), (3, 64, 64)))[0] == (64, 16, 16)
+
+
+def test_a_segmenters_backbone_is_found_and_its_head_is_none() -> None:
+    with torch.device("meta"):
+        model = torchvision.models.segmentation.fcn_resnet50(weights=None, weights_backbone=None)
+    stages = check(model, (3, 64, 64))
+    assert shapes(stages) == [(256, 16, 16), (512, 8, 8), (1024, 8, 8), (2048, 8, 8)]
+    assert stages[0].at("residual")[0].path == "backbone.layer1.0.bn3"
+
+
+def test_a_block_that_runs_three_times_is_one_block() -> None:
+    (site,) = check(Repeating(), (3, 32, 32))
+    assert [[p.path for p in points] for _, points in site.points] == [["block.b"], ["block"], ["block"]]
+    assert site.macs_share > 0.9
+
+
+def test_adds_outside_of_any_block() -> None:
+    stages = check(AddsItself(), (3, 32, 32))
+    assert [site.positions for site in stages] == [("residual",), ("residual",)]
+    assert [p.path for p in points_of(stages, "residual")] == ["wide.0.3", "wide.1.3", "wide.2.3", "thin.0", "thin.1"]
+
+
+def test_a_module_that_runs_its_children_is_no_point() -> None:
+    (site,) = check(RunsItsChildren(), (3, 16, 16))
+    assert [p.path for p in site.at("block")] == ["second", "third"]
+
+
+def test_control_flow_by_numbers_falls_back_to_a_real_forward() -> None:
+    model = LooksAtSizesAndNumbers()
+    stages = check(model, (3, 64, 64))
+    assert shapes(stages) == [(8, 32, 32), (8, 16, 16)]
+    assert [len(site.at("block")) for site in stages] == [1, 3]
+
+
+@pytest.mark.parametrize("name", ["swin_t", "vit_b_32"])
+def test_vision_transformers_are_refused_with_what_was_found(name: str) -> None:
+    with torch.device("meta"):
+        model = torchvision.models.get_model(name)
+    with pytest.raises(BackboneError, match=r"1 convolutions and \d+ matrix products") as caught:
+        find_sites(model, (3, 224, 224))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_input_is_refused_in_one_sentence() -> None:
+    with pytest.raises(BackboneError, match="cannot process a 4x32x32 image") as caught:
+        find_sites(network("resnet8", (3, 32, 32)), (4, 32, 32))
+    assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------- nothing changes
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: network("resnet8", (3, 32, 32)), LooksAtSizesAndNumbers], ids=["shapes", "numbers"]
+)
+def test_the_model_the_hooks_and_the_generator_are_as_before(make: object) -> None:
+    model: nn.Module = make().train()  # type: ignore[operator]
+    seen: list[Tensor] = []
+    model.register_forward_hook(lambda module, args, output: seen.append(output))
+    next(model.parameters()).requires_grad_(False)
+    next(model.children()).eval()
+    before = {name: (value.clone(), value.requires_grad) for name, value in model.state_dict(keep_vars=True).items()}
+    modes = [module.training for module in model.modules()]
+    attributes = [set(vars(module)) for module in model.modules()]
+    generator = torch.random.get_rng_state()
+    find_sites(model, (3, 32, 32))
+    assert torch.equal(torch.random.get_rng_state(), generator)
+    assert seen == []
+    assert [module.training for module in model.modules()] == modes
+    assert [set(vars(module)) for module in model.modules()] == attributes
+    assert sum(len(module._forward_hooks) for module in model.modules()) == 1
+    after = model.state_dict(keep_vars=True)
+    assert list(after) == list(before)
+    assert all(
+        torch.equal(after[name], value) and after[name].requires_grad == grad for name, (value, grad) in before.items()
+    )
+
+
+def test_models_on_the_meta_device() -> None:
+    with torch.device("meta"):
+        model = torchvision.models.resnet18()
+    assert shapes(find_sites(model, (3, 64, 64)))[-1] == (512, 2, 2)
+
+
+# ------------------------------------------------------------------------------------------- further sites
+
+
+def test_custom_sites_by_path_and_glob() -> None:
+    model = network("resnet14", (3, 32, 32))
+    sites = find_sites(model, (3, 32, 32), custom={"stem": ["bn1"], "inner": ["layer2.*.conv1"]})
+    assert [site.name for site in sites] == ["stage1", "stage2", "stage3", "stem", "inner"]
+    assert [p.path for p in sites[4].at("block")] == ["layer2.0.conv1", "layer2.1.conv1"]
+    assert shapes(sites[3:]) == [(16, 32, 32), (32, 16, 16)]
+
+
+@pytest.mark.parametrize(
+    ("globs", "words"),
+    [
+        (["layer9.*"], "no module that runs matches 'layer9"),
+        (["layer1", "layer2"], "different shapes"),
+        (["linear"], "returns no feature map"),
+    ],
+)
+def test_wrong_custom_sites_are_refused(globs: list[str], words: str) -> None:
+    with pytest.raises(BackboneError, match=words):
+        find_sites(network("resnet8", (3, 32, 32)), (3, 32, 32), custom={"mine": globs})
+
+
+def test_custom_sites_serve_where_there_are_no_stages() -> None:
+    with torch.device("meta"):
+        model = torchvision.models.vit_b_32()
+    sites = find_sites(model, (3, 224, 224), custom={"patches": ["conv_proj"]})
+    assert [site.name for site in sites] == ["patches"]
+
+
+def test_attention_of_the_backbones_own() -> None:
+    model = network("torchvision:regnet_y_400mf", (3, 64, 64))
+    own = [site for site in find_sites(model, (3, 64, 64), originals=True) if site.name.endswith("original")]
+    assert [len(site.at("block")) for site in own] == [1, 3, 6, 6]
+    assert all(p.path.endswith(".f.se") and p.replaces for p in points_of(own, "block"))
+    none = find_sites(shapes_only("torchvision:resnet18", (3, 64, 64)), (3, 64, 64), originals=True)
+    assert len(none) == 4
+
+
+# ------------------------------------------------------------------------------------------- many networks
+
+TRANSFORMERS = ("vit_", "swin_")
+TIMM = """
+resnetv2_50 resnest14d res2net50_26w_4s skresnet18 ecaresnet26t seresnet50 hrnet_w18_small dla34 dpn68 vovnet39a
+cspresnet50 cspdarknet53 darknet53 xception41 repvgg_a0 mobilenetv3_small_100 mobilenetv4_conv_small ghostnet_100 fbnetc_100
+rexnet_100 lcnet_050 hardcorenas_a eca_nfnet_l0 regnetz_b16 convnext_atto edgenext_xx_small mobilevit_xxs efficientformer_l1
+convmixer_768_32 coatnet_nano_rw_224 focalnet_tiny_srf fastvit_t8 starnet_s1 hgnet_tiny inception_next_atto tresnet_m gernet_s
+botnet26t_256 lambda_resnet26t visformer_tiny
+""".split()  # noqa: SIM905 - a list of forty lines says no more
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_all_torchvision_classification_models() -> None:
+    refused = []
+    for name in torchvision.models.list_models(module=torchvision.models):
+        try:
+            with torch.device("meta"):
+                model = torchvision.models.get_model(name)
+        except (NotImplementedError, RuntimeError):
+            model = torchvision.models.get_model(name)  # a factory that needs numbers
+        try:
+            sites = find_sites(model, (3, 224, 224))
+        except BackboneError:
+            refused.append(name)
+            continue
+        assert len(sites) >= 3, name
+        assert sum(site.macs_share for site in sites) > 0.5, name
+    assert refused == [
+        name for name in torchvision.models.list_models(module=torchvision.models) if name.startswith(TRANSFORMERS)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", TIMM)
+def test_timm_models(name: str) -> None:
+    timm = pytest.importorskip("timm")
+    side = 256 if name.endswith("256") else 224
+    assert len(check(timm.create_model(name), (3, side, side))) >= 1
