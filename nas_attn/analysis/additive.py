@@ -32,7 +32,9 @@ OUTLIER = 4.0
 """Residuals beyond this many are flagged."""
 FEWEST = 3
 """Observations below which nothing can be said about an error."""
-ITERATIONS = 80
+ITERATIONS = 100
+SETTLED = 1e-3
+"""Relative change of the widths below which they count as found."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -255,6 +257,9 @@ def _expectation_maximisation(
         spread = (residuals * trust) ** 2 / HUBER_SHARE + np.einsum("ij,jk,ik->i", design, now.covariance, design)
         share = lack / (lack + noise)
         lack = max(float(np.mean(share**2 * spread + lack * (1 - share))), 1e-9 * scale)
+        before = np.append(now.widths, now.lack)
+        if np.all(np.abs(np.append(widths, lack) - before) <= SETTLED * before):
+            break
     return _given(design, levels, values, noise, widths, lack, trust)
 
 
