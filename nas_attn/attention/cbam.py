@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas_attn.attention.fused import max_mean
 from nas_attn.attention.gates import gate, zero_
 from nas_attn.attention.norms import BatchNorm2d
 from nas_attn.attention.row import Init
@@ -28,7 +29,7 @@ class ChannelGate(nn.Module):
             zero_(self.expand)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        pooled_2NC = torch.stack((x_NCHW.mean((2, 3)), x_NCHW.amax((2, 3))))
+        pooled_2NC = torch.stack(max_mean(x_NCHW, 2, 3))[..., 0, 0]
         z_NC = self.expand(functional.relu(self.reduce(pooled_2NC))).sum(0)
         return x_NCHW * gate(z_NC, x_NCHW, identity=self.identity)[:, :, None, None]
 
@@ -45,7 +46,7 @@ class SpatialGate(nn.Module):
             zero_(self.norm if norm else self.conv)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        pooled_N2HW = torch.cat((x_NCHW.amax(1, keepdim=True), x_NCHW.mean(1, keepdim=True)), 1)
+        pooled_N2HW = torch.cat(max_mean(x_NCHW, 1), 1)
         z_N1HW = self.norm(self.conv(pooled_N2HW))
         return x_NCHW * gate(z_N1HW, x_NCHW, identity=self.identity)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas_attn.attention.fused import scale_strips
 from nas_attn.attention.gates import gate, zero_
 from nas_attn.attention.norms import BatchNorm2d
 from nas_attn.attention.row import Init
@@ -44,4 +45,4 @@ class CoordinateAttention(nn.Module):
         f_h, f_w = torch.split(f_NML1, [height, width], 2)
         a_NCH1 = gate(self.expand_h(f_h), x_NCHW, identity=self.identity)
         a_NCW1 = gate(self.expand_w(f_w), x_NCHW, identity=self.identity)
-        return x_NCHW * a_NCH1 * a_NCW1.transpose(2, 3)
+        return scale_strips(x_NCHW, a_NCH1, a_NCW1.transpose(2, 3))

@@ -10,6 +10,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas_attn.attention.fused import scale_strips
 from nas_attn.attention.gates import gate, zero_
 from nas_attn.attention.norms import GroupNorm
 from nas_attn.attention.row import Init
@@ -65,4 +66,4 @@ class EfficientLocalAttention(nn.Module):
             z_NCH, z_NCW = functional.silu(z_NCH), functional.silu(z_NCW)
         a_NCH = gate(z_NCH, x_NCHW, identity=self.identity)
         a_NCW = gate(z_NCW, x_NCHW, identity=self.identity)
-        return x_NCHW * a_NCH[..., None] * a_NCW[:, :, None]
+        return scale_strips(x_NCHW, a_NCH[..., None], a_NCW[:, :, None])

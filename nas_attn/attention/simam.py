@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas_attn.attention.gates import blend_gate
+from nas_attn.attention.fused import simam
 from nas_attn.attention.row import Init
 
 
@@ -36,7 +36,5 @@ class SimAM(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = x_NCHW.shape[2:]
         count = max(height * width - 1, 1) if self.unbiased else height * width
-        d_NCHW = (x_NCHW - x_NCHW.mean((2, 3), keepdim=True)).square()
-        scale_NC11 = 0.25 / (d_NCHW.sum((2, 3), keepdim=True) / count + self.e_lambda)
-        s_NCHW = torch.sigmoid(d_NCHW * scale_NC11 + 0.5)
-        return x_NCHW * blend_gate(s_NCHW, self.blend)
+        y_NCHW = simam(x_NCHW, self.e_lambda, count)
+        return y_NCHW if self.blend is None else torch.lerp(x_NCHW, y_NCHW, self.blend.to(x_NCHW.dtype))

@@ -38,8 +38,9 @@ class StyleRecalibration(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = x_NCHW.shape[2:]
-        var_NC, mean_NC = torch.var_mean(x_NCHW, (2, 3), correction=0)
-        count = height * width
-        std_NC = (var_NC * (count / max(count - 1, 1)) + EPS).sqrt()
-        z_NC = self.norm(mean_NC * self.style[:, 0] + std_NC * self.style[:, 1])
+        mean_NC11 = x_NCHW.mean((2, 3), keepdim=True)
+        # A norm, since torch.var takes ten times as long on a CPU.
+        square_NC = torch.linalg.vector_norm(x_NCHW - mean_NC11, dim=(2, 3)).square()
+        std_NC = (square_NC / max(height * width - 1, 1) + EPS).sqrt()
+        z_NC = self.norm(mean_NC11[:, :, 0, 0] * self.style[:, 0] + std_NC * self.style[:, 1])
         return x_NCHW * gate(z_NC, x_NCHW, identity=self.identity)[:, :, None, None]

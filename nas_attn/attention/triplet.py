@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from nas_attn.attention.fused import max_mean, scale_planes
 from nas_attn.attention.gates import gate, zero_
 from nas_attn.attention.norms import BatchNorm2d
 from nas_attn.attention.row import Init
@@ -25,7 +26,7 @@ class PlaneGate(nn.Module):
             zero_(self.norm)
 
     def forward(self, x_NCHW: Tensor, dim: int) -> Tensor:
-        pooled_N2AB = torch.stack((x_NCHW.amax(dim), x_NCHW.mean(dim)), 1)
+        pooled_N2AB = torch.stack([pooled.squeeze(dim) for pooled in max_mean(x_NCHW, dim)], 1)
         if dim == 3:  # the authors' map over (H, C), not (C, H)
             pooled_N2AB = pooled_N2AB.transpose(2, 3)
         a_N1AB = gate(self.norm(self.conv(pooled_N2AB)), x_NCHW, identity=self.identity)[:, 0]
@@ -58,6 +59,6 @@ class TripletAttention(nn.Module):
         a_NC1W: Tensor = self.gate_cw(x_NCHW, 2)
         a_NCH1: Tensor = self.gate_ch(x_NCHW, 3)
         if self.gate_hw is None:
-            return x_NCHW * ((a_NC1W + a_NCH1) * (1 / 2))
+            return x_NCHW * ((a_NC1W + a_NCH1) / 2)
         a_N1HW: Tensor = self.gate_hw(x_NCHW, 1)
-        return x_NCHW * ((a_NC1W + a_NCH1 + a_N1HW) * (1 / 3))
+        return scale_planes(x_NCHW, a_NC1W / 3, a_NCH1 / 3, a_N1HW / 3)

@@ -74,7 +74,7 @@ def test_onnx_runtime_computes_the_same_at_other_sizes(row: Any, init: Any) -> N
         torch.testing.assert_close(torch.from_numpy(y), module(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("row", rows(*(row.name for row in ROWS)))
+@pytest.mark.parametrize("row", rows(*QUICK))
 @pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
 def test_graph_is_whole(row: Any, train: bool) -> None:
     """No graph break, forward and backward, traced without generating code."""

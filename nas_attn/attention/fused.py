@@ -1,0 +1,118 @@
+"""Products and pools whose plain form keeps or makes more maps than it needs, with gradients of their own.
+
+Measured on a CPU: comparisons of whole maps (the gradient of `amax`) take ten times as long as a product, and a fresh
+map of some MiB costs more than the arithmetic on it. So: what is kept for the gradient is x and the small gates, maps
+are reused in place, and equality is found by a difference. `tests/attention/test_attention_fused.py` holds each
+function against the plain expression in its docstring. First derivatives only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+
+class _ScaleStrips(Function):
+    @staticmethod
+    def forward(ctx: Any, x_NCHW: Tensor, a_NCH1: Tensor, a_NC1W: Tensor) -> Tensor:
+        ctx.save_for_backward(x_NCHW, a_NCH1, a_NC1W)
+        return (x_NCHW * a_NCH1).mul_(a_NC1W)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x_NCHW, a_NCH1, a_NC1W = ctx.saved_tensors
+        (g_NCHW,) = grads
+        gx_NCHW = g_NCHW * x_NCHW
+        ga_NCH1 = (gx_NCHW * a_NC1W).sum(3, keepdim=True)
+        ga_NC1W = gx_NCHW.mul_(a_NCH1).sum(2, keepdim=True)
+        return (g_NCHW * a_NCH1).mul_(a_NC1W), ga_NCH1, ga_NC1W
+
+
+def scale_strips(x_NCHW: Tensor, a_NCH1: Tensor, a_NC1W: Tensor) -> Tensor:
+    """`x * a_h * a_w`, keeping x and the gates only."""
+    y: Tensor = _ScaleStrips.apply(x_NCHW, a_NCH1, a_NC1W)
+    return y
+
+
+class _ScalePlanes(Function):
+    @staticmethod
+    def forward(ctx: Any, x_NCHW: Tensor, a_NC1W: Tensor, a_NCH1: Tensor, a_N1HW: Tensor) -> Tensor:
+        ctx.save_for_backward(x_NCHW, a_NC1W, a_NCH1, a_N1HW)
+        # x first: the result takes its memory format.
+        return torch.addcmul(x_NCHW * a_N1HW, x_NCHW, a_NC1W).addcmul_(x_NCHW, a_NCH1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x_NCHW, a_NC1W, a_NCH1, a_N1HW = ctx.saved_tensors
+        (g_NCHW,) = grads
+        p_NCHW = g_NCHW * x_NCHW
+        gates = p_NCHW.sum(2, keepdim=True), p_NCHW.sum(3, keepdim=True), p_NCHW.sum(1, keepdim=True)
+        gx_NCHW = (g_NCHW * a_N1HW).addcmul_(g_NCHW, a_NC1W).addcmul_(g_NCHW, a_NCH1)
+        return gx_NCHW, *gates
+
+
+def scale_planes(x_NCHW: Tensor, a_NC1W: Tensor, a_NCH1: Tensor, a_N1HW: Tensor) -> Tensor:
+    """`x * (a_cw + a_ch + a_hw)`, keeping x and the gates only."""
+    y: Tensor = _ScalePlanes.apply(x_NCHW, a_NC1W, a_NCH1, a_N1HW)
+    return y
+
+
+class _MaxMean(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        largest = x.amax(dims, keepdim=True)
+        ctx.save_for_backward(x, largest)
+        ctx.dims = dims
+        return largest, x.mean(dims, keepdim=True)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        x, largest = ctx.saved_tensors
+        g_max, g_mean = grads
+        # 1 where x is the maximum, else 0: only a difference of 0 lies above the negative number nearest to it.
+        one = torch.ones((), dtype=x.dtype, device=x.device)
+        nearest = torch.finfo(x.dtype).smallest_normal * torch.finfo(x.dtype).eps
+        is_largest = torch.ops.aten.threshold_backward(one.expand_as(x), x - largest, -nearest)
+        ties = is_largest.sum(ctx.dims, keepdim=True)
+        return is_largest.mul_(g_max / ties).add_(g_mean / (x.numel() // largest.numel())), None
+
+
+def max_mean(x: Tensor, *dims: int) -> tuple[Tensor, Tensor]:
+    """`(x.amax(dims, keepdim=True), x.mean(dims, keepdim=True))`; ties of the maximum share its gradient."""
+    largest, mean = _MaxMean.apply(x, dims)
+    return largest, mean
+
+
+class _SimAM(Function):
+    @staticmethod
+    def forward(ctx: Any, x_NCHW: Tensor, e_lambda: float, count: int) -> Tensor:
+        mean_NC11 = x_NCHW.mean((2, 3), keepdim=True)
+        d_NCHW = x_NCHW - mean_NC11
+        v_NC11 = torch.linalg.vector_norm(d_NCHW, dim=(2, 3), keepdim=True).square() / count
+        scale_NC11 = 0.25 / (v_NC11 + e_lambda)
+        ctx.save_for_backward(x_NCHW, mean_NC11, scale_NC11)
+        ctx.count = count
+        return d_NCHW.square_().mul_(scale_NC11).add_(0.5).sigmoid_().mul_(x_NCHW)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        x_NCHW, mean_NC11, scale_NC11 = ctx.saved_tensors
+        (g_NCHW,) = grads
+        d_NCHW = x_NCHW - mean_NC11
+        s_NCHW = d_NCHW.square().mul_(scale_NC11).add_(0.5).sigmoid_()
+        # e = dL/du of u = scale·d² + ½, times d; s(1 - s) = s - s².
+        e_NCHW = torch.addcmul(s_NCHW, s_NCHW, s_NCHW, value=-1).mul_(g_NCHW).mul_(x_NCHW).mul_(d_NCHW)
+        mean_e_NC11 = e_NCHW.mean((2, 3), keepdim=True)
+        # v's part: dscale/dv = -4 scale², dv/dx = 2 d / count.
+        spread_NC11 = (e_NCHW * d_NCHW).sum((2, 3), keepdim=True) * scale_NC11.square() * (8 / ctx.count)
+        gx_NCHW = s_NCHW.mul_(g_NCHW).addcmul_(e_NCHW.sub_(mean_e_NC11), 2 * scale_NC11)
+        return gx_NCHW.addcmul_(d_NCHW, spread_NC11, value=-1), None, None
+
+
+def simam(x_NCHW: Tensor, e_lambda: float, count: int) -> Tensor:
+    """`x * sigmoid(d / (4(d.sum / count + e_lambda)) + ½)`, `d = (x - x.mean)²`, keeping x and two values a channel."""
+    y: Tensor = _SimAM.apply(x_NCHW, e_lambda, count)
+    return y
