@@ -39,8 +39,6 @@ class Block:
     shape: tuple[int, int, int]
     """(C, H, W) of its output."""
     macs: int
-    order: int
-    """Index of its first call."""
 
 
 class BlockFinder:
@@ -204,7 +202,6 @@ class BlockFinder:
                     residual=residual,
                     shape=(channels, height, width),
                     macs=sum(self.flow.macs(call) for call in same),
-                    order=same[0].index,
                 )
             )
         return [block for block in blocks if block.host or block.residual]
@@ -254,9 +251,7 @@ class BlockFinder:
             if host is None:
                 continue
             leaf = flow.calls[flow.frame(i)]
-            blocks[host.path] = Block(
-                host.path, host.path, (), (shape[1], shape[2], shape[3]), flow.macs(leaf), leaf.index
-            )
+            blocks[host.path] = Block(host.path, host.path, (), (shape[1], shape[2], shape[3]), flow.macs(leaf))
         wide = [block for block in blocks.values() if block.shape[1:] != (1, 1)]
         return wide or list(blocks.values())
 

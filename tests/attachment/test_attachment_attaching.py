@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import io
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from nas_attn.attachment import attach, attached_modules, cost, detach, find_sites, fold_batchnorm
+from nas_attn.attention import catalogue
 from nas_attn.backbones import build
 from nas_attn.errors import BackboneError, KnobError
 from nas_attn.recipe import BackboneSection
@@ -23,6 +27,7 @@ from nas_attn.records import Choice, Point, ResolvedPlacement
 
 SHAPE = (3, 16, 16)
 TRAINED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "resnet20_cifar10.npz"
+CIFAR = TRAINED.parent / "cifar10" / "unpack.py"
 CHOICES = [SE, Choice("eca"), Choice("simam"), Choice("cbam", (("reduction", 4),)), Choice("ela"), Choice("coord")]
 
 
@@ -139,6 +144,29 @@ def test_a_trained_network_answers_the_same_attached_exported_and_detached() -> 
     assert torch.equal(model(x), before)
     assert torch.equal(torch.export.export(model, (x,)).module()(x), before)
     assert torch.equal(detach(model)(x), before)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (TRAINED.is_file() and CIFAR.is_file()), reason=f"{TRAINED} or {CIFAR} is not there")
+def test_the_known_test_accuracy_stays(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, str(CIFAR), str(tmp_path)], check=True, capture_output=True)
+    test = torchvision.datasets.CIFAR10(tmp_path, train=False)
+    x = torch.from_numpy(test.data).permute(0, 3, 1, 2) / 255
+    x = (x - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    labels = torch.tensor(test.targets)
+    model = build(BackboneSection(name="resnet20"), input_shape=(3, 32, 32), classes=10, pretrained=str(TRAINED)).eval()
+
+    def accuracy(classify: Callable[[Tensor], Tensor]) -> float:
+        with torch.no_grad():
+            return float((torch.cat([classify(part).argmax(1) for part in x.split(500)]) == labels).double().mean())
+
+    assert accuracy(model) == pytest.approx(0.9173, abs=5e-5)  # what its authors published
+    known = accuracy(model)
+    attach(model, placed(points_of(find_sites(model, (3, 32, 32)), "residual")))
+    assert accuracy(model) == known
+    assert accuracy(torch.export.export(model, (x[:500],)).module()) == known
+    assert accuracy(fold_batchnorm(model, (3, 32, 32))) == pytest.approx(known, abs=3e-4)
+    assert accuracy(detach(model)) == known
 
 
 # ------------------------------------------------------------------------------------------- refusals
