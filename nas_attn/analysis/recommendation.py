@@ -2,8 +2,9 @@
 
 The rule. Candidates are those scored at the last rung, baselines included.
 1. With a latency limit in the recipe: the best posterior mean among those whose estimated ratio is within the limit.
-2. Without: of the front, the largest gain over no attention weighted with the probability that there is a gain at all.
-3. Whatever is not better than no attention with more than even odds gives way to no attention.
+2. Without: of the front, the largest gain over no attention weighted with the probability that there is a gain.
+3. Whatever is not better than no attention with at least two to one gives way to no attention: attention costs latency,
+   and even odds are no reason to pay.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from dataclasses import dataclass
 from nas_attn.analysis.estimates import Estimate, NoiseModel
 from nas_attn.records import Latency
 
-CLEARLY = 0.8
-"""Probability from which one candidate counts as better than another when a cheaper one is looked for."""
+WORTH_IT = 2 / 3
+"""Probability of being better from which a slower candidate is worth its latency: two to one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,8 @@ class Recommendation:
     against_uniform: Comparison | None
     """Against the best uniform baseline, by posterior mean; None where it is that one, or none has been scored."""
     cheaper: Comparison | None
-    """The recommendation against the fastest of the front that it does not beat with four to one, and that beats no
-    attention with more than even odds; None where there is none, or latency is not known."""
+    """The recommendation against the fastest of the front that it does not beat with two to one, but that itself so
+    beats no attention; None where there is none, or latency is not known."""
     sentences: tuple[str, ...]
     """The same in plain words."""
 
@@ -91,10 +92,12 @@ def recommend(
         rule = f"the best estimated {model.metric} on the front (no attention has not been scored)"
     if chosen is None:
         return None
-    if bare is not None and (chosen is bare or _odds(model, chosen, bare) <= 0.5):
+    promising = chosen
+    if bare is not None and (chosen is bare or _odds(model, chosen, bare) < WORTH_IT):
         within = "" if max_latency_ratio is None else f" within {max_latency_ratio:g} times the latency"
-        chosen, rule = bare, f"no placement{within} is better with more than even odds"
-    return _recommendation(chosen, bare, uniform, _cheaper(contenders, chosen, bare, model), model, rule)
+        chosen, rule = bare, f"no placement{within} is better with at least two to one"
+    cheaper = _cheaper(contenders, chosen, bare, model)
+    return _recommendation(chosen, promising, bare, uniform, cheaper, model, rule)
 
 
 def _odds(model: NoiseModel, a: Contender, b: Contender) -> float:
@@ -118,13 +121,14 @@ def _cheaper(
         (c.latency.ratio, c)
         for c in contenders
         if c.on_front and c.latency is not None and c.latency.ratio < chosen.latency.ratio
-        if _odds(model, chosen, c) < CLEARLY and _odds(model, c, bare) > 0.5
+        if _odds(model, chosen, c) < WORTH_IT <= _odds(model, c, bare)
     ]
     return min(faster, key=lambda found: found[0], default=(0.0, None))[1]
 
 
 def _recommendation(
     chosen: Contender,
+    promising: Contender,
     bare: Contender | None,
     uniform: Contender | None,
     cheaper: Contender | None,
@@ -139,6 +143,7 @@ def _recommendation(
         _costs(chosen, model.metric),
         *(_said(c, model.metric) for c in (against_none, against_uniform) if c is not None),
         *(["It is itself the best uniform baseline: nobody had to search for it."] if chosen is uniform else []),
+        *([_said_promising(promising, _odds(model, promising, chosen))] if promising is not chosen else []),
         *([_said_cheaper(cheaper, against_cheaper)] if cheaper and against_cheaper else []),
         _noise(model),
     ]
@@ -215,6 +220,13 @@ def _said(comparison: Comparison, metric: str) -> str:
         f"{text}."
         if comparison.latency_ratio is None
         else f"{text}, at {comparison.latency_ratio:.2f} times its latency."
+    )
+
+
+def _said_promising(promising: Contender, odds: float) -> str:
+    return (
+        f"The most promising placement, `{promising.placement}`, is better with a probability of {format_probability(odds)} "
+        "only."
     )
 
 
