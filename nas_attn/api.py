@@ -207,14 +207,15 @@ def search(
         raise RecipeError(
             "workers > 1 needs a model and an evaluator by name, 'package.module:function', not as objects"
         )
+    plan = searching.plan_recipe(made, build=build) if try_placements else None
+    own = searching.ideas(plan, try_placements) if plan else []
     opened = create_study(made, storage)
     stop = threading.Event()
     options = searching.Options(device=device, say=say, stop=stop, build=build, evaluator=judge)
-    if try_placements:
-        plan = searching.plan_recipe(made, build=build)
+    if plan is not None:
         searching.enqueue_baselines(opened, plan)
-        for placement in try_placements:
-            searching.enqueue(opened, plan, placement)
+    for idea in own:
+        searching.enqueue(opened, idea)
     with interruptible(stop, say):
         run_workers(opened, workers, options)
     return Study(opened)

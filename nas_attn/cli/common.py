@@ -66,11 +66,19 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, 
     return made
 
 
+def quiet_optuna() -> None:
+    """Keeps Optuna's own log lines off the terminal: the progress says it better."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
 def study_named(name: str | None, storage: str) -> OpenStudy:
     """A study by name, or the only one there is."""
     from nas_attn.api import only_study
     from nas_attn.study.opening import open_study
 
+    quiet_optuna()
     return open_study(name or only_study(storage), storage)
 
 

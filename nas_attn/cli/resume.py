@@ -42,9 +42,8 @@ def resume(
     if trials is not None:
         searching.set_trials(opened, trials)
     if tried:
-        plan = searching.plan_recipe(opened.recipe)
-        for placement in tried:
-            searching.enqueue(opened, plan, placement)
+        for idea in searching.ideas(searching.plan_recipe(opened.recipe), tried):
+            searching.enqueue(opened, idea)
     run(
         opened,
         workers=workers,

@@ -21,6 +21,7 @@ from nas_attn.cli.common import (
     console,
     overrides,
     print_json,
+    quiet_optuna,
 )
 
 
@@ -52,6 +53,7 @@ def search(
     made = load_recipe(recipe, overrides=changes)
     from nas_attn.study import searching
 
+    quiet_optuna()
     if dry_run:
         from nas_attn.study.forecast import forecast
 
@@ -65,10 +67,11 @@ def search(
     from nas_attn.study.opening import create_study
 
     plan = searching.plan_recipe(made)  # before the database: a wrong recipe must leave nothing behind
+    own = searching.ideas(plan, tried or [])
     opened = create_study(made, storage, artifacts=Path(artifacts) if artifacts else None)
     searching.enqueue_baselines(opened, plan)
-    for placement in tried or []:
-        searching.enqueue(opened, plan, placement)
+    for idea in own:
+        searching.enqueue(opened, idea)
     run(
         opened,
         workers=workers,

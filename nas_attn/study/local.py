@@ -80,7 +80,7 @@ def watch_parent(pid: int, stop: threading.Event) -> None:
 
 def _start(opened: OpenStudy, options: Options, threads: int, number: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "nas_attn.cli.main", "worker", opened.store.name]
-    command += ["--storage", opened.url, "--threads", str(threads), "--device", options.device]
+    command += ["--threads", str(threads), "--device", options.device]
     command += ["--parent", str(os.getpid()), "--name", f"worker {number}"]
     if options.time_limit_s is not None:
         command += ["--time-limit", str(options.time_limit_s)]
@@ -89,7 +89,12 @@ def _start(opened: OpenStudy, options: Options, threads: int, number: int) -> su
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"},
+        env={
+            **os.environ,
+            "NAS_ATTN_STORAGE": opened.database.url,  # not an argument: everyone may read those, passwords included
+            "OMP_NUM_THREADS": str(threads),
+            "PYTHONUNBUFFERED": "1",
+        },
         start_new_session=True,  # Ctrl-C reaches them through us, once
     )
 

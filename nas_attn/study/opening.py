@@ -65,16 +65,7 @@ def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | No
         store = database.create_study(recipe.name, recipe=recipe.to_json(), versions=versions())
         if store.get(ARTIFACTS) is None:
             store.put(ARTIFACTS, _artifacts_attribute(database, artifacts))
-        storage = _optuna_storage(url)
-        study = optuna.create_study(
-            study_name=recipe.name,
-            storage=storage,
-            directions=["minimize" if lower_is_better(o) else "maximize" for o in recipe.objectives],
-            load_if_exists=True,
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names(list(recipe.objectives))
+        study = _optuna_part(recipe, database)
     return _opened(url, database, store, study)
 
 
@@ -88,11 +79,14 @@ def open_study(name: str, url: str = DEFAULT_URL) -> OpenStudy:
     database = Database(url, must_exist=True)
     store = database.study(name)
     try:
-        study = optuna.load_study(study_name=name, storage=_optuna_storage(url))
+        study = optuna.load_study(study_name=name, storage=_optuna_storage(database))
     except KeyError:
-        raise StorageError(
-            f"study '{name}' in '{url}' has lost its Optuna part: restore the database from a backup"
-        ) from None
+        if store.candidates():
+            raise StorageError(
+                f"study '{name}' in '{database}' has lost its Optuna part: restore the database from a backup"
+            ) from None
+        with database.creating():  # its creation was cut off half way
+            study = _optuna_part(Recipe.model_validate_json(store.recipe), database)
     return _opened(url, database, store, study)
 
 
@@ -115,6 +109,19 @@ def _opened(url: str, database: Database, store: StudyStore, study: optuna.Study
     return OpenStudy(url, database, store, study, Recipe.model_validate_json(store.recipe), folder)
 
 
+def _optuna_part(recipe: Recipe, database: Database) -> optuna.Study:
+    study = optuna.create_study(
+        study_name=recipe.name,
+        storage=_optuna_storage(database),
+        directions=["minimize" if lower_is_better(o) else "maximize" for o in recipe.objectives],
+        load_if_exists=True,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(list(recipe.objectives))
+    return study
+
+
 def _artifacts_attribute(database: Database, chosen: Path | None) -> str:
     """Relative to the database's folder where it may be, so that both can move together."""
     if chosen is not None:
@@ -124,11 +131,11 @@ def _artifacts_attribute(database: Database, chosen: Path | None) -> str:
     return str(Path("nas_attn.artifacts").resolve())
 
 
-def _optuna_storage(url: str) -> RDBStorage:
-    address, arguments = optuna_engine_arguments(url)
+def _optuna_storage(database: Database) -> RDBStorage:
+    address, arguments = optuna_engine_arguments(database.url)
     try:
         return RDBStorage(address, engine_kwargs=arguments)
     except RuntimeError as error:  # Optuna's word for a schema of another version
-        raise StorageError(f"Optuna {optuna.__version__} cannot use the database '{url}': {error}") from None
+        raise StorageError(f"Optuna {optuna.__version__} cannot use the database '{database}': {error}") from None
     except SQLAlchemyError as error:
-        raise StorageError(f"the database '{url}' cannot be opened: {error}") from None
+        raise StorageError(f"the database '{database}' cannot be opened: {error}") from None

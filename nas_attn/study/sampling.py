@@ -22,7 +22,7 @@ TPE_UNTIL = 250
 """`auto` uses TPE up to this many finished trials, then NSGA-II, which stays quick (as Optuna's AutoSampler)."""
 
 
-class Exhausted(Exception):  # noqa: N818 - not an error: the search is complete
+class Exhausted(Exception):
     """Every placement of the space has been tried."""
 
 
@@ -97,9 +97,7 @@ class DistinctSampler(BaseSampler):
         name = self._name if self._name != "auto" else ("tpe" if finished <= TPE_UNTIL else "nsga2")
         makers: dict[str, Callable[[], BaseSampler]] = {
             "random": lambda: RandomSampler(seed=seed),
-            "tpe": lambda: TPESampler(
-                seed=seed, multivariate=True, constant_liar=True, warn_independent_sampling=False
-            ),
+            "tpe": lambda: TPESampler(seed=seed, multivariate=True, constant_liar=True),
             "nsga2": lambda: NSGAIISampler(seed=seed, population_size=max(8, min(50, self._trials // 5))),
         }
         with warnings.catch_warnings():

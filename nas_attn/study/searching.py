@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from nas_attn.evaluation.workbench import Host, Workbench, plan_for
 from nas_attn.recipe import Recipe
 from nas_attn.report import dashboard
 from nas_attn.space import parse, resolve
+from nas_attn.space.search_space import Values
 from nas_attn.study.confirming import confirm
 from nas_attn.study.opening import TRIALS, OpenStudy
 from nas_attn.study.owner import owner_name
@@ -67,19 +68,35 @@ def enqueue_baselines(opened: OpenStudy, plan: Plan) -> None:
         opened.store.put(ENQUEUED, "yes")
 
 
-def enqueue(opened: OpenStudy, plan: Plan, placement: str) -> None:
-    """Puts one's own idea in the queue; a study that is full grows by one.
+@dataclass(frozen=True, slots=True)
+class Idea:
+    """A placement of one's own that a study is to evaluate."""
+
+    typed: str
+    key: str
+    values: Values
+
+
+def ideas(plan: Plan, placements: Iterable[str]) -> list[Idea]:
+    """One's own placements, checked; nothing is written.
 
     Raises:
-        PlacementError: it is no placement of this study's space.
+        PlacementError: one of them is no placement of this study's space.
     """
-    resolved = resolve(parse(placement), plan.sites, init=plan.space.init)
-    values = plan.space.values(resolved)
-    known = opened.store.candidate(resolved.key)
+    found = []
+    for typed in placements:
+        resolved = resolve(parse(typed), plan.sites, init=plan.space.init)
+        found.append(Idea(typed, resolved.key, plan.space.values(resolved)))
+    return found
+
+
+def enqueue(opened: OpenStudy, idea: Idea) -> None:
+    """Puts one's own idea in the queue, behind the baselines; a study that is full grows by one."""
+    known = opened.store.candidate(idea.key)
     if known is not None:
-        warnings.warn(f"'{placement}' is trial {known.trial} already", NasAttnWarning, stacklevel=2)
+        warnings.warn(f"'{idea.typed}' is trial {known.trial} already", NasAttnWarning, stacklevel=2)
         return
-    opened.optuna_study.enqueue_trial(dict(values), user_attrs={"tried": placement}, skip_if_exists=True)
+    opened.optuna_study.enqueue_trial(dict(idea.values), user_attrs={"tried": idea.typed}, skip_if_exists=True)
     finished = sum(t.state.is_finished() for t in opened.optuna_study.get_trials(deepcopy=False))
     if finished >= opened.trials:
         set_trials(opened, finished + 1)

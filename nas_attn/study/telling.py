@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas_attn.evaluation.measuring import half_width
@@ -26,12 +27,16 @@ def tell(opened: OpenStudy, frozen: FrozenTrial, row: CandidateRow, latency: Lat
     """Finishes a trial in Optuna with what is stored of its candidate. Safe to repeat after a crash at any step."""
     study, store = opened.optuna_study, opened.store
     if not frozen.state.is_finished():
-        trial = Trial(study, frozen._trial_id)
-        for name, value in attributes(opened, row, latency).items():
-            trial.set_user_attr(name, value)
-        if any(limit is not None for limit in opened.recipe.limits.model_dump().values()):
-            _set_constraint(opened, trial, violated=row.state == "infeasible")
-        study.tell(frozen.number, list(row.values) if row.values else None, state=STATES[row.state])
+        try:
+            trial = Trial(study, frozen._trial_id)
+            for name, value in attributes(opened, row, latency).items():
+                trial.set_user_attr(name, value)
+            if any(limit is not None for limit in opened.recipe.limits.model_dump().values()):
+                _set_constraint(opened, trial, violated=row.state == "infeasible")
+            values = list(row.values) if row.values else None
+            study.tell(frozen.number, values, state=STATES[row.state], skip_if_finished=True)
+        except UpdateFinishedTrialError:
+            pass  # another worker, taking over, has just told the same
     store.mark_told(row.key)
 
 
@@ -48,9 +53,8 @@ def attributes(opened: OpenStudy, row: CandidateRow, latency: Latency | None) ->
         found |= {"latency_ratio": round(latency.ratio, 4), "latency_ms": round(latency.ms, 4)}
         if latency.sessions:
             found["latency_half_width"] = round(half_width(latency), 4)
-    for stored in opened.store.scores(row.key):
-        if stored.purpose == "search":
-            found |= score_attributes(stored.score)
+    for stored in opened.store.scores(row.key, purpose="search"):
+        found |= score_attributes(stored.score)
     return found
 
 

@@ -242,9 +242,9 @@ class Worker:
         peers = {row.key: row for row in self.store.candidates()}
         latencies = self._latencies()
         pairs: dict[str, tuple[float, ...]] = {}
-        for stored in self.store.scores():
+        for stored in self.store.scores(purpose="search"):
             row = peers.get(stored.key)
-            if row and (stored.purpose, stored.score.rung, stored.score.seed) == ("search", score.rung, score.seed):
+            if row and (stored.score.rung, stored.score.seed) == (score.rung, score.seed):
                 latency = latencies.get(row.placement if row.placement == BARE else stored.key)
                 values = [objective_value(o, stored.score.metrics, row.cost, latency) for o in self.recipe.objectives]
                 pairs[stored.key] = minimised(self.recipe.objectives, values)

@@ -1,0 +1,243 @@
+"""Workers on real SQLite files, with an evaluator that looks its answers up."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+
+import nas_attn as na
+from nas_attn.errors import PlacementError, StudyError
+from nas_attn.recipe import load_recipe
+from nas_attn.study import searching
+from nas_attn.study.opening import create_study, open_study
+
+URL = "sqlite:///nas_attn.db"
+
+
+def calls(folder: Path) -> Counter[tuple[str, str, str]]:
+    lines = (folder / "calls.txt").read_text().splitlines()
+    return Counter((placement, seed, rung) for placement, seed, rung, _ in (line.split("|") for line in lines))
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """A `nas-attn` of its own, in its own process group."""
+    command = [sys.executable, "-m", "nas_attn.cli.main", *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def wait_for_calls(folder: Path, number: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if (folder / "calls.txt").exists() and len((folder / "calls.txt").read_text().splitlines()) >= number:
+            return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    pytest.fail("the workers did not get that far in two minutes")
+
+
+def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return [trial for trial in study.trials if trial.state.is_finished()]
+
+
+def test_a_search_runs_to_its_end_and_learns(table: Path) -> None:
+    study = na.search("table.toml", say=lambda line: None)
+    snapshot = study.snapshot()
+    assert sum(snapshot.counts.values()) == 14
+    assert snapshot.counts["running"] == snapshot.counts["failed"] == 0
+    assert [view.baseline for view in snapshot.baselines][0] == "none"
+    best = study.best()
+    assert best is not None
+    assert best.placement.count("eca") == 3
+    assert max(calls(table).values()) == 1, "a candidate was evaluated twice"
+    confirmed = {placement for placement, seed, rung in calls(table) if (seed, rung) == ("1", "1")}
+    assert {view.placement for view in study.front()} <= confirmed
+    assert len(finished(optuna.load_study(study_name="table", storage=URL))) == 14
+
+
+def test_calling_again_goes_on_and_does_nothing_twice(table: Path) -> None:
+    stop = threading.Event()
+    opened = create_study(load_recipe("table.toml"), URL)
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if line.startswith("trial 3"):
+            stop.set()
+
+    assert searching.work(opened, searching.Options(say=say, stop=stop)) == "stopped"
+    assert len(finished(opened.optuna_study)) == 4
+    before = calls(table)
+    na.search("table.toml", say=lambda line: None)
+    after = calls(table)
+    assert max(after.values()) == 1
+    assert before <= after
+    assert len(finished(open_study("table", URL).optuna_study)) == 14
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_killed_workers_lose_nothing_and_repeat_nothing(
+    table: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TABLE_SECONDS", "0.3")
+    process = start("search", "table.toml", "--workers", str(workers))
+    wait_for_calls(table, 5, process)
+    for pid in {int(line.split("|")[3]) for line in (table / "calls.txt").read_text().splitlines()} | {process.pid}:
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+    opened = open_study("table", URL)
+    half_done = [t.number for t in opened.optuna_study.trials if t.state == optuna.trial.TrialState.RUNNING]
+    assert half_done
+    done_before = {t.number: t.values for t in finished(opened.optuna_study)}
+    monkeypatch.setenv("TABLE_SECONDS", "0")
+    result = subprocess.run(
+        [sys.executable, "-m", "nas_attn.cli.main", "resume", "table", "--workers", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    trials = open_study("table", URL).optuna_study.trials
+    assert len(trials) == 14
+    assert all(trial.state.is_finished() for trial in trials)
+    assert {number: trials[number].values for number in done_before} == done_before
+    repeated = {call for call, count in calls(table).items() if count > 1}
+    assert len(repeated) <= workers, "only the runs under way when they were killed may be repeated"
+
+
+def test_one_interrupt_leaves_a_resumable_study_and_says_how(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TABLE_SECONDS", "0.3")
+    process = start("search", "table.toml", "--workers", "2")
+    wait_for_calls(table, 4, process)
+    os.kill(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert "nas-attn resume table" in output
+    states = {trial.state for trial in optuna.load_study(study_name="table", storage=URL).trials}
+    assert optuna.trial.TrialState.RUNNING not in states
+    monkeypatch.setenv("TABLE_SECONDS", "0")
+    again = start("resume")
+    assert again.communicate(timeout=120)[0]
+    assert again.returncode == 0
+    assert max(calls(table).values()) == 1, "an interrupted step was repeated"
+
+
+def test_one_killed_worker_is_replaced_by_the_others(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TABLE_SECONDS", "0.3")
+    opened = create_study(load_recipe("table.toml"), URL)
+    first, second = start("worker", "table"), start("worker", "table")
+    wait_for_calls(table, 4, first)
+    first.kill()
+    first.communicate()
+    output = second.communicate(timeout=180)[0]
+    assert second.returncode == 0, output
+    assert all(trial.state.is_finished() for trial in opened.optuna_study.trials)
+    assert len(opened.optuna_study.trials) == 14
+
+
+def test_a_failing_candidate_is_recorded_with_its_reason_and_not_proposed_again(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TABLE_FAIL", "fail")
+    study = na.search("table.toml", say=lambda line: None)
+    failed = [view for view in study.candidates() if view.state == "failed"]
+    assert failed
+    assert all("score = nan" in view.reason for view in failed)
+    assert len({view.key for view in study.candidates()}) == 14
+
+
+def test_limits_make_candidates_infeasible_without_training_them(table: Path) -> None:
+    recipe = load_recipe("table.toml")
+    bare = searching.plan_recipe(recipe).bare_cost.parameters
+    study = na.search("table.toml", overrides={"limits.max_parameters": bare + 50}, say=lambda line: None)
+    infeasible = {view.placement for view in study.candidates() if view.state == "infeasible"}
+    assert infeasible
+    assert not infeasible & {placement for placement, _, _ in calls(table)}
+    loaded = optuna.load_study(study_name="table", storage=URL)
+    assert {bool(t.constraints and max(t.constraints.values()) > 0) for t in loaded.trials} == {True, False}
+    assert len({len(t.constraints) for t in loaded.trials}) == 1, "samplers need equally many of every trial"
+
+
+def test_ones_own_idea_comes_in_and_a_wrong_one_is_refused_before_anything_is_written(table: Path) -> None:
+    with pytest.raises(PlacementError, match="unknown site 'stge1'"):
+        na.search("table.toml", try_placements=["stge1=eca"], say=lambda line: None)
+    idea = "stage1=eca stage3=se(reduction=2)"
+    assert not Path("nas_attn.db").exists()
+    study = na.search("table.toml", try_placements=[idea], trials=8, name="own", say=lambda line: None)
+    assert "stage1=eca(kernel_size=3) stage3=se(reduction=2)" in {
+        view.placement for view in study.candidates() if view.state == "scored"
+    }
+
+
+def test_a_study_is_extended_by_a_larger_number_of_trials(table: Path) -> None:
+    na.search("table.toml", trials=6, say=lambda line: None)
+    opened = open_study("table", URL)
+    searching.set_trials(opened, 9)
+    searching.work(opened, searching.Options(say=lambda line: None))
+    assert len(finished(opened.optuna_study)) == 9
+
+
+def test_a_small_space_is_exhausted_and_the_search_says_so(table: Path) -> None:
+    space = {"name": "tiny", "sites": {"include": ["stage3"]}, "choices": {"eca": {}, "simam": {}}}
+    opened = create_study(load_recipe("table.toml", overrides={"space": space, "search.trials": 50}), URL)
+    assert searching.work(opened, searching.Options(say=lambda line: None)) == "exhausted"
+    assert len(opened.optuna_study.trials) == 3
+
+
+def test_another_recipe_under_the_same_name_is_refused_with_the_difference(table: Path) -> None:
+    create_study(load_recipe("table.toml"), URL)
+    with pytest.raises(StudyError, match="search.trials: 14 -> 15") as error:
+        create_study(load_recipe("table.toml", overrides={"search.trials": 15}), URL)
+    assert "nas-attn resume table" in str(error.value)
+
+
+def test_a_trial_scored_but_not_told_is_told_by_whoever_comes_next(table: Path) -> None:
+    study = na.search("table.toml", trials=5, say=lambda line: None)
+    told = optuna.load_study(study_name="table", storage=URL).trials
+    with sqlite3.connect("nas_attn.db") as connection:  # as if killed between our table and Optuna's
+        connection.execute("UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE number = 2")
+        connection.execute("DELETE FROM trial_values WHERE trial_id = (SELECT trial_id FROM trials WHERE number = 2)")
+        connection.execute("UPDATE nas_candidate SET told = 0 WHERE trial = 2")
+    searching.work(open_study("table", URL), searching.Options(say=lambda line: None))
+    again = optuna.load_study(study_name="table", storage=URL).trials
+    assert [(t.state, t.values) for t in again] == [(t.state, t.values) for t in told]
+    assert len(study.candidates()) == 5
+    assert max(calls(table).values()) == 1
+
+
+def test_a_python_function_may_be_model_and_evaluator(table: Path) -> None:
+    from torch import nn
+
+    def build() -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+            nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 4),
+        )  # fmt: skip
+
+    def judge(model: nn.Module, run: object) -> dict[str, float]:
+        return {"size": float(sum(p.numel() for p in model.parameters()))}
+
+    study = na.search(
+        model=build,
+        data="external",
+        input_shape=(1, 16, 16),
+        evaluator=judge,
+        space="small",
+        trials=8,
+        objectives=["-size"],
+        overrides={"training.start": "scratch"},
+        say=lambda line: None,
+    )
+    front = study.front()
+    assert front[0].placement == "none"
