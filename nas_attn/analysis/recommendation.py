@@ -199,7 +199,7 @@ def _costs(chosen: Contender, metric: str) -> str:
     seeds = f"{chosen.estimate.seeds} run{'s' if chosen.estimate.seeds != 1 else ''}"
     between = f"{format_metric(metric, low)} to {format_metric(metric, high)}"
     text = f"Its {metric} is estimated at {format_metric(metric, chosen.estimate.mean)} ({between}, {seeds})"
-    if chosen.latency is None:
+    if chosen.latency is None or chosen.baseline == "none":
         return f"{text}."
     latency = chosen.latency
     how = "" if latency.measured else ", predicted, not measured"

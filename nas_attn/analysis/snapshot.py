@@ -156,11 +156,13 @@ class Snapshot:
         return next((view for view in self.candidates if view.key == key), None)
 
     def as_dict(self) -> dict[str, Any]:
-        """Only what JSON knows; NaN and infinity become null."""
+        """Only what JSON knows; NaN and infinity become null. `reliability`: of one run, and of the mean of three."""
         plain = _plain(self)
         plain["recipe"] = self.recipe.model_dump(mode="json")
         plain["front"] = [view.key for view in self.front]
         plain["told_front_differs"] = self.told_front_differs
+        for metric, floor in self.noise.items():
+            plain["noise"][metric]["reliability"] = [floor.reliability(1), floor.reliability(3)]
         return plain  # type: ignore[no-any-return]
 
 

@@ -70,7 +70,7 @@ def render(snapshot: Snapshot) -> str:
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f"<style>{STYLE}</style></head><body><main>"
-        f"<h1>{html.escape(snapshot.study)}</h1>{_subtitle(snapshot)}{''.join(sections)}</main>"
+        f"<h1>{html.escape(snapshot.study)}</h1>{_subtitle(snapshot)}{''.join(sections).replace(' %', '&nbsp;%')}</main>"
         f"{drawings.data()}<script>{get_plotlyjs()}</script><script>{SCRIPT}</script></body></html>"
     )
 
@@ -160,7 +160,7 @@ def _meaning(snapshot: Snapshot, drawings: _Drawings) -> str:
     lines = [
         f"The same candidate trained again with another seed scores differently by {size(floor.seed_sd)} (standard "
         f"deviation, {_source(floor.source, floor.repeated)}). This is the noise floor of this study.",
-        f"Candidates truly differ by about {size(floor.between_sd or 0.0)}. So one run tells {100 * (one or 0):.0f} % "
+        f"The candidates' true scores seem to spread by {size(floor.between_sd or 0.0)}. So one run tells {100 * (one or 0):.0f} % "
         f"signal, the mean of three runs {100 * (three or 0):.0f} %.",
         "Each estimate is therefore the mean of a candidate's runs pulled towards the mean of all, the more the fewer runs "
         "it had; bars reach two standard deviations either way. Among many candidates the best-looking is partly lucky: "

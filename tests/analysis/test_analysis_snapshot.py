@@ -191,6 +191,8 @@ def test_the_dictionary_says_it_all_in_json(made: Snapshot) -> None:
     assert plain["study"] == "made"
     assert plain["recipe"]["training"]["rungs"] == [1, 3]
     assert plain["front"] == [view.key for view in made.front]
+    one, three = plain["noise"]["accuracy"]["reliability"]
+    assert 0 < one < three < 1
     first = plain["candidates"][1]
     assert first["estimates"]["accuracy"]["seeds"] == 3
     assert first["latency"]["ratio"] == pytest.approx(1.15, abs=0.02)

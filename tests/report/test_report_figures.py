@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from made_study import MadeStudy, everywhere, recipe, usual
+
+from nas_attn.analysis.estimates import Estimate
+from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.report import figures, words
+
+SE, ELA = "se(reduction=8)", "ela(kernel_size=7)"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    return snapshot(usual(tmp_path_factory.mktemp("usual")).store)
+
+
+def named(figure: object, name: str) -> list[object]:
+    return [trace for trace in figure.data if trace.name == name]  # type: ignore[attr-defined]
+
+
+def test_every_scored_candidate_is_a_point_and_can_be_picked(made: Snapshot) -> None:
+    (figure,) = figures.front_figures(made)
+    points = [trace for trace in figure.data if trace.mode == "markers" and trace.name != "recommended"]
+    placements = [placement for trace in points for placement in trace.customdata]
+    scored = [view for view in made.candidates if view.state == "scored"]
+    assert sorted(placements) == sorted(view.placement for view in scored)
+    (ring,) = named(figure, "recommended")
+    assert list(ring.customdata) == [made.recommendation.placement]
+    (bare,) = named(figure, "no attention")
+    assert (bare.x[0], bare.error_x.array[0]) == (1.0, 0.0)
+    assert bare.error_y.array[0] == pytest.approx(2 * made.candidates[0].estimates["accuracy"].sd)
+
+
+def test_the_told_front_is_drawn_where_it_is_another(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    study.candidate("none", baseline="none", told=(0.70, 1.0))
+    study.candidate(everywhere(SE), told=(0.60, 1.2))
+    study.sessions(1)
+    (figure,) = figures.front_figures(snapshot(study.store))
+    (told,) = named(figure, "front as told to Optuna")
+    assert (list(told.x), list(told.y)) == ([1.0], [0.7])
+
+
+def test_one_figure_for_each_further_objective(tmp_path: Path) -> None:
+    for objectives, axes in ((["accuracy"], ["trial"]), (["loss", "latency", "params"], ["latency", "parameters"])):
+        study = MadeStudy(tmp_path, recipe(objectives=objectives), name="-".join(objectives))
+        study.candidate(everywhere(SE), told=(0.5,) * len(objectives))
+        study.sessions(1)
+        drawn = figures.front_figures(snapshot(study.store))
+        assert [figure.layout.xaxis.title.text.partition(" ")[0] for figure in drawn] == axes
+
+
+def test_the_matrix_has_sites_down_and_the_best_candidate_first(made: Snapshot) -> None:
+    figure = figures.placement_matrix(made)
+    cells = figure.data[0]
+    assert list(cells.y) == ["stage1", "stage2", "stage3"]
+    best = made.ordered([view for view in made.candidates if view.state == "scored"])[0]
+    assert [row[0] for row in cells.text] == [best.choices.get(site, "none") for site in cells.y]
+    bare = list(cells.x).index("★ none")
+    assert [row[bare] for row in cells.z] == [None] * 3
+    assert {trace.name for trace in figure.data[1:]} == {"se", "cbam", "ela"}
+
+
+def test_sites_are_in_the_order_of_the_network(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    study.candidate(f"stage1.block10={SE} stage1.block2={SE} stage2@stage={ELA}")
+    assert list(figures.placement_matrix(snapshot(study.store)).data[0].y) == [
+        "stage1.block2",
+        "stage1.block10",
+        "stage2@stage",
+    ]
+
+
+def test_pruned_curves_end_early_in_a_cross(made: Snapshot) -> None:
+    figure = figures.learning_curves(made)
+    pruned = [trace for trace in figure.data if trace.name == "pruned"]
+    assert len(pruned) == made.counts["pruned"]
+    assert all(list(trace.x) == [1] and list(trace.marker.symbol) == ["x"] for trace in pruned)
+    bare = [trace for trace in figure.data if trace.name == "no attention"]
+    assert [list(trace.x) for trace in bare] == [[1, 3]] * 3
+    assert [trace.showlegend for trace in bare] == [True, False, False]
+    assert "66.00 %" in figure.layout.annotations[0].text
+
+
+def test_the_noise_figure_has_each_run_and_the_estimate(made: Snapshot) -> None:
+    runs, estimates = figures.noise_figure(made).data
+    assert list(runs.y).count("none") == 3
+    assert dict(zip(estimates.y, estimates.x, strict=True))["none"] == made.candidates[0].values[0]
+
+
+def test_latency_by_choice_comes_near_the_truth(made: Snapshot) -> None:
+    figure = figures.latency_effects_figure(made)
+    added = {name: x for trace in figure.data for name, x in zip(trace.y, trace.x, strict=True)}
+    assert added[f"stage2 = {SE}"] == pytest.approx(5, abs=1.5)
+    assert added[f"stage3 = {ELA}"] == pytest.approx(15, abs=1.5)
+
+
+def test_with_nothing_to_show_there_is_no_figure(tmp_path: Path) -> None:
+    empty = snapshot(MadeStudy(tmp_path).store)
+    assert figures.placement_matrix(empty) is None
+    assert figures.learning_curves(empty) is None
+    assert figures.noise_figure(empty) is None
+    assert figures.latency_effects_figure(empty) is None
+
+
+def test_numbers_as_a_person_reads_them() -> None:
+    assert words.value("accuracy", 0.72414) == "72.41 %"
+    assert words.value("latency", 1.1324) == "1.132 ×"
+    assert words.value("params", 78_512) == "78.5 k"
+    assert words.value("macs", 12_510_000) == "12.5 M"
+    assert words.value("memory", 3e6) == "3 MB"
+    assert words.value("-rmse", 0.123456) == "0.1235"
+    assert words.value("loss", None) == words.value("loss", float("nan")) == "–"
+    assert words.spread("accuracy", Estimate(0.7, 0.004, 0.7, 1)) == "± 0.80"
+    assert [words.duration(s) for s in (45.2, 200, 7500)] == ["45 s", "3 min 20 s", "2 h 5 min"]
