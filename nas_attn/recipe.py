@@ -41,7 +41,7 @@ class SitesSection(Section):
 
     granularity: Literal["stage", "block"] = "stage"
     """One decision per stage, or one per block."""
-    positions: list[Position] = Field(default_factory=lambda: ["residual"], min_length=1)
+    positions: list[Position] = Field(default=["residual"], min_length=1)
     """Where in a site a module may go; more than one: searched. A site that has none of them uses its default."""
     include: list[str] = Field(default_factory=lambda: ["*"], min_length=1)
     """Glob patterns over site names."""
@@ -215,7 +215,7 @@ class TrainingSection(Section):
     clip_norm: float | None = Field(default=None, gt=0)
     """Largest gradient norm; None: no clipping."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`auto`: bfloat16 autocast on CUDA, float32 on a CPU."""
+    """`auto`: bfloat16 autocast on CUDA and on CPUs with instructions for it, else float32."""
     augment: AugmentSection = Field(default_factory=AugmentSection)
     seeds: int = Field(default=1, ge=1, le=64)
     """Runs with different seeds behind each candidate's score."""
@@ -257,7 +257,8 @@ class LatencySection(Section):
     mode: Literal["eager", "compile", "cuda-graph", "onnxruntime", "command"] = "eager"
     """How the network is executed: as it is, through torch.compile, replayed as a CUDA graph, by ONNX Runtime, or by `command`."""
     command: str | None = None
-    """For `mode = "command"`: a program that measures elsewhere; `{onnx}` (or its last argument) is an ONNX file, it prints milliseconds."""
+    """For `mode = "command"`: a program that measures elsewhere; `{onnx}` (or its last argument) is an ONNX file, it
+    prints milliseconds."""
     command_timeout_s: float = Field(default=600.0, gt=0)
     """Time that one call of the command may take."""
     flush_l2: bool = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +32,8 @@ def sites(
     as_json: AsJson = False,
 ) -> None:
     """Prints each site with its positions, module path, channels, map size and share of the network's MACs."""
-    from nas_attn import attachment, backbones
+    from nas_attn import backbones
+    from nas_attn.attachment import drawing
     from nas_attn.evaluation.plan import both_granularities
     from nas_attn.recipe import BackboneSection
 
@@ -47,15 +47,9 @@ def sites(
         if granularity == "both" or ("." in site.name) == (granularity == "block")
     ]
     if html:
-        Path(html).write_text(attachment.draw(found, title=f"{backbone}, {shape}"), "utf-8")
+        Path(html).write_text(drawing.page(found, title=f"{backbone}, {shape}"), "utf-8")
     if as_json:
-        print_json([asdict(site) for site in found])
+        print_json(drawing.records(found))
         return
-    rows = []
-    for site in found:
-        point = site.at(site.default_position)[-1]
-        size = f"{point.height}x{point.width}"
-        where = ", ".join(p.path for p in site.at(site.default_position))
-        rows.append([site.name, ", ".join(site.positions), str(point.channels), size, f"{site.macs_share:.1%}", where])
-    columns = ["site", "positions", "channels", "map", "MACs", "after module (default position)"]
-    console().print(table(f"Sites of {backbone} at {shape}", columns, rows, right=["channels", "map", "MACs"]))
+    right = ["channels", "map", "MACs"]
+    console().print(table(f"Sites of {backbone} at {shape}", drawing.COLUMNS, drawing.rows(found), right=right))

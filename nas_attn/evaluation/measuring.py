@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 from torch import nn
 
 from nas_attn.analysis.latency import estimate
 from nas_attn.errors import MeasurementError
 from nas_attn.evaluation.plan import Plan
-from nas_attn.latency import DeviceLock, fingerprint, run_session
-from nas_attn.records import Latency, ResolvedPlacement
+from nas_attn.latency import DeviceLock, Net, fingerprint, may_measure, run_session
+from nas_attn.records import Fingerprint, Latency, ResolvedPlacement
 from nas_attn.storage import StudyStore
 from nas_attn.training import Interrupted
 
@@ -36,16 +38,12 @@ class Measurer:
         self._plan, self._store, self._section = plan, store, plan.recipe.latency
         self._random = random.Random(seed)
         self._models: OrderedDict[str, nn.Module] = OrderedDict()
+        self._nets: dict[str, Net] = {}
         self._lock = DeviceLock.for_section(self._section)
         here = fingerprint(self._section)
-        pinned = store.set_fingerprint_once(here.id)
-        self.fits = pinned == here.id
+        pinned = store.set_fingerprint_once(to_text(here))
+        self.fits = may_measure(self._section, pinned=from_text(pinned), here=here)
         """Whether this machine is the one that the study's latencies belong to."""
-        if not self.fits and self._section.other_machine == "refuse":
-            raise MeasurementError(
-                f"study '{store.name}' has its latencies from another machine (fingerprint {pinned}, this one is {here.id}: "
-                f"{here.name}); run this worker there, or set latency.other_machine = 'leave' in a new study"
-            )
 
     def known(self, candidate: ResolvedPlacement) -> Latency | None:
         """The current estimate of a candidate, if it has been measured."""
@@ -109,14 +107,15 @@ class Measurer:
 
     def _session(self, group: dict[str, ResolvedPlacement]) -> None:
         models = {key: self._model(resolved) for key, resolved in group.items()}
-        with self._lock.exclusive():
-            session = run_session(
-                self._section,
-                reference=self._model(None),
-                candidates=models,
-                input_shape=self._plan.input_shape,
-                seed=self._random.getrandbits(31),
-            )
+        session = run_session(
+            self._section,
+            reference=self._model(None),
+            candidates=models,
+            input_shape=self._plan.input_shape,
+            seed=self._random.getrandbits(31),
+            lock=self._lock,
+            kept=self._nets,
+        )
         self._store.add_session(session)
 
     def _model(self, resolved: ResolvedPlacement | None) -> nn.Module:
@@ -133,3 +132,14 @@ class Measurer:
 def half_width(latency: Latency | None) -> float:
     """Half of a 95 % interval as a share of the ratio."""
     return math.inf if latency is None else (latency.high - latency.low) / (2 * latency.ratio)
+
+
+def to_text(found: Fingerprint) -> str:
+    """A fingerprint as the study keeps it."""
+    return json.dumps(asdict(found))
+
+
+def from_text(text: str) -> Fingerprint:
+    """The fingerprint that `to_text` wrote."""
+    fields = json.loads(text)
+    return Fingerprint(fields["device"], fields["name"], tuple((name, value) for name, value in fields["details"]))

@@ -24,7 +24,7 @@ from nas_attn.latency import DeviceLock
 from nas_attn.recipe import Recipe
 from nas_attn.records import Cost, Latency, ResolvedPlacement, Score
 from nas_attn.storage import Lease, StudyStore
-from nas_attn.training import Interrupted, Trainer, load_weights
+from nas_attn.training import Interrupted, Trainer
 
 BACKBONE = "backbone"
 """Key of the study's own backbone in the table of scores, and name of its lease and attribute."""
@@ -147,8 +147,8 @@ class Workbench:
         return RunFiles(self.store, self._artifacts, f"{purpose}:{resolved.key}:{seed}", lease)
 
     def weights(self, key: str, lease: Lease) -> RunFiles:
-        """The trained weights of a candidate, kept while it is worth exporting."""
-        return RunFiles(self.store, self._artifacts, f"weights:{key}", lease)
+        """The trained weights of a candidate, for export."""
+        return RunFiles(self.store, self._artifacts, weights_run(key), lease)
 
     def start(self, resolved: ResolvedPlacement, seed: int, stop: Stop) -> nn.Module:
         """The candidate's network as its training begins."""
@@ -199,7 +199,7 @@ class Workbench:
             )
             return source.state_dict()
         model = plan.bare(self.recipe.search.seed)
-        load_weights(model, Path(weights))
+        backbones.load_weights(model, weights)
         return model.state_dict()
 
     def _train_backbone(self, keeper: LeaseKeeper, stop: Stop) -> None:
@@ -329,6 +329,11 @@ def over_limits(recipe: Recipe, cost: Cost, latency: Latency | None) -> str:
     if latency is not None and top is not None and latency.low > top:
         return f"its latency ratio {latency.ratio:.3f} ({latency.low:.3f} to {latency.high:.3f}) is above limits.max_latency_ratio = {top}"
     return ""
+
+
+def weights_run(key: str) -> str:
+    """Name under which a candidate's trained weights are kept."""
+    return f"weights:{key}"
 
 
 def weights_blob(model: nn.Module) -> bytes:
