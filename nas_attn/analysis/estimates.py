@@ -161,8 +161,8 @@ class NoiseModel:
         images = [r.examples for r in self._runs.values() if r.examples]
         if self.metric != "accuracy" or not images:
             return None
-        p = float(np.clip(self._means.mean(), 0.0, 1.0))
-        return math.sqrt(p * (1 - p) / min(images))
+        p = float(self._means.mean())
+        return math.sqrt(p * (1 - p) / min(images)) if 0 < p < 1 else None
 
     def _seed_noise(self) -> tuple[float | None, Source]:
         repeated = [np.array(list(r.values.values())) for r in self._runs.values() if len(r.values) > 1]

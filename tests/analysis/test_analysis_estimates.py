@@ -115,6 +115,14 @@ def test_where_nothing_is_known_about_the_noise_it_is_said() -> None:
     assert NoiseModel("rmse", {}).estimate("a") is None
 
 
+@pytest.mark.parametrize("value", [1.0, 72.4])
+def test_an_accuracy_that_is_no_share_has_no_binomial_spread(value: float) -> None:
+    model = NoiseModel("accuracy", {"a": runs(value, examples=500), "b": runs(value + 0.1, examples=500)})
+    assert model.floor.binomial_sd is None
+    assert model.floor.seed_sd > 0
+    assert 0.3 < model.probability("b", "a") < 0.95
+
+
 def test_a_deterministic_evaluator_is_believed() -> None:
     model = NoiseModel("score", {"a": runs(0.5, 0.5), "b": runs(0.6, 0.6)})
     assert (model.probability("b", "a"), model.probability("a", "b"), model.probability("a", "a")) == (1.0, 0.0, 0.5)
