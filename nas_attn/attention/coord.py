@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas_attn.attention.fused import scale_strips
-from nas_attn.attention.gates import gate, zero_
+from nas_attn.attention.gates import gate, mean, zero_
 from nas_attn.attention.norms import BatchNorm2d
 from nas_attn.attention.row import Init
 
@@ -40,7 +40,7 @@ class CoordinateAttention(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = x_NCHW.shape[2:]
-        strips_NCL1 = torch.cat((x_NCHW.mean(3), x_NCHW.mean(2)), 2)[..., None]
+        strips_NCL1 = torch.cat((mean(x_NCHW, 3), mean(x_NCHW, 2)), 2)[..., None]
         f_NML1 = functional.hardswish(self.norm(self.reduce(strips_NCL1)))
         f_h, f_w = torch.split(f_NML1, [height, width], 2)
         a_NCH1 = gate(self.expand_h(f_h), x_NCHW, identity=self.identity)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas_attn.attention.fused import scale_strips
-from nas_attn.attention.gates import gate, zero_
+from nas_attn.attention.gates import gate, mean, zero_
 from nas_attn.attention.norms import GroupNorm
 from nas_attn.attention.row import Init
 
@@ -60,8 +60,8 @@ class EfficientLocalAttention(nn.Module):
             zero_(*(norm for norm in (self.norm_h, self.norm_w) if norm is not None))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        z_NCH = self.norm_h(self.conv_h(x_NCHW.mean(3)))
-        z_NCW = (self.norm_w or self.norm_h)((self.conv_w or self.conv_h)(x_NCHW.mean(2)))
+        z_NCH = self.norm_h(self.conv_h(mean(x_NCHW, 3)))
+        z_NCW = (self.norm_w or self.norm_h)((self.conv_w or self.conv_h)(mean(x_NCHW, 2)))
         if self.activation == "silu":
             z_NCH, z_NCW = functional.silu(z_NCH), functional.silu(z_NCW)
         a_NCH = gate(z_NCH, x_NCHW, identity=self.identity)
