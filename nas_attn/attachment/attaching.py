@@ -46,7 +46,7 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
             the model is then as before.
         KnobError: a module cannot be built for its point.
     """
-    _refuse_wrapped(model)
+    refuse_wrapped(model)
     if attached_modules(model):
         raise BackboneError(
             "the model already carries attention: call detach(model) before attaching another placement"
@@ -117,17 +117,18 @@ def iterates_children(module: nn.Module) -> bool:
     return code is not None and not ITERATING_NAMES.isdisjoint(code.co_names)
 
 
-def _hosts(model: nn.Module) -> dict[str, nn.Module]:
-    return {path: module for path, module in model.named_modules() if is_attended(module)}
-
-
-def _refuse_wrapped(model: nn.Module) -> None:
+def refuse_wrapped(model: nn.Module) -> None:
+    """Raises BackboneError for what is a model no more but a wrapper or a program."""
     if isinstance(model, nn.parallel.DistributedDataParallel):
         raise BackboneError(
-            "attach attention before wrapping the model in DistributedDataParallel, which would not see it"
+            "give the model itself, before it is wrapped in DistributedDataParallel, which would not see what is attached"
         )
     if isinstance(model, torch.jit.ScriptModule):
         raise BackboneError("a TorchScript model cannot take attention: attach it to the model before scripting")
+
+
+def _hosts(model: nn.Module) -> dict[str, nn.Module]:
+    return {path: module for path, module in model.named_modules() if is_attended(module)}
 
 
 def _host(modules: dict[str, nn.Module], point: Point) -> nn.Module:

@@ -23,6 +23,9 @@ END_BLOCKS = 2
 """So many blocks before the first that adds or joins are a stem, behind the last a head; more are a network of their own
 (a U-Net's encoder)."""
 
+SHORTCUT_STEPS = 4
+"""Operations that a shortcut may have outside of a block: pooling, convolution, norm, activation."""
+
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
@@ -82,15 +85,21 @@ class BlockFinder:
                 found.setdefault(frame, []).append((a, b) if depth[a] > depth[b] else (b, a))
         return found
 
-    def _outer_branches(self) -> set[Value]:
-        """Results that a module which is no block adds to what they were made from: `x = x + self.convs[i](x)`."""
-        found: set[Value] = set()
+    def _outer_branches(self) -> dict[Value, int]:
+        """Results that a module which is no block adds to what they were made from, `x = x + self.convs[i](x)`, and the
+        MACs of making them."""
+        flow = self.flow
+        found: dict[Value, int] = {}
         for frame, additions in self.branches.items():
-            if self.flow.calls[frame].module in self.classes:
+            if flow.calls[frame].module in self.classes:
                 continue
             for branch, shortcut in additions:
-                if shortcut in self.flow.ancestors(branch):
-                    found.update(self.flow.unary_chain(branch))
+                made_from = flow.ancestors(branch)
+                if made_from.isdisjoint(flow.light_chain(shortcut, SHORTCUT_STEPS)):
+                    continue
+                own = (made_from | {branch}) - flow.ancestors(shortcut) - {shortcut}
+                macs = sum(op.macs for op in flow.operations if not own.isdisjoint(op.outputs))
+                found.update((value, macs) for value in islice(filter(flow.returned.get, flow.unary_chain(branch)), 1))
         return found
 
     def _block_classes(self) -> set[type[nn.Module]]:
@@ -183,28 +192,21 @@ class BlockFinder:
         by_path: dict[str, list[Call]] = {}
         for call in calls:
             by_path.setdefault(call.path, []).append(call)
-        blocks = []
-        for path, same in by_path.items():
-            shapes = {self.flow.shapes[call.output] for call in same if call.output is not None}
-            if len(shapes) != 1 or len(same) != len(self.flow.calls_of[path]):
-                continue
-            _, channels, height, width = shapes.pop()
-            residual: tuple[str, ...] = tuple(
-                dict.fromkeys(host for call in same for host in self._residual_hosts(call))
-            )
-            host = self._block_host(same[0])
-            if host is not None and same[0].output in self.outer:
-                residual, host = (host,), None
-            blocks.append(
-                Block(
-                    path=path,
-                    host=host,
-                    residual=residual,
-                    shape=(channels, height, width),
-                    macs=sum(self.flow.macs(call) for call in same),
-                )
-            )
-        return [block for block in blocks if block.host or block.residual]
+        blocks = (self._block(path, same) for path, same in by_path.items())
+        return [block for block in blocks if block is not None]
+
+    def _block(self, path: str, same: list[Call]) -> Block | None:
+        shapes = {self.flow.shapes[call.output] for call in same if call.output is not None}
+        if len(shapes) != 1 or len(same) != len(self.flow.calls_of[path]):
+            return None
+        _, channels, height, width = shapes.pop()
+        host = self._block_host(same[0])
+        residual = tuple(dict.fromkeys(found for call in same for found in self._residual_hosts(call)))
+        macs = sum(self.flow.macs(call) for call in same)
+        added = [self.outer[call.output] for call in same if call.output in self.outer]
+        if host is not None and added:
+            return Block(path, None, (host,), (channels, height, width), sum(added))
+        return Block(path, host, residual, (channels, height, width), macs) if host or residual else None
 
     def _residual_hosts(self, block: Call) -> Iterator[str]:
         assert block.output is not None

@@ -162,15 +162,25 @@ class Flow:
 
     def unary_chain(self, value: Value) -> Iterator[Value]:
         """A value, the map it was made from element by element (or by a norm), and so on back."""
-        yield value
+        source: Value | None = value
+        while source is not None and self.shapes[source] == self.shapes[value]:
+            yield source
+            index = self.producer.get(source)
+            layer = index is not None and self.operations[index].name in LAYERS - NORMS
+            source = None if layer else self._only_input(source)
+
+    def light_chain(self, value: Value, steps: int) -> Iterator[Value]:
+        """A value, the only one it was made from, and so on back, so many steps at most."""
+        source: Value | None = value
+        for _ in range(steps + 1):
+            if source is not None:
+                yield source
+                source = self._only_input(source)
+
+    def _only_input(self, value: Value) -> Value | None:
         index = self.producer.get(value)
-        if index is None or self.operations[index].name in LAYERS - NORMS:
-            return
-        inputs = {v for v in self.operations[index].inputs if v in self.live}
-        if len(inputs) == 1:
-            (source,) = inputs
-            if self.shapes[source] == self.shapes[value]:
-                yield from self.unary_chain(source)
+        inputs = () if index is None else {v for v in self.operations[index].inputs if v in self.live}
+        return next(iter(inputs)) if len(inputs) == 1 else None
 
     def ancestors(self, value: Value) -> set[Value]:
         """All values that a value was made from."""

@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from nas_attn.attachment.attaching import detach
+from nas_attn.attachment.attaching import detach, refuse_wrapped
 from nas_attn.errors import BackboneError
 
 Value = int
@@ -97,18 +98,29 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
     Raises:
         BackboneError: the model cannot process such an image.
     """
+    refuse_wrapped(model)
+    name = type(model).__name__
+    if any(is_lazy(parameter) for parameter in model.parameters()):
+        raise BackboneError(f"{name} has lazy layers without sizes yet: run one batch through it first")
     try:
         return _on_fakes(model, input_shape, bare)
     except Exception:  # whatever it was, the real run shows it if it is the model's own
         pass
     try:
-        return _on_numbers(model, input_shape, bare)
+        twin = copy.deepcopy(model)
     except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
+        raise BackboneError(f"{name} cannot be copied, which looking into it needs: {_first_line(error)}") from error
+    try:
+        return _on_numbers(twin, input_shape, bare)
+    except Exception as error:
         shape = "x".join(map(str, input_shape))
         raise BackboneError(
-            f"{type(model).__name__} cannot process a {shape} image ({type(error).__name__}: {first}): give the shape it expects"
+            f"{name} cannot process a {shape} image ({_first_line(error)}): give the shape it expects"
         ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def _on_fakes(model: nn.Module, input_shape: tuple[int, int, int], bare: bool) -> Recording:
@@ -121,13 +133,12 @@ def _on_fakes(model: nn.Module, input_shape: tuple[int, int, int], bare: bool) -
         return _run(_prepared(twin, bare), x)
 
 
-def _on_numbers(model: nn.Module, input_shape: tuple[int, int, int], bare: bool) -> Recording:
-    like = next(_floating(model), None)
+def _on_numbers(twin: nn.Module, input_shape: tuple[int, int, int], bare: bool) -> Recording:
+    like = next(_floating(twin), None)
     device = torch.device("cpu") if like is None else like.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        twin = _prepared(copy.deepcopy(model), bare)
         x = torch.rand(1, *input_shape, generator=torch.Generator().manual_seed(0))
-        return _run(twin, x.to(device=device, dtype=_dtype(like)))
+        return _run(_prepared(twin, bare), x.to(device=device, dtype=_dtype(like)))
 
 
 def _prepared(twin: nn.Module, bare: bool) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torchvision
 from attachment_models import AddsItself, LooksAtSizesAndNumbers, Repeating, RunsItsChildren, UNetEncoder, points_of
 from torch import Tensor, nn
 from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from nas_attn.attachment import find_sites
 from nas_attn.backbones import build
@@ -208,6 +210,25 @@ def test_a_wrong_input_is_refused_in_one_sentence() -> None:
     with pytest.raises(BackboneError, match="cannot process a 4x32x32 image") as caught:
         find_sites(network("resnet8", (3, 32, 32)), (4, 32, 32))
     assert "\n" not in str(caught.value)
+
+
+def test_lazy_layers_are_refused_with_the_way_out() -> None:
+    with pytest.raises(BackboneError, match="run one batch through it first"):
+        find_sites(nn.Sequential(nn.LazyConv2d(8, 3)), (3, 16, 16))
+
+
+def test_models_that_cannot_be_copied_are_refused() -> None:
+    model = network("resnet8", (3, 16, 16))
+    model.lock = threading.Lock()  # type: ignore[assignment]
+    with pytest.raises(BackboneError, match="cannot be copied"):
+        find_sites(model, (3, 16, 16))
+
+
+def test_graphs_made_by_fx_have_their_branches_only() -> None:
+    model = create_feature_extractor(torchvision.models.resnet18(), {"layer2": "fine", "layer4": "coarse"})
+    stages = check(model, (3, 64, 64))
+    paths = [p.path for p in points_of(stages, "residual")]
+    assert paths == [f"layer{k}.{j}.bn2" for k in (1, 2, 3, 4) for j in (0, 1)]
 
 
 # ------------------------------------------------------------------------------------------- nothing changes
