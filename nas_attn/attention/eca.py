@@ -41,4 +41,4 @@ class EfficientChannel(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         z_N1C = self.conv(mean(x_NCHW, 2, 3)[:, None])
-        return x_NCHW * gate(z_N1C, x_NCHW, identity=self.identity)[:, 0, :, None, None]
+        return x_NCHW * gate(z_N1C, x_NCHW, identity=self.identity).view(*x_NCHW.shape[:2], 1, 1)

@@ -15,11 +15,20 @@ from torch import Tensor
 from torch.autograd import Function
 
 
+def _recorded(*tensors: Tensor) -> bool:
+    """Whether autograd follows; without it, the wrapper would cost as much as a small map's arithmetic."""
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+
+
+def _strips(x_NCHW: Tensor, a_NCH1: Tensor, a_NC1W: Tensor) -> Tensor:
+    return (x_NCHW * a_NCH1).mul_(a_NC1W)
+
+
 class _ScaleStrips(Function):
     @staticmethod
     def forward(ctx: Any, x_NCHW: Tensor, a_NCH1: Tensor, a_NC1W: Tensor) -> Tensor:
         ctx.save_for_backward(x_NCHW, a_NCH1, a_NC1W)
-        return (x_NCHW * a_NCH1).mul_(a_NC1W)
+        return _strips(x_NCHW, a_NCH1, a_NC1W)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -28,21 +37,27 @@ class _ScaleStrips(Function):
         gx_NCHW = g_NCHW * x_NCHW
         ga_NCH1 = (gx_NCHW * a_NC1W).sum(3, keepdim=True)
         ga_NC1W = gx_NCHW.mul_(a_NCH1).sum(2, keepdim=True)
-        return (g_NCHW * a_NCH1).mul_(a_NC1W), ga_NCH1, ga_NC1W
+        return _strips(g_NCHW, a_NCH1, a_NC1W), ga_NCH1, ga_NC1W
 
 
 def scale_strips(x_NCHW: Tensor, a_NCH1: Tensor, a_NC1W: Tensor) -> Tensor:
     """`x * a_h * a_w`, keeping x and the gates only."""
+    if not _recorded(x_NCHW, a_NCH1, a_NC1W):
+        return _strips(x_NCHW, a_NCH1, a_NC1W)
     y: Tensor = _ScaleStrips.apply(x_NCHW, a_NCH1, a_NC1W)
     return y
+
+
+def _planes(x_NCHW: Tensor, a_NC1W: Tensor, a_NCH1: Tensor, a_N1HW: Tensor) -> Tensor:
+    # x first: the result takes its memory format.
+    return (x_NCHW * a_N1HW).addcmul_(x_NCHW, a_NC1W).addcmul_(x_NCHW, a_NCH1)
 
 
 class _ScalePlanes(Function):
     @staticmethod
     def forward(ctx: Any, x_NCHW: Tensor, a_NC1W: Tensor, a_NCH1: Tensor, a_N1HW: Tensor) -> Tensor:
         ctx.save_for_backward(x_NCHW, a_NC1W, a_NCH1, a_N1HW)
-        # x first: the result takes its memory format.
-        return torch.addcmul(x_NCHW * a_N1HW, x_NCHW, a_NC1W).addcmul_(x_NCHW, a_NCH1)
+        return _planes(x_NCHW, a_NC1W, a_NCH1, a_N1HW)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -50,12 +65,13 @@ class _ScalePlanes(Function):
         (g_NCHW,) = grads
         p_NCHW = g_NCHW * x_NCHW
         gates = p_NCHW.sum(2, keepdim=True), p_NCHW.sum(3, keepdim=True), p_NCHW.sum(1, keepdim=True)
-        gx_NCHW = (g_NCHW * a_N1HW).addcmul_(g_NCHW, a_NC1W).addcmul_(g_NCHW, a_NCH1)
-        return gx_NCHW, *gates
+        return _planes(g_NCHW, a_NC1W, a_NCH1, a_N1HW), *gates
 
 
 def scale_planes(x_NCHW: Tensor, a_NC1W: Tensor, a_NCH1: Tensor, a_N1HW: Tensor) -> Tensor:
     """`x * (a_cw + a_ch + a_hw)`, keeping x and the gates only."""
+    if not _recorded(x_NCHW, a_NC1W, a_NCH1, a_N1HW):
+        return _planes(x_NCHW, a_NC1W, a_NCH1, a_N1HW)
     y: Tensor = _ScalePlanes.apply(x_NCHW, a_NC1W, a_NCH1, a_N1HW)
     return y
 
@@ -82,20 +98,28 @@ class _MaxMean(Function):
 
 def max_mean(x: Tensor, *dims: int) -> tuple[Tensor, Tensor]:
     """`(x.amax(dims, keepdim=True), x.mean(dims, keepdim=True))`; ties of the maximum share its gradient."""
+    if not _recorded(x):
+        return x.amax(dims, keepdim=True), x.mean(dims, keepdim=True)
     largest, mean = _MaxMean.apply(x, dims)
     return largest, mean
+
+
+def _simam(x_NCHW: Tensor, e_lambda: float, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """y, the mean and `1 / (4(v + λ))`."""
+    mean_NC11 = x_NCHW.mean((2, 3), keepdim=True)
+    d_NCHW = x_NCHW - mean_NC11
+    v_NC11 = torch.linalg.vector_norm(d_NCHW, dim=(2, 3), keepdim=True).square() / count
+    scale_NC11 = 0.25 / (v_NC11 + e_lambda)
+    return d_NCHW.square_().mul_(scale_NC11).add_(0.5).sigmoid_().mul_(x_NCHW), mean_NC11, scale_NC11
 
 
 class _SimAM(Function):
     @staticmethod
     def forward(ctx: Any, x_NCHW: Tensor, e_lambda: float, count: int) -> Tensor:
-        mean_NC11 = x_NCHW.mean((2, 3), keepdim=True)
-        d_NCHW = x_NCHW - mean_NC11
-        v_NC11 = torch.linalg.vector_norm(d_NCHW, dim=(2, 3), keepdim=True).square() / count
-        scale_NC11 = 0.25 / (v_NC11 + e_lambda)
+        y_NCHW, mean_NC11, scale_NC11 = _simam(x_NCHW, e_lambda, count)
         ctx.save_for_backward(x_NCHW, mean_NC11, scale_NC11)
         ctx.count = count
-        return d_NCHW.square_().mul_(scale_NC11).add_(0.5).sigmoid_().mul_(x_NCHW)
+        return y_NCHW
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
@@ -114,5 +138,7 @@ class _SimAM(Function):
 
 def simam(x_NCHW: Tensor, e_lambda: float, count: int) -> Tensor:
     """`x * sigmoid(d / (4(d.sum / count + e_lambda)) + ½)`, `d = (x - x.mean)²`, keeping x and two values a channel."""
+    if not _recorded(x_NCHW):
+        return _simam(x_NCHW, e_lambda, count)[0]
     y: Tensor = _SimAM.apply(x_NCHW, e_lambda, count)
     return y
