@@ -17,8 +17,10 @@ from nas_attn.records import Score
 from nas_attn.training.checkpoint import CheckpointSlot, decode, encode
 from nas_attn.training.parameters import WeightAverage, make_optimizer
 
-AVERAGE_STEPS_PER_EPOCH = 100
+KEPT_PER = 100
 """The recipe's `ema` is the share kept per this part of an epoch."""
+AVERAGES_PER_EPOCH = 25
+"""The average takes the weights in about this often, and at the end of an epoch: each time costs as much as a layer."""
 
 
 class Clock:
@@ -70,7 +72,8 @@ class Run:
         self.steps = steps
         self.optimizer = make_optimizer(model, section, attention, backbone_factor)
         self.average = WeightAverage(model)
-        self.keep = section.ema ** (AVERAGE_STEPS_PER_EPOCH / steps)
+        self._kept = section.ema
+        self._interval = max(1, steps // AVERAGES_PER_EPOCH)
         self.device = next(model.parameters()).device
         self.epoch = 0
         """Whole epochs trained."""
@@ -89,6 +92,13 @@ class Run:
         self._identity = identity
         self._slot = slot
         self.saved_at = time.monotonic()
+
+    def count_batch(self) -> None:
+        """A batch is done: the average takes its weights in, where it is time to."""
+        self.batch += 1
+        since = self.batch % self._interval
+        if since == 0 or self.batch == self.steps:
+            self.average.update(self._kept ** (KEPT_PER / self.steps * (since or self._interval)))
 
     def save(self) -> None:
         """Writes a checkpoint into the slot."""

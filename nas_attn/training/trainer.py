@@ -228,7 +228,7 @@ class _Climb:
         for x, y in batches:
             step = (run.epoch - begin) * run.steps + run.batch
             self._step(x, y, self.learning_rate * rate_factor(step, (run.end - begin) * run.steps))
-            run.batch += 1
+            run.count_batch()
             self._between()
         mean = run.epoch_loss.item() / len(train)
         if not math.isfinite(mean):
@@ -284,7 +284,6 @@ class _Climb:
             if section.clip_norm is not None:
                 nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], section.clip_norm)
             optimizer.step()
-        run.average.update(run.keep)
         run.epoch_loss += total
 
 

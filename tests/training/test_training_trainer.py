@@ -19,6 +19,7 @@ from nas_attn.recipe import AugmentSection, DataSection, TrainingSection
 from nas_attn.records import Score
 from nas_attn.training import Trainer
 from nas_attn.training.parameters import WeightAverage, make_optimizer
+from nas_attn.training.run import Run
 from nas_attn.training.schedule import rate_factor
 from nas_attn.training.trainer import computes_bfloat16
 
@@ -190,6 +191,19 @@ def test_the_average_is_the_formulas() -> None:
         for name, tensor in expected.items():
             torch.testing.assert_close(model.state_dict()[name], tensor)
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in live.items())
+
+
+@pytest.mark.parametrize("steps", [1, 24, 60, 103])
+def test_an_epoch_keeps_the_same_share_in_however_many_steps(steps: int) -> None:
+    model = nn.Linear(1, 1, bias=False)
+    options = {"attention": (), "backbone_factor": 1.0, "slot": None}
+    run = Run(model, exact(ema=0.98), "identity", steps=steps, **options)
+    with torch.no_grad():
+        start = model.weight.clone()
+        model.weight.add_(1.0)  # and stays: the average comes nearer by the same share in each epoch
+    for _ in range(steps):
+        run.count_batch()
+    torch.testing.assert_close(run.average.state()["weight"], start + 1 - 0.98**100)
 
 
 @given(st.integers(1, 400))
