@@ -1,0 +1,116 @@
+"""Writes recipe.md beside this file from the schema in nas_attn/recipe.py: `make docs`."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from nas_attn import recipe
+from nas_attn.recipe import Recipe, Section, SpaceSpec
+
+PAGE = Path(__file__).with_name("recipe.md")
+HEAD = """\
+# Recipe and search space, key by key
+
+Written by `make docs` from `nas_attn/recipe.py`; a test holds it to that. Both files are TOML. What is not written takes
+its default; a key that is unknown is an error that names the nearest one. Any key of a recipe can be changed for one call:
+`nas-attn search RECIPE --set training.batch_size=256`.
+"""
+NAMES = {int: "whole number", float: "number", bool: "true or false", str: "text", dict: "table"}
+BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD, "## The recipe\n", *_section(Recipe, ""), "## The search space\n"]
+    parts.append("A file of its own that the recipe names, or the recipe's `[space]`.\n")
+    parts += _section(SpaceSpec, "")
+    return "\n".join(parts)
+
+
+def _section(model: type[Section], path: str) -> Iterator[str]:
+    """One table of keys, then those of the sections inside."""
+    documented, inside = _docstrings(model), []
+    if path:
+        yield f"### `[{path}]`\n\n{inspect.cleandoc(model.__doc__ or '').splitlines()[0]}\n"
+    yield "| key | value | default | |\n|---|---|---|---|"
+    for name, field in model.model_fields.items():
+        nested = _nested(field.annotation)
+        if field.exclude:
+            continue
+        if nested is not None and nested is not SpaceSpec:
+            several = typing.get_origin(field.annotation) is dict
+            inside.append((nested, f"{path}.{name}".lstrip(".") + (".SITE" if several else "")))
+            continue
+        value = "shipped name, path or table" if nested else _value(field.annotation) + _bounds(field)
+        cells = (f"`{name}`", value, _default(field), documented.get(name, ""))
+        yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    yield ""
+    for nested, where in inside:
+        yield from _section(nested, where)
+
+
+def _docstrings(model: type[Section]) -> dict[str, str]:
+    """Key -> the text under it in the source."""
+    (definition,) = ast.parse(inspect.getsource(model)).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for field, text in zip(definition.body, definition.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            assert isinstance(field.target, ast.Name)
+            found[field.target.id] = inspect.cleandoc(str(text.value.value)).replace("None:", "left out:")
+    return found
+
+
+def _nested(annotation: Any) -> type[Section] | None:
+    """The section that a key holds, or a table of which."""
+    candidates = (annotation, *typing.get_args(annotation))
+    return next((a for a in candidates if isinstance(a, type) and issubclass(a, Section)), None)
+
+
+def _value(annotation: Any) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation == recipe.SpaceSpec.model_fields["choices"].annotation:
+        return "table: type → table of knobs (or a list of such), each one value or a list"
+    if origin is typing.Literal:
+        return " or ".join(f"`{json.dumps(value)}`" for value in arguments)
+    if origin is typing.Annotated:
+        return _value(arguments[0]) + _limits(arguments[1].metadata)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(_value(a) for a in arguments if a is not type(None)))
+    if origin is list:
+        return f"list of: {_value(arguments[0])}"
+    if origin is tuple:
+        return f"list of {len(arguments)}: {_value(arguments[0])}"
+    return NAMES[origin or annotation]
+
+
+def _bounds(field: FieldInfo) -> str:
+    return _limits(field.metadata)
+
+
+def _limits(metadata: Any) -> str:
+    """Limits of a number; lengths of texts and lists are left to the error messages."""
+    found = [f"{sign} {getattr(m, key)}" for m in metadata for key, sign in BOUNDS.items() if hasattr(m, key)]
+    return f" {' and '.join(found)}" if found else ""
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**required**"
+    value = field.get_default(call_default_factory=True)
+    if value is None:
+        return ""
+    return f"`{json.dumps(value)}`" if value not in ([], {}) else "empty"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")

@@ -1,0 +1,58 @@
+"""What the pages tell a user to type exists, what they link to as well."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import urllib.parse
+
+import pytest
+import typer.main
+from documented import PAGES, ROOT, commands
+
+from nas_attn.cli.main import app
+
+GROUP = typer.main.get_command(app)
+ASKED = sorted(set(commands("nas-attn")))
+
+
+def test_there_are_commands_to_check() -> None:
+    pages = {page for page, _ in ASKED}
+    assert {"README.md", "docs/tutorial.md", "docs/how-to.md"} <= pages
+
+
+@pytest.mark.parametrize(("page", "line"), ASKED, ids=lambda text: text[:60])
+def test_command_can_be_typed(page: str, line: str) -> None:
+    name, *arguments = shlex.split(line.removesuffix("…"))
+    if name.startswith("-"):
+        return
+    command = GROUP.commands[name]  # type: ignore[attr-defined]
+    # Parsed only: nothing runs.
+    command.make_context(name, arguments, resilient_parsing=False).close()
+
+
+def test_targets_of_make_exist() -> None:
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    targets = set(re.findall(r"make ([\w-]+)", shown))
+    for page, line in commands("make"):
+        target = next(word for word in line.split() if "=" not in word)
+        assert target in targets, f"{page}: make {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: object) -> None:
+    assert isinstance(page, type(ROOT))
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        if not urllib.parse.urlparse(target).scheme:
+            assert (page.parent / target).exists(), target
+
+
+def test_recipe_reference_is_current() -> None:
+    sys.path.insert(0, str(ROOT / "docs" / "reference"))
+    try:
+        import write_recipe
+    finally:
+        sys.path.pop(0)
+    assert write_recipe.PAGE.read_text("utf-8") == write_recipe.page(), "run `make docs`"

@@ -1,0 +1,75 @@
+"""The examples of the documentation do what it says, run as a user would: from files in a folder of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from documented import ROOT, files
+
+from nas_attn.recipe import load_recipe, load_space
+
+QUICK = ["latency.session_seconds=0.2", "latency.max_sessions=2", "search.confirm_seeds=1", "training.rungs=[1, 2]"]
+
+
+def run(folder: Path, *arguments: str) -> str:
+    """Standard output of Python with these arguments in a folder."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def nas_attn(folder: Path, *arguments: str) -> str:
+    return run(folder, "-m", "nas_attn.cli.main", *arguments)
+
+
+@pytest.fixture(scope="module")
+def how_to(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of the how-to page."""
+    folder = tmp_path_factory.mktemp("how_to")
+    files("docs/how-to.md", folder)
+    return folder
+
+
+def test_segmentation_by_mean_iou(how_to: Path) -> None:
+    settings = [word for setting in QUICK for word in ("--set", setting)]
+    command = ["search", "discs.toml", "--trials", "6", "--workers", "1", "--threads", "1", "--json", *settings]
+    answer = json.loads(nas_attn(how_to, *command))
+    assert answer["ended"] == "complete"
+    assert answer["objectives"] == ["miou", "latency"]
+    trained = [c for c in answer["candidates"] if c["state"] == "scored"]
+    assert len(trained) >= 4  # the baselines are never pruned
+    assert all(0.2 < c["values"][0] < 1 for c in trained)
+    assert nas_attn(how_to, "resume", "discs", "--quiet", "--workers", "1").count("miou") >= 1
+
+
+def test_functions_as_model_and_evaluator(how_to: Path) -> None:
+    lines = run(how_to, "search_discs.py").splitlines()
+    assert lines[-1].startswith("(")
+    assert " none" in " ".join(lines)
+
+
+def test_attaching(how_to: Path) -> None:
+    assert run(how_to, "attach.py").strip() == "torch.Size([1, 1000])"
+
+
+def test_space_of_ones_own(how_to: Path) -> None:
+    space = json.loads(nas_attn(how_to, "space", "my_space.toml", "--backbone", "resnet14", "--json"))
+    assert load_space(str(how_to / "my_space.toml")).name == "my_space"
+    assert all(not site.startswith("stage1") for site in space["sites"])
+    assert all("se(" in value or value == "none" for value in space["sites"]["stage2.block1"])
+
+
+def test_recipe_of_the_how_to(how_to: Path) -> None:
+    assert load_recipe(str(how_to / "discs.toml")).training.evaluator == "segmentation:evaluate"
