@@ -74,7 +74,7 @@ def create(
 
     Args:
         height: rows of the map, for modules with a learned position (`mhsa`); others take any size.
-        width: columns of the map.
+        width: columns of the map; where one of the two is given, the map is square.
         init: `paper`: as published; `identity`: starts as the identity.
         knobs: the module's own settings, see `catalogue.find(name).knobs`.
 
@@ -82,7 +82,8 @@ def create(
         KnobError: unknown name or knob, or a value that is impossible with this many channels.
     """
     choice = Choice(name, tuple(knobs.items()))
-    return build(choice, channels, height or width or MAP_SIZE, width or height or MAP_SIZE, init=init)
+    sides = [side for side in (height, width) if side is not None] or [MAP_SIZE]
+    return build(choice, channels, sides[0], sides[-1], init=init)
 
 
 def instantiate(row: Row, knobs: dict[str, Knob], channels: int, height: int, width: int, init: Init) -> nn.Module:

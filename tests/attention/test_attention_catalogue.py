@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -149,6 +150,13 @@ def test_canonical_form(name: str, channels: int, knobs: dict[str, Any], canonic
     assert "variant" not in resolved
 
 
+def test_a_map_given_by_one_side_is_square() -> None:
+    tables = attention.create("mhsa", 8, height=5)
+    assert tables.row_table.shape == tables.column_table.shape == (9, 2)
+    with pytest.raises(KnobError, match="mhsa: height=0 is not possible"):
+        attention.create("mhsa", 8, height=0)
+
+
 class Scale(nn.Module):
     """One factor per channel.
 
@@ -186,6 +194,28 @@ def test_a_foreign_module_joins_by_path(foreign: str) -> None:
         attention.create(foreign, 8, strat=1.0)
     with pytest.raises(KnobError, match="unknown mode 'duble'"):
         attention.create(foreign, 8, mode="duble")
+
+
+def test_a_foreign_module_joins_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "strange-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: strange\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[nas_attn.attention]\nstrange = strange:Strange\n")
+    (tmp_path / "strange.py").write_text(
+        "from torch import nn\n"
+        "class Strange(nn.Module):\n"
+        "    def __init__(self, channels, *, offset=1.0, height, init='paper'):\n"
+        "        super().__init__()\n"
+        "        self.offset = 0.0 if init == 'identity' else offset * height\n"
+        "    def forward(self, x):\n"
+        "        return x + self.offset\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    x = torch.zeros(1, 4, 3, 5)
+    assert (attention.create("strange", 4, height=3, offset=2)(x) == 6).all()
+    assert torch.equal(attention.create("strange", 4, init="identity")(x), x)
+    with pytest.raises(KnobError, match="did you mean 'strange'"):
+        catalogue.find("strnge")
 
 
 def test_importing_and_resolving_load_no_torch() -> None:

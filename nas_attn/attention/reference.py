@@ -1,0 +1,115 @@
+"""The reference page of the attention modules, made from the catalogue's rows and the classes' docstrings.
+
+python -m nas_attn.attention.reference docs/reference/attention.md
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from nas_attn.attention.catalogue import ROWS, load
+from nas_attn.attention.row import IDENTITY_FORMS, INITS, Row
+from nas_attn.records import format_knob
+
+SHAPES = ((64, 14, 14), (256, 14, 14))
+"""(channels, height, width) of the cost columns."""
+
+INTRODUCTION = """\
+# Attention modules
+
+Made by `python -m nas_attn.attention.reference docs/reference/attention.md` from the catalogue; do not edit.
+
+Every module takes `(N, C, H, W)` and returns the same shape. By name in a placement or a search space, `se(reduction=8)`,
+or from Python, `nas_attn.attention.create("se", 256, reduction=8)`. `s` is the sigmoid, `mean` and `max` are over H and W
+unless another dimension is named, MACs are those of convolutions, linear layers and matrix products at batch size 1.
+
+A value that is impossible on the channels at hand is an error where a person wrote it, and replaced by the nearest possible
+one in a search space. A group count that does not divide the channels becomes the largest divisor below; where a person
+wrote it, a warning says so. Defaults always fit.
+
+`init = "paper"` is the published form. `init = "identity"` starts as the identity, in one of these exact forms:
+"""
+
+
+def page() -> str:
+    """The whole page, Markdown with Mermaid drawings."""
+    parts = [INTRODUCTION]
+    parts += [f"- **{name}**: {text}" for name, text in IDENTITY_FORMS.items() if name != "own"]
+    parts += ["", *_overview(), ""]
+    for row in ROWS.values():
+        parts += _section(row)
+    return "\n".join(parts) + "\n"
+
+
+def _overview() -> Iterator[str]:
+    columns = "".join(f" parameters, MACs at {c}×{h}×{w} |" for c, h, w in SHAPES)
+    yield f"| module | | family | knobs | identity |{columns}"
+    yield "|---|---|---|---|---|" + "---|" * len(SHAPES)
+    for row in ROWS.values():
+        knobs = ", ".join(f"`{knob.name}`" for knob in row.knobs) or "none"
+        costs = "".join(f" {_cost(row, shape)} |" for shape in SHAPES)
+        yield f"| [`{row.name}`](#{row.name}) | {row.title} | {row.family} | {knobs} | {row.identity} |{costs}"
+
+
+def _cost(row: Row, shape: tuple[int, int, int]) -> str:
+    resolved = row.resolve({}, *shape, strict=False)
+    return f"{resolved.parameters:,}, {resolved.macs:,}"
+
+
+def _section(row: Row) -> Iterator[str]:
+    yield from (f"## {row.name}", "", f"**{row.title}**. {row.paper}. `{row.target}`", "")
+    yield from (_description(row), "")
+    if row.knobs:
+        yield from ("| knob | default | values | |", "|---|---|---|---|")
+        for knob in row.knobs:
+            doc = f"{knob.doc}; chooses other knobs" if knob.preset else knob.doc
+            yield f"| `{knob.name}` | `{format_knob(knob.default)}` | {knob.range} | {doc} |"
+        yield ""
+    scalar = len({row.resolve({}, *SHAPES[0], init=init).parameters for init in INITS}) > 1
+    yield f"Identity start: {IDENTITY_FORMS[row.identity]}{' (one parameter more)' if scalar else ''}."
+    yield from ("", *drawing(row), "")
+
+
+def _description(row: Row) -> str:
+    """The class's docstring without its arguments, which the table of knobs holds."""
+    paragraphs = (inspect.getdoc(load(row.target)) or "").split("\n\n")
+    return "\n\n".join(" ".join(p.split()) for p in paragraphs if not p.startswith("Args:"))
+
+
+def drawing(row: Row) -> Iterator[str]:
+    """The row's data flow as a Mermaid flowchart: equal labels are one node."""
+    numbers: dict[str, int] = {}
+    yield from ("```mermaid", "flowchart LR")
+    edges = []
+    for path in row.flow:
+        labels = path.split(" -> ")
+        for label in labels:
+            if label not in numbers:
+                numbers[label] = len(numbers)
+                yield f"    n{numbers[label]}{_shape(label)}"
+        edges += [f"    n{numbers[a]} --> n{numbers[b]}" for a, b in itertools.pairwise(labels)]
+    yield from dict.fromkeys(edges)
+    yield "```"
+
+
+def _shape(label: str) -> str:
+    """Round for the map that comes and goes, a circle where two meet, a box for the rest."""
+    if label in ("x", "y"):
+        return f'(["{label}"])'
+    return f'(("{label}"))' if label in ("×", "+") else f'["{label}"]'
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m nas_attn.attention.reference docs/reference/attention.md")
+    path = Path(sys.argv[1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
