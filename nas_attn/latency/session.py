@@ -189,9 +189,8 @@ def _time_rounds(nets: Sequence[Net], section: LatencySection, rng: random.Rando
 
 def _calls_a_turn(nets: Sequence[Net]) -> int:
     """Timed calls a turn: enough for TURN_MS of the reference. All networks run, so that none starts warmer."""
-    passes = [[net.turn(1)[0] for net in nets] for _ in range(3)]
-    quickest = min(reference for reference, *_ in passes)
-    return max(1, min(MAX_CALLS, round(TURN_MS / max(quickest, 1e-3))))
+    reference, control, *_ = [net.turn(1)[0] for net in nets]
+    return max(1, min(MAX_CALLS, round(TURN_MS / max(min(reference, control), 1e-3))))
 
 
 def _log_ratio(times: Sequence[Times], copies: Sequence[Sequence[Times]], clock: int) -> float:

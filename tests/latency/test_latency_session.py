@@ -164,6 +164,20 @@ def test_onnx_runtime_runs_the_network() -> None:
 
 
 @pytest.mark.slow
+def test_every_compiled_network_is_compiled_once() -> None:
+    """Also beyond the number of variants that the compiler keeps of one piece of code."""
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    models = {str(n): network(n, width=4) for n in range(1, 9)}
+    run_session(
+        section(mode="compile"), reference=network(9, width=4), candidates=models, input_shape=(3, 4, 4), seed=0
+    )
+    assert counters["stats"]["unique_graphs"] == 10
+    assert counters["frames"]["ok"] == counters["frames"]["total"] == 10
+
+
+@pytest.mark.slow
 def test_a_compiled_network_is_timed_and_kept() -> None:
     kept: dict[str, Net] = {}
     settings = section(mode="compile")
