@@ -113,7 +113,7 @@ def replaced_parameters(module: nn.Module) -> list[nn.Parameter]:
 def iterates_children(module: nn.Module) -> bool:
     """Whether the module's own forward runs through all its children, so that it cannot take another child."""
     # torch's containers iterate over themselves instead, which _AttendedList and _AttendedDict answer
-    code = getattr(type(module).forward, "__code__", None)
+    code = getattr(bare_class(module).forward, "__code__", None)
     return code is not None and not ITERATING_NAMES.isdisjoint(code.co_names)
 
 

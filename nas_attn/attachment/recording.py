@@ -142,13 +142,20 @@ def _on_numbers(twin: nn.Module, input_shape: tuple[int, int, int], bare: bool) 
 
 
 def _prepared(twin: nn.Module, bare: bool) -> nn.Module:
-    """In evaluation mode and without hooks: a user's hook would see tensors of no use to it."""
+    """In evaluation mode and without a user's hooks, which would see tensors of no use to them.
+
+    Hooks that run before a module and come from torch stay: they make its weights (weight norm, spectral norm).
+    """
     if bare:
         detach(twin)
     for module in twin.modules():
         module._forward_hooks.clear()
         module._forward_hooks_with_kwargs.clear()
         module._forward_hooks_always_called.clear()
+        for key, hook in list(module._forward_pre_hooks.items()):
+            if not type(hook).__module__.startswith("torch."):
+                del module._forward_pre_hooks[key]
+                module._forward_pre_hooks_with_kwargs.pop(key, None)
     return twin.eval()
 
 

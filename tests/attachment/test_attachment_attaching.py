@@ -147,6 +147,7 @@ def test_a_trained_network_answers_the_same_attached_exported_and_detached() -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(not (TRAINED.is_file() and CIFAR.is_file()), reason=f"{TRAINED} or {CIFAR} is not there")
 def test_the_known_test_accuracy_stays(tmp_path: Path) -> None:
     subprocess.run([sys.executable, str(CIFAR), str(tmp_path)], check=True, capture_output=True)
@@ -160,13 +161,16 @@ def test_the_known_test_accuracy_stays(tmp_path: Path) -> None:
         with torch.no_grad():
             return float((torch.cat([classify(part).argmax(1) for part in x.split(500)]) == labels).double().mean())
 
-    assert accuracy(model) == pytest.approx(0.9173, abs=5e-5)  # what its authors published
     known = accuracy(model)
+    assert known == pytest.approx(0.9173, abs=5e-5)  # what its authors published
     attach(model, placed(points_of(find_sites(model, (3, 32, 32)), "residual")))
     assert accuracy(model) == known
-    assert accuracy(torch.export.export(model, (x[:500],)).module()) == known
-    assert accuracy(fold_batchnorm(model, (3, 32, 32))) == pytest.approx(known, abs=3e-4)
-    assert accuracy(detach(model)) == known
+    some = x[:1000]
+    with torch.no_grad():
+        logits = model(some)
+        assert torch.equal(torch.export.export(model, (some,)).module()(some), logits)
+        assert torch.allclose(fold_batchnorm(model, (3, 32, 32))(some), logits, atol=1e-3)
+        assert torch.equal(detach(model)(some), logits)
 
 
 # ------------------------------------------------------------------------------------------- refusals

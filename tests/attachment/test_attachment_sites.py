@@ -8,12 +8,20 @@ import threading
 import pytest
 import torch
 import torchvision
-from attachment_models import AddsItself, LooksAtSizesAndNumbers, Repeating, RunsItsChildren, UNetEncoder, points_of
+from attachment_models import (
+    AddsItself,
+    LooksAtSizesAndNumbers,
+    Repeating,
+    RunsItsChildren,
+    UNetEncoder,
+    placed,
+    points_of,
+)
 from torch import Tensor, nn
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from nas_attn.attachment import find_sites
+from nas_attn.attachment import attach, attached_modules, find_sites
 from nas_attn.backbones import build
 from nas_attn.errors import BackboneError
 from nas_attn.recipe import BackboneSection
@@ -241,6 +249,7 @@ def test_the_model_the_hooks_and_the_generator_are_as_before(make: object) -> No
     model: nn.Module = make().train()  # type: ignore[operator]
     seen: list[Tensor] = []
     model.register_forward_hook(lambda module, args, output: seen.append(output))
+    model.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     next(model.parameters()).requires_grad_(False)
     next(model.children()).eval()
     before = {name: (value.clone(), value.requires_grad) for name, value in model.state_dict(keep_vars=True).items()}
@@ -258,6 +267,22 @@ def test_the_model_the_hooks_and_the_generator_are_as_before(make: object) -> No
     assert all(
         torch.equal(after[name], value) and after[name].requires_grad == grad for name, (value, grad) in before.items()
     )
+
+
+@pytest.mark.parametrize("position", ["residual", "block"])
+def test_attached_attention_is_looked_through(position: str) -> None:
+    model = network("resnet14", (3, 32, 32))
+    sites = find_sites(model, (3, 32, 32))
+    attach(model, placed(points_of(sites, position)))
+    assert find_sites(model, (3, 32, 32)) == sites
+    assert attached_modules(model)
+
+
+def test_weights_that_a_hook_of_torchs_makes() -> None:
+    model = torchvision.models.resnet18()
+    nn.utils.spectral_norm(model.layer1[0].conv2)
+    nn.utils.parametrizations.weight_norm(model.layer2[0].conv2)
+    assert len(check(model, (3, 64, 64))) == 4
 
 
 def test_models_on_the_meta_device() -> None:
