@@ -25,20 +25,20 @@ def test_there_are_commands_to_check() -> None:
 
 @pytest.mark.parametrize(("page", "line"), ASKED, ids=lambda text: text[:60])
 def test_command_can_be_typed(page: str, line: str) -> None:
-    name, *arguments = shlex.split(line.removesuffix("…"))
+    name, *arguments = shlex.split(re.sub(r"\bN\b", "2", line.removesuffix("…")))
     if name.startswith("-"):
         return
     command = GROUP.commands[name]  # type: ignore[attr-defined]
-    # Parsed only: nothing runs.
-    command.make_context(name, arguments, resilient_parsing=False).close()
+    if arguments:  # else it is only spoken of
+        command.make_context(name, arguments).close()  # parsed, not run
 
 
 def test_targets_of_make_exist() -> None:
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     targets = set(re.findall(r"make ([\w-]+)", shown))
     for page, line in commands("make"):
-        target = next(word for word in line.split() if "=" not in word)
-        assert target in targets, f"{page}: make {line}"
+        target = next((word for word in line.split() if "=" not in word), "help")
+        assert target in targets or target == "bench-NAME", f"{page}: make {line}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

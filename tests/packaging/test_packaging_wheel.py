@@ -44,7 +44,7 @@ def test_version_has_one_source(installed: Any) -> None:
 
 def test_commands_are_listed(installed: Any) -> None:
     shown = installed.run("nas-attn", "--help")
-    for command in ("init", "search", "resume", "pareto", "report", "dashboard", "doctor"):
+    for command in ("init", "search", "resume", "pareto", "report", "export", "dashboard", "doctor"):
         assert f"\n  {command} " in shown
 
 
