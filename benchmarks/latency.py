@@ -2,6 +2,7 @@
 
     python benchmarks/latency.py                 # a few minutes
     python benchmarks/latency.py --full          # the default budget, longer
+    python benchmarks/latency.py --additive 48   # how well the additive model predicts unseen placements
     python benchmarks/latency.py --write docs/benchmarks/latency.md --sessions-file sessions.json
 
 Every repetition measures the ratio of several placements to the bare backbone by each method, one method after the other,
@@ -19,9 +20,10 @@ import math
 import multiprocessing
 import os
 import platform
+import random
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -30,8 +32,10 @@ from torch import Tensor, nn
 from torch.utils import benchmark
 
 from nas_attn import attachment, backbones, space
-from nas_attn.analysis.latency import dropped, estimate, half_width, session_spread
+from nas_attn.analysis.additive import features, fit, latency_observations
+from nas_attn.analysis.latency import dropped, estimate, half_width, open_keys, session_spread
 from nas_attn.latency import DeviceLock, fingerprint, run_session
+from nas_attn.latency import measure as run_sessions
 from nas_attn.recipe import BackboneSection, LatencySection
 from nas_attn.records import Session
 
@@ -63,16 +67,16 @@ class Condition:
     load: list[float] = field(default_factory=list)
 
 
+def bare(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    return backbones.build(BackboneSection(name=name), input_shape=SHAPE, classes=10).eval()
+
+
 def networks(name: str) -> tuple[nn.Module, dict[str, nn.Module]]:
     """The bare backbone and the placements in it."""
-
-    def bare() -> nn.Module:
-        torch.manual_seed(0)
-        return backbones.build(BackboneSection(name=name), input_shape=SHAPE, classes=10).eval()
-
-    sites = attachment.find_sites(bare(), SHAPE)
+    sites = attachment.find_sites(bare(name), SHAPE)
     resolved = {label: space.resolve(space.parse(text), sites, init="paper") for label, text in PLACEMENTS.items()}
-    return bare(), {label: attachment.attach(bare(), placement).eval() for label, placement in resolved.items()}
+    return bare(name), {label: attachment.attach(bare(name), placement).eval() for label, placement in resolved.items()}
 
 
 # ------------------------------------------------------------------------------------------- the usual methods
@@ -182,6 +186,62 @@ def measure(condition: Condition, arguments: argparse.Namespace) -> None:
         print(f"{condition.name}: repetition {repetition + 1} of {arguments.repetitions}", flush=True)
 
 
+# ------------------------------------------------------------------------------------------- the additive model
+
+CHOICES = ("none", "se(reduction=8)", "eca", "cbam(reduction=8)", "coord(reduction=16)", "ela(variant=B)", "simam")
+FOLDS = 4
+
+
+def random_placements(name: str, count: int) -> tuple[nn.Module, dict[str, str], dict[str, nn.Module]]:
+    """(bare backbone, key -> explicit text, key -> network) of different random placements."""
+    reference = bare(name)
+    sites = attachment.find_sites(reference, SHAPE)
+    rng = random.Random(0)
+    texts: dict[str, str] = {}
+    models: dict[str, nn.Module] = {}
+    while len(models) < count:
+        text = " ".join(f"{site.name}={rng.choice(CHOICES)}" for site in sites)
+        placement = space.resolve(space.parse(text), sites, init="paper")
+        if placement.modules and placement.key not in texts:
+            texts[placement.key] = placement.text
+            models[placement.key] = attachment.attach(bare(name), placement)
+    return reference, texts, models
+
+
+def additive(arguments: argparse.Namespace) -> str:
+    """Measures random placements, then predicts each from those of the other folds."""
+    reference, texts, models = random_placements(arguments.backbone, arguments.additive)
+    section = LatencySection(session_seconds=arguments.session_seconds, max_sessions=4)
+
+    def still_open(sessions: Sequence[Session]) -> list[str]:
+        return open_keys(sessions, models, tolerance=1e-9, max_sessions=section.max_sessions)
+
+    sessions = list(
+        run_sessions(section, reference=reference, candidates=models, input_shape=SHAPE, seed=0, still_open=still_open)
+    )
+    known = estimate(sessions)
+    keys = sorted(known)
+    truth, guess, off = [], [], []
+    for fold in range(FOLDS):
+        held_out = set(keys[fold::FOLDS])
+        model = fit(latency_observations({k: v for k, v in known.items() if k not in held_out}, texts))
+        for key in held_out:
+            predicted, error = model.predict(features(texts[key]))
+            measured_error = known[key].ratio * half_width(known[key]) / 1.96
+            truth.append(known[key].ratio)
+            guess.append(predicted)
+            off.append((predicted - known[key].ratio) / math.hypot(error, measured_error))
+    mean = statistics.fmean(truth)
+    residual = sum((g - t) ** 2 for g, t in zip(guess, truth, strict=True))
+    relative = math.sqrt(statistics.fmean((g / t - 1) ** 2 for g, t in zip(guess, truth, strict=True)))
+    return (
+        f"Additive model, {arguments.backbone}, {len(keys)} random placements of {len(CHOICES) - 1} types (ratio {min(truth):.2f} to "
+        f"{max(truth):.2f}), 4 sessions each, measured to ±{statistics.median(map(half_width, known.values())):.1%}; each predicted "
+        f"from the other three quarters: R² {1 - residual / sum((t - mean) ** 2 for t in truth):.2f}, error {relative:.1%}, "
+        f"within the stated 95 % interval {statistics.fmean(abs(z) < 1.96 for z in off):.0%}. Load average {os.getloadavg()[0]:.1f}."
+    )
+
+
 # ------------------------------------------------------------------------------------------- the table
 
 
@@ -289,6 +349,9 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, default=3.0, help="no new repetition of a condition after this; at least 3"
     )
+    parser.add_argument(
+        "--additive", type=int, default=0, metavar="N", help="test the additive model on N placements instead"
+    )
     parser.add_argument("--backbone", default="resnet20")
     parser.add_argument("--write", type=Path, help="also write the tables to this file")
     parser.add_argument("--sessions-file", type=Path, help="also write all sessions as JSON")
@@ -297,6 +360,9 @@ def main() -> None:
     arguments.sessions = arguments.sessions or (12 if arguments.full else 6)
     arguments.session_seconds = arguments.session_seconds or (3.0 if arguments.full else 1.5)
     torch.set_num_threads(1)
+    if arguments.additive:
+        print(additive(arguments))
+        return
     quiet, loaded = Condition("quiet"), Condition("under load")
     measure(quiet, arguments)
     with load(os.cpu_count() or 1):
