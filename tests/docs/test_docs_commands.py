@@ -56,3 +56,9 @@ def test_recipe_reference_is_current() -> None:
     finally:
         sys.path.pop(0)
     assert write_recipe.PAGE.read_text("utf-8") == write_recipe.page(), "run `make docs`"
+
+
+def test_index_of_benchmarks_names_every_page() -> None:
+    index = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
+    for page in (ROOT / "docs" / "benchmarks").glob("*.md"):
+        assert f"](benchmarks/{page.name})" in index
