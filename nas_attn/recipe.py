@@ -454,10 +454,10 @@ def _validate(model: type[S], table: dict[str, Any], where: str) -> S:
     try:
         return model.model_validate(table)
     except ValidationError as error:
-        raise RecipeError(_sentence(model, error, where)) from None
+        raise RecipeError(sentence(model, error, where)) from None
 
 
-def _sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
+def sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
     """One sentence for the first thing that is wrong: file, key, value, way out."""
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     path = [str(part) for part in first["loc"] if part not in ("bool", "int", "float", "str") and "[" not in str(part)]

@@ -49,6 +49,8 @@ class Feature:
 
 
 Features = tuple[Feature, ...]
+LEAST_MEASURED = 8
+"""Measured candidates from which on the model speaks of others."""
 Observation = tuple[Features, float, float]
 """(features, value, weight): the weight is 1 / variance of the value's own noise."""
 _Term = tuple[str, ...]
@@ -192,6 +194,22 @@ def predict_latency(model: AdditiveModel, placement: Features, reference_ms: flo
     ratio, error = model.predict(placement)
     low = max(ratio - 1.96 * error, 1e-3)
     return Latency(max(ratio, low), low, max(ratio + 1.96 * error, low), reference_ms, sessions=0, measured=False)
+
+
+def with_predictions(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> dict[str, Latency]:
+    """Latencies with what the model says of candidates that were not measured; unchanged while too few were.
+
+    Args:
+        latencies: key -> measured latency, the bare backbone's included.
+        texts: key -> explicit notation of all candidates.
+    """
+    missing = texts.keys() - latencies.keys()
+    observations = latency_observations(latencies, texts)
+    if not missing or len(observations) < LEAST_MEASURED:
+        return dict(latencies)
+    model = fit(observations)
+    reference_ms = next(iter(latencies.values())).reference_ms
+    return {**latencies, **{key: predict_latency(model, features(texts[key]), reference_ms) for key in missing}}
 
 
 # ------------------------------------------------------------------------------------------- inside

@@ -12,7 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from nas_attn.analysis.additive import AdditiveModel, fit, latency_observations
+from nas_attn.analysis.additive import (
+    LEAST_MEASURED,
+    AdditiveModel,
+    fit,
+    latency_observations,
+    with_predictions,
+)
 from nas_attn.analysis.estimates import Estimate, NoiseFloor, NoiseModel, Runs
 from nas_attn.analysis.front import non_dominated
 from nas_attn.analysis.latency import dropped
@@ -25,8 +31,6 @@ from nas_attn.space.notation import parse
 from nas_attn.storage import SplitReading, StoredScore, StudyStore
 
 STATES = ("running", "scored", "pruned", "infeasible", "failed")
-LEAST_MEASURED = 8
-"""Measured candidates that the additive latency model takes at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,12 +339,12 @@ def _recommend(
 
 
 def _latencies(rows: Iterable[CandidateRow], sessions: Sequence[Session]) -> dict[str, Latency]:
-    """Estimates of the measured; the bare backbone is 1 by definition."""
+    """Estimates of the measured, predictions of the others; the bare backbone is 1 by definition."""
     found = dict(estimate_latency(sessions)) if sessions else {}
     for row in rows:
         if sessions and not any(not a.choice.is_none for a in parse(row.placement).assignments):
             found[row.key] = Latency(1.0, 1.0, 1.0, _reference_ms(sessions), len(sessions))
-    return found
+    return with_predictions(found, {row.key: row.placement for row in rows})
 
 
 def _reference_ms(sessions: Sequence[Session]) -> float:

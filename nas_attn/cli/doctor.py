@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -32,9 +33,17 @@ class Check:
     found: str
 
 
-def doctor(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
+def doctor(
+    storage: Storage = DEFAULT_STORAGE,
+    latency: Annotated[
+        bool, typer.Option("--latency", help="Also judge whether this machine is fit to measure latency (20 s).")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Looks at Python, torch, devices, memory, disk, the database and the extras. Exit status 1 where something is bad."""
     checks = [*_libraries(), *_devices(), *_machine(), _database(storage), *_extras()]
+    if latency:
+        checks += _latency()
     if as_json:
         print_json([asdict(check) for check in checks])
     else:
@@ -95,6 +104,16 @@ def _database(storage: str) -> Check:
             return Check("database", "ok", f"{storage}: {len(database.studies())} studies")
     except NasAttnError as error:
         return Check("database", "bad", str(error))
+
+
+def _latency() -> Iterator[Check]:
+    """A measuring machine's own checks, and a few A/A sessions."""
+    from nas_attn.latency import examine
+    from nas_attn.recipe import LatencySection
+
+    for finding in examine(LatencySection()):
+        advice = f": {finding.advice}" if finding.advice and not finding.fit else ""
+        yield Check(f"latency: {finding.name}", "ok" if finding.fit else "note", f"{finding.value}{advice}")
 
 
 def _extras() -> Iterator[Check]:

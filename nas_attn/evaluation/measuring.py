@@ -7,21 +7,22 @@ import math
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 
 from torch import nn
 
-from nas_attn.analysis.latency import estimate
+from nas_attn.analysis.additive import with_predictions
+from nas_attn.analysis.latency import estimate, needs_more, open_keys
 from nas_attn.errors import MeasurementError
 from nas_attn.evaluation.plan import Plan
-from nas_attn.latency import DeviceLock, Net, fingerprint, may_measure, run_session
-from nas_attn.records import Fingerprint, Latency, ResolvedPlacement
+from nas_attn.latency import MAX_CANDIDATES, DeviceLock, Net, fingerprint, may_measure, measure, run_session
+from nas_attn.records import Fingerprint, Latency, ResolvedPlacement, Session
 from nas_attn.storage import StudyStore
 from nas_attn.training import Interrupted
 
-PER_SESSION = 8
-"""Candidates in one session at most."""
+BARE = "none"
+"""Notation of the bare backbone."""
 POLL_S = 1.0
 """Seconds between looks at what other workers have measured."""
 MODELS_KEPT = 24
@@ -46,8 +47,28 @@ class Measurer:
         """Whether this machine is the one that the study's latencies belong to."""
 
     def known(self, candidate: ResolvedPlacement) -> Latency | None:
-        """The current estimate of a candidate, if it has been measured."""
-        return self.estimates().get(candidate.key) if candidate.modules else self.bare()
+        """The estimate of a candidate that was measured, or that the study's additive model places well enough."""
+        if not candidate.modules:
+            return self.bare()
+        latency = self.latencies({candidate.key: candidate.text}).get(candidate.key)
+        if (
+            latency is None
+            or latency.measured
+            or not needs_more(replace(latency, measured=True), self._section.tolerance)
+        ):
+            return latency
+        return None
+
+    def latencies(self, more: Mapping[str, str] | None = None) -> dict[str, Latency]:
+        """Key -> estimate of all candidates: measured, or (once enough are) predicted by the additive model.
+
+        Args:
+            more: key -> explicit notation of candidates that the store does not know yet.
+        """
+        rows = self._store.candidates()
+        texts = {row.key: row.placement for row in rows} | dict(more or {})
+        bare = {key: self.bare() for key, text in texts.items() if text == BARE}
+        return with_predictions(bare | estimate(self._store.sessions()), texts)
 
     def wait(self, candidate: ResolvedPlacement, stop: Callable[[], bool]) -> Latency:
         """The estimate of a candidate, as soon as a worker on the right machine has measured it.
@@ -62,7 +83,7 @@ class Measurer:
         return latency
 
     def measure(self, candidate: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Latency:
-        """One session with a candidate, and with as many companions as fit; the candidate's estimate after it.
+        """The candidate's estimate, after a session with it and its companions unless it is known without.
 
         Args:
             companions: candidates that could use another session, the neediest first.
@@ -70,35 +91,39 @@ class Measurer:
         Raises:
             MeasurementError: the machine is too busy.
         """
-        group = {r.key: r for r in [candidate, *companions][:PER_SESSION] if r.modules}
-        for _ in range(3):  # a session whose A/A control is off tells nothing
-            if group:
-                self._session(group)
+        group = {r.key: r for r in [candidate, *companions][:MAX_CANDIDATES] if r.modules}
+        for _ in range(4):  # a session whose A/A control is off tells nothing
             latency = self.known(candidate)
             if latency is not None:
                 return latency
+            self._session(group)
         raise MeasurementError(
-            f"the latency of '{candidate.text}' could not be measured: three sessions in a row had two copies of the same "
+            f"the latency of '{candidate.text}' could not be measured: several sessions in a row had two copies of the same "
             "network more than 1 % apart; the machine is too busy, or see latency.session_seconds"
         )
 
     def narrow(self, candidates: Sequence[ResolvedPlacement], tolerance: float, stop: Callable[[], bool]) -> None:
         """Sessions until each candidate's interval is within the tolerance, or it has had its share of sessions."""
-        while not stop():
-            known = self.estimates()
-            open_ = [r for r in candidates if r.modules and self.wants_more(known.get(r.key), tolerance)]
-            if not open_:
-                return
-            open_.sort(key=lambda r: -half_width(known.get(r.key)))
-            self._session({r.key: r for r in open_[:PER_SESSION]})
+        models = {r.key: self._model(r) for r in candidates if r.modules}
 
-    def wants_more(self, latency: Latency | None, tolerance: float) -> bool:
-        """Whether another session is due."""
-        return latency is None or (latency.sessions < self._section.max_sessions and half_width(latency) > tolerance)
+        def still_open(_: Sequence[Session]) -> list[str]:
+            return [] if stop() else self.open_keys(list(models), tolerance)
 
-    def estimates(self) -> dict[str, Latency]:
-        """Current estimates of all measured candidates."""
-        return estimate(self._store.sessions())
+        for session in measure(
+            self._section,
+            reference=self._model(None),
+            candidates=models,
+            input_shape=self._plan.input_shape,
+            seed=self._random.getrandbits(31),
+            still_open=still_open,
+            lock=self._lock,
+        ):
+            self._store.add_session(session)
+
+    def open_keys(self, keys: Sequence[str], tolerance: float) -> list[str]:
+        """Those that are due for another session, the neediest first."""
+        limit = self._section.max_sessions
+        return open_keys(self._store.sessions(), keys, tolerance=tolerance, max_sessions=limit)
 
     def bare(self) -> Latency:
         """The bare backbone: the ratio's own reference."""
@@ -127,11 +152,6 @@ class Measurer:
                 self._models.popitem(last=False)
         self._models.move_to_end(key)
         return self._models[key]
-
-
-def half_width(latency: Latency | None) -> float:
-    """Half of a 95 % interval as a share of the ratio."""
-    return math.inf if latency is None else (latency.high - latency.low) / (2 * latency.ratio)
 
 
 def to_text(found: Fingerprint) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from nas_attn.evaluation.measuring import half_width
+from nas_attn.analysis.latency import half_width
 from nas_attn.records import CandidateRow, Latency, Score
 from nas_attn.study.opening import OpenStudy
 

@@ -13,6 +13,7 @@ from nas_attn.analysis.halving import survives
 from nas_attn.analysis.objectives import mean_metrics, minimised, objective_value
 from nas_attn.errors import LeaseLost, TrainingError
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper
+from nas_attn.evaluation.measuring import BARE
 from nas_attn.evaluation.workbench import Checked, Workbench
 from nas_attn.records import CandidateRow, Latency, ResolvedPlacement, Score
 from nas_attn.space import parse, resolve
@@ -26,8 +27,6 @@ from nas_attn.training import Interrupted
 POLL_S = 0.5
 COMPANIONS = 3
 """Candidates whose latency is narrowed beside a new one's."""
-BARE = "none"
-"""Notation of the bare backbone."""
 BASELINE = "baseline"
 """User attribute of an enqueued trial that names the baseline."""
 
@@ -240,19 +239,19 @@ class Worker:
         if search.pruner == "none" or work.baseline or score.rung == len(self.recipe.training.rungs) - 1:
             return True
         peers = {row.key: row for row in self.store.candidates()}
-        latencies = self._latencies()
+        latencies = self.bench.measurer.latencies() if self.bench.measurer else {}
         pairs: dict[str, tuple[float, ...]] = {}
         for stored in self.store.scores(purpose="search"):
             row = peers.get(stored.key)
             if row and (stored.score.rung, stored.score.seed) == (score.rung, score.seed):
-                latency = latencies.get(row.placement if row.placement == BARE else stored.key)
+                latency = latencies.get(stored.key)
                 values = [objective_value(o, stored.score.metrics, row.cost, latency) for o in self.recipe.objectives]
                 pairs[stored.key] = minimised(self.recipe.objectives, values)
         return survives(pairs, work.resolved.key, search.eta)
 
     def _why_pruned(self, score: Score) -> str:
-        share = f"the best 1/{self.recipe.search.eta:g}"
-        return f"after {score.epochs} epochs it was not among {share} of the candidates, by accuracy and cost together"
+        epochs = f"{score.epochs} epoch{'s' if score.epochs > 1 else ''}"
+        return f"not among the best 1/{self.recipe.search.eta:g} after {epochs}, all objectives together"
 
     def _give_back(self, work: Work, keeper: LeaseKeeper) -> None:
         """Leaves the trial for whoever takes it up; its checkpoint is stored."""
@@ -279,26 +278,14 @@ class Worker:
         """A stored candidate's placement."""
         return resolve(parse(row.placement), self.bench.plan.sites, init=self.space.init)
 
-    def _latencies(self) -> dict[str, Latency]:
-        """By key, the bare backbone by its notation."""
-        measurer = self.bench.measurer
-        return {**measurer.estimates(), BARE: measurer.bare()} if measurer else {}
-
     def _companions(self, key: str) -> list[ResolvedPlacement]:
-        """Candidates that could use another latency session: the unmeasured, then those with the fewest sessions."""
+        """Candidates that could use another latency session: the unmeasured, then those known least well."""
         measurer = self.bench.measurer
         if measurer is None or not measurer.fits:
             return []
-        known, tolerance = measurer.estimates(), self.recipe.latency.tolerance
-        rows = [
-            row
-            for row in self.store.candidates()
-            if row.key != key
-            and row.state in ("running", "scored")
-            and measurer.wants_more(known.get(row.key), tolerance)
-        ]
-        rows.sort(key=lambda row: known[row.key].sessions if row.key in known else 0)
-        return [self.resolved(row) for row in rows[:COMPANIONS]]
+        rows = {r.key: r for r in self.store.candidates() if r.state in ("running", "scored") and r.placement != BARE}
+        wanted = measurer.open_keys([other for other in rows if other != key], self.recipe.latency.tolerance)
+        return [self.resolved(rows[other]) for other in wanted[:COMPANIONS]]
 
     def _line(self, work: Work, row: CandidateRow) -> str:
         shown = row.reason or ", ".join(

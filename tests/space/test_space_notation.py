@@ -6,7 +6,9 @@ from nas_attn.errors import PlacementError
 from nas_attn.records import POSITIONS, Assignment, Choice, Placement
 from nas_attn.space import parse, parse_choice
 
-words = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True).filter(lambda w: w not in ("none", "true", "false"))
+words = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True).filter(
+    lambda w: w not in ("none", "true", "false")
+)
 values = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), words)
 choices = st.one_of(
     st.just(Choice("none")),

@@ -72,7 +72,9 @@ places = st.sampled_from(
     + [("*", None), ("stage*.block2", "block")]
 )
 placements = st.lists(st.tuples(places, choices), max_size=3).map(
-    lambda parts: Placement(tuple(Assignment(site, choice, position) for (site, position), choice in dict(parts).items()))
+    lambda parts: Placement(
+        tuple(Assignment(site, choice, position) for (site, position), choice in dict(parts).items())
+    )
 )
 
 

@@ -1,0 +1,240 @@
+"""`nas-attn latency`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, console, overrides, print_json, study_named, table
+from nas_attn.cli.sites import parse_shape
+from nas_attn.errors import RecipeError, StudyError
+
+if TYPE_CHECKING:
+    from nas_attn.evaluation.plan import Plan
+    from nas_attn.recipe import LatencySection
+    from nas_attn.records import ResolvedPlacement, Session
+
+
+def latency(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(help="Placements in notation; trial numbers with --study; `none` is the bare one."),
+    ] = None,
+    backbone: Annotated[str, typer.Option("--backbone", help="Backbone of the placements.")] = "resnet20",
+    shape: Annotated[str, typer.Option("--input", help="Shape of one image, channels first.")] = "3x32x32",
+    study: Annotated[
+        str | None, typer.Option("--study", help="Take backbone, input and [latency] from this study.")
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of [latency]: --set batch_size=32, mode=onnxruntime; may be repeated."),
+    ] = None,
+    repeat: Annotated[
+        int, typer.Option("--repeat", min=1, help="Measure so many times, and say how well it repeats.")
+    ] = 1,
+    by_site: Annotated[
+        bool, typer.Option("--by-site", help="With --study: what each choice adds at each site; measures nothing.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the order of turns.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Compares placements on this machine with the bare backbone: ratios with 95 % intervals, and peak memory."""
+    if by_site:
+        _by_site(study, storage, as_json)
+        return
+    if not what:
+        raise RecipeError(
+            "latency needs at least one placement, like 'stage2=se(reduction=8)', or --study NAME --by-site"
+        )
+    plan = _plan(backbone, shape, study, storage)
+    section = _section(plan.recipe.latency, settings or [])
+    placements = _placements(plan, what, study, storage)
+    runs = [_measure(plan, section, placements, seed + number) for number in range(repeat)]
+    sessions = [session for run in runs for session in run]
+    if as_json:
+        print_json(_as_dict(plan, section, placements, sessions, runs))
+    else:
+        _show(plan, section, placements, sessions, runs)
+
+
+def _plan(backbone: str, shape: str, study: str | None, storage: str) -> Plan:
+    from nas_attn.evaluation.workbench import plan_for
+    from nas_attn.recipe import recipe_from
+    from nas_attn.study.searching import plan_recipe
+
+    if study is not None:
+        return plan_recipe(study_named(study, storage).recipe)
+    data = {"name": "external", "input_shape": parse_shape(shape), "classes": 1000}
+    recipe = {"name": "latency", "space": "small", "backbone": {"name": backbone}, "data": data}
+    return plan_for(
+        recipe_from({**recipe, "training": {"start": "scratch", "init": "identity"}}, where="latency"), None
+    )
+
+
+def _section(section: LatencySection, settings: Sequence[str]) -> LatencySection:
+    from pydantic import ValidationError
+
+    from nas_attn.recipe import LatencySection, sentence
+
+    table = {**section.model_dump(), "tolerance": section.front_tolerance, **overrides(settings)}
+    try:
+        return LatencySection.model_validate(table)
+    except ValidationError as error:
+        raise RecipeError(sentence(LatencySection, error, "--set")) from None
+
+
+def _placements(plan: Plan, what: Sequence[str], study: str | None, storage: str) -> dict[str, ResolvedPlacement]:
+    """Text as given -> placement."""
+    from nas_attn.space import parse, resolve
+
+    texts = dict.fromkeys(what)
+    found = {}
+    rows = {str(r.trial): r.placement for r in study_named(study, storage).store.candidates()} if study else {}
+    for text in texts:
+        if text.isdigit() and text not in rows:
+            raise StudyError(f"'{text}' is no trial of {study or 'a study: name it with --study'}")
+        found[text] = resolve(parse(rows.get(text, text)), plan.sites, init=plan.space.init)
+    return found
+
+
+def _measure(plan: Plan, section: LatencySection, placements: dict[str, ResolvedPlacement], seed: int) -> list[Session]:
+    from nas_attn.analysis.latency import open_keys
+    from nas_attn.latency import DeviceLock, measure
+
+    models = {text: plan.attach(plan.bare(0), resolved, 0) for text, resolved in placements.items()}
+    return list(
+        measure(
+            section,
+            reference=plan.bare(0),
+            candidates=models,
+            input_shape=plan.input_shape,
+            seed=seed,
+            still_open=lambda sessions: open_keys(
+                sessions, models, tolerance=section.tolerance, max_sessions=section.max_sessions
+            ),
+            lock=DeviceLock.for_section(section),
+        )
+    )
+
+
+def _rows(
+    plan: Plan, section: LatencySection, placements: dict[str, ResolvedPlacement], sessions: Sequence[Session]
+) -> list[dict[str, Any]]:
+    from nas_attn.analysis.latency import compare
+    from nas_attn.latency import peak_memory
+
+    rows = []
+    for row in compare(sessions):
+        model = plan.attach(plan.bare(0), placements[row.key], 0)
+        rows.append(
+            {
+                "placement": row.key,
+                "resolved": placements[row.key].text,
+                **asdict(row.latency),
+                "ms": row.latency.ms,
+                "faster_than_bare": row.faster_than_bare,
+                "faster_than_next": row.faster_than_next,
+                "tied_with": list(row.tied),
+                "peak_memory_bytes": peak_memory(section, model, plan.input_shape),
+            }
+        )
+    return rows
+
+
+def _as_dict(
+    plan: Plan,
+    section: LatencySection,
+    placements: dict[str, ResolvedPlacement],
+    sessions: list[Session],
+    runs: list[list[Session]],
+) -> dict[str, Any]:
+    from nas_attn.analysis.latency import dropped, repeatability
+
+    found: dict[str, Any] = {
+        "backbone": plan.recipe.backbone.name,
+        "machine": asdict(sessions[0].fingerprint),
+        "conditions": dict(sessions[0].conditions),
+        "sessions": len(sessions),
+        "dropped": len(dropped(sessions)),
+        "reference_peak_memory_bytes": _bare_memory(plan, section),
+        "candidates": _rows(plan, section, placements, sessions),
+    }
+    if len(runs) > 1:
+        found["repeats_within"] = repeatability(runs)
+    return found
+
+
+def _bare_memory(plan: Plan, section: LatencySection) -> int:
+    from nas_attn.latency import peak_memory
+
+    return peak_memory(section, plan.bare(0), plan.input_shape)
+
+
+def _show(
+    plan: Plan,
+    section: LatencySection,
+    placements: dict[str, ResolvedPlacement],
+    sessions: list[Session],
+    runs: list[list[Session]],
+) -> None:
+    from nas_attn.analysis.latency import dropped, repeatability
+
+    out = console()
+    rows = [
+        [
+            f"{row['ratio']:.3f}",
+            f"{row['low']:.3f} to {row['high']:.3f}",
+            f"{row['ms']:.3f}",
+            f"{row['peak_memory_bytes'] / 1e6:.2f}",
+            "" if row["faster_than_next"] is None else f"{row['faster_than_next']:.1%}",
+            row["placement"],
+        ]
+        for row in _rows(plan, section, placements, sessions)
+    ]
+    first = sessions[0]
+    bare = f"{first.reference_ms:.3f} ms, {_bare_memory(plan, section) / 1e6:.2f} MB"
+    columns = ["ratio", "95 % interval", "ms", "peak MB", "faster than next", "placement"]
+    title = f"Latency in times the bare {plan.recipe.backbone.name} ({bare})"
+    out.print(table(title, columns, rows, right=columns[:-1]))
+    shown = ", ".join(f"{k} {v}" for k, v in first.conditions.items())
+    out.print(f"{first.fingerprint.name}; {shown}", markup=False)
+    out.print(f"{len(sessions)} sessions, {len(dropped(sessions))} of them dropped by the A/A control", markup=False)
+    if len(runs) > 1:
+        for placement, spread in repeatability(runs).items():
+            out.print(f"repeats within {spread:.2%} (standard deviation of {len(runs)} measurements): {placement}")
+
+
+def _by_site(study: str | None, storage: str, as_json: bool) -> None:
+    from nas_attn.analysis.snapshot import latency_model, snapshot
+
+    model = latency_model(snapshot(study_named(study, storage).store))
+    if model is None:
+        raise StudyError("what each choice adds is known from eight measured candidates on: let the study go on")
+    effects = model.table()
+    if as_json:
+        print_json(
+            {
+                "unit": "share of the bare backbone's time",
+                "cv_error": model.cv_error,
+                "effects": [asdict(effect) for effect in effects],
+            }
+        )
+        return
+    rows = [
+        [
+            e.site,
+            f"{e.type}({e.knobs})" if e.knobs else e.type,
+            f"{e.effect:+.1%}",
+            f"{e.standard_error:.1%}",
+            str(e.observations),
+        ]
+        for e in effects
+    ]
+    columns = ["site", "choice", "adds", "± (1 sd)", "candidates"]
+    out = console()
+    out.print(table("What each choice adds to the latency at each site", columns, rows, right=columns[2:]))
+    out.print(f"error on candidates left out of the fit: {model.cv_error:.1%}", markup=False)
