@@ -10,6 +10,8 @@ from typing import Any
 from torch import nn
 
 from nas_attn import attachment
+from nas_attn.analysis.additive import AdditiveModel
+from nas_attn.analysis.effects import effects
 from nas_attn.analysis.snapshot import CandidateView, Snapshot, snapshot
 from nas_attn.errors import RecipeError, StudyError
 from nas_attn.evaluation.evaluators import Evaluator
@@ -116,6 +118,13 @@ class Study:
             return max_latency_ratio is None or (view.latency is not None and view.latency.ratio <= max_latency_ratio)
 
         return next(filter(fits, self.front()), None)
+
+    def effects(self, what: str = "accuracy") -> AdditiveModel | None:
+        """What each choice adds at each site, to `latency` or to a metric: `.table()`, `.predict(…)`, `.cv_error`.
+
+        None with fewer than eight candidates that have it.
+        """
+        return effects(self.snapshot(), what)
 
     def report(self, path: str | Path | None = None) -> Path:
         """Writes the self-contained HTML report; returns its path."""

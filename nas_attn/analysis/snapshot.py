@@ -12,13 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nas_attn.analysis.additive import (
-    LEAST_MEASURED,
-    AdditiveModel,
-    fit,
-    latency_observations,
-    with_predictions,
-)
+from nas_attn.analysis.additive import with_predictions
 from nas_attn.analysis.estimates import Estimate, NoiseFloor, NoiseModel, Runs
 from nas_attn.analysis.front import non_dominated
 from nas_attn.analysis.latency import dropped
@@ -198,13 +192,6 @@ def snapshot(store: StudyStore) -> Snapshot:
         latency=_latency_record(sessions),
         test_readings=tuple(store.test_readings()),
     )
-
-
-def latency_model(taken: Snapshot) -> AdditiveModel | None:
-    """What each choice adds to the latency at each site; None with fewer than eight measured candidates."""
-    latencies = {view.key: view.latency for view in taken.candidates if view.latency is not None}
-    observations = latency_observations(latencies, {view.key: view.placement for view in taken.candidates})
-    return fit(observations) if len(observations) >= LEAST_MEASURED else None
 
 
 # ------------------------------------------------------------------------------------------- candidates

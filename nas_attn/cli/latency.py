@@ -209,32 +209,6 @@ def _show(
 
 
 def _by_site(study: str | None, storage: str, as_json: bool) -> None:
-    from nas_attn.analysis.snapshot import latency_model, snapshot
+    from nas_attn.cli.effects import show_effects
 
-    model = latency_model(snapshot(study_named(study, storage).store))
-    if model is None:
-        raise StudyError("what each choice adds is known from eight measured candidates on: let the study go on")
-    effects = model.table()
-    if as_json:
-        print_json(
-            {
-                "unit": "share of the bare backbone's time",
-                "cv_error": model.cv_error,
-                "effects": [asdict(effect) for effect in effects],
-            }
-        )
-        return
-    rows = [
-        [
-            e.site,
-            f"{e.type}({e.knobs})" if e.knobs else e.type,
-            f"{e.effect:+.1%}",
-            f"{e.standard_error:.1%}",
-            str(e.observations),
-        ]
-        for e in effects
-    ]
-    columns = ["site", "choice", "adds", "± (1 sd)", "candidates"]
-    out = console()
-    out.print(table("What each choice adds to the latency at each site", columns, rows, right=columns[2:]))
-    out.print(f"error on candidates left out of the fit: {model.cv_error:.1%}", markup=False)
+    show_effects(study, storage, "latency", as_json)
