@@ -11,7 +11,7 @@ from torch import nn
 
 from nas_attn import attachment
 from nas_attn.analysis.additive import AdditiveModel
-from nas_attn.analysis.effects import effects
+from nas_attn.analysis.effects import fit_effects
 from nas_attn.analysis.snapshot import CandidateView, Snapshot, snapshot
 from nas_attn.errors import RecipeError, StudyError
 from nas_attn.evaluation.evaluators import Evaluator
@@ -124,7 +124,7 @@ class Study:
 
         None with fewer than eight candidates that have it.
         """
-        return effects(self.snapshot(), what)
+        return fit_effects(self.snapshot(), what)
 
     def report(self, path: str | Path | None = None) -> Path:
         """Writes the self-contained HTML report; returns its path."""

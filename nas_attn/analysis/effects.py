@@ -8,7 +8,7 @@ from nas_attn.analysis.additive import LEAST_MEASURED, AdditiveModel, Observatio
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 
 
-def effects(taken: Snapshot, what: str) -> AdditiveModel | None:
+def fit_effects(taken: Snapshot, what: str) -> AdditiveModel | None:
     """The additive model of `latency` (a share of the bare backbone's time) or of a metric (in its own unit).
 
     None with fewer than eight candidates that were measured, or scored at the last rung.

@@ -27,10 +27,10 @@ def show_effects(study: str | None, storage: str, what: str, as_json: bool) -> N
     Raises:
         StudyError: too few candidates have it.
     """
-    from nas_attn.analysis.effects import effects as fitted
+    from nas_attn.analysis.effects import fit_effects
     from nas_attn.analysis.snapshot import snapshot
 
-    model = fitted(snapshot(study_named(study, storage).store), what)
+    model = fit_effects(snapshot(study_named(study, storage).store), what)
     if model is None:
         raise StudyError(f"the effects on '{what}' are known from eight candidates with it on: let the study go on")
     unit = "share of the bare backbone's time" if what == "latency" else what

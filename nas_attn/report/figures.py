@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
 
-from nas_attn.analysis.effects import effects
+from nas_attn.analysis.effects import fit_effects
 from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.recipe import lower_is_better, objective_name
 from nas_attn.report import words
@@ -286,7 +286,7 @@ def _runs(points: Iterable[ScorePoint]) -> list[list[ScorePoint]]:
 
 def latency_effects_figure(snapshot: Snapshot) -> go.Figure | None:
     """What each choice adds to the latency at each site; None with too few measured candidates."""
-    model = effects(snapshot, "latency")
+    model = fit_effects(snapshot, "latency")
     if model is None:
         return None
     effects = sorted(model.table(), key=lambda e: (e.type, e.knobs, _natural(e.site)))
