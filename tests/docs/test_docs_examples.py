@@ -14,12 +14,17 @@ from documented import ROOT, files
 from nas_attn.recipe import load_recipe, load_space
 
 QUICK = ["latency.session_seconds=0.2", "latency.max_sessions=2", "search.confirm_seeds=1", "training.rungs=[1, 2]"]
+ON_ONE_CORE = """
+import os, random, sys
+os.sched_setaffinity(0, {random.choice(sorted(os.sched_getaffinity(0)))})
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
 
 
 def run(folder: Path, *arguments: str) -> str:
-    """Standard output of Python with these arguments in a folder."""
+    """Standard output of Python with these arguments in a folder, on one core, as other tests run beside it."""
     done = subprocess.run(
-        [sys.executable, *arguments],
+        [sys.executable, "-c", ON_ONE_CORE, *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
