@@ -270,21 +270,21 @@ class _Climb:
         optimizer = run.optimizer
         if optimizer:
             optimizer.zero_grad()
-        total = torch.zeros_like(run.epoch_loss)
+        sums = []
         for part_x, part_y in zip(x.chunk(run.parts), y.chunk(run.parts), strict=True):
-            loss = cross_entropy(
-                self.trainer.logits(run.model, part_x), part_y, label_smoothing=section.label_smoothing
-            )
+            logits = self.trainer.logits(run.model, part_x)
+            loss = cross_entropy(logits, part_y, label_smoothing=section.label_smoothing, reduction="sum")
             if loss.requires_grad:
-                torch.autograd.backward(loss * (len(part_x) / len(x)))
-            total += loss.detach() * len(part_x)
+                torch.autograd.backward(loss / len(x))
+            sums.append(loss.detach())
         if optimizer:
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["factor"]
             if section.clip_norm is not None:
                 nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], section.clip_norm)
             optimizer.step()
-        run.epoch_loss += total
+        for loss in sums:  # not before the step is through: memory may run out in its second part
+            run.epoch_loss += loss
 
 
 def computes_bfloat16(device: torch.device) -> bool:
