@@ -42,8 +42,9 @@ format: $(VENV)/installed-dev  ## write the code in the common format
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-docs: $(VENV)/installed-dev  ## write docs/reference/recipe.md from the recipe's schema
+docs: $(VENV)/installed-dev  ## write docs/reference/ from the recipe's schema and the catalogue
 	@$(BIN)/python docs/reference/write_recipe.py
+	@$(BIN)/python -m nas_attn.attention.reference docs/reference/attention.md
 
 wheel: $(VENV)/installed-dev  ## build the wheel and the source archive into dist/
 	@$(BIN)/python -m build --outdir dist .
