@@ -262,7 +262,7 @@ class LatencySection(Section):
     command_timeout_s: float = Field(default=600.0, gt=0)
     """Time that one call of the command may take."""
     flush_l2: bool = True
-    """CUDA: overwrite the L2 cache before each timed call, so that weights come from memory as they do between other work."""
+    """CUDA (not ONNX Runtime): overwrite the L2 cache before each timed call, so that weights come from memory as they do between other work."""
     other_machine: Literal["leave", "refuse"] = "leave"
     """A worker on another machine than the study's latencies: leaves the measuring to one that fits, or refuses to work."""
     tolerance: float = Field(default=0.02, gt=0, lt=1)
@@ -345,12 +345,22 @@ class Recipe(Section):
             raise ValueError("data.name = 'external' needs training.start = 'scratch' or 'pretrained'")
         return self
 
+    @model_validator(mode="after")
+    def _known_objectives(self) -> Self:
+        if self.training.evaluator is None:  # else any metric that it returns
+            for objective in self.objectives:
+                if objective not in OBJECTIVES:
+                    raise ValueError(f"objectives names '{objective}': {did_you_mean(objective, OBJECTIVES)}")
+        return self
+
     def to_json(self) -> str:
         """Canonical text: equal recipes have equal texts."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
 LOWER_IS_BETTER = frozenset({"loss", "latency", "params", "macs", "memory"})
+OBJECTIVES = LOWER_IS_BETTER | {"accuracy"}
+"""What a study may ask for without an evaluator of its own."""
 
 
 def objective_name(objective: str) -> str:
@@ -481,7 +491,7 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[
         nested = [a for a in candidates if isinstance(a, type) and issubclass(a, BaseModel)]
         if nested:
             model = nested[0]
-    return list(model.model_fields)
+    return [name for name, field in model.model_fields.items() if not field.exclude]
 
 
 assert typing.get_args(Position) == POSITIONS  # one vocabulary, written where each room may import it

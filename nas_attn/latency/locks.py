@@ -16,6 +16,7 @@ import fcntl
 import hashlib
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,8 @@ DEFAULT_LOCK_DIR = (
 )
 
 _open_files: set[int] = set()
+_sharing: set[tuple[int, str]] = set()
+"""(thread, lock) that hold a share: asking for the device alone would wait for itself."""
 
 
 def _close_in_child() -> None:
@@ -36,6 +39,7 @@ def _close_in_child() -> None:
     for descriptor in _open_files:
         os.close(descriptor)
     _open_files.clear()
+    _sharing.clear()
 
 
 os.register_at_fork(after_in_child=_close_in_child)
@@ -117,7 +121,7 @@ class DeviceLock:
         identity: names the device; processes with equal identities (and lock folders) exclude each other.
         training_stops: False where training does not disturb measuring (thread CPU time): `shared()` takes nothing.
 
-    A process must not ask for `exclusive()` while it holds `shared()`: it would wait for itself.
+    A thread must not ask for `exclusive()` while it holds `shared()`: it would wait for itself.
     Objects may be used from several threads; each `with` is a hold of its own.
 
     Raises:
@@ -142,6 +146,9 @@ class DeviceLock:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """The device alone: waits until other measurers are done and training has given way."""
+        assert (threading.get_ident(), self._stem) not in _sharing, (
+            "give the share back before asking for the device alone"
+        )
         with self._locked("turn", fcntl.LOCK_EX):
             gate = self._acquire("gate", fcntl.LOCK_EX)
         try:
@@ -153,12 +160,16 @@ class DeviceLock:
     @contextmanager
     def shared(self) -> Iterator[Hold]:
         """The device together with others that train; call the hold's `yield_()` at least every second."""
-        hold = Hold(self)
-        if self.training_stops:
-            hold._take()
+        hold, mine = Hold(self), (threading.get_ident(), self._stem)
+        if not self.training_stops:
+            yield hold
+            return
+        hold._take()
+        _sharing.add(mine)
         try:
             yield hold
         finally:
+            _sharing.discard(mine)
             hold._end()
 
     @contextmanager

@@ -38,11 +38,14 @@ class Net:
 
 
 def clock_name(section: LatencySection) -> str:
-    """The study's clock under these settings: `thread`, `wall`, `cuda-events` or `command`."""
+    """The study's clock under these settings: `thread`, `wall`, `cuda-events` or `command`.
+
+    ONNX Runtime works on a CUDA stream of its own, which torch's events do not see, and waits for it: the wall clock.
+    """
     if section.mode == "command":
         return "command"
     if section.device == "cuda":
-        return "cuda-events"
+        return "wall" if section.mode == "onnxruntime" else "cuda-events"
     return "thread" if section.threads == 1 else "wall"
 
 
@@ -135,7 +138,8 @@ def _onnxruntime(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
         session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     binding = session.io_binding()
     binding.bind_ortvalue_input(
-        session.get_inputs()[0].name, onnxruntime.OrtValue.ortvalue_from_numpy(x.cpu().numpy(), section.device)
+        session.get_inputs()[0].name,
+        onnxruntime.OrtValue.ortvalue_from_numpy(x.contiguous().cpu().numpy(), section.device),
     )
     for output in session.get_outputs():
         binding.bind_output(output.name, section.device)
@@ -146,14 +150,14 @@ def _onnxruntime(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
 
 
 def _timed(call: Call, section: LatencySection) -> Net:
-    """A network whose turns are timed on the clock that the section's device has."""
-    if section.device == "cuda":
+    """A network whose turns are timed on the section's clock."""
+    clock = clock_name(section)
+    if clock == "cuda-events":
         return Net(_cuda_turns(call, _l2_filler() if section.flush_l2 else None))
-    own_time = section.threads == 1
-    return Net(lambda calls: _cpu_turn(call, calls, own_time))
+    return Net(lambda calls: _host_turn(call, calls, own_time=clock == "thread"))
 
 
-def _cpu_turn(call: Call, calls: int, own_time: bool) -> Times:
+def _host_turn(call: Call, calls: int, *, own_time: bool) -> Times:
     call()
     wall, own = time.perf_counter_ns(), time.thread_time_ns()
     for _ in range(calls):

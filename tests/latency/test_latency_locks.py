@@ -160,6 +160,14 @@ def test_a_forked_child_does_not_keep_its_parents_lock(processes: Processes) -> 
 
 
 @pytest.mark.usefixtures("lock_dir")
+def test_waiting_for_oneself_is_refused() -> None:
+    with DeviceLock("gpu").shared(), pytest.raises(AssertionError, match="give the share back"):
+        DeviceLock("gpu").exclusive().__enter__()
+    with DeviceLock("gpu").exclusive():
+        pass
+
+
+@pytest.mark.usefixtures("lock_dir")
 def test_cpu_thread_time_does_not_stop_training() -> None:
     lock = DeviceLock.for_section(LatencySection())
     with lock.shared() as hold, lock.exclusive():
