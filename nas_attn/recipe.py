@@ -262,7 +262,7 @@ class LatencySection(Section):
     command_timeout_s: float = Field(default=600.0, gt=0)
     """Time that one call of the command may take."""
     flush_l2: bool = True
-    """CUDA (not ONNX Runtime): overwrite the L2 cache before each timed call, so that weights come from memory as they do between other work."""
+    """CUDA, not ONNX Runtime: overwrite the L2 cache before each timed call, so that weights come from memory as in real use."""
     other_machine: Literal["leave", "refuse"] = "leave"
     """A worker on another machine than the study's latencies: leaves the measuring to one that fits, or refuses to work."""
     tolerance: float = Field(default=0.02, gt=0, lt=1)
