@@ -21,7 +21,7 @@ from pathlib import Path
 
 from torch import nn
 
-from nas_attn.errors import RecipeError, TrainingError
+from nas_attn.errors import NasAttnError, RecipeError, TrainingError
 from nas_attn.importing import load_object
 from nas_attn.records import Score
 from nas_attn.training import CheckpointSlot, Interrupted
@@ -86,7 +86,7 @@ class EvaluatorTrainer:
         """Evaluates rung by rung; finished rungs are not repeated after a restart.
 
         Raises:
-            TrainingError: the evaluator returned something other than finite numbers.
+            TrainingError: the evaluator raised something, or returned something other than finite numbers.
             Interrupted: `stop` said so.
         """
         blob = slot.load()
@@ -107,7 +107,14 @@ class EvaluatorTrainer:
 
     def _one(self, model: nn.Module, run: EvaluatorRun) -> Score:
         wall, process = time.perf_counter(), time.process_time()
-        metrics = self._evaluator(model, run)
+        try:
+            metrics = self._evaluator(model, run)
+        except (NasAttnError, Interrupted):
+            raise
+        except Exception as error:  # whatever a user's own code may raise
+            raise TrainingError(
+                f"the evaluator raised {type(error).__name__} for '{run.placement}': {str(error) or 'without a message'}"
+            ) from error
         if not isinstance(metrics, Mapping) or not metrics:
             raise TrainingError(
                 f"the evaluator returned {metrics!r} for '{run.placement}', not named metrics like {{'miou': 0.4}}"

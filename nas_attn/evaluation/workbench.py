@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn import attachment, backbones, data
-from nas_attn.errors import RecipeError
+from nas_attn.errors import CheckpointError, RecipeError
 from nas_attn.evaluation.artifacts import ArtifactStore, RunFiles, read_artifact, write_artifact
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorTrainer, find_evaluator
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper
 from nas_attn.evaluation.measuring import Measurer
 from nas_attn.evaluation.plan import Build, Plan, make_plan
 from nas_attn.latency import DeviceLock
-from nas_attn.recipe import Recipe
+from nas_attn.recipe import DataSection, Recipe
 from nas_attn.records import Cost, Latency, ResolvedPlacement, Score
 from nas_attn.storage import Lease, StudyStore
 from nas_attn.training import Interrupted, Trainer
@@ -29,6 +29,8 @@ from nas_attn.training import Interrupted, Trainer
 BACKBONE = "backbone"
 """Key of the study's own backbone in the table of scores, and name of its lease and attribute."""
 Stop = Callable[[], bool]
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Per channel, of the images that torchvision's and nearly all of timm's weights were trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Workbench:
         name = recipe.training.evaluator
         evaluator = evaluator or (find_evaluator(name) if name else None)
         self._evaluator = evaluator and EvaluatorTrainer(evaluator, folder=host.folder, device=str(self.device))
-        self.dataset = None if recipe.data.name == "external" else data.load(recipe.data, device=self.device)
+        self.dataset = None if recipe.data.name == "external" else data.load(data_section(recipe), device=self.device)
         self.plan = plan_for(recipe, self.dataset, build=build)
         self.measurer = (
             Measurer(self.plan, store, seed=zlib.crc32(host.owner.encode())) if "latency" in wanted(recipe) else None
@@ -177,7 +179,7 @@ class Workbench:
         while True:
             known = self.store.get(BACKBONE)
             if known is not None:
-                self._weights = read_weights(read_artifact(self._artifacts, **json.loads(known)))
+                self._weights = read_weights(self._backbone_blob(**json.loads(known)))
                 return self._weights
             lease = self.store.acquire(BACKBONE, owner=self._host.owner, ttl_s=TTL_S)
             if lease is not None:
@@ -188,6 +190,15 @@ class Workbench:
                 raise Interrupted
             else:
                 time.sleep(0.5)
+
+    def _backbone_blob(self, artifact: str, sha256: str) -> bytes:
+        try:
+            return read_artifact(self._artifacts, artifact, sha256)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"the trained backbone that all candidates of this study start from is lost ({error}): restore the study's "
+                "artifacts folder, or start a study under another name"
+            ) from None
 
     def _pretrained(self) -> Mapping[str, Tensor]:
         weights = self.recipe.training.weights
@@ -281,8 +292,25 @@ def candidate_factors(recipe: Recipe, model: nn.Module) -> Factors:
     attention = frozenset(f"{path}.{name}" for path, module in modules.items() for name, _ in module.named_parameters())
     if section.start == "scratch":
         return Factors(section.learning_rate, attention)
+    if section.backbone_learning_rate == 0:
+        attention |= head_parameters(model)  # frozen, a head for other classes would stay random
     rate = section.finetune_learning_rate or section.learning_rate / 5
     return Factors(rate, attention, section.backbone_learning_rate)
+
+
+def head_parameters(model: nn.Module) -> frozenset[str]:
+    """Names of the last linear layer's parameters: the classifier of all common networks."""
+    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    last = layers[-1:]
+    return frozenset(n for n, _ in model.named_parameters() if any(n.startswith(f"{name}.") for name in last))
+
+
+def data_section(recipe: Recipe) -> DataSection:
+    """The recipe's data; a source's own weights come with the normalisation that they were trained with."""
+    section = recipe.data
+    if recipe.training.weights != "default" or section.mean is not None:
+        return section
+    return section.model_copy(update={"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)})
 
 
 def pick_device(name: str) -> torch.device:
@@ -296,7 +324,9 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise RecipeError(f"unknown device '{name}': give auto, cpu, cuda or cuda:1") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise RecipeError(f"unknown device '{name}': give auto, cpu, cuda or cuda:1")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise RecipeError(f"device '{name}' is not there: this machine has {torch.cuda.device_count()} CUDA devices")
     return device
