@@ -216,13 +216,13 @@ def search(
         raise RecipeError(
             "workers > 1 needs a model and an evaluator by name, 'package.module:function', not as objects"
         )
-    plan = searching.plan_recipe(made, build=build) if try_placements else None
-    own = searching.ideas(plan, try_placements) if plan else []
+    searching.check_here(made, device=device, evaluator=judge)
+    plan = searching.plan_recipe(made, build=build)  # before the database: a wrong recipe must leave nothing behind
+    own = searching.ideas(plan, try_placements)
     opened = create_study(made, storage)
     stop = threading.Event()
     options = searching.Options(device=device, say=say, stop=stop, build=build, evaluator=judge)
-    if plan is not None:
-        searching.enqueue_baselines(opened, plan)
+    searching.enqueue_baselines(opened, plan)
     for idea in own:
         searching.enqueue(opened, idea)
     with interruptible(stop, say):

@@ -54,10 +54,11 @@ def search(
     from nas_attn.study import searching
 
     quiet_optuna()
+    searching.check_here(made, device=device)
     if dry_run:
         from nas_attn.study.forecast import forecast
 
-        found = forecast(made, device=device)
+        found = forecast(made, device=device, tried=tried or [])
         if as_json:
             print_json(found.as_dict())
         else:

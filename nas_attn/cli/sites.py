@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nas_attn.cli.common import AsJson, console, print_json, table
-from nas_attn.errors import BackboneError
+from nas_attn.errors import BackboneError, UserError
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:
@@ -47,7 +47,10 @@ def sites(
         if granularity == "both" or ("." in site.name) == (granularity == "block")
     ]
     if html:
-        Path(html).write_text(drawing.page(found, title=f"{backbone}, {shape}"), "utf-8")
+        try:
+            Path(html).write_text(drawing.page(found, title=f"{backbone}, {shape}"), "utf-8")
+        except OSError as error:
+            raise UserError(f"--html '{html}' cannot be written: {error.strerror}") from None
     if as_json:
         print_json(drawing.records(found))
         return

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from nas_attn import data
-from nas_attn.evaluation.plan import make_plan
+from nas_attn.evaluation.plan import Plan
 from nas_attn.evaluation.workbench import pick_device, plan_for
 from nas_attn.recipe import Recipe
+from nas_attn.study.searching import ideas
 from nas_attn.training import Trainer
 
 TYPICAL_SEED_SD = 0.009
@@ -53,25 +55,28 @@ class Forecast:
         return "\n".join(lines)
 
 
-def forecast(recipe: Recipe, *, device: str = "auto") -> Forecast:
-    """Builds everything, times an epoch, trains no candidate and writes nothing."""
-    if recipe.training.evaluator is not None:
-        plan = plan_for(recipe, None) if recipe.data.name == "external" else None
-        return _made(recipe, plan or _plan_with_data(recipe, device), None, None)
+def forecast(recipe: Recipe, *, device: str = "auto", tried: Sequence[str] = ()) -> Forecast:
+    """Builds everything, times an epoch, trains no candidate and writes nothing.
+
+    Args:
+        tried: placements of one's own that the search is to evaluate, too.
+
+    Raises:
+        UserError: the recipe or one of these placements cannot be carried out.
+    """
     where = pick_device(device)
-    dataset = data.load(recipe.data, device=where)
-    plan = make_plan(recipe, dataset.input_shape, len(dataset.classes))
+    dataset = None if recipe.data.name == "external" else data.load(recipe.data, device=where)
+    plan = plan_for(recipe, dataset)
+    ideas(plan, tried)
+    if recipe.training.evaluator is not None or dataset is None:
+        return _made(recipe, plan, None, None)
     trainer = Trainer(recipe.training, dataset, device=where)
     began = time.perf_counter()
     trainer.fit(plan.bare(0), seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)
     return _made(recipe, plan, time.perf_counter() - began, len(dataset.validation))
 
 
-def _plan_with_data(recipe: Recipe, device: str) -> Any:
-    return plan_for(recipe, data.load(recipe.data, device=pick_device(device)))
-
-
-def _made(recipe: Recipe, plan: Any, epoch_s: float | None, images: int | None) -> Forecast:
+def _made(recipe: Recipe, plan: Plan, epoch_s: float | None, images: int | None) -> Forecast:
     training, search = recipe.training, recipe.search
     placements = plan.space.count()
     baselines = {"all": len(plan.space.baselines()), "bare": 1, "none": 0}[search.baselines]

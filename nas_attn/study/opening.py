@@ -61,6 +61,8 @@ def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | No
         StorageError: the database cannot be opened.
     """
     database = Database(url)
+    if recipe.name not in [study.name for study in database.studies()]:
+        _make_folder(_folder(database, _artifacts_attribute(database, artifacts)))  # an unusable one is not recorded
     with database.creating():
         store = database.create_study(recipe.name, recipe=recipe.to_json(), versions=versions())
         if store.get(ARTIFACTS) is None:
@@ -97,8 +99,17 @@ def versions() -> Mapping[str, str]:
 
 
 def _opened(url: str, database: Database, store: StudyStore, study: optuna.Study) -> OpenStudy:
+    folder = _folder(database, store.get(ARTIFACTS) or ".")
+    _make_folder(folder)
+    return OpenStudy(url, database, store, study, Recipe.model_validate_json(store.recipe), folder)
+
+
+def _folder(database: Database, attribute: str) -> Path:
     base = database.path.parent if database.path else Path.cwd()
-    folder = base / (store.get(ARTIFACTS) or ".")  # an absolute attribute stays as it is
+    return base / attribute  # an absolute attribute stays as it is
+
+
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)
@@ -106,7 +117,6 @@ def _opened(url: str, database: Database, store: StudyStore, study: optuna.Study
         writable = False
     if not writable:
         raise StudyError(f"the artifacts folder '{folder}' cannot be written: give another one with --artifacts")
-    return OpenStudy(url, database, store, study, Recipe.model_validate_json(store.recipe), folder)
 
 
 def _optuna_part(recipe: Recipe, database: Database) -> optuna.Study:

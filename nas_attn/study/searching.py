@@ -13,9 +13,9 @@ from pathlib import Path
 from nas_attn import data
 from nas_attn.analysis.snapshot import Snapshot, snapshot
 from nas_attn.errors import NasAttnWarning
-from nas_attn.evaluation.evaluators import Evaluator
+from nas_attn.evaluation.evaluators import Evaluator, find_evaluator
 from nas_attn.evaluation.plan import Build, Plan
-from nas_attn.evaluation.workbench import Host, Workbench, plan_for
+from nas_attn.evaluation.workbench import Host, Workbench, pick_device, plan_for
 from nas_attn.recipe import Recipe
 from nas_attn.report import dashboard
 from nas_attn.space import parse, resolve
@@ -43,6 +43,17 @@ class Options:
     build: Build | None = None
     """Replaces the recipe's backbone (a Python object given to `na.search`)."""
     evaluator: Evaluator | None = None
+
+
+def check_here(recipe: Recipe, *, device: str, evaluator: Evaluator | None = None) -> None:
+    """Whether this process has the device and the evaluator: asked before a study is made of a wrong recipe.
+
+    Raises:
+        RecipeError: there is no such device, or the evaluator cannot be imported.
+    """
+    pick_device(device)
+    if recipe.training.evaluator is not None and evaluator is None:
+        find_evaluator(recipe.training.evaluator)
 
 
 def plan_recipe(recipe: Recipe, *, build: Build | None = None) -> Plan:

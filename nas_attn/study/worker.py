@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_attn.analysis.halving import survives
-from nas_attn.analysis.objectives import mean_metrics, minimised, objective_value
-from nas_attn.errors import LeaseLost, TrainingError
+from nas_attn.analysis.objectives import COSTS, mean_metrics, minimised, objective_value
+from nas_attn.errors import LeaseLost, RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper
 from nas_attn.evaluation.measuring import BARE
 from nas_attn.evaluation.workbench import Checked, Workbench
+from nas_attn.recipe import objective_name
 from nas_attn.records import CandidateRow, Latency, ResolvedPlacement, Score
 from nas_attn.space import parse, resolve
 from nas_attn.storage import Lease
@@ -193,6 +194,10 @@ class Worker:
             if not reason:
                 state, reason, values = self._train(work, checked, stop)
         except TrainingError as error:
+            if self.recipe.training.evaluator is not None and not self.store.scores(purpose="search"):
+                raise RecipeError(
+                    f"training.evaluator has not scored one candidate yet, so nothing was recorded: {error}"
+                ) from error
             state, reason, values = "failed", str(error), None
         self.store.finish(key, state=state, reason=reason, values=values, lease=lease)
         row = self.store.candidate(key)
@@ -211,6 +216,7 @@ class Worker:
         for seed in self._seeds():
 
             def go_on(score: Score) -> bool:
+                self._check_metrics(score)
                 return bool(final) or self._survives(work, score, checked)
 
             scores = self.bench.train(
@@ -222,10 +228,19 @@ class Worker:
         latency = self._latency(work.resolved, stop)
         metrics = mean_metrics([score.metrics for score in final])
         values = [objective_value(o, metrics, checked.cost, latency) for o in self.recipe.objectives]
-        missing = [o for o, v in zip(self.recipe.objectives, values, strict=True) if v is None]
-        if missing:
-            raise TrainingError(f"the objective '{missing[0]}' was not among the metrics: {', '.join(metrics)}")
         return "scored", "", tuple(v for v in values if v is not None)
+
+    def _check_metrics(self, score: Score) -> None:
+        """Raises:
+        RecipeError: an evaluator does not return what the study's objectives name.
+        """
+        for objective in self.recipe.objectives:
+            name = objective_name(objective)
+            if objective not in COSTS and name not in score.metrics:
+                raise RecipeError(
+                    f"objectives names '{objective}', but training.evaluator returned no '{name}': "
+                    f"{did_you_mean(name, score.metrics)}"
+                )
 
     def _latency(self, resolved: ResolvedPlacement, stop: Callable[[], bool]) -> Latency | None:
         measurer = self.bench.measurer
