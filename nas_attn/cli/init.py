@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,15 +13,15 @@ from nas_attn.errors import RecipeError
 TEMPLATE = """\
 # A study: which attention module, at which stage of the backbone, with which settings.
 # Start it with:  nas-attn search {path}
-name = "{name}"
-space = "{space}"                  # what may go where: plug_and_play, channel, ela, spatial_and_channel, small, or a path
+name = {name}
+space = {space}                  # what may go where: plug_and_play, channel, ela, spatial_and_channel, small, or a path
 objectives = [{objectives}]        # accuracy, loss, latency, params, macs, memory
 
 [backbone]
-name = "{backbone}"                # resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function
+name = {backbone}                # resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function
 
 [data]
-name = "{data}"                    # digits, fashion-mnist, mnist, cifar10, cifar100, folder:PATH
+name = {data}                    # digits, fashion-mnist, mnist, cifar10, cifar100, folder:PATH
 root = "data"                      # where downloaded files lie, or are put
 
 [training]
@@ -34,7 +35,7 @@ flip = {flip}                      # mirror images left-right; wrong for digits 
 crop_padding = {crop_padding}      # pad by so many pixels, crop back at a random place; 0: off
 
 [latency]
-device = "{device}"                # what the network will run on: cpu or cuda
+device = {device}                # what the network will run on: cpu or cuda
 batch_size = 1
 
 [search]
@@ -77,34 +78,50 @@ def init(
         backbone, "Backbone", "resnet8" if small else "resnet20" if "cifar" in data else "torchvision:resnet18"
     )
     space = ask(space, "Search space", "small" if small else "plug_and_play")
-    count = int(ask(None if trials is None else str(trials), "Trials", "20" if small else "40"))
+    count = _number(int, ask(None if trials is None else str(trials), "Trials", "20" if small else "40"), "trials")
     device = ask(device, "Where does latency count (cpu, cuda)", "cpu")
     limit = ask(
         None if max_latency_ratio is None else str(max_latency_ratio),
         "Largest latency in times the bare backbone's (none: no limit)",
         "none",
     )
-    ratio = f"max_latency_ratio = {float(limit)}" if limit != "none" else "# max_latency_ratio = 1.3"
+    ratio = (
+        f"max_latency_ratio = {_number(float, limit, 'the largest latency')}"
+        if limit != "none"
+        else "# max_latency_ratio = 1.3"
+    )
     images = "folder" in data
     text = TEMPLATE.format(
         path=path,
-        name=name or target.stem,
-        space=space,
+        name=_quoted(name or target.stem),
+        space=_quoted(space),
         objectives='"accuracy", "latency"',
-        backbone=backbone,
-        data=data,
+        backbone=_quoted(backbone),
+        data=_quoted(data),
         start="backbone",
         backbone_epochs=8 if small else 20,
         rungs="1, 2" if small else "1, 3",
         batch_size=64 if images else 128,
         flip="false" if small else "true",
         crop_padding=0 if small else 4,
-        device=device,
+        device=_quoted(device),
         trials=count,
         limit=ratio,
     )
     _write(target, text)
     typer.echo(f"wrote {path}\nnext: nas-attn search {path} --dry-run")
+
+
+def _quoted(text: str) -> str:
+    """A TOML string; its escapes are those of JSON."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _number(kind: type[int] | type[float], text: str, what: str) -> int | float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise RecipeError(f"'{text}' is no number, which {what} must be") from None
 
 
 def _write(target: Path, text: str) -> None:

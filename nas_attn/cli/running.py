@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from nas_attn.cli.common import console, display, print_json
+from nas_attn.errors import NasAttnError
 
 if TYPE_CHECKING:
     from nas_attn.study.opening import OpenStudy
@@ -46,15 +47,21 @@ def run(
     from nas_attn.report import write_report
 
     now = Publisher(opened).now()
-    path = write_report(now, Path(report) if report else report_path(opened))
+    path, unwritten = Path(report) if report else report_path(opened), None
+    try:
+        path = write_report(now, path)
+    except NasAttnError as error:  # after a long search the answer comes first
+        unwritten = error
     if as_json:
-        print_json({**now.as_dict(), "ended": ended, "report": str(path), "storage": opened.url})
+        print_json({**now.as_dict(), "ended": ended, "report": None if unwritten else str(path), "storage": opened.url})
     else:
         from nas_attn.cli.showing import show_answer, show_next
 
         out = console()
         show_answer(out, now)
-        show_next(out, now, storage=opened.url, report=path)
+        show_next(out, now, storage=opened.url, report=None if unwritten else path)
+    if unwritten is not None:
+        raise unwritten
     if ended == "stopped":
         at = "" if opened.url == "sqlite:///nas_attn.db" else f" --storage {opened.url}"
         typer.echo(f"stopped before the end; go on with: nas-attn resume {opened.store.name}{at}", err=True)

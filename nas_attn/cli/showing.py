@@ -44,10 +44,12 @@ def _value(objective: str, view: CandidateView, value: float | None) -> str:
     return f"{shown} {words.spread(objective, estimate)}" if estimate else shown
 
 
-def show_next(out: Console, now: Snapshot, *, storage: str, report: Path) -> None:
+def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None) -> None:
     """Where everything is, and what is worth trying next."""
     at = "" if storage == "sqlite:///nas_attn.db" else f" --storage {storage}"
-    out.print(f"\nReport    {report}", markup=False)
+    out.print()
+    if report is not None:
+        out.print(f"Report    {report}", markup=False)
     out.print(f"Database  {storage}", markup=False)
     out.print("\nWorth trying next", style="bold")
     out.print(f"  nas-attn dashboard {now.study}{at}", markup=False)
