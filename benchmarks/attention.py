@@ -146,6 +146,10 @@ def main() -> None:
     for result in measure_all(arguments):
         results.append(result)
         print(row_of(result), flush=True)
+        write(results, arguments)  # as they come: the whole table takes long
+
+
+def write(results: list[Result], arguments: argparse.Namespace) -> None:
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(r) for r in results], indent=1))
     if arguments.markdown:
@@ -312,7 +316,7 @@ def machine(arguments: argparse.Namespace) -> str:
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, timm {timm.__version__}"
     how = "torch.compile" if arguments.compile else "eager"
     layout = "channels_last" if arguments.channels_last else "contiguous"
-    return f"{name}, one thread, {versions}, {how}, {layout}, {arguments.rounds} rounds at most"
+    return f"{name}, {os.cpu_count()} cores, one thread, {versions}, {how}, {layout}, {arguments.rounds} rounds at most"
 
 
 def report(results: list[Result], arguments: argparse.Namespace) -> str:
@@ -328,20 +332,20 @@ def report(results: list[Result], arguments: argparse.Namespace) -> str:
         + ", ".join(f"`{name}`" for name in AIMS)
         + "; `plain` is the published formula written down operation by operation, where no library has the module.",
         "",
-        "| module | other | mode | shapes | time, geometric mean | best | worst | shapes within the aim | saved bytes | peak bytes |"
+        "| module | other | dtype | mode | shapes | time, geometric mean | best | worst | shapes within the aim | saved bytes | peak bytes |"
         " met |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    groups: dict[tuple[str, str, str], list[Result]] = {}
+    groups: dict[tuple[str, str, str, str], list[Result]] = {}
     for r in results:
-        groups.setdefault((r.module, r.other, r.mode), []).append(r)
-    for (name, other, mode), group in groups.items():
+        groups.setdefault((r.module, r.other, r.dtype, r.mode), []).append(r)
+    for (name, other, dtype, mode), group in groups.items():
         aim, times = AIMS.get(name, 1.0), [r.ratio for r in group]
         within = sum(t <= aim for t in times)
         heavy = max(max(r.saved_ratio, r.peak_ratio) for r in group)
         met = "yes" if within == len(group) and heavy <= 1 else "no"
         lines.append(
-            f"| {name} | {other} | {mode} | {len(group)} | {statistics.geometric_mean(times):.2f} | {min(times):.2f} | "
+            f"| {name} | {other} | {dtype} | {mode} | {len(group)} | {statistics.geometric_mean(times):.2f} | {min(times):.2f} | "
             f"{max(times):.2f} | {within} of {len(group)} at ≤ {aim:g} | {max(r.saved_ratio for r in group):.2f} | "
             f"{max(r.peak_ratio for r in group):.2f} | {met} |"
         )
