@@ -332,8 +332,8 @@ def report(results: list[Result], arguments: argparse.Namespace) -> str:
         + ", ".join(f"`{name}`" for name in AIMS)
         + "; `plain` is the published formula written down operation by operation, where no library has the module.",
         "",
-        "| module | other | dtype | mode | shapes | time, geometric mean | best | worst | shapes within the aim | saved bytes | peak bytes |"
-        " met |",
+        "| module | other | dtype | mode | shapes | time, geometric mean | best | worst | shapes within the aim | saved bytes |"
+        " peak bytes | met |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     groups: dict[tuple[str, str, str, str], list[Result]] = {}
