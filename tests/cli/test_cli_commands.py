@@ -1,0 +1,245 @@
+"""What the commands print, in words and as JSON."""
+
+import json
+import os
+import pty
+import select
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+from nas_attn.recipe import load_recipe
+
+PROGRAM = [sys.executable, "-m", "nas_attn.cli.main"]
+
+
+@pytest.fixture
+def done(table: Path, nas) -> Path:
+    """A finished study of six trials."""
+    assert nas("search", "table.toml", "--workers", "1", "--trials", "6", "--quiet").status == 0
+    return table
+
+
+# ------------------------------------------------------------------------------------------- results
+
+
+def test_results_as_json_agree_with_each_other(done: Path, nas) -> None:
+    status = nas("status", "table", "--json").json
+    assert (status["finished"], status["running"], status["leases"]) == (6, 0, [])
+    assert nas("status", "--json").json[0]["name"] == "table"
+    pareto = nas("pareto", "--json").json
+    assert pareto["study"] == "table"
+    report = nas("report", "--json", "-o", "out.html").json
+    assert (done / report["report"]).read_text().startswith("<!doctype html>")
+
+
+def test_results_in_words(done: Path, nas) -> None:
+    assert "Study table: 6/6 trials" in nas("status", "table").out
+    assert "Studies in sqlite:///nas_attn.db" in nas("status").out
+    shown = nas("pareto").out
+    assert "the front (*) and the baselines" in shown
+    assert "Recommended" in shown
+
+
+def test_a_search_prints_json_alone_on_standard_output(table: Path, nas) -> None:
+    ended = nas("search", "table.toml", "--workers", "1", "--trials", "3", "--json")
+    assert ended.status == 0
+    assert (ended.json["study"], ended.json["ended"]) == ("table", "complete")
+    assert Path(ended.json["report"]).is_file()
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(table: Path) -> None:
+    command = [*PROGRAM, "search", "table.toml", "--workers", "1", "--trials", "3"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "\x1b" not in ended.stdout + ended.stderr
+    assert "\r" not in ended.stderr
+    trials = [line for line in ended.stderr.splitlines() if "trial " in line]
+    assert [line.split("]")[0] for line in trials][-1].startswith("[3/3 trials")
+    assert "trial " not in ended.stdout.partition("Worth trying")[0]
+    for said in ("Report ", "Database ", "nas-attn dashboard table", "nas-attn resume table --trials"):
+        assert said in ended.stdout
+
+
+def test_a_dry_run_writes_nothing(table: Path, nas) -> None:
+    before = sorted(path.name for path in table.iterdir() if path.name != "__pycache__")
+    assert "study table: 14 of 125 placements, 4 of them baselines" in nas("search", "table.toml", "--dry-run").out
+    found = nas("search", "table.toml", "--dry-run", "--json").json
+    assert (found["placements"], found["trials"]) == (125, 14)
+    assert sorted(path.name for path in table.iterdir() if path.name != "__pycache__") == before
+
+
+# ------------------------------------------------------------------------------------------- tables
+
+
+def test_modules(nas) -> None:
+    listed = nas("modules", "--json").json["modules"]
+    assert {"se", "eca", "cbam", "coord", "ela", "simam"} <= {module["name"] for module in listed}
+    assert all(module["name"] in nas("modules").out for module in listed[:3])
+    found = nas("modules", "se", "--channels", "64", "--size", "8", "--set", "reduction=8", "--json").json
+    assert found["resolved"] == {"reduction": 8}
+    assert found["parameters"] >= 2 * 64 * 8
+    assert "se(reduction=8)" in nas("modules", "se", "--channels", "64", "--set", "reduction=8").out
+
+
+def test_sites(nas, tmp_path: Path) -> None:
+    found = nas("sites", "resnet8", "--input", "3x32x32", "--json").json
+    assert [site["site"] for site in found][:3] == ["stage1", "stage2", "stage3"]
+    stages = nas("sites", "resnet8", "--input", "3x32x32", "--granularity", "stage", "--json").json
+    assert [site["site"] for site in stages] == ["stage1", "stage2", "stage3"]
+    drawn = tmp_path / "sites.html"
+    assert "stage2.block1" in nas("sites", "resnet8", "--input", "3x32x32", "--html", str(drawn)).out
+    assert "<svg" in drawn.read_text()
+
+
+def test_space(nas) -> None:
+    found = nas("space", "small", "--backbone", "resnet8", "--samples", "4", "--json").json
+    product = 1
+    for choices in found["sites"].values():
+        product *= len(choices)
+    assert found["placements"] == product
+    assert len(found["samples"]) == 4
+    same = nas("space", "small", "--backbone", "resnet8", "--samples", "4", "--json").json
+    assert same["samples"] == found["samples"]
+    shown = nas("space", "small", "--backbone", "resnet8").out
+    assert f"{product:,} placements" in shown
+    assert "\x1b" not in shown
+
+
+def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
+    monkeypatch.chdir(tmp_path)
+    checks = {check["what"]: check for check in nas("doctor", "--json").json}
+    assert checks["python"]["state"] == "ok"
+    assert "torch" in checks["libraries"]["found"]
+    assert "not there yet" in checks["database"]["found"]
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "text.db").write_text("no database")
+    ended = nas("doctor", "--storage", "sqlite:///text.db")
+    assert ended.status == 1
+    assert "is not an SQLite database" in " ".join(ended.out.split())
+
+
+# ------------------------------------------------------------------------------------------- backup
+
+
+def test_a_backup_while_workers_write_opens_with_plain_optuna(
+    table: Path, nas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TABLE_SECONDS", "0.2")
+    command = [*PROGRAM, "search", "table.toml", "--workers", "1"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as search:
+        deadline = time.monotonic() + 120
+        while not (table / "calls.txt").exists() or len((table / "calls.txt").read_text().splitlines()) < 5:
+            assert search.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        ended = nas("backup", "copy.db", "--json")
+        assert search.poll() is None, "the search was to be under way still"
+        search.terminate()
+    assert ended.status == 0, ended.err
+    assert ended.json == {"backup": str(table / "copy.db")}
+    copy = optuna.load_study(study_name="table", storage="sqlite:///copy.db")
+    assert any(trial.state.is_finished() for trial in copy.trials)
+    with sqlite3.connect("copy.db") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert nas("pareto", "--storage", "sqlite:///copy.db").status == 0
+
+
+# ------------------------------------------------------------------------------------------- init
+
+
+def test_init_writes_a_recipe_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--data", 'folder:my "images"', "--trials", "7", "--max-latency-ratio", "1.25"]
+    ended = nas("init", "mine.toml", "--yes", *options)
+    assert ended.status == 0, ended.err
+    assert "nas-attn search mine.toml --dry-run" in ended.out
+    recipe = load_recipe("mine.toml")
+    assert (recipe.name, recipe.data.name, recipe.search.trials) == ("mine", 'folder:my "images"', 7)
+    assert recipe.backbone.name == "torchvision:resnet18"
+    assert recipe.limits.max_latency_ratio == 1.25
+    assert sum("#" in line for line in (tmp_path / "mine.toml").read_text().splitlines()) > 10
+
+
+def test_init_overwrites_only_when_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("study.toml").write_text("mine")
+    ended = nas("init", "--yes")
+    assert ended.status == 2
+    assert "'study.toml' exists: give another file, or --force" in ended.error
+    assert Path("study.toml").read_text() == "mine"
+    assert nas("init", "--yes", "--force").status == 0
+    assert load_recipe("study.toml").name == "study"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--name", "a b"], "name: string should match pattern"),
+        (["--max-latency-ratio", "-1"], "limits.max_latency_ratio: input should be greater than 0, not -1.0"),
+        (["--latency-device", "tpu"], "latency.device: input should be 'cpu' or 'cuda', not 'tpu'"),
+        (["--space", "smal"], "unknown search space 'smal': did you mean 'small'?"),
+    ],
+)
+def test_init_writes_no_wrong_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, options: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = nas("init", "--yes", *options)
+    assert ended.status == 2
+    assert words in ended.error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("trials", "status"), [("9", 0), ("many", 2)])
+def test_init_asks_on_a_terminal(tmp_path: Path, trials: str, status: int) -> None:
+    answers = {
+        "Data set": "cifar10",
+        "Backbone": "",
+        "Search space": "ela",
+        "Trials": trials,
+        "latency count": "",
+        "Largest": "",
+    }
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*PROGRAM, "init", "asked.toml"], cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+    )
+    os.close(slave)
+    seen, waiting = "", dict(answers)
+    while select.select([master], [], [], 60)[0]:
+        try:
+            seen += os.read(master, 4096).decode()
+        except OSError:  # the other end is closed
+            break
+        question = next(iter(waiting), None)
+        if question and question in seen and seen.rstrip(" ").endswith("]:"):
+            os.write(master, f"{waiting.pop(question)}\n".encode())
+            seen = ""
+    os.close(master)
+    assert process.wait(timeout=60) == status, seen
+    if status:
+        assert "error: 'many' is no number, which trials must be" in seen
+        assert not (tmp_path / "asked.toml").exists()
+    else:
+        recipe = load_recipe(str(tmp_path / "asked.toml"))
+        assert (recipe.data.name, recipe.backbone.name, recipe.search.trials) == ("cifar10", "resnet20", 9)
+        assert recipe.space.name == "ela"
+
+
+# ------------------------------------------------------------------------------------------- starting
+
+
+@pytest.mark.parametrize(
+    "code", ["import nas_attn", "from nas_attn.cli import main\nmain.app(['--help'], standalone_mode=False)"]
+)
+def test_neither_importing_nor_help_loads_torch_or_optuna(code: str) -> None:
+    program = (
+        f"{code}\nimport json, sys\nprint(json.dumps([n for n in ('torch', 'optuna', 'numpy') if n in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == []

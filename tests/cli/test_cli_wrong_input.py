@@ -1,0 +1,218 @@
+"""Whatever a user may get wrong is one sentence with exit status 2, and leaves nothing behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHOICES = "se = { reduction = [2, 4] }"
+EVALUATOR = "table_evaluator:evaluate"
+FACTORY = """
+def raises():
+    raise RuntimeError("no weights here")
+
+def number():
+    return 3
+"""
+
+
+def change(folder: Path, old: str, new: str) -> None:
+    path = folder / "table.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (CHOICES, "see = {}", "unknown attention type 'see': did you mean 'se'?"),
+        (CHOICES, "se = { reductin = [2] }", "unknown knob 'reductin': did you mean 'reduction'?"),
+        ("width = 8", "wdth = 8", "table.toml: unknown key 'backbone.wdth': did you mean 'width'?"),
+        ("width = 8", "width = = 8", "table.toml is not valid TOML"),
+        ("trials = 14", "trials = -4", "search.trials: input should be greater than or equal to 1, not -4"),
+        ("width = 8", "width = -8", "backbone.width: input should be greater than or equal to 1, not -8"),
+        ("rungs = [1, 2]", "rungs = [2, 1]", "training.rungs: must be increasing"),
+        ('"resnet8"', '"resnet9"', "unknown backbone 'resnet9': did you mean 'resnet8'?"),
+        (EVALUATOR, "table_evaluatr:evaluate", "importing 'table_evaluatr' failed with ModuleNotFoundError"),
+        (EVALUATOR, "table_evaluator:evaluat", "has no 'evaluat': did you mean 'evaluate'?"),
+        (EVALUATOR, "broken:evaluate", "importing 'broken' failed with ZeroDivisionError: division by zero"),
+        (EVALUATOR, "table_evaluator:WORTH", "is not callable"),
+        ('name = "resnet8"\nwidth = 8', 'name = "factory:raises"', "RuntimeError: no weights here"),
+        ('name = "resnet8"\nwidth = 8', 'name = "factory:number"', "returned a int, not a torch.nn.Module"),
+        ('name = "external"', 'name = "folder:/nope"', "image folder '/nope' does not exist"),
+        ('name = "external"', 'name = "cifer10"', "unknown data set 'cifer10': did you mean 'cifar10'?"),
+    ],
+)
+def test_a_wrong_recipe(table: Path, nas, old: str, new: str, words: str) -> None:
+    (table / "broken.py").write_text("1 / 0")
+    (table / "factory.py").write_text(FACTORY)
+    change(table, old, new)
+    ended = nas("search", "table.toml")
+    assert ended.status == 2
+    assert words in ended.error
+    assert not list(table.glob("nas_attn*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--try", "stage1=see"], "unknown attention type 'see': did you mean 'se'?"),
+        (["--try", "stage1=se(reductin=4)"], "unknown knob 'reductin': did you mean 'reduction'?"),
+        (["--try", "stage1=se(reduction=16)"], "reduction=16 leaves less than 1 of 8 channels"),
+        (["--try", "stage9=se"], "unknown site 'stage9'"),
+        (["--try", "stage1="], "stage1="),
+        (["--set", "foo"], "--set 'foo' is no key=value"),
+        (["--set", "search.trails=3"], "unknown key 'search.trails': did you mean 'trials'?"),
+        (["--set", "search.trials=many"], "search.trials"),
+        (["--set", "name.x=1"], "'name' is not a section"),
+        (["--device", "gpu9"], "unknown device 'gpu9': give auto, cpu, cuda or cuda:1"),
+        (["--device", "meta"], "unknown device 'meta'"),
+        (["--device", "cuda:99"], "device 'cuda:99' is not there"),
+        (["--storage", "sqlite:////nope/x.db"], "the folder '/nope' does not exist"),
+        (["--storage", "sqlite:///table.toml/x.db"], "does not exist"),
+        (["--storage", "sqlite:///table.toml"], "is not an SQLite database"),
+        (["--storage", "mysql://x/y"], "'mysql' is not supported"),
+        (["--storage", "study.db"], "for a file write sqlite:///study.db"),
+    ],
+)
+def test_wrong_options(table: Path, nas, arguments: list[str], words: str) -> None:
+    before = (table / "table.toml").read_text()
+    ended = nas("search", "table.toml", *arguments)
+    assert ended.status == 2
+    assert words in ended.error
+    assert not list(table.glob("nas_attn*"))
+    assert (table / "table.toml").read_text() == before
+
+
+@pytest.mark.parametrize("options", [["--device", "gpu9"], ["--try", "stage1=see"]])
+def test_a_dry_run_checks_what_the_search_would(table: Path, nas, options: list[str]) -> None:
+    ended = nas("search", "table.toml", "--dry-run", *options)
+    assert ended.status == 2
+    assert ended.error
+
+
+def test_an_artifacts_folder_that_cannot_be_is_not_recorded(table: Path, nas) -> None:
+    ended = nas("search", "table.toml", "--artifacts", "table.toml/below")
+    assert ended.status == 2
+    assert "cannot be written: give another one with --artifacts" in ended.error
+    again = nas("search", "table.toml", "--artifacts", "fine", "--workers", "1", "--trials", "1")
+    assert again.status == 0, again.err
+
+
+@pytest.mark.parametrize("objective", ["accurcy", "-accuracy"])
+def test_objectives_that_the_trainer_does_not_have(table: Path, nas, objective: str) -> None:
+    change(table, f'evaluator = "{EVALUATOR}"\n', "")
+    change(table, '"score", "-effort"', f'"{objective}"')
+    ended = nas("search", "table.toml")
+    assert ended.status == 2
+    assert f"objectives names '{objective}': did you mean 'accuracy'?" in ended.error
+    assert not list(table.glob("nas_attn*"))
+
+
+def test_an_objective_that_the_evaluator_does_not_return_stops_the_search_at_once(table: Path, nas) -> None:
+    change(table, '"score", "-effort"', '"scor"')
+    ended = nas("search", "table.toml", "--workers", "1")
+    assert ended.status == 2
+    assert "objectives names 'scor', but training.evaluator returned no 'scor': did you mean 'score'?" in ended.error
+    assert len((table / "calls.txt").read_text().splitlines()) == 1
+    assert nas("status", "table", "--json").json["failed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("raise KeyError('weights')", "the evaluator raised KeyError for 'none': 'weights'"),
+        ("return 3", "the evaluator returned 3 for 'none', not named metrics"),
+        ("return {'score': 'high'}", "returned score = 'high'"),
+        ("return {'score': float('inf')}", "not a finite number"),
+    ],
+)
+def test_an_evaluator_that_never_works_records_no_failures(table: Path, nas, body: str, words: str) -> None:
+    name = f"evaluator_{abs(hash(body))}"
+    (table / f"{name}.py").write_text(f"def evaluate(model, run):\n    {body}\n")
+    change(table, "table_evaluator", name)
+    ended = nas("search", "table.toml", "--workers", "1")
+    assert ended.status == 2
+    assert words in ended.error
+    counts = nas("status", "table", "--json").json
+    assert counts["finished"] == 0
+    shown = nas("--debug", "resume", "--workers", "1")
+    assert shown.status == 2
+    assert "Traceback" in shown.err
+
+
+def test_a_name_that_is_taken_by_another_recipe(table: Path, nas) -> None:
+    assert nas("search", "table.toml", "--workers", "1", "--trials", "1").status == 0
+    ended = nas("search", "table.toml", "--trials", "2")
+    assert ended.status == 2
+    assert "search.trials: 1 -> 2" in ended.error
+    assert nas("status", "--json").json[0]["candidates"] == {"scored": 1}
+
+
+@pytest.mark.parametrize("command", ["status", "pareto", "report", "resume", "worker", "export", "dashboard"])
+def test_without_a_database_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, command: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in ([command], [command, "name"]):
+        ended = nas(*arguments)
+        assert ended.status == 2
+        assert "there is no study database" in ended.error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["pareto", "report", "resume", "worker", "export"])
+def test_a_database_without_studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, command: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nas_attn.db").touch()
+    assert "holds no study: start one with `nas-attn search`" in nas(command).error
+    assert "there is no study 'name'" in nas(command, "name").error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["search", "digit"], "unknown recipe 'digit': did you mean 'digits'?"),
+        (["search", "nosuch.toml"], "recipe file 'nosuch.toml' does not exist"),
+        (["search", "digits", "--set", "space=smal"], "unknown search space 'smal': did you mean 'small'?"),
+        (["search", "cifar10-resnet20", "--set", "data.root=empty"], "data set 'cifar10' is not at 'empty"),
+        (["space", "smal"], "unknown search space 'smal': did you mean 'small'?"),
+        (["space", "small", "--input", "3x32"], "--input '3x32' is no CHANNELSxHEIGHTxWIDTH"),
+        (["sites", "resnet9"], "unknown backbone 'resnet9': did you mean 'resnet8'?"),
+        (["sites", "torchvision:resnet1888"], "unknown torchvision model 'resnet1888'"),
+        (["sites", "resnet8", "--input", "0x3x3"], "--input '0x3x3' is no CHANNELSxHEIGHTxWIDTH"),
+        (["sites", "resnet8", "--granularity", "cell"], "give stage, block or both"),
+        (["sites", "resnet8", "--html", "/proc/none/x.html"], "--html '/proc/none/x.html' cannot be written"),
+        (["modules", "sse"], "unknown attention type 'sse': did you mean 'se'?"),
+        (["modules", "se", "--set", "reduction=0"], "reduction=0 is not possible"),
+        (["modules", "se", "--channels", "4", "--set", "reduction=16"], "leaves less than 1 of 4 channels"),
+    ],
+)
+def test_other_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, arguments: list[str], words: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "cifar10-resnet20" in arguments:  # no network here, whatever the machine has
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+    ended = nas(*arguments)
+    assert ended.status == 2
+    assert words in ended.error
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["empty"])
+
+
+def test_a_report_that_cannot_be_written_does_not_hide_the_answer(table: Path, nas) -> None:
+    ended = nas("search", "table.toml", "--workers", "1", "--trials", "2", "--report", "table.toml/x.html")
+    assert ended.status == 2
+    assert "the report cannot be written" in ended.error
+    assert "the front (*) and the baselines" in ended.out
+
+
+def test_as_a_program(table: Path) -> None:
+    """The same through a real process: status, one line, nothing on standard output."""
+    command = [sys.executable, "-m", "nas_attn.cli.main", "search", "table.toml", "--set", "search.trails=3"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "NAS_ATTN_DEBUG": ""}
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == ["error: table.toml: unknown key 'search.trails': did you mean 'trials'?"]
