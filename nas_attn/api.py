@@ -177,6 +177,7 @@ def search(
     overrides: dict[str, Any] | None = None,
     storage: str = DEFAULT_URL,
     workers: int = 1,
+    threads: int | None = None,
     device: str = "auto",
     try_placements: Sequence[str] = (),
     say: Callable[[str], None] = print,
@@ -193,6 +194,7 @@ def search(
         input_shape: for `external` data: (channels, height, width) of the model's input.
         overrides: dotted keys of the recipe -> values, `{"training.rungs": [1, 3]}`.
         workers: processes on this machine; a function as model or evaluator needs 1.
+        threads: intra-op threads of each; None: the recipe's, else the cores shared out.
         say: told one line per event.
 
     Raises:
@@ -221,7 +223,7 @@ def search(
     own = searching.ideas(plan, try_placements)
     opened = create_study(made, storage)
     stop = threading.Event()
-    options = searching.Options(device=device, say=say, stop=stop, build=build, evaluator=judge)
+    options = searching.Options(device=device, threads=threads, say=say, stop=stop, build=build, evaluator=judge)
     searching.enqueue_baselines(opened, plan)
     for idea in own:
         searching.enqueue(opened, idea)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import tomllib
 import typing
 from importlib import resources
@@ -47,6 +48,20 @@ class SitesSection(Section):
     """Glob patterns over site names."""
     exclude: list[str] = Field(default_factory=list)
     """Glob patterns over site names that are left out."""
+    custom: dict[str, list[str]] = Field(default_factory=dict)
+    """Sites of one's own: name -> glob patterns over module paths, `neck = ["fpn.layer_blocks.0"]`; after each of them."""
+    originals: Literal["keep", "search"] = "keep"
+    """Attention that the backbone has of its own (`stageK.original`): stays, or is searched (kept, replaced, removed)."""
+
+    @field_validator("custom")
+    @classmethod
+    def _own_names(cls, custom: dict[str, list[str]]) -> dict[str, list[str]]:
+        for name, patterns in custom.items():
+            if not re.fullmatch(r"[A-Za-z_][\w-]*", name) or re.fullmatch(r"stage\d+", name):
+                raise ValueError(f"'{name}' is no name for a site of one's own: letters, digits, _ and -, not stage1")
+            if not patterns:
+                raise ValueError(f"'{name}' names no module: give it at least one path or glob")
+        return custom
 
 
 class PerSite(Section):

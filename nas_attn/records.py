@@ -23,13 +23,18 @@ class Choice:
     """An attention module's type and its knobs: `se(reduction=8)`, or `none`."""
 
     type: str
-    """Name in the catalogue, `package.module:Class`, or `none`."""
+    """Name in the catalogue, `package.module:Class`, `none`, or `original` where the backbone has its own attention."""
     knobs: tuple[tuple[str, Knob], ...] = ()
     """Knobs in the order they were written."""
 
     @property
     def is_none(self) -> bool:
         return self.type == "none"
+
+    @property
+    def is_original(self) -> bool:
+        """Whether the backbone's own attention stays."""
+        return self.type == "original"
 
     def __str__(self) -> str:
         if not self.knobs:
@@ -94,6 +99,11 @@ class Site:
         return tuple(position for position, _ in self.points)
 
     @property
+    def original(self) -> bool:
+        """Whether the backbone has attention of its own here, which may be kept, replaced or removed."""
+        return any(point.replaces for _, points in self.points for point in points)
+
+    @property
     def default_position(self) -> str:
         """`residual` where the block has a residual add, else `block` (else the first there is)."""
         for position in ("residual", "block"):
@@ -111,7 +121,8 @@ class ResolvedPlacement:
     """A placement made explicit for one backbone: what is built, timed, keyed and exported."""
 
     modules: tuple[tuple[Point, tuple[Choice, ...]], ...]
-    """Per point, the modules applied there in this order, every knob written out. No `none`. Sorted by path."""
+    """Per point, the modules applied there in this order, every knob written out; sorted by path. No `none`, but for
+    a point that replaces attention of the backbone's own: none there removes it."""
     text: str
     """Notation that leaves nothing to the sites' shapes, sorted by site; resolves to the same key."""
     init: str

@@ -28,7 +28,7 @@ def space(
     spec = load_space(name)
     input_shape = parse_shape(shape)
     model = backbones.build(BackboneSection(name=backbone), input_shape=input_shape, classes=10)
-    found = SearchSpace(spec, both_granularities(model, input_shape))
+    found = SearchSpace(spec, both_granularities(model, input_shape, spec.sites.custom))
     count = found.count()
     rng = random.Random(seed)
     drawn = [str(found.placement(found.sample(rng))) for _ in range(samples if count else 0)]

@@ -149,7 +149,8 @@ class Measurer:
             model = self._plan.bare(0)
             self._models[key] = self._plan.attach(model, resolved, 0) if resolved else model
             while len(self._models) > MODELS_KEPT:
-                self._models.popitem(last=False)
+                dropped, _ = self._models.popitem(last=False)
+                self._nets.pop(dropped, None)
         self._models.move_to_end(key)
         return self._models[key]
 

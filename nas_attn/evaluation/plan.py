@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,14 +65,16 @@ def make_plan(recipe: Recipe, input_shape: tuple[int, int, int], classes: int, *
     build = build or from_recipe
     with torch.random.fork_rng(devices=[]):
         model = build()
-    sites = both_granularities(model, input_shape)
+    sites = both_granularities(model, input_shape, recipe.space.sites.custom)
     space = SearchSpace(recipe.space, sites, init=recipe.training.resolved_init)
     return Plan(recipe, input_shape, classes, sites, space, attachment.cost(model, input_shape), build)
 
 
-def both_granularities(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Site, ...]:
-    """All sites of a model: stages, then blocks."""
-    stages = attachment.find_sites(model, input_shape, granularity="stage")
+def both_granularities(
+    model: nn.Module, input_shape: tuple[int, int, int], custom: Mapping[str, Sequence[str]] | None = None
+) -> tuple[Site, ...]:
+    """All sites of a model: stages, its own attention and the custom ones, then blocks."""
+    stages = attachment.find_sites(model, input_shape, granularity="stage", custom=custom, originals=True)
     blocks = attachment.find_sites(model, input_shape, granularity="block")
     known = {site.name for site in stages}
     return (*stages, *(site for site in blocks if site.name not in known))

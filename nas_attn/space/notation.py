@@ -71,8 +71,8 @@ def _choice(match: re.Match[str], *, where: str) -> Choice:
         if name in knobs:
             raise PlacementError(f"knob '{name}' of {match['type']} at {where} is given twice")
         knobs[name] = _knob(value, name, where)
-    if match["type"] == "none" and knobs:
-        raise PlacementError(f"'none' at {where} takes no knobs, not ({match['knobs']})")
+    if match["type"] in ("none", "original") and knobs:
+        raise PlacementError(f"'{match['type']}' at {where} takes no knobs, not ({match['knobs']})")
     return Choice(match["type"], tuple(knobs.items()))
 
 

@@ -49,7 +49,9 @@ def explicit_choice(choice: Choice, point: Point, *, where: str, strict: bool) -
     Raises:
         PlacementError: unknown type or knob, or (strict) an impossible value; names `where`.
     """
-    if choice.is_none:
+    if choice.is_original and not point.replaces:
+        raise PlacementError(f"{where} has no attention of the backbone's own that 'original' could keep")
+    if choice.is_none or choice.is_original:
         return choice
     try:
         row = catalogue.find(choice.type)
@@ -79,7 +81,8 @@ def _in_order(placement: Placement, by_name: Mapping[str, Site]) -> list[tuple[S
 
 def _matching(pattern: str, by_name: Mapping[str, Site]) -> list[Site]:
     """Sites that a glob means: stages, or blocks where the pattern has a dot."""
-    names = [name for name in by_name if ("." in name) == ("." in pattern)] or list(by_name)
+    named = "original" in pattern  # the backbone's own attention is meant only where the pattern says so
+    names = [name for name, site in by_name.items() if ("." in name) == ("." in pattern) and site.original == named]
     found = fnmatch.filter(names, pattern) if any(c in pattern for c in "*?[") else []
     if not found:
         raise PlacementError(f"unknown site '{pattern}': {did_you_mean(pattern, by_name)}")
@@ -90,14 +93,15 @@ def _by_point(chosen: Mapping[Layer, tuple[Point, Choice]]) -> tuple[tuple[Point
     """Modules per point, in the order in which the positions come."""
     modules: dict[Point, list[Choice]] = {}
     for (_, _position), (point, choice) in sorted(chosen.items(), key=lambda item: POSITIONS.index(item[0][1])):
-        if not choice.is_none:
-            modules.setdefault(point, []).append(choice)
+        if not choice.is_original and (point.replaces or not choice.is_none):
+            modules.setdefault(point, []).extend([] if choice.is_none else [choice])
     return tuple((point, tuple(modules[point])) for point in sorted(modules, key=lambda p: p.path))
 
 
 def _key(modules: Iterable[tuple[Point, tuple[Choice, ...]]], init: str) -> str:
     network = [
-        [point.path, [[c.type, [list(knob) for knob in c.knobs]] for c in choices]] for point, choices in modules
+        [point.path, point.replaces, [[c.type, [list(knob) for knob in c.knobs]] for c in choices]]
+        for point, choices in modules
     ]
     text = json.dumps([network, init if network else ""], separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -105,7 +109,11 @@ def _key(modules: Iterable[tuple[Point, tuple[Choice, ...]]], init: str) -> str:
 
 def _text(chosen: Mapping[Layer, tuple[Point, Choice]], sites: Sequence[Site]) -> str:
     """Notation without doubt: a stage where all its points agree, its blocks where they do not; fixed defaults left out."""
-    left = {layer: choice for layer, (_, choice) in chosen.items() if not choice.is_none}
+    left = {
+        layer: choice
+        for layer, (point, choice) in chosen.items()
+        if not choice.is_original and (point.replaces or not choice.is_none)
+    }
     parts: list[tuple[str, str]] = []
     for site in sorted(sites, key=lambda s: s.name.count(".")):
         for position, points in site.points:
@@ -123,6 +131,8 @@ def _text(chosen: Mapping[Layer, tuple[Point, Choice]], sites: Sequence[Site]) -
 
 def short(choice: Choice) -> Choice:
     """A resolved choice without the knobs that have their row's fixed default: it resolves to the same again."""
+    if choice.is_none:
+        return choice
     row = catalogue.find(choice.type)
     fixed = {knob.name: knob.default for knob in row.knobs if not knob.auto}
     kept = ((name, value) for name, value in choice.knobs if name not in fixed or fixed[name] != value)

@@ -15,6 +15,8 @@ from nas_attn.records import Assignment, Choice, Placement, ResolvedPlacement, S
 from nas_attn.space.notation import parse
 from nas_attn.space.resolving import resolve, short
 
+FREE = frozenset({"none", "original"})
+"""Values that put no module in."""
 Values = dict[str, str]
 """Site -> value: `{"stage2": "se(reduction=8)"}`, what Optuna holds as parameters."""
 
@@ -127,9 +129,9 @@ class SearchSpace:
         left, values = self._limit, {}
         for index, (site, allowed) in enumerate(self.allowed.items()):
             below = list(itertools.accumulate(self._counts(index + 1)))
-            weights = [_ways(below, left - (value != "none")) for value in allowed]
+            weights = [_ways(below, left - (value not in FREE)) for value in allowed]
             values[site] = rng.choices(allowed, _as_floats(weights))[0]
-            left -= values[site] != "none"
+            left -= values[site] not in FREE
         return values
 
     def neighbours(self, values: Mapping[str, str]) -> Iterator[Values]:
@@ -142,10 +144,12 @@ class SearchSpace:
 
     def baselines(self) -> list[Baseline]:
         """No attention, and each type with the space's first knobs at every site."""
-        result = [Baseline("none", dict.fromkeys(self.parameters, "none"))]
+        result = [Baseline("none", {site.name: _bare(site) for site in self.sites})]
         for choice in self._first_choices():
             values = {
-                site.name: self._by_network[site.name][self._network(site, self._first_position(site), choice)]
+                site.name: "original"
+                if site.original
+                else self._by_network[site.name][self._network(site, self._first_position(site), choice)]
                 for site in self.sites
             }
             result.append(Baseline(f"uniform {choice}", values))
@@ -159,7 +163,7 @@ class SearchSpace:
         return len(self.sites) if limit is None else limit
 
     def _modules(self, values: Mapping[str, str]) -> int:
-        return sum(value != "none" for value in values.values())
+        return sum(value not in FREE for value in values.values())
 
     def _positions(self, site: Site) -> list[str]:
         return [p for p in self.spec.sites.positions if p in site.positions] or [site.default_position]
@@ -171,14 +175,17 @@ class SearchSpace:
         """Fills the encoding of one site: what is allowed, then what only the baselines need."""
         types = self._types_at(site)
         known: dict[str, str] = {}
+        if site.original:
+            known[_signature({})] = "original"
         if self.spec.with_none and "none" in types:
-            known[_signature({})] = "none"
+            none = self._resolve_one(site, self._first_position(site), Choice("none"), strict=True)
+            known[_signature({point.path: choices for point, choices in none.modules})] = "none"
         for position in self._positions(site):
             for choice in self._choices(types):
                 known.setdefault(self._network(site, position, choice), self._value(site, position, choice))
         self.allowed[site.name] = tuple(known.values())
-        known.setdefault(_signature({}), "none")
-        for choice in self._first_choices():
+        known.setdefault(_signature({}), _bare(site))
+        for choice in [] if site.original else self._first_choices():
             position = self._first_position(site)
             known.setdefault(self._network(site, position, choice), self._value(site, position, choice))
         self._by_network[site.name] = known
@@ -245,7 +252,8 @@ class SearchSpace:
         """Number of ways to fill the sites from `start` on, by the number of modules used."""
         ways = [1]
         for allowed in list(self.allowed.values())[start:]:
-            without, with_module = int("none" in allowed), sum(value != "none" for value in allowed)
+            without = sum(value in FREE for value in allowed)
+            with_module = len(allowed) - without
             padded = [*ways, 0]
             ways = [padded[k] * without + (padded[k - 1] * with_module if k else 0) for k in range(len(padded))]
         return ways
@@ -253,7 +261,16 @@ class SearchSpace:
 
 def _included(spec: SpaceSpec, sites: Sequence[Site]) -> list[Site]:
     """Sites of the space's granularity that its patterns take in."""
-    level = [site for site in sites if ("." in site.name) == (spec.sites.granularity == "block")]
+    blocks = spec.sites.granularity == "block"
+    level = [
+        site
+        for site in sites
+        if (
+            spec.sites.originals == "search"
+            if site.original
+            else site.name in spec.sites.custom or ("." in site.name) == blocks
+        )
+    ]
     chosen = [
         site
         for site in level
@@ -264,6 +281,11 @@ def _included(spec: SpaceSpec, sites: Sequence[Site]) -> list[Site]:
         names = ", ".join(site.name for site in level) or "none"
         raise RecipeError(f"{spec.where}: sites.include {spec.sites.include} leaves no site; the backbone has {names}")
     return chosen
+
+
+def _bare(site: Site) -> str:
+    """The value that leaves the backbone as it is."""
+    return "original" if site.original else "none"
 
 
 def _signature(modules: Mapping[str, Sequence[Choice]]) -> str:

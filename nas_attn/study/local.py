@@ -29,7 +29,7 @@ def run_workers(opened: OpenStudy, workers: int, options: Options) -> str:
     Raises:
         NasAttnError: what stopped the only worker, or all of them.
     """
-    threads = options.threads or max(1, len(os.sched_getaffinity(0)) // workers)
+    threads = options.threads or opened.recipe.training.threads or max(1, len(os.sched_getaffinity(0)) // workers)
     if workers == 1:
         return work(opened, replace(options, threads=threads))
     children = [_start(opened, options, threads, number) for number in range(1, workers + 1)]

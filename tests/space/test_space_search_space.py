@@ -4,10 +4,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from nas_attn import backbones
+from nas_attn import attachment, backbones
 from nas_attn.errors import PlacementError, RecipeError
 from nas_attn.evaluation.plan import both_granularities
 from nas_attn.recipe import BackboneSection, SpaceSpec, load_space, shipped
@@ -157,3 +159,57 @@ def test_a_wrong_file_is_one_sentence_with_file_key_and_way_out(tmp_path: Path, 
     assert told in str(error.value)
     assert "mine.toml" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@cache
+def mobilenet_sites() -> tuple[Site, ...]:
+    return both_granularities(mobilenet(), (3, 64, 64), {"last": ["features.12"]})
+
+
+def mobilenet() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        section = BackboneSection(name="torchvision:mobilenet_v3_small")
+        return backbones.build(section, input_shape=(3, 64, 64), classes=4).eval()
+
+
+def searching_originals(**sites: object) -> SearchSpace:
+    table = {"name": "own", "sites": {"originals": "search", **sites}, "choices": {"eca": {}, "se": {"reduction": 4}}}
+    return SearchSpace(SpaceSpec.model_validate(table), mobilenet_sites())
+
+
+def test_a_backbones_own_attention_is_kept_replaced_or_removed() -> None:
+    found = searching_originals(include=["*.original*"])
+    site = found.sites[0]
+    assert found.allowed[site.name][:2] == ("original", "none")
+    assert found.contains(found.baselines()[0].values)
+    kept = found.baselines()[0].values
+    assert found.resolve(kept).text == "none"
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    answers = {}
+    for value in ("original", "none", "eca"):
+        resolved = found.resolve({**kept, site.name: value})
+        assert found.values(resolved) == {**kept, site.name: value}
+        assert resolve(parse(resolved.text), mobilenet_sites()).key == resolved.key
+        model = mobilenet()
+        attached = attachment.attach(model, resolved) if resolved.modules else model
+        with torch.no_grad():
+            answers[value] = attached(x)
+    assert torch.equal(answers["original"], mobilenet()(x))
+    assert not torch.equal(answers["none"], answers["original"])
+    assert not torch.equal(answers["eca"], answers["none"])
+
+
+def test_a_glob_leaves_a_backbones_own_attention_alone() -> None:
+    everywhere = resolve(parse("*=eca"), mobilenet_sites())
+    assert not any(point.replaces for point, _ in everywhere.modules)
+    with pytest.raises(PlacementError, match="no attention of the backbone's own"):
+        resolve(parse("stage1=original"), mobilenet_sites())
+
+
+def test_sites_of_ones_own_are_searched_beside_the_found_ones() -> None:
+    table = {"name": "own", "sites": {"custom": {"last": ["features.12"]}}, "choices": {"eca": {}}}
+    found = SearchSpace(SpaceSpec.model_validate(table), mobilenet_sites())
+    assert found.sites[-1].name == "last"
+    assert not any(site.original for site in found.sites)
+    assert "last=eca" in found.resolve({**found.baselines()[0].values, "last": "eca"}).text

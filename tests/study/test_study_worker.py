@@ -54,7 +54,7 @@ def test_a_search_runs_to_its_end_and_learns(table: Path) -> None:
     snapshot = study.snapshot()
     assert sum(snapshot.counts.values()) == 14
     assert snapshot.counts["running"] == snapshot.counts["failed"] == 0
-    assert [view.baseline for view in snapshot.baselines][0] == "none"
+    assert next(view.baseline for view in snapshot.baselines) == "none"
     best = study.best()
     assert best is not None
     assert best.placement.count("eca") == 3
@@ -195,7 +195,7 @@ def test_a_small_space_is_exhausted_and_the_search_says_so(table: Path) -> None:
 
 def test_another_recipe_under_the_same_name_is_refused_with_the_difference(table: Path) -> None:
     create_study(load_recipe("table.toml"), URL)
-    with pytest.raises(StudyError, match="search.trials: 14 -> 15") as error:
+    with pytest.raises(StudyError, match=r"search\.trials: 14 -> 15") as error:
         create_study(load_recipe("table.toml", overrides={"search.trials": 15}), URL)
     assert "nas-attn resume table" in str(error.value)
 
