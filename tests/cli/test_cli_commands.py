@@ -81,9 +81,9 @@ def test_modules(nas) -> None:
     assert {"se", "eca", "cbam", "coord", "ela", "simam"} <= {module["name"] for module in listed}
     assert all(module["name"] in nas("modules").out for module in listed[:3])
     found = nas("modules", "se", "--channels", "64", "--size", "8", "--set", "reduction=8", "--json").json
-    assert found["resolved"] == {"reduction": 8}
+    assert found["resolved"]["reduction"] == 8
     assert found["parameters"] >= 2 * 64 * 8
-    assert "se(reduction=8)" in nas("modules", "se", "--channels", "64", "--set", "reduction=8").out
+    assert "se(reduction=8" in nas("modules", "se", "--channels", "64", "--set", "reduction=8").out
 
 
 def test_sites(nas, tmp_path: Path) -> None:

@@ -1,0 +1,123 @@
+"""Checkpoints in a real folder and a real database, damaged on purpose."""
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+from optuna.artifacts import FileSystemArtifactStore
+
+from nas_attn.errors import CheckpointError, LeaseLost, NasAttnWarning
+from nas_attn.evaluation.artifacts import KEPT, RunFiles, read_artifact, write_artifact
+from nas_attn.storage import Database, StudyStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[StudyStore]:
+    with Database(f"sqlite:///{tmp_path}/study.db") as database:
+        yield database.create_study("one", recipe="{}", versions={})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "artifacts"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def files(store: StudyStore, folder: Path) -> RunFiles:
+    lease = store.acquire("trial/0", owner="me", ttl_s=60)
+    assert lease is not None
+    return RunFiles(store, FileSystemArtifactStore(folder), "run", lease)
+
+
+class FullDisk:
+    """A folder whose disk fills up."""
+
+    def __init__(self, folder: Path) -> None:
+        self._inner = FileSystemArtifactStore(folder)
+        self.full = False
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        return self._inner.open_reader(artifact_id)
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self._inner.write(artifact_id, content_body)
+
+    def remove(self, artifact_id: str) -> None:
+        self._inner.remove(artifact_id)
+
+
+def newest(store: StudyStore, folder: Path) -> Path:
+    return folder / store.checkpoints("run")[0].artifact
+
+
+def test_the_newest_is_handed_out_and_few_are_kept(files: RunFiles, store: StudyStore, folder: Path) -> None:
+    assert files.load() is None
+    for epoch in range(1, 6):
+        files.save(f"epoch {epoch}".encode(), epoch)
+    assert files.load() == b"epoch 5"
+    assert [row.epochs for row in store.checkpoints("run")] == [5, 4]
+    assert len(list(folder.iterdir())) == KEPT
+    files.clear()
+    assert files.load() is None
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_a_damaged_newest_gives_way_to_the_one_before(
+    files: RunFiles, store: StudyStore, folder: Path, damage: str
+) -> None:
+    files.save(b"epoch 1", 1)
+    files.save(b"epoch 2", 2)
+    path = newest(store, folder)
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"epocH 2" if damage == "flipped" else b"epo")
+    with pytest.warns(NasAttnWarning, match="going on from the one before it") as told:
+        assert files.load() == b"epoch 1"
+    assert len(told) == 1
+    assert [row.epochs for row in store.checkpoints("run")] == [1]
+    assert files.load() == b"epoch 1"
+
+
+def test_with_all_of_them_damaged_the_run_starts_anew(files: RunFiles, store: StudyStore, folder: Path) -> None:
+    files.save(b"epoch 1", 1)
+    newest(store, folder).write_bytes(b"")
+    with pytest.warns(NasAttnWarning, match="damaged"):
+        assert files.load() is None
+
+
+def test_a_full_disk_costs_a_checkpoint_not_the_training(store: StudyStore, folder: Path) -> None:
+    lease = store.acquire("trial/0", owner="me", ttl_s=60)
+    assert lease is not None
+    disk = FullDisk(folder)
+    files = RunFiles(store, disk, "run", lease)
+    files.save(b"epoch 1", 1)
+    disk.full = True
+    with pytest.warns(NasAttnWarning, match="No space left on device; training goes on without this checkpoint"):
+        files.save(b"epoch 2", 2)
+    assert files.load() == b"epoch 1"
+    assert [path.name for path in folder.iterdir()] == [store.checkpoints("run")[0].artifact]
+
+
+def test_who_has_lost_the_lease_records_no_checkpoint(files: RunFiles, store: StudyStore) -> None:
+    files.save(b"mine", 1)
+    store.release(files._lease)
+    assert store.acquire("trial/0", owner="other", ttl_s=60) is not None
+    with pytest.raises(LeaseLost):
+        files.save(b"late", 2)
+    assert files.load() == b"mine"
+
+
+def test_an_artifact_is_checked_by_its_hash(folder: Path) -> None:
+    artifacts = FileSystemArtifactStore(folder)
+    name, sha256 = write_artifact(artifacts, b"weights")
+    assert read_artifact(artifacts, name, sha256) == b"weights"
+    with pytest.raises(CheckpointError, match="its SHA-256 differs"):
+        read_artifact(artifacts, name, "0" * 64)

@@ -1,0 +1,100 @@
+"""A user's evaluator: what it is told, what it may return, what a restart keeps."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from nas_attn.errors import RecipeError, TrainingError, UserError
+from nas_attn.evaluation.evaluators import EvaluatorRun, EvaluatorTrainer, find_evaluator
+from nas_attn.records import Score
+from nas_attn.training import Interrupted
+
+
+class Slot:
+    """A checkpoint in memory."""
+
+    blob: bytes | None = None
+
+    def load(self) -> bytes | None:
+        return self.blob
+
+    def save(self, blob: bytes, epochs: int) -> None:
+        self.blob = blob
+
+
+class Judge:
+    """Notes each run; its metric is the number of epochs."""
+
+    def __init__(self) -> None:
+        self.runs: list[EvaluatorRun] = []
+
+    def __call__(self, model: nn.Module, run: EvaluatorRun) -> Mapping[str, float]:
+        self.runs.append(run)
+        (run.folder / "epochs").write_text(str(run.epochs))
+        return {"miou": run.epochs}
+
+
+def fit(evaluator: Any, folder: Path, slot: Slot, **changes: Any) -> tuple[Score, ...]:
+    usual: dict[str, Any] = {"on_rung": lambda score: True, "stop": lambda: False}
+    return EvaluatorTrainer(evaluator, folder=folder, device="cpu").fit(
+        nn.Identity(), key="k", placement="none", seed=5, rungs=[1, 3, 9], slot=slot, **(usual | changes)
+    )
+
+
+def test_rungs_in_turn_with_a_folder_that_stays(tmp_path: Path) -> None:
+    judge = Judge()
+    scores = fit(judge, tmp_path, Slot())
+    assert [(run.rung, run.epochs, run.new_epochs) for run in judge.runs] == [(0, 1, 1), (1, 3, 2), (2, 9, 6)]
+    assert {(run.placement, run.seed, run.device) for run in judge.runs} == {("none", 5, "cpu")}
+    assert [score.metrics for score in scores] == [{"miou": 1.0}, {"miou": 3.0}, {"miou": 9.0}]
+    assert len({run.folder for run in judge.runs}) == 1
+    assert (judge.runs[0].folder / "epochs").read_text() == "9"
+
+
+def test_finished_rungs_are_not_repeated_after_a_restart(tmp_path: Path) -> None:
+    slot, first = Slot(), Judge()
+    with pytest.raises(Interrupted):
+        fit(first, tmp_path, slot, stop=lambda: len(first.runs) == 2)
+    second, seen = Judge(), []
+    scores = fit(second, tmp_path, slot, on_rung=lambda score: seen.append(score) is None)
+    assert [run.rung for run in first.runs] == [0, 1]
+    assert [run.rung for run in second.runs] == [2]
+    assert [score.rung for score in scores] == [score.rung for score in seen] == [0, 1, 2]
+    assert second.runs[0].folder == first.runs[0].folder
+
+
+def test_a_pruned_candidate_is_not_evaluated_further(tmp_path: Path) -> None:
+    judge = Judge()
+    assert len(fit(judge, tmp_path, Slot(), on_rung=lambda score: score.rung < 1)) == 2
+    assert len(judge.runs) == 2
+
+
+@pytest.mark.parametrize("answer", [None, 3, {}, [], {"miou": "high"}, {"miou": float("nan")}, {"miou": None}])
+def test_what_is_no_metric_is_refused_by_name(tmp_path: Path, answer: Any) -> None:
+    with pytest.raises(TrainingError, match="the evaluator returned .* for 'none', not"):
+        fit(lambda model, run: answer, tmp_path, Slot())
+
+
+def test_what_it_raises_is_told_in_one_sentence(tmp_path: Path) -> None:
+    def breaks(model: nn.Module, run: EvaluatorRun) -> dict[str, float]:
+        raise ZeroDivisionError
+
+    with pytest.raises(TrainingError, match="the evaluator raised ZeroDivisionError for 'none': without a message"):
+        fit(breaks, tmp_path, Slot())
+
+
+def test_our_own_errors_pass_through_it(tmp_path: Path) -> None:
+    def asks(model: nn.Module, run: EvaluatorRun) -> dict[str, float]:
+        raise UserError("give a folder")
+
+    with pytest.raises(UserError, match="give a folder"):
+        fit(asks, tmp_path, Slot())
+
+
+@pytest.mark.parametrize("name", ["evaluate", "os:", ":x", "no_such_package:f", "os:nosuch", "os:sep"])
+def test_names_that_name_no_evaluator(name: str) -> None:
+    with pytest.raises(RecipeError, match=r"training\.evaluator"):
+        find_evaluator(name)
