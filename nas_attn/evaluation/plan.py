@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from nas_attn import attachment, backbones
+from nas_attn.errors import BackboneError, NasAttnError
 from nas_attn.recipe import Recipe
 from nas_attn.records import Cost, ResolvedPlacement, Site
 from nas_attn.space import SearchSpace
@@ -62,12 +63,29 @@ def make_plan(recipe: Recipe, input_shape: tuple[int, int, int], classes: int, *
     def from_recipe() -> nn.Module:
         return backbones.build(recipe.backbone, input_shape=input_shape, classes=classes)
 
-    build = build or from_recipe
+    build = from_recipe if build is None else _checked(build)
     with torch.random.fork_rng(devices=[]):
         model = build()
     sites = both_granularities(model, input_shape, recipe.space.sites.custom)
     space = SearchSpace(recipe.space, sites, init=recipe.training.resolved_init)
     return Plan(recipe, input_shape, classes, sites, space, attachment.cost(model, input_shape), build)
+
+
+def _checked(build: Build) -> Build:
+    """A user's function, whose failure is told in one sentence."""
+
+    def checked() -> nn.Module:
+        try:
+            model = build()
+        except NasAttnError:
+            raise
+        except Exception as error:  # whatever a user's own code may raise
+            raise BackboneError(f"the model's function raised {type(error).__name__}: {error}") from error
+        if not isinstance(model, nn.Module):
+            raise BackboneError(f"the model's function returned a {type(model).__name__}, not a torch.nn.Module")
+        return model
+
+    return checked
 
 
 def both_granularities(

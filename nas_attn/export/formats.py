@@ -13,7 +13,7 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
-from nas_attn.errors import OperationError, UserError
+from nas_attn.errors import NasAttnError, OperationError, UserError
 
 
 def write(
@@ -44,6 +44,11 @@ def write(
             os.replace(made, path)
     except OSError as error:
         raise OperationError(f"'{path}' cannot be written: {error}") from None
+    except NasAttnError:
+        raise
+    except Exception as error:  # the exporters raise what they like
+        first = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise OperationError(f"the network cannot be exported as '{format_}': {first}") from error
     return path
 
 

@@ -101,8 +101,9 @@ def _start(opened: OpenStudy, options: Options, threads: int, number: int) -> su
 
 def _read(child: subprocess.Popen[str], say: Callable[[str], None]) -> None:
     assert child.stdout is not None
-    for line in child.stdout:
-        say(line.rstrip())
+    with child.stdout:
+        for line in child.stdout:
+            say(line.rstrip())
 
 
 def _wait(children: list[subprocess.Popen[str]], options: Options) -> None:

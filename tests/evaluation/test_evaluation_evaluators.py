@@ -74,7 +74,7 @@ def test_a_pruned_candidate_is_not_evaluated_further(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answer", [None, 3, {}, [], {"miou": "high"}, {"miou": float("nan")}, {"miou": None}])
 def test_what_is_no_metric_is_refused_by_name(tmp_path: Path, answer: Any) -> None:
-    with pytest.raises(TrainingError, match="the evaluator returned .* for 'none', not"):
+    with pytest.raises(TrainingError, match=r"the evaluator returned .* for 'none', not"):
         fit(lambda model, run: answer, tmp_path, Slot())
 
 

@@ -1,0 +1,194 @@
+"""`import nas_attn as na`: the example of the documentation, the public surface, a user's own model and evaluator."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+import nas_attn as na
+from nas_attn import api
+from nas_attn.errors import BackboneError, PlacementError, RecipeError, StudyError
+from nas_attn.evaluation.evaluators import EvaluatorRun
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def small_net() -> nn.Module:
+    def step(inside: int, outside: int) -> list[nn.Module]:
+        return [nn.Conv2d(inside, outside, 3, stride=2, padding=1), nn.BatchNorm2d(outside), nn.ReLU()]
+
+    layers = [*step(1, 8), *step(8, 16), *step(16, 32)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 4))
+
+
+def judge(model: nn.Module, run: EvaluatorRun) -> dict[str, float]:
+    return {"worth": float(run.placement.count("eca")) * run.epochs, "size": float(len(list(model.modules())))}
+
+
+def own(**changes: Any) -> na.Study:
+    usual: dict[str, Any] = {
+        "model": small_net,
+        "data": "external",
+        "input_shape": (1, 16, 16),
+        "evaluator": judge,
+        "space": "small",
+        "trials": 6,
+        "objectives": ["worth", "-size"],
+        "say": quiet,
+    }
+    overrides = {"training.start": "scratch", "training.rungs": [1, 2], "search.confirm_seeds": 0}
+    return na.search(**(usual | {"overrides": overrides} | changes))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# ------------------------------------------------------------------------------------------- surface
+
+
+def test_what_is_exported() -> None:
+    members = {"Study", "attach", "attention", "detach", "find_sites", "load_recipe", "open_study", "search"}
+    assert set(na.__all__) == {*members, "__version__"} == set(dir(na))
+    assert all(getattr(na, name) is not None for name in na.__all__)
+    assert set(api.__all__) == members - {"attention"}
+    assert all(getattr(na, name).__doc__ for name in members)
+
+
+def test_an_unknown_member_is_named() -> None:
+    with pytest.raises(AttributeError, match="module 'nas_attn' has no attribute 'serch'"):
+        na.serch  # noqa: B018
+
+
+def test_importing_is_cheap_and_using_does_not_replace_functions_by_modules() -> None:
+    program = (
+        "import sys, nas_attn as na\n"
+        "assert not {'torch', 'optuna', 'numpy'} & set(sys.modules)\n"
+        "na.attention.create('se', 16)\n"
+        "assert 'optuna' not in sys.modules\n"
+        "assert all(callable(getattr(na, n)) for n in ('attach', 'detach', 'find_sites', 'search', 'open_study'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# ------------------------------------------------------------------------------------------- models
+
+
+def test_attaching_to_a_torchvision_model_and_taking_off_again() -> None:
+    torch.manual_seed(0)
+    model = torchvision.models.resnet18().eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        plain = model(x)
+        assert na.attach(model, "stage2=ela(variant=B) stage3=se(reduction=16)", input_shape=(3, 64, 64)) is model
+        torch.testing.assert_close(model(x), plain)
+        added = set(model.state_dict()) - set(before)
+        assert added
+        na.detach(model)
+        assert torch.equal(model(x), plain)
+    assert set(model.state_dict()) == set(before)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_what_cannot_be_attached() -> None:
+    model = small_net()
+    with pytest.raises(PlacementError, match="unknown site 'stage9'"):
+        na.attach(model, "stage9=se", input_shape=(1, 16, 16))
+    with pytest.raises(BackboneError):
+        na.find_sites(nn.Linear(4, 4), (1, 16, 16))
+
+
+def test_a_module_by_name() -> None:
+    module = na.attention.create("ela", 32, variant="B")
+    assert module(torch.randn(2, 32, 8, 8)).shape == (2, 32, 8, 8)
+
+
+# ------------------------------------------------------------------------------------------- studies
+
+
+def test_a_search_with_ones_own_model_and_evaluator(folder: Path) -> None:
+    study = own()
+    assert [view.state for view in study.candidates()].count("failed") == 0
+    front = study.front()
+    best = study.best()
+    assert best == front[0]
+    assert best is not None
+    assert best.placement.count("eca") == max(view.placement.count("eca") for view in study.candidates())
+    assert "none" in {view.placement for view in front}, "the smallest network"
+    again = na.open_study()
+    assert (again.name, again.front()) == (study.name, front)
+    assert again.recipe == study.recipe
+    assert again.report().read_text().startswith("<!doctype html>")
+    assert again.report(folder / "own.html") == folder / "own.html"
+
+
+def test_best_within_a_latency(table: Path) -> None:
+    study = na.search("table.toml", trials=4, say=quiet)
+    assert study.best() is not None
+    assert study.best(max_latency_ratio=1.5) is None, "this study has measured no latency"
+
+
+def test_calling_again_goes_on_and_another_recipe_is_refused(folder: Path) -> None:
+    first = own(trials=3)
+    assert own(trials=3).candidates() == first.candidates()
+    with pytest.raises(StudyError, match=r"search\.trials: 3 -> 4"):
+        own(trials=4)
+
+
+def test_several_studies_in_one_database(folder: Path) -> None:
+    with pytest.raises(StudyError, match="there is no study database"):
+        na.open_study()
+    own(trials=1, name="one")
+    own(trials=1, name="two")
+    with pytest.raises(StudyError, match="the studies one, two: name one of them"):
+        na.open_study()
+    assert na.open_study(name="two").name == "two"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"workers": 2}, "workers > 1 needs a model and an evaluator by name"),
+        ({"device": "gpu9"}, "unknown device 'gpu9'"),
+        ({"objectives": []}, "objectives"),
+        ({"trials": 0}, "search.trials"),
+        ({"space": "smal"}, "did you mean 'small'"),
+        ({"data": "external", "input_shape": None}, "needs data.input_shape"),
+        ({"overrides": {"search.trails": 3}}, "did you mean 'trials'"),
+    ],
+)
+def test_wrong_arguments_leave_nothing_behind(folder: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        own(**changes)
+    assert words in str(error.value)
+    assert not list(folder.iterdir())
+
+
+def test_a_model_that_cannot_be_built_leaves_nothing_behind(folder: Path) -> None:
+    def broken() -> nn.Module:
+        raise RuntimeError("no weights here")
+
+    with pytest.raises(BackboneError, match="the model's function raised RuntimeError: no weights here"):
+        own(model=broken)
+    with pytest.raises(BackboneError, match=r"returned a int, not a torch\.nn\.Module"):
+        own(model=lambda: 3)
+    assert not list(folder.iterdir())
+
+
+def test_what_a_worker_needs_is_found_by_name_from_any_folder(table: Path) -> None:
+    study = na.search("table.toml", trials=3, workers=2, say=quiet)
+    assert len(study.candidates()) == 3
+    pids = {line.split("|")[3] for line in (table / "calls.txt").read_text().splitlines()}
+    assert str(os.getpid()) not in pids

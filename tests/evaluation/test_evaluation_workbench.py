@@ -1,0 +1,184 @@
+"""Real training on 8x8 digits: one start for all, kills in mid-training, limits, objectives."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nas_attn as na
+from nas_attn.analysis.snapshot import CandidateView
+from nas_attn.errors import CheckpointError, MeasurementError
+from nas_attn.evaluation.workbench import BACKBONE
+from nas_attn.storage import StudyStore
+from nas_attn.study.opening import OpenStudy, open_study
+
+RECIPE = """
+name = "tiny"
+objectives = ["accuracy", "params"]
+space = { name = "tiny", choices = { se = { reduction = [4] }, simam = {} } }
+[backbone]
+name = "resnet8"
+width = 4
+[data]
+name = "digits-8x8"
+[training]
+start = "backbone"
+backbone_epochs = 2
+rungs = [1, 2]
+batch_size = 128
+threads = 1
+[search]
+trials = 3
+baselines = "all"
+pruner = "none"
+confirm_seeds = 0
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
+
+
+def search(**changes: Any) -> na.Study:
+    return na.search(
+        "tiny.toml", overrides=changes.pop("overrides", None), say=lambda line: None, device="cpu", **changes
+    )
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "nas_attn.cli.main", *arguments, "--device", "cpu"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def scored(study: na.Study) -> dict[str, CandidateView]:
+    return {view.placement: view for view in study.candidates() if view.state == "scored"}
+
+
+def accuracies(store: StudyStore) -> dict[tuple[str, int], dict[str, float]]:
+    return {(s.key, s.score.rung): dict(s.score.metrics) for s in store.scores()}
+
+
+def opened_there(folder: Path) -> OpenStudy:
+    return open_study("tiny", f"sqlite:///{folder}/nas_attn.db")
+
+
+def wait_for(condition: Any, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "not that far in two minutes"
+        time.sleep(0.02)
+
+
+def test_the_backbone_is_trained_once_for_workers_that_start_together(tiny: Path) -> None:
+    process = start("search", "tiny.toml", "--workers", "2", "--threads", "1")
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, output
+    store = opened_there(tiny).store
+    assert [(s.score.rung, s.score.epochs) for s in store.scores(BACKBONE)] == [(0, 2)]
+    finished = [row for row in store.candidates() if row.state == "scored"]
+    assert len(finished) == 3
+    assert {row.baseline for row in finished} >= {"none"}
+    for row in finished:  # no attention gets the same epochs as everyone
+        assert [s.score.epochs for s in store.scores(row.key, purpose="search")] == [1, 2]
+
+
+def test_a_damaged_backbone_is_one_sentence(tiny: Path) -> None:
+    search(trials=1)
+    opened = opened_there(tiny)
+    kept = {
+        row.artifact for view in opened.store.candidates() for row in opened.store.checkpoints(f"weights:{view.key}")
+    }
+    (backbone,) = [path for path in opened.folder.iterdir() if path.is_file() and path.name not in kept]
+    blob = bytearray(backbone.read_bytes())
+    blob[len(blob) // 2] ^= 1
+    backbone.write_bytes(blob)
+    process = start("resume", "tiny", "--trials", "2", "--workers", "1")
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == CheckpointError.exit_status == 1
+    assert "error: the trained backbone that all candidates of this study start from is lost" in output
+    assert "Traceback" not in output
+    assert [row.state for row in opened.store.candidates()].count("scored") == 1
+
+
+@pytest.mark.parametrize("damaged", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_killed_in_mid_training_it_goes_on_to_the_same_bits(
+    tiny: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    command = ["search", "tiny.toml", "--workers", "1", "--threads", "1", "--trials", "1"]
+    command += ["--set", "training.rungs=[2, 30]", "--set", "training.start=scratch"]
+    process = start(*command)
+
+    def half_trained() -> bool:
+        if not (tiny / "nas_attn.db").exists():
+            return False
+        with sqlite3.connect("nas_attn.db") as connection:
+            try:
+                return bool(connection.execute("SELECT count(*) FROM nas_checkpoint").fetchone()[0])
+            except sqlite3.OperationalError:
+                return False
+
+    wait_for(half_trained, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    opened = opened_there(tiny)
+    (row,) = opened.store.candidates()
+    assert row.state == "running"
+    run = f"search:{row.key}:0"
+    if damaged:
+        path = opened.folder / opened.store.checkpoints(run)[0].artifact
+        path.write_bytes(path.read_bytes()[:-9])
+    process = start("resume", "tiny", "--workers", "1", "--threads", "1")
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, output
+    assert ("damaged" in output) == damaged
+    assert "Traceback" not in output
+    (again,) = opened.store.candidates()
+    assert (again.trial, again.state) == (row.trial, "scored")
+    elsewhere = tmp_path_factory.mktemp("whole")
+    (elsewhere / "tiny.toml").write_text(RECIPE)
+    monkeypatch.chdir(elsewhere)
+    whole = start(*command)
+    output = whole.communicate(timeout=240)[0]
+    assert whole.returncode == 0, output
+    assert accuracies(opened_there(elsewhere).store) == accuracies(opened.store)
+
+
+def test_limits_on_latency_keep_candidates_from_training(tiny: Path) -> None:
+    changes = {"limits.max_latency_ratio": 0.5, "latency.session_seconds": 0.3, "training.start": "scratch"}
+    try:
+        study = search(objectives=["accuracy"], overrides=changes)
+    except MeasurementError as error:
+        pytest.skip(f"this machine is too busy to measure on: {error}")
+    views = study.candidates()
+    assert [view.state for view in views] == ["infeasible"] * 3
+    assert all("is above limits.max_latency_ratio = 0.5" in view.reason and not view.scores for view in views)
+    assert study.best() is None
+    assert study.report().is_file()
+
+
+@pytest.mark.parametrize(
+    "objectives", [["loss"], ["accuracy", "macs"], ["params", "memory"], ["accuracy", "params", "macs"]]
+)
+def test_objectives_in_other_combinations(tiny: Path, objectives: list[str]) -> None:
+    study = search(objectives=objectives, overrides={"training.start": "scratch", "training.rungs": [1]})
+    views = scored(study)
+    assert len(views) == 3
+    assert all(len(view.values) == len(objectives) and None not in view.values for view in views.values())
+    front = study.front()
+    assert front
+    if len(objectives) == 1:
+        assert front[0].values[0] == min(view.values[0] for view in views.values())
+    if objectives == ["params", "memory"]:
+        assert [view.placement for view in front] == ["none"]
+    assert na.open_study().recipe.objectives == objectives

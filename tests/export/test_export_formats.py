@@ -1,0 +1,105 @@
+"""Each format is read back by the program it is for, and computes the same at another batch size."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nas_attn as na
+from nas_attn import backbones
+from nas_attn.errors import OperationError, UserError
+from nas_attn.export import FORMATS, write
+from nas_attn.export.formats import SUFFIXES
+from nas_attn.recipe import BackboneSection
+
+SHAPE = (1, 12, 12)
+NOTES = {"study": "digits", "placement": "stage1=se(reduction=4) stage2=ela(kernel_size=7, groups=1)"}
+PLACEMENT = "stage1=se(reduction=4) stage2=ela(kernel_size=7, groups=4) stage3=coord(reduction=4)"
+
+
+def network(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    bare = backbones.build(BackboneSection(name="resnet8", width=8), input_shape=SHAPE, classes=4)
+    return na.attach(bare, PLACEMENT, input_shape=SHAPE, init="paper").eval()
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    trained = network(1).train()
+    with torch.no_grad():
+        for _ in range(3):  # running statistics other than a fresh network's
+            trained(2 * torch.randn(16, *SHAPE) + 1)
+    return trained.eval()
+
+
+def computed(model: Any, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        output: Tensor = model(x)
+    return output
+
+
+@pytest.fixture(params=[1, 5])
+def x(request: pytest.FixtureRequest) -> Tensor:
+    return torch.randn(request.param, *SHAPE, generator=torch.Generator().manual_seed(3))
+
+
+def written(model: nn.Module, folder: Path, format_: str) -> Path:
+    path = folder / f"net{SUFFIXES[format_]}"
+    assert write(model, path, format_, input_shape=SHAPE, notes=NOTES) == path
+    assert [entry.name for entry in folder.iterdir()] == [path.name]
+    return path
+
+
+def test_weights(model: nn.Module, tmp_path: Path, x: Tensor) -> None:
+    found = torch.load(written(model, tmp_path, "weights"), weights_only=True)
+    assert found["notes"] == NOTES
+    other = network(2)
+    assert not torch.equal(computed(other, x), computed(model, x))
+    other.load_state_dict(found["state_dict"])
+    assert torch.equal(computed(other, x), computed(model, x))
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_program_of_torch_export(model: nn.Module, tmp_path: Path, x: Tensor) -> None:
+    extra = {"notes.json": ""}
+    program = torch.export.load(written(model, tmp_path, "torch"), extra_files=extra).module()
+    torch.testing.assert_close(computed(program, x), computed(model, x))
+    assert json.loads(extra["notes.json"]) == NOTES
+
+
+@pytest.mark.filterwarnings("default")
+def test_onnx_through_onnx_runtime(model: nn.Module, tmp_path: Path, x: Tensor) -> None:
+    pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
+    session = runtime.InferenceSession(str(written(model, tmp_path, "onnx")), providers=["CPUExecutionProvider"])
+    assert [(entry.name, entry.shape[1:]) for entry in session.get_inputs()] == [("image", list(SHAPE))]
+    (output,) = session.run(None, {"image": x.numpy()})
+    np.testing.assert_allclose(output, computed(model, x).numpy(), rtol=1e-4, atol=1e-5)
+    assert session.get_modelmeta().custom_metadata_map == NOTES
+
+
+def test_every_format_has_a_suffix() -> None:
+    assert set(SUFFIXES) == set(FORMATS)
+
+
+def test_an_unknown_format(model: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unknown format 'tflite': give weights, torch, onnx"):
+        write(model, tmp_path / "net", "tflite", input_shape=SHAPE, notes={})
+
+
+def test_what_was_there_stays_when_writing_fails(model: nn.Module, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OperationError, match="cannot be written"):
+        write(model, tmp_path / "file" / "net.pt", "weights", input_shape=SHAPE, notes={})
+    assert (tmp_path / "file").read_text() == "mine"
+    path = tmp_path / "net.pt"
+    path.write_text("old")
+    broken = nn.Module()  # cannot be traced: it has no forward
+    with pytest.raises(OperationError, match="cannot be exported"):
+        write(broken, path, "torch", input_shape=SHAPE, notes={})
+    assert path.read_text() == "old"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "net.pt"]
