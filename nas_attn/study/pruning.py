@@ -2,7 +2,7 @@
 
 `ParetoHalving` works with any Optuna study of one or more objectives:
 
-    halving = ParetoHalving(study, eta=3, rungs=[1, 3, 9])
+    halving = ParetoHalving(eta=3, rungs=[1, 3, 9])
 
     def objective(trial):
         for epochs in (1, 3, 9):
@@ -36,9 +36,8 @@ class ParetoHalving:
     best 1/eta go on.
     """
 
-    def __init__(self, study: Study, *, eta: float = 3.0, rungs: Sequence[int]) -> None:
+    def __init__(self, eta: float = 3.0, rungs: Sequence[int] = (1, 3, 9)) -> None:
         """Args:
-            study: gives the directions and the other trials.
             eta: of the trials at a rung, the best 1/eta go on.
             rungs: steps at which trials may be pruned, increasing; the last one prunes nobody.
 
@@ -49,16 +48,18 @@ class ParetoHalving:
             raise ValueError(f"eta must be above 1, not {eta}")
         if not rungs or any(a >= b for a, b in itertools.pairwise(rungs)):
             raise ValueError(f"rungs must increase, like [1, 3, 9], not {list(rungs)}")
-        self._study, self._eta, self._rungs = study, eta, tuple(rungs)
+        self._eta, self._rungs = eta, tuple(rungs)
 
     def report(self, trial: Trial, step: int, values: Sequence[float]) -> None:
         """Records a trial's objective values at a step.
 
         Raises:
-            ValueError: as many values are needed as the study has directions.
+            ValueError: the step is no rung, or there are not as many values as the study has directions.
         """
-        if len(values) != len(self._study.directions):
-            raise ValueError(f"the study has {len(self._study.directions)} objectives, not {len(values)}")
+        if step not in self._rungs:
+            raise ValueError(f"step {step} is no rung: the rungs are {list(self._rungs)}")
+        if len(values) != len(trial.study.directions):
+            raise ValueError(f"the study has {len(trial.study.directions)} objectives, not {len(values)}")
         trial.set_user_attr(f"{ATTRIBUTE}{step}", [float(v) for v in values])
 
     def should_prune(self, trial: Trial) -> bool:
@@ -67,11 +68,13 @@ class ParetoHalving:
         if not reached or reached[-1] == self._rungs[-1]:
             return False
         name = f"{ATTRIBUTE}{reached[-1]}"
-        others = {t.number: t.user_attrs[name] for t in self._study.get_trials(deepcopy=False) if name in t.user_attrs}
+        others = {t.number: t.user_attrs[name] for t in trial.study.get_trials(deepcopy=False) if name in t.user_attrs}
         others[trial.number] = trial.user_attrs[name]
-        pairs = {str(number): self._minimised(values) for number, values in others.items()}
+        pairs = {str(number): minimised(trial.study, values) for number, values in others.items()}
         return not survives(pairs, str(trial.number), self._eta)
 
-    def _minimised(self, values: Sequence[float]) -> tuple[float, ...]:
-        signs = [-1.0 if d == StudyDirection.MAXIMIZE else 1.0 for d in self._study.directions]
-        return tuple(math.inf if math.isnan(v) else s * v for s, v in zip(signs, values, strict=True))
+
+def minimised(study: Study, values: Sequence[float]) -> tuple[float, ...]:
+    """Values with their signs turned so that less is better; NaN is infinitely bad."""
+    signs = [-1.0 if direction == StudyDirection.MAXIMIZE else 1.0 for direction in study.directions]
+    return tuple(math.inf if math.isnan(v) else s * v for s, v in zip(signs, values, strict=True))
