@@ -21,6 +21,8 @@ from nas_attn.storage.schema import creation_lock, prepare
 from nas_attn.storage.store import StudyStore, insert
 from nas_attn.storage.url import storage_url
 
+PART = "~"
+"""In a name: what stands before it is the study that this one is a part of (`digits~fidelity/…`); a recipe cannot hold it."""
 _SHOWN_DIFFERENCES = 5
 _SHOWN_LENGTH = 60
 
@@ -130,7 +132,7 @@ class Database:
         )
 
     def studies(self) -> list[StudySummary]:
-        """All studies, the oldest first."""
+        """All studies, the oldest first; their parts (`PART`) are not listed."""
         study, candidate = tables.study, tables.candidate
         columns = (candidate.c.study_id, candidate.c.state)
         counting = select(*columns, func.count().label("count")).group_by(*columns).order_by(*columns)
@@ -139,7 +141,11 @@ class Database:
             rows = connection.execute(select(study).order_by(study.c.created_at, study.c.id)).all()
             for found in connection.execute(counting).mappings():
                 states[found["study_id"]][found["state"]] = found["count"]
-        return [StudySummary(row.name, row.created_at, row.fingerprint, states[row.id]) for row in rows]
+        return [
+            StudySummary(row.name, row.created_at, row.fingerprint, states[row.id])
+            for row in rows
+            if PART not in row.name
+        ]
 
     def delete_study(self, name: str) -> None:
         """Delete a study from our tables; its workers lose their leases. Optuna's study is the caller's to delete.

@@ -98,6 +98,17 @@ def versions() -> Mapping[str, str]:
     return {"nas_attn": __version__, "python": platform.python_version(), **{n: metadata.version(n) for n in names}}
 
 
+def artifacts_folder(database: Database) -> Path:
+    """Where artifacts lie that belong to no study of their own; made where it is not there.
+
+    Raises:
+        StudyError: it cannot be written.
+    """
+    folder = _folder(database, _artifacts_attribute(database, None))
+    _make_folder(folder)
+    return folder
+
+
 def _opened(url: str, database: Database, store: StudyStore, study: optuna.Study) -> OpenStudy:
     folder = _folder(database, store.get(ARTIFACTS) or ".")
     _make_folder(folder)

@@ -7,6 +7,8 @@ import socket
 import uuid
 from pathlib import Path
 
+from nas_attn.storage import Lease, StudyStore
+
 SEPARATOR = "/"
 
 
@@ -25,6 +27,13 @@ def is_dead(owner: str) -> bool:
     if len(parts) != 6 or parts[:3] != [socket.gethostname(), _boot(), _namespace()] or not parts[1]:
         return False
     return _started(int(parts[3])) != parts[4]
+
+
+def release_dead(store: StudyStore, prefix: str) -> None:
+    """Frees the leases, on resources named so, of processes of this machine that have died; others' have to expire."""
+    for row in store.leases():
+        if row.state == "held" and row.resource.startswith(prefix) and is_dead(row.owner):
+            store.release(Lease(row.resource, row.owner, row.number, 0.0, row.expires_at))
 
 
 def _boot() -> str:

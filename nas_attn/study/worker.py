@@ -20,7 +20,7 @@ from nas_attn.records import CandidateRow, Latency, ResolvedPlacement, Score
 from nas_attn.space import parse, resolve
 from nas_attn.storage import Lease
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.owner import is_dead
+from nas_attn.study.owner import release_dead
 from nas_attn.study.sampling import DistinctSampler, seen_values
 from nas_attn.study.telling import tell
 from nas_attn.training import Interrupted
@@ -162,14 +162,8 @@ class Worker:
                 study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
     def release_dead(self, prefix: str) -> None:
-        """Frees the leases of workers on this machine that have died; others' have to expire."""
-        for row in self.store.leases():
-            if row.state == "held" and row.resource.startswith(prefix) and is_dead(row.owner):
-                lease = Lease(row.resource, row.owner, row.number, TTL_S, row.expires_at)
-                try:
-                    self.store.release(lease)
-                except LeaseLost:
-                    continue  # someone was quicker
+        """Frees the leases of workers on this machine that have died."""
+        release_dead(self.store, prefix)
 
     # ------------------------------------------------------------------------------------ one candidate
 
