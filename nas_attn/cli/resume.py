@@ -39,6 +39,7 @@ def resume(
     from nas_attn.study import searching
 
     opened = study_named(study, storage)
+    searching.check_here(opened.recipe, device=device)
     if trials is not None:
         searching.set_trials(opened, trials)
     if tried:

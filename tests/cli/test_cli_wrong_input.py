@@ -216,3 +216,10 @@ def test_as_a_program(table: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.splitlines() == ["error: table.toml: unknown key 'search.trails': did you mean 'trials'?"]
+
+
+def test_a_wrong_device_at_resuming_is_one_sentence_however_many_workers(table: Path, nas) -> None:
+    assert nas("search", "table.toml", "--workers", "1", "--trials", "1").status == 0
+    ended = nas("resume", "--device", "gpu9", "--workers", "2")
+    assert ended.status == 2
+    assert "unknown device 'gpu9'" in ended.error
