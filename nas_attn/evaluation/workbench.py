@@ -6,7 +6,8 @@ import io
 import json
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +44,6 @@ class Host:
     """For an evaluator's own files."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`."""
-    threads: int | None = None
-    """Intra-op threads; None: as torch sets them."""
 
 
 class Workbench:
@@ -69,8 +68,6 @@ class Workbench:
             MeasurementError: the study's latencies belong to another machine.
         """
         self.recipe, self.store, self._artifacts, self._host = recipe, store, artifacts, host
-        if host.threads:
-            torch.set_num_threads(host.threads)
         self.device = pick_device(host.device)
         name = recipe.training.evaluator
         evaluator = evaluator or (find_evaluator(name) if name else None)
@@ -311,6 +308,17 @@ def data_section(recipe: Recipe) -> DataSection:
     if recipe.training.weights != "default" or section.mean is not None:
         return section
     return section.model_copy(update={"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)})
+
+
+@contextmanager
+def intra_op_threads(threads: int | None) -> Iterator[None]:
+    """Torch with so many threads inside; None: as it is. Results on a CPU depend on their number, to rounding."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def pick_device(name: str) -> torch.device:

@@ -58,10 +58,12 @@ def _sqlite_url(url: URL) -> URL:
 
 def _check_file(path: Path, shown: str) -> None:
     folder = path.parent
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, False where a folder above may not be entered
         raise StudyError(f"storage '{shown}' is a folder: name a file in it, sqlite:///{path / 'nas_attn.db'}")
-    if not folder.is_dir():
-        raise StudyError(f"storage '{shown}': the folder '{folder}' does not exist: create it, or name another")
+    if not os.path.isdir(folder):
+        raise StudyError(
+            f"storage '{shown}': the folder '{folder}' does not exist, or may not be entered: create it, or name another"
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StudyError(f"storage '{shown}': the folder '{folder}' is not writable: choose another with --storage")
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):

@@ -13,7 +13,6 @@ import json
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,13 +23,13 @@ from nas_attn.analysis.fidelity import Fidelity, Runs, Setting, assess
 from nas_attn.errors import LeaseLost, MeasurementError, NasAttnWarning, OperationError, RecipeError, TrainingError
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper
 from nas_attn.evaluation.measuring import Measurer
-from nas_attn.evaluation.workbench import BACKBONE, Host, Workbench, plan_for, wanted
+from nas_attn.evaluation.workbench import BACKBONE, Host, Workbench, intra_op_threads, plan_for, wanted
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.records import ResolvedPlacement
 from nas_attn.space import parse, resolve
 from nas_attn.storage import PART, Database, StudyStore
 from nas_attn.study.fidelity_plan import FEWEST, Arm, FidelityPlan, arms, metrics, primary, spread
-from nas_attn.study.opening import versions
+from nas_attn.study.opening import ARTIFACTS, artifacts_folder, versions
 from nas_attn.study.owner import owner_name, release_dead
 from nas_attn.study.searching import Options
 from nas_attn.training import Interrupted
@@ -43,19 +42,14 @@ POLL_S = 0.5
 class FidelityStudy:
     """The runs of one plan in one database."""
 
-    def __init__(
-        self, plan: FidelityPlan, database: Database, folder: Path, options: Options, *, study: StudyStore | None = None
-    ) -> None:
+    def __init__(self, plan: FidelityPlan, url: str, options: Options) -> None:
         """Loads the data, and makes the parts of the database that the arms need.
 
-        Args:
-            folder: of artifacts.
-            study: the search's, whose trained backbone is taken where it is the same.
-
         Raises:
-            UserError: the recipe cannot be carried out, or its space holds too few placements.
+            UserError: the recipe cannot be carried out, or its space holds too few placements; nothing has been written.
+            StorageError: the database cannot be opened.
         """
-        self.plan, self._database, self._folder, self._options, self._study = plan, database, folder, options, study
+        self.plan, self._options = plan, options
         self.recipe = plan.recipe
         dataset = None if self.recipe.data.name == "external" else data.load(self.recipe.data, device="cpu")
         self._images = None if dataset is None else len(dataset.train)
@@ -67,6 +61,11 @@ class FidelityStudy:
             )
         self.reference, self.cheap = arms(plan)
         self._recipes = {arm: self.arm_recipe(arm) for arm in (self.reference, *self.cheap)}
+        self.database = Database(url)
+        name = self.recipe.name
+        listed = name in [study.name for study in self.database.studies()]
+        self._study = self.database.study(name) if listed else None
+        """A search of this name, whose trained backbone is taken where it is the same."""
         self._stores = {arm: self._part(recipe) for arm, recipe in self._recipes.items()}
         self._forms = {arm: self._in_form(recipe.training.resolved_init) for arm, recipe in self._recipes.items()}
         """The placements as each arm trains them."""
@@ -100,7 +99,9 @@ class FidelityStudy:
 
     def _part(self, recipe: Recipe) -> StudyStore:
         text = recipe.to_json()
-        return self._database.create_study(_part_name(recipe.name, text), recipe=text, versions=versions())
+        part = self.database.create_study(_part_name(recipe.name, text), recipe=text, versions=versions())
+        artifacts_folder(self.database, part, self._study)
+        return part
 
     def _in_form(self, init: str) -> list[ResolvedPlacement]:
         return [resolve(parse(placement.text), self.base.sites, init=init) for placement in self.placements]
@@ -110,10 +111,12 @@ class FidelityStudy:
         store = self._stores[arm]
         if arm.start != "backbone" or store.get(BACKBONE) is not None:
             return
-        mine = _backbone_identity(self._recipes[arm])
+        mine = store.get(ARTIFACTS), _backbone_identity(self._recipes[arm])
         for other in filter(None, (self._study, *self._stores.values())):
             known = other.get(BACKBONE)
-            if known is not None and _backbone_identity(Recipe.model_validate_json(other.recipe)) == mine:
+            if known is None:
+                continue
+            if (other.get(ARTIFACTS), _backbone_identity(Recipe.model_validate_json(other.recipe))) == mine:
                 store.put(BACKBONE, known)
                 return
 
@@ -177,22 +180,23 @@ class FidelityStudy:
                 time.sleep(POLL_S)  # others do the last ones
 
     def _workbench(self, arm: Arm) -> Workbench:
-        store, options = self._stores[arm], self._options
-        folder = self._folder / "fidelity" / store.name.rpartition("/")[2]
-        host = Host(self._owner, folder, options.device, options.threads)
-        return Workbench(self._recipes[arm], store, FileSystemArtifactStore(self._folder), host)
+        store = self._stores[arm]
+        folder = artifacts_folder(self.database, store, self._study)
+        host = Host(self._owner, folder / store.name.rpartition("/")[2], self._options.device)
+        return Workbench(self._recipes[arm], store, FileSystemArtifactStore(folder), host)
 
     def _run(self, arm: Arm, bench: Workbench, placement: ResolvedPlacement, seed: int, keeper: LeaseKeeper) -> None:
         store, what = self._stores[arm], f"{arm}, seed {seed}: {placement.text}"
         try:
-            scores = bench.train(
-                placement,
-                seed=seed,
-                lease=keeper.lease,
-                purpose=PURPOSE,
-                go_on=lambda score: True,
-                stop=lambda: self._options.stop.is_set() or keeper.lost,
-            )
+            with intra_op_threads(self._options.threads):
+                scores = bench.train(
+                    placement,
+                    seed=seed,
+                    lease=keeper.lease,
+                    purpose=PURPOSE,
+                    go_on=lambda score: True,
+                    stop=lambda: self._options.stop.is_set() or keeper.lost,
+                )
             bench.files(placement, seed=seed, lease=keeper.lease, purpose=PURPOSE).clear()
             self._check_metrics(scores[-1].metrics)
             self._epochs += arm.cost
@@ -223,7 +227,7 @@ class FidelityStudy:
         found = self.recipe
         what = [found.backbone.model_dump(), found.data.model_dump(), found.latency.model_dump(), self.base.space.init]
         text = json.dumps(["latency", *what], sort_keys=True)
-        store = self._database.create_study(_part_name(found.name, text), recipe=text, versions=versions())
+        store = self.database.create_study(_part_name(found.name, text), recipe=text, versions=versions())
         try:
             measurer = Measurer(self.base, store, seed=found.search.seed)
             for index, placement in enumerate(self.placements):

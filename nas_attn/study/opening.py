@@ -98,13 +98,17 @@ def versions() -> Mapping[str, str]:
     return {"nas_attn": __version__, "python": platform.python_version(), **{n: metadata.version(n) for n in names}}
 
 
-def artifacts_folder(database: Database) -> Path:
-    """Where artifacts lie that belong to no study of their own; made where it is not there.
+def artifacts_folder(database: Database, part: StudyStore, study: StudyStore | None) -> Path:
+    """Where the artifacts of a study's part lie: where the study's do as the part is made, else the usual place.
 
     Raises:
         StudyError: it cannot be written.
     """
-    folder = _folder(database, _artifacts_attribute(database, None))
+    known = part.get(ARTIFACTS)
+    if known is None:
+        known = (study and study.get(ARTIFACTS)) or _artifacts_attribute(database, None)
+        part.put(ARTIFACTS, known)
+    folder = _folder(database, known)
     _make_folder(folder)
     return folder
 

@@ -15,7 +15,7 @@ from nas_attn.analysis.snapshot import Snapshot, snapshot
 from nas_attn.errors import NasAttnWarning
 from nas_attn.evaluation.evaluators import Evaluator, find_evaluator
 from nas_attn.evaluation.plan import Build, Plan
-from nas_attn.evaluation.workbench import Host, Workbench, pick_device, plan_for
+from nas_attn.evaluation.workbench import Host, Workbench, intra_op_threads, pick_device, plan_for
 from nas_attn.recipe import Recipe
 from nas_attn.report import dashboard
 from nas_attn.space import parse, resolve
@@ -125,10 +125,15 @@ def work(opened: OpenStudy, options: Options) -> str:
         UserError: the recipe cannot be carried out here.
         OperationError: something outside the user's input failed.
     """
+    with intra_op_threads(options.threads):
+        return _work(opened, options)
+
+
+def _work(opened: OpenStudy, options: Options) -> str:
     began = time.monotonic()
     limit = options.time_limit_s or opened.recipe.search.time_limit_s
     owner = owner_name()
-    host = Host(owner=owner, folder=opened.folder, device=options.device, threads=options.threads)
+    host = Host(owner=owner, folder=opened.folder, device=options.device)
     bench = Workbench(
         opened.recipe, opened.store, opened.artifacts, host, build=options.build, evaluator=options.evaluator
     )

@@ -147,7 +147,9 @@ def test_objectives_of_every_kind(tmp_path: Path) -> None:
 def test_an_evaluators_metric_where_lower_is_better(tmp_path: Path) -> None:
     from nas_attn.records import Score
 
-    study = MadeStudy(tmp_path, recipe(objectives=["-rmse", "params"]))
+    study = MadeStudy(
+        tmp_path, recipe(objectives=["-rmse", "params"], training={"rungs": [1, 3], "evaluator": "a.b:c"})
+    )
     for placement, rmse in (("none", 0.50), (f"stage1={SE}", 0.40), (f"stage2={ELA}", 0.60)):
         key = study.candidate(placement, baseline="none" if placement == "none" else None, rungs=0, told=(rmse, 1.0))
         for seed in range(3):

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -65,10 +67,11 @@ def test_a_relative_url_stays_the_same_file_elsewhere(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no users on this system")
-def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "locked"
-    folder.mkdir()
-    folder.chmod(0o555)
+def test_an_unwritable_folder_is_refused() -> None:
+    base = Path(tempfile.mkdtemp())  # not tmp_path, whose parents only this user may enter
+    base.chmod(0o755)
+    folder = base / "locked"
+    folder.mkdir(mode=0o555)
     program = """
 import os, sys
 from nas_attn.errors import StudyError
@@ -80,10 +83,9 @@ try:
 except StudyError as error:
     print(error)
 """
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
     command = [sys.executable, "-c", program, f"sqlite:///{folder}/x.db"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    shutil.rmtree(base)
     assert "is not writable" in done.stdout, done.stderr
 
 

@@ -64,6 +64,14 @@ def test_a_search_runs_to_its_end_and_learns(table: Path) -> None:
     assert len(finished(optuna.load_study(study_name="table", storage=URL))) == 14
 
 
+def test_a_search_leaves_torchs_threads_as_they_were(table: Path) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    na.search("table.toml", trials=1, threads=before + 1, overrides={"search.confirm_seeds": 0}, say=lambda line: None)
+    assert torch.get_num_threads() == before
+
+
 def test_calling_again_goes_on_and_does_nothing_twice(table: Path) -> None:
     stop = threading.Event()
     opened = create_study(load_recipe("table.toml"), URL)
