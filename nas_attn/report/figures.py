@@ -31,7 +31,7 @@ def front_figures(snapshot: Snapshot) -> list[go.Figure]:
 
 
 def _front(snapshot: Snapshot, other: int | None) -> go.Figure:
-    figure = _figure(height=460)
+    figure = blank_figure(height=460)
     best = snapshot.recommendation.key if snapshot.recommendation else None
     scored = [view for view in snapshot.candidates if view.state == "scored" and _drawable(view, other)]
     groups = (
@@ -132,7 +132,7 @@ def placement_matrix(snapshot: Snapshot) -> go.Figure | None:
     types = sorted({_type(choice) for view in views for choice in view.choices.values()})
     z = [[types.index(_type(view.choices[site])) if site in view.choices else None for view in views] for site in sites]
     names = [f"{'★ ' if view.on_front else ''}{view.label}" for view in views]
-    figure = _figure(height=max(200, 34 * len(sites) + 190))
+    figure = blank_figure(height=max(200, 34 * len(sites) + 190))
     figure.add_trace(
         go.Heatmap(
             z=z,
@@ -163,7 +163,7 @@ def learning_curves(snapshot: Snapshot) -> go.Figure | None:
     metric = snapshot.primary
     if metric is None:
         return None
-    figure = _figure(height=420)
+    figure = blank_figure(height=420)
     shown: set[str] = set()
     for view in _for_curves(snapshot):
         kind, colour, width = _kind(snapshot, view)
@@ -242,7 +242,7 @@ def noise_figure(snapshot: Snapshot) -> go.Figure | None:
     ][:40]
     if not views:
         return None
-    figure = _figure(height=max(240, 26 * len(views) + 130))
+    figure = blank_figure(height=max(240, 26 * len(views) + 130))
     runs = [(view, p) for view in views for p in view.scores if p.rung == last and metric in p.metrics]
     figure.add_trace(
         go.Scatter(
@@ -290,7 +290,7 @@ def latency_effects_figure(snapshot: Snapshot) -> go.Figure | None:
     if model is None:
         return None
     effects = sorted(model.table(), key=lambda e: (e.type, e.knobs, _natural(e.site)))
-    figure = _figure(height=max(240, 22 * len(effects) + 130))
+    figure = blank_figure(height=max(240, 22 * len(effects) + 130))
     types = sorted({effect.type for effect in effects})
     for index, name in enumerate(types):
         mine = [effect for effect in effects if effect.type == name]
@@ -316,7 +316,8 @@ def latency_effects_figure(snapshot: Snapshot) -> go.Figure | None:
 # ------------------------------------------------------------------------------------------- small parts
 
 
-def _figure(*, height: int) -> go.Figure:
+def blank_figure(*, height: int) -> go.Figure:
+    """A figure without data, in the pages' looks."""
     figure = go.Figure()
     figure.update_layout(
         template="none",

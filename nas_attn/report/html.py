@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import html
 import json
-import os
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-import plotly.graph_objects as go
-import plotly.io
-from plotly.offline import get_plotlyjs
-
 from nas_attn.analysis.snapshot import STATES, Snapshot
-from nas_attn.errors import StudyError
 from nas_attn.report import figures, tables, words
-from nas_attn.report.page import SCRIPT, STYLE
-
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
-)
-"""The page may not load anything from anywhere, and the browser holds it to that."""
+from nas_attn.report.page import Drawings, page, with_code, write_page
 
 
 def write_report(snapshot: Snapshot, path: Path) -> Path:
@@ -33,28 +21,12 @@ def write_report(snapshot: Snapshot, path: Path) -> Path:
     Raises:
         StudyError: the file cannot be written there.
     """
-    target = Path(path).expanduser().absolute()
-    text = render(snapshot)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        try:
-            with open(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chmod(draft, 0o644)
-            os.replace(draft, target)
-        except BaseException:
-            os.unlink(draft)
-            raise
-    except OSError as error:
-        raise StudyError(f"the report cannot be written to '{target}': {error.strerror}; give another path") from None
-    return target
+    return write_page(render(snapshot), path)
 
 
 def render(snapshot: Snapshot) -> str:
     """The whole page as text."""
-    title = html.escape(f"{snapshot.study} · nas_attn")
-    drawings = _Drawings()
+    drawings = Drawings()
     sections = [
         _answer(snapshot),
         _counts(snapshot),
@@ -65,38 +37,7 @@ def render(snapshot: Snapshot) -> str:
         _candidates(snapshot),
         _study(snapshot),
     ]
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"<style>{STYLE}</style></head><body><main>"
-        f"<h1>{html.escape(snapshot.study)}</h1>{_subtitle(snapshot)}{''.join(sections).replace(' %', '&nbsp;%')}</main>"
-        f"{drawings.data()}<script>{get_plotlyjs()}</script><script>{SCRIPT}</script></body></html>"
-    )
-
-
-class _Drawings:
-    """Figures of one page, their data kept apart from where they are drawn."""
-
-    def __init__(self) -> None:
-        self._json: list[str] = []
-
-    def place(self, figure: go.Figure | None, *, pick: bool = False) -> str:
-        """Where a figure goes; nothing without a figure."""
-        if figure is None:
-            return ""
-        self._json.append(str(plotly.io.to_json(figure)))
-        name = f"figure-{len(self._json)}"
-        height = int(figure.layout.height)
-        picked = '<p class="picked muted">Click a point to get its placement as text.</p>' if pick else ""
-        return f'<div class="figure" style="height:{height}px" data-json="{name}"></div>{picked}'
-
-    def data(self) -> str:
-        """The figures' data; `<` is written so that no text can end the element."""
-        return "".join(
-            f'<script type="application/json" id="figure-{i}">{text.replace("<", chr(92) + "u003c")}</script>'
-            for i, text in enumerate(self._json, start=1)
-        )
+    return page(snapshot.study, _subtitle(snapshot), sections, drawings)
 
 
 def _subtitle(snapshot: Snapshot) -> str:
@@ -111,14 +52,8 @@ def _answer(snapshot: Snapshot) -> str:
     if best is None:
         last = snapshot.recipe.training.rungs[-1]
         return f'<div class="card answer"><p>No recommendation yet: nothing has been scored at {last} epochs.</p></div>'
-    said = "".join(f"<p>{_with_code(sentence)}</p>" for sentence in best.sentences)
+    said = "".join(f"<p>{with_code(sentence)}</p>" for sentence in best.sentences)
     return f'<div class="card answer" id="recommendation">{said}</div>'
-
-
-def _with_code(sentence: str) -> str:
-    """Text between backquotes becomes code."""
-    parts = html.escape(sentence).split("`")
-    return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
 
 
 def _counts(snapshot: Snapshot) -> str:
@@ -131,7 +66,7 @@ def _counts(snapshot: Snapshot) -> str:
     return f'<div class="tiles">{inside}</div>'
 
 
-def _front(snapshot: Snapshot, drawings: _Drawings) -> str:
+def _front(snapshot: Snapshot, drawings: Drawings) -> str:
     if not snapshot.front:
         return "<h2>Front and baselines</h2><p>No candidate has been scored to the end yet.</p>"
     drawn = "".join(drawings.place(figure, pick=True) for figure in figures.front_figures(snapshot))
@@ -147,7 +82,7 @@ def _front(snapshot: Snapshot, drawings: _Drawings) -> str:
     )
 
 
-def _meaning(snapshot: Snapshot, drawings: _Drawings) -> str:
+def _meaning(snapshot: Snapshot, drawings: Drawings) -> str:
     floor = snapshot.noise.get(snapshot.primary or "")
     if floor is None or floor.seed_sd is None:
         return ""
@@ -180,7 +115,7 @@ def _source(source: str, repeated: int) -> str:
     }.get(source, source)
 
 
-def _placements(snapshot: Snapshot, drawings: _Drawings) -> str:
+def _placements(snapshot: Snapshot, drawings: Drawings) -> str:
     matrix = drawings.place(figures.placement_matrix(snapshot))
     effects = drawings.place(figures.latency_effects_figure(snapshot))
     text = "<h2>Placements</h2><p>Candidates from left (best in the first objective) to right; ★ is on the front.</p>"
@@ -188,7 +123,7 @@ def _placements(snapshot: Snapshot, drawings: _Drawings) -> str:
     return (f"{text}{matrix}" if matrix else "") + (f"{cost}{effects}" if effects else "")
 
 
-def _curves(snapshot: Snapshot, drawings: _Drawings) -> str:
+def _curves(snapshot: Snapshot, drawings: Drawings) -> str:
     curves = drawings.place(figures.learning_curves(snapshot))
     return f"<h2>Learning curves</h2><p>One line a run; pruned ones end in a cross.</p>{curves}" if curves else ""
 

@@ -1,6 +1,18 @@
-"""The HTML report's looks: its style sheet and its script. Nothing is loaded from anywhere."""
+"""A self-contained HTML page: its looks, its script, its figures. Nothing is loaded from anywhere."""
 
 from __future__ import annotations
+
+import html
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import plotly.graph_objects as go
+import plotly.io
+from plotly.offline import get_plotlyjs
+
+from nas_attn.errors import StudyError
 
 STYLE = """
 :root { color-scheme: light dark; --bg: #ffffff; --card: #f6f8fa; --text: #1f2328; --muted: #59636e; --line: #d1d9e0;
@@ -111,3 +123,81 @@ SCRIPT = """
   }));
 })();
 """
+
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
+)
+"""The page may not load anything from anywhere, and the browser holds it to that."""
+
+
+class Drawings:
+    """Figures of one page, their data kept apart from where they are drawn."""
+
+    def __init__(self) -> None:
+        self._json: list[str] = []
+
+    def place(self, figure: go.Figure | None, *, pick: bool = False) -> str:
+        """Where a figure goes; nothing without a figure."""
+        if figure is None:
+            return ""
+        self._json.append(str(plotly.io.to_json(figure)))
+        name = f"figure-{len(self._json)}"
+        height = int(figure.layout.height)
+        picked = '<p class="picked muted">Click a point to get its placement as text.</p>' if pick else ""
+        return f'<div class="figure" style="height:{height}px" data-json="{name}"></div>{picked}'
+
+    def data(self) -> str:
+        """The figures' data; `<` is written so that no text can end the element."""
+        return "".join(
+            f'<script type="application/json" id="figure-{i}">{text.replace("<", chr(92) + "u003c")}</script>'
+            for i, text in enumerate(self._json, start=1)
+        )
+
+
+def page(title: str, subtitle: str, sections: Iterable[str], drawings: Drawings) -> str:
+    """The whole page as text.
+
+    Args:
+        title: plain text; subtitle and sections are trusted HTML.
+    """
+    name = html.escape(title)
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name} · nas_attn</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f"<style>{STYLE}</style></head><body><main>"
+        f"<h1>{name}</h1>{subtitle}{''.join(sections).replace(' %', '&nbsp;%')}</main>"
+        f"{drawings.data()}<script>{get_plotlyjs()}</script><script>{SCRIPT}</script></body></html>"
+    )
+
+
+def write_page(text: str, path: Path) -> Path:
+    """Writes a page; what was at `path` is replaced once the new one is complete.
+
+    Returns:
+        The absolute path.
+
+    Raises:
+        StudyError: the file cannot be written there.
+    """
+    target = Path(path).expanduser().absolute()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        try:
+            with open(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.chmod(draft, 0o644)
+            os.replace(draft, target)
+        except BaseException:
+            os.unlink(draft)
+            raise
+    except OSError as error:
+        raise StudyError(f"the report cannot be written to '{target}': {error.strerror}; give another path") from None
+    return target
+
+
+def with_code(sentence: str) -> str:
+    """Text between backquotes becomes code."""
+    parts = html.escape(sentence).split("`")
+    return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))

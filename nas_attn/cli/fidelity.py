@@ -1,0 +1,232 @@
+"""`nas-attn fidelity`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from nas_attn.cli.common import (
+    DEFAULT_STORAGE,
+    AsJson,
+    Device,
+    ReportPath,
+    Storage,
+    Threads,
+    console,
+    print_json,
+    quiet_optuna,
+    table,
+)
+from nas_attn.cli.recipe_lines import as_lines, changed
+from nas_attn.errors import RecipeError, StudyError
+
+if TYPE_CHECKING:
+    from nas_attn.analysis.fidelity import Fidelity
+    from nas_attn.recipe import Recipe
+    from nas_attn.study.fidelity import FidelityStudy
+    from nas_attn.study.fidelity_plan import FidelityPlan
+
+T = TypeVar("T", int, float, str)
+
+
+def fidelity(
+    what: Annotated[str, typer.Argument(metavar="STUDY|RECIPE", help="A study of the database, or a recipe.")],
+    placements: Annotated[int, typer.Option("--placements", min=4, help="Placements: baselines and random ones.")] = 12,
+    seeds: Annotated[int, typer.Option("--seeds", min=2, help="Runs of each placement in each setting.")] = 4,
+    reference_epochs: Annotated[
+        int | None, typer.Option("--reference-epochs", min=1, help="Length of the reference; default: by the recipe.")
+    ] = None,
+    reference_start: Annotated[
+        str | None, typer.Option("--reference-start", help="scratch, backbone or pretrained.")
+    ] = None,
+    epochs: Annotated[str, typer.Option("--epochs", help="Lengths of cheap runs, one run each for all.")] = "1,2,4",
+    starts: Annotated[
+        str | None, typer.Option("--starts", help="Starts of cheap runs; default: backbone,scratch.")
+    ] = None,
+    subsets: Annotated[
+        str | None, typer.Option("--subsets", help="Shares of the training images; default: 1,0.5.")
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    threads: Threads = None,
+    device: Device = "auto",
+    report: ReportPath = None,
+    write: Annotated[
+        str | None, typer.Option("--write", help="Write the recipe with the recommended setting to this file.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Trains a spread of placements long and in cheap settings, and says how far these rank alike. Goes on when repeated."""
+    recipe, text = _found(what, storage)
+    target = _target(write, what, text)
+    from nas_attn.study.fidelity_plan import make_fidelity_plan
+
+    plan = make_fidelity_plan(
+        recipe,
+        placements=placements,
+        seeds=seeds,
+        reference_start=reference_start,
+        reference_epochs=reference_epochs,
+        epochs=_numbers(epochs, int, "--epochs"),
+        starts=None if starts is None else _numbers(starts, str, "--starts"),
+        subsets=None if subsets is None else _numbers(subsets, float, "--subsets"),
+    )
+    if dry_run:
+        _show_plan(plan, device, as_json)
+        return
+    study = _run(plan, storage, threads, device, quiet or as_json)
+    found = study.result()
+    from nas_attn.report.fidelity import write_fidelity_report
+
+    base = study.database.path.parent if study.database.path else Path.cwd()
+    path = write_fidelity_report(found, recipe.name, Path(report) if report else base / f"{recipe.name}.fidelity.html")
+    chosen = found.advice.setting
+    changes = study.changes(chosen) if chosen else {}
+    if target is not None and text is not None and changes:
+        _write(target, changed(text, changes))
+    if as_json:
+        print_json({"study": recipe.name, **asdict(found), "changes": changes, "report": str(path)})
+        return
+    _show(found)
+    typer.echo(f"\nReport    {path}")
+    if changes:
+        typer.echo(f"Recipe    {target}" if target else f"\nFor the recipe (or --write FILE):\n{as_lines(changes)}")
+    elif target is not None:
+        typer.echo(f"{target} was not written, as nothing is recommended")
+
+
+def _found(what: str, storage: str) -> tuple[Recipe, str | None]:
+    """The recipe that is meant, and its text where it comes from a file."""
+    from nas_attn.recipe import Recipe, load_recipe, shipped
+    from nas_attn.storage import Database
+
+    path = Path(what).expanduser()
+    if path.is_file():
+        return load_recipe(what), path.read_text("utf-8")
+    if path.suffix != ".toml" and len(path.parts) == 1:
+        try:
+            database = Database(storage, must_exist=True)
+        except StudyError:  # no database yet: it can only be a recipe
+            database = None
+        if database is not None and what in [study.name for study in database.studies()]:
+            return Recipe.model_validate_json(database.study(what).recipe), None
+    return load_recipe(what), shipped("studies")[what]
+
+
+def _target(write: str | None, what: str, text: str | None) -> Path | None:
+    """Where the changed recipe goes: asked before hours of training."""
+    if write is None:
+        return None
+    if text is None:
+        raise StudyError(
+            f"'{what}' is a study, which has no file to change: leave --write out and paste what is printed"
+        )
+    target = Path(write).expanduser().absolute()
+    if target.exists() and target != Path(what).expanduser().absolute():
+        raise RecipeError(f"--write '{write}' exists already: give another file, or the recipe itself")
+    if not target.parent.is_dir():
+        raise RecipeError(f"--write '{write}': there is no folder '{target.parent}'")
+    return target
+
+
+def _write(target: Path, text: str) -> None:
+    """Writes a recipe once it is known to be one where it will lie."""
+    from nas_attn.recipe import load_recipe
+
+    draft = target.with_name(f".{target.stem}-draft.toml")
+    try:
+        draft.write_text(text, "utf-8")
+        load_recipe(str(draft))
+        draft.replace(target)
+    except OSError as error:
+        raise RecipeError(f"--write '{target}' cannot be written: {error.strerror}") from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _numbers(text: str, kind: type[T], option: str) -> list[T]:
+    """`1,2,4` as a list."""
+    try:
+        return [kind(part.strip()) for part in text.split(",")]
+    except ValueError:
+        raise RecipeError(f"{option} '{text}' is no list like 1,2,4") from None
+
+
+def _show_plan(plan: FidelityPlan, device: str, as_json: bool) -> None:
+    from nas_attn.study.fidelity_plan import arms, epochs_in_all
+    from nas_attn.study.forecast import forecast
+
+    quiet_optuna()
+    reference, cheap = arms(plan)
+    runs, epochs = plan.placements * plan.seeds * (1 + len(cheap)), epochs_in_all(plan)
+    epoch_s = forecast(plan.recipe, device=device).epoch_s
+    facts: dict[str, Any] = {"placements": plan.placements, "seeds": plan.seeds, "runs": runs, "epochs": epochs}
+    facts |= {"reference": str(reference), "cheap": [str(arm) for arm in cheap], "epoch_s": epoch_s}
+    facts["total_s"] = None if epoch_s is None else epoch_s * epochs
+    if as_json:
+        print_json(facts)
+        return
+    typer.echo(f"{plan.placements} placements, {plan.seeds} seeds each: {runs} runs, {epochs:.0f} epochs in all")
+    typer.echo(f"reference: {reference}\ncheap:     " + "\n           ".join(facts["cheap"]))
+    if epoch_s is not None:
+        typer.echo(f"one epoch takes about {epoch_s:.1f} s here: about {epoch_s * epochs / 60:.0f} minutes in all")
+
+
+def _run(plan: FidelityPlan, storage: str, threads: int | None, device: str, quiet: bool) -> FidelityStudy:
+    """Does what is left of the runs.
+
+    Raises:
+        typer.Exit: with 130 where it was interrupted.
+    """
+    from nas_attn.cli.running import INTERRUPTED
+    from nas_attn.study.fidelity import FidelityStudy
+    from nas_attn.study.local import interruptible
+    from nas_attn.study.searching import Options, check_here
+
+    def say(line: str) -> None:
+        if not quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    quiet_optuna()
+    check_here(plan.recipe, device=device)
+    stop = threading.Event()
+    threads = threads or plan.recipe.training.threads or len(os.sched_getaffinity(0))
+    options = Options(device=device, threads=threads, say=say, stop=stop)
+    with interruptible(stop, say):
+        try:
+            study = FidelityStudy(plan, storage, options)
+            ended = study.work()
+        except KeyboardInterrupt:  # the second Ctrl-C
+            os._exit(INTERRUPTED)
+    if ended == "stopped":
+        done, total = study.progress()
+        typer.echo(f"stopped after {done} of {total} runs; the same command goes on", err=True)
+        raise typer.Exit(INTERRUPTED)
+    return study
+
+
+def _show(found: Fidelity) -> None:
+    """The table by the reference's metric, with one seed and with all, then the recommendation."""
+    from nas_attn.report.fidelity import COLUMNS, cells, explanation
+
+    shown = {1, max(row.setting.seeds for row in found.rows)}
+    rows = [["noise floor: " + cells(found.floor)[0], *cells(found.floor)[1:]]]
+    for row in found.rows:
+        mine = row.setting.metric == found.floor.setting.metric and row.setting.seeds in shown
+        if mine or row.setting == found.advice.setting:
+            rows.append(cells(row))
+    out = console()
+    title = "How far cheap settings rank placements as the reference does"
+    out.print(table(title, COLUMNS, rows, right=[name for name in COLUMNS if name not in ("setting", "metric")]))
+    for sentence in explanation(found):
+        out.print(sentence, markup=False)
+    out.print()
+    for sentence in found.advice.sentences:
+        out.print(sentence, markup=False)
