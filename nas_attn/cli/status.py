@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, StudyName, console, print_json, table
+
+if TYPE_CHECKING:
+    from nas_attn.storage import LeaseRow
 
 
 def status(study: StudyName = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
@@ -34,7 +38,7 @@ def _one(study: str, storage: str, as_json: bool) -> None:
     now = opened.database.now()
     leases = [row for row in opened.store.leases() if row.state != "released"]
     held = [
-        {"work": row.resource, "state": row.state, "owner": row.owner, "expires_in_s": round(row.expires_at - now)}
+        {"work": row.resource, "state": _state(row), "owner": row.owner, "expires_in_s": round(row.expires_at - now)}
         for row in leases
     ]
     if as_json:
@@ -45,8 +49,14 @@ def _one(study: str, storage: str, as_json: bool) -> None:
     rows = [[str(lease[key]) for key in ("work", "state", "expires_in_s", "owner")] for lease in held]
     if rows:
         out.print(table("Work under way", ["work", "state", "lease ends in (s)", "owner"], rows))
-    elif found.finished < found.trials:
+    if found.finished < found.trials and not any(lease["state"] == "held" for lease in held):
         out.print(f"Nobody works on it; go on with: nas-attn resume {study}", markup=False)
+
+
+def _state(row: LeaseRow) -> str:
+    from nas_attn.study.owner import is_dead
+
+    return "worker gone" if is_dead(row.owner) else row.state
 
 
 def _counts(states: object) -> str:

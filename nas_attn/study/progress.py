@@ -28,13 +28,13 @@ class Progress:
         return self.scored + self.pruned + self.infeasible + self.failed
 
     def line(self, elapsed_s: float, finished_before: int = 0) -> str:
-        """One line for a person; time left from the pace of this run."""
+        """One line for a person; time left from the pace of this run, where one is under way (`elapsed_s` above 0)."""
         counts = [f"{self.finished}/{self.trials} trials"]
         counts += [f"{n} {word}" for word in ("pruned", "infeasible", "failed") if (n := getattr(self, word))]
         new, left = self.finished - finished_before, self.trials - self.finished
         if self.best:
             counts.append(f"best {self.best}")
-        if new > 0 and left > 0:
+        if new > 0 and left > 0 and elapsed_s > 0:
             counts.append(f"about {_duration(elapsed_s / new * left)} left")
         return ", ".join(counts)
 
