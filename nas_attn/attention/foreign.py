@@ -10,7 +10,6 @@ the identity start is a blend around the module. Parameters and MACs are counted
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import typing
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from typing import Any, Literal
 
 from nas_attn.attention.row import Count, Fitting, KnobSpec, Row
 from nas_attn.errors import KnobError, did_you_mean
+from nas_attn.importing import load_object
 from nas_attn.records import Knob
 
 GROUP = "nas_attn.attention"
@@ -46,7 +46,7 @@ def _row(name: str, target: str) -> Row:
     return Row(
         name=name,
         target=target,
-        title=(inspect.getdoc(cls) or cls.__name__).splitlines()[0],
+        title=inspect.cleandoc(cls.__doc__ or cls.__name__).splitlines()[0],
         paper="",
         family="foreign",
         fit=lambda fitting: _count(cls, fitting),
@@ -56,13 +56,13 @@ def _row(name: str, target: str) -> Row:
 
 
 def _load(name: str, target: str) -> Any:
-    path, _, attribute = target.partition(":")
-    try:
-        cls = getattr(importlib.import_module(path), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise KnobError(f"attention type '{name}' cannot be imported: {error}") from None
-    if not isinstance(cls, type):
-        raise KnobError(f"attention type '{name}' is not a class, but {type(cls).__name__}")
+    what = "attention type" if name == target else f"attention type '{name}', entry point"
+    cls = load_object(target, what=what, error=KnobError)
+    from torch import nn
+
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        kind = cls.__name__ if isinstance(cls, type) else type(cls).__name__
+        raise KnobError(f"{what} '{target}' is not a subclass of torch.nn.Module, but {kind}")
     return cls
 
 
@@ -100,9 +100,12 @@ def _count(cls: type, fitting: Fitting) -> Count:
             module = cls(fitting.channels, **knobs, **extra).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             y = module(torch.zeros(shape))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise KnobError(f"{fitting.row.name} does not work on {fitting.channels} channels: {error}") from None
-    if tuple(y.shape) != shape:
-        raise KnobError(f"{fitting.row.name} must keep the shape {shape}, but gives {tuple(y.shape)}")
+    except Exception as error:  # a stranger's code: whatever it raises
+        raise KnobError(
+            f"{fitting.row.name} does not work on {fitting.channels} channels: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(y, torch.Tensor) or tuple(y.shape) != shape:
+        given = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
+        raise KnobError(f"{fitting.row.name} must keep the shape {shape}, but gives {given}")
     blend = int(fitting.init == "identity" and "init" not in accepted)
     return Count(sum(p.numel() for p in module.parameters()) + blend, counter.get_total_flops() // 2)

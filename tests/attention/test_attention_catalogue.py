@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import re
 import subprocess
 import sys
 import warnings
@@ -102,8 +104,13 @@ def test_wrong_knobs_are_one_sentence(row: Row) -> None:
         ("ela", 64, {"variant": "T", "kernel_size": 7}, "ela: variant=T means kernel_size=5 .* leave one out"),
         ("ela", 64, {"variant": "t"}, "ela: unknown variant 't'"),
         ("sse", 16, {}, "unknown attention type 'sse': did you mean 'se'"),
-        ("nowhere.at_all:Module", 16, {}, "attention type 'nowhere.at_all:Module' cannot be imported"),
-        ("torch.nn:relu", 16, {}, "cannot be imported"),
+        ("nowhere.at_all:Module", 16, {}, "attention type 'nowhere.at_all:Module': importing 'nowhere.at_all' failed"),
+        ("torch.nn:relu", 16, {}, "attention type 'torch.nn:relu': 'torch.nn' has no 'relu': did you mean"),
+        ("torch.nn:", 16, {}, "attention type 'torch.nn:' is no 'package.module:object'"),
+        ("math:gcd", 16, {}, "'math:gcd' is not a subclass of torch.nn.Module, but builtin_function_or_method"),
+        ("fractions:Fraction", 16, {}, "'fractions:Fraction' is not a subclass of torch.nn.Module, but Fraction"),
+        ("torch.nn:Bilinear", 16, {}, "torch.nn:Bilinear does not work on 16 channels: TypeError: "),
+        ("torch.nn:LazyConv2d", 16, {}, "torch.nn:LazyConv2d does not work on 16 channels: TypeError: "),
     ],
 )
 def test_what_cannot_be_is_refused(name: str, channels: int, knobs: dict[str, Any], message: str) -> None:
@@ -216,6 +223,59 @@ def test_a_foreign_module_joins_by_entry_point(tmp_path: Path, monkeypatch: pyte
     assert torch.equal(attention.create("strange", 4, init="identity")(x), x)
     with pytest.raises(KnobError, match="did you mean 'strange'"):
         catalogue.find("strnge")
+
+
+WORKING_FOLDER = {
+    "fine": "class Own(nn.Module):\n"
+    "    def __init__(self, channels, *, power=2):\n"
+    "        super().__init__()\n"
+    "        self.power = power\n"
+    "    def forward(self, x):\n"
+    "        return x**self.power\n",
+    "broken": "raise KeyError('weights')\n",
+    "unreadable": "class Own(nn.Module:\n",
+    "pooled": "class Own(nn.AdaptiveAvgPool2d):\n    pass\n",
+    "listed": "class Own(nn.Identity):\n    def forward(self, x):\n        return [x]\n",
+    "assertive": "class Own(nn.Identity):\n    def forward(self, x):\n        assert x.shape[1] == 3, 'three channels'\n",
+}
+"""Modules of one's own, by file."""
+
+
+@pytest.fixture(params=WORKING_FOLDER)
+def own(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Such a file in the working folder, and nothing left of it afterwards."""
+    name: str = request.param
+    (tmp_path / f"{name}.py").write_text(f"from torch import nn\n{WORKING_FOLDER[name]}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    yield name
+    sys.modules.pop(name, None)
+
+
+def test_modules_of_the_working_folder(own: str) -> None:
+    """They are found; whatever they raise is one sentence."""
+    message = {
+        "fine": "",
+        "broken": "attention type 'broken:Own': importing 'broken' failed with KeyError: 'weights'",
+        "unreadable": "attention type 'unreadable:Own': importing 'unreadable' failed with SyntaxError: ",
+        "pooled": "pooled:Own must keep the shape (1, 16, 14, 14), but gives (1, 16, 16, 16)",
+        "listed": "listed:Own must keep the shape (1, 16, 14, 14), but gives list",
+        "assertive": "assertive:Own does not work on 16 channels: AssertionError: three channels",
+    }[own]
+    if message:
+        with pytest.raises(KnobError, match=f"^{re.escape(message)}"):
+            attention.create(f"{own}:Own", 16)
+    else:
+        assert (attention.create("fine:Own", 16, power=3)(torch.full((1, 16, 2, 2), 2.0)) == 8).all()
+
+
+def test_the_command_says_what_is_wrong_with_a_module_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(WORKING_FOLDER["broken"])
+    command = [sys.executable, "-m", "nas_attn.cli.main", "modules", "broken:Own"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: attention type 'broken:Own': importing 'broken' failed with KeyError: 'weights'\n"
 
 
 def test_importing_and_resolving_load_no_torch() -> None:
