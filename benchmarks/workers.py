@@ -1,0 +1,101 @@
+"""Several workers on one device: how many candidates a minute, and whether their latencies stay those of one worker.
+
+    python benchmarks/workers.py                      # 1, 2, 4 and 8 workers on the cluttered digits, about 8 minutes on 2 cores
+    python benchmarks/workers.py --workers 1 2        # fewer
+
+The same study (the same candidates in the same order, nothing pruned) is run with each number of workers, each in a
+database of its own; the backbone is trained before the clock starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import platform
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+
+from nas_attn.analysis.latency import dropped
+from nas_attn.analysis.snapshot import snapshot
+from nas_attn.recipe import load_recipe
+from nas_attn.records import Latency
+from nas_attn.study.local import run_workers
+from nas_attn.study.opening import create_study
+from nas_attn.study.searching import Options, set_trials
+
+TRIALS = 15
+
+
+@dataclass(frozen=True)
+class Run:
+    """One study."""
+
+    workers: int
+    seconds: float
+    scored: int
+    latencies: dict[str, Latency]
+    """Placement -> latency."""
+    sessions: int
+    dropped: int
+
+
+def run(workers: int, folder: Path) -> Run:
+    """Trains the backbone and scores no attention with one worker, then the rest against the clock."""
+    changes = {"search.pruner": "none", "search.sampler": "random", "search.confirm_seeds": 0, "search.trials": TRIALS}
+    changes |= {"latency.session_seconds": 1.0, "training.rungs": [1], "training.backbone_epochs": 3}
+    opened = create_study(load_recipe("digits", overrides=changes), f"sqlite:///{folder / f'{workers}.db'}")
+    quiet = Options(device="auto", say=lambda line: None)
+    set_trials(opened, 1)
+    run_workers(opened, 1, quiet)
+    set_trials(opened, TRIALS)
+    began = time.perf_counter()
+    run_workers(opened, workers, quiet)
+    seconds = time.perf_counter() - began
+    now, sessions = snapshot(opened.store), opened.store.sessions()
+    latencies = {v.placement: v.latency for v in now.candidates if v.latency is not None and v.latency.measured}
+    return Run(workers, seconds, now.counts["scored"] - 1, latencies, len(sessions), len(dropped(sessions)))
+
+
+def compared(one: Run, other: Run) -> tuple[int, int, float]:
+    """(candidates in both, those whose intervals overlap, median absolute difference of their log-ratios)."""
+    pairs = [
+        (one.latencies[p], other.latencies[p]) for p in one.latencies.keys() & other.latencies.keys() if p != "none"
+    ]
+    overlap = sum(a.low <= b.high and b.low <= a.high for a, b in pairs)
+    differences = sorted(abs(math.log(a.ratio / b.ratio)) for a, b in pairs)
+    return len(pairs), overlap, differences[len(differences) // 2] if differences else math.nan
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8])
+    arguments = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
+    print(
+        "| workers | candidates | s | a minute | times one | sessions (dropped) | intervals that overlap with one worker's | median difference |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    first: Run | None = None
+    with tempfile.TemporaryDirectory() as folder:
+        for workers in arguments.workers:
+            found = run(workers, Path(folder))
+            first = first or found
+            pace = found.scored / found.seconds
+            both, overlap, difference = compared(first, found)
+            against = "–" if found is first else f"{overlap} of {both}"
+            shown = "–" if found is first else f"{difference:.1%}"
+            print(
+                f"| {workers} | {found.scored} | {found.seconds:.0f} | {60 * pace:.1f} | "
+                f"{pace / (first.scored / first.seconds):.2f} | {found.sessions} ({found.dropped}) | {against} | {shown} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
