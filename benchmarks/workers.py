@@ -77,9 +77,9 @@ def main() -> None:
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
-    print(
-        "| workers | candidates | s | a minute | times one | sessions (dropped) | intervals that overlap with one worker's | median difference |"
-    )
+    columns = ["workers", "candidates", "s", "a minute", "times one", "sessions (dropped)"]
+    columns += ["intervals that overlap with one worker's", "median difference"]
+    print(f"| {' | '.join(columns)} |")
     print("|---|---|---|---|---|---|---|---|")
     first: Run | None = None
     with tempfile.TemporaryDirectory() as folder:
