@@ -21,6 +21,7 @@ from nas_attn.analysis.fidelity_statistics import (
     chance_of,
     choices_of,
     components,
+    fronts,
     interval,
     means_over,
     orders,
@@ -178,6 +179,7 @@ class _Held:
         self._targets = orders(self.others)
         self.target = self._targets.mean(axis=0)
         """(P, P)."""
+        self._fronts = fronts(self.others, costs)
 
     def against(self, runs: Runs, k: int) -> tuple[Measure, Array, Array]:
         """A setting with k seeds: its measure, its mean order (P, P) and its resampled taus."""
@@ -192,7 +194,7 @@ class _Held:
         )
         low, high = interval(tau, star)
         one = reliability(runs.values)
-        front = float(np.mean([recovered(o, m, self._costs) for o in self.others for m in means]))
+        front = float(recovered(self._fronts, fronts(means, self._costs)).mean())
         row = (tau, low, high, one, spearman_brown(one, k), front, k * runs.device_s)
         return Measure(runs.setting(k), *row), order, star
 
@@ -202,7 +204,7 @@ class _Held:
         products = orders(runs) * self._targets
         taus = products.sum((1, 2))
         low, high = interval(float(taus.mean()), self._draws.taus(products.mean(axis=0), reference=taus))
-        front = float(np.mean([recovered(o, m, self._costs) for o, m in zip(self.others, runs, strict=True)]))
+        front = float(np.diag(recovered(self._fronts, fronts(runs, self._costs))).mean())
         one = reliability(self._reference.values)
         device_s = self._reference.device_s
         return Measure(self._reference.setting(1), float(taus.mean()), low, high, one, one, front, device_s)

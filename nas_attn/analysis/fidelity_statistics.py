@@ -14,6 +14,7 @@ Array = NDArray[np.float64]
 
 RESAMPLES = 1000
 PERMUTATIONS = 1000
+SHUFFLES = 100
 MOST_COMBINATIONS = 64
 """Choices of k of the seeds that are averaged over at most."""
 
@@ -108,7 +109,8 @@ class Draws:
         times = rng.multinomial(placements, np.full(placements, 1 / placements), size=RESAMPLES).astype(float)
         pairs = times[:, :, None] * times[:, None, :]
         pairs[:, range(placements), range(placements)] = 0.0  # a placement drawn twice says nothing of its order
-        self._pairs = pairs * (placements * (placements - 1) / np.maximum(pairs.sum((1, 2), keepdims=True), 1.0))
+        pairs *= placements * (placements - 1) / np.maximum(pairs.sum((1, 2), keepdims=True), 1.0)
+        self._pairs = pairs.reshape(RESAMPLES, -1)
         self._times: dict[tuple[str, int], Array] = {}
 
     def taus(self, products: Array, **influences: Array) -> Array:
@@ -118,7 +120,7 @@ class Draws:
             products: (P, P), whose sum is the tau.
             influences: (S,) per kind of seed: how far each pulls the tau.
         """
-        taus: Array = np.einsum("bij,ij->b", self._pairs, products)
+        taus: Array = self._pairs @ products.ravel()
         for kind, influence in influences.items():
             taus = taus + self._shares(kind, len(influence)) @ (influence - influence.mean())
         return taus
@@ -146,19 +148,26 @@ def chance_of(orders: Array, ranking: Array, rng: np.random.Generator) -> float:
 def components(values: Array) -> tuple[float, float]:
     """Variance between placements (0 where the noise explains all), and of one run around its placement."""
     placements, seeds = values.shape
+    values = np.round(values - values.mean(), 12)  # rounding is no difference
     means = values.mean(axis=1, keepdims=True)
     residual = values - means - values.mean(axis=0, keepdims=True) + values.mean()
     noise = float((residual**2).sum()) / ((placements - 1) * (seeds - 1))
     return max(0.0, float(means.var(ddof=1)) - noise / seeds), noise
 
 
-def recovered(target: Array, found: Array, costs: Array) -> float:
-    """Share of the front by `target` and cost that is also on the front by `found` and cost."""
-    true = non_dominated(np.stack([-target, costs], axis=1))
-    seen = non_dominated(np.stack([-found, costs], axis=1))
-    return float((true & seen).sum() / true.sum())
+def fronts(values: Array, costs: Array) -> NDArray[np.bool_]:
+    """(n, P): who is on the front by each row of values (n, P) and the costs (P,)."""
+    return np.array([non_dominated(np.stack([-row, costs], axis=1)) for row in values])
+
+
+def recovered(true: NDArray[np.bool_], found: NDArray[np.bool_]) -> Array:
+    """Share of each of the true fronts (n, P) that is also on each of the fronts found (m, P): (n, m)."""
+    shares: Array = (true[:, None] & found).sum(axis=2) / true.sum(axis=1)[:, None]
+    return shares
 
 
 def recovered_by_chance(others: Array, costs: Array, rng: np.random.Generator) -> float:
+    """Share of the reference's front that a random ranking recovers."""
     target = others.mean(axis=0)
-    return float(np.mean([recovered(target, rng.permutation(target), costs) for _ in range(200)]))
+    shuffled = np.array([rng.permutation(target) for _ in range(SHUFFLES)])
+    return float(recovered(fronts(target[None], costs), fronts(shuffled, costs)).mean())

@@ -71,7 +71,8 @@ class FidelityStudy:
         """The placements as each arm trains them."""
         self._owner = owner_name()
         self._latencies: dict[str, float] = {}
-        self._began, self._epochs = time.monotonic(), 0.0
+        self._spent_s, self._epochs = 0.0, 0.0
+        """Of training, by this process."""
 
     # ------------------------------------------------------------------------------------ arms
 
@@ -200,6 +201,7 @@ class FidelityStudy:
             bench.files(placement, seed=seed, lease=keeper.lease, purpose=PURPOSE).clear()
             self._check_metrics(scores[-1].metrics)
             self._epochs += arm.cost
+            self._spent_s += sum(score.wall_s for score in scores)
             self._options.say(f"{self._so_far()} {what}")
         except TrainingError as error:  # not tried again: it would end the same way
             if self.recipe.training.evaluator is not None and not store.scores(purpose=PURPOSE):
@@ -219,7 +221,7 @@ class FidelityStudy:
     def _so_far(self) -> str:
         done, total = self.progress()
         left = sum(arm.cost * len(self._open(arm)) for arm in self._stores)
-        seconds = (time.monotonic() - self._began) / self._epochs * left
+        seconds = self._spent_s / self._epochs * left
         return f"[run {done}/{total}, about {_duration(seconds)} left]" if left else f"[run {done}/{total}]"
 
     def _measure(self) -> None:
