@@ -148,16 +148,18 @@ class Database:
         ]
 
     def delete_study(self, name: str) -> None:
-        """Delete a study from our tables; its workers lose their leases. Optuna's study is the caller's to delete.
+        """Delete a study and its parts from our tables; their workers lose their leases. Optuna's is the caller's to delete.
 
         Raises:
             StudyError: there is none; names the nearest.
         """
-        number = self.study(name)._id
+        number, study = self.study(name)._id, tables.study
         with self._connector.write() as connection:
+            parts = select(study.c.id).where(study.c.name.startswith(f"{name}{PART}", autoescape=True))
+            numbers = [number, *connection.scalars(parts)]
             for table in tables.metadata.sorted_tables:
                 column = table.c.id if table is tables.study else table.c.study_id
-                connection.execute(delete(table).where(column == number))
+                connection.execute(delete(table).where(column.in_(numbers)))
 
     def backup(self, path: str | Path) -> Path:
         """Write a consistent copy, Optuna's tables included, into one file; workers may go on writing.
