@@ -271,6 +271,22 @@ def test_wrong_input_is_one_sentence_before_any_training(tiny: Path, arguments: 
     assert not (tiny / "nas_attn.db").exists()
 
 
+def test_the_recommended_setting_is_written_into_a_copy_of_the_recipe(table: Path) -> None:
+    arguments = ("table.toml", "--placements", "8", "--seeds", "2", "--reference-epochs", "6", "--epochs", "1,3")
+    code, out, err = run(*arguments, "--write", "new.toml")
+    assert code == 0, err
+    assert "Recommended: start scratch, all images, 1 epoch" in out
+    assert "+0." in out
+    old, new = load_recipe("table.toml"), load_recipe("new.toml")
+    assert new.training.rungs == [1]
+    changed_keys = {"rungs", "seeds"}
+    assert new.training.model_dump(exclude=changed_keys) == old.training.model_dump(exclude=changed_keys)
+    assert not list(table.glob(".*-draft.toml"))
+    code, out, err = run("table.toml", *arguments[1:])
+    assert code == 0, err
+    assert "For the recipe (or --write FILE):\n[training]" in out
+
+
 def test_a_study_has_no_file_to_write(tiny: Path) -> None:
     create_study(load_recipe("tiny.toml"), URL)
     code, _, err = run("tiny", "--write", "new.toml")
