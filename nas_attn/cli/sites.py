@@ -44,7 +44,7 @@ def sites(
     found = [
         site
         for site in both_granularities(model, input_shape)
-        if granularity == "both" or ("." in site.name) == (granularity == "block")
+        if granularity == "both" or site.original or ("." in site.name) == (granularity == "block")
     ]
     if html:
         try:
