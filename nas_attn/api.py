@@ -16,6 +16,7 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot, snapshot
 from nas_attn.errors import RecipeError, StudyError
 from nas_attn.evaluation.evaluators import Evaluator
 from nas_attn.evaluation.plan import both_granularities
+from nas_attn.importing import PYTHON
 from nas_attn.recipe import Recipe, load_recipe, recipe_from
 from nas_attn.records import Placement, Site
 from nas_attn.report import write_report
@@ -26,9 +27,6 @@ from nas_attn.study.opening import DEFAULT_URL, OpenStudy, create_study
 from nas_attn.study.opening import open_study as _open
 
 __all__ = ["Study", "attach", "detach", "find_sites", "load_recipe", "open_study", "search"]
-
-PYTHON = "python:"
-"""Begins the name of a backbone or evaluator in the recipe that only exists in the calling program."""
 
 
 # ------------------------------------------------------------------------------------------- models
@@ -218,7 +216,7 @@ def search(
         raise RecipeError(
             "workers > 1 needs a model and an evaluator by name, 'package.module:function', not as objects"
         )
-    searching.check_here(made, device=device, evaluator=judge)
+    searching.check_here(made, device=device, build=build, evaluator=judge)
     plan = searching.plan_recipe(made, build=build)  # before the database: a wrong recipe must leave nothing behind
     own = searching.ideas(plan, try_placements)
     opened = create_study(made, storage)

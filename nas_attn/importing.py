@@ -9,6 +9,9 @@ from typing import Any
 
 from nas_attn.errors import UserError, did_you_mean
 
+PYTHON = "python:"
+"""Begins the name of what only exists in the program that called `na.search`."""
+
 
 def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
     """The object that `package.module:object` names; modules in the working folder are found too.
@@ -20,6 +23,11 @@ def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
     Raises:
         UserError: (as `error`) the module cannot be imported or has no such object.
     """
+    if name.startswith(PYTHON):
+        raise error(
+            f"{what} '{name.removeprefix(PYTHON)}' is an object that a Python program gave to na.search: go on from there "
+            "by the same call, or name it as 'package.module:object' in a new study"
+        )
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         raise error(f"{what} '{name}' is no 'package.module:object'")

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from nas_attn import data
 from nas_attn.analysis.snapshot import Snapshot, snapshot
-from nas_attn.errors import NasAttnWarning
+from nas_attn.errors import BackboneError, NasAttnWarning
 from nas_attn.evaluation.evaluators import Evaluator, find_evaluator
 from nas_attn.evaluation.plan import Build, Plan
 from nas_attn.evaluation.workbench import Host, Workbench, intra_op_threads, pick_device, plan_for
+from nas_attn.importing import PYTHON, load_object
 from nas_attn.recipe import Recipe
 from nas_attn.report import dashboard
 from nas_attn.space import parse, resolve
@@ -45,13 +46,16 @@ class Options:
     evaluator: Evaluator | None = None
 
 
-def check_here(recipe: Recipe, *, device: str, evaluator: Evaluator | None = None) -> None:
-    """Whether this process has the device and the evaluator: asked before a study is made of a wrong recipe.
+def check_here(recipe: Recipe, *, device: str, build: Build | None = None, evaluator: Evaluator | None = None) -> None:
+    """Whether this process has the device, the model and the evaluator: asked before workers are started.
 
     Raises:
         RecipeError: there is no such device, or the evaluator cannot be imported.
+        BackboneError: the model is an object of another program.
     """
     pick_device(device)
+    if recipe.backbone.name.startswith(PYTHON) and build is None:
+        load_object(recipe.backbone.name, what="backbone", error=BackboneError)
     if recipe.training.evaluator is not None and evaluator is None:
         find_evaluator(recipe.training.evaluator)
 

@@ -211,7 +211,7 @@ class Worker:
 
             def go_on(score: Score) -> bool:
                 self._check_metrics(score)
-                return bool(final) or self._survives(work, score, checked)
+                return bool(final) or self._survives(work, score)
 
             scores = self.bench.train(
                 work.resolved, seed=seed, lease=work.lease, purpose="search", go_on=go_on, stop=stop
@@ -242,7 +242,7 @@ class Worker:
             return None
         return measurer.known(resolved) or measurer.wait(resolved, stop)
 
-    def _survives(self, work: Work, score: Score, checked: Checked) -> bool:
+    def _survives(self, work: Work, score: Score) -> bool:
         """The pruner's word at a rung. Baselines always go on."""
         search = self.recipe.search
         if search.pruner == "none" or work.baseline or score.rung == len(self.recipe.training.rungs) - 1:

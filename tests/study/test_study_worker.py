@@ -249,3 +249,24 @@ def test_a_python_function_may_be_model_and_evaluator(table: Path) -> None:
     )
     front = study.front()
     assert front[0].placement == "none"
+
+
+def test_a_study_of_python_objects_is_taken_up_in_python_only(table: Path) -> None:
+    from torch import nn
+
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4))
+
+    def small() -> nn.Module:
+        model = build()
+        model(torch.zeros(1, 1, 12, 12))
+        return model
+
+    import torch
+
+    na.search("table.toml", model=small, trials=2, say=lambda line: None)
+    result = start("resume", "--trials", "4")
+    output = result.communicate()[0]
+    assert result.returncode == 2
+    assert output.count("error:") == 1
+    assert "is an object that a Python program gave to na.search" in output
