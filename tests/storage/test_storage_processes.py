@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import pickle
 import sqlite3
 import subprocess
 import sys
@@ -65,8 +64,8 @@ def settings_of(storage: optuna.storages.RDBStorage) -> tuple[object, ...]:
         return tuple(found.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names)
 
 
-def report_settings(pickled: bytes, queue: multiprocessing.Queue[object]) -> None:
-    queue.put(settings_of(pickle.loads(pickled)))  # noqa: S301 - the storage that this test has pickled itself
+def report_settings(storage: optuna.storages.RDBStorage, queue: multiprocessing.Queue[object]) -> None:
+    queue.put(settings_of(storage))
 
 
 def test_the_settings_reach_a_child_process_with_optunas_storage(sqlite_url: str) -> None:
@@ -77,7 +76,7 @@ def test_the_settings_reach_a_child_process_with_optunas_storage(sqlite_url: str
     assert settings_of(storage) == tuned
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    child = context.Process(target=report_settings, args=(pickle.dumps(storage), queue))
+    child = context.Process(target=report_settings, args=(storage, queue))
     child.start()
     assert queue.get(timeout=120) == tuned
     child.join()
