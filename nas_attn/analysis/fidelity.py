@@ -218,7 +218,7 @@ def _advise(
 ) -> Advice:
     """The cheapest setting that ranks better than chance and cannot be told apart from the best; the reference's metric."""
     seeds, placements = reference.values.shape[1], reference.values.shape[0]
-    noise = _about_noise(reference, floor)
+    basis = _about_reference(reference, floor)
     sure = [i for i in mine if rows[i].low > 0]
     if chance > LEVEL or not sure:
         best = max((rows[i] for i in mine), key=lambda row: row.tau)
@@ -227,7 +227,7 @@ def _advise(
             (
                 f"No cheap setting was shown to rank these {placements} placements better than chance: the highest tau, "
                 f"{_tau(best)} ({best.setting}), or a higher one would come up with probability {chance:.2g} if none did.",
-                *noise,
+                *basis,
                 f"More seeds or placements would tell more: the same command with --seeds {2 * seeds} goes on from the runs "
                 "that are there.",
             ),
@@ -240,7 +240,7 @@ def _advise(
         (
             *_about_choice(rows[chosen], floor, reference),
             *_about_others(rows, len(mine), len(level), chosen, best_row),
-            *noise,
+            *basis,
             *_about_metrics(rows, stars, chosen),
         ),
     )
@@ -281,7 +281,7 @@ def _about_others(rows: Sequence[Measure], total: int, level: int, chosen: int, 
     ]
 
 
-def _about_noise(reference: Runs, floor: Measure) -> list[str]:
+def _about_reference(reference: Runs, floor: Measure) -> list[str]:
     between, noise = (np.sqrt(part) for part in components(reference.values))
     seeds = reference.values.shape[1]
     points = reference.metric == "accuracy"
@@ -291,7 +291,9 @@ def _about_noise(reference: Runs, floor: Measure) -> list[str]:
     said += f"the mean of its {seeds} seeds has reliability {mean:.2f}."
     if mean < 0.5:
         said += " So it is itself mostly noise, and every tau here is lower than it would be against the truth."
-    return [said]
+    stands = f"The reference stands for the network that will be used, trained for {_count(reference.rungs[-1], 'epoch')} with "
+    stands += f"start {reference.start}; for another one (--reference-epochs, --reference-start) the answer may differ."
+    return [said, stands]
 
 
 def _about_metrics(rows: Sequence[Measure], stars: Array, chosen: int) -> list[str]:

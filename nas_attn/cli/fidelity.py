@@ -98,6 +98,8 @@ def fidelity(
     typer.echo(f"\nReport    {path}")
     if changes:
         typer.echo(f"Recipe    {target}" if target else f"\nFor the recipe (or --write FILE):\n{as_lines(changes)}")
+    elif chosen is not None:
+        typer.echo("Recipe    has this setting already")
     elif target is not None:
         typer.echo(f"{target} was not written, as nothing is recommended")
 

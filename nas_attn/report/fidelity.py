@@ -53,7 +53,7 @@ def fidelity_figure(found: Fidelity) -> go.Figure:
         y=floor.tau,
         line={"dash": "dot", "width": 1.5, "color": GREY},
         annotation_text=f"noise floor: one run of the reference ({floor.setting.epochs} epochs)",
-        annotation_position="top left",
+        annotation_position="bottom right",
     )
     ways = list(dict.fromkeys((row.setting.start, row.setting.subset) for row in mine))
     counts = sorted({row.setting.seeds for row in mine})

@@ -271,14 +271,15 @@ class FidelityStudy:
         return assess(texts, np.array(costs), cost, reference, cheap, seed=self.recipe.search.seed)
 
     def changes(self, setting: Setting) -> dict[str, Any]:
-        """What a recipe has to say for a setting: dotted keys -> values, None for what must not be there."""
-        said: dict[str, Any] = {"training.start": setting.start}
-        if setting.start != "pretrained" and self.recipe.training.weights is not None:
-            said["training.weights"] = None
-        said |= {"training.rungs": list(setting.rungs), "training.seeds": setting.seeds}
+        """What the recipe has to say otherwise for a setting: dotted keys -> values, None for what must not be there."""
+        training = self.recipe.training
+        said: dict[str, Any] = {"start": setting.start, "rungs": list(setting.rungs), "seeds": setting.seeds}
+        if setting.start != "pretrained":
+            said["weights"] = None
+        differing = {f"training.{key}": value for key, value in said.items() if getattr(training, key) != value}
         if setting.subset < 1:
-            said["data.train_subset"] = self.train_subset(setting.subset)
-        return said
+            differing["data.train_subset"] = self.train_subset(setting.subset)
+        return differing
 
     def _complete(self, arm: Arm) -> list[bool]:
         """Per placement, whether all of its runs are done."""
