@@ -212,6 +212,15 @@ def with_predictions(latencies: Mapping[str, Latency], texts: Mapping[str, str])
     return {**latencies, **{key: predict_latency(model, features(texts[key]), reference_ms) for key in missing}}
 
 
+def suspicious(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> list[str]:
+    """Keys whose measured latency is far from what all others predict: worth measuring again. Empty while too few are."""
+    keys = [key for key, latency in latencies.items() if latency.measured and key in texts]
+    if len(keys) < LEAST_MEASURED:
+        return []
+    found = fit(latency_observations({key: latencies[key] for key in keys}, texts))
+    return [keys[index] for index in found.outliers]
+
+
 # ------------------------------------------------------------------------------------------- inside
 
 

@@ -162,8 +162,8 @@ def compare(sessions: Sequence[Session], *, seed: int = 0) -> tuple[Compared, ..
     )
 
 
-def told_apart(sessions: Sequence[Session], a: str, b: str) -> bool:
-    """Whether one of two candidates is faster with a probability of at least 97.5 %."""
+def told_apart(sessions: Sequence[Session], a: str, b: str | None) -> bool:
+    """Whether one of two candidates (None: the bare backbone) is faster with a probability of at least 97.5 %."""
     probability = probability_faster(sessions, a, b)
     return max(probability, 1 - probability) >= CERTAIN
 

@@ -19,6 +19,7 @@ from nas_attn.analysis.latency import dropped
 from nas_attn.analysis.latency import estimate as estimate_latency
 from nas_attn.analysis.objectives import COSTS, objective_value
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend
+from nas_attn.analysis.ties import ties
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.records import CandidateRow, Cost, Latency, Session
 from nas_attn.space.notation import parse
@@ -67,6 +68,8 @@ class CandidateView:
     """The objectives as told to Optuna."""
     on_front: bool
     told_on_front: bool
+    tied_with: tuple[str, ...] = ()
+    """Keys of other members of the front that it cannot be told apart from in any objective."""
 
     @property
     def label(self) -> str:
@@ -149,6 +152,12 @@ class Snapshot:
 
         return tuple(sorted(views, key=place))
 
+    @property
+    def ties(self) -> tuple[tuple[CandidateView, CandidateView], ...]:
+        """Pairs of the front that cannot be told apart in any objective."""
+        front = self.front
+        return tuple((a, b) for i, a in enumerate(front) for b in front[i + 1 :] if b.key in a.tied_with)
+
     def find(self, key: str) -> CandidateView | None:
         """The candidate with this key."""
         return next((view for view in self.candidates if view.key == key), None)
@@ -177,6 +186,7 @@ def snapshot(store: StudyStore) -> Snapshot:
     last = len(recipe.training.rungs) - 1
     model = models.get((primary, last)) if primary else None
     views = _with_odds(views, model)
+    views = _with_ties(views, recipe, {metric: m for (metric, rung), m in models.items() if rung == last}, sessions)
     return Snapshot(
         study=store.name,
         created_at=store.created_at,
@@ -300,6 +310,15 @@ def _with_odds(views: list[CandidateView], model: NoiseModel | None) -> list[Can
         view if view.key == bare else dataclasses.replace(view, beats_none=model.probability(view.key, bare))
         for view in views
     ]
+
+
+def _with_ties(
+    views: list[CandidateView], recipe: Recipe, models: Mapping[str, NoiseModel], sessions: Sequence[Session]
+) -> list[CandidateView]:
+    front = {view.key: view.values for view in views if view.on_front}
+    bare = next((view.key for view in views if view.placement == "none"), None)
+    tied = ties(list(front), recipe.objectives, front, models, sessions, bare)
+    return [dataclasses.replace(view, tied_with=tied.get(view.key, ())) for view in views]
 
 
 def _primary(recipe: Recipe, scored: Iterable[str]) -> str | None:

@@ -22,6 +22,9 @@ def show_answer(out: Console, now: Snapshot) -> None:
     columns = ["", "candidate", *(words.title(o) for o in now.objectives), "better than none", "placement"]
     title = f"Study {now.study}: the front (*) and the baselines"
     out.print(table(title, columns, rows, right=[words.title(o) for o in now.objectives]))
+    if now.ties:
+        pairs = ", ".join(f"{a.label} and {b.label}" for a, b in now.ties)
+        out.print(f"Cannot be told apart in any objective: {pairs}\n", markup=False)
     if now.recommendation is None:
         out.print("No candidate has been trained to the last rung yet, so there is nothing to recommend.")
         return

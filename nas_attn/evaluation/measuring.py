@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 
 from torch import nn
 
-from nas_attn.analysis.additive import with_predictions
+from nas_attn.analysis.additive import suspicious, with_predictions
 from nas_attn.analysis.latency import estimate, needs_more, open_keys
 from nas_attn.errors import MeasurementError
 from nas_attn.evaluation.plan import Plan
@@ -25,6 +25,8 @@ BARE = "none"
 """Notation of the bare backbone."""
 POLL_S = 1.0
 """Seconds between looks at what other workers have measured."""
+AGAIN = 4
+"""Sessions after which a latency that looks wrong is believed."""
 MODELS_KEPT = 24
 """Built models kept for later sessions."""
 
@@ -121,9 +123,13 @@ class Measurer:
             self._store.add_session(session)
 
     def open_keys(self, keys: Sequence[str], tolerance: float) -> list[str]:
-        """Those that are due for another session, the neediest first."""
-        limit = self._section.max_sessions
-        return open_keys(self._store.sessions(), keys, tolerance=tolerance, max_sessions=limit)
+        """Those that are due for another session: what looks wrong, then the neediest first."""
+        sessions, limit = self._store.sessions(), self._section.max_sessions
+        wanted = open_keys(sessions, keys, tolerance=tolerance, max_sessions=limit)
+        known = estimate(sessions)
+        odd = suspicious(known, {row.key: row.placement for row in self._store.candidates()})
+        again = [key for key in odd if key in keys and known[key].sessions < min(AGAIN, limit)]
+        return [*again, *(key for key in wanted if key not in again)]
 
     def bare(self) -> Latency:
         """The bare backbone: the ratio's own reference."""

@@ -76,9 +76,11 @@ def _front(snapshot: Snapshot, drawings: Drawings) -> str:
         if snapshot.told_front_differs
         else ""
     )
+    pairs = ", ".join(f"{html.escape(a.label)} and {html.escape(b.label)}" for a, b in snapshot.ties)
+    tied = f"<p>Cannot be told apart in any objective: {pairs}.</p>" if pairs else ""
     return (
         "<h2>Front and baselines</h2><p>Candidates that no other beats in every objective, beside those that nobody had "
-        f"to search for. Bars are 95 % intervals.</p>{drawn}{differs}{tables.front_table(snapshot)}"
+        f"to search for. Bars are 95 % intervals.</p>{drawn}{differs}{tables.front_table(snapshot)}{tied}"
     )
 
 

@@ -1,0 +1,55 @@
+"""Which members of a front cannot be told apart: by no objective is one better with 97.5 % certainty."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+from nas_attn.analysis.estimates import NoiseModel
+from nas_attn.analysis.latency import told_apart
+from nas_attn.analysis.objectives import COSTS
+from nas_attn.recipe import objective_name
+from nas_attn.records import Session
+
+CERTAIN = 0.975
+
+
+def ties(
+    keys: Sequence[str],
+    objectives: Sequence[str],
+    values: Mapping[str, Sequence[float | None]],
+    models: Mapping[str, NoiseModel],
+    sessions: Sequence[Session],
+    bare: str | None,
+) -> dict[str, tuple[str, ...]]:
+    """Key -> the others that it cannot be told apart from.
+
+    Args:
+        keys: the candidates to compare.
+        values: key -> objective values; counted ones (parameters, MACs, memory) are compared exactly.
+        models: metric -> noise model at the last rung.
+        sessions: of the study's latencies, where that is an objective.
+        bare: key of the bare backbone, which has no sessions of its own: it is every session's reference.
+    """
+    measured = {sample.key for session in sessions for sample in session.samples}
+
+    def faster_known(a: str, b: str) -> bool:
+        if not all(key == bare or key in measured for key in (a, b)):
+            return False  # a prediction tells nothing for certain
+        return told_apart(sessions, b, None) if a == bare else told_apart(sessions, a, None if b == bare else b)
+
+    def apart(objective: str, position: int, a: str, b: str) -> bool:
+        if objective == "latency":
+            return faster_known(a, b)
+        if objective in COSTS:
+            return values[a][position] != values[b][position]
+        model = models.get(objective_name(objective))
+        probability = model.probability(a, b) if model else None
+        return probability is not None and max(probability, 1 - probability) >= CERTAIN
+
+    found: dict[str, list[str]] = {key: [] for key in keys}
+    for a, b in itertools.combinations(keys, 2):
+        if not any(apart(objective, position, a, b) for position, objective in enumerate(objectives)):
+            found[a].append(b)
+            found[b].append(a)
+    return {key: tuple(others) for key, others in found.items()}

@@ -1,0 +1,92 @@
+"""Which machine measures a study, and what is measured again."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from nas_attn.analysis.latency import estimate
+from nas_attn.errors import MeasurementError
+from nas_attn.evaluation.measuring import Measurer, to_text
+from nas_attn.latency import fingerprint
+from nas_attn.recipe import Recipe, recipe_from
+from nas_attn.records import Fingerprint, Session, SessionSample
+from nas_attn.space import parse, resolve
+from nas_attn.storage import Database, StudyStore
+from nas_attn.study import searching
+from nas_attn.study.opening import create_study
+
+ELSEWHERE = Fingerprint("cpu", "another machine", (("torch", "1.0"),))
+
+
+def recipe(**latency: object) -> Recipe:
+    return recipe_from(
+        {
+            "name": "here",
+            "space": {"name": "s", "choices": {"eca": {}, "simam": {}}},
+            "backbone": {"name": "resnet8", "width": 8},
+            "data": {"name": "digits-8x8"},
+            "training": {"backbone_epochs": 1, "rungs": [1], "batch_size": 256},
+            "latency": {"session_seconds": 0.2, "max_sessions": 2, **latency},
+            "search": {"trials": 1, "baselines": "none", "sampler": "random", "confirm_seeds": 0},
+        },
+        where="test",
+    )
+
+
+def store(tmp_path: Path, made: Recipe) -> StudyStore:
+    return Database(f"sqlite:///{tmp_path / 'nas_attn.db'}").create_study("here", recipe=made.to_json(), versions={})
+
+
+def test_a_study_pins_its_machine_and_another_may_be_refused(tmp_path: Path) -> None:
+    made = recipe(other_machine="refuse")
+    plan, kept = searching.plan_recipe(made), store(tmp_path, made)
+    assert Measurer(plan, kept, seed=0).fits
+    assert kept.fingerprint == to_text(fingerprint(made.latency))
+    other = Database(f"sqlite:///{tmp_path / 'other.db'}").create_study("here", recipe=made.to_json(), versions={})
+    other.set_fingerprint_once(to_text(ELSEWHERE))
+    with pytest.raises(MeasurementError, match="another machine") as error:
+        Measurer(plan, other, seed=0)
+    assert "other_machine = 'leave'" in str(error.value)
+
+
+def test_a_worker_elsewhere_trains_and_leaves_the_measuring_to_one_that_fits(tmp_path: Path) -> None:
+    opened = create_study(recipe(other_machine="leave"), f"sqlite:///{tmp_path / 'nas_attn.db'}")
+    opened.store.set_fingerprint_once(to_text(ELSEWHERE))
+    stop = threading.Event()
+    options = searching.Options(threads=1, say=lambda line: None, stop=stop)
+    worker = threading.Thread(target=searching.work, args=(opened, options))
+    worker.start()
+    try:
+        deadline = time.monotonic() + 120
+        while not (opened.store.candidates() and opened.store.scores(purpose="search")):
+            assert time.monotonic() < deadline
+            assert worker.is_alive()
+            time.sleep(0.1)
+        row = opened.store.candidates()[0]
+        time.sleep(2)
+        assert opened.store.candidate(row.key).state == "running", "told without a latency"
+        assert opened.store.sessions() == []
+        sample = SessionSample(row.key, 0.2, 2.4, 0.2, 2.4, 50)
+        opened.store.add_session(Session(ELSEWHERE, {}, 0.0, 1.0, 2.0, 0.0, (sample,)))  # the machine that fits
+        worker.join(timeout=60)
+        assert not worker.is_alive()
+    finally:
+        stop.set()
+        worker.join()
+    told = opened.store.candidate(row.key)
+    assert told.state == "scored"
+    assert told.values[1] == pytest.approx(estimate(opened.store.sessions())[row.key].ratio)
+
+
+def test_no_more_sessions_than_allowed_and_the_bare_backbone_needs_none(tmp_path: Path) -> None:
+    made = recipe(tolerance=0.0001)
+    plan = searching.plan_recipe(made)
+    measurer = Measurer(plan, store(tmp_path, made), seed=0)
+    placements = [resolve(parse(text), plan.sites, init=plan.space.init) for text in ("none", "stage1=eca", "*=simam")]
+    measurer.narrow(placements, 0.0001, lambda: False)
+    known = measurer.latencies({p.key: p.text for p in placements})
+    assert known[placements[0].key].ratio == 1.0
+    assert [known[p.key].sessions for p in placements[1:]] == [2, 2]
+    assert measurer.open_keys([p.key for p in placements[1:]], 0.0001) == []
