@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,8 +28,9 @@ class ChannelGate(nn.Module):
             zero_(self.expand)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        pooled_2NC = torch.stack(max_mean(x_NCHW, 2, 3))[..., 0, 0]
-        z_NC = self.expand(functional.relu(self.reduce(pooled_2NC))).sum(0)
+        pooled_BC = max_mean(x_NCHW, (2, 3), 0)[..., 0, 0]  # B: the maxima of all images, then their means
+        z_max_NC, z_mean_NC = self.expand(functional.relu(self.reduce(pooled_BC))).chunk(2)
+        z_NC = z_max_NC + z_mean_NC
         return x_NCHW * gate(z_NC, x_NCHW, identity=self.identity)[:, :, None, None]
 
 
@@ -46,8 +46,7 @@ class SpatialGate(nn.Module):
             zero_(self.norm if norm else self.conv)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        pooled_N2HW = torch.cat(max_mean(x_NCHW, 1), 1)
-        z_N1HW = self.norm(self.conv(pooled_N2HW))
+        z_N1HW = self.norm(self.conv(max_mean(x_NCHW, (1,), 1)))
         return x_NCHW * gate(z_N1HW, x_NCHW, identity=self.identity)
 
 

@@ -14,41 +14,12 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-
-def _recorded(*tensors: Tensor) -> bool:
-    """Whether autograd follows; without it, the wrapper would cost as much as a small map's arithmetic."""
-    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-
-
-def _strips(x_NCHW: Tensor, a_NCH1: Tensor, a_NC1W: Tensor) -> Tensor:
-    return (x_NCHW * a_NCH1).mul_(a_NC1W)
-
-
-class _ScaleStrips(Function):
-    @staticmethod
-    def forward(ctx: Any, x_NCHW: Tensor, a_NCH1: Tensor, a_NC1W: Tensor) -> Tensor:
-        ctx.save_for_backward(x_NCHW, a_NCH1, a_NC1W)
-        return _strips(x_NCHW, a_NCH1, a_NC1W)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x_NCHW, a_NCH1, a_NC1W = ctx.saved_tensors
-        (g_NCHW,) = grads
-        gx_NCHW = g_NCHW * x_NCHW
-        ga_NCH1 = (gx_NCHW * a_NC1W).sum(3, keepdim=True)
-        ga_NC1W = gx_NCHW.mul_(a_NCH1).sum(2, keepdim=True)
-        return _strips(g_NCHW, a_NCH1, a_NC1W), ga_NCH1, ga_NC1W
-
-
-def scale_strips(x_NCHW: Tensor, a_NCH1: Tensor, a_NC1W: Tensor) -> Tensor:
-    """`x * a_h * a_w`, keeping x and the gates only."""
-    if not _recorded(x_NCHW, a_NCH1, a_NC1W):
-        return _strips(x_NCHW, a_NCH1, a_NC1W)
-    y: Tensor = _ScaleStrips.apply(x_NCHW, a_NCH1, a_NC1W)
-    return y
+from nas_attn.attention.strips import is_plain_map, recorded, spread_sum, strip_sums
 
 
 def _planes(x_NCHW: Tensor, a_NC1W: Tensor, a_NCH1: Tensor, a_N1HW: Tensor) -> Tensor:
+    if is_plain_map(x_NCHW):
+        return spread_sum(a_NCH1[..., 0], a_NC1W[:, :, 0]).add_(a_N1HW).mul_(x_NCHW)
     # x first: the result takes its memory format.
     return (x_NCHW * a_N1HW).addcmul_(x_NCHW, a_NC1W).addcmul_(x_NCHW, a_NCH1)
 
@@ -64,13 +35,14 @@ class _ScalePlanes(Function):
         x_NCHW, a_NC1W, a_NCH1, a_N1HW = ctx.saved_tensors
         (g_NCHW,) = grads
         p_NCHW = g_NCHW * x_NCHW
-        gates = p_NCHW.sum(2, keepdim=True), p_NCHW.sum(3, keepdim=True), p_NCHW.sum(1, keepdim=True)
+        ga_NCH, ga_NCW = strip_sums(p_NCHW)
+        gates = ga_NCW[:, :, None], ga_NCH[..., None], p_NCHW.sum(1, keepdim=True)
         return _planes(g_NCHW, a_NC1W, a_NCH1, a_N1HW), *gates
 
 
 def scale_planes(x_NCHW: Tensor, a_NC1W: Tensor, a_NCH1: Tensor, a_N1HW: Tensor) -> Tensor:
     """`x * (a_cw + a_ch + a_hw)`, keeping x and the gates only."""
-    if not _recorded(x_NCHW, a_NC1W, a_NCH1, a_N1HW):
+    if not recorded(x_NCHW, a_NC1W, a_NCH1, a_N1HW):
         return _planes(x_NCHW, a_NC1W, a_NCH1, a_N1HW)
     y: Tensor = _ScalePlanes.apply(x_NCHW, a_NC1W, a_NCH1, a_N1HW)
     return y
@@ -78,30 +50,38 @@ def scale_planes(x_NCHW: Tensor, a_NC1W: Tensor, a_NCH1: Tensor, a_N1HW: Tensor)
 
 class _MaxMean(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        largest = x.amax(dims, keepdim=True)
-        ctx.save_for_backward(x, largest)
-        ctx.dims = dims
-        return largest, x.mean(dims, keepdim=True)
+    def forward(ctx: Any, x: Tensor, dims: tuple[int, ...], along: int) -> Tensor:
+        pooled = _max_mean(x, dims, along)
+        ctx.save_for_backward(x, pooled)
+        ctx.dims, ctx.along = dims, along
+        return pooled
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        x, largest = ctx.saved_tensors
-        g_max, g_mean = grads
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        x, pooled = ctx.saved_tensors
+        largest, _ = pooled.chunk(2, ctx.along)
+        g_max, g_mean = grads[0].chunk(2, ctx.along)
         # 1 where x is the maximum, else 0: only a difference of 0 lies above the negative number nearest to it.
         one = torch.ones((), dtype=x.dtype, device=x.device)
         nearest = torch.finfo(x.dtype).smallest_normal * torch.finfo(x.dtype).eps
         is_largest = torch.ops.aten.threshold_backward(one.expand_as(x), x - largest, -nearest)
         ties = is_largest.sum(ctx.dims, keepdim=True)
-        return is_largest.mul_(g_max / ties).add_(g_mean / (x.numel() // largest.numel())), None
+        return is_largest.mul_(g_max / ties).add_(g_mean / (x.numel() // largest.numel())), None, None
 
 
-def max_mean(x: Tensor, *dims: int) -> tuple[Tensor, Tensor]:
-    """`(x.amax(dims, keepdim=True), x.mean(dims, keepdim=True))`; ties of the maximum share its gradient."""
-    if not _recorded(x):
-        return x.amax(dims, keepdim=True), x.mean(dims, keepdim=True)
-    largest, mean = _MaxMean.apply(x, dims)
-    return largest, mean
+def max_mean(x: Tensor, dims: tuple[int, ...], along: int) -> Tensor:
+    """`torch.cat((x.amax(dims, keepdim=True), x.mean(dims, keepdim=True)), along)`, of which x and it are kept.
+
+    Ties of the maximum share its gradient.
+    """
+    if not recorded(x):
+        return _max_mean(x, dims, along)
+    pooled: Tensor = _MaxMean.apply(x, dims, along)
+    return pooled
+
+
+def _max_mean(x: Tensor, dims: tuple[int, ...], along: int) -> Tensor:
+    return torch.cat((x.amax(dims, keepdim=True), x.mean(dims, keepdim=True)), along)
 
 
 def _simam(x_NCHW: Tensor, e_lambda: float, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -138,7 +118,7 @@ class _SimAM(Function):
 
 def simam(x_NCHW: Tensor, e_lambda: float, count: int) -> Tensor:
     """`x * sigmoid(d / (4(d.sum / count + e_lambda)) + ½)`, `d = (x - x.mean)²`, keeping x and two values a channel."""
-    if not _recorded(x_NCHW):
+    if not recorded(x_NCHW):
         return _simam(x_NCHW, e_lambda, count)[0]
     y: Tensor = _SimAM.apply(x_NCHW, e_lambda, count)
     return y

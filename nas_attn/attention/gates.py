@@ -5,13 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+WORTH_IT = 2**14
+"""Values from which on a detour for the sake of speed is quicker than the calls that it takes."""
+
+
+def is_small(x: Tensor) -> bool:
+    """Whether calls cost more than arithmetic; a traced map has no size yet."""
+    return not torch.compiler.is_compiling() and x.numel() < WORTH_IT
+
 
 def mean(x: Tensor, *dims: int) -> Tensor:
     """The mean over dimensions, as a sum over their size: its gradient is a view, where a mean's is a new map.
 
-    On a CPU that new map is most of what a channel gate's backward pass costs. A sum in float16 may overflow.
+    On a CPU that new map is most of what a channel gate's backward pass costs. Of a small map, or without a gradient,
+    the mean is quicker, but for bfloat16, of which it first makes a float32 map. A sum in float16 may overflow.
     """
-    if x.dtype is torch.float16:
+    recorded = torch.is_grad_enabled() and x.requires_grad
+    if x.dtype is torch.float16 or is_small(x) or not (recorded or x.dtype is torch.bfloat16):
         return x.mean(dims)
     count = 1
     for dim in dims:  # not math.prod, which torch.compile does not follow

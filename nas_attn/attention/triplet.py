@@ -5,7 +5,6 @@ Misra, Nalamada, Arasanipalai, Hou: Rotate to Attend, WACV 2021, https://arxiv.o
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from nas_attn.attention.fused import max_mean, scale_planes
@@ -26,7 +25,7 @@ class PlaneGate(nn.Module):
             zero_(self.norm)
 
     def forward(self, x_NCHW: Tensor, dim: int) -> Tensor:
-        pooled_N2AB = torch.stack([pooled.squeeze(dim) for pooled in max_mean(x_NCHW, dim)], 1)
+        pooled_N2AB = max_mean(x_NCHW, (dim,), dim).movedim(dim, 1)
         if dim == 3:  # the authors' map over (H, C), not (C, H)
             pooled_N2AB = pooled_N2AB.transpose(2, 3)
         a_N1AB = gate(self.norm(self.conv(pooled_N2AB)), x_NCHW, identity=self.identity)[:, 0]

@@ -21,7 +21,6 @@ def plain_simam(x: Tensor) -> Tensor:
 
 
 PAIRS: dict[str, tuple[Expression, Expression, tuple[tuple[int, ...], ...]]] = {
-    "scale_strips": (fused.scale_strips, lambda x, h, w: x * h * w, ((3,), (2,))),
     "scale_planes": (fused.scale_planes, lambda x, w, h, m: x * (w + h + m), ((2,), (3,), (1,))),
     "simam": (lambda x: fused.simam(x, 0.01, 5), plain_simam, ()),
 }
@@ -56,16 +55,16 @@ def test_value_and_gradients_are_those_of_the_plain_form(
     check(ours, plain, [x, *(torch.randn(size, generator=generator, dtype=torch.float64) for size in sizes)])
 
 
-@pytest.mark.parametrize("dims", [(1,), (2,), (3,), (2, 3)])
+@pytest.mark.parametrize(("dims", "along"), [((1,), 1), ((2,), 2), ((3,), 3), ((2, 3), 0)])
 @settings(max_examples=15, deadline=None)
 @given(shape=st.tuples(*[st.integers(1, 4)] * 4), ties=st.booleans())
 def test_maximum_and_mean_share_gradients_like_the_plain_form(
-    dims: tuple[int, ...], shape: tuple[int, ...], ties: bool
+    dims: tuple[int, ...], along: int, shape: tuple[int, ...], ties: bool
 ) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=torch.float64)
     check(
-        lambda t: torch.cat(fused.max_mean(t, *dims)),
-        lambda t: torch.cat((t.amax(dims, keepdim=True), t.mean(dims, keepdim=True))),
+        lambda t: fused.max_mean(t, dims, along),
+        lambda t: torch.cat((t.amax(dims, keepdim=True), t.mean(dims, keepdim=True)), along),
         [x.round() if ties else x],
     )
 
@@ -76,6 +75,6 @@ def test_equality_is_exact_in_every_dtype(dtype: torch.dtype) -> None:
     top = torch.tensor(1e-3, dtype=dtype)
     below = torch.nextafter(top, torch.zeros((), dtype=dtype)) if dtype != torch.float16 else top - 1e-6
     x = torch.stack((top, below, top)).reshape(1, 3, 1, 1).requires_grad_()
-    fused.max_mean(x, 1)[0].sum().backward()
+    fused.max_mean(x, (1,), 1)[:, 0].sum().backward()
     assert x.grad is not None
     assert x.grad.flatten().tolist() == [0.5, 0.0, 0.5]
