@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,8 +30,8 @@ class ChannelGate(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         pooled_BC = max_mean(x_NCHW, (2, 3), 0)[..., 0, 0]  # B: the maxima of all images, then their means
-        z_max_NC, z_mean_NC = self.expand(functional.relu(self.reduce(pooled_BC))).chunk(2)
-        z_NC = z_max_NC + z_mean_NC
+        z_BC = self.expand(functional.relu(self.reduce(pooled_BC)))
+        z_NC = torch.unflatten(z_BC, 0, (2, -1)).sum(0)
         return x_NCHW * gate(z_NC, x_NCHW, identity=self.identity)[:, :, None, None]
 
 
