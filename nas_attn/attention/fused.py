@@ -59,8 +59,9 @@ class _MaxMean(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         x, pooled = ctx.saved_tensors
-        largest, _ = pooled.chunk(2, ctx.along)
-        g_max, g_mean = grads[0].chunk(2, ctx.along)
+        half = pooled.shape[ctx.along] // 2  # not chunk, which fixes a traced batch
+        largest = pooled.narrow(ctx.along, 0, half)
+        g_max, g_mean = (grads[0].narrow(ctx.along, start, half) for start in (0, half))
         # 1 where x is the maximum, else 0: only a difference of 0 lies above the negative number nearest to it.
         one = torch.ones((), dtype=x.dtype, device=x.device)
         nearest = torch.finfo(x.dtype).smallest_normal * torch.finfo(x.dtype).eps

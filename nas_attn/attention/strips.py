@@ -9,7 +9,8 @@ time goes into starting them, and in bfloat16 into values that are broadcast one
   are kept in float32: 3 to 7 times as quick on maps up to 28x28; beyond, batched products of each map's own vectors.
 
 Anything else (another device or layout, few values, a traced module) takes the plain expressions, which
-`tests/attention/test_attention_strips.py` holds these against. First derivatives only.
+`tests/attention/test_attention_strips.py` holds these against. First derivatives only. In a product with zeros an
+infinite value spoils the sums of its whole map, not of its row and column alone.
 
 Letters: R maps (N·C of them), H rows, W columns, P = H·W pixels.
 """
