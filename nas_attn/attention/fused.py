@@ -3,7 +3,7 @@
 Measured on a CPU: comparisons of whole maps (the gradient of `amax`) take ten times as long as a product, and a fresh
 map of some MiB costs more than the arithmetic on it. So: what is kept for the gradient is x and the small gates, maps
 are reused in place, and equality is found by a difference. `tests/attention/test_attention_fused.py` holds each
-function against the plain expression in its docstring. First derivatives only.
+function against the plain expression in its docstring, which small maps take. First derivatives only.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from nas_attn.attention.gates import is_small
 from nas_attn.attention.strips import is_plain_map, recorded, spread_sum, strip_sums
 
 
@@ -42,6 +43,8 @@ class _ScalePlanes(Function):
 
 def scale_planes(x_NCHW: Tensor, a_NC1W: Tensor, a_NCH1: Tensor, a_N1HW: Tensor) -> Tensor:
     """`x * (a_cw + a_ch + a_hw)`, keeping x and the gates only."""
+    if is_small(x_NCHW):
+        return x_NCHW * (a_NC1W + a_NCH1 + a_N1HW)
     if not recorded(x_NCHW, a_NC1W, a_NCH1, a_N1HW):
         return _planes(x_NCHW, a_NC1W, a_NCH1, a_N1HW)
     y: Tensor = _ScalePlanes.apply(x_NCHW, a_NC1W, a_NCH1, a_N1HW)
@@ -75,7 +78,7 @@ def max_mean(x: Tensor, dims: tuple[int, ...], along: int) -> Tensor:
 
     Ties of the maximum share its gradient.
     """
-    if not recorded(x):
+    if is_small(x) or not recorded(x):
         return _max_mean(x, dims, along)
     pooled: Tensor = _MaxMean.apply(x, dims, along)
     return pooled

@@ -3,7 +3,7 @@
 torch's loops run along the innermost dimension, which in a small contiguous map is 7 or 14 values long: most of the
 time goes into starting them, and in bfloat16 into values that are broadcast one by one. So, for contiguous maps:
 
-- sums over rows are a product with ones, 2 to 3 times as quick as a reduction;
+- sums over short rows are a product with ones, 2 to 3 times as quick as a reduction;
 - values of both directions are joined first, `(a_h·a_w)·x`: one short-looped pass and one long one, not two short ones;
 - in bfloat16, where the CPU multiplies matrices of it, both are products with matrices of zeros and ones, whose sums
   are kept in float32: 3 to 7 times as quick on maps up to 28x28; beyond, batched products of each map's own vectors.
@@ -28,6 +28,9 @@ from nas_attn.attention.gates import is_small, mean
 
 SMALL = 1024
 """Pixels up to which values are spread by one matrix for all maps, which takes H + W multiplications a pixel."""
+
+SHORT = 32
+"""Width up to which a row's sum is a product with ones."""
 
 
 def strip_means(x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,11 +131,18 @@ def strip_sums(x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
     if not is_plain_map(x_NCHW):
         return x_NCHW.sum(-1), x_NCHW.sum(-2)
     if not _has_matrices(x_NCHW) or height * width > SMALL:
-        ones_W = x_NCHW.new_ones(width)
-        return x_NCHW.view(-1, width).mv(ones_W).view(x_NCHW.shape[:-1]), x_NCHW.sum(-2)
+        return _row_sums(x_NCHW), x_NCHW.sum(-2)
     sums = torch.mm(x_NCHW.view(-1, height * width), _ones(height, width)[2].T)
     by_row, by_column = sums[:, :height].contiguous(), sums[:, height:].contiguous()
     return by_row.view(x_NCHW.shape[:-1]), by_column.view(*x_NCHW.shape[:-2], width)
+
+
+def _row_sums(x_NCHW: Tensor) -> Tensor:
+    """`x.sum(-1)`, of short rows as a product with ones."""
+    width = x_NCHW.shape[-1]
+    if width > SHORT:
+        return x_NCHW.sum(-1)
+    return x_NCHW.view(-1, width).mv(x_NCHW.new_ones(width)).view(x_NCHW.shape[:-1])
 
 
 def _strip_products(p_NCHW: Tensor, h_NCH: Tensor, w_NCW: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,8 +152,8 @@ def _strip_products(p_NCHW: Tensor, h_NCH: Tensor, w_NCW: Tensor) -> tuple[Tenso
         return by_row, p_NCHW.mul_(h_NCH[..., None]).sum(-2)
     height, width = p_NCHW.shape[-2:]
     if not _has_matrices(p_NCHW):
-        by_row = (p_NCHW * w_NCW[..., None, :]).view(-1, width).mv(p_NCHW.new_ones(width))
-        return by_row.view_as(h_NCH), p_NCHW.mul_(h_NCH[..., None]).sum(-2)
+        by_row = _row_sums(p_NCHW * w_NCW[..., None, :])
+        return by_row, p_NCHW.mul_(h_NCH[..., None]).sum(-2)
     h_RH, w_RW, _, _ = _flat(h_NCH, w_NCW)
     if height * width > SMALL:
         p_RHW = p_NCHW.view(-1, height, width)

@@ -6,13 +6,19 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nas_attn.attention import fused
+from nas_attn.attention import fused, gates
 
 Expression = Callable[..., Tensor]
+
+
+@pytest.fixture(autouse=True)
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few values a test has."""
+    monkeypatch.setattr(gates, "WORTH_IT", 0)
 
 
 def plain_simam(x: Tensor) -> Tensor:
@@ -41,7 +47,7 @@ def check(ours: Expression, plain: Expression, inputs: list[Tensor]) -> None:
 
 
 @pytest.mark.parametrize("name", PAIRS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shape=st.tuples(*[st.integers(1, 5)] * 4), channels_last=st.booleans())
 def test_value_and_gradients_are_those_of_the_plain_form(
     name: str, shape: tuple[int, ...], channels_last: bool
@@ -56,7 +62,7 @@ def test_value_and_gradients_are_those_of_the_plain_form(
 
 
 @pytest.mark.parametrize(("dims", "along"), [((1,), 1), ((2,), 2), ((3,), 3), ((2, 3), 0)])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shape=st.tuples(*[st.integers(1, 4)] * 4), ties=st.booleans())
 def test_maximum_and_mean_share_gradients_like_the_plain_form(
     dims: tuple[int, ...], along: int, shape: tuple[int, ...], ties: bool
