@@ -51,12 +51,13 @@ bias of `mhsa` is written out, which torch's own attention does not do on a CPU;
 
 Tried and left out, since slower: float32 strips by matrices of ones (14x14: 0.8 ms against 0.4 for 8192 maps), both means from one
 such product (1.8 ms against 0.6), columns by batched products, pooling layers or halving; ELA's grouped convolutions as
-maps (2 to 4 times); the relative position folded into longer queries and keys, so that torch's fused attention takes it
-(1.1 to 1.5 times as long as the bias written out, up to 3 times going back in bfloat16).
+maps (up to 5 times as long); the relative position folded into longer queries and keys, so that torch's fused attention takes it
+(mostly 1.1 to 1.5 times as long as the bias written out, up to 3 times going back in bfloat16).
 
 What is left: at batch 1 on small maps calls are the cost, not arithmetic, and ours are as many as theirs or a few more
 (knobs, dtype under autocast); in float32 a row of 7 or 14 values stays a loop of 7 or 14. At batch 1 `mhsa` keeps the tables'
-rows per distance, up to a tenth more bytes than timm; `cbam` on the smallest maps keeps its maxima twice (2 % more bytes), which is quicker.
+rows per distance, up to a tenth more bytes than timm; `cbam` on the smallest maps keeps its maxima twice (2 % more bytes),
+which is quicker.
 """
 
 
