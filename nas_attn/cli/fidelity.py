@@ -79,7 +79,7 @@ def fidelity(
         subsets=None if subsets is None else _numbers(subsets, float, "--subsets"),
     )
     if dry_run:
-        _show_plan(plan, device, as_json)
+        _show_plan(plan, threads, device, as_json)
         return
     study = _run(plan, storage, threads, device, quiet or as_json)
     found = study.result()
@@ -161,14 +161,14 @@ def _numbers(text: str, kind: type[T], option: str) -> list[T]:
         raise RecipeError(f"{option} '{text}' is no list like 1,2,4") from None
 
 
-def _show_plan(plan: FidelityPlan, device: str, as_json: bool) -> None:
+def _show_plan(plan: FidelityPlan, threads: int | None, device: str, as_json: bool) -> None:
     from nas_attn.study.fidelity_plan import arms, epochs_in_all
     from nas_attn.study.forecast import forecast
 
     quiet_optuna()
     reference, cheap = arms(plan)
     runs, epochs = plan.placements * plan.seeds * (1 + len(cheap)), epochs_in_all(plan)
-    epoch_s = forecast(plan.recipe, device=device).epoch_s
+    epoch_s = forecast(plan.recipe, device=device, threads=threads).epoch_s
     facts: dict[str, Any] = {"placements": plan.placements, "seeds": plan.seeds, "runs": runs, "epochs": epochs}
     facts |= {"reference": str(reference), "cheap": [str(arm) for arm in cheap], "epoch_s": epoch_s}
     facts["total_s"] = None if epoch_s is None else epoch_s * epochs
@@ -178,7 +178,9 @@ def _show_plan(plan: FidelityPlan, device: str, as_json: bool) -> None:
     typer.echo(f"{plan.placements} placements, {plan.seeds} seeds each: {runs} runs, {epochs:.0f} epochs in all")
     typer.echo(f"reference: {reference}\ncheap:     " + "\n           ".join(facts["cheap"]))
     if epoch_s is not None:
-        typer.echo(f"one epoch takes about {epoch_s:.1f} s here: about {epoch_s * epochs / 60:.0f} minutes in all")
+        typer.echo(
+            f"one epoch takes about {epoch_s:.1f} s here: about {epoch_s * epochs / 60:.0f} minutes in all with one process"
+        )
 
 
 def _run(plan: FidelityPlan, storage: str, threads: int | None, device: str, quiet: bool) -> FidelityStudy:

@@ -58,7 +58,7 @@ def search(
     if dry_run:
         from nas_attn.study.forecast import forecast
 
-        found = forecast(made, device=device, tried=tried or [])
+        found = forecast(made, device=device, threads=threads, tried=tried or [])
         if as_json:
             print_json(found.as_dict())
         else:

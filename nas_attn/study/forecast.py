@@ -10,9 +10,9 @@ from typing import Any
 
 from nas_attn import data
 from nas_attn.evaluation.plan import Plan
-from nas_attn.evaluation.workbench import pick_device, plan_for
+from nas_attn.evaluation.workbench import intra_op_threads, pick_device, plan_for
 from nas_attn.recipe import Recipe
-from nas_attn.study.searching import ideas
+from nas_attn.study.searching import default_workers, ideas, threads_each
 from nas_attn.training import Trainer
 
 TYPICAL_SEED_SD = 0.009
@@ -55,10 +55,13 @@ class Forecast:
         return "\n".join(lines)
 
 
-def forecast(recipe: Recipe, *, device: str = "auto", tried: Sequence[str] = ()) -> Forecast:
+def forecast(
+    recipe: Recipe, *, device: str = "auto", threads: int | None = None, tried: Sequence[str] = ()
+) -> Forecast:
     """Builds everything, times an epoch, trains no candidate and writes nothing.
 
     Args:
+        threads: of the worker that is timed; None: what each of the usual number of workers gets.
         tried: placements of one's own that the search is to evaluate, too.
 
     Raises:
@@ -71,9 +74,11 @@ def forecast(recipe: Recipe, *, device: str = "auto", tried: Sequence[str] = ())
     if recipe.training.evaluator is not None or dataset is None:
         return _made(recipe, plan, None, None)
     trainer = Trainer(recipe.training, dataset, device=where)
-    began = time.perf_counter()
-    trainer.fit(plan.bare(0), seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)
-    return _made(recipe, plan, time.perf_counter() - began, len(dataset.validation))
+    with intra_op_threads(threads or recipe.training.threads or threads_each(default_workers(device))):
+        began = time.perf_counter()
+        trainer.fit(plan.bare(0), seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)
+        epoch_s = time.perf_counter() - began
+    return _made(recipe, plan, epoch_s, len(dataset.validation))
 
 
 def _made(recipe: Recipe, plan: Plan, epoch_s: float | None, images: int | None) -> Forecast:

@@ -15,7 +15,7 @@ from types import FrameType
 
 from nas_attn.errors import NasAttnError, OperationError, UserError
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.searching import Options, work
+from nas_attn.study.searching import Options, threads_each, work
 
 GRACE_S = 60.0
 """Seconds that worker processes get to write their checkpoints after the first Ctrl-C."""
@@ -29,7 +29,7 @@ def run_workers(opened: OpenStudy, workers: int, options: Options) -> str:
     Raises:
         NasAttnError: what stopped the only worker, or all of them.
     """
-    threads = options.threads or opened.recipe.training.threads or max(1, len(os.sched_getaffinity(0)) // workers)
+    threads = options.threads or opened.recipe.training.threads or threads_each(workers)
     if workers == 1:
         return work(opened, replace(options, threads=threads))
     children = [_start(opened, options, threads, number) for number in range(1, workers + 1)]

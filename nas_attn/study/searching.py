@@ -191,6 +191,11 @@ def default_workers(device: str) -> int:
     return max(1, min(4, len(os.sched_getaffinity(0))))
 
 
+def threads_each(workers: int) -> int:
+    """Intra-op threads of each of several workers: the cores shared out."""
+    return max(1, len(os.sched_getaffinity(0)) // workers)
+
+
 def report_path(opened: OpenStudy) -> Path:
     """Where a study's HTML report goes unless told otherwise: beside the database."""
     base = opened.database.path.parent if opened.database.path else Path.cwd()
