@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from nas_attn.attention.gates import is_small
-from nas_attn.attention.strips import is_plain_map, recorded, spread_sum, strip_sums
+from nas_attn.attention.gates import is_small, recorded
+from nas_attn.attention.strips import is_plain_map, spread_sum, strip_sums
 
 
 def _planes(x_NCHW: Tensor, a_NC1W: Tensor, a_NCH1: Tensor, a_N1HW: Tensor) -> Tensor:

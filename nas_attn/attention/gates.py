@@ -11,7 +11,17 @@ WORTH_IT = 2**14
 
 def is_small(x: Tensor) -> bool:
     """Whether calls cost more than arithmetic; a traced map has no size yet."""
-    return not torch.compiler.is_compiling() and x.numel() < WORTH_IT
+    return not is_traced(x) and x.numel() < WORTH_IT
+
+
+def is_traced(x: Tensor) -> bool:
+    """Whether x stands for any map: under torch.compile and torch.export, or a proxy of torch.fx."""
+    return torch.compiler.is_compiling() or not isinstance(x, Tensor)
+
+
+def recorded(*tensors: Tensor) -> bool:
+    """Whether autograd follows; without it, a function of its own would cost as much as a small map's arithmetic."""
+    return torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in tensors)
 
 
 def mean(x: Tensor, *dims: int) -> Tensor:
@@ -20,8 +30,7 @@ def mean(x: Tensor, *dims: int) -> Tensor:
     On a CPU that new map is most of what a channel gate's backward pass costs. Of a small map, or without a gradient,
     the mean is quicker, but for bfloat16, of which it first makes a float32 map. A sum in float16 may overflow.
     """
-    recorded = torch.is_grad_enabled() and x.requires_grad
-    if x.dtype is torch.float16 or is_small(x) or not (recorded or x.dtype is torch.bfloat16):
+    if x.dtype is torch.float16 or is_small(x) or not (recorded(x) or x.dtype is torch.bfloat16):
         return x.mean(dims)
     count = 1
     for dim in dims:  # not math.prod, which torch.compile does not follow

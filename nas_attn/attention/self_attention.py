@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.attention.gates import zero_
+from nas_attn.attention.gates import is_traced, zero_
 from nas_attn.attention.row import Init
 from nas_attn.attention.strips import add_strips
 
@@ -150,7 +150,7 @@ def _attended(q_NAPD: Tensor, k_NAKD: Tensor, v_NAKD: Tensor, bias_NAPK: Tensor 
     torch's own on a CPU has no kernel for a bias that is learned: its plain form copies queries and keys, and in bfloat16
     keeps all of it in float32. There the expression is written out, at 0.7 to 0.9 of the time and half of the memory.
     """
-    if bias_NAPK is None or q_NAPD.device.type != "cpu" or torch.compiler.is_compiling():
+    if bias_NAPK is None or is_traced(q_NAPD) or q_NAPD.device.type != "cpu":
         return functional.scaled_dot_product_attention(q_NAPD, k_NAKD, v_NAKD, attn_mask=bias_NAPK, scale=scale)
     q_MPD, k_MKD, v_MKD, bias_MPK = (t.flatten(0, 1) for t in (q_NAPD, k_NAKD, v_NAKD, bias_NAPK))
     weights_MPK = torch.baddbmm(bias_MPK, q_MPD, k_MKD.transpose(1, 2), alpha=scale).softmax(2)

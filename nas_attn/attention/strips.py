@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from nas_attn.attention.gates import is_small, mean
+from nas_attn.attention.gates import is_small, is_traced, mean, recorded
 
 SMALL = 1024
 """Pixels up to which values are spread by one matrix for all maps, which takes H + W multiplications a pixel."""
@@ -57,11 +57,6 @@ def add_strips(h_NCH: Tensor, w_NCW: Tensor) -> Tensor:
         return spread_sum(h_NCH, w_NCW)
     y: Tensor = _Spread.apply(h_NCH, w_NCW)
     return y
-
-
-def recorded(*tensors: Tensor) -> bool:
-    """Whether autograd follows; without it, the wrapper would cost as much as a small map's arithmetic."""
-    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
 
 
 class _Sums(Function):
@@ -166,14 +161,14 @@ def _strip_products(p_NCHW: Tensor, h_NCH: Tensor, w_NCW: Tensor) -> tuple[Tenso
 
 def is_plain_map(x: Tensor) -> bool:
     """Whether rows lie one behind the other in a CPU's memory, in a dtype whose sums do not overflow."""
-    if torch.compiler.is_compiling() or is_small(x):
+    if is_traced(x) or is_small(x):
         return False
     return x.device.type == "cpu" and x.dtype is not torch.float16 and x.is_contiguous()
 
 
 def _has_matrices(x: Tensor) -> bool:
     """Whether products of matrices of x's dtype are quick here; not for a fake tensor, of which none may be kept."""
-    if torch.compiler.is_compiling() or type(x) is not Tensor:
+    if is_traced(x) or type(x) is not Tensor:
         return False
     return x.dtype is torch.bfloat16 and x.device.type == "cpu" and _cpu_multiplies_bfloat16()
 
