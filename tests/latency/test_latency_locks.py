@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nas_attn.errors import MeasurementError
-from nas_attn.latency import DeviceLock, lock_directory
+from nas_attn.latency import DeviceLock, lock_directory, locks
 from nas_attn.recipe import LatencySection
 
 # Processes come from a server that has imported torch once, so that starting one takes milliseconds.
@@ -167,18 +168,63 @@ def test_waiting_for_oneself_is_refused() -> None:
         pass
 
 
+def measure(section: LatencySection, began: threading.Event, done: threading.Event) -> threading.Thread:
+    """A measurer in a thread of its own: `began` once it has the device; it keeps it until `done`."""
+
+    def run() -> None:
+        with DeviceLock.for_section(section).exclusive():
+            began.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
 @pytest.mark.usefixtures("lock_dir")
-def test_cpu_thread_time_does_not_stop_training() -> None:
-    lock = DeviceLock.for_section(LatencySection())
-    with lock.shared() as hold, lock.exclusive():
-        assert not hold.yield_()
+@pytest.mark.parametrize("busy", [False, True])
+def test_cpu_thread_time_stops_training_only_where_the_cores_do_not_suffice(
+    busy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "crowded", lambda: busy)
+    began, done = threading.Event(), threading.Event()
+    with DeviceLock.for_section(LatencySection()).shared() as hold:
+        measurer = measure(LatencySection(), began, done)
+        assert began.wait(2.0) != busy  # on a crowded machine it waits for training to give way
+        if busy:
+            threading.Timer(0.5, done.set).start()
+        assert hold.yield_() == busy
+        assert began.is_set()
+        done.set()
+        measurer.join()
 
 
-def test_only_what_training_disturbs_stops_training() -> None:
-    assert not DeviceLock.for_section(LatencySection()).training_stops
-    assert DeviceLock.for_section(LatencySection(threads=2)).training_stops
+@pytest.mark.usefixtures("lock_dir")
+def test_two_measurers_exclude_each_other_where_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "crowded", lambda: False)
+    first, second, done = threading.Event(), threading.Event(), threading.Event()
+    one = measure(LatencySection(), first, done)
+    assert first.wait(10)
+    other = measure(LatencySection(), second, done)
+    assert not second.wait(0.5)
+    done.set()
+    assert second.wait(10)
+    one.join()
+    other.join()
+
+
+def test_a_machine_with_more_work_than_cores_is_crowded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks.os, "sched_getaffinity", lambda pid: set())
+    assert locks.crowded(), "this thread alone is more than no core"
+    monkeypatch.setattr(locks.os, "sched_getaffinity", lambda pid: set(range(10**6)))
+    assert not locks.crowded()
+
+
+def test_what_training_cannot_disturb_does_not_stop_it() -> None:
     command = LatencySection(mode="command", command="./phone", threads=2)
     assert not DeviceLock.for_section(command).training_stops
+    assert DeviceLock.for_section(LatencySection(threads=2)).training_stops
+    assert not DeviceLock.for_section(LatencySection(threads=2)).when_crowded
 
 
 def test_the_folder_can_be_shared_by_users(lock_dir: Path) -> None:
