@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,15 +13,17 @@ from nas_attn.cli.sites import parse_shape
 from nas_attn.errors import RecipeError, StudyError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from nas_attn.evaluation.plan import Plan
     from nas_attn.recipe import LatencySection
-    from nas_attn.records import ResolvedPlacement, Session
+    from nas_attn.records import Session
 
 
 def latency(
     what: Annotated[
         list[str] | None,
-        typer.Argument(help="Placements in notation; trial numbers with --study; `none` is the bare one."),
+        typer.Argument(help="Placements in notation; trial numbers with --study; other backbones by name."),
     ] = None,
     backbone: Annotated[str, typer.Option("--backbone", help="Backbone of the placements.")] = "resnet20",
     shape: Annotated[str, typer.Option("--input", help="Shape of one image, channels first.")] = "3x32x32",
@@ -52,13 +54,13 @@ def latency(
         )
     plan = _plan(backbone, shape, study, storage)
     section = _section(plan.recipe.latency, settings or [])
-    placements = _placements(plan, what, study, storage)
-    runs = [_measure(plan, section, placements, seed + number) for number in range(repeat)]
+    asked = _asked(plan, what, study, storage)
+    runs = [_measure(plan, section, asked, seed + number) for number in range(repeat)]
     sessions = [session for run in runs for session in run]
     if as_json:
-        print_json(_as_dict(plan, section, placements, sessions, runs))
+        print_json(_as_dict(plan, section, asked, sessions, runs))
     else:
-        _show(plan, section, placements, sessions, runs)
+        _show(plan, section, asked, sessions, runs)
 
 
 def _plan(backbone: str, shape: str, study: str | None, storage: str) -> Plan:
@@ -87,25 +89,41 @@ def _section(section: LatencySection, settings: Sequence[str]) -> LatencySection
         raise RecipeError(sentence(LatencySection, error, "--set")) from None
 
 
-def _placements(plan: Plan, what: Sequence[str], study: str | None, storage: str) -> dict[str, ResolvedPlacement]:
-    """Text as given -> placement."""
+@dataclass(frozen=True)
+class Asked:
+    """One network to compare."""
+
+    shown: str
+    """Explicit notation, or the backbone's name."""
+    model: nn.Module
+
+
+def _asked(plan: Plan, what: Sequence[str], study: str | None, storage: str) -> dict[str, Asked]:
+    """Text as given -> network: a placement, a trial of the study, or another backbone."""
+    from nas_attn import backbones
+    from nas_attn.recipe import BackboneSection
     from nas_attn.space import parse, resolve
 
-    texts = dict.fromkeys(what)
     found = {}
     rows = {str(r.trial): r.placement for r in study_named(study, storage).store.candidates()} if study else {}
-    for text in texts:
+    for text in dict.fromkeys(what):
         if text.isdigit() and text not in rows:
             raise StudyError(f"'{text}' is no trial of {study or 'a study: name it with --study'}")
-        found[text] = resolve(parse(rows.get(text, text)), plan.sites, init=plan.space.init)
+        if "=" not in text and text != "none" and text not in rows:
+            section = BackboneSection(name=text)
+            model = backbones.build(section, input_shape=plan.input_shape, classes=plan.classes)
+            found[text] = Asked(text, model)
+            continue
+        resolved = resolve(parse(rows.get(text, text)), plan.sites, init=plan.space.init)
+        found[text] = Asked(resolved.text, plan.attach(plan.bare(0), resolved, 0))
     return found
 
 
-def _measure(plan: Plan, section: LatencySection, placements: dict[str, ResolvedPlacement], seed: int) -> list[Session]:
+def _measure(plan: Plan, section: LatencySection, asked: dict[str, Asked], seed: int) -> list[Session]:
     from nas_attn.analysis.latency import open_keys
     from nas_attn.latency import DeviceLock, measure
 
-    models = {text: plan.attach(plan.bare(0), resolved, 0) for text, resolved in placements.items()}
+    models = {text: one.model for text, one in asked.items()}
     return list(
         measure(
             section,
@@ -122,24 +140,23 @@ def _measure(plan: Plan, section: LatencySection, placements: dict[str, Resolved
 
 
 def _rows(
-    plan: Plan, section: LatencySection, placements: dict[str, ResolvedPlacement], sessions: Sequence[Session]
+    plan: Plan, section: LatencySection, asked: dict[str, Asked], sessions: Sequence[Session]
 ) -> list[dict[str, Any]]:
     from nas_attn.analysis.latency import compare
     from nas_attn.latency import peak_memory
 
     rows = []
     for row in compare(sessions):
-        model = plan.attach(plan.bare(0), placements[row.key], 0)
         rows.append(
             {
                 "placement": row.key,
-                "resolved": placements[row.key].text,
+                "resolved": asked[row.key].shown,
                 **asdict(row.latency),
                 "ms": row.latency.ms,
                 "faster_than_bare": row.faster_than_bare,
                 "faster_than_next": row.faster_than_next,
                 "tied_with": list(row.tied),
-                "peak_memory_bytes": peak_memory(section, model, plan.input_shape),
+                "peak_memory_bytes": peak_memory(section, asked[row.key].model, plan.input_shape),
             }
         )
     return rows
@@ -148,7 +165,7 @@ def _rows(
 def _as_dict(
     plan: Plan,
     section: LatencySection,
-    placements: dict[str, ResolvedPlacement],
+    asked: dict[str, Asked],
     sessions: list[Session],
     runs: list[list[Session]],
 ) -> dict[str, Any]:
@@ -161,7 +178,7 @@ def _as_dict(
         "sessions": len(sessions),
         "dropped": len(dropped(sessions)),
         "reference_peak_memory_bytes": _bare_memory(plan, section),
-        "candidates": _rows(plan, section, placements, sessions),
+        "candidates": _rows(plan, section, asked, sessions),
     }
     if len(runs) > 1:
         found["repeats_within"] = repeatability(runs)
@@ -177,7 +194,7 @@ def _bare_memory(plan: Plan, section: LatencySection) -> int:
 def _show(
     plan: Plan,
     section: LatencySection,
-    placements: dict[str, ResolvedPlacement],
+    asked: dict[str, Asked],
     sessions: list[Session],
     runs: list[list[Session]],
 ) -> None:
@@ -193,7 +210,7 @@ def _show(
             "" if row["faster_than_next"] is None else f"{row['faster_than_next']:.1%}",
             row["placement"],
         ]
-        for row in _rows(plan, section, placements, sessions)
+        for row in _rows(plan, section, asked, sessions)
     ]
     first = sessions[0]
     bare = f"{first.reference_ms:.3f} ms, {_bare_memory(plan, section) / 1e6:.2f} MB"

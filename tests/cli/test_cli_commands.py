@@ -243,3 +243,16 @@ def test_neither_importing_nor_help_loads_torch_or_optuna(code: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_latency_compares_placements_and_other_backbones(nas) -> None:
+    options = ("--backbone", "resnet8", "--input", "1x16x16", "--set", "session_seconds=0.2", "--set", "max_sessions=2")
+    found = nas("latency", "*=simam", "resnet14", "none", *options, "--json").json
+    rows = {row["placement"]: row for row in found["candidates"]}
+    assert rows.keys() == {"*=simam", "resnet14", "none"}
+    assert rows["resnet14"]["ratio"] > 1.2
+    assert all(row["low"] <= row["ratio"] <= row["high"] and row["peak_memory_bytes"] > 0 for row in rows.values())
+    assert found["conditions"]["batch_size"] == 1
+    wrong = nas("latency", "resnt14")
+    assert wrong.status == 2
+    assert "did you mean 'resnet14'" in wrong.err
