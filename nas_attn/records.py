@@ -237,20 +237,6 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """All that one candidate's evaluation found."""
-
-    key: str
-    cost: Cost
-    latency: Latency | None
-    scores: tuple[Score, ...]
-    outcome: str
-    """`scored`, `pruned`, `infeasible` or `failed`."""
-    reason: str = ""
-    """Why it was pruned, is infeasible or failed: one sentence."""
-
-
-@dataclass(frozen=True, slots=True)
 class CandidateRow:
     """A candidate as the study's database knows it."""
 

@@ -78,14 +78,17 @@ code { font-size: .85em; overflow-wrap: anywhere; }
 """
 
 _WIDTH, _HEIGHT, _GAP = 960, 240, 28
+_LETTER = 8
+"""Width of a letter in a name, with some room."""
 
 
 def page(sites: Sequence[Site], *, title: str) -> str:
-    """A self-contained HTML page: the sites in the order of the network, drawn to scale, over their table.
+    """A self-contained HTML page: the sites drawn to scale over their table; of stages and their blocks, the stages.
 
     A column is as wide as its share of the MACs and as high as the side of its map (logarithmic); each bar in it is one
     module that the default position attaches to.
     """
+    drawn = [site for site in sites if "." not in site.name] or sites
     head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
     body = "".join(
         "<tr>"
@@ -101,7 +104,7 @@ def page(sites: Sequence[Site], *, title: str) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>'
-        f"<h1>{escape(title)}</h1>{svg(sites)}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></body></html>"
+        f"<h1>{escape(title)}</h1>{svg(drawn)}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></body></html>"
     )
 
 
@@ -123,8 +126,9 @@ def svg(sites: Sequence[Site]) -> str:
     for site, share, side in zip(sites, shares, sides, strict=True):
         width = room * share / sum(shares)
         height = _HEIGHT * log2(1 + side) / tallest
-        parts.append(_column(site, x, width, height))
-        x += width + _GAP
+        beside = max(0.0, _LETTER * len(site.name) - width - _GAP) / 2  # names must not run into each other
+        parts.append(_column(site, x + beside, width, height))
+        x += width + _GAP + 2 * beside
     total = max(x, float(_WIDTH))
     middle = 20 + _HEIGHT / 2
     line = f'<path class="flow" d="M0 {middle:.0f}H{total:.0f}"/>'
