@@ -6,7 +6,6 @@ Shapes: N images, B of a batch, C channels, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -39,33 +38,39 @@ class Pixels(Protocol):
         """uint8 (B, C, H, W) on the device for each of these index batches (int64, on the device)."""
 
 
-@dataclass(frozen=True)
 class InMemory:
-    """Images in one uint8 tensor (N, C, H, W) on one device."""
+    """Images in one uint8 tensor on one device, in channels-last order."""
 
-    images: Tensor
+    def __init__(self, images: Tensor) -> None:
+        """Args:
+        images: uint8 (N, C, H, W), in any order in memory.
+        """
+        self._rows = images.permute(0, 2, 3, 1).contiguous()
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        channels, height, width = self.images.shape[1:]
+        height, width, channels = self._rows.shape[1:]
         return channels, height, width
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self._rows)
 
     def subset(self, index: Indices) -> InMemory:
-        return InMemory(self.images[torch.from_numpy(index).to(self.images.device)])
+        return InMemory(self._batch(torch.from_numpy(index).to(self._rows.device)))
 
     def to(self, device: torch.device) -> InMemory:
-        return InMemory(self.images.to(device))
+        return InMemory(self._rows.to(device).permute(0, 3, 1, 2))
 
     def histogram(self) -> NDArray[np.int64]:
-        counts = [torch.bincount(self.images[:, c].flatten(), minlength=256) for c in range(self.shape[0])]
+        counts = [torch.bincount(self._rows[..., c].flatten(), minlength=256) for c in range(self.shape[0])]
         return torch.stack(counts).cpu().numpy().astype(np.int64)
 
     def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         for index in batches:
-            yield self.images[index]
+            yield self._batch(index)
+
+    def _batch(self, index: Tensor) -> Tensor:
+        return self._rows.index_select(0, index).permute(0, 3, 1, 2)
 
 
 def moments(histogram: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -129,10 +129,11 @@ def test_mirroring_cropping_and_cutting_match_a_loop() -> None:
     assert plan.mirrored is not None
     assert 5 < plan.mirrored.sum() < 35
     for number, source in enumerate(plan.batches[0].tolist()):
-        padded = np.pad(images[source].numpy().astype(np.float32), ((0, 0), (2, 2), (2, 2)))
+        image = images[source].numpy().astype(np.float32)
+        image = image[:, :, ::-1] if plan.mirrored[number] else image
+        padded = np.pad(image, ((0, 0), (2, 2), (2, 2)))
         top, left = plan.corner[number].tolist()
-        crop = padded[:, top : top + 6, left : left + 7]
-        crop = crop[:, :, ::-1].copy() if plan.mirrored[number] else crop.copy()
+        crop = padded[:, top : top + 6, left : left + 7].copy()
         row, column = plan.hole[number].tolist()
         crop[:, max(row, 0) : max(row + 3, 0), max(column, 0) : max(column + 3, 0)] = 0
         np.testing.assert_array_equal(x[number].numpy(), crop)
