@@ -92,7 +92,8 @@ def test_stopping_at_every_third_batch_changes_nothing(tmp_path: Path, optimizer
 def test_a_killed_process_is_taken_up_bit_for_bit(tmp_path: Path) -> None:
     whole = fit(tmp_path / "whole", rungs=[1, 10])
     path = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, __file__, str(path)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen([sys.executable, __file__, str(path)], env=environment)
     while process.poll() is None and not (path.exists() and path.stat().st_mtime_ns != 0):
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
