@@ -183,5 +183,4 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     fit(Path(sys.argv[1]), rungs=[1, 10])
