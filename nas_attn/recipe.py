@@ -231,6 +231,9 @@ class TrainingSection(Section):
     """Largest gradient norm; None: no clipping."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 autocast on CUDA and on CPUs with instructions for it, else float32."""
+    execution: Literal["auto", "eager", "compile", "cuda-graph"] = "auto"
+    """How a training step is executed: as it is, through torch.compile, or recorded once as a CUDA graph and replayed.
+    `auto`: a CUDA graph on CUDA, else as it is; `compile` pays only in long trainings."""
     augment: AugmentSection = Field(default_factory=AugmentSection)
     seeds: int = Field(default=1, ge=1, le=64)
     """Runs with different seeds behind each candidate's score."""

@@ -246,7 +246,7 @@ class Workbench:
     ) -> tuple[Score, ...]:
         """The built-in training, which yields the device to latency sessions between its steps."""
         assert self.dataset is not None  # with data of its own, an evaluator trains
-        with DeviceLock.for_section(self.recipe.latency).shared() as hold:
+        with DeviceLock.for_section(self.recipe.latency).shared(self._settle) as hold:
             trainer = Trainer(self.recipe.training, self.dataset, device=self.device, batch_hook=hold.yield_)
             return trainer.fit(
                 model,
@@ -259,6 +259,11 @@ class Workbench:
                 attention_parameters=factors.attention,
                 backbone_factor=factors.backbone,
             )
+
+    def _settle(self) -> None:
+        """Waits for what the host has told the GPU to do, some batches ahead."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
 
 @dataclass(frozen=True, slots=True)

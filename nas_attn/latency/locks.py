@@ -19,7 +19,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -87,11 +87,15 @@ def crowded() -> bool:
     return sorted(looks)[2] > cores
 
 
+def _nothing() -> None:
+    return None
+
+
 class Hold:
     """Training's share of a device; `yield_()` between steps lets a waiting measurer in."""
 
-    def __init__(self, lock: DeviceLock) -> None:
-        self._lock = lock
+    def __init__(self, lock: DeviceLock, settle: Callable[[], object]) -> None:
+        self._lock, self._settle = lock, settle
         self._device: int | None = None
         self._probe: int | None = None
 
@@ -124,6 +128,7 @@ class Hold:
         """Lets a waiting measurer measure, then goes on; a few microseconds where none waits. True if it waited."""
         if not self._lock.training_stops or not self._measurer_waits():
             return False
+        self._settle()
         self._release()
         self._take()
         return True
@@ -180,9 +185,13 @@ class DeviceLock:
                 _close(gate)
 
     @contextmanager
-    def shared(self) -> Iterator[Hold]:
-        """The device together with others that train; call the hold's `yield_()` at least every second."""
-        hold, mine = Hold(self), (threading.get_ident(), self._stem)
+    def shared(self, settle: Callable[[], object] = _nothing) -> Iterator[Hold]:
+        """The device together with others that train; call the hold's `yield_()` at least every second.
+
+        Args:
+            settle: called before the device is given away: waits until it has done what it was told to.
+        """
+        hold, mine = Hold(self, settle), (threading.get_ident(), self._stem)
         if not self.training_stops:
             yield hold
             return

@@ -25,6 +25,7 @@ from nas_attn.study.confirming import confirm
 from nas_attn.study.opening import TRIALS, OpenStudy
 from nas_attn.study.owner import owner_name
 from nas_attn.study.worker import BASELINE, Worker
+from nas_attn.training.stepping import execution_on
 
 ENQUEUED = "enqueued"
 """Attribute of a study: its baselines are waiting as trials."""
@@ -50,10 +51,10 @@ def check_here(recipe: Recipe, *, device: str, build: Build | None = None, evalu
     """Whether this process has the device, the model and the evaluator: asked before workers are started.
 
     Raises:
-        RecipeError: there is no such device, or the evaluator cannot be imported.
+        RecipeError: there is no such device, it cannot train as the recipe says, or the evaluator cannot be imported.
         BackboneError: the model is an object of another program.
     """
-    pick_device(device)
+    execution_on(recipe.training, pick_device(device))
     if recipe.backbone.name.startswith(PYTHON) and build is None:
         load_object(recipe.backbone.name, what="backbone", error=BackboneError)
     if recipe.training.evaluator is not None and evaluator is None:

@@ -10,7 +10,7 @@ import torch
 
 from nas_attn.errors import CheckpointError
 
-FORMAT = 1
+FORMAT = 2
 
 
 class CheckpointSlot(Protocol):

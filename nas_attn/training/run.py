@@ -110,7 +110,7 @@ class Run:
             "fits": self._identity,
             "model": self.model.state_dict(),
             "average": self.average.state(),
-            "optimizer": self.optimizer.state_dict() if self.optimizer else None,
+            "optimizer": self.optimizer.state_dict()["state"] if self.optimizer else None,
             "random": _random_state(self.device),
             "epoch": self.epoch,
             "batch": self.batch,
@@ -151,7 +151,10 @@ class Run:
         self.model.load_state_dict(state["model"])
         self.average.load(state["average"])
         if self.optimizer:
-            self.optimizer.load_state_dict(state["optimizer"])
+            groups = self.optimizer.state_dict()[
+                "param_groups"
+            ]  # the settings are the recipe's, rates are set per step
+            self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
         _set_random_state(self.device, state["random"])
         self.epoch, self.batch, self.end = int(state["epoch"]), int(state["batch"]), int(state["end"])
         self.epoch_loss.copy_(state["epoch_loss"])

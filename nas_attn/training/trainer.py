@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +26,7 @@ from nas_attn.training.checkpoint import CheckpointSlot
 from nas_attn.training.parameters import frozen, set_training_mode
 from nas_attn.training.run import Clock, Run
 from nas_attn.training.schedule import rate_factor
+from nas_attn.training.stepping import Pace, RecordedStep, Step, Stepper, compiled, execution_on
 
 CHECKPOINT_EVERY_S = 60.0
 """In an epoch that takes longer, checkpoints are written between."""
@@ -50,6 +52,9 @@ class Trainer:
         """
         Args:
             batch_hook: called between batches, of training and of scoring: the place to yield the device for a while.
+
+        Raises:
+            RecipeError: the device cannot execute as `section.execution` says.
         """
         self.section = section
         self.dataset = dataset
@@ -57,6 +62,7 @@ class Trainer:
         self.hook = batch_hook or _nothing
         bfloat16 = section.precision == "bfloat16" or (section.precision == "auto" and computes_bfloat16(self.device))
         self._low_precision = torch.bfloat16 if bfloat16 else None
+        self._execution = execution_on(section, self.device)
 
     def fit(
         self,
@@ -92,7 +98,8 @@ class Trainer:
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         names = [name for name, _ in model.named_parameters() if name not in attention_parameters]
         cuda = [self.device] if self.device.type == "cuda" else []
-        with frozen(model, names if backbone_factor == 0 else ()), torch.random.fork_rng(devices=cuda):
+        held = frozen(model, names if backbone_factor == 0 else ())
+        with held, torch.random.fork_rng(devices=cuda), cudnn_chooses():
             torch.manual_seed(seed)
             what = {
                 "seed": seed,
@@ -157,7 +164,13 @@ class Trainer:
             self.hook()
         return loss, torch.cat(correct)
 
-    def logits(self, model: nn.Module, x: Tensor) -> Tensor:
+    def stepper(self, run: Run) -> Stepper:
+        """What trains a run's network on one batch."""
+        network = compiled(run.model) if self._execution == "compile" else run.model
+        step = Step(lambda x: self.logits(network, x), run.optimizer, self.section, run.epoch_loss)
+        return RecordedStep(step, self.device) if self._execution == "cuda-graph" else step
+
+    def logits(self, model: Callable[[Tensor], object], x: Tensor) -> Tensor:
         """The network's output in float32 (B, classes), computed in the recipe's `precision`.
 
         Raises:
@@ -194,6 +207,8 @@ class _Climb:
     ) -> None:
         self.trainer, self.run, self.seed, self.learning_rate = trainer, run, seed, learning_rate
         self.on_rung, self.stop = on_rung, stop
+        self.pace = Pace(trainer.device)
+        self.step = trainer.stepper(run)
 
     def __call__(self, rungs: Sequence[int]) -> None:
         run = self.run
@@ -241,6 +256,7 @@ class _Climb:
         run.epoch, run.batch = run.epoch + 1, 0
 
     def _between(self) -> None:
+        self.pace()
         self.trainer.hook()
         if self.stop():
             self.run.save()
@@ -253,7 +269,7 @@ class _Climb:
     def _step(self, x: Tensor, y: Tensor, rate: float) -> None:
         """One batch; in two halves from the first time that memory does not suffice."""
         try:
-            self._descend(x, y, rate)
+            self.step(x, y, rate, self.run.parts)
             return
         except RuntimeError as error:
             if not out_of_memory(error):
@@ -265,27 +281,6 @@ class _Climb:
         self.run.parts = 2
         self._step(x, y, rate)
 
-    def _descend(self, x: Tensor, y: Tensor, rate: float) -> None:
-        run, section = self.run, self.trainer.section
-        optimizer = run.optimizer
-        if optimizer:
-            optimizer.zero_grad()
-        sums = []
-        for part_x, part_y in zip(x.chunk(run.parts), y.chunk(run.parts), strict=True):
-            logits = self.trainer.logits(run.model, part_x)
-            loss = cross_entropy(logits, part_y, label_smoothing=section.label_smoothing, reduction="sum")
-            if loss.requires_grad:
-                torch.autograd.backward(loss / len(x))
-            sums.append(loss.detach())
-        if optimizer:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["factor"]
-            if section.clip_norm is not None:
-                nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], section.clip_norm)
-            optimizer.step()
-        for loss in sums:  # not before the step is through: memory may run out in its second part
-            run.epoch_loss += loss
-
 
 def computes_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is faster there than float32: on CUDA, and on CPUs with instructions for it.
@@ -296,6 +291,17 @@ def computes_bfloat16(device: torch.device) -> bool:
         return device.type == "cuda"
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
+@contextmanager
+def cudnn_chooses() -> Iterator[None]:
+    """cuDNN tries its algorithms and takes the fastest, for batches of equal shapes; nothing changes on a CPU."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def out_of_memory(error: RuntimeError) -> bool:

@@ -223,3 +223,11 @@ def test_a_wrong_device_at_resuming_is_one_sentence_however_many_workers(table: 
     ended = nas("resume", "--device", "gpu9", "--workers", "2")
     assert ended.status == 2
     assert "unknown device 'gpu9'" in ended.error
+
+
+def test_a_cuda_graph_on_a_cpu(table: Path, nas) -> None:
+    change(table, "rungs = [1, 2]", 'rungs = [1, 2]\nexecution = "cuda-graph"')
+    ended = nas("search", "table.toml", "--device", "cpu")
+    assert ended.status == 2
+    assert "training.execution = 'cuda-graph' needs a GPU" in ended.error
+    assert not list(table.glob("nas_attn*"))

@@ -56,13 +56,14 @@ def measure_once(pipe: Connection) -> None:
 
 def train(pipe: Connection) -> None:
     """Trains until told to end; answers how often it gave way."""
-    with DeviceLock("gpu").shared() as hold:
+    settled = []
+    with DeviceLock("gpu").shared(lambda: settled.append(1)) as hold:
         pipe.send("trains")
         yields = 0
         while not pipe.poll():
             time.sleep(0.002)
             yields += hold.yield_()
-    pipe.send(yields)
+    pipe.send((yields, len(settled)))
 
 
 def measure_again_and_again(pipe: Connection) -> None:
@@ -135,7 +136,7 @@ def test_training_gives_way_to_a_measurer_and_goes_on(processes: Processes) -> N
     assert pipe.recv() == "trains"
     assert processes.can_measure()
     pipe.send("end")
-    assert pipe.recv() == 1
+    assert pipe.recv() == (1, 1)  # and waited for the device before
 
 
 def test_nobody_starves(processes: Processes) -> None:
@@ -146,7 +147,7 @@ def test_nobody_starves(processes: Processes) -> None:
     assert [pipe.recv() for pipe in measurers] == ["done", "done"]
     for pipe in trainers:
         pipe.send("end")
-    assert min(pipe.recv() for pipe in trainers) >= 5  # of 40 sessions
+    assert min(pipe.recv()[0] for pipe in trainers) >= 5  # of 40 sessions
 
 
 def test_a_forked_child_does_not_keep_its_parents_lock(processes: Processes) -> None:

@@ -1,0 +1,219 @@
+"""One batch of training: as it is, through torch.compile, or replayed as a CUDA graph."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from nas_attn.errors import RecipeError, TrainingError
+from nas_attn.recipe import TrainingSection
+
+log = logging.getLogger("nas_attn.training")
+
+WARM_UP = 3
+"""Ordinary steps before one is recorded: libraries choose kernels and allocate what they keep in the first ones."""
+AHEAD = 8
+"""Batches that the host may be in front of a CUDA device."""
+
+Forward = Callable[[Tensor], Tensor]
+Stepper = Callable[[Tensor, Tensor, float, int], None]
+"""Called with x, y, the learning rate and the number of parts that the batch is computed in."""
+
+
+def execution_on(section: TrainingSection, device: torch.device) -> str:
+    """How training is executed on a device: `eager`, `compile` or `cuda-graph`.
+
+    `auto` is `cuda-graph` on CUDA, where recording costs a few steps once, and `eager` elsewhere. It is never `compile`:
+    compiling takes longer than a brief training (docs/benchmarks/evaluation.md).
+
+    Raises:
+        RecipeError: a CUDA graph on another device.
+    """
+    if section.execution == "auto":
+        return "cuda-graph" if device.type == "cuda" else "eager"
+    if section.execution == "cuda-graph" and device.type != "cuda":
+        raise RecipeError(
+            f"training.execution = 'cuda-graph' needs a GPU, and this worker trains on '{device}': "
+            "give --device cuda, or set training.execution = 'auto'"
+        )
+    return section.execution
+
+
+def compiled(model: nn.Module) -> Callable[[Tensor], object]:
+    """The network through torch.compile, which compiles it at the first call.
+
+    Raises (when called):
+        TrainingError: it cannot be compiled.
+    """
+
+    def forward(x: Tensor) -> object:
+        return model(x)
+
+    # The compiler keeps what it compiled by code object, a few a piece, and then runs the rest as it is without a word.
+    forward.__code__ = forward.__code__.replace()
+    quick: Callable[[Tensor], object] = torch.compile(forward)
+
+    def call(x: Tensor) -> object:
+        try:
+            return quick(x)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise TrainingError(
+                f"the network cannot be compiled: {reason}; set training.execution = 'eager'"
+            ) from error
+
+    return call
+
+
+class Step:
+    """Forward, loss, backward, clipping and the optimiser's step, one operation after the other."""
+
+    def __init__(
+        self,
+        forward: Forward,
+        optimizer: torch.optim.Optimizer | None,
+        section: TrainingSection,
+        loss_sum: Tensor,
+    ) -> None:
+        """
+        Args:
+            forward: x (B, C, H, W) -> float32 logits (B, classes).
+            optimizer: None where nothing is trained.
+            loss_sum: float64 scalar on the device, to which each image's loss is added.
+        """
+        self.forward, self.optimizer, self.section, self.loss_sum = forward, optimizer, section, loss_sum
+
+    def __call__(self, x: Tensor, y: Tensor, rate: float, parts: int) -> None:
+        self.set_rate(rate)
+        self.descend(x, y, parts)
+
+    def set_rate(self, rate: float) -> None:
+        """Sets each group's learning rate, in place where it lies on the device."""
+        for group in self.optimizer.param_groups if self.optimizer else ():
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate * group["factor"])
+            else:
+                group["lr"] = rate * group["factor"]
+
+    def descend(self, x: Tensor, y: Tensor, parts: int) -> None:
+        """The step at the learning rate that is set."""
+        section, optimizer = self.section, self.optimizer
+        if optimizer:
+            optimizer.zero_grad()
+        sums = []
+        for part_x, part_y in zip(x.chunk(parts), y.chunk(parts), strict=True):
+            logits = self.forward(part_x)
+            loss = cross_entropy(logits, part_y, label_smoothing=section.label_smoothing, reduction="sum")
+            if loss.requires_grad:
+                torch.autograd.backward(loss / len(x))
+            sums.append(loss.detach())
+        if optimizer:
+            if section.clip_norm is not None:
+                nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], section.clip_norm)
+            optimizer.step()
+        for loss in sums:  # not before the step is through: memory may run out in its second part
+            self.loss_sum += loss
+
+
+@dataclass(frozen=True, slots=True)
+class _Recording:
+    """A recorded step, and the tensors that it reads its batch from."""
+
+    graph: torch.cuda.CUDAGraph
+    x: Tensor
+    y: Tensor
+
+
+class RecordedStep:
+    """A step that is recorded once per shape of batch as a CUDA graph and then replayed.
+
+    One launch replaces hundreds, which on small networks take the host longer than the device needs to compute. The
+    first steps of each shape are ordinary ones. A network that waits for the device within a step (`.item()`, a mask
+    as an index) cannot be recorded and goes on with ordinary steps.
+    """
+
+    def __init__(self, step: Step, device: torch.device) -> None:
+        self._step = step
+        self._side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._pool = torch.cuda.graph_pool_handle()
+        self._seen: Counter[tuple[object, ...]] = Counter()
+        self._recordings: dict[tuple[object, ...], _Recording] = {}
+        self.able = True
+        """False once a recording has failed."""
+
+    def __call__(self, x: Tensor, y: Tensor, rate: float, parts: int) -> None:
+        shapes = (tuple(x.shape), tuple(y.shape), y.dtype, parts)
+        if self.able and shapes not in self._recordings and self._seen[shapes] >= WARM_UP:
+            self._record(shapes, x, y, parts)
+        recording = self._recordings.get(shapes)
+        if recording is None:
+            self._seen[shapes] += 1
+            self._beside(x, y, rate, parts)
+            return
+        recording.x.copy_(x)
+        recording.y.copy_(y)
+        self._step.set_rate(rate)
+        recording.graph.replay()
+
+    def _beside(self, x: Tensor, y: Tensor, rate: float, parts: int) -> None:
+        """An ordinary step on the stream that recording uses, so that gradients and momentum belong to it."""
+        current = torch.cuda.current_stream(x.device)
+        self._side.wait_stream(current)
+        with torch.cuda.stream(self._side):
+            self._step(x, y, rate, parts)
+        current.wait_stream(self._side)
+
+    def _record(self, shapes: tuple[object, ...], x: Tensor, y: Tensor, parts: int) -> None:
+        optimizer = self._step.optimizer
+        if optimizer:
+            optimizer.zero_grad()
+            _read_on_device(optimizer, x.device)
+        recording = _Recording(torch.cuda.CUDAGraph(), x.clone(), y.clone())
+        torch.cuda.synchronize(x.device)
+        try:
+            with torch.cuda.graph(recording.graph, pool=self._pool, stream=self._side):
+                self._step.descend(recording.x, recording.y, parts)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self.able = False
+            torch.cuda.synchronize(x.device)
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            log.info("training goes on without a CUDA graph, which could not be recorded: %s", reason)
+            return
+        self._recordings[shapes] = recording
+
+
+def _read_on_device(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """The optimiser takes its learning rates from the device, so that a recorded step sees them change."""
+    for group in optimizer.param_groups:
+        if not isinstance(group["lr"], Tensor):
+            group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
+        if "capturable" in group:  # Adam asks for it, and warns of the ordinary steps that other shapes begin with
+            group["capturable"] = optimizer._warned_capturable_if_run_uncaptured = True
+
+
+class Pace:
+    """Keeps the host at most `AHEAD` batches in front of a CUDA device, without letting the device wait.
+
+    Else the host would be through an epoch in no time, and could neither stop nor give way in the middle of it.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self._under_way: deque[torch.cuda.Event] = deque()
+
+    def __call__(self) -> None:
+        if not self._cuda:
+            return
+        event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        event.record()
+        self._under_way.append(event)
+        if len(self._under_way) > AHEAD:
+            self._under_way.popleft().synchronize()

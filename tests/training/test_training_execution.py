@@ -1,0 +1,153 @@
+"""However a step is executed (as it is, compiled, as a CUDA graph), it trains the same network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from nas_attn import data
+from nas_attn.data import Dataset
+from nas_attn.errors import RecipeError
+from nas_attn.recipe import AugmentSection, DataSection, TrainingSection
+from nas_attn.records import Score
+from nas_attn.training import Interrupted, Trainer
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(1024, 10),
+    )
+
+
+class Waiting(nn.Module):
+    """Waits for the device in every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.inner(x)
+        return y * float(y.abs().max().item() >= 0)
+
+
+class Counting(nn.Module):
+    """Counts how often dropout keeps each of 64 features; one mask for all images of a step."""
+
+    kept: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(64, 10)
+        self.register_buffer("kept", torch.zeros(64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mask = nn.functional.dropout(torch.ones(64, device=x.device), 0.5, self.training)
+        if self.training:
+            self.kept += mask > 0
+        y: torch.Tensor = self.last(x.flatten(1) * mask)
+        return y
+
+
+class Slot:
+    blob: bytes | None = None
+
+    def load(self) -> bytes | None:
+        return self.blob
+
+    def save(self, blob: bytes, epochs: int) -> None:
+        self.blob = blob
+
+
+def fit(model: nn.Module, execution: str, device: str = "cpu", **options) -> tuple[Score, ...]:
+    """Two epochs; batches of two sizes."""
+    changes = {"batch_size": 60, "precision": "float32", "execution": execution, "clip_norm": 5.0}
+    section = TrainingSection(**changes, **options.pop("section", {}))
+    arguments = {"seed": 0, "rungs": [2], "learning_rate": 0.05, **options}
+    return Trainer(section, digits_on(device), device=device).fit(model, **arguments)
+
+
+def digits_on(device: str) -> Dataset:
+    return data.load(DataSection(name="digits-8x8"), device=device)
+
+
+def assert_close(one: nn.Module, other: nn.Module, tolerance: float) -> None:
+    for (name, tensor), expected in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        torch.testing.assert_close(tensor, expected, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_a_compiled_step_trains_the_same_network() -> None:
+    models = {execution: network() for execution in ("eager", "compile")}
+    scores = {execution: fit(model, execution)[0].metrics for execution, model in models.items()}
+    assert scores["eager"]["accuracy"] > 0.9
+    assert scores["compile"] == pytest.approx(scores["eager"], rel=1e-3)
+    assert_close(models["compile"], models["eager"], 1e-3)
+
+
+def test_without_a_compiler_the_way_out_is_named(tmp_path: Path) -> None:
+    environment = {**os.environ, "CXX": "/no/compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    process = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=False)
+    last = process.stderr.strip().splitlines()[-1]
+    assert process.returncode != 0
+    assert "TrainingError: the network cannot be compiled: " in last
+    assert last.endswith("set training.execution = 'eager'")
+
+
+def test_a_cuda_graph_on_a_cpu_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"training\.execution = 'cuda-graph' needs a GPU.* trains on 'cpu'"):
+        fit(network(), "cuda-graph")
+
+
+@needs_cuda
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_recorded_step_trains_the_same_network(optimizer: str) -> None:
+    settings = {"optimizer": optimizer, "augment": AugmentSection(flip=True, crop_padding=1, mixup=0.2)}
+    rate = 0.05 if optimizer == "sgd" else 0.002
+    models = {execution: network() for execution in ("eager", "cuda-graph")}
+    scores = {}
+    for execution, model in models.items():
+        scores[execution] = fit(model, execution, "cuda", section=settings, learning_rate=rate)[0].metrics
+    assert scores["cuda-graph"] == pytest.approx(scores["eager"], rel=0.02)
+    assert_close(models["cuda-graph"], models["eager"], 0.02)
+
+
+@needs_cuda
+def test_a_network_that_cannot_be_recorded_is_trained_all_the_same() -> None:
+    (score,) = fit(Waiting(), "cuda-graph", "cuda")
+    assert score.metrics["accuracy"] > 0.9
+
+
+@needs_cuda
+def test_dropout_is_drawn_anew_in_a_recorded_step() -> None:
+    model = Counting()
+    fit(model, "cuda-graph", "cuda")
+    assert model.kept.min() > 5  # of 46 steps; with one mask for all recorded steps, half would stay at 3 or fewer
+    assert model.kept.max() < 41
+
+
+@needs_cuda
+def test_a_recorded_training_is_taken_up_again() -> None:
+    whole, pieces = network(), network()
+    (expected,) = fit(whole, "cuda-graph", "cuda")
+    slot, asked = Slot(), iter([False] * 30 + [True])
+    with pytest.raises(Interrupted):
+        fit(pieces, "cuda-graph", "cuda", slot=slot, stop=lambda: next(asked))
+    (score,) = fit(pieces, "cuda-graph", "cuda", slot=slot)
+    assert score.metrics == pytest.approx(expected.metrics, rel=0.02)
+
+
+if __name__ == "__main__":
+    fit(network(), "compile")
