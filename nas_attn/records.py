@@ -237,6 +237,19 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """Among how many workers the memory is shared out."""
+
+    machine: int = 1
+    """Workers on this machine."""
+    device: int = 1
+    """Workers on this GPU."""
+
+
+ALONE = Share()
+
+
+@dataclass(frozen=True, slots=True)
 class CandidateRow:
     """A candidate as the study's database knows it."""
 

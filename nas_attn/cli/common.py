@@ -32,6 +32,12 @@ Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="CPU threads per worker; default: the cores shared out.")
 ]
 Device = Annotated[str, typer.Option("--device", help="Where to train: auto, cpu, cuda, cuda:1.")]
+Mps = Annotated[
+    bool,
+    typer.Option(
+        "--mps/--no-mps", help="Several workers on one GPU: compute at once through NVIDIA's MPS, if installed."
+    ),
+]
 TimeLimit = Annotated[
     float | None, typer.Option("--time-limit", min=0, help="Begin no new candidate after this many seconds.")
 ]

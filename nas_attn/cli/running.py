@@ -24,6 +24,7 @@ def run(
     workers: int | None,
     threads: int | None,
     device: str,
+    mps: bool,
     time_limit_s: float | None,
     report: str | None,
     as_json: bool,
@@ -39,7 +40,7 @@ def run(
 
     stop = threading.Event()
     with display(opened, quiet=quiet or as_json) as say, interruptible(stop, say):
-        options = Options(device=device, threads=threads, time_limit_s=time_limit_s, say=say, stop=stop)
+        options = Options(device=device, threads=threads, time_limit_s=time_limit_s, say=say, stop=stop, mps=mps)
         try:
             ended = run_workers(opened, workers or default_workers(device), options)
         except KeyboardInterrupt:  # the second Ctrl-C: no waiting for threads, the database holds all that counts

@@ -17,9 +17,14 @@ def worker(
     device: Device = "auto",
     time_limit: TimeLimit = None,
     name: Annotated[str, typer.Option("--name", help="Shown before each line.")] = "worker",
+    sharing: Annotated[
+        int, typer.Option("--sharing", min=1, help="Workers on this machine, which share its memory.")
+    ] = 1,
+    per_gpu: Annotated[int, typer.Option("--per-gpu", min=1, help="Workers on this GPU, which share its memory.")] = 1,
     parent: Annotated[int | None, typer.Option("--parent", hidden=True, help="Stop when this process is gone.")] = None,
 ) -> None:
     """Evaluates candidates of a study until it is complete. The recipe comes from the study."""
+    from nas_attn.records import Share
     from nas_attn.study.local import interruptible, watch_parent
     from nas_attn.study.searching import Options, work
 
@@ -31,6 +36,8 @@ def worker(
         typer.echo(f"{name}: {line}")
 
     opened = study_named(study, storage)
+    share = Share(machine=max(sharing, per_gpu), device=per_gpu)
+    options = Options(device=device, threads=threads, time_limit_s=time_limit, say=say, stop=stop, share=share)
     with interruptible(stop, say):
-        ended = work(opened, Options(device=device, threads=threads, time_limit_s=time_limit, say=say, stop=stop))
+        ended = work(opened, options)
     say(f"done ({ended})")

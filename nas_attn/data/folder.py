@@ -28,6 +28,7 @@ from nas_attn.data.splitting import stratified
 from nas_attn.data.streaming import Streamed
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe import DataSection
+from nas_attn.records import Share
 
 DEFAULT_SIZE = 64
 TEST_SHARE = 0.2
@@ -48,7 +49,7 @@ class _Files:
         return _Files(self.root, tuple(self.paths[i] for i in index), self.labels[index])
 
 
-def read(section: DataSection, device: torch.device) -> Parts:
+def read(section: DataSection, device: torch.device, share: Share) -> Parts:
     """`folder:PATH`.
 
     Raises:
@@ -62,7 +63,7 @@ def read(section: DataSection, device: torch.device) -> Parts:
     classes = _class_names(train_folder if train_folder.is_dir() else root)
 
     def prepare(files: _Files) -> Labelled:
-        return _prepare(files, section, device)
+        return _prepare(files, section, device, share)
 
     if not train_folder.is_dir():
         everything = _list(root, root, classes)
@@ -106,10 +107,10 @@ def _list(root: Path, folder: Path, classes: Sequence[str]) -> _Files:
     return _Files(root, tuple(paths), np.repeat(np.arange(len(classes)), counts))
 
 
-def _prepare(files: _Files, section: DataSection, device: torch.device) -> Labelled:
+def _prepare(files: _Files, section: DataSection, device: torch.device, share: Share) -> Labelled:
     """Decoded images in memory, or checked files to be decoded in every epoch where that would take too much."""
     size = section.size or DEFAULT_SIZE
-    resident = len(files.paths) * 3 * size * size <= section.memory_share * free_memory(device)
+    resident = len(files.paths) * 3 * size * size <= section.memory_share * free_memory(device, share)
     broken, images = _cached_decode(files, size, keep=resident)
     if broken.any():
         _report(files, broken, section)
@@ -162,11 +163,12 @@ def _identity(path: Path, root: Path) -> int:
     return zlib.crc32(f"{path.relative_to(root)}:{path.stat().st_size}".encode())
 
 
-def free_memory(device: torch.device) -> int:
-    """Bytes that are free for images: of the host, and of the GPU where they go there."""
+def free_memory(device: torch.device, share: Share) -> int:
+    """Bytes that are free for one worker's images: of the host, and of the GPU where they go there."""
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         host = int(lines["MemAvailable"].split()[0]) * 1024
-    return min(host, torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else host
+    host //= share.machine
+    return min(host, torch.cuda.mem_get_info(device)[0] // share.device) if device.type == "cuda" else host

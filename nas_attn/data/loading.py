@@ -15,6 +15,7 @@ from nas_attn.data.pixels import moments
 from nas_attn.data.splitting import amount, stratified
 from nas_attn.errors import DataError, did_you_mean
 from nas_attn.recipe import DataSection
+from nas_attn.records import ALONE, Share
 
 Source = Callable[[DataSection], Parts]
 
@@ -26,15 +27,18 @@ SOURCES: dict[str, Source] = {
 """Name in a recipe -> what reads it. `folder:PATH` comes beside them."""
 
 
-def load(section: DataSection, *, device: torch.device | str) -> Dataset:
+def load(section: DataSection, *, device: torch.device | str, share: Share = ALONE) -> Dataset:
     """Reads a data set, splits it and puts it on the device.
+
+    Args:
+        share: with how many others the memory is shared, which decides whether a folder's images are held in it.
 
     Raises:
         DataError: unknown name, missing or broken files, or too few images for the split.
     """
     place = torch.device(device)
     if section.name.startswith("folder:"):
-        parts = folder.read(section, place)
+        parts = folder.read(section, place, share)
     elif section.name in SOURCES:
         parts = SOURCES[section.name](section)
     else:

@@ -23,7 +23,7 @@ from nas_attn.evaluation.measuring import Measurer
 from nas_attn.evaluation.plan import Build, Plan, make_plan
 from nas_attn.latency import DeviceLock
 from nas_attn.recipe import DataSection, Recipe
-from nas_attn.records import Cost, Latency, ResolvedPlacement, Score
+from nas_attn.records import ALONE, Cost, Latency, ResolvedPlacement, Score, Share
 from nas_attn.storage import Lease, StudyStore
 from nas_attn.training import Interrupted, Trainer
 
@@ -44,6 +44,7 @@ class Host:
     """For an evaluator's own files."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`."""
+    share: Share = ALONE
 
 
 class Workbench:
@@ -72,7 +73,11 @@ class Workbench:
         name = recipe.training.evaluator
         evaluator = evaluator or (find_evaluator(name) if name else None)
         self._evaluator = evaluator and EvaluatorTrainer(evaluator, folder=host.folder, device=str(self.device))
-        self.dataset = None if recipe.data.name == "external" else data.load(data_section(recipe), device=self.device)
+        self.dataset = (
+            None
+            if recipe.data.name == "external"
+            else data.load(data_section(recipe), device=self.device, share=host.share)
+        )
         self.plan = plan_for(recipe, self.dataset, build=build)
         self.measurer = (
             Measurer(self.plan, store, seed=zlib.crc32(host.owner.encode())) if "latency" in wanted(recipe) else None

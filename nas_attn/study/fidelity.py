@@ -25,13 +25,14 @@ from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper
 from nas_attn.evaluation.measuring import Measurer
 from nas_attn.evaluation.workbench import BACKBONE, Host, Workbench, intra_op_threads, plan_for, wanted
 from nas_attn.recipe import Recipe, objective_name
-from nas_attn.records import ResolvedPlacement
+from nas_attn.records import ALONE, ResolvedPlacement
 from nas_attn.space import parse, resolve
 from nas_attn.storage import PART, Database, StudyStore
 from nas_attn.study.fidelity_plan import FEWEST, Arm, FidelityPlan, arms, metrics, primary, spread
 from nas_attn.study.opening import ARTIFACTS, artifacts_folder, versions
 from nas_attn.study.owner import owner_name, release_dead
 from nas_attn.study.searching import Options
+from nas_attn.study.sharing import on_device
 from nas_attn.training import Interrupted
 
 PURPOSE = "confirm"
@@ -189,7 +190,7 @@ class FidelityStudy:
     def _run(self, arm: Arm, bench: Workbench, placement: ResolvedPlacement, seed: int, keeper: LeaseKeeper) -> None:
         store, what = self._stores[arm], f"{arm}, seed {seed}: {placement.text}"
         try:
-            with intra_op_threads(self._options.threads):
+            with intra_op_threads(self._options.threads), on_device(bench.device, ALONE):
                 scores = bench.train(
                     placement,
                     seed=seed,

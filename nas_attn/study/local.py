@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
@@ -16,6 +16,7 @@ from types import FrameType
 from nas_attn.errors import NasAttnError, OperationError, UserError
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.searching import Options, threads_each, work
+from nas_attn.study.sharing import devices_of, mps, shares_of
 
 GRACE_S = 60.0
 """Seconds that worker processes get to write their checkpoints after the first Ctrl-C."""
@@ -24,7 +25,8 @@ GRACE_S = 60.0
 def run_workers(opened: OpenStudy, workers: int, options: Options) -> str:
     """Runs workers until the study is complete, or `options.stop` is set. Returns why it ended, as `work` does.
 
-    Several workers share the cores: each gets its part of them as intra-op threads.
+    Several workers share the cores: each gets its part of them as intra-op threads. GPUs are taken in turn, and those on
+    one GPU share its memory and compute at the same time through MPS, where it is installed.
 
     Raises:
         NasAttnError: what stopped the only worker, or all of them.
@@ -32,7 +34,17 @@ def run_workers(opened: OpenStudy, workers: int, options: Options) -> str:
     threads = options.threads or opened.recipe.training.threads or threads_each(workers)
     if workers == 1:
         return work(opened, replace(options, threads=threads))
-    children = [_start(opened, options, threads, number) for number in range(1, workers + 1)]
+    devices = devices_of(options.device, workers)
+    with mps(devices if options.mps else [], options.say) as clients:
+        children = [
+            _start(opened, replace(options, device=device, share=share), threads, number, clients)
+            for number, (device, share) in enumerate(zip(devices, shares_of(devices), strict=True), 1)
+        ]
+        return _attend(children, options)
+
+
+def _attend(children: list[subprocess.Popen[str]], options: Options) -> str:
+    """Passes on what the workers say until they have ended, and why they did."""
     readers = [threading.Thread(target=_read, args=(child, options.say), daemon=True) for child in children]
     for reader in readers:
         reader.start()
@@ -78,9 +90,12 @@ def watch_parent(pid: int, stop: threading.Event) -> None:
     threading.Thread(target=watch, name="parent watch", daemon=True).start()
 
 
-def _start(opened: OpenStudy, options: Options, threads: int, number: int) -> subprocess.Popen[str]:
+def _start(
+    opened: OpenStudy, options: Options, threads: int, number: int, clients: Mapping[str, str]
+) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "nas_attn.cli.main", "worker", opened.store.name]
     command += ["--threads", str(threads), "--device", options.device]
+    command += ["--sharing", str(options.share.machine), "--per-gpu", str(options.share.device)]
     command += ["--parent", str(os.getpid()), "--name", f"worker {number}"]
     if options.time_limit_s is not None:
         command += ["--time-limit", str(options.time_limit_s)]
@@ -91,6 +106,7 @@ def _start(opened: OpenStudy, options: Options, threads: int, number: int) -> su
         text=True,
         env={
             **os.environ,
+            **clients,
             "NAS_ATTN_STORAGE": opened.database.url,  # not an argument: everyone may read those, passwords included
             "OMP_NUM_THREADS": str(threads),
             "PYTHONUNBUFFERED": "1",

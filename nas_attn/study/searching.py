@@ -18,12 +18,14 @@ from nas_attn.evaluation.plan import Build, Plan
 from nas_attn.evaluation.workbench import Host, Workbench, intra_op_threads, pick_device, plan_for
 from nas_attn.importing import PYTHON, load_object
 from nas_attn.recipe import Recipe
+from nas_attn.records import ALONE, Share
 from nas_attn.report import dashboard
 from nas_attn.space import parse, resolve
 from nas_attn.space.search_space import Values
 from nas_attn.study.confirming import confirm
 from nas_attn.study.opening import TRIALS, OpenStudy
 from nas_attn.study.owner import owner_name
+from nas_attn.study.sharing import on_device
 from nas_attn.study.worker import BASELINE, Worker
 from nas_attn.training.stepping import execution_on
 
@@ -45,6 +47,9 @@ class Options:
     build: Build | None = None
     """Replaces the recipe's backbone (a Python object given to `na.search`)."""
     evaluator: Evaluator | None = None
+    share: Share = ALONE
+    mps: bool = True
+    """Whether several workers on one GPU compute at the same time through NVIDIA's MPS, where it is installed."""
 
 
 def check_here(recipe: Recipe, *, device: str, build: Build | None = None, evaluator: Evaluator | None = None) -> None:
@@ -130,7 +135,7 @@ def work(opened: OpenStudy, options: Options) -> str:
         UserError: the recipe cannot be carried out here.
         OperationError: something outside the user's input failed.
     """
-    with intra_op_threads(options.threads):
+    with intra_op_threads(options.threads), on_device(pick_device(options.device), options.share):
         return _work(opened, options)
 
 
@@ -138,7 +143,7 @@ def _work(opened: OpenStudy, options: Options) -> str:
     began = time.monotonic()
     limit = options.time_limit_s or opened.recipe.search.time_limit_s
     owner = owner_name()
-    host = Host(owner=owner, folder=opened.folder, device=options.device)
+    host = Host(owner=owner, folder=opened.folder, device=options.device, share=options.share)
     bench = Workbench(
         opened.recipe, opened.store, opened.artifacts, host, build=options.build, evaluator=options.evaluator
     )

@@ -17,6 +17,7 @@ from nas_attn.data.pixels import InMemory
 from nas_attn.data.streaming import Streamed
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe import AugmentSection, DataSection
+from nas_attn.records import Share
 
 
 @pytest.fixture(autouse=True)
@@ -180,6 +181,14 @@ def test_what_does_not_fit_is_streamed_with_the_same_result(folder: Path) -> Non
         next(iter(streamed.train.batches(4)))  # left in the middle
         whole = torch.cat([x for x, _ in streamed.train.batches(4)])
     assert torch.equal(whole, torch.cat([x for x, _ in resident.train.batches(4)]))
+
+
+def test_many_workers_share_the_memory_out(folder: Path) -> None:
+    section = DataSection(name=f"folder:{folder}", size=16)
+    alone = data.load(section, device="cpu", share=Share(machine=1))
+    crowd = data.load(section, device="cpu", share=Share(machine=10**9))
+    assert isinstance(alone.train.pixels, InMemory)
+    assert isinstance(crowd.train.pixels, Streamed)
 
 
 def test_what_is_not_there_is_said(tmp_path: Path, folder: Path) -> None:
