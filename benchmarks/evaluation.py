@@ -1,31 +1,33 @@
 """How fast and how well candidates are evaluated, side by side: same candidates, same data, same device.
 
     python benchmarks/evaluation.py                                  # cluttered digits on the CPU
-    python benchmarks/evaluation.py --data cifar10 --root DIR --backbone resnet20 --flip --device cuda
+    python benchmarks/evaluation.py --data cifar10 --root DIR --backbone resnet20 --flip --batch-size 128 --rate 0.1
+    python benchmarks/evaluation.py --data cifar10 --root DIR --backbone resnet20 --flip --batch-size 512 --device cuda \
+        --executions eager cuda-graph compile --workers 12
 
 (a) a hand-written PyTorch loop: DataLoader with workers and pinned memory, torchvision's transforms v2, autocast, fused
     SGD, one-cycle learning rate; from scratch;
-(b) the package's trainer, the same epochs from scratch;
+(b) the package's trainer, the same epochs from scratch; once for each of `--executions`;
 (c) its cheap setting: one epoch from a trained backbone, attention starting as the identity.
 
-`outside` is the share of the training's wall time outside forward, loss, backward and optimiser step, by the profiler:
-waiting for data, augmentation, averaging weights, bookkeeping. On CUDA, where the host does not wait for the device, it
-is not known (`-`).
+`seconds` are training and scoring. `outside` is the share of the training's wall time outside the steps (forward, loss,
+backward, optimiser): waiting for data, augmentation, averaging weights, bookkeeping. On CUDA both are the device's
+times, so that `outside` counts what the device waits or does beside the network. What is compiled or recorded counts.
 """
 
 from __future__ import annotations
 
 import argparse
-import cProfile
 import json
 import multiprocessing
 import os
 import platform
-import pstats
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 
 import torch
 from torch import Tensor, nn
@@ -37,43 +39,76 @@ from torchvision.transforms import v2
 from nas_attn import attachment, backbones, data, space
 from nas_attn.data import Dataset, Split
 from nas_attn.recipe import AugmentSection, BackboneSection, DataSection, TrainingSection
+from nas_attn.records import Score
 from nas_attn.training import Trainer
+from nas_attn.training.run import Run
+from nas_attn.training.stepping import Stepper
+from nas_attn.training.trainer import computes_bfloat16
 
 CANDIDATES = {
     "none": "stage1=none",
     "se": "stage1=se(reduction=4) stage2=se(reduction=4) stage3=se(reduction=4)",
     "simam": "stage1=simam stage2=simam stage3=simam",
 }
-ARITHMETIC = ("_wrapped_call_impl", "logits", "cross_entropy", "backward", "wrapper")
-"""Profiler's names of a network's call (the trainer's: `logits`), the loss, backward, and an optimiser's step."""
-STEP = ("_epoch_by_hand", "_descend")
-"""Functions whose calls of ARITHMETIC are the training's: of HandWritten, of the trainer."""
 
 
 @dataclass
 class Row:
-    """One way of evaluating one candidate."""
+    """One way of evaluating one candidate with one seed."""
 
     way: str
     candidate: str
+    seed: int
     epochs: int
     seconds: float
     """Training and scoring, wall clock."""
     processor_s: float
-    """The same on the processor, workers included: what counts on a machine that others use as well."""
+    """The same on the host's processor, workers included."""
     images_per_s: float
     """Training images per second of training."""
-    outside: float | None
+    outside: float
     """Share of the training's time outside the network's own arithmetic."""
     accuracy: float
     loss: float
+
+
+class Stopwatch:
+    """Adds up the time of what it is put around: on the host's clock, or the device's on CUDA."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._spans: list[tuple[float, float]] = []
+        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        if self._device.type == "cuda":
+            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            begin.record()
+            yield
+            end.record()
+            self._events.append((begin, end))
+        else:
+            began = time.perf_counter()
+            yield
+            self._spans.append((began, time.perf_counter()))
+
+    def take(self) -> float:
+        """Seconds so far; back to zero."""
+        if self._events:
+            torch.cuda.synchronize(self._device)
+        total = sum(b - a for a, b in self._spans) + sum(a.elapsed_time(b) for a, b in self._events) / 1000
+        self._spans.clear()
+        self._events.clear()
+        return total
 
 
 class Images(TorchDataset[tuple[Tensor, int]]):
     """What people write: one image at a time, transformed in a worker."""
 
     def __init__(self, split: Split, transform: Callable[[Tensor], Tensor]) -> None:
-        self.images, self.labels, self.transform = split.first(len(split)).cpu(), split.labels.tolist(), transform
+        self.images, self.labels = split.first(len(split)).cpu().contiguous(), split.labels.tolist()
+        self.transform = transform
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -87,7 +122,8 @@ class HandWritten:
 
     def __init__(self, dataset: Dataset, section: TrainingSection, device: torch.device, workers: int) -> None:
         self.section, self.device, self.size = section, device, len(dataset.validation)
-        self.low = device.type == "cuda"  # what people write; the trainer also looks at the CPU
+        self.low = computes_bfloat16(device)
+        self.steps, self.whole = Stopwatch(device), Stopwatch(device)
         normalise = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(dataset.mean, dataset.std)]
         crop = v2.RandomCrop(dataset.input_shape[1:], padding=section.augment.crop_padding)
         flip = [v2.RandomHorizontalFlip()] if section.augment.flip else []
@@ -96,35 +132,25 @@ class HandWritten:
         self.train = DataLoader(train, section.batch_size, shuffle=True, drop_last=True, **options)
         self.validation = DataLoader(Images(dataset.validation, v2.Compose(normalise)), 512, **options)
 
-    def fit(self, model: nn.Module, epochs: int, rate: float, profiler: cProfile.Profile) -> float:
-        """Trains; returns seconds."""
+    def fit(self, model: nn.Module, epochs: int, rate: float) -> None:
         section = self.section
         options = {"momentum": section.momentum, "weight_decay": section.weight_decay, "nesterov": True, "fused": True}
         optimizer = torch.optim.SGD(model.parameters(), lr=rate, **options)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=epochs * len(self.train))
         next(iter(self.train))  # the start of the workers is not counted
         model.train()
-        began = time.perf_counter()
-        profiler.enable()
-        for _ in range(epochs):
-            self._epoch_by_hand(model, optimizer, schedule)
-        profiler.disable()
-        return time.perf_counter() - began
-
-    def _epoch_by_hand(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.OneCycleLR
-    ) -> None:
-        for x, y in self.train:
-            x = x.to(self.device, non_blocking=True, memory_format=torch.channels_last)
-            y = y.to(self.device, non_blocking=True)
-            optimizer.zero_grad()
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
-                loss = cross_entropy(model(x).float(), y)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+        with self.whole.running():
+            for _ in range(epochs):
+                for x, y in self.train:
+                    x = x.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+                    y = y.to(self.device, non_blocking=True)
+                    with self.steps.running():
+                        optimizer.zero_grad()
+                        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
+                            loss = cross_entropy(model(x).float(), y)
+                        loss.backward()
+                        optimizer.step()
+                    schedule.step()
 
     @torch.no_grad()
     def score(self, model: nn.Module) -> tuple[float, float]:
@@ -132,84 +158,118 @@ class HandWritten:
         model.eval()
         right = loss = 0.0
         for x, y in self.validation:
-            logits, y = model(x.to(self.device)), y.to(self.device)
+            x, y = x.to(self.device, memory_format=torch.channels_last), y.to(self.device)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
+                logits = model(x).float()
             right += (logits.argmax(1) == y).sum().item()
             loss += cross_entropy(logits, y, reduction="sum").item()
         return right / self.size, loss / self.size
+
+
+class TimedTrainer(Trainer):
+    """The trainer, which also tells how long its steps took."""
+
+    def __init__(self, section: TrainingSection, dataset: Dataset, device: torch.device) -> None:
+        super().__init__(section, dataset, device=device)
+        self.steps, self.scoring, self.whole = Stopwatch(device), Stopwatch(device), Stopwatch(device)
+
+    def score(self, *arguments: object, **options: object) -> Score:
+        with self.scoring.running():
+            return super().score(*arguments, **options)
+
+    def stepper(self, run: Run) -> Stepper:
+        inner = super().stepper(run)
+
+        def step(x: Tensor, y: Tensor, rate: float, parts: int) -> None:
+            with self.steps.running():
+                inner(x, y, rate, parts)
+
+        return step
 
 
 class Benchmark:
     """The candidates, the data, and the three ways."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        self.device = torch.device(arguments.device)
-        self.epochs, self.rate = arguments.epochs, arguments.rate
+        self.device, self.candidates = torch.device(arguments.device), arguments.candidates
+        self.epochs, self.rate, self.cheap_rate = arguments.epochs, arguments.rate, arguments.cheap_rate
         self.backbone = BackboneSection(name=arguments.backbone)
         self.dataset = data.load(
             DataSection(name=arguments.data, root=arguments.root, train_subset=arguments.subset), device=self.device
         )
         augment = AugmentSection(crop_padding=arguments.crop_padding, flip=arguments.flip)
-        self.section = TrainingSection(batch_size=arguments.batch_size, augment=augment, attention_learning_rate=5.0)
-        self.trainer = Trainer(self.section, self.dataset, device=self.device)
-        self.loop = HandWritten(self.dataset, self.section, self.device, arguments.workers)
-        self.sites = attachment.find_sites(self.bare(), self.dataset.input_shape)
+        section = TrainingSection(batch_size=arguments.batch_size, augment=augment, attention_learning_rate=5.0)
+        self.trainers = {
+            execution: TimedTrainer(
+                section.model_copy(update={"execution": execution}), self.dataset, device=self.device
+            )
+            for execution in arguments.executions
+        }
+        self.loop = HandWritten(self.dataset, section, self.device, arguments.workers)
+        self.sites = attachment.find_sites(self.bare(0), self.dataset.input_shape)
 
-    def bare(self) -> nn.Module:
-        torch.manual_seed(0)
+    def bare(self, seed: int) -> nn.Module:
+        torch.manual_seed(seed)
         shape, classes = self.dataset.input_shape, len(self.dataset.classes)
         return backbones.build(self.backbone, input_shape=shape, classes=classes)
 
-    def model(self, name: str, init: str, weights: dict[str, Tensor] | None = None) -> nn.Module:
-        model = self.bare()
+    def model(self, name: str, init: str, seed: int, weights: dict[str, Tensor] | None = None) -> nn.Module:
+        model = self.bare(seed)
         if weights is not None:
             model.load_state_dict(weights)
         attachment.attach(model, space.resolve(space.parse(CANDIDATES[name]), self.sites, init=init))
         return model.to(self.device, memory_format=torch.channels_last)
 
-    def by_hand(self, name: str) -> Row:
-        model, profiler = self.model(name, "paper"), cProfile.Profile()
-        processor = processor_seconds()
-        seconds = self.loop.fit(model, self.epochs, self.rate, profiler)
-        began = time.perf_counter()
-        accuracy, loss = self.loop.score(model)
-        total, processor = seconds + time.perf_counter() - began, processor_seconds() - processor
-        images = self.epochs * len(self.loop.train) * self.section.batch_size
-        share = self.outside(profiler, seconds)
-        return Row("(a) by hand", name, self.epochs, total, processor, images / seconds, share, accuracy, loss)
+    def by_hand(self, name: str, seed: int) -> Row:
+        model, loop = self.model(name, "paper", seed), self.loop
+        began, processor = time.perf_counter(), processor_seconds()
+        loop.fit(model, self.epochs, self.rate)
+        training, steps = loop.whole.take(), loop.steps.take()
+        accuracy, loss = loop.score(model)
+        seconds, processor = time.perf_counter() - began, processor_seconds() - processor
+        rate = self.epochs * len(loop.train) * loop.section.batch_size / training
+        return Row(
+            "(a) by hand", name, seed, self.epochs, seconds, processor, rate, 1 - steps / training, accuracy, loss
+        )
 
-    def by_trainer(self, way: str, name: str, model: nn.Module, epochs: int, rate: float) -> Row:
+    def by_trainer(self, way: str, name: str, seed: int, model: nn.Module, epochs: int, execution: str) -> Row:
         modules = attachment.attached_modules(model).items()
         attention = {f"{path}.{parameter}" for path, module in modules for parameter, _ in module.named_parameters()}
-        profiler = cProfile.Profile()
-        profiler.enable()
-        (score,) = self.trainer.fit(model, seed=0, rungs=[epochs], learning_rate=rate, attention_parameters=attention)
-        profiler.disable()
-        (training,) = (times[3] for key, times in pstats.Stats(profiler).stats.items() if key[2] == "_epoch")
-        images, share = epochs * len(self.dataset.train) / training, self.outside(profiler, training)
-        metrics = score.metrics
-        return Row(way, name, epochs, score.wall_s, score.device_s, images, share, metrics["accuracy"], metrics["loss"])
+        trainer = self.trainers[execution]
+        rate = self.rate if way.startswith("(b)") else self.cheap_rate or self.rate / 5
+        began, processor = time.perf_counter(), processor_seconds()
+        with trainer.whole.running():
+            (score,) = trainer.fit(model, seed=seed, rungs=[epochs], learning_rate=rate, attention_parameters=attention)
+        seconds, processor = time.perf_counter() - began, processor_seconds() - processor
+        training, steps = trainer.whole.take() - trainer.scoring.take(), trainer.steps.take()
+        metrics, images = score.metrics, epochs * len(self.dataset.train) / training
+        return Row(
+            way,
+            name,
+            seed,
+            epochs,
+            seconds,
+            processor,
+            images,
+            1 - steps / training,
+            metrics["accuracy"],
+            metrics["loss"],
+        )
 
-    def outside(self, profiler: cProfile.Profile, seconds: float) -> float | None:
-        """Share of `seconds` outside the calls of ARITHMETIC in the training's steps."""
-        if self.device.type == "cuda":
-            return None
-        inside = 0.0
-        for (_, _, name), (*_, callers) in pstats.Stats(profiler).stats.items():
-            if name in ARITHMETIC:
-                inside += sum(times[3] for (_, _, caller), times in callers.items() if caller in STEP)
-        return 1.0 - inside / seconds
-
-    def run(self) -> list[Row]:
-        rows = []
-        for name in CANDIDATES:
-            rows.append(self.by_hand(name))
-            scratch = self.model(name, "paper")
-            rows.append(self.by_trainer("(b) trainer", name, scratch, self.epochs, self.rate))
-            if name == "none":  # the study's backbone: paid for once
-                weights = {key: value.clone() for key, value in scratch.state_dict().items()}
-            start = self.model(name, "identity", weights)
-            rows.append(self.by_trainer("(c) cheap", name, start, 1, self.rate / 5))
-        return rows
+    def run(self, seeds: int) -> Iterator[Row]:
+        first = next(iter(self.trainers))
+        for seed in range(seeds):
+            weights: dict[str, Tensor] | None = None
+            for name in self.candidates:
+                yield self.by_hand(name, seed)
+                for execution in self.trainers:
+                    scratch = self.model(name, "paper", seed)
+                    way = "(b) trainer" if len(self.trainers) == 1 else f"(b) trainer, {execution}"
+                    yield self.by_trainer(way, name, seed, scratch, self.epochs, execution)
+                    if weights is None:  # the study's backbone: paid for once
+                        weights = {key: value.clone() for key, value in scratch.state_dict().items()}
+                start = self.model(name, "identity", seed, weights)
+                yield self.by_trainer("(c) cheap", name, seed, start, 1, first)
 
 
 def processor_seconds() -> float:
@@ -221,16 +281,29 @@ def processor_seconds() -> float:
     return total
 
 
+def spread(values: list[float], form: str) -> str:
+    """Mean and, of several, standard deviation."""
+    mean = format(fmean(values), form)
+    return mean if len(values) == 1 else f"{mean} ± {format(stdev(values), form)}"
+
+
 def show(rows: list[Row]) -> None:
-    """A markdown table."""
-    print("| way | candidate | epochs | seconds | processor s | images/s | outside | accuracy | loss |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for row in rows:
-        outside = "-" if row.outside is None else f"{row.outside:.1%}"
-        print(
-            f"| {row.way} | {row.candidate} | {row.epochs} | {row.seconds:.1f} | {row.processor_s:.1f} "
-            f"| {row.images_per_s:,.0f} | {outside} | {row.accuracy:.3f} | {row.loss:.3f} |"
-        )
+    """A markdown table: mean and standard deviation over seeds."""
+    print("| way | candidate | epochs | seconds | times (a) | processor s | images/s | outside | accuracy | loss |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    by_hand = {(row.candidate, row.seed): row.seconds for row in rows if row.way.startswith("(a)")}
+    for way, name in dict.fromkeys((row.way, row.candidate) for row in rows):
+        of = [row for row in rows if (row.way, row.candidate) == (way, name)]
+        cells = [
+            spread([row.seconds for row in of], ".1f"),
+            spread([row.seconds / by_hand[name, row.seed] for row in of], ".2f"),
+            spread([row.processor_s for row in of], ".1f"),
+            spread([row.images_per_s for row in of], ",.0f"),
+            spread([row.outside for row in of], ".1%"),
+            spread([row.accuracy for row in of], ".3f"),
+            spread([row.loss for row in of], ".3f"),
+        ]
+        print(f"| {way} | {name} | {of[0].epochs} | {' | '.join(cells)} |")
 
 
 def main() -> None:
@@ -239,24 +312,30 @@ def main() -> None:
     parser.add_argument("--root", default="data")
     parser.add_argument("--subset", type=int, help="at most this many training images")
     parser.add_argument("--backbone", default="resnet8")
+    parser.add_argument("--candidates", nargs="+", choices=CANDIDATES, default=list(CANDIDATES))
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=0.2, help="peak learning rate; the cheap setting takes a fifth")
+    parser.add_argument("--rate", type=float, default=0.2, help="peak learning rate")
+    parser.add_argument("--cheap-rate", type=float, help="that of the cheap setting; default: a fifth")
     parser.add_argument("--crop-padding", type=int, default=4)
     parser.add_argument("--flip", action="store_true")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--executions", nargs="+", default=["auto"], help="of the trainer: eager, compile, cuda-graph")
     parser.add_argument("--threads", type=int, default=1, help="intra-op threads")
     parser.add_argument("--workers", type=int, default=1, help="of the hand-written loop's DataLoader")
     parser.add_argument("--json", help="write the rows to this file as well")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     where = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else platform.processor()
-    print(f"torch {torch.__version__}, {where or platform.machine()}, {arguments.threads} intra-op threads\n")
-    rows = Benchmark(arguments).run()
+    load = os.getloadavg()[0]
+    print(f"torch {torch.__version__}, {where or platform.machine()}, {arguments.threads} threads, load {load:.1f}\n")
+    rows: list[Row] = []
+    for row in Benchmark(arguments).run(arguments.seeds):
+        rows.append(row)
+        if arguments.json:
+            Path(arguments.json).write_text(json.dumps([asdict(row) for row in rows], indent=1), "utf-8")
     show(rows)
-    if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump([asdict(row) for row in rows], file, indent=1)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
     python benchmarks/workers.py                      # 1, 2, 4 and 8 workers on the cluttered digits, about 8 minutes on 2 cores
     python benchmarks/workers.py --workers 1 2        # fewer
+    python benchmarks/workers.py --recipe cifar10-resnet20 --set data.root=DIR --device cuda      # on a GPU
+    python benchmarks/workers.py --recipe cifar10-resnet20 --set data.root=DIR --device cuda --no-mps
 
 The same study (the same candidates in the same order, nothing pruned) is run with each number of workers, each in a
 database of its own; the backbone is trained before the clock starts.
@@ -22,6 +24,7 @@ import optuna
 
 from nas_attn.analysis.latency import dropped
 from nas_attn.analysis.snapshot import snapshot
+from nas_attn.cli.common import overrides
 from nas_attn.recipe import load_recipe
 from nas_attn.records import Latency
 from nas_attn.study.local import run_workers
@@ -44,12 +47,13 @@ class Run:
     dropped: int
 
 
-def run(workers: int, folder: Path) -> Run:
+def run(workers: int, folder: Path, arguments: argparse.Namespace) -> Run:
     """Trains the backbone and scores no attention with one worker, then the rest against the clock."""
     changes = {"search.pruner": "none", "search.sampler": "random", "search.confirm_seeds": 0, "search.trials": TRIALS}
     changes |= {"latency.session_seconds": 1.0, "training.rungs": [1], "training.backbone_epochs": 3}
-    opened = create_study(load_recipe("digits", overrides=changes), f"sqlite:///{folder / f'{workers}.db'}")
-    quiet = Options(device="auto", say=lambda line: None)
+    changes |= overrides(arguments.set)
+    opened = create_study(load_recipe(arguments.recipe, overrides=changes), f"sqlite:///{folder / f'{workers}.db'}")
+    quiet = Options(device=arguments.device, say=lambda line: None, mps=arguments.mps)
     set_trials(opened, 1)
     run_workers(opened, 1, quiet)
     set_trials(opened, TRIALS)
@@ -74,6 +78,10 @@ def compared(one: Run, other: Run) -> tuple[int, int, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--recipe", default="digits", help="shipped name or path")
+    parser.add_argument("--set", action="append", default=[], help="change a setting of the recipe: data.root=DIR")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--mps", action=argparse.BooleanOptionalAction, default=True)
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
@@ -84,7 +92,7 @@ def main() -> None:
     first: Run | None = None
     with tempfile.TemporaryDirectory() as folder:
         for workers in arguments.workers:
-            found = run(workers, Path(folder))
+            found = run(workers, Path(folder), arguments)
             first = first or found
             pace = found.scored / found.seconds
             both, overlap, difference = compared(first, found)
