@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,9 @@ Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="CPU threads per worker; default: the cores shared out.")
 ]
 Device = Annotated[str, typer.Option("--device", help="Where to train: auto, cpu, cuda, cuda:1.")]
+Sharing = Annotated[int, typer.Option("--sharing", min=1, help="Workers on this machine, which share its memory.")]
+PerGpu = Annotated[int, typer.Option("--per-gpu", min=1, help="Workers on this GPU, which share its memory.")]
+Parent = Annotated[int | None, typer.Option("--parent", hidden=True, help="Stop when this process is gone.")]
 Mps = Annotated[
     bool,
     typer.Option(
@@ -44,6 +48,19 @@ TimeLimit = Annotated[
 Tried = Annotated[list[str] | None, typer.Option("--try", help="Also evaluate this placement; may be repeated.")]
 ReportPath = Annotated[str | None, typer.Option("--report", help="Where to write the HTML report.")]
 Artifacts = Annotated[str | None, typer.Option("--artifacts", help="Folder for checkpoints and weights.")]
+
+
+def shown_storage(url: str) -> str:
+    """A database's URL without its password."""
+    from sqlalchemy.engine import make_url
+
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def at_storage(url: str) -> str:
+    """The option with which a printed command finds a database; empty where it does without."""
+    known = url in (DEFAULT_STORAGE, os.environ.get("NAS_ATTN_STORAGE"))
+    return "" if known else f" --storage {shown_storage(url)}"
 
 
 def console() -> Console:

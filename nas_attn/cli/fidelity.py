@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -15,9 +14,12 @@ from nas_attn.cli.common import (
     DEFAULT_STORAGE,
     AsJson,
     Device,
+    Mps,
+    Parent,
     ReportPath,
     Storage,
     Threads,
+    Workers,
     console,
     print_json,
     quiet_optuna,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from nas_attn.recipe import Recipe
     from nas_attn.study.fidelity import FidelityStudy
     from nas_attn.study.fidelity_plan import FidelityPlan
+    from nas_attn.study.searching import Options
 
 T = TypeVar("T", int, float, str)
 
@@ -53,8 +56,10 @@ def fidelity(
         str | None, typer.Option("--subsets", help="Shares of the training images; default: 1,0.5.")
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
+    workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",
+    mps: Mps = True,
     report: ReportPath = None,
     write: Annotated[
         str | None, typer.Option("--write", help="Write the recipe with the recommended setting to this file.")
@@ -62,6 +67,10 @@ def fidelity(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: AsJson = False,
+    sharing: Annotated[int, typer.Option("--sharing", min=1, hidden=True)] = 1,
+    per_gpu: Annotated[int, typer.Option("--per-gpu", min=1, hidden=True)] = 1,
+    parent: Parent = None,
+    name: Annotated[str, typer.Option("--name", hidden=True)] = "",
 ) -> None:
     """Trains a spread of placements long and in cheap settings, and says how far these rank alike. Goes on when repeated."""
     recipe, text = _found(what, storage)
@@ -81,7 +90,17 @@ def fidelity(
     if dry_run:
         _show_plan(plan, threads, device, as_json)
         return
-    study = _run(plan, storage, threads, device, quiet or as_json)
+    from nas_attn.records import Share
+    from nas_attn.study.searching import Options
+
+    def say(line: str) -> None:
+        if not quiet and not as_json:
+            print(f"{name}: {line}" if name else line, file=sys.stderr, flush=True)
+
+    options = Options(device=device, threads=threads, say=say, share=Share(sharing, per_gpu), mps=mps)
+    study = _run(plan, what, storage, options, workers, parent)
+    if parent is not None:
+        return
     found = study.result()
     from nas_attn.report.fidelity import write_fidelity_report
 
@@ -183,30 +202,36 @@ def _show_plan(plan: FidelityPlan, threads: int | None, device: str, as_json: bo
         )
 
 
-def _run(plan: FidelityPlan, storage: str, threads: int | None, device: str, quiet: bool) -> FidelityStudy:
-    """Does what is left of the runs.
+def _run(
+    plan: FidelityPlan, what: str, storage: str, options: Options, workers: int | None, parent: int | None
+) -> FidelityStudy:
+    """Does what is left of the runs, in this process or in several.
+
+    Args:
+        parent: the process that this one works for.
 
     Raises:
         typer.Exit: with 130 where it was interrupted.
     """
     from nas_attn.cli.running import INTERRUPTED
     from nas_attn.study.fidelity import FidelityStudy
-    from nas_attn.study.local import interruptible
-    from nas_attn.study.searching import Options, check_here
-
-    def say(line: str) -> None:
-        if not quiet:
-            print(line, file=sys.stderr, flush=True)
+    from nas_attn.study.local import interruptible, run_processes, watch_parent
+    from nas_attn.study.searching import check_here, default_workers, threads_each
 
     quiet_optuna()
-    check_here(plan.recipe, device=device)
-    stop = threading.Event()
-    threads = threads or plan.recipe.training.threads or len(os.sched_getaffinity(0))
-    options = Options(device=device, threads=threads, say=say, stop=stop)
-    with interruptible(stop, say):
+    check_here(plan.recipe, device=options.device)
+    workers = 1 if parent is not None else workers or default_workers(options.device)
+    threads = options.threads or plan.recipe.training.threads or threads_each(workers)
+    options = replace(options, threads=threads)
+    if parent is not None:
+        watch_parent(parent, options.stop)
+    with interruptible(options.stop, options.say):
         try:
             study = FidelityStudy(plan, storage, options)
-            ended = study.work()
+            done, total = study.progress()
+            if workers > 1 and done < total:
+                run_processes(_command(plan, what), storage, min(workers, total - done), options)
+            ended = study.train() if parent is not None else study.work()
         except KeyboardInterrupt:  # the second Ctrl-C
             os._exit(INTERRUPTED)
     if ended == "stopped":
@@ -214,6 +239,15 @@ def _run(plan: FidelityPlan, storage: str, threads: int | None, device: str, qui
         typer.echo(f"stopped after {done} of {total} runs; the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED)
     return study
+
+
+def _command(plan: FidelityPlan, what: str) -> list[str]:
+    """The command with which another process shares the work."""
+    numbers = {"placements": plan.placements, "seeds": plan.seeds, "reference-epochs": plan.reference_epochs}
+    lists = {"epochs": plan.epochs, "starts": plan.starts, "subsets": plan.subsets}
+    words = {name: ",".join(map(str, values)) for name, values in lists.items()}
+    words |= {name: str(number) for name, number in numbers.items()} | {"reference-start": plan.reference_start}
+    return ["fidelity", what, *(part for name, word in words.items() for part in (f"--{name}", word))]
 
 
 def _show(found: Fidelity) -> None:

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from nas_attn.cli.common import DEFAULT_STORAGE, Device, Storage, StudyName, Threads, TimeLimit, study_named
+from nas_attn.cli.common import (
+    DEFAULT_STORAGE,
+    Device,
+    Parent,
+    PerGpu,
+    Sharing,
+    Storage,
+    StudyName,
+    Threads,
+    TimeLimit,
+    study_named,
+)
 
 
 def worker(
@@ -17,11 +28,9 @@ def worker(
     device: Device = "auto",
     time_limit: TimeLimit = None,
     name: Annotated[str, typer.Option("--name", help="Shown before each line.")] = "worker",
-    sharing: Annotated[
-        int, typer.Option("--sharing", min=1, help="Workers on this machine, which share its memory.")
-    ] = 1,
-    per_gpu: Annotated[int, typer.Option("--per-gpu", min=1, help="Workers on this GPU, which share its memory.")] = 1,
-    parent: Annotated[int | None, typer.Option("--parent", hidden=True, help="Stop when this process is gone.")] = None,
+    sharing: Sharing = 1,
+    per_gpu: PerGpu = 1,
+    parent: Parent = None,
 ) -> None:
     """Evaluates candidates of a study until it is complete. The recipe comes from the study."""
     from nas_attn.records import Share

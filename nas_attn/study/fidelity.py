@@ -25,7 +25,7 @@ from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper
 from nas_attn.evaluation.measuring import Measurer
 from nas_attn.evaluation.workbench import BACKBONE, Host, Workbench, intra_op_threads, plan_for, wanted
 from nas_attn.recipe import Recipe, objective_name
-from nas_attn.records import ALONE, ResolvedPlacement
+from nas_attn.records import ResolvedPlacement
 from nas_attn.space import parse, resolve
 from nas_attn.storage import PART, Database, StudyStore
 from nas_attn.study.fidelity_plan import FEWEST, Arm, FidelityPlan, arms, metrics, primary, spread
@@ -125,16 +125,23 @@ class FidelityStudy:
     # ------------------------------------------------------------------------------------ runs
 
     def work(self) -> str:
-        """Does what is left of the runs, sharing it with other processes. Returns `complete` or `stopped`.
+        """Trains what is left, and measures latencies where they count. Returns `complete` or `stopped`.
 
         Raises:
             RecipeError: the evaluator has not scored one run.
             OperationError: something outside the user's input failed.
         """
-        for arm in (*self.cheap, self.reference):
-            self._train(arm)
-        if not self._options.stop.is_set() and "latency" in wanted(self.recipe):
+        if self.train() == "complete" and "latency" in wanted(self.recipe):
             self._measure()
+        return "stopped" if self._options.stop.is_set() else "complete"
+
+    def train(self) -> str:
+        """Does what is left of the runs, sharing it with other processes. Returns `complete` or `stopped`; raises as `work`."""
+        while not self._options.stop.is_set() and any(map(self._open, self._stores)):
+            for arm in (*self.cheap, self.reference):
+                self._take(arm)
+            if any(map(self._open, self._stores)):
+                time.sleep(POLL_S)  # others do the last ones
         return "stopped" if self._options.stop.is_set() else "complete"
 
     def progress(self) -> tuple[int, int]:
@@ -163,34 +170,31 @@ class FidelityStudy:
         scores = self._stores[arm].scores(purpose=PURPOSE)
         return {(s.key, s.score.seed) for s in scores if s.score.rung == last and names <= s.score.metrics.keys()}
 
-    def _train(self, arm: Arm) -> None:
+    def _take(self, arm: Arm) -> None:
+        """Does an arm's runs, but those that others are at."""
         store, stop = self._stores[arm], self._options.stop.is_set
         bench: Workbench | None = None
-        while not stop() and (left := self._open(arm)):
-            release_dead(store, "")
-            for placement, seed in left:
-                lease = store.acquire(_resource(placement, seed), owner=self._owner, ttl_s=TTL_S)
-                if lease is None:
-                    continue
-                with LeaseKeeper(store, lease) as keeper:
-                    self._share_backbone(arm)
-                    bench = bench or self._workbench(arm)
-                    if (placement, seed) in self._open(arm):  # else another process has just finished it
-                        self._run(arm, bench, placement, seed, keeper)
-                break
-            else:
-                time.sleep(POLL_S)  # others do the last ones
+        release_dead(store, "")
+        for placement, seed in self._open(arm):
+            lease = None if stop() else store.acquire(_resource(placement, seed), owner=self._owner, ttl_s=TTL_S)
+            if lease is None:
+                continue
+            with LeaseKeeper(store, lease) as keeper:
+                self._share_backbone(arm)
+                bench = bench or self._workbench(arm)
+                if (placement, seed) in self._open(arm):  # else another process has just finished it
+                    self._run(arm, bench, placement, seed, keeper)
 
     def _workbench(self, arm: Arm) -> Workbench:
         store = self._stores[arm]
         folder = artifacts_folder(self.database, store, self._study)
-        host = Host(self._owner, folder / store.name.rpartition("/")[2], self._options.device)
+        host = Host(self._owner, folder / store.name.rpartition("/")[2], self._options.device, self._options.share)
         return Workbench(self._recipes[arm], store, FileSystemArtifactStore(folder), host)
 
     def _run(self, arm: Arm, bench: Workbench, placement: ResolvedPlacement, seed: int, keeper: LeaseKeeper) -> None:
         store, what = self._stores[arm], f"{arm}, seed {seed}: {placement.text}"
         try:
-            with intra_op_threads(self._options.threads), on_device(bench.device, ALONE):
+            with intra_op_threads(self._options.threads), on_device(bench.device, self._options.share):
                 scores = bench.train(
                     placement,
                     seed=seed,
@@ -222,7 +226,7 @@ class FidelityStudy:
     def _so_far(self) -> str:
         done, total = self.progress()
         left = sum(arm.cost * len(self._open(arm)) for arm in self._stores)
-        seconds = self._spent_s / self._epochs * left
+        seconds = self._spent_s / self._epochs * left / self._options.share.machine
         return f"[run {done}/{total}, about {_duration(seconds)} left]" if left else f"[run {done}/{total}]"
 
     def _measure(self) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
@@ -31,13 +31,32 @@ def run_workers(opened: OpenStudy, workers: int, options: Options) -> str:
     Raises:
         NasAttnError: what stopped the only worker, or all of them.
     """
-    threads = options.threads or opened.recipe.training.threads or threads_each(workers)
+    options = replace(options, threads=options.threads or opened.recipe.training.threads or threads_each(workers))
     if workers == 1:
-        return work(opened, replace(options, threads=threads))
+        return work(opened, options)
+    command = ["worker", opened.store.name]
+    if options.time_limit_s is not None:
+        command += ["--time-limit", str(options.time_limit_s)]
+    return run_processes(command, opened.database.url, workers, options)
+
+
+def run_processes(command: Sequence[str], url: str, workers: int, options: Options) -> str:
+    """Runs a command of nas-attn in several processes, which share this machine, until all have ended.
+
+    Args:
+        command: its name and arguments; what tells a process its part of the machine is added.
+        url: of the database.
+
+    Returns:
+        `complete`, or `stopped` where `options.stop` was set.
+
+    Raises:
+        NasAttnError: what stopped all of them.
+    """
     devices = devices_of(options.device, workers)
     with mps(devices if options.mps else [], options.say) as clients:
         children = [
-            _start(opened, replace(options, device=device, share=share), threads, number, clients)
+            _start(command, url, replace(options, device=device, share=share), f"worker {number}", clients)
             for number, (device, share) in enumerate(zip(devices, shares_of(devices), strict=True), 1)
         ]
         return _attend(children, options)
@@ -91,24 +110,21 @@ def watch_parent(pid: int, stop: threading.Event) -> None:
 
 
 def _start(
-    opened: OpenStudy, options: Options, threads: int, number: int, clients: Mapping[str, str]
+    command: Sequence[str], url: str, options: Options, name: str, clients: Mapping[str, str]
 ) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "nas_attn.cli.main", "worker", opened.store.name]
-    command += ["--threads", str(threads), "--device", options.device]
-    command += ["--sharing", str(options.share.machine), "--per-gpu", str(options.share.device)]
-    command += ["--parent", str(os.getpid()), "--name", f"worker {number}"]
-    if options.time_limit_s is not None:
-        command += ["--time-limit", str(options.time_limit_s)]
+    part = ["--threads", str(options.threads), "--device", options.device]
+    part += ["--sharing", str(options.share.machine), "--per-gpu", str(options.share.device)]
+    part += ["--parent", str(os.getpid()), "--name", name]
     return subprocess.Popen(
-        command,
+        [sys.executable, "-m", "nas_attn.cli.main", *command, *part],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env={
             **os.environ,
             **clients,
-            "NAS_ATTN_STORAGE": opened.database.url,  # not an argument: everyone may read those, passwords included
-            "OMP_NUM_THREADS": str(threads),
+            "NAS_ATTN_STORAGE": url,  # not an argument: everyone may read those, passwords included
+            "OMP_NUM_THREADS": str(options.threads),
             "PYTHONUNBUFFERED": "1",
         },
         start_new_session=True,  # Ctrl-C reaches them through us, once

@@ -72,7 +72,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "nas_attn.cli.main", "fidelity", *arguments, "--threads", "1"]
+    command = [sys.executable, "-m", "nas_attn.cli.main", "fidelity", "--workers", "1", *arguments, "--threads", "1"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -171,6 +171,18 @@ def test_killed_and_interrupted_it_goes_on_and_comes_to_the_same_result(tiny: Pa
     assert before_more == (16, 16)
     more = FidelityStudy(short_plan(load_recipe("tiny.toml"), seeds=3), URL, quiet())
     assert more.progress() == (16, 24), "more seeds add to the runs that are there"
+
+
+def test_several_processes_share_the_runs_and_come_to_the_same_result(tiny: Path) -> None:
+    process = start("tiny.toml", *SHORT, "--workers", "2")
+    assert any("worker 2: [run" in line for line in lines(process, 6))
+    os.kill(process.pid, signal.SIGKILL)  # the processes that it started notice, and stop
+    process.communicate(timeout=120)
+    code, out, err = run("tiny.toml", *SHORT, "--workers", "2", "--json")
+    assert code == 0, err
+    alone = FidelityStudy(short_plan(load_recipe("tiny.toml")), "sqlite:///alone.db", quiet())
+    assert alone.work() == "complete"
+    assert [row["tau"] for row in json.loads(out)["rows"]] == [row.tau for row in alone.result().rows]
 
 
 def test_a_study_lends_its_trained_backbone(tiny: Path) -> None:
