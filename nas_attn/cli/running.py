@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from nas_attn.cli.common import console, display, print_json
+from nas_attn.cli.common import at_storage, console, display, print_json, shown_storage
 from nas_attn.errors import NasAttnError
 
 if TYPE_CHECKING:
@@ -54,7 +54,14 @@ def run(
     except NasAttnError as error:  # after a long search the answer comes first
         unwritten = error
     if as_json:
-        print_json({**now.as_dict(), "ended": ended, "report": None if unwritten else str(path), "storage": opened.url})
+        print_json(
+            {
+                **now.as_dict(),
+                "ended": ended,
+                "report": None if unwritten else str(path),
+                "storage": shown_storage(opened.url),
+            }
+        )
     else:
         from nas_attn.cli.showing import show_answer, show_next
 
@@ -64,8 +71,8 @@ def run(
     if unwritten is not None:
         raise unwritten
     if ended == "stopped":
-        at = "" if opened.url == "sqlite:///nas_attn.db" else f" --storage {opened.url}"
-        typer.echo(f"stopped before the end; go on with: nas-attn resume {opened.store.name}{at}", err=True)
+        again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
+        typer.echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
     if ended == "exhausted":
         typer.echo("every placement of the search space has been tried", err=True)

@@ -189,11 +189,11 @@ class Publisher:
 
 
 def default_workers(device: str) -> int:
-    """Workers for this machine: one per core up to four on a CPU, one on a GPU."""
+    """Workers for this machine: one per core up to four on a CPU, one per GPU."""
     import torch
 
     if device != "cpu" and torch.cuda.is_available():
-        return 1
+        return torch.cuda.device_count() if device in ("auto", "cuda") else 1
     return max(1, min(4, len(os.sched_getaffinity(0))))
 
 

@@ -181,7 +181,9 @@ class RecordedStep:
                 self._step.descend(recording.x, recording.y, parts)
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as error:
+        except (
+            Exception
+        ) as error:  # whatever a network does that cannot be recorded; an ordinary step says what is wrong
             self.able = False
             torch.cuda.synchronize(x.device)
             reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -10,7 +10,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -98,8 +98,9 @@ class Trainer:
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         names = [name for name, _ in model.named_parameters() if name not in attention_parameters]
         cuda = [self.device] if self.device.type == "cuda" else []
+        current = torch.cuda.device(self.device) if cuda else nullcontext()
         held = frozen(model, names if backbone_factor == 0 else ())
-        with held, torch.random.fork_rng(devices=cuda), cudnn_chooses():
+        with current, held, torch.random.fork_rng(devices=cuda), cudnn_chooses():
             torch.manual_seed(seed)
             what = {
                 "seed": seed,

@@ -3,8 +3,8 @@
     python runners/postgres/run.py digits --workers 2
     python runners/postgres/run.py digits --workers 2 --host 0.0.0.0 --port 5433     # other machines may join in
 
-Starts the server (data in --data, kept), then `runners/local/run.py` with what else is on the command line. The same
-command again goes on with the study.
+Starts the server (data in --data, kept), then `nas-attn search` with what else is on the command line. The same command
+again goes on with the study.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pathlib import Path
 
 from private_server import PrivateServer, ServerError
 
-LOCAL = Path(__file__).resolve().parent.parent / "local" / "run.py"
+SEARCH = (sys.executable, "-m", "nas_attn.cli.main", "search")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status of the local runner; 1 where the server does not start."""
+    """Returns the exit status of the search; 1 where the server does not start."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("nas_attn_postgres"), help="folder of the server's data")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: other machines, too")
@@ -45,11 +45,11 @@ def _search(server: PrivateServer, rest: Sequence[str]) -> int:
         url = server.url(host=socket.gethostname())
         print(f"other machines join in by: nas-attn worker STUDY --storage '{url}'")
     sys.stdout.flush()
-    runner = subprocess.Popen([sys.executable, str(LOCAL), *rest], env={**os.environ, "NAS_ATTN_STORAGE": server.url()})
-    # Ctrl-C reaches the runner by itself; the server must outlive its workers' last words.
+    search = subprocess.Popen([*SEARCH, *rest], env={**os.environ, "NAS_ATTN_STORAGE": server.url()})
+    # Ctrl-C reaches the search by itself; the server must outlive its workers' last words.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: runner.terminate())
-    return runner.wait()
+    signal.signal(signal.SIGTERM, lambda *_: search.terminate())
+    return search.wait()
 
 
 if __name__ == "__main__":

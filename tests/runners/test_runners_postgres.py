@@ -21,8 +21,9 @@ def test_workers_share_a_study_through_a_server_of_its_own(
     command = [sys.executable, str(RUNNER), "--data", str(data), str(tiny), "--workers", "2", "--device", "cpu"]
     done = subprocess.run(command, cwd=tiny.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "worker 1: done (complete)" in done.stdout
-    assert "worker 2: done (complete)" in done.stdout
+    assert "worker 1: done (complete)" in done.stderr
+    assert "worker 2: done (complete)" in done.stderr
+    assert "Study tiny: the front" in done.stdout
     assert (data / "password").read_text().strip() not in done.stdout + done.stderr
     assert not (data / "data" / "postmaster.pid").exists()
     assert not list(tiny.parent.glob("*.db"))
