@@ -177,8 +177,8 @@ class TimedTrainer(Trainer):
         with self.scoring.running():
             return super().score(*arguments, **options)
 
-    def stepper(self, run: Run) -> Stepper:
-        inner = super().stepper(run)
+    def stepper(self, run: Run, steps: int) -> Stepper:
+        inner = super().stepper(run, steps)
 
         def step(x: Tensor, y: Tensor, rate: float, parts: int) -> None:
             with self.steps.running():

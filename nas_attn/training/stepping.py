@@ -18,6 +18,8 @@ log = logging.getLogger("nas_attn.training")
 
 WARM_UP = 3
 """Ordinary steps before one is recorded: libraries choose kernels and allocate what they keep in the first ones."""
+LONG = 100
+"""Steps from which on a CUDA graph is recorded: recording takes as long as some tens of them, once per shape of batch."""
 AHEAD = 8
 """Batches that the host may be in front of a CUDA device."""
 
@@ -26,17 +28,17 @@ Stepper = Callable[[Tensor, Tensor, float, int], None]
 """Called with x, y, the learning rate and the number of parts that the batch is computed in."""
 
 
-def execution_on(section: TrainingSection, device: torch.device) -> str:
-    """How training is executed on a device: `eager`, `compile` or `cuda-graph`.
+def execution_on(section: TrainingSection, device: torch.device, steps: int = LONG) -> str:
+    """How a training of so many steps is executed on a device: `eager`, `compile` or `cuda-graph`.
 
-    `auto` is `cuda-graph` on CUDA, where recording costs a few steps once, and `eager` elsewhere. It is never `compile`:
-    compiling takes longer than a brief training (docs/benchmarks/evaluation.md).
+    `auto` is `cuda-graph` on CUDA, but for a few steps, and `eager` elsewhere. It is never `compile`: compiling takes
+    longer than a brief training (docs/benchmarks/evaluation.md).
 
     Raises:
         RecipeError: a CUDA graph on another device.
     """
     if section.execution == "auto":
-        return "cuda-graph" if device.type == "cuda" else "eager"
+        return "cuda-graph" if device.type == "cuda" and steps >= LONG else "eager"
     if section.execution == "cuda-graph" and device.type != "cuda":
         raise RecipeError(
             f"training.execution = 'cuda-graph' needs a GPU, and this worker trains on '{device}': "
@@ -176,8 +178,11 @@ class RecordedStep:
             _read_on_device(optimizer, x.device)
         recording = _Recording(torch.cuda.CUDAGraph(), x.clone(), y.clone())
         torch.cuda.synchronize(x.device)
+        here = torch.cuda.stream(
+            torch.cuda.current_stream(x.device)
+        )  # a recording that fails may leave its own current
         try:
-            with torch.cuda.graph(recording.graph, pool=self._pool, stream=self._side):
+            with here, torch.cuda.graph(recording.graph, pool=self._pool, stream=self._side):
                 self._step.descend(recording.x, recording.y, parts)
         except torch.OutOfMemoryError:
             raise

@@ -62,7 +62,7 @@ class Trainer:
         self.hook = batch_hook or _nothing
         bfloat16 = section.precision == "bfloat16" or (section.precision == "auto" and computes_bfloat16(self.device))
         self._low_precision = torch.bfloat16 if bfloat16 else None
-        self._execution = execution_on(section, self.device)
+        execution_on(section, self.device)
 
     def fit(
         self,
@@ -118,7 +118,8 @@ class Trainer:
                 slot=slot,
             )
             run.resume(rungs)
-            climb = _Climb(self, run, seed, learning_rate, on_rung or _always, stop or _never)
+            step = self.stepper(run, rungs[-1] * run.steps)
+            climb = _Climb(self, run, step, seed, learning_rate, on_rung or _always, stop or _never)
             climb(rungs)
             run.keep_average()
         return tuple(run.scores)
@@ -165,11 +166,12 @@ class Trainer:
             self.hook()
         return loss, torch.cat(correct)
 
-    def stepper(self, run: Run) -> Stepper:
-        """What trains a run's network on one batch."""
-        network = compiled(run.model) if self._execution == "compile" else run.model
+    def stepper(self, run: Run, steps: int) -> Stepper:
+        """What trains a run's network on one batch, in a training of so many steps."""
+        execution = execution_on(self.section, self.device, steps)
+        network = compiled(run.model) if execution == "compile" else run.model
         step = Step(lambda x: self.logits(network, x), run.optimizer, self.section, run.epoch_loss)
-        return RecordedStep(step, self.device) if self._execution == "cuda-graph" else step
+        return RecordedStep(step, self.device) if execution == "cuda-graph" else step
 
     def logits(self, model: Callable[[Tensor], object], x: Tensor) -> Tensor:
         """The network's output in float32 (B, classes), computed in the recipe's `precision`.
@@ -201,15 +203,15 @@ class _Climb:
         self,
         trainer: Trainer,
         run: Run,
+        step: Stepper,
         seed: int,
         learning_rate: float,
         on_rung: Callable[[Score], bool],
         stop: Callable[[], bool],
     ) -> None:
-        self.trainer, self.run, self.seed, self.learning_rate = trainer, run, seed, learning_rate
+        self.trainer, self.run, self.step, self.seed, self.learning_rate = trainer, run, step, seed, learning_rate
         self.on_rung, self.stop = on_rung, stop
         self.pace = Pace(trainer.device)
-        self.step = trainer.stepper(run)
 
     def __call__(self, rungs: Sequence[int]) -> None:
         run = self.run
@@ -277,6 +279,8 @@ class _Climb:
                 raise
             reason = first_line(error)
         # Outside of the handler, which keeps the failed attempt's tensors alive.
+        if self.trainer.device.type == "cuda":
+            torch.cuda.empty_cache()
         if self.run.parts > 1 or len(x) < 4:
             raise TrainingError(f"memory did not suffice at half the batch of {len(x)} either: {reason}")
         self.run.parts = 2
