@@ -24,7 +24,7 @@ from nas_attn.data.decoding import decode_all
 from nas_attn.data.files import cache_folder, cores, drop_unused, exclusive, read_arrays, write_arrays
 from nas_attn.data.parts import Labelled, Parts
 from nas_attn.data.pixels import InMemory
-from nas_attn.data.splitting import stratified
+from nas_attn.data.splitting import amount, stratified
 from nas_attn.data.streaming import Streamed
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe import DataSection
@@ -67,7 +67,8 @@ def read(section: DataSection, device: torch.device, share: Share) -> Parts:
 
     if not train_folder.is_dir():
         everything = _list(root, root, classes)
-        test, rest = stratified(everything.labels, round(TEST_SHARE * len(everything.paths)), section.seed)
+        count = amount(TEST_SHARE, everything.labels, "the test split")
+        test, rest = stratified(everything.labels, count, section.seed, classes)
         return Parts(prepare(everything.subset(rest)), None, lambda: prepare(everything.subset(test)), classes)
     folder = next((root / name for name in VALIDATION_NAMES if (root / name).is_dir()), None)
     if folder is not None and section.validation is not None:

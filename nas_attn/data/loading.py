@@ -72,11 +72,11 @@ def _split(parts: Parts, section: DataSection) -> tuple[Labelled, Labelled]:
     """Train and validation: the source's own, or a stratified split; then the subset of the training images."""
     train, validation = parts.train, parts.validation
     if validation is None:
-        count = amount(section.validation, len(train.labels), "data.validation")
-        taken, left = stratified(train.labels, count, section.seed)
+        count = amount(section.validation, train.labels, "data.validation")
+        taken, left = stratified(train.labels, count, section.seed, parts.classes)
         train, validation = train.subset(left), train.subset(taken)
     if section.train_subset is not None and section.train_subset < len(train.labels):
-        taken, _ = stratified(train.labels, section.train_subset, section.seed)
+        taken, _ = stratified(train.labels, section.train_subset, section.seed, parts.classes)
         train = train.subset(taken)
     return train, validation
 

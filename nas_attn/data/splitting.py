@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,8 +11,13 @@ from nas_attn.data.pixels import Indices
 from nas_attn.errors import DataError
 
 
-def stratified(labels: NDArray[np.int64], count: int, seed: int) -> tuple[Indices, Indices]:
+def stratified(
+    labels: NDArray[np.int64], count: int, seed: int, names: Sequence[str] | None = None
+) -> tuple[Indices, Indices]:
     """Takes `count` images so that every class keeps its share, and both parts have every class.
+
+    Args:
+        names: of the classes, for the message.
 
     Returns:
         Indices taken and indices left, each ascending.
@@ -20,9 +27,10 @@ def stratified(labels: NDArray[np.int64], count: int, seed: int) -> tuple[Indice
     """
     classes, sizes = np.unique(labels, return_counts=True)
     if sizes.min() < 2 or not len(classes) <= count <= len(labels) - len(classes):
+        smallest = f" '{names[classes[sizes.argmin()]]}'" if names else ""
         raise DataError(
-            f"cannot split {len(labels)} images of {len(classes)} classes (the smallest has {sizes.min()}) into "
-            f"{count} and {len(labels) - count} with every class in both: every class needs an image for each"
+            f"cannot split {len(labels)} images of {len(classes)} classes into {count} and {len(labels) - count} with every "
+            f"class in both: every class needs an image for each, and the smallest{smallest} has {sizes.min()}"
         )
     shares = sizes * count / len(labels)
     quota = np.clip(np.floor(shares).astype(np.int64), 1, sizes - 1)
@@ -40,14 +48,16 @@ def stratified(labels: NDArray[np.int64], count: int, seed: int) -> tuple[Indice
     return np.flatnonzero(mask), np.flatnonzero(~mask)
 
 
-def amount(wanted: int | float | None, total: int, what: str) -> int:
-    """A count from a count or a share of `total`; None: a fifth.
+def amount(wanted: int | float | None, labels: NDArray[np.int64], what: str) -> int:
+    """How many images of these to take: a count, or a share of them, but one of each class; None: a fifth.
 
     Raises:
         DataError: nothing or everything would be taken.
     """
-    share = 0.2 if wanted is None else wanted
+    share, total = 0.2 if wanted is None else wanted, len(labels)
     count = round(share * total) if isinstance(share, float) else share
+    if isinstance(share, float) and share > 0:
+        count = max(count, len(np.unique(labels)))
     if not 0 < count < total:
         raise DataError(
             f"{what} = {wanted} would take {count} of {total} training images: give a count or a share between"

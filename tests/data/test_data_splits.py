@@ -58,15 +58,17 @@ def test_equal_classes_are_split_equally() -> None:
 
 
 def test_splits_that_cannot_be() -> None:
-    with pytest.raises(DataError, match="the smallest has 1"):
-        stratified(np.array([0, 0, 0, 1]), 2, 0)
+    with pytest.raises(DataError, match="the smallest 'emu' has 1"):
+        stratified(np.array([0, 0, 0, 1]), 2, 0, ["dog", "emu"])
     with pytest.raises(DataError, match="into 1 and 5"):
         stratified(np.array([0, 0, 0, 1, 1, 1]), 1, 0)
-    assert amount(None, 100, "x") == 20
-    assert amount(0.25, 100, "x") == 25
+    labels = np.arange(100) % 4
+    assert amount(None, labels, "x") == 20
+    assert amount(0.25, labels, "x") == 25
+    assert amount(None, labels[:12], "x") == 4  # a share takes one of each class at least
     for wanted in (0, 100, 1.0, 0.0):
         with pytest.raises(DataError, match=r"data\.validation"):
-            amount(wanted, 100, "data.validation")
+            amount(wanted, labels, "data.validation")
 
 
 @given(st.integers(2, 60), st.integers(1, 20), st.integers(0, 5), st.integers(0, 3))
