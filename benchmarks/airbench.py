@@ -118,7 +118,7 @@ def main() -> None:
     print("| execution | seeds | seconds | accuracy (test split) |\n|---|---|---|---|")
     for execution in arguments.executions:
         trainer = Trainer(TrainingSection(**settings, execution=execution), dataset, device=arguments.device)
-        runs = [run(trainer, first, seed, arguments) for seed in range(-1, arguments.seeds)][1:]
+        runs = [run(trainer, first, seed, arguments) for seed in range(arguments.seeds + 1)][1:]
         cells = [
             f"{fmean(values):{form}} ± {stdev(values) if len(values) > 1 else 0:{form}}"
             for values, form in zip(zip(*runs, strict=True), (".2f", ".4f"), strict=True)

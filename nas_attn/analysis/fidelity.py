@@ -152,6 +152,7 @@ def assess(
     chance = chance_of(np.array([taken[i][1] for i in mine]), held.target, held.rng)
     between, noise = components(reference.values)
     floor = held.floor()
+    chance_front = recovered_by_chance(held.others, costs, held.rng)
     return Fidelity(
         placements=tuple(placements),
         cost=cost,
@@ -161,9 +162,9 @@ def assess(
         noise_sd=float(np.sqrt(noise)),
         floor=floor,
         rows=tuple(rows),
-        chance_front=recovered_by_chance(held.others, costs, held.rng),
+        chance_front=chance_front,
         chance=chance,
-        advice=_advise(reference, floor, rows, np.array([star for _, _, star in taken]), mine, chance),
+        advice=_advise(reference, floor, rows, np.array([star for _, _, star in taken]), mine, chance, chance_front),
     )
 
 
@@ -214,7 +215,13 @@ class _Held:
 
 
 def _advise(
-    reference: Runs, floor: Measure, rows: Sequence[Measure], stars: Array, mine: Sequence[int], chance: float
+    reference: Runs,
+    floor: Measure,
+    rows: Sequence[Measure],
+    stars: Array,
+    mine: Sequence[int],
+    chance: float,
+    chance_front: float,
 ) -> Advice:
     """The cheapest setting that ranks better than chance and cannot be told apart from the best; the reference's metric."""
     seeds, placements = reference.values.shape[1], reference.values.shape[0]
@@ -239,6 +246,7 @@ def _advise(
         rows[chosen].setting,
         (
             *_about_choice(rows[chosen], floor, reference),
+            *_about_front(rows[chosen], floor, chance_front),
             *_about_others(rows, len(mine), len(level), chosen, best_row),
             *basis,
             *_about_metrics(rows, stars, chosen),
@@ -265,6 +273,17 @@ def _about_choice(row: Measure, floor: Measure, reference: Runs) -> list[str]:
         f"one such long run by itself does so with {_tau(floor)}, the noise floor.",
         f"It takes {row.device_s:.3g} device seconds per candidate, {cost} one long run; one run tells "
         f"{100 * row.reliability_one:.0f} % signal{mean}.",
+    ]
+
+
+def _about_front(row: Measure, floor: Measure, chance: float) -> list[str]:
+    """Where the order does not help to find the front: the cheap runs' order is then right elsewhere."""
+    if row.front > chance:
+        return []
+    return [
+        f"But it finds {100 * row.front:.0f} % of the reference's front, no more than a random ranking ({100 * chance:.0f} %; one "
+        f"long run: {100 * floor.front:.0f} %): it tells bad placements from good ones, not the best from the good. More placements "
+        "on the front would tell more."
     ]
 
 

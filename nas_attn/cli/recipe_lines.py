@@ -30,7 +30,7 @@ def as_lines(changes: Mapping[str, Any]) -> str:
 
 
 def changed(text: str, changes: Mapping[str, Any]) -> str:
-    """A recipe's text with other values for some keys.
+    """A recipe's text with other values for some keys; a comment behind a value says what that was.
 
     Args:
         changes: `section.key` -> value, None to take the key out.
@@ -68,7 +68,9 @@ def _with(lines: list[str], section: str, key: str, value: Any) -> list[str]:
     for at in range(begin + 1, end):
         if re.match(rf"\s*{re.escape(key)}\s*=", lines[at]):
             last = _last_line(lines, at, end)
-            return [*lines[:at], *(line + _comment(lines[at], len(line)) for line in new), *lines[last + 1 :]]
+            old = tomllib.loads("\n".join(lines[at : last + 1]))[key]
+            said = "" if old == value else f" was {json.dumps(old)}:"
+            return [*lines[:at], *(line + _comment(lines[at], len(line), said) for line in new), *lines[last + 1 :]]
     return [*lines[: begin + 1], *new, *lines[begin + 1 :]]
 
 
@@ -82,12 +84,12 @@ def _last_line(lines: list[str], first: int, end: int) -> int:
     return next(i for i in range(first, end) if _parses("\n".join(lines[first : i + 1])))
 
 
-def _comment(line: str, column: int) -> str:
-    """The comment behind a value, in the column where it stood as far as there is room."""
+def _comment(line: str, column: int, said: str) -> str:
+    """The comment behind a value, in the column where it stood as far as there is room, with what is said put first."""
     for found in re.finditer("#", line):
         before = line[: found.start()]
         if _parses(before):
-            return " " * max(2, found.start() - column) + line[found.start() :]
+            return " " * max(2, found.start() - column) + f"#{said}{line[found.end() :]}"
     return ""
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -53,7 +55,7 @@ def fidelity_figure(found: Fidelity) -> go.Figure:
         y=floor.tau,
         line={"dash": "dot", "width": 1.5, "color": GREY},
         annotation_text=f"noise floor: one run of the reference ({floor.setting.epochs} epochs)",
-        annotation_position="bottom right",
+        annotation_position="bottom left",
     )
     ways = list(dict.fromkeys((row.setting.start, row.setting.subset) for row in mine))
     counts = sorted({row.setting.seeds for row in mine})
@@ -65,9 +67,18 @@ def fidelity_figure(found: Fidelity) -> go.Figure:
     chosen = [row for row in mine if row.setting == found.advice.setting]
     if chosen:
         figure.add_trace(_mark(chosen, "recommended", GREEN, "circle-open", 22).update(marker_line_width=3))
-    figure.update_xaxes(title="device seconds per candidate", type="log" if seconds[0] > 0 else "linear")
+    figure.update_xaxes(title="device seconds per candidate", **_axis(seconds))
     figure.update_yaxes(title="Kendall's tau with the long training · higher is better", range=[-1.05, 1.05])
     return figure
+
+
+def _axis(seconds: Sequence[float]) -> dict[str, Any]:
+    """A logarithmic axis whose numbers are seconds, not digits; a linear one where there is a zero."""
+    if min(seconds) <= 0:
+        return {"type": "linear"}
+    decades = range(math.floor(math.log10(min(seconds))), math.ceil(math.log10(max(seconds))) + 1)
+    steps = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
+    return {"type": "log", "tickmode": "array", "tickvals": steps, "ticktext": [f"{step:g}" for step in steps]}
 
 
 def _trace(rows: Sequence[Measure], colour: str, symbol: str) -> go.Scatter:

@@ -145,6 +145,19 @@ def test_another_metric_of_the_same_runs_is_compared() -> None:
     assert any(s.startswith("The same runs rank better by loss") for s in found.advice.sentences)
 
 
+def test_an_order_that_misses_the_front_is_recommended_with_a_warning() -> None:
+    """Right about the eighteen bad placements, upside down among the six good ones, which are the front."""
+    rng = np.random.default_rng(9)
+    truth = np.array([5.0, 5.2, 5.4, 5.6, 5.8, 6.0, *(-np.arange(18.0))])
+    seen = np.array([*truth[:6][::-1], *truth[6:]])
+    noise = 0.01 * rng.standard_normal((2, 24, 4))
+    upside_down = held(reference(truth[:, None] + noise[0]), cheap(seen[:, None] + noise[1]))
+    right = held(reference(truth[:, None] + noise[0]), cheap(truth[:, None] + noise[1]))
+    for found, warned in ((upside_down, True), (right, False)):
+        assert found.advice.setting is not None
+        assert any("of the reference's front, no more than a random" in s for s in found.advice.sentences) == warned
+
+
 def test_front_and_extremes() -> None:
     ref, _ = world(np.random.default_rng(8), noise=0.0)
     found = held(reference(ref), cheap(ref), cheap(-ref, start="scratch"))

@@ -317,7 +317,7 @@ def test_lines_change_in_place_and_comments_stay() -> None:
     table = tomllib.loads(text)
     assert table["training"] == {"start": "backbone", "rungs": [1], "seeds": 2, "backbone_epochs": 1, "batch_size": 64}
     assert table["data"] == {"name": "digits-8x8", "train_subset": 500}
-    assert 'start = "backbone"  # from nothing' in text
+    assert 'start = "backbone"  # was "scratch": from nothing' in text
     assert "# A tiny recipe, to be changed in place." in text
     assert tomllib.loads(as_lines(changes))["training"]["rungs"] == [1]
     assert changed(text, changes) == text
