@@ -51,19 +51,14 @@ def fidelity_figure(found: Fidelity) -> go.Figure:
     seconds = sorted(row.device_s for row in (*mine, floor))
     figure.add_hrect(y0=floor.low, y1=floor.high, fillcolor=GREY, opacity=0.15, line_width=0)
     figure.add_hline(y=0, line={"width": 1, "color": GREY})
-    figure.add_hline(
-        y=floor.tau,
-        line={"dash": "dot", "width": 1.5, "color": GREY},
-        annotation_text=f"noise floor: one run of the reference ({floor.setting.epochs} epochs)",
-        annotation_position="bottom left",
-    )
+    figure.add_hline(y=floor.tau, line={"dash": "dot", "width": 1.5, "color": GREY})
     ways = list(dict.fromkeys((row.setting.start, row.setting.subset) for row in mine))
     counts = sorted({row.setting.seeds for row in mine})
     for index, way in enumerate(ways):
         for k in counts:
             rows = [r for r in mine if (r.setting.start, r.setting.subset) == way and r.setting.seeds == k]
             figure.add_trace(_trace(rows, PALETTE[index % len(PALETTE)], SYMBOLS[counts.index(k) % len(SYMBOLS)]))
-    figure.add_trace(_mark([floor], "reference, one run", ORANGE, "star", 13))
+    figure.add_trace(_mark([floor], "noise floor: one run of the reference", ORANGE, "star", 13))
     chosen = [row for row in mine if row.setting == found.advice.setting]
     if chosen:
         figure.add_trace(_mark(chosen, "recommended", GREEN, "circle-open", 22).update(marker_line_width=3))
