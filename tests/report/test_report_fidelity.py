@@ -30,7 +30,8 @@ def found() -> Fidelity:
 def test_figure_has_every_way_the_floor_and_the_recommendation(found: Fidelity) -> None:
     figure = fidelity_figure(found)
     names = [trace.name for trace in figure.data]
-    assert {"backbone, 1 seed", "backbone, 50 % of images, 4 seeds", "reference, one run", "recommended"} <= set(names)
+    assert {"backbone, 1 seed", "backbone, 50 % of images, 4 seeds", "recommended"} <= set(names)
+    assert "noise floor: one run of the reference" in names
     (ring,) = (trace for trace in figure.data if trace.name == "recommended")
     row = next(row for row in found.rows if row.setting == found.advice.setting)
     assert (ring.x, ring.y) == ((row.device_s,), (row.tau,))
