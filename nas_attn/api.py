@@ -148,7 +148,7 @@ def only_study(storage: str) -> str:
     Raises:
         StudyError: it holds none, or several.
     """
-    from nas_attn.storage import Database
+    from nas_attn.storage import Database, shown_url
 
     names = [study.name for study in Database(storage, must_exist=True).studies()]
     if len(names) != 1:
@@ -157,7 +157,7 @@ def only_study(storage: str) -> str:
             if names
             else "no study: start one with `nas-attn search`"
         )
-        raise StudyError(f"'{storage}' holds {held}")
+        raise StudyError(f"'{shown_url(storage)}' holds {held}")
     return names[0]
 
 

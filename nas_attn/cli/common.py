@@ -50,17 +50,12 @@ ReportPath = Annotated[str | None, typer.Option("--report", help="Where to write
 Artifacts = Annotated[str | None, typer.Option("--artifacts", help="Folder for checkpoints and weights.")]
 
 
-def shown_storage(url: str) -> str:
-    """A database's URL without its password."""
-    from sqlalchemy.engine import make_url
-
-    return make_url(url).render_as_string(hide_password=True)
-
-
 def at_storage(url: str) -> str:
     """The option with which a printed command finds a database; empty where it does without."""
+    from nas_attn.storage import shown_url
+
     known = url in (DEFAULT_STORAGE, os.environ.get("NAS_ATTN_STORAGE"))
-    return "" if known else f" --storage {shown_storage(url)}"
+    return "" if known else f" --storage {shown_url(url)}"
 
 
 def console() -> Console:

@@ -62,11 +62,17 @@ def _libraries() -> Iterator[Check]:
 def _devices() -> Iterator[Check]:
     import torch
 
+    from nas_attn.study.sharing import CONTROL
+
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(index)
             memory = properties.total_memory / 2**30
             yield Check(f"GPU {index}", "ok", f"{properties.name}, {memory:.0f} GiB, CUDA {torch.version.cuda}")
+        there = shutil.which(CONTROL) is not None
+        how = "compute at once" if there else "take turns"
+        found = f"{'installed' if there else 'not installed'}: several workers on one GPU {how}"
+        yield Check("MPS", "ok" if there else "note", found)
     else:
         yield Check("GPU", "note", "none that torch can use: training runs on the CPU")
 
@@ -86,7 +92,7 @@ def _machine() -> Iterator[Check]:
 
 def _database(storage: str) -> Check:
     from nas_attn.errors import NasAttnError
-    from nas_attn.storage import Database
+    from nas_attn.storage import Database, shown_url
     from nas_attn.storage.url import storage_url
 
     try:
@@ -98,10 +104,11 @@ def _database(storage: str) -> Check:
             return Check(
                 "database",
                 "ok" if writable else "bad",
-                f"{storage}: not there yet; {folder} " + ("is writable" if writable else "cannot be written"),
+                f"{shown_url(storage)}: not there yet; {folder} "
+                + ("is writable" if writable else "cannot be written"),
             )
         with Database(storage, must_exist=True) as database:
-            return Check("database", "ok", f"{storage}: {len(database.studies())} studies")
+            return Check("database", "ok", f"{shown_url(storage)}: {len(database.studies())} studies")
     except NasAttnError as error:
         return Check("database", "bad", str(error))
 

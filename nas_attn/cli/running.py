@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from nas_attn.cli.common import at_storage, console, display, print_json, shown_storage
+from nas_attn.cli.common import at_storage, console, display, print_json
 from nas_attn.errors import NasAttnError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def run(
         except KeyboardInterrupt:  # the second Ctrl-C: no waiting for threads, the database holds all that counts
             os._exit(INTERRUPTED)
     from nas_attn.report import write_report
+    from nas_attn.storage import shown_url
 
     now = Publisher(opened).now()
     path, unwritten = Path(report) if report else report_path(opened), None
@@ -59,7 +60,7 @@ def run(
                 **now.as_dict(),
                 "ended": ended,
                 "report": None if unwritten else str(path),
-                "storage": shown_storage(opened.url),
+                "storage": shown_url(opened.url),
             }
         )
     else:

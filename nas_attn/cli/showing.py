@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from nas_attn.cli.common import at_storage, shown_storage, table
+from nas_attn.cli.common import at_storage, table
 from nas_attn.report import words
 
 if TYPE_CHECKING:
@@ -49,11 +49,13 @@ def _value(objective: str, view: CandidateView, value: float | None) -> str:
 
 def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None) -> None:
     """Where everything is, and what is worth trying next."""
+    from nas_attn.storage import shown_url
+
     at = at_storage(storage)
     out.print()
     if report is not None:
         out.print(f"Report    {report}", markup=False)
-    out.print(f"Database  {shown_storage(storage)}", markup=False)
+    out.print(f"Database  {shown_url(storage)}", markup=False)
     out.print("\nWorth trying next", style="bold")
     out.print(f"  nas-attn dashboard {now.study}{at}", markup=False)
     out.print(f"  nas-attn resume {now.study} --trials {2 * now.recipe.search.trials}{at}", markup=False)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def status(study: StudyName = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
     """Counts of candidates by state; for one study also its running trials and who holds them."""
-    from nas_attn.storage import Database
+    from nas_attn.storage import Database, shown_url
 
     if study is not None:
         _one(study, storage, as_json)
@@ -26,7 +26,7 @@ def status(study: StudyName = None, storage: Storage = DEFAULT_STORAGE, as_json:
     rows = [
         [s.name, time.strftime("%Y-%m-%d %H:%M", time.localtime(s.created_at)), _counts(s.candidates)] for s in studies
     ]
-    console().print(table(f"Studies in {storage}", ["study", "created", "candidates"], rows))
+    console().print(table(f"Studies in {shown_url(storage)}", ["study", "created", "candidates"], rows))
 
 
 def _one(study: str, storage: str, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from nas_attn.storage.connection import optuna_engine_arguments
 from nas_attn.storage.database import PART, Database
 from nas_attn.storage.rows import CheckpointRow, Lease, LeaseRow, SplitReading, StoredScore, StudySummary
 from nas_attn.storage.store import StudyStore
+from nas_attn.storage.url import shown_url
 
 __all__ = [
     "PART",
@@ -16,4 +17,5 @@ __all__ = [
     "StudyStore",
     "StudySummary",
     "optuna_engine_arguments",
+    "shown_url",
 ]

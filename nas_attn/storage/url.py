@@ -15,6 +15,14 @@ from nas_attn.storage.network import network_filesystem
 FORMS = "write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
 
 
+def shown_url(text: str) -> str:
+    """A storage URL as it may be printed: without its password."""
+    try:
+        return make_url(text).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):
+        return text
+
+
 def storage_url(text: str) -> URL:
     """The URL in the one form we use: an absolute path for SQLite, psycopg for PostgreSQL.
 

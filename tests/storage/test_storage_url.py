@@ -12,7 +12,7 @@ import pytest
 from nas_attn.errors import StorageError, StudyError
 from nas_attn.storage import Database, optuna_engine_arguments
 from nas_attn.storage.network import network_filesystem
-from nas_attn.storage.url import storage_url
+from nas_attn.storage.url import shown_url, storage_url
 
 
 @pytest.mark.parametrize(
@@ -173,3 +173,9 @@ def test_a_missing_file_is_not_created_where_one_must_exist(sqlite_url: str, tmp
 def test_the_room_loads_neither_torch_nor_optuna() -> None:
     program = "import sys, nas_attn.storage; print([m for m in ('torch', 'optuna', 'alembic') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_shown_url_has_no_password() -> None:
+    assert shown_url("postgresql://me:secret@host/studies") == "postgresql://me:***@host/studies"
+    assert shown_url("sqlite:///nas_attn.db") == "sqlite:///nas_attn.db"
+    assert shown_url("no url") == "no url"
