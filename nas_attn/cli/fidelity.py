@@ -88,7 +88,7 @@ def fidelity(
         subsets=None if subsets is None else _numbers(subsets, float, "--subsets"),
     )
     if dry_run:
-        _show_plan(plan, threads, device, as_json)
+        _show_plan(plan, workers, threads, device, as_json)
         return
     from nas_attn.records import Share
     from nas_attn.study.searching import Options
@@ -180,17 +180,20 @@ def _numbers(text: str, kind: type[T], option: str) -> list[T]:
         raise RecipeError(f"{option} '{text}' is no list like 1,2,4") from None
 
 
-def _show_plan(plan: FidelityPlan, threads: int | None, device: str, as_json: bool) -> None:
+def _show_plan(plan: FidelityPlan, workers: int | None, threads: int | None, device: str, as_json: bool) -> None:
     from nas_attn.study.fidelity_plan import arms, epochs_in_all
     from nas_attn.study.forecast import forecast
+    from nas_attn.study.searching import default_workers, threads_each
 
     quiet_optuna()
+    workers = workers or default_workers(device)
+    threads = threads or plan.recipe.training.threads or threads_each(workers)
     reference, cheap = arms(plan)
     runs, epochs = plan.placements * plan.seeds * (1 + len(cheap)), epochs_in_all(plan)
     epoch_s = forecast(plan.recipe, device=device, threads=threads).epoch_s
     facts: dict[str, Any] = {"placements": plan.placements, "seeds": plan.seeds, "runs": runs, "epochs": epochs}
     facts |= {"reference": str(reference), "cheap": [str(arm) for arm in cheap], "epoch_s": epoch_s}
-    facts["total_s"] = None if epoch_s is None else epoch_s * epochs
+    facts |= {"workers": workers, "total_s": None if epoch_s is None else epoch_s * epochs / workers}
     if as_json:
         print_json(facts)
         return
@@ -198,7 +201,8 @@ def _show_plan(plan: FidelityPlan, threads: int | None, device: str, as_json: bo
     typer.echo(f"reference: {reference}\ncheap:     " + "\n           ".join(facts["cheap"]))
     if epoch_s is not None:
         typer.echo(
-            f"one epoch takes about {epoch_s:.1f} s here: about {epoch_s * epochs / 60:.0f} minutes in all with one process"
+            f"one epoch takes about {epoch_s:.1f} s here: about {facts['total_s'] / 60:.0f} minutes in all with {workers} "
+            f"worker{'' if workers == 1 else 's'}"
         )
 
 

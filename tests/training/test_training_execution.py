@@ -73,8 +73,8 @@ class Slot:
 
 
 def fit(model: nn.Module, execution: str, device: str = "cpu", **options) -> tuple[Score, ...]:
-    """Two epochs; batches of two sizes."""
-    changes = {"batch_size": 60, "precision": "float32", "execution": execution, "clip_norm": 5.0}
+    """Two epochs of 15 steps; batches of 59 and 60 images."""
+    changes = {"batch_size": 64, "precision": "float32", "execution": execution, "clip_norm": 5.0}
     section = TrainingSection(**changes, **options.pop("section", {}))
     arguments = {"seed": 0, "rungs": [2], "learning_rate": 0.05, **options}
     return Trainer(section, digits_on(device), device=device).fit(model, **arguments)
@@ -134,15 +134,17 @@ def test_a_network_that_cannot_be_recorded_is_trained_all_the_same() -> None:
 def test_dropout_is_drawn_anew_in_a_recorded_step() -> None:
     model = Counting()
     fit(model, "cuda-graph", "cuda")
-    assert model.kept.min() > 5  # of 46 steps; with one mask for all recorded steps, half would stay at 3 or fewer
-    assert model.kept.max() < 41
+    assert (
+        model.kept.min() > 3
+    )  # of 30 steps; with one mask in all replays of a recording, many would stay at 3 or fewer
+    assert model.kept.max() < 27
 
 
 @needs_cuda
 def test_a_recorded_training_is_taken_up_again() -> None:
     whole, pieces = network(), network()
     (expected,) = fit(whole, "cuda-graph", "cuda")
-    slot, asked = Slot(), iter([False] * 30 + [True])
+    slot, asked = Slot(), iter([False] * 20 + [True])
     with pytest.raises(Interrupted):
         fit(pieces, "cuda-graph", "cuda", slot=slot, stop=lambda: next(asked))
     (score,) = fit(pieces, "cuda-graph", "cuda", slot=slot)
