@@ -178,17 +178,14 @@ class RecordedStep:
             _read_on_device(optimizer, x.device)
         recording = _Recording(torch.cuda.CUDAGraph(), x.clone(), y.clone())
         torch.cuda.synchronize(x.device)
-        here = torch.cuda.stream(
-            torch.cuda.current_stream(x.device)
-        )  # a recording that fails may leave its own current
+        # A recording that fails may leave its own stream the current one.
+        here = torch.cuda.stream(torch.cuda.current_stream(x.device))
         try:
             with here, torch.cuda.graph(recording.graph, pool=self._pool, stream=self._side):
                 self._step.descend(recording.x, recording.y, parts)
         except torch.OutOfMemoryError:
             raise
-        except (
-            Exception
-        ) as error:  # whatever a network does that cannot be recorded; an ordinary step says what is wrong
+        except Exception as error:  # whatever a network does; an ordinary step says what is wrong
             self.able = False
             torch.cuda.synchronize(x.device)
             reason = (str(error).splitlines() or [type(error).__name__])[0]
