@@ -52,7 +52,7 @@ def run(workers: int, folder: Path, arguments: argparse.Namespace) -> Run:
     changes = {"search.pruner": "none", "search.sampler": "random", "search.confirm_seeds": 0, "search.trials": TRIALS}
     changes |= {"latency.session_seconds": 1.0, "training.rungs": [1], "training.backbone_epochs": 3}
     changes |= overrides(arguments.set)
-    opened = create_study(load_recipe(arguments.recipe, overrides=changes), f"sqlite:///{folder / f'{workers}.db'}")
+    opened = create_study(load_recipe(arguments.recipe, overrides=changes), f"sqlite:///{folder / 'study.db'}")
     quiet = Options(device=arguments.device, say=lambda line: None, mps=arguments.mps)
     set_trials(opened, 1)
     run_workers(opened, 1, quiet)
@@ -90,19 +90,19 @@ def main() -> None:
     print(f"| {' | '.join(columns)} |")
     print("|---|---|---|---|---|---|---|---|")
     first: Run | None = None
-    with tempfile.TemporaryDirectory() as folder:
-        for workers in arguments.workers:
+    for workers in arguments.workers:
+        with tempfile.TemporaryDirectory() as folder:
             found = run(workers, Path(folder), arguments)
-            first = first or found
-            pace = found.scored / found.seconds
-            both, overlap, difference = compared(first, found)
-            against = "–" if found is first else f"{overlap} of {both}"
-            shown = "–" if found is first else f"{difference:.1%}"
-            print(
-                f"| {workers} | {found.scored} | {found.seconds:.0f} | {60 * pace:.1f} | "
-                f"{pace / (first.scored / first.seconds):.2f} | {found.sessions} ({found.dropped}) | {against} | {shown} |",
-                flush=True,
-            )
+        first = first or found
+        pace = found.scored / found.seconds
+        both, overlap, difference = compared(first, found)
+        against = "–" if found is first else f"{overlap} of {both}"
+        shown = "–" if found is first else f"{difference:.1%}"
+        print(
+            f"| {workers} | {found.scored} | {found.seconds:.0f} | {60 * pace:.1f} | "
+            f"{pace / (first.scored / first.seconds):.2f} | {found.sessions} ({found.dropped}) | {against} | {shown} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

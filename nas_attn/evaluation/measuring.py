@@ -25,6 +25,8 @@ BARE = "none"
 """Notation of the bare backbone."""
 POLL_S = 1.0
 """Seconds between looks at what other workers have measured."""
+PAUSES_S = (0.0, 0.0, 0.0, 2.0, 5.0, 10.0, 20.0)
+"""Seconds before each session that a first estimate may take: a busy spell of the machine passes."""
 AGAIN = 4
 """Sessions after which a latency that looks wrong is believed."""
 MODELS_KEPT = 24
@@ -94,11 +96,15 @@ class Measurer:
             MeasurementError: the machine is too busy.
         """
         group = {r.key: r for r in [candidate, *companions][:MAX_CANDIDATES] if r.modules}
-        for _ in range(4):  # a session whose A/A control is off tells nothing
+        for pause in PAUSES_S:  # a session whose A/A control is off tells nothing
             latency = self.known(candidate)
             if latency is not None:
                 return latency
+            time.sleep(pause)
             self._session(group)
+        latency = self.known(candidate)
+        if latency is not None:
+            return latency
         raise MeasurementError(
             f"the latency of '{candidate.text}' could not be measured: several sessions in a row had two copies of the same "
             "network more than 1 % apart; the machine is too busy, or see latency.session_seconds"
