@@ -61,8 +61,7 @@ def _next(worker: Worker, keys: list[str]) -> tuple[CandidateRow, int, LeaseKeep
     recipe, store = worker.recipe, worker.store
     first = recipe.search.seed + recipe.training.seeds
     rows = {row.key: row for row in store.candidates()}
-    last = len(recipe.training.rungs) - 1
-    done = {(s.key, s.score.seed) for s in store.scores() if s.purpose == CONFIRM and s.score.rung == last}
+    done = _done(worker)
     busy = None
     for seed in range(first, first + recipe.search.confirm_seeds):
         for key in keys:
@@ -71,10 +70,19 @@ def _next(worker: Worker, keys: list[str]) -> tuple[CandidateRow, int, LeaseKeep
                 continue
             worker.release_dead(resource)
             lease = store.acquire(resource, owner=worker.owner, ttl_s=TTL_S)
-            if lease is not None:
+            if lease is None:
+                busy = "busy"
+            elif (key, seed) in _done(worker):  # another worker has just finished it
+                store.release(lease)
+            else:
                 return rows[key], seed, LeaseKeeper(store, lease)
-            busy = "busy"
     return busy
+
+
+def _done(worker: Worker) -> set[tuple[str, int]]:
+    """(key, seed) of the runs with a score at the last rung."""
+    last = len(worker.recipe.training.rungs) - 1
+    return {(s.key, s.score.seed) for s in worker.store.scores(purpose=CONFIRM) if s.score.rung == last}
 
 
 def _run(worker: Worker, row: CandidateRow, seed: int, keeper: LeaseKeeper) -> None:
