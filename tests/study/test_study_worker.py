@@ -16,6 +16,8 @@ import pytest
 import nas_attn as na
 from nas_attn.errors import PlacementError, StudyError
 from nas_attn.recipe import load_recipe
+from nas_attn.records import Score
+from nas_attn.storage import Lease, StudyStore
 from nas_attn.study import searching
 from nas_attn.study.opening import create_study, open_study
 
@@ -264,3 +266,27 @@ def test_a_study_of_python_objects_is_taken_up_in_python_only(table: Path) -> No
     assert result.returncode == 2
     assert output.count("error:") == 1
     assert "is an object that a Python program gave to na.search" in output
+
+
+def test_a_confirmation_that_another_worker_just_finished_is_not_run_again(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one finishes between the look at what is done and the lease."""
+    acquire, finished_by_other = StudyStore.acquire, []
+
+    def after_the_other(store: StudyStore, resource: str, **options) -> Lease | None:
+        if resource.startswith("confirm/") and not finished_by_other:
+            _, key, seed = resource.split("/")
+            lease = acquire(store, resource, owner="another", ttl_s=60)
+            for rung in (0, 1):
+                score = Score(int(seed), rung, rung + 1, {"score": 1.0, "effort": 1.0}, None, 0, 0.1, 0.1)
+                store.add_score(key, score, purpose="confirm", lease=lease)
+            store.release(lease)
+            finished_by_other.append((store.candidate(key).placement, seed))
+        return acquire(store, resource, **options)
+
+    monkeypatch.setattr(StudyStore, "acquire", after_the_other)
+    na.search("table.toml", trials=5, say=lambda line: None)
+    ((placement, seed),) = finished_by_other
+    assert not any((placement, seed, rung) in calls(table) for rung in "01")
+    assert max(calls(table).values()) == 1
