@@ -99,19 +99,25 @@ def fidelity(
 
     options = Options(device=device, threads=threads, say=say, share=Share(sharing, per_gpu), mps=mps)
     study = _run(plan, what, storage, options, workers, parent)
-    if parent is not None:
-        return
+    if parent is None:
+        _tell(study, report, target, text, as_json)
+
+
+def _tell(study: FidelityStudy, report: str | None, target: Path | None, text: str | None, as_json: bool) -> None:
+    """Writes the page and the changed recipe, and prints what was found."""
     found = study.result()
     from nas_attn.report.fidelity import write_fidelity_report
 
     base = study.database.path.parent if study.database.path else Path.cwd()
-    path = write_fidelity_report(found, recipe.name, Path(report) if report else base / f"{recipe.name}.fidelity.html")
+    path = write_fidelity_report(
+        found, study.recipe.name, Path(report) if report else base / f"{study.recipe.name}.fidelity.html"
+    )
     chosen = found.advice.setting
     changes = study.changes(chosen) if chosen else {}
     if target is not None and text is not None and changes:
         _write(target, changed(text, changes))
     if as_json:
-        print_json({"study": recipe.name, **asdict(found), "changes": changes, "report": str(path)})
+        print_json({"study": study.recipe.name, **asdict(found), "changes": changes, "report": str(path)})
         return
     _show(found)
     typer.echo(f"\nReport    {path}")
