@@ -16,7 +16,9 @@ from nas_attn.cli.common import (
     Device,
     Mps,
     Parent,
+    PerGpu,
     ReportPath,
+    Sharing,
     Storage,
     Threads,
     Workers,
@@ -67,8 +69,8 @@ def fidelity(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: AsJson = False,
-    sharing: Annotated[int, typer.Option("--sharing", min=1, hidden=True)] = 1,
-    per_gpu: Annotated[int, typer.Option("--per-gpu", min=1, hidden=True)] = 1,
+    sharing: Sharing = 1,
+    per_gpu: PerGpu = 1,
     parent: Parent = None,
     name: Annotated[str, typer.Option("--name", hidden=True)] = "",
 ) -> None:
@@ -97,7 +99,7 @@ def fidelity(
         if not quiet and not as_json:
             print(f"{name}: {line}" if name else line, file=sys.stderr, flush=True)
 
-    options = Options(device=device, threads=threads, say=say, share=Share(sharing, per_gpu), mps=mps)
+    options = Options(device=device, threads=threads, say=say, share=Share(max(sharing, per_gpu), per_gpu), mps=mps)
     study = _run(plan, what, storage, options, workers, parent)
     if parent is None:
         _tell(study, report, target, text, as_json)
@@ -193,7 +195,7 @@ def _show_plan(plan: FidelityPlan, workers: int | None, threads: int | None, dev
 
     quiet_optuna()
     workers = workers or default_workers(device)
-    threads = threads or plan.recipe.training.threads or threads_each(workers)
+    threads = threads_each(workers, plan.recipe, threads)
     reference, cheap = arms(plan)
     runs, epochs = plan.placements * plan.seeds * (1 + len(cheap)), epochs_in_all(plan)
     epoch_s = forecast(plan.recipe, device=device, threads=threads).epoch_s
@@ -231,8 +233,7 @@ def _run(
     quiet_optuna()
     check_here(plan.recipe, device=options.device)
     workers = 1 if parent is not None else workers or default_workers(options.device)
-    threads = options.threads or plan.recipe.training.threads or threads_each(workers)
-    options = replace(options, threads=threads)
+    options = replace(options, threads=threads_each(workers, plan.recipe, options.threads))
     if parent is not None:
         watch_parent(parent, options.stop)
     with interruptible(options.stop, options.say):

@@ -55,9 +55,10 @@ def amount(wanted: int | float | None, labels: NDArray[np.int64], what: str) -> 
         DataError: nothing or everything would be taken.
     """
     share, total = 0.2 if wanted is None else wanted, len(labels)
-    count = round(share * total) if isinstance(share, float) else share
-    if isinstance(share, float) and share > 0:
-        count = max(count, len(np.unique(labels)))
+    if isinstance(share, float):
+        count = max(round(share * total), len(np.unique(labels)) if share > 0 else 0)
+    else:
+        count = share
     if not 0 < count < total:
         raise DataError(
             f"{what} = {wanted} would take {count} of {total} training images: give a count or a share between"

@@ -26,6 +26,7 @@ from nas_attn.recipe import DataSection, Recipe
 from nas_attn.records import ALONE, Cost, Latency, ResolvedPlacement, Score, Share
 from nas_attn.storage import Lease, StudyStore
 from nas_attn.training import Interrupted, Trainer
+from nas_attn.training.stepping import execution_on
 
 BACKBONE = "backbone"
 """Key of the study's own backbone in the table of scores, and name of its lease and attribute."""
@@ -70,6 +71,7 @@ class Workbench:
         """
         self.recipe, self.store, self._artifacts, self._host = recipe, store, artifacts, host
         self.device = pick_device(host.device)
+        execution_on(recipe.training, self.device)
         name = recipe.training.evaluator
         evaluator = evaluator or (find_evaluator(name) if name else None)
         self._evaluator = evaluator and EvaluatorTrainer(evaluator, folder=host.folder, device=str(self.device))

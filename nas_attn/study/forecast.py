@@ -74,7 +74,7 @@ def forecast(
     if recipe.training.evaluator is not None or dataset is None:
         return _made(recipe, plan, None, None)
     trainer = Trainer(recipe.training, dataset, device=where)
-    with intra_op_threads(threads or recipe.training.threads or threads_each(default_workers(device))):
+    with intra_op_threads(threads_each(default_workers(device), recipe, threads)):
         began = time.perf_counter()
         trainer.fit(plan.bare(0), seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)
         epoch_s = time.perf_counter() - began

@@ -31,7 +31,7 @@ def run_workers(opened: OpenStudy, workers: int, options: Options) -> str:
     Raises:
         NasAttnError: what stopped the only worker, or all of them.
     """
-    options = replace(options, threads=options.threads or opened.recipe.training.threads or threads_each(workers))
+    options = replace(options, threads=threads_each(workers, opened.recipe, options.threads))
     if workers == 1:
         return work(opened, options)
     command = ["worker", opened.store.name]

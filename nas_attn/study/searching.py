@@ -197,9 +197,9 @@ def default_workers(device: str) -> int:
     return max(1, min(4, len(os.sched_getaffinity(0))))
 
 
-def threads_each(workers: int) -> int:
-    """Intra-op threads of each of several workers: the cores shared out."""
-    return max(1, len(os.sched_getaffinity(0)) // workers)
+def threads_each(workers: int, recipe: Recipe, asked: int | None) -> int:
+    """Intra-op threads of each of several workers: those asked for, else the recipe's, else the cores shared out."""
+    return asked or recipe.training.threads or max(1, len(os.sched_getaffinity(0)) // workers)
 
 
 def report_path(opened: OpenStudy) -> Path:

@@ -52,9 +52,6 @@ class Trainer:
         """
         Args:
             batch_hook: called between batches, of training and of scoring: the place to yield the device for a while.
-
-        Raises:
-            RecipeError: the device cannot execute as `section.execution` says.
         """
         self.section = section
         self.dataset = dataset
@@ -62,7 +59,6 @@ class Trainer:
         self.hook = batch_hook or _nothing
         bfloat16 = section.precision == "bfloat16" or (section.precision == "auto" and computes_bfloat16(self.device))
         self._low_precision = torch.bfloat16 if bfloat16 else None
-        execution_on(section, self.device)
 
     def fit(
         self,
@@ -92,6 +88,7 @@ class Trainer:
 
         Raises:
             Interrupted: `stop()` returned True.
+            RecipeError: the device cannot execute as `section.execution` says.
             TrainingError: the loss is not finite, or memory did not suffice at half the batch.
             CheckpointError: the slot's checkpoint is damaged or belongs to another training.
         """
