@@ -13,14 +13,14 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 BENCHMARKS := $(sort $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install dev test test-slow lint format docs wheel clean $(BENCHMARKS)
+.PHONY: help quickstart install dev test test-slow test-faults lint format docs site wheel clean $(BENCHMARKS)
 
 help:  ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@for name in $(BENCHMARKS); do echo "  make $$name"; done
 
 quickstart: $(VENV)/installed  ## install into .venv and search attention for a small ResNet: a few minutes
-	@$(BIN)/nas-attn search digits --workers $(WORKERS) $(ARGS)
+	@$(BIN)/nas-attn search cued-digits --workers $(WORKERS) $(ARGS)
 
 install: $(VENV)/installed  ## install into .venv
 
@@ -31,6 +31,14 @@ test: $(VENV)/installed-dev  ## run the tests; those that need what is not here 
 
 test-slow: $(VENV)/installed-dev  ## run all tests, the long ones included
 	@$(PYTEST) -m "slow or not slow" --timeout 1800 $(ARGS)
+
+# Sequences of faults against a small study, and events in each; FAULTS_TALLY=FILE counts them by kind, and does not shrink.
+FAULTS_EXAMPLES ?= 100
+FAULTS_STEPS ?= 25
+
+test-faults: $(VENV)/installed-dev  ## kill, stop, cut, fill and restart at random under a small study; ARGS="--hypothesis-seed 7"
+	@FAULTS_EXAMPLES=$(FAULTS_EXAMPLES) FAULTS_STEPS=$(FAULTS_STEPS) OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest -n 0 -m "slow or not slow" tests/faults $(ARGS)
 
 lint: $(VENV)/installed-dev  ## check style, format, imports between rooms, and types
 	@$(BIN)/ruff check .
@@ -45,6 +53,10 @@ format: $(VENV)/installed-dev  ## write the code in the common format
 docs: $(VENV)/installed-dev  ## write docs/reference/ from the recipe's schema and the catalogue
 	@$(BIN)/python docs/reference/write_recipe.py
 	@$(BIN)/python -m nas_attn.attention.reference docs/reference/attention.md
+
+site: $(VENV)/installed-dev  ## build the documentation site into build/site
+	@$(PIP) 'mkdocs-material>=9.5'
+	@$(BIN)/python docs/write_site.py
 
 wheel: $(VENV)/installed-dev  ## build the wheel and the source archive into dist/
 	@$(BIN)/python -m build --outdir dist .

@@ -25,7 +25,7 @@ import optuna
 from nas_attn.analysis.latency import dropped
 from nas_attn.analysis.snapshot import snapshot
 from nas_attn.cli.common import overrides
-from nas_attn.recipe import load_recipe
+from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Latency
 from nas_attn.study.local import run_workers
 from nas_attn.study.opening import create_study

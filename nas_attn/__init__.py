@@ -18,11 +18,22 @@ from nas_attn._version import __version__
 
 if TYPE_CHECKING:
     from nas_attn import attention
-    from nas_attn.api import Study, attach, detach, find_sites, load_recipe, open_study, search
+    from nas_attn.api import Study, attach, check, detach, find_sites, load_recipe, open_study, search
 
-_API = ("Study", "attach", "detach", "find_sites", "load_recipe", "open_study", "search")
+_API = ("Study", "attach", "check", "detach", "find_sites", "load_recipe", "open_study", "search")
 
-__all__ = ["Study", "__version__", "attach", "attention", "detach", "find_sites", "load_recipe", "open_study", "search"]
+__all__ = [
+    "Study",
+    "__version__",
+    "attach",
+    "attention",
+    "check",
+    "detach",
+    "find_sites",
+    "load_recipe",
+    "open_study",
+    "search",
+]
 
 
 def __getattr__(name: str) -> Any:

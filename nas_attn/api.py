@@ -3,46 +3,69 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from nas_attn import attachment
-from nas_attn.analysis.additive import AdditiveModel
-from nas_attn.analysis.effects import fit_effects
+from nas_attn.analysis.choosing import Wish
+from nas_attn.analysis.effects import Effects, fit_effects
 from nas_attn.analysis.snapshot import CandidateView, Snapshot, snapshot
-from nas_attn.errors import RecipeError, StudyError
+from nas_attn.analysis.suggestions import Suggestion, suggest
+from nas_attn.errors import NasAttnWarning, PlacementError, RecipeError, StudyError, UserError
 from nas_attn.evaluation.evaluators import Evaluator
-from nas_attn.evaluation.plan import both_granularities
 from nas_attn.importing import PYTHON
-from nas_attn.recipe import Recipe, load_recipe, recipe_from
-from nas_attn.records import Placement, Site
-from nas_attn.report import write_report
-from nas_attn.space import parse, resolve
+from nas_attn.recipe import Recipe, SpaceSpec
+from nas_attn.recipe_reading import load_recipe, load_space, recipe_from
+from nas_attn.records import Participation, Placement, ResolvedPlacement, Site
+from nas_attn.report import figures, frames, growth, write_report
+from nas_attn.report.html import summary
+from nas_attn.space import parse, resolve, say_narrower
 from nas_attn.study import searching
-from nas_attn.study.local import interruptible, run_workers
-from nas_attn.study.opening import DEFAULT_URL, OpenStudy, create_study
+from nas_attn.study.extending import Extension, extend, forecast_extension
+from nas_attn.study.local import run_workers
+from nas_attn.study.opening import DEFAULT_URL, OpenStudy
 from nas_attn.study.opening import open_study as _open
+from nas_attn.study.stopping import interruptible
+from nas_attn.study.trained import chosen
 
-__all__ = ["Study", "attach", "detach", "find_sites", "load_recipe", "open_study", "search"]
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from plotly.graph_objects import Figure
+
+__all__ = ["Study", "attach", "check", "detach", "find_sites", "load_recipe", "open_study", "search"]
 
 
 # ------------------------------------------------------------------------------------------- models
 
 
-def find_sites(model: nn.Module, input_shape: tuple[int, int, int] = (3, 224, 224)) -> tuple[Site, ...]:
+def find_sites(
+    model: nn.Module,
+    input_shape: tuple[int, int, int] = (3, 224, 224),
+    *,
+    granularity: attachment.Granularity = "both",
+    custom: Mapping[str, Sequence[str]] | None = None,
+    heads: bool = False,
+) -> tuple[Site, ...]:
     """Where attention may go in a model: its stages, then its blocks.
 
     Args:
         model: any CNN-like module; it is not changed.
         input_shape: (channels, height, width) of one image.
+        granularity: `stage`, `block` or `both`.
+        custom: further sites, name -> globs over module paths, `{"fpn": ["fpn.layer_blocks.0"]}`.
+        heads: list what leads to the outputs only, too.
 
     Raises:
-        BackboneError: the model has no 4-D feature maps to put attention on.
+        BackboneError: the model has no 4-D feature maps to put attention on, or a custom site matches none.
     """
-    return both_granularities(model, input_shape)
+    originals = granularity != "block"
+    return attachment.find_sites(
+        model, input_shape, granularity=granularity, custom=custom, originals=originals, heads=heads
+    )
 
 
 def attach(
@@ -51,6 +74,10 @@ def attach(
     *,
     input_shape: tuple[int, int, int] = (3, 224, 224),
     init: str = "identity",
+    granularity: attachment.Granularity = "both",
+    custom: Mapping[str, Sequence[str]] | None = None,
+    heads: bool = False,
+    key: str | None = None,
 ) -> nn.Module:
     """Puts attention into a model, in place.
 
@@ -61,21 +88,57 @@ def attach(
         placement: notation, `"stage2=ela(variant=B) stage3=se(reduction=16)"`.
         input_shape: (channels, height, width) of one image, to find the sites.
         init: `identity`: outputs are at first those of the bare model; `paper`: the modules' published form.
+        granularity, custom, heads: as for `find_sites`: which sites the placement may name.
+        key: of the network that it is to be, as a study knows it (its candidates' `.key`).
 
     Returns:
         The same model.
 
     Raises:
-        PlacementError: the notation is wrong or does not fit the model.
+        PlacementError: the network would be another one than the key's, or the notation is wrong or does not fit the model.
         BackboneError: the model has no sites, or has attention attached already.
     """
     typed = parse(placement) if isinstance(placement, str) else placement
-    return attachment.attach(model, resolve(typed, find_sites(model, input_shape), init=init))
+    sites = find_sites(model, input_shape, granularity=granularity, custom=custom, heads=heads)
+    resolved = resolve(typed, sites, init=init)
+    if key is None:
+        say_narrower(typed, sites)
+    elif resolved.key != key:
+        raise PlacementError(
+            f"'{typed}' is another network here (key {resolved.key}) than the one with the key '{key}': take the model, the "
+            "input_shape, the init and the version of nas_attn that its study was made with"
+        )
+    _say_faint(resolved, sites)
+    return attachment.attach(model, resolved)
+
+
+def _say_faint(resolved: ResolvedPlacement, sites: Sequence[Site]) -> None:
+    taken = {point.path for point, _ in resolved.modules}
+    faint = [site for site in sites if site.faint and "residual" in site.positions]
+    named = [site.name for site in faint if not taken.isdisjoint(point.path for point in site.at("residual"))]
+    if named:
+        stages = [name for name in named if "." not in name]
+        warnings.warn(attachment.said_of_faint(stages or named), NasAttnWarning, stacklevel=3)
 
 
 def detach(model: nn.Module) -> nn.Module:
     """Takes all attention out that `attach` put in, in place; returns the same model."""
     return attachment.detach(model)
+
+
+def check(model: nn.Module, input_shape: tuple[int, int, int] = (3, 224, 224)) -> tuple[Participation, ...]:
+    """Of each attached module, whether it runs and whether the model's output depends on it; the model stays as it is.
+
+    Ask this of the network that you deploy, after whatever rebuilds networks: fusing, quantising, another library's
+    trainer, a checkpoint loaded anew.
+
+    Args:
+        input_shape: (channels, height, width) of one image.
+
+    Raises:
+        BackboneError: the model cannot process such an image.
+    """
+    return attachment.check(model, input_shape)
 
 
 # ------------------------------------------------------------------------------------------- studies
@@ -109,20 +172,135 @@ class Study:
         """All candidates, by trial."""
         return self.snapshot().candidates
 
-    def best(self, *, max_latency_ratio: float | None = None) -> CandidateView | None:
-        """The front's best in the first objective, within a latency if one is given; None where there is none."""
+    def best(
+        self,
+        *,
+        max_latency_ratio: float | None = None,
+        max_latency_ms: float | None = None,
+        min_accuracy: float | None = None,
+        knee: bool = False,
+        trial: int | None = None,
+        placement: str | None = None,
+    ) -> CandidateView:
+        """The candidate to take: the recommended one, or as chosen; `nas-attn pareto` takes the same words.
 
-        def fits(view: CandidateView) -> bool:
-            return max_latency_ratio is None or (view.latency is not None and view.latency.ratio <= max_latency_ratio)
+        Args:
+            max_latency_ratio: the best within so many times the backbone's latency.
+            max_latency_ms: the best within so many milliseconds on the machine where the study measured.
+            min_accuracy: the fastest that reaches it, 0 to 1; with a latency, the best within that.
+            knee: the knee of the front.
+            trial: the candidate of this trial.
+            placement: the candidate with this placement.
 
-        return next(filter(fits, self.front()), None)
+        Raises:
+            UserError: several of them at once; limits may be joined.
+            StudyError: there is none; says which comes nearest.
+        """
+        wish = Wish(
+            trial=trial,
+            placement=placement,
+            knee=knee,
+            max_latency_ratio=max_latency_ratio,
+            max_latency_ms=max_latency_ms,
+            min_accuracy=min_accuracy,
+        )
+        return chosen(self._opened, self.snapshot(), wish).view
 
-    def effects(self, what: str = "accuracy") -> AdditiveModel | None:
-        """What each choice adds at each site, to `latency` or to a metric: `.table()`, `.predict(…)`, `.cv_error`.
+    def effects(self, what: str = "accuracy") -> Effects | None:
+        """What each choice adds at each site, to `latency` or to a metric: `.rows`, `.at("type")`, `.sentences`.
 
         None with fewer than eight candidates that have it.
         """
         return fit_effects(self.snapshot(), what)
+
+    def suggestions(self) -> tuple[Suggestion, ...]:
+        """Untried placements that are likely to be better than what is known at their latency; at most three."""
+        return suggest(self.snapshot())
+
+    def extend(
+        self,
+        space: str | SpaceSpec,
+        *,
+        trials: int | None = None,
+        dry_run: bool = False,
+        model: Callable[[], nn.Module] | None = None,
+    ) -> Extension:
+        """Gives the study another search space; every finished run is kept as evidence. `na.search(study.recipe)` goes on.
+
+        Args:
+            space: shipped name, path, or as read by `nas_attn.recipe_reading.load_space`.
+            trials: new total of candidates; None: as many again as the recipe began with.
+            dry_run: only says what would change.
+            model: the function that builds the backbone, where the study was begun with one.
+
+        Raises:
+            StudyError: nothing would change, or workers are at the study.
+            RecipeError: the space is wrong, or none of this backbone.
+            PlacementError: it has no site where a candidate has attention.
+        """
+        spec = load_space(space) if isinstance(space, str) else space
+        if dry_run:
+            return forecast_extension(self._opened, spec, trials=trials, build=model)
+        self._opened, found = extend(self._opened, spec, trials=trials, build=model)
+        return found
+
+    # Figures are plotly's: `.show()`, `.write_html(path)`, and with the extra `figures` `.write_image("front.svg")`, .png, .pdf.
+
+    def plot_front(self) -> Figure:
+        """The first objective against the second (against the trial where it is alone), with 95 % intervals."""
+        return figures.front_figures(self.snapshot())[0]
+
+    def plot_placements(self) -> Figure | None:
+        """Which type stands at which site, the best candidate first; None before one is scored."""
+        return figures.placement_matrix(self.snapshot())
+
+    def plot_curves(self) -> Figure | None:
+        """Learning curves, a line a run; None before there are any."""
+        return figures.learning_curves(self.snapshot())
+
+    def plot_noise(self) -> Figure | None:
+        """Each candidate's runs beside its estimate; None before one has run."""
+        return figures.noise_figure(self.snapshot())
+
+    def plot_latency_effects(self) -> Figure | None:
+        """What each choice adds to the latency at each site; None before enough is measured."""
+        return figures.latency_effects_figure(self.snapshot())
+
+    def plot_growth(self) -> Figure | None:
+        """How the front grew over trials; None but for two objectives."""
+        return growth.growth_figure(self.snapshot())
+
+    def rows(self, what: str = "trials") -> list[dict[str, Any]]:
+        """Results as plain rows: `trials`, `front`, `scores`, `effects` or `latencies`.
+
+        Raises:
+            UserError: there is no such table.
+        """
+        return frames.rows(self.snapshot(), what)
+
+    def dataframe(self, what: str = "trials") -> DataFrame:
+        """The same as a pandas DataFrame; `pip install 'nas-attn[pandas]'`.
+
+        Raises:
+            UserError: there is no such table, or pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise UserError(
+                "study.dataframe needs pandas: pip install 'nas-attn[pandas]', or take study.rows"
+            ) from None
+        return pandas.DataFrame(self.rows(what))
+
+    def csv(self, path: str | Path, what: str = "trials") -> Path:
+        """Writes the same as CSV; returns the path."""
+        target = Path(path)
+        target.write_text(frames.as_csv(self.rows(what)), "utf-8")
+        return target
+
+    def _repr_html_(self) -> str:
+        """The answer so far, for a notebook."""
+        return summary(self.snapshot())
 
     def report(self, path: str | Path | None = None) -> Path:
         """Writes the self-contained HTML report; returns its path."""
@@ -179,6 +357,7 @@ def search(
     device: str = "auto",
     try_placements: Sequence[str] = (),
     say: Callable[[str], None] = print,
+    verbose: bool = False,
 ) -> Study:
     """Runs a search, or goes on with the one of the same name and recipe; blocks until it is complete.
 
@@ -192,8 +371,9 @@ def search(
         input_shape: for `external` data: (channels, height, width) of the model's input.
         overrides: dotted keys of the recipe -> values, `{"training.rungs": [1, 3]}`.
         workers: processes on this machine; a function as model or evaluator needs 1.
-        threads: intra-op threads of each; None: the recipe's, else the cores shared out.
+        threads: intra-op threads of each; None: the recipe's, else what proves quickest.
         say: told one line per event.
+        verbose: show what an evaluator prints, instead of keeping it in a log file.
 
     Raises:
         UserError: something asked for cannot be; see its message.
@@ -217,14 +397,17 @@ def search(
             "workers > 1 needs a model and an evaluator by name, 'package.module:function', not as objects"
         )
     searching.check_here(made, device=device, build=build, evaluator=judge)
-    plan = searching.plan_recipe(made, build=build)  # before the database: a wrong recipe must leave nothing behind
-    own = searching.ideas(plan, try_placements)
-    opened = create_study(made, storage)
+    opened = searching.begin(made, storage, tried=try_placements, build=build)
     stop = threading.Event()
-    options = searching.Options(device=device, threads=threads, say=say, stop=stop, build=build, evaluator=judge)
-    searching.enqueue_baselines(opened, plan)
-    for idea in own:
-        searching.enqueue(opened, idea)
+    options = searching.Options(
+        device=device,
+        threads=threads,
+        say=say,
+        stop=stop,
+        build=build,
+        evaluator=judge,
+        verbose=verbose,
+    )
     with interruptible(stop, say):
         run_workers(opened, workers, options)
     return Study(opened)

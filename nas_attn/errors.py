@@ -10,9 +10,13 @@
     │   └── StudyError                       a study's name, its recipe, a wrong storage URL
     └── OperationError                       the machine or the store failed: the command line exits with 1
         ├── StorageError                     the database
+        │   └── StorageAway                  it does not answer at present: it may be waited for
         ├── CheckpointError                  a stored checkpoint is damaged or cannot be written
-        ├── TrainingError                    a candidate could not be trained
+        │   └── BackboneLost                 a trained backbone: it has to be trained again
+        ├── TrainingError                    a candidate could not be built, measured or trained
+        │   └── OutOfMemory                  there was not enough memory for it
         ├── MeasurementError                 a latency could not be measured
+        │   └── Unmeasurable                 because of one network of a session
         └── LeaseLost                        another worker has taken this work over
 
 A message is one sentence: the place, the wrong value, the way out.
@@ -21,7 +25,8 @@ A message is one sentence: the place, the wrong value, the way out.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 
 class NasAttnError(Exception):
@@ -68,16 +73,39 @@ class StorageError(OperationError):
     """The study database cannot be opened, read or written."""
 
 
+class StorageAway(StorageError):
+    """The study database does not answer, is full, locked or overrun: this may pass."""
+
+
 class CheckpointError(OperationError):
     """A checkpoint is damaged or cannot be written."""
 
 
+class BackboneLost(CheckpointError):
+    """A backbone that candidates start from is missing or damaged, and is to be trained again."""
+
+
 class TrainingError(OperationError):
-    """A candidate could not be trained (its loss diverged, the memory did not suffice)."""
+    """A candidate could not be built, measured or trained (its loss diverged, its module raised something)."""
+
+
+class OutOfMemory(TrainingError):
+    """There was not enough memory for a candidate."""
 
 
 class MeasurementError(OperationError):
     """A latency could not be measured."""
+
+
+class Unmeasurable(MeasurementError):
+    """One network of a latency session does not run, or the user's command fails for it alone."""
+
+    def __init__(self, network: str, reason: str) -> None:
+        """Args:
+        network: the candidate's key, or `reference`.
+        """
+        super().__init__(reason)
+        self.network = network
 
 
 class LeaseLost(OperationError):
@@ -87,14 +115,54 @@ class LeaseLost(OperationError):
 class NasAttnWarning(UserWarning):
     """Something was done differently from what was asked, and this says what."""
 
+    said: ClassVar[set[str]] = set()
+    """What this process has warned of, so that it need not pass on the same from the workers it started."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.said.add(message)
+
+
+WARNING = "warning: "
+"""How a line begins in which a command warns."""
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The tail of an error sentence for an unknown name: the nearest known one, or all of them."""
+    """The tail of an error sentence for an unknown name: the nearest known one, or some of them."""
     options = sorted(known)
-    close = difflib.get_close_matches(name, options, n=5, cutoff=0.5)
+    close = difflib.get_close_matches(name[:NAME_LETTERS], options, n=5, cutoff=0.5)
     if close:
         return f"did you mean '{min(close, key=lambda option: (_letters_apart(name, option), len(option)))}'?"
-    return f"known are: {', '.join(options)}" if options else "none is known"
+    return f"known are: {few(options, quote='')}" if options else "none is known"
+
+
+SHOWN_LETTERS = 240
+"""So long may a list in a sentence become."""
+NAME_LETTERS = 200
+"""What is longer is no name; comparing it with thousands of known ones takes its time."""
+
+
+def few(names: Sequence[str], *, quote: str = "'", letters: int = SHOWN_LETTERS) -> str:
+    """Names for a sentence: all of them, or as many as fit and how many there are in all."""
+    shown: list[str] = []
+    for name in names:
+        shown.append(f"{quote}{shorten(name, NAME_LETTERS // 2)}{quote}")
+        if sum(map(len, shown)) > letters and len(shown) < len(names):
+            return f"{', '.join(shown[:-1] or shown)}, … ({len(names):,} in all)"
+    return ", ".join(shown)
+
+
+def sentence(text: str, letters: int) -> str:
+    """A message as one line that a terminal shows as it is, whatever was typed: nothing in it moves the cursor."""
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split()))
+    return line if len(line) <= letters else shorten(line, letters - len(" … "))
+
+
+def shorten(text: str, letters: int = SHOWN_LETTERS) -> str:
+    """A text for a sentence: as it is, or its beginning and its end."""
+    text = " ".join(text.split())
+    half = letters // 2
+    return text if len(text) <= letters else f"{text[:half]} … {text[-half:]}"
 
 
 def _letters_apart(a: str, b: str) -> int:

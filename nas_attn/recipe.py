@@ -10,22 +10,23 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import tomllib
 import typing
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from nas_attn.errors import RecipeError, did_you_mean
+from nas_attn.errors import did_you_mean
 from nas_attn.records import POSITIONS, Knob
 
 Position = Literal["residual", "block", "stage"]
 Grid = dict[str, Knob | list[Knob]]
 """Knob -> one value or several: all combinations are choices."""
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-S = typing.TypeVar("S", bound="Section")
+LARGEST = 16_384
+"""Channels, height or width of an image at most."""
+Side = Annotated[int, Field(ge=1, le=LARGEST)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What NumPy, and with it Optuna's samplers, takes as a seed."""
 
 
 class Section(BaseModel):
@@ -52,6 +53,8 @@ class SitesSection(Section):
     """Sites of one's own: name -> glob patterns over module paths, `neck = ["fpn.layer_blocks.0"]`; after each of them."""
     originals: Literal["keep", "search"] = "keep"
     """Attention that the backbone has of its own (`stageK.original`): stays, or is searched (kept, replaced, removed)."""
+    heads: bool = False
+    """Whether what leads to outputs only (`headK`: a detector's boxes and classes) has sites, too."""
 
     @field_validator("custom")
     @classmethod
@@ -146,12 +149,31 @@ class BackboneSection(Section):
     """Keyword arguments for the function that builds a torchvision, timm or user's model."""
 
 
+class GroupsSection(Section):
+    """Images that belong together (a patient, a scene, a burst of photographs): never on two sides of a split. For folders."""
+
+    file: str | None = None
+    """CSV file with the columns `image` (its path in the folder, or its file's name) and `group`."""
+    pattern: str | None = None
+    """Regular expression over an image's path below its class folder; what its first group matches names the images' group."""
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.file is None) == (self.pattern is None):
+            raise ValueError("give one of file = 'groups.csv' and pattern = '^([^_]+)_'")
+        try:
+            re.compile(self.pattern or "")
+        except re.error as error:
+            raise ValueError(f"pattern '{self.pattern}' is no regular expression ({error})") from None
+        return self
+
+
 class DataSection(Section):
     """The images."""
 
     name: str = Field(min_length=1)
-    """`digits`, `digits-8x8`, `fashion-mnist`, `mnist`, `cifar10`, `cifar100`, `folder:PATH`, or `external`: the evaluator
-    of `[training]` brings its own."""
+    """`digits`, `cued-digits`, `digits-8x8`, `fashion-mnist`, `mnist`, `cifar10`, `cifar100`, `folder:PATH`, or `external`:
+    the evaluator of `[training]` brings its own."""
     root: str = "data"
     """Where downloaded files lie, or are put."""
     validation: int | Fraction | None = None
@@ -161,12 +183,13 @@ class DataSection(Section):
     size: int | None = Field(default=None, ge=4, le=1024)
     """Side in pixels of a folder's images: the shorter side is scaled to it, the middle square kept; None: 64."""
     options: dict[str, int | float | bool | str] = Field(default_factory=dict)
-    """Settings of a generated data set (`digits`: size, fragments, fragment_size, train, validation, test)."""
+    """Settings of a generated data set (`digits`: size, fragments, fragment_size; `cued-digits`: height, width, bar, cue,
+    contrast, noise; both: train, validation, test)."""
     broken_images: Literal["refuse", "skip"] = "refuse"
     """What to do about an image of a folder that cannot be read."""
-    input_shape: tuple[int, int, int] | None = None
+    input_shape: tuple[Side, Side, Side] | None = None
     """For `external`: (channels, height, width) of what the model is fed, to find its sites and time it."""
-    classes: int | None = Field(default=None, ge=1)
+    classes: int | None = Field(default=None, ge=1, le=1_000_000)
     """For `external`: outputs of the model."""
     mean: list[float] | None = None
     """Per channel, 0 to 1, what images are normalised with; None: of the training split. For weights trained with others."""
@@ -178,6 +201,16 @@ class DataSection(Section):
     """Processes that decode images read from disk in every epoch; None: as many as there are cores."""
     seed: int = Field(default=0, ge=0)
     """Seed of the split and of generated data."""
+    groups: GroupsSection | None = Field(default=None, exclude_if=lambda groups: groups is None)
+    """Which images of a folder belong together; left out where there are none, as in studies of before."""
+
+    @model_validator(mode="after")
+    def _groups_of_folders(self) -> Self:
+        if self.groups is not None and not self.name.startswith("folder:"):
+            raise ValueError(
+                f"groups are of files, and '{self.name}' has none: leave groups out, or name a folder:PATH"
+            )
+        return self
 
     @model_validator(mode="after")
     def _mean_with_std(self) -> Self:
@@ -205,13 +238,15 @@ class TrainingSection(Section):
     start: Literal["scratch", "backbone", "pretrained"] = "backbone"
     """Random weights; the study's trained backbone; the user's weights (`weights`)."""
     weights: str | None = None
-    """For `pretrained`: a state_dict file (`.pt`, `.pth`, `.npz`), or `default` for the source's own weights."""
+    """For `pretrained`: a state_dict file (`.pt`, `.pth`, `.safetensors`, `.npz`), or `default` for the source's own weights."""
     init: Literal["auto", "paper", "identity"] = "auto"
     """Modules in their published form or starting as the identity; `auto`: paper from scratch, identity else."""
     rungs: list[int] = Field(default_factory=lambda: [1, 3], min_length=1)
     """Epochs at which a candidate is scored and may be pruned, increasing."""
     backbone_epochs: int = Field(default=10, ge=1)
-    """Epochs of the study's backbone, where `start` is `backbone`."""
+    """Epochs of each of the study's backbones, where `start` is `backbone`."""
+    backbones: int = Field(default=3, ge=1, le=64)
+    """Backbones that the study trains where `start` is `backbone`; the run with seed s starts from number s mod this."""
     batch_size: int = Field(default=128, ge=2)
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = Field(default=0.1, gt=0)
@@ -239,8 +274,8 @@ class TrainingSection(Section):
     """Runs with different seeds behind each candidate's score."""
     evaluator: str | None = None
     """`package.module:function` that trains and scores a candidate instead of the built-in trainer."""
-    threads: int | None = Field(default=None, ge=1)
-    """Intra-op threads of a worker; None: the cores divided by the workers."""
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """Intra-op threads of a worker; None: what proves quickest in a few steps, at most the cores divided by the workers."""
 
     @field_validator("rungs")
     @classmethod
@@ -262,6 +297,43 @@ class TrainingSection(Section):
             return "paper" if self.start == "scratch" else "identity"
         return self.init
 
+    @property
+    def said(self) -> str:
+        """How a candidate is trained to the last rung, for a sentence about what came out."""
+        epochs = f"after {self.rungs[-1]} epoch{'s' if self.rungs[-1] > 1 else ''}"
+        start = {
+            "scratch": "from random weights",
+            "backbone": "from this study's backbones" if self.backbones > 1 else "from this study's backbone",
+            "pretrained": "from the weights given",
+        }[self.start]
+        return f"{epochs} {start}"
+
+
+class TargetSection(Section):
+    """How the network will be trained in the end: what `validate` and `retrain` do, and what `fidelity` ranks against.
+
+    The network is the one that was searched, its modules' form included; what is left out is as in `[training]`.
+    """
+
+    start: Literal["scratch", "backbone", "pretrained"] | None = None
+    """Random weights; a backbone trained like the study's own, fresh for each block; the user's weights; None: as searched."""
+    weights: str | None = None
+    """For `pretrained`: as in `[training]`, and by default those."""
+    epochs: int | None = Field(default=None, ge=1)
+    """None: as long as the backbone is trained, and at least three times the last rung."""
+    seeds: int = Field(default=8, ge=2, le=256)
+    """Blocks of a validation: fresh seeds, each with a fresh backbone where `start` is `backbone`."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Peak rate; None: that of `[training]` for this start."""
+    attention_learning_rate: float | None = Field(default=None, gt=0)
+    """None, here and below: as in `[training]`."""
+    backbone_learning_rate: float | None = Field(default=None, ge=0)
+    weight_decay: float | None = Field(default=None, ge=0)
+    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
+    batch_size: int | None = Field(default=None, ge=2)
+    augment: AugmentSection | None = None
+    """All of it: what is not named is off."""
+
 
 class LatencySection(Section):
     """How latency is measured."""
@@ -270,7 +342,7 @@ class LatencySection(Section):
     batch_size: int = Field(default=1, ge=1)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     channels_last: bool = False
-    threads: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1, le=1024)
     """Intra-op threads; more than one uses the wall clock instead of the thread's CPU time."""
     mode: Literal["eager", "compile", "cuda-graph", "onnxruntime", "command"] = "eager"
     """How the network is executed: as it is, through torch.compile, replayed as a CUDA graph, by ONNX Runtime, or by `command`."""
@@ -310,17 +382,19 @@ class SearchSection(Section):
 
     trials: int = Field(default=30, ge=1)
     """Candidates, the baselines included."""
-    sampler: Literal["auto", "tpe", "nsga2", "random"] = "auto"
+    sampler: Literal["auto", "placement", "tpe", "nsga2", "gp", "random"] = "auto"
+    """`placement` learns what choices add at each site and what types share over sites; `tpe`, `nsga2`, `gp` and `random`
+    are Optuna's. `auto`: all placements where `trials` suffices for them, else `placement`."""
     pruner: Literal["pareto_halving", "none"] = "pareto_halving"
     eta: float = Field(default=3.0, gt=1)
     """Of the candidates at a rung, the best 1/eta go on."""
     baselines: Literal["all", "none", "bare"] = "all"
     """`all`: no attention, and each type with its first knobs at every site; `bare`: no attention only."""
     confirm_seeds: int = Field(default=2, ge=0)
-    """Further seeds for the front and the baselines after the search."""
+    """Further seeds for the front and the baselines after the search; then up to twice as many rounds of a duel."""
     time_limit_s: float | None = Field(default=None, gt=0)
     """No new candidate is begun after this many seconds of one call."""
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Limits(Section):
@@ -331,20 +405,30 @@ class Limits(Section):
     max_macs: int | None = Field(default=None, ge=1)
 
 
+class StorageSection(Section):
+    """What is kept of a study beside its results."""
+
+    keep_weights: Literal["all", "front", "none"] = "all"
+    """Trained weights of the search: of all scored candidates; when it ends, of the front, the recommended and no attention
+    only; of none. Those of `retrain` stay in any case."""
+
+
 class Recipe(Section):
-    """A study as written: backbone, data, space, training, latency, search."""
+    """A study as written: backbone, data, space, training, target, latency, search, storage."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     space: SpaceSpec
     objectives: list[str] = Field(default_factory=lambda: ["accuracy", "latency"], min_length=1)
-    """`accuracy`, `loss`, `latency`, `params`, `macs`, `memory`, or a metric of the evaluator: `name` where higher is
-    better, `-name` where lower is."""
+    """`accuracy`, `balanced_accuracy` (mean over classes), `macro_f1`, `loss`, `latency`, `params`, `macs`, `memory`, or a
+    metric of the evaluator: `name` where higher is better, `-name` where lower is."""
     backbone: BackboneSection
     data: DataSection
     training: TrainingSection = Field(default_factory=TrainingSection)
+    target: TargetSection = Field(default_factory=TargetSection)
     latency: LatencySection = Field(default_factory=LatencySection)
     search: SearchSection = Field(default_factory=SearchSection)
     limits: Limits = Field(default_factory=Limits)
+    storage: StorageSection = Field(default_factory=StorageSection)
 
     @field_validator("objectives")
     @classmethod
@@ -359,8 +443,18 @@ class Recipe(Section):
             return self
         if self.data.input_shape is None:
             raise ValueError("data.name = 'external' needs data.input_shape = [channels, height, width]")
-        if self.training.start == "backbone":
-            raise ValueError("data.name = 'external' needs training.start = 'scratch' or 'pretrained'")
+        for name, start in (("training", self.training.start), ("target", self.target.start)):
+            if start == "backbone":
+                raise ValueError(f"data.name = 'external' needs {name}.start = 'scratch' or 'pretrained'")
+        return self
+
+    @model_validator(mode="after")
+    def _target_weights(self) -> Self:
+        start = self.target.start or self.training.start
+        if start == "pretrained" and not (self.target.weights or self.training.weights):
+            raise ValueError("target.start = 'pretrained' needs target.weights = '…'")
+        if start != "pretrained" and self.target.weights is not None:
+            raise ValueError("target.weights = '…' needs target.start = 'pretrained'")
         return self
 
     @model_validator(mode="after")
@@ -371,13 +465,38 @@ class Recipe(Section):
                     raise ValueError(f"objectives names '{objective}': {did_you_mean(objective, OBJECTIVES)}")
         return self
 
+    @property
+    def target_training(self) -> TrainingSection:
+        """How the target trains, in full: one rung, its last epoch. The modules' form is the one that was searched."""
+        training, target = self.training, self.target
+        start = target.start or training.start
+        given = target.model_dump(exclude={"start", "weights", "epochs", "seeds", "learning_rate", "augment"})
+        changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        rate = "learning_rate" if start == "scratch" else "finetune_learning_rate"
+        if target.learning_rate is not None:
+            changed[rate] = target.learning_rate
+        epochs = target.epochs or max(training.backbone_epochs, 3 * training.rungs[-1])
+        return training.model_copy(
+            update={
+                **changed,
+                "start": start,
+                "weights": (target.weights or training.weights) if start == "pretrained" else None,
+                "rungs": [epochs],
+                "init": training.resolved_init,
+                "augment": target.augment or training.augment,
+                "seeds": 1,
+            }
+        )
+
     def to_json(self) -> str:
-        """Canonical text: equal recipes have equal texts."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """What a study keeps. Keys stay in the order they were written in: choices, parameters and baselines follow it."""
+        return json.dumps(self.model_dump(mode="json"))
 
 
 LOWER_IS_BETTER = frozenset({"loss", "latency", "params", "macs", "memory"})
-OBJECTIVES = LOWER_IS_BETTER | {"accuracy"}
+SHARES = frozenset({"accuracy", "balanced_accuracy", "macro_f1"})
+"""Metrics whose unit is known, shares of what there is to get right: shown in percent, their differences in points."""
+OBJECTIVES = LOWER_IS_BETTER | SHARES
 """What a study may ask for without an evaluator of its own."""
 
 
@@ -389,127 +508,6 @@ def objective_name(objective: str) -> str:
 def lower_is_better(objective: str) -> bool:
     """Whether an objective is minimised."""
     return objective.startswith("-") or objective in LOWER_IS_BETTER
-
-
-# ------------------------------------------------------------------------------------------- reading
-
-
-def shipped(kind: Literal["search_spaces", "studies"]) -> dict[str, str]:
-    """Name -> text of the TOML files that come with the package."""
-    inside = resources.files("nas_attn") / "_shipped" / kind
-    folder = inside if inside.is_dir() else Path(__file__).resolve().parent.parent / kind
-    return {
-        entry.name.removesuffix(".toml"): entry.read_text("utf-8")
-        for entry in sorted(folder.iterdir(), key=lambda e: e.name)
-        if entry.name.endswith(".toml")
-    }
-
-
-def load_space(name: str, *, relative_to: Path | None = None) -> SpaceSpec:
-    """A search space by shipped name or path to a TOML file.
-
-    Raises:
-        RecipeError: it does not exist or is wrong; names file, key and the nearest valid name.
-    """
-    where, table = _read_toml("search_spaces", name, relative_to)
-    return _validate(SpaceSpec, {**table, "origin": where}, where)
-
-
-def load_recipe(name: str, *, overrides: dict[str, Any] | None = None) -> Recipe:
-    """A recipe by shipped name or path to a TOML file, its space included.
-
-    Args:
-        overrides: dotted keys -> values that replace what the file says, `{"search.trials": 20}`.
-
-    Raises:
-        RecipeError: it does not exist or is wrong; names file, key and the nearest valid name.
-    """
-    where, table = _read_toml("studies", name, None)
-    for key, value in (overrides or {}).items():
-        _set(table, key.split("."), value, where)
-    return recipe_from(table, where=where)
-
-
-def recipe_from(table: dict[str, Any], *, where: str) -> Recipe:
-    """A recipe from a table as in TOML; `where` names its origin in errors."""
-    table = dict(table)
-    space = table.get("space")
-    if isinstance(space, str):
-        origin = Path(where)
-        table["space"] = load_space(space, relative_to=origin.parent if origin.is_file() else None)
-    return _validate(Recipe, table, where)
-
-
-def _read_toml(
-    kind: Literal["search_spaces", "studies"], name: str, relative_to: Path | None
-) -> tuple[str, dict[str, Any]]:
-    """(where it lies, its table) of a shipped name or a path."""
-    what = "search space" if kind == "search_spaces" else "recipe"
-    path = Path(name).expanduser()
-    if relative_to is not None and not path.is_absolute() and (relative_to / path).is_file():
-        path = relative_to / path
-    if path.is_file():
-        where, text = str(path), _text(path, what)
-    elif path.suffix == ".toml" or len(path.parts) > 1:
-        raise RecipeError(f"{what} file '{name}' does not exist (looked in {Path.cwd()})")
-    else:
-        known = shipped(kind)
-        if name not in known:
-            raise RecipeError(f"unknown {what} '{name}': {did_you_mean(name, known)}; or give the path of a .toml file")
-        where, text = f"{kind}/{name}.toml (shipped)", known[name]
-    try:
-        return where, tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{where} is not valid TOML: {error}") from None
-
-
-def _text(path: Path, what: str) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{what} file '{path}' cannot be read: {error}") from None
-
-
-def _set(table: dict[str, Any], keys: list[str], value: Any, where: str) -> None:
-    for key in keys[:-1]:
-        table = table.setdefault(key, {})
-        if not isinstance(table, dict):
-            raise RecipeError(f"{where}: '{key}' is not a section, so '{'.'.join(keys)}' cannot be set")
-    table[keys[-1]] = value
-
-
-def _validate(model: type[S], table: dict[str, Any], where: str) -> S:
-    try:
-        return model.model_validate(table)
-    except ValidationError as error:
-        raise RecipeError(sentence(model, error, where)) from None
-
-
-def sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
-    """One sentence for the first thing that is wrong: file, key, value, way out."""
-    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    path = [str(part) for part in first["loc"] if part not in ("bool", "int", "float", "str") and "[" not in str(part)]
-    key = ".".join(path)
-    if first["type"] == "extra_forbidden":
-        fields = _fields_at(model, first["loc"][:-1])
-        return f"{where}: unknown key '{key}': {did_you_mean(str(first['loc'][-1]), fields)}"
-    if first["type"] == "missing":
-        return f"{where}: '{key}' is missing"
-    message = first["msg"].removeprefix("Value error, ")
-    value = "" if first["type"] == "value_error" else f", not {first['input']!r}"
-    return f"{where}: {key + ': ' if key else ''}{message[:1].lower()}{message[1:]}{value}"
-
-
-def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Keys that a section knows, found by walking an error's location."""
-    for part in location:
-        info = model.model_fields.get(str(part))
-        annotation = info.annotation if info else None
-        candidates = [annotation, *typing.get_args(annotation)]
-        nested = [a for a in candidates if isinstance(a, type) and issubclass(a, BaseModel)]
-        if nested:
-            model = nested[0]
-    return [name for name, field in model.model_fields.items() if not field.exclude]
 
 
 assert typing.get_args(Position) == POSITIONS  # one vocabulary, written where each room may import it

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 Knob = int | float | bool | str
 
 POSITIONS = ("residual", "block", "stage")
 """Where in a stage a module may sit: before each residual add, after each block, after the last block."""
+
+Role = Literal["backbone", "neck", "head"]
+"""Part of a network: from the image to its smallest map; what grows maps again and mixes them; what leads to outputs only."""
 
 
 def format_knob(value: Knob) -> str:
@@ -87,12 +91,18 @@ class Site:
     """A place in a backbone where attention may go, with the points that each position means."""
 
     name: str
-    """`stage2`, or `stage2.block1`."""
+    """`stage2`, or `stage2.block1`; `neck1`, `head1` and their blocks by the role."""
     points: tuple[tuple[str, tuple[Point, ...]], ...]
     """(position, its points) in the order of POSITIONS. The points of one position share their shape.
     Two positions that mean the same tensor name the same point (`stage` is the last block's `block`)."""
     macs_share: float = 0.0
     """Share of the backbone's MACs spent in this stage or block, 0 to 1."""
+    role: Role = "backbone"
+    faint: bool = False
+    """Whether its residual branches end in a scale that is nearly zero as yet (LayerScale, a norm that starts at zero):
+    what attention does there has no effect at first."""
+    once: tuple[str, ...] = ()
+    """Sites that earlier versions took for a part of this one: their names meant more then."""
 
     @property
     def positions(self) -> tuple[str, ...]:
@@ -117,6 +127,16 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
+class Survey:
+    """Where attention may go in a model, and what is to be said about it."""
+
+    sites: tuple[Site, ...]
+    """Stages with attention of the backbone's own, sites of one's own, then blocks; each in the order of execution."""
+    notes: tuple[str, ...] = ()
+    """One sentence each: why something is no site, or has less effect than one might think."""
+
+
+@dataclass(frozen=True, slots=True)
 class ResolvedPlacement:
     """A placement made explicit for one backbone: what is built, timed, keyed and exported."""
 
@@ -129,6 +149,23 @@ class ResolvedPlacement:
     """`paper` or `identity`: two forms are two functions."""
     key: str
     """Equal networks have equal keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Participation:
+    """Whether one attached attention module has a say in what the network answers."""
+
+    path: str
+    """`layer1.0.bn2.nas_attn.0`."""
+    module: str
+    """Its class, `SqueezeExcitation`."""
+    ran: bool
+    depends: bool
+    """Whether the network's output depends on it. One that ran may have no effect: a branch that ends in a scale of zero."""
+
+    @property
+    def takes_part(self) -> bool:
+        return self.ran and self.depends
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +198,18 @@ class Score:
     """Seconds of training and scoring since the previous rung."""
     device_s: float = 0.0
     """Seconds the device worked on it (CPU: process time of the training threads)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochPoint:
+    """One point of a training's curve."""
+
+    epochs: int
+    """Trained so far."""
+    train_loss: float
+    """Mean over the images of the last of them, as trained: augmented, with label smoothing."""
+    metrics: Mapping[str, float]
+    """Of the averaged weights on the validation split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +246,10 @@ class SessionSample:
     """The same on the wall clock."""
     wall_ms: float
     calls: int
+
+
+BESIDE = "beside"
+"""Key of a session's note on processes that held the device and did not give it up: it was measured beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,3 +323,5 @@ class CandidateRow:
     """Whether Optuna has been told."""
     created_at: float
     """Unix seconds, by the database's clock."""
+    finished_at: float | None = None
+    """Likewise; None while it runs, and where an earlier version finished it."""

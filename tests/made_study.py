@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nas_attn.recipe import Recipe, recipe_from
+from nas_attn.analysis import validation
+from nas_attn.analysis.validation import Family, Network, family_attribute
+from nas_attn.recipe import Recipe
+from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Cost, Fingerprint, Score, Session, SessionSample
-from nas_attn.storage import Database, StudyStore
+from nas_attn.storage import Database, Run, StudyStore
 
 IMAGES = 2000
 TRUE_GAIN = {"se(reduction=8)": 0.006, "cbam(reduction=16, spatial_kernel_size=7)": 0.010, "ela(kernel_size=7)": -0.012}
@@ -68,7 +73,8 @@ class MadeStudy:
         for seed in range(seeds):
             for rung in range(rungs):
                 purpose = "search" if seed == 0 else "confirm"
-                store.add_score(key, self.score(placement, seed, rung), purpose=purpose, lease=lease)
+                run = Run(key, placement, seed, purpose=purpose)
+                store.add_score(run, self.score(placement, seed, rung), lease=lease)
         if state is not None:
             if told is None and state == "scored":
                 told = (0.7 + true_gain(placement), 1 + true_cost(placement))
@@ -88,7 +94,59 @@ class MadeStudy:
         """The backbone's own training: three points."""
         for rung, accuracy in enumerate((0.40, 0.58, 0.66)):
             score = Score(0, rung, 3 * (rung + 1), {"accuracy": accuracy, "loss": 1.5 - accuracy}, wall_s=8.0)
-            self.store.add_score("backbone", score, purpose="backbone", lease=self.lease)
+            self.store.add_score(Run("backbone", "none", 0, purpose="backbone"), score, lease=self.lease)
+
+    def validation(
+        self,
+        networks: dict[str, str],
+        *,
+        blocks: int = 8,
+        done: int | None = None,
+        looks: tuple[int, ...] = (),
+        margin: float | None = None,
+        gain: dict[str, float] | None = None,
+        diverged: str = "",
+        evaluator: bool = False,
+    ) -> Family:
+        """A validation of key -> placement, the first against the last and `none`, of whose blocks `done` are finished.
+
+        Args:
+            gain: key -> true gain on the test split.
+            diverged: key of a network whose run of the first block failed.
+            evaluator: no results per image, and no chance to count a failed run as.
+        """
+        keys, known = list(networks), validation.families(self.store)
+        number = 1 + len(known)
+        family = Family(
+            number=number,
+            networks=tuple(Network(k, p, "none" if p == "none" else "named") for k, p in networks.items()),
+            comparisons=tuple((key, keys[-1]) for key in keys[:-1]),
+            blocks=blocks,
+            looks=looks or (blocks,),
+            margin=margin,
+            metric="accuracy",
+            first_seed=1000 * number,
+            fresh_backbones=True,
+            epochs=9,
+            chance=None if evaluator else 0.1,
+        )
+        self.store.put(family_attribute(number), json.dumps(asdict(family)))
+        for block in range(blocks if done is None else done):
+            seed = family.first_seed + block
+            for key, placement in networks.items():
+                run = Run(key, placement, seed, seed, "target", "validate")
+                self.store.queue.want([run])
+                (row,) = (r for r in self.store.queue.rows(way="target", key=key) if r.run.seed == seed)
+                lost = key == diverged and block == 0
+                self.store.queue.finish(row, "failed" if lost else "done", "diverged" if lost else "", self.lease)
+                if not lost:
+                    level = 0.7 + (gain or {}).get(key, 0.0)
+                    right = self.hard + 0.06 * self.rng.standard_normal(IMAGES) < level
+                    bits = None if evaluator else np.packbits(right).tobytes()
+                    score = Score(seed, 0, 9, {"accuracy": float(right.mean())}, correct=bits, examples=IMAGES)
+                    self.store.log_test_reading(f"validate {run.files}")
+                    self.store.add_score(replace(run, way="target/test"), score, lease=self.lease)
+        return family
 
     def sessions(self, count: int = 4, *, control: float = 0.001) -> None:
         """Latency sessions over all candidates but the bare one."""

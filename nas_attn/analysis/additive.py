@@ -1,4 +1,4 @@
-"""An additive model over sites: what each choice adds at each place. One code for latency and accuracy. numpy only.
+"""An additive model over sites: what each choice adds at each place. Of latency; of metrics the model of all evidence. numpy only.
 
     value = intercept + sum over sites of effect(site, choice) + lack of fit + noise
 
@@ -47,6 +47,11 @@ class Feature:
     knobs: str
     """`reduction=8`, as in notation."""
 
+    @property
+    def text(self) -> str:
+        """In notation."""
+        return f"{self.site}={self.type}({self.knobs})" if self.knobs else f"{self.site}={self.type}"
+
 
 Features = tuple[Feature, ...]
 LEAST_MEASURED = 8
@@ -70,27 +75,11 @@ def features(placement: ResolvedPlacement | str) -> Features:
     return tuple(sorted(found))
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What a choice adds at a site."""
-
-    site: str
-    type: str
-    knobs: str
-    effect: float
-    """In units of the value, against `none` there."""
-    standard_error: float
-    observations: int
-    """Observations that have exactly this choice there."""
-
-
 class AdditiveModel:
     """A fitted model. Immutable; `fit` makes it."""
 
-    def __init__(
-        self, terms: Mapping[_Term, int], posterior: _Posterior, seen: Counter[Feature], first_use: bool
-    ) -> None:
-        self._terms, self._posterior, self._seen, self._first_use = terms, posterior, seen, first_use
+    def __init__(self, terms: Mapping[_Term, int], posterior: _Posterior, first_use: bool) -> None:
+        self._terms, self._posterior, self._first_use = terms, posterior, first_use
 
     @property
     def cv_error(self) -> float:
@@ -118,22 +107,16 @@ class AdditiveModel:
         variance = float(row @ self._posterior.covariance @ row) + unseen + self._posterior.lack
         return float(row @ self._posterior.mean), math.sqrt(variance)
 
-    def table(self) -> tuple[Effect, ...]:
-        """The effect of every choice seen, by site; with first use, one row `(first use)` a type."""
-        rows = []
-        for feature, count in sorted(self._seen.items()):
-            effect, error = self._contribution(_terms_of((feature,), first_use=False))
-            rows.append(Effect(feature.site, feature.type, feature.knobs, effect, error, count))
-        for term in sorted(t for t in self._terms if t[0] == "first"):
-            effect, error = self._contribution({term: 1.0})
-            count = sum(n for feature, n in self._seen.items() if feature.type == term[1])
-            rows.append(Effect("(first use)", term[1], "", effect, error, count))
-        return tuple(rows)
-
-    def _contribution(self, terms: Mapping[_Term, float]) -> tuple[float, float]:
-        row, _ = self._row(terms)
+    def sum(self, parts: Iterable[tuple[Features, float]]) -> tuple[float, float]:
+        """(value, standard error) of a weighted sum of what placements add to the bare backbone, without lack of fit."""
+        terms: dict[_Term, float] = {}
+        for placement, weight in parts:
+            for term, count in _terms_of(placement, self._first_use).items():
+                terms[term] = terms.get(term, 0.0) + weight * count
+        row, unseen = self._row(terms)
         row[0] = 0.0
-        return float(row @ self._posterior.mean), math.sqrt(float(row @ self._posterior.covariance @ row))
+        variance = float(row @ self._posterior.covariance @ row) + unseen
+        return float(row @ self._posterior.mean), math.sqrt(variance)
 
     def _row(self, terms: Mapping[_Term, float]) -> tuple[Floats, float]:
         """(columns, variance of the terms that no observation had)."""
@@ -171,8 +154,7 @@ def fit(observations: Sequence[Observation], *, first_use: bool = False) -> Addi
         for term, value in row.items():
             design[i, terms[term] + 1] = value
     levels = np.array([_LEVELS.index(term[0]) for term in terms], dtype=np.intp)
-    seen = Counter(feature for placement, _, _ in observations for feature in placement)
-    return AdditiveModel(terms, _expectation_maximisation(design, levels, values, 1 / weights), seen, first_use)
+    return AdditiveModel(terms, _expectation_maximisation(design, levels, values, 1 / weights), first_use)
 
 
 def latency_observations(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> list[Observation]:

@@ -39,7 +39,9 @@ def non_dominated_rank(values: ArrayLike) -> NDArray[np.int64]:
 def non_dominated(values: ArrayLike) -> NDArray[np.bool_]:
     """Mask (n,) of the rows that no other row dominates; a row with a NaN is never among them."""
     values_nm = _matrix(values)
-    mask: NDArray[np.bool_] = (non_dominated_rank(values_nm) == 0) & ~np.isnan(values_nm).any(axis=1)
+    mask = np.asarray(~np.isnan(values_nm).any(axis=1), dtype=np.bool_)
+    unique, inverse = np.unique(values_nm[mask], axis=0, return_inverse=True)
+    mask[mask] = _non_dominated(unique)[inverse.reshape(-1)]
     return mask
 
 
@@ -80,6 +82,9 @@ def _matrix(values: ArrayLike) -> Values:
 
 def _non_dominated(unique: Values) -> NDArray[np.bool_]:
     """Mask for distinct rows in lexicographic order: a row can only be dominated by an earlier one."""
+    if unique.shape[1] == 2 and len(unique):
+        second = unique[:, 1]
+        return np.concatenate([[True], second[1:] < np.minimum.accumulate(second)[:-1]])
     left = np.arange(len(unique))
     position = 0
     while position < len(left):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from nas_attn.recipe import lower_is_better, objective_name
+from nas_attn.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.records import Cost, Latency
 
 COSTS = frozenset({"latency", "params", "macs", "memory"})
@@ -40,3 +40,9 @@ def mean_metrics(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Mean of each metric over runs; metrics that some run lacks are left out."""
     shared = set.intersection(*(set(s) for s in scores)) if scores else set()
     return {name: math.fsum(s[name] for s in scores) / len(scores) for name in sorted(shared)}
+
+
+def primary_metric(recipe: Recipe, scored: Iterable[str]) -> str | None:
+    """The trained metric that a recommendation is about: the first of the objectives that is one, else accuracy."""
+    trained = [objective_name(objective) for objective in recipe.objectives if objective not in COSTS]
+    return trained[0] if trained else next((metric for metric in scored if metric == "accuracy"), None)

@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from nas_attn.analysis.additive import with_predictions
-from nas_attn.analysis.estimates import Estimate, NoiseFloor, NoiseModel, Runs
+from nas_attn.analysis.classes import ByClass, by_class
+from nas_attn.analysis.constant import Constant, constants
+from nas_attn.analysis.evidence import Estimate, Evidence, Noise
 from nas_attn.analysis.front import non_dominated
 from nas_attn.analysis.latency import dropped
 from nas_attn.analysis.latency import estimate as estimate_latency
-from nas_attn.analysis.objectives import COSTS, objective_value
+from nas_attn.analysis.objectives import objective_value, primary_metric
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend
+from nas_attn.analysis.retrained import Retrained, retrained
+from nas_attn.analysis.snippet import BuiltFor, built_for, snippet
+from nas_attn.analysis.study_evidence import StudyEvidence
 from nas_attn.analysis.ties import ties
-from nas_attn.recipe import Recipe, lower_is_better, objective_name
-from nas_attn.records import CandidateRow, Cost, Latency, Session
+from nas_attn.analysis.validation import ValidationResult, validation_results
+from nas_attn.errors import StorageError, shorten
+from nas_attn.recipe import Recipe, lower_is_better
+from nas_attn.recipe_reading import frozen_recipe
+from nas_attn.records import BESIDE, CandidateRow, Cost, Latency, Score, Session
 from nas_attn.space.notation import parse
-from nas_attn.storage import SplitReading, StoredScore, StudyStore
+from nas_attn.storage import SEARCH, SplitReading, StoredScore, StudyStore
 
+TRIALS = "trials"
+"""Attribute of a study that holds its number of trials, where it was raised after creation."""
 STATES = ("running", "scored", "pruned", "infeasible", "failed")
 
 
@@ -70,6 +82,8 @@ class CandidateView:
     told_on_front: bool
     tied_with: tuple[str, ...] = ()
     """Keys of other members of the front that it cannot be told apart from in any objective."""
+    snippet: str = ""
+    """Python that builds it, for one's own training code; empty where the study does not know the images' shape."""
 
     @property
     def label(self) -> str:
@@ -101,6 +115,8 @@ class LatencyRecord:
     """Sessions that do not count, because two copies of the bare backbone came out too far apart (A/A control)."""
     control_spread: float
     """Median distance from 1 of the ratio of those two copies, over all sessions."""
+    beside: tuple[str, ...] = ()
+    """Of each session that had not the device alone, what went on beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +137,23 @@ class Snapshot:
     """By trial."""
     backbone: tuple[ScorePoint, ...]
     """The study's own training of the bare backbone."""
-    noise: Mapping[str, NoiseFloor]
+    noise: Mapping[str, Noise]
     """Metric -> noise floor at the last rung."""
     recommendation: Recommendation | None
     latency: LatencyRecord | None
     test_readings: tuple[SplitReading, ...]
+    validations: tuple[ValidationResult, ...]
+    """What was tested, the first first."""
+    planned: int
+    """Candidates that are to be evaluated in all."""
+    constants: tuple[Constant, ...]
+    """Metrics that are the same for all candidates: nothing is said of who is better by these."""
+    retrained: tuple[Retrained, ...]
+    """Trainings for use, in the order in which they were ordered."""
+    by_class: ByClass | None
+    """Accuracy class by class at the last rung, of no attention and the recommended; None where it is not known."""
+    evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
+    """Metric -> the model of all evidence about it at the last rung, for further questions; no part of `as_dict`."""
 
     @property
     def front(self) -> tuple[CandidateView, ...]:
@@ -173,21 +201,41 @@ class Snapshot:
         return plain  # type: ignore[no-any-return]
 
 
+def planned_trials(store: StudyStore, recipe: Recipe) -> int:
+    """How many candidates a study is to evaluate in all.
+
+    Raises:
+        StorageError: the database says what is no number.
+    """
+    text = store.get(TRIALS) or str(recipe.search.trials)
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise StorageError(
+            f"study '{store.name}' has a number of trials that is none, '{shorten(text, 40)}': restore the database from a backup"
+        )
+    return int(text)
+
+
 def snapshot(store: StudyStore) -> Snapshot:
     """The study as of now, read through its store; also of an empty or half-finished study."""
-    recipe = Recipe.model_validate_json(store.recipe)
+    recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
     rows, sessions = store.candidates(), store.sessions()
     scores: dict[str, list[StoredScore]] = defaultdict(list)
-    for stored in store.scores(with_correct=True):
+    for stored in store.scores(way=SEARCH, with_correct=True):
         scores["" if stored.purpose == "backbone" else stored.key].append(stored)
     backbone = _points(scores.pop("", []))
-    views, models = _views(recipe, rows, scores, _latencies(rows, sessions))
-    primary = _primary(recipe, [metric for metric, _ in models])
+    known = StudyEvidence(store, recipe, {row.key: row.placement for row in rows}, itertools.chain(*scores.values()))
+    views = _views(recipe, rows, scores, _latencies(rows, sessions), known, built_for(store))
     last = len(recipe.training.rungs) - 1
-    model = models.get((primary, last)) if primary else None
-    views = _with_odds(views, model)
-    views = _with_ties(views, recipe, {metric: m for (metric, rung), m in models.items() if rung == last}, sessions)
-    return Snapshot(
+    models = {metric: evidence for (metric, rung), evidence in known.items() if rung == last}
+    primary = primary_metric(recipe, [metric for (metric, _), _ in known.items()])
+    model = models.get(primary) if primary else None
+    same = constants(recipe, primary, {view.key: _metrics_at(view, last) for view in views if view.state == "scored"})
+    if any(constant.metric == primary for constant in same):
+        model = None
+    views = _with_odds(views, model, last)
+    views = _with_ties(views, recipe, models, sessions)
+    recommended = _recommend(recipe, views, model, last)
+    taken = Snapshot(
         study=store.name,
         created_at=store.created_at,
         recipe=recipe,
@@ -197,11 +245,30 @@ def snapshot(store: StudyStore) -> Snapshot:
         counts={state: sum(row.state == state for row in rows) for state in STATES},
         candidates=tuple(views),
         backbone=backbone,
-        noise={metric: fitted.floor for (metric, rung), fitted in models.items() if rung == last},
-        recommendation=_recommend(recipe, views, model, last),
+        noise={metric: evidence.noise for metric, evidence in models.items()},
+        recommendation=recommended,
         latency=_latency_record(sessions),
         test_readings=tuple(store.test_readings()),
+        validations=validation_results(store),
+        planned=planned_trials(store, recipe),
+        constants=tuple(same),
+        retrained=retrained(store),
+        by_class=by_class(store, SEARCH, _shown_by_class(views, recommended, scores, last)),
+        evidence=models,
     )
+    known.keep()
+    return taken
+
+
+def _shown_by_class(
+    views: Iterable[CandidateView],
+    recommended: Recommendation | None,
+    scores: Mapping[str, Sequence[StoredScore]],
+    last: int,
+) -> dict[str, list[Score]]:
+    """Key -> runs of the networks whose accuracy is shown class by class."""
+    keys = [view.key for view in views if view.baseline == "none" or (recommended and recommended.key == view.key)]
+    return {key: [s.score for s in scores.get(key, ()) if s.score.rung == last] for key in keys}
 
 
 # ------------------------------------------------------------------------------------------- candidates
@@ -212,17 +279,18 @@ def _views(
     rows: Sequence[CandidateRow],
     scores: Mapping[str, list[StoredScore]],
     latencies: Mapping[str, Latency],
-) -> tuple[list[CandidateView], dict[tuple[str, int], NoiseModel]]:
-    """The candidates, and the model of each metric at each rung."""
-    models = _models(recipe, {row.key: scores.get(row.key, []) for row in rows})
+    known: StudyEvidence,
+    built: BuiltFor | None,
+) -> list[CandidateView]:
+    """The candidates, with what is believed of each at the highest rung that it was scored at."""
     views = []
     for row in rows:
         points = _points(scores.get(row.key, []))
         rung = max((point.rung for point in points), default=None)
         estimates = {
             metric: found
-            for (metric, at), model in models.items()
-            if at == rung and (found := model.estimate(row.key)) is not None
+            for (metric, at), evidence in known.items()
+            if at == rung and (found := evidence.estimates[row.key]).seeds
         }
         latency, means = latencies.get(row.key), {metric: found.mean for metric, found in estimates.items()}
         views.append(
@@ -243,37 +311,10 @@ def _views(
                 told=row.values,
                 on_front=False,
                 told_on_front=False,
+                snippet=snippet(recipe, row.placement, row.key, built),
             )
         )
-    return _with_fronts(recipe, views), models
-
-
-def _models(recipe: Recipe, scores: Mapping[str, Sequence[StoredScore]]) -> dict[tuple[str, int], NoiseModel]:
-    """(metric, rung) -> model over all candidates scored there, for the objectives, accuracy and loss."""
-    wanted = {objective_name(o): lower_is_better(o) for o in recipe.objectives if o not in COSTS}
-    wanted = {"accuracy": False, "loss": True} | wanted
-    runs: dict[tuple[str, int], dict[str, Runs]] = {}
-    for key, stored in scores.items():
-        by_rung: dict[int, dict[int, StoredScore]] = defaultdict(dict)
-        for one in stored:
-            by_rung[one.score.rung][one.score.seed] = one
-        for rung, seeds in by_rung.items():
-            for metric in wanted:
-                values = {s: one.score.metrics[metric] for s, one in seeds.items() if _known(one, metric)}
-                if values:
-                    runs.setdefault((metric, rung), {})[key] = _runs(metric, values, seeds)
-    return {at: NoiseModel(at[0], found, lower_is_better=wanted[at[0]]) for at, found in sorted(runs.items())}
-
-
-def _known(stored: StoredScore, metric: str) -> bool:
-    return math.isfinite(stored.score.metrics.get(metric, math.nan))
-
-
-def _runs(metric: str, values: Mapping[int, float], seeds: Mapping[int, StoredScore]) -> Runs:
-    if metric != "accuracy":
-        return Runs(values, {})
-    correct = {s: bits for s in values if (bits := seeds[s].score.correct) is not None}
-    return Runs(values, correct, min(seeds[s].score.examples for s in values))
+    return _with_fronts(recipe, views)
 
 
 def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
@@ -283,6 +324,10 @@ def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
     ]
     order = ("backbone", "search", "confirm")
     return tuple(sorted(points, key=lambda p: (order.index(p.purpose), p.seed, p.epochs)))
+
+
+def _metrics_at(view: CandidateView, rung: int) -> list[Mapping[str, float]]:
+    return [point.metrics for point in view.scores if point.rung == rung]
 
 
 def _with_fronts(recipe: Recipe, views: list[CandidateView]) -> list[CandidateView]:
@@ -302,18 +347,21 @@ def _with_fronts(recipe: Recipe, views: list[CandidateView]) -> list[CandidateVi
     return [dataclasses.replace(v, on_front=v.key in now, told_on_front=v.key in told) for v in views]
 
 
-def _with_odds(views: list[CandidateView], model: NoiseModel | None) -> list[CandidateView]:
-    bare = next((view.key for view in views if view.baseline == "none"), None)
+def _with_odds(views: list[CandidateView], model: Evidence | None, last: int) -> list[CandidateView]:
+    bare = next((view.key for view in views if view.baseline == "none" and view.rung == last), None)
     if model is None or bare is None:
         return views
+    gains = model.gains(bare)
     return [
-        view if view.key == bare else dataclasses.replace(view, beats_none=model.probability(view.key, bare))
+        dataclasses.replace(view, beats_none=gains[view.key].probability)
+        if view.key in gains and view.key != bare and view.rung == last and model.metric in view.estimates
+        else view
         for view in views
     ]
 
 
 def _with_ties(
-    views: list[CandidateView], recipe: Recipe, models: Mapping[str, NoiseModel], sessions: Sequence[Session]
+    views: list[CandidateView], recipe: Recipe, models: Mapping[str, Evidence], sessions: Sequence[Session]
 ) -> list[CandidateView]:
     front = {view.key: view.values for view in views if view.on_front}
     bare = next((view.key for view in views if view.placement == "none"), None)
@@ -321,13 +369,8 @@ def _with_ties(
     return [dataclasses.replace(view, tied_with=tied.get(view.key, ())) for view in views]
 
 
-def _primary(recipe: Recipe, scored: Iterable[str]) -> str | None:
-    trained = [objective_name(objective) for objective in recipe.objectives if objective not in COSTS]
-    return trained[0] if trained else next((metric for metric in scored if metric == "accuracy"), None)
-
-
 def _recommend(
-    recipe: Recipe, views: Iterable[CandidateView], model: NoiseModel | None, last: int
+    recipe: Recipe, views: Iterable[CandidateView], model: Evidence | None, last: int
 ) -> Recommendation | None:
     if model is None:
         return None
@@ -336,9 +379,8 @@ def _recommend(
         for view in views
         if view.state == "scored" and view.rung == last and model.metric in view.estimates
     ]
-    direction = model.metric in ("loss",) or f"-{model.metric}" in recipe.objectives
-    limit = recipe.limits.max_latency_ratio
-    return recommend(contenders, model, lower_is_better=direction, max_latency_ratio=limit)
+    limit, own = recipe.limits.max_latency_ratio, recipe.training.start != "scratch"
+    return recommend(contenders, model, max_latency_ratio=limit, own_backbone=own, trained=recipe.training.said)
 
 
 # ------------------------------------------------------------------------------------------- latency
@@ -370,6 +412,7 @@ def _latency_record(sessions: Sequence[Session]) -> LatencyRecord | None:
         reference_ms=_reference_ms(sessions),
         dropped=len(dropped(sessions)),
         control_spread=statistics.median(abs(math.expm1(session.control_log_ratio)) for session in sessions),
+        beside=tuple(session.notes[BESIDE] for session in sessions if BESIDE in session.notes),
     )
 
 
@@ -377,7 +420,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Recipe):
         return None
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value) if item.compare}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

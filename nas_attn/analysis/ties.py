@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
-from nas_attn.analysis.estimates import NoiseModel
+from nas_attn.analysis.evidence import Evidence
 from nas_attn.analysis.latency import told_apart
 from nas_attn.analysis.objectives import COSTS
 from nas_attn.recipe import objective_name
@@ -18,7 +18,7 @@ def ties(
     keys: Sequence[str],
     objectives: Sequence[str],
     values: Mapping[str, Sequence[float | None]],
-    models: Mapping[str, NoiseModel],
+    models: Mapping[str, Evidence],
     sessions: Sequence[Session],
     bare: str | None,
 ) -> dict[str, tuple[str, ...]]:
@@ -27,7 +27,7 @@ def ties(
     Args:
         keys: the candidates to compare.
         values: key -> objective values; counted ones (parameters, MACs, memory) are compared exactly.
-        models: metric -> noise model at the last rung.
+        models: metric -> the evidence about it at the last rung.
         sessions: of the study's latencies, where that is an objective.
         bare: key of the bare backbone, which has no sessions of its own: it is every session's reference.
     """
@@ -44,8 +44,8 @@ def ties(
         if objective in COSTS:
             return values[a][position] != values[b][position]
         model = models.get(objective_name(objective))
-        probability = model.probability(a, b) if model else None
-        return probability is not None and max(probability, 1 - probability) >= CERTAIN
+        gain = model.gains(a, keys).get(b) if model else None
+        return gain is not None and max(gain.probability, gain.worse) >= CERTAIN
 
     found: dict[str, list[str]] = {key: [] for key in keys}
     for a, b in itertools.combinations(keys, 2):

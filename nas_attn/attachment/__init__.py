@@ -1,8 +1,25 @@
 """Sites found in any CNN-like model; attention put in and taken out, weights and names kept."""
 
-from nas_attn.attachment.attaching import attach, attached_modules, detach
+from nas_attn.attachment.attaching import attach, attached_modules, detach, expected_modules
+from nas_attn.attachment.checking import check, tells_images_apart, unwrapped
 from nas_attn.attachment.counting import cost
 from nas_attn.attachment.folding import fold_batchnorm
-from nas_attn.attachment.sites import find_sites
+from nas_attn.attachment.remarks import said_of_faint
+from nas_attn.attachment.sites import Granularity, find_sites, reshaped, survey
 
-__all__ = ["attach", "attached_modules", "cost", "detach", "find_sites", "fold_batchnorm"]
+__all__ = [
+    "Granularity",
+    "attach",
+    "attached_modules",
+    "check",
+    "cost",
+    "detach",
+    "expected_modules",
+    "find_sites",
+    "fold_batchnorm",
+    "reshaped",
+    "said_of_faint",
+    "survey",
+    "tells_images_apart",
+    "unwrapped",
+]

@@ -10,21 +10,26 @@ nothing else (VGG's `features`), each of them is a block.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
 from torch import nn
 
 from nas_attn.attachment.flow import ADDITIONS, CONVOLUTIONS, LAYERS, Flow
+from nas_attn.attachment.gating import gates_its_input
 from nas_attn.attachment.recording import Call, Value
 
 END_BLOCKS = 2
-"""So many blocks before the first that adds or joins are a stem, behind the last a head; more are a network of their own
-(a U-Net's encoder)."""
+"""So many blocks before the first that adds or joins are a stem, behind the last a classifier's head; more are a network of
+their own (a U-Net's encoder). What else is a head, is told from its predictions (`Roles`)."""
 
 SHORTCUT_STEPS = 4
 """Operations that a shortcut may have outside of a block: pooling, convolution, norm, activation."""
+
+FOLDED = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase)
+"""Modules that tools fold into each other for inference."""
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -42,6 +47,8 @@ class Block:
     shape: tuple[int, int, int]
     """(C, H, W) of its output."""
     macs: int
+    value: Value
+    """Its output."""
 
 
 class BlockFinder:
@@ -54,13 +61,15 @@ class BlockFinder:
         self.branches = self._branches()
         self.classes = self._block_classes()
         self.outer = self._outer_branches()
+        self.several: dict[str, list[Value]] = {}
+        """Modules that would be blocks but for running on maps of several shapes -> those maps."""
 
     def find(self) -> list[Block]:
         """Blocks in the order of execution; empty where the network is a plain chain of layers."""
         root = self.flow.calls[0]
         calls = list(self._visit(root))
         special = [i for i, call in enumerate(calls) if call.module in self.classes]
-        if special and len(calls) - 1 - special[-1] <= END_BLOCKS:
+        if special and self.flow.classifies and len(calls) - 1 - special[-1] <= END_BLOCKS:
             calls = calls[: special[-1] + 1]
         if special and special[0] <= END_BLOCKS:
             calls = calls[special[0] :]
@@ -110,12 +119,13 @@ class BlockFinder:
             if self.flow.map_of(call) is not None
             and not issubclass(call.module, nn.Sequential | nn.ModuleList)
             and not self._shrinks(call)
+            and not self._is_attention(call)
         ]
-        found = {call.module for call in able if call.index in self.branches or self._joins(call, layers=0)}
-        found |= {call.module for call in able if self._joins(call, layers=2) and not self._holds(call, found)}
+        found = {call.module for call in able if call.index in self.branches or self.joins(call, layers=0)}
+        found |= {call.module for call in able if self.joins(call, layers=2) and not self._holds(call, found)}
         return found
 
-    def _joins(self, call: Call, *, layers: int) -> bool:
+    def joins(self, call: Call, *, layers: int) -> bool:
         """Whether its own forward makes its result from several maps, with at most so many layers behind the joint."""
         value = call.output
         while value is not None:
@@ -175,7 +185,15 @@ class BlockFinder:
     def _is_part(self, call: Call) -> bool:
         """Whether a call is, or holds, a block."""
         own = self.flow.convolutions(call.index) >= 2 or call.module in self.classes
-        return own or self._holds(call, self.classes)
+        return (own or self._holds(call, self.classes)) and not self._is_attention(call)
+
+    @functools.cache  # noqa: B019 - a finder lives as long as one question
+    def _gating(self, call: int) -> bool:
+        return gates_its_input(self.flow, self.flow.calls[call])
+
+    def _is_attention(self, call: Call) -> bool:
+        """Whether a module only weighs its input, and is no block for that."""
+        return self._gating(call.index)
 
     def _grows_dense(self, call: Call, parts: list[Call]) -> bool:
         """Whether its parts each add channels to one map, like a dense block's layers."""
@@ -196,17 +214,21 @@ class BlockFinder:
         return [block for block in blocks if block is not None]
 
     def _block(self, path: str, same: list[Call]) -> Block | None:
-        shapes = {self.flow.shapes[call.output] for call in same if call.output is not None}
+        shapes = {self.flow.shapes[call.output]: call.output for call in same if call.output is not None}
+        if len(shapes) > 1:
+            self.several[path] = list(shapes.values())
         if len(shapes) != 1 or len(same) != len(self.flow.calls_of[path]):
             return None
-        _, channels, height, width = shapes.pop()
+        ((_, channels, height, width),) = shapes
         host = self._block_host(same[0])
         residual = tuple(dict.fromkeys(found for call in same for found in self._residual_hosts(call)))
         macs = sum(self.flow.macs(call) for call in same)
         added = [self.outer[call.output] for call in same if call.output in self.outer]
+        shape, value = (channels, height, width), same[-1].output
+        assert value is not None
         if host is not None and added:
-            return Block(path, None, (host,), (channels, height, width), sum(added))
-        return Block(path, host, residual, (channels, height, width), macs) if host or residual else None
+            return Block(path, None, (host,), shape, sum(added), value)
+        return Block(path, host, residual, shape, macs, value) if host or residual else None
 
     def _residual_hosts(self, block: Call) -> Iterator[str]:
         assert block.output is not None
@@ -218,11 +240,14 @@ class BlockFinder:
     def _returning(self, value: Value, block: Call) -> Call | None:
         """The innermost call in a block that returned a value and whose module does nothing else."""
         times = len(self.flow.calls_of[block.path])
-        for call in self.flow.returned[value]:
-            inside = call.index > block.index and call.last <= block.last
-            if inside and len(self.flow.calls_of[call.path]) == times and call.path not in self.unusable:
-                return call
-        return None
+        return safest(
+            call
+            for call in self.flow.returned[value]
+            if call.index > block.index
+            and call.last <= block.last
+            and len(self.flow.calls_of[call.path]) == times
+            and call.path not in self.unusable
+        )
 
     def _block_host(self, block: Call) -> str | None:
         """The block itself; instead of a Sequential its last child, which needs no place for another child."""
@@ -247,17 +272,19 @@ class BlockFinder:
             host = None
             value: Value | None = op.outputs[0]
             while value is not None:
-                shape = flow.shapes[value]
-                host = next((c for c in flow.returned[value] if self._once(c)), host)
+                host = safest(c for c in flow.returned[value] if self.once(c)) or host
                 value = self._next_unary(value)
             if host is None:
                 continue
-            leaf = flow.calls[flow.frame(i)]
-            blocks[host.path] = Block(host.path, host.path, (), (shape[1], shape[2], shape[3]), flow.macs(leaf))
+            assert host.output is not None
+            _, channels, height, width = flow.shapes[host.output]
+            macs = flow.macs(flow.calls[flow.frame(i)])
+            blocks[host.path] = Block(host.path, host.path, (), (channels, height, width), macs, host.output)
         wide = [block for block in blocks.values() if block.shape[1:] != (1, 1)]
         return wide or list(blocks.values())
 
-    def _once(self, call: Call) -> bool:
+    def once(self, call: Call) -> bool:
+        """Whether a call is the only one of its module, which may carry attention."""
         return len(self.flow.calls_of[call.path]) == 1 and call.path not in self.unusable and call.index != 0
 
     def _next_unary(self, value: Value) -> Value | None:
@@ -270,3 +297,16 @@ class BlockFinder:
             return None
         result = op.outputs[0] if op.outputs else None
         return result if result in self.flow.maps and self.flow.shapes[result] == self.flow.shapes[value] else None
+
+
+def safest(calls: Iterable[Call]) -> Call | None:
+    """The innermost of the calls that returned one value; not a convolution or a norm, where a module around it, or the
+    identity behind it, returns the same: tools fold these two into one, and drop or replace the norm."""
+    found = list(calls)
+    for call in found:
+        around = call.index < found[0].index and not issubclass(call.module, CONTAINERS)
+        if call is not found[0] and (around or call.module is nn.Identity):
+            return call
+        if not issubclass(found[0].module, FOLDED):
+            break
+    return found[0] if found else None

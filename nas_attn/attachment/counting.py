@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from nas_attn.attachment.attaching import replaced_parameters
+from nas_attn.attachment.hosting import replaced_parameters
 from nas_attn.attachment.recording import record
 from nas_attn.records import Cost
 

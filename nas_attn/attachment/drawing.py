@@ -9,12 +9,22 @@ from math import log2
 from nas_attn.records import Site
 
 COLUMNS = ("site", "position", "modules", "channels", "map", "MACs")
-"""Headings of `rows`."""
+"""Headings of `rows`, where all is backbone."""
+
+
+def columns(sites: Sequence[Site]) -> tuple[str, ...]:
+    """Headings of `rows`: with the part of the network, where it has several."""
+    return (COLUMNS[0], "part", *COLUMNS[1:]) if _has_parts(sites) else COLUMNS
+
+
+def _has_parts(sites: Sequence[Site]) -> bool:
+    return any(site.role != "backbone" for site in sites)
 
 
 def rows(sites: Sequence[Site]) -> list[tuple[str, ...]]:
-    """One row per site and position, as text under COLUMNS; a site's name and share stand in its first row only."""
+    """One row per site and position, as text under `columns`; a site's name, part and share stand in its first row only."""
     table: list[tuple[str, ...]] = []
+    parts = _has_parts(sites)
     for site in sites:
         for i, (position, points) in enumerate(site.points):
             point = points[0]
@@ -22,6 +32,7 @@ def rows(sites: Sequence[Site]) -> list[tuple[str, ...]]:
             table.append(
                 (
                     site.name if i == 0 else "",
+                    *([site.role if i == 0 else ""] if parts else []),
                     position + default,
                     _paths([p.path for p in points]),
                     str(point.channels),
@@ -37,6 +48,8 @@ def records(sites: Sequence[Site]) -> list[dict[str, object]]:
     return [
         {
             "site": site.name,
+            "role": site.role,
+            "faint": site.faint,
             "macs_share": site.macs_share,
             "default_position": site.default_position,
             "positions": {
@@ -89,14 +102,14 @@ def page(sites: Sequence[Site], *, title: str) -> str:
     module that the default position attaches to.
     """
     drawn = [site for site in sites if "." not in site.name] or sites
-    head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns(sites))
     body = "".join(
         "<tr>"
         + "".join(
             f'<td class="number">{escape(cell)}</td>'
             if name in ("channels", "map", "MACs")
             else f"<td>{_cell(name, cell)}</td>"
-            for name, cell in zip(COLUMNS, row, strict=True)
+            for name, cell in zip(columns(sites), row, strict=True)
         )
         + "</tr>"
         for row in rows(sites)

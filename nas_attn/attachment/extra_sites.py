@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from nas_attn.attachment.flow import Flow
+from nas_attn.attachment.gating import gates_its_input
 from nas_attn.attachment.recording import Call
+from nas_attn.attachment.roles import Roles
 from nas_attn.errors import BackboneError, did_you_mean
-from nas_attn.records import Point, Site
+from nas_attn.records import Point, Role, Site
 
 Shape = tuple[int, int, int]
 
 
 def custom_sites(
-    flow: Flow, custom: Mapping[str, Sequence[str]], unusable: frozenset[str], total: int
+    flow: Flow, custom: Mapping[str, Sequence[str]], unusable: frozenset[str], total: int, roles: Roles
 ) -> Iterator[Site]:
     """One site per name: the outputs of the modules whose paths match its globs, at position `block`.
 
@@ -31,7 +33,8 @@ def custom_sites(
                 f"site '{name}' matches maps of different shapes ({found}): give each a site of its own"
             )
         unique = {call.index: call for call in calls}.values()
-        yield Site(name, (("block", points),), sum(flow.macs(call) for call in unique) / total)
+        role = roles.of(calls[-1].output) if calls[-1].output is not None else "backbone"
+        yield Site(name, (("block", points),), sum(flow.macs(call) for call in unique) / total, role)
 
 
 def _matching(flow: Flow, name: str, pattern: str, unusable: frozenset[str]) -> list[Call]:
@@ -49,36 +52,28 @@ def _matching(flow: Flow, name: str, pattern: str, unusable: frozenset[str]) -> 
     return maps
 
 
-def original_attention(flow: Flow, within: Sequence[str], prefix: str) -> Iterator[Site]:
+def original_attention(flow: Flow, within: Sequence[str], prefix: str, role: Role) -> Iterator[Site]:
     """Attention that the backbone has of its own in the modules at these paths: one site per shape of map.
 
-    Found are modules that scale their input by a gate which they compute from it with at least one layer.
+    Found are modules that scale their input by a gate which they compute from it with at least one layer; of one inside
+    another the outer.
     """
     found: dict[Shape, list[Call]] = {}
     for path in within:
         for block in flow.calls_of[path]:
+            end = 0
             for call in flow.calls[block.index + 1 :]:
                 if call.last > block.last or call.first >= block.last:
                     break
-                if _gates_its_input(flow, call) and call.output is not None:
+                if call.last > end and gates_its_input(flow, call) and call.output is not None:
+                    end = call.last
                     _, channels, height, width = flow.shapes[call.output]
                     found.setdefault((channels, height, width), []).append(call)
     for number, calls in enumerate(found.values(), start=1):
         points = tuple(dict.fromkeys(_point(flow, call, replaces=True) for call in calls))
         name = f"{prefix}.original{number if len(found) > 1 else ''}"
-        yield Site(name, (("block", points),), sum(flow.macs(call) for call in calls) / max(flow.recording.macs, 1))
-
-
-def _gates_its_input(flow: Flow, call: Call) -> bool:
-    value = flow.map_of(call)
-    if value is None or flow.producer.get(value, -1) < call.first:
-        return False
-    index = flow.producer[value]
-    op = flow.operations[index]
-    if op.name not in ("mul", "mul_") or flow.frame(index) != call.index or len(op.inputs) != 2:
-        return False
-    gates = [v for v in op.inputs if v not in call.inputs]
-    return len(gates) == 1 and flow.depths(call)[gates[0]] > 0
+        share = sum(flow.macs(call) for call in calls) / max(flow.recording.macs, 1)
+        yield Site(name, (("block", points),), share, role)
 
 
 def _point(flow: Flow, call: Call, *, replaces: bool = False) -> Point:

@@ -74,6 +74,23 @@ MATRIX_PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm", "linear"})
 LAYERS = CONVOLUTIONS | NORMS | POOLINGS | MATRIX_PRODUCTS | {"native_layer_norm"}
 """Operations that count as depth: a branch has more of them than a shortcut."""
 
+_UNITS = (
+    "relu",
+    "silu",
+    "gelu",
+    "hardswish",
+    "leaky_relu",
+    "elu",
+    "mish",
+    "hardtanh",
+    "_prelu_kernel",
+    "prelu",
+    "rrelu",
+)
+
+ACTIVATIONS = frozenset(_UNITS) | frozenset(f"{unit}_" for unit in _UNITS)
+"""What stands behind hidden layers, not behind predictions."""
+
 ADDITIONS = frozenset({"add", "add_"})
 
 
@@ -102,6 +119,12 @@ class Flow:
         for call in sorted(self.calls, key=lambda c: c.ended):  # innermost first
             if call.output is not None:
                 self.returned[call.output].append(call)
+
+    @functools.cached_property
+    def classifies(self) -> bool:
+        """Whether the network's one answer is a vector."""
+        root = self.calls[0]
+        return len(root.outputs) == 1 and len(self.shapes[root.outputs[0]]) == 2
 
     def _live(self) -> set[Value]:
         """Values that depend on the image."""

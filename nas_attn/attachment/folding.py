@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from nas_attn.attachment.attaching import CHILD, bare_class, make_host
 from nas_attn.attachment.flow import CONVOLUTIONS, NORMS, Flow
+from nas_attn.attachment.hosting import CHILD, bare_class, make_host
 from nas_attn.attachment.recording import record
 
 

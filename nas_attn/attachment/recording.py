@@ -9,6 +9,9 @@ Tensors are told apart by their value, not by their object: an in-place operatio
 from __future__ import annotations
 
 import copy
+import inspect
+import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,8 +26,11 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from nas_attn.attachment.attaching import detach, refuse_wrapped
-from nas_attn.errors import BackboneError
+from nas_attn.errors import BackboneError, shorten
 
+_SIDES = (32, 64, 96, 128, 224, 256, 299, 384, 448, 512)
+_PATIENCE_S = 5.0
+_MAPS = "and attention is searched for networks of images (N, C, H, W): give such a one, or a model around this that takes images"
 Value = int
 """Number of a tensor's value in the order of appearance."""
 
@@ -72,6 +78,8 @@ class Recording:
     calls: list[Call] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     """By value."""
+    parameters: dict[Value, str] = field(default_factory=dict)
+    """Values that are the model's parameters, and their names."""
     activation_bytes: int = 0
     """Bytes in float32 of all tensors that were made; views and in-place results make none."""
 
@@ -103,7 +111,8 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
     if any(is_lazy(parameter) for parameter in model.parameters()):
         raise BackboneError(f"{name} has lazy layers without sizes yet: run one batch through it first")
     try:
-        return _on_fakes(model, input_shape, bare)
+        with quiet_fakes():
+            return _on_fakes(model, input_shape, bare)
     except Exception:  # whatever it was, the real run shows it if it is the model's own
         pass
     try:
@@ -115,15 +124,74 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
     except Exception as error:
         shape = "x".join(map(str, input_shape))
         raise BackboneError(
-            f"{name} cannot process a {shape} image ({_first_line(error)}): give the shape it expects"
+            f"{name} cannot process a {shape} image ({_first_line(error)}): {_way_out(model, error, input_shape)}"
         ) from error
 
 
 def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+    return f"{type(error).__name__}: {shorten((str(error).strip().splitlines() or [''])[0])}"
 
 
-def _on_fakes(model: nn.Module, input_shape: tuple[int, int, int], bare: bool) -> Recording:
+@contextmanager
+def quiet_fakes() -> Iterator[None]:
+    """Torch reports what fails on fake tensors in its own log, traceback and all, before it raises it."""
+    log = logging.getLogger(FakeTensorMode.__module__)
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
+def _way_out(model: nn.Module, error: Exception, input_shape: tuple[int, int, int]) -> str:
+    """What to do about a model that an image cannot go through."""
+    needed = _needed_inputs(model)
+    if needed is not None and len(needed) != 1:
+        return (
+            f"its forward takes {len(needed)} inputs ({', '.join(needed) or 'none'}), and what is searched takes one image: "
+            "give a model that wraps it and makes the others itself"
+        )
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d)), None)
+    if isinstance(first, nn.Conv1d | nn.Conv3d):
+        kind = "sequences (N, C, L)" if isinstance(first, nn.Conv1d) else "volumes or videos (N, C, D, H, W)"
+        return f"it takes {kind}, {_MAPS}"
+    if isinstance(first, nn.Conv2d) and first.in_channels != input_shape[0] and "channels" in str(error):
+        return f"its first convolution takes {first.in_channels} channels, so give it such images, or let it take {input_shape[0]}"
+    if _passes(model, (4, *input_shape)):
+        return f"it takes 5-D input, {_MAPS}"
+    began, (channels, *sides) = time.monotonic(), input_shape
+    for side in _SIDES:
+        if sides != [side, side] and time.monotonic() - began < _PATIENCE_S and _passes(model, (channels, side, side)):
+            return (
+                f"it takes {channels}x{side}x{side}: give it such images (--input, data.size), or a network for these"
+            )
+    return "look at its forward, or give the shape that it is made for"
+
+
+def _needed_inputs(model: nn.Module) -> list[str] | None:
+    """Names of what a model's forward cannot do without; None where that cannot be told."""
+    try:
+        parameters = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return None
+    given = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    return needed or [p.name for p in given[:1]]
+
+
+def _passes(model: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether an input of this shape goes through, on fakes."""
+    try:
+        with quiet_fakes():
+            _on_fakes(model, shape, True)
+    except Exception:  # a stranger's code
+        return False
+    return True
+
+
+def _on_fakes(model: nn.Module, input_shape: tuple[int, ...], bare: bool) -> Recording:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with FakeCopyMode(mode):
         twin = copy.deepcopy(model)
@@ -174,6 +242,7 @@ def _run(model: nn.Module, x: Tensor) -> Recording:
         module.register_forward_hook(recorder.leave, with_kwargs=True)
     with torch.no_grad(), _multi_head_attention_in_parts(), recorder:
         model(x)
+    recorder.name_parameters(model)
     return recorder.recording
 
 
@@ -243,6 +312,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         call.outputs = self._known(result)
         if isinstance(result, Tensor):
             call.output = self._value(result)
+
+    def name_parameters(self, model: nn.Module) -> None:
+        named = ((self._values.get(id(parameter)), name) for name, parameter in model.named_parameters())
+        self.recording.parameters = {value: name for value, name in named if value is not None}
 
     def _count_bytes(self, result: Any) -> None:
         for tensor in tree_leaves(result):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import nn
@@ -12,30 +14,50 @@ from nas_attn.attachment.attaching import iterates_children
 from nas_attn.attachment.blocks import Block, BlockFinder
 from nas_attn.attachment.extra_sites import custom_sites, original_attention
 from nas_attn.attachment.flow import CONVOLUTIONS, MATRIX_PRODUCTS, Flow
+from nas_attn.attachment.joints import composite, joined_in, with_levels
 from nas_attn.attachment.recording import record
+from nas_attn.attachment.remarks import faint_blocks, notes
+from nas_attn.attachment.roles import Roles
 from nas_attn.errors import BackboneError
-from nas_attn.records import Point, Site
+from nas_attn.records import Point, Role, Site, Survey
+
+Granularity = Literal["stage", "block", "both"]
+
+NAMES: Mapping[Role, str] = {"backbone": "stage", "neck": "neck", "head": "head"}
+"""Role -> what its sites are called, before their number."""
 
 
-def find_sites(
+@dataclass(eq=False)
+class Stage:
+    """Blocks of one role whose outputs have one shape."""
+
+    role: Role
+    blocks: list[Block]
+    name: str = ""
+    """Empty where it is not shown."""
+    once: list[Stage] = field(default_factory=list)
+    """Stages whose blocks earlier versions counted among these."""
+
+
+def survey(
     model: nn.Module,
     input_shape: tuple[int, int, int],
     *,
-    granularity: Literal["stage", "block"] = "stage",
     custom: Mapping[str, Sequence[str]] | None = None,
-    originals: bool = False,
-) -> tuple[Site, ...]:
-    """Where attention may go in a model, in the order of execution; nothing in the model changes.
+    heads: bool = False,
+) -> Survey:
+    """Where attention may go in a model, and where it may not and why; nothing in the model changes.
 
     Blocks whose outputs have the same shape and follow each other form a stage, `stage1` … `stageN`; the blocks of a
-    stage are `stageK.block1` …. Attention that is attached already is looked through.
+    stage are `stageK.block1` …. In the neck of a detector or segmenter they are called `neckK`, in its head `headK`; the
+    maps that a head takes are sites of the neck as well. Attention that the backbone has of its own is `stageK.original` (by
+    shape `stageK.original1`, …): what is attached there takes its place. Attention that is attached already is looked
+    through.
 
     Args:
         input_shape: channels, height, width of one image.
-        granularity: one site per stage, or one per block.
         custom: further sites, name -> globs over module paths, `{"neck": ["fpn.layer_blocks.0"]}`.
-        originals: list attention that the backbone has of its own, too, as `stageK.original` (by shape `stageK.original1`,
-            …): what is attached there takes its place.
+        heads: list what leads to the outputs only, too.
 
     Raises:
         BackboneError: the model cannot process such an image, has no 4-D feature maps to speak of, or a custom site
@@ -44,52 +66,138 @@ def find_sites(
     recording = record(model, input_shape, bare=True)
     flow = Flow(recording)
     unusable = frozenset(path for path, module in model.named_modules() if iterates_children(module))
+    finder = BlockFinder(flow, unusable)
     total = max(recording.macs, 1)
-    sites: list[Site] = []
-    for k, stage in enumerate(_stages(_blocks(flow, unusable, required=model if not custom else None)), start=1):
-        if granularity == "stage":
-            sites.append(_stage_site(f"stage{k}", stage, total))
-        else:
-            sites.extend(_block_site(f"stage{k}.block{j}", block, total) for j, block in enumerate(stage, start=1))
-        if originals:
-            sites.extend(original_attention(flow, [block.path for block in stage], f"stage{k}"))
-    return (*sites, *custom_sites(flow, custom or {}, unusable, total))
+    blocks = _blocks(finder, required=model if not custom else None)
+    roles = Roles(flow, [block.value for block in blocks])
+    blocks = with_levels(finder, blocks, roles.levels())
+    paths = frozenset(block.path for block in blocks)
+    faint = faint_blocks(finder, blocks, model)
+    stages = _named(_stages(finder, blocks, roles), heads)
+    wholes: list[Site] = []
+    parts: list[Site] = []
+    for stage in stages:
+        wholes.append(_stage_site(stage, finder, paths, total, faint))
+        wholes.extend(original_attention(flow, [block.path for block in stage.blocks], stage.name, stage.role))
+        parts.extend(
+            _block_site(f"{stage.name}.block{j}", stage.role, block, total, faint)
+            for j, block in enumerate(stage.blocks, start=1)
+        )
+    own = list(custom_sites(flow, custom or {}, unusable, total, roles))
+    for name in {site.name for site in own} & {site.name for site in (*wholes, *parts)}:
+        raise BackboneError(f"'{name}' is a site that the network has by itself: give the one of your own another name")
+    sites = (*wholes, *own, *parts)
+    return Survey(sites, tuple(notes(finder, roles, blocks, sites)))
 
 
-def _blocks(flow: Flow, unusable: frozenset[str], *, required: nn.Module | None) -> list[Block]:
+def find_sites(
+    model: nn.Module,
+    input_shape: tuple[int, int, int],
+    *,
+    granularity: Granularity = "stage",
+    custom: Mapping[str, Sequence[str]] | None = None,
+    originals: bool = False,
+    heads: bool = False,
+) -> tuple[Site, ...]:
+    """The sites of a survey.
+
+    Args:
+        granularity: one site per stage, or one per block, or `both`.
+        originals: list attention that the backbone has of its own, too.
+        custom, heads: as for `survey`, which says more.
+
+    Raises:
+        BackboneError: as `survey`.
+    """
+    found = survey(model, input_shape, custom=custom, heads=heads).sites
+    return tuple(site for site in found if _asked(site, granularity, custom or {}, originals))
+
+
+def reshaped(sites: Sequence[Site], model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Site, ...]:
+    """Sites that were found with images of another shape, their points with the maps of this one.
+
+    Raises:
+        BackboneError: the model cannot process such an image, or has no such modules.
+    """
+    flow = Flow(record(model, input_shape, bare=True))
+
+    def seen(point: Point) -> Point:
+        calls = flow.calls_of.get(point.path, [])
+        if not calls or calls[-1].output is None:
+            raise BackboneError(f"{type(model).__name__} has no map at '{point.path}' where it had one")
+        _, channels, height, width = flow.shapes[calls[-1].output]
+        return replace(point, channels=channels, height=height, width=width)
+
+    return tuple(
+        replace(site, points=tuple((at, tuple(seen(point) for point in points)) for at, points in site.points))
+        for site in sites
+    )
+
+
+def _asked(site: Site, granularity: Granularity, custom: Container[str], originals: bool) -> bool:
+    if site.original and "." in site.name and site.name not in custom:
+        return originals
+    if granularity == "both" or site.name in custom:
+        return True
+    return ("." in site.name) == (granularity == "block")
+
+
+def _blocks(finder: BlockFinder, *, required: nn.Module | None) -> list[Block]:
     """The blocks of a network; of a plain chain, its layers.
 
     Raises:
         BackboneError: there are none, or most of the network lies behind what looks like some (a vision transformer's
             stem), and they are `required` of this model.
     """
-    finder = BlockFinder(flow, unusable)
+    flow = finder.flow
     blocks = finder.find()
-    if blocks and finder.classes:
-        return blocks
-    blocks = blocks or finder.chain()
-    convolutions = sum(op.name in CONVOLUTIONS for op in flow.operations)
-    products = sum(op.name in MATRIX_PRODUCTS for op in flow.operations)
-    if blocks and products <= 8 + convolutions:
-        return blocks
-    if required is None:
-        return []
-    raise BackboneError(
-        f"{type(required).__name__} has no stages of 4-D feature maps (found {convolutions} convolutions and {products} "
-        "matrix products): name modules that return maps (N, C, H, W) as custom sites, or take a convolutional backbone"
-    )
+    if not (blocks and finder.classes):
+        blocks = [block for block in blocks if block.shape[1:] != (1, 1)] or finder.chain()  # a classifier is no block
+        convolutions = sum(op.name in CONVOLUTIONS for op in flow.operations)
+        products = sum(op.name in MATRIX_PRODUCTS for op in flow.operations)
+        if not blocks or products > 8 + convolutions:
+            if required is None:
+                return []
+            raise BackboneError(
+                f"{type(required).__name__} has no stages of 4-D feature maps (found {convolutions} convolutions and "
+                f"{products} matrix products): name modules that return maps (N, C, H, W) as custom sites, or take a "
+                "convolutional backbone"
+            )
+    return blocks
 
 
-def _stages(blocks: Iterable[Block]) -> list[list[Block]]:
-    """Blocks grouped by shape: consecutive ones, and those of one repeated list (branches at several resolutions)."""
-    stages: list[list[Block]] = []
+def _stages(finder: BlockFinder, blocks: Iterable[Block], roles: Roles) -> list[Stage]:
+    """Blocks grouped by role and shape: consecutive ones, and those of one repeated list (branches at several
+    resolutions) but for such as different modules join."""
+    stages: list[Stage] = []
     for block in blocks:
-        fitting = [s for s in stages if s[0].shape == block.shape and (s is stages[-1] or _list(s[0]) == _list(block))]
+        role = roles.of(block.value)
+        alike = [s for s in stages if s.blocks[0].shape == block.shape]
+        fitting = [s for s in alike if s.role == role and (s is stages[-1] or _of_one_list(finder, s.blocks[0], block))]
         if fitting:
-            fitting[-1].append(block)
-        else:
-            stages.append([block])
+            fitting[-1].blocks.append(block)
+            continue
+        stage = Stage(role, [block])
+        for other in alike:
+            if other is stages[-1] or _list(other.blocks[0]) == _list(block):
+                other.once.append(stage)
+        stages.append(stage)
     return stages
+
+
+def _named(stages: list[Stage], heads: bool) -> list[Stage]:
+    """The stages that are shown, with their names; heads where they are asked for, or where there is nothing else."""
+    heads = heads or all(stage.role == "head" for stage in stages)
+    numbers: Counter[Role] = Counter()
+    shown = [stage for stage in stages if heads or stage.role != "head"]
+    for stage in shown:
+        numbers[stage.role] += 1
+        stage.name = f"{NAMES[stage.role]}{numbers[stage.role]}"
+    return shown
+
+
+def _of_one_list(finder: BlockFinder, one: Block, other: Block) -> bool:
+    return _list(one) == _list(other) and joined_in(finder, one) == joined_in(finder, other)
 
 
 def _list(block: Block) -> str:
@@ -101,21 +209,32 @@ def _points(paths: Iterable[str], shape: tuple[int, int, int]) -> tuple[Point, .
     return tuple(Point(path, *shape) for path in paths)
 
 
-def _stage_site(name: str, blocks: list[Block], total: int) -> Site:
-    shape = blocks[0].shape
+def _stage_site(stage: Stage, finder: BlockFinder, paths: frozenset[str], total: int, faint: frozenset[str]) -> Site:
+    blocks, shape = stage.blocks, stage.blocks[0].shape
     hosts = [block.host for block in blocks if block.host]
+    whole = composite(finder, blocks, paths)
+    last = _points(hosts[-1:] if blocks[-1].host else [], shape)
     by_position = {
         "residual": _points((path for block in blocks for path in block.residual), shape),
         "block": _points(hosts, shape),
-        "stage": _points([blocks[-1].host] if blocks[-1].host else [], shape),
+        "stage": last if whole is None else _points([whole[0]], whole[1]),
     }
     points = tuple((position, found) for position, found in by_position.items() if found)
-    return Site(name, points, sum(block.macs for block in blocks) / total)
+    branched = [block for block in blocks if block.residual]
+    return Site(
+        stage.name,
+        points,
+        sum(block.macs for block in blocks) / total,
+        stage.role,
+        faint=bool(branched) and all(block.path in faint for block in branched),
+        once=tuple(other.name for other in stage.once if other.name and stage.role == "backbone"),
+    )
 
 
-def _block_site(name: str, block: Block, total: int) -> Site:
+def _block_site(name: str, role: Role, block: Block, total: int, faint: frozenset[str]) -> Site:
     by_position = {
         "residual": _points(block.residual, block.shape),
         "block": _points([block.host] if block.host else [], block.shape),
     }
-    return Site(name, tuple((position, found) for position, found in by_position.items() if found), block.macs / total)
+    points = tuple((position, found) for position, found in by_position.items() if found)
+    return Site(name, points, block.macs / total, role, faint=block.path in faint)

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 from nas_attn.attention.foreign import find_foreign
 from nas_attn.attention.row import Init, Row, check_init
-from nas_attn.attention.rows import channel, direction, self_attention, spatial
+from nas_attn.attention.rows import channel, direction, kernel, self_attention, spatial
 from nas_attn.records import Choice, Knob
 
 if TYPE_CHECKING:
     from torch import nn
 
 ROWS: MappingProxyType[str, Row] = MappingProxyType(
-    {row.name: row for row in (*channel.ROWS, *spatial.ROWS, *direction.ROWS, *self_attention.ROWS)}
+    {row.name: row for row in (*channel.ROWS, *spatial.ROWS, *kernel.ROWS, *direction.ROWS, *self_attention.ROWS)}
 )
 """Name -> row of every module of this package, in the order in which they are shown."""
 
@@ -88,17 +88,25 @@ def create(
 
 def instantiate(row: Row, knobs: dict[str, Knob], channels: int, height: int, width: int, init: Init) -> nn.Module:
     """Construct the class behind a row from canonical knobs."""
+    from nas_attn.attention.gates import Blended, refuse_scripting
+
+    cls, arguments, blended = construction(row, knobs, height, width, init)
+    module: nn.Module = cls(channels, **arguments)
+    if row.name in ROWS:
+        module.__dict__["__prepare_scriptable__"] = refuse_scripting
+    return Blended(module) if blended else module
+
+
+def construction(
+    row: Row, knobs: dict[str, Knob], height: int, width: int, init: Init
+) -> tuple[type[nn.Module], dict[str, Any], bool]:
+    """The class behind a row, its arguments besides the channels, and whether it stands inside `gates.Blended`."""
     cls = load(row.target)
     accepted = inspect.signature(cls).parameters
     extra: dict[str, Any] = {
         name: value for name, value in (("height", height), ("width", width), ("init", init)) if name in accepted
     }
-    module: nn.Module = cls(channels, **knobs, **extra)
-    if init == "identity" and "init" not in accepted:
-        from nas_attn.attention.gates import Blended
-
-        return Blended(module)
-    return module
+    return cls, {**knobs, **extra}, init == "identity" and "init" not in accepted
 
 
 def load(target: str) -> Any:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Iterable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from nas_attn.attention.row import Count, Fitting, KnobSpec, Row
@@ -34,10 +34,15 @@ def find_foreign(name: str, known: Iterable[str]) -> Row:
     """
     if ":" in name:
         return _row(name, name)
-    installed = {entry.name: entry.value for entry in entry_points(group=GROUP)}
-    if name in installed:
-        return _row(name, installed[name])
-    raise KnobError(f"unknown attention type '{name}': {did_you_mean(name, [*known, *installed])}")
+    found = installed()
+    if name in found:
+        return _row(name, found[name].value)
+    raise KnobError(f"unknown attention type '{name}': {did_you_mean(name, [*known, *found])}")
+
+
+def installed() -> dict[str, EntryPoint]:
+    """Name -> entry point of each module that an installed package offers; nothing is imported."""
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
 def _row(name: str, target: str) -> Row:

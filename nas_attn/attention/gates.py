@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from nas_attn.errors import BackboneError
+
 WORTH_IT = 2**14
 """Values from which on a detour for the sake of speed is quicker than the calls that it takes."""
 
@@ -47,6 +49,23 @@ def gate(z: Tensor, x: Tensor, *, identity: bool) -> Tensor:
 def blend_gate(s: Tensor, a: Tensor | None) -> Tensor:
     """`1 + a·(s - 1)`: the gate of `x + a·(x·s - x)`; s itself without a."""
     return s if a is None else 1 + a.to(s.dtype) * (s - 1)
+
+
+def laid_out_like(x: Tensor, y: Tensor) -> Tensor:
+    """y in the memory format of x: channels_last where x is that and not contiguous as well."""
+    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return y.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
+def refuse_scripting(*_: object) -> None:
+    """What torch.jit.script calls before it compiles a module.
+
+    Raises:
+        BackboneError: always; says what to use instead.
+    """
+    raise BackboneError(
+        "torch.jit.script cannot compile attention modules: use torch.export.export(model, (x,)), or torch.jit.trace(model, x)"
+    )
 
 
 def zero_(*layers: nn.Module) -> None:

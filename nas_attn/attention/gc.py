@@ -16,16 +16,17 @@ from nas_attn.attention.row import Init
 
 
 class GlobalContext(nn.Module):
-    """`y = x + W2 relu(LN(W1 c))`, `c = Σ softmax(conv x)·x` over the pixels; or `y = x·s(…)`.
+    """`y = x + W2 relu(LN(W1 c))`, `c = Σ softmax(conv x)·x` over the pixels; or `y = x·s(…)`; or `y = x·s(…) + …`.
 
     Args:
         channels: C of `(N, C, H, W)`.
         reduction: C divided by the hidden width p; at least 2 stay, since LN of a single value ignores it.
         pooling: `attention` as above, or `average`: `c = mean(x)`.
-        fusion: `add`, or `multiply` by a sigmoid.
-        init: W2 starts at zero in both, as in the authors' code: `add` is the identity; `identity` with `multiply` uses 2s.
+        fusion: `add`, or `multiply` by a sigmoid, or `both`: multiply, then add, each with layers of its own.
+        init: W2 starts at zero in all, as in the authors' code: `add` is the identity; `identity` uses 2s where it multiplies.
 
-    Cost: 2Cp + 3p + C parameters and C + 1 for the attention map; 2Cp + 2CHW MACs (`average`: 2Cp). Any map size.
+    Cost: 2Cp + 3p + C parameters (twice for `both`) and C + 1 for the attention map; 2Cp (4Cp) + 2CHW MACs, `average`
+    without the last. Any map size.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class GlobalContext(nn.Module):
         *,
         reduction: int = 16,
         pooling: Literal["attention", "average"] = "attention",
-        fusion: Literal["add", "multiply"] = "add",
+        fusion: Literal["add", "multiply", "both"] = "add",
         init: Init = "paper",
     ) -> None:
         super().__init__()
@@ -46,6 +47,11 @@ class GlobalContext(nn.Module):
         self.norm = nn.LayerNorm(hidden)
         self.expand = nn.Linear(hidden, channels)
         zero_(self.expand)
+        self.scale: nn.Sequential | None = None
+        if fusion == "both":
+            expand = nn.Linear(hidden, channels)
+            zero_(expand)
+            self.scale = nn.Sequential(nn.Linear(channels, hidden), nn.LayerNorm(hidden), nn.ReLU(), expand)
 
     def context(self, x_NCHW: Tensor) -> Tensor:
         """`(N, C)`: the pixels summed up."""
@@ -55,7 +61,11 @@ class GlobalContext(nn.Module):
         return (x_NCHW.flatten(2) @ weight_NP1)[:, :, 0]
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        z_NC: Tensor = self.expand(functional.relu(self.norm(self.reduce(self.context(x_NCHW)))))
+        c_NC = self.context(x_NCHW)
+        z_NC: Tensor = self.expand(functional.relu(self.norm(self.reduce(c_NC))))
         if self.fusion == "multiply":
             return x_NCHW * gate(z_NC, x_NCHW, identity=self.identity)[:, :, None, None]
-        return x_NCHW + z_NC.to(x_NCHW.dtype)[:, :, None, None]
+        z_NC11 = z_NC.to(x_NCHW.dtype)[:, :, None, None]
+        if self.scale is None:
+            return x_NCHW + z_NC11
+        return x_NCHW * gate(self.scale(c_NC), x_NCHW, identity=self.identity)[:, :, None, None] + z_NC11

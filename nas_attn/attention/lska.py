@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nas_attn.attention.gates import zero_
 from nas_attn.attention.row import Init
-from nas_attn.attention.rows.spatial import lska_sizes
+from nas_attn.attention.rows.kernel import lska_sizes
 
 
 class LargeSeparableKernel(nn.Module):

@@ -168,10 +168,10 @@ class Fitting:
         self.values[name] = size
         return size
 
-    def divisor(self, name: str, of: int, what: str = "channels") -> int:
-        """The largest divisor of `of` not above the knob's value; warns where strict and it was asked for."""
+    def divisor(self, name: str, of: int, what: str = "channels", *, largest: int | None = None) -> int:
+        """The largest divisor of `of` not above the knob's value (and `largest`); warns where strict and it was asked for."""
         asked = self.integer(name)
-        taken = largest_divisor(of, asked)
+        taken = largest_divisor(of, asked if largest is None else min(asked, largest))
         if taken != asked and self.strict and name in self.given:
             self.warn(f"{name}={asked} does not divide {of} {what}: {name}={taken} was taken")
         self.values[name] = taken
@@ -203,7 +203,7 @@ class Row:
     paper: str
     """Where it was published: authors, year, identifier."""
     family: str
-    """`channel`, `spatial`, `direction`, `self-attention` or `foreign`."""
+    """`channel`, `spatial`, `kernel`, `direction`, `self-attention` or `foreign`."""
     fit: Callable[[Fitting], Count]
     """Makes the knobs explicit on a shape and counts the cost, the identity form's extra scalar left out."""
     identity: str
@@ -282,6 +282,16 @@ def hidden_width(channels: int, reduction: int, divisor: int) -> int:
     if divisor == 1:
         return max(1, channels // reduction)
     return max(divisor, int(channels / reduction + divisor / 2) // divisor * divisor)
+
+
+def hidden_knobs(channels: int, hidden: int, usual: int) -> tuple[int, int]:
+    """The one pair of reduction and floor that stands for a hidden width: the usual floor if it can be, else 1, else itself."""
+    for floor in (usual, 1):
+        # C // hidden is the largest reduction without a floor; one more may fall below the floor, and is lifted to it.
+        for reduction in (max(1, channels // hidden), channels // hidden + 1):
+            if max(floor, channels // reduction) == hidden:
+                return reduction, floor
+    return channels // hidden + 1, hidden
 
 
 def blended(count: Count, init: Init) -> Count:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.attention.gates import is_traced, zero_
+from nas_attn.attention.gates import is_traced, laid_out_like, zero_
 from nas_attn.attention.row import Init
 from nas_attn.attention.strips import add_strips
 
@@ -116,9 +116,7 @@ class MultiHead(nn.Module):
         if self.out is not None:
             out_NCHW: Tensor = self.out(a_NCHW)
             return x_NCHW + out_NCHW.to(x_NCHW.dtype)
-        channels_last = x_NCHW.is_contiguous(memory_format=torch.channels_last) and not x_NCHW.is_contiguous()
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        y_NCHW = a_NCHW.to(x_NCHW.dtype).contiguous(memory_format=layout)
+        y_NCHW = laid_out_like(x_NCHW, a_NCHW.to(x_NCHW.dtype))
         return y_NCHW if self.blend is None else torch.lerp(x_NCHW, y_NCHW, self.blend.to(x_NCHW.dtype))
 
     def _relative(self, q_NAHWD: Tensor, grid: tuple[int, int]) -> Tensor:

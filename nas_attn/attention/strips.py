@@ -102,9 +102,9 @@ def _scaled(x_NCHW: Tensor, a_NCH: Tensor, a_NCW: Tensor) -> Tensor:
     h_RH, w_RW, height, width = _flat(a_NCH, a_NCW)
     if height * width > SMALL:
         a_RHW = torch.bmm(h_RH[..., None], w_RW[:, None])
-        return a_RHW.view_as(x_NCHW).mul_(x_NCHW)
+        return _shaped(a_RHW, *x_NCHW.shape).mul_(x_NCHW)
     rows_HP, columns_WP, _ = _ones(height, width)
-    return torch.mm(h_RH, rows_HP).mul_(torch.mm(w_RW, columns_WP)).view_as(x_NCHW).mul_(x_NCHW)
+    return _shaped(torch.mm(h_RH, rows_HP).mul_(torch.mm(w_RW, columns_WP)), *x_NCHW.shape).mul_(x_NCHW)
 
 
 def spread_sum(h_NCH: Tensor, w_NCW: Tensor) -> Tensor:
@@ -115,9 +115,15 @@ def spread_sum(h_NCH: Tensor, w_NCW: Tensor) -> Tensor:
     if height * width > SMALL:
         left_RH2 = torch.stack((h_RH, torch.ones_like(h_RH)), 2)
         right_R2W = torch.stack((torch.ones_like(w_RW), w_RW), 1)
-        return torch.bmm(left_RH2, right_R2W).view(*h_NCH.shape, width)
+        return _shaped(torch.bmm(left_RH2, right_R2W), *h_NCH.shape, width)
     spread = torch.mm(torch.cat((h_RH, w_RW), 1), _ones(height, width)[2])
-    return spread.view(*h_NCH.shape, width)
+    return _shaped(spread, *h_NCH.shape, width)
+
+
+def _shaped(fresh: Tensor, *shape: int) -> Tensor:
+    """A fresh tensor in another shape, not marked as a view: what a Function returns, an in-place layer may write over."""
+    shaped: Tensor = torch.ops.aten._unsafe_view(fresh, shape)
+    return shaped
 
 
 def strip_sums(x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,7 +135,7 @@ def strip_sums(x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
         return _row_sums(x_NCHW), x_NCHW.sum(-2)
     sums = torch.mm(x_NCHW.view(-1, height * width), _ones(height, width)[2].T)
     by_row, by_column = sums[:, :height].contiguous(), sums[:, height:].contiguous()
-    return by_row.view(x_NCHW.shape[:-1]), by_column.view(*x_NCHW.shape[:-2], width)
+    return _shaped(by_row, *x_NCHW.shape[:-1]), _shaped(by_column, *x_NCHW.shape[:-2], width)
 
 
 def _row_sums(x_NCHW: Tensor) -> Tensor:
@@ -137,7 +143,7 @@ def _row_sums(x_NCHW: Tensor) -> Tensor:
     width = x_NCHW.shape[-1]
     if width > SHORT:
         return x_NCHW.sum(-1)
-    return x_NCHW.view(-1, width).mv(x_NCHW.new_ones(width)).view(x_NCHW.shape[:-1])
+    return _shaped(x_NCHW.view(-1, width).mv(x_NCHW.new_ones(width)), *x_NCHW.shape[:-1])
 
 
 def _strip_products(p_NCHW: Tensor, h_NCH: Tensor, w_NCW: Tensor) -> tuple[Tensor, Tensor]:

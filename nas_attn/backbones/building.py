@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nas_attn.backbones import weights as trained
-from nas_attn.errors import BackboneError, did_you_mean
+from nas_attn.errors import BackboneError, NasAttnWarning, did_you_mean, shorten
 from nas_attn.importing import load_object
 from nas_attn.recipe import BackboneSection
+from nas_attn.recipe_reading import backbone_section
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +28,30 @@ def names() -> list[str]:
     from nas_attn.backbones.cifar import MODELS
 
     return [*MODELS, *(f"torchvision:{name}" for name in _torchvision_names())]
+
+
+def create(
+    name: str,
+    *,
+    input_shape: tuple[int, int, int] = (3, 224, 224),
+    classes: int = 1000,
+    width: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """A backbone as a study builds it, with random weights from torch's global generator.
+
+    Args:
+        name: `resnet20`, `torchvision:NAME`, `timm:NAME`, `package.module:function`.
+        input_shape: channels, height, width of one image.
+        width: channels of a CIFAR ResNet's first stage; None: 16.
+        options: keyword arguments for the function that builds a torchvision, timm or user's model.
+
+    Raises:
+        RecipeError: the name or the width cannot be one.
+        BackboneError: the name or an option is unknown, or a package is missing.
+    """
+    section = backbone_section(name, width=width, options=dict(options or {}))
+    return build(section, input_shape=input_shape, classes=classes)
 
 
 def build(
@@ -56,7 +83,8 @@ def build(
         else:
             model = _users(section, input_shape[0], classes, published)
     if isinstance(pretrained, str) and not published:
-        trained.load_weights(model, pretrained)
+        for note in trained.load_weights(model, pretrained):
+            warnings.warn(note, NasAttnWarning, stacklevel=2)
     return model
 
 
@@ -101,14 +129,21 @@ def _torchvision(section: BackboneSection, name: str, channels: int, classes: in
     if channels != 3:
         _change_input(model, channels, section.name)
     if published:
-        try:
-            state = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(progress=False)
-        except Exception as error:
-            raise BackboneError(
-                f"the weights of '{section.name}' could not be downloaded: {_first_line(error)}"
-            ) from error
-        trained.fit(model, state, where=f"weights of '{section.name}'")
+        trained.fit(model, _torchvision_weights(section, name), where=f"weights of '{section.name}'")
     return model
+
+
+def _torchvision_weights(section: BackboneSection, name: str) -> Mapping[str, Any]:
+    """The published state_dict as torchvision itself loads it, who knows what was renamed since."""
+    import torchvision
+
+    auxiliary = {key: value for key, value in TORCHVISION_OPTIONS.get(name, {}).items() if key == "aux_logits"}
+    try:
+        source = torchvision.models.get_model(name, weights="DEFAULT", progress=False, **auxiliary, **section.options)
+    except Exception as error:
+        raise BackboneError(f"the weights of '{section.name}' could not be had: {_said(error)}") from error
+    state: Mapping[str, Any] = source.state_dict()
+    return state
 
 
 def _change_input(model: nn.Module, channels: int, name: str) -> None:
@@ -162,16 +197,20 @@ def _users(section: BackboneSection, channels: int, classes: int, published: boo
         raise BackboneError(
             f"backbone '{section.name}' is a {type(function).__name__}, not a function that builds a model"
         )
-    try:
-        accepted = inspect.signature(function).parameters
-    except ValueError:
-        accepted = {}  # type: ignore[assignment]
-    values = {"classes": classes, "channels": channels}
-    given = {name: values[what] for what, known in _USER_ARGUMENTS.items() for name in known if name in accepted}
-    model = _call(function, section, **{**given, **section.options})
+    model = _call(function, section, **{**users_arguments(function, channels, classes), **section.options})
     if not isinstance(model, nn.Module):
         raise BackboneError(f"backbone '{section.name}' returned a {type(model).__name__}, not a torch.nn.Module")
     return model
+
+
+def users_arguments(function: Any, channels: int, classes: int) -> dict[str, int]:
+    """What a user's function is told of channels and classes, by the names under which it wants to know."""
+    try:
+        accepted = inspect.signature(function).parameters
+    except ValueError:
+        return {}
+    values = {"classes": classes, "channels": channels}
+    return {name: values[what] for what, known in _USER_ARGUMENTS.items() for name in known if name in accepted}
 
 
 def _call(function: Any, section: BackboneSection, *args: Any, **options: Any) -> Any:
@@ -179,7 +218,7 @@ def _call(function: Any, section: BackboneSection, *args: Any, **options: Any) -
         return function(*args, **options)
     except Exception as error:
         raise BackboneError(
-            f"backbone '{section.name}' could not be built with {_options(options)}: {type(error).__name__}: {_first_line(error)}"
+            f"backbone '{section.name}' could not be built with {_options(options)}: {type(error).__name__}: {_said(error)}"
         ) from error
 
 
@@ -187,5 +226,5 @@ def _options(options: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in options.items()) or "no options"
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _said(error: BaseException) -> str:
+    return shorten(str(error)) or type(error).__name__

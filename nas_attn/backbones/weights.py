@@ -1,98 +1,190 @@
-"""Trained weights into a model whose head or first layer may have another size."""
+"""Trained weights into a model whose head or first layer may have another size, and no other network's weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nas_attn.errors import BackboneError, did_you_mean
+from nas_attn.errors import BackboneError, few
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+COUNTER = "num_batches_tracked"
+"""Last part of the name of a BatchNorm's counter, which old and foreign files do without."""
+EXTRA = "_extra_state"
+"""Last part of the name of a module's state that is no tensor."""
+ATTENTION = "nas_attn"
+"""Part of the names of attached attention's parameters."""
+AUXILIARY = ("aux1.", "aux2.", "AuxLogits.", "aux_classifier.", "n_averaged")
+"""Beginnings of names that serve training only: auxiliary heads, the counter of an average."""
 
-def load_weights(model: nn.Module, path: str) -> None:
-    """Loads a state_dict file into a bare model. Counters of BatchNorm batches may be missing, the head may differ.
+
+def load_weights(model: nn.Module, path: str) -> tuple[str, ...]:
+    """Loads a state_dict file into a bare model; a head for other classes stays random, a first layer is adapted.
+
+    What wraps the weights is taken off: a dictionary of other things around them (`weight_files.WRAPPERS`), a prefix
+    before all names.
 
     Args:
         path: `.pt`, `.pth` (tensors only: nothing in the file is executed), `.safetensors` or `.npz`.
 
+    Returns:
+        What a user should know of the choice that was made, in sentences; mostly nothing.
+
     Raises:
         BackboneError: the file cannot be read, or does not hold this model's weights.
     """
-    fit(model, read_state(path), where=f"weights '{path}'")
+    from nas_attn.backbones.weight_files import read_state
+
+    state, notes = read_state(path)
+    return (*notes, *fit(model, state, where=f"weights '{path}'"))
 
 
-def read_state(path: str) -> dict[str, Tensor]:
-    """The state_dict in a file, unwrapped from `state_dict` or `model` and from a `module.` prefix.
-
-    Raises:
-        BackboneError: the file does not exist, cannot be read or holds something else.
-    """
-    import torch
-
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise BackboneError(f"weights file '{path}' does not exist (looked in {Path.cwd()})")
-    try:
-        state = _read(file)
-    except Exception as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BackboneError(f"weights file '{path}' cannot be read: {first}") from error
-    for wrapper in ("state_dict", "model"):
-        state = state[wrapper] if isinstance(state.get(wrapper), dict) else state
-    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise BackboneError(f"weights file '{path}' holds no state_dict (names and tensors)")
-    return {name.removeprefix("module."): value for name, value in state.items()}
-
-
-def _read(file: Path) -> dict[str, Any]:
-    import torch
-
-    if file.suffix == ".npz":
-        import numpy as np
-
-        with np.load(file, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(arrays[name].copy()) for name in arrays.files}
-    if file.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        tensors: dict[str, Tensor] = load_file(str(file))
-        return tensors
-    loaded = torch.load(file, map_location="cpu", weights_only=True)
-    if not isinstance(loaded, dict):
-        raise ValueError(f"it holds a {type(loaded).__name__}")
-    return loaded
-
-
-def fit(model: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
+def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str, ...]:
     """Loads `state`; a first layer for another number of input channels is adapted, a head of another size stays random.
 
+    Returns:
+        What a user should know, in sentences that begin with `where`.
+
     Raises:
-        BackboneError: names or shapes differ elsewhere.
+        BackboneError: names or shapes differ elsewhere, or a value is not finite.
     """
+    from nas_attn.backbones.states import restore, versions_of, with_versions
+
     own = model.state_dict()
-    optional = {name for name in own if name.endswith("num_batches_tracked")}
-    missing = [name for name in own if name not in state and name not in optional]
-    if missing:
+    if any(ATTENTION in name.split(".") for name in state):
         raise BackboneError(
-            f"{where}: has no '{missing[0]}' ({len(missing)} of {len(own)} names are missing): "
-            f"{did_you_mean(missing[0], state)}"
+            f"{where}: they are of a network with attention of nas_attn in it, and every candidate starts from the bare "
+            "backbone: give that one's weights (nas-attn export STUDY --placement none)"
         )
     first, head = _ends(model)
-    taken: dict[str, Tensor] = {}
+    needed = [name for name in own if not name.endswith((COUNTER, EXTRA))]
+    body = [name for name in needed if head is None or not name.startswith(f"{head}.")] or needed
+    state, notes = _without_prefix(state, body, where)
+    _check_names(needed, body, own, state, head, where)
+    taken: dict[str, Any] = {}
     for name, value in own.items():
         given = state.get(name)
-        if given is None or given.shape == value.shape:
+        in_head = head is not None and name.startswith(f"{head}.")
+        if given is None or name.endswith(EXTRA):
             taken[name] = value if given is None else given
-        elif name == first and given.ndim == 4:
-            taken[name] = other_channels(given, value.shape[1])
-        elif name.rpartition(".")[0] == head:
-            taken[name] = value
         else:
-            raise BackboneError(f"{where}: '{name}' has shape {tuple(given.shape)}, the model {tuple(value.shape)}")
-    model.load_state_dict(taken)
+            _check_values(name, value, given, where)
+            taken[name] = _fitting(name, value, given, adaptable=name == first, head=in_head, where=where)
+    if head is not None and any(name not in state for name in needed if name.startswith(f"{head}.")):
+        notes.append(f"no '{head}' is in them: this last layer starts at random")
+        taken |= {name: value for name, value in own.items() if name.startswith(f"{head}.")}
+    try:
+        restore(model, with_versions(taken, versions_of(state)))
+    except Exception as error:  # a module's own way of loading, and torch, raise what they like
+        said = " ".join(str(error).split())[:300]
+        raise BackboneError(f"{where}: the network does not take them ({type(error).__name__}: {said})") from None
+    return tuple(f"{where}: {note}" for note in notes)
+
+
+def _without_prefix(state: Mapping[str, Any], body: Sequence[str], where: str) -> tuple[Mapping[str, Any], list[str]]:
+    """The part of a state_dict that is this network, its names without what a program around it put before them.
+
+    Args:
+        body: names that this network's weights must have.
+    """
+    from nas_attn.backbones.states import versions_of, with_versions
+
+    if all(name in state for name in body):
+        return state, []
+    last = body[0]
+    prefixes = [name.removesuffix(last) for name in state if name.endswith(f".{last}")]
+    counts = {prefix: sum(f"{prefix}{name}" in state for name in body) for prefix in prefixes}
+    whole = [prefix for prefix in prefixes if counts[prefix] == len(body)]
+    if len(whole) > 1:
+        raise BackboneError(
+            f"{where}: they hold this network {len(whole)} times, under {few(whole)}: write a file with the one that is meant"
+        )
+    prefix = max(prefixes, key=counts.__getitem__, default="")
+    if not prefix or counts[prefix] <= max(len(body) / 2, sum(name in state for name in body)):
+        return state, []
+    inside = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    outside = [name for name in state if not name.startswith((prefix, *AUXILIARY))]
+    module = prefix.removesuffix(".")
+    versions = {
+        path.removeprefix(module).removeprefix("."): entry
+        for path, entry in (versions_of(state) or {}).items()
+        if path == module or path.startswith(prefix)
+    }
+    note = f"taken is what begins with '{prefix}', left out are {len(outside)} other names: {few(outside, letters=80)}"
+    return with_versions(inside, versions or None), [note] if outside else []
+
+
+def _check_names(
+    needed: Sequence[str],
+    body: Sequence[str],
+    own: Mapping[str, Any],
+    state: Mapping[str, Any],
+    head: str | None,
+    where: str,
+) -> None:
+    """Raises:
+    BackboneError: a name is missing, or there are others: the weights are another network's.
+    """
+    missing = [name for name in body if name not in state]
+    if missing:
+        others = [str(name) for name in state if name not in own]
+        instead = f", but {few(others, letters=120)}" if others else ""
+        raise BackboneError(
+            f"{where}: has no '{missing[0]}' ({len(missing)} of {len(needed)} names are missing){instead}, so it is another "
+            "network's: give those of this backbone, or name that backbone"
+        )
+    further = [
+        name
+        for name in state
+        if name not in own
+        and not name.startswith((f"{head}.", *AUXILIARY))
+        and not name.endswith((COUNTER, EXTRA))
+        and hasattr(state[name], "shape")
+    ]
+    if further:
+        raise BackboneError(
+            f"{where}: has '{further[0]}', which the backbone does not have ({len(further)} such names), so it is another "
+            "network's: give those of this backbone, or name that backbone"
+        )
+
+
+def _check_values(name: str, own: Tensor, given: Any, where: str) -> None:
+    """Raises:
+    BackboneError: it is no plain tensor of numbers, or one of them is not finite.
+    """
+    import torch
+
+    if not isinstance(given, torch.Tensor):
+        raise BackboneError(f"{where}: '{name}' is a {type(given).__name__}, not a tensor")
+    if given.is_meta or given.layout != torch.strided or given.is_quantized:
+        raise BackboneError(f"{where}: '{name}' is a tensor without plain numbers (meta, sparse or quantized)")
+    if given.dtype != own.dtype and own.is_floating_point() != given.is_floating_point():
+        raise BackboneError(f"{where}: '{name}' is of type {given.dtype}, the network's of {own.dtype}")
+    wrong = int((~torch.isfinite(given)).sum()) if given.is_floating_point() else 0
+    if wrong:
+        raise BackboneError(
+            f"{where}: '{name}' holds {wrong} of {given.numel()} values that are not finite numbers, as after a training that "
+            "diverged: give weights from before"
+        )
+
+
+def _fitting(name: str, own: Tensor, given: Tensor, *, adaptable: bool, head: bool, where: str) -> Tensor:
+    """What goes into the network in one place.
+
+    Args:
+        adaptable: it is the first convolution's weight.
+        head: it is of the last layer, which stays random where it is for other classes.
+    """
+    if given.shape == own.shape:
+        return given
+    if head and given.ndim == own.ndim and given.shape[1:] == own.shape[1:]:
+        return own
+    same = given.ndim == 4 and (given.shape[0], *given.shape[2:]) == (own.shape[0], *own.shape[2:])
+    if adaptable and same and given.shape[1] > 0:
+        return other_channels(given, own.shape[1])
+    raise BackboneError(f"{where}: '{name}' has shape {tuple(given.shape)}, the network's is {tuple(own.shape)}")
 
 
 def _ends(model: nn.Module) -> tuple[str | None, str | None]:

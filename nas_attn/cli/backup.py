@@ -10,18 +10,35 @@ from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, print_json
 
 
 def backup(
-    path: Annotated[str, typer.Argument(help="File to write; replaced once the copy is whole.")],
+    path: Annotated[str, typer.Argument(help="File to write.")],
     storage: Storage = DEFAULT_STORAGE,
+    force: Annotated[bool, typer.Option("--force", help="Replace an older copy, once the new one is whole.")] = False,
+    artifacts: Annotated[
+        bool,
+        typer.Option("--artifacts/--no-artifacts", help="Also checkpoints and weights, into PATH's stem.artifacts."),
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Copies the whole database, Optuna's tables included, into one file. Workers may go on writing meanwhile.
+    """Copies the whole database into one file, and checkpoints and weights into a folder beside. Workers may go on meanwhile.
 
     A plain copy of the file would miss what still lies in its write-ahead log.
     """
     from nas_attn.storage import Database
+    from nas_attn.study.backing_up import back_up
 
-    written = Database(storage, must_exist=True).backup(path)
+    done = back_up(Database(storage, must_exist=True), path, overwrite=force, artifacts=artifacts)
     if as_json:
-        print_json({"backup": str(written)})
-    else:
-        typer.echo(str(written))
+        print_json(
+            {
+                "backup": str(done.database),
+                "artifacts": done.artifacts and str(done.artifacts),
+                "files": done.files,
+                "elsewhere": list(done.elsewhere),
+            }
+        )
+        return
+    typer.echo(str(done.database))
+    if done.artifacts is not None:
+        typer.echo(f"{done.artifacts} ({done.files:,} files, {done.size / 1e6:,.1f} MB)")
+    for bucket in done.elsewhere:
+        typer.echo(f"artifacts in {bucket} stay there, and the copy refers to them")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from nas_attn.errors import RecipeError
+from nas_attn.cli import completing
+from nas_attn.errors import OperationError, RecipeError, StudyError, UserError, shorten
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from nas_attn.study.opening import OpenStudy
@@ -24,30 +27,71 @@ Storage = Annotated[
     str, typer.Option("--storage", envvar="NAS_ATTN_STORAGE", help="Database: sqlite:///FILE or postgresql://…")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-StudyName = Annotated[str | None, typer.Argument(help="Study; may be left out where the database holds one.")]
+StudyName = Annotated[
+    str | None,
+    typer.Argument(help="Study; may be left out where the database holds one.", autocompletion=completing.studies),
+]
 Workers = Annotated[
     int | None,
     typer.Option("--workers", min=1, max=256, help="Worker processes here; default: one per core, at most 4."),
 ]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="CPU threads per worker; default: the cores shared out.")
+    int | None,
+    typer.Option("--threads", min=1, max=1024, help="CPU threads per worker; default: what proves quickest."),
 ]
 Device = Annotated[str, typer.Option("--device", help="Where to train: auto, cpu, cuda, cuda:1.")]
 Sharing = Annotated[int, typer.Option("--sharing", min=1, help="Workers on this machine, which share its memory.")]
 PerGpu = Annotated[int, typer.Option("--per-gpu", min=1, help="Workers on this GPU, which share its memory.")]
-Parent = Annotated[int | None, typer.Option("--parent", hidden=True, help="Stop when this process is gone.")]
+Orders = Annotated[int | None, typer.Option("--orders", hidden=True, help="Descriptor to read from when to stop.")]
 Mps = Annotated[
     bool,
     typer.Option(
         "--mps/--no-mps", help="Several workers on one GPU: compute at once through NVIDIA's MPS, if installed."
     ),
 ]
+
+
+def _time_limit(seconds: float | None) -> float | None:
+    if seconds is not None and not seconds >= 0:  # NaN is not either
+        raise UserError(f"--time-limit {seconds:g} is no time: give seconds, 0 for no new candidate at all")
+    return seconds
+
+
 TimeLimit = Annotated[
-    float | None, typer.Option("--time-limit", min=0, help="Begin no new candidate after this many seconds.")
+    float | None,
+    typer.Option(
+        "--time-limit",
+        callback=_time_limit,
+        help="Begin no new candidate after this many seconds; 0: none at all.",
+    ),
+]
+
+
+def _storage_wait(seconds: float | None) -> None:
+    """For this process and the workers that it starts, which all read the environment."""
+    if seconds is not None:
+        os.environ["NAS_ATTN_STORAGE_WAIT"] = str(seconds)
+
+
+StorageWait = Annotated[
+    float | None,
+    typer.Option(
+        "--storage-wait",
+        callback=_storage_wait,
+        expose_value=False,
+        envvar="NAS_ATTN_STORAGE_WAIT",
+        help="Seconds for which a database that does not answer is waited for; default: 1800.",
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", envvar="NAS_ATTN_VERBOSE", help="Show what an evaluator prints, instead of a log file."),
 ]
 Tried = Annotated[list[str] | None, typer.Option("--try", help="Also evaluate this placement; may be repeated.")]
 ReportPath = Annotated[str | None, typer.Option("--report", help="Where to write the HTML report.")]
-Artifacts = Annotated[str | None, typer.Option("--artifacts", help="Folder for checkpoints and weights.")]
+Artifacts = Annotated[
+    str | None, typer.Option("--artifacts", help="Folder for checkpoints and weights, or s3://BUCKET/PREFIX.")
+]
 
 
 def at_storage(url: str) -> str:
@@ -56,6 +100,17 @@ def at_storage(url: str) -> str:
 
     known = url in (DEFAULT_STORAGE, os.environ.get("NAS_ATTN_STORAGE"))
     return "" if known else f" --storage {shown_url(url)}"
+
+
+def page_path(text: str | None, option: str = "--report") -> Path | None:
+    """Where a page is to be written, checked before the work that leads to it; None where nothing was said.
+
+    Raises:
+        StudyError: no page can or should be written there.
+    """
+    from nas_attn.paths import HTML, output_path
+
+    return None if text is None else output_path(text, what=option, error=StudyError, replaces=HTML)
 
 
 def console() -> Console:
@@ -70,15 +125,28 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> Any:
-    """A rich table of plain texts."""
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    widest: Mapping[str, int] | None = None,
+) -> Any:
+    """A rich table of plain texts.
+
+    Args:
+        right: columns of numbers.
+        widest: column -> letters, beyond which it goes on in the next line.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     made = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        limit = (widest or {}).get(column)
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold", max_width=limit)
     for row in rows:
         made.add_row(*(Text(str(cell)) for cell in row))
     return made
@@ -106,23 +174,26 @@ def overrides(settings: Sequence[str]) -> dict[str, Any]:
     Raises:
         RecipeError: there is no `=`.
     """
-    import tomllib
+    from nas_attn.toml_text import DEPTH, read_toml
 
     found: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
-            raise RecipeError(f"--set '{setting}' is no key=value, like search.trials=20")
+            raise RecipeError(f"--set '{shorten(setting)}' is no key=value, like search.trials=20")
         try:
-            found[key.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            found[key.strip()] = value.strip()
+            table = read_toml(f"value = {value}", f"--set '{shorten(setting)}'")
+        except RecipeError:
+            if value.count("[") + value.count("{") > DEPTH:
+                raise
+            table = {}
+        found[key.strip()] = table["value"] if table.keys() == {"value"} else value.strip()
     return found
 
 
 @contextmanager
 def display(opened: OpenStudy, *, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Progress while a study runs: a moving line on a terminal, plain lines otherwise. Yields where to say things.
+    """Progress while a study runs: a view that stays in place on a terminal, plain lines otherwise. Yields where to say things.
 
     Everything goes to standard error: standard output is for results.
     """
@@ -131,13 +202,19 @@ def display(opened: OpenStudy, *, quiet: bool) -> Iterator[Callable[[str], None]
 
     from rich.console import Console
 
+    from nas_attn.cli.live import at_work, live_view
     from nas_attn.study.progress import progress
+    from nas_attn.waiting import impatient
 
     shown = Console(stderr=True, highlight=False)
     began, before = time.monotonic(), progress(opened).finished
+    last = ""
 
     def line() -> str:
-        return progress(opened).line(time.monotonic() - began, before)
+        nonlocal last
+        with impatient(), suppress(OperationError):  # the workers say what is wrong with the database
+            last = progress(opened).line(time.monotonic() - began, before)
+        return last
 
     if quiet:
         yield lambda text: None
@@ -150,16 +227,24 @@ def display(opened: OpenStudy, *, quiet: bool) -> Iterator[Callable[[str], None]
         yield plain
         return
     done = threading.Event()
-    with shown.status(line()) as moving:
+    # A descriptor of its own: a log takes over standard error while an evaluator runs, and the line moves on.
+    with os.fdopen(os.dup(2), "w") as terminal, live_view(_on(terminal)) as (moving, show):
 
         def tick() -> None:
             while not done.wait(1.0):
-                moving.update(line())
+                show(line(), at_work(opened))
 
+        show(line(), at_work(opened))
         thread = threading.Thread(target=tick, daemon=True)
         thread.start()
         try:
-            yield lambda text: shown.print(text, markup=False)
+            yield lambda text: moving.console.print(text, markup=False)
         finally:
             done.set()
             thread.join()
+
+
+def _on(terminal: TextIO) -> Console:
+    from rich.console import Console
+
+    return Console(file=terminal, highlight=False)

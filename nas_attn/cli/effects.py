@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, StudyName, console, print_json, study_named, table
-from nas_attn.errors import StudyError
+from nas_attn.errors import StudyError, did_you_mean, shorten
+
+if TYPE_CHECKING:
+    from nas_attn.analysis.effects import Effect, Effects
+    from nas_attn.analysis.snapshot import Snapshot
+
+TITLES = {
+    "choice": "What each choice adds at each site",
+    "type": "What each type adds at a site, over all its sites",
+    "knob": "What a knob's value adds to its type's mean",
+    "position": "What a position adds to the mean of all",
+}
 
 
 def effects(
@@ -17,7 +28,7 @@ def effects(
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Fits the additive model over sites to the study's candidates and prints what it says of each choice."""
+    """Says what each choice does at each site, each type over all its sites, and each knob."""
     show_effects(study, storage, what, as_json)
 
 
@@ -27,28 +38,58 @@ def show_effects(study: str | None, storage: str, what: str, as_json: bool) -> N
     Raises:
         StudyError: too few candidates have it.
     """
-    from nas_attn.analysis.effects import fit_effects
     from nas_attn.analysis.snapshot import snapshot
 
-    model = fit_effects(snapshot(study_named(study, storage).store), what)
-    if model is None:
-        raise StudyError(f"the effects on '{what}' are known from eight candidates with it on: let the study go on")
+    now = snapshot(study_named(study, storage).store)
+    found = _effects(now, what)
     unit = "share of the bare backbone's time" if what == "latency" else what
-    rows = model.table()
     if as_json:
-        print_json({"unit": unit, "cv_error": model.cv_error, "effects": [asdict(effect) for effect in rows]})
+        plain = [asdict(row) for row in found.rows]
+        print_json({"unit": unit, "cv_error": found.cv_error, "sentences": found.sentences, "effects": plain})
         return
-    cells = [
-        [
-            e.site,
-            f"{e.type}({e.knobs})" if e.knobs else e.type,
-            f"{e.effect:+.2%}" if what in ("latency", "accuracy") else f"{e.effect:+.4g}",
-            f"{e.standard_error:.2%}" if what in ("latency", "accuracy") else f"{e.standard_error:.2g}",
-            str(e.observations),
-        ]
-        for e in rows
-    ]
-    columns = ["site", "choice", "adds", "± (1 sd)", "candidates"]
     out = console()
-    out.print(table(f"What each choice adds ({unit}), against none at its site", columns, cells, right=columns[2:]))
-    out.print(f"error on candidates left out of the fit: {model.cv_error:.3g}", markup=False)
+    for sentence in found.sentences:
+        out.print(sentence, markup=False)
+    for level, title in TITLES.items():
+        rows = [row for row in found.rows if row.level == level]
+        if rows:
+            columns = ["choice" if level != "choice" else "site", *(["choice"] if level == "choice" else [])]
+            columns += ["adds", "95 % interval", "does good", "candidates", "type elsewhere"]
+            cells = [_cells(row, what) for row in rows]
+            out.print(table(f"{title} ({unit})", columns, cells, right=columns[-5:]))
+    if found.cv_error is not None:
+        out.print(f"error on candidates left out of the fit: {found.cv_error:.3g}", markup=False)
+
+
+def _effects(now: Snapshot, what: str) -> Effects:
+    from nas_attn.analysis.effects import fit_effects
+
+    same = next((constant for constant in now.constants if constant.metric == what), None)
+    if same is not None:
+        raise StudyError(f"there are no effects on '{what}': {same.sentence.removesuffix('.')}")
+    found = fit_effects(now, what)
+    if found is not None:
+        return found
+    known = [
+        "latency",
+        *sorted({metric for view in now.candidates for point in view.scores for metric in point.metrics}),
+    ]
+    if len(known) > 1 and what not in known:
+        raise StudyError(
+            f"--of '{shorten(what)}' is nothing that study '{now.study}' knows: {did_you_mean(what, known)}"
+        )
+    raise StudyError(f"the effects on '{what}' are known from eight candidates with it on: let the study go on")
+
+
+def _cells(row: Effect, what: str) -> list[str]:
+    from nas_attn.report.words import difference
+
+    return [
+        *([row.site] if row.level == "choice" else []),
+        row.name,
+        difference(what, row.effect),
+        f"{difference(what, row.low)} to {difference(what, row.high)}",
+        f"{row.better:.0%}",
+        str(row.observations),
+        str(row.elsewhere),
+    ]

@@ -2,40 +2,121 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, StudyName, print_json, study_named
+from nas_attn.cli.choosing import choosing
+from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Device, Storage, StudyName, Threads, print_json, study_named
+from nas_attn.errors import UserError
+from nas_attn.paths import output_path
+
+if TYPE_CHECKING:
+    from nas_attn.analysis.choosing import Wish
+    from nas_attn.analysis.snapshot import CandidateView
+    from nas_attn.study.opening import OpenStudy
 
 
+@choosing
 def export(
+    wish: Wish,
     study: StudyName = None,
-    which: Annotated[
-        str | None, typer.Option("--candidate", help="Trial number or placement; default: the recommended one.")
-    ] = None,
-    format_: Annotated[str, typer.Option("--format", help="weights, torch (torch.export) or onnx.")] = "weights",
+    format_: Annotated[
+        str, typer.Option("--format", help="weights, torch (torch.export), onnx, or python (one readable file).")
+    ] = "weights",
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="File; default: STUDY.pt, .pt2 or .onnx.")
+        str | None, typer.Option("--output", "-o", help="File; default: STUDY.pt, .pt2, .onnx or .py.")
     ] = None,
+    normalize: Annotated[
+        bool, typer.Option("--normalize", help="onnx, torch: the file takes uint8 images and normalises them itself.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Score it on the validation images; hold ONNX against torch.")
+    ] = True,
+    as_searched: Annotated[
+        bool,
+        typer.Option("--as-searched", help="The weights of the search's brief training, also where it was retrained."),
+    ] = False,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="As --as-searched, where these weights are lost: trains as the search did."),
+    ] = False,
+    threads: Threads = None,
+    device: Device = "auto",
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Writes a trained candidate of a study: the weights that its score is of, after the search's brief training."""
+    """Writes a trained candidate and its card: retrained as the target says where it was, else as the search left it."""
     from nas_attn.analysis.snapshot import snapshot
-    from nas_attn.export.formats import SUFFIXES, write
-    from nas_attn.study.searching import plan_recipe
-    from nas_attn.study.trained import pick, trained_model
+    from nas_attn.export.formats import BEGINNINGS, SUFFIXES, known_format
+    from nas_attn.study.exporting import export_candidate
+    from nas_attn.study.trained import chosen
 
+    known_format(format_)
     opened = study_named(study, storage)
-    plan = plan_recipe(opened.recipe)
-    view = pick(snapshot(opened.store), plan, which)
-    model = trained_model(opened, plan, view)
-    path = Path(output or f"{opened.store.name}{SUFFIXES.get(format_, '')}")
-    notes = {"study": opened.store.name, "placement": view.placement, "init": plan.space.init, "key": view.key}
-    written = write(model, path, format_, input_shape=plan.input_shape, notes=notes)
+    now = snapshot(opened.store)
+    view = chosen(opened, now, wish).view
+    name = output or f"{opened.store.name}{SUFFIXES[format_]}"
+    path = output_path(name, what="--output", error=UserError, replaces=BEGINNINGS[format_])
+    if format_ == "python":
+        output_path(path.with_suffix(SUFFIXES["weights"]), what="beside --output", error=UserError, replaces=(b"pk",))
+    if again:
+        _train_again(opened, view, threads, device)
+    done = export_candidate(
+        opened, now, view, path, format_, as_searched=as_searched or again, normalize=normalize, check=check
+    )
+    facts = done.facts
     if as_json:
-        print_json({"file": str(written), "format": format_, **notes})
-    else:
-        typer.echo(f"{written}: {view.placement} ({view.label})")
+        told = {name: facts[name] for name in ("study", "placement", "init", "key")}
+        print_json(
+            {**told, "file": str(done.path), "format": format_, "trained": facts["training"]["what"], "card": facts}
+        )
+        return
+    typer.echo(f"{done.path}: {view.placement} ({view.label}; {facts['training']['what']})")
+    for line in _found(facts):
+        typer.echo(f"  {line}")
+    typer.echo(f"  what is to be known of it: {done.cards[0]}")
+    if done.run is None:
+        typer.echo(f"for weights trained as the target says: nas-attn retrain {opened.store.name}", err=True)
+
+
+def _found(facts: dict[str, Any]) -> Iterator[str]:
+    """What the checks have shown, a line each."""
+    here, compared, training = facts["here"], facts["check"], facts["training"]
+    if here is not None:
+        before = "" if training["right"] is None else f"; {training['right']} when it was trained"
+        yield f"in float32: {here['right']} of {here['images']} validation images right{before}"
+    if compared is not None:
+        yield (
+            f"against torch: differs by at most {100 * compared['difference']:.1g} % of the largest output; "
+            f"one image takes {compared['onnxruntime_ms']:.3g} ms in ONNX Runtime, {compared['torch_ms']:.3g} ms in torch"
+        )
+
+
+def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, device: str) -> None:
+    """Trains a candidate for its weights, and says what it scores now.
+
+    Raises:
+        typer.Exit: with 130 where it was interrupted.
+    """
+    import threading
+
+    from nas_attn.cli.running import INTERRUPTED
+    from nas_attn.study.searching import Options, check_here
+    from nas_attn.study.stopping import interruptible
+    from nas_attn.study.trained import train_again
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    check_here(opened.recipe, device=device)
+    stop = threading.Event()
+    say(f"training {view.label} again: {view.placement}")
+    with interruptible(stop, say):
+        score = train_again(opened, view, Options(device=device, threads=threads, say=say, stop=stop))
+    if score is None:
+        say("stopped; the same command goes on")
+        raise typer.Exit(INTERRUPTED)
+    found = ", ".join(f"{name} {value:.4g}" for name, value in score.metrics.items())
+    say(f"trained again, after {score.epochs} epochs: {found}")

@@ -15,20 +15,24 @@ from nas_attn.cli.common import (
     AsJson,
     Device,
     Mps,
-    Parent,
+    Orders,
     PerGpu,
     ReportPath,
     Sharing,
     Storage,
+    StorageWait,
     Threads,
+    Verbose,
     Workers,
     console,
+    page_path,
     print_json,
     quiet_optuna,
     table,
 )
 from nas_attn.cli.recipe_lines import as_lines, changed
 from nas_attn.errors import RecipeError, StudyError
+from nas_attn.paths import output_path, user_path
 
 if TYPE_CHECKING:
     from nas_attn.analysis.fidelity import Fidelity
@@ -67,14 +71,17 @@ def fidelity(
         str | None, typer.Option("--write", help="Write the recipe with the recommended setting to this file.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    storage_wait: StorageWait = None,
+    verbose: Verbose = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: AsJson = False,
     sharing: Sharing = 1,
     per_gpu: PerGpu = 1,
-    parent: Parent = None,
+    orders: Orders = None,
     name: Annotated[str, typer.Option("--name", hidden=True)] = "",
 ) -> None:
     """Trains a spread of placements long and in cheap settings, and says how far these rank alike. Goes on when repeated."""
+    page_path(report)
     recipe, text = _found(what, storage)
     target = _target(write, what, text)
     from nas_attn.study.fidelity_plan import make_fidelity_plan
@@ -99,9 +106,10 @@ def fidelity(
         if not quiet and not as_json:
             print(f"{name}: {line}" if name else line, file=sys.stderr, flush=True)
 
-    options = Options(device=device, threads=threads, say=say, share=Share(max(sharing, per_gpu), per_gpu), mps=mps)
-    study = _run(plan, what, storage, options, workers, parent)
-    if parent is None:
+    share = Share(max(sharing, per_gpu), per_gpu)
+    options = Options(device=device, threads=threads, say=say, share=share, mps=mps, verbose=verbose)
+    study = _run(plan, what, storage, options, workers, orders)
+    if orders is None:
         _tell(study, report, target, text, as_json)
 
 
@@ -133,10 +141,10 @@ def _tell(study: FidelityStudy, report: str | None, target: Path | None, text: s
 
 def _found(what: str, storage: str) -> tuple[Recipe, str | None]:
     """The recipe that is meant, and its text where it comes from a file."""
-    from nas_attn.recipe import Recipe, load_recipe, shipped
+    from nas_attn.recipe_reading import frozen_recipe, load_recipe, shipped
     from nas_attn.storage import Database
 
-    path = Path(what).expanduser()
+    path = user_path(what, what="recipe file", error=RecipeError)
     if path.is_file():
         return load_recipe(what), path.read_text("utf-8")
     if path.suffix != ".toml" and len(path.parts) == 1:
@@ -145,7 +153,7 @@ def _found(what: str, storage: str) -> tuple[Recipe, str | None]:
         except StudyError:  # no database yet: it can only be a recipe
             database = None
         if database is not None and what in [study.name for study in database.studies()]:
-            return Recipe.model_validate_json(database.study(what).recipe), None
+            return frozen_recipe(database.study(what).recipe, where=f"study '{what}'"), None
     return load_recipe(what), shipped("studies")[what]
 
 
@@ -157,7 +165,7 @@ def _target(write: str | None, what: str, text: str | None) -> Path | None:
         raise StudyError(
             f"'{what}' is a study, which has no file to change: leave --write out and paste what is printed"
         )
-    target = Path(write).expanduser().absolute()
+    target = output_path(write, what="--write", error=RecipeError).absolute()
     if target.exists() and target != Path(what).expanduser().absolute():
         raise RecipeError(f"--write '{write}' exists already: give another file, or the recipe itself")
     if not target.parent.is_dir():
@@ -167,7 +175,7 @@ def _target(write: str | None, what: str, text: str | None) -> Path | None:
 
 def _write(target: Path, text: str) -> None:
     """Writes a recipe once it is known to be one where it will lie."""
-    from nas_attn.recipe import load_recipe
+    from nas_attn.recipe_reading import load_recipe
 
     draft = target.with_name(f".{target.stem}-draft.toml")
     try:
@@ -189,13 +197,14 @@ def _numbers(text: str, kind: type[T], option: str) -> list[T]:
 
 
 def _show_plan(plan: FidelityPlan, workers: int | None, threads: int | None, device: str, as_json: bool) -> None:
-    from nas_attn.study.fidelity_plan import arms, epochs_in_all
+    from nas_attn.study.fidelity_plan import arms, epochs_in_all, networks
     from nas_attn.study.forecast import forecast
-    from nas_attn.study.searching import default_workers, threads_each
+    from nas_attn.study.progress import duration
+    from nas_attn.study.searching import default_workers, plan_recipe
 
     quiet_optuna()
+    plan = replace(plan, placements=len(networks(plan, plan_recipe(plan.recipe).space)))
     workers = workers or default_workers(device)
-    threads = threads_each(workers, plan.recipe, threads)
     reference, cheap = arms(plan)
     runs, epochs = plan.placements * plan.seeds * (1 + len(cheap)), epochs_in_all(plan)
     epoch_s = forecast(plan.recipe, device=device, threads=threads).epoch_s
@@ -209,40 +218,38 @@ def _show_plan(plan: FidelityPlan, workers: int | None, threads: int | None, dev
     typer.echo(f"reference: {reference}\ncheap:     " + "\n           ".join(facts["cheap"]))
     if epoch_s is not None:
         typer.echo(
-            f"one epoch takes about {epoch_s:.1f} s here: about {facts['total_s'] / 60:.0f} minutes in all with {workers} "
+            f"one epoch takes about {epoch_s:.1f} s here: about {duration(facts['total_s'])} in all with {workers} "
             f"worker{'' if workers == 1 else 's'}"
         )
 
 
 def _run(
-    plan: FidelityPlan, what: str, storage: str, options: Options, workers: int | None, parent: int | None
+    plan: FidelityPlan, what: str, storage: str, options: Options, workers: int | None, orders: int | None
 ) -> FidelityStudy:
     """Does what is left of the runs, in this process or in several.
 
     Args:
-        parent: the process that this one works for.
+        orders: where the process that this one works for says when to stop.
 
     Raises:
         typer.Exit: with 130 where it was interrupted.
     """
     from nas_attn.cli.running import INTERRUPTED
     from nas_attn.study.fidelity import FidelityStudy
-    from nas_attn.study.local import interruptible, run_processes, watch_parent
-    from nas_attn.study.searching import check_here, default_workers, threads_each
+    from nas_attn.study.local import run_processes
+    from nas_attn.study.searching import check_here, default_workers
+    from nas_attn.study.stopping import interruptible
 
     quiet_optuna()
     check_here(plan.recipe, device=options.device)
-    workers = 1 if parent is not None else workers or default_workers(options.device)
-    options = replace(options, threads=threads_each(workers, plan.recipe, options.threads))
-    if parent is not None:
-        watch_parent(parent, options.stop)
-    with interruptible(options.stop, options.say):
+    workers = 1 if orders is not None else workers or default_workers(options.device)
+    with interruptible(options.stop, options.say, orders):
         try:
             study = FidelityStudy(plan, storage, options)
             done, total = study.progress()
             if workers > 1 and done < total:
                 run_processes(_command(plan, what), storage, min(workers, total - done), options)
-            ended = study.train() if parent is not None else study.work()
+            ended = study.train() if orders is not None else study.work()
         except KeyboardInterrupt:  # the second Ctrl-C
             os._exit(INTERRUPTED)
     if ended == "stopped":

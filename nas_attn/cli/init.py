@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from nas_attn.cli import completing
 from nas_attn.errors import RecipeError
+from nas_attn.paths import output_path
 
 TEMPLATE = """\
 # A study: which attention module, at which stage of the backbone, with which settings.
 # Start it with:  nas-attn search {path}
 name = {name}
-space = {space}                  # what may go where: plug_and_play, channel, ela, spatial_and_channel, small, or a path
-objectives = [{objectives}]        # accuracy, loss, latency, params, macs, memory
+space = {space}                  # what may go where: plug_and_play, channel, ela, spatial_and_channel, detector, small, or a path
+objectives = [{objectives}]        # accuracy, balanced_accuracy, macro_f1, loss, latency, params, macs, memory
 
 [backbone]
 name = {backbone}                # resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function
@@ -23,10 +26,12 @@ name = {backbone}                # resnet8|14|20|32|56, torchvision:NAME, timm:N
 [data]
 name = {data}                    # digits, fashion-mnist, mnist, cifar10, cifar100, folder:PATH
 root = "data"                      # where downloaded files lie, or are put
+# groups = {{ pattern = "^([^_]+)_" }}  # folders: images of one patient or scene stay on one side of each split; or file = "…"
 
 [training]
 start = "{start}"                  # backbone: train the bare network once, candidates go on from it; scratch; pretrained
 backbone_epochs = {backbone_epochs}
+backbones = {backbones}                      # so many are trained: what helps one need not help the next
 rungs = [{rungs}]                  # epochs at which a candidate is scored, and the weak ones stop
 batch_size = {batch_size}
 
@@ -34,13 +39,17 @@ batch_size = {batch_size}
 flip = {flip}                      # mirror images left-right; wrong for digits and text
 crop_padding = {crop_padding}      # pad by so many pixels, crop back at a random place; 0: off
 
+[target]                           # how the network will be trained in the end: `validate` tests that, `retrain` does it
+epochs = {target_epochs}                        # from the same start; learning_rate, augment, … as above unless they stand here
+seeds = 8                          # fresh runs of each network in a validation
+
 [latency]
 device = {device}                # what the network will run on: cpu or cuda
 batch_size = 1
 
 [search]
 trials = {trials}
-sampler = "auto"                   # auto, tpe, nsga2, random
+sampler = "auto"                   # auto, placement, tpe, nsga2, gp, random
 confirm_seeds = 2                  # further seeds for the front and the baselines after the search
 
 [limits]
@@ -53,7 +62,9 @@ def init(
     name: Annotated[str | None, typer.Option("--name", help="Name of the study; default: the file's.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="Data set, or folder:PATH.")] = None,
     backbone: Annotated[str | None, typer.Option("--backbone", help="Backbone.")] = None,
-    space: Annotated[str | None, typer.Option("--space", help="Search space.")] = None,
+    space: Annotated[
+        str | None, typer.Option("--space", help="Search space.", autocompletion=completing.spaces)
+    ] = None,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Candidates.")] = None,
     max_latency_ratio: Annotated[
         float | None, typer.Option("--max-latency-ratio", help="Largest latency, in times the bare backbone's.")
@@ -63,25 +74,37 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Writes a commented recipe and checks it."""
-    target = Path(path)
+    target = output_path(path, what="recipe file", error=RecipeError)
     if target.exists() and not force:
         raise RecipeError(f"'{path}' exists: give another file, or --force to overwrite it")
 
-    def ask(given: str | None, question: str, default: str) -> str:
-        if given is not None or yes:
-            return given or default
-        return str(typer.prompt(question, default=default))
+    asking, taken = not yes and sys.stdin.isatty(), []
 
-    data = ask(data, "Data set (digits, fashion-mnist, cifar10, folder:PATH, …)", "digits")
+    def ask(given: str | None, option: str, question: str, default: str) -> str:
+        if given is not None:
+            return given
+        if asking:
+            return str(typer.prompt(question, default=default))
+        if default != "none":
+            taken.append(f"--{option} {default}")
+        return default
+
+    data = ask(data, "data", "Data set (digits, fashion-mnist, cifar10, folder:PATH, …)", "digits")
     small = data in ("digits", "digits-8x8", "mnist", "fashion-mnist")
     backbone = ask(
-        backbone, "Backbone", "resnet8" if small else "resnet20" if "cifar" in data else "torchvision:resnet18"
+        backbone,
+        "backbone",
+        "Backbone",
+        "resnet8" if small else "resnet20" if "cifar" in data else "torchvision:resnet18",
     )
-    space = ask(space, "Search space", "small" if small else "plug_and_play")
-    count = _number(int, ask(None if trials is None else str(trials), "Trials", "20" if small else "40"), "trials")
-    device = ask(device, "Where does latency count (cpu, cuda)", "cpu")
+    space = ask(space, "space", "Search space", "small" if small else "plug_and_play")
+    count = _number(
+        int, ask(None if trials is None else str(trials), "trials", "Trials", "20" if small else "40"), "trials"
+    )
+    device = ask(device, "latency-device", "Where does latency count (cpu, cuda)", "cpu")
     limit = ask(
         None if max_latency_ratio is None else str(max_latency_ratio),
+        "max-latency-ratio",
         "Largest latency in times the bare backbone's (none: no limit)",
         "none",
     )
@@ -100,7 +123,9 @@ def init(
         data=_quoted(data),
         start="backbone",
         backbone_epochs=8 if small else 20,
+        backbones=2 if small else 3,
         rungs="1, 2" if small else "1, 3",
+        target_epochs=8 if small else 20,
         batch_size=64 if images else 128,
         flip="false" if small else "true",
         crop_padding=0 if small else 4,
@@ -109,6 +134,8 @@ def init(
         limit=ratio,
     )
     _write(target, text)
+    if taken and not yes:
+        typer.echo(f"there is no terminal to ask on, so the defaults were taken: {' '.join(taken)}")
     typer.echo(f"wrote {path}\nnext: nas-attn search {path} --dry-run")
 
 
@@ -126,15 +153,10 @@ def _number(kind: type[int] | type[float], text: str, what: str) -> int | float:
 
 def _write(target: Path, text: str) -> None:
     """Writes the recipe if it is a right one; leaves nothing behind if not."""
-    import tomllib
+    from nas_attn.recipe_reading import recipe_from
+    from nas_attn.toml_text import read_toml
 
-    from nas_attn.recipe import recipe_from
-
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"the answers make no valid recipe: {error}") from None
-    recipe_from(table, where=str(target))
+    recipe_from(read_toml(text, str(target)), where=str(target))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, "utf-8")

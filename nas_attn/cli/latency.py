@@ -11,6 +11,7 @@ import typer
 from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, console, overrides, print_json, study_named, table
 from nas_attn.cli.sites import parse_shape
 from nas_attn.errors import RecipeError, StudyError
+from nas_attn.records import BESIDE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,11 +66,11 @@ def latency(
 
 def _plan(backbone: str, shape: str, study: str | None, storage: str) -> Plan:
     from nas_attn.evaluation.workbench import plan_for
-    from nas_attn.recipe import recipe_from
-    from nas_attn.study.searching import plan_recipe
+    from nas_attn.recipe_reading import recipe_from
+    from nas_attn.study.searching import own_plan
 
     if study is not None:
-        return plan_recipe(study_named(study, storage).recipe)
+        return own_plan(study_named(study, storage))
     data = {"name": "external", "input_shape": parse_shape(shape), "classes": 1000}
     recipe = {"name": "latency", "space": "small", "backbone": {"name": backbone}, "data": data}
     return plan_for(
@@ -80,7 +81,8 @@ def _plan(backbone: str, shape: str, study: str | None, storage: str) -> Plan:
 def _section(section: LatencySection, settings: Sequence[str]) -> LatencySection:
     from pydantic import ValidationError
 
-    from nas_attn.recipe import LatencySection, sentence
+    from nas_attn.recipe import LatencySection
+    from nas_attn.recipe_reading import sentence
 
     table = {**section.model_dump(), "tolerance": section.front_tolerance, **overrides(settings)}
     try:
@@ -101,8 +103,8 @@ class Asked:
 def _asked(plan: Plan, what: Sequence[str], study: str | None, storage: str) -> dict[str, Asked]:
     """Text as given -> network: a placement, a trial of the study, or another backbone."""
     from nas_attn import backbones
-    from nas_attn.recipe import BackboneSection
-    from nas_attn.space import parse, resolve
+    from nas_attn.recipe_reading import backbone_section
+    from nas_attn.space import parse, resolve, say_narrower
 
     found = {}
     rows = {str(r.trial): r.placement for r in study_named(study, storage).store.candidates()} if study else {}
@@ -110,11 +112,13 @@ def _asked(plan: Plan, what: Sequence[str], study: str | None, storage: str) -> 
         if text.isdigit() and text not in rows:
             raise StudyError(f"'{text}' is no trial of {study or 'a study: name it with --study'}")
         if "=" not in text and text != "none" and text not in rows:
-            section = BackboneSection(name=text)
+            section = backbone_section(text)
             model = backbones.build(section, input_shape=plan.input_shape, classes=plan.classes)
             found[text] = Asked(text, model)
             continue
-        resolved = resolve(parse(rows.get(text, text)), plan.sites, init=plan.space.init)
+        placement = parse(rows.get(text, text))
+        say_narrower(placement, plan.sites)
+        resolved = resolve(placement, plan.sites, init=plan.space.init)
         found[text] = Asked(resolved.text, plan.attach(plan.bare(0), resolved, 0))
     return found
 
@@ -177,12 +181,18 @@ def _as_dict(
         "conditions": dict(sessions[0].conditions),
         "sessions": len(sessions),
         "dropped": len(dropped(sessions)),
+        "beside": _beside(sessions),
         "reference_peak_memory_bytes": _bare_memory(plan, section),
         "candidates": _rows(plan, section, asked, sessions),
     }
     if len(runs) > 1:
         found["repeats_within"] = repeatability(runs)
     return found
+
+
+def _beside(sessions: Sequence[Session]) -> list[str]:
+    """Of each session that had not the device alone, what went on beside it."""
+    return [session.notes[BESIDE] for session in sessions if BESIDE in session.notes]
 
 
 def _bare_memory(plan: Plan, section: LatencySection) -> int:
@@ -199,6 +209,7 @@ def _show(
     runs: list[list[Session]],
 ) -> None:
     from nas_attn.analysis.latency import dropped, repeatability
+    from nas_attn.report import words
 
     out = console()
     rows = [
@@ -220,6 +231,8 @@ def _show(
     shown = ", ".join(f"{k} {v}" for k, v in first.conditions.items())
     out.print(f"{first.fingerprint.name}; {shown}", markup=False)
     out.print(f"{len(sessions)} sessions, {len(dropped(sessions))} of them dropped by the A/A control", markup=False)
+    if _beside(sessions):
+        out.print(words.beside(_beside(sessions)), markup=False)
     if len(runs) > 1:
         for placement, spread in repeatability(runs).items():
             out.print(f"repeats within {spread:.2%} (standard deviation of {len(runs)} measurements): {placement}")

@@ -6,37 +6,45 @@ import os
 import sys
 import traceback
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from nas_attn._version import __version__
 from nas_attn.cli import (
     backup,
+    check_export,
+    clean,
     dashboard,
     doctor,
     effects,
     export,
+    extend,
     fidelity,
     init,
     latency,
+    launch,
     modules,
     pareto,
     report,
     resume,
+    retrain,
     search,
     sites,
     space,
     status,
+    validate,
     worker,
 )
-from nas_attn.errors import NasAttnError, NasAttnWarning
+from nas_attn.cli.running import INTERRUPTED
+from nas_attn.errors import WARNING, NasAttnError, NasAttnWarning, sentence, shorten
+from nas_attn.waiting import Interrupted
 
 app = typer.Typer(
     name="nas-attn",
     help="Which attention module, at which stage of your backbone, with which settings, at what latency?",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # plain help loads in half the time
     pretty_exceptions_enable=False,
 )
@@ -45,19 +53,29 @@ COMMANDS = (
     (init.init, "Write a recipe: asks a few questions, or takes them as options."),
     (search.search, "Run a search from a recipe; goes on where an earlier one of the same name stopped."),
     (resume.resume, "Go on with a study, from its database alone."),
+    (extend.extend, "Give a study another search space: more choices, sites, knobs; every finished run is kept."),
     (worker.worker, "Take part in a study as one worker; start as many as you like, on any machine."),
+    (launch.launch, "Start workers of a study on Slurm, on Ray or in the background here, and return."),
+    (launch.stop, "Tell all workers of a study to stop in order, wherever they run."),
     (status.status, "How far a study is; without a name, all studies of the database."),
+    (
+        validate.validate,
+        "Test what a search recommends: trained as the target says, in fresh blocks, on the test split.",
+    ),
+    (retrain.retrain, "Train the chosen network as the target says, and keep its weights."),
     (pareto.pareto, "The front beside the baselines, and the recommended placement."),
     (effects.effects, "What each choice adds at each site, to a metric or the latency."),
     (fidelity.fidelity, "How far brief training ranks placements as long training does, and which setting to take."),
     (report.report, "Write the study's report: one self-contained HTML file."),
-    (export.export, "Write a trained candidate as weights, torch.export program or ONNX."),
+    (export.export, "Write a trained candidate, with its card: weights, torch.export, ONNX, one Python file."),
+    (check_export.check_export, "Run an exported file on the study's validation images, without nas_attn."),
     (dashboard.dashboard, "Watch the study in optuna-dashboard."),
     (sites.sites, "Where attention may go in a backbone."),
     (space.space, "What a search space holds: sites, choices, number of placements, samples."),
     (latency.latency, "Compare placements on this machine: latency with intervals, peak memory."),
     (modules.modules, "The catalogue of attention modules; one module's knobs, parameters and MACs."),
     (backup.backup, "Write a consistent copy of a database, while workers go on."),
+    (clean.clean, "Free what a study no longer needs: weights, old checkpoints, stray files; says how much."),
     (doctor.doctor, "Check this machine: devices, libraries, storage."),
 )
 
@@ -84,15 +102,37 @@ def options(
 
 
 DEBUG = "NAS_ATTN_DEBUG"
+LETTERS = 600
+"""So long may the sentence of an error become; --debug shows all of it."""
+
+
+_shown: set[str] = set()
+"""Warnings that this command has given."""
+_UsageError: type[Any] = typer.BadParameter.__bases__[0]
+"""What the parser of arguments raises; it quotes what was typed, however long that is."""
 
 
 def main() -> None:
     """Runs the command line: exit status 2 for the user's input, 1 for the rest, 130 when interrupted."""
     warnings.showwarning = _show_warning
+    _shown.clear()
+    NasAttnWarning.said.clear()
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
+    except Interrupted:
+        sys.exit(INTERRUPTED)
+    except _UsageError as error:
+        if len(sys.argv) > 1:  # else it is the help
+            error.message = shorten(error.message, LETTERS - 10)
+        error.show()
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        typer.echo("Aborted!", err=True)
+        sys.exit(1)
     except NasAttnError as error:
         _fail(str(error), error.exit_status, error)
+    except RecursionError as error:
+        _fail("what was given is nested too deeply to be read", 2, error)
     except Exception as error:
         _fail(f"{type(error).__name__}: {error} (a fault of nas_attn or of a library; --debug shows where)", 1, error)
 
@@ -100,7 +140,7 @@ def main() -> None:
 def _fail(message: str, status: int, error: BaseException) -> None:
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
-    typer.echo(f"error: {message}", err=True)
+    typer.echo(f"error: {sentence(message, sys.maxsize if os.environ.get(DEBUG) else LETTERS)}", err=True)
     sys.exit(status)
 
 
@@ -114,7 +154,9 @@ def _show_warning(
 ) -> None:
     """Our own warnings as one sentence; others' only with --debug."""
     if issubclass(category, NasAttnWarning):
-        typer.echo(f"warning: {message}", err=True)
+        if str(message) not in _shown:  # Python forgets what it has shown whenever a filter changes
+            _shown.add(str(message))
+            typer.echo(f"{WARNING}{message}", err=True)
     elif os.environ.get(DEBUG):
         typer.echo(warnings.formatwarning(message, category, filename, lineno, line), err=True)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nas_attn.cli import completing
 from nas_attn.cli.common import AsJson, console, overrides, print_json, table
 from nas_attn.records import Choice, Knob, format_knob
 
@@ -20,7 +21,9 @@ CALLS = 20
 
 
 def modules(
-    name: Annotated[str | None, typer.Argument(help="One module, or package.module:Class.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One module, or package.module:Class.", autocompletion=completing.modules)
+    ] = None,
     channels: Annotated[int, typer.Option("--channels", min=1, help="Channels of the feature map.")] = 256,
     size: Annotated[int, typer.Option("--size", min=1, help="Side of the feature map.")] = 14,
     settings: Annotated[
@@ -57,12 +60,11 @@ def modules(
 def _all(channels: int, size: int, as_json: bool) -> None:
     from nas_attn.attention import catalogue
 
-    listed = []
-    for row in catalogue.ROWS.values():
-        resolved = row.resolve({}, channels, size, size, strict=False)
-        listed.append({**_described(row), "parameters": resolved.parameters, "macs": resolved.macs})
+    listed = [_counted(row, channels, size) for row in catalogue.ROWS.values()]
+    foreign, unusable = _foreign(channels, size)
+    listed += foreign
     if as_json:
-        print_json({"channels": channels, "size": size, "modules": listed})
+        print_json({"channels": channels, "size": size, "modules": listed, "unusable": unusable})
         return
     rows = [
         [m["name"], m["title"], ", ".join(k["name"] for k in m["knobs"]), f"{m['parameters']:,}", f"{m['macs']:,}"]
@@ -70,7 +72,35 @@ def _all(channels: int, size: int, as_json: bool) -> None:
     ]
     title = f"Attention modules on {channels} channels, {size}x{size}, with their default knobs"
     columns = ["name", "module", "knobs", "parameters", "MACs"]
-    console().print(table(title, columns, rows, right=["parameters", "MACs"]))
+    out = console()
+    out.print(table(title, columns, rows, right=["parameters", "MACs"]))
+    for module in unusable:
+        out.print(f"{module['name']} ({module['package']}) cannot be used: {module['reason']}", markup=False)
+
+
+def _counted(row: Row, channels: int, size: int) -> dict[str, Any]:
+    resolved = row.resolve({}, channels, size, size, strict=False)
+    return {**_described(row), "parameters": resolved.parameters, "macs": resolved.macs}
+
+
+def _foreign(channels: int, size: int) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """(what installed packages offer by entry points, what of it cannot be used and why)."""
+    from nas_attn.attention import catalogue
+    from nas_attn.attention.foreign import installed
+    from nas_attn.errors import KnobError
+
+    listed, unusable = [], []
+    for name, entry in sorted(installed().items()):
+        package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+        try:
+            if name in catalogue.ROWS:
+                raise KnobError("nas_attn has a module of the same name")
+            found = _counted(catalogue.find(name), channels, size)
+        except KnobError as error:
+            unusable.append({"name": name, "package": package, "reason": str(error)})
+        else:
+            listed.append({**found, "title": f"{found['title']} ({package})"})
+    return listed, unusable
 
 
 def _one(row: Row, found: dict[str, Any]) -> None:

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from nas_attn.cli.choosing import choosing, show_choice
 from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, StudyName, console, print_json, study_named
 
+if TYPE_CHECKING:
+    from nas_attn.analysis.choosing import Wish
 
-def pareto(study: StudyName = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
-    """The front by current estimates (not the snapshot that Optuna holds), the baselines, the recommendation."""
+
+@choosing
+def pareto(wish: Wish, study: StudyName = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
+    """The front by current estimates (not the snapshot that Optuna holds), the baselines, and the one to take."""
     from nas_attn.analysis.snapshot import snapshot
-    from nas_attn.cli.showing import show_answer
+    from nas_attn.analysis.suggestions import suggest
+    from nas_attn.cli.showing import show_answer, show_front, show_snippet, show_suggestions
+    from nas_attn.study.trained import chosen
 
-    now = snapshot(study_named(study, storage).store)
+    opened = study_named(study, storage)
+    now = snapshot(opened.store)
+    choice = None if wish.default else chosen(opened, now, wish)
     if as_json:
-        print_json(now.as_dict())
-    else:
+        found = None if choice is None else choice.as_dict()
+        untried = [asdict(one) for one in suggest(now)]
+        print_json(now.as_dict() | {"suggestions": untried} | ({} if found is None else {"chosen": found}))
+    elif choice is None:
         show_answer(console(), now)
+        if now.recommendation is not None:
+            show_snippet(console(), now.find(now.recommendation.key))
+        show_suggestions(console(), suggest(now))
+    else:
+        show_front(console(), now)
+        show_choice(console(), choice)
+        show_snippet(console(), choice.view)

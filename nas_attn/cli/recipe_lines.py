@@ -54,7 +54,7 @@ def changed(text: str, changes: Mapping[str, Any]) -> str:
         same = False
     if not same:
         raise RecipeError(
-            f"the recipe cannot be changed line by line: put these into it yourself:\n{as_lines(changes)}"
+            f"the recipe cannot be changed line by line: put these into it yourself: {'; '.join(as_lines(changes).splitlines())}"
         )
     return result
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, StudyName, print_json, study_named
+from nas_attn.cli.choosing import choosing
+from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, StudyName, page_path, print_json, study_named
+
+if TYPE_CHECKING:
+    from nas_attn.analysis.choosing import Wish
 
 
+@choosing
 def report(
+    wish: Wish,
     study: StudyName = None,
     storage: Storage = DEFAULT_STORAGE,
     output: Annotated[
@@ -21,9 +26,13 @@ def report(
     """Writes the report from what the database holds now, and refreshes the dashboard's notes and plots."""
     from nas_attn.report import write_report
     from nas_attn.study.searching import Publisher, report_path
+    from nas_attn.study.trained import chosen
 
+    path = page_path(output, "--output")
     opened = study_named(study, storage)
-    path = write_report(Publisher(opened).now(), Path(output) if output else report_path(opened))
+    now = Publisher(opened).now()
+    choice = None if wish.default else chosen(opened, now, wish)
+    path = write_report(now, path or report_path(opened), choice)
     if as_json:
         print_json({"report": str(path)})
     else:

@@ -13,11 +13,14 @@ from nas_attn.cli.common import (
     Mps,
     ReportPath,
     Storage,
+    StorageWait,
     StudyName,
     Threads,
     TimeLimit,
     Tried,
+    Verbose,
     Workers,
+    page_path,
     study_named,
 )
 
@@ -33,20 +36,25 @@ def resume(
     mps: Mps = True,
     time_limit: TimeLimit = None,
     report: ReportPath = None,
+    storage_wait: StorageWait = None,
+    verbose: Verbose = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Goes on with a study: half-trained trials from their last checkpoint, then new ones."""
     from nas_attn.cli.running import run
     from nas_attn.study import searching
+    from nas_attn.study.ideas import enqueue, ideas
 
+    page_path(report)
     opened = study_named(study, storage)
     searching.check_here(opened.recipe, device=device)
+    searching.check_start(opened.recipe)
     if trials is not None:
         searching.set_trials(opened, trials)
     if tried:
-        for idea in searching.ideas(searching.plan_recipe(opened.recipe), tried):
-            searching.enqueue(opened, idea)
+        for idea in ideas(searching.own_plan(opened), tried):
+            enqueue(opened, idea)
     run(
         opened,
         workers=workers,
@@ -57,4 +65,5 @@ def resume(
         report=report,
         as_json=as_json,
         quiet=quiet,
+        verbose=verbose,
     )

@@ -1,9 +1,10 @@
-"""What `search` and `resume` share: run workers, then say what came out."""
+"""What the commands share that have runs done: start workers, then say what came out."""
 
 from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,56 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
+def do_runs(
+    opened: OpenStudy,
+    again: str,
+    *,
+    workers: int | None,
+    threads: int | None,
+    device: str,
+    mps: bool,
+    time_limit_s: float | None,
+    quiet: bool,
+    verbose: bool,
+    only: str | None = None,
+    gpus: int | None = None,
+) -> str:
+    """Runs workers until there is nothing left to do, or a signal stops them. Returns why they ended.
+
+    After a second signal the program ends here, at once.
+
+    Args:
+        again: the command that goes on.
+        only: the purpose of the runs to do; None: all of the search.
+        gpus: processes that train each run together; None: each worker trains its own.
+    """
+    from nas_attn.study.local import run_workers
+    from nas_attn.study.searching import Options, default_workers
+    from nas_attn.study.stopping import interruptible
+
+    stop, ended = threading.Event(), ""
+    with display(opened, quiet=quiet) as say, interruptible(stop, say):
+        options = Options(
+            device=device,
+            threads=threads,
+            time_limit_s=time_limit_s,
+            say=say,
+            stop=stop,
+            mps=mps,
+            verbose=verbose,
+        )
+        with suppress(KeyboardInterrupt):
+            if gpus is not None and only is not None:
+                from nas_attn.study.together import run_together
+
+                return run_together(opened, gpus, options, only=only)
+            ended = run_workers(opened, workers or default_workers(device), options, only=only)
+    if not ended:
+        typer.echo(f"stopped at once; go on with: {again}", err=True)
+        os._exit(INTERRUPTED)  # no waiting for threads: the database holds all that counts
+    return ended
+
+
 def run(
     opened: OpenStudy,
     *,
@@ -29,22 +80,27 @@ def run(
     report: str | None,
     as_json: bool,
     quiet: bool,
+    verbose: bool,
 ) -> None:
     """Runs workers until the study is complete or interrupted, and prints the answer.
 
     Raises:
         typer.Exit: with 130 where it was interrupted.
     """
-    from nas_attn.study.local import interruptible, run_workers
-    from nas_attn.study.searching import Options, Publisher, default_workers, report_path
+    from nas_attn.study.searching import Publisher, report_path
 
-    stop = threading.Event()
-    with display(opened, quiet=quiet or as_json) as say, interruptible(stop, say):
-        options = Options(device=device, threads=threads, time_limit_s=time_limit_s, say=say, stop=stop, mps=mps)
-        try:
-            ended = run_workers(opened, workers or default_workers(device), options)
-        except KeyboardInterrupt:  # the second Ctrl-C: no waiting for threads, the database holds all that counts
-            os._exit(INTERRUPTED)
+    again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
+    ended = do_runs(
+        opened,
+        again,
+        workers=workers,
+        threads=threads,
+        device=device,
+        mps=mps,
+        time_limit_s=time_limit_s,
+        quiet=quiet or as_json,
+        verbose=verbose,
+    )
     from nas_attn.report import write_report
     from nas_attn.storage import shown_url
 
@@ -68,12 +124,14 @@ def run(
 
         out = console()
         show_answer(out, now)
-        show_next(out, now, storage=opened.url, report=None if unwritten else path)
+        written = None if unwritten else path
+        show_next(out, now, storage=opened.url, report=written, exhausted=ended == "exhausted")
     if unwritten is not None:
         raise unwritten
     if ended == "stopped":
-        again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
         typer.echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
+    if ended == "time":
+        typer.echo(f"the time limit is over; go on with: {again}", err=True)
     if ended == "exhausted":
         typer.echo("every placement of the search space has been tried", err=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from nas_attn.cli import completing
 from nas_attn.cli.common import (
     DEFAULT_STORAGE,
     Artifacts,
@@ -15,19 +15,27 @@ from nas_attn.cli.common import (
     Mps,
     ReportPath,
     Storage,
+    StorageWait,
     Threads,
     TimeLimit,
     Tried,
+    Verbose,
     Workers,
     console,
     overrides,
+    page_path,
     print_json,
     quiet_optuna,
 )
 
 
 def search(
-    recipe: Annotated[str, typer.Argument(help="Shipped name (digits, cifar10-resnet20, …) or path of a recipe.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="Shipped name (digits, cifar10-resnet20, …) or path of a recipe.", autocompletion=completing.recipes
+        ),
+    ],
     storage: Storage = DEFAULT_STORAGE,
     name: Annotated[str | None, typer.Option("--name", help="Name of the study instead of the recipe's.")] = None,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Candidates, the baselines included.")] = None,
@@ -44,12 +52,15 @@ def search(
     report: ReportPath = None,
     artifacts: Artifacts = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    storage_wait: StorageWait = None,
+    verbose: Verbose = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Reads the recipe, makes the study (or takes up the one of the same name and recipe), and runs workers."""
-    from nas_attn.recipe import load_recipe
+    from nas_attn.recipe_reading import load_recipe
 
+    page_path(report)
     changes = overrides(settings or [])
     changes |= {k: v for k, v in {"name": name, "search.trials": trials}.items() if v is not None}
     made = load_recipe(recipe, overrides=changes)
@@ -67,14 +78,8 @@ def search(
             console().print(found.text(), markup=False)
         return
     from nas_attn.cli.running import run
-    from nas_attn.study.opening import create_study
 
-    plan = searching.plan_recipe(made)  # before the database: a wrong recipe must leave nothing behind
-    own = searching.ideas(plan, tried or [])
-    opened = create_study(made, storage, artifacts=Path(artifacts) if artifacts else None)
-    searching.enqueue_baselines(opened, plan)
-    for idea in own:
-        searching.enqueue(opened, idea)
+    opened = searching.begin(made, storage, tried=tried or [], artifacts=artifacts or None)
     run(
         opened,
         workers=workers,
@@ -85,4 +90,5 @@ def search(
         report=report,
         as_json=as_json,
         quiet=quiet,
+        verbose=verbose,
     )

@@ -7,36 +7,96 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from nas_attn.analysis.recommendation import format_probability
 from nas_attn.cli.common import at_storage, table
 from nas_attn.report import words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nas_attn.analysis.snapshot import CandidateView, Snapshot
+    from nas_attn.analysis.suggestions import Suggestion
+    from nas_attn.analysis.validation import ValidationResult
+
+ODDS = "better than none"
+COLUMNS = {"latency": "latency (backbone 1)", "memory": "memory"}
+"""Heads of the table's columns that are shorter than an axis's title."""
 
 
 def show_answer(out: Console, now: Snapshot) -> None:
-    """The front beside the baselines, and what is recommended."""
-    front = now.front
-    others = [view for view in now.ordered(now.baselines) if not view.on_front]
-    rows = [_row(now, view) for view in [*front, *others]]
-    columns = ["", "candidate", *(words.title(o) for o in now.objectives), "better than none", "placement"]
-    title = f"Study {now.study}: the front (*) and the baselines"
-    out.print(table(title, columns, rows, right=[words.title(o) for o in now.objectives]))
-    if now.ties:
-        pairs = ", ".join(f"{a.label} and {b.label}" for a, b in now.ties)
-        out.print(f"Cannot be told apart in any objective: {pairs}\n", markup=False)
+    """What was tested, the front beside the baselines, and what is recommended."""
+    show_front(out, now)
     if now.recommendation is None:
-        out.print("No candidate has been trained to the last rung yet, so there is nothing to recommend.")
+        out.print(words.nothing_recommended(now), markup=False)
         return
     out.print("Recommended", style="bold")
     for sentence in now.recommendation.sentences:
         out.print(f"  {sentence}", markup=False)
 
 
+def show_snippet(out: Console, view: CandidateView | None) -> None:
+    """Python that builds the network, to be pasted."""
+    if view is not None and view.snippet:
+        out.print("\nIn your own code", style="bold")
+        out.print(view.snippet, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_front(out: Console, now: Snapshot) -> None:
+    """What was tested, the front beside the baselines in 80 columns, and what their placements are."""
+    for result in reversed(now.validations):
+        show_validation(out, result, now)
+    front = now.front
+    others = [view for view in now.ordered(now.baselines) if not view.on_front]
+    shown = [*front, *others]
+    heads = [COLUMNS.get(objective, words.title(objective)) for objective in now.objectives]
+    title = f"Study {now.study}: the front (*) and the baselines"
+    rows = [_row(now, view) for view in shown]
+    columns = ["", "candidate", *heads, ODDS]
+    widest = {"candidate": 27, ODDS: 11, **dict.fromkeys(heads, 15)}
+    out.print(table(title, columns, rows, right=[*heads, ODDS], widest=widest))
+    searched = [view for view in shown if view.baseline is None]
+    for view in searched:
+        out.print(f"{view.label:>9}  {view.placement}", markup=False, soft_wrap=True)
+    if searched:
+        out.print()
+    if now.latency is not None and now.latency.beside:
+        out.print(f"{words.beside(now.latency.beside)}\n", markup=False)
+    if now.ties:
+        pairs = ", ".join(f"{a.label} and {b.label}" for a, b in now.ties)
+        out.print(f"Cannot be told apart in any objective: {pairs}\n", markup=False)
+    show_constants(out, now)
+
+
+def show_suggestions(out: Console, found: Sequence[Suggestion]) -> None:
+    """Untried placements; nothing where there are none."""
+    if found:
+        out.print("\nPredicted, never tried", style="bold")
+    for one in found:
+        out.print(f"  {words.suggestion(one)}", markup=False)
+
+
+def show_validation(out: Console, result: ValidationResult, now: Snapshot) -> None:
+    """What a validation has shown."""
+    from nas_attn.report.verdicts import headline, sentences, summary
+
+    out.print(headline(result), style="bold", markup=False)
+    if result.verdicts:
+        out.print(table("", ["network", "test split", "placement"], summary(result), right=["test split"]))
+    for sentence in sentences(result, now):
+        out.print(f"  {sentence}", markup=False)
+    out.print()
+
+
+def show_constants(out: Console, now: Snapshot) -> None:
+    """The metrics that tell no candidates apart, and what that may mean."""
+    for constant in now.constants:
+        out.print(f"Note: {constant.sentence}\n", markup=False)
+
+
 def _row(now: Snapshot, view: CandidateView) -> list[str]:
-    odds = "" if view.beats_none is None else f"{view.beats_none:.0%}"
+    odds = "" if view.beats_none is None else format_probability(view.beats_none)
     values = [_value(objective, view, value) for objective, value in zip(now.objectives, view.values, strict=True)]
-    return ["*" if view.on_front else "", view.label, *values, odds, view.placement]
+    return ["*" if view.on_front else "", view.label, *values, odds]
 
 
 def _value(objective: str, view: CandidateView, value: float | None) -> str:
@@ -44,11 +104,12 @@ def _value(objective: str, view: CandidateView, value: float | None) -> str:
     if objective == "latency" and view.latency is not None and view.latency.sessions and view.placement != "none":
         return f"{shown} ±{(view.latency.high - view.latency.low) / 2:.3f}"
     estimate = view.estimates.get(objective.removeprefix("-"))
-    return f"{shown} {words.spread(objective, estimate)}" if estimate else shown
+    return f"{shown} {words.spread(objective, estimate)}".rstrip() if estimate else shown
 
 
-def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None) -> None:
-    """Where everything is, and what is worth trying next."""
+def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None, exhausted: bool = False) -> None:
+    """Where everything is, and what is worth trying next: no more trials where the space is exhausted."""
+    from nas_attn.analysis.suggestions import suggest
     from nas_attn.storage import shown_url
 
     at = at_storage(storage)
@@ -57,6 +118,11 @@ def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None)
         out.print(f"Report    {report}", markup=False)
     out.print(f"Database  {shown_url(storage)}", markup=False)
     out.print("\nWorth trying next", style="bold")
+    if now.recommendation is not None and not now.validations:
+        out.print(f"  nas-attn validate {now.study} --dry-run{at}", markup=False)
     out.print(f"  nas-attn dashboard {now.study}{at}", markup=False)
-    out.print(f"  nas-attn resume {now.study} --trials {2 * now.recipe.search.trials}{at}", markup=False)
+    if not exhausted:
+        out.print(f"  nas-attn resume {now.study} --trials {2 * now.planned}{at}", markup=False)
+        for one in suggest(now)[:1]:
+            out.print(f'  nas-attn resume {now.study} --try "{one.placement}"{at}', markup=False)
     out.print("  nas-attn init --data folder:PATH --backbone torchvision:resnet18", markup=False)

@@ -7,12 +7,18 @@ from typing import Annotated
 
 import typer
 
+from nas_attn.cli import completing
 from nas_attn.cli.common import AsJson, console, print_json, table
 from nas_attn.cli.sites import parse_shape
 
 
 def space(
-    name: Annotated[str, typer.Argument(help="Shipped name (plug_and_play, channel, ela, …) or path of a space.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Shipped name (plug_and_play, channel, ela, …) or path of a space.", autocompletion=completing.spaces
+        ),
+    ],
     backbone: Annotated[str, typer.Option("--backbone", help="Backbone that it is laid over.")] = "resnet20",
     shape: Annotated[str, typer.Option("--input", help="Shape of one image, channels first.")] = "3x32x32",
     samples: Annotated[int, typer.Option("--samples", min=0, help="Random placements to show.")] = 5,
@@ -21,14 +27,14 @@ def space(
 ) -> None:
     """Prints the sites, each site's choices after resolving and merging, the exact number of placements, and samples."""
     from nas_attn import backbones
-    from nas_attn.evaluation.plan import both_granularities
-    from nas_attn.recipe import BackboneSection, load_space
+    from nas_attn.attachment import survey
+    from nas_attn.recipe_reading import backbone_section, load_space
     from nas_attn.space import SearchSpace
 
     spec = load_space(name)
     input_shape = parse_shape(shape)
-    model = backbones.build(BackboneSection(name=backbone), input_shape=input_shape, classes=10)
-    found = SearchSpace(spec, both_granularities(model, input_shape, spec.sites.custom))
+    model = backbones.build(backbone_section(backbone), input_shape=input_shape, classes=10)
+    found = SearchSpace(spec, survey(model, input_shape, custom=spec.sites.custom, heads=spec.sites.heads).sites)
     count = found.count()
     rng = random.Random(seed)
     drawn = [str(found.placement(found.sample(rng))) for _ in range(samples if count else 0)]

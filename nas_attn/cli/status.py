@@ -3,22 +3,47 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
-from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, StudyName, console, print_json, table
+import typer
+
+from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, StudyName, console, print_json, study_named, table
+from nas_attn.errors import StorageAway, UserError
 
 if TYPE_CHECKING:
+    from rich.console import Group
+
     from nas_attn.storage import LeaseRow
+    from nas_attn.study.opening import OpenStudy
+    from nas_attn.study.overview import Overview, WorkerView
+
+REASONS = 5
+"""Reasons of failures that are shown."""
 
 
-def status(study: StudyName = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
-    """Counts of candidates by state; for one study also its running trials and who holds them."""
+def status(
+    study: StudyName = None,
+    storage: Storage = DEFAULT_STORAGE,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show it again and again, until the study ends.")
+    ] = False,
+    every: Annotated[float, typer.Option("--every", min=0.2, help="With --watch: seconds between two looks.")] = 2.0,
+    as_json: AsJson = False,
+) -> None:
+    """Counts of candidates by state; for one study also who works on it, at what, what failed, and the time left."""
+    if watch and as_json:
+        raise UserError("--watch is for people, --json for programs: give one of them")
+    if study is not None or watch:
+        opened = study_named(study, storage)
+        if watch:
+            _watch(opened, every)
+        else:
+            _once(opened, as_json)
+        return
     from nas_attn.storage import Database, shown_url
 
-    if study is not None:
-        _one(study, storage, as_json)
-        return
     studies = Database(storage, must_exist=True).studies()
     if as_json:
         print_json([asdict(s) for s in studies])
@@ -29,34 +54,133 @@ def status(study: StudyName = None, storage: Storage = DEFAULT_STORAGE, as_json:
     console().print(table(f"Studies in {shown_url(storage)}", ["study", "created", "candidates"], rows))
 
 
-def _one(study: str, storage: str, as_json: bool) -> None:
-    from nas_attn.study.opening import open_study
-    from nas_attn.study.progress import progress
+def _once(opened: OpenStudy, as_json: bool) -> None:
+    from nas_attn.analysis.constant import study_constants
+    from nas_attn.study.overview import overview
 
-    opened = open_study(study, storage)
-    found = progress(opened)
-    now = opened.database.now()
-    leases = [row for row in opened.store.leases() if row.state != "released"]
-    held = [
-        {"work": row.resource, "state": _state(row), "owner": row.owner, "expires_in_s": round(row.expires_at - now)}
-        for row in leases
-    ]
+    now = overview(opened)
+    same = study_constants(opened.store, opened.recipe)
+    held = _leases(opened)
     if as_json:
-        print_json({"study": study, **asdict(found), "finished": found.finished, "leases": held})
+        found = {**asdict(now.progress), "finished": now.progress.finished}
+        more = {**asdict(now), "leases": held, "constants": [asdict(constant) for constant in same]}
+        print_json({"study": opened.store.name, **found, **{k: v for k, v in more.items() if k != "progress"}})
         return
     out = console()
-    out.print(f"Study {study}: {found.line(0.0)}; {found.running} running", markup=False)
-    rows = [[str(lease[key]) for key in ("work", "state", "expires_in_s", "owner")] for lease in held]
+    out.print(_shown(opened, now))
+    for constant in same:
+        out.print(f"Note: {constant.sentence}\n", markup=False)
+    listed = {worker.pid for worker in now.workers}
+    rows = [
+        [str(lease[key]) for key in ("work", "state", "expires_in_s", "owner")]
+        for lease in held
+        if lease["pid"] not in listed
+    ]
     if rows:
-        out.print(table("Work under way", ["work", "state", "lease ends in (s)", "owner"], rows))
-    if found.finished < found.trials and not any(lease["state"] == "held" for lease in held):
-        out.print(f"Nobody works on it; go on with: nas-attn resume {study}", markup=False)
+        out.print(table("Work that others hold", ["work", "state", "lease ends in (s)", "owner"], rows))
+    if _nobody(now) and not any(lease["state"] == "held" for lease in held):
+        out.print(f"Nobody works on it; go on with: nas-attn resume {opened.store.name}", markup=False)
 
 
-def _state(row: LeaseRow) -> str:
-    from nas_attn.study.owner import is_dead
+def _watch(opened: OpenStudy, every_s: float) -> None:
+    """Until the study has ended and nobody works on it any more, or Ctrl-C."""
+    from rich.live import Live
 
-    return "worker gone" if is_dead(row.owner) else row.state
+    out = console()
+    try:
+        if not out.is_terminal:
+            _look(opened, every_s, out.print)
+            return
+        with Live(console=out, auto_refresh=False, vertical_overflow="visible") as live:
+            _look(opened, every_s, lambda shown: live.update(shown, refresh=True))
+    except KeyboardInterrupt:
+        return
+
+
+def _look(opened: OpenStudy, every_s: float, show: Callable[[Any], None]) -> None:
+    from nas_attn.study.overview import overview
+
+    while True:
+        try:
+            now = overview(opened)
+        except StorageAway as error:
+            show(f"{time.strftime('%H:%M:%S')}  {error}")
+        else:
+            show(_shown(opened, now))
+            if not now.workers and now.progress.finished >= now.progress.trials:
+                return
+        time.sleep(every_s)
+
+
+def _shown(opened: OpenStudy, now: Overview) -> Group:
+    from rich.console import Group
+    from rich.text import Text
+
+    from nas_attn.study.progress import duration
+
+    words = [f"Study {opened.store.name}: {now.progress.line(0.0)}; {now.progress.running} running"]
+    if now.per_hour is not None:
+        words.append(
+            f"{now.per_hour:,.0f} candidates an hour" if now.per_hour >= 100 else f"{now.per_hour:.3g} an hour"
+        )
+    if now.left_s is not None:
+        words.append(f"about {duration(now.left_s)} left")
+    parts: list[Any] = [Text("; ".join(words))]
+    if now.workers:
+        columns = ["machine", "pid", "device", "at", "for", "last sign of life"]
+        rows = [_row(worker) for worker in now.workers]
+        parts.append(table(_title(now), columns, rows, right=["for", "last sign of life"]))
+    if now.launched:
+        parts.append(Text(f"Launched on {'; '.join(now.launched)}\n"))
+    if now.failures:
+        rows = [[str(count), reason] for reason, count in now.failures[:REASONS]]
+        parts.append(table("Failed", ["runs", "reason"], rows, right=["runs"]))
+    return Group(*parts)
+
+
+def _title(now: Overview) -> str:
+    count = len(now.workers)
+    return f"{count} worker{'' if count == 1 else 's'}"
+
+
+def _row(worker: WorkerView) -> list[str]:
+    from nas_attn.study.progress import duration
+
+    doing = worker.doing if not worker.waiting else f"{worker.doing}; {worker.waiting}"
+    if worker.state in ("silent", "gone"):
+        doing = f"{worker.state}; was at: {doing}"
+    seen = f"{duration(worker.silent_s)} ago"
+    return [worker.machine, worker.pid, worker.device, doing, duration(worker.at_it_s), seen]
+
+
+def _leases(opened: OpenStudy) -> list[dict[str, Any]]:
+    from nas_attn.processes import machine_and_pid
+
+    clock, local = opened.database.now(), opened.store.is_local
+    return [
+        {
+            "work": row.resource,
+            "state": _state(row, clock, local=local),
+            "owner": row.owner,
+            "pid": machine_and_pid(row.owner)[1],
+            "expires_in_s": round(row.expires_at - clock),
+        }
+        for row in opened.store.leases()
+        if row.state != "released"
+    ]
+
+
+def _state(row: LeaseRow, now: float, *, local: bool) -> str:
+    from nas_attn.processes import is_dead
+
+    if is_dead(row.owner, local=local):
+        return "worker gone"
+    return "expired" if row.state == "held" and row.expires_at < now else row.state
+
+
+def _nobody(now: Overview) -> bool:
+    unfinished = now.progress.finished < now.progress.trials
+    return unfinished and not any(worker.state in ("working", "waiting") for worker in now.workers)
 
 
 def _counts(states: object) -> str:

@@ -39,12 +39,9 @@ def cluttered(section: DataSection) -> Parts:
     Raises:
         DataError: an option is unknown or out of range.
     """
-    if section.validation is not None:
-        raise DataError(
-            "data.validation does not apply to 'digits', whose images are generated: set data.options.validation"
-        )
-    options = _options(section.options)
-    sources = _sources(section.seed)
+    refuse_validation(section)
+    options = whole_numbers(section, DEFAULTS, LIMITS)
+    sources = source_digits(section.seed)
 
     def make(split: str) -> Labelled:
         random = np.random.default_rng((section.seed, SPLITS.index(split)))
@@ -64,7 +61,7 @@ def plain(section: DataSection) -> Parts:
         raise DataError(
             f"data.options.{next(iter(section.options))} does not apply to 'digits-8x8', which has no options"
         )
-    sources = _sources(section.seed)
+    sources = source_digits(section.seed)
 
     def labelled(*splits: str) -> Labelled:
         images = np.concatenate([sources[split][0] for split in splits])
@@ -76,7 +73,7 @@ def plain(section: DataSection) -> Parts:
 
 
 @lru_cache(maxsize=2)
-def _sources(seed: int) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+def source_digits(seed: int) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]:
     """Split -> images (N, 8, 8) and labels (N,) of its source digits."""
     from sklearn.datasets import load_digits  # an import of a second, for this data set only
 
@@ -89,6 +86,14 @@ def _sources(seed: int) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]
     return {split: (images[index[split]], labels[index[split]]) for split in SPLITS}
 
 
+def draw_sources(random: np.random.Generator, sources: int, count: int) -> NDArray[np.int64]:
+    """int64 (count,): the source digit that is each image's label.
+
+    Every one is used equally often, within one: fewer lucky and unlucky draws in the validation score.
+    """
+    return random.permutation(np.resize(random.permutation(sources), count))
+
+
 def _scatter(
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
@@ -98,8 +103,7 @@ def _scatter(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """`count` cluttered images (count, size, size) and their labels; where things overlap, the brighter pixel shows."""
     side, piece = options["size"], options["fragment_size"]
-    # Every source digit is used equally often, within one: fewer lucky and unlucky draws in the validation score.
-    chosen = random.permutation(np.resize(random.permutation(len(images)), count))
+    chosen = draw_sources(random, len(images), count)
     canvas = np.zeros((count, side, side), dtype=np.uint8)
     _paste(canvas, images[chosen], random)
     for _ in range(options["fragments"]):
@@ -125,12 +129,29 @@ def _paste(canvas: NDArray[np.uint8], patches: NDArray[np.uint8], random: np.ran
     canvas[place] = np.maximum(canvas[place], patches)
 
 
-def _options(given: Mapping[str, int | float | bool | str]) -> dict[str, int]:
-    options = dict(DEFAULTS)
-    for name, value in given.items():
-        if name not in DEFAULTS:
-            raise DataError(f"unknown option data.options.{name} of 'digits': {did_you_mean(name, DEFAULTS)}")
-        low, high = LIMITS[name]
+def refuse_validation(section: DataSection) -> None:
+    """Raises:
+    DataError: `validation` is given, which a generated data set has no use for.
+    """
+    if section.validation is not None:
+        raise DataError(
+            f"data.validation does not apply to '{section.name}', whose images are generated: set data.options.validation"
+        )
+
+
+def whole_numbers(
+    section: DataSection, defaults: Mapping[str, int], limits: Mapping[str, tuple[int, int]]
+) -> dict[str, int]:
+    """All options of a generated data set, the given ones in their range (ends included).
+
+    Raises:
+        DataError: an option is unknown or out of range.
+    """
+    options = dict(defaults)
+    for name, value in section.options.items():
+        if name not in defaults:
+            raise DataError(f"unknown option data.options.{name} of '{section.name}': {did_you_mean(name, defaults)}")
+        low, high = limits[name]
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise DataError(f"data.options.{name} must be a whole number from {low} to {high}, not {value!r}")
         options[name] = value

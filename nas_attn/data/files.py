@@ -16,15 +16,30 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
+from nas_attn.processes import shown
+from nas_attn.waiting import Patience, Wait, flock
+
 KEEP_UNUSED_S = 60 * 86_400
+LONGEST_S = 4 * 3600.0
+"""Seconds that one process may take to prepare or download a data set."""
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """One process at a time; the lock goes with its holder, whatever ends it."""
+def exclusive(path: Path, what: str) -> Iterator[None]:
+    """One process at a time; the lock goes with its holder, whatever ends it.
+
+    A holder that is stopped, or takes hours, is no longer waited for: what it makes is made once more beside it, which a
+    file that comes into being by being renamed bears.
+
+    Args:
+        what: another process makes, for a person.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with path.open("a") as file, Wait(f"{what}, which another process makes") as wait:
+        holders = flock(file.fileno(), fcntl.LOCK_EX, wait, Patience(LONGEST_S))
+        if holders is not None:
+            wait.say(f"made here once more, without waiting any longer for {shown(holders)}: {what}")
+        wait.over()
         yield
 
 

@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 
 from nas_attn.data.decoding import decode_all
 from nas_attn.data.files import cache_folder, cores, drop_unused, exclusive, read_arrays, write_arrays
+from nas_attn.data.grouping import GroupOf, find_groups
 from nas_attn.data.parts import Labelled, Parts
 from nas_attn.data.pixels import InMemory
-from nas_attn.data.splitting import amount, stratified
+from nas_attn.data.splitting import amount, divided
 from nas_attn.data.streaming import Streamed
-from nas_attn.errors import DataError, NasAttnWarning
+from nas_attn.errors import DataError, NasAttnWarning, few
+from nas_attn.paths import user_path
 from nas_attn.recipe import DataSection
 from nas_attn.records import Share
 
@@ -44,9 +46,11 @@ class _Files:
     root: Path
     paths: tuple[Path, ...]
     labels: NDArray[np.int64]
+    groups: NDArray[np.str_] | None = None
 
     def subset(self, index: NDArray[np.int64]) -> _Files:
-        return _Files(self.root, tuple(self.paths[i] for i in index), self.labels[index])
+        groups = None if self.groups is None else self.groups[index]
+        return _Files(self.root, tuple(self.paths[i] for i in index), self.labels[index], groups)
 
 
 def read(section: DataSection, device: torch.device, share: Share) -> Parts:
@@ -56,31 +60,64 @@ def read(section: DataSection, device: torch.device, share: Share) -> Parts:
         DataError: the folder is missing or has no classes, an image is broken and `broken_images` is `refuse`, or a
             class is missing from a split.
     """
-    root = Path(section.name.removeprefix("folder:")).expanduser()
+    root = user_path(section.name.removeprefix("folder:"), what="image folder", error=DataError)
     if not root.is_dir():
         raise DataError(f"image folder '{root}' does not exist (looked in {Path.cwd()})")
     train_folder = root / "train"
     classes = _class_names(train_folder if train_folder.is_dir() else root)
 
+    group_of = None if section.groups is None else find_groups(section.groups, root)
+
     def prepare(files: _Files) -> Labelled:
         return _prepare(files, section, device, share)
 
+    def listed(folder: Path) -> _Files:
+        return _list(root, folder, classes, group_of)
+
     if not train_folder.is_dir():
-        everything = _list(root, root, classes)
+        everything = listed(root)
         count = amount(TEST_SHARE, everything.labels, "the test split")
-        test, rest = stratified(everything.labels, count, section.seed, classes)
+        test, rest = divided(everything.labels, count, section.seed, classes, everything.groups)
         return Parts(prepare(everything.subset(rest)), None, lambda: prepare(everything.subset(test)), classes)
     folder = next((root / name for name in VALIDATION_NAMES if (root / name).is_dir()), None)
     if folder is not None and section.validation is not None:
         raise DataError(f"data.validation does not apply, as '{folder}' holds the validation images: leave it out")
-    validation = None if folder is None else prepare(_list(root, folder, classes))
+    train, own_validation = listed(train_folder), None if folder is None else listed(folder)
+    if group_of is not None:
+        others = [] if own_validation is None else [own_validation]
+        others += [listed(root / "test")] if (root / "test").is_dir() else []  # names of files; no image is read
+        _check_apart([train, *others])
+
+    missing = (
+        ""
+        if (root / "test").is_dir()
+        else f"image folder '{root}' has no test split: add '{root / 'test'}' with a folder per class"
+    )
 
     def test_part() -> Labelled:
-        if not (root / "test").is_dir():
-            raise DataError(f"image folder '{root}' has no test split: add '{root / 'test'}' with a folder per class")
-        return prepare(_list(root, root / "test", classes))
+        if missing:
+            raise DataError(missing)
+        return prepare(listed(root / "test"))
 
-    return Parts(prepare(_list(root, train_folder, classes)), validation, test_part, classes)
+    validation = None if own_validation is None else prepare(own_validation)
+    return Parts(prepare(train), validation, test_part, classes, missing)
+
+
+def _check_apart(splits: Sequence[_Files]) -> None:
+    """Raises:
+    DataError: a group has images in two of the folders.
+    """
+    known: dict[str, Path] = {}
+    for files in splits:
+        assert files.groups is not None
+        for group, path in zip(files.groups, files.paths, strict=True):
+            first = known.setdefault(group, path)
+            here, there = path.relative_to(files.root), first.relative_to(files.root)
+            if here.parts[0] != there.parts[0]:
+                raise DataError(
+                    f"group '{group}' of data.groups is on two sides of a split, '{there}' and '{here}' of '{files.root}': "
+                    "move its images into one folder"
+                )
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
@@ -92,7 +129,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _list(root: Path, folder: Path, classes: Sequence[str]) -> _Files:
+def _list(root: Path, folder: Path, classes: Sequence[str], group_of: GroupOf | None) -> _Files:
     """The image files under each class folder, sorted; a class without any is found by the caller's check."""
     strange = sorted({e.name for e in folder.iterdir() if e.is_dir() and not e.name.startswith(".")} - set(classes))
     if strange:
@@ -105,7 +142,8 @@ def _list(root: Path, folder: Path, classes: Sequence[str]) -> _Files:
             raise DataError(f"'{folder / name}' has no image: every class needs images in every split")
         paths += found
         counts.append(len(found))
-    return _Files(root, tuple(paths), np.repeat(np.arange(len(classes)), counts))
+    groups = None if group_of is None else np.array([group_of(path, folder) for path in paths])
+    return _Files(root, tuple(paths), np.repeat(np.arange(len(classes)), counts), groups)
 
 
 def _prepare(files: _Files, section: DataSection, device: torch.device, share: Share) -> Labelled:
@@ -119,21 +157,20 @@ def _prepare(files: _Files, section: DataSection, device: torch.device, share: S
         images = None if images is None else images[~broken]
     identity = np.array([_identity(path, files.root) for path in files.paths], dtype=np.int64)
     if images is not None:
-        return Labelled(InMemory(torch.from_numpy(images)), files.labels, identity)
+        return Labelled(InMemory(torch.from_numpy(images)), files.labels, identity, files.groups)
     workers = section.workers or cores()
-    return Labelled(Streamed(files.paths, size, workers, device), files.labels, identity)
+    return Labelled(Streamed(files.paths, size, workers, device), files.labels, identity, files.groups)
 
 
 def _report(files: _Files, broken: NDArray[np.bool_], section: DataSection) -> None:
     """Refuses or names the images that cannot be read."""
-    names = [str(files.paths[i]) for i in np.flatnonzero(broken)]
-    count = f"{len(names)} image{'s' if len(names) > 1 else ''} cannot be read"
+    names = [str(files.paths[i].relative_to(files.root)) for i in np.flatnonzero(broken)]
+    count = f"{len(names)} image{'s' if len(names) > 1 else ''} of '{files.root}' cannot be read"
     if section.broken_images == "refuse":
         raise DataError(
             f"{count}, the first is '{names[0]}': repair or remove it, or set data.broken_images = \"skip\""
         )
-    listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
-    warnings.warn(f"{count}, left out: {listed}", NasAttnWarning, stacklevel=2)
+    warnings.warn(f"{count}, left out: {few(names)}", NasAttnWarning, stacklevel=2)
 
 
 def _cached_decode(files: _Files, size: int, *, keep: bool) -> tuple[NDArray[np.bool_], NDArray[np.uint8] | None]:
@@ -147,7 +184,7 @@ def _cached_decode(files: _Files, size: int, *, keep: bool) -> tuple[NDArray[np.
     key = hashlib.blake2b(what.encode(), digest_size=16).hexdigest()
     path = cache_folder() / f"{key}.npz"
     try:
-        with exclusive(path.with_suffix(".lock")):
+        with exclusive(path.with_suffix(".lock"), f"the prepared images of '{files.root}'"):
             arrays = read_arrays(path)
             if arrays is None:
                 drop_unused(path.parent)

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from nas_attn.data import digits, folder, published
+from nas_attn.data import cued, digits, folder, published
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.parts import Labelled, Parts
 from nas_attn.data.pixels import moments
-from nas_attn.data.splitting import amount, stratified
+from nas_attn.data.splitting import amount, divided, stratified
 from nas_attn.errors import DataError, did_you_mean
 from nas_attn.recipe import DataSection
 from nas_attn.records import ALONE, Share
@@ -22,6 +22,7 @@ Source = Callable[[DataSection], Parts]
 SOURCES: dict[str, Source] = {
     "digits": digits.cluttered,
     "digits-8x8": digits.plain,
+    "cued-digits": cued.cued,
     **{name: published.source(name) for name in published.NAMES},
 }
 """Name in a recipe -> what reads it. `folder:PATH` comes beside them."""
@@ -65,6 +66,7 @@ def load(section: DataSection, *, device: torch.device | str, share: Share = ALO
         input_shape=train.pixels.shape,
         digest=_digest(train, validation),
         open_test=open_test,
+        missing_test=parts.missing_test,
     )
 
 
@@ -73,7 +75,7 @@ def _split(parts: Parts, section: DataSection) -> tuple[Labelled, Labelled]:
     train, validation = parts.train, parts.validation
     if validation is None:
         count = amount(section.validation, train.labels, "data.validation")
-        taken, left = stratified(train.labels, count, section.seed, parts.classes)
+        taken, left = divided(train.labels, count, section.seed, parts.classes, train.groups)
         train, validation = train.subset(left), train.subset(taken)
     if section.train_subset is not None and section.train_subset < len(train.labels):
         taken, _ = stratified(train.labels, section.train_subset, section.seed, parts.classes)

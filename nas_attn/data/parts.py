@@ -23,6 +23,8 @@ class Labelled:
     """(N,), indices into the classes."""
     identity: NDArray[np.int64]
     """(N,), a checksum of each image, or of its file's name and size."""
+    groups: NDArray[np.str_] | None = None
+    """(N,), images of one group stand on one side of a split; None: each is its own."""
 
     @classmethod
     def of(cls, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Self:
@@ -32,7 +34,8 @@ class Labelled:
         return cls(InMemory(torch.from_numpy(images)), labels, identity)
 
     def subset(self, index: Indices) -> Labelled:
-        return Labelled(self.pixels.subset(index), self.labels[index], self.identity[index])
+        groups = None if self.groups is None else self.groups[index]
+        return Labelled(self.pixels.subset(index), self.labels[index], self.identity[index], groups)
 
 
 @dataclass(frozen=True)
@@ -44,3 +47,5 @@ class Parts:
     """None: to be taken from `train`."""
     test: Callable[[], Labelled]
     classes: tuple[str, ...]
+    missing_test: str = ""
+    """Why there is no test split, with the way out; empty where there is one."""

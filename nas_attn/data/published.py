@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from nas_attn.data.files import exclusive
 from nas_attn.data.parts import Labelled, Parts
 from nas_attn.errors import DataError
+from nas_attn.paths import user_path
 from nas_attn.recipe import DataSection
 
 NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
@@ -36,7 +37,7 @@ def source(name: str) -> Callable[[DataSection], Parts]:
             raise DataError(
                 f"data.options.{next(iter(section.options))} does not apply to '{name}', which has no options"
             )
-        root = Path(section.root).expanduser()
+        root = user_path(section.root, what="data.root", error=DataError)
         for place in (root, root / NAMES[name] / "raw"):
             if name.endswith("mnist") and _idx(place, "train", "images") is not None:
                 return Parts(_read_idx(place, "train"), None, partial(_read_idx, place, "t10k"), _mnist_classes(name))
@@ -57,7 +58,7 @@ def _open(name: str, root: Path, *, train: bool) -> Any:
     except RuntimeError:
         pass  # torchvision's word for missing or damaged files
     try:
-        with exclusive(root / f".{name}.lock"), _timeout(DOWNLOAD_TIMEOUT_S):
+        with exclusive(root / f".{name}.lock", f"the data set '{name}'"), _timeout(DOWNLOAD_TIMEOUT_S):
             return kind(str(root), train=train, download=True)
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1]

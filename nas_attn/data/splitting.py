@@ -1,4 +1,4 @@
-"""Stratified splits, fixed by a seed."""
+"""Stratified splits, fixed by a seed; groups stay together where there are any."""
 
 from __future__ import annotations
 
@@ -46,6 +46,67 @@ def stratified(
     mask = np.zeros(len(labels), dtype=bool)
     mask[np.concatenate(taken)] = True
     return np.flatnonzero(mask), np.flatnonzero(~mask)
+
+
+def divided(
+    labels: NDArray[np.int64],
+    count: int,
+    seed: int,
+    names: Sequence[str],
+    groups: NDArray[np.str_] | None,
+) -> tuple[Indices, Indices]:
+    """As `stratified`, but no group is divided where there are groups: then `count` is met as nearly as they allow.
+
+    Raises:
+        DataError: there are too few images or groups for every class to be in both parts.
+    """
+    if groups is None:
+        return stratified(labels, count, seed, names)
+    inside, number = np.unique(groups, return_inverse=True)
+    sizes = np.zeros((len(inside), len(names)), dtype=np.int64)
+    np.add.at(sizes, (number, labels), 1)
+    taken = _grouped(sizes, count, seed, names)
+    mask = taken[number]
+    return np.flatnonzero(mask), np.flatnonzero(~mask)
+
+
+def _grouped(sizes: NDArray[np.int64], count: int, seed: int, names: Sequence[str]) -> NDArray[np.bool_]:
+    """bool (groups,), which are taken: each class in both parts, the classes' shares kept as nearly as may be.
+
+    Args:
+        sizes: (groups, classes), images of each class in each group.
+    """
+    total = sizes.sum(0)
+    for label in map(int, np.flatnonzero(total)):
+        if np.count_nonzero(sizes[:, label]) < 2:
+            raise DataError(
+                f"cannot split by groups: all {total[label]} images of class '{names[label]}' are of one group, and every "
+                "class needs at least two"
+            )
+    quota = total * (count / total.sum())
+    random = np.random.default_rng((seed, len(sizes)))
+    order = random.permutation(len(sizes))
+    order = order[np.argsort(-sizes[order].sum(1), kind="stable")]  # the large ones first, the small ones fill up
+    taken, have = np.zeros(len(sizes), dtype=bool), np.zeros(len(names))
+
+    def off(counts: NDArray[np.float64]) -> float:
+        return float((((counts - quota) / np.maximum(quota, 1)) ** 2).sum())
+
+    for group in order:
+        more = have + sizes[group]
+        leaves_all = np.all((total - more > 0) | (total == 0) | (sizes[group] == 0))
+        if leaves_all and off(more) < off(have):
+            taken[group], have = True, more
+    for label in map(
+        int, np.flatnonzero((have == 0) & (total > 0))
+    ):  # a class too small for its share: its smallest group
+        fits = [g for g in order[::-1] if sizes[g, label] and np.all((total - have - sizes[g] > 0) | (sizes[g] == 0))]
+        if not fits:
+            raise DataError(
+                f"cannot split by groups: class '{names[label]}' cannot be on both sides without another class leaving one"
+            )
+        taken[fits[0]], have = True, have + sizes[fits[0]]
+    return taken
 
 
 def amount(wanted: int | float | None, labels: NDArray[np.int64], what: str) -> int:

@@ -12,16 +12,24 @@ The recipe names it, `[training] evaluator = "my_package.eval:evaluate"`, and it
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from nas_attn.errors import NasAttnError, RecipeError, TrainingError
+from nas_attn.errors import NasAttnError, OutOfMemory, RecipeError, TrainingError
+from nas_attn.evaluation.faults import message, said, show_traceback
+from nas_attn.evaluation.output import OutputLog, shown
 from nas_attn.importing import load_object
 from nas_attn.records import Score
 from nas_attn.training import CheckpointSlot, Interrupted
@@ -44,8 +52,37 @@ class EvaluatorRun:
     """A folder of this candidate and seed, kept over rungs and restarts: for the evaluator's own checkpoints."""
     device: str
     """Where to train."""
+    split: str = "validation"
+    """What to score on; with `test`, there is nothing to train (`new_epochs` is 0): the model is the one of the last rung."""
+    networks: list[nn.Module] = field(default_factory=list, repr=False, compare=False)
+    """What `scored` was told."""
+    flags: list[NDArray[np.bool_]] = field(default_factory=list, repr=False, compare=False)
+    """What `right` was told."""
+
+    def scored(self, network: nn.Module) -> None:
+        """Tells which network the metrics are of, where it is another than the model: an average of weights, a trainer's own.
+
+        It is looked at afterwards: a score without the candidate's attention is an error.
+        """
+        self.networks.append(network)
+
+    def right(self, flags: Sequence[bool] | NDArray[Any] | torch.Tensor) -> None:
+        """Tells of each image of the split, in an order that is always the same, whether the model has it right.
+
+        Their mean is the metric `accuracy`. With results per image the noise is known better, and a validation says what
+        holds for new images; without, it says nothing about these.
+
+        Raises:
+            TrainingError: they are no row of true and false.
+        """
+        held = flags.detach().cpu().numpy() if isinstance(flags, torch.Tensor) else np.asarray(flags)
+        if held.ndim != 1 or not held.size or not np.isin(held, (0, 1)).all():
+            raise TrainingError(f"run.right takes one true or false for each image, not an array of shape {held.shape}")
+        self.flags[:] = [held.astype(bool)]
 
 
+TOLERANCE = 1e-4
+"""Between an accuracy that an evaluator returns and the share of images that it tells are right."""
 Evaluator = Callable[[nn.Module, EvaluatorRun], Mapping[str, float]]
 
 
@@ -65,34 +102,47 @@ def find_evaluator(name: str) -> Evaluator:
 class EvaluatorTrainer:
     """Runs an evaluator through the rungs, with the same interface as the built-in trainer's `fit`."""
 
-    def __init__(self, evaluator: Evaluator, *, folder: Path, device: str) -> None:
+    def __init__(self, evaluator: Evaluator, *, folder: Path, device: str, log: OutputLog | None = None) -> None:
         """Args:
         folder: parent of the candidates' folders.
+        log: takes what the evaluator prints; None: that goes to the terminal.
         """
-        self._evaluator, self._folder, self._device = evaluator, folder, device
+        self._evaluator, self._folder, self._device, self._log = evaluator, folder, device, log
+        self.evaluated = 0
+        """Rungs that the last `fit` evaluated itself; none where a process before had done all: the network is a fresh one."""
+        self.network: nn.Module | None = None
+        """The one that the last metrics are of, where the evaluator has named it."""
 
     def fit(
         self,
         model: nn.Module,
         *,
-        key: str,
+        name: str,
         placement: str,
         seed: int,
         rungs: Sequence[int],
         slot: CheckpointSlot,
         on_rung: Callable[[Score], bool],
         stop: Callable[[], bool],
+        needed: bool = False,
     ) -> tuple[Score, ...]:
         """Evaluates rung by rung; finished rungs are not repeated after a restart.
+
+        Args:
+            name: of the run's folder.
+            needed: the trained network is to be used: where a process before had done the only rung, it is done again.
 
         Raises:
             TrainingError: the evaluator raised something, or returned something other than finite numbers.
             Interrupted: `stop` said so.
         """
         blob = slot.load()
-        scores = [] if blob is None else [Score(**row) for row in json.loads(blob)]
-        folder = self._folder / f"{key}-{seed}"
+        scores = [] if blob is None else [_from_plain(row) for row in json.loads(blob)]
+        if needed and len(scores) == len(rungs) == 1:
+            scores = []
+        folder = self._folder / name
         folder.mkdir(parents=True, exist_ok=True)
+        self.evaluated = 0
         for rung, epochs in enumerate(rungs):
             if rung >= len(scores):
                 if stop():
@@ -100,21 +150,33 @@ class EvaluatorTrainer:
                 new = epochs - (rungs[rung - 1] if rung else 0)
                 run = EvaluatorRun(placement, rung, epochs, new, seed, folder, self._device)
                 scores.append(self._one(model, run))
-                slot.save(json.dumps([asdict(score) for score in scores]).encode(), epochs)
+                self.evaluated += 1
+                slot.save(json.dumps([_plain(score) for score in scores]).encode(), epochs)
             if not on_rung(scores[rung]):
                 break
         return tuple(scores)
 
+    def test(self, model: nn.Module, *, name: str, placement: str, seed: int, epochs: int) -> Score:
+        """The evaluator's metrics on its test split, of a network that has reached its last rung; raises as `fit`."""
+        run = EvaluatorRun(placement, 0, epochs, 0, seed, self._folder / name, self._device, "test")
+        return self._one(model, run)
+
     def _one(self, model: nn.Module, run: EvaluatorRun) -> Score:
         wall, process = time.perf_counter(), time.process_time()
+        self.network = None
+        title = f"{run.placement}, seed {run.seed}, to {run.epochs} epochs"
         try:
-            metrics = self._evaluator(model, run)
-        except (NasAttnError, Interrupted):
+            with self._log.taking(title) if self._log else nullcontext():
+                metrics = self._evaluator(model, run)
+        except (NasAttnError, Interrupted, KeyboardInterrupt):
             raise
-        except Exception as error:  # whatever a user's own code may raise
-            raise TrainingError(
-                f"the evaluator raised {type(error).__name__} for '{run.placement}': {str(error) or 'without a message'}"
-            ) from error
+        except BaseException as error:  # whatever a user's own code may raise, sys.exit included
+            show_traceback(error)
+            if isinstance(error, MemoryError | torch.OutOfMemoryError):
+                raise OutOfMemory(f"memory did not suffice for the evaluator: {said(error)}") from error
+            kind = type(error).__name__
+            see = f" (more in {shown(self._log.path)})" if self._log else ""
+            raise TrainingError(f"the evaluator raised {kind} for '{run.placement}': {message(error)}{see}") from error
         if not isinstance(metrics, Mapping) or not metrics:
             raise TrainingError(
                 f"the evaluator returned {metrics!r} for '{run.placement}', not named metrics like {{'miou': 0.4}}"
@@ -124,11 +186,37 @@ class EvaluatorTrainer:
                 raise TrainingError(
                     f"the evaluator returned {name} = {value!r} for '{run.placement}', not a finite number"
                 )
+        self.network = run.networks[-1] if run.networks else None
+        flags = run.flags[-1] if run.flags else None
         return Score(
             seed=run.seed,
             rung=run.rung,
             epochs=run.epochs,
-            metrics={name: float(value) for name, value in metrics.items()},
+            metrics={**{name: float(value) for name, value in metrics.items()}, **_accuracy(metrics, flags, run)},
+            correct=None if flags is None else np.packbits(flags).tobytes(),
+            examples=0 if flags is None else len(flags),
             wall_s=time.perf_counter() - wall,
             device_s=time.process_time() - process,
         )
+
+
+def _accuracy(metrics: Mapping[str, float], flags: NDArray[np.bool_] | None, run: EvaluatorRun) -> dict[str, float]:
+    """The share of the images that are right, where the evaluator has told; it is what its accuracy has to be."""
+    if flags is None:
+        return {}
+    share = float(flags.mean())
+    if abs(metrics.get("accuracy", share) - share) > TOLERANCE:
+        raise TrainingError(
+            f"the evaluator returned accuracy = {metrics['accuracy']!r} for '{run.placement}', but of the images that it told "
+            f"run.right {share!r} are right"
+        )
+    return {"accuracy": share}
+
+
+def _plain(score: Score) -> dict[str, Any]:
+    """A score as JSON knows it."""
+    return {**asdict(score), "correct": score.correct and base64.b64encode(score.correct).decode()}
+
+
+def _from_plain(row: Mapping[str, Any]) -> Score:
+    return Score(**{**row, "correct": row["correct"] and base64.b64decode(row["correct"])})

@@ -1,17 +1,22 @@
-"""Keeps a lease alive while its work goes on, and notices when it is lost."""
+"""Leases of workers: kept alive while their work goes on, freed when their holder has died; who holds them, for people."""
 
 from __future__ import annotations
 
+import random
 import threading
 from types import TracebackType
 
 from nas_attn.errors import LeaseLost, OperationError
+from nas_attn.processes import is_dead, owner_shown
 from nas_attn.storage import Lease, StudyStore
+from nas_attn.waiting import Interrupted
 
 TTL_S = 60.0
 """Seconds after which a silent owner's work may be taken over."""
 RENEWALS = 4
 """Renewals within one TTL: three may fail before the lease does."""
+AWAY_S = (1.0, 3.0)
+"""Seconds until a renewal is tried again, by chance, while the database is away."""
 
 
 class LeaseKeeper:
@@ -42,15 +47,34 @@ class LeaseKeeper:
         if not self.lost:
             try:
                 self._store.release(self.lease)
-            except OperationError:
+            except (OperationError, Interrupted):
                 self._lost.set()
 
     def _renew(self) -> None:
-        while not self._left.wait(self._period):
+        pause = self._period
+        while not self._left.wait(pause):
             try:
                 self._store.renew(self.lease)
+                pause = self._period
             except LeaseLost:
                 self._lost.set()
                 return
-            except OperationError:
-                continue  # the database may come back before the lease expires
+            except OperationError:  # the database may come back before the lease expires
+                pause = min(self._period, random.uniform(*AWAY_S))
+
+
+def release_dead(store: StudyStore, prefix: str) -> None:
+    """Frees the leases, on resources named so, of processes of this machine that have died; others' have to expire."""
+    for row in store.leases():
+        if row.state == "held" and row.resource.startswith(prefix) and is_dead(row.owner, local=store.is_local):
+            store.release(Lease(row.resource, row.owner, row.number, TTL_S, row.expires_at))
+
+
+def holders(store: StudyStore, mine: str) -> list[str]:
+    """Who else holds a lease of a study, and on what, for a person.
+
+    Args:
+        mine: the owner that is not meant.
+    """
+    rows = [row for row in store.leases() if row.state == "held" and row.owner != mine]
+    return [f"{owner_shown(row.owner)} holds '{row.resource}'" for row in rows]

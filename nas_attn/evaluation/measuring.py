@@ -5,26 +5,26 @@ from __future__ import annotations
 import json
 import math
 import random
-import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 
 from torch import nn
 
 from nas_attn.analysis.additive import suspicious, with_predictions
 from nas_attn.analysis.latency import estimate, needs_more, open_keys
-from nas_attn.errors import MeasurementError
+from nas_attn.errors import MeasurementError, NasAttnWarning, Unmeasurable
 from nas_attn.evaluation.plan import Plan
 from nas_attn.latency import MAX_CANDIDATES, DeviceLock, Net, fingerprint, may_measure, measure, run_session
+from nas_attn.latency.session import candidate_name
 from nas_attn.records import Fingerprint, Latency, ResolvedPlacement, Session
 from nas_attn.storage import StudyStore
-from nas_attn.training import Interrupted
+from nas_attn.waiting import Interrupted, Wait
 
 BARE = "none"
 """Notation of the bare backbone."""
-POLL_S = 1.0
-"""Seconds between looks at what other workers have measured."""
 PAUSES_S = (0.0, 0.0, 0.0, 2.0, 5.0, 10.0, 20.0)
 """Seconds before each session that a first estimate may take: a busy spell of the machine passes."""
 AGAIN = 4
@@ -47,6 +47,8 @@ class Measurer:
         self._lock = DeviceLock.for_section(self._section)
         here = fingerprint(self._section)
         pinned = store.set_fingerprint_once(to_text(here))
+        self.machine = from_text(pinned).name
+        """The machine that the study's latencies belong to."""
         self.fits = may_measure(self._section, pinned=from_text(pinned), here=here)
         """Whether this machine is the one that the study's latencies belong to."""
 
@@ -74,18 +76,6 @@ class Measurer:
         bare = {key: self.bare() for key, text in texts.items() if text == BARE}
         return with_predictions(bare | estimate(self._store.sessions()), texts)
 
-    def wait(self, candidate: ResolvedPlacement, stop: Callable[[], bool]) -> Latency:
-        """The estimate of a candidate, as soon as a worker on the right machine has measured it.
-
-        Raises:
-            Interrupted: `stop` said so.
-        """
-        while (latency := self.known(candidate)) is None:
-            if stop():
-                raise Interrupted
-            time.sleep(POLL_S)
-        return latency
-
     def measure(self, candidate: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Latency:
         """The candidate's estimate, after a session with it and its companions unless it is known without.
 
@@ -94,14 +84,17 @@ class Measurer:
 
         Raises:
             MeasurementError: the machine is too busy.
+            Unmeasurable: the candidate does not run as it is to be measured, or the bare backbone does not.
+            Interrupted: the search was asked to stop while this waited.
         """
         group = {r.key: r for r in [candidate, *companions][:MAX_CANDIDATES] if r.modules}
+        wait = Wait("a quiet moment to measure latency in")
         for pause in PAUSES_S:  # a session whose A/A control is off tells nothing
             latency = self.known(candidate)
             if latency is not None:
                 return latency
-            time.sleep(pause)
-            self._session(group)
+            wait.pause(pause, lambda: "the machine was too busy for a session that counts")
+            self._session_without_faulty(candidate.key, group)
         latency = self.known(candidate)
         if latency is not None:
             return latency
@@ -117,16 +110,24 @@ class Measurer:
         def still_open(_: Sequence[Session]) -> list[str]:
             return [] if stop() else self.open_keys(list(models), tolerance)
 
-        for session in measure(
-            self._section,
-            reference=self._model(None),
-            candidates=models,
-            input_shape=self._plan.input_shape,
-            seed=self._random.getrandbits(31),
-            still_open=still_open,
-            lock=self._lock,
-        ):
-            self._store.add_session(session)
+        while True:
+            try:
+                with suppress(Interrupted):
+                    for session in measure(
+                        self._section,
+                        reference=self._model(None),
+                        candidates=models,
+                        input_shape=self._plan.input_shape,
+                        seed=self._random.getrandbits(31),
+                        still_open=still_open,
+                        lock=self._lock,
+                    ):
+                        self._store.add_session(session)
+                return
+            except Unmeasurable as error:
+                if models.pop(error.network, None) is None:
+                    raise
+                warnings.warn(f"left out of the latency sessions: {error}", NasAttnWarning, stacklevel=2)
 
     def open_keys(self, keys: Sequence[str], tolerance: float) -> list[str]:
         """Those that are due for another session: what looks wrong, then the neediest first."""
@@ -141,6 +142,15 @@ class Measurer:
         """The bare backbone: the ratio's own reference."""
         times = sorted(session.reference_ms for session in self._store.sessions())
         return Latency(1.0, 1.0, 1.0, times[len(times) // 2] if times else math.nan, len(times))
+
+    def _session_without_faulty(self, key: str, group: dict[str, ResolvedPlacement]) -> None:
+        """A session; a companion that does not run is left out of it and of those to come."""
+        while True:
+            try:
+                return self._session(group)
+            except Unmeasurable as error:
+                if error.network == key or group.pop(error.network, None) is None:
+                    raise
 
     def _session(self, group: dict[str, ResolvedPlacement]) -> None:
         models = {key: self._model(resolved) for key, resolved in group.items()}
@@ -162,7 +172,7 @@ class Measurer:
             self._models[key] = self._plan.attach(model, resolved, 0) if resolved else model
             while len(self._models) > MODELS_KEPT:
                 dropped, _ = self._models.popitem(last=False)
-                self._nets.pop(dropped, None)
+                self._nets.pop(candidate_name(dropped), None)
         self._models.move_to_end(key)
         return self._models[key]
 

@@ -49,10 +49,27 @@ class Plan:
         return attachment.cost(self.attach(self.bare(0), resolved, 0), self.input_shape)
 
 
-def make_plan(recipe: Recipe, input_shape: tuple[int, int, int], classes: int, *, build: Build | None = None) -> Plan:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The sites that a study began with."""
+
+    input_shape: tuple[int, int, int]
+    """The images' that the points' shapes are for."""
+    sites: tuple[Site, ...]
+
+
+def make_plan(
+    recipe: Recipe,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    build: Build | None = None,
+    kept: Kept | None = None,
+) -> Plan:
     """Joins a recipe with its backbone.
 
     Args:
+        kept: the sites that a study began with; None: those that the backbone has.
         build: replaces the recipe's backbone (a Python object given to `na.search`).
 
     Raises:
@@ -66,7 +83,12 @@ def make_plan(recipe: Recipe, input_shape: tuple[int, int, int], classes: int, *
     build = from_recipe if build is None else _checked(build)
     with torch.random.fork_rng(devices=[]):
         model = build()
-    sites = both_granularities(model, input_shape, recipe.space.sites.custom)
+    wanted = recipe.space.sites
+    if kept is not None:
+        same = kept.input_shape == input_shape
+        sites = kept.sites if same else attachment.reshaped(kept.sites, model, input_shape)
+    else:
+        sites = both_granularities(model, input_shape, wanted.custom, heads=wanted.heads)
     space = SearchSpace(recipe.space, sites, init=recipe.training.resolved_init)
     return Plan(recipe, input_shape, classes, sites, space, attachment.cost(model, input_shape), build)
 
@@ -89,10 +111,11 @@ def _checked(build: Build) -> Build:
 
 
 def both_granularities(
-    model: nn.Module, input_shape: tuple[int, int, int], custom: Mapping[str, Sequence[str]] | None = None
+    model: nn.Module,
+    input_shape: tuple[int, int, int],
+    custom: Mapping[str, Sequence[str]] | None = None,
+    *,
+    heads: bool = False,
 ) -> tuple[Site, ...]:
     """All sites of a model: stages, its own attention and the custom ones, then blocks."""
-    stages = attachment.find_sites(model, input_shape, granularity="stage", custom=custom, originals=True)
-    blocks = attachment.find_sites(model, input_shape, granularity="block")
-    known = {site.name for site in stages}
-    return (*stages, *(site for site in blocks if site.name not in known))
+    return attachment.survey(model, input_shape, custom=custom, heads=heads).sites

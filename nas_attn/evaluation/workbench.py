@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
-import io
 import json
-import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from nas_attn import attachment, backbones, data
-from nas_attn.errors import CheckpointError, RecipeError
-from nas_attn.evaluation.artifacts import ArtifactStore, RunFiles, read_artifact, write_artifact
+from nas_attn import data
+from nas_attn.analysis.retrained import PURPOSE as RETRAIN
+from nas_attn.backbones.states import pack, restore, unpack
+from nas_attn.errors import BackboneLost, CheckpointError, NasAttnWarning, RecipeError, TrainingError, Unmeasurable
+from nas_attn.evaluation.artifact_stores import ArtifactStore
+from nas_attn.evaluation.artifacts import RunFiles, read_artifact, write_artifact
+from nas_attn.evaluation.curves import Curve
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorTrainer, find_evaluator
-from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper
+from nas_attn.evaluation.factors import Factors, candidate_factors
+from nas_attn.evaluation.faults import own_fault, require_memory, shared_fault
+from nas_attn.evaluation.given import given_weights
+from nas_attn.evaluation.kept_sites import keep_sites, kept_sites
+from nas_attn.evaluation.labels import keep_labels
 from nas_attn.evaluation.measuring import Measurer
+from nas_attn.evaluation.output import OutputLog
+from nas_attn.evaluation.participation import require_participation
 from nas_attn.evaluation.plan import Build, Plan, make_plan
+from nas_attn.evaluation.ways import backbone_way
 from nas_attn.latency import DeviceLock
 from nas_attn.recipe import DataSection, Recipe
-from nas_attn.records import ALONE, Cost, Latency, ResolvedPlacement, Score, Share
-from nas_attn.storage import Lease, StudyStore
+from nas_attn.records import ALONE, Cost, EpochPoint, Latency, ResolvedPlacement, Score, Share
+from nas_attn.space import parse, resolve
+from nas_attn.storage import SEARCH, Lease, Run, StudyStore
 from nas_attn.training import Interrupted, Trainer
 from nas_attn.training.stepping import execution_on
+from nas_attn.training.team import Team
+from nas_attn.training.threads import Threads, cores, intra_op_threads
 
 BACKBONE = "backbone"
-"""Key of the study's own backbone in the table of scores, and name of its lease and attribute."""
+"""Key and purpose of the runs that train the study's own backbones."""
 Stop = Callable[[], bool]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel, of the images that torchvision's and nearly all of timm's weights were trained on."""
@@ -46,6 +60,12 @@ class Host:
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`."""
     share: Share = ALONE
+    log: OutputLog | None = None
+    """Takes what an evaluator prints; None: that goes to the terminal."""
+    team: Team | None = None
+    """Those that train together with this worker, which leads them; None: it trains alone."""
+    threads: int | None = None
+    """Intra-op threads, where the user or the recipe says how many; None: what proves quickest."""
 
 
 class Workbench:
@@ -60,31 +80,45 @@ class Workbench:
         *,
         build: Build | None = None,
         evaluator: Evaluator | None = None,
+        way: str = SEARCH,
+        dataset: data.Dataset | None = None,
     ) -> None:
         """Args:
+            recipe: the study's, with the training and the data of the way.
             build: replaces the recipe's backbone (a Python object given to `na.search`).
             evaluator: replaces the recipe's evaluator, likewise.
+            way: the way of training; latencies are measured by the search's own only.
+            dataset: the recipe's data, where it is loaded already.
 
         Raises:
-            UserError: the data, the backbone or the space cannot be had.
+            UserError: the data, the backbone, its weights or the space cannot be had.
             MeasurementError: the study's latencies belong to another machine.
         """
         self.recipe, self.store, self._artifacts, self._host = recipe, store, artifacts, host
+        self.way = way
         self.device = pick_device(host.device)
         execution_on(recipe.training, self.device)
         name = recipe.training.evaluator
         evaluator = evaluator or (find_evaluator(name) if name else None)
-        self._evaluator = evaluator and EvaluatorTrainer(evaluator, folder=host.folder, device=str(self.device))
-        self.dataset = (
-            None
-            if recipe.data.name == "external"
-            else data.load(data_section(recipe), device=self.device, share=host.share)
+        self._evaluator = evaluator and EvaluatorTrainer(
+            evaluator, folder=host.folder, device=str(self.device), log=host.log
         )
-        self.plan = plan_for(recipe, self.dataset, build=build)
+        if dataset is None and recipe.data.name != "external":
+            dataset = data.load(data_section(recipe), device=self.device, share=host.share)
+        self.dataset = dataset
+        self.plan = plan_for(recipe, self.dataset, build=build, store=store)
         self.measurer = (
-            Measurer(self.plan, store, seed=zlib.crc32(host.owner.encode())) if "latency" in wanted(recipe) else None
+            Measurer(self.plan, store, seed=zlib.crc32(host.owner.encode()))
+            if way == SEARCH and "latency" in wanted(recipe)
+            else None
         )
-        self._weights: Mapping[str, Tensor] | None = None
+        self._threads = Threads(host.threads, most=cores(host.share.machine))
+        self._weights: Mapping[str, Any] | None = None
+        if recipe.training.start == "pretrained":
+            self._weights, _ = given_weights(self.plan)
+        self._test_split: data.Split | None = None
+        self._number = -1
+        """Of the backbone whose weights are kept."""
 
     # ------------------------------------------------------------------------------------ one candidate
 
@@ -93,184 +127,308 @@ class Workbench:
 
         Args:
             companions: candidates whose latency could use another session.
+
+        Raises:
+            TrainingError: it cannot be built, does not run, or takes more memory to train than there is.
+            MeasurementError: nothing can be measured here.
         """
-        cost = self.plan.cost(resolved)
+        with own_fault("building it", torch.device("cpu")):
+            cost = self.plan.cost(resolved)
         latency = None
         reason = over_limits(self.recipe, cost, None)
+        if not reason and self._evaluator is None and self.device.type == "cpu":
+            require_memory(cost.parameters)
         if not reason and self.measurer is not None:
-            measurer = self.measurer
-            latency = measurer.measure(resolved, companions) if measurer.fits else measurer.known(resolved)
+            latency = self.latency(resolved, companions)
             reason = over_limits(self.recipe, cost, latency)
         return Checked(cost, latency, reason)
 
+    def latency(self, resolved: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Latency | None:
+        """A candidate's latency, measured where it is not known; None where that is left to another machine.
+
+        Raises:
+            TrainingError: it does not run as it is to be measured.
+            MeasurementError: nothing can be measured here.
+        """
+        measurer = self.measurer
+        assert measurer is not None  # asked for only where latency is wanted
+        if not measurer.fits:
+            return measurer.known(resolved)
+        try:
+            with own_fault("measuring it", torch.device(self.recipe.latency.device)):
+                return measurer.measure(resolved, companions)
+        except Unmeasurable as error:
+            if error.network != resolved.key:
+                raise
+            raise TrainingError(f"its latency cannot be measured: {error}") from error
+
     def train(
         self,
+        run: Run,
         resolved: ResolvedPlacement,
         *,
-        seed: int,
         lease: Lease,
-        purpose: str,
         go_on: Callable[[Score], bool],
         stop: Stop,
+        trained: Callable[[nn.Module], None] | None = None,
     ) -> tuple[Score, ...]:
-        """Trains one candidate with one seed, rung by rung; goes on from its last checkpoint where there is one.
+        """Carries out one run, rung by rung; goes on from its last checkpoint where there is one.
 
-        Scores are in the store when this returns. `go_on` decides after each rung.
+        Scores are in the store when this returns. `go_on` decides after each rung; `trained` is given the network that
+        reached the last.
 
         Raises:
             Interrupted: `stop` said so; a checkpoint is stored.
-            LeaseLost: another worker has taken the candidate over.
-            TrainingError: the loss diverged, the memory did not suffice.
+            LeaseLost: another worker has taken the run over.
+            BackboneLost: the backbone that it starts from has to be trained again first.
+            TrainingError: the loss diverged, the memory did not suffice, a module or the evaluator raised something, or
+                attention took no part in the network that was scored.
         """
-        files = self.files(resolved, seed=seed, lease=lease, purpose=purpose)
+        files = self.files(run, lease)
 
         def on_rung(score: Score) -> bool:
-            self.store.add_score(resolved.key, score, purpose=purpose, lease=lease)
+            network = self._evaluator.network if self._evaluator is not None else None
+            require_participation(network or model, resolved, self.plan.input_shape)
+            self._keep_labels(self.way)
+            self.store.add_score(run, score, lease=lease)
             return go_on(score)
 
-        model = self.start(resolved, seed, stop)
         rungs = self.recipe.training.rungs
-        if self._evaluator is not None:
-            scores = self._evaluator.fit(
-                model,
-                key=resolved.key,
-                placement=resolved.text,
-                seed=seed,
-                rungs=rungs,
-                slot=files,
-                on_rung=on_rung,
-                stop=stop,
-            )
-        else:
-            factors = candidate_factors(self.recipe, model)
-            scores = self._fit(model, seed=seed, rungs=rungs, files=files, on_rung=on_rung, stop=stop, factors=factors)
-        if purpose == "search" and len(scores) == len(rungs):
-            self.weights(resolved.key, lease).save(weights_blob(model), rungs[-1])
+        self.start_weights(run.backbone)  # whose failing is no candidate's
+        with own_fault("training it", self.device):
+            model = self.start(resolved, run.seed, run.backbone)
+            if self._evaluator is not None:
+                with intra_op_threads(self._threads.usual):
+                    scores = self._evaluator.fit(
+                        model,
+                        name=run.folder,
+                        placement=resolved.text,
+                        seed=run.seed,
+                        rungs=rungs,
+                        slot=files,
+                        on_rung=on_rung,
+                        stop=stop,
+                        needed=self.way != SEARCH,
+                    )
+            else:
+                how = candidate_factors(self.recipe, model)
+                with self._curve(run, lease) as on_epoch:
+                    scores = self._fit(model, run, rungs, files, on_rung, stop, how, on_epoch)
+        if trained is not None and len(scores) == len(rungs):
+            trained(model)
         return scores
 
-    def files(self, resolved: ResolvedPlacement, *, seed: int, lease: Lease, purpose: str) -> RunFiles:
-        """The checkpoints of one candidate's run."""
-        return RunFiles(self.store, self._artifacts, f"{purpose}:{resolved.key}:{seed}", lease)
+    def test(self, run: Run, model: nn.Module, *, lease: Lease) -> Score:
+        """Scores a trained network on the test split, once: a run that has its score is not scored again.
 
-    def weights(self, key: str, lease: Lease) -> RunFiles:
-        """The trained weights of a candidate, for export."""
-        return RunFiles(self.store, self._artifacts, weights_run(key), lease)
+        The reading is logged before it happens; repeated after a crash, it is the same one.
 
-    def start(self, resolved: ResolvedPlacement, seed: int, stop: Stop) -> nn.Module:
-        """The candidate's network as its training begins."""
+        Raises:
+            DataError: there is no test split.
+            TrainingError: it cannot be scored.
+        """
+        of_test = replace(run, way=test_way(run.way))
+        known = [
+            s.score
+            for s in self.store.scores(run.key, way=of_test.way)
+            if (s.score.seed, s.backbone) == (run.seed, run.backbone)
+        ]
+        if known:
+            return known[0]
+        reason = f"{run.purpose} {run.files}"
+        if reason not in {reading.reason for reading in self.store.test_readings()}:
+            self.store.log_test_reading(reason)
+        epochs = self.recipe.training.rungs[-1]
+        if self._evaluator is not None:
+            with intra_op_threads(self._threads.usual):
+                score = self._evaluator.test(
+                    model, name=run.folder, placement=run.placement, seed=run.seed, epochs=epochs
+                )
+        else:
+            assert self.dataset is not None
+            self._test_split = self._test_split or self.dataset.read_test(reason)
+            lock = DeviceLock.for_section(self.recipe.latency)
+            with own_fault("testing it", self.device), lock.shared(self._settle) as hold, self._threads.latest():
+                trainer = Trainer(self.recipe.training, self.dataset, device=self.device, batch_hook=hold.yield_)
+                score = trainer.score(model, self._test_split, seed=run.seed, epochs=epochs)
+        self._keep_labels(of_test.way)
+        self.store.add_score(of_test, score, lease=lease)
+        return score
+
+    def _keep_labels(self, way: str) -> None:
+        """Of the images behind the search's scores, and behind those on the test split."""
+        if self.dataset is None or self._evaluator is not None or way not in (SEARCH, test_way(self.way)):
+            return
+        split = self.dataset.validation if way == SEARCH else self._test_split
+        if split is not None:
+            keep_labels(self.store, way, split, self.dataset.classes)
+
+    def train_backbone(self, run: Run, *, lease: Lease, stop: Stop) -> None:
+        """Trains one of the study's backbones and keeps it.
+
+        Raises:
+            Interrupted, LeaseLost: as `train`.
+            OperationError: it cannot be trained.
+        """
+        recipe = self.recipe
+        files = self.files(run, lease)
+        model = self.plan.bare(run.seed).to(self.device)
+
+        def on_rung(score: Score) -> bool:
+            self.store.add_score(run, score, lease=lease)
+            return True
+
+        with shared_fault(f"training backbone {run.backbone}"):
+            how = Factors(rate=recipe.training.learning_rate)
+            self._fit(model, run, [recipe.training.backbone_epochs], files, on_rung, stop, how)
+        artifact, sha256 = write_artifact(self.store, self._artifacts, pack(model))
+        self.store.renew(lease)
+        self.store.put(backbone_attribute(run.way, run.backbone), json.dumps({"artifact": artifact, "sha256": sha256}))
+
+    def files(self, run: Run, lease: Lease) -> RunFiles:
+        """The checkpoints of one run."""
+        return RunFiles(self.store, self._artifacts, run.files, lease)
+
+    def keep_weights(self, name: str, model: nn.Module, lease: Lease) -> None:
+        """Keeps a trained network's weights under a name; where that fails, why, for whoever asks for them."""
+        lost = ""
+        if self._evaluator is not None and not self._evaluator.evaluated:
+            lost = "the process that had trained it was stopped before they were written"
+        else:
+            try:
+                files = RunFiles(self.store, self._artifacts, weights_run(name), lease)
+                files.keep(pack(model), self.recipe.training.rungs[-1])
+            except CheckpointError as error:
+                lost = str(error)
+        if lost:
+            warnings.warn(f"trained weights are lost: {lost}", NasAttnWarning, stacklevel=2)
+        if lost or self.store.get(weights_lost(name)):
+            self.store.put(weights_lost(name), lost)
+
+    def start(self, resolved: ResolvedPlacement, seed: int, backbone: int) -> nn.Module:
+        """The candidate's network as its training begins, from the backbone of this number."""
         model = self.plan.bare(seed)
-        weights = self.start_weights(stop)
+        weights = self.start_weights(backbone)
         if weights is not None:
-            model.load_state_dict(dict(weights))
+            restore(model, weights)
         return self.plan.attach(model, resolved, seed).to(self.device)
 
     # ------------------------------------------------------------------------------------ starts
 
-    def start_weights(self, stop: Stop) -> Mapping[str, Tensor] | None:
-        """Weights of the bare backbone that every candidate starts from; None where it starts from scratch.
+    def needs_backbone(self, number: int) -> Run | None:
+        """The run that trains the backbone of this number; None where it is there, or none is started from."""
+        if self.recipe.training.start != "backbone":
+            return None
+        way = backbone_way(self.store, self.way)
+        if self.store.get(backbone_attribute(way, number)):
+            return None
+        seed = self.recipe.search.seed + number
+        return Run(BACKBONE, "none", seed, number, way, BACKBONE)
 
-        With `start = "backbone"` the first worker that gets here trains it, the others wait for it.
-
-        Raises:
-            Interrupted: `stop` said so.
-        """
-        section = self.recipe.training
-        if section.start == "scratch" or self._weights is not None:
-            return self._weights
-        if section.start == "pretrained":
-            self._weights = self._pretrained()
-            return self._weights
-        while True:
-            known = self.store.get(BACKBONE)
-            if known is not None:
-                self._weights = read_weights(self._backbone_blob(**json.loads(known)))
-                return self._weights
-            lease = self.store.acquire(BACKBONE, owner=self._host.owner, ttl_s=TTL_S)
-            if lease is not None:
-                with LeaseKeeper(self.store, lease) as keeper:
-                    if self.store.get(BACKBONE) is None:
-                        self._train_backbone(keeper, stop)
-            elif stop():
-                raise Interrupted
-            else:
-                time.sleep(0.5)
-
-    def _backbone_blob(self, artifact: str, sha256: str) -> bytes:
-        try:
-            return read_artifact(self._artifacts, artifact, sha256)
-        except CheckpointError as error:
-            raise CheckpointError(
-                f"the trained backbone that all candidates of this study start from is lost ({error}): restore the study's "
-                "artifacts folder, or start a study under another name"
-            ) from None
-
-    def _pretrained(self) -> Mapping[str, Tensor]:
-        weights = self.recipe.training.weights
-        assert weights is not None  # the recipe's schema sees to it
-        plan = self.plan
-        if weights == "default":
-            source = backbones.build(
-                self.recipe.backbone, input_shape=plan.input_shape, classes=plan.classes, pretrained=True
-            )
-            return source.state_dict()
-        model = plan.bare(self.recipe.search.seed)
-        backbones.load_weights(model, weights)
-        return model.state_dict()
-
-    def _train_backbone(self, keeper: LeaseKeeper, stop: Stop) -> None:
-        recipe, lease = self.recipe, keeper.lease
-        files = RunFiles(self.store, self._artifacts, BACKBONE, lease)
-        model = self.plan.bare(recipe.search.seed).to(self.device)
-
-        def on_rung(score: Score) -> bool:
-            self.store.add_score(BACKBONE, score, purpose=BACKBONE, lease=lease)
-            return True
-
-        self._fit(
-            model,
-            seed=recipe.search.seed,
-            rungs=[recipe.training.backbone_epochs],
-            files=files,
-            on_rung=on_rung,
-            stop=lambda: stop() or keeper.lost,
-            factors=Factors(rate=recipe.training.learning_rate),
-        )
-        artifact, sha256 = write_artifact(self._artifacts, weights_blob(model))
-        self.store.renew(lease)
-        self.store.put(BACKBONE, json.dumps({"artifact": artifact, "sha256": sha256}))
-        files.clear()
+    def start_weights(self, backbone: int) -> Mapping[str, Any] | None:
+        """Weights of the bare backbone that a run starts from; None where it starts from scratch."""
+        start = self.recipe.training.start
+        if start == "backbone" and self._number != backbone:
+            name = backbone_attribute(backbone_way(self.store, self.way), backbone)
+            known = self.store.get(name)
+            if not known:
+                raise BackboneLost(f"backbone {backbone} is not there: it is trained first")
+            try:
+                self._weights = unpack(read_artifact(self._artifacts, **json.loads(known)))
+            except CheckpointError as error:
+                self.store.put(name, "")
+                raise BackboneLost(f"the trained backbone {backbone} is lost ({error}): it is trained again") from None
+            self._number = backbone
+        return self._weights
 
     def _fit(
         self,
         model: nn.Module,
-        *,
-        seed: int,
+        run: Run,
         rungs: Sequence[int],
         files: RunFiles,
         on_rung: Callable[[Score], bool],
         stop: Stop,
         factors: Factors,
+        on_epoch: Callable[[EpochPoint], None] | None = None,
     ) -> tuple[Score, ...]:
         """The built-in training, which yields the device to latency sessions between its steps."""
         assert self.dataset is not None  # with data of its own, an evaluator trains
+        team = self._host.team
+        if team is not None:
+            team.share((self.way, run))
         with DeviceLock.for_section(self.recipe.latency).shared(self._settle) as hold:
-            trainer = Trainer(self.recipe.training, self.dataset, device=self.device, batch_hook=hold.yield_)
-            return trainer.fit(
-                model,
-                seed=seed,
-                rungs=rungs,
-                learning_rate=factors.rate,
-                slot=files,
-                on_rung=on_rung,
-                stop=stop,
-                attention_parameters=factors.attention,
-                backbone_factor=factors.backbone,
+            trainer = Trainer(
+                self.recipe.training,
+                self.dataset,
+                device=self.device,
+                batch_hook=hold.yield_,
+                threads=self._threads,
+                team=team,
             )
+            with _left_behind(team):
+                return trainer.fit(
+                    model,
+                    seed=run.seed,
+                    rungs=rungs,
+                    learning_rate=factors.rate,
+                    slot=files,
+                    on_rung=on_rung,
+                    stop=stop,
+                    attention_parameters=factors.attention,
+                    backbone_factor=factors.backbone,
+                    on_epoch=on_epoch,
+                )
+
+    def join(self, run: Run) -> None:
+        """A follower's part in a run that the leader of its team carries out; raises as `train`."""
+        assert self.dataset is not None
+        recipe, team = self.recipe, self._host.team
+        if run.key == BACKBONE:
+            model, rungs = self.plan.bare(run.seed).to(self.device), [recipe.training.backbone_epochs]
+            factors = Factors(rate=recipe.training.learning_rate)
+        else:
+            resolved = resolve(parse(run.placement), self.plan.sites, init=self.plan.space.init)
+            model, rungs = self.start(resolved, run.seed, run.backbone), recipe.training.rungs
+            factors = candidate_factors(recipe, model)
+        Trainer(recipe.training, self.dataset, device=self.device, threads=self._threads, team=team).fit(
+            model,
+            seed=run.seed,
+            rungs=rungs,
+            learning_rate=factors.rate,
+            attention_parameters=factors.attention,
+            backbone_factor=factors.backbone,
+        )
+
+    @contextmanager
+    def _curve(self, run: Run, lease: Lease) -> Iterator[Callable[[EpochPoint], None] | None]:
+        """Where a run's curve goes; trainings for use have one, others are not scored after each epoch."""
+        if run.purpose != RETRAIN:
+            yield None
+            return
+        curve = Curve(self.store, run, lease, self._host.folder)
+        try:
+            yield curve.add
+        finally:
+            curve.close()
 
     def _settle(self) -> None:
         """Waits for what the host has told the GPU to do, some batches ahead."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+@contextmanager
+def _left_behind(team: Team | None) -> Iterator[None]:
+    """An error of the leader's alone leaves the others in the training: they have to be started anew."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except BaseException:
+        if team is not None:
+            team.broken = True
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,53 +442,12 @@ class Checked:
     """Why it is infeasible; empty where it is not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Factors:
-    """Learning rates of one training."""
-
-    rate: float
-    attention: frozenset[str] = frozenset()
-    """Names of the attention modules' parameters."""
-    backbone: float = 1.0
-
-
-def candidate_factors(recipe: Recipe, model: nn.Module) -> Factors:
-    """Learning rates of a candidate: those of fine-tuning where it starts from trained weights."""
-    section = recipe.training
-    modules = attachment.attached_modules(model)
-    attention = frozenset(f"{path}.{name}" for path, module in modules.items() for name, _ in module.named_parameters())
-    if section.start == "scratch":
-        return Factors(section.learning_rate, attention)
-    if section.backbone_learning_rate == 0:
-        attention |= head_parameters(model)  # frozen, a head for other classes would stay random
-    rate = section.finetune_learning_rate or section.learning_rate / 5
-    return Factors(rate, attention, section.backbone_learning_rate)
-
-
-def head_parameters(model: nn.Module) -> frozenset[str]:
-    """Names of the last linear layer's parameters: the classifier of all common networks."""
-    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    last = layers[-1:]
-    return frozenset(n for n, _ in model.named_parameters() if any(n.startswith(f"{name}.") for name in last))
-
-
 def data_section(recipe: Recipe) -> DataSection:
     """The recipe's data; a source's own weights come with the normalisation that they were trained with."""
     section = recipe.data
     if recipe.training.weights != "default" or section.mean is not None:
         return section
     return section.model_copy(update={"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)})
-
-
-@contextmanager
-def intra_op_threads(threads: int | None) -> Iterator[None]:
-    """Torch with so many threads inside; None: as it is. Results on a CPU depend on their number, to rounding."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def pick_device(name: str) -> torch.device:
@@ -352,12 +469,27 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def plan_for(recipe: Recipe, dataset: data.Dataset | None, *, build: Build | None = None) -> Plan:
-    """A recipe's plan with the shape and classes of its data."""
+def plan_for(
+    recipe: Recipe, dataset: data.Dataset | None, *, build: Build | None = None, store: StudyStore | None = None
+) -> Plan:
+    """A recipe's plan with the shape and classes of its data.
+
+    Args:
+        store: the study that it is for, whose sites are those that it began with.
+
+    Raises:
+        StudyError: the study was begun by a version that found other sites in its backbone.
+    """
     if dataset is not None:
-        return make_plan(recipe, dataset.input_shape, len(dataset.classes), build=build)
-    assert recipe.data.input_shape is not None  # the recipe's schema sees to it
-    return make_plan(recipe, recipe.data.input_shape, recipe.data.classes or 1, build=build)
+        shape, classes = dataset.input_shape, len(dataset.classes)
+    else:
+        assert recipe.data.input_shape is not None  # the recipe's schema sees to it
+        shape, classes = recipe.data.input_shape, recipe.data.classes or 1
+    kept = None if store is None else kept_sites(store)
+    plan = make_plan(recipe, shape, classes, build=build, kept=kept)
+    if store is not None and kept is None:
+        keep_sites(store, plan)
+    return plan
 
 
 def wanted(recipe: Recipe) -> set[str]:
@@ -381,19 +513,21 @@ def over_limits(recipe: Recipe, cost: Cost, latency: Latency | None) -> str:
     return ""
 
 
-def weights_run(key: str) -> str:
-    """Name under which a candidate's trained weights are kept."""
-    return f"weights:{key}"
+def backbone_attribute(way: str, number: int) -> str:
+    """Name of the study's attribute that says where a trained backbone lies."""
+    return f"{BACKBONE}/{way}/{number}"
 
 
-def weights_blob(model: nn.Module) -> bytes:
-    """A network's state_dict as bytes that `torch.load(weights_only=True)` reads."""
-    buffer = io.BytesIO()
-    torch.save({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, buffer)
-    return buffer.getvalue()
+def weights_run(name: str) -> str:
+    """Where trained weights are kept: of a candidate's key as searched, or of another run's files."""
+    return f"weights:{name}"
 
 
-def read_weights(blob: bytes) -> dict[str, Tensor]:
-    """The state_dict that `weights_blob` wrote, on the CPU."""
-    weights: dict[str, Tensor] = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
-    return weights
+def weights_lost(name: str) -> str:
+    """Name of the study's attribute that says why trained weights are not there; empty or unset where they are."""
+    return f"lost:{weights_run(name)}"
+
+
+def test_way(way: str) -> str:
+    """The way under which scores on the test split stand, of runs trained in another."""
+    return f"{way}/test"

@@ -9,42 +9,46 @@ Four files per device, locked with flock, so the kernel frees them when their ho
   measures again at once does not shut training out; training gives way at the gate, so it does not shut measuring out.
 
 Order of taking: measurer, turn, gate, device; nobody holds a later one while waiting for an earlier one, so no cycle of waits.
+
+No wait is without an end. A holder that is stopped (Ctrl-Z, `kill -STOP`), or does not give way for minutes, is passed by: its
+lock file is removed, and all that come from then on use a new one. It notices that when it goes on, and joins them. What
+was measured meanwhile is marked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from nas_attn.errors import MeasurementError
+from nas_attn.processes import Process, shown
 from nas_attn.recipe import LatencySection
+from nas_attn.waiting import Interrupted, Patience, Wait, close, flock, private
 
 LOCK_DIR_VARIABLE = "NAS_ATTN_LOCK_DIR"
 DEFAULT_LOCK_DIR = (
     "/tmp/nas_attn-locks"  # not $TMPDIR: every user and container of the machine must name the same place
 )
 
-_open_files: set[int] = set()
+UNYIELDING_S = 60.0
+"""Seconds that measuring waits for a training that goes on without giving way; its steps, and compiling, take less."""
+MEASURING_S = 600.0
+"""Seconds that one process may measure, or wait to, before others pass it by."""
+
 _sharing: set[tuple[int, str]] = set()
 """(thread, lock) that hold a share: asking for the device alone would wait for itself."""
+_passed_by: set[Process] = set()
+"""Holders of locks that this process has passed by."""
 
-
-def _close_in_child() -> None:
-    """A forked child shares its parent's locks; closing its copies leaves them to the parent alone."""
-    for descriptor in _open_files:
-        os.close(descriptor)
-    _open_files.clear()
-    _sharing.clear()
-
-
-os.register_at_fork(after_in_child=_close_in_child)
+os.register_at_fork(after_in_child=_sharing.clear)
 
 
 def lock_directory() -> Path:
@@ -91,6 +95,28 @@ def _nothing() -> None:
     return None
 
 
+class _LockWait(Wait):
+    """A wait for a device's locks, which knows whom it has passed by."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.passed_by: set[Process] = set()
+        self._unseen = False
+
+    def pass_by(self, holders: Sequence[Process]) -> None:
+        """Waits no longer for these."""
+        self.say(f"went on without waiting any longer for {shown(holders)}")
+        self.passed_by.update(holders)
+        self._unseen |= not holders
+        _passed_by.update(holders)
+
+    def beside(self) -> list[str]:
+        """Those that were passed by just now, or before and have been stopped since."""
+        _passed_by.intersection_update({found for found in _passed_by if found.stopped} | self.passed_by)
+        found = [str(found) for found in sorted(_passed_by, key=lambda found: found.pid)]
+        return [*found, shown([])] if self._unseen else found
+
+
 class Hold:
     """Training's share of a device; `yield_()` between steps lets a waiting measurer in."""
 
@@ -100,21 +126,35 @@ class Hold:
         self._probe: int | None = None
 
     def _take(self) -> None:
-        with self._lock._locked("turn", fcntl.LOCK_SH), self._lock._locked("gate", fcntl.LOCK_SH):
-            self._device = self._lock._acquire("device", fcntl.LOCK_SH)
+        """Takes the share; without it where the search is asked to stop: what is left is to write a checkpoint."""
+        lock, what = self._lock, "the device, to train on it: another process measures there"
+        with (
+            contextlib.suppress(Interrupted),
+            _LockWait(what) as wait,
+            lock._locked("turn", fcntl.LOCK_SH, wait),
+            lock._locked("gate", fcntl.LOCK_SH, wait),
+        ):
+            self._device = lock._acquire("device", fcntl.LOCK_SH, wait)
 
     def _release(self) -> None:
         if self._device is not None:
-            _close(self._device)
+            close(self._device)
             self._device = None
 
     def _end(self) -> None:
         self._release()
         if self._probe is not None:
-            _close(self._probe)
+            close(self._probe)
             self._probe = None
 
+    def _passed_by(self) -> bool:
+        """Whether others have gone on without this process, which was stopped."""
+        return self._device is not None and _is_removed(self._device)
+
     def _measurer_waits(self) -> bool:
+        if self._probe is not None and _is_removed(self._probe):
+            close(self._probe)
+            self._probe = None
         if self._probe is None:
             self._probe = self._lock._open("gate")
         try:
@@ -126,7 +166,7 @@ class Hold:
 
     def yield_(self) -> bool:
         """Lets a waiting measurer measure, then goes on; a few microseconds where none waits. True if it waited."""
-        if not self._lock.training_stops or not self._measurer_waits():
+        if not self._lock.training_stops or not (self._measurer_waits() or self._passed_by()):
             return False
         self._settle()
         self._release()
@@ -167,22 +207,30 @@ class DeviceLock:
         return cls(device_identity(section), training_stops=not elsewhere, when_crowded=own_time)
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """The device alone: waits until other measurers are done and training has given way."""
+    def exclusive(self) -> Iterator[list[str]]:
+        """The device alone: waits until other measurers are done and training has given way.
+
+        Yields what was going on beside: processes that were passed by, since they did not give way. Complete when the
+        device has been given back.
+
+        Raises:
+            Interrupted: the search was asked to stop while this waited.
+        """
         assert (threading.get_ident(), self._stem) not in _sharing, (
             "give the share back before asking for the device alone"
         )
-        with self._locked("measurer", fcntl.LOCK_EX):
-            if not self.training_stops or (self.when_crowded and not crowded()):
-                yield
-                return
-            with self._locked("turn", fcntl.LOCK_EX):
-                gate = self._acquire("gate", fcntl.LOCK_EX)
-            try:
-                with self._locked("device", fcntl.LOCK_EX):
-                    yield
-            finally:
-                _close(gate)
+        beside: list[str] = []
+        with contextlib.ExitStack() as held, _LockWait("the device, to measure latency on it alone") as wait:
+            mine = [held.enter_context(self._locked("measurer", fcntl.LOCK_EX, wait))]
+            if self.training_stops and not (self.when_crowded and not crowded()):
+                with self._locked("turn", fcntl.LOCK_EX, wait):
+                    mine.append(held.enter_context(self._locked("gate", fcntl.LOCK_EX, wait)))
+                mine.append(held.enter_context(self._locked("device", fcntl.LOCK_EX, wait, UNYIELDING_S)))
+            wait.over()
+            beside += wait.beside()
+            yield beside
+            if any(descriptor is not None and _is_removed(descriptor) for descriptor in mine):
+                beside.append("others, which went on while this process was stopped")
 
     @contextmanager
     def shared(self, settle: Callable[[], object] = _nothing) -> Iterator[Hold]:
@@ -204,25 +252,40 @@ class DeviceLock:
             hold._end()
 
     @contextmanager
-    def _locked(self, part: str, operation: int) -> Iterator[None]:
-        descriptor = self._acquire(part, operation)
+    def _locked(
+        self, part: str, operation: int, wait: _LockWait, living_s: float = MEASURING_S
+    ) -> Iterator[int | None]:
+        descriptor = self._acquire(part, operation, wait, living_s)
         try:
-            yield
+            yield descriptor
         finally:
-            _close(descriptor)
+            if descriptor is not None:
+                close(descriptor)
 
-    def _acquire(self, part: str, operation: int) -> int:
-        descriptor = self._open(part)
-        try:
-            fcntl.flock(descriptor, operation)
-        except BaseException:
-            _close(descriptor)
-            raise
-        return descriptor
+    def _acquire(self, part: str, operation: int, wait: _LockWait, living_s: float = MEASURING_S) -> int | None:
+        """A locked file. None where the lock of those that do not give it up cannot be removed: it is another user's."""
+        while True:
+            descriptor = self._open(part)
+            try:
+                holders = flock(descriptor, operation, wait, Patience(living_s, wait.passed_by))
+                if holders is None and not _is_removed(descriptor):
+                    return descriptor
+                if holders is not None:
+                    wait.pass_by(holders)
+                    if not _remove(lock_directory() / self._name(part), descriptor):
+                        close(descriptor)
+                        return None
+            except BaseException:
+                close(descriptor)
+                raise
+            close(descriptor)
+
+    def _name(self, part: str) -> str:
+        return f"{self._stem}.{part}"
 
     def _open(self, part: str) -> int:
         folder = lock_directory()
-        path = folder / f"{self._stem}.{part}"
+        path = folder / self._name(part)
         try:
             descriptor = _open_shared(folder, path)
         except OSError as error:
@@ -230,8 +293,7 @@ class DeviceLock:
                 f"the lock file '{path}' cannot be opened ({error.strerror}): set {LOCK_DIR_VARIABLE} to a folder "
                 f"that all processes on this machine can write"
             ) from None
-        _open_files.add(descriptor)
-        return descriptor
+        return private(descriptor)
 
 
 def _open_shared(folder: Path, path: Path) -> int:
@@ -252,7 +314,24 @@ def _open_shared(folder: Path, path: Path) -> int:
     return descriptor
 
 
-def _close(descriptor: int) -> None:
-    """Closes a lock file, which frees its lock."""
-    _open_files.discard(descriptor)
-    os.close(descriptor)
+def _is_removed(descriptor: int) -> bool:
+    """Whether an open lock file has been removed, so that others use a new one."""
+    return os.fstat(descriptor).st_nlink == 0
+
+
+def _remove(path: Path, descriptor: int) -> bool:
+    """Removes a lock file whose holders are passed by. False where that cannot be: it is another user's."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one at a time: the next finds the new file, and leaves it
+        if os.path.samestat(path.stat(), os.fstat(descriptor)):
+            path.unlink()
+    except BlockingIOError:  # another one does just that
+        time.sleep(0.01)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return False
+    finally:
+        os.close(folder)
+    return True

@@ -13,20 +13,23 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from nas_attn.errors import MeasurementError
+from nas_attn.errors import MeasurementError, Unmeasurable
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import fingerprint, state
 from nas_attn.latency.nets import COSTLY_MODES, Net, Times, clock_name, example_input, prepare
 from nas_attn.recipe import LatencySection
-from nas_attn.records import Knob, Session, SessionSample
+from nas_attn.records import BESIDE, Knob, Session, SessionSample
 
 MAX_CANDIDATES = 8
+CANDIDATE = "candidate "
+"""Stands before a candidate's key in the names of a session's networks."""
 MIN_ROUNDS = 5
 MIN_COMMAND_ROUNDS = 3
 TURN_MS = 10.0
@@ -61,7 +64,9 @@ def run_session(
             command). One mapping per section, reference and input shape; keys must mean the same network throughout.
 
     Raises:
-        MeasurementError: more than 8 candidates, no such device, or a network that does not run as asked.
+        MeasurementError: more than 8 candidates, no such device.
+        Unmeasurable: one network does not run as asked.
+        Interrupted: the search was asked to stop while this waited for the device.
     """
     if len(candidates) > MAX_CANDIDATES:
         raise MeasurementError(f"a latency session takes at most {MAX_CANDIDATES} candidates, not {len(candidates)}")
@@ -69,9 +74,10 @@ def run_session(
     machine = fingerprint(section)
     with _measuring(section):
         nets = _prepare_all(section, reference, candidates, example_input(section, input_shape, seed), kept)
-        with lock.exclusive() if lock is not None else nullcontext():
+        alone: list[str] = []
+        with lock.exclusive() if lock is not None else nullcontext(alone) as beside:
             before = state(section)
-            rounds, calls = _time_rounds(nets, section, random.Random(seed))
+            rounds, calls = _time_rounds(nets, candidates, section, random.Random(seed))
             after = state(section)
     found = {f"{name}_before": text for name, text in before.items()} | {
         f"{name}_after": text for name, text in after.items()
@@ -96,7 +102,7 @@ def run_session(
             )
             for key, times in zip(candidates, candidate_times, strict=True)
         ),
-        notes={**found, **(notes or {})},
+        notes={**found, **({BESIDE: "; ".join(beside)} if beside else {}), **(notes or {})},
     )
 
 
@@ -144,7 +150,7 @@ def _prepare_all(
     """Reference, control, candidates: ready to be timed."""
     store: MutableMapping[str, Net] = kept if kept is not None and section.mode in COSTLY_MODES else {}
     named = {"reference": reference, "control": reference}  # each is copied when it is made ready
-    named |= {f"candidate {key}": model for key, model in candidates.items()}
+    named |= {candidate_name(key): model for key, model in candidates.items()}
     for name, model in named.items():
         if name == "control" and section.mode == "command":
             store[name] = store["reference"]  # the same file, sent once more
@@ -164,17 +170,48 @@ def _prepare_one(name: str, model: nn.Module, section: LatencySection, x: Tensor
             net.turn(1)
         return net
     except MeasurementError as error:
-        raise MeasurementError(f"{name}: {error}") from error
+        raise _unmeasurable(name, str(error)) from error
     except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise MeasurementError(
-            f"{name}: the network does not run with {section.dtype} on {section.device}: {reason}"
-        ) from error
+        raise _does_not_run(name, section, error) from error
 
 
-def _time_rounds(nets: Sequence[Net], section: LatencySection, rng: random.Random) -> tuple[list[list[Times]], int]:
-    """(per network its times round by round, timed calls a turn)."""
+def candidate_name(key: str) -> str:
+    """The name in a session, and in `kept`, of the candidate with this key."""
+    return f"{CANDIDATE}{key}"
+
+
+def _unmeasurable(name: str, reason: str) -> Unmeasurable:
+    return Unmeasurable(name.removeprefix(CANDIDATE), f"{name}: {reason}")
+
+
+def _does_not_run(name: str, section: LatencySection, error: Exception) -> Unmeasurable:
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return _unmeasurable(name, f"the network does not run with {section.dtype} on {section.device}: {reason}")
+
+
+def _named(name: str, net: Net, reference: Net, section: LatencySection) -> Net:
+    """A network whose failing names it. A command's is the network's own where it still takes the bare backbone."""
+
+    def turn(calls: int) -> Times:
+        try:
+            return net.turn(calls)
+        except MeasurementError as error:
+            if net is not reference:
+                reference.turn(1)
+            raise _unmeasurable(name, str(error)) from error
+        except Exception as error:
+            raise _does_not_run(name, section, error) from error
+
+    return replace(net, turn=turn)
+
+
+def _time_rounds(
+    nets: Sequence[Net], keys: Iterable[str], section: LatencySection, rng: random.Random
+) -> tuple[list[list[Times]], int]:
+    """(per network its times round by round, timed calls a turn). First come the reference and its copy."""
     by_command = section.mode == "command"
+    names = ("reference", "control", *map(candidate_name, keys))
+    nets = [_named(name, net, nets[0], section) for name, net in zip(names, nets, strict=True)]
     calls = 1 if by_command else _calls_a_turn(nets)
     fewest = MIN_COMMAND_ROUNDS if by_command else MIN_ROUNDS
     times: list[list[Times]] = [[] for _ in nets]

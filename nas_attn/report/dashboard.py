@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.recipe import objective_name
-from nas_attn.report import figures, words
+from nas_attn.report import figures, verdicts, words
 
 if TYPE_CHECKING:
     import optuna
@@ -79,7 +79,11 @@ def study_note(snapshot: Snapshot) -> str:
     """The study's note (Markdown): recommendation, front beside the baselines, where told and current front differ."""
     best = snapshot.recommendation
     lines = [f"# {snapshot.study}"]
-    lines += ["  \n".join(best.sentences)] if best else ["No recommendation yet: nothing has been scored to the end."]
+    for result in reversed(snapshot.validations):  # what was tested stands before what is estimated
+        lines.append(f"**{verdicts.headline(result)}**")
+        lines += [f"- {sentence}" for sentence in verdicts.sentences(result, snapshot)]
+    lines += [constant.sentence for constant in snapshot.constants]
+    lines.append("  \n".join(best.sentences) if best else words.nothing_recommended(snapshot))
     if snapshot.front:
         lines.append(_front(snapshot))
     differ = [view for view in snapshot.candidates if view.on_front != view.told_on_front]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import html
 import textwrap
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
 from nas_attn.analysis.effects import fit_effects
+from nas_attn.analysis.evidence import Estimate
 from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
-from nas_attn.recipe import lower_is_better, objective_name
+from nas_attn.recipe import SHARES, lower_is_better, objective_name
 from nas_attn.report import words
 
 BLUE, ORANGE, GREEN, RED, GREY = "#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8a919c"
@@ -126,7 +128,7 @@ def placement_matrix(snapshot: Snapshot) -> go.Figure | None:
     """Sites down, candidates across (best first), a colour per attention type; None with no scored candidate."""
     scored = [view for view in snapshot.candidates if view.state == "scored"]
     views = snapshot.ordered(scored)[:_MOST_COLUMNS]
-    sites = sorted({site for view in views for site in view.choices}, key=_natural)
+    sites = sorted({site for view in views for site in view.choices}, key=natural)
     if not views or not sites:
         return None
     types = sorted({_type(choice) for view in views for choice in view.choices.values()})
@@ -262,7 +264,7 @@ def noise_figure(snapshot: Snapshot) -> go.Figure | None:
             mode="markers",
             name="estimate, 95 %",
             marker={"color": [_kind(snapshot, view)[1] for view in views], "size": 10},
-            error_x={"array": [2 * view.estimates[metric].sd for view in views], "color": BLUE, "thickness": 1.5},
+            error_x={**_bars([view.estimates[metric] for view in views]), "color": BLUE, "thickness": 1.5},
             text=[hover(snapshot, view) for view in views],
             customdata=[view.placement for view in views],
             hovertemplate="%{text}<extra></extra>",
@@ -271,6 +273,12 @@ def noise_figure(snapshot: Snapshot) -> go.Figure | None:
     figure.update_xaxes(title=_axis(metric), tickformat=_tickformat(metric))
     figure.update_yaxes(autorange="reversed", type="category")
     return figure
+
+
+def _bars(estimates: Sequence[Estimate]) -> dict[str, Any]:
+    """Error bars to the ends of the 95 % intervals, which need not lie evenly about the means."""
+    up = [estimate.high - estimate.mean for estimate in estimates]
+    return {"symmetric": False, "array": up, "arrayminus": [e.mean - e.low for e in estimates]}
 
 
 def _repeated(view: CandidateView) -> bool:
@@ -286,10 +294,10 @@ def _runs(points: Iterable[ScorePoint]) -> list[list[ScorePoint]]:
 
 def latency_effects_figure(snapshot: Snapshot) -> go.Figure | None:
     """What each choice adds to the latency at each site; None with too few measured candidates."""
-    model = fit_effects(snapshot, "latency")
-    if model is None:
+    found = fit_effects(snapshot, "latency")
+    if found is None:
         return None
-    effects = sorted(model.table(), key=lambda e: (e.type, e.knobs, _natural(e.site)))
+    effects = sorted(found.at("choice"), key=lambda e: (e.type, e.knobs, natural(e.site)))
     figure = blank_figure(height=max(240, 22 * len(effects) + 130))
     types = sorted({effect.type for effect in effects})
     for index, name in enumerate(types):
@@ -297,17 +305,17 @@ def latency_effects_figure(snapshot: Snapshot) -> go.Figure | None:
         figure.add_trace(
             go.Scatter(
                 x=[100 * effect.effect for effect in mine],
-                y=[html.escape(f"{effect.site} = {effect.type}({effect.knobs})") for effect in mine],
+                y=[html.escape(f"{effect.site} = {effect.name}") for effect in mine],
                 mode="markers",
                 name=html.escape(name),
                 marker={"color": PALETTE[index % len(PALETTE)], "size": 9},
-                error_x={"array": [200 * effect.standard_error for effect in mine], "thickness": 1},
+                error_x={"array": [100 * effect.half for effect in mine], "thickness": 1},
                 text=[f"from {effect.observations} measured candidates" for effect in mine],
                 hovertemplate="%{y}<br>%{x:+.1f} %<br>%{text}<extra></extra>",
             )
         )
     figure.add_vline(x=0, line={"width": 1, "color": GREY})
-    error = f"left-one-out error {100 * model.cv_error:.1f} %"
+    error = f"left-one-out error {100 * (found.cv_error or 0.0):.1f} %"
     figure.update_xaxes(title=f"added latency, % of the backbone's ({error})")
     figure.update_yaxes(autorange="reversed", type="category")
     return figure
@@ -342,7 +350,7 @@ def _axis(objective: str) -> str:
 
 
 def _tickformat(objective: str) -> str:
-    return {"accuracy": ".1%", "params": ".3~s", "macs": ".3~s", "memory": ".3~s"}.get(objective, "")
+    return {**dict.fromkeys(SHARES, ".1%"), "params": ".3~s", "macs": ".3~s", "memory": ".3~s"}.get(objective, "")
 
 
 def _x(view: CandidateView, other: int | None) -> float | None:
@@ -358,14 +366,15 @@ def _half_width(snapshot: Snapshot, view: CandidateView, index: int) -> float:
     if objective == "latency" and view.latency is not None:
         return (view.latency.high - view.latency.low) / 2
     estimate = view.estimates.get(objective_name(objective))
-    return 2 * estimate.sd if estimate else 0.0
+    return (estimate.high - estimate.low) / 2 if estimate else 0.0
 
 
 def _type(choice: str) -> str:
     return choice.partition("(")[0]
 
 
-def _natural(site: str) -> tuple[object, ...]:
+def natural(site: str) -> tuple[object, ...]:
+    """A key that sorts sites by their numbers."""
     digits = "".join(c if c.isdigit() else " " for c in site).split()
     return (tuple(int(d) for d in digits), site)
 

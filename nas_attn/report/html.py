@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import html
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nas_attn.analysis.snapshot import STATES, Snapshot
-from nas_attn.report import figures, tables, words
+from nas_attn.analysis.choosing import Choice
+from nas_attn.analysis.effects import fit_effects
+from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
+from nas_attn.analysis.suggestions import suggest
+from nas_attn.analysis.validation import ValidationResult
+from nas_attn.recipe import SHARES
+from nas_attn.report import figures, growth, retrained, tables, verdicts, words
 from nas_attn.report.page import Drawings, page, with_code, write_page
+from nas_attn.toml_text import write_toml
 
 
-def write_report(snapshot: Snapshot, path: Path) -> Path:
+def write_report(snapshot: Snapshot, path: Path, choice: Choice | None = None) -> Path:
     """Writes the report; what was at `path` is replaced once the new one is complete.
+
+    Args:
+        choice: a candidate that was chosen in other words than `--recommended`; it is shown first.
 
     Returns:
         The absolute path.
@@ -21,23 +29,36 @@ def write_report(snapshot: Snapshot, path: Path) -> Path:
     Raises:
         StudyError: the file cannot be written there.
     """
-    return write_page(render(snapshot), path)
+    return write_page(render(snapshot, choice), path)
 
 
-def render(snapshot: Snapshot) -> str:
+def render(snapshot: Snapshot, choice: Choice | None = None) -> str:
     """The whole page as text."""
     drawings = Drawings()
     sections = [
+        _tested(snapshot),
+        "" if choice is None else _chosen(choice),
         _answer(snapshot),
         _counts(snapshot),
         _front(snapshot, drawings),
         _meaning(snapshot, drawings),
         _placements(snapshot, drawings),
+        _effects(snapshot),
+        _suggestions(snapshot),
+        _costs(snapshot, drawings),
+        _classes(snapshot),
         _curves(snapshot, drawings),
+        _retrained(snapshot, drawings),
+        _growth(snapshot, drawings),
         _candidates(snapshot),
         _study(snapshot),
     ]
     return page(snapshot.study, _subtitle(snapshot), sections, drawings)
+
+
+def summary(snapshot: Snapshot) -> str:
+    """The answer and the front in a few lines of HTML, without a style of their own: for a notebook."""
+    return f"<p><b>{html.escape(snapshot.study)}</b></p>{_answer(snapshot)}{tables.front_table(snapshot)}"
 
 
 def _subtitle(snapshot: Snapshot) -> str:
@@ -47,18 +68,55 @@ def _subtitle(snapshot: Snapshot) -> str:
     return f'<p class="muted">{html.escape(" · ".join(parts))}</p>'
 
 
+def _chosen(choice: Choice) -> str:
+    said = [f"Chosen: {choice.sentences[0]}", f"`{choice.view.placement}`", *choice.sentences[1:]]
+    body = "".join(f"<p>{with_code(text)}</p>" for text in said)
+    return f'<div class="card answer" id="chosen">{body}{_snippet(choice.view)}</div>'
+
+
+def _snippet(view: CandidateView | None) -> str:
+    if view is None or not view.snippet:
+        return ""
+    code = f'<pre><code id="snippet-{view.key}">{html.escape(view.snippet)}</code></pre>'
+    return f"<details><summary>In your own code</summary>{code}</details>"
+
+
+def _tested(snapshot: Snapshot) -> str:
+    """What validations have shown, the latest first: it stands before all that is estimated."""
+    return "".join(_verdict(snapshot, result) for result in reversed(snapshot.validations))
+
+
+def _verdict(snapshot: Snapshot, result: ValidationResult) -> str:
+    said = "".join(f"<p>{with_code(sentence)}</p>" for sentence in verdicts.sentences(result, snapshot))
+    rows = [
+        ("", [tables.text(role), tables.text(value), tables.notation(placement)])
+        for role, value, placement in verdicts.summary(result)
+    ]
+    networks = tables.table(["network", "on the test split, ± over runs", "placement"], rows) if result.verdicts else ""
+    head = f"<p>{html.escape(verdicts.headline(result))}</p>"
+    classes = ""
+    if result.by_class is not None:
+        names = {network.key: network.role for network in result.family.networks}
+        table = tables.classes_table(result.by_class, names)
+        classes = f"<details><summary>On the test split class by class</summary>{table}</details>"
+    return f'<div class="card answer" id="validation-{result.family.number}">{head}{said}{networks}{classes}</div>'
+
+
 def _answer(snapshot: Snapshot) -> str:
     best = snapshot.recommendation
+    sentences = [constant.sentence for constant in snapshot.constants]
     if best is None:
-        last = snapshot.recipe.training.rungs[-1]
-        return f'<div class="card answer"><p>No recommendation yet: nothing has been scored at {last} epochs.</p></div>'
-    said = "".join(f"<p>{with_code(sentence)}</p>" for sentence in best.sentences)
-    return f'<div class="card answer" id="recommendation">{said}</div>'
+        said = "".join(f"<p>{html.escape(text)}</p>" for text in [*sentences, words.nothing_recommended(snapshot)])
+        return f'<div class="card answer">{said}</div>'
+    said = "".join(f"<p>{with_code(sentence)}</p>" for sentence in [*sentences, *best.sentences])
+    return f'<div class="card answer" id="recommendation">{said}{_snippet(snapshot.find(best.key))}</div>'
 
 
 def _counts(snapshot: Snapshot) -> str:
-    planned = snapshot.recipe.search.trials
-    tiles = [(f"{len(snapshot.candidates)} of {planned}", "candidates"), (str(len(snapshot.front)), "on the front")]
+    tiles = [
+        (f"{len(snapshot.candidates)} of {snapshot.planned}", "candidates"),
+        (str(len(snapshot.front)), "on the front"),
+    ]
     tiles += [(str(snapshot.counts[state]), state) for state in STATES if snapshot.counts[state]]
     seconds = sum(point.wall_s for view in snapshot.candidates for point in view.scores)
     tiles.append((words.duration(seconds), "of training"))
@@ -69,7 +127,7 @@ def _counts(snapshot: Snapshot) -> str:
 def _front(snapshot: Snapshot, drawings: Drawings) -> str:
     if not snapshot.front:
         return "<h2>Front and baselines</h2><p>No candidate has been scored to the end yet.</p>"
-    drawn = "".join(drawings.place(figure, pick=True) for figure in figures.front_figures(snapshot))
+    drawn = "".join(drawings.place(figure, pick=_sites(snapshot)) for figure in figures.front_figures(snapshot))
     differs = (
         "<p>The front by today's estimates is not the front by the values told to Optuna, which cannot be changed "
         "afterwards: further seeds and latency sessions came in since.</p>"
@@ -84,24 +142,32 @@ def _front(snapshot: Snapshot, drawings: Drawings) -> str:
     )
 
 
+def _sites(snapshot: Snapshot) -> list[str]:
+    """The sites that any candidate has something at, in the order of the backbone."""
+    found = {site.partition("@")[0] for view in snapshot.candidates for site in view.choices}
+    return sorted(found, key=figures.natural)
+
+
 def _meaning(snapshot: Snapshot, drawings: Drawings) -> str:
     floor = snapshot.noise.get(snapshot.primary or "")
-    if floor is None or floor.seed_sd is None:
+    if floor is None or not floor.seed_sd:
         return ""
-    points = floor.metric == "accuracy"
+    points = floor.metric in SHARES
 
     def size(sd: float) -> str:
         return f"{100 * sd:.2f} points" if points else f"{sd:.3g}"
 
     one, three = floor.reliability(1), floor.reliability(3)
+    paired = size(2**0.5 * (floor.paired_sd or 0.0))
     lines = [
         f"The same candidate trained again with another seed scores differently by {size(floor.seed_sd)} (standard "
-        f"deviation, {_source(floor.source, floor.repeated)}). This is the noise floor of this study.",
+        f"deviation, {_source(floor.source, floor.repeated)}). This is the noise floor of this study. A seed moves all "
+        f"candidates alike in part, so two candidates with the same seed differ by {paired} by luck.",
         f"The candidates' true scores seem to spread by {size(floor.between_sd or 0.0)}. So one run tells {100 * (one or 0):.0f} % "
         f"signal, the mean of three runs {100 * (three or 0):.0f} %.",
-        "Each estimate is therefore the mean of a candidate's runs pulled towards the mean of all, the more the fewer runs "
-        "it had; bars reach two standard deviations either way. Among many candidates the best-looking is partly lucky: "
-        "this pull is what corrects for it.",
+        "Each estimate reads all runs together: it is the mean of a candidate's runs pulled towards what its sites and types "
+        "did elsewhere, the more the fewer runs it had; bars are 95 % intervals. Among many candidates the best-looking is "
+        "partly lucky: this pull is what corrects for it.",
         "These are estimates made during a search, from brief training and the validation images. They are not a claim "
         "about fully trained networks or about the test images, which the search has not read.",
     ]
@@ -112,22 +178,78 @@ def _meaning(snapshot: Snapshot, drawings: Drawings) -> str:
 def _source(source: str, repeated: int) -> str:
     return {
         "seeds": f"measured on {repeated} candidates that ran more than once",
-        "images": "inferred from the finite validation set, as no candidate has run twice yet",
-        "assumed": "assumed to be half of the variance seen, as no candidate has run twice yet",
+        "images": "inferred from the finite validation set and the spread of the scores, as no candidate has run twice yet",
+        "assumed": "inferred from the spread of the scores, as no candidate has run twice yet",
     }.get(source, source)
 
 
 def _placements(snapshot: Snapshot, drawings: Drawings) -> str:
     matrix = drawings.place(figures.placement_matrix(snapshot))
-    effects = drawings.place(figures.latency_effects_figure(snapshot))
     text = "<h2>Placements</h2><p>Candidates from left (best in the first objective) to right; ★ is on the front.</p>"
-    cost = "<h2>What each module costs</h2><p>Added latency by choice and site, from the additive model of the measured candidates.</p>"
-    return (f"{text}{matrix}" if matrix else "") + (f"{cost}{effects}" if effects else "")
+    return f"{text}{matrix}" if matrix else ""
+
+
+def _effects(snapshot: Snapshot) -> str:
+    found = fit_effects(snapshot, snapshot.primary) if snapshot.primary else None
+    if found is None:
+        return ""
+    said = "".join(f"<li>{with_code(sentence)}</li>" for sentence in found.sentences)
+    return (
+        f"<h2>What each choice does</h2><p>What a choice adds to the {html.escape(found.of)} against nothing at its site, wherever "
+        f"it stands; ± is half of the 95 % interval.</p><ul>{said}</ul>"
+        f"<details><summary>All effects</summary>{tables.effects_table(found)}</details>"
+    )
+
+
+def _suggestions(snapshot: Snapshot) -> str:
+    said = "".join(f"<li>{with_code(words.suggestion(one))}</li>" for one in suggest(snapshot))
+    text = "<p>Predicted by the model of all evidence from what was seen at single sites; none of these has run.</p>"
+    return f"<h2>Worth trying next</h2>{text}<ul>{said}</ul>" if said else ""
+
+
+def _costs(snapshot: Snapshot, drawings: Drawings) -> str:
+    drawn = drawings.place(figures.latency_effects_figure(snapshot))
+    text = "<h2>What each module costs</h2><p>Added latency by choice and site, from the additive model of the measured candidates.</p>"
+    return f"{text}{drawn}" if drawn else ""
 
 
 def _curves(snapshot: Snapshot, drawings: Drawings) -> str:
     curves = drawings.place(figures.learning_curves(snapshot))
     return f"<h2>Learning curves</h2><p>One line a run; pruned ones end in a cross.</p>{curves}" if curves else ""
+
+
+def _retrained(snapshot: Snapshot, drawings: Drawings) -> str:
+    if not snapshot.retrained:
+        return ""
+    drawn = "".join(drawings.place(figure) for figure in retrained.retraining_curves(snapshot))
+    return (
+        "<h2>Trained for use</h2><p>Runs of <code>nas-attn retrain</code>, scored on the validation split; the weights are "
+        f"kept for <code>nas-attn export</code>.</p>{retrained.retrained_table(snapshot)}{drawn}"
+    )
+
+
+def _classes(snapshot: Snapshot) -> str:
+    if snapshot.by_class is None:
+        return ""
+    names = {view.key: _called(view, snapshot) for view in snapshot.candidates}
+    return (
+        "<h2>Class by class</h2><p>The share of each class's validation images that is right, mean over the runs of the last "
+        f"rung.</p>{tables.balance_table(snapshot, names)}{tables.classes_table(snapshot.by_class, names)}"
+    )
+
+
+def _called(view: CandidateView, snapshot: Snapshot) -> str:
+    best = snapshot.recommendation is not None and snapshot.recommendation.key == view.key
+    return "recommended" if best else "no attention" if view.baseline == "none" else view.label
+
+
+def _growth(snapshot: Snapshot, drawings: Drawings) -> str:
+    drawn = drawings.place(growth.growth_figure(snapshot))
+    text = (
+        "<h2>How the front grew</h2><p>The area between the front and the worst values scored, as a share of what it is now, by "
+        "today's estimates. What no attention and the uniform baselines reach by themselves needed no search.</p>"
+    )
+    return f"{text}{drawn}" if drawn else ""
 
 
 def _candidates(snapshot: Snapshot) -> str:
@@ -138,7 +260,6 @@ def _candidates(snapshot: Snapshot) -> str:
 
 
 def _study(snapshot: Snapshot) -> str:
-    recipe = html.escape(json.dumps(snapshot.recipe.model_dump(mode="json"), indent=2, sort_keys=True))
     rows = [(name, version) for name, version in sorted(snapshot.versions.items())]
     versions = tables.table(["library", "version"], [("", [tables.text(a), tables.text(b)]) for a, b in rows])
     readings = snapshot.test_readings
@@ -148,9 +269,51 @@ def _study(snapshot: Snapshot) -> str:
     log = [("", [tables.text(_when(reading.read_at)), tables.text(reading.reason)]) for reading in readings]
     return (
         f"<h2>The study</h2>{_machine(snapshot)}<p>{tests}</p>{tables.table(['when', 'why'], log) if log else ''}"
-        f"<details><summary>Recipe</summary><pre>{recipe}</pre></details>"
+        f"{_spent(snapshot)}{_again(snapshot)}"
         f"<details><summary>Versions</summary>{versions}</details>"
         f'<p class="muted">Written {_when(datetime.now(UTC).timestamp())} by nas_attn.</p>'
+    )
+
+
+def _spent(snapshot: Snapshot) -> str:
+    """What the study took, and for what."""
+    named = {"search": "candidates' first runs", "confirm": "further seeds of the best", "backbone": "backbones"}
+    points = [*snapshot.backbone, *(point for view in snapshot.candidates for point in view.scores)]
+    rows = []
+    for purpose, name in named.items():
+        mine = [point for point in points if point.purpose == purpose]
+        if mine:
+            rows.append((name, len(mine), sum(point.wall_s for point in mine)))
+    if snapshot.latency is not None:
+        rows.append(("latency sessions", snapshot.latency.sessions, snapshot.latency.duration_s))
+    if not rows:
+        return ""
+    cells = [("", [tables.text(n), tables.text(c), tables.number(words.duration(s), s)]) for n, c, s in rows]
+    total = words.duration(sum(seconds for *_, seconds in rows))
+    return f"<p>It took {total}, all workers together:</p>{tables.table(['what', 'scores or sessions', 'time'], cells)}"
+
+
+def _again(snapshot: Snapshot) -> str:
+    """How to have it again."""
+    name = f"{snapshot.study}.toml"
+    pinned = ["nas-attn" if library == "nas_attn" else library for library in sorted(snapshot.versions)]
+    known = {"nas-attn", "torch", "torchvision", "timm", "optuna", "numpy", "scikit-learn"}
+    install = " ".join(
+        f"{library}=={snapshot.versions.get(library) or snapshot.versions['nas_attn']}"
+        for library in pinned
+        if library in known
+    )
+    lines = [
+        f"pip install {install}",
+        f"nas-attn search {name}",
+        f"nas-attn retrain {snapshot.study}",
+        f"nas-attn export {snapshot.study}",
+    ]
+    recipe = html.escape(write_toml(snapshot.recipe.model_dump(mode="json")))
+    return (
+        f"<h2>Again</h2><p>With the recipe below as <code>{html.escape(name)}</code>; on a CPU of the same kind and with as many threads, "
+        f"the same numbers come out.</p><pre>{html.escape(chr(10).join(lines))}</pre>"
+        f"<details><summary>Recipe</summary><pre>{recipe}</pre></details>"
     )
 
 
@@ -164,6 +327,7 @@ def _machine(snapshot: Snapshot) -> str:
         f"{record.dropped} of them do not count, because two copies of the same network came out too far apart; typically "
         f"the copies differ by {100 * record.control_spread:.2f} %."
     )
+    text = f"{text} {words.beside(record.beside)}".rstrip()
     facts = {**record.conditions, **record.details}
     rows = [("", [tables.text(name), tables.text(value)]) for name, value in facts.items()]
     more = f"<details><summary>Conditions of measurement</summary>{tables.table(['what', 'value'], rows)}</details>"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import html
+import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib import resources
 from pathlib import Path
 
 import plotly.graph_objects as go
 import plotly.io
-from plotly.offline import get_plotlyjs
 
 from nas_attn.errors import StudyError
+from nas_attn.paths import user_path
 
 STYLE = """
 :root { color-scheme: light dark; --bg: #ffffff; --card: #f6f8fa; --text: #1f2328; --muted: #59636e; --line: #d1d9e0;
@@ -51,10 +55,21 @@ tr.front code, tr.front .notation { background: transparent; padding: 0; }
 .tag { display: inline-block; border: 1px solid var(--line); border-radius: 20px; padding: 0 8px; font-size: 12px; margin-left: 4px; }
 .tag.best { border-color: var(--accent); color: var(--accent); font-weight: 600; }
 .figure { margin: 8px 0; min-height: 120px; }
+.network { display: flex; flex-wrap: wrap; gap: 6px 18px; margin: 6px 0; }
+.network > div { position: relative; border: 1px solid var(--line); border-radius: 8px; padding: 4px 10px; min-width: 74px; }
+.network > div + div::before { content: "→"; position: absolute; left: -16px; }
+.network b { display: block; font-weight: 600; color: var(--text); }
+.network span { display: block; font-size: 12px; color: var(--text); }
+.network .attended { border: 2px solid var(--accent); background: var(--front); }
+td .notation[role=button] { cursor: pointer; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 details summary { cursor: pointer; margin: 8px 0; }
 pre { background: var(--code); border-radius: 8px; padding: 12px; overflow: auto; font-size: 13px; max-height: 420px; }
 input[type=search] { font: inherit; color: inherit; background: var(--bg); border: 1px solid var(--line); border-radius: 8px;
   padding: 6px 10px; width: min(100%, 360px); }
+@media print { main { max-width: none; padding: 0; } .figure { break-inside: avoid; } .scroll { overflow: visible; border: 0; }
+  td, th { white-space: normal; } input, .modebar { display: none; } h2 { break-after: avoid; } }
+@media (max-width: 640px) { td.wide { min-width: 180px; } }
 @media (max-width: 640px) { main { padding: 14px 10px 40px; } h1 { font-size: 21px; } th, td { padding: 5px 8px; } }
 """
 
@@ -67,6 +82,36 @@ SCRIPT = """
     return { "font.color": of("--text"), "hoverlabel.bgcolor": of("--card"), "hoverlabel.bordercolor": of("--line"),
       "hoverlabel.font.color": of("--text") };
   };
+  const choices = text => Object.fromEntries([...text.matchAll(/(\\S+?)=([^\\s(]+(?:\\([^)]*\\))?)/g)].map(m => [m[1], m[2]]));
+  const pick = (text, box) => {
+    if (!box || !box.classList.contains("picked")) return;
+    const at = choices(text), bare = site => site.split("@")[0];
+    const sites = JSON.parse(box.dataset.sites);
+    for (const site of Object.keys(at)) if (!sites.includes(bare(site))) sites.push(bare(site));
+    const drawing = document.createElement("div");
+    drawing.className = "network";
+    drawing.setAttribute("role", "img");
+    drawing.setAttribute("aria-label", text === "none" ? "No attention" : "Attention at " + text);
+    for (const site of sites) {
+      const stage = drawing.appendChild(document.createElement("div"));
+      stage.appendChild(document.createElement("b")).textContent = site;
+      for (const [place, choice] of Object.entries(at)) if (bare(place) === site) {
+        const module = stage.appendChild(document.createElement("span"));
+        module.textContent = choice + (place.includes("@") ? " @" + place.split("@")[1] : "");
+      }
+      stage.classList.toggle("attended", stage.children.length > 1);
+    }
+    box.replaceChildren(drawing, document.createElement("code"));
+    box.lastChild.textContent = text;
+  };
+  const first = document.querySelector(".picked");
+  if (first) document.querySelectorAll("td .notation").forEach(element => {
+    element.tabIndex = 0;
+    element.setAttribute("role", "button");
+    const show = () => { pick(element.textContent, first); first.scrollIntoView({ block: "nearest" }); };
+    element.addEventListener("click", show);
+    element.addEventListener("keydown", event => { if (event.key === "Enter") show(); });
+  });
   const shown = element => element.offsetParent !== null;
   const draw = figure => {
     const data = JSON.parse(document.getElementById(figure.dataset.json).textContent);
@@ -75,11 +120,7 @@ SCRIPT = """
     Plotly.relayout(figure, themed());
     figure.on("plotly_click", event => {
       const text = event.points[0].customdata;
-      const box = figure.nextElementSibling;
-      if (box && box.classList.contains("picked") && typeof text === "string") {
-        box.innerHTML = "Picked: <code></code>";
-        box.querySelector("code").textContent = text;
-      }
+      if (typeof text === "string") pick(text, figure.nextElementSibling);
     });
     figure.dataset.drawn = "1";
   };
@@ -130,20 +171,36 @@ _POLICY = (
 """The page may not load anything from anywhere, and the browser holds it to that."""
 
 
+PLOTLY = "plotly-cartesian.min.js.gz"
+"""Plotly's own bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min), a third of the whole one."""
+
+
+@cache
+def plotly_script() -> str:
+    """What draws the figures."""
+    return gzip.decompress(resources.files("nas_attn.report").joinpath("assets", PLOTLY).read_bytes()).decode()
+
+
 class Drawings:
     """Figures of one page, their data kept apart from where they are drawn."""
 
     def __init__(self) -> None:
         self._json: list[str] = []
 
-    def place(self, figure: go.Figure | None, *, pick: bool = False) -> str:
-        """Where a figure goes; nothing without a figure."""
+    def place(self, figure: go.Figure | None, *, pick: Sequence[str] = ()) -> str:
+        """Where a figure goes; nothing without a figure.
+
+        Args:
+            pick: the sites of the backbone, on which the placement of a point that is clicked is drawn.
+        """
         if figure is None:
             return ""
         self._json.append(str(plotly.io.to_json(figure)))
         name = f"figure-{len(self._json)}"
         height = int(figure.layout.height)
-        picked = '<p class="picked muted">Click a point to get its placement as text.</p>' if pick else ""
+        sites = html.escape(json.dumps(list(pick)), quote=True)
+        hint = "Click a point, or a placement in a table, to see where its modules sit."
+        picked = f'<div class="picked muted" data-sites="{sites}" aria-live="polite">{hint}</div>' if pick else ""
         return f'<div class="figure" style="height:{height}px" data-json="{name}"></div>{picked}'
 
     def data(self) -> str:
@@ -167,7 +224,7 @@ def page(title: str, subtitle: str, sections: Iterable[str], drawings: Drawings)
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f"<style>{STYLE}</style></head><body><main>"
         f"<h1>{name}</h1>{subtitle}{''.join(sections).replace(' %', '&nbsp;%')}</main>"
-        f"{drawings.data()}<script>{get_plotlyjs()}</script><script>{SCRIPT}</script></body></html>"
+        f"{drawings.data()}<script>{plotly_script()}</script><script>{SCRIPT}</script></body></html>"
     )
 
 
@@ -180,7 +237,7 @@ def write_page(text: str, path: Path) -> Path:
     Raises:
         StudyError: the file cannot be written there.
     """
-    target = Path(path).expanduser().absolute()
+    target = user_path(path, what="report", error=StudyError).absolute()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)

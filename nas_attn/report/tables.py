@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
+from nas_attn.analysis.classes import ByClass
+from nas_attn.analysis.effects import Effect, Effects
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.recipe import objective_name
@@ -99,6 +102,58 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
         number(words.duration(seconds) if seconds else words.MISSING, seconds or None),
         Cell(html.escape(view.reason), wide=len(view.reason) > 40),
     ]
+
+
+def effects_table(found: Effects) -> str:
+    """What each choice, type, knob and position does."""
+    head = ["site", "choice", "adds", "95 % interval", "does good", "candidates", "with the type elsewhere"]
+    rows = [("", _effect_row(found.of, row)) for row in found.rows]
+    return table(head, rows, name="effects", sortable=True)
+
+
+def _effect_row(metric: str, row: Effect) -> list[Cell]:
+    low, high = words.difference(metric, row.low), words.difference(metric, row.high)
+    sites = row.site or {"type": "any", "knob": "any, against the type's mean"}.get(row.level, "against the mean")
+    return [
+        text(sites),
+        notation(row.name),
+        number(words.difference(metric, row.effect), row.effect),
+        text(f"{low} to {high}"),
+        number(format_probability(row.better), row.better),
+        number(str(row.observations), row.observations),
+        number(str(row.elsewhere), row.elsewhere),
+    ]
+
+
+def classes_table(found: ByClass, names: Mapping[str, str]) -> str:
+    """Accuracy class by class, sortable.
+
+    Args:
+        names: key -> what the network is called.
+    """
+    head = ["class", "images", *(names[key] for key in found.values)]
+    rows = [
+        ("", [text(name), number(str(count), count), *(_share(shares[at]) for shares in found.values.values())])
+        for at, (name, count) in enumerate(zip(found.classes, found.images, strict=True))
+    ]
+    return table(head, rows, sortable=True)
+
+
+def balance_table(snapshot: Snapshot, names: Mapping[str, str]) -> str:
+    """What the networks shown class by class are worth with every class counted alike: means over runs of the last rung."""
+    last = len(snapshot.recipe.training.rungs) - 1
+    metrics = ("accuracy", "balanced_accuracy", "macro_f1")
+    rows = []
+    for key in snapshot.by_class.values if snapshot.by_class else ():
+        view = snapshot.find(key)
+        points = [] if view is None else [p.metrics for p in view.scores if p.rung == last]
+        means = [fmean(found) if (found := [p[m] for p in points if m in p]) else None for m in metrics]
+        rows.append(("", [text(names[key]), *(number(words.value("accuracy", mean), mean) for mean in means)]))
+    return table(["network", *map(words.title, metrics)], rows)
+
+
+def _share(share: float) -> Cell:
+    return number(words.value("accuracy", share), share)
 
 
 def _titles(snapshot: Snapshot) -> list[str]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from nas_attn.analysis.estimates import Estimate
-from nas_attn.analysis.recommendation import format_metric
+from nas_attn.analysis.evidence import Estimate
+from nas_attn.analysis.recommendation import format_metric, format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.recipe import lower_is_better, objective_name
+from nas_attn.analysis.suggestions import Suggestion
+from nas_attn.recipe import SHARES, lower_is_better, objective_name
 from nas_attn.records import Latency
 
 TITLES = {
     "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
     "loss": "log-loss",
     "latency": "latency (times the backbone's)",
     "params": "parameters",
@@ -44,6 +48,13 @@ def value(objective: str, number: float | None) -> str:
     return format_metric(objective_name(objective), number)
 
 
+def difference(metric: str, number: float) -> str:
+    """`+0.61 points` of an accuracy, `+5.1 %` of latency, `+0.012` of the rest."""
+    if metric in SHARES:
+        return f"{100 * number:+.2f} points"
+    return f"{100 * number:+.1f} %" if metric == "latency" else f"{number:+.3g}"
+
+
 def count(number: float) -> str:
     """`950`, `12.3 k`, `1.20 M`, `4.1 G`: three digits."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -53,8 +64,11 @@ def count(number: float) -> str:
 
 
 def spread(metric: str, estimate: Estimate) -> str:
-    """`± 0.8`: two posterior standard deviations, in the unit of `format_metric`."""
-    return f"± {200 * estimate.sd:.2f}" if metric == "accuracy" else f"± {2 * estimate.sd:.2g}"
+    """`± 0.8`: half of the 95 % interval, in the unit of `format_metric`; empty where all runs agree."""
+    if estimate.sd == 0:
+        return ""
+    half = (estimate.high - estimate.low) / 2
+    return f"± {100 * half:.2f}" if metric in SHARES else f"± {half:.2g}"
 
 
 def interval(latency: Latency | None) -> str:
@@ -70,7 +84,7 @@ def with_spread(snapshot: Snapshot, view: CandidateView, index: int) -> str:
     text = value(objective, view.values[index])
     estimate = view.estimates.get(objective_name(objective))
     if estimate is not None and view.values[index] is not None:
-        return f"{text} {spread(objective_name(objective), estimate)}{_budget(snapshot, view)}"
+        return f"{text} {spread(objective_name(objective), estimate)}".rstrip() + _budget(snapshot, view)
     if objective == "latency" and view.latency is not None:
         return f"{text} ({interval(view.latency)})"
     return text
@@ -83,6 +97,30 @@ def _budget(snapshot: Snapshot, view: CandidateView) -> str:
     return f" after {rungs[view.rung]} of {rungs[-1]} epochs"
 
 
+def nothing_recommended(snapshot: Snapshot) -> str:
+    """Why there is no recommendation, one sentence."""
+    if any(constant.metric == snapshot.primary for constant in snapshot.constants):
+        return f"Nothing is recommended: {snapshot.primary} is the same for all candidates."
+    limit, last = snapshot.recipe.limits.max_latency_ratio, snapshot.recipe.training.rungs[-1]
+    if limit is not None and snapshot.counts["scored"]:
+        return (
+            f"Nothing is recommended: no scored candidate is known to be within limits.max_latency_ratio = {limit:g}."
+        )
+    return f"No recommendation yet: nothing has been scored at {last} epochs."
+
+
+def suggestion(one: Suggestion) -> str:
+    """What is expected of an untried placement, one sentence."""
+    estimate, metric = one.estimate, one.metric
+    at = "" if one.latency is None else f" at {one.latency.ratio:.3f} times the backbone's latency"
+    known = "the best that is known" + ("" if one.latency is None else " at that latency")
+    return (
+        f"`{one.placement}` (untried): predicted {metric} {format_metric(metric, estimate.mean)} ({format_metric(metric, estimate.low)} to "
+        f"{format_metric(metric, estimate.high)}){at}; better than {known}, `{one.rival}`, with a probability of "
+        f"{format_probability(one.probability)}."
+    )
+
+
 def duration(seconds: float) -> str:
     """`45 s`, `3 min 20 s`, `2 h 5 min`."""
     whole = round(seconds)
@@ -91,3 +129,15 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def beside(notes: Sequence[str]) -> str:
+    """What is to be known of sessions that had not the device alone; empty where all had.
+
+    Args:
+        notes: of each such session, what went on beside it.
+    """
+    if not notes:
+        return ""
+    others = "; ".join(dict.fromkeys(notes))
+    return f"{len(notes)} latency session{'s' if len(notes) > 1 else ''} had not the device alone, but beside {others}."

@@ -97,17 +97,23 @@ class SearchSpace:
 
     # ---------------------------------------------------------------- what is in it
 
+    @property
+    def most_modules(self) -> int:
+        """Modules that a placement of the space may have."""
+        limit = self.spec.limits.max_modules
+        return len(self.sites) if limit is None else limit
+
     def contains(self, values: Mapping[str, str]) -> bool:
         """Whether the space allows these values (baselines may lie outside)."""
         if values.keys() != self.allowed.keys() or any(
             values[site] not in allowed for site, allowed in self.allowed.items()
         ):
             return False
-        return self._modules(values) <= self._limit
+        return self._modules(values) <= self.most_modules
 
     def count(self) -> int:
         """Exact number of placements that the space allows."""
-        return sum(self._counts(0)[: self._limit + 1])
+        return sum(self._counts(0)[: self.most_modules + 1])
 
     def enumerate(self) -> Iterator[Values]:
         """All placements, in a fixed order."""
@@ -126,7 +132,7 @@ class SearchSpace:
             raise RecipeError(
                 f"{self.spec.where}: the space is empty: limits.max_modules is below what its sites require"
             )
-        left, values = self._limit, {}
+        left, values = self.most_modules, {}
         for index, (site, allowed) in enumerate(self.allowed.items()):
             below = list(itertools.accumulate(self._counts(index + 1)))
             weights = [_ways(below, left - (value not in FREE)) for value in allowed]
@@ -142,6 +148,10 @@ class SearchSpace:
                 if value != values.get(site) and self.contains(candidate):
                     yield candidate
 
+    def networks(self, site: str) -> dict[str, str]:
+        """Text of what is built at a site -> the allowed value: equal texts are equal networks, also in other spaces."""
+        return {text: value for text, value in self._by_network[site].items() if value in self.allowed[site]}
+
     def baselines(self) -> list[Baseline]:
         """No attention, and each type with the space's first knobs at every site."""
         result = [Baseline("none", {site.name: _bare(site) for site in self.sites})]
@@ -156,11 +166,6 @@ class SearchSpace:
         return result
 
     # ---------------------------------------------------------------- building
-
-    @property
-    def _limit(self) -> int:
-        limit = self.spec.limits.max_modules
-        return len(self.sites) if limit is None else limit
 
     def _modules(self, values: Mapping[str, str]) -> int:
         return sum(value not in FREE for value in values.values())

@@ -17,11 +17,12 @@ _HEADER = b"SQLite format 3\x00"
 def backup_sqlite(source: Path, target: Path) -> Path:
     """Copy a database by SQLite's online backup, check the copy, then put it in its place in one step.
 
+    Args:
+        target: checked by `check_target`.
+
     Raises:
-        StudyError: the target cannot take a copy.
         StorageError: reading or writing failed, or the copy is damaged; the target is as it was.
     """
-    _check_target(source, target)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     os.close(handle)
     part = Path(name)
@@ -38,9 +39,12 @@ def backup_sqlite(source: Path, target: Path) -> Path:
     return target
 
 
-def _check_target(source: Path, target: Path) -> None:
-    if target.is_dir():
-        raise StudyError(f"backup '{target}' is a folder: name a file in it")
+def check_target(source: Path, target: Path, overwrite: bool) -> None:
+    """Whether a copy may be written there; an older one only with `overwrite`, anything else never is replaced.
+
+    Raises:
+        StudyError: it may not.
+    """
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise StudyError(f"backup '{target}': the folder does not exist or is not writable: choose another")
     if not target.exists():
@@ -53,6 +57,8 @@ def _check_target(source: Path, target: Path) -> None:
         start = file.read(len(_HEADER))
     if start not in (b"", _HEADER):
         raise StudyError(f"backup '{target}' exists and is not a database: name another file")
+    if not overwrite:
+        raise StudyError(f"backup '{target}' exists: name another file, or --force to replace that copy")
 
 
 def _copy(source: Path, part: Path) -> None:

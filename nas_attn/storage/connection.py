@@ -9,21 +9,45 @@ A power cut may cost the last transactions, a killed process none; neither damag
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Double, Engine, cast, create_engine, event, func, literal_column
-from sqlalchemy.engine import URL
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Engine,
+    Table,
+    cast,
+    create_engine,
+    event,
+    func,
+    literal_column,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import Pool
 
-from nas_attn.errors import StorageError, StudyError
+from nas_attn.errors import NasAttnError, StorageAway, StorageError, StudyError, shorten
+from nas_attn.storage.outages import Outage
+from nas_attn.storage.silence import Silence
 from nas_attn.storage.url import storage_url
 
+T = TypeVar("T")
+
 BUSY_TIMEOUT_S = 60
+CONNECT_TIMEOUT_S = 15
+"""For a PostgreSQL server to answer; `?connect_timeout=` in the URL says another."""
+
+
+def insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An insert that can say what to do on conflict, which each dialect spells itself."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 class TunedConnection(sqlite3.Connection):
@@ -55,7 +79,8 @@ def engine_arguments(url: URL) -> dict[str, Any]:
     """Keyword arguments for `sqlalchemy.create_engine`."""
     if url.get_backend_name() == "sqlite":
         return {"connect_args": {"factory": TunedConnection, "timeout": BUSY_TIMEOUT_S}}
-    return {"pool_pre_ping": True}
+    patience = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_S}
+    return {"pool_pre_ping": True, "connect_args": patience}
 
 
 def optuna_engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
@@ -88,31 +113,83 @@ class Connector:
             raise StudyError(f"storage '{self}' cannot be used: {error}: pip install 'nas-attn[postgres]'") from None
         if self.is_sqlite:
             event.listen(self.engine, "begin", _begin)
+        self.silence = Silence()
+        """What this process has seen of leases, which says when they are over on SQLite."""
+        self.outage = Outage(str(self))
         self._writing = self.engine.execution_options(nas_attn_write=True)
+        self._file: tuple[int, int] | None = None
+        """Device and inode of the SQLite file, as first seen."""
         _connectors.add(self)
         weakref.finalize(self, self.engine.dispose)
 
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)
 
+    def endure(self, work: Callable[[], T]) -> T:
+        """Does `work`, transactions that may be repeated, and waits for the database where it is away (`outages`)."""
+        return self.outage.endure(work, self._renew)
+
+    def _renew(self) -> None:
+        """After an outage: connections to a server that has become another's standby go on answering, uselessly."""
+        self.engine.dispose()
+
     @property
     def clock(self) -> ColumnElement[float]:
-        """The database's clock in Unix seconds, as an SQL expression: one clock for all workers."""
+        """The database's clock in Unix seconds, as an SQL expression. SQLite has none, and takes this machine's."""
         if self.is_sqlite:
             return literal_column("((julianday('now') - 2440587.5) * 86400.0)", Double)
         return cast(func.extract("epoch", func.clock_timestamp()), Double)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that reads; on SQLite it sees one state of the database throughout."""
-        with self.errors(), self.engine.connect() as connection:
-            yield connection
+        """A transaction that reads; on SQLite it sees one state of the database throughout.
+
+        Raises:
+            StorageError: the database fails, is gone, or holds what none of our versions writes.
+        """
+        self._check_in_place()
+        try:
+            with self.errors(), self.engine.connect() as connection:
+                yield connection
+        except NasAttnError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError) as error:  # a row that cannot be understood
+            said = shorten(f"{type(error).__name__}: {error}", 120)
+            raise StorageError(
+                f"storage '{self}' holds a row that cannot be read ({said}): restore the database from a backup"
+            ) from error
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that writes: all of it, or on an exception nothing."""
+        self._check_in_place()
         with self.errors(), self._writing.begin() as connection:
             yield connection
+
+    def _check_in_place(self) -> None:
+        """Open connections go on in an SQLite file that was removed, and all that they write is lost with them.
+
+        Raises:
+            StorageError: the file is not where it was, or is another one.
+        """
+        if not self.is_sqlite or not self.url.database:
+            return
+        try:
+            found = os.stat(self.url.database)
+        except FileNotFoundError:
+            if self._file is None:  # it is still to be made
+                return
+        except OSError:
+            return  # which opening it explains
+        else:
+            here = (found.st_dev, found.st_ino)
+            if self._file in (None, here):
+                self._file = here
+                return
+        raise StorageError(
+            f"storage '{self}': the file was removed, moved or replaced while it was in use: put it back, or its last backup, "
+            "then resume"
+        )
 
     def close(self) -> None:
         """Close all connections."""
@@ -139,6 +216,8 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
+_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR")
+"""Beginnings of SQLite's names for what may be over in a while."""
 _SENTENCES = {
     "SQLITE_CORRUPT": "the file is damaged: put the last `nas-attn backup` in its place or try `sqlite3 FILE .recover`",
     "SQLITE_BUSY": "another program keeps the file locked: close it, then resume",
@@ -157,9 +236,67 @@ def explained(original: BaseException, where: str) -> StorageError | StudyError:
         return StudyError(f"storage '{where}' is not an SQLite database: name another file")
     for prefix, sentence in _SENTENCES.items():
         if name.startswith(prefix):
-            return StorageError(f"storage '{where}': {sentence} (SQLite says: {original})")
+            kind = StorageAway if name.startswith(_PASSING) else StorageError
+            return kind(f"storage '{where}': {sentence} (SQLite says: {original})")
     first_line = (str(original).strip().splitlines() or [type(original).__name__])[0]
-    return StorageError(f"storage '{where}': {first_line}")
+    if _tables_gone(original):
+        return StorageError(
+            f"storage '{where}' has lost its tables ({first_line}): it was emptied or replaced, so put it back, or its last "
+            "backup, then resume"
+        )
+    state = getattr(original, "sqlstate", None)
+    if state == _DISK_FULL:
+        return StorageAway(f"storage '{where}': the server's disk is full: make room, then resume ({first_line})")
+    if state is not None and state.startswith(_OVERRUN):
+        return StorageAway(f"storage '{where}': {first_line}")
+    if name or (state is not None and not state.startswith(_NO_SERVER)):
+        return StorageError(f"storage '{where}': {first_line}")
+    kind = StorageError if state is None and _REFUSED.search(str(original)) else StorageAway
+    return kind(f"storage '{where}' does not answer: {first_line}; when it is back, resume")
+
+
+def translate_errors(engine: Engine, where: str) -> None:
+    """Makes another library's engine raise our errors where a database is full, gone or broken.
+
+    Left to it are those that it deals with itself: rows that are there already, deadlocks, too many variables.
+    """
+
+    def translate(context: ExceptionContext) -> None:
+        original = context.original_exception
+        if not context.is_pre_ping and _lasting(original):
+            raise explained(original, where) from original
+
+    event.listen(engine, "handle_error", translate)
+
+
+_DISK_FULL = "53100"
+"""PostgreSQL's state `disk_full`."""
+_NO_SERVER = ("08", "57P", "25P03")
+"""Beginnings of PostgreSQL's states for a connection that is gone and a server that goes."""
+_OVERRUN = ("53", "25006", "40001", "40P01", "55P03", "57014")
+"""Likewise: too little of something, a server that has become a standby, transactions in each other's way, out of time."""
+_REFUSED = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|(role|database) \".*\" does not exist"
+    r"|translate host name|Name or service not known|failed to resolve host"
+)
+"""What a server says that will say so again; connecting has no states."""
+
+
+def _lasting(original: BaseException) -> bool:
+    """Whether an error of the driver stands for a database that is full, gone or broken; the rest is left to who asked."""
+    if _tables_gone(original):
+        return True
+    name: str | None = getattr(original, "sqlite_errorname", None)
+    if name is not None:
+        return name == "SQLITE_NOTADB" or name.startswith(tuple(_SENTENCES))
+    state: str | None = getattr(original, "sqlstate", None)
+    if state is None:  # never reached the server, or lost it
+        return type(original).__name__ == "OperationalError"
+    return state.startswith((*_NO_SERVER, "53", "25006"))
+
+
+def _tables_gone(original: BaseException) -> bool:
+    return "no such table" in str(original) or getattr(original, "sqlstate", None) in ("42P01", "3D000")
 
 
 _connectors: weakref.WeakSet[Connector] = weakref.WeakSet()

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import column, delete, func, select, table, update
 
 from nas_attn.errors import StudyError, did_you_mean
+from nas_attn.paths import output_path
 from nas_attn.storage import tables
-from nas_attn.storage.backup import backup_sqlite
-from nas_attn.storage.connection import Connector
-from nas_attn.storage.rows import StudySummary
+from nas_attn.storage.backup import backup_sqlite, check_target
+from nas_attn.storage.connection import Connector, insert
+from nas_attn.storage.outages import Outage, enduring
+from nas_attn.storage.rows import StudySummary, read_as
 from nas_attn.storage.schema import creation_lock, prepare
-from nas_attn.storage.store import StudyStore, insert
+from nas_attn.storage.store import StudyStore
 from nas_attn.storage.url import storage_url
 
 PART = "~"
 """In a name: what stands before it is the study that this one is a part of (`digits~fidelity/…`); a recipe cannot hold it."""
+_OPTUNA_STUDIES = table("studies", column("study_name"))
+"""Optuna's own, of which only names are changed."""
 _SHOWN_DIFFERENCES = 5
 _SHOWN_LENGTH = 60
 
 
+@enduring
 class Database:
     """Our tables in one SQLite file or PostgreSQL database, created or upgraded on opening.
 
@@ -51,7 +57,7 @@ class Database:
         path = self.path
         if must_exist and path is not None and not path.is_file():
             raise StudyError(f"there is no study database '{path}': go to the folder of your search, or give --storage")
-        prepare(self._connector)
+        self._connector.endure(lambda: prepare(self._connector))
 
     def __str__(self) -> str:
         """The URL without a password."""
@@ -69,6 +75,11 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def outage(self) -> Outage:
+        """Whether the database is away; for what else uses it in this process."""
+        return self._connector.outage
 
     def close(self) -> None:
         """Close all connections; they reopen on the next use."""
@@ -119,6 +130,9 @@ class Database:
         """
         with self._connector.read() as connection:
             row = connection.execute(select(tables.study).where(tables.study.c.name == name)).one_or_none()
+            versions = {} if row is None else dict(json.loads(row.versions))
+            if row is not None:
+                json.loads(row.recipe)  # what it means is others' to know; that it is whole is known here
             names = [] if row is not None else list(connection.scalars(select(tables.study.c.name)))
         if row is None:
             raise StudyError(f"there is no study '{name}' in '{self}': {did_you_mean(name, names)}")
@@ -127,7 +141,7 @@ class Database:
             id=row.id,
             name=row.name,
             recipe=row.recipe,
-            versions=json.loads(row.versions),
+            versions=versions,
             created_at=row.created_at,
         )
 
@@ -141,11 +155,44 @@ class Database:
             rows = connection.execute(select(study).order_by(study.c.created_at, study.c.id)).all()
             for found in connection.execute(counting).mappings():
                 states[found["study_id"]][found["state"]] = found["count"]
-        return [
-            StudySummary(row.name, row.created_at, row.fingerprint, states[row.id])
-            for row in rows
-            if PART not in row.name
-        ]
+            listed = [row for row in rows if PART not in row.name]
+            named = ("name", "created_at", "fingerprint")
+            return [
+                read_as(StudySummary, **{name: getattr(row, name) for name in named}, candidates=states[row.id])
+                for row in listed
+            ]
+
+    def extend_study(
+        self,
+        store: StudyStore,
+        *,
+        recipe: str,
+        attributes: Mapping[str, str | None],
+        baselines: Mapping[str, str],
+        optuna: tuple[str, str],
+    ) -> None:
+        """Give a study another recipe and another Optuna study, in one transaction.
+
+        Args:
+            attributes: name -> text to set, None to remove.
+            baselines: key -> new name of the baseline.
+            optuna: (name of the Optuna study that takes the study's name, name that the present one has from now on).
+        """
+        made, kept = optuna
+        mine, named = tables.study.c.id == store._id, _OPTUNA_STUDIES.c.study_name
+        with self._connector.write() as connection:
+            connection.execute(update(tables.study).where(mine).values(recipe=recipe))
+            attribute = tables.attribute
+            for name, text in attributes.items():
+                of_study = (attribute.c.study_id == store._id, attribute.c.name == name)
+                connection.execute(delete(attribute).where(*of_study))
+                if text is not None:
+                    connection.execute(insert(connection, attribute).values(study_id=store._id, name=name, text=text))
+            for key, baseline in baselines.items():
+                which = (tables.candidate.c.study_id == store._id, tables.candidate.c.key == key)
+                connection.execute(update(tables.candidate).where(*which).values(baseline=baseline))
+            connection.execute(update(_OPTUNA_STUDIES).where(named == store.name).values(study_name=kept))
+            connection.execute(update(_OPTUNA_STUDIES).where(named == made).values(study_name=store.name))
 
     def delete_study(self, name: str) -> None:
         """Delete a study and its parts from our tables; their workers lose their leases. Optuna's is the caller's to delete.
@@ -161,20 +208,51 @@ class Database:
                 column = table.c.id if table is tables.study else table.c.study_id
                 connection.execute(delete(table).where(column.in_(numbers)))
 
-    def backup(self, path: str | Path) -> Path:
+    def backup(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write a consistent copy, Optuna's tables included, into one file; workers may go on writing.
 
+        Args:
+            overwrite: whether an older copy there may be replaced, once the new one is whole.
+
         Returns:
-            The absolute path of the copy; what was there before is replaced once the copy is whole.
+            The absolute path of the copy.
 
         Raises:
             StudyError: the path cannot take a copy, or the database is not SQLite.
             StorageError: reading or writing failed; what was at the path is still there.
         """
+        source, target = self.check_backup(path, overwrite=overwrite)
+        return backup_sqlite(source, target)
+
+    def check_backup(self, path: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
+        """Whether a copy can be written there: the file to copy, and the file to write.
+
+        Raises:
+            StudyError: it cannot.
+        """
         source = self.path
         if source is None:
-            raise StudyError(f"storage '{self}' is backed up by PostgreSQL's own means: pg_dump -Fc DATABASE > FILE")
-        return backup_sqlite(source, Path(path).expanduser().absolute())
+            raise StudyError(
+                f"storage '{self}' is backed up by PostgreSQL's own means, pg_dump -Fc DATABASE > FILE, and the artifacts "
+                "folder beside it by yours"
+            )
+        target = output_path(path, what="backup", error=StudyError).absolute()
+        check_target(source, target, overwrite)
+        return source, target
+
+    def stores(self) -> list[StudyStore]:
+        """All studies and their parts."""
+        with self._connector.read() as connection:
+            names = list(connection.scalars(select(tables.study.c.name).order_by(tables.study.c.id)))
+        return [self.study(name) for name in names]
+
+    def fold_log(self) -> None:
+        """Writes SQLite's log into the file and closes it: one file, which can be moved."""
+        path = self.path
+        self.close()
+        if path is not None:
+            with closing(sqlite3.connect(path)) as connection:
+                connection.execute("PRAGMA journal_mode = DELETE").close()
 
 
 def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, TypeVar, get_type_hints
 
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from sqlalchemy import Row
 
 from nas_attn.records import CandidateRow, Cost, Fingerprint, Score, Session, SessionSample
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,68 @@ class LeaseRow:
     expires_at: float
     """Unix seconds by the database's clock."""
     state: str
-    """`held`, `expired` (its holder has died or hangs) or `released`."""
+    """`held`, `expired` (its holder has died or hangs) or `released`. On SQLite one expires once this process has seen it
+    unchanged for as long as it lasts."""
+
+
+CURVES = "curve/"
+"""Prefix of the study's attributes that hold curves of trainings, by the name of the run's files."""
+LABELS = "labels/"
+"""Prefix of the study's attributes that hold the labels behind results per image, by way of training."""
+SEARCH = "search"
+"""The way of training that a study searches with: the recipe's `[training]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training of one network: what is the same here is the same computation."""
+
+    key: str
+    """Of the network; `backbone` for one of the study's own."""
+    placement: str
+    """Explicit notation."""
+    seed: int
+    backbone: int = 0
+    """Number of the trained backbone that it starts from; 0 where it starts from none."""
+    way: str = SEARCH
+    """How it is trained: `search`, `target`, or another that the study keeps."""
+    purpose: str = SEARCH
+    """One of PURPOSES: what it is wanted for."""
+    priority: int = 0
+    """Those with a higher one are taken first."""
+
+    @property
+    def identity(self) -> tuple[str, str, int, int]:
+        """(key, way, seed, backbone)."""
+        return self.key, self.way, self.seed, self.backbone
+
+    @property
+    def files(self) -> str:
+        """Name of its checkpoints."""
+        return f"{self.way}:{self.key}:{self.seed}:{self.backbone}"
+
+    @property
+    def folder(self) -> str:
+        """Name of a folder for an evaluator's own files."""
+        return f"{self.key}-{self.seed}" if self.way == SEARCH else self.files.replace(":", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run in the queue."""
+
+    id: int
+    run: Run
+    state: str
+    """`waiting`, `done`, `pruned`, `failed` or `withdrawn`; who holds a waiting one's lease is at it."""
+    reason: str
+    attempts: int
+    """Times that a worker took it and did not hand it back."""
+
+    @property
+    def resource(self) -> str:
+        """Name of its lease."""
+        return f"run/{self.id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +112,12 @@ class StoredScore:
     key: str
     """The candidate's key, or the backbone's."""
     purpose: str
-    """`search`, `confirm` or `backbone`."""
+    """One of PURPOSES: what the run was made for."""
     score: Score
+    way: str = SEARCH
+    """How it was trained."""
+    backbone: int = 0
+    """Number of the backbone that it started from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +135,25 @@ class CheckpointRow:
     """Epochs trained so far."""
     created_at: float
     """Unix seconds by the database's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A worker of a study. Seconds are by the database's clock."""
+
+    owner: str
+    """As in its leases."""
+    device: str
+    doing: str
+    """What it is at."""
+    waiting: str
+    """What it has said that it waits for; empty where it does not."""
+    here_s: float
+    """Seconds since it came."""
+    at_it_s: float
+    """Seconds since it began what it is at."""
+    silent_s: float
+    """Seconds since its last sign of life, a renewal of a lease included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +178,43 @@ class SplitReading:
     reason: str
 
 
+def read_as(kind: type[T], **values: Any) -> T:
+    """A record of values from the database, which are of the types that it says: SQLite keeps whatever is put in.
+
+    Raises:
+        ValueError: they are not.
+    """
+    try:
+        checked = _form(kind).model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{kind.__name__}.{what}: {first['msg']}") from None
+    return kind(**{name: getattr(checked, name) for name in values})
+
+
+_forms: dict[type, type[BaseModel]] = {}
+
+
+def _form(kind: type) -> type[BaseModel]:
+    """Checks the fields of a record: a strict model would want the record itself."""
+    if kind not in _forms:
+        hints = get_type_hints(kind)
+        defaults = {
+            f.name: ... if f.default is MISSING and f.default_factory is MISSING else None for f in fields(kind)
+        }
+        shape: dict[str, Any] = {name: (hints[name], default) for name, default in defaults.items()}
+        _forms[kind] = create_model(kind.__name__, __config__=ConfigDict(extra="forbid", strict=True), **shape)
+    return _forms[kind]
+
+
 def to_candidate(row: Row[Any]) -> CandidateRow:
     """A row of `nas_candidate`."""
     cost = None
     if row.parameters is not None:
-        cost = Cost(parameters=row.parameters, macs=row.macs, activation_bytes=row.activation_bytes)
-    return CandidateRow(
+        cost = read_as(Cost, parameters=row.parameters, macs=row.macs, activation_bytes=row.activation_bytes)
+    return read_as(
+        CandidateRow,
         key=row.key,
         placement=row.placement,
         trial=row.trial,
@@ -107,6 +225,7 @@ def to_candidate(row: Row[Any]) -> CandidateRow:
         values=None if row.objective_values is None else tuple(json.loads(row.objective_values)),
         told=row.told,
         created_at=row.created_at,
+        finished_at=row.finished_at,
     )
 
 
@@ -126,7 +245,8 @@ def from_score(score: Score) -> dict[str, Any]:
 
 def to_score(row: Row[Any], *, with_correct: bool) -> StoredScore:
     """A row of `nas_score`; its `correct` column is needed only when asked for."""
-    score = Score(
+    score = read_as(
+        Score,
         seed=row.seed,
         rung=row.rung,
         epochs=row.epochs,
@@ -136,7 +256,14 @@ def to_score(row: Row[Any], *, with_correct: bool) -> StoredScore:
         wall_s=row.wall_s,
         device_s=row.device_s,
     )
-    return StoredScore(key=row.key, purpose=row.purpose, score=score)
+    return read_as(StoredScore, key=row.key, purpose=row.purpose, score=score, way=row.way, backbone=row.backbone)
+
+
+def to_run(row: Row[Any]) -> RunRow:
+    """A row of `nas_run`."""
+    names = ("key", "placement", "seed", "backbone", "way", "purpose", "priority")
+    run = read_as(Run, **{name: getattr(row, name) for name in names})
+    return read_as(RunRow, id=row.id, run=run, state=row.state, reason=row.reason, attempts=row.attempts)
 
 
 def from_session(session: Session) -> str:
@@ -156,8 +283,9 @@ def from_session(session: Session) -> str:
 
 def to_session(document: str) -> Session:
     """The session that `from_session` wrote."""
-    fields = json.loads(document)
-    fingerprint = fields.pop("fingerprint")
-    fingerprint["details"] = tuple((name, value) for name, value in fingerprint["details"])
-    samples = tuple(SessionSample(**sample) for sample in fields.pop("samples"))
-    return Session(fingerprint=Fingerprint(**fingerprint), samples=samples, **fields)
+    content = json.loads(document)
+    fingerprint = content.pop("fingerprint")
+    details = tuple((name, value) for name, value in fingerprint.pop("details"))
+    samples = tuple(read_as(SessionSample, **sample) for sample in content.pop("samples"))
+    machine = read_as(Fingerprint, **fingerprint, details=details)
+    return read_as(Session, **content, fingerprint=machine, samples=samples)

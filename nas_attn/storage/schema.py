@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from nas_attn.errors import StorageError
+from nas_attn.processes import shown
 from nas_attn.storage.connection import Connector, TunedConnection, explained
 from nas_attn.storage.tables import VERSION_TABLE
+from nas_attn.waiting import Patience, Wait, close, flock, private
 
-VERSIONS = ("0001", "0002")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005")
 """Schema versions that this program knows, oldest first: the revisions under `migrations/versions`."""
 
 _ADVISORY_LOCK = 0x6E61735F6174746E  # "nas_attn"
 _WAL_PATIENCE_S = 30.0
+_PATIENCE_S = 300.0
+"""Seconds that one process may take to make the tables; a folder of thousands of studies is upgraded in a few."""
 
 
 def prepare(connector: Connector) -> None:
@@ -96,18 +102,68 @@ def creation_lock(connector: Connector) -> Iterator[None]:
 
     PostgreSQL: an advisory lock. SQLite: a lock on the database's folder, since the file itself is SQLite's to lock and
     a lock file would stay behind. Not reentrant.
-    """
-    if not connector.is_sqlite:
-        with connector.engine.connect() as connection:
-            with connector.errors():
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-            yield
-        return
-    import fcntl
 
-    folder = os.open(Path(str(connector.url.database)).parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
+    Raises:
+        StorageError: whoever holds it has been stopped, or has taken minutes.
+        Interrupted: the search is asked to stop.
+    """
+    with Wait(f"the tables of '{connector}', which another process makes") as wait:
+        if not connector.is_sqlite:
+            connection = connector.endure(lambda: _locked_connection(connector, wait))
+            try:
+                wait.over()
+                yield
+            finally:
+                with suppress(SQLAlchemyError):  # a connection that was cut has freed its lock
+                    connection.close()
+            return
+        folder = private(os.open(Path(str(connector.url.database)).parent, os.O_RDONLY))
+        try:
+            holders = flock(folder, fcntl.LOCK_EX, wait, Patience(_PATIENCE_S))
+            if holders is not None:
+                raise _stuck(connector, shown(holders))
+            wait.over()
+            yield
+        finally:
+            close(folder)
+
+
+def _locked_connection(connector: Connector, wait: Wait) -> Connection:
+    """A connection with the advisory lock, which it holds until it is closed."""
+    with connector.errors():
+        connection = connector.engine.connect()
+        try:
+            _take_advisory_lock(connection, connector, wait)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _take_advisory_lock(connection: Connection, connector: Connector, wait: Wait) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK}):
+        if time.monotonic() > deadline:
+            raise _stuck(connector, _advisory_holder(connection))
+        wait.pause(0.05, lambda: _advisory_holder(connection))
+
+
+def _advisory_holder(connection: Connection) -> str:
+    """The server's process that holds the lock, and who it works for."""
+    query = """
+        SELECT a.pid, coalesce(a.client_addr::text, 'this machine'), a.application_name, a.xact_start::timestamp(0)
+        FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+        WHERE l.locktype = 'advisory' AND l.granted AND (l.classid::bigint << 32 | l.objid::bigint) = :key
+    """
+    found = connection.execute(text(query), {"key": _ADVISORY_LOCK}).one_or_none()
+    if found is None:
+        return "a connection that has just ended"
+    pid, client, name, since = found
+    return f"the server's process {pid} for {name or 'a client'} on {client}, since {since}"
+
+
+def _stuck(connector: Connector, holder: str) -> StorageError:
+    return StorageError(
+        f"storage '{connector}': its tables are being made or read by {holder}, which does not finish: continue it "
+        "(kill -CONT), or end it, then try again"
+    )

@@ -8,32 +8,42 @@ taken it over, `LeaseLost` is raised and nothing is written. Methods may be call
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import fields, replace
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, case, delete, false, or_, select, true, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import (
+    and_,
+    delete,
+    select,
+    true,
+    update,
+)
 
-from nas_attn.errors import LeaseLost, StorageError
+from nas_attn.errors import StorageError
 from nas_attn.records import CandidateRow, Cost, Score, Session
 from nas_attn.storage import tables
-from nas_attn.storage.connection import Connector
+from nas_attn.storage.connection import Connector, insert
+from nas_attn.storage.leases import Leases
+from nas_attn.storage.outages import enduring
+from nas_attn.storage.queue import RunQueue
 from nas_attn.storage.rows import (
     CheckpointRow,
     Lease,
-    LeaseRow,
+    Run,
     SplitReading,
     StoredScore,
     from_score,
     from_session,
+    read_as,
     to_candidate,
     to_score,
     to_session,
 )
+from nas_attn.storage.workers import WorkerBook
 
-PURPOSES = frozenset({"search", "confirm", "backbone"})
+PURPOSES = frozenset({"search", "confirm", "backbone", "fidelity", "validate", "retrain"})
 """What a score was made for."""
 FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})
 """What a candidate ends as."""
@@ -41,26 +51,37 @@ FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})
 _CHECKPOINT = [tables.checkpoint.c[field.name] for field in fields(CheckpointRow)]
 
 
-def insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """An insert that can say what to do on conflict, which each dialect spells itself."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
-
-
-class StudyStore:
+@enduring
+class StudyStore(Leases):
     """A study's rows. Made by `Database.create_study` and `Database.study`."""
 
     def __init__(
         self, connector: Connector, *, id: int, name: str, recipe: str, versions: Mapping[str, str], created_at: float
     ) -> None:
-        self._connector = connector
-        self._id = id
-        self.name = name
+        super().__init__(connector, id=id, name=name)
         self.recipe = recipe
         """The recipe as JSON, frozen at creation."""
         self.versions = dict(versions)
         """Library -> version at creation."""
         self.created_at = created_at
         """Unix seconds by the database's clock."""
+
+    @property
+    def queue(self) -> RunQueue:
+        """The study's runs: those wanted and those done."""
+        return RunQueue(self._connector, self._id, self._fenced)
+
+    @property
+    def workers(self) -> WorkerBook:
+        """Who works on it."""
+        return WorkerBook(self._connector, self._id)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the study's recipe is still the one that was read: false once its search space has been extended."""
+        with self._connector.read() as connection:
+            now = connection.scalar(select(tables.study.c.recipe).where(tables.study.c.id == self._id))
+        return now is None or now == self.recipe
 
     # ------------------------------------------------------------------------------------------- latency device
 
@@ -80,74 +101,6 @@ class StudyStore:
         if pinned is None:
             raise StorageError(f"study '{self.name}' has been deleted from '{self._connector}'")
         return pinned
-
-    # ------------------------------------------------------------------------------------------- leases
-
-    def acquire(self, resource: str, *, owner: str, ttl_s: float) -> Lease | None:
-        """Take a resource that is free, released or expired; None while someone holds it."""
-        lease, clock = tables.lease, self._connector.clock
-        taken = {"owner": owner, "expires_at": clock + ttl_s, "released": False}
-        free = or_(lease.c.released, lease.c.expires_at < clock)
-        with self._connector.write() as connection:
-            again = update(lease).where(self._lease(resource), free).values(number=lease.c.number + 1, **taken)
-            if connection.execute(again).rowcount == 0:
-                new = insert(connection, lease).values(study_id=self._id, resource=resource, number=1, **taken)
-                first = new.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-                if connection.execute(first).rowcount == 0:
-                    return None
-            row = connection.execute(select(lease.c.number, lease.c.expires_at).where(self._lease(resource))).one()
-        return Lease(resource, owner, row.number, ttl_s, row.expires_at)
-
-    def renew(self, lease: Lease) -> Lease:
-        """Hold on for another `ttl_s` seconds; also after expiry, as long as nobody else has taken it.
-
-        Raises:
-            LeaseLost: somebody has, or it was released.
-        """
-        with self._connector.write() as connection:
-            longer = {"expires_at": self._connector.clock + lease.ttl_s}
-            if connection.execute(update(tables.lease).where(self._held(lease)).values(longer)).rowcount == 0:
-                raise self._lost(lease)
-            row = connection.execute(select(tables.lease.c.expires_at).where(self._held(lease))).one()
-        return replace(lease, expires_at=row.expires_at)
-
-    def release(self, lease: Lease) -> None:
-        """Give a resource back. A lease that is no longer held is none of our business: nothing happens."""
-        with self._connector.write() as connection:
-            connection.execute(update(tables.lease).where(self._held(lease)).values(released=True))
-
-    def expired(self, prefix: str) -> list[str]:
-        """Resources whose names begin so and whose holder has neither renewed nor released them in time."""
-        return [row.resource for row in self.leases() if row.state == "expired" and row.resource.startswith(prefix)]
-
-    def leases(self) -> list[LeaseRow]:
-        """All leases ever taken, by name."""
-        lease = tables.lease
-        overdue = case((lease.c.expires_at < self._connector.clock, "expired"), else_="held")
-        state = case((lease.c.released, "released"), else_=overdue).label("state")
-        columns = (lease.c.resource, lease.c.owner, lease.c.number, lease.c.expires_at, state)
-        with self._connector.read() as connection:
-            rows = connection.execute(select(*columns).where(lease.c.study_id == self._id).order_by(lease.c.resource))
-            return [LeaseRow(*row) for row in rows]
-
-    def _lease(self, resource: str) -> Any:
-        return and_(tables.lease.c.study_id == self._id, tables.lease.c.resource == resource)
-
-    def _held(self, lease: Lease) -> Any:
-        mine = and_(tables.lease.c.owner == lease.owner, tables.lease.c.number == lease.number)
-        return and_(self._lease(lease.resource), mine, tables.lease.c.released == false())
-
-    def _lost(self, lease: Lease) -> LeaseLost:
-        return LeaseLost(f"study '{self.name}': '{lease.resource}' has been taken over by another worker")
-
-    @contextmanager
-    def _fenced(self, lease: Lease) -> Iterator[Connection]:
-        """A transaction in which the lease is known to be ours: nobody can take it before the end."""
-        with self._connector.write() as connection:
-            row = select(tables.lease.c.number).where(self._held(lease)).with_for_update()
-            if connection.scalar(row) is None:
-                raise self._lost(lease)
-            yield connection
 
     # ------------------------------------------------------------------------------------------- candidates
 
@@ -182,6 +135,13 @@ class StudyStore:
         with self._connector.read() as connection:
             return [to_candidate(row) for row in connection.execute(query)]
 
+    def finished_last(self, count: int) -> list[float]:
+        """When the last candidates were finished, the latest first, in Unix seconds by the database's clock."""
+        at = tables.candidate.c.finished_at
+        query = select(at).where(tables.candidate.c.study_id == self._id, at.is_not(None)).order_by(at.desc())
+        with self._connector.read() as connection:
+            return [float(found) for found in connection.scalars(query.limit(count))]
+
     def set_cost(self, key: str, cost: Cost, lease: Lease) -> None:
         """Write down what a candidate costs.
 
@@ -202,7 +162,12 @@ class StudyStore:
             LeaseLost: another worker has taken over; nothing is written.
         """
         assert state in FINAL_STATES
-        result = {"state": state, "reason": reason, "objective_values": None if values is None else json.dumps(values)}
+        result = {
+            "state": state,
+            "reason": reason,
+            "objective_values": None if values is None else json.dumps(values),
+            "finished_at": self._connector.clock,
+        }
         with self._fenced(lease) as connection:
             running = and_(self._candidate(key), tables.candidate.c.state == "running")
             return connection.execute(update(tables.candidate).where(running).values(result)).rowcount == 1
@@ -217,25 +182,25 @@ class StudyStore:
 
     # ------------------------------------------------------------------------------------------- scores
 
-    def add_score(self, key: str, score: Score, *, purpose: str, lease: Lease) -> None:
-        """Store a score for one of PURPOSES.
-
-        One of the same key, seed, rung and purpose is replaced: a resumed run repeats its last.
+    def add_score(self, run: Run, score: Score, *, lease: Lease) -> None:
+        """Store a run's score at a rung; one that is there is replaced: a resumed run repeats its last.
 
         Raises:
             LeaseLost: another worker has taken over; nothing is written.
         """
-        assert purpose in PURPOSES
-        row = {"study_id": self._id, "key": key, "purpose": purpose, **from_score(score)}
+        assert run.purpose in PURPOSES
+        assert run.seed == score.seed
+        of = {"key": run.key, "way": run.way, "backbone": run.backbone, "purpose": run.purpose}
+        row = {"study_id": self._id, **of, **from_score(score)}
         with self._fenced(lease) as connection:
             new = insert(connection, tables.score).values(row)
             identity = list(tables.score.primary_key.columns)
             connection.execute(new.on_conflict_do_update(index_elements=identity, set_=row))
 
     def scores(
-        self, key: str | None = None, *, purpose: str | None = None, with_correct: bool = False
+        self, key: str | None = None, *, way: str | None = None, with_correct: bool = False
     ) -> list[StoredScore]:
-        """Scores by key, purpose, seed and rung; of one key or purpose, or all.
+        """Scores by key, way of training, seed, backbone and rung; of one key or way, or all.
 
         Args:
             with_correct: also load which validation images were right: a bit an image and score.
@@ -245,19 +210,21 @@ class StudyStore:
         query = select(*columns).where(
             score.c.study_id == self._id,
             true() if key is None else score.c.key == key,
-            true() if purpose is None else score.c.purpose == purpose,
+            true() if way is None else score.c.way == way,
         )
-        order = (score.c.key, score.c.purpose, score.c.seed, score.c.rung)
+        order = (score.c.key, score.c.way, score.c.seed, score.c.backbone, score.c.rung)
         with self._connector.read() as connection:
             return [to_score(row, with_correct=with_correct) for row in connection.execute(query.order_by(*order))]
 
     # ------------------------------------------------------------------------------------------- latency sessions
 
     def add_session(self, session: Session) -> None:
-        """Store a latency session."""
+        """Store a latency session, once."""
         row = {"study_id": self._id, "started_at": session.started_at, "document": from_session(session)}
+        same = and_(*(tables.session.c[name] == value for name, value in row.items()))
         with self._connector.write() as connection:
-            connection.execute(insert(connection, tables.session).values(row))
+            if connection.scalar(select(tables.session.c.id).where(same)) is None:
+                connection.execute(insert(connection, tables.session).values(row))
 
     def sessions(self) -> list[Session]:
         """All latency sessions in the order of their beginning."""
@@ -271,26 +238,43 @@ class StudyStore:
     def add_checkpoint(
         self, run: str, *, artifact: str, sha256: str, size: int, epochs: int, lease: Lease
     ) -> CheckpointRow:
-        """Note where a run's new checkpoint lies.
+        """Note where a run's new checkpoint lies, once.
 
         Raises:
             LeaseLost: another worker has taken over; nothing is written.
         """
         row = {"run": run, "artifact": artifact, "sha256": sha256, "size": size, "epochs": epochs}
         new = {"study_id": self._id, "created_at": self._connector.clock, **row}
+        known = and_(tables.checkpoint.c.study_id == self._id, tables.checkpoint.c.artifact == artifact)
         with self._fenced(lease) as connection:
-            made = connection.execute(insert(connection, tables.checkpoint).values(new)).inserted_primary_key
-            assert made is not None
-            return CheckpointRow(
-                *connection.execute(select(*_CHECKPOINT).where(tables.checkpoint.c.id == made.id)).one()
-            )
+            if connection.scalar(select(tables.checkpoint.c.id).where(known)) is None:
+                connection.execute(insert(connection, tables.checkpoint).values(new))
+            return CheckpointRow(*connection.execute(select(*_CHECKPOINT).where(known)).one())
 
     def checkpoints(self, run: str) -> list[CheckpointRow]:
         """A run's checkpoints, the newest first."""
         checkpoint = tables.checkpoint
         query = select(*_CHECKPOINT).where(checkpoint.c.study_id == self._id, checkpoint.c.run == run)
         with self._connector.read() as connection:
-            return [CheckpointRow(*row) for row in connection.execute(query.order_by(checkpoint.c.id.desc()))]
+            rows = connection.execute(query.order_by(checkpoint.c.id.desc()))
+            return [read_as(CheckpointRow, **row._mapping) for row in rows]
+
+    def checkpointed(self) -> list[str]:
+        """Runs that have checkpoints, and names under which weights are kept."""
+        checkpoint = tables.checkpoint
+        with self._connector.read() as connection:
+            query = select(checkpoint.c.run).where(checkpoint.c.study_id == self._id).distinct()
+            return list(connection.scalars(query.order_by(checkpoint.c.run)))
+
+    def all_checkpoints(self) -> dict[str, list[CheckpointRow]]:
+        """Name -> checkpoints or weights of that name, the newest first."""
+        checkpoint = tables.checkpoint
+        found: defaultdict[str, list[CheckpointRow]] = defaultdict(list)
+        query = select(*_CHECKPOINT).where(checkpoint.c.study_id == self._id).order_by(checkpoint.c.id.desc())
+        with self._connector.read() as connection:
+            for row in connection.execute(query):
+                found[row.run].append(read_as(CheckpointRow, **row._mapping))
+        return dict(found)
 
     def drop_checkpoint(self, row: CheckpointRow) -> None:
         """Forget a checkpoint; its artifact is the caller's to delete."""
@@ -299,6 +283,14 @@ class StudyStore:
             connection.execute(delete(checkpoint).where(checkpoint.c.study_id == self._id, checkpoint.c.id == row.id))
 
     # ------------------------------------------------------------------------------------------- attributes
+
+    def attributes(self, prefix: str) -> dict[str, str]:
+        """The study's attributes whose names begin so."""
+        attribute = tables.attribute
+        named = attribute.c.name.startswith(prefix, autoescape=True)
+        query = select(attribute.c.name, attribute.c.text).where(attribute.c.study_id == self._id, named)
+        with self._connector.read() as connection:
+            return {row.name: row.text for row in connection.execute(query.order_by(attribute.c.name))}
 
     def put(self, name: str, text: str) -> None:
         """Set an attribute of the study."""
@@ -314,17 +306,28 @@ class StudyStore:
         attribute = tables.attribute
         with self._connector.read() as connection:
             mine = and_(attribute.c.study_id == self._id, attribute.c.name == name)
-            return connection.scalar(select(attribute.c.text).where(mine))
+            text: Any = connection.scalar(select(attribute.c.text).where(mine))
+            if text is not None and not isinstance(text, str):
+                raise ValueError(f"attribute '{name}' is no text")
+            return text
 
     def log_test_reading(self, reason: str) -> None:
         """Log that the test split is about to be read, and what for."""
+        with self._connector.read() as connection:
+            now = connection.scalar(select(self._connector.clock))
+        self._connector.endure(lambda: self._log_test_reading(reason, now))
+
+    def _log_test_reading(self, reason: str, now: float | None) -> None:
+        row = {"study_id": self._id, "read_at": now, "reason": reason}
+        same = and_(*(tables.test_reading.c[name] == value for name, value in row.items()))
         with self._connector.write() as connection:
-            row = {"study_id": self._id, "read_at": self._connector.clock, "reason": reason}
-            connection.execute(insert(connection, tables.test_reading).values(row))
+            if connection.scalar(select(tables.test_reading.c.id).where(same)) is None:
+                connection.execute(insert(connection, tables.test_reading).values(row))
 
     def test_readings(self) -> list[SplitReading]:
         """Every use of the test split, the oldest first."""
         reading = tables.test_reading
         query = select(reading.c.read_at, reading.c.reason).where(reading.c.study_id == self._id)
         with self._connector.read() as connection:
-            return [SplitReading(*row) for row in connection.execute(query.order_by(reading.c.id))]
+            rows = connection.execute(query.order_by(reading.c.id))
+            return [read_as(SplitReading, **row._mapping) for row in rows]

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Double,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -50,7 +51,22 @@ lease = Table(
     Column("number", Integer, nullable=False),
     Column("expires_at", Double, nullable=False),
     Column("released", Boolean, nullable=False),
+    Column("ttl_s", Double),
     PrimaryKeyConstraint("study_id", "resource", name="nas_lease_pkey"),
+)
+
+worker = Table(
+    "nas_worker",
+    metadata,
+    Column("study_id", Integer, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("doing", Text, nullable=False),
+    Column("waiting", Text, nullable=False),
+    Column("began_at", Double, nullable=False),
+    Column("since", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    PrimaryKeyConstraint("study_id", "owner", name="nas_worker_pkey"),
 )
 
 candidate = Table(
@@ -69,6 +85,7 @@ candidate = Table(
     Column("objective_values", Text),
     Column("told", Boolean, nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("finished_at", Double),
     PrimaryKeyConstraint("study_id", "key", name="nas_candidate_pkey"),
 )
 
@@ -77,7 +94,9 @@ score = Table(
     metadata,
     Column("study_id", Integer, nullable=False),
     Column("key", Text, nullable=False),
+    Column("way", Text, nullable=False),
     Column("seed", BigInteger, nullable=False),
+    Column("backbone", Integer, nullable=False),
     Column("rung", Integer, nullable=False),
     Column("purpose", Text, nullable=False),
     Column("epochs", Integer, nullable=False),
@@ -86,7 +105,28 @@ score = Table(
     Column("wall_s", Double, nullable=False),
     Column("device_s", Double, nullable=False),
     Column("correct", LargeBinary),
-    PrimaryKeyConstraint("study_id", "key", "seed", "rung", "purpose", name="nas_score_pkey"),
+    PrimaryKeyConstraint("study_id", "key", "way", "seed", "backbone", "rung", name="nas_score_pkey"),
+)
+
+run = Table(
+    "nas_run",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("study_id", Integer, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("placement", Text, nullable=False),
+    Column("way", Text, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("backbone", Integer, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("wanted_at", Double, nullable=False),
+    UniqueConstraint("study_id", "key", "way", "seed", "backbone", name="nas_run_identity"),
+    Index("nas_run_state", "study_id", "state"),
+    sqlite_autoincrement=True,
 )
 
 session = Table(

@@ -9,7 +9,8 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from nas_attn.errors import StudyError
+from nas_attn.errors import StudyError, shorten
+from nas_attn.paths import user_path
 from nas_attn.storage.network import network_filesystem
 
 FORMS = "write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
@@ -32,18 +33,19 @@ def storage_url(text: str) -> URL:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
+        text = shorten(text)
         hint = f"; for a file write sqlite:///{text}" if "://" not in text else ""
         raise StudyError(f"storage '{text}' is not a URL: {FORMS}{hint}") from None
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         return _sqlite_url(url)
     if url.drivername in ("postgresql", "postgresql+psycopg"):
         return _postgresql_url(url)
-    shown = url.render_as_string(hide_password=True)
-    raise StudyError(f"storage '{shown}': '{url.drivername}' is not supported: {FORMS}")
+    shown = shorten(url.render_as_string(hide_password=True))
+    raise StudyError(f"storage '{shown}': '{shorten(url.drivername)}' is not supported: {FORMS}")
 
 
 def _postgresql_url(url: URL) -> URL:
-    shown = url.render_as_string(hide_password=True)
+    shown = shorten(url.render_as_string(hide_password=True))
     if not url.database:
         raise StudyError(f"storage '{shown}' names no database: {FORMS}")
     if find_spec("psycopg") is None:
@@ -52,14 +54,14 @@ def _postgresql_url(url: URL) -> URL:
 
 
 def _sqlite_url(url: URL) -> URL:
-    shown = url.render_as_string()
+    shown = shorten(url.render_as_string())
     if not url.database or url.database == ":memory:":
         raise StudyError(f"storage '{shown}' would live in one process's memory: name a file, sqlite:///nas_attn.db")
     if url.host or url.query or url.database.startswith("file:"):
         raise StudyError(
             f"storage '{shown}' has more than a file's path: write sqlite:///FILE (sqlite:////ABSOLUTE/FILE)"
         )
-    path = Path(url.database).absolute()
+    path = user_path(url.database, what=f"storage '{shown}'", error=StudyError, home=False).absolute()
     _check_file(path, shown)
     return URL.create("sqlite", database=str(path))
 

@@ -1,122 +1,143 @@
-"""After the search: further seeds for the candidates that the answer rests on, and their latencies narrowed.
+"""After the search: further runs of the candidates that the answer rests on, a duel, and their latencies narrowed.
 
-These are rows of our tables, never trials: what Optuna holds stays the snapshot at `tell`.
+The front, no attention and the best uniform candidate get further seeds. Then the best-looking one meets no attention and its
+rivals in rounds, on seeds and backbones that had no part in choosing it, until it is known to be better or the rounds are over;
+who meets is decided anew before each (`analysis.duel`). These are runs, never trials: what Optuna holds stays the snapshot at
+`tell`.
 """
 
 from __future__ import annotations
 
 import json
-import time
 
-from nas_attn.analysis.snapshot import Snapshot, snapshot
-from nas_attn.errors import LeaseLost, TrainingError
-from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper
-from nas_attn.records import CandidateRow
-from nas_attn.study.worker import POLL_S, Worker
-from nas_attn.training import Interrupted
+import numpy as np
+
+from nas_attn.analysis.duel import decided, duelists
+from nas_attn.analysis.snapshot import CandidateView, Snapshot, snapshot
+from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
+from nas_attn.evaluation.ways import backbone_number
+from nas_attn.storage import SEARCH, Lease, Run, RunRow
+from nas_attn.study.worker import Duties, Worker
 
 CONFIRM = "confirm"
-"""Attribute of a study that lists the candidates to confirm, and purpose of their scores."""
 LARGEST_FRONT = 8
 """Members of the front that get further seeds: those best in the first objective."""
+PRIORITY = 20
+DUEL_SEED = 100_000
+"""Seeds of duels begin this far above the search's, their backbones are of the same numbers."""
+ROUNDS = 2
+"""Rounds of a duel at most, for each of `search.confirm_seeds`."""
 
 
-def confirm(worker: Worker) -> str:
-    """Runs what is left of the confirmation, sharing it with other workers. Returns `complete` or `stopped`."""
-    while not worker.stop():
-        with worker.turn() as mine:
-            if not mine:
-                time.sleep(POLL_S)
-                continue
-            keys = confirmed_keys(worker)
-            task = _next(worker, keys)
-        if task is None:
-            return _narrow(worker, keys)
-        if isinstance(task, str):
-            time.sleep(POLL_S)
+class Confirmation(Duties):
+    """The agenda of the runs that make an answer of a search."""
+
+    purpose = CONFIRM
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker)
+        self.store, self.recipe, self.queue = worker.store, worker.recipe, worker.queue
+
+    def want(self, turn: Lease) -> bool:
+        """Further seeds for those that matter, then the rounds of the duel, one when the one before is over."""
+        if not self.recipe.search.confirm_seeds or self.queue.rows(state="waiting", purposes=[CONFIRM]):
+            return False
+        runs = self._further(self._confirmed()) or self._duel()
+        self.queue.want(runs)
+        return bool(runs)
+
+    def ended(self, row: RunRow, lease: Lease) -> None:
+        run = row.run
+        if row.state == "done":
+            self.worker.say(f"confirmed with seed {run.seed}: {run.placement}")
         else:
-            _run(worker, *task)
-    return "stopped"
+            self.worker.say(f"seed {run.seed} of {run.placement} {row.state}: {row.reason}")
+
+    def _confirmed(self) -> dict[str, str]:
+        """Key -> placement of the candidates to confirm, decided once, when the search ends."""
+        name = f"{CONFIRM}:{self.worker.opened.trials}"
+        known = self.store.get(name)
+        if known is None:
+            known = json.dumps({view.key: view.placement for view in _choose(snapshot(self.store))})
+            self.store.put(self._before, str(len(self._rounds())))
+            self.store.put(name, known)
+        keys = json.loads(known)
+        if isinstance(keys, list):  # as an earlier version kept them
+            return {row.key: row.placement for row in self.store.candidates() if row.key in keys}
+        return {str(key): str(placement) for key, placement in keys.items()}
+
+    def _further(self, keys: dict[str, str]) -> list[Run]:
+        """The runs with further seeds that are not in the queue yet, seed by seed, on the study's own backbones."""
+        training, search = self.recipe.training, self.recipe.search
+        first = search.seed + max(training.seeds, training.backbones if training.start == "backbone" else 1)
+        seeds = range(first, first + search.confirm_seeds)
+        return self._missing(keys, {seed: backbone_number(self.recipe, seed) for seed in seeds})
+
+    def _duel(self) -> list[Run]:
+        """The next round; none where enough is known, or where there were as many as there are to be."""
+        search, rounds = self.recipe.search, self._rounds()
+        before = self.store.get(self._before) or ""
+        held = len(rounds) - (int(before) if before.isdigit() else 0)
+        if held >= ROUNDS * search.confirm_seeds:
+            return []
+        now = snapshot(self.store)
+        met = held > 0 and now.recommendation is not None and now.recommendation.key in rounds[max(rounds)]
+        if met and decided(now):
+            return []
+        keys = {view.key: view.placement for view in duelists(now, np.random.default_rng([search.seed, len(rounds)]))}
+        seed = max(rounds, default=search.seed + DUEL_SEED - 1) + 1
+        return self._missing(keys, {seed: seed - search.seed if self.recipe.training.start == "backbone" else 0})
+
+    @property
+    def _before(self) -> str:
+        """Attribute with the number of rounds that were held before this search ended: a study may be extended."""
+        return f"{CONFIRM}:{self.worker.opened.trials}:rounds"
+
+    def _rounds(self) -> dict[int, set[str]]:
+        """Seed of each round -> the candidates that met in it."""
+        found: dict[int, set[str]] = {}
+        for row in self.queue.rows(purposes=[CONFIRM]):
+            if row.run.seed >= self.recipe.search.seed + DUEL_SEED:
+                found.setdefault(row.run.seed, set()).add(row.run.key)
+        return found
+
+    def _missing(self, keys: dict[str, str], backbones: dict[int, int]) -> list[Run]:
+        """Runs of all keys with all seeds (-> backbone) that the queue has not."""
+        there = {row.run.identity for row in self.queue.rows(way=SEARCH)}
+        runs = [
+            Run(key, placement, seed, number, purpose=CONFIRM, priority=PRIORITY)
+            for seed, number in backbones.items()
+            for key, placement in keys.items()
+        ]
+        return [run for run in runs if run.identity not in there]
 
 
-def confirmed_keys(worker: Worker) -> list[str]:
-    """The candidates to confirm, decided once, when the search ends: the front, no attention, the best uniform one."""
-    trials = worker.opened.trials
-    known = worker.store.get(f"{CONFIRM}:{trials}")
-    if known is None:
-        known = json.dumps(_choose(snapshot(worker.store)))
-        worker.store.put(f"{CONFIRM}:{trials}", known)
-    keys: list[str] = json.loads(known)
-    return keys
-
-
-def _choose(now: Snapshot) -> list[str]:
-    uniform = [v for v in now.ordered(now.baselines) if v.state == "scored" and v.baseline != "none"][:1]
-    bare = [v for v in now.baselines if v.baseline == "none" and v.state == "scored"]
-    return list(dict.fromkeys(view.key for view in [*bare, *uniform, *now.front[:LARGEST_FRONT]]))
-
-
-def _next(worker: Worker, keys: list[str]) -> tuple[CandidateRow, int, LeaseKeeper] | str | None:
-    """A run to do; a word while others do the last ones; None where all are done."""
-    recipe, store = worker.recipe, worker.store
-    first = recipe.search.seed + recipe.training.seeds
-    rows = {row.key: row for row in store.candidates()}
-    done = _done(worker)
-    busy = None
-    for seed in range(first, first + recipe.search.confirm_seeds):
-        for key in keys:
-            resource = f"{CONFIRM}/{key}/{seed}"
-            if (key, seed) in done or store.get(resource) is not None:
-                continue
-            worker.release_dead(resource)
-            lease = store.acquire(resource, owner=worker.owner, ttl_s=TTL_S)
-            if lease is None:
-                busy = "busy"
-            elif (key, seed) in _done(worker):  # another worker has just finished it
-                store.release(lease)
-            else:
-                return rows[key], seed, LeaseKeeper(store, lease)
-    return busy
-
-
-def _done(worker: Worker) -> set[tuple[str, int]]:
-    """(key, seed) of the runs with a score at the last rung."""
-    last = len(worker.recipe.training.rungs) - 1
-    return {(s.key, s.score.seed) for s in worker.store.scores(purpose=CONFIRM) if s.score.rung == last}
-
-
-def _run(worker: Worker, row: CandidateRow, seed: int, keeper: LeaseKeeper) -> None:
-    resolved = worker.resolved(row)
-    with keeper:
-        try:
-            worker.bench.train(
-                resolved,
-                seed=seed,
-                lease=keeper.lease,
-                purpose=CONFIRM,
-                go_on=lambda score: True,
-                stop=lambda: worker.stop() or keeper.lost,
-            )
-            worker.bench.files(resolved, seed=seed, lease=keeper.lease, purpose=CONFIRM).clear()
-            worker.say(f"confirmed with seed {seed}: {row.placement}")
-        except TrainingError as error:  # not tried again: it would end the same way
-            worker.store.put(keeper.lease.resource, str(error))
-            worker.say(f"seed {seed} of {row.placement} failed: {error}")
-        except (Interrupted, LeaseLost):
-            worker.say(f"seed {seed} of {row.placement}: stopped")
-
-
-def _narrow(worker: Worker, keys: list[str]) -> str:
-    """One worker gives the front the sessions that its tolerance asks for; the others are done."""
-    measurer = worker.bench.measurer
+def narrow(worker: Worker) -> str:
+    """One worker gives the front the latency sessions that its tolerance asks for; the others are done."""
+    measurer = worker.benches.search.measurer
     if measurer is None or not measurer.fits:
         return "complete"
-    worker.release_dead("narrow")
+    release_dead(worker.store, "narrow")
     lease = worker.store.acquire("narrow", owner=worker.owner, ttl_s=TTL_S)
     if lease is None:
         return "complete"
     with LeaseKeeper(worker.store, lease) as keeper:
-        rows = [row for row in worker.store.candidates() if row.key in keys]
+        runs = {row.run.key: row.run for row in worker.queue.rows(purposes=[CONFIRM])}
         tolerance = worker.recipe.latency.front_tolerance
-        measurer.narrow([worker.resolved(row) for row in rows], tolerance, lambda: worker.stop() or keeper.lost)
+        measurer.narrow(
+            [worker.resolved(run) for run in runs.values()], tolerance, lambda: worker.stop() or keeper.lost
+        )
     return "stopped" if worker.stop() else "complete"
+
+
+def _choose(now: Snapshot) -> list[CandidateView]:
+    chosen = [*_bare(now), *_best_uniform(now), *now.front[:LARGEST_FRONT]]
+    return list({view.key: view for view in chosen}.values())
+
+
+def _bare(now: Snapshot) -> list[CandidateView]:
+    return [v for v in now.baselines if v.baseline == "none" and v.state == "scored"]
+
+
+def _best_uniform(now: Snapshot) -> list[CandidateView]:
+    return [v for v in now.ordered(now.baselines) if v.state == "scored" and v.baseline != "none"][:1]

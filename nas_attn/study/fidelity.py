@@ -1,50 +1,54 @@
-"""The runs behind `nas-attn fidelity`: a spread of placements, trained long and in cheap settings.
+"""The runs behind `nas-attn fidelity`: a spread of placements, trained as the target says and in cheap settings.
 
-Every way of training (start, share of the images, rungs) is an arm: a recipe of its own, kept as a part of the study's name
-in the same database (`NAME~fidelity/…`), which holds its scores, leases and checkpoints. So a killed run goes on from its
-checkpoint, more seeds or placements add to what is there, several processes may share the work, and no trial is made.
-Seeds of the reference are none of the cheap settings', so that their noise has nothing in common.
+Every way of training (start, share of the images, rungs) is an arm; the study keeps what it says, and its runs stand in
+the study's queue. So a killed run goes on from its checkpoint, more seeds or placements add to what is there, any worker
+may share the work, and no trial is made. Seeds and backbones of the reference are none of the cheap settings', so that
+their noise has nothing in common.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from optuna.artifacts import FileSystemArtifactStore
 
 from nas_attn import data
 from nas_attn.analysis.fidelity import Fidelity, Runs, Setting, assess
-from nas_attn.errors import LeaseLost, MeasurementError, NasAttnWarning, OperationError, RecipeError, TrainingError
-from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper
-from nas_attn.evaluation.measuring import Measurer
-from nas_attn.evaluation.workbench import BACKBONE, Host, Workbench, intra_op_threads, plan_for, wanted
-from nas_attn.recipe import Recipe, objective_name
-from nas_attn.records import ResolvedPlacement
+from nas_attn.errors import MeasurementError, NasAttnWarning, OperationError, RecipeError
+from nas_attn.evaluation.given import check_weights
+from nas_attn.evaluation.ways import keep_way
+from nas_attn.evaluation.workbench import plan_for, wanted
+from nas_attn.recipe import DataSection, TrainingSection, objective_name
+from nas_attn.records import ResolvedPlacement, Score
 from nas_attn.space import parse, resolve
-from nas_attn.storage import PART, Database, StudyStore
-from nas_attn.study.fidelity_plan import FEWEST, Arm, FidelityPlan, arms, metrics, primary, spread
-from nas_attn.study.opening import ARTIFACTS, artifacts_folder, versions
-from nas_attn.study.owner import owner_name, release_dead
-from nas_attn.study.searching import Options
-from nas_attn.study.sharing import on_device
-from nas_attn.training import Interrupted
+from nas_attn.storage import Lease, Run, RunRow
+from nas_attn.study.fidelity_plan import (
+    FEWEST,
+    REFERENCE_SEEDS,
+    Arm,
+    FidelityPlan,
+    arms,
+    metrics,
+    networks,
+    primary,
+)
+from nas_attn.study.opening import open_part
+from nas_attn.study.progress import duration
+from nas_attn.study.searching import Options, with_worker
+from nas_attn.study.worker import Duties, Worker
+from nas_attn.waiting import Interrupted
 
-PURPOSE = "confirm"
-"""Purpose of the runs' scores: like those of a confirmation they are rows of ours, never trials."""
-POLL_S = 0.5
+PURPOSE = "fidelity"
+PRIORITY = 40
 
 
 class FidelityStudy:
-    """The runs of one plan in one database."""
+    """The runs of one plan in one study."""
 
     def __init__(self, plan: FidelityPlan, url: str, options: Options) -> None:
-        """Loads the data, and makes the parts of the database that the arms need.
+        """Loads the data, and makes a place for the runs where the recipe has no study.
 
         Raises:
             UserError: the recipe cannot be carried out, or its space holds too few placements; nothing has been written.
@@ -54,44 +58,39 @@ class FidelityStudy:
         self.recipe = plan.recipe
         dataset = None if self.recipe.data.name == "external" else data.load(self.recipe.data, device="cpu")
         self._images = None if dataset is None else len(dataset.train)
-        self.base = plan_for(self.recipe, dataset)
-        self.placements = spread(self.base.space, plan.placements, self.recipe.search.seed)
-        if len(self.placements) < FEWEST:
-            raise RecipeError(
-                f"search space '{self.recipe.space.name}' holds {len(self.placements)} different networks, too few for an order"
-            )
+        first = plan_for(self.recipe, dataset)  # what is wrong is said before anything is written
+        check_weights(first)
+        networks(plan, first.space)
+        self.opened = open_part(self.recipe, url, PURPOSE)
+        self.database, self.store = self.opened.database, self.opened.store
+        self.base = plan_for(self.recipe, dataset, store=self.store)
+        self.placements = networks(plan, self.base.space)
         self.reference, self.cheap = arms(plan)
-        self._recipes = {arm: self.arm_recipe(arm) for arm in (self.reference, *self.cheap)}
-        self.database = Database(url)
-        name = self.recipe.name
-        listed = name in [study.name for study in self.database.studies()]
-        self._study = self.database.study(name) if listed else None
-        """A search of this name, whose trained backbone is taken where it is the same."""
-        self._stores = {arm: self._part(recipe) for arm, recipe in self._recipes.items()}
-        self._forms = {arm: self._in_form(recipe.training.resolved_init) for arm, recipe in self._recipes.items()}
+        trainings = {arm: self._training(arm) for arm in (self.reference, *self.cheap)}
+        self.ways = {arm: keep_way(self.store, training, self._data(arm)) for arm, training in trainings.items()}
+        self._forms = {arm: self._in_form(training.resolved_init) for arm, training in trainings.items()}
         """The placements as each arm trains them."""
-        self._owner = owner_name()
         self._latencies: dict[str, float] = {}
         self._spent_s, self._epochs = 0.0, 0.0
         """Of training, by this process."""
 
     # ------------------------------------------------------------------------------------ arms
 
-    def arm_recipe(self, arm: Arm) -> Recipe:
-        """The recipe that trains as an arm does; what has no influence on that is left at its default."""
-        table: dict[str, Any] = self.recipe.model_dump()
-        weights = self.recipe.training.weights if arm.start == "pretrained" else None
-        table["training"] |= {
+    def _training(self, arm: Arm) -> TrainingSection:
+        """How an arm trains; what has no influence on that is left at its default."""
+        base = self.recipe.target_training if arm == self.reference else self.recipe.training
+        weights = self.recipe.target_training.weights or self.recipe.training.weights
+        changed = {
             "start": arm.start,
-            "weights": weights,
+            "weights": weights if arm.start == "pretrained" else None,
             "rungs": list(arm.rungs),
             "seeds": 1,
             "threads": None,
         }
-        table["data"] |= {"train_subset": self.train_subset(arm.subset)}
-        table |= {"objectives": [primary(self.recipe)], "search": {"seed": self.recipe.search.seed}, "limits": {}}
-        table["latency"] = {"device": self.recipe.latency.device}
-        return Recipe.model_validate(table)
+        return TrainingSection.model_validate(base.model_dump() | changed)
+
+    def _data(self, arm: Arm) -> DataSection:
+        return self.recipe.data.model_copy(update={"train_subset": self.train_subset(arm.subset)})
 
     def train_subset(self, share: float) -> int | None:
         """Training images that a share of them comes to, as a recipe says it."""
@@ -99,151 +98,83 @@ class FidelityStudy:
             return self.recipe.data.train_subset
         return round(share * self._images)
 
-    def _part(self, recipe: Recipe) -> StudyStore:
-        text = recipe.to_json()
-        part = self.database.create_study(_part_name(recipe.name, text), recipe=text, versions=versions())
-        artifacts_folder(self.database, part, self._study)
-        return part
-
     def _in_form(self, init: str) -> list[ResolvedPlacement]:
         return [resolve(parse(placement.text), self.base.sites, init=init) for placement in self.placements]
 
-    def _share_backbone(self, arm: Arm) -> None:
-        """Takes over a backbone that was trained under the same settings."""
-        store = self._stores[arm]
-        if arm.start != "backbone" or store.get(BACKBONE) is not None:
-            return
-        mine = store.get(ARTIFACTS), _backbone_identity(self._recipes[arm])
-        for other in filter(None, (self._study, *self._stores.values())):
-            known = other.get(BACKBONE)
-            if known is None:
-                continue
-            if (other.get(ARTIFACTS), _backbone_identity(Recipe.model_validate_json(other.recipe))) == mine:
-                store.put(BACKBONE, known)
-                return
-
     # ------------------------------------------------------------------------------------ runs
 
+    def runs(self, arm: Arm) -> list[Run]:
+        """An arm's runs, seed by seed; the reference starts from backbones of its own."""
+        number = self.recipe.training.backbones
+        own = REFERENCE_SEEDS if arm == self.reference else 0
+        return [
+            Run(
+                placement.key,
+                placement.text,
+                seed,
+                own + seed % number if arm.start == "backbone" else 0,
+                self.ways[arm],
+                PURPOSE,
+                PRIORITY,
+            )
+            for seed in arm.seeds
+            for placement in self._forms[arm]
+        ]
+
     def work(self) -> str:
-        """Trains what is left, and measures latencies where they count. Returns `complete` or `stopped`.
+        """Trains what is left, and measures latencies where they count. Returns `complete`, `time` or `stopped`.
 
         Raises:
             RecipeError: the evaluator has not scored one run.
             OperationError: something outside the user's input failed.
         """
-        if self.train() == "complete" and "latency" in wanted(self.recipe):
-            self._measure()
-        return "stopped" if self._options.stop.is_set() else "complete"
+        return with_worker(self.opened, self._options, self._train_and_measure)
 
     def train(self) -> str:
-        """Does what is left of the runs, sharing it with other processes. Returns `complete` or `stopped`; raises as `work`."""
-        while not self._options.stop.is_set() and any(map(self._open, self._stores)):
-            for arm in (*self.cheap, self.reference):
-                self._take(arm)
-            if any(map(self._open, self._stores)):
-                time.sleep(POLL_S)  # others do the last ones
-        return "stopped" if self._options.stop.is_set() else "complete"
+        """Does what is left of the runs, sharing it with other processes; returns and raises as `work`."""
+        return with_worker(self.opened, self._options, lambda worker: worker.run([_Runs(worker, self)]))
+
+    def _train_and_measure(self, worker: Worker) -> str:
+        ended = worker.run([_Runs(worker, self)])
+        if ended == "complete" and "latency" in wanted(self.recipe):
+            self._measure(worker)
+        return "stopped" if worker.stop() else ended
 
     def progress(self) -> tuple[int, int]:
         """Runs done (or failed for good) and runs in all."""
-        total = sum(len(arm.seeds) for arm in self._stores) * len(self.placements)
-        left = sum(len(self._open(arm)) for arm in self._stores)
-        return total - left, total
+        total = sum(len(self.runs(arm)) for arm in self.ways)
+        return total - sum(map(len, self.open().values())), total
 
-    def _open(self, arm: Arm) -> list[tuple[ResolvedPlacement, int]]:
-        """Runs that have neither reached the last rung nor failed."""
-        store = self._stores[arm]
-        done = self._done(arm)
-        begun = {row.resource for row in store.leases()}
-        left = []
-        for seed in arm.seeds:
-            for placement in self._forms[arm]:
-                resource = _resource(placement, seed)
-                failed = resource in begun and (placement.key, seed) not in done and store.get(resource) is not None
-                if (placement.key, seed) not in done and not failed:
-                    left.append((placement, seed))
-        return left
+    def open(self) -> dict[Arm, list[Run]]:
+        """Runs that have neither been done nor failed."""
+        ended = {row.run.identity for row in self.store.queue.rows() if row.state in ("done", "failed")}
+        return {arm: [run for run in self.runs(arm) if run.identity not in ended] for arm in self.ways}
 
-    def _done(self, arm: Arm) -> set[tuple[str, int]]:
-        """(key, seed) of the runs with a score at the last rung, by all metrics that are asked for."""
-        last, names = len(arm.rungs) - 1, metrics(self.recipe).keys()
-        scores = self._stores[arm].scores(purpose=PURPOSE)
-        return {(s.key, s.score.seed) for s in scores if s.score.rung == last and names <= s.score.metrics.keys()}
-
-    def _take(self, arm: Arm) -> None:
-        """Does an arm's runs, but those that others are at."""
-        store, stop = self._stores[arm], self._options.stop.is_set
-        bench: Workbench | None = None
-        release_dead(store, "")
-        for placement, seed in self._open(arm):
-            lease = None if stop() else store.acquire(_resource(placement, seed), owner=self._owner, ttl_s=TTL_S)
-            if lease is None:
-                continue
-            with LeaseKeeper(store, lease) as keeper:
-                self._share_backbone(arm)
-                bench = bench or self._workbench(arm)
-                if (placement, seed) in self._open(arm):  # else another process has just finished it
-                    self._run(arm, bench, placement, seed, keeper)
-
-    def _workbench(self, arm: Arm) -> Workbench:
-        store = self._stores[arm]
-        folder = artifacts_folder(self.database, store, self._study)
-        host = Host(self._owner, folder / store.name.rpartition("/")[2], self._options.device, self._options.share)
-        return Workbench(self._recipes[arm], store, FileSystemArtifactStore(folder), host)
-
-    def _run(self, arm: Arm, bench: Workbench, placement: ResolvedPlacement, seed: int, keeper: LeaseKeeper) -> None:
-        store, what = self._stores[arm], f"{arm}, seed {seed}: {placement.text}"
-        try:
-            with intra_op_threads(self._options.threads), on_device(bench.device, self._options.share):
-                scores = bench.train(
-                    placement,
-                    seed=seed,
-                    lease=keeper.lease,
-                    purpose=PURPOSE,
-                    go_on=lambda score: True,
-                    stop=lambda: self._options.stop.is_set() or keeper.lost,
-                )
-            bench.files(placement, seed=seed, lease=keeper.lease, purpose=PURPOSE).clear()
-            self._check_metrics(scores[-1].metrics)
-            self._epochs += arm.cost
-            self._spent_s += sum(score.wall_s for score in scores)
-            self._options.say(f"{self._so_far()} {what}")
-        except TrainingError as error:  # not tried again: it would end the same way
-            if self.recipe.training.evaluator is not None and not store.scores(purpose=PURPOSE):
-                raise RecipeError(
-                    f"training.evaluator has not scored one run yet, so nothing was recorded: {error}"
-                ) from error
-            store.put(keeper.lease.resource, str(error))
-            self._options.say(f"failed: {what}: {error}")
-        except (Interrupted, LeaseLost):
-            self._options.say(f"stopped: {what}")
-
-    def _check_metrics(self, found: Mapping[str, float]) -> None:
-        missing = [name for name in metrics(self.recipe) if name not in found]
-        if missing:
-            raise RecipeError(f"objectives names '{missing[0]}', but training.evaluator returned {', '.join(found)}")
-
-    def _so_far(self) -> str:
+    def note(self, run: Run, scores: Sequence[Score]) -> str:
+        """How far the runs are, after one that this process did."""
+        arm = next(arm for arm, way in self.ways.items() if way == run.way and run.seed in arm.seeds)
+        self._epochs += arm.cost
+        self._spent_s += sum(score.wall_s for score in scores)
         done, total = self.progress()
-        left = sum(arm.cost * len(self._open(arm)) for arm in self._stores)
+        left = sum(arm.cost * len(runs) for arm, runs in self.open().items())
         seconds = self._spent_s / self._epochs * left / self._options.share.machine
-        return f"[run {done}/{total}, about {_duration(seconds)} left]" if left else f"[run {done}/{total}]"
+        so_far = f"[run {done}/{total}, about {duration(seconds)} left]" if left else f"[run {done}/{total}]"
+        return f"{so_far} {arm}, seed {run.seed}: {run.placement}"
 
-    def _measure(self) -> None:
+    def _measure(self, worker: Worker) -> None:
         """A latency session for each placement. One is enough here: both fronts are drawn over the same latencies."""
-        found = self.recipe
-        what = [found.backbone.model_dump(), found.data.model_dump(), found.latency.model_dump(), self.base.space.init]
-        text = json.dumps(["latency", *what], sort_keys=True)
-        store = self.database.create_study(_part_name(found.name, text), recipe=text, versions=versions())
         try:
-            measurer = Measurer(self.base, store, seed=found.search.seed)
+            measurer = worker.benches.search.measurer
             for index, placement in enumerate(self.placements):
-                if self._options.stop.is_set() or not measurer.fits:
+                if worker.stop() or measurer is None or not measurer.fits:
                     return
                 measurer.measure(placement, self.placements[index + 1 :])
+        except Interrupted:
+            return
         except MeasurementError as error:
             self._options.say(f"{error}; MACs take the place of latency")
             return
+        assert measurer is not None
         latencies = measurer.latencies({placement.key: placement.text for placement in self.placements})
         self._latencies = {key: latency.ratio for key, latency in latencies.items()}
 
@@ -255,12 +186,12 @@ class FidelityStudy:
         Raises:
             OperationError: too few placements have all their runs.
         """
-        complete = [self._complete(arm) for arm in self._stores]
+        complete = [self._complete(arm) for arm in self.ways]
         kept = [i for i in range(len(self.placements)) if all(flags[i] for flags in complete)]
         if len(kept) < FEWEST:
             raise OperationError(
                 f"{len(kept)} of {len(self.placements)} placements have all their runs, too few for an order: the others failed"
-                if not any(self._open(arm) for arm in self._stores)
+                if not any(self.open().values())
                 else "the runs are not finished: give the same command again"
             )
         for i in sorted(set(range(len(self.placements))) - set(kept)):
@@ -288,8 +219,18 @@ class FidelityStudy:
 
     def _complete(self, arm: Arm) -> list[bool]:
         """Per placement, whether all of its runs are done."""
-        done = self._done(arm)
+        done = {(run.key, run.seed) for run in self._done(arm)}
         return [all((placement.key, seed) in done for seed in arm.seeds) for placement in self._forms[arm]]
+
+    def _done(self, arm: Arm) -> list[Run]:
+        """The runs with a score at the last rung, by all metrics that are asked for."""
+        last, names = len(arm.rungs) - 1, metrics(self.recipe).keys()
+        scored = {
+            (s.key, s.score.seed, s.backbone)
+            for s in self.store.scores(way=self.ways[arm])
+            if s.score.rung == last and names <= s.score.metrics.keys()
+        }
+        return [run for run in self.runs(arm) if (run.key, run.seed, run.backbone) in scored]
 
     def _costs(self, placements: Sequence[ResolvedPlacement]) -> tuple[str, list[float]]:
         if all(placement.key in self._latencies for placement in placements):
@@ -299,7 +240,12 @@ class FidelityStudy:
     def _runs(self, arm: Arm, kept: Sequence[int]) -> list[Runs]:
         """An arm's runs by rung and metric."""
         resolved = self._forms[arm]
-        scores = {(s.key, s.score.seed, s.score.rung): s.score for s in self._stores[arm].scores(purpose=PURPOSE)}
+        mine = {(run.key, run.seed, run.backbone) for run in self.runs(arm)}
+        scores = {
+            (s.key, s.score.seed, s.score.rung): s.score
+            for s in self.store.scores(way=self.ways[arm])
+            if (s.key, s.score.seed, s.backbone) in mine
+        }
         found = []
         for rung in range(len(arm.rungs)):
             runs = [[[scores[resolved[i].key, seed, r] for r in range(rung + 1)] for seed in arm.seeds] for i in kept]
@@ -310,24 +256,34 @@ class FidelityStudy:
         return found
 
 
-def _backbone_identity(recipe: Recipe) -> str:
-    """All that determines the trained backbone."""
-    of_candidates = {"start", "weights", "init", "rungs", "finetune_learning_rate", "attention_learning_rate"}
-    of_candidates |= {"backbone_learning_rate", "seeds", "evaluator", "threads"}
-    training = recipe.training.model_dump(exclude=of_candidates)
-    parts = [recipe.backbone.model_dump(), recipe.data.model_dump(), training, recipe.search.seed]
-    return json.dumps(parts, sort_keys=True)
+class _Runs(Duties):
+    """The agenda of a plan's runs."""
 
+    purpose = PURPOSE
 
-def _part_name(study: str, content: str) -> str:
-    return f"{study}{PART}fidelity/{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    def __init__(self, worker: Worker, study: FidelityStudy) -> None:
+        super().__init__(worker)
+        self._study = study
 
+    def want(self, turn: Lease) -> bool:
+        """All that are missing, the cheapest arms first."""
+        there = {row.run.identity: row for row in self.worker.queue.rows()}
+        missing = [run for runs in self._study.open().values() for run in runs if run.identity not in there]
+        self.worker.queue.want(missing)
+        return bool(missing)
 
-def _resource(placement: ResolvedPlacement, seed: int) -> str:
-    return f"run/{placement.key}/{seed}"
+    def go_on(self, run: Run, score: Score) -> bool:
+        missing = [name for name in metrics(self._study.recipe) if name not in score.metrics]
+        if missing:
+            raise RecipeError(
+                f"objectives names '{missing[0]}', but training.evaluator returned {', '.join(score.metrics)}"
+            )
+        return True
 
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    def ended(self, row: RunRow, lease: Lease) -> None:
+        run = row.run
+        if row.state == "done":
+            scores = [s.score for s in self.worker.store.scores(run.key, way=run.way) if s.score.seed == run.seed]
+            self.worker.say(self._study.note(run, scores))
+        else:
+            self.worker.say(f"{row.state}: {self.worker.name(row)}: {row.reason}")

@@ -69,8 +69,8 @@ def make_fidelity_plan(
     """Fills in what was left open, and checks it.
 
     Args:
-        reference_start: None: from scratch, or from the user's weights where the recipe has them.
-        reference_epochs: None: as long as the backbone is trained, at least three times the last rung and the cheap runs.
+        reference_start: None: as the recipe's target says.
+        reference_epochs: None: the target's, and at least as many as the cheap runs have.
         starts: None: from scratch and as far as the recipe allows from trained weights.
         subsets: shares of the training images; None: all and half of them.
 
@@ -79,13 +79,14 @@ def make_fidelity_plan(
     """
     training = recipe.training
     possible = ["scratch", *(["backbone"] if recipe.data.name != "external" else [])]
-    possible += ["pretrained"] if training.weights is not None else []
+    target = recipe.target_training
+    possible += ["pretrained"] if training.weights is not None or target.weights is not None else []
     own_data = training.evaluator is not None
     starts = starts or [s for s in STARTS if s in possible and (s != "backbone" or "pretrained" not in possible)]
     subsets = subsets or ((1.0,) if own_data else (1.0, 0.5))
-    reference_start = reference_start or ("pretrained" if "pretrained" in possible else "scratch")
+    reference_start = reference_start or target.start
     last = max(epochs)
-    reference_epochs = reference_epochs or max(training.backbone_epochs, 3 * training.rungs[-1], last)
+    reference_epochs = reference_epochs or max(target.rungs[-1], last)
     for start in (*starts, reference_start):
         if start not in possible:
             raise RecipeError(f"start '{start}' is not to be had with this recipe: it allows {', '.join(possible)}")
@@ -124,8 +125,23 @@ def epochs_in_all(plan: FidelityPlan) -> float:
     """Epochs of all runs, a backbone per share of the images included."""
     reference, cheap = arms(plan)
     runs = sum(arm.cost * len(arm.seeds) for arm in (reference, *cheap)) * plan.placements
-    backbones = sum({arm.subset for arm in (reference, *cheap) if arm.start == "backbone"})
-    return runs + backbones * plan.recipe.training.backbone_epochs
+    number, training = min(plan.seeds, plan.recipe.training.backbones), plan.recipe.training
+    backbones = sum({arm.subset for arm in cheap if arm.start == "backbone"}) + (reference.start == "backbone")
+    return runs + backbones * number * training.backbone_epochs
+
+
+def networks(plan: FidelityPlan, space: SearchSpace) -> list[ResolvedPlacement]:
+    """The placements of a plan: as many as it asks for, or as the space has.
+
+    Raises:
+        RecipeError: the space has too few for an order.
+    """
+    found = spread(space, plan.placements, plan.recipe.search.seed)
+    if len(found) < FEWEST:
+        raise RecipeError(
+            f"search space '{plan.recipe.space.name}' holds {len(found)} different networks, too few for an order"
+        )
+    return found
 
 
 def spread(space: SearchSpace, count: int, seed: int) -> list[ResolvedPlacement]:
@@ -154,10 +170,9 @@ def _unseen(space: SearchSpace, rng: random.Random, seen: Mapping[str, object]) 
 
 def metrics(recipe: Recipe) -> dict[str, float]:
     """Metrics that rank candidates, with the sign that makes higher better."""
-    if recipe.training.evaluator is None:
-        return METRICS
     trained = [objective for objective in recipe.objectives if objective not in COSTS]
-    return {objective_name(o): -1.0 if lower_is_better(o) else 1.0 for o in trained}
+    own = METRICS if recipe.training.evaluator is None else {}
+    return {**own, **{objective_name(o): -1.0 if lower_is_better(o) else 1.0 for o in trained}}
 
 
 def primary(recipe: Recipe) -> str:

@@ -9,11 +9,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nas_attn import data
+from nas_attn.analysis.duel import RIVALS
+from nas_attn.evaluation.given import check_weights
 from nas_attn.evaluation.plan import Plan
-from nas_attn.evaluation.workbench import intra_op_threads, pick_device, plan_for
+from nas_attn.evaluation.workbench import pick_device, plan_for, wanted
 from nas_attn.recipe import Recipe
-from nas_attn.study.searching import default_workers, ideas, threads_each
+from nas_attn.space.search_space import Values
+from nas_attn.study.confirming import LARGEST_FRONT, ROUNDS
+from nas_attn.study.ideas import Idea, ideas
+from nas_attn.study.progress import duration
+from nas_attn.study.searching import default_workers, first_baselines
 from nas_attn.training import Trainer
+from nas_attn.training.threads import Threads, cores
 
 TYPICAL_SEED_SD = 0.009
 """Spread of one placement's accuracy over seeds on a small task; what a study really has, it measures itself."""
@@ -25,12 +32,23 @@ class Forecast:
 
     study: str
     placements: int
+    """That the search space holds."""
     trials: int
+    """Candidates to evaluate in all."""
+    outside: int
+    """Of these, outside the search space: uniform baselines that it does not hold, placements of one's own."""
     baselines: int
+    """Of these, baselines."""
+    tried: int
+    """Of these, placements of one's own that are no baseline."""
     epoch_s: float | None
     """Seconds per epoch of the bare backbone, one worker; None with an evaluator of one's own."""
     total_s: float | None
     """Upper bound: nothing pruned, one worker."""
+    target_s: float | None
+    """Training one network as the recipe's target says, its backbone included, one worker."""
+    validation_s: float | None
+    """`validate` with as many blocks as the target has seeds and three networks, one worker."""
     smallest_difference: float | None
     """Accuracy difference between two candidates that their scores could show at 95 %, with the confirming seeds."""
 
@@ -39,13 +57,18 @@ class Forecast:
 
     def text(self) -> str:
         """For a person."""
-        lines = [
-            f"study {self.study}: {self.trials} of {self.placements:,} placements, {self.baselines} of them baselines",
-        ]
+        out = f" and {self.outside} outside the search space" if self.outside else ""
+        whose = f"{self.baselines} of them baselines" + (f", {self.tried} your own" if self.tried else "")
+        lines = [f"study {self.study}: {self.trials - self.outside} of {self.placements:,} placements{out}, {whose}"]
         if self.epoch_s is not None and self.total_s is not None:
             lines.append(
                 f"one epoch takes about {self.epoch_s:.1f} s here; the whole search at most {self.total_s / 60:.1f} "
                 "minutes with one worker, less what is pruned and what other workers do"
+            )
+        if self.target_s is not None and self.validation_s is not None:
+            lines.append(
+                f"training the winner as the target says takes about {duration(self.target_s)}; `validate`, which tests the "
+                f"answer, about {duration(self.validation_s)} with one worker"
             )
         if self.smallest_difference is not None:
             lines.append(
@@ -70,26 +93,36 @@ def forecast(
     where = pick_device(device)
     dataset = None if recipe.data.name == "external" else data.load(recipe.data, device=where)
     plan = plan_for(recipe, dataset)
-    ideas(plan, tried)
+    own = ideas(plan, tried)
+    check_weights(plan)
     if recipe.training.evaluator is not None or dataset is None:
-        return _made(recipe, plan, None, None)
-    trainer = Trainer(recipe.training, dataset, device=where)
-    with intra_op_threads(threads_each(default_workers(device), recipe, threads)):
-        began = time.perf_counter()
-        trainer.fit(plan.bare(0), seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)
-        epoch_s = time.perf_counter() - began
-    return _made(recipe, plan, epoch_s, len(dataset.validation))
+        return _made(recipe, plan, own, None, None)
+    taken = Threads(threads or recipe.training.threads, most=cores(default_workers(device)))
+    trainer = Trainer(recipe.training, dataset, device=where, threads=taken)
+    began = time.perf_counter()
+    trainer.fit(plan.bare(0), seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)
+    epoch_s = time.perf_counter() - began
+    return _made(recipe, plan, own, epoch_s, len(dataset.validation))
 
 
-def _made(recipe: Recipe, plan: Plan, epoch_s: float | None, images: int | None) -> Forecast:
+def _made(recipe: Recipe, plan: Plan, own: Sequence[Idea], epoch_s: float | None, images: int | None) -> Forecast:
     training, search = recipe.training, recipe.search
-    placements = plan.space.count()
-    baselines = {"all": len(plan.space.baselines()), "bare": 1, "none": 0}[search.baselines]
-    trials = min(search.trials, placements + baselines)
-    backbone = training.backbone_epochs if training.start == "backbone" else 0
-    confirmed = min(6, trials) * search.confirm_seeds
-    epochs = backbone + training.rungs[-1] * (trials * training.seeds + confirmed)
-    sessions = recipe.latency.session_seconds * trials if "latency" in recipe.objectives else 0.0
+    placements, queue = plan.space.count(), _queue(recipe, plan, own)
+    wished = max(search.trials, len(queue)) if own else search.trials
+    begun = queue[:wished]
+    outside = sum(values is None or not plan.space.contains(values) for _, values in begun)
+    trials = min(wished, placements + outside)
+    from_backbone = training.start == "backbone"
+    rounds = ROUNDS * search.confirm_seeds
+    backbones = training.backbones + rounds if from_backbone else 0
+    further = min(LARGEST_FRONT + 2, trials) * search.confirm_seeds  # the front, no attention and a uniform one
+    confirmed = further + min(RIVALS + 2, trials) * rounds
+    spread = training.backbones - 1 if from_backbone else 0  # no attention runs on each backbone
+    epochs = backbones * training.backbone_epochs
+    epochs += training.rungs[-1] * (trials * training.seeds + spread + confirmed)
+    target = recipe.target_training
+    fresh = target.backbone_epochs if target.start == "backbone" else 0
+    sessions = recipe.latency.session_seconds * trials if "latency" in wanted(recipe) else 0.0
     difference = None
     if images:
         sd = math.hypot(TYPICAL_SEED_SD, 0.5 / math.sqrt(images) * 0.8)
@@ -98,8 +131,19 @@ def _made(recipe: Recipe, plan: Plan, epoch_s: float | None, images: int | None)
         study=recipe.name,
         placements=placements,
         trials=trials,
-        baselines=min(baselines, trials),
+        outside=outside,
+        baselines=sum(kind == "baseline" for kind, _ in begun),
+        tried=sum(kind == "own" for kind, _ in begun),
         epoch_s=epoch_s,
         total_s=None if epoch_s is None else epoch_s * epochs + sessions,
+        target_s=None if epoch_s is None else epoch_s * (target.rungs[-1] + fresh),
+        validation_s=None if epoch_s is None else epoch_s * recipe.target.seeds * (3 * target.rungs[-1] + fresh),
         smallest_difference=difference,
     )
+
+
+def _queue(recipe: Recipe, plan: Plan, own: Sequence[Idea]) -> list[tuple[str, Values | None]]:
+    """(`baseline` or `own`, values in the space) of what a new study begins with, in order."""
+    baselines = first_baselines(recipe, plan.space)
+    queue: list[tuple[str, Values | None]] = [("baseline", baseline.values) for baseline in baselines.values()]
+    return queue + [("own", idea.values) for idea in own if idea.resolved.key not in baselines]

@@ -3,38 +3,58 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from types import FrameType
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from nas_attn.errors import NasAttnError, OperationError, UserError
+from nas_attn.errors import WARNING, NasAttnError, NasAttnWarning, OperationError, UserError
+from nas_attn.evaluation.output import VERBOSE
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.searching import Options, threads_each, work
+from nas_attn.study.searching import Options, work
 from nas_attn.study.sharing import devices_of, mps, shares_of
+from nas_attn.study.stopping import NOW, STOP, Orders
+from nas_attn.training.threads import cores
 
 GRACE_S = 60.0
 """Seconds that worker processes get to write their checkpoints after the first Ctrl-C."""
+HURRY_S = 5.0
+"""Seconds that they get to say what they leave after the second."""
 
 
-def run_workers(opened: OpenStudy, workers: int, options: Options) -> str:
+LAST_WORD = "done ("
+"""Begins what a worker says when all that it did is in the database."""
+
+
+@dataclass
+class Child:
+    """A worker process that we started."""
+
+    name: str
+    process: subprocess.Popen[str]
+    orders: Orders
+    last_word: str = ""
+    """Why it ended. It has said so, and only has to leave: on a machine with much else to do that takes a while, too."""
+
+    @property
+    def works(self) -> bool:
+        return self.process.poll() is None
+
+
+def run_workers(opened: OpenStudy, workers: int, options: Options, *, only: str | None = None) -> str:
     """Runs workers until the study is complete, or `options.stop` is set. Returns why it ended, as `work` does.
 
-    Several workers share the cores: each gets its part of them as intra-op threads. GPUs are taken in turn, and those on
-    one GPU share its memory and compute at the same time through MPS, where it is installed.
+    Several workers share the cores: each takes at most its part of them as intra-op threads. GPUs are taken in turn, and
+    those on one GPU share its memory and compute at the same time through MPS, where it is installed.
 
     Raises:
         NasAttnError: what stopped the only worker, or all of them.
     """
-    options = replace(options, threads=threads_each(workers, opened.recipe, options.threads))
     if workers == 1:
-        return work(opened, options)
-    command = ["worker", opened.store.name]
+        return work(opened, options, only=only)
+    command = ["worker", opened.store.name, *(["--only", only] if only else [])]
     if options.time_limit_s is not None:
         command += ["--time-limit", str(options.time_limit_s)]
     return run_processes(command, opened.database.url, workers, options)
@@ -52,6 +72,7 @@ def run_processes(command: Sequence[str], url: str, workers: int, options: Optio
 
     Raises:
         NasAttnError: what stopped all of them.
+        KeyboardInterrupt: a second signal; they have said what they leave, or were killed.
     """
     devices = devices_of(options.device, workers)
     with mps(devices if options.mps else [], options.say) as clients:
@@ -62,61 +83,37 @@ def run_processes(command: Sequence[str], url: str, workers: int, options: Optio
         return _attend(children, options)
 
 
-def _attend(children: list[subprocess.Popen[str]], options: Options) -> str:
+def _attend(children: list[Child], options: Options) -> str:
     """Passes on what the workers say until they have ended, and why they did."""
     readers = [threading.Thread(target=_read, args=(child, options.say), daemon=True) for child in children]
     for reader in readers:
         reader.start()
     try:
         _wait(children, options)
+    except KeyboardInterrupt:
+        _hurry(children, options)
+        raise
     finally:
         for child in children:
-            child.kill()  # only those that are left after an exception here
+            child.process.kill()  # only those that are left after an exception here
+            child.orders.close()
         for reader in readers:
             reader.join(timeout=5)
-    return _ended([child.wait() for child in children], options)
+    codes = [child.process.wait() for child in children]
+    asked = any(child.last_word == "stopped" for child in children)  # by nas-attn stop
+    return "stopped" if asked else _ended(codes, options)
 
 
-@contextmanager
-def interruptible(stop: threading.Event, say: Callable[[str], None]) -> Iterator[None]:
-    """Ctrl-C (or SIGTERM) once: finish the step, checkpoint, leave the trial resumable. Twice: now."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        say("stopping: finishing the step and writing a checkpoint; once more to stop at once")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def watch_parent(pid: int, stop: threading.Event) -> None:
-    """Stops this worker when the process that started it is gone."""
-
-    def watch() -> None:
-        while not stop.wait(1.0):
-            if os.getppid() != pid:
-                stop.set()
-
-    threading.Thread(target=watch, name="parent watch", daemon=True).start()
-
-
-def _start(
-    command: Sequence[str], url: str, options: Options, name: str, clients: Mapping[str, str]
-) -> subprocess.Popen[str]:
-    part = ["--threads", str(options.threads), "--device", options.device]
+def _start(command: Sequence[str], url: str, options: Options, name: str, clients: Mapping[str, str]) -> Child:
+    orders = Orders()
+    threads = options.threads or cores(options.share.machine)
+    part = ["--device", options.device]
+    part += [] if options.threads is None else ["--threads", str(options.threads)]
     part += ["--sharing", str(options.share.machine), "--per-gpu", str(options.share.device)]
-    part += ["--parent", str(os.getpid()), "--name", name]
-    return subprocess.Popen(
+    part += ["--orders", str(orders.reader), "--name", name]
+    process = subprocess.Popen(
         [sys.executable, "-m", "nas_attn.cli.main", *command, *part],
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -124,34 +121,59 @@ def _start(
             **os.environ,
             **clients,
             "NAS_ATTN_STORAGE": url,  # not an argument: everyone may read those, passwords included
-            "OMP_NUM_THREADS": str(options.threads),
+            "OMP_NUM_THREADS": str(threads),
             "PYTHONUNBUFFERED": "1",
+            **({VERBOSE: "1"} if options.verbose else {}),
         },
+        pass_fds=[orders.reader],
         start_new_session=True,  # Ctrl-C reaches them through us, once
     )
+    orders.started()
+    return Child(name, process, orders)
 
 
-def _read(child: subprocess.Popen[str], say: Callable[[str], None]) -> None:
-    assert child.stdout is not None
-    with child.stdout:
-        for line in child.stdout:
-            say(line.rstrip())
+def _read(child: Child, say: Callable[[str], None]) -> None:
+    output = child.process.stdout
+    assert output is not None
+    with output:
+        for line in output:
+            warned, text = line.startswith(WARNING), line.rstrip()
+            if warned and text.removeprefix(WARNING) in NasAttnWarning.said:
+                continue  # another worker, or this process, has said so
+            if warned:
+                NasAttnWarning.said.add(text.removeprefix(WARNING))
+            if text.startswith(f"{child.name}: {LAST_WORD}"):
+                child.last_word = text.removeprefix(f"{child.name}: {LAST_WORD}").rstrip(")")
+            say(text)
 
 
-def _wait(children: list[subprocess.Popen[str]], options: Options) -> None:
+def _wait(children: list[Child], options: Options) -> None:
     """Until all have ended; passes the wish to stop on, and ends those that do not follow it in time."""
     asked: float | None = None
-    while any(child.poll() is None for child in children):
+    while any(child.works for child in children):
         time.sleep(0.1)
         if options.stop.is_set() and asked is None:
             asked = time.monotonic()
             for child in children:
-                if child.poll() is None:
-                    child.send_signal(signal.SIGINT)
+                child.orders.send(STOP)
         if asked is not None and time.monotonic() - asked > GRACE_S:
+            if all(child.last_word for child in children if child.works):
+                return
             raise OperationError(
                 f"workers did not stop within {GRACE_S:.0f} s and were killed; the study can be resumed"
             )
+
+
+def _hurry(children: list[Child], options: Options) -> None:
+    """Has the workers end at once; those that do not say what they leave are said to be killed."""
+    for child in children:
+        child.orders.send(NOW)
+    deadline = time.monotonic() + HURRY_S
+    while time.monotonic() < deadline and any(child.works for child in children):
+        time.sleep(0.05)
+    for child in children:
+        if child.works:
+            options.say(f"{child.name}: killed; what it has done since its last checkpoint is lost")
 
 
 def _ended(codes: list[int], options: Options) -> str:

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore
-from optuna.storages import RDBStorage
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.exceptions import StorageInternalError
 
 from nas_attn._version import __version__
-from nas_attn.errors import StorageError, StudyError
+from nas_attn.analysis.snapshot import planned_trials
+from nas_attn.errors import StorageError, StudyError, shorten
+from nas_attn.evaluation.artifact_stores import ArtifactStore, FolderArtifacts
+from nas_attn.paths import user_path
 from nas_attn.recipe import Recipe, lower_is_better
-from nas_attn.storage import Database, StudyStore, optuna_engine_arguments
+from nas_attn.recipe_reading import frozen_recipe
+from nas_attn.storage import PART, Database, StudyStore, explained
+from nas_attn.study.buckets import SCHEME, BucketArtifacts
+from nas_attn.study.optuna_storage import open_storage
 
 DEFAULT_URL = "sqlite:///nas_attn.db"
 ARTIFACTS = "artifacts"
 """Attribute of a study that names its folder of artifacts."""
-TRIALS = "trials"
-"""Attribute of a study that holds its number of trials, where it was raised after creation."""
 
 
 @dataclass(frozen=True)
@@ -34,41 +39,75 @@ class OpenStudy:
     url: str
     database: Database
     store: StudyStore
-    optuna_study: optuna.Study
     recipe: Recipe
     folder: Path
-    """Where its artifacts lie."""
+    """Where its artifacts lie; where they lie in a bucket, what belongs to this machine: logs, an evaluator's own files."""
+
+    @cached_property
+    def optuna_study(self) -> optuna.Study:
+        """Its trials; a part of a study (`open_part`) has none.
+
+        Raises:
+            StorageError: the database has lost them.
+        """
+        try:
+            return optuna.load_study(study_name=self.store.name, storage=open_storage(self.database))
+        except KeyError:
+            if self.store.candidates():
+                raise StorageError(
+                    f"study '{self.store.name}' in '{self.database}' has lost its Optuna part: restore the database from a "
+                    "backup"
+                ) from None
+            with self.database.creating():  # its creation was cut off half way
+                return optuna_part(self.recipe, self.database)
+        except StorageInternalError as error:  # Optuna's word for whatever the database answered
+            cause = error.__cause__
+            raise explained(getattr(cause, "orig", None) or cause or error, str(self.database)) from error
 
     @property
-    def artifacts(self) -> FileSystemArtifactStore:
+    def url_of_database(self) -> str:
+        """As another process needs it: with an absolute path, or a password."""
+        return self.database.url
+
+    @cached_property
+    def artifacts(self) -> ArtifactStore:
         """Its checkpoints and weights."""
-        return FileSystemArtifactStore(self.folder)
+        place = self.store.get(ARTIFACTS) or "."
+        return BucketArtifacts(place) if place.startswith(SCHEME) else FolderArtifacts(self.folder)
 
     @property
     def trials(self) -> int:
         """How many candidates it is to evaluate in all."""
-        return int(self.store.get(TRIALS) or self.recipe.search.trials)
+        return planned_trials(self.store, self.recipe)
 
 
-def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | None = None) -> OpenStudy:
+def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | str | None = None) -> OpenStudy:
     """A new study, or the one there is with the same name and recipe.
 
     Args:
-        artifacts: folder of checkpoints and weights; None: beside the SQLite file, else `nas_attn.artifacts` here.
+        artifacts: folder of checkpoints and weights, or `s3://BUCKET/PREFIX`; None: beside the SQLite file, else
+            `nas_attn.artifacts` here.
 
     Raises:
         StudyError: the name is taken by a study with another recipe; the URL or the folder is unusable.
         StorageError: the database cannot be opened.
     """
     database = Database(url)
+    text = recipe.to_json()
     if recipe.name not in [study.name for study in database.studies()]:
-        _make_folder(_folder(database, _artifacts_attribute(database, artifacts)))  # an unusable one is not recorded
+        _check_place(database, _artifacts_attribute(database, artifacts))  # an unusable one is not recorded
+    else:
+        known = database.study(recipe.name).recipe
+        if frozen_recipe(known, where=f"study '{recipe.name}' in '{database}'") == recipe:
+            text = known  # an earlier version had fewer keys
     with database.creating():
-        store = database.create_study(recipe.name, recipe=recipe.to_json(), versions=versions())
+        store = database.create_study(recipe.name, recipe=text, versions=versions())
         if store.get(ARTIFACTS) is None:
             store.put(ARTIFACTS, _artifacts_attribute(database, artifacts))
-        study = _optuna_part(recipe, database)
-    return _opened(url, database, store, study)
+        study = optuna_part(recipe, database)
+    opened = _opened(url, database, store)
+    vars(opened)["optuna_study"] = study  # loaded already, with connections of its own
+    return opened
 
 
 def open_study(name: str, url: str = DEFAULT_URL) -> OpenStudy:
@@ -80,16 +119,35 @@ def open_study(name: str, url: str = DEFAULT_URL) -> OpenStudy:
     """
     database = Database(url, must_exist=True)
     store = database.study(name)
-    try:
-        study = optuna.load_study(study_name=name, storage=_optuna_storage(database))
-    except KeyError:
-        if store.candidates():
-            raise StorageError(
-                f"study '{name}' in '{database}' has lost its Optuna part: restore the database from a backup"
-            ) from None
-        with database.creating():  # its creation was cut off half way
-            study = _optuna_part(Recipe.model_validate_json(store.recipe), database)
-    return _opened(url, database, store, study)
+    opened = _opened(url, database, store)
+    assert opened.optuna_study is not None  # what is wrong with it is said now
+    return opened
+
+
+def open_part(recipe: Recipe, url: str, purpose: str) -> OpenStudy:
+    """Where runs of a recipe's networks are kept that no search asks for: its study, else a part beside it.
+
+    The study is the one of its name, if it has this recipe. A part is named after what its runs depend on, so that a
+    recipe may be changed on account of them; it is not listed among the studies and has no trials.
+    """
+    database = Database(url)
+    for study in database.studies():
+        store = database.study(study.name)
+        if study.name == recipe.name and json.loads(store.recipe) == json.loads(recipe.to_json()):
+            return _opened(url, database, store)
+    fixed = [recipe.backbone, recipe.data, recipe.latency]
+    content = json.dumps(
+        [*(section.model_dump(mode="json") for section in fixed), recipe.training.evaluator, recipe.search.seed],
+        sort_keys=True,
+    )
+    name = f"{recipe.name}{PART}{purpose}/{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    with database.creating():
+        try:
+            store = database.study(name)
+        except StudyError:
+            store = database.create_study(name, recipe=recipe.to_json(), versions=versions())
+            store.put(ARTIFACTS, _artifacts_attribute(database, None))
+    return _opened(url, database, store)
 
 
 def versions() -> Mapping[str, str]:
@@ -98,30 +156,26 @@ def versions() -> Mapping[str, str]:
     return {"nas_attn": __version__, "python": platform.python_version(), **{n: metadata.version(n) for n in names}}
 
 
-def artifacts_folder(database: Database, part: StudyStore, study: StudyStore | None) -> Path:
-    """Where the artifacts of a study's part lie: where the study's do as the part is made, else the usual place.
-
-    Raises:
-        StudyError: it cannot be written.
-    """
-    known = part.get(ARTIFACTS)
-    if known is None:
-        known = (study and study.get(ARTIFACTS)) or _artifacts_attribute(database, None)
-        part.put(ARTIFACTS, known)
-    folder = _folder(database, known)
+def _opened(url: str, database: Database, store: StudyStore) -> OpenStudy:
+    folder = artifacts_folder(database, store.get(ARTIFACTS) or ".")
     _make_folder(folder)
-    return folder
+    return OpenStudy(
+        url, database, store, frozen_recipe(store.recipe, where=f"study '{store.name}' in '{database}'"), folder
+    )
 
 
-def _opened(url: str, database: Database, store: StudyStore, study: optuna.Study) -> OpenStudy:
-    folder = _folder(database, store.get(ARTIFACTS) or ".")
-    _make_folder(folder)
-    return OpenStudy(url, database, store, study, Recipe.model_validate_json(store.recipe), folder)
-
-
-def _folder(database: Database, attribute: str) -> Path:
+def artifacts_folder(database: Database, attribute: str) -> Path:
+    """The folder on this machine that belongs to studies whose attribute ARTIFACTS says this."""
     base = database.path.parent if database.path else Path.cwd()
+    if attribute.startswith(SCHEME):
+        return base / _default_folder(database)
     return base / attribute  # an absolute attribute stays as it is
+
+
+def _check_place(database: Database, attribute: str) -> None:
+    if attribute.startswith(SCHEME):
+        BucketArtifacts(attribute).check()
+    _make_folder(artifacts_folder(database, attribute))
 
 
 def _make_folder(folder: Path) -> None:
@@ -131,13 +185,16 @@ def _make_folder(folder: Path) -> None:
     except OSError:
         writable = False
     if not writable:
-        raise StudyError(f"the artifacts folder '{folder}' cannot be written: give another one with --artifacts")
+        raise StudyError(
+            f"the artifacts folder '{shorten(str(folder))}' cannot be written: give another one with --artifacts"
+        )
 
 
-def _optuna_part(recipe: Recipe, database: Database) -> optuna.Study:
+def optuna_part(recipe: Recipe, database: Database, *, name: str | None = None) -> optuna.Study:
+    """The Optuna study of a recipe, made where it is not there; `name`: another one than the study's."""
     study = optuna.create_study(
-        study_name=recipe.name,
-        storage=_optuna_storage(database),
+        study_name=name or recipe.name,
+        storage=open_storage(database),
         directions=["minimize" if lower_is_better(o) else "maximize" for o in recipe.objectives],
         load_if_exists=True,
     )
@@ -147,20 +204,15 @@ def _optuna_part(recipe: Recipe, database: Database) -> optuna.Study:
     return study
 
 
-def _artifacts_attribute(database: Database, chosen: Path | None) -> str:
+def _default_folder(database: Database) -> str:
+    return f"{database.path.stem}.artifacts" if database.path is not None else "nas_attn.artifacts"
+
+
+def _artifacts_attribute(database: Database, chosen: Path | str | None) -> str:
     """Relative to the database's folder where it may be, so that both can move together."""
+    if isinstance(chosen, str) and chosen.startswith(SCHEME):
+        return chosen
     if chosen is not None:
-        return str(chosen.expanduser().resolve())
-    if database.path is not None:
-        return f"{database.path.stem}.artifacts"
-    return str(Path("nas_attn.artifacts").resolve())
-
-
-def _optuna_storage(database: Database) -> RDBStorage:
-    address, arguments = optuna_engine_arguments(database.url)
-    try:
-        return RDBStorage(address, engine_kwargs=arguments)
-    except RuntimeError as error:  # Optuna's word for a schema of another version
-        raise StorageError(f"Optuna {optuna.__version__} cannot use the database '{database}': {error}") from None
-    except SQLAlchemyError as error:
-        raise StorageError(f"the database '{database}' cannot be opened: {error}") from None
+        return str(user_path(chosen, what="--artifacts", error=StudyError).resolve())
+    folder = _default_folder(database)
+    return folder if database.path is not None else str(Path(folder).resolve())

@@ -35,7 +35,7 @@ class Progress:
         if self.best:
             counts.append(f"best {self.best}")
         if new > 0 and left > 0 and elapsed_s > 0:
-            counts.append(f"about {_duration(elapsed_s / new * left)} left")
+            counts.append(f"about {duration(elapsed_s / new * left)} left")
         return ", ".join(counts)
 
 
@@ -59,7 +59,8 @@ def progress(opened: OpenStudy) -> Progress:
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `2.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

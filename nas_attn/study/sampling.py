@@ -9,17 +9,20 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from nas_attn.analysis.objectives import COSTS
+from nas_attn.analysis.placement_model import kin_of_value
 from nas_attn.space import SearchSpace
-from nas_attn.space.search_space import Values
+from nas_attn.space.search_space import FREE, Values
+from nas_attn.study.ideas import outside
+from nas_attn.study.known import Evidence, known_of_trials
+from nas_attn.study.placement_sampler import PlacementSampler
 
 REDRAWS = 30
 """Draws from the sampler before an unseen neighbour is taken instead."""
-TPE_UNTIL = 250
-"""`auto` uses TPE up to this many finished trials, then NSGA-II, which stays quick (as Optuna's AutoSampler)."""
 
 
 class Exhausted(Exception):
@@ -32,24 +35,48 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
 
 
 class DistinctSampler(BaseSampler):
-    """Wraps a sampler so that it proposes no placement twice, and none outside the space.
+    """The sampler of a study: no placement twice, and none outside the space.
 
-    It draws again, and after some draws takes an unseen neighbour of the last draw, so that the sampler's intention
-    survives. A fresh inner sampler is made for each trial from the study's seed and the trial's number: a resumed study
-    goes on as an uninterrupted one would.
+    `placement` knows by itself what was tried. Optuna's own draw again where they repeat themselves, and after some
+    draws an unseen neighbour of the last one is taken, so that the sampler's intention survives; a fresh one is made for
+    each trial from the study's seed and the trial's number. So a resumed study goes on as an uninterrupted one would.
+    `auto` goes through all placements, in random order, where the trials that are left suffice, else it is `placement`.
     """
 
-    def __init__(self, name: str, space: SearchSpace, *, seed: int, trials: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        space: SearchSpace,
+        *,
+        seed: int,
+        trials: int,
+        objectives: Sequence[str] = (),
+        evidence: Evidence = known_of_trials,
+    ) -> None:
         """Args:
-        name: `auto`, `tpe`, `nsga2` or `random`.
+        name: `auto`, `placement`, `tpe`, `nsga2`, `gp` or `random`.
         trials: planned size of the study; NSGA-II's population follows it.
+        objectives: as in the recipe; the first that has to be trained for is what `placement` seeks, the others cost it.
+        evidence: what `placement` learns from.
         """
         self._name, self._space, self._seed, self._trials = name, space, seed, trials
         self._inner: BaseSampler = RandomSampler(seed=seed)
+        self._placement = PlacementSampler(
+            seed=seed,
+            space=space.allowed,
+            at_most=space.most_modules,
+            free=FREE,
+            kin=kin_of_value,
+            primary=next((index for index, name in enumerate(objectives) if name not in COSTS), 0),
+            evidence=evidence,
+        )
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The whole space, known from the start. Every site is drawn together with the others."""
-        return distributions(self._space)
+        """The whole space, known from the start. Every site is drawn together with the others.
+
+        Nothing for a trial whose placement lies outside the space: it has no parameters.
+        """
+        return {} if outside(trial) else distributions(self._space)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -59,19 +86,20 @@ class DistinctSampler(BaseSampler):
         Raises:
             Exhausted: there is none left.
         """
+        if known_params(trial).keys() >= search_space.keys():  # set beforehand, or nothing to set
+            return {}
         rng = random.Random(f"{self._seed}-{trial.number}")
-        self._inner = self._make_inner(study, rng.getrandbits(31))
-        self._inner.before_trial(study, trial)
         others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+        name = self._sampler_now(others)
+        if name == "placement":
+            space = {name: d for name, d in search_space.items() if isinstance(d, CategoricalDistribution)}
+            found = self._placement.propose(study, trial, space)
+            if found is not None:
+                return found
         seen = seen_values(others, list(search_space))
-        several = {site: d for site, d in search_space.items() if not d.single()}
         values: Values = {}
-        for _ in range(REDRAWS):
-            drawn = self._inner.sample_relative(study, trial, several)
-            values = {
-                site: drawn[site] if site in drawn else self._independent(study, trial, site, d)
-                for site, d in search_space.items()
-            }
+        if name not in ("placement", "exhaustive"):
+            values = self._drawn(name, study, trial, search_space, seen, rng)
             if self._space.contains(values) and _hashable(values) not in seen:
                 return values
         return unseen_neighbour(self._space, values, seen, rng)
@@ -86,18 +114,56 @@ class DistinctSampler(BaseSampler):
         """Passes the result on."""
         self._inner.after_trial(study, trial, state, values)
 
+    def _sampler_now(self, others: Sequence[FrozenTrial]) -> str:
+        """The sampler's name, or what `auto` is by now: `exhaustive` where all placements will be tried."""
+        if self._name != "auto":
+            return self._name
+        return "exhaustive" if self._covers(others) else "placement"
+
+    def _covers(self, others: Sequence[FrozenTrial]) -> bool:
+        """Whether the trials that are left, with this one, suffice for all placements that are."""
+        left = self._trials - len(others)
+        if self._space.count() - len(others) > left:
+            return False
+        seen = seen_values(others, list(self._space.parameters))
+        inside = sum(self._space.contains(dict(zip(self._space.parameters, v, strict=True))) for v in seen)
+        return self._space.count() - inside <= left
+
+    def _drawn(
+        self,
+        name: str,
+        study: Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+        seen: set[tuple[str, ...]],
+        rng: random.Random,
+    ) -> Values:
+        """The first of some draws of Optuna's sampler that is new and allowed, else the last."""
+        self._inner = self._make_inner(name, rng.getrandbits(31))
+        self._inner.before_trial(study, trial)
+        several = {site: d for site, d in search_space.items() if not d.single()}
+        values: Values = {}
+        for _ in range(REDRAWS):
+            drawn = self._inner.sample_relative(study, trial, several)
+            values = {
+                site: drawn[site] if site in drawn else self._independent(study, trial, site, d)
+                for site, d in search_space.items()
+            }
+            if self._space.contains(values) and _hashable(values) not in seen:
+                break
+        return values
+
     def _independent(self, study: Study, trial: FrozenTrial, site: str, distribution: BaseDistribution) -> str:
         assert isinstance(distribution, CategoricalDistribution)
         if distribution.single():
             return str(distribution.choices[0])
         return str(self._inner.sample_independent(study, trial, site, distribution))
 
-    def _make_inner(self, study: Study, seed: int) -> BaseSampler:
-        finished = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
-        name = self._name if self._name != "auto" else ("tpe" if finished <= TPE_UNTIL else "nsga2")
+    def _make_inner(self, name: str, seed: int) -> BaseSampler:
         makers: dict[str, Callable[[], BaseSampler]] = {
             "random": lambda: RandomSampler(seed=seed),
             "tpe": lambda: TPESampler(seed=seed, multivariate=True, constant_liar=True),
+            "gp": lambda: GPSampler(seed=seed, deterministic_objective=False),
             "nsga2": lambda: NSGAIISampler(seed=seed, population_size=max(8, min(50, self._trials // 5))),
         }
         with warnings.catch_warnings():
@@ -105,11 +171,16 @@ class DistinctSampler(BaseSampler):
             return makers[name]()
 
 
+def known_params(trial: FrozenTrial) -> dict[str, Any]:
+    """Parameters of a trial, those that it will have included."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+
+
 def seen_values(trials: Sequence[FrozenTrial], sites: Sequence[str]) -> set[tuple[str, ...]]:
     """Values of trials, those that only wait included."""
     seen = set()
     for trial in trials:
-        params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        params = known_params(trial)
         if params.keys() >= set(sites):
             seen.add(tuple(params[site] for site in sites))
     return seen

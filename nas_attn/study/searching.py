@@ -5,34 +5,54 @@ from __future__ import annotations
 import os
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from optuna.trial import TrialState
+
 from nas_attn import data
-from nas_attn.analysis.snapshot import Snapshot, snapshot
-from nas_attn.errors import BackboneError, NasAttnWarning
+from nas_attn.analysis.snapshot import TRIALS, Snapshot, snapshot
+from nas_attn.errors import BackboneError, OutOfMemory, StorageAway, TrainingError
+from nas_attn.evaluation.benches import Benches
 from nas_attn.evaluation.evaluators import Evaluator, find_evaluator
-from nas_attn.evaluation.plan import Build, Plan
-from nas_attn.evaluation.workbench import Host, Workbench, intra_op_threads, pick_device, plan_for
+from nas_attn.evaluation.given import check_weights, wanted_weights
+from nas_attn.evaluation.kept_sites import keep_sites, kept_sites
+from nas_attn.evaluation.output import log_for
+from nas_attn.evaluation.plan import Build, Plan, make_plan
+from nas_attn.evaluation.workbench import Host, pick_device, plan_for
 from nas_attn.importing import PYTHON, load_object
+from nas_attn.processes import owner_name
 from nas_attn.recipe import Recipe
 from nas_attn.records import ALONE, Share
 from nas_attn.report import dashboard
-from nas_attn.space import parse, resolve
-from nas_attn.space.search_space import Values
-from nas_attn.study.confirming import confirm
-from nas_attn.study.opening import TRIALS, OpenStudy
-from nas_attn.study.owner import owner_name
+from nas_attn.space import SearchSpace
+from nas_attn.space.search_space import Baseline
+from nas_attn.storage import StudyStore
+from nas_attn.study.confirming import Confirmation, narrow
+from nas_attn.study.ideas import enqueue, ideas
+from nas_attn.study.keeping import sweep_weights
+from nas_attn.study.opening import OpenStudy, create_study
+from nas_attn.study.presence import Presence
+from nas_attn.study.proposing import BASELINE, Search
+from nas_attn.study.retraining import Retraining
 from nas_attn.study.sharing import on_device
-from nas_attn.study.worker import BASELINE, Worker
+from nas_attn.study.validating import Validation, unfinished
+from nas_attn.study.worker import Worker
 from nas_attn.training.stepping import execution_on
+from nas_attn.training.team import Team
+from nas_attn.training.threads import intra_op_threads
+from nas_attn.waiting import Interrupted, impatient
 
 ENQUEUED = "enqueued"
 """Attribute of a study: its baselines are waiting as trials."""
+FIXED = "fixed_params"
+"""System attribute in which Optuna keeps what an enqueued trial is to try."""
 PUBLISH_S = 10.0
 """Seconds between refreshes of the dashboard's notes and plots."""
+SUSPICIOUS = 3
+"""Candidates with the same value of a metric from which on this is said while the search goes on."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +61,7 @@ class Options:
 
     device: str = "auto"
     threads: int | None = None
+    """Intra-op threads; None: the recipe's, else chosen by measuring."""
     time_limit_s: float | None = None
     say: Callable[[str], None] = print
     stop: threading.Event = field(default_factory=threading.Event)
@@ -50,6 +71,10 @@ class Options:
     share: Share = ALONE
     mps: bool = True
     """Whether several workers on one GPU compute at the same time through NVIDIA's MPS, where it is installed."""
+    team: Team | None = None
+    """The processes that train each run together; this one leads them, or follows (`follow`)."""
+    verbose: bool = False
+    """Whether what an evaluator prints goes to the terminal instead of a log file."""
 
 
 def check_here(recipe: Recipe, *, device: str, build: Build | None = None, evaluator: Evaluator | None = None) -> None:
@@ -66,61 +91,95 @@ def check_here(recipe: Recipe, *, device: str, build: Build | None = None, evalu
         find_evaluator(recipe.training.evaluator)
 
 
-def plan_recipe(recipe: Recipe, *, build: Build | None = None) -> Plan:
-    """What a recipe means: backbone, sites, space. Loads the data, trains nothing."""
+def plan_recipe(recipe: Recipe, *, build: Build | None = None, store: StudyStore | None = None) -> Plan:
+    """What a recipe means: backbone, sites, space. Loads the data, trains nothing.
+
+    Args:
+        store: the study that it is for, whose sites are those that it began with.
+    """
     dataset = None if recipe.data.name == "external" else data.load(recipe.data, device="cpu")
-    return plan_for(recipe, dataset, build=build)
+    return plan_for(recipe, dataset, build=build, store=store)
 
 
-def enqueue_baselines(opened: OpenStudy, plan: Plan) -> None:
-    """Puts the baselines in front of the queue, once; equal networks once."""
-    which = opened.recipe.search.baselines
-    with opened.database.creating():
-        if opened.store.get(ENQUEUED) is not None:
-            return
-        seen: set[str] = set()
-        for baseline in plan.space.baselines()[: {"all": None, "bare": 1, "none": 0}[which]]:
-            key = plan.space.resolve(baseline.values).key
-            if key not in seen:
-                seen.add(key)
-                opened.optuna_study.enqueue_trial(
-                    dict(baseline.values), user_attrs={BASELINE: baseline.name}, skip_if_exists=True
-                )
-        opened.store.put(ENQUEUED, "yes")
+def own_plan(opened: OpenStudy) -> Plan:
+    """What a study's frozen recipe means, on the sites that it began with."""
+    return plan_recipe(opened.recipe, store=opened.store)
 
 
-@dataclass(frozen=True, slots=True)
-class Idea:
-    """A placement of one's own that a study is to evaluate."""
-
-    typed: str
-    key: str
-    values: Values
-
-
-def ideas(plan: Plan, placements: Iterable[str]) -> list[Idea]:
-    """One's own placements, checked; nothing is written.
+def check_start(recipe: Recipe) -> None:
+    """Whether the weights that a recipe names are there and fit: asked before workers are started.
 
     Raises:
-        PlacementError: one of them is no placement of this study's space.
+        BackboneError: they are not.
     """
-    found = []
-    for typed in placements:
-        resolved = resolve(parse(typed), plan.sites, init=plan.space.init)
-        found.append(Idea(typed, resolved.key, plan.space.values(resolved)))
+    if wanted_weights(recipe):
+        check_weights(plan_recipe(recipe))
+
+
+def study_plan(opened: OpenStudy, plan: Plan) -> Plan:
+    """The plan of the study's frozen recipe: its file may have been put in another order since, which names values anew."""
+    kept = kept_sites(opened.store)
+    if kept is None or kept.sites != plan.sites or opened.recipe.to_json() != plan.recipe.to_json():
+        plan = make_plan(opened.recipe, plan.input_shape, plan.classes, build=plan.build, kept=kept)
+    if kept is None:
+        keep_sites(opened.store, plan)
+    return plan
+
+
+def mend_queue(opened: OpenStudy, plan: Plan) -> None:
+    """Writes waiting trials in the values of the study's space: an earlier version queued them in the order of the file."""
+    study, space = opened.optuna_study, plan.space
+    with opened.database.creating():
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
+            fixed = trial.system_attrs.get(FIXED, {})
+            if any(value not in space.parameters.get(site, (value,)) for site, value in fixed.items()):
+                meant = space.values(space.resolve(fixed))
+                study._storage.set_trial_system_attr(trial._trial_id, FIXED, meant)
+
+
+def first_baselines(recipe: Recipe, space: SearchSpace) -> dict[str, Baseline]:
+    """Key -> baseline, those that the recipe asks for, in their order; equal networks once."""
+    found: dict[str, Baseline] = {}
+    for baseline in space.baselines()[: {"all": None, "bare": 1, "none": 0}[recipe.search.baselines]]:
+        found.setdefault(space.resolve(baseline.values).key, baseline)
     return found
 
 
-def enqueue(opened: OpenStudy, idea: Idea) -> None:
-    """Puts one's own idea in the queue, behind the baselines; a study that is full grows by one."""
-    known = opened.store.candidate(idea.key)
-    if known is not None:
-        warnings.warn(f"'{idea.typed}' is trial {known.trial} already", NasAttnWarning, stacklevel=2)
-        return
-    opened.optuna_study.enqueue_trial(dict(idea.values), user_attrs={"tried": idea.typed}, skip_if_exists=True)
-    finished = sum(t.state.is_finished() for t in opened.optuna_study.get_trials(deepcopy=False))
-    if finished >= opened.trials:
-        set_trials(opened, finished + 1)
+def enqueue_baselines(opened: OpenStudy, plan: Plan) -> None:
+    """Puts the baselines in front of the queue, once."""
+    with opened.database.creating():
+        if opened.store.get(ENQUEUED) is not None:
+            return
+        for baseline in first_baselines(opened.recipe, plan.space).values():
+            opened.optuna_study.enqueue_trial(
+                dict(baseline.values), user_attrs={BASELINE: baseline.name}, skip_if_exists=True
+            )
+        opened.store.put(ENQUEUED, "yes")
+
+
+def begin(
+    recipe: Recipe,
+    url: str,
+    *,
+    tried: Iterable[str] = (),
+    artifacts: Path | str | None = None,
+    build: Build | None = None,
+) -> OpenStudy:
+    """A study ready for workers: made, or taken up where there is one of the same name and recipe; with its queue.
+
+    Raises:
+        UserError: the recipe or a placement is wrong; nothing has been written then.
+    """
+    tried = list(tried)
+    plan = plan_recipe(recipe, build=build)
+    ideas(plan, tried)
+    check_weights(plan)
+    opened = create_study(recipe, url, artifacts=artifacts)
+    plan = study_plan(opened, plan)
+    enqueue_baselines(opened, plan)
+    for idea in ideas(plan, tried):
+        enqueue(opened, idea)
+    return opened
 
 
 def set_trials(opened: OpenStudy, trials: int) -> None:
@@ -128,63 +187,124 @@ def set_trials(opened: OpenStudy, trials: int) -> None:
     opened.store.put(TRIALS, str(trials))
 
 
-def work(opened: OpenStudy, options: Options) -> str:
+def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str:
     """Takes part in a study until it is complete. Returns `complete`, `exhausted`, `time` or `stopped`.
+
+    Args:
+        only: `validate` or `retrain` leaves the rest as it is.
 
     Raises:
         UserError: the recipe cannot be carried out here.
         OperationError: something outside the user's input failed.
     """
-    with intra_op_threads(options.threads), on_device(pick_device(options.device), options.share):
-        return _work(opened, options)
-
-
-def _work(opened: OpenStudy, options: Options) -> str:
-    began = time.monotonic()
-    limit = options.time_limit_s or opened.recipe.search.time_limit_s
-    owner = owner_name()
-    host = Host(owner=owner, folder=opened.folder, device=options.device, share=options.share)
-    bench = Workbench(
-        opened.recipe, opened.store, opened.artifacts, host, build=options.build, evaluator=options.evaluator
-    )
-    enqueue_baselines(opened, bench.plan)
-    publisher = Publisher(opened)
+    publisher = Publisher(opened, options.say)
 
     def say(line: str) -> None:
         options.say(line)
         publisher.maybe()
 
-    worker = Worker(
-        opened,
-        bench,
-        owner=owner,
-        stop=options.stop.is_set,
-        say=say,
-        deadline=None if limit is None else began + limit,
-    )
-    ended = worker.run()
-    if ended in ("complete", "exhausted") and opened.recipe.search.confirm_seeds:
-        ended = ended if confirm(worker) == "complete" else "stopped"
-    publisher.now()
+    def search(worker: Worker) -> str:
+        validation, retraining = Validation(worker, unfinished(opened)), Retraining(worker)
+        for agenda in (validation, retraining):
+            if only == agenda.purpose:
+                return worker.run([agenda])
+        plan = worker.benches.search.plan
+        enqueue_baselines(opened, plan)
+        mend_queue(opened, plan)
+        ended = worker.run([validation, retraining, Search(worker), Confirmation(worker)])
+        if ended in ("complete", "exhausted") and opened.recipe.search.confirm_seeds and narrow(worker) == "stopped":
+            return "stopped"
+        return ended
+
+    ended = with_worker(opened, replace(options, say=say), search)
+    with suppress(Interrupted):
+        current = publisher.now()
+        if ended in ("complete", "exhausted") and only is None:
+            sweep_weights(opened, current, opened.recipe.storage.keep_weights)
     return ended
+
+
+def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], str]) -> str:
+    """Makes a worker of this process, with its device; returns what it did with it, or `stopped` in a wait before."""
+    began = time.monotonic()
+    limit = opened.recipe.search.time_limit_s if options.time_limit_s is None else options.time_limit_s
+    log = log_for(opened.folder, opened.store.name, options.say, verbose=options.verbose)
+    threads, team = options.threads or opened.recipe.training.threads, options.team
+    host = Host(owner_name(), opened.folder, options.device, options.share, log, team, threads)
+    ended = "stopped"
+    presence = Presence(opened, host.owner, str(pick_device(options.device)), options.stop)
+    with (
+        presence.shown(),
+        suppress(Interrupted),
+        intra_op_threads(1),
+        on_device(pick_device(options.device), options.share),
+    ):
+        benches = Benches(opened.store, opened.artifacts, host, options.build, options.evaluator)
+        deadline = None if limit is None else began + limit
+        worker = Worker(
+            opened,
+            benches,
+            stop=options.stop.is_set,
+            say=options.say,
+            deadline=deadline,
+            presence=presence,
+            team=team,
+        )
+        ended = do(worker)
+        if team is not None and not team.broken:
+            team.share(None)
+    return ended
+
+
+def follow(opened: OpenStudy, options: Options) -> None:
+    """Takes part in the runs that the leader of the team carries out, until it has no more.
+
+    Raises:
+        OutOfMemory: here, and perhaps not there.
+    """
+    team = options.team
+    assert team is not None
+    host = Host(owner_name(), opened.folder, options.device, options.share, None, team, options.threads)
+    with intra_op_threads(1), on_device(pick_device(options.device), options.share):
+        benches = Benches(opened.store, opened.artifacts, host, options.build, options.evaluator)
+        while (job := team.share(None)) is not None:
+            way, run = job
+            try:
+                benches.of(way).join(run)
+            except Interrupted:
+                continue
+            except OutOfMemory:
+                raise
+            except TrainingError:
+                return  # it is the leader's, too, who records it and ends
 
 
 class Publisher:
     """Keeps the notes and plots of optuna-dashboard current, not more often than is cheap."""
 
-    def __init__(self, opened: OpenStudy) -> None:
-        self._opened, self._last = opened, time.monotonic()
+    def __init__(self, opened: OpenStudy, say: Callable[[str], None] | None = None) -> None:
+        """Args:
+        say: told once of each metric that is the same for some candidates by then, so that nobody waits for the end.
+        """
+        self._opened, self._last, self._say = opened, time.monotonic(), say
+        self._told: set[str] = set()
 
     def maybe(self) -> None:
         """Publishes where some time has passed since the last time."""
         if time.monotonic() - self._last > PUBLISH_S:
-            self.now()
+            self._last = time.monotonic()
+            with impatient(), suppress(StorageAway):  # which matters to what is said next, not to this
+                self.now()
 
     def now(self) -> Snapshot:
         """Publishes the study as of now."""
         current = snapshot(self._opened.store)
         dashboard.publish(self._opened.optuna_study, current)
         self._last = time.monotonic()
+        for constant in current.constants:
+            if self._say is not None and constant.candidates >= SUSPICIOUS and constant.metric not in self._told:
+                self._told.add(constant.metric)
+                self._say(f"note: {constant.sentence}")
         return current
 
 
@@ -195,11 +315,6 @@ def default_workers(device: str) -> int:
     if device != "cpu" and torch.cuda.is_available():
         return torch.cuda.device_count() if device in ("auto", "cuda") else 1
     return max(1, min(4, len(os.sched_getaffinity(0))))
-
-
-def threads_each(workers: int, recipe: Recipe, asked: int | None) -> int:
-    """Intra-op threads of each of several workers: those asked for, else the recipe's, else the cores shared out."""
-    return asked or recipe.training.threads or max(1, len(os.sched_getaffinity(0)) // workers)
 
 
 def report_path(opened: OpenStudy) -> Path:

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas_attn.analysis.latency import half_width
 from nas_attn.records import CandidateRow, Latency, Score
+from nas_attn.storage import SEARCH
 from nas_attn.study.opening import OpenStudy
 
 STATES = {
@@ -28,6 +29,8 @@ def tell(opened: OpenStudy, frozen: FrozenTrial, row: CandidateRow, latency: Lat
     study, store = opened.optuna_study, opened.store
     if not frozen.state.is_finished():
         try:
+            if frozen.state == TrialState.WAITING:  # set back by a worker that had scored it and could not tell
+                study._storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
             trial = Trial(study, frozen._trial_id)
             for name, value in attributes(opened, row, latency).items():
                 trial.set_user_attr(name, value)
@@ -53,7 +56,7 @@ def attributes(opened: OpenStudy, row: CandidateRow, latency: Latency | None) ->
         found |= {"latency_ratio": round(latency.ratio, 4), "latency_ms": round(latency.ms, 4)}
         if latency.sessions:
             found["latency_half_width"] = round(half_width(latency), 4)
-    for stored in opened.store.scores(row.key, purpose="search"):
+    for stored in opened.store.scores(row.key, way=SEARCH):
         found |= score_attributes(stored.score)
     return found
 

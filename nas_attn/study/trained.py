@@ -2,54 +2,136 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from torch import nn
 
+from nas_attn.analysis.choosing import Choice, Wish, choose, key_among
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.errors import CheckpointError, StudyError
+from nas_attn.backbones.states import restore, unpack
+from nas_attn.errors import BackboneLost, CheckpointError, OperationError
 from nas_attn.evaluation.artifacts import read_artifact
+from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.plan import Plan
-from nas_attn.evaluation.workbench import read_weights, weights_run
+from nas_attn.evaluation.workbench import weights_lost, weights_run
+from nas_attn.records import ResolvedPlacement, Score
 from nas_attn.space import parse, resolve
+from nas_attn.storage import SEARCH, Run
 from nas_attn.study.opening import OpenStudy
+from nas_attn.study.searching import Options, own_plan, with_worker
+from nas_attn.study.worker import Worker
+
+AGAIN = f"{SEARCH}/again"
+"""The way under which runs that are done only for their weights stand, scores included."""
 
 
-def pick(now: Snapshot, plan: Plan, which: str | None) -> CandidateView:
-    """The candidate that a trial's number or a placement names; None: the recommended one.
+def chosen(opened: OpenStudy, now: Snapshot, wish: Wish, plan: Plan | None = None) -> Choice:
+    """The candidate that a wish means.
+
+    Args:
+        plan: of the study, where it has been made; made for a placement that is not written as the study writes it.
 
     Raises:
         StudyError: there is no such candidate.
         PlacementError: the placement is none of this backbone.
     """
-    if which is None:
-        if now.recommendation is None:
-            raise StudyError(f"study '{now.study}' recommends nothing yet: name a trial or a placement")
-        key = now.recommendation.key
-    elif which.isdigit():
-        found = [view for view in now.candidates if view.trial == int(which)]
-        if not found:
-            raise StudyError(f"study '{now.study}' has no trial {which}: it has {len(now.candidates)}")
-        return found[0]
-    else:
-        key = resolve(parse(which), plan.sites, init=plan.space.init).key
-    view = now.find(key)
-    if view is None:
-        raise StudyError(f"study '{now.study}' has not tried '{which}': add it with nas-attn resume --try")
-    return view
+
+    def key_of(placement: str) -> str:
+        return key_among(now, placement) or _resolved(plan or own_plan(opened), placement).key
+
+    return choose(now, wish, key_of)
 
 
-def trained_model(opened: OpenStudy, plan: Plan, view: CandidateView) -> nn.Module:
-    """The candidate's network with the weights that its score is of, on the CPU, in eval mode.
+def named(opened: OpenStudy, now: Snapshot, plan: Plan, wish: Wish) -> tuple[str, str]:
+    """(key, placement) of a network: as `chosen`, but a placement need not have been tried."""
+    if wish.placement is not None:
+        resolved = _resolved(plan, wish.placement)
+        return resolved.key, resolved.text
+    view = chosen(opened, now, wish, plan).view
+    return view.key, view.placement
+
+
+def _resolved(plan: Plan, placement: str) -> ResolvedPlacement:
+    return resolve(parse(placement), plan.sites, init=plan.space.init)
+
+
+def trained_model(opened: OpenStudy, plan: Plan, view: CandidateView, run: Run | None = None) -> nn.Module:
+    """The candidate's network with its trained weights, on the CPU, in eval mode.
+
+    Args:
+        run: one of those that were trained as the target says; None: the weights that the search's score is of.
 
     Raises:
-        CheckpointError: its weights are not there (it was pruned, or is not finished) or damaged.
+        CheckpointError: its weights are not there or damaged; says why, and how to make them again.
     """
-    rows = opened.store.checkpoints(weights_run(view.key))
-    if not rows:
+    name = view.key if run is None else run.files
+    rows = opened.store.checkpoints(weights_run(name))
+    if not rows and run is None and view.state != "scored":
         raise CheckpointError(
             f"the weights of {view.label} ({view.state}) were not kept: only scored candidates have them"
         )
-    weights = read_weights(read_artifact(opened.artifacts, rows[0].artifact, rows[0].sha256))
+    again = (
+        f"nas-attn export {opened.store.name} --trial {view.trial} --again trains it again as the search did"
+        if run is None
+        else "nas-attn retrain makes others"
+    )
+    if not rows:
+        lost = opened.store.get(weights_lost(name)) or "nothing is known of them"
+        raise CheckpointError(f"the weights of {view.label} are not there ({lost}): {again}")
+    try:
+        weights = unpack(read_artifact(opened.artifacts, rows[0].artifact, rows[0].sha256))
+    except CheckpointError as error:
+        raise CheckpointError(f"the weights of {view.label} are lost ({error}): {again}") from None
     model = plan.bare(0)
     resolved = resolve(parse(view.placement), plan.sites, init=plan.space.init)
-    plan.attach(model, resolved, 0).load_state_dict(weights)
-    return model.eval()
+    return restore(plan.attach(model, resolved, 0), weights).eval()
+
+
+def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Score | None:
+    """Trains a scored candidate once more as the search did, and keeps its weights. What the study knows stays as it is.
+
+    Returns:
+        The score at the last rung: that of the search on a CPU with equally many threads, else close to it. None where
+        `options.stop` was set before: called again, it goes on from there.
+
+    Raises:
+        CheckpointError: the candidate has not been scored.
+        OperationError: another process is at it, or it fails.
+    """
+    store = opened.store
+    rows = [row for row in store.queue.rows(key=view.key, way=SEARCH, state="done") if row.run.purpose == SEARCH]
+    if view.state != "scored" or not rows:
+        raise CheckpointError(f"{view.label} ({view.state}) cannot be trained again: it has not been scored")
+    original = min(rows, key=lambda row: row.id).run  # its first: the one whose weights are kept
+    run = replace(original, way=AGAIN)
+
+    found: list[Score] = []
+
+    def train(worker: Worker) -> str:
+        bench = worker.benches.search
+        release_dead(store, AGAIN)
+        lease = store.acquire(run.files, owner=worker.owner, ttl_s=TTL_S)
+        if lease is None:
+            raise OperationError(f"another process trains {view.label} again at the moment: wait for it")
+        with LeaseKeeper(store, lease) as keeper:
+
+            def once() -> Sequence[Score]:
+                return bench.train(
+                    run,
+                    worker.resolved(original),
+                    lease=keeper.lease,
+                    go_on=lambda score: True,
+                    stop=lambda: worker.stop() or keeper.lost,
+                    trained=lambda model: bench.keep_weights(view.key, model, keeper.lease),
+                )
+
+            try:
+                found[:] = once()
+            except BackboneLost:
+                worker.backbone_again(original)
+                found[:] = once()
+            bench.files(run, keeper.lease).clear()
+        return "complete"
+
+    return found[-1] if with_worker(opened, options, train) == "complete" else None

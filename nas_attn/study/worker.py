@@ -1,309 +1,371 @@
-"""A worker: takes trials of a study one by one, under leases, until the study is complete or it is told to stop."""
+"""A worker: takes runs from a study's queue one by one, under leases, until nothing is wanted or it is told to stop.
+
+What is wanted, and in which order, is said by agendas (search, confirmation, fidelity, validation, retraining); how a
+run is done is the same for all of them. One worker at a time looks for work, under the lease `turn`, so that nothing is
+proposed or begun twice; the run's own lease fences all writes about it.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-from optuna.trial import FrozenTrial, TrialState
+from torch import nn
 
-from nas_attn.analysis.halving import survives
-from nas_attn.analysis.objectives import COSTS, mean_metrics, minimised, objective_value
-from nas_attn.errors import LeaseLost, RecipeError, TrainingError, did_you_mean
-from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper
-from nas_attn.evaluation.measuring import BARE
-from nas_attn.evaluation.workbench import Checked, Workbench
-from nas_attn.recipe import objective_name
-from nas_attn.records import CandidateRow, Latency, ResolvedPlacement, Score
+from nas_attn.errors import BackboneLost, LeaseLost, OperationError, StorageAway, StudyError, TrainingError
+from nas_attn.evaluation.benches import Benches
+from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, holders, release_dead
+from nas_attn.evaluation.workbench import BACKBONE
+from nas_attn.records import ResolvedPlacement, Score
 from nas_attn.space import parse, resolve
-from nas_attn.storage import Lease
+from nas_attn.storage import Lease, Run, RunRow
+from nas_attn.storage.queue import WAITING
+from nas_attn.study.failing import stop_if_all_fail
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.owner import release_dead
-from nas_attn.study.sampling import DistinctSampler, seen_values
-from nas_attn.study.telling import tell
-from nas_attn.training import Interrupted
+from nas_attn.study.presence import IDLE, Presence
+from nas_attn.study.stopping import left_behind, left_untold
+from nas_attn.study.sweeping import sweep
+from nas_attn.training.team import Team
+from nas_attn.waiting import Interrupted, Wait, impatient
 
 POLL_S = 0.5
-COMPANIONS = 3
-"""Candidates whose latency is narrowed beside a new one's."""
-BASELINE = "baseline"
-"""User attribute of an enqueued trial that names the baseline."""
+LONELY_S = 600.0
+"""Seconds that a worker waits for what it cannot do itself, while nobody else is at anything."""
+ATTEMPTS = 3
+"""Workers that a run may take along before it counts as failed."""
+
+
+class Agenda(Protocol):
+    """Something that a study wants done: which runs, and what becomes of them."""
+
+    purpose: str
+    """Purpose of its runs."""
+
+    def recover(self, turn: Lease) -> None:
+        """Puts in order what a worker that is gone has left."""
+
+    def want(self, turn: Lease) -> bool:
+        """Enters the runs that are wanted next; whether it entered any."""
+
+    def prepare(self, row: RunRow, lease: Lease) -> bool:
+        """What comes before a run; false where the run is not wanted after all."""
+
+    def go_on(self, run: Run, score: Score) -> bool:
+        """Whether a run goes on from a rung."""
+
+    def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
+        """A run has reached its last rung; this is the network."""
+
+    def ended(self, row: RunRow, lease: Lease) -> None:
+        """A run has ended as the queue says; the lease is held still."""
+
+    def left(self, row: RunRow) -> None:
+        """A run was interrupted and is handed back."""
+
+    def close(self) -> str:
+        """No run of it is left: `complete`, a word why there is nothing more to begin, or empty while others finish it."""
+
+    def lacks(self) -> str:
+        """What others have to do before it can end, in one sentence with the way out; empty where that is nothing."""
 
 
 @dataclass(frozen=True)
-class Work:
-    """A trial that is this worker's."""
+class Step:
+    """A run that is this worker's."""
 
-    trial: int
-    resolved: ResolvedPlacement
-    baseline: str | None
+    row: RunRow
+    agenda: Agenda | None
+    """None for a backbone."""
     lease: Lease
 
 
 class Worker:
-    """Evaluates candidates of one study. Any number of workers may share it, on any number of machines."""
+    """Does the runs of one study. Any number of workers may share it, on any number of machines."""
 
     def __init__(
         self,
         opened: OpenStudy,
-        bench: Workbench,
+        benches: Benches,
         *,
-        owner: str,
         stop: Callable[[], bool],
         say: Callable[[str], None],
         deadline: float | None = None,
+        presence: Presence | None = None,
+        team: Team | None = None,
     ) -> None:
         """Args:
-        owner: unique name of this worker.
         stop: asked between steps; true ends the work with a checkpoint.
         say: told one line per event.
-        deadline: time.monotonic() after which no new candidate is begun.
+        deadline: time.monotonic() after which no new run is begun.
+        presence: told what the worker is at.
+        team: the processes that this one leads; no run is begun once they have lost each other.
         """
-        self.opened, self.bench, self.owner, self.stop = opened, bench, owner, stop
-        self.say, self._deadline = say, deadline
-        self.store, self.recipe = opened.store, opened.recipe
-        self.space = bench.plan.space
-        opened.optuna_study.sampler = DistinctSampler(
-            self.recipe.search.sampler, self.space, seed=self.recipe.search.seed, trials=opened.trials
-        )
+        self._at = presence.at if presence is not None else _unseen
+        self.opened, self.benches, self.owner = opened, benches, benches.host.owner
+        self.stop, self.say, self._deadline = stop, say, deadline
+        if team is not None:
+            self.stop = lambda: stop() or team.broken
+        self.store, self.recipe, self.queue = opened.store, opened.recipe, opened.store.queue
 
-    def run(self) -> str:
-        """Works until there is nothing left to begin. Returns why it ended: `complete`, `exhausted`, `time` or `stopped`."""
-        while not self.stop():
-            if self._deadline is not None and time.monotonic() > self._deadline:
-                return "time"
-            with self.turn() as mine:
-                work = self._take() if mine else None
-            if isinstance(work, str):
-                return work
-            if work is None:
-                time.sleep(POLL_S)
-            else:
-                self._evaluate(work)
+    def run(self, agendas: Sequence[Agenda]) -> str:
+        """Works until the agendas want nothing more. Returns `time`, `stopped`, or the last agenda's word that is not `complete`.
+
+        Args:
+            agendas: in their order: one wants runs only when nothing is left of those before.
+        """
+        idle = _Idle(self, agendas)
+        try:
+            while not self.stop():
+                if self._deadline is not None and time.monotonic() >= self._deadline:
+                    return "time"
+                with self.turn() as turn:
+                    step = self._next(agendas, turn) if turn is not None else None
+                if isinstance(step, str):
+                    return step
+                if step is None:
+                    self._at(IDLE)
+                    idle.pause()
+                else:
+                    idle.over()
+                    self._do(step)
+        except Interrupted:
+            pass
         return "stopped"
 
     @contextmanager
-    def turn(self) -> Iterator[bool]:
-        """One worker at a time takes up trials, so that none is proposed or begun twice."""
-        self.release_dead("turn")
+    def turn(self) -> Iterator[Lease | None]:
+        """One worker at a time looks for work; None where it is another's turn."""
+        release_dead(self.store, "turn")
         lease = self.store.acquire("turn", owner=self.owner, ttl_s=TTL_S)
         if lease is None:
-            yield False
+            yield None
             return
         with LeaseKeeper(self.store, lease):
-            yield True
+            yield lease
 
     # ------------------------------------------------------------------------------------ taking
 
-    def _take(self) -> Work | str | None:
-        """The next trial; None while others work on the last ones; a word where there is none left."""
-        self._recover()
-        study = self.opened.optuna_study
-        trials = study.get_trials(deepcopy=False)
-        states = [trial.state for trial in trials]
-        begun_before = any(t.state == TrialState.WAITING and t.params for t in trials)
-        running = states.count(TrialState.RUNNING)
-        finished = states.count(TrialState.COMPLETE) + states.count(TrialState.PRUNED)
-        if not begun_before:
-            if finished + running >= self.opened.trials:
-                return None if running else "complete"
-            if TrialState.WAITING not in states and self._exhausted(trials):
-                return None if running else "exhausted"
-        return self._ask()
+    def _next(self, agendas: Sequence[Agenda], turn: Lease) -> Step | str | None:
+        """The next run; None while others are at the last ones; a word where there is none left."""
+        if not self.store.is_current:
+            raise StudyError(f"study '{self.store.name}' has been extended since this worker began: start it again")
+        release_dead(self.store, "run/")
+        sweep(self.store, self.opened.artifacts, turn)
+        for agenda in agendas:
+            agenda.recover(turn)
+        step = self._take(agendas)
+        if step is not None:
+            return step
+        word = "complete"
+        for agenda in agendas:
+            if agenda.want(turn):
+                return self._take(agendas)
+            if self.queue.rows(state="waiting", purposes=[agenda.purpose]):
+                return None
+            ended = agenda.close()
+            if not ended:
+                return None
+            word = ended if ended != "complete" else word
+        return word
 
-    def _exhausted(self, trials: Sequence[FrozenTrial]) -> bool:
-        sites = list(self.space.parameters)
-        seen = seen_values(trials, sites)
-        if len(seen) < self.space.count():
-            return False
-        allowed = sum(self.space.contains(dict(zip(sites, values, strict=True))) for values in seen)
-        return allowed >= self.space.count()
-
-    def _ask(self) -> Work | None:
-        study = self.opened.optuna_study
-        trial = study.ask()
-        lease = self.store.acquire(trial_resource(trial.number), owner=self.owner, ttl_s=TTL_S)
-        if lease is None:  # a worker that hangs still holds it: its trial comes back when the lease has expired
-            return None
-        baseline = trial.user_attrs.get(BASELINE)
-        values = {site: trial.suggest_categorical(site, choices) for site, choices in self.space.parameters.items()}
-        resolved = self.space.resolve(values)
-        row = self.store.claim(
-            resolved.key, placement=resolved.text, trial=trial.number, baseline=baseline, lease=lease
-        )
-        if row is None:
-            first = self.store.candidate(resolved.key)
-            trial.set_user_attr("reason", f"the same network as trial {first.trial if first else '?'}")
-            study.tell(trial, state=TrialState.FAIL)
-            self.store.release(lease)
-            return None
-        return Work(trial.number, resolved, baseline, lease)
-
-    # ------------------------------------------------------------------------------------ taking over
-
-    def _recover(self) -> None:
-        """Takes up what other workers left: tells what is scored, sets the rest back to waiting under the same number."""
-        self.release_dead("trial/")
-        held = {row.resource for row in self.store.leases() if row.state == "held"}
-        rows = {row.trial: row for row in self.store.candidates()}
-        study = self.opened.optuna_study
-        for trial in study.get_trials(deepcopy=False):
-            row = rows.get(trial.number)
-            if trial.state.is_finished() and row and not row.told and row.state != "running":
-                self.store.mark_told(row.key)
-            if trial.state != TrialState.RUNNING or trial_resource(trial.number) in held:
-                continue
-            if row is not None and row.state != "running":
-                self._tell(row)
+    def _take(self, agendas: Sequence[Agenda]) -> Step | None:
+        """The first waiting run that nobody is at, or the backbone that it needs first."""
+        by_purpose = {agenda.purpose: agenda for agenda in agendas}
+        for row in self.queue.rows(state="waiting", purposes=list(by_purpose)):
+            needed = self.benches.of(row.run.way).needs_backbone(row.run.backbone)
+            if needed is not None:
+                row, agenda = self._backbone(needed, row.run), None
             else:
-                self.say(f"trial {trial.number}: taken up from a worker that is gone")
-                study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+                agenda = by_purpose[row.run.purpose]
+            lease = self.store.acquire(row.resource, owner=self.owner, ttl_s=TTL_S)
+            if lease is None:
+                continue
+            row = self.queue.row(row.id)
+            if row.state != "waiting":  # another worker has just ended it
+                self.store.release(lease)
+            elif row.attempts >= ATTEMPTS:
+                self._end(Step(row, agenda, lease), "failed", f"{ATTEMPTS} workers died in it")
+                self.store.release(lease)
+            else:
+                return Step(self.queue.begin(row, lease), agenda, lease)
+        return None
 
-    def release_dead(self, prefix: str) -> None:
-        """Frees the leases of workers on this machine that have died."""
-        release_dead(self.store, prefix)
+    def backbone_again(self, run: Run) -> None:
+        """Trains the backbone that a run starts from, here and now, where it is not there.
 
-    # ------------------------------------------------------------------------------------ one candidate
+        Raises:
+            OperationError: another process is at it.
+        """
+        needed = self.benches.of(run.way).needs_backbone(run.backbone)
+        if needed is None:
+            return
+        row = self._backbone(needed, run)
+        lease = self.store.acquire(row.resource, owner=self.owner, ttl_s=TTL_S)
+        if lease is None:
+            raise OperationError(f"another process trains backbone {run.backbone} at the moment: wait for it")
+        self._do(Step(self.queue.begin(row, lease), None, lease))
 
-    def _evaluate(self, work: Work) -> None:
-        """Checks, trains and tells one candidate. Interrupted, it goes back to waiting under its number."""
-        with LeaseKeeper(self.store, work.lease) as keeper:
+    def _backbone(self, needed: Run, wanted_by: Run) -> RunRow:
+        """The queue's row of a backbone that is needed; trained anew where it was lost."""
+        self.queue.want([replace(needed, priority=wanted_by.priority + 1)])
+        (row,) = (r for r in self.queue.rows(key=BACKBONE, way=needed.way) if r.run.identity == needed.identity)
+        if row.state != "waiting":
+            self.queue.again([row.id])
+            row = self.queue.row(row.id)
+        return row
+
+    # ------------------------------------------------------------------------------------ one run
+
+    def _do(self, step: Step) -> None:
+        """Carries out one run. Interrupted, it goes back to the queue with its checkpoint."""
+        name = self.name(step.row)
+        self._at(
+            name if step.row.run.placement in name else f"{name}, seed {step.row.run.seed}: {step.row.run.placement}"
+        )
+        with LeaseKeeper(self.store, step.lease) as keeper:
             try:
-                self._check_and_train(work, lambda: self.stop() or keeper.lost)
+                self._carry_out(step, lambda: self.stop() or keeper.lost)
+            except BackboneLost as error:
+                self.say(f"{name}: {error}")
+                self.queue.hand_back(step.row, step.lease)
             except LeaseLost:
-                self.say(f"trial {work.trial}: taken over by another worker, left alone here")
+                self.say(f"{name}: taken over by another worker, left alone here")
             except BaseException as error:
-                self._give_back(work, keeper)
-                if not isinstance(error, Interrupted):
+                in_order = isinstance(error, Interrupted)
+                if not keeper.lost:
+                    with nullcontext() if in_order else impatient():
+                        self._hand_back(step, name, in_order=in_order)
+                if not in_order:
                     raise
 
-    def _check_and_train(self, work: Work, stop: Callable[[], bool]) -> None:
-        key, lease = work.resolved.key, work.lease
+    def _carry_out(self, step: Step, stop: Callable[[], bool]) -> None:
+        row, agenda, lease = step.row, step.agenda, step.lease
+        run, bench = row.run, self.benches.of(row.run.way)
+        state, reason = "done", ""
         try:
-            checked = self.bench.check(work.resolved, self._companions(key))
-            self.store.set_cost(key, checked.cost, lease)
-            state, reason, values = "infeasible", checked.reason, None
-            if not reason:
-                state, reason, values = self._train(work, checked, stop)
-        except TrainingError as error:
-            if self.recipe.training.evaluator is not None and not self.store.scores(purpose="search"):
-                raise RecipeError(
-                    f"training.evaluator has not scored one candidate yet, so nothing was recorded: {error}"
-                ) from error
-            state, reason, values = "failed", str(error), None
-        self.store.finish(key, state=state, reason=reason, values=values, lease=lease)
-        row = self.store.candidate(key)
-        assert row is not None
-        self._tell(row)
-        for seed in self._seeds():
-            self.bench.files(work.resolved, seed=seed, lease=lease, purpose="search").clear()
-        self.say(self._line(work, row))
-
-    def _train(
-        self, work: Work, checked: Checked, stop: Callable[[], bool]
-    ) -> tuple[str, str, tuple[float, ...] | None]:
-        """(state, reason, objective values) after training with each seed."""
-        final: list[Score] = []
-        last = len(self.recipe.training.rungs) - 1
-        for seed in self._seeds():
-
-            def go_on(score: Score) -> bool:
-                self._check_metrics(score)
-                return bool(final) or self._survives(work, score)
-
-            scores = self.bench.train(
-                work.resolved, seed=seed, lease=work.lease, purpose="search", go_on=go_on, stop=stop
-            )
-            if scores[-1].rung < last:
-                return "pruned", self._why_pruned(scores[-1]), None
-            final.append(scores[-1])
-        latency = self._latency(work.resolved, stop)
-        metrics = mean_metrics([score.metrics for score in final])
-        values = [objective_value(o, metrics, checked.cost, latency) for o in self.recipe.objectives]
-        return "scored", "", tuple(v for v in values if v is not None)
-
-    def _check_metrics(self, score: Score) -> None:
-        """Raises:
-        RecipeError: an evaluator does not return what the study's objectives name.
-        """
-        for objective in self.recipe.objectives:
-            name = objective_name(objective)
-            if objective not in COSTS and name not in score.metrics:
-                raise RecipeError(
-                    f"objectives names '{objective}', but training.evaluator returned no '{name}': "
-                    f"{did_you_mean(name, score.metrics)}"
+            if agenda is None:
+                bench.train_backbone(run, lease=lease, stop=stop)
+            elif not agenda.prepare(row, lease):
+                state = "withdrawn"
+            else:
+                scores = bench.train(
+                    run,
+                    self.resolved(run),
+                    lease=lease,
+                    go_on=lambda score: agenda.go_on(run, score),
+                    stop=stop,
+                    trained=lambda model: agenda.trained(row, model, lease),
                 )
+                if scores[-1].rung < len(bench.recipe.training.rungs) - 1:
+                    state = "pruned"
+        except TrainingError as error:  # not tried again: it would end the same way
+            stop_if_all_fail(self.store, bench.recipe, run, error)
+            state, reason = "failed", str(error)
+        self._end(step, state, reason)
 
-    def _latency(self, resolved: ResolvedPlacement, stop: Callable[[], bool]) -> Latency | None:
-        measurer = self.bench.measurer
-        if measurer is None:
-            return None
-        return measurer.known(resolved) or measurer.wait(resolved, stop)
+    def _end(self, step: Step, state: str, reason: str) -> None:
+        row, agenda, lease = step.row, step.agenda, step.lease
+        self.queue.finish(row, state, reason, lease)
+        self.benches.of(row.run.way).files(row.run, lease).clear()
+        if agenda is None:
+            self.say(f"{self.name(row)}: {'trained' if state == 'done' else f'{state}: {reason}'}")
+        else:
+            agenda.ended(self.queue.row(row.id), lease)
 
-    def _survives(self, work: Work, score: Score) -> bool:
-        """The pruner's word at a rung. Baselines always go on."""
-        search = self.recipe.search
-        if search.pruner == "none" or work.baseline or score.rung == len(self.recipe.training.rungs) - 1:
-            return True
-        peers = {row.key: row for row in self.store.candidates()}
-        latencies = self.bench.measurer.latencies() if self.bench.measurer else {}
-        pairs: dict[str, tuple[float, ...]] = {}
-        for stored in self.store.scores(purpose="search"):
-            row = peers.get(stored.key)
-            if row and (stored.score.rung, stored.score.seed) == (score.rung, score.seed):
-                latency = latencies.get(stored.key)
-                values = [objective_value(o, stored.score.metrics, row.cost, latency) for o in self.recipe.objectives]
-                pairs[stored.key] = minimised(self.recipe.objectives, values)
-        return survives(pairs, work.resolved.key, search.eta)
-
-    def _why_pruned(self, score: Score) -> str:
-        epochs = f"{score.epochs} epoch{'s' if score.epochs > 1 else ''}"
-        return f"not among the best 1/{self.recipe.search.eta:g} after {epochs}, all objectives together"
-
-    def _give_back(self, work: Work, keeper: LeaseKeeper) -> None:
-        """Leaves the trial for whoever takes it up; its checkpoint is stored."""
-        if keeper.lost:
-            return
-        study = self.opened.optuna_study
-        frozen = study.get_trials(deepcopy=False)[work.trial]
-        if frozen.state == TrialState.RUNNING:
-            study._storage.set_trial_state_values(frozen._trial_id, TrialState.WAITING)
-        self.say(f"trial {work.trial}: stopped, will go on from its checkpoint")
-
-    def _tell(self, row: CandidateRow) -> None:
-        frozen = self.opened.optuna_study.get_trials(deepcopy=False)[row.trial]
-        resolved = self.resolved(row)
-        tell(self.opened, frozen, row, self.bench.measurer.known(resolved) if self.bench.measurer else None)
+    def _hand_back(self, step: Step, name: str, *, in_order: bool) -> None:
+        """Leaves the run for whoever takes it up, and says what of it is stored."""
+        files = self.benches.of(step.row.run.way).files(step.row.run, step.lease)
+        try:
+            self.queue.hand_back(step.row, step.lease)
+            if step.agenda is not None and self.queue.row(step.row.id).state == WAITING:
+                step.agenda.left(step.row)
+            kept = next(iter(self.store.checkpoints(step.row.run.files)), None)
+            self.say(f"{name}: {left_behind(kept, self.opened.database.now(), in_order=in_order)}")
+        except (StorageAway, Interrupted):
+            self.say(f"{name}: {left_untold(files.noted())}")
 
     # ------------------------------------------------------------------------------------ small things
 
-    def _seeds(self) -> range:
-        first = self.recipe.search.seed
-        return range(first, first + self.recipe.training.seeds)
+    def name(self, row: RunRow) -> str:
+        """A run for people."""
+        run = row.run
+        if run.key == BACKBONE:
+            return f"backbone {run.backbone}"
+        if run.purpose == "search":
+            known = self.store.candidate(run.key)
+            return f"trial {known.trial}" if known else run.placement
+        return f"{run.purpose}, seed {run.seed}: {run.placement}"
 
-    def resolved(self, row: CandidateRow) -> ResolvedPlacement:
-        """A stored candidate's placement."""
-        return resolve(parse(row.placement), self.bench.plan.sites, init=self.space.init)
-
-    def _companions(self, key: str) -> list[ResolvedPlacement]:
-        """Candidates that could use another latency session: the unmeasured, then those known least well."""
-        measurer = self.bench.measurer
-        if measurer is None or not measurer.fits:
-            return []
-        rows = {r.key: r for r in self.store.candidates() if r.state in ("running", "scored") and r.placement != BARE}
-        wanted = measurer.open_keys([other for other in rows if other != key], self.recipe.latency.tolerance)
-        return [self.resolved(rows[other]) for other in wanted[:COMPANIONS]]
-
-    def _line(self, work: Work, row: CandidateRow) -> str:
-        shown = row.reason or ", ".join(
-            f"{o} {v:.4g}" for o, v in zip(self.recipe.objectives, row.values or (), strict=True)
-        )
-        name = f" ({work.baseline})" if work.baseline else ""
-        return f"trial {work.trial}{name}: {row.state}: {shown}; {row.placement}"
+    def resolved(self, run: Run) -> ResolvedPlacement:
+        """The network of a run."""
+        plan = self.benches.of(run.way).plan
+        return resolve(parse(run.placement), plan.sites, init=plan.space.init)
 
 
-def trial_resource(number: int) -> str:
-    """Name of the lease on a trial."""
-    return f"trial/{number}"
+def _unseen(doing: str) -> None:
+    return None
+
+
+class _Idle:
+    """A worker's wait for what others are at."""
+
+    def __init__(self, worker: Worker, agendas: Sequence[Agenda]) -> None:
+        self._worker, self._agendas = worker, agendas
+        self._wait = Wait("others' part of the work")
+        self._alone_since: float | None = None
+
+    def over(self) -> None:
+        """There is something to do."""
+        self._wait.over()
+        self._alone_since = None
+
+    def pause(self) -> None:
+        """Lets some time pass.
+
+        Raises:
+            OperationError: nobody else has been at anything for long, and what is left can be done elsewhere only.
+            Interrupted: the search is to stop.
+        """
+        others = holders(self._worker.store, self._worker.owner)
+        if others or self._alone_since is None:
+            self._alone_since = None if others else time.monotonic()
+        elif time.monotonic() - self._alone_since > LONELY_S:
+            raise OperationError(self._lacks() or f"study '{self._worker.store.name}' has work left that nobody takes")
+        self._wait.pause(POLL_S, lambda: "; ".join(others) or self._lacks() or "nobody is at anything")
+
+    def _lacks(self) -> str:
+        return next(filter(None, (agenda.lacks() for agenda in self._agendas)), "")
+
+
+class Duties:
+    """What most agendas answer; they add `purpose`, `want` and what else they need."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+
+    def recover(self, turn: Lease) -> None:
+        return None
+
+    def prepare(self, row: RunRow, lease: Lease) -> bool:
+        return True
+
+    def go_on(self, run: Run, score: Score) -> bool:
+        return True
+
+    def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
+        return None
+
+    def ended(self, row: RunRow, lease: Lease) -> None:
+        self.worker.say(f"{self.worker.name(row)}: {row.state}{f': {row.reason}' if row.reason else ''}")
+
+    def left(self, row: RunRow) -> None:
+        return None
+
+    def close(self) -> str:
+        return "complete"
+
+    def lacks(self) -> str:
+        return ""

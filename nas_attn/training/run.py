@@ -87,6 +87,8 @@ class Run:
         """Sum over epochs of the mean training loss."""
         self.parts = 1
         """Parts that a batch is computed in, 2 after memory ran out."""
+        self.threads: int | None = None
+        """Intra-op threads that the run was begun with; None before that."""
         self.scores: list[Score] = []
         self.clock = Clock(self.device)
         self._identity = identity
@@ -118,6 +120,7 @@ class Run:
             "epoch_loss": self.epoch_loss,
             "loss_sum": self.loss_sum,
             "parts": self.parts,
+            "threads": self.threads,
             "wall_s": wall,
             "device_s": device,
             "scores": [_plain(score) for score in self.scores],
@@ -159,6 +162,7 @@ class Run:
         self.epoch, self.batch, self.end = int(state["epoch"]), int(state["batch"]), int(state["end"])
         self.epoch_loss.copy_(state["epoch_loss"])
         self.loss_sum, self.parts = float(state["loss_sum"]), int(state["parts"])
+        self.threads = state.get("threads")  # earlier versions left the number to whoever went on
         self.scores = [_score(plain) for plain in state["scores"]]
         self.clock.reset(float(state["wall_s"]), float(state["device_s"]))
 

@@ -6,12 +6,12 @@ interrupted. On CUDA it is not: cuDNN's and atomics' order of summation varies.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -19,23 +19,21 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from nas_attn.data import Dataset, Split
-from nas_attn.errors import TrainingError
+from nas_attn.errors import OutOfMemory, TrainingError
 from nas_attn.recipe import TrainingSection
-from nas_attn.records import Score
+from nas_attn.records import EpochPoint, Score
 from nas_attn.training.checkpoint import CheckpointSlot
+from nas_attn.training.classes import class_metrics, confusion
+from nas_attn.training.climbing import Climb
+from nas_attn.training.memory import first_line, out_of_memory
 from nas_attn.training.parameters import frozen, set_training_mode
 from nas_attn.training.run import Clock, Run
-from nas_attn.training.schedule import rate_factor
-from nas_attn.training.stepping import Pace, RecordedStep, Step, Stepper, compiled, execution_on
+from nas_attn.training.stepping import RecordedStep, Step, Stepper, compiled, execution_on
+from nas_attn.training.team import Team
+from nas_attn.training.threads import Threads, intra_op_threads
 
-CHECKPOINT_EVERY_S = 60.0
-"""In an epoch that takes longer, checkpoints are written between."""
 SCORING_BATCH = 256
 """Images per batch in scoring, where the training's batches are not larger."""
-
-
-class Interrupted(Exception):
-    """`stop()` said so; the slot holds the state to go on from."""
 
 
 class Trainer:
@@ -48,15 +46,22 @@ class Trainer:
         *,
         device: torch.device | str,
         batch_hook: Callable[[], object] | None = None,
+        threads: Threads | None = None,
+        team: Team | None = None,
     ) -> None:
         """
         Args:
             batch_hook: called between batches, of training and of scoring: the place to yield the device for a while.
+            threads: how many intra-op threads each fit takes; None: as many as torch has.
+            team: the processes that train together, each of which calls `fit` with the same arguments; the leader alone
+                scores, writes checkpoints, and is told of rungs and epochs.
         """
         self.section = section
         self.dataset = dataset
         self.device = torch.device(device)
         self.hook = batch_hook or _nothing
+        self.team = team
+        self._threads = threads
         bfloat16 = section.precision == "bfloat16" or (section.precision == "auto" and computes_bfloat16(self.device))
         self._low_precision = torch.bfloat16 if bfloat16 else None
 
@@ -72,6 +77,7 @@ class Trainer:
         stop: Callable[[], bool] | None = None,
         attention_parameters: Collection[str] = (),
         backbone_factor: float = 1.0,
+        on_epoch: Callable[[EpochPoint], None] | None = None,
     ) -> tuple[Score, ...]:
         """Trains a network and scores its averaged weights at each rung. Afterwards the network holds these weights.
 
@@ -85,6 +91,7 @@ class Trainer:
             stop: asked between batches; True writes a checkpoint and raises Interrupted.
             attention_parameters: names of parameters with the factor `attention_learning_rate` of the settings.
             backbone_factor: factor on the learning rate of all others; 0 freezes them, norms' statistics included.
+            on_epoch: told each epoch's training loss and the validation scores after it, which are computed for this only.
 
         Raises:
             Interrupted: `stop()` returned True.
@@ -97,7 +104,7 @@ class Trainer:
         cuda = [self.device] if self.device.type == "cuda" else []
         current = torch.cuda.device(self.device) if cuda else nullcontext()
         held = frozen(model, names if backbone_factor == 0 else ())
-        with current, held, torch.random.fork_rng(devices=cuda), cudnn_chooses():
+        with current, held, torch.random.fork_rng(devices=cuda), cudnn_chooses(), intra_op_threads(None):
             torch.manual_seed(seed)
             what = {
                 "seed": seed,
@@ -112,38 +119,41 @@ class Trainer:
                 steps=self.dataset.train.steps(self.section.batch_size),
                 attention=attention_parameters,
                 backbone_factor=backbone_factor,
-                slot=slot,
+                slot=slot if self.team is None else self.team.slot(slot),
             )
             run.resume(rungs)
+            run.threads = self._thread_number(run)
+            torch.set_num_threads(run.threads)
             step = self.stepper(run, rungs[-1] * run.steps)
-            climb = _Climb(self, run, step, seed, learning_rate, on_rung or _always, stop or _never)
+            climb = Climb(self, run, step, seed, learning_rate, on_rung or _always, stop or _never, on_epoch)
             climb(rungs)
             run.keep_average()
         return tuple(run.scores)
 
     def score(self, model: nn.Module, split: Split, *, seed: int = 0, rung: int = 0, epochs: int = 0) -> Score:
-        """Scores a network as it is on any split: accuracy, log-loss, which images it has right.
+        """Scores a network as it is on any split: accuracy, over all images and over classes, log-loss, which it has right.
 
         Raises:
             TrainingError: its loss is not finite, or memory did not suffice.
         """
         clock = Clock(self.device)
         try:
-            loss, correct = self._evaluate(model, split)
+            loss, predicted = self._evaluate(model, split)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            raise TrainingError(f"memory did not suffice to score {len(split)} images: {first_line(error)}") from None
+            raise OutOfMemory(f"memory did not suffice to score {len(split)} images: {first_line(error)}") from None
         mean = loss.item() / len(split)
         if not math.isfinite(mean):
             raise TrainingError(f"the loss on {len(split)} images is {mean}: the weights have diverged")
-        bits = correct.cpu().numpy()
+        bits = (predicted == split.labels).cpu().numpy()
+        by_class = class_metrics(confusion(split.labels, predicted, len(self.dataset.classes)))
         wall, device = clock.read()
         return Score(
             seed=seed,
             rung=rung,
             epochs=epochs,
-            metrics={"accuracy": float(bits.mean()), "loss": mean},
+            metrics={"accuracy": float(bits.mean()), "loss": mean, **by_class},
             correct=np.packbits(bits).tobytes(),
             examples=len(split),
             wall_s=wall,
@@ -152,23 +162,54 @@ class Trainer:
 
     @torch.no_grad()
     def _evaluate(self, model: nn.Module, split: Split) -> tuple[Tensor, Tensor]:
-        """Sum of log-losses (float64 scalar) and bool (N,), both on the device."""
+        """Sum of log-losses (float64 scalar) and predicted classes int64 (N,), both on the device."""
         model.eval()
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        correct = []
+        predicted = []
         for x, y in split.batches(max(SCORING_BATCH, self.section.batch_size)):
             logits = self.logits(model, x)
             loss += cross_entropy(logits, y, reduction="sum")
-            correct.append(logits.argmax(1) == y)
+            predicted.append(logits.argmax(1))
             self.hook()
-        return loss, torch.cat(correct)
+        return loss, torch.cat(predicted)
 
     def stepper(self, run: Run, steps: int) -> Stepper:
         """What trains a run's network on one batch, in a training of so many steps."""
+        if self.team is not None:  # as it is: neither compiled nor recorded
+            together = self.team.wrapped(run.model)
+            return Step(lambda x: self.logits(together, x), run.optimizer, self.section, run.epoch_loss)
         execution = execution_on(self.section, self.device, steps)
         network = compiled(run.model) if execution == "compile" else run.model
         step = Step(lambda x: self.logits(network, x), run.optimizer, self.section, run.epoch_loss)
         return RecordedStep(step, self.device) if execution == "cuda-graph" else step
+
+    def _thread_number(self, run: Run) -> int:
+        """Intra-op threads for a run, begun or gone on with."""
+        if self._threads is None:
+            return torch.get_num_threads()
+        if self.device.type != "cpu" or self.team is not None:
+            return self._threads.usual
+        with torch.random.fork_rng(devices=[]):
+            return self._threads.number(run.threads, self._practice(run.model))
+
+    def _practice(self, model: nn.Module) -> Callable[[], None]:
+        """One step after another on a copy of the network and noise for images; the training does not notice."""
+
+        @cache
+        def made() -> tuple[nn.Module, Tensor]:
+            network = copy.deepcopy(model)
+            set_training_mode(network)
+            x = torch.rand(self.section.batch_size, *self.dataset.input_shape)
+            return network, x.contiguous(memory_format=torch.channels_last)
+
+        def step() -> None:
+            self.hook()
+            network, x = made()
+            loss = self.logits(network, x).square().mean()
+            if loss.requires_grad:
+                torch.autograd.backward(loss)
+
+        return step
 
     def logits(self, model: Callable[[Tensor], object], x: Tensor) -> Tensor:
         """The network's output in float32 (B, classes), computed in the recipe's `precision`.
@@ -187,101 +228,11 @@ class Trainer:
     def _identity(self, model: nn.Module, run: Mapping[str, object]) -> str:
         """What a checkpoint must agree in to be taken up: network, data and settings."""
         unrelated = {"start", "weights", "init", "rungs", "backbone_epochs", "learning_rate", "finetune_learning_rate"}
-        settings = self.section.model_dump(exclude=unrelated | {"seeds", "evaluator", "threads"})
-        shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in model.state_dict().items()]
+        settings = self.section.model_dump(exclude=unrelated | {"backbones", "seeds", "evaluator", "threads"})
+        tensors = [(name, t) for name, t in model.state_dict().items() if isinstance(t, Tensor)]  # no extra state
+        shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in tensors]
         content = repr((sorted(settings.items()), self.dataset.digest, sorted(run.items()), shapes))
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
-
-
-class _Climb:
-    """Takes one run from rung to rung."""
-
-    def __init__(
-        self,
-        trainer: Trainer,
-        run: Run,
-        step: Stepper,
-        seed: int,
-        learning_rate: float,
-        on_rung: Callable[[Score], bool],
-        stop: Callable[[], bool],
-    ) -> None:
-        self.trainer, self.run, self.step, self.seed, self.learning_rate = trainer, run, step, seed, learning_rate
-        self.on_rung, self.stop = on_rung, stop
-        self.pace = Pace(trainer.device)
-
-    def __call__(self, rungs: Sequence[int]) -> None:
-        run = self.run
-        if not all(self.on_rung(score) for score in run.scores):
-            return
-        for rung in range(len(run.scores), len(rungs)):
-            begin, run.end = (rungs[rung - 1] if rung else 0), rungs[rung]
-            while run.epoch < run.end:
-                self._epoch(begin)
-                if run.epoch < run.end:
-                    run.save()
-            with run.average.installed():
-                score = self.trainer.score(run.model, self.trainer.dataset.validation)
-            wall, device = run.clock.read()
-            metrics = {**score.metrics, "train_loss_sum": run.loss_sum}
-            score = replace(
-                score, seed=self.seed, rung=rung, epochs=run.epoch, metrics=metrics, wall_s=wall, device_s=device
-            )
-            run.scores.append(score)
-            run.clock.reset()
-            run.save()
-            if not self.on_rung(score):
-                return
-
-    def _epoch(self, begin: int) -> None:
-        """Trains to the end of the epoch begun, or to an interruption."""
-        run, section, train = self.run, self.trainer.section, self.trainer.dataset.train
-        set_training_mode(run.model)
-        batches = train.epoch(
-            section.batch_size, seed=self.seed, epoch=run.epoch, augment=section.augment, first_batch=run.batch
-        )
-        for x, y in batches:
-            step = (run.epoch - begin) * run.steps + run.batch
-            self._step(x, y, self.learning_rate * rate_factor(step, (run.end - begin) * run.steps))
-            run.count_batch()
-            self._between()
-        mean = run.epoch_loss.item() / len(train)
-        if not math.isfinite(mean):
-            raise TrainingError(
-                f"the training loss became {mean} in epoch {run.epoch + 1} at a peak learning rate of "
-                f"{self.learning_rate:g}: lower training.learning_rate, or set training.clip_norm"
-            )
-        run.loss_sum += mean
-        run.epoch_loss.zero_()
-        run.epoch, run.batch = run.epoch + 1, 0
-
-    def _between(self) -> None:
-        self.pace()
-        self.trainer.hook()
-        if self.stop():
-            self.run.save()
-            raise Interrupted(
-                f"stopped in epoch {self.run.epoch + 1} after {self.run.batch} of {self.run.steps} batches"
-            )
-        if time.monotonic() - self.run.saved_at > CHECKPOINT_EVERY_S:
-            self.run.save()
-
-    def _step(self, x: Tensor, y: Tensor, rate: float) -> None:
-        """One batch; in two halves from the first time that memory does not suffice."""
-        try:
-            self.step(x, y, rate, self.run.parts)
-            return
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            reason = first_line(error)
-        # Outside of the handler, which keeps the failed attempt's tensors alive.
-        if self.trainer.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if self.run.parts > 1 or len(x) < 4:
-            raise TrainingError(f"memory did not suffice at half the batch of {len(x)} either: {reason}")
-        self.run.parts = 2
-        self._step(x, y, rate)
 
 
 def computes_bfloat16(device: torch.device) -> bool:
@@ -304,16 +255,6 @@ def cudnn_chooses() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.benchmark = before
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether this is a device's or the host's way of saying so."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def first_line(error: BaseException) -> str:
-    """An error's first line, or its type."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _nothing() -> None:

@@ -80,13 +80,18 @@ def test_unseen_placements_are_predicted_within_the_stated_error() -> None:
 
 def test_effects_of_choices_come_out_by_site() -> None:
     world = World(1)
-    model = fit(world.observe(250))
-    rows = model.table()
-    assert len(rows) == 4 * sum(map(len, TYPES.values()))
-    assert [row.site for row in rows] == sorted(row.site for row in rows)
-    off = [(row.effect - world.effect(Feature(row.site, row.type, row.knobs))) / row.standard_error for row in rows]
+    observations = world.observe(250)
+    model = fit(observations)
+    seen = sorted({feature for placement, _, _ in observations for feature in placement})
+    assert len(seen) == 4 * sum(map(len, TYPES.values()))
+    off = []
+    for feature in seen:
+        effect, error = model.sum([((feature,), 1.0)])
+        off.append((effect - world.effect(feature)) / error)
     assert np.mean(np.abs(off) < 3) > 0.9
-    assert all(row.observations > 0 for row in rows)
+    some = seen[::5]
+    effect, error = model.sum([((feature,), 1 / len(some)) for feature in some])
+    assert effect == pytest.approx(np.mean([world.effect(feature) for feature in some]), abs=4 * error)
 
 
 def test_a_wrong_measurement_is_flagged_and_does_not_bend_the_model() -> None:
@@ -131,8 +136,11 @@ def test_first_use_of_a_type_is_told_apart_from_its_every_use() -> None:
     model = fit(observations, first_use=True)
     assert model.cv_error < 0.008
     assert fit(observations).cv_error > 0.03
-    [row] = [row for row in model.table() if row.site == "(first use)"]
-    assert row.effect == pytest.approx(0.2, abs=0.05)
+    one, two = (
+        model.predict(tuple(Feature(f"stage{s}", "se", "reduction=8") for s in range(1, n + 1)))[0] for n in (1, 2)
+    )
+    assert one - model.intercept == pytest.approx(0.3, abs=0.05)
+    assert two - one == pytest.approx(0.1, abs=0.05)
 
 
 @settings(max_examples=15, deadline=None)

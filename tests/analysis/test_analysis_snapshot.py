@@ -7,6 +7,7 @@ import pytest
 from made_study import MadeStudy, everywhere, recipe, usual
 
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot, snapshot
+from nas_attn.storage import Run
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
 
@@ -153,9 +154,8 @@ def test_an_evaluators_metric_where_lower_is_better(tmp_path: Path) -> None:
     for placement, rmse in (("none", 0.50), (f"stage1={SE}", 0.40), (f"stage2={ELA}", 0.60)):
         key = study.candidate(placement, baseline="none" if placement == "none" else None, rungs=0, told=(rmse, 1.0))
         for seed in range(3):
-            study.store.add_score(
-                key, Score(seed, 1, 3, {"rmse": rmse + 0.01 * seed}), purpose="search", lease=study.lease
-            )
+            score = Score(seed, 1, 3, {"rmse": rmse + 0.01 * seed})
+            study.store.add_score(Run(key, placement, seed), score, lease=study.lease)
     taken = snapshot(study.store)
     assert taken.primary == "rmse"
     assert [view.on_front for view in taken.candidates] == [True, True, False]
@@ -180,7 +180,7 @@ def test_a_diverged_run_takes_nobody_along(tmp_path: Path) -> None:
     good = study.candidate(everywhere(SE), seeds=2)
     bad = study.candidate(everywhere(ELA), rungs=0, told=(0.1, 1.1))
     nan = Score(0, 1, 3, {"accuracy": float("nan"), "loss": float("inf")})
-    study.store.add_score(bad, nan, purpose="search", lease=study.lease)
+    study.store.add_score(Run(bad, everywhere(ELA), 0), nan, lease=study.lease)
     study.sessions(1)
     taken = snapshot(study.store)
     assert [view.key for view in taken.front] == [good]

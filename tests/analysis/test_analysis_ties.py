@@ -1,7 +1,7 @@
 import numpy as np
 
 from nas_attn.analysis.additive import suspicious
-from nas_attn.analysis.estimates import NoiseModel, Runs
+from nas_attn.analysis.evidence import Evidence, Run, fit
 from nas_attn.analysis.ties import ties
 from nas_attn.records import Fingerprint, Latency, Session, SessionSample
 
@@ -27,10 +27,12 @@ def sessions(ratios: dict[str, float], count: int = 8, spread: float = 0.01) -> 
     ]
 
 
-def model(means: dict[str, float], spread: float = 0.003) -> NoiseModel:
+def model(means: dict[str, float], spread: float = 0.003) -> Evidence:
     rng = np.random.default_rng(1)
-    runs = {k: Runs({seed: m + float(rng.normal(0, spread)) for seed in range(5)}, {}) for k, m in means.items()}
-    return NoiseModel("accuracy", runs)
+    runs = [Run(k, seed, 0, m + float(rng.normal(0, spread))) for k, m in means.items() for seed in range(5)]
+    found = fit(runs, {k: "none" if k == "none" else f"stage1=se stage2={k}" for k in means}, metric="accuracy")
+    assert found is not None
+    return found
 
 
 def values(accuracy: dict[str, float]) -> dict[str, list[float | None]]:

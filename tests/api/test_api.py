@@ -44,7 +44,7 @@ def own(**changes: Any) -> na.Study:
         "objectives": ["worth", "-size"],
         "say": quiet,
     }
-    overrides = {"training.start": "scratch", "training.rungs": [1, 2], "search.confirm_seeds": 0}
+    overrides = {"training.start": "scratch", "training.rungs": [1, 2], "training.seeds": 2, "search.confirm_seeds": 0}
     return na.search(**(usual | {"overrides": overrides} | changes))
 
 
@@ -58,7 +58,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_is_exported() -> None:
-    members = {"Study", "attach", "attention", "detach", "find_sites", "load_recipe", "open_study", "search"}
+    members = {"Study", "attach", "attention", "check", "detach", "find_sites", "load_recipe", "open_study", "search"}
     assert set(na.__all__) == {*members, "__version__"} == set(dir(na))
     assert all(getattr(na, name) is not None for name in na.__all__)
     assert set(api.__all__) == members - {"attention"}
@@ -123,8 +123,8 @@ def test_a_search_with_ones_own_model_and_evaluator(folder: Path) -> None:
     assert [view.state for view in study.candidates()].count("failed") == 0
     front = study.front()
     best = study.best()
+    assert best.key == study.snapshot().recommendation.key
     assert best == front[0]
-    assert best is not None
     assert best.placement.count("eca") == max(view.placement.count("eca") for view in study.candidates())
     assert "none" in {view.placement for view in front}, "the smallest network"
     again = na.open_study()
@@ -136,8 +136,11 @@ def test_a_search_with_ones_own_model_and_evaluator(folder: Path) -> None:
 
 def test_best_within_a_latency(table: Path) -> None:
     study = na.search("table.toml", trials=4, say=quiet)
-    assert study.best() is not None
-    assert study.best(max_latency_ratio=1.5) is None, "this study has measured no latency"
+    assert study.best().state == "scored"
+    assert study.best(trial=0).trial == 0
+    assert study.best(placement="none").placement == "none"
+    with pytest.raises(StudyError, match="has measured no latency: choose with"):
+        study.best(max_latency_ratio=1.5)
 
 
 def test_calling_again_goes_on_and_another_recipe_is_refused(folder: Path) -> None:
@@ -192,3 +195,16 @@ def test_what_a_worker_needs_is_found_by_name_from_any_folder(table: Path) -> No
     assert len(study.candidates()) == 3
     pids = {line.split("|")[3] for line in (table / "calls.txt").read_text().splitlines()}
     assert str(os.getpid()) not in pids
+
+
+def test_figures_tables_and_a_notebooks_view(folder: Path) -> None:
+    study = own()
+    assert study.plot_front().data
+    assert study.plot_curves().data
+    assert study.plot_growth().data
+    assert study.plot_latency_effects() is None, "no latency was measured"
+    assert [row["trial"] for row in study.rows()] == list(range(6))
+    assert study.csv("trials.csv").read_text().splitlines()[0].startswith("trial,placement,state")
+    frame = pytest.importorskip("pandas", reason="the pandas extra is not installed") and study.dataframe("front")
+    assert list(frame.placement) == [view.placement for view in study.front()]
+    assert study.best().placement in study._repr_html_()

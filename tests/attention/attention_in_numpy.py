@@ -7,83 +7,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-
-Array = np.ndarray[Any, np.dtype[np.float64]]
-Params = dict[str, Array]
-Knobs = dict[str, Any]
-
-
-def s(z: Array) -> Array:
-    return 1 / (1 + np.exp(-z))
-
-
-def gate(z: Array, k: Knobs) -> Array:
-    """The sigmoid, or twice it in the identity form."""
-    return s(z) * (2 if k["identity"] else 1)
-
-
-def relu(z: Array) -> Array:
-    return np.maximum(z, 0)
-
-
-def softmax(z: Array, axis: int = -1) -> Array:
-    e = np.exp(z - z.max(axis, keepdims=True))
-    return e / e.sum(axis, keepdims=True)
-
-
-def mean(x: Array) -> Array:
-    return x.mean((2, 3))
-
-
-def linear(x: Array, p: Params, name: str) -> Array:
-    return x @ p[f"{name}.weight"].T + p.get(f"{name}.bias", np.zeros(1))
-
-
-def conv(
-    x: Array, w: Array, b: Array | None = None, dilation: int = 1, groups: int = 1, mode: str = "constant"
-) -> Array:
-    """Cross-correlation that keeps the map's size."""
-    n, _, height, width = x.shape
-    out, per_group, rows, columns = w.shape
-    reach = (rows // 2 * dilation, columns // 2 * dilation)
-    padded = np.pad(x, ((0, 0), (0, 0), (reach[0], reach[0]), (reach[1], reach[1])), mode=mode)  # type: ignore[call-overload]
-    y = np.zeros((n, out, height, width))
-    for o in range(out):
-        first = o // (out // groups) * per_group
-        for i in range(rows):
-            for j in range(columns):
-                window = padded[:, first : first + per_group, i * dilation :, j * dilation :][:, :, :height, :width]
-                y[:, o] += np.einsum("nchw,c->nhw", window, w[o, :, i, j])
-    return y if b is None else y + b[:, None, None]
-
-
-def conv_of(x: Array, p: Params, name: str, **how: Any) -> Array:
-    return conv(x, p[f"{name}.weight"], p.get(f"{name}.bias"), **how)
-
-
-def batch_norm(x: Array, p: Params, name: str, train: bool) -> Array:
-    """Over all but axis 1, with running statistics where there is one value or `train` is off."""
-    axes = tuple(i for i in range(x.ndim) if i != 1)
-    shape = tuple(-1 if i == 1 else 1 for i in range(x.ndim))
-    m, v = p[f"{name}.running_mean"], p[f"{name}.running_var"]
-    if train and x.size > x.shape[1]:
-        m, v = x.mean(axes), x.var(axes)
-    z = (x - m.reshape(shape)) / np.sqrt(v.reshape(shape) + 1e-5)
-    return z * p[f"{name}.weight"].reshape(shape) + p[f"{name}.bias"].reshape(shape)
-
-
-def group_norm(x: Array, groups: int, p: Params, name: str) -> Array:
-    grouped = x.reshape(x.shape[0], groups, -1)
-    z = (grouped - grouped.mean(2, keepdims=True)) / np.sqrt(grouped.var(2, keepdims=True) + 1e-5)
-    shape = (1, -1) + (1,) * (x.ndim - 2)
-    return z.reshape(x.shape) * p[f"{name}.weight"].reshape(shape) + p[f"{name}.bias"].reshape(shape)
-
-
-def blended(x: Array, y: Array, p: Params) -> Array:
-    return x + p["blend"] * (y - x) if "blend" in p else y
+from attention_in_numpy_kernels import KERNELS
+from numpy_layers import (
+    Array,
+    Knobs,
+    Params,
+    batch_norm,
+    blended,
+    conv,
+    conv_of,
+    gate,
+    group_norm,
+    layer_norm,
+    linear,
+    mean,
+    relu,
+    s,
+    softmax,
+)
 
 
 def se(x: Array, p: Params, k: Knobs, train: bool) -> Array:
@@ -131,10 +74,15 @@ def gc(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     if k["pooling"] == "attention":
         weight = softmax(conv_of(x, p, "mask").reshape(len(x), -1))
         context = np.einsum("ncp,np->nc", x.reshape(*x.shape[:2], -1), weight)
-    h = linear(context, p, "reduce")
-    h = (h - h.mean(1, keepdims=True)) / np.sqrt(h.var(1, keepdims=True) + 1e-5) * p["norm.weight"] + p["norm.bias"]
-    z = linear(relu(h), p, "expand")[:, :, None, None]
+    z = context_layers(context, p, "reduce", "norm", "expand")
+    if k["fusion"] == "both":
+        return x * gate(context_layers(context, p, "scale.0", "scale.1", "scale.3"), k) + z
     return x + z if k["fusion"] == "add" else x * gate(z, k)
+
+
+def context_layers(context: Array, p: Params, reduce: str, norm: str, expand: str) -> Array:
+    h = layer_norm(linear(context, p, reduce), p, norm)
+    return linear(relu(h), p, expand)[:, :, None, None]
 
 
 def cbam(x: Array, p: Params, k: Knobs, train: bool) -> Array:
@@ -220,13 +168,105 @@ def ema(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     return blended(x, (g * s(np.asarray(z))[:, None]).reshape(x.shape), p)
 
 
-def lska(x: Array, p: Params, k: Knobs, train: bool) -> Array:
-    c = x.shape[1]
-    a = conv_of(conv_of(x, p, "rows", groups=c), p, "columns", groups=c)
-    dilation = 2 if k["kernel_size"] < 23 else 3
-    for name in ("far_rows", "far_columns"):
-        a = conv_of(a, p, name, groups=c, dilation=dilation)
-    return x * conv_of(a, p, "mix")
+def shuffle(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    n, c, height, width = x.shape
+    if k["identity"]:
+        x = np.concatenate((x[:, 0::2], x[:, 1::2]), 1)
+    g = x.reshape(n, k["groups"], c // k["groups"], height, width)
+    half = g.shape[2] // 2
+    u, v = g[:, :, :half], g[:, :, half:]
+    z = u.mean((3, 4)) * p["channel_weight"] + p["channel_bias"]
+    t = v - v.mean((3, 4), keepdims=True)
+    t = t / np.sqrt((t**2).mean((3, 4), keepdims=True) + 1e-5)
+    t = t * p["norm.weight"][:, None, None] + p["norm.bias"][:, None, None]
+    t = t * p["spatial_weight"][:, None, None] + p["spatial_bias"][:, None, None]
+    parts = (u * gate(z, k)[..., None, None], v * gate(t, k))
+    y = np.concatenate(parts, 2).reshape(x.shape)
+    first = (c + 1) // 2
+    order = [j // 2 if j % 2 == 0 else first + j // 2 for j in range(c)]
+    return y[:, order]
+
+
+def adaptive_mean(x: Array, rows: int, columns: int) -> Array:
+    height, width = x.shape[2:]
+    y = np.zeros((*x.shape[:2], rows, columns))
+    for i in range(rows):
+        for j in range(columns):
+            down = slice(i * height // rows, -(-(i + 1) * height // rows))
+            across = slice(j * width // columns, -(-(j + 1) * width // columns))
+            y[:, :, i, j] = x[:, :, down, across].mean((2, 3))
+    return y
+
+
+def mlca(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    n, c, height, width = x.shape
+    local = k["local_size"]
+    pooled = adaptive_mean(x, local, local)
+    one = along(mean(pooled), p["conv.weight"][0, 0])[:, :, None, None]
+    row = pooled.reshape(n, c, -1).swapaxes(1, 2).reshape(n, -1)
+    each = along(row, p["conv_local.weight"][0, 0]).reshape(n, local**2, c).swapaxes(1, 2).reshape(pooled.shape)
+    mixed = gate(one, k) * (1 - k["local_weight"]) + gate(each, k) * k["local_weight"]
+    return x * adaptive_mean(mixed, height, width)
+
+
+def along(z: Array, w: Array) -> Array:
+    """Cross-correlation along axis 1 that keeps its length."""
+    padded = np.pad(z, ((0, 0), (len(w) // 2, len(w) // 2)))
+    return np.stack([padded[:, i : i + len(w)] @ w for i in range(z.shape[1])], 1)
+
+
+def psa(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    n, c, height, width = x.shape
+    sequential, paper = k["layout"] == "sequential", k["form"] == "paper"
+    k = {**k, "identity": k["identity"] and sequential}
+    v = x.reshape(n, c, -1)
+    weight = softmax(conv_of(x, p, "channel.query").reshape(n, -1))
+    z = np.einsum("nhp,np->nh", np.einsum("hc,ncp->nhp", p["channel.value.weight"], v), weight)
+    z = linear(z, p, "channel.up.0")
+    if paper:
+        z = layer_norm(z, p, "channel.up.1")
+    elif sequential:
+        z = linear(relu(layer_norm(z, p, "channel.up.1")), p, "channel.up.3")
+    a = gate(z, k)[:, :, None, None]
+    u = x * a if sequential else x
+    query = conv(u, p["spatial.query.weight"][:, :, None, None]).mean((2, 3))
+    value = conv_of(u, p, "spatial.value").reshape(n, query.shape[1], -1)
+    if paper:
+        m = np.einsum("nh,nhp->np", softmax(query), value)
+    elif sequential:
+        m = np.einsum("nh,nhp->np", query, softmax(value))
+    else:
+        m = softmax(np.einsum("nh,nhp->np", query, value))
+    m = gate(m, k).reshape(n, 1, height, width)
+    return u * m if sequential else blended(x, x * a + x * m, p)
+
+
+def ge(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    height, width = x.shape[2:]
+    e, z = k["extent"], x
+    if k["gather"] == "conv" and e == 0:
+        z = batch_norm((x * p["gather.0.weight"][:, 0]).sum((2, 3), keepdims=True), p, "gather.1", train)
+    elif k["gather"] == "conv":
+        for step in range(int(np.log2(e))):
+            z = relu(z) if step else z
+            z = conv_of(z, p, f"gather.{3 * step}", groups=x.shape[1])[:, :, ::2, ::2]
+            z = batch_norm(z, p, f"gather.{3 * step + 1}", train)
+    elif e == 0:
+        z = mean(x)[:, :, None, None]
+    else:
+        rows, columns = range(0, height, e), range(0, width, e)
+        z = np.stack([np.stack([around(x, i, j, e) for j in columns], 2) for i in rows], 2)
+    if k["mlp"]:
+        z = relu(z) if k["gather"] == "conv" else z
+        z = conv_of(relu(conv_of(z, p, "mlp.0")), p, "mlp.2")
+    nearest = np.arange(height) * z.shape[2] // height, np.arange(width) * z.shape[3] // width
+    doubled = {"identity": k["identity"] and "blend" not in p}
+    return blended(x, x * gate(z, doubled)[:, :, nearest[0]][:, :, :, nearest[1]], p)
+
+
+def around(x: Array, i: int, j: int, e: int) -> Array:
+    """The mean of what lies inside the map and less than e from row i and column j."""
+    return x[:, :, max(0, i - e + 1) : i + e, max(0, j - e + 1) : j + e].mean((2, 3))
 
 
 def coord(x: Array, p: Params, k: Knobs, train: bool) -> Array:
@@ -247,6 +287,36 @@ def ela(x: Array, p: Params, k: Knobs, train: bool) -> Array:
         z = group_norm(z, k["norm_groups"], p, f"norm_{layer}")
         y = y * np.expand_dims(gate(z * s(z) if k["activation"] == "silu" else z, k), axis)
     return y
+
+
+def scsa(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    n, c, height, width = x.shape
+    share = c // k["groups"]
+    u = x
+    for name, axis in (("norm_h", 3), ("norm_w", 2)):
+        strips = [
+            conv(
+                x.mean(axis)[:, i * share : (i + 1) * share, :, None],
+                p[f"strips.{i}.weight"][..., None],
+                p[f"strips.{i}.bias"],
+                groups=share,
+            )
+            for i in range(k["groups"])
+        ]
+        z = group_norm(np.concatenate(strips, 1)[..., 0], k["groups"], p, name)
+        u = u * np.expand_dims(gate(z, k), axis)
+    side = min(k["window_size"], height), min(k["window_size"], width)
+    down, across = height // side[0], width // side[1]
+    m = u[:, :, : down * side[0], : across * side[1]].reshape(n, c, down, side[0], across, side[1]).mean((3, 5))
+    m = group_norm(m, 1, p, "norm").reshape(n, c, -1)
+    q, key, v = (m * p[f"{name}.weight"][:, 0, 0] for name in ("query", "key", "value"))
+    d = c // k["heads"]
+    z = np.zeros((n, c))
+    for head in range(k["heads"]):
+        mine = slice(head * d, head * d + d)
+        a = softmax(np.einsum("nip,njp->nij", q[:, mine], key[:, mine]) / np.sqrt(d))
+        z[:, mine] = np.einsum("nij,njp->nip", a, v[:, mine]).mean(2)
+    return u * gate(z, k)[:, :, None, None]
 
 
 def cells(x: Array, side: int) -> Array:
@@ -307,10 +377,15 @@ REFERENCES: dict[str, Callable[[Array, Params, Knobs, bool], Array]] = {
         scse,
         triplet,
         ema,
-        lska,
+        shuffle,
+        mlca,
+        psa,
+        ge,
         coord,
         ela,
+        scsa,
         sdpa,
         mhsa,
+        *KERNELS,
     )
 }

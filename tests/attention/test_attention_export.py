@@ -17,7 +17,10 @@ from nas_attn.records import Choice
 
 SIZE = (32, 8, 7)
 QUICK = ("eca", "coord", "ela")
-FIXED_MAP = {"mhsa": "its position tables are cut for one map"}
+FIXED_MAP = {
+    "mhsa": "its position tables are cut for one map",
+    "scsa": "its windows are no larger than the map, so how many there are is another expression on a small one",
+}
 """Rows whose exported form keeps its map size, and why."""
 
 

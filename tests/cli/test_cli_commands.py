@@ -13,7 +13,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from nas_attn.recipe import load_recipe
+from nas_attn.recipe_reading import load_recipe
 
 PROGRAM = [sys.executable, "-m", "nas_attn.cli.main"]
 
@@ -86,6 +86,36 @@ def test_modules(nas) -> None:
     assert "se(reduction=8" in nas("modules", "se", "--channels", "64", "--set", "reduction=8").out
 
 
+def test_modules_lists_what_installed_packages_offer(nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "strange_attention-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: strange-attention\nVersion: 1.2\n")
+    points = ["strange = strange_attention:Strange", "gone = strange_attention:Gone", "se = strange_attention:Strange"]
+    (info / "entry_points.txt").write_text("\n".join(["[nas_attn.attention]", *points]))
+    (tmp_path / "strange_attention.py").write_text(
+        "from torch import nn\n\n"
+        "class Strange(nn.Module):\n"
+        '    """A strange attention.\n\n    More about it."""\n\n'
+        "    def __init__(self, channels: int, *, squeeze: int = 4) -> None:\n"
+        "        super().__init__()\n"
+        "        self.mix = nn.Conv2d(channels, channels, 1, bias=False)\n\n"
+        "    def forward(self, x):\n"
+        "        return x * self.mix(x)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = nas("modules", "--channels", "8", "--size", "4", "--json").json
+    (strange,) = [module for module in found["modules"] if module["name"] == "strange"]
+    assert strange["title"] == "A strange attention. (strange-attention 1.2)"
+    assert [knob["name"] for knob in strange["knobs"]] == ["squeeze"]
+    assert (strange["parameters"], strange["macs"]) == (64, 64 * 16)
+    reasons = {module["name"]: module["reason"] for module in found["unusable"]}
+    assert "has no 'Gone'" in reasons["gone"]
+    assert "a module of the same name" in reasons["se"]
+    shown = nas("modules").out
+    assert "A strange attention. (strange-attention 1.2)" in shown
+    assert "gone (strange-attention 1.2) cannot be used: " in shown
+
+
 def test_sites(nas, tmp_path: Path) -> None:
     found = nas("sites", "resnet8", "--input", "3x32x32", "--json").json
     assert [site["site"] for site in found][:3] == ["stage1", "stage2", "stage3"]
@@ -141,7 +171,7 @@ def test_a_backup_while_workers_write_opens_with_plain_optuna(
         assert search.poll() is None, "the search was to be under way still"
         search.terminate()
     assert ended.status == 0, ended.err
-    assert ended.json == {"backup": str(table / "copy.db")}
+    assert ended.json["backup"] == str(table / "copy.db")
     copy = optuna.load_study(study_name="table", storage="sqlite:///copy.db")
     assert any(trial.state.is_finished() for trial in copy.trials)
     with sqlite3.connect("copy.db") as connection:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nas_attn import data
-from nas_attn.data.digits import _sources
+from nas_attn.data.digits import source_digits
 from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection
 
@@ -37,8 +37,8 @@ def test_equal_seeds_give_equal_images_and_others_do_not() -> None:
 
 
 def test_a_source_digit_is_in_one_split_only() -> None:
-    sources = {split: {image.tobytes() for image in images} for split, (images, _) in _sources(0).items()}
-    assert sum(len(images) for images, _ in _sources(0).values()) == 1797
+    sources = {split: {image.tobytes() for image in images} for split, (images, _) in source_digits(0).items()}
+    assert sum(len(images) for images, _ in source_digits(0).values()) == 1797
     assert not sources["train"] & sources["validation"]
     assert not sources["train"] & sources["test"]
     assert not sources["validation"] & sources["test"]
@@ -47,7 +47,7 @@ def test_a_source_digit_is_in_one_split_only() -> None:
 def test_every_image_holds_its_whole_digit() -> None:
     options = {"size": 8, "fragments": 0, "train": 200, "validation": 50, "test": 50}
     dataset = load(options=options)  # a canvas as large as the digit: it can only be in one place
-    images, labels = _sources(0)["train"]
+    images, labels = source_digits(0)["train"]
     known = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
     for image, label in zip(dataset.train.first(200)[:, 0].numpy(), dataset.train.labels.tolist(), strict=True):
         assert known[image.tobytes()] == label

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -12,7 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from nas_attn import data
+from nas_attn import data, waiting
+from nas_attn.data.files import exclusive
 from nas_attn.data.pixels import InMemory
 from nas_attn.data.streaming import Streamed
 from nas_attn.errors import DataError, NasAttnWarning
@@ -214,3 +218,19 @@ def test_what_nobody_reads_is_dropped_from_the_cache(folder: Path, tmp_path: Pat
     load(folder)
     assert not old.exists()
     assert other.exists()
+
+
+def test_images_that_a_stopped_process_prepares_are_prepared_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "STOPPED_S", 0.1)
+    hold = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
+    lock, said = tmp_path / "images.lock", []
+    with subprocess.Popen([sys.executable, "-c", hold, str(lock)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        with waiting.telling(said.append, lambda: False), exclusive(lock, "the images"):
+            assert f"pid {process.pid} " in said[0]
+            assert said[0].endswith("which is stopped: the images")
+        process.kill()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from documented import ROOT, files
 
-from nas_attn.recipe import load_recipe, load_space
+from nas_attn.recipe_reading import load_recipe, load_space
 
 QUICK = ["latency.session_seconds=0.2", "latency.max_sessions=2", "search.confirm_seeds=1", "training.rungs=[1, 2]"]
 ON_ONE_CORE = """
@@ -67,6 +67,12 @@ def test_functions_as_model_and_evaluator(how_to: Path) -> None:
 
 def test_attaching(how_to: Path) -> None:
     assert run(how_to, "attach.py").strip() == "torch.Size([1, 1000])"
+
+
+def test_the_sampler_in_a_study_of_ones_own(how_to: Path) -> None:
+    lines = [line for line in run(how_to, "own_study.py").splitlines() if line.startswith("[")]
+    assert any(line.startswith("[0.76") for line in lines), "the best that two can do was found: blend twice"
+    assert all("'none'" in line for line in lines)
 
 
 def test_space_of_ones_own(how_to: Path) -> None:

@@ -1,16 +1,19 @@
 """Checkpoints in a real folder and a real database, damaged on purpose."""
 
 import errno
+import io
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
-from optuna.artifacts import FileSystemArtifactStore
 
 from nas_attn.errors import CheckpointError, LeaseLost, NasAttnWarning
-from nas_attn.evaluation.artifacts import KEPT, RunFiles, read_artifact, write_artifact
-from nas_attn.storage import Database, StudyStore
+from nas_attn.evaluation.artifact_stores import FolderArtifacts, Stored
+from nas_attn.evaluation.artifacts import KEPT, RunFiles, note_name, read_artifact, write_artifact
+from nas_attn.storage import Database, StudyStore, connection
 
 
 @pytest.fixture
@@ -30,14 +33,14 @@ def folder(tmp_path: Path) -> Path:
 def files(store: StudyStore, folder: Path) -> RunFiles:
     lease = store.acquire("trial/0", owner="me", ttl_s=60)
     assert lease is not None
-    return RunFiles(store, FileSystemArtifactStore(folder), "run", lease)
+    return RunFiles(store, FolderArtifacts(folder), "run", lease)
 
 
 class FullDisk:
     """A folder whose disk fills up."""
 
     def __init__(self, folder: Path) -> None:
-        self._inner = FileSystemArtifactStore(folder)
+        self._inner = FolderArtifacts(folder)
         self.full = False
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
@@ -50,6 +53,9 @@ class FullDisk:
 
     def remove(self, artifact_id: str) -> None:
         self._inner.remove(artifact_id)
+
+    def stored(self) -> list[Stored]:
+        return self._inner.stored()
 
 
 def newest(store: StudyStore, folder: Path) -> Path:
@@ -115,9 +121,52 @@ def test_who_has_lost_the_lease_records_no_checkpoint(files: RunFiles, store: St
     assert files.load() == b"mine"
 
 
-def test_an_artifact_is_checked_by_its_hash(folder: Path) -> None:
-    artifacts = FileSystemArtifactStore(folder)
-    name, sha256 = write_artifact(artifacts, b"weights")
+def test_while_the_database_is_away_a_note_takes_the_place_of_the_row(
+    files: RunFiles, store: StudyStore, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.save(b"epoch 1", 1)
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0.1)
+    store._connector.close()
+    with closing(sqlite3.connect(tmp_path / "study.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        files.save(b"epoch 2", 2)
+        files.save(b"epoch 3", 3)
+        other.execute("ROLLBACK")
+    assert [row.epochs for row in store.checkpoints("run")] == [1]
+    assert len(list(folder.iterdir())) == 3, "one with a row, one with a note, the note"
+    assert files.load() == b"epoch 3"
+    files.save(b"epoch 4", 4)
+    assert [row.epochs for row in store.checkpoints("run")] == [4, 1]
+    assert files.load() == b"epoch 4"
+    assert len(list(folder.iterdir())) == 2
+    files.clear()
+    assert not list(folder.iterdir())
+
+
+def test_a_note_that_leads_nowhere_is_passed_by(files: RunFiles, store: StudyStore, folder: Path) -> None:
+    files.save(b"epoch 1", 1)
+    (folder / note_name(store, "run")).write_text('{"artifact": "none", "sha256": "0", "size": 1, "epochs": 5}')
+    assert files.load() == b"epoch 1"
+    (folder / note_name(store, "run")).write_text('{"artif')
+    assert files.load() == b"epoch 1"
+
+
+def test_a_write_that_is_cut_off_leaves_nothing(folder: Path) -> None:
+    class Cut(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise KeyboardInterrupt
+
+    FolderArtifacts(folder).write("there", io.BytesIO(b"before"))
+    with pytest.raises(KeyboardInterrupt):
+        FolderArtifacts(folder).write("there", Cut(b"after"))
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("there", b"before")]
+    with pytest.raises(ValueError, match="is no artifact's name"):
+        FolderArtifacts(folder).write("../outside", io.BytesIO(b""))
+
+
+def test_an_artifact_is_checked_by_its_hash(store: StudyStore, folder: Path) -> None:
+    artifacts = FolderArtifacts(folder)
+    name, sha256 = write_artifact(store, artifacts, b"weights")
     assert read_artifact(artifacts, name, sha256) == b"weights"
     with pytest.raises(CheckpointError, match="its SHA-256 differs"):
         read_artifact(artifacts, name, "0" * 64)

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from nas_attn.errors import RecipeError, TrainingError, UserError
@@ -38,9 +40,9 @@ class Judge:
 
 
 def fit(evaluator: Any, folder: Path, slot: Slot, **changes: Any) -> tuple[Score, ...]:
-    usual: dict[str, Any] = {"on_rung": lambda score: True, "stop": lambda: False}
+    usual: dict[str, Any] = {"on_rung": lambda score: True, "stop": lambda: False, "rungs": [1, 3, 9]}
     return EvaluatorTrainer(evaluator, folder=folder, device="cpu").fit(
-        nn.Identity(), key="k", placement="none", seed=5, rungs=[1, 3, 9], slot=slot, **(usual | changes)
+        nn.Identity(), name="k-5", placement="none", seed=5, slot=slot, **(usual | changes)
     )
 
 
@@ -98,3 +100,43 @@ def test_our_own_errors_pass_through_it(tmp_path: Path) -> None:
 def test_names_that_name_no_evaluator(name: str) -> None:
     with pytest.raises(RecipeError, match=r"training\.evaluator"):
         find_evaluator(name)
+
+
+def test_a_network_that_is_needed_is_trained_again_where_its_process_was_killed(tmp_path: Path) -> None:
+    """Else the test split would be scored by a network that was never trained."""
+    slot, judge = Slot(), Judge()
+    fit(judge, tmp_path, slot, rungs=[9])
+    fit(judge, tmp_path, slot, rungs=[9])
+    assert len(judge.runs) == 1
+    fit(judge, tmp_path, slot, rungs=[9], needed=True)
+    assert [(run.rung, run.new_epochs) for run in judge.runs] == [(0, 9), (0, 9)]
+
+
+def test_results_per_image_become_the_accuracy_and_survive_a_restart(tmp_path: Path) -> None:
+    def judge(model: nn.Module, run: EvaluatorRun) -> Mapping[str, float]:
+        run.right(torch.tensor([True, False, True, True]))
+        return {"miou": 0.5}
+
+    slot = Slot()
+    (score,) = fit(judge, tmp_path, slot, rungs=[1])
+    assert score.metrics == {"miou": 0.5, "accuracy": 0.75}
+    assert score.examples == 4
+    assert np.unpackbits(np.frombuffer(score.correct or b"", np.uint8), count=4).tolist() == [1, 0, 1, 1]
+    assert fit(judge, tmp_path, slot, rungs=[1]) == (score,)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([0.3, 1.0], "one true or false for each image, not an array of shape"),
+        ([[True]], r"not an array of shape \(1, 1\)"),
+        ([True, False], r"returned accuracy = 0.9 for 'none', but of the images that it told run.right 0.5 are right"),
+    ],
+)
+def test_results_per_image_that_are_none_are_refused(tmp_path: Path, flags: Any, message: str) -> None:
+    def judge(model: nn.Module, run: EvaluatorRun) -> Mapping[str, float]:
+        run.right(flags)
+        return {"accuracy": 0.9}
+
+    with pytest.raises(TrainingError, match=message):
+        fit(judge, tmp_path, Slot())

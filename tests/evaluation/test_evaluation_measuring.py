@@ -1,5 +1,6 @@
 """Which machine measures a study, and what is measured again."""
 
+import sys
 import threading
 import time
 from pathlib import Path
@@ -7,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from nas_attn.analysis.latency import estimate
-from nas_attn.errors import MeasurementError
+from nas_attn.errors import MeasurementError, NasAttnWarning, Unmeasurable
 from nas_attn.evaluation.measuring import Measurer, to_text
 from nas_attn.latency import fingerprint
-from nas_attn.recipe import Recipe, recipe_from
+from nas_attn.recipe import Recipe
+from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Fingerprint, Session, SessionSample
 from nas_attn.space import parse, resolve
 from nas_attn.storage import Database, StudyStore
@@ -60,7 +62,7 @@ def test_a_worker_elsewhere_trains_and_leaves_the_measuring_to_one_that_fits(tmp
     worker.start()
     try:
         deadline = time.monotonic() + 120
-        while not (opened.store.candidates() and opened.store.scores(purpose="search")):
+        while not (opened.store.candidates() and opened.store.scores()):
             assert time.monotonic() < deadline
             assert worker.is_alive()
             time.sleep(0.1)
@@ -90,3 +92,60 @@ def test_no_more_sessions_than_allowed_and_the_bare_backbone_needs_none(tmp_path
     assert known[placements[0].key].ratio == 1.0
     assert [known[p.key].sessions for p in placements[1:]] == [2, 2]
     assert measurer.open_keys([p.key for p in placements[1:]], 0.0001) == []
+
+
+NOT_TIMED = """
+import torch
+from torch import nn
+
+class NotTimed(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+    def forward(self, x):
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError("not in inference mode")
+        return x
+"""
+
+
+@pytest.fixture
+def not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module that can be built and trained, but not timed."""
+    (tmp_path / "slow_stranger.py").write_text(NOT_TIMED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "slow_stranger", raising=False)
+    return "stage1=slow_stranger:NotTimed"
+
+
+def test_a_network_that_cannot_be_timed_costs_neither_its_companions_nor_the_study(
+    tmp_path: Path, not_timed: str
+) -> None:
+    made = recipe(tolerance=0.9)
+    plan = searching.plan_recipe(made)
+    kept = store(tmp_path, made)
+    good, bad = (resolve(parse(text), plan.sites, init=plan.space.init) for text in ("stage1=eca", not_timed))
+    measurer = Measurer(plan, kept, seed=0)
+    assert measurer.measure(good, [bad]).sessions >= 1
+    assert {sample.key for session in kept.sessions() for sample in session.samples} == {good.key}
+    with pytest.raises(Unmeasurable, match="not in inference mode") as error:
+        measurer.measure(bad, [good])
+    assert error.value.network == bad.key
+    with pytest.warns(NasAttnWarning, match="left out of the latency sessions: .*not in inference mode"):
+        measurer.narrow([good, bad], 0.0001, lambda: False)
+    assert measurer.known(good).sessions == 2
+
+
+def test_a_candidate_that_cannot_be_timed_fails_and_the_search_goes_on(tmp_path: Path, not_timed: str) -> None:
+    made = recipe()
+    table = made.model_dump(mode="json")
+    table["search"] |= {"trials": 2, "baselines": "bare"}
+    made = recipe_from(table, where="test")
+    opened = searching.begin(made, f"sqlite:///{tmp_path / 'nas_attn.db'}", tried=[not_timed])
+    searching.work(opened, searching.Options(threads=1, say=lambda line: None))
+    states = {row.placement: (row.state, row.reason) for row in opened.store.candidates()}
+    assert states["none"][0] == "scored"
+    state, reason = states[not_timed]
+    assert state == "failed"
+    assert "its latency cannot be measured: " in reason
+    assert "not in inference mode" in reason

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from nas_attn.errors import MeasurementError
+from nas_attn.errors import MeasurementError, Unmeasurable
 from nas_attn.latency import run_session
 from nas_attn.latency.command import command_words, run_command
 from nas_attn.recipe import LatencySection
@@ -50,3 +50,25 @@ def test_a_session_names_the_network_whose_command_failed() -> None:
     settings = LatencySection(mode="command", command="sh -c 'echo out of battery >&2; exit 1'")
     with pytest.raises(MeasurementError, match="ended with status 1: out of battery"):
         run_session(settings, reference=nn.Conv2d(3, 4, 1), candidates={}, input_shape=(3, 4, 4), seed=0)
+
+
+@pytest.mark.parametrize(("battery", "kind"), [("full", Unmeasurable), ("empty", MeasurementError)])
+def test_a_network_is_to_blame_only_where_the_command_still_takes_the_backbone(
+    tmp_path: Path, battery: str, kind: type[MeasurementError]
+) -> None:
+    """A wide network is refused by the device, which may also be gone from then on."""
+    pytest.importorskip("onnxscript")
+    script = tmp_path / "measure.sh"
+    script.write_text(
+        "size=$(wc -c < $1)\n"
+        f"test -e {tmp_path}/gone && echo 'no device' >&2 && exit 1\n"
+        f"if test $size -gt 9000; then test {battery} = empty && touch {tmp_path}/gone; echo 'too wide' >&2; exit 1; fi\n"
+        "echo 1.5\n"
+    )
+    settings = LatencySection(mode="command", command=f"sh {script}")
+    wide = nn.Conv2d(3, 4000, 1)
+    with pytest.raises(MeasurementError, match="too wide" if battery == "full" else "no device") as error:
+        run_session(settings, reference=nn.Conv2d(3, 4, 1), candidates={"w": wide}, input_shape=(3, 4, 4), seed=0)
+    assert type(error.value) is kind
+    if isinstance(error.value, Unmeasurable):
+        assert error.value.network == "w"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from nas_attn import processes as processes_here
+from nas_attn import waiting
 from nas_attn.errors import MeasurementError
 from nas_attn.latency import DeviceLock, lock_directory, locks
 from nas_attn.recipe import LatencySection
@@ -159,6 +162,147 @@ def test_a_forked_child_does_not_keep_its_parents_lock(processes: Processes) -> 
         assert processes.can_measure()
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits speak at once, and are over soon."""
+    monkeypatch.setattr(waiting, "QUIET_S", 0.0)
+    monkeypatch.setattr(waiting, "STOPPED_S", 0.3)
+    monkeypatch.setattr(locks, "UNYIELDING_S", 0.3)
+
+
+def stop(process: multiprocessing.process.BaseProcess) -> int:
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    while "State:\tT" not in Path(f"/proc/{process.pid}/status").read_text():
+        time.sleep(0.01)
+    return process.pid
+
+
+@pytest.mark.usefixtures("hurry")
+def test_a_stopped_training_is_measured_beside_and_joins_again(processes: Processes) -> None:
+    process, pipe = processes.start(train)
+    assert pipe.recv() == "trains"
+    pid = stop(process)
+    lines: list[str] = []
+    lock = DeviceLock("gpu")
+    with waiting.telling(lines.append, lambda: False):
+        with lock.exclusive() as beside:
+            pass
+        assert beside == [str(processes_here.Process(pid, processes_here.process(pid).started))]
+        assert beside[0].startswith(f"pid {pid} (")
+        assert beside[0].endswith("), which is stopped")
+        assert "since 20" in beside[0]
+        assert beside[0] in lines[0]
+        assert lines[0].startswith("waiting for the device, to measure latency on it alone")
+        assert "went on without waiting any longer for pid" in lines[1]
+        lines.clear()
+        with lock.exclusive() as beside:  # it is still there, and no longer waited for
+            assert f"pid {pid}" in beside[0]
+        assert lines == []
+        os.kill(pid, signal.SIGCONT)
+        while not (Path(f"/proc/{pid}/status").read_text().count("State:\tS")):
+            time.sleep(0.01)
+        time.sleep(0.1)
+        with lock.exclusive() as beside:
+            assert beside == []
+    pipe.send("end")
+    yields, settled = pipe.recv()
+    assert yields >= 2  # when it noticed that it had been passed by, and for the measuring after that
+    assert settled == yields
+
+
+@pytest.mark.usefixtures("hurry")
+def test_a_stopped_measurer_keeps_nobody_from_measuring_or_training(processes: Processes) -> None:
+    process, pipe = processes.start(hold_exclusive)
+    assert pipe.recv() == "holds"
+    pid = stop(process)
+    with waiting.telling(lambda line: None, lambda: False):
+        with DeviceLock("gpu").shared() as hold:
+            assert not hold.yield_()
+        with DeviceLock("gpu").exclusive() as beside:
+            assert f"pid {pid} " in beside[0]
+            assert not processes.can_measure(wait_s=0.5), "those that go on still exclude each other"
+        assert processes.can_measure()
+
+
+@pytest.mark.usefixtures("hurry")
+def test_a_training_that_does_not_give_way_is_measured_beside(processes: Processes) -> None:
+    process, pipe = processes.start(hold_shared)
+    assert pipe.recv() == "holds"
+    with waiting.telling(lambda line: None, lambda: False), DeviceLock("gpu").exclusive() as beside:
+        assert beside[0].startswith(f"pid {process.pid} (")
+        assert "stopped" not in beside[0]
+
+
+def test_a_measurer_that_was_stopped_learns_that_others_went_on(lock_dir: Path) -> None:
+    with DeviceLock("gpu").exclusive() as beside:
+        for file in lock_dir.iterdir():
+            file.unlink()
+        assert beside == []
+    assert beside == ["others, which went on while this process was stopped"]
+
+
+def test_a_lock_that_may_not_be_removed_is_gone_without(
+    processes: Processes, hurry: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a folder that belongs to everyone, where the lock file is another user's."""
+    process, pipe = processes.start(hold_exclusive)
+    assert pipe.recv() == "holds"
+    pid = stop(process)
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with waiting.telling(lambda line: None, lambda: False):
+        with DeviceLock("gpu").exclusive() as beside:
+            assert [f"pid {pid} " in one for one in beside] == [True]
+        with DeviceLock("gpu").shared() as hold:
+            assert hold.yield_() in (True, False)
+
+
+def test_a_wait_hears_that_the_search_is_to_stop(processes: Processes) -> None:
+    _, pipe = processes.start(hold_exclusive)
+    assert pipe.recv() == "holds"
+    asked = threading.Event()
+    threading.Timer(0.3, asked.set).start()
+    with waiting.telling(lambda line: None, asked.is_set):
+        with pytest.raises(waiting.Interrupted), DeviceLock("gpu").exclusive():
+            pytest.fail("another process holds it")
+        with DeviceLock("gpu").shared() as hold:  # for the checkpoint that is to be written
+            hold.yield_()
+    with pytest.raises(BlockingIOError):
+        free("measurer")
+
+
+def free(part: str) -> None:
+    """Fails where somebody holds or waits for a part of the lock."""
+    (file,) = lock_directory().glob(f"*.{part}")
+    with file.open() as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_who_left_the_line_does_not_get_the_lock_later(processes: Processes) -> None:
+    holder, pipe = processes.start(hold_exclusive)
+    assert pipe.recv() == "holds"
+    with (
+        waiting.telling(lambda line: None, lambda: True),
+        pytest.raises(waiting.Interrupted),
+        DeviceLock("gpu").exclusive(),
+    ):
+        pytest.fail("another process holds it")
+    holder.kill()
+    holder.join()
+    assert processes.can_measure()
+    processes.all[-1].join()
+    deadline = time.monotonic() + 10
+    while any(thread.name == "lock" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for part in ("measurer", "gate", "device", "turn"):
+        free(part)
 
 
 @pytest.mark.usefixtures("lock_dir")

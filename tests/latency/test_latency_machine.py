@@ -9,7 +9,8 @@ import pytest
 
 from nas_attn.errors import MeasurementError, RecipeError
 from nas_attn.latency import difference, fingerprint, may_measure, state
-from nas_attn.recipe import LatencySection, recipe_from
+from nas_attn.recipe import LatencySection
+from nas_attn.recipe_reading import recipe_from
 
 SECTION = LatencySection()
 

@@ -134,3 +134,12 @@ def test_an_empty_study_has_a_note(tmp_path: Path) -> None:
     empty = snapshot(MadeStudy(tmp_path).store)
     publish(optuna_study(tmp_path, 0), empty)
     assert "No recommendation yet" in study_note(empty)
+
+
+def test_the_study_note_begins_with_what_was_tested(tmp_path: Path) -> None:
+    study = usual(tmp_path)
+    best, bare = f"key-{1:03}", f"key-{0:03}"
+    study.validation({best: everywhere(SE), bare: "none"}, gain={best: 0.05})
+    text = study_note(snapshot(study.store))
+    assert text.splitlines()[2].startswith("**Validation 1: trained as the target says")
+    assert text.index("better, +") < text.index("| trial |")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from made_study import MadeStudy, everywhere, recipe, usual
 
-from nas_attn.analysis.estimates import Estimate
+from nas_attn.analysis.evidence import Estimate
 from nas_attn.analysis.snapshot import Snapshot, snapshot
 from nas_attn.report import figures, words
 
@@ -31,7 +31,8 @@ def test_every_scored_candidate_is_a_point_and_can_be_picked(made: Snapshot) -> 
     assert list(ring.customdata) == [made.recommendation.placement]
     (bare,) = named(figure, "no attention")
     assert (bare.x[0], bare.error_x.array[0]) == (1.0, 0.0)
-    assert bare.error_y.array[0] == pytest.approx(2 * made.candidates[0].estimates["accuracy"].sd)
+    estimate = made.candidates[0].estimates["accuracy"]
+    assert bare.error_y.array[0] == pytest.approx((estimate.high - estimate.low) / 2)
 
 
 def test_the_told_front_is_drawn_where_it_is_another(tmp_path: Path) -> None:
@@ -114,5 +115,5 @@ def test_numbers_as_a_person_reads_them() -> None:
     assert words.value("memory", 3e6) == "3 MB"
     assert words.value("-rmse", 0.123456) == "0.1235"
     assert words.value("loss", None) == words.value("loss", float("nan")) == "–"
-    assert words.spread("accuracy", Estimate(0.7, 0.004, 0.7, 1)) == "± 0.80"
+    assert words.spread("accuracy", Estimate(0.7, 0.004, 0.692, 0.708, None, None, 0.7, 1)) == "± 0.80"
     assert [words.duration(s) for s in (45.2, 200, 7500)] == ["45 s", "3 min 20 s", "2 h 5 min"]

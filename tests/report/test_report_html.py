@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,18 @@ from made_study import MadeStudy, everywhere, recipe, usual
 
 from nas_attn.analysis.snapshot import Snapshot, snapshot
 from nas_attn.errors import StudyError
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.records import BESIDE
 from nas_attn.report import write_report
 from nas_attn.report.html import render
+from nas_attn.space import parse
 
 SE = "se(reduction=8)"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-quic"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--virtual-time-budget=10000", "--window-size=1300,9000"),
+    *("--virtual-time-budget=30000", "--window-size=1300,9000"),
 )
 
 WATCH = "<script>window.failures = []; addEventListener('error', e => failures.push(e.message));"
@@ -29,6 +34,7 @@ WATCH += "addEventListener('securitypolicyviolation', e => failures.push(e.block
 PROBE = """
 <script>
 setTimeout(() => {
+  dispatchEvent(new Event('beforeprint'));  // draws all figures: no frame need pass in virtual time
   const found = { drawn: document.querySelectorAll('.figure .main-svg').length,
                   figures: document.querySelectorAll('.figure').length };
   found.loaded = performance.getEntriesByType('resource').map(e => e.name);
@@ -45,6 +51,11 @@ setTimeout(() => {
     const figure = document.querySelector('.figure');
     figure.emit('plotly_click', { points: [{ customdata: 'stage1=<i>se</i>' }] });
     found.picked = document.querySelector('.picked code').textContent;
+    const notation = [...document.querySelectorAll('td .notation')].find(n => n.textContent.includes('stage1='));
+    notation.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter' }));
+    found.chosen = notation.textContent;
+    found.sites = [...document.querySelectorAll('.network > div')].map(d => [...d.children].map(c => c.textContent));
+    found.label = document.querySelector('.network').getAttribute('aria-label');
   }
   found.failures = failures;
   const out = document.createElement('script');
@@ -55,18 +66,29 @@ setTimeout(() => {
 """
 
 
+def test_what_each_choice_does_is_said_and_listed(tmp_path: Path) -> None:
+    page = render(snapshot(usual(tmp_path, searched=24).store))
+    section = page.split("<h2>What each choice does</h2>")[1].split("<h2>")[0]
+    said = html.unescape(section).replace("\N{NO-BREAK SPACE}", " ")
+    assert re.search(r"<li>At stage\d, <code>cbam.*</code>: \+\d\.\d\d ± \d\.\d\d points for \d+ % of latency", said)
+    assert section.count("<tr") > 10
+    few = MadeStudy(tmp_path, name="few")
+    few.candidate("none", baseline="none")
+    assert "What each choice does" not in render(snapshot(few.store))
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     return snapshot(usual(tmp_path_factory.mktemp("usual")).store)
 
 
-def in_browser(page: str, folder: Path) -> dict[str, Any]:
+def in_browser(page: str, folder: Path, probe: str = PROBE, *flags: str) -> dict[str, Any]:
     """What a real browser makes of a page: a script of ours looks at it and uses it."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
     file = folder / "page.html"
-    file.write_text(page.replace("<style>", f"{WATCH}<style>", 1).replace("</body>", f"{PROBE}</body>"), "utf-8")
-    command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()]
+    file.write_text(page.replace("<style>", f"{WATCH}<style>", 1).replace("</body>", f"{probe}</body>"), "utf-8")
+    command = [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     match = re.search(r'id="found">(.*?)</script>', dom, re.S)
     assert match, dom[-2000:]
@@ -78,7 +100,7 @@ def test_a_browser_draws_every_figure_and_loads_nothing(made: Snapshot, tmp_path
     found = in_browser(render(made), tmp_path)
     assert found["failures"] == []
     assert found["loaded"] == []
-    assert found["figures"] == 5
+    assert found["figures"] == 6
     assert found["drawn"] >= found["figures"]
     assert not found["wide"]
     numbers = [float(n) for n in found["rising"] if n]
@@ -89,6 +111,46 @@ def test_a_browser_draws_every_figure_and_loads_nothing(made: Snapshot, tmp_path
     assert len(found["filtered"]) == 1
     assert "<b>loss</b> became NaN & stopped" in found["filtered"][0]
     assert found["picked"] == "stage1=<i>se</i>"
+    assert found["label"] == f"Attention at {found['chosen']}"
+    drawn = {site: modules for site, *modules in found["sites"]}
+    assert list(drawn)[:3] == ["stage1", "stage2", "stage3"]
+    expected = {site: [choice] for site, choice in parse_choices(found["chosen"]).items()}
+    assert {site: modules for site, modules in drawn.items() if modules} == expected
+
+
+def parse_choices(placement: str) -> dict[str, str]:
+    """Site -> choice of a placement in notation."""
+    return {a.site: str(a.choice) for a in parse(placement).assignments if not a.choice.is_none}
+
+
+def test_a_page_on_a_phone_has_nothing_cut_off(made: Snapshot, tmp_path: Path) -> None:
+    """At 390 px: what is wider scrolls in its own box; below the width of a browser's window, so in a frame."""
+    page = render(made)
+    inner = tmp_path / "inner.html"
+    inner.write_text(page, "utf-8")
+    frame = (
+        "<!doctype html><html><head><style></style></head><body>"
+        f"<iframe src='{inner.name}' style='width:390px;height:8000px;border:0'></iframe></body></html>"
+    )
+    probe = """<script>setTimeout(() => {
+  dispatchEvent(new Event('beforeprint'));  // draws all figures: no frame need pass in virtual time
+      const page = document.querySelector('iframe').contentDocument;
+      const out = document.createElement('script'); out.type = 'application/json'; out.id = 'found';
+      out.textContent = JSON.stringify({ wide: page.documentElement.scrollWidth, inside: page.defaultView.innerWidth });
+      document.body.append(out); }, 5000);</script>"""
+    found = in_browser(frame, tmp_path, probe, "--allow-file-access-from-files")
+    assert found["inside"] == 390
+    assert found["wide"] <= 390
+
+
+def test_a_page_takes_less_than_two_megabytes(made: Snapshot) -> None:
+    assert len(render(made).encode()) < 2_000_000
+
+
+def test_the_recipe_of_the_report_is_that_of_the_study(made: Snapshot, tmp_path: Path) -> None:
+    page = html.unescape(render(made).split("<summary>Recipe</summary><pre>")[1].split("</pre>")[0])
+    (tmp_path / "again.toml").write_text(page.replace("\N{NO-BREAK SPACE}", " "), "utf-8")
+    assert load_recipe(str(tmp_path / "again.toml")) == made.recipe
 
 
 def test_an_empty_study_is_a_page_too(tmp_path: Path) -> None:
@@ -140,6 +202,7 @@ def test_it_says_what_a_reader_needs(made: Snapshot) -> None:
     assert best is not None
     for wanted in (
         best.placement,
+        "After 3 epochs from this study's backbones, its accuracy is estimated at",
         "Against no attention: almost surely better",
         "noise floor of this study",
         "not a claim",
@@ -149,7 +212,7 @@ def test_it_says_what_a_reader_needs(made: Snapshot) -> None:
         "at 1 epoch behind the best third",
         "pruned at rung 0",
         "after 1 of 3 epochs",
-        '"rungs": [',
+        "rungs = [",
         "2.15.0",
     ):
         assert wanted in text, wanted
@@ -206,3 +269,32 @@ def test_where_it_cannot_be_written_one_sentence_says_so(made: Snapshot, tmp_pat
         write_report(made, folder)
     assert list(folder.iterdir()) == []
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_sessions_that_had_not_the_device_alone_are_told_of(tmp_path: Path) -> None:
+    study = usual(tmp_path)
+    assert "had not the device alone" not in words_of(render(snapshot(study.store)))
+    session = study.store.sessions()[0]
+    for who in ("pid 7 (nas-attn search first), which is stopped", "pid 8"):
+        study.store.add_session(replace(session, notes={BESIDE: who}))
+    now = snapshot(study.store)
+    text = words_of(render(now))
+    assert (
+        "2 latency sessions had not the device alone, but beside pid 7 (nas-attn search first), which is stopped; pid 8."
+        in text
+    )
+    assert now.as_dict()["latency"]["beside"] == ["pid 7 (nas-attn search first), which is stopped", "pid 8"]
+
+
+def test_what_was_tested_stands_before_what_is_estimated(tmp_path: Path) -> None:
+    study = usual(tmp_path)
+    best, bare = f"key-{1:03}", f"key-{0:03}"
+    for _ in range(2):
+        study.validation({best: everywhere(SE), bare: "none"}, gain={best: 0.05})
+    page = render(snapshot(study.store))
+    text = words_of(page)
+    latest, first = text.index("Validation 2: trained as the target says"), text.index("Validation 1:")
+    assert latest < first < text.index("Against no attention")
+    assert "better, +" in text[latest:first]
+    assert everywhere(SE) in text[latest:first]
+    assert "The test images were read 32 times" in text

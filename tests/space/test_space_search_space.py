@@ -12,7 +12,8 @@ from torch import nn
 from nas_attn import attachment, backbones
 from nas_attn.errors import PlacementError, RecipeError
 from nas_attn.evaluation.plan import both_granularities
-from nas_attn.recipe import BackboneSection, SpaceSpec, load_space, shipped
+from nas_attn.recipe import BackboneSection, SpaceSpec
+from nas_attn.recipe_reading import load_space, shipped
 from nas_attn.records import Site
 from nas_attn.space import SearchSpace, parse, resolve
 
@@ -130,7 +131,7 @@ def test_a_placement_outside_the_space_is_refused_by_name() -> None:
         found.values(resolve(parse("stage3=simam"), sites()))
 
 
-@pytest.mark.parametrize("name", ["plug_and_play", "channel", "ela", "spatial_and_channel", "small"])
+@pytest.mark.parametrize("name", ["plug_and_play", "channel", "ela", "spatial_and_channel", "detector", "small"])
 def test_shipped_spaces_fit_the_shipped_backbones(name: str) -> None:
     assert name in shipped("search_spaces")
     assert SearchSpace(load_space(name), sites()).count() > 100

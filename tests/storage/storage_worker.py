@@ -8,7 +8,7 @@ import sys
 
 from nas_attn.errors import StorageError
 from nas_attn.records import Score
-from nas_attn.storage import Database, optuna_engine_arguments
+from nas_attn.storage import Database, Run, optuna_engine_arguments
 
 PARAMETERS = 12
 
@@ -31,7 +31,7 @@ def search(url: str, trials: str) -> None:
             assert lease is not None
             key = f"key{trial.number}"
             store.claim(key, placement=" ".join(choices), trial=trial.number, baseline=None, lease=lease)
-            store.add_score(key, Score(0, 0, 1, {"accuracy": 0.5}, b"x" * 1250), purpose="search", lease=lease)
+            store.add_score(Run(key, "none", 0), Score(0, 0, 1, {"accuracy": 0.5}, b"x" * 1250), lease=lease)
             trial.set_user_attr("placement", " ".join(choices))
             assert store.finish(key, state="scored", reason="", values=(0.5,), lease=lease)
             study.tell(trial, 0.5)
@@ -47,7 +47,7 @@ def write(url: str, ttl_s: str) -> None:
         assert lease is not None
         for number in itertools.count():
             store.claim(f"key{number}", placement="", trial=number, baseline=None, lease=lease)
-            store.add_score(f"key{number}", Score(0, 0, 1, {}, os.urandom(5000)), purpose="search", lease=lease)
+            store.add_score(Run(f"key{number}", "none", 0), Score(0, 0, 1, {}, os.urandom(5000)), lease=lease)
             print(number, flush=True)
 
 

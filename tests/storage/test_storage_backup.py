@@ -42,7 +42,7 @@ def test_a_copy_taken_while_another_process_writes_is_whole(sqlite_url: str, her
     try:
         for _ in range(3):
             before = int(writer.stdout.readline())
-            assert here.backup(target) == target
+            assert here.backup(target, overwrite=True) == target
             assert list(target.parent.iterdir()) == [target]
             with Database(f"sqlite:///{target}") as copy:
                 keys = [row.key for row in copy.study("digits").candidates()]
@@ -69,10 +69,14 @@ def test_a_copy_holds_optunas_tables_too(here: Database, filled: StudyStore, tar
         assert copy.study("digits").get("note") == "text"
 
 
-def test_an_older_copy_is_replaced(here: Database, filled: StudyStore, target: Path) -> None:
+def test_an_older_copy_is_replaced_only_when_told(here: Database, filled: StudyStore, target: Path) -> None:
     here.backup(target)
     filled.put("note", "newer")
-    here.backup(target)
+    with pytest.raises(StudyError, match="exists: name another file, or --force"):
+        here.backup(target)
+    with Database(f"sqlite:///{target}") as copy:
+        assert copy.study("digits").get("note") == "text"
+    here.backup(target, overwrite=True)
     with Database(f"sqlite:///{target}") as copy:
         assert copy.study("digits").get("note") == "newer"
 
@@ -96,7 +100,7 @@ def test_what_must_not_be_overwritten_is_left_alone(
     with Database(f"sqlite:///{tmp_path}/open.db") as other:
         other.create_study("other", recipe="{}", versions={})
         with pytest.raises(StudyError, match=sentence):
-            here.backup(tmp_path / name)
+            here.backup(tmp_path / name, overwrite=True)
         assert [study.name for study in other.studies()] == ["other"]
     assert (tmp_path / "notes.txt").read_text() == "my notes"
     assert filled.get("note") == "text"
@@ -115,7 +119,7 @@ def test_a_damaged_database_gives_no_copy_and_keeps_the_last_one(
     content[-12_288:] = b"\xa5" * 12_288
     here.path.write_bytes(content)
     with pytest.raises(StorageError, match="damaged"):
-        here.backup(target)
+        here.backup(target, overwrite=True)
     assert target.read_bytes() == before
     assert list(target.parent.iterdir()) == [target]
 

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from hypothesis.strategies import sampled_from
+from sqlalchemy import Double, literal_column
 
 from nas_attn.errors import LeaseLost
 from nas_attn.records import Cost, Score
-from nas_attn.storage import Database, Lease, StudyStore
+from nas_attn.storage import Database, Lease, Run, StudyStore
 
 EXPIRED = -1.0
 """Seconds to live of a lease that is over as soon as it begins: no test waits for a clock."""
@@ -55,11 +58,59 @@ def test_expired_tells_by_prefix_and_only_of_what_was_abandoned(store: StudyStor
     assert (states["trial/1"], states["trial/4"], states["trial/5"]) == ("expired", "released", "held")
 
 
+@contextmanager
+def clock(url: str, monkeypatch: pytest.MonkeyPatch, expression: str) -> Iterator[StudyStore]:
+    """The study as a process sees it whose machine has another time."""
+    with Database(url) as database:
+        made = database.study("digits")
+        monkeypatch.setattr(
+            type(database._connector), "clock", property(lambda self: literal_column(expression, Double))
+        )
+        try:
+            yield made
+        finally:
+            monkeypatch.undo()
+
+
+NOW = "((julianday('now') - 2440587.5) * 86400.0)"
+AHEAD, BEHIND, STANDING = f"({NOW} + 3600.0)", f"({NOW} - 3600.0)", "1790000000.0"
+
+
+@pytest.mark.parametrize("expression", [AHEAD, BEHIND, STANDING])
+def test_a_wrong_clock_on_sqlite_takes_no_lease_that_is_renewed_and_leaves_none_that_is_not(
+    sqlite_url: str, expression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ttl_s = 0.3
+    with Database(sqlite_url) as database:
+        mine = database.create_study("digits", recipe="{}", versions={})
+        live = mine.acquire("live", owner="a", ttl_s=1000)
+        dead = mine.acquire("dead", owner="a", ttl_s=ttl_s)
+        assert live is not None
+        assert dead is not None
+        with clock(sqlite_url, monkeypatch, expression) as other:
+            began = time.monotonic()
+            assert {row.state for row in other.leases()} == {"held"}
+            assert other.acquire("live", owner="b", ttl_s=ttl_s) is None
+            while (taken := other.acquire("dead", owner="b", ttl_s=ttl_s)) is None:
+                assert time.monotonic() - began < 60
+                time.sleep(0.02)
+            assert time.monotonic() - began >= ttl_s
+            assert {row.resource: row.state for row in other.leases()}["live"] == "held"
+            for _ in range(3):  # with a clock that stands still, too, a renewal is seen
+                before = taken.expires_at
+                taken = other.renew(taken)
+                assert taken.expires_at > before
+        assert mine.acquire("dead", owner="a", ttl_s=ttl_s) is None, "one with the right time must see it as well"
+        with pytest.raises(LeaseLost):
+            mine.renew(dead)
+        mine.renew(live)
+
+
 WRITES: dict[str, Callable[[StudyStore, Lease], object]] = {
     "claim": lambda store, lease: store.claim("new", placement="", trial=9, baseline=None, lease=lease),
     "set_cost": lambda store, lease: store.set_cost("key", Cost(1, 2, 3), lease),
     "finish": lambda store, lease: store.finish("key", state="scored", reason="", values=(1.0,), lease=lease),
-    "add_score": lambda store, lease: store.add_score("key", Score(0, 0, 1, {}), purpose="search", lease=lease),
+    "add_score": lambda store, lease: store.add_score(Run("key", "none", 0), Score(0, 0, 1, {}), lease=lease),
     "add_checkpoint": lambda store, lease: store.add_checkpoint(
         "run", artifact="a", sha256="b", size=1, epochs=1, lease=lease
     ),
@@ -150,7 +201,8 @@ class LeaseMachine(RuleBasedStateMachine):
     def write(self, which: int) -> None:
         if len(self.leases) >= -which:
             lease = self.leases[which]
-            arguments = {"artifact": "a", "sha256": "b", "size": 1, "epochs": 1, "lease": lease}
+            name = f"{self.resource}, {self.written}"  # the same name twice is the same checkpoint
+            arguments = {"artifact": name, "sha256": "b", "size": 1, "epochs": 1, "lease": lease}
             if which == -1 and self.taken:
                 self.store.add_checkpoint(self.resource, **arguments)
                 self.written += 1

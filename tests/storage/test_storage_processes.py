@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import optuna
 import pytest
 import sqlalchemy
 
+from nas_attn import waiting
 from nas_attn.errors import StorageError
 from nas_attn.storage import Database, StudyStore, connection, optuna_engine_arguments, schema
 
@@ -212,3 +214,35 @@ def test_a_lost_connection_is_one_sentence_and_the_next_call_connects_anew(postg
         assert store.get("note") == "between two calls: nobody notices"
         assert store.renew(lease).number == lease.number
         database.delete_study("lost")
+
+
+HOLD_FOLDER = "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
+
+
+def test_tables_that_a_stopped_process_makes_are_not_waited_for_without_end(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "STOPPED_S", 0.1)
+    command = [sys.executable, "-c", HOLD_FOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(StorageError, match=rf"pid {process.pid} .*, which is stopped, which does not finish"):
+            Database(sqlite_url)
+        process.kill()
+    with Database(sqlite_url) as database:
+        assert database.studies() == []
+
+
+def test_a_connection_that_keeps_the_tables_locked_is_named(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "_PATIENCE_S", 0.1)
+    with Database(postgres_url) as database, Database(postgres_url) as other, database.creating():
+        with (
+            pytest.raises(StorageError, match=r"by the server's process \d+ for .*, since 20") as error,
+            other.creating(),
+        ):
+            pytest.fail("another connection holds it")
+        assert "end it" in str(error.value)
+    with Database(postgres_url) as other, other.creating():
+        pass

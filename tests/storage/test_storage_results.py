@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_attn.records import Cost, Fingerprint, Score, Session, SessionSample
-from nas_attn.storage import Database, Lease, StudyStore
+from nas_attn.storage import Database, Lease, Run, StudyStore
 from nas_attn.storage.rows import from_session, to_session
 
 FLOATS = st.floats(allow_nan=False)
@@ -60,32 +61,33 @@ def test_candidates_come_by_trial(store: StudyStore, lease: Lease) -> None:
 def test_the_same_run_at_the_same_rung_is_stored_once(store: StudyStore, lease: Lease) -> None:
     old = Score(seed=0, rung=0, epochs=1, metrics={"accuracy": 0.5}, wall_s=9.0)
     new = Score(seed=0, rung=0, epochs=1, metrics={"accuracy": 0.6}, wall_s=1.0)
-    store.add_score("key", old, purpose="search", lease=lease)
-    store.add_score("key", new, purpose="search", lease=lease)
-    store.add_score("key", old, purpose="confirm", lease=lease)
+    run = Run("key", "none", 0)
+    store.add_score(run, old, lease=lease)
+    store.add_score(run, new, lease=lease)
+    store.add_score(replace(run, way="target", purpose="validate"), old, lease=lease)
     found = [(stored.key, stored.purpose, stored.score) for stored in store.scores()]
-    assert found == [("key", "confirm", old), ("key", "search", new)]
+    assert found == [("key", "search", new), ("key", "validate", old)]
 
 
 def test_scores_are_selected_and_ordered(store: StudyStore, lease: Lease) -> None:
     for key, seed, rung in (("b", 0, 1), ("b", 0, 0), ("a", 1, 0), ("a", 0, 0)):
-        store.add_score(key, Score(seed, rung, 1, {}), purpose="search", lease=lease)
-    store.add_score("backbone", Score(0, 0, 1, {}), purpose="backbone", lease=lease)
-    order = [(s.key, s.score.seed, s.score.rung) for s in store.scores(purpose="search")]
+        store.add_score(Run(key, "none", seed), Score(seed, rung, 1, {}), lease=lease)
+    store.add_score(Run("backbone", "none", 0, way="target", purpose="backbone"), Score(0, 0, 1, {}), lease=lease)
+    order = [(s.key, s.score.seed, s.score.rung) for s in store.scores(way="search")]
     assert order == [("a", 0, 0), ("a", 1, 0), ("b", 0, 0), ("b", 0, 1)]
     assert [s.key for s in store.scores("b")] == ["b", "b"]
-    assert store.scores("b", purpose="backbone") == []
+    assert store.scores("b", way="target") == []
 
 
 def test_correct_images_are_loaded_only_when_asked_for(store: StudyStore, lease: Lease) -> None:
     score = Score(seed=0, rung=0, epochs=1, metrics={}, correct=bytes(range(256)), examples=2048)
-    store.add_score("key", score, purpose="search", lease=lease)
+    store.add_score(Run("key", "none", score.seed), score, lease=lease)
     assert store.scores("key")[0].score.correct is None
     assert store.scores("key", with_correct=True)[0].score == score
 
 
 def test_a_diverged_loss_is_kept(store: StudyStore, lease: Lease) -> None:
-    store.add_score("key", Score(0, 0, 1, {"loss": math.nan, "other": math.inf}), purpose="search", lease=lease)
+    store.add_score(Run("key", "none", 0), Score(0, 0, 1, {"loss": math.nan, "other": math.inf}), lease=lease)
     metrics = store.scores("key")[0].score.metrics
     assert math.isnan(metrics["loss"])
     assert metrics["other"] == math.inf
@@ -115,7 +117,7 @@ def one_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudyStore]:
 def test_any_score_comes_back(one_store: StudyStore, score: Score, key: str) -> None:
     lease = one_store.acquire("run", owner="me", ttl_s=-1.0)
     assert lease is not None
-    one_store.add_score(key, score, purpose="confirm", lease=lease)
+    one_store.add_score(Run(key, "none", score.seed, purpose="confirm"), score, lease=lease)
     assert score in [stored.score for stored in one_store.scores(key, with_correct=True)]
 
 

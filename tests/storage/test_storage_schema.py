@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 
 from nas_attn.errors import StorageError
 from nas_attn.records import Cost, Score
-from nas_attn.storage import Database, optuna_engine_arguments, schema, tables
+from nas_attn.storage import Database, Lease, optuna_engine_arguments, schema, tables
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -50,7 +50,7 @@ def test_the_known_versions_are_the_revisions() -> None:
 
 
 def test_every_older_version_has_an_asset() -> None:
-    assert [path.stem for path in sorted(ASSETS.iterdir())] == [f"schema_{version}" for version in schema.VERSIONS[:-1]]
+    assert [path.stem for path in sorted(ASSETS.glob("*.db"))] == [f"schema_{v}" for v in schema.VERSIONS[:-1]]
 
 
 def test_an_older_database_is_upgraded_and_keeps_its_rows(old: Path) -> None:
@@ -70,6 +70,18 @@ def test_an_older_database_is_upgraded_and_keeps_its_rows(old: Path) -> None:
         store.put("note", "new table")
         assert store.test_readings() == []
     assert version_in(old) == schema.VERSIONS[-1]
+
+
+def test_a_lease_of_an_older_version_is_held_and_renewed(tmp_path: Path) -> None:
+    """It does not say how long it lasts."""
+    path = Path(shutil.copy(ASSETS / "schema_0003.db", tmp_path / "old.db"))
+    with Database(f"sqlite:///{path}") as database:
+        store = database.study("digits")
+        (row,) = (row for row in store.leases() if row.resource == "run/1")
+        assert (row.owner, row.state) == ("a", "held")
+        assert store.acquire("run/1", owner="b", ttl_s=60.0) is None
+        lease = Lease("run/1", "a", row.number, 60.0, row.expires_at)
+        assert store.renew(lease).expires_at > row.expires_at
 
 
 def test_a_failed_upgrade_changes_nothing(old: Path) -> None:

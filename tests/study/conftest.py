@@ -1,5 +1,6 @@
 """Studies without training: an evaluator that looks its answer up, and a recipe for it."""
 
+import sys
 import textwrap
 from pathlib import Path
 
@@ -30,7 +31,7 @@ EVALUATOR = """
 import os, time, zlib
 from pathlib import Path
 
-WORTH = {"none": 0.0, "se": 2.0, "eca": 3.0, "simam": -1.0}
+WORTH = {"none": 0.0, "se": 2.0, "eca": 3.0, "gam": 3.0, "simam": -1.0}
 
 def evaluate(model, run):
     with open("calls.txt", "a") as calls:
@@ -52,5 +53,6 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "table_evaluator.py").write_text(textwrap.dedent(EVALUATOR))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "table_evaluator", raising=False)  # another test's
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return tmp_path

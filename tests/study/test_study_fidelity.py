@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,11 +16,13 @@ import pytest
 
 from nas_attn.cli.recipe_lines import as_lines, changed
 from nas_attn.errors import NasAttnWarning, OperationError, RecipeError
-from nas_attn.recipe import Recipe, load_recipe
-from nas_attn.storage import Database
+from nas_attn.evaluation.workbench import BACKBONE
+from nas_attn.recipe import Recipe
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.storage import Database, RunRow
 from nas_attn.study import searching
 from nas_attn.study.fidelity import FidelityStudy
-from nas_attn.study.fidelity_plan import FidelityPlan, arms, epochs_in_all, make_fidelity_plan, spread
+from nas_attn.study.fidelity_plan import REFERENCE_SEEDS, FidelityPlan, arms, epochs_in_all, make_fidelity_plan, spread
 from nas_attn.study.opening import create_study
 from nas_attn.study.searching import Options
 
@@ -108,7 +111,7 @@ def test_what_is_left_open_follows_the_recipe(tiny: Path) -> None:
     reference, cheap = arms(plan)
     assert len(cheap) == 4
     assert not set(reference.seeds) & {seed for arm in cheap for seed in arm.seeds}
-    assert epochs_in_all(plan) == 12 * 4 * (6 + 2 * 4 + 2 * 2) + 1.5
+    assert epochs_in_all(plan) == 12 * 4 * (6 + 2 * 4 + 2 * 2) + 3 * 1.5
 
 
 def test_a_larger_spread_begins_with_the_smaller_and_every_third_is_a_baseline(tiny: Path) -> None:
@@ -166,7 +169,7 @@ def test_killed_and_interrupted_it_goes_on_and_comes_to_the_same_result(tiny: Pa
     assert [row["reliability"] for row in resumed["rows"]] == [row.reliability for row in rows]
     assert len(rows) == 2 * 3 * 2  # epochs, metrics, numbers of seeds
     assert Path(resumed["report"]).read_text("utf-8").count("noise floor") >= 2
-    assert Database(URL).studies() == []  # no study has come of it, no trial was made
+    assert Database(URL).studies() == []  # no study has come of it: its recipe may still be changed
     before_more = whole.progress()
     assert before_more == (16, 16)
     more = FidelityStudy(short_plan(load_recipe("tiny.toml"), seeds=3), URL, quiet())
@@ -186,21 +189,25 @@ def test_several_processes_share_the_runs_and_come_to_the_same_result(tiny: Path
 
 
 def test_a_study_lends_its_trained_backbone(tiny: Path) -> None:
-    changes = {"training.start": "backbone", "search.trials": 1, "search.confirm_seeds": 0, "training.rungs": [1]}
+    changes = {
+        "training.start": "backbone",
+        "search.trials": 1,
+        "training.backbones": 2,
+        "search.confirm_seeds": 0,
+        "training.rungs": [1],
+    }
     opened = create_study(load_recipe("tiny.toml", overrides=changes), URL)
     searching.work(opened, quiet())
     trials = len(opened.optuna_study.trials)
     study = FidelityStudy(short_plan(opened.recipe, reference_start="backbone"), URL, quiet())
     assert study.work() == "complete"
-    trained = [name for name in map(str, _stores(study)) if Database(URL).study(name).scores(purpose="backbone")]
-    assert trained == []
-    assert {Database(URL).study(name).get("backbone") for name in _stores(study)} == {opened.store.get("backbone")}
+    assert study.store.name == "tiny", "its runs stand in the study's own queue"
+    trained = {row.run.backbone for row in study.store.queue.rows(key=BACKBONE)}
+    assert trained == {0, 1, REFERENCE_SEEDS, REFERENCE_SEEDS + 1}, (
+        "the cheap runs take the search's, the reference has its own"
+    )
     assert [s.name for s in Database(URL).studies()] == ["tiny"]
     assert len(opened.optuna_study.trials) == trials
-
-
-def _stores(study: FidelityStudy) -> list[str]:
-    return [store.name for store in study._stores.values()]
 
 
 def test_a_placement_that_cannot_be_trained_is_left_out_and_too_few_are_an_error(tiny: Path) -> None:
@@ -209,25 +216,18 @@ def test_a_placement_that_cannot_be_trained_is_left_out_and_too_few_are_an_error
     with pytest.raises(OperationError, match="the runs are not finished"):
         study.result()
     study.work()
-    store = Database(URL).study(_stores(study)[0])
-    key = store.scores(purpose="confirm")[0].key
-    _forget(store, key)
+    _forget(study.store.queue.rows(purposes=["fidelity"])[0])
     with pytest.warns(NasAttnWarning, match="is left out: a run of it failed"):
         assert len(study.result().placements) == 4
     assert study.progress()[0] == study.progress()[1], "what failed is not tried again"
 
 
-def _forget(store: object, key: str) -> None:
+def _forget(row: RunRow) -> None:
     """As if this placement's run had failed."""
-    import sqlite3
-
     with sqlite3.connect("nas_attn.db") as connection:
-        found = connection.execute("SELECT study_id, seed FROM nas_score WHERE key = ? LIMIT 1", (key,)).fetchone()
-        connection.execute(
-            "DELETE FROM nas_score WHERE study_id = ? AND key = ? AND seed = ?", (found[0], key, found[1])
-        )
-        failed = (found[0], f"run/{key}/{found[1]}", "the training loss became nan")
-        connection.execute("INSERT INTO nas_attribute (study_id, name, text) VALUES (?, ?, ?)", failed)
+        run = (row.run.key, row.run.way, row.run.seed)
+        connection.execute("DELETE FROM nas_score WHERE key = ? AND way = ? AND seed = ?", run)
+        connection.execute("UPDATE nas_run SET state = 'failed', reason = 'loss nan' WHERE id = ?", (row.id,))
 
 
 @pytest.mark.slow
@@ -264,6 +264,14 @@ def test_dry_run_writes_nothing(tiny: Path) -> None:
     assert code == 0, err
     assert "16 runs" in out
     assert sorted(path.name for path in tiny.iterdir()) == ["tiny.toml"]
+
+
+def test_dry_run_counts_the_networks_that_there_are(table: Path) -> None:
+    text = (table / "table.toml").read_text()
+    (table / "table.toml").write_text(text.replace("choices =", 'sites = { include = ["stage3"] }, choices ='))
+    code, out, err = run("table.toml", "--placements", "12", "--seeds", "2", "--dry-run")
+    assert code == 0, err
+    assert out.startswith("5 placements, 2 seeds each: ")
 
 
 @pytest.mark.parametrize(
@@ -331,5 +339,5 @@ def test_keys_go_and_sections_come() -> None:
 
 
 def test_what_cannot_be_changed_by_lines_is_said_and_not_half_done() -> None:
-    with pytest.raises(RecipeError, match="put these into it yourself:\n\\[training\\]\nseeds = 2"):
+    with pytest.raises(RecipeError, match=r"put these into it yourself: \[training\]; seeds = 2$"):
         changed('training = { start = "scratch" }\n', {"training.seeds": 2})

@@ -44,7 +44,7 @@ def values(params: dict[str, str]) -> tuple[float, float]:
     return sum(len(v) * (i + 1) for i, v in enumerate(params.values())), sum(v != "none" for v in params.values())
 
 
-@pytest.mark.parametrize("name", ["random", "tpe", "nsga2", "auto"])
+@pytest.mark.parametrize("name", ["random", "tpe", "nsga2", "placement", "auto"])
 def test_no_placement_is_proposed_twice_and_none_outside_the_space(name: str) -> None:
     found = space(["se", "eca"], limits={"max_modules": 2})
     study = run(name, found, found.count(), 0, values)
@@ -53,7 +53,7 @@ def test_no_placement_is_proposed_twice_and_none_outside_the_space(name: str) ->
     assert all(found.contains(trial.params) for trial in study.trials)
 
 
-@pytest.mark.parametrize("name", ["random", "tpe", "nsga2"])
+@pytest.mark.parametrize("name", ["random", "tpe", "nsga2", "placement"])
 def test_an_exhausted_space_is_said_to_be(name: str) -> None:
     found = space(["simam"], sites={"include": ["stage3"]})
     study = run(name, found, found.count(), 0, values)
@@ -61,11 +61,12 @@ def test_an_exhausted_space_is_said_to_be(name: str) -> None:
         study.ask(distributions(found))
 
 
-def test_proposals_do_not_depend_on_a_restart() -> None:
+@pytest.mark.parametrize("name", ["tpe", "placement"])
+def test_proposals_do_not_depend_on_a_restart(name: str) -> None:
     found = space()
-    whole = run("tpe", found, 25, 3, values)
-    half = run("tpe", found, 15, 3, values)
-    half.sampler = DistinctSampler("tpe", found, seed=3, trials=25)
+    whole = run(name, found, 25, 3, values)
+    half = run(name, found, 15, 3, values)
+    half.sampler = DistinctSampler(name, found, seed=3, trials=25)
     for _ in range(10):
         trial = half.ask(distributions(found))
         half.tell(trial, values(trial.params))

@@ -1,5 +1,6 @@
 """Workers on real SQLite files, with an evaluator that looks its answers up."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -15,7 +16,7 @@ import pytest
 
 import nas_attn as na
 from nas_attn.errors import PlacementError, StudyError
-from nas_attn.recipe import load_recipe
+from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Score
 from nas_attn.storage import Lease, StudyStore
 from nas_attn.study import searching
@@ -58,7 +59,6 @@ def test_a_search_runs_to_its_end_and_learns(table: Path) -> None:
     assert snapshot.counts["running"] == snapshot.counts["failed"] == 0
     assert next(view.baseline for view in snapshot.baselines) == "none"
     best = study.best()
-    assert best is not None
     assert best.placement.count("eca") == 3
     assert max(calls(table).values()) == 1, "a candidate was evaluated twice"
     confirmed = {placement for placement, seed, rung in calls(table) if (seed, rung) == ("1", "1")}
@@ -268,21 +268,22 @@ def test_a_study_of_python_objects_is_taken_up_in_python_only(table: Path) -> No
     assert "is an object that a Python program gave to na.search" in output
 
 
-def test_a_confirmation_that_another_worker_just_finished_is_not_run_again(
+def test_a_run_that_another_worker_has_just_finished_is_not_done_again(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other one finishes between the look at what is done and the lease."""
+    """The other one finishes between the look at the queue and the lease."""
     acquire, finished_by_other = StudyStore.acquire, []
 
     def after_the_other(store: StudyStore, resource: str, **options) -> Lease | None:
-        if resource.startswith("confirm/") and not finished_by_other:
-            _, key, seed = resource.split("/")
+        row = store.queue.row(int(resource.removeprefix("run/"))) if resource.startswith("run/") else None
+        if row is not None and row.run.purpose == "confirm" and not finished_by_other:
             lease = acquire(store, resource, owner="another", ttl_s=60)
             for rung in (0, 1):
-                score = Score(int(seed), rung, rung + 1, {"score": 1.0, "effort": 1.0}, None, 0, 0.1, 0.1)
-                store.add_score(key, score, purpose="confirm", lease=lease)
+                score = Score(row.run.seed, rung, rung + 1, {"score": 1.0, "effort": 1.0}, None, 0, 0.1, 0.1)
+                store.add_score(row.run, score, lease=lease)
+            store.queue.finish(row, "done", "", lease)
             store.release(lease)
-            finished_by_other.append((store.candidate(key).placement, seed))
+            finished_by_other.append((row.run.placement, str(row.run.seed)))
         return acquire(store, resource, **options)
 
     monkeypatch.setattr(StudyStore, "acquire", after_the_other)
@@ -290,3 +291,40 @@ def test_a_confirmation_that_another_worker_just_finished_is_not_run_again(
     ((placement, seed),) = finished_by_other
     assert not any((placement, seed, rung) in calls(table) for rung in "01")
     assert max(calls(table).values()) == 1
+
+
+def test_a_run_that_kills_its_workers_is_given_up_and_the_study_goes_on(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator = (table / "table_evaluator.py").read_text()
+    killing = "    if 'simam' in run.placement: os._exit(9)\n"
+    (table / "table_evaluator.py").write_text(evaluator.replace("    with open", killing + "    with open", 1))
+    command = ("search", "table.toml", "--workers", "1", "--trials", "4")
+    for _ in range(3):
+        process = start(*command)
+        process.communicate(timeout=120)
+        assert process.returncode == 9
+    last = start(*command)
+    output = last.communicate(timeout=120)[0]
+    assert last.returncode == 0, output
+    (failed,) = [row for row in open_study("table", URL).store.candidates() if row.state == "failed"]
+    assert failed.baseline == "uniform simam"
+    assert failed.reason == "3 workers died in it"
+
+
+def test_a_study_whose_queue_names_knobs_in_another_order_than_its_recipe_goes_on(table: Path) -> None:
+    """As an earlier version left it: the recipe frozen with sorted keys, the queue in the order of the file."""
+    text = (table / "table.toml").read_text().replace("eca = {}", "gam = { reduction = [4], groups = [4] }")
+    (table / "table.toml").write_text(text)
+    recipe = load_recipe("table.toml")
+    plan = searching.plan_recipe(recipe)
+    opened = create_study(recipe, URL)
+    searching.enqueue_baselines(opened, plan)
+    with sqlite3.connect("nas_attn.db") as database:
+        database.execute("update nas_study set recipe = ?", [json.dumps(json.loads(recipe.to_json()), sort_keys=True)])
+    database.close()
+    study = na.search("table.toml", trials=14, say=lambda line: None)
+    assert study.snapshot().counts["scored"] + study.snapshot().counts["pruned"] == 14
+    assert {view.baseline for view in study.snapshot().baselines} >= {"none", "uniform gam(reduction=4, groups=4)"}
+    with pytest.raises(StudyError, match="another recipe"):
+        na.search("table.toml", trials=15)

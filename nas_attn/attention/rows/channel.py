@@ -9,6 +9,12 @@ from nas_attn.errors import KnobError
 
 REDUCTION = KnobSpec("reduction", int, 16, "channels divided by the hidden width", low=1, high=4096)
 BIAS = KnobSpec("bias", bool, True, "whether the two linear layers have biases")
+ECA_KERNEL = (
+    KnobSpec("kernel_size", int, "auto", "odd number of neighbouring channels seen", low=1, high=63, auto=True),
+    KnobSpec("gamma", float, 2.0, "slope of the rule behind auto", low=0.1, high=16.0, preset=True),
+    KnobSpec("b", float, 1.0, "offset of the rule behind auto", low=-16.0, high=16.0, preset=True),
+)
+"""The knobs of a convolution along the channels, as `fit_eca_kernel` reads them."""
 
 
 def _fit_se(f: Fitting) -> Count:
@@ -30,13 +36,24 @@ def _unrounded(channels: int, hidden: int, divisor: int) -> tuple[int, int]:
 
 
 def _fit_eca(f: Fitting) -> Count:
+    size = fit_eca_kernel(f)
+    return Count(size, f.channels * size)
+
+
+def fit_eca_kernel(f: Fitting) -> int:
+    """The kernel size along the channels, by the rule where it is `auto`.
+
+    Raises:
+        KnobError: a size and the rule's constants were both asked for; strict: the size is even or too large.
+    """
     given = f.given.get("kernel_size", "auto")
     if given == "auto":
         f.values["kernel_size"] = eca_kernel_size(f.channels, float(f.values["gamma"]), float(f.values["b"]))
     elif {"gamma", "b"} & f.given.keys():
-        raise KnobError(f"eca: gamma and b choose the kernel size, and kernel_size={given} says another: leave one out")
-    size = f.odd("kernel_size", largest=min(2 * f.channels - 1, 63))
-    return Count(size, f.channels * size)
+        raise KnobError(
+            f"{f.row.name}: gamma and b choose the kernel size, and kernel_size={given} says another: leave one out"
+        )
+    return f.odd("kernel_size", largest=min(2 * f.channels - 1, 63))
 
 
 def _fit_ese(f: Fitting) -> Count:
@@ -58,7 +75,9 @@ def _fit_gct(f: Fitting) -> Count:
 def _fit_gc(f: Fitting) -> Count:
     # The layer norm of a single hidden value would ignore it.
     hidden = f.hidden(smallest=2)
-    parameters, macs = 2 * f.channels * hidden + 3 * hidden + f.channels, 2 * f.channels * hidden
+    copies = 2 if f.values["fusion"] == "both" else 1
+    macs = copies * 2 * f.channels * hidden
+    parameters = macs + copies * (3 * hidden + f.channels)
     if f.values["pooling"] == "attention":
         parameters, macs = parameters + f.channels + 1, macs + 2 * f.channels * f.pixels
     return Count(parameters, macs)
@@ -95,9 +114,7 @@ ROWS = (
         fit=_fit_eca,
         identity="gate",
         knobs=(
-            KnobSpec("kernel_size", int, "auto", "odd number of neighbouring channels seen", low=1, high=63, auto=True),
-            KnobSpec("gamma", float, 2.0, "slope of the rule behind auto", low=0.1, high=16.0, preset=True),
-            KnobSpec("b", float, 1.0, "offset of the rule behind auto", low=-16.0, high=16.0, preset=True),
+            *ECA_KERNEL,
             KnobSpec(
                 "padding", str, "zeros", "what lies beyond the first and last channel", choices=("zeros", "circular")
             ),
@@ -161,7 +178,7 @@ ROWS = (
         knobs=(
             REDUCTION,
             KnobSpec("pooling", str, "attention", "how pixels are summed up", choices=("attention", "average")),
-            KnobSpec("fusion", str, "add", "how the context meets x", choices=("add", "multiply")),
+            KnobSpec("fusion", str, "add", "how the context meets x", choices=("add", "multiply", "both")),
         ),
         flow=(
             "x -> conv 1×1 C to 1 -> softmax over H, W -> weighted sum of pixels -> linear C to h -> layer norm"

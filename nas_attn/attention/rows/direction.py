@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas_attn.attention.row import Count, Fitting, KnobSpec, Row, largest_divisor
+from nas_attn.attention.row import Count, Fitting, KnobSpec, Row, hidden_knobs, largest_divisor
 from nas_attn.errors import KnobError
 from nas_attn.records import format_knob
 
@@ -12,19 +12,9 @@ def _fit_coord(f: Fitting) -> Count:
     if f.strict and "reduction" in f.given and reduction > channels:
         raise f.error("reduction", f"is more than the {channels} channels, the largest possible is {channels}")
     hidden = max(floor, channels // reduction)
-    f.values["reduction"], f.values["min_hidden"] = _hidden_knobs(channels, hidden)
+    f.values["reduction"], f.values["min_hidden"] = hidden_knobs(channels, hidden, 8)
     macs = (channels * hidden) * (f.height + f.width) * 2
     return Count(3 * channels * hidden + 3 * hidden + 2 * channels, macs)
-
-
-def _hidden_knobs(channels: int, hidden: int) -> tuple[int, int]:
-    """The one pair of reduction and floor that stands for a hidden width: floor 8 if it can be, else 1, else itself."""
-    for floor in (8, 1):
-        # C // hidden is the largest reduction without a floor; one more may fall below the floor, and is lifted to it.
-        for reduction in (max(1, channels // hidden), channels // hidden + 1):
-            if max(floor, channels // reduction) == hidden:
-                return reduction, floor
-    return channels // hidden + 1, hidden
 
 
 VARIANTS = {"T": (5, 1, 32), "B": (7, 1, 16), "S": (5, 8, 16), "L": (7, 8, 16)}
@@ -63,6 +53,16 @@ def _expand_variant(f: Fitting) -> None:
                 f"ela: variant={variant} means {name}={fitted} on {f.channels} channels, "
                 f"and {name}={format_knob(asked)} says another: leave one out"
             )
+
+
+def _fit_scsa(f: Fitting) -> Count:
+    channels, width = f.channels, f.channels // f.divisor("heads", f.channels)
+    groups = f.divisor("groups", channels)
+    side = f.values["window_size"] = min(f.integer("window_size"), max(f.height, f.width))
+    windows = (f.height // min(side, f.height)) * (f.width // min(side, f.width))
+    taps = channels // groups * sum((3, 5, 7, 9)[:groups])
+    macs = taps * (f.height + f.width) + (3 + width) * channels * windows + channels * width
+    return Count(taps + 10 * channels, macs)
 
 
 ROWS = (
@@ -112,6 +112,28 @@ ROWS = (
             "x -> mean over W -> conv k along H -> group norm of H -> sigmoid along H -> × -> y",
             "x -> mean over H -> conv k along W -> group norm of W -> sigmoid along W -> ×",
             "x -> ×",
+        ),
+    ),
+    Row(
+        name="scsa",
+        target="nas_attn.attention.scsa:SynergisticAttention",
+        title="Spatial and channel synergistic attention",
+        paper="Si et al. 2025, arXiv:2407.05128",
+        family="direction",
+        fit=_fit_scsa,
+        identity="gate",
+        knobs=(
+            KnobSpec("heads", int, 8, "heads in which channels attend to channels", low=1, high=4096),
+            KnobSpec("window_size", int, 7, "side of the windows whose means they are compared by", low=1, high=64),
+            KnobSpec("groups", int, 4, "groups of channels with strips of 3, 5, 7 and 9", low=1, high=4),
+        ),
+        flow=(
+            "x -> mean over W -> depth-wise convs along H -> group norm of H -> sigmoid along H -> × strips"
+            " -> means of windows -> normalise, scale to Q, K, V -> softmax(QKᵀ / √d)·V over channels -> mean over windows"
+            " -> sigmoid per channel -> × per channel -> y",
+            "x -> mean over H -> depth-wise convs along W -> group norm of W -> sigmoid along W -> × strips",
+            "x -> × strips",
+            "× strips -> × per channel",
         ),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from nas_attn.attention.row import Count, Fitting, KnobSpec, Row, blended
-from nas_attn.attention.rows.channel import BIAS, REDUCTION
+from nas_attn.attention.rows.channel import BIAS, ECA_KERNEL, REDUCTION, fit_eca_kernel
 
 
 def _fit_cbam(f: Fitting) -> Count:
@@ -67,25 +67,60 @@ def _fit_ema(f: Fitting) -> Count:
     return blended(Count(10 * width**2 + 4 * width, macs), f.init)
 
 
-def _fit_lska(f: Fitting) -> Count:
-    channels = f.channels
-    dense, dilated, _ = lska_sizes(f.integer("kernel_size"))
-    taps = 2 * (dense + dilated) * channels + channels**2
-    return Count(taps + 5 * channels, taps * f.pixels)
-
-
-LSKA_KERNELS = (7, 11, 23, 35, 41, 53)
-"""The authors' kernel sizes."""
-
-
-def lska_sizes(kernel_size: int) -> tuple[int, int, int]:
-    """(dense taps, dilated taps, dilation) of the strips that stand for a large kernel."""
-    dilation = 2 if kernel_size < 23 else 3
-    return 2 * dilation - 1, kernel_size // dilation, dilation
-
-
 def _fit_simam(f: Fitting) -> Count:
     return blended(Count(0, 0), f.init)
+
+
+def _fit_shuffle(f: Fitting) -> Count:
+    channels = f.channels
+    if channels % 2 == 0:
+        groups = f.divisor("groups", channels // 2, "pairs of channels")
+    else:
+        groups = f.divisor("groups", channels, largest=max(1, channels // 2))
+    width = channels // groups
+    return Count(2 * (width // 2) + 4 * (width - width // 2), 0)
+
+
+def _fit_mlca(f: Fitting) -> Count:
+    channels, size, local = f.channels, fit_eca_kernel(f), f.integer("local_size")
+    pooling = 2 * channels * local * f.height * (f.width + local)
+    return Count(2 * size, channels * size * (1 + local**2) + pooling)
+
+
+def _fit_psa(f: Fitting) -> Count:
+    channels, pixels, hidden = f.channels, f.pixels, f.hidden()
+    if f.values["form"] == "paper":
+        return Count(4 * channels * hidden + 3 * channels, 4 * channels * hidden + 3 * channels * pixels)
+    if f.values["layout"] == "parallel":
+        count = Count(4 * channels * hidden + channels, 4 * channels * hidden + 3 * channels * pixels)
+        return blended(count, f.init)
+    narrow = max(1, hidden // 4)
+    up = hidden * narrow + narrow * channels
+    parameters = 3 * channels * hidden + channels + up + 3 * narrow + channels
+    macs = 2 * channels * hidden + up + (channels * hidden + 2 * channels + hidden) * pixels
+    return Count(parameters, macs)
+
+
+def _fit_ge(f: Fitting) -> Count:
+    channels, height, width = f.channels, f.height, f.width
+    extent, convolves = f.integer("extent"), f.values["gather"] == "conv"
+    parameters = macs = 0
+    if extent == 0:
+        if convolves:
+            parameters, macs = channels * f.pixels + 2 * channels, channels * f.pixels
+        height = width = 1
+    elif convolves:
+        for _ in range(extent.bit_length() - 1):
+            height, width = -(-height // 2), -(-width // 2)
+            parameters, macs = parameters + 11 * channels, macs + 9 * channels * height * width
+    else:
+        height, width = -(-height // extent), -(-width // extent)
+    if not f.values["mlp"]:
+        f.ignore("reduction")
+        return Count(parameters, macs) if convolves else blended(Count(parameters, macs), f.init)
+    hidden = f.hidden()
+    weights = 2 * channels * hidden
+    return Count(parameters + weights + hidden + channels, macs + weights * height * width)
 
 
 ROWS = (
@@ -255,17 +290,96 @@ ROWS = (
         ),
     ),
     Row(
-        name="lska",
-        target="nas_attn.attention.lska:LargeSeparableKernel",
-        title="Large separable kernel attention",
-        paper="Lau et al. 2023, arXiv:2309.01439",
+        name="shuffle",
+        target="nas_attn.attention.shuffle:ShuffleAttention",
+        title="Shuffle attention",
+        paper="Zhang and Yang 2021, arXiv:2102.00240",
         family="spatial",
-        fit=_fit_lska,
-        identity="zero",
-        knobs=(KnobSpec("kernel_size", int, 11, "side of the kernel that the strips stand for", choices=LSKA_KERNELS),),
+        fit=_fit_shuffle,
+        identity="gate",
+        knobs=(
+            KnobSpec(
+                "groups", int, 64, "groups of channels, each of two halves, which share weights", low=1, high=65536
+            ),
+        ),
         flow=(
-            "x -> depth-wise row -> depth-wise column -> dilated row -> dilated column -> conv 1×1 C to C -> × -> y",
+            "x -> halves of groups -> u -> mean over H, W -> w·mean + b -> sigmoid per channel -> × u -> join"
+            " -> interleave the halves of C -> y",
+            "u -> × u",
+            "halves of groups -> v -> normalise each channel -> w·v + b -> sigmoid per value -> × v -> join",
+            "v -> × v",
+        ),
+    ),
+    Row(
+        name="mlca",
+        target="nas_attn.attention.mlca:MixedLocalChannel",
+        title="Mixed local channel attention",
+        paper="Wan et al. 2023, doi:10.1016/j.engappai.2023.106442",
+        family="spatial",
+        fit=_fit_mlca,
+        identity="gate",
+        knobs=(
+            *ECA_KERNEL,
+            KnobSpec("local_size", int, 5, "cells along each side of the map", low=1, high=16),
+            KnobSpec(
+                "local_weight", float, 0.5, "share of the cells' gate, the map's has the rest", low=0.05, high=0.95
+            ),
+        ),
+        flow=(
+            "x -> means of cells -> conv k over channels of all cells -> sigmoid per cell -> weighted sum"
+            " -> spread over the map -> × -> y",
+            "means of cells -> mean of the cells -> conv k over channels -> sigmoid -> weighted sum",
             "x -> ×",
         ),
+    ),
+    Row(
+        name="psa",
+        target="nas_attn.attention.psa:PolarizedSelfAttention",
+        title="Polarized self-attention",
+        paper="Liu et al. 2021, arXiv:2107.00782",
+        family="spatial",
+        fit=_fit_psa,
+        identity="gate",
+        knobs=(
+            KnobSpec("reduction", int, 2, "channels divided by the hidden width", low=1, high=4096),
+            KnobSpec(
+                "layout", str, "parallel", "the two gates side by side or in turn", choices=("parallel", "sequential")
+            ),
+            KnobSpec(
+                "form",
+                str,
+                "paper",
+                "the paper's, or the code's, whose spatial softmax is over the pixels and whose channel gate ends otherwise",
+                choices=("paper", "code"),
+            ),
+        ),
+        flow=(
+            "x -> conv 1×1 C to 1 -> softmax over H, W -> weighted sum of pixels -> linear C to h, then C -> layer norm"
+            " -> sigmoid per channel -> × per channel -> + -> y",
+            "x -> weighted sum of pixels",
+            "x -> mean over H, W -> linear C to h -> softmax over h -> weighted sum of channels -> sigmoid per pixel"
+            " -> × per pixel -> +",
+            "x -> conv 1×1 C to h -> weighted sum of channels",
+            "x -> × per channel",
+            "x -> × per pixel",
+        ),
+    ),
+    Row(
+        name="ge",
+        target="nas_attn.attention.ge:GatherExcite",
+        title="Gather-excite",
+        paper="Hu et al. 2018, arXiv:1810.12348",
+        family="spatial",
+        fit=_fit_ge,
+        identity="blend",
+        knobs=(
+            KnobSpec("extent", int, 0, "of the neighbourhoods, 0 for the whole map", choices=(0, 2, 4, 8)),
+            KnobSpec(
+                "gather", str, "mean", "means (GE-θ⁻) or depth-wise convolutions (GE-θ)", choices=("mean", "conv")
+            ),
+            KnobSpec("mlp", bool, False, "a small network over the channels behind it (with conv: GE-θ⁺)"),
+            KnobSpec("reduction", int, 16, "channels divided by that network's hidden width", low=1, high=4096),
+        ),
+        flow=("x -> mean over neighbourhoods -> sigmoid -> nearest for each pixel -> × -> y", "x -> ×"),
     ),
 )

@@ -1,0 +1,224 @@
+"""Problems whose truth is known: tables of placements, replayed with noise. Higher accuracy and lower latency are better."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_attn.analysis.front import hypervolume, non_dominated
+
+Floats = NDArray[np.float64]
+TABLES = Path(__file__).parents[1] / "tables"
+LIMITS = np.linspace(0.1, 0.9, 9)
+"""Quantiles of the table's latencies: the latency limits of the pick regret."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A table of N placements over S sites: all combinations of their choices."""
+
+    name: str
+    sites: Mapping[str, tuple[str, ...]]
+    codes: NDArray[np.intp]
+    """(N, S)"""
+    truth: Floats
+    """(N,) what a placement's accuracy is, in points."""
+    latency: Floats
+    noise: tuple[Floats, ...]
+    """One (k,) per placement: what single runs may be off by, in points."""
+    baselines: tuple[int, ...]
+    """Rows that a study begins with: none, and each type everywhere."""
+    index: Mapping[tuple[int, ...], int] = field(repr=False, compare=False)
+
+    def row(self, params: Mapping[str, str]) -> int:
+        """The placement with these choices."""
+        return self.index[tuple(choices.index(params[site]) for site, choices in self.sites.items())]
+
+    def params(self, row: int) -> dict[str, str]:
+        """Site -> choice."""
+        return {site: choices[c] for (site, choices), c in zip(self.sites.items(), self.codes[row], strict=True)}
+
+    def notation(self, row: int) -> str:
+        """The placement as the program writes it."""
+        return " ".join(f"{site}={choice}" for site, choice in self.params(row).items())
+
+    def observe(self, row: int, seed: int) -> tuple[float, float]:
+        """(accuracy of one run, latency): the same in every search with this seed."""
+        off = self.noise[row]
+        return float(self.truth[row] + off[np.random.default_rng([seed, row]).integers(len(off))]), float(
+            self.latency[row]
+        )
+
+    # ---------------------------------------------------------------- regrets
+
+    @cached_property
+    def _points(self) -> Floats:
+        return np.stack([-self.truth, self.latency], axis=1)
+
+    @cached_property
+    def _reference(self) -> tuple[float, float]:
+        """Where the better half of the placements ends, and a little beyond the slowest."""
+        return -float(np.median(self.truth)), 1.02 * float(self.latency.max())
+
+    @cached_property
+    def _best(self) -> float:
+        return hypervolume(self._points, self._reference)
+
+    @cached_property
+    def _least(self) -> float:
+        return hypervolume(self._points[list(self.baselines)], self._reference)
+
+    def front_regret(self, rows: NDArray[np.intp], believed: Floats) -> float:
+        """Of the reported front's true hypervolume: 0, it is the true front's; 1, that of the baselines.
+
+        Args:
+            rows: placements that were run.
+            believed: what the method takes their accuracies to be.
+        """
+        reported = rows[non_dominated(np.stack([-believed, self.latency[rows]], axis=1))]
+        return (self._best - hypervolume(self._points[reported], self._reference)) / (self._best - self._least)
+
+    def pick_regret(self, rows: NDArray[np.intp], believed: Floats) -> float:
+        """Of the placement believed best below each of nine latency limits: 0, it is; 1, no better than the baselines.
+
+        The sum over limits of what is missed, over that of what the best baseline (at least: the median placement) misses.
+        """
+        missed = possible = 0.0
+        for limit in np.quantile(self.latency, LIMITS):
+            best = self.truth[self.latency <= limit].max()
+            usual = max([self.truth[r] for r in self.baselines if self.latency[r] <= limit] + [np.median(self.truth)])
+            mine = self.latency[rows] <= limit
+            missed += best - (self.truth[rows[mine][np.argmax(believed[mine])]] if mine.any() else usual)
+            possible += best - usual
+        return missed / possible
+
+
+def make(
+    name: str,
+    sites: Mapping[str, tuple[str, ...]],
+    codes: NDArray[np.intp],
+    truth: Floats,
+    latency: Floats,
+    noise: tuple[Floats, ...],
+) -> Problem:
+    """A problem from its columns; its baselines are the placements with one choice everywhere."""
+    index = {tuple(int(c) for c in row): i for i, row in enumerate(codes)}
+    names = dict.fromkeys(choice for choices in sites.values() for choice in choices)
+    uniform = [tuple(choices.index(name) for choices in sites.values()) for name in names]
+    return Problem(name, sites, codes, truth, latency, noise, tuple(index[u] for u in uniform), index)
+
+
+# ---------------------------------------------------------------------------------------- NAS-Bench-201
+
+
+STAND_INS = ("none", "se", "eca", "simam", "cbam")
+"""What NAS-Bench-201's five operations are called here: names that placements have."""
+
+
+def nasbench(path: Path, device: int, ratio: float, relabelled: int | None = None) -> Problem:
+    """NAS-Bench-201 on CIFAR-10 as a stand-in: six edges are sites, five operations choices.
+
+    Truth: the mean test accuracy. A run is off by a residual of its validation seeds, scaled so that the spread of the
+    better half of the placements is `ratio` times the noise of one of them.
+
+    Args:
+        relabelled: seed of a permutation of the choices at each site, after which types share nothing.
+    """
+    with np.load(path) as file:
+        codes = file["ops"].astype(np.intp)
+        runs = file["cifar10_val_accuracy_seeds"].astype(float)
+        truth = file["cifar10_test_accuracy"].astype(float)
+        latency = file["device_latency_ms"][device].astype(float)
+        device_name = str(file["device_names"][device])
+    counts = (~np.isnan(runs)).sum(axis=1)
+    residuals = (runs - np.nanmean(runs, axis=1, keepdims=True)) * np.sqrt(counts / (counts - 1))[:, None]
+    better = truth >= np.median(truth)
+    scale = truth[better].std() / ratio / np.sqrt(np.nanmean(residuals[better] ** 2))
+    noise = tuple(scale * row[~np.isnan(row)] for row in residuals)
+    if relabelled is not None:
+        rng = np.random.default_rng(relabelled)
+        codes = np.stack([rng.permutation(len(STAND_INS))[column] for column in codes.T], axis=1)
+    sites = {f"stage{i + 1}": STAND_INS for i in range(codes.shape[1])}
+    kind = f"nb201 {device_name}" + ("" if relabelled is None else " relabelled")
+    return make(f"{kind} {ratio:g}", sites, codes, truth, latency, noise)
+
+
+# ---------------------------------------------------------------------------------------- made up
+
+SITES, TYPES = 6, ("none", "se", "eca", "cbam", "ela")
+BETWEEN_SITES = 0.25
+"""Share of the truth's variance that is no sum over sites."""
+SPREAD = 0.5
+"""Standard deviation of the better half of the placements' truths, in points."""
+
+
+def made_up(seed: int, ratio: float, *, shared: bool) -> Problem:
+    """All placements of five types on six sites, whose truth and latency are drawn from `seed`.
+
+    The truth is a sum over sites, and a quarter of its variance is effects of neighbouring sites. A module adds latency
+    by its type, the more the larger its site's map is; `none` adds nothing. Noise is normal, as in `nasbench`.
+
+    Args:
+        shared: half of what a choice adds is its type's at all sites; else types share nothing, neither in accuracy nor
+            in latency.
+    """
+    rng = np.random.default_rng([seed, shared])
+    codes = np.indices((len(TYPES),) * SITES).reshape(SITES, -1).T.astype(np.intp)
+    own, types = rng.standard_normal((SITES, len(TYPES))), rng.standard_normal(len(TYPES))
+    effects = np.sqrt(0.5) * (own + types) if shared else own
+    sums = effects[np.arange(SITES), codes].sum(axis=1)
+    pairs = rng.standard_normal((SITES - 1, len(TYPES), len(TYPES)))
+    both = pairs[np.arange(SITES - 1), codes[:, :-1], codes[:, 1:]].sum(axis=1)
+    truth = sums / sums.std() + np.sqrt(BETWEEN_SITES / (1 - BETWEEN_SITES)) * both / both.std()
+    prices = rng.gamma(2.0, size=len(TYPES)) * np.ones((SITES, 1)) if shared else rng.gamma(2.0, size=effects.shape)
+    prices[:, 0] = 0.0
+    prices *= np.repeat([1.0, 0.5, 0.25], 2)[:, None]
+    latency = 1 + 0.1 * prices[np.arange(SITES), codes].sum(axis=1)
+    truth = 70 + SPREAD / truth[truth >= np.median(truth)].std() * truth
+    noise = SPREAD / ratio * rng.standard_normal((len(codes), 8))
+    sites = {f"stage{1 + i // 2}.block{1 + i % 2}": TYPES for i in range(SITES)}
+    return make(f"{'shared' if shared else 'unshared'} {ratio:g}", sites, codes, truth, latency, tuple(noise))
+
+
+# ---------------------------------------------------------------------------------------- own tables
+
+
+def own_tables(folder: Path, seed: int) -> Iterator[Problem | str]:
+    """The tables of benchmarks/tables as problems, each with a truth drawn anew from what the table leaves open.
+
+    A run is off by what one search run is off by in the table, its seed's and its backbone's level aside. Of a table that
+    cannot be used, a sentence that says why.
+    """
+    sys.path.insert(0, str(TABLES))
+    from read import fit, load
+
+    for path in sorted(folder.glob("*.npz")):
+        table = load(path)
+        sizes = [len(np.unique(column)) for column in table.choices.T]
+        try:
+            components = fit(table)
+        except ValueError as error:
+            yield f"{path.name}: {error}"
+            continue
+        if len(components.rows) < np.prod(sizes) or not np.isfinite(table.latency[:, 0]).all():
+            yield f"{path.name}: {len(components.rows)} of {np.prod(sizes)} placements are trained in two blocks and timed"
+            continue
+        rng = np.random.default_rng([seed, len(path.name)])
+        which = components.index[f"rung{table.rungs[-1]} accuracy"]
+        truth = 100 * components.draw(rng).truth[:, which]
+        off = 100 * components.run_noise[which] * rng.standard_normal((len(truth), 64))
+        sites = {site: tuple(table.types) for site in table.sites}
+        yield make(f"table {table.name}", sites, table.choices, truth, table.latency[:, 0], tuple(off))
+
+
+def enumerate_all(problem: Problem) -> Iterator[dict[str, str]]:
+    """All placements, in a fixed order."""
+    for combination in itertools.product(*problem.sites.values()):
+        yield dict(zip(problem.sites, combination, strict=True))

@@ -1,0 +1,298 @@
+"""Studies whose truth is known: placements with effects, runs with the noise that trainings have, results per image.
+
+A run gets an image right where
+
+    ease of the image + level of the placement + the placement's own way with the image
+        + luck of the seed (with the image, and with all) + luck of the run (with the image, and with all) > 0
+
+all normal. So what candidates of one seed share, what new seeds change, and what new images would change come about as they do
+in trainings, and the truth is an integral: a placement's expected score on these images, and on all images of their kind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+from tables import read
+
+from nas_attn.analysis.evidence import Run
+from nas_attn.analysis.evidence.normal import cdf
+
+Floats = NDArray[np.floating]
+
+TYPES = ("se", "eca", "ela", "simam", "cbam")
+SITES = 4
+ACCURACY = 0.70
+IMAGES = 5000
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviations, in points of accuracy where they move all images, else in units of the images' ease."""
+
+    name: str
+    level: float
+    """Of what a seed does to all candidates."""
+    own: float
+    """Of what a run does on all images."""
+    seed_image: float
+    """Of what a seed does to an image, for all candidates alike."""
+    run_image: float
+    """Of what a run does to an image."""
+    placement_image: float
+    """Of what a placement does to an image, in every run; 0 where all placements are one."""
+
+
+FINE_TUNING = Noise("fine-tuning", level=0.40, own=0.10, seed_image=0.24, run_image=0.06, placement_image=0.09)
+"""Runs of one candidate: sd .54 points; with two seeds they differ on 10 % of the images, two candidates of a seed on 4 %."""
+SCRATCH = Noise("scratch", level=0.0, own=0.73, seed_image=0.0, run_image=0.235, placement_image=0.12)
+"""Runs of one candidate: sd .80 points, nothing shared by the candidates of a seed."""
+
+
+@dataclass(frozen=True)
+class World:
+    """What kind of studies to simulate."""
+
+    noise: Noise
+    effects: str
+    """`null`: all placements are one; `small`: they spread by .15 points; `planted`: one choice at one site adds .5;
+    `any`: null in a quarter of the studies, else a spread of .03 to 1 point, evenly in its logarithm."""
+    candidates: int
+    backbones: int = 1
+    interaction: float = 0.0
+    """Standard deviation of placement x backbone, in points."""
+    rungs: int = 1
+    rung_correlation: float = 0.7
+    """Of the placements' effects at neighbouring rungs."""
+    run_correlation: float = 0.5
+    """Of a run's luck at neighbouring rungs."""
+
+    @property
+    def name(self) -> str:
+        more = f", {self.backbones} backbones ±{self.interaction:g}" if self.backbones > 1 or self.interaction else ""
+        pruned = f", {self.rungs} rungs" if self.rungs > 1 else ""
+        return f"{self.effects}, {self.noise.name}, {self.candidates}{more}{pruned}"
+
+
+@dataclass
+class Study:
+    """One simulated study: asks for runs, knows the truth."""
+
+    world: World
+    rng: np.random.Generator
+    placements: dict[str, str] = field(default_factory=dict)
+    """Key -> notation; `none` is no attention, `uniform-…` the uniform ones."""
+
+    def __post_init__(self) -> None:
+        if self.world.effects == "any" and self.rng.random() < 0.25:
+            self.world = replace(self.world, effects="null")
+        if self.world.effects == "null":
+            self.world = replace(self.world, noise=replace(self.world.noise, placement_image=0.0))
+        choices = self._choices()
+        self.placements = {_key(c): _text(c) for c in choices}
+        self._index = {key: i for i, key in enumerate(self.placements)}
+        noise, n = self.world.noise, len(choices)
+        spread = math.hypot(noise.seed_image, noise.run_image)
+        self._scale = math.sqrt(1 + spread**2 + noise.placement_image**2)
+        self._middle = NormalDist().inv_cdf(ACCURACY) * self._scale
+        self._point = 0.01 * self._scale / NormalDist().pdf(NormalDist().inv_cdf(ACCURACY))
+        """What moves the accuracy by one point."""
+        self.effect = self._effects(choices)
+        self._rung_effects = self._at_rungs(self.effect)
+        self._interaction = self.world.interaction * self.rng.standard_normal((n, self.world.backbones))
+        self._ease = self._normal(IMAGES)
+        self._ways = noise.placement_image * self._normal(n, IMAGES)
+        self._seeds: dict[int, tuple[Floats, Floats]] = {}
+
+    # ------------------------------------------------------------------------------------------- runs
+
+    def runs(self, key: str, seed: int, rungs: int | None = None) -> list[Run]:
+        """A run's scores at its first `rungs` rungs; seed s starts from backbone s mod their number."""
+        world, noise = self.world, self.world.noise
+        backbone, i = seed % world.backbones, self._index[key]
+        seed_level, seed_images = self._seed(seed)
+        found = []
+        levels, images = self._chain(noise.own), self._chain(noise.run_image, IMAGES)
+        for rung in range(world.rungs if rungs is None else rungs):
+            points = self._rung_effects[rung][i] + self._interaction[i, backbone] + seed_level[rung] + levels[rung]
+            shift = self._middle - 0.2 * (world.rungs - 1 - rung) + self._point * points
+            right = self._ease + shift + self._ways[i] + seed_images[rung] + images[rung] > 0
+            found.append(Run(key, seed, rung, float(right.mean()), backbone, np.packbits(right).tobytes(), IMAGES))
+        return found
+
+    # ------------------------------------------------------------------------------------------- truth
+
+    def true_gain(self, key: str, over: str) -> float:
+        """How much better a placement is in expectation on these images, in points."""
+        return self.true_value(key) - self.true_value(over)
+
+    def true_value(self, key: str) -> float:
+        """Expected accuracy on these images in percent: over seeds, and over backbones where there are several."""
+        i, noise, world = self._index[key], self.world.noise, self.world
+        points = self.effect[i] + (self._interaction[i, 0] if world.backbones == 1 else 0.0)
+        own = math.hypot(noise.level, noise.own, world.interaction if world.backbones > 1 else 0.0) * self._point
+        spread = math.hypot(own, noise.seed_image, noise.run_image)
+        return 100 * float(cdf((self._ease + self._middle + self._point * points + self._ways[i]) / spread).mean())
+
+    def true_new_gain(self, key: str, over: str) -> float:
+        """The same on all images of their kind."""
+        return self.true_new_value(key) - self.true_new_value(over)
+
+    def true_new_value(self, key: str) -> float:
+        """Expected accuracy on all images of their kind, in percent."""
+        i, noise, world = self._index[key], self.world.noise, self.world
+        points = self.effect[i] + (self._interaction[i, 0] if world.backbones == 1 else 0.0)
+        own = math.hypot(noise.level, noise.own, world.interaction if world.backbones > 1 else 0.0) * self._point
+        spread = math.hypot(1, own, noise.seed_image, noise.run_image, noise.placement_image)
+        return 100 * NormalDist().cdf((self._middle + self._point * points) / spread)
+
+    # ------------------------------------------------------------------------------------------- inside
+
+    def _choices(self) -> list[tuple[str, ...]]:
+        found = [("none",) * SITES, *((kind,) * SITES for kind in TYPES)]
+        seen = set(found)
+        while len(found) < self.world.candidates:
+            placement = tuple(self.rng.choice(["none", *TYPES], SITES).tolist())
+            if placement not in seen:
+                found.append(placement)
+                seen.add(placement)
+        return found
+
+    def _effects(self, choices: Sequence[tuple[str, ...]]) -> Floats:
+        """(placements,) in points; of the random ones half of the variance is additive."""
+        if self.world.effects == "null":
+            return np.zeros(len(choices))
+        if self.world.effects == "planted":
+            site, kind = int(self.rng.integers(SITES)), str(self.rng.choice(TYPES))
+            return np.array([0.5 * (choice[site] == kind) for choice in choices])
+        small = self.world.effects == "small"
+        return self._random_effects(choices, 0.15 if small else float(np.exp(self.rng.uniform(*np.log([0.03, 1.0])))))
+
+    def _random_effects(self, choices: Sequence[tuple[str, ...]], size: float) -> Floats:
+        table = self.rng.standard_normal((SITES, 1 + len(TYPES)))
+        names = ["none", *TYPES]
+        additive = np.array([sum(table[s, names.index(kind)] for s, kind in enumerate(c)) for c in choices])
+        own = self.rng.standard_normal(len(choices))
+        return np.asarray(size * (additive / math.sqrt(SITES) + own) / math.sqrt(2))
+
+    def _at_rungs(self, effect: Floats) -> list[Floats]:
+        """The effects at each rung, those of the last one given."""
+        found = [effect]
+        size = float(effect.std())
+        for _ in range(self.world.rungs - 1):
+            other = effect.mean() + size * self.rng.standard_normal(len(effect))
+            r = self.world.rung_correlation
+            found.append(r * found[-1] + math.sqrt(1 - r**2) * other)
+        return found[::-1]
+
+    def _seed(self, seed: int) -> tuple[Floats, Floats]:
+        if seed not in self._seeds:
+            noise = self.world.noise
+            self._seeds[seed] = (self._chain(noise.level), self._chain(noise.seed_image, IMAGES))
+        return self._seeds[seed]
+
+    def _chain(self, size: float, *shape: int) -> Floats:
+        """(rungs, *shape) of luck that a run keeps in part from rung to rung."""
+        r = self.world.run_correlation
+        found = [size * self._normal(*shape)]
+        for _ in range(self.world.rungs - 1):
+            found.append(r * found[-1] + math.sqrt(1 - r**2) * size * self._normal(*shape))
+        return np.array(found)
+
+    def _normal(self, *shape: int) -> Floats:
+        return self.rng.standard_normal(shape, dtype=np.float32)
+
+
+def _text(choice: Sequence[str]) -> str:
+    return " ".join(f"stage{i + 1}={kind}" for i, kind in enumerate(choice) if kind != "none") or "none"
+
+
+def _key(choice: Sequence[str]) -> str:
+    if len(set(choice)) == 1:
+        return "none" if choice[0] == "none" else f"uniform-{choice[0]}"
+    return "-".join(choice)
+
+
+@dataclass(frozen=True)
+class TableWorld:
+    """Studies replayed from the variance components of a table of real trainings; without results per image."""
+
+    table: str
+    rungs: int = 1
+    """Of the table's rungs, the last ones."""
+    backbones: int = 3
+    effects: str = "table"
+
+    @property
+    def name(self) -> str:
+        return f"table {self.table}, {self.backbones} backbones" + (f", {self.rungs} rungs" if self.rungs > 1 else "")
+
+
+class TableStudy:
+    """One study replayed from a table: the truth is drawn, as its few blocks leave it uncertain."""
+
+    def __init__(self, world: TableWorld, rng: np.random.Generator) -> None:
+        self.world, self.rng = world, rng
+        table, components = _table(world.table)
+        names = [f"rung{epochs} accuracy" for epochs in table.rungs[-world.rungs :]]
+        self._columns = [components.index[name] for name in names]
+        self._replay = components.draw(rng)
+        self._other = self._replay.other_images(rng)
+        self.placements, self._index = dict[str, str](), dict[str, int]()
+        for i, row in enumerate(components.rows):
+            kinds = set(table.choices[row].tolist())
+            uniform = f"uniform-{row}" if len(kinds) == 1 else f"placement-{row}"
+            key = "none" if kinds == {0} else uniform
+            self.placements[key], self._index[key] = table.placements[row], i
+
+    def runs(self, key: str, seed: int, rungs: int | None = None) -> list[Run]:
+        """See `Study.runs`."""
+        block = seed % self.world.backbones
+        values = self._replay.run(block, seed)[self._index[key], self._columns]
+        return [Run(key, seed, rung, float(v), block) for rung, v in enumerate(values[:rungs])]
+
+    def true_value(self, key: str) -> float:
+        """Expected accuracy over seeds and backbones, in percent."""
+        return 100 * float(self._replay.truth[self._index[key], self._columns[-1]])
+
+    def true_gain(self, key: str, over: str) -> float:
+        """See `Study.true_gain`."""
+        return self.true_value(key) - self.true_value(over)
+
+    def true_new_value(self, key: str) -> float:
+        """On other images."""
+        return 100 * float(self._other[self._index[key], self._columns[-1]])
+
+    def true_new_gain(self, key: str, over: str) -> float:
+        """On other images."""
+        return self.true_new_value(key) - self.true_new_value(over)
+
+
+@cache
+def _table(name: str) -> tuple[read.Table, read.Components]:
+    table = read.load(name)
+    return table, read.fit(table)
+
+
+def tables() -> list[str]:
+    """The tables whose variance components can be fitted: those with enough of their blocks."""
+    found = []
+    for path in sorted(read.HERE.glob("*.npz")):
+        try:
+            _table(path.stem)
+        except ValueError as error:
+            print(f"{path.stem}: {error}")
+        else:
+            found.append(path.stem)
+    return found
+
+
+def study(world: World | TableWorld, rng: np.random.Generator) -> Study | TableStudy:
+    """A study of a world."""
+    return Study(world, rng) if isinstance(world, World) else TableStudy(world, rng)

@@ -1,0 +1,365 @@
+"""What a study of many candidates and many workers costs.
+
+    python benchmarks/storage.py size --candidates 2000,10000
+    python benchmarks/storage.py workers --counts 1,4,16 --candidates 64 --seconds 30 [--postgres]
+
+`size` writes a study of so many candidates, Optuna's trials included, and takes the CPU seconds of each command on it, of
+a proposal, and of publishing. `workers` runs that many real workers, whose evaluation is a sleep, and takes what a
+candidate costs them and the database in CPU seconds: on a machine with few cores, wall time would measure the cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPE = """
+name = "large"
+objectives = ["accuracy", "latency"]
+[space]
+name = "large"
+[space.choices]
+se = { reduction = [2, 4, 8, 16] }
+eca = { kernel_size = [3, 5, 7] }
+cbam = { reduction = [4, 8, 16] }
+ela = { kernel_size = [3, 5, 7] }
+simam = {}
+[backbone]
+name = "resnet20"
+[data]
+name = "digits"
+[training]
+start = "scratch"
+rungs = [1, 3]
+[search]
+trials = 20000
+baselines = "bare"
+"""
+SLEEPER = """
+import os, time, zlib
+
+def evaluate(model, run):
+    time.sleep(float(os.environ["SLEEP_S"]) * run.new_epochs / 2)
+    return {"score": zlib.crc32(f"{run.placement}{run.seed}".encode()) % 1000 / 1000, "effort": float(run.placement.count("="))}
+"""
+WORKERS_RECIPE = """
+name = "many"
+objectives = ["score", "-effort"]
+space = { name = "many", choices = { se = { reduction = [2, 4] }, eca = { kernel_size = [3, 5, 7] }, simam = {}, cbam = {} } }
+[backbone]
+name = "resnet20"
+[data]
+name = "external"
+input_shape = [1, 12, 12]
+classes = 4
+[training]
+start = "scratch"
+rungs = [1, 2]
+evaluator = "sleeper:evaluate"
+[search]
+baselines = "bare"
+confirm_seeds = 0
+[storage]
+keep_weights = "none"
+"""
+IMAGES = 2000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(dest="what", required=True)
+    size = commands.add_parser("size")
+    size.add_argument("--candidates", default="2000,10000")
+    workers = commands.add_parser("workers")
+    workers.add_argument("--counts", default="1,4,16")
+    workers.add_argument("--candidates", type=int, default=64)
+    workers.add_argument("--seconds", type=float, default=30.0, help="that an evaluation sleeps")
+    workers.add_argument("--postgres", action="store_true", help="a private PostgreSQL server instead of SQLite")
+    options = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if options.what == "size":
+        for count in map(int, options.candidates.split(",")):
+            with tempfile.TemporaryDirectory() as folder:
+                measure_size(Path(folder), count)
+    else:
+        for count in map(int, options.counts.split(",")):
+            with tempfile.TemporaryDirectory() as folder:
+                measure_workers(Path(folder), count, options.candidates, options.seconds, postgres=options.postgres)
+
+
+# ------------------------------------------------------------------------------------------- size
+
+
+def measure_size(folder: Path, count: int) -> None:
+    """CPU seconds of commands on a study of so many candidates."""
+    os.chdir(folder)
+    Path("large.toml").write_text(RECIPE)
+    begun = time.monotonic()
+    fill(count)
+    print(
+        f"{count:,} candidates, written in {time.monotonic() - begun:.0f} s, {os.path.getsize('nas_attn.db') / 1e6:.0f} MB"
+    )
+    for command in ("status", "status large", "pareto large", "report large", "clean large --dry-run", "--help"):
+        first, again = (_cpu_s([sys.executable, "-m", "nas_attn.cli.main", *command.split()]) for _ in range(2))
+        print(f"  nas-attn {command:24} {first:6.2f} CPU s, again {again:6.2f}", flush=True)
+    from nas_attn.study import searching
+    from nas_attn.study.opening import open_study
+    from nas_attn.study.progress import progress
+
+    opened = open_study("large")
+    with _timed("snapshot and publishing"):
+        searching.Publisher(opened).now()
+    with _timed("publishing again"):
+        searching.Publisher(opened).now()
+    with _timed("progress"):
+        progress(opened)
+    _proposals(opened)
+
+
+def _proposals(opened: Any) -> None:
+    """A worker's way to its next run: what others left, Optuna's word, the claim."""
+    from nas_attn.evaluation.benches import Benches
+    from nas_attn.evaluation.workbench import Host
+    from nas_attn.study.proposing import Search
+    from nas_attn.study.worker import Worker
+
+    benches = Benches(opened.store, opened.artifacts, Host("benchmark", opened.folder, "cpu"))
+    worker = Worker(opened, benches, stop=lambda: False, say=print)
+    search = Search(worker)
+    for which in ("first", "second", "third"):
+        with worker.turn() as turn, _timed(f"{which} proposal"):
+            assert turn is not None
+            search.recover(turn)
+            assert search.want(turn)
+
+
+def fill(count: int) -> None:
+    """Candidates with two rungs each, a third pruned at the first, some with further seeds; their trials in Optuna."""
+    import numpy as np
+    from sqlalchemy import insert
+
+    from nas_attn.recipe_reading import load_recipe
+    from nas_attn.space import SearchSpace
+    from nas_attn.storage import tables
+    from nas_attn.study import searching
+    from nas_attn.study.searching import plan_recipe
+
+    recipe = load_recipe("large.toml")
+    space: SearchSpace = plan_recipe(recipe).space
+    opened = searching.create_study(recipe)
+    store, rng, noise = opened.store, random.Random(0), np.random.default_rng(0)
+    hard = noise.random(IMAGES)
+    candidates, runs, scores, trials = [], [], [], []
+    seen: set[str] = set()
+    now = time.time()
+    while len(candidates) < count:
+        values = space.sample(rng) if candidates else dict.fromkeys(space.parameters, "none")
+        resolved = space.resolve(values)
+        if resolved.key in seen:
+            continue
+        seen.add(resolved.key)
+        trial = len(candidates)
+        gain = sum((zlib.crc32(part.encode()) % 100 - 50) / 4000 for part in resolved.text.split())
+        pruned, seeds = trial % 3 == 2, 3 if trial % 25 == 0 else 1
+        for seed in range(seeds):
+            key = {"study_id": store._id, "key": resolved.key, "way": "search", "seed": seed, "backbone": 0}
+            purpose = "search" if seed == 0 else "confirm"
+            for rung in range(1 if pruned else 2):
+                bits = hard + 0.05 * noise.standard_normal(IMAGES) < 0.6 + 0.08 * rung + gain
+                metrics = {"accuracy": float(bits.mean()), "loss": 1.5 - float(bits.mean()), "train_loss_sum": 3.0}
+                rows = {"rung": rung, "purpose": purpose, "epochs": 3**rung, "metrics": json.dumps(metrics)}
+                scores.append(
+                    {
+                        **key,
+                        **rows,
+                        "examples": IMAGES,
+                        "wall_s": 4.0,
+                        "device_s": 3.5,
+                        "correct": np.packbits(bits).tobytes(),
+                    }
+                )
+            state = {
+                "state": "pruned" if pruned else "done",
+                "reason": "",
+                "attempts": 1,
+                "wanted_at": now,
+                "priority": 30,
+            }
+            runs.append({**key, **state, "placement": resolved.text, "purpose": purpose})
+        told = (scores[-1] and json.loads(scores[-1]["metrics"])["accuracy"], 1.0 + 0.02 * resolved.text.count("="))
+        candidates.append(
+            {
+                "study_id": store._id,
+                "key": resolved.key,
+                "placement": resolved.text,
+                "trial": trial,
+                "baseline": None if trial else "none",
+                "state": "pruned" if pruned else "scored",
+                "reason": "not among the best 1/3 after 1 epoch, all objectives together" if pruned else "",
+                "parameters": 270_000 + 10 * trial,
+                "macs": 41_000_000,
+                "activation_bytes": 1_000_000,
+                "objective_values": None if pruned else json.dumps(told),
+                "told": True,
+                "created_at": now + trial,
+                "finished_at": now + trial + 1,
+            }
+        )
+        trials.append((values, pruned, told, resolved))
+    with store._connector.write() as connection:
+        connection.execute(insert(tables.candidate), candidates)
+        connection.execute(insert(tables.run), runs)
+        connection.execute(insert(tables.score), scores)
+    _sessions(store, candidates)
+    _fill_optuna(opened, space, trials)
+    opened.database.close()
+
+
+def _sessions(store: Any, candidates: list[dict[str, Any]]) -> None:
+    """A latency session for each eighth candidate, with seven others."""
+    from nas_attn.records import Fingerprint, Session, SessionSample
+
+    rng = random.Random(1)
+    device = Fingerprint("cpu", "Some CPU", ())
+    for index in range(0, len(candidates), 8):
+        samples = []
+        for row in candidates[index : index + 8]:
+            ratio = 0.02 * row["placement"].count("=") + rng.gauss(0, 0.01)
+            samples.append(SessionSample(row["key"], ratio, 4.0 + ratio, ratio, 4.0 + ratio, 100))
+        conditions = {"batch_size": 1, "threads": 1, "dtype": "float32"}
+        store.add_session(Session(device, conditions, 1e9 + index, 2.5, 4.0, 0.001, tuple(samples)))
+
+
+def _fill_optuna(opened: Any, space: Any, trials: list[Any]) -> None:
+    from optuna.distributions import distribution_to_json
+    from optuna.storages._rdb import models
+    from optuna.trial import TrialState
+    from sqlalchemy import insert
+
+    from nas_attn.study.sampling import distributions
+
+    study = opened.optuna_study
+    storage, found = study._storage._backend, distributions(space)
+    rows: dict[Any, list[dict[str, Any]]] = {
+        models.TrialModel: [],
+        models.TrialParamModel: [],
+        models.TrialValueModel: [],
+    }
+    attributes = []
+    for number, (values, pruned, told, resolved) in enumerate(trials):
+        state, at = TrialState.PRUNED if pruned else TrialState.COMPLETE, datetime.now()
+        trial = {"trial_id": number + 1, "number": number, "study_id": study._study_id, "state": state}
+        rows[models.TrialModel].append({**trial, "datetime_start": at, "datetime_complete": at})
+        for site, value in values.items():
+            internal = found[site].to_internal_repr(value)
+            one = {"trial_id": number + 1, "param_name": site, "param_value": internal}
+            rows[models.TrialParamModel].append({**one, "distribution_json": distribution_to_json(found[site])})
+        for objective, value in enumerate([] if pruned else told):
+            one = {"trial_id": number + 1, "objective": objective, "value": value}
+            rows[models.TrialValueModel].append({**one, "value_type": models.TrialValueModel.TrialValueType.FINITE})
+        for name, value in {"placement": resolved.text, "key": resolved.key, "latency_ratio": told[1]}.items():
+            attributes.append({"trial_id": number + 1, "key": name, "value_json": json.dumps(value)})
+    with storage.engine.begin() as connection:
+        for model, found_rows in rows.items():
+            connection.execute(insert(model), found_rows)
+        connection.execute(insert(models.TrialUserAttributeModel), attributes)
+    storage.engine.dispose()
+
+
+# ------------------------------------------------------------------------------------------- workers
+
+
+def measure_workers(folder: Path, workers: int, candidates: int, seconds: float, *, postgres: bool) -> None:
+    """Real workers whose evaluation sleeps: CPU seconds of a candidate beyond the sleep, in the workers and the server."""
+    os.chdir(folder)
+    Path("many.toml").write_text(WORKERS_RECIPE)
+    Path("sleeper.py").write_text(SLEEPER)
+    os.environ |= {"SLEEP_S": str(seconds), "PYTHONPATH": f"{folder}:{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+    with _server(folder, postgres=postgres) as (url, server_cpu):
+        os.environ["NAS_ATTN_STORAGE"] = url
+        program = [sys.executable, "-m", "nas_attn.cli.main"]
+        subprocess.run(
+            [*program, "search", "many.toml", "--time-limit", "0", "--trials", str(candidates), "-q"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        idle = _cpu_s([*program, "worker", "many", "--time-limit", "0"])
+        before, began = server_cpu(), time.monotonic()
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        running = [subprocess.Popen([*program, "worker", "many"], stdout=subprocess.DEVNULL) for _ in range(workers)]
+        statuses = [process.wait() for process in running]
+        now = resource.getrusage(resource.RUSAGE_CHILDREN)
+        wall = time.monotonic() - began
+        cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime - workers * idle
+        server = server_cpu() - before
+    share = (cpu + server) / candidates / (seconds + (cpu + server) / candidates)
+    print(
+        f"{'PostgreSQL' if postgres else 'SQLite'}, {workers:3} workers, {candidates} candidates of {seconds:g} s: {wall:.0f} s; "
+        f"per candidate {cpu / candidates:.3f} CPU s in the worker, {server / candidates:.3f} in the server: "
+        f"{share:.2%} of a worker's time; statuses {sorted(set(statuses))}; load {os.getloadavg()[0]:.1f}",
+        flush=True,
+    )
+
+
+@contextmanager
+def _server(folder: Path, *, postgres: bool) -> Iterator[tuple[str, Callable[[], float]]]:
+    if not postgres:
+        yield f"sqlite:///{folder / 'nas_attn.db'}", lambda: 0.0
+        return
+    sys.path.insert(0, str(ROOT / "runners" / "postgres"))
+    from private_server import PrivateServer
+
+    folder.chmod(0o755)
+    settings = {"fsync": "off", "max_connections": "500"}
+    with PrivateServer(folder / "server", settings=settings) as server:
+        first = int((folder / "server" / "data" / "postmaster.pid").read_text().split()[0])
+        yield server.url(), lambda: _family_cpu_s(first)
+
+
+def _family_cpu_s(pid: int) -> float:
+    """CPU seconds of a process, its children, and those of them that have ended."""
+    total = 0
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = place.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(place.parent.name) == pid:
+            total += sum(map(int, fields[11:15]))
+        elif int(fields[1]) == pid:
+            total += sum(map(int, fields[11:13]))
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def _cpu_s(command: list[str]) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@contextmanager
+def _timed(what: str) -> Iterator[None]:
+    began = time.process_time()
+    yield
+    print(f"  {what:33} {time.process_time() - began:6.2f} CPU s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

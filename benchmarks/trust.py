@@ -1,0 +1,205 @@
+"""How far the answers of a study can be believed: simulated studies whose truth is known, from the first run to the answer.
+
+    python benchmarks/trust.py                             # 500 studies of each kind
+    python benchmarks/trust.py --studies 60                # or as many as there is time for
+    python benchmarks/trust.py --only scratch              # kinds whose name has this in it
+    python benchmarks/trust.py --keep FOLDER               # goes on where it was stopped
+    python benchmarks/trust.py --keep FOLDER --studies 0 --markdown docs/benchmarks/trust.md    # only what is there
+
+Each study runs its candidates (with `rungs`, the best third by raw score goes on), and then four times a fresh seed for none,
+the one that the rule would take, and up to two rivals drawn from the posterior; the model is fitted anew each time, and the
+study stops when the taken one is better than none with a probability above .995. Then:
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+import trust_figures
+from simulated_studies import FINE_TUNING, SCRATCH, Study, TableStudy, TableWorld, World, study, tables
+from trust_figures import Outcome
+
+from nas_attn.analysis.evidence import Evidence, Run, fit
+from nas_attn.analysis.evidence.fitting import VERSION
+
+AnyStudy = Study | TableStudy
+AnyWorld = World | TableWorld
+DUELS, RIVALS, ENOUGH = 4, 2, 0.995
+
+
+def simulate(job: tuple[AnyWorld, int]) -> Outcome:
+    """One study from its first run to its answer."""
+    world, seed = job
+    started = time.process_time()
+    made = study(world, np.random.default_rng([seed, *world.name.encode()]))
+    runs = search(made)
+    evidence = look(made, runs)
+    chosen, duels = choose(made, evidence), 0
+    for number in range(DUELS):
+        gain = evidence.gain(chosen, "none")
+        if gain is None or gain.probability > ENOUGH:
+            break
+        for key in ["none", chosen, *rivals(made, evidence, chosen)]:
+            runs += made.runs(key, 100 + number)
+            duels += 1
+        evidence = look(made, runs)
+        chosen = choose(made, evidence)
+    return judge(made, evidence, chosen, duels, time.process_time() - started)
+
+
+def search(study: AnyStudy) -> list[Run]:
+    """Every candidate with one seed; with several rungs the best third by raw score goes on, and the uniform ones."""
+    world, runs = study.world, []
+    seeds = {key: i % world.backbones for i, key in enumerate(study.placements)}
+    found = {key: study.runs(key, seeds[key]) for key in study.placements}
+    going = list(study.placements)
+    for rung in range(world.rungs):
+        runs += [found[key][rung] for key in going]
+        ranked = sorted(going, key=lambda key: -found[key][rung].value)
+        fixed = [key for key in going if key == "none" or key.startswith("uniform")]
+        going = list(dict.fromkeys([*fixed, *ranked[: math.ceil(len(going) / 3)]]))
+    return runs
+
+
+def look(study: AnyStudy, runs: Sequence[Run]) -> Evidence:
+    found = fit(runs, study.placements, metric="accuracy")
+    assert found is not None
+    return found
+
+
+def choose(study: AnyStudy, evidence: Evidence) -> str:
+    """The largest gain over none, weighted with its probability, among those that ran to the end."""
+    gains = evidence.gains("none")
+    able = [key for key in study.placements if key != "none" and evidence.estimates[key].seeds]
+    return max(able, key=lambda key: gains[key].worth)
+
+
+def rivals(study: AnyStudy, evidence: Evidence, chosen: str) -> list[str]:
+    """Others that are the best in a draw from the posterior."""
+    able = np.array([key not in ("none", chosen) and evidence.estimates[key].seeds > 0 for key in evidence.keys])
+    drawn = np.where(able, evidence.draw(study.rng, 8), -np.inf).argmax(axis=1)
+    return list(dict.fromkeys(evidence.keys[i] for i in drawn))[:RIVALS]
+
+
+def judge(study: AnyStudy, evidence: Evidence, chosen: str, duels: int, cpu_s: float) -> Outcome:
+    gain, value = evidence.gain(chosen, "none"), evidence.estimates[chosen]
+    assert gain is not None
+    true, true_new = study.true_gain(chosen, "none"), study.true_new_gain(chosen, "none")
+    at, at_new = study.true_value(chosen), study.true_new_value(chosen)
+    values = [e.low <= study.true_value(key) / 100 <= e.high for key, e in evidence.estimates.items()]
+    return Outcome(
+        probability=gain.probability,
+        new_probability=gain.new_probability,
+        gain=100 * gain.mean,
+        true=true,
+        true_new=true_new,
+        gain_covers=gain.low <= true / 100 <= gain.high,
+        gain_new_covers=covers(gain.new_low, true_new, gain.new_high),
+        value_covers=value.low <= at / 100 <= value.high,
+        value_new_covers=covers(value.new_low, at_new, value.new_high),
+        all_value_covers=float(np.mean(values)),
+        runs=duels,
+        noise=100 * (evidence.noise.paired_sd or 0.0),
+        cpu_s=cpu_s,
+    )
+
+
+def covers(low: float | None, percent: float, high: float | None) -> bool | None:
+    return None if low is None or high is None else low <= percent / 100 <= high
+
+
+# ------------------------------------------------------------------------------------------- tables
+
+
+def worlds() -> Iterator[AnyWorld]:
+    for noise in (FINE_TUNING, SCRATCH):
+        for effects in ("null", "small", "planted"):
+            for candidates in (20, 60):
+                yield World(noise, effects, candidates)
+    for effects in ("null", "small", "planted"):
+        yield World(FINE_TUNING, effects, 60, backbones=3, interaction=0.2)
+    yield World(FINE_TUNING, "null", 60, backbones=3)
+    for noise in (FINE_TUNING, SCRATCH):
+        for effects in ("null", "small", "planted"):
+            yield World(noise, effects, 60, rungs=2)
+    for effects in ("null", "planted"):
+        yield World(FINE_TUNING, effects, 60, rungs=3)
+    for noise in (FINE_TUNING, SCRATCH):
+        yield World(noise, "any", 40)
+    for table in tables():
+        yield TableWorld(table)
+        yield TableWorld(table, rungs=2)
+
+
+ROUND = 10
+"""Studies of each kind before the next ones of the first kind, so that wherever it is stopped all kinds have some."""
+
+
+class Kept:
+    """Outcomes in a file, a line each, so that a benchmark of hours can be stopped; without a folder nothing is kept.
+
+    Raises:
+        SystemExit: the file is of another version of the model.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._file, self.outcomes = folder and folder / "trust.jsonl", dict[str, dict[int, Outcome]]()
+        if self._file is not None and self._file.exists():
+            for line in self._file.read_text().splitlines():
+                known = json.loads(line)
+                if known["version"] != VERSION:
+                    raise SystemExit(f"{self._file} is of version {known['version']} of the model, not {VERSION}")
+                self.outcomes.setdefault(known["world"], {})[known["seed"]] = Outcome(**known["outcome"])
+
+    def add(self, world: str, seed: int, outcome: Outcome) -> None:
+        self.outcomes.setdefault(world, {})[seed] = outcome
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("a") as file:
+                known = {"version": VERSION, "world": world, "seed": seed, "outcome": asdict(outcome)}
+                file.write(json.dumps(known) + "\n")
+
+
+def run(kept: Kept, chosen: Sequence[AnyWorld], seeds: range, workers: int) -> None:
+    """The studies that are not kept yet, in rounds over all kinds."""
+    with Pool(workers) as pool:
+        for start in range(seeds.start, seeds.stop, ROUND):
+            for world in chosen:
+                known = kept.outcomes.get(world.name, {})
+                missing = [seed for seed in seeds[start - seeds.start :][:ROUND] if seed not in known]
+                for seed, outcome in zip(missing, pool.map(simulate, [(world, s) for s in missing]), strict=True):
+                    kept.add(world.name, seed, outcome)
+            done = start + ROUND - seeds.start
+            print(f"{min(done, len(seeds))} of {len(seeds)} studies of each kind", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=500, help="of each kind")
+    parser.add_argument("--only", default="", help="kinds with this in their name")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="folder where outcomes are kept, to go on from")
+    parser.add_argument("--markdown", type=Path, help="page to write")
+    options = parser.parse_args()
+    chosen = [world for world in worlds() if options.only in world.name]
+    kept = Kept(options.keep)
+    run(kept, chosen, range(options.seed, options.seed + options.studies), options.workers)
+    found = [(world, list(kept.outcomes.get(world.name, {}).values())) for world in chosen]
+    page = trust_figures.page([(world, outcomes) for world, outcomes in found if outcomes])
+    print(page)
+    if options.markdown:
+        options.markdown.write_text(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""The words by which a person chooses a candidate, the same in every command and in `study.best`.
+
+Nothing said means the recommended one. Limits look at all candidates that were scored to the end, by today's estimates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nas_attn.analysis.objectives import COSTS
+from nas_attn.analysis.recommendation import WORTH_IT, format_metric, format_probability
+from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.errors import StudyError, UserError, shorten
+from nas_attn.recipe import lower_is_better
+
+FEWEST_FOR_A_KNEE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Which candidate is wanted: one of `trial`, `placement`, `knee`, `recommended`, or limits, which may be joined.
+
+    Raises:
+        UserError: two ways at once, or a limit that is no number of its kind.
+    """
+
+    trial: int | None = None
+    placement: str | None = None
+    """In notation, presets allowed."""
+    knee: bool = False
+    """The member of the front with most of everything: see `_knee`."""
+    recommended: bool = False
+    max_latency_ratio: float | None = None
+    """Times the bare backbone's latency."""
+    max_latency_ms: float | None = None
+    """On the machine where the study measured."""
+    min_accuracy: float | None = None
+    """Between 0 and 1."""
+
+    def __post_init__(self) -> None:
+        ways = [option for option, given in self._ways().items() if given]
+        if len(ways) > 1:
+            raise UserError(f"{' and '.join(ways)} name a candidate each in another way: give one of them")
+        for option, limit in (("max-latency-ratio", self.max_latency_ratio), ("max-latency-ms", self.max_latency_ms)):
+            if limit is not None and not (0 < limit < math.inf):
+                raise UserError(f"--{option} {limit:g} is no latency: give a number above 0")
+        if self.min_accuracy is not None and not 0 <= self.min_accuracy <= 1:
+            raise UserError(f"--min-accuracy {self.min_accuracy:g} is no accuracy: give 0.7 or 70%")
+
+    def _ways(self) -> dict[str, bool]:
+        return {
+            "--trial": self.trial is not None,
+            "--placement": self.placement is not None,
+            "--knee": self.knee,
+            "--recommended": self.recommended,
+            "limits": self.limited,
+        }
+
+    @property
+    def limited(self) -> bool:
+        """Whether limits choose."""
+        return (self.max_latency_ratio, self.max_latency_ms, self.min_accuracy) != (None, None, None)
+
+    @property
+    def default(self) -> bool:
+        """Whether nothing was said."""
+        return not any(self._ways().values())
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The candidate that a wish means."""
+
+    view: CandidateView
+    rule: str
+    """Why this one, as a clause."""
+    alike: tuple[CandidateView, ...]
+    """Members of the front that it cannot be told apart from in any objective."""
+    sentences: tuple[str, ...]
+    """The same in plain words."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "key": self.view.key,
+            "trial": self.view.trial,
+            "placement": self.view.placement,
+            "snippet": self.view.snippet,
+            "rule": self.rule,
+            "alike": [view.key for view in self.alike],
+            "sentences": list(self.sentences),
+        }
+
+
+def choose(now: Snapshot, wish: Wish, key_of: Callable[[str], str]) -> Choice:
+    """The candidate that is meant.
+
+    Args:
+        key_of: the key of a placement in notation; called for `placement` only.
+
+    Raises:
+        StudyError: there is none; says which comes nearest.
+    """
+    if wish.trial is not None:
+        found, rule = _by_trial(now, wish.trial), f"trial {wish.trial}, as named"
+    elif wish.placement is not None:
+        found, rule = _by_key(now, key_of(wish.placement), wish.placement), "the placement named"
+    elif wish.knee:
+        found, rule = _knee(now)
+    elif wish.limited:
+        found, rule = _within(now, wish)
+    else:
+        if now.recommendation is None:
+            raise StudyError(f"study '{now.study}' recommends nothing: name a trial or a placement")
+        found, rule = _by_key(now, now.recommendation.key, now.recommendation.placement), now.recommendation.rule
+    alike = tuple(view for view in now.front if view.key in found.tied_with)
+    return Choice(found, rule, alike, tuple(_sentences(now, wish, found, rule, alike)))
+
+
+def key_among(now: Snapshot, placement: str) -> str | None:
+    """The key of a candidate written just so, which needs no look at the backbone."""
+    words = " ".join(placement.split())
+    return next((view.key for view in now.candidates if view.placement == words), None)
+
+
+def _by_trial(now: Snapshot, number: int) -> CandidateView:
+    found = next((view for view in now.candidates if view.trial == number), None)
+    if found is None:
+        trials = [view.trial for view in now.candidates]
+        held = f"{min(trials)} to {max(trials)}" if trials else "none yet"
+        raise StudyError(f"study '{now.study}' has no trial {number}: it has {held}")
+    return found
+
+
+def _by_key(now: Snapshot, key: str, placement: str) -> CandidateView:
+    found = now.find(key)
+    if found is None:
+        raise StudyError(
+            f"study '{now.study}' has not tried '{shorten(placement)}': add it with nas-attn resume {now.study} --try"
+        )
+    return found
+
+
+# ------------------------------------------------------------------------------------------- the knee
+
+
+def _knee(now: Snapshot) -> tuple[CandidateView, str]:
+    """The member of the front with the smallest sum of objectives, each from 0 (the front's best) to 1 (its worst).
+
+    With two objectives it lies farthest below the line between the front's ends. One end is never it.
+    """
+    front = [view for view in now.front if None not in view.values]
+    if len(front) < FEWEST_FOR_A_KNEE:
+        raise StudyError(
+            f"the front of study '{now.study}' has no knee, as it has {len(front)} member{'s' if len(front) != 1 else ''}: "
+            "give --max-latency-ratio, or --trial"
+        )
+    columns = [_scaled([view.values[i] or 0.0 for view in front], o) for i, o in enumerate(now.objectives)]
+    sums = [sum(row) for row in zip(*columns, strict=True)]
+    best = min(range(len(front)), key=lambda index: (sums[index], front[index].trial))
+    if sums[best] >= len(columns) - 1 - 1e-9:
+        raise StudyError(
+            f"the front of study '{now.study}' has no knee: none of it lies below the line between its ends; "
+            "give --max-latency-ratio, or --trial"
+        )
+    return front[best], "the knee of the front, where more of one objective begins to cost most of the others"
+
+
+def _scaled(values: Sequence[float], objective: str) -> list[float]:
+    sign = 1.0 if lower_is_better(objective) else -1.0
+    costs = [sign * value for value in values]
+    low, span = min(costs), max(costs) - min(costs)
+    return [(cost - low) / span if span else 0.0 for cost in costs]
+
+
+# ------------------------------------------------------------------------------------------- limits
+
+
+def _within(now: Snapshot, wish: Wish) -> tuple[CandidateView, str]:
+    """The best within a latency; of those that reach an accuracy, where no latency is given, the cheapest."""
+    pool = _scored(now)
+    metric = now.primary or "accuracy"
+    limit, limit_words = _latency_limit(now, wish)
+    if limit is not None:
+        fast = [view for view in pool if view.latency is not None and view.latency.ratio <= limit]
+        if not fast:
+            nearest = min((v for v in pool if v.latency is not None), key=_ratio, default=None)
+            raise _nothing(now, limit_words, nearest)
+        pool = fast
+    if wish.min_accuracy is not None:
+        known = [view for view in pool if "accuracy" in view.estimates]
+        if not known:
+            raise StudyError(
+                f"study '{now.study}' has no accuracy, its metric is {metric}: --min-accuracy has no place here"
+            )
+        good = [view for view in known if view.estimates["accuracy"].mean >= wish.min_accuracy]
+        reach = f"reaches an accuracy of {format_metric('accuracy', wish.min_accuracy)}"
+        if not good:
+            words = reach if limit is None else f"{reach} {limit_words}"
+            raise _nothing(now, words, max(known, key=lambda view: view.estimates["accuracy"].mean))
+        if limit is None:
+            what, cost = _cost(now, good)
+            return min(good, key=lambda view: (cost(view), view.trial)), f"the {what} that {reach}"
+    sign = 1.0 if _lower(now, metric) else -1.0
+    best = min(pool, key=lambda view: (sign * view.estimates[metric].mean, view.trial))
+    return best, f"the best estimated {metric} {limit_words}"
+
+
+def _scored(now: Snapshot) -> list[CandidateView]:
+    last = len(now.recipe.training.rungs) - 1
+    pool = [view for view in now.candidates if view.state == "scored" and view.rung == last]
+    pool = [view for view in pool if now.primary is None or now.primary in view.estimates]
+    if not pool:
+        raise StudyError(f"study '{now.study}' has scored no candidate to the end yet: there is none to choose")
+    return pool
+
+
+def _latency_limit(now: Snapshot, wish: Wish) -> tuple[float | None, str]:
+    """The stricter of the limits as a ratio, and it in words."""
+    limits = []
+    if wish.max_latency_ratio is not None:
+        limits.append((wish.max_latency_ratio, f"within {wish.max_latency_ratio:g} times the backbone's latency"))
+    if wish.max_latency_ms is not None and now.latency is not None:
+        words = f"within {wish.max_latency_ms:g} ms on {now.latency.machine}"
+        limits.append((wish.max_latency_ms / now.latency.reference_ms, words))
+    if now.latency is None and (limits or wish.max_latency_ms is not None):
+        raise StudyError(
+            f"study '{now.study}' has measured no latency: choose with --min-accuracy, --trial or --placement"
+        )
+    return min(limits, default=(None, ""))
+
+
+def _cost(now: Snapshot, pool: Sequence[CandidateView]) -> tuple[str, Callable[[CandidateView], float]]:
+    """What the cheapest is cheapest in: the latency, else the first cost among the objectives, else parameters."""
+    if now.latency is not None and any(view.latency is not None for view in pool):
+        return "fastest", _ratio
+    index = next((i for i, objective in enumerate(now.objectives) if objective in COSTS), None)
+    if index is not None:
+        return (
+            f"one of fewest {now.objectives[index]}",
+            lambda view: math.inf if (v := view.values[index]) is None else v,
+        )
+    return "one of fewest parameters", lambda view: math.inf if view.cost is None else view.cost.parameters
+
+
+def _ratio(view: CandidateView) -> float:
+    return math.inf if view.latency is None else view.latency.ratio
+
+
+def _lower(now: Snapshot, metric: str) -> bool:
+    return metric == "loss" or f"-{metric}" in now.objectives
+
+
+def _nothing(now: Snapshot, words: str, nearest: CandidateView | None) -> StudyError:
+    text = f"no scored candidate of study '{now.study}' {words if words.startswith('reaches') else f'is {words}'}"
+    return StudyError(text if nearest is None else f"{text}: nearest is {nearest.label} with {figures(now, nearest)}")
+
+
+# ------------------------------------------------------------------------------------------- in plain words
+
+
+def figures(now: Snapshot, view: CandidateView) -> str:
+    """`72.41 %, 1.132 times the latency (4.3 ms)`: what a choice is about."""
+    parts = []
+    metrics = dict.fromkeys([now.primary or "accuracy", "accuracy"])
+    for metric in metrics:
+        if metric in view.estimates:
+            value = format_metric(metric, view.estimates[metric].mean)
+            parts.append(value if metric == "accuracy" else f"{metric} {value}")
+    if view.latency is not None:
+        parts.append(f"{view.latency.ratio:.3f} times the backbone's latency ({view.latency.ms:.3g} ms)")
+    return ", ".join(parts) or "no score"
+
+
+def _sentences(now: Snapshot, wish: Wish, found: CandidateView, rule: str, alike: Sequence[CandidateView]) -> list[str]:
+    said = [f"{found.label}: {rule}.", f"{figures(now, found)}."]
+    if alike:
+        said.append(f"Cannot be told apart from it in any objective: {', '.join(view.label for view in alike)}.")
+    if found.beats_none is not None and found.beats_none < WORTH_IT:
+        said.append(
+            f"That it is better than no attention has a probability of {format_probability(found.beats_none)} only."
+        )
+    limit = _latency_limit(now, wish)[0] if wish.limited else None
+    if limit is not None and found.latency is not None and found.latency.high > limit:
+        high = f"{found.latency.high:.3f} times ({found.latency.high * found.latency.reference_ms:.3g} ms)"
+        said.append(f"The interval of its latency reaches beyond the limit, to {high}.")
+    return said

@@ -1,0 +1,78 @@
+"""A metric that came out the same for every candidate: said plainly, because every comparison by it is empty."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from nas_attn.analysis.objectives import COSTS, primary_metric
+from nas_attn.analysis.recommendation import format_metric
+from nas_attn.recipe import Recipe, objective_name
+from nas_attn.storage import SEARCH, StudyStore
+
+FEWEST = 2
+"""Candidates with the same value from which on it is worth saying."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A metric that has not told two candidates apart."""
+
+    metric: str
+    value: float
+    candidates: int
+    """All that were scored at the last rung."""
+    runs: int
+    sentence: str
+    """What it may mean, for a person."""
+
+
+def constants(recipe: Recipe, primary: str | None, runs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Constant]:
+    """The metrics among the objectives, and the primary one, that are the same in all runs of all candidates.
+
+    Args:
+        runs: key -> metrics of each of its runs at the last rung.
+    """
+    trained = [objective_name(objective) for objective in recipe.objectives if objective not in COSTS]
+    found = []
+    for metric in dict.fromkeys([*trained, *([primary] if primary else [])]):
+        having = {key: known for key, scores in runs.items() if (known := _values(metric, scores))}
+        values = [value for known in having.values() for value in known]
+        if len(having) >= FEWEST and all(math.isclose(value, values[0], rel_tol=1e-9) for value in values):
+            said = _sentence(recipe, metric, values[0], len(having), len(values))
+            found.append(Constant(metric, values[0], len(having), len(values), said))
+    return found
+
+
+def _values(metric: str, scores: Iterable[Mapping[str, float]]) -> list[float]:
+    return [score[metric] for score in scores if math.isfinite(score.get(metric, math.nan))]
+
+
+def _sentence(recipe: Recipe, metric: str, value: float, candidates: int, runs: int) -> str:
+    what = f"{metric} is {format_metric(metric, value)} in all {runs} runs of all {candidates} candidates"
+    if recipe.training.evaluator is not None:
+        nothing = (
+            "finds nothing to score (no detection, labels that do not fit)" if value == 0 else "returns a constant"
+        )
+        why = f"perhaps training.evaluator {nothing}, or it trains too briefly for this metric to move"
+    elif metric == "accuracy" and value == 1:
+        why = "perhaps the task is too easy, or validation images are among the training images"
+    else:
+        why = (
+            "perhaps training is too brief to leave chance (training.rungs), or the labels do not belong to the images"
+        )
+    return f"{what}: it tells none apart, so nothing can be recommended by it; {why}."
+
+
+def study_constants(store: StudyStore, recipe: Recipe) -> list[Constant]:
+    """The same of a study as of now, without the rest of a snapshot."""
+    last = len(recipe.training.rungs) - 1
+    scored = {row.key for row in store.candidates() if row.state == "scored"}
+    runs: dict[str, list[Mapping[str, float]]] = defaultdict(list)
+    for stored in store.scores(way=SEARCH):
+        if stored.score.rung == last and stored.key in scored and stored.purpose != "backbone":
+            runs[stored.key].append(stored.score.metrics)
+    metrics = {name for scores in runs.values() for score in scores for name in score}
+    return constants(recipe, primary_metric(recipe, metrics), runs)

@@ -1,0 +1,218 @@
+"""Which placement to try next, given functions that may be the truth. numpy only.
+
+Near the front of what the model believes: every change of one site, and some changes of two. Of these the one that adds
+most hypervolume under the drawn functions, or, against a model that is wrong in the same way everywhere, the best of those
+below costs drawn at random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nas_attn.analysis.front import non_dominated
+from nas_attn.analysis.placement_model import Codes, Effects, Floats
+
+TWO_SITE_CHANGES = 40
+PARENTS = 64
+"""Placements that are changed, at most: some of a longer front."""
+BEYOND = 0.02
+"""The reference lies this share of their range beyond the worst costs seen."""
+SEVERAL = 2000
+"""Candidates looked at where three or more objectives make volumes costly."""
+POINTS = 512
+"""Points by which such volumes are estimated."""
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a placement may be."""
+
+    choices: Mask
+    """(sites, most choices)"""
+    free: Mask
+    """(sites, most choices): choices that do not count towards `most`."""
+    most: int | None = None
+    """Choices that are not free, at most; None: any number."""
+
+    def holds(self, codes: Codes) -> Mask:
+        """(n,) whether placements are allowed."""
+        sites = np.arange(codes.shape[1])
+        inside = np.asarray(self.choices[sites, codes].all(axis=1), dtype=np.bool_)
+        if self.most is not None:
+            inside &= (~self.free[sites, codes]).sum(axis=1) <= self.most
+        return inside
+
+    def random(self, rng: np.random.Generator) -> tuple[int, ...]:
+        """Some allowed placement. Site by site, free choices only once `most` is reached.
+
+        Raises:
+            ValueError: there is none.
+        """
+        codes, left = np.zeros(len(self.choices), dtype=np.intp), self._left()
+        must: Mask = ~np.asarray((self.choices & self.free).any(axis=1), dtype=np.bool_)
+        reserve = int(must.sum())
+        for site in rng.permutation(len(codes)):
+            reserve -= int(must[site])
+            options = np.flatnonzero(self.choices[site] if left > reserve else self.choices[site] & self.free[site])
+            if not len(options):
+                raise ValueError("no placement is allowed: a site has no choice left")
+            codes[site] = rng.choice(options)
+            left -= int(not self.free[site, codes[site]])
+        return tuple(codes.tolist())
+
+    def _left(self) -> int:
+        return len(self.choices) if self.most is None else self.most
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Functions to be minimised, one per objective, and what must stay below a bound."""
+
+    mean: Sequence[Effects]
+    drawn: Sequence[Effects]
+    bounds: Sequence[tuple[Effects, float]] = ()
+    """Drawn functions with the values that placements must not exceed."""
+    primary: int = 0
+    """The objective that is sought; the others are what it costs."""
+
+    def values(self, codes: Codes) -> Floats:
+        """(n, objectives) under the draw."""
+        return np.stack([effects.of(codes) for effects in self.drawn], axis=1)
+
+
+def proposals(
+    draws: Draws, seen: Codes, allowed: Allowed, rng: np.random.Generator, *, by_limit: bool
+) -> Iterator[tuple[int, ...]]:
+    """Allowed placements, what to try first first; ones that were seen may be among them.
+
+    Args:
+        seen: (n, sites) placements that were tried or are being tried; at least one.
+        by_limit: take the best below costs drawn at random, instead of what adds most hypervolume.
+    """
+    believed = np.stack([effects.of(seen) for effects in draws.mean], axis=1)
+    parents = np.unique(seen[non_dominated(believed)], axis=0)
+    if len(parents) > PARENTS:
+        parents = parents[np.sort(rng.choice(len(parents), PARENTS, replace=False))]
+    candidates = _changes(parents, allowed, rng)
+    if not len(candidates):
+        return
+    inside = np.ones(len(candidates), dtype=bool)
+    for effects, bound in draws.bounds:
+        inside &= effects.of(candidates) <= bound
+    candidates = candidates[inside] if inside.any() else candidates
+    values, known = draws.values(candidates), draws.values(seen)
+    primary = draws.primary
+    if values.shape[1] == 1:
+        order = np.argsort(values[:, 0], kind="stable")
+    else:
+        order = np.zeros(0, dtype=np.intp)
+        if not by_limit:
+            candidates, values, gains = _with_gains(candidates, values, known, primary, rng)
+            order = np.argsort(-gains, kind="stable")[: int((gains > 0).sum())]
+        order = np.concatenate([order, _below_limits(values, known, primary, rng)])
+    for index in order:
+        yield tuple(candidates[index].tolist())
+
+
+def _changes(parents: Codes, allowed: Allowed, rng: np.random.Generator) -> Codes:
+    """All allowed changes of one site of the parents, and some of two."""
+    site, choice = np.nonzero(allowed.choices)
+    one = np.repeat(parents, len(site), axis=0)
+    one[np.arange(len(one)), np.tile(site, len(parents))] = np.tile(choice, len(parents))
+    two = parents[rng.integers(len(parents), size=TWO_SITE_CHANGES)]
+    for _ in range(2):
+        picked = rng.integers(len(site), size=len(two))
+        two[np.arange(len(two)), site[picked]] = choice[picked]
+    both = np.concatenate([one, two, *([_moves(parents, allowed, rng)] if allowed.most is not None else [])])
+    return both[allowed.holds(both)]
+
+
+def _moves(parents: Codes, allowed: Allowed, rng: np.random.Generator) -> Codes:
+    """Parents with one module taken away and one put elsewhere: what stays within a number of modules."""
+    moved = []
+    for parent in parents[rng.integers(len(parents), size=TWO_SITE_CHANGES)]:
+        codes = parent.copy()
+        free = allowed.free[np.arange(len(codes)), codes]
+        if free.all() or not free.any():
+            continue
+        away, to = rng.choice(np.flatnonzero(~free)), rng.choice(np.flatnonzero(free))
+        nothing = np.flatnonzero(allowed.choices[away] & allowed.free[away])
+        something = np.flatnonzero(allowed.choices[to] & ~allowed.free[to])
+        if len(nothing) and len(something):
+            codes[away], codes[to] = rng.choice(nothing), rng.choice(something)
+            moved.append(codes)
+    return np.array(moved, dtype=np.intp).reshape(len(moved), parents.shape[1])
+
+
+def _below_limits(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Indices of `values`: those below costs drawn between the least within reach and the most seen, then the others.
+
+    Each best first. The least within reach, so that a front whose fast end nobody has tried yet grows there too.
+    """
+    low, high = np.minimum(values.min(axis=0), known.min(axis=0)), known.max(axis=0)
+    limits = low + rng.random(values.shape[1]) * (high - low)
+    limits[primary] = np.inf
+    beyond = (values > limits).any(axis=1)
+    return np.lexsort((values[:, primary], beyond))
+
+
+def _with_gains(
+    candidates: Codes, values: Floats, known: Floats, primary: int, rng: np.random.Generator
+) -> tuple[Codes, Floats, Floats]:
+    """(candidates, their values, hypervolume that each adds); with many objectives for some of the candidates only."""
+    reference = _reference(known, primary)
+    front = known[(known < reference).all(axis=1)]
+    front = np.unique(front[non_dominated(front)], axis=0) if len(front) else front
+    if values.shape[1] == 2:
+        return candidates, values, _gains_in_plane(values, front, reference)
+    if len(values) > SEVERAL:
+        some = np.sort(rng.choice(len(values), SEVERAL, replace=False))
+        candidates, values = candidates[some], values[some]
+    best = np.minimum(values.min(axis=0), known.min(axis=0))
+    points = best + rng.random((POINTS, values.shape[1])) * (reference - best)
+    free = points[~_dominated(points, front)]
+    gains = np.array([(row <= free).all(axis=1).sum() for row in values], dtype=float)
+    return candidates, values, gains
+
+
+def _reference(known: Floats, primary: int) -> Floats:
+    """(objectives,) where gains end: a little beyond the worst costs, and at the median of what is sought.
+
+    Where the cheapest placements are worse than that, at theirs: late in a search the median is a good placement, and
+    what lies between no attention and it is the fast end of the front.
+    """
+    reference: Floats = known.max(axis=0) + BEYOND * np.ptp(known, axis=0)
+    cheapest = [int(index) for cost, index in enumerate(known.argmin(axis=0)) if cost != primary]
+    reference[primary] = max(float(np.median(known[:, primary])), *known[cheapest, primary].tolist())
+    return reference
+
+
+def _dominated(points: Floats, front: Floats) -> Mask:
+    return np.asarray(np.any(np.all(front[None] <= points[:, None], axis=2), axis=1), dtype=np.bool_)
+
+
+def _gains_in_plane(values: Floats, front: Floats, reference: Floats) -> Floats:
+    """(n,) area that each point alone adds to that of a front (distinct rows, by the first column), exact.
+
+    The plane left of the reference is cut into strips between the front's points. A point covers a part of the strip it
+    lies in and all those after it until the front is below it: sums over whole strips are differences of two prefix sums.
+    """
+    edges = np.concatenate([front[:, 0], reference[:1]])
+    heights = np.concatenate([reference[1:], front[:, 1]])  # of the strip that ends at an edge
+    first = np.searchsorted(edges, values[:, 0], side="right")  # strip that a point lies in
+    last = len(heights) - np.searchsorted(heights[::-1], values[:, 1], side="right")  # strips before it are above it
+    widths = np.diff(edges)
+    areas = np.concatenate([[0.0], np.cumsum(widths * heights[1:])])
+    inside = first < np.minimum(last, len(edges))
+    a, b = first[inside], np.minimum(last, len(edges))[inside]
+    x, y = values[inside, 0], values[inside, 1]
+    whole = areas[b - 1] - areas[a] - y * (edges[b - 1] - edges[a])
+    gains = np.zeros(len(values))
+    gains[inside] = (edges[a] - x) * (heights[a] - y) + whole
+    return gains

@@ -1,0 +1,96 @@
+"""Python for one's own training code: builds just the network that a candidate is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from nas_attn.importing import PYTHON
+from nas_attn.recipe import BackboneSection, Recipe
+from nas_attn.storage import StudyStore
+
+SITES = "sites"
+"""Attribute of a study: what its backbone is built for, and its sites, as JSON."""
+
+WIDEST = 88
+"""Letters of a line at most, where it can be broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltFor:
+    """What a study's backbone is built for."""
+
+    input_shape: tuple[int, int, int]
+    """Channels, height, width of one image."""
+    classes: int
+
+
+def built_for(store: StudyStore) -> BuiltFor | None:
+    """As the study wrote it down; None for one of an earlier version that has not been taken up since."""
+    text = store.get(SITES)
+    if text is None:
+        return None
+    content = json.loads(text)
+    channels, height, width = content["input_shape"]
+    return BuiltFor((channels, height, width), content["classes"])
+
+
+def snippet(recipe: Recipe, placement: str, key: str, built: BuiltFor | None) -> str:
+    """Lines of Python that make `model`, the network of a placement; empty where it is not known what it is built for.
+
+    Args:
+        placement: as the study writes it.
+        key: the network's; `na.attach` raises where the lines would build another one.
+    """
+    if built is None:
+        return ""
+    imports = ["import nas_attn as na", *_imports(recipe.backbone)]
+    lines = [*imports, "", *_backbone(recipe.backbone, built)]
+    if placement == "none":
+        return "\n".join(lines)
+    sites = recipe.space.sites
+    arguments = [
+        "model",
+        _quoted(placement),
+        f"input_shape={built.input_shape}",
+        f"init={_quoted(recipe.training.resolved_init)}",
+    ]
+    arguments += [f"custom={dict(sites.custom)!r}"] if sites.custom else []
+    arguments += ["heads=True"] if sites.heads else []
+    arguments.append(f"key={_quoted(key)}")
+    return "\n".join([*lines, *_call("", "na.attach", arguments)])
+
+
+def _imports(backbone: BackboneSection) -> list[str]:
+    if not backbone.name.startswith(PYTHON):
+        return ["from nas_attn import backbones"]
+    module, _, name = backbone.name.removeprefix(PYTHON).rpartition(".")
+    return [f"from {module} import {name}"] if _is_importable(module, name) else []
+
+
+def _backbone(backbone: BackboneSection, built: BuiltFor) -> list[str]:
+    if backbone.name.startswith(PYTHON):
+        module, _, name = backbone.name.removeprefix(PYTHON).rpartition(".")
+        if _is_importable(module, name):
+            return [f"model = {name}()"]
+        return [f"model = ...  # the network that was given to na.search: {backbone.name.removeprefix(PYTHON)}()"]
+    arguments = [_quoted(backbone.name), f"input_shape={built.input_shape}", f"classes={built.classes}"]
+    arguments += [f"width={backbone.width}"] if backbone.width is not None else []
+    arguments += [f"options={dict(backbone.options)!r}"] if backbone.options else []
+    return _call("model = ", "backbones.create", arguments)
+
+
+def _is_importable(module: str, name: str) -> bool:
+    return name.isidentifier() and module not in ("", "__main__") and all(p.isidentifier() for p in module.split("."))
+
+
+def _call(before: str, function: str, arguments: list[str]) -> list[str]:
+    """A call in one line, or with an argument each where that is too long."""
+    line = f"{before}{function}({', '.join(arguments)})"
+    if len(line) <= WIDEST:
+        return [line]
+    return [f"{before}{function}(", *(f"    {argument}," for argument in arguments), ")"]
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,295 @@
+"""The classes that modules take on while attention is attached to a model: hosts, and the modules that hold hosts.
+
+A host's class is replaced by a subclass whose `forward` sends the result through the attention, its child `nas_attn`:
+
+    model.layer1[0].bn2            BatchNorm2d  ->  AttendedBatchNorm2d(BatchNorm2d)
+    model.layer1[0].bn2.nas_attn   Sequential(SqueezeExcitation)
+
+Tools rebuild networks, and the attention stays in:
+
+- one that gives a host another `forward` (ultralytics' `fuse()`) replaces the host's own part, not the attention;
+- one that puts another module in a host's place (SyncBatchNorm's conversion, a norm folded away by hand) meets the holder:
+  the module that has the host as its child hands the attention on where the numbers allow it, and raises otherwise.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
+from types import MethodType
+from typing import Any, Literal, cast
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from nas_attn.attention.gates import refuse_scripting
+from nas_attn.errors import BackboneError
+
+CHILD = "nas_attn"
+"""Name of the host's child that holds its attention modules."""
+
+Role = Literal["after", "instead", "holder"]
+"""What a module has to do with attention: its result goes through it, its input does instead, or a child is such a host."""
+
+_OWN = "_nas_attn_forward"
+"""Attribute: what a tool has put in the place of the host's own forward."""
+
+_FROZEN = "_nas_attn_frozen"
+"""Attribute of a replaced module: its parameters that were trained before."""
+
+_STATE = "_nas_attn_state"
+"""Attribute while a tool's forward runs that may call the one before it: `running`, then `applied`."""
+
+
+def bare_class(module: nn.Module) -> type[nn.Module]:
+    """The module's class, without attention."""
+    cls: type[nn.Module] = getattr(type(module), "_nas_attn_bare", type(module))
+    return cls
+
+
+def role_of(module: nn.Module) -> Role | None:
+    """What a module has to do with attention; None for an ordinary one."""
+    role: Role | None = getattr(type(module), "_nas_attn_role", None)
+    return role
+
+
+def is_attended(module: nn.Module) -> bool:
+    """Whether this very module is a host of attention."""
+    return role_of(module) in ("after", "instead")
+
+
+def make_host(module: nn.Module, attention: nn.Module, *, replaces: bool = False) -> None:
+    """Sends the module's result through `attention` from now on.
+
+    Args:
+        replaces: sends its input there instead; the module keeps its parameters, but they are not trained.
+    """
+    if replaces:
+        frozen = [parameter.requires_grad_(False) for parameter in module.parameters() if parameter.requires_grad]
+        module.__dict__[_FROZEN] = frozen
+    nn.Module.add_module(module, CHILD, attention)
+    _take(module, "instead" if replaces else "after")
+
+
+def make_holder(module: nn.Module) -> None:
+    """Lets the module look after its children that are hosts."""
+    if role_of(module) is None:
+        module.__class__ = _class(type(module), "holder")
+
+
+def unmake(module: nn.Module) -> None:
+    """Makes a host or a holder an ordinary module again; its attention is dropped."""
+    if is_attended(module):
+        del module._modules[CHILD]
+        own = module.__dict__.pop(_OWN, None)
+        for parameter in module.__dict__.pop(_FROZEN, ()):
+            parameter.requires_grad_(True)
+        module.__class__ = bare_class(module)
+        if own is not None:
+            module.__dict__["forward"] = own
+    elif role_of(module) == "holder":
+        module.__class__ = bare_class(module)
+
+
+def replaced_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """Parameters that lie idle because attention took the module's place."""
+    if role_of(module) != "instead":
+        return []
+    return [parameter for name, parameter in module.named_parameters() if not name.startswith(f"{CHILD}.")]
+
+
+def _take(module: nn.Module, role: Role) -> None:
+    own = module.__dict__.pop("forward", None)
+    module.__class__ = _class(bare_class(module), role)
+    if own is not None:
+        module.__dict__[_OWN] = own
+
+
+# ------------------------------------------------------------------------------------------- forwards
+
+
+def _forwards(bare: type[nn.Module]) -> dict[Role, Callable[..., Any]]:
+    def after(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if getattr(self, _OWN) is not None:
+            return _through(self, bare, args, kwargs)
+        return self._modules[CHILD](bare.forward(self, *args, **kwargs))  # type: ignore[misc]
+
+    def instead(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return self._modules[CHILD](*args, **kwargs)  # type: ignore[misc]
+
+    return {"after": after, "instead": instead}
+
+
+def _through(host: nn.Module, bare: type[nn.Module], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The result where a tool has given the host another forward.
+
+    That may be a method of the host's own class, or a function around the forward before it, which is the one with the
+    attention: then it calls back, and the attention is applied there, once.
+    """
+    own, attention = host.__dict__[_OWN], cast(nn.Module, host._modules[CHILD])
+    if _is_method(host, own):
+        return attention(own(*args, **kwargs))
+    if _STATE in host.__dict__:
+        host.__dict__[_STATE] = "applied"
+        return attention(bare.forward(host, *args, **kwargs))
+    host.__dict__[_STATE] = "running"
+    try:
+        result = own(*args, **kwargs)
+        applied = host.__dict__[_STATE] == "applied"
+    finally:
+        del host.__dict__[_STATE]
+    return result if applied else attention(result)
+
+
+def _is_method(host: nn.Module, function: Any) -> bool:
+    """Whether a function is a method that the host's class has, bound to the host."""
+    if not isinstance(function, MethodType) or function.__self__ is not host:
+        return False
+    return any(function.__func__ is vars(cls).get(function.__func__.__name__) for cls in type(host).__mro__)
+
+
+# ------------------------------------------------------------------------------------------- care
+
+
+def _set_attribute(self: nn.Module, name: str, value: Any) -> None:
+    if name == "forward" and is_attended(self):
+        if isinstance(value, MethodType) and value.__self__ is self and value.__func__ is type(self).forward:
+            self.__dict__.pop(_OWN, None)  # it was put back
+        else:
+            self.__dict__[_OWN] = value
+        return
+    bare_class(self).__setattr__(self, name, _successor(self, name, value))
+
+
+def _delete_attribute(self: nn.Module, name: str) -> None:
+    if name == "forward" and _OWN in self.__dict__:
+        del self.__dict__[_OWN]
+        return
+    _successor(self, name, None)
+    bare_class(self).__delattr__(self, name)
+
+
+def _add_module(self: nn.Module, name: str, module: nn.Module | None) -> None:
+    bare_class(self).add_module(self, name, _successor(self, name, module))
+
+
+def _successor(holder: nn.Module, name: str, new: Any) -> Any:
+    """What takes a child's place, with the attention of the child before it.
+
+    Raises:
+        BackboneError: the child is a host whose attention cannot stand behind what is to take its place.
+    """
+    old = holder.__dict__.get("_modules", {}).get(name)
+    if old is None or new is old or not is_attended(old) or (isinstance(new, nn.Module) and is_attended(new)):
+        return new
+    role = cast(Role, role_of(old))
+    if isinstance(new, nn.Module):
+        if CHILD in new._modules:  # a conversion that takes a module's children along
+            _take(new, role)
+            return new
+        if role == "after" and _is_light(old) and _is_light(new):
+            attention = cast(nn.Module, old._modules[CHILD])
+            unmake(old)
+            make_host(new, attention)
+            return new
+    kinds = ", ".join(type(module).__name__ for module in cast(nn.Sequential, old._modules[CHILD]).children())
+    what = f"a {type(new).__name__} cannot take its place" if new is not None else "it cannot be taken away"
+    raise BackboneError(
+        f"'{name}' of {bare_class(holder).__name__} carries attention ({kinds}) and {what}: call detach(model) before, and "
+        "attach again afterwards"
+    )
+
+
+def _is_light(module: nn.Module) -> bool:
+    """Whether a module is a norm, or computes without weights: one of them may stand for another, or for none."""
+    own = [parameter for name, parameter in module.named_parameters() if not name.startswith(f"{CHILD}.")]
+    return not own or isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm)
+
+
+# ------------------------------------------------------------------------------------------- classes
+
+
+def _class(bare: type[nn.Module], role: Role) -> type[nn.Module]:
+    """The subclass of a module's class for a role; one per class."""
+    known = _CLASSES.get((bare, role))
+    if known is not None:
+        return known
+    body: dict[str, Any] = {
+        "__setattr__": _set_attribute,
+        "__delattr__": _delete_attribute,
+        "add_module": _add_module,
+        "__reduce_ex__": _reduce,
+        "__prepare_scriptable__": refuse_scripting,
+        "__module__": bare.__module__,  # fx traces into what does not come from torch.nn
+        "__doc__": bare.__doc__,
+        "_nas_attn_bare": bare,
+        "_nas_attn_role": role,
+        _OWN: None,
+    }
+    bases: tuple[type, ...] = (bare,)
+    if role != "holder":
+        body["forward"] = functools.wraps(bare.forward)(_forwards(bare)[role])
+        if issubclass(bare, nn.Sequential | nn.ModuleList):
+            bases = (AttendedList, bare)
+        elif issubclass(bare, nn.ModuleDict):
+            bases = (AttendedDict, bare)
+    name = bare.__name__ if role == "holder" else f"Attended{bare.__name__}"
+    return _CLASSES.setdefault((bare, role), type(name, bases, body))
+
+
+_CLASSES: dict[tuple[type[nn.Module], Role], type[nn.Module]] = {}
+
+
+def _reduce(self: Any, protocol: Any) -> tuple[Callable[..., Any], tuple[type[nn.Module], Role], Any]:
+    return _blank, (type(self)._nas_attn_bare, type(self)._nas_attn_role), self.__getstate__()
+
+
+def _blank(bare: type[nn.Module], role: Role) -> nn.Module:
+    """An empty module of the class for a role: what copy and pickle fill."""
+    cls = _class(bare, role)
+    return cls.__new__(cls)
+
+
+class AttendedDict:
+    """Hides the attention from a container that asks itself for its children by name (a DenseNet's block)."""
+
+    _modules: dict[str, nn.Module]
+
+    def _own(self) -> dict[str, nn.Module]:
+        return {name: module for name, module in self._modules.items() if name != CHILD}
+
+    def __len__(self) -> int:
+        return len(self._own())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._own())
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._own()
+
+    def keys(self) -> KeysView[str]:
+        return self._own().keys()
+
+    def items(self) -> ItemsView[str, nn.Module]:
+        return self._own().items()
+
+    def values(self) -> ValuesView[nn.Module]:
+        return self._own().values()
+
+
+class AttendedList:
+    """Hides the attention from a container that runs its children in turn."""
+
+    _modules: dict[str, nn.Module]
+
+    def _own(self) -> list[nn.Module]:
+        return [module for name, module in self._modules.items() if name != CHILD]
+
+    def __len__(self) -> int:
+        return len(self._own())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._own())
+
+    def __getitem__(self, index: Any) -> Any:
+        return nn.Sequential(*self._own()[index]) if isinstance(index, slice) else self._own()[index]

@@ -1,0 +1,105 @@
+"""What is to be said about a network's sites: where attention has no effect at first, and why something is no site."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from torch import nn
+
+from nas_attn.attachment.blocks import Block, BlockFinder
+from nas_attn.attachment.flow import ADDITIONS, CONVOLUTIONS, NORMS, Flow
+from nas_attn.attachment.recording import Value
+from nas_attn.attachment.roles import Roles
+from nas_attn.records import Site
+
+FAINT = 1e-3
+"""A scale of at most this lets nothing through as yet: LayerScale starts at 1e-6 or 1e-5, norms that start so at 0."""
+
+MANY = 2
+"""More stages than this for each map size are worth a word."""
+
+SHOWN = 3
+"""So many names are listed, the others counted."""
+
+
+def faint_blocks(finder: BlockFinder, blocks: Sequence[Block], model: nn.Module) -> frozenset[str]:
+    """Paths of the blocks all of whose residual branches end in a scale that is nearly zero."""
+    flow = finder.flow
+    found = set()
+    for block in blocks:
+        branches = [branch for call in flow.calls_of[block.path] for branch, _ in finder.branches.get(call.index, ())]
+        if branches and all(_ends_faint(flow, branch, model) for branch in branches):
+            found.add(block.path)
+    return frozenset(found)
+
+
+def _ends_faint(flow: Flow, branch: Value, model: nn.Module) -> bool:
+    """Whether a layer or scale with parameters of nearly zero stands between a branch's last layer and its add."""
+    value: Value | None = branch
+    while value is not None:
+        op = flow.operations[flow.producer[value]] if value in flow.producer else None
+        if op is None or op.name in ADDITIONS:
+            return False
+        named = [flow.recording.parameters[v] for v in op.inputs if v in flow.recording.parameters]
+        scales = op.name in ("mul", "mul_") or op.name in NORMS | CONVOLUTIONS
+        if scales and named and all(_is_small(model, name) for name in named):
+            return True
+        live = [v for v in dict.fromkeys(op.inputs) if v in flow.live]
+        value = live[0] if len(live) == 1 and op.name not in CONVOLUTIONS else None
+    return False
+
+
+def _is_small(model: nn.Module, name: str) -> bool:
+    parameter = model.get_parameter(name).detach()
+    return not parameter.is_meta and parameter.numel() > 0 and bool(parameter.abs().max() <= FAINT)
+
+
+# ------------------------------------------------------------------------------------------- notes
+
+
+def notes(finder: BlockFinder, roles: Roles, blocks: Sequence[Block], sites: Sequence[Site]) -> Iterator[str]:
+    """One sentence for each thing that a reader of the sites may wonder about."""
+    flow = finder.flow
+    stages = [site for site in sites if "." not in site.name]
+    faint = [site.name for site in stages if site.faint]
+    if faint:
+        yield said_of_faint(faint)
+    hidden = [block.path for block in blocks if roles.of(block.value) == "head"]
+    if hidden and not any(site.role == "head" for site in stages):
+        yield f"no sites, since they lead to outputs only: {_listed(hidden)}; --heads (heads=True) lists them as head1 …"
+    for path, maps in finder.several.items():
+        if roles.of(maps[0]) != "head":
+            shapes = _listed(["x".join(map(str, flow.shapes[value][1:])) for value in maps])
+            yield f"{path} is no site: it runs on maps of several shapes ({shapes}), and attention is made for one"
+    yield from _apart(stages)
+
+
+def said_of_faint(names: Sequence[str]) -> str:
+    """That attention in these sites' residual branches has no effect at first."""
+    return (
+        f"{_listed(names)}: the residual branches end in a scale that is nearly zero as yet, so attention at position residual "
+        "has no effect at first; at positions block and stage it has"
+    )
+
+
+def _apart(stages: Sequence[Site]) -> Iterator[str]:
+    """Stages of one resolution that differ in channels only."""
+
+    def side(site: Site) -> tuple[int, int]:
+        point = site.points[0][1][0]
+        return point.height, point.width
+
+    backbone = [site for site in stages if site.role == "backbone" and not site.original]
+    sizes = [size for size, _ in groupby(backbone, key=side)]
+    if len(backbone) > MANY * len(sizes):
+        listed = _listed([f"{height}x{width}" for height, width in sizes])
+        yield (
+            f"{len(backbone)} stages on {len(sizes)} map sizes ({listed}): a stage is blocks of one shape, and here channels "
+            "change within a size"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names) if more <= 1 else f"{', '.join(names[:SHOWN])} and {more} more"

@@ -1,0 +1,207 @@
+"""Which part of a network a map belongs to: backbone, neck or head; told from what flows, not from names.
+
+- A network whose one answer is a vector (a classifier) is all backbone.
+- In others, the convolutions that nothing of a hidden layer follows make the predictions. The head is the module that holds them all,
+  where one does that takes the network's maps (a detector's `Detect`, an SSD's head); else each chain of a few convolutions
+  that leads to one prediction while its neighbour leads to another (boxes here, classes there). What a prediction is, or
+  becomes, is head as well.
+- The neck is what stands on a map that has grown again after the smallest of a block: a feature pyramid with all its
+  levels, a U-Net's decoder.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Iterator
+
+from nas_attn.attachment.flow import ACTIVATIONS, ADDITIONS, CONVOLUTIONS, LAYOUT_CHANGING, NORMS, Flow
+from nas_attn.attachment.recording import Call, Value
+from nas_attn.records import Role
+
+FEW = 4
+"""So many convolutions at most lead from a map to a prediction in a head without a module of its own."""
+
+GROWTH = 1.5
+"""A map has grown if it is so much wider and higher than all that it was made from: padding is no growth."""
+
+
+class Roles:
+    """The parts of one recorded network."""
+
+    def __init__(self, flow: Flow, blocks: Collection[Value]) -> None:
+        """blocks: the results of its blocks."""
+        self.flow = flow
+        self._blocks = frozenset(blocks)
+        last = frozenset() if flow.classifies else frozenset(self._last_convolutions())
+        self._predictions = last - self._added(last)
+        self._head = self._head_call()
+        self._neck = set() if flow.classifies else self._grown()
+
+    def of(self, value: Value) -> Role:
+        """The part that a map belongs to."""
+        if self._in_head(value):
+            return "head"
+        return "neck" if value in self._neck or value in self._pyramid else "backbone"
+
+    def levels(self) -> list[Value]:
+        """The maps that a head with several predictions takes, in the order in which they were made."""
+        if len(self._predictions) < 2:
+            return []
+        found: dict[Value, None] = {}
+        for op in self.flow.operations:
+            if any(self._in_head(v) for v in op.outputs if v in self.flow.maps):
+                found.update(dict.fromkeys(v for v in op.inputs if v in self.flow.maps and not self._in_head(v)))
+        return sorted(found, key=lambda v: self.flow.producer.get(v, -1))
+
+    @functools.cached_property
+    def _pyramid(self) -> frozenset[Value]:
+        """Of maps that the head takes, of which some have grown, those that no block makes: the small levels as well."""
+        levels = self.levels()
+        return frozenset(levels) - self._blocks if not self._neck.isdisjoint(levels) else frozenset()
+
+    # -------------------------------------------------------------------------------- predictions
+
+    def _added(self, last: frozenset[int]) -> set[int]:
+        """Those of these convolutions whose result is added to a map of a hidden layer, as a residual branch's is."""
+        made: dict[Value, frozenset[int]] = {}
+        found: set[int] = set()
+        for i, op in enumerate(self.flow.operations):
+            maps = [v for v in op.inputs if v in self.flow.maps]
+            if op.name in ADDITIONS and any(v not in made for v in maps):
+                found.update(*(made.get(v, frozenset()) for v in maps))
+            before = frozenset({i} if i in last else ()).union(*(made.get(v, frozenset()) for v in op.inputs))
+            if before:
+                made.update(dict.fromkeys(op.outputs, before))
+        return found
+
+    def _last_convolutions(self) -> Iterator[int]:
+        """Convolutions that no convolution follows, and neither a norm nor an activation of hidden layers."""
+        followed: set[Value] = set()
+        for i in reversed(range(len(self.flow.operations))):
+            op = self.flow.operations[i]
+            if op.name in LAYOUT_CHANGING:
+                continue
+            if op.name in CONVOLUTIONS and op.outputs[0] in self.flow.maps and followed.isdisjoint(op.outputs):
+                yield i
+            if op.name in CONVOLUTIONS | NORMS | ACTIVATIONS or not followed.isdisjoint(op.outputs):
+                followed.update(op.inputs)
+
+    @functools.cached_property
+    def _leads_to(self) -> dict[Value, frozenset[int]]:
+        """Map -> the predictions that are made from it."""
+        leads: dict[Value, frozenset[int]] = {}
+        nothing: frozenset[int] = frozenset()
+        for i in reversed(range(len(self.flow.operations))):
+            op = self.flow.operations[i]
+            if op.name in LAYOUT_CHANGING:
+                continue
+            ahead = nothing.union(*(leads.get(v, nothing) for v in op.outputs))
+            if i in self._predictions:
+                ahead |= {i}
+            if ahead:
+                for v in op.inputs:
+                    leads[v] = leads.get(v, nothing) | ahead
+        return leads
+
+    @functools.cached_property
+    def _predicted(self) -> set[Value]:
+        """Predictions, and what they become."""
+        found: set[Value] = set()
+        for i, op in enumerate(self.flow.operations):
+            if i in self._predictions or not found.isdisjoint(op.inputs):
+                found.update(op.outputs)
+        return found
+
+    @functools.cached_property
+    def _convolutions_ahead(self) -> dict[Value, int]:
+        """Map -> convolutions on the longest way to a prediction, that one included."""
+        ahead: dict[Value, int] = {}
+        for i in reversed(range(len(self.flow.operations))):
+            op = self.flow.operations[i]
+            if op.name in LAYOUT_CHANGING:
+                continue
+            most = max((ahead[v] for v in op.outputs if v in ahead), default=None)
+            if i in self._predictions:
+                most = 1
+            elif most is not None:
+                most += op.name in CONVOLUTIONS
+            if most is not None:
+                for v in op.inputs:
+                    ahead[v] = max(most, ahead.get(v, 0))
+        return ahead
+
+    # -------------------------------------------------------------------------------- head
+
+    def _head_call(self) -> Call | None:
+        """The innermost module that makes all predictions, where there are several, and does not make them from the image."""
+        if len(self._predictions) < 2:
+            return None
+        first, last = min(self._predictions), max(self._predictions)
+        start = next(i for i, op in enumerate(self.flow.operations) if op.name in CONVOLUTIONS)
+        around = [
+            c for c in self.flow.calls[1:] if c.first <= first and last < c.last and not c.first <= start < c.last
+        ]
+        return around[-1] if around else None
+
+    def _in_head(self, value: Value) -> bool:
+        if value in self._predicted:
+            return True
+        index = self.flow.producer.get(value)
+        if index is None or not self._predictions:
+            return False
+        if self._head is not None:
+            return self._head.first <= index < self._head.last
+        return self._in_branch(value)
+
+    @functools.cache  # noqa: B019 - Roles live as long as one question
+    def _in_branch(self, value: Value) -> bool:
+        """Whether a map lies on a short way to one prediction, beside another map's to another."""
+        mine = self._leads_to.get(value, frozenset())
+        if len(mine) != 1:
+            return False
+        source: Value | None = value
+        while source is not None and len(self._leads_to.get(source, ())) == 1:
+            source = self._made_from(source)
+        if source is None or self._convolutions_ahead.get(source, FEW + 1) > FEW:
+            return False
+        beside = (self._leads_through(i) for i in self.flow.consumers[source])
+        return any(len(other) == 1 and other != mine for other in beside)
+
+    def _leads_through(self, operation: int) -> frozenset[int]:
+        """The predictions that are made from what an operation makes."""
+        if operation in self._predictions:
+            return frozenset({operation})
+        outputs = self.flow.operations[operation].outputs
+        return frozenset[int]().union(*(self._leads_to.get(v, frozenset()) for v in outputs))
+
+    def _made_from(self, value: Value) -> Value | None:
+        """The map that a map was made from, the first where there are several."""
+        index = self.flow.producer.get(value)
+        inputs = () if index is None else self.flow.operations[index].inputs
+        return next((v for v in inputs if v in self.flow.maps), None)
+
+    # -------------------------------------------------------------------------------- neck
+
+    def _grown(self) -> set[Value]:
+        """Maps that stand on one that has grown after the network's smallest was made."""
+        smallest = self._smallest()
+        grown: set[Value] = set()
+        for i, op in enumerate(self.flow.operations):
+            inside = [v for v in op.inputs if v in self.flow.maps]
+            after = not grown.isdisjoint(op.inputs)  # maps may be stacked on the way, and be none for a while
+            for value in op.outputs:
+                if after or (i > smallest and value in self.flow.maps and self._grows(inside, value)):
+                    grown.add(value)
+        return grown
+
+    def _grows(self, inputs: list[Value], output: Value) -> bool:
+        height, width = self.flow.shapes[output][2:]
+        sides = [self.flow.shapes[v][2:] for v in inputs]
+        return bool(sides) and all(h * GROWTH <= height and w * GROWTH <= width for h, w in sides)
+
+    def _smallest(self) -> int:
+        """Index of the operation that makes the smallest map of a block; maps of one pixel, which gates have, are none, nor are
+        cut-outs of the image, as many as there are regions."""
+        whole = (v for v in self._blocks if self.flow.shapes[v][0] == 1)
+        sides = ((self.flow.shapes[v][2] * self.flow.shapes[v][3], self.flow.producer.get(v, 0)) for v in whole)
+        return min(((area, i) for area, i in sides if area > 1), default=(0, 0))[1]

@@ -1,0 +1,88 @@
+"""Channel prior convolutional attention: a channel gate, then a map from depth-wise strips of several lengths.
+
+Huang, Chen, Zou, Lu, Chen, Shen: Computers in Biology and Medicine 2024, https://arxiv.org/abs/2306.05196
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nas_attn.attention.fused import max_mean
+from nas_attn.attention.gates import gate, zero_
+from nas_attn.attention.row import Init
+
+STRIPS = (7, 11, 21)
+"""Lengths of the authors' strips."""
+
+
+class ChannelPrior(nn.Module):
+    """`u = x·s(MLP(mean x) + MLP(max x))`, then `y = u·W(d + Σ_k column_k(row_k(d)))`, `d = conv5(u)`, k = 7, 11, 21.
+
+    conv5, rows and columns are depth-wise, W is a 1x1 convolution, without a sigmoid. Ties of the maximum share the
+    gradient.
+
+    Args:
+        channels: C of `(N, C, H, W)`.
+        reduction: C divided by the MLP's hidden width.
+        channel_gate: `sum`: one sigmoid of the sum, as in the paper; `sigmoids`: the sum of two, as in the authors' code.
+        projected: gelu(Wx) in the place of x, and Wy as the result, with the one W, as in the authors' code.
+        init: `identity` zeroes the MLP's last layer, with 2s for `sum` (½ + ½ is 1 already), and starts W at weight 0
+            and bias 1; `projected` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+
+    Cost: C² + 112C + 2Ch + h parameters, 4Ch + (C² + 103C)HW MACs; `projected` 2C²HW more. Any map size.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduction: int = 4,
+        channel_gate: Literal["sum", "sigmoids"] = "sum",
+        projected: bool = False,
+        init: Init = "paper",
+    ) -> None:
+        super().__init__()
+        hidden, identity = max(1, channels // reduction), init == "identity"
+        self.channel_gate = channel_gate
+        self.projected = projected
+        self.doubled = identity and not projected and channel_gate == "sum"
+        self.reduce = nn.Linear(channels, hidden)
+        self.expand = nn.Linear(hidden, channels)
+        self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
+        self.strips = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, (1, length), padding=(0, length // 2), groups=channels),
+                nn.Conv2d(channels, channels, (length, 1), padding=(length // 2, 0), groups=channels),
+            )
+            for length in STRIPS
+        )
+        self.mix = nn.Conv2d(channels, channels, 1)
+        self.blend = nn.Parameter(torch.zeros(())) if identity and projected else None
+        if identity and not projected:
+            zero_(self.expand, self.mix)
+            assert self.mix.bias is not None
+            nn.init.ones_(self.mix.bias)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        v_NCHW = functional.gelu(self.mix(x_NCHW)).to(x_NCHW.dtype) if self.projected else x_NCHW
+        u_NCHW = v_NCHW * self._channels(v_NCHW)[:, :, None, None]
+        d_NCHW = self.near(u_NCHW)
+        sum_NCHW = d_NCHW
+        for strip in self.strips:
+            sum_NCHW = sum_NCHW + strip(d_NCHW)
+        y_NCHW: Tensor = u_NCHW * self.mix(sum_NCHW).to(x_NCHW.dtype)
+        if self.projected:
+            y_NCHW = self.mix(y_NCHW).to(x_NCHW.dtype)
+        return y_NCHW if self.blend is None else torch.lerp(x_NCHW, y_NCHW, self.blend.to(x_NCHW.dtype))
+
+    def _channels(self, x_NCHW: Tensor) -> Tensor:
+        """`(N, C)`: the channel gate."""
+        pooled_BC = max_mean(x_NCHW, (2, 3), 0)[..., 0, 0]  # B: the maxima of all images, then their means
+        z_2NC = torch.unflatten(self.expand(functional.relu(self.reduce(pooled_BC))), 0, (2, -1))
+        if self.channel_gate == "sigmoids":
+            return gate(z_2NC, x_NCHW, identity=False).sum(0)
+        return gate(z_2NC.sum(0), x_NCHW, identity=self.doubled)

@@ -1,0 +1,52 @@
+"""Large selective kernel: two depth-wise convolutions in a row, and a gate of both that each pixel mixes for itself.
+
+Li, Hou, Zheng, Cheng, Yang, Li: LSKNet, ICCV 2023, https://arxiv.org/abs/2303.09030
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nas_attn.attention.fused import max_mean
+from nas_attn.attention.gates import gate, zero_
+from nas_attn.attention.row import Init
+
+
+class LargeSelectiveKernel(nn.Module):
+    """`y = x·W(a_1·u_1 + a_2·u_2)`, `[a_1; a_2] = s(conv7([mean_C u; max_C u]))`, `u = [u_1; u_2]` both 1x1 C to h.
+
+    u_1 is of a depth-wise 5x5 convolution of x, u_2 of a 7x7 one with dilation 3 behind that. This is the selection
+    alone; the block that LSKNet puts around it (1x1, GELU, this, 1x1, shortcut) is the network's. Ties of the maximum
+    share the gradient.
+
+    Args:
+        channels: C of `(N, C, H, W)`.
+        reduction: C divided by h.
+        kernel_size: odd side of the convolution that selects.
+        init: `identity` starts W at weight 0 and bias 1.
+
+    Cost: 77C + 3Ch + 2h + 4k² + 2 parameters, (74C + 3Ch + 4k²)HW MACs. Any map size.
+    """
+
+    def __init__(self, channels: int, *, reduction: int = 2, kernel_size: int = 7, init: Init = "paper") -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
+        self.far = nn.Conv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
+        self.reduce_near = nn.Conv2d(channels, hidden, 1)
+        self.reduce_far = nn.Conv2d(channels, hidden, 1)
+        self.select = nn.Conv2d(2, 2, kernel_size, padding=kernel_size // 2)
+        self.expand = nn.Conv2d(hidden, channels, 1)
+        if init == "identity":
+            zero_(self.expand)
+            assert self.expand.bias is not None
+            nn.init.ones_(self.expand.bias)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        near_NCHW = self.near(x_NCHW)
+        u_NMHW, v_NMHW = self.reduce_near(near_NCHW), self.reduce_far(self.far(near_NCHW))
+        pooled_N2HW = max_mean(torch.cat((u_NMHW, v_NMHW), 1), (1,), 1).flip(1)  # the authors have the mean first
+        a_N2HW = gate(self.select(pooled_N2HW), u_NMHW, identity=False)
+        z_NCHW: Tensor = self.expand(u_NMHW * a_N2HW[:, :1] + v_NMHW * a_N2HW[:, 1:])
+        return x_NCHW * z_NCHW.to(x_NCHW.dtype)

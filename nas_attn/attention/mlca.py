@@ -1,0 +1,66 @@
+"""Mixed local channel attention: ECA's gate from the means of the whole map and of cells of it, mixed.
+
+Wan, Lu, Shen, Feng, Tang, Wei: Mixed local channel attention for object detection, EAAI 2023,
+https://doi.org/10.1016/j.engappai.2023.106442
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nas_attn.attention.gates import zero_
+from nas_attn.attention.pooling import adaptive_mean
+from nas_attn.attention.row import Init
+
+
+class MixedLocalChannel(nn.Module):
+    """`y = x·U((1 - w)·s(conv_k(mean(p))) + w·s(conv_k'(p)))`, p the means of local_size x local_size cells of the map.
+
+    Both convolutions run along the channels, the second along those of all cells, one cell behind the other. Means
+    over cells and their spreading over the map, U, are adaptive average pooling, down and up again. The mean of a map
+    is that of its cells.
+
+    Args:
+        channels: C of `(N, C, H, W)`.
+        kernel_size: odd number of neighbouring channels seen.
+        local_size: cells along each side.
+        local_weight: w.
+        init: `identity` zeroes both convolutions and uses 2s.
+
+    Cost: 2k parameters, Ck(1 + l²) + 2ClH(W + l) MACs, l the local_size. Any map size.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        kernel_size: int,
+        local_size: int = 5,
+        local_weight: float = 0.5,
+        init: Init = "paper",
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        self.identity = init == "identity"
+        self.local_size = local_size
+        self.local_weight = local_weight
+        self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.conv_local = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        if self.identity:
+            zero_(self.conv, self.conv_local)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        local, (height, width) = self.local_size, x_NCHW.shape[2:]
+        p_NCLL = adaptive_mean(x_NCHW, local, local)
+        p_NLC = p_NCLL.flatten(2).mT
+        z_NLC = self.conv_local(p_NLC.reshape(-1, 1, local**2 * self.channels)).view(-1, local**2, self.channels)
+        z_NC1 = self.conv(p_NLC.mean(1)[:, None]).view(-1, self.channels, 1)
+        a_NCL = torch.lerp(self._gate(z_NC1, x_NCHW), self._gate(z_NLC, x_NCHW).mT, self.local_weight)
+        a_NCHW = adaptive_mean(torch.unflatten(a_NCL, 2, (local, local)), height, width, growing=True).to(x_NCHW.dtype)
+        return torch.addcmul(x_NCHW, x_NCHW, a_NCHW) if self.identity else x_NCHW * a_NCHW
+
+    def _gate(self, z: Tensor, x: Tensor) -> Tensor:
+        """`s(z)`; in the identity form `2s(z) - 1`, to which 1 is added at last, where no rounding of a mean can change it."""
+        s = torch.sigmoid(z).to(x.dtype)
+        return s + s - 1 if self.identity else s

@@ -1,0 +1,168 @@
+"""Modules whose gate comes from convolutions over large kernels, or over several of which it selects."""
+
+from __future__ import annotations
+
+from nas_attn.attention.row import Count, Fitting, KnobSpec, Row, blended, hidden_knobs
+
+
+def _fit_lska(f: Fitting) -> Count:
+    channels = f.channels
+    dense, dilated, _ = lska_sizes(f.integer("kernel_size"))
+    taps = 2 * (dense + dilated) * channels + channels**2
+    return Count(taps + 5 * channels, taps * f.pixels)
+
+
+LSKA_KERNELS = (7, 11, 23, 35, 41, 53)
+"""The authors' kernel sizes."""
+
+
+def lska_sizes(kernel_size: int) -> tuple[int, int, int]:
+    """(dense taps, dilated taps, dilation) of the strips that stand for a large kernel."""
+    dilation = 2 if kernel_size < 23 else 3
+    return 2 * dilation - 1, kernel_size // dilation, dilation
+
+
+def _fit_lsk(f: Fitting) -> Count:
+    channels, hidden, taps = f.channels, f.hidden(), 4 * f.odd("kernel_size") ** 2
+    weights = 74 * channels + 3 * channels * hidden + taps
+    return Count(weights + 3 * channels + 2 * hidden + 2, weights * f.pixels)
+
+
+def _fit_sk(f: Fitting) -> Count:
+    channels, branches = f.channels, f.integer("branches")
+    hidden = max(f.integer("min_hidden"), channels // f.integer("reduction"))
+    f.values["reduction"], f.values["min_hidden"] = hidden_knobs(channels, hidden, 32)
+    sides = [3 if f.values["dilated"] else 2 * i + 1 for i in range(1, branches + 1)]
+    convolutions = channels * (channels // f.divisor("groups", channels)) * sum(side**2 for side in sides)
+    linear = (branches + 1) * channels * hidden
+    parameters = convolutions + 2 * branches * channels + linear + 2 * hidden
+    return blended(Count(parameters, convolutions * f.pixels + linear), f.init)
+
+
+def _fit_caa(f: Fitting) -> Count:
+    channels = f.channels
+    weights = 2 * channels**2 + 2 * f.odd("kernel_size") * channels
+    f.odd("pool_size")
+    return Count(weights + (6 if f.values["norm"] else 4) * channels, weights * f.pixels)
+
+
+def _fit_cpca(f: Fitting) -> Count:
+    channels, hidden = f.channels, f.hidden()
+    strips = 103 * channels  # 5x5, and twice 7, 11 and 21
+    parameters = strips + 7 * channels + channels**2 + channels + 2 * channels * hidden + hidden + channels
+    maps = strips + channels**2 * (3 if f.values["projected"] else 1)
+    count = Count(parameters, 4 * channels * hidden + maps * f.pixels)
+    return blended(count, f.init) if f.values["projected"] else count
+
+
+ROWS = (
+    Row(
+        name="lska",
+        target="nas_attn.attention.lska:LargeSeparableKernel",
+        title="Large separable kernel attention",
+        paper="Lau et al. 2023, arXiv:2309.01439",
+        family="kernel",
+        fit=_fit_lska,
+        identity="zero",
+        knobs=(KnobSpec("kernel_size", int, 11, "side of the kernel that the strips stand for", choices=LSKA_KERNELS),),
+        flow=(
+            "x -> depth-wise row -> depth-wise column -> dilated row -> dilated column -> conv 1×1 C to C -> × -> y",
+            "x -> ×",
+        ),
+    ),
+    Row(
+        name="lsk",
+        target="nas_attn.attention.lsk:LargeSelectiveKernel",
+        title="Large selective kernel",
+        paper="Li et al. 2023, arXiv:2303.09030",
+        family="kernel",
+        fit=_fit_lsk,
+        identity="zero",
+        knobs=(
+            KnobSpec("reduction", int, 2, "channels divided by the hidden width", low=1, high=4096),
+            KnobSpec("kernel_size", int, 7, "odd side of the convolution that selects", low=1, high=31),
+        ),
+        flow=(
+            "x -> depth-wise 5×5 -> conv 1×1 C to h (near) -> max over both -> conv k×k 2 to 2, sigmoid -> × near -> +"
+            " -> conv 1×1 h to C -> × -> y",
+            "depth-wise 5×5 -> depth-wise 7×7, dilation 3 -> conv 1×1 C to h (far) -> max over both",
+            "conv 1×1 C to h (near) -> mean over both -> conv k×k 2 to 2, sigmoid -> × far -> +",
+            "conv 1×1 C to h (far) -> mean over both",
+            "conv 1×1 C to h (near) -> × near",
+            "conv 1×1 C to h (far) -> × far",
+            "x -> ×",
+        ),
+    ),
+    Row(
+        name="sk",
+        target="nas_attn.attention.sk:SelectiveKernel",
+        title="Selective kernel convolution",
+        paper="Li et al. 2019, arXiv:1903.06586",
+        family="kernel",
+        fit=_fit_sk,
+        identity="blend",
+        knobs=(
+            KnobSpec("branches", int, 2, "convolutions of different reach", low=2, high=8),
+            KnobSpec("dilated", bool, True, "reach by dilation of a 3×3, or by larger kernels"),
+            KnobSpec("groups", int, 32, "groups of the convolutions", low=1, high=65536),
+            KnobSpec("reduction", int, 16, "channels divided by the hidden width", low=1, high=4096),
+            KnobSpec("min_hidden", int, 32, "the hidden width is at least this", low=1, high=4096),
+        ),
+        flow=(
+            "x -> near conv, batch norm, ReLU -> + -> mean over H, W -> linear C to h, batch norm, ReLU -> linear h to M·C"
+            " -> softmax over the branches -> sum weighted by channel -> y",
+            "x -> far conv, batch norm, ReLU -> +",
+            "near conv, batch norm, ReLU -> sum weighted by channel",
+            "far conv, batch norm, ReLU -> sum weighted by channel",
+        ),
+    ),
+    Row(
+        name="caa",
+        target="nas_attn.attention.caa:ContextAnchor",
+        title="Context anchor attention",
+        paper="Cai et al. 2024, arXiv:2403.06258",
+        family="kernel",
+        fit=_fit_caa,
+        identity="gate",
+        knobs=(
+            KnobSpec("kernel_size", int, 11, "odd length of the strips", low=1, high=63),
+            KnobSpec("pool_size", int, 7, "odd side of the means before them", low=1, high=31),
+            KnobSpec("norm", bool, True, "batch norm and SiLU behind both 1×1 convolutions, as the authors' code has"),
+        ),
+        flow=(
+            "x -> mean over p×p pixels -> conv 1×1, batch norm, SiLU -> depth-wise row -> depth-wise column"
+            " -> conv 1×1, batch norm, SiLU again -> sigmoid -> × -> y",
+            "x -> ×",
+        ),
+    ),
+    Row(
+        name="cpca",
+        target="nas_attn.attention.cpca:ChannelPrior",
+        title="Channel prior convolutional attention",
+        paper="Huang et al. 2024, arXiv:2306.05196",
+        family="kernel",
+        fit=_fit_cpca,
+        identity="zero",
+        knobs=(
+            KnobSpec("reduction", int, 4, "channels divided by the hidden width", low=1, high=4096),
+            KnobSpec(
+                "channel_gate",
+                str,
+                "sum",
+                "the paper's sigmoid of the sum, or the code's sum of two sigmoids",
+                choices=("sum", "sigmoids"),
+            ),
+            KnobSpec("projected", bool, False, "the code's 1×1 convolution and GELU before, and the same 1×1 behind"),
+        ),
+        flow=(
+            "x -> mean over H, W -> shared MLP C to h to C -> + -> sigmoid -> × per channel -> depth-wise 5×5"
+            " -> depth-wise strips of 7 -> sum -> conv 1×1 C to C -> × -> y",
+            "x -> max over H, W -> shared MLP C to h to C",
+            "x -> × per channel",
+            "depth-wise 5×5 -> depth-wise strips of 11 -> sum",
+            "depth-wise 5×5 -> depth-wise strips of 21 -> sum",
+            "depth-wise 5×5 -> sum",
+            "× per channel -> ×",
+        ),
+    ),
+)

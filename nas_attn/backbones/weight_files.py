@@ -1,0 +1,173 @@
+"""From a file that somebody saved weights in to a state_dict: formats, wrappers, and what such files hold instead."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas_attn.errors import BackboneError, few, shorten
+from nas_attn.paths import user_path
+
+WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "network",
+    "module",
+    "params",
+    "weights",
+    "ema",
+    "ema_state_dict",
+    "model_ema",
+    "state_dict_ema",
+    "params_ema",
+)
+"""Keys under which training programs keep a state_dict among other things; the first that is there counts."""
+WRAPPING = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+"""Parts of a parameter's name that torch.compile, FSDP and activation checkpointing put in, wherever they wrapped."""
+_DEPTH = 4
+_OLD_FORMAT = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
+"""How files begin that torch wrote before it wrote zip archives."""
+_SAVE = "torch.save(model.state_dict(), FILE)"
+
+
+def read_state(path: str) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """The state_dict in a file, taken out of what it is wrapped in; names as they are, but for `WRAPPING`.
+
+    Args:
+        path: `.npz`, `.safetensors`, or anything else for what `torch.save` wrote. Nothing in it is executed.
+
+    Returns:
+        The state_dict, with its modules' versions where it has them; and what a user should know about the choice.
+
+    Raises:
+        BackboneError: the file does not exist, cannot be read or holds something else.
+    """
+    shown, file = shorten(path), user_path(path, what="weights file", error=BackboneError)
+    where = f"weights '{shown}'"
+    try:
+        if file.is_dir():
+            raise BackboneError(f"weights file '{shown}' is a folder: name the file in it")
+        if not file.is_file():
+            raise BackboneError(f"weights file '{shown}' does not exist (looked in {Path.cwd()})")
+        file.open("rb").close()
+    except OSError as error:
+        raise BackboneError(f"weights file '{shown}' cannot be read: {error.strerror}") from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch says of old formats concerns no one here
+            loaded = _read(file)
+    except BackboneError:
+        raise
+    except Exception as error:  # the readers raise what they like
+        raise BackboneError(f"weights file '{shown}' cannot be read: {_why(file, error)}") from None
+    state, notes = _unwrapped(loaded, where)
+    return _without_wrapping(state), tuple(f"{where}: {note}" for note in notes)
+
+
+def _read(file: Path) -> Any:
+    if file.suffix == ".npz":
+        import numpy as np
+
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name].copy()) for name in arrays.files}
+    if file.suffix == ".safetensors":
+        try:
+            from safetensors.torch import load_file
+        except ImportError:
+            raise BackboneError(f"weights '{file}' need safetensors: pip install safetensors") from None
+        return load_file(str(file))
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _why(file: Path, error: Exception) -> str:
+    """What the file is instead, and the way out."""
+    with file.open("rb") as opened:
+        start = opened.read(256)
+    said = str(error)
+    if not start:
+        return "it is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is Git LFS's pointer to them: fetch the file itself with `git lfs pull`"
+    if file.suffix == ".npz":
+        return f"it is no .npz of plain arrays ({_first(said)})"
+    if file.suffix == ".safetensors":
+        return f"it is no safetensors file, or cut off ({_first(said)})"
+    if start.isascii() and all(letter.isprintable() or letter.isspace() for letter in start.decode()):
+        return f"it is a text, not weights: give what {_SAVE} writes"
+    if "TorchScript" in said:
+        return f"it is a TorchScript program, not weights: load it with torch.jit.load, then {_SAVE}"
+    unknown = re.search(r"GLOBAL ([\w.]+)", said)
+    if unknown:
+        return (
+            f"it holds a Python object ({unknown.group(1)}), which could run code as it is read: where you trust the file, "
+            f"load it yourself and write the weights alone by {_SAVE}"
+        )
+    if start.startswith((b"PK", _OLD_FORMAT)) or "EOF" in said:
+        return f"it is damaged or cut off, or of another kind than {_SAVE} writes"
+    if isinstance(error, pickle.UnpicklingError) and start[:1] == b"\x80":
+        return f"it is a pickle, which could run code as it is read: where you trust it, load it yourself, then {_SAVE}"
+    return f"it is nothing that {_SAVE} writes"
+
+
+def _first(text: str) -> str:
+    return (text.strip().splitlines() or ["no reason given"])[0][:200]
+
+
+def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
+    """The state_dict inside, and what was left lying beside it."""
+    notes: list[str] = []
+    for _ in range(_DEPTH):
+        if not isinstance(loaded, Mapping):
+            raise BackboneError(f"{where} holds a {type(loaded).__name__}, not a state_dict: give what {_SAVE} writes")
+        known = _wraps(loaded)
+        others = [key for key, value in loaded.items() if _is_state(value) or _wraps(value)] if not known else []
+        if known:
+            states = [key for key in known if _is_state(loaded[key])]
+            if len(states) > 1:
+                notes.append(f"it holds {few(states)}; taken is {states[0]}")
+            loaded = loaded[(states or known)[0]]
+        elif _is_state(loaded):
+            return loaded, notes
+        elif len(others) == 1:
+            loaded = loaded[others[0]]
+        else:
+            break
+    keys = list(map(str, loaded)) if isinstance(loaded, Mapping) else []
+    held = f" (it has {few(keys)})" if keys else ""
+    raise BackboneError(f"{where} holds no state_dict, names and tensors{held}: give what {_SAVE} writes")
+
+
+def _wraps(value: Any) -> list[str]:
+    """Known keys under which something is kept there."""
+    if not isinstance(value, Mapping):
+        return []
+    return [key for key in WRAPPERS if isinstance(value.get(key), Mapping) and value[key]]
+
+
+def _is_state(value: Any) -> bool:
+    """Names with tensors; a counter or some extra state among them does no harm."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        return False
+    return 2 * sum(isinstance(entry, torch.Tensor) for entry in value.values()) > len(value)
+
+
+def _without_wrapping(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A state_dict without the parts of its names that stand for a wrapper."""
+    from nas_attn.backbones.states import versions_of, with_versions
+
+    def bare(name: str) -> str:
+        return ".".join(part for part in name.split(".") if part not in WRAPPING)
+
+    if not any(WRAPPING.intersection(name.split(".")) for name in state):
+        return state
+    versions = versions_of(state)
+    kept = None if versions is None else {bare(path): entry for path, entry in versions.items()}
+    return with_versions({bare(name): value for name, value in state.items()}, kept)

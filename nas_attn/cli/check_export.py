@@ -1,0 +1,36 @@
+"""`nas-attn check-export`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from nas_attn.cli.common import AsJson, print_json
+from nas_attn.errors import OperationError, UserError
+
+
+def check_export(
+    file: Annotated[str, typer.Argument(help="What nas-attn export has written, with its card beside it.")],
+    root: Annotated[str | None, typer.Option("--root", help="Where the data lies now.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Runs an exported file on the study's validation images, in a process in which nas_attn cannot be imported."""
+    from nas_attn.export.verifying import verify
+    from nas_attn.paths import user_path
+
+    found = verify(user_path(file, what="FILE", error=UserError), root=root)
+    if as_json:
+        print_json({**asdict(found), "accuracy": found.accuracy, "agrees": found.agrees})
+    else:
+        where = "in a process without nas_attn" if found.elsewhere else "in this process, as weights need nas_attn"
+        typer.echo(
+            f"{found.file} ({found.format}), {where}: {found.right} of {found.images} validation images right "
+            f"({100 * found.accuracy:.2f} %); {found.expected} {found.expected_where}"
+        )
+    if not found.agrees:
+        raise OperationError(
+            f"'{found.file}' does not score what its card says: {found.right} of {found.images} images right, "
+            f"not {found.expected}"
+        )

@@ -1,0 +1,52 @@
+"""`nas-attn extend`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nas_attn.cli import completing
+from nas_attn.cli.common import (
+    DEFAULT_STORAGE,
+    AsJson,
+    Storage,
+    StudyName,
+    at_storage,
+    console,
+    print_json,
+    study_named,
+)
+
+
+def extend(
+    space: Annotated[
+        str,
+        typer.Option("--space", help="Shipped name or path of the new search space.", autocompletion=completing.spaces),
+    ],
+    study: StudyName = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="New total of candidates; default: as many again.")
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Gives a study another search space: more choices, sites, knobs. Every finished run is kept as evidence."""
+    from nas_attn.recipe_reading import load_space
+    from nas_attn.study.extending import extend as do
+    from nas_attn.study.extending import forecast_extension
+
+    spec = load_space(space)
+    opened = study_named(study, storage)
+    if dry_run:
+        found = forecast_extension(opened, spec, trials=trials)
+    else:
+        opened, found = do(opened, spec, trials=trials)
+    if as_json:
+        print_json(found.as_dict())
+        return
+    out = console()
+    out.print(found.text(), markup=False)
+    if not dry_run:
+        out.print(f"search on with: nas-attn resume {opened.store.name}{at_storage(storage)}", markup=False)

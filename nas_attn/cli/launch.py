@@ -1,0 +1,89 @@
+"""`nas-attn launch` and `nas-attn stop`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Device, Storage, StudyName, at_storage, print_json, study_named
+from nas_attn.errors import NasAttnError, StudyError
+
+LONGEST_S = 300.0
+
+
+def launch(
+    study: StudyName = None,
+    on: Annotated[str, typer.Option("--on", help="Where: slurm, ray or local.")] = "local",
+    workers: Annotated[int, typer.Option("--workers", min=1, max=4096, help="How many.")] = 1,
+    gpus: Annotated[float, typer.Option("--gpus-per-worker", min=0, help="GPUs of each; on Ray also 0.25.")] = 0.0,
+    cpus: Annotated[int, typer.Option("--cpus-per-worker", min=1, help="Cores of each.")] = 1,
+    partition: Annotated[str | None, typer.Option("--partition", help="Slurm's partition.")] = None,
+    minutes: Annotated[
+        int | None, typer.Option("--minutes", min=3, help="Slurm's time limit of each job; it is queued again then.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="Further option of sbatch: --option account=mine; repeatable.")
+    ] = None,
+    device: Device = "auto",
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Starts workers of a study on a cluster, and returns. The study is there already: nas-attn search RECIPE --time-limit 0."""
+    from nas_attn.study.launching import Wish
+    from nas_attn.study.launching import launch as start
+
+    opened = study_named(study, storage)
+    wish = Wish(workers, device, gpus, cpus, minutes, partition, _options(option or []))
+    done = start(opened, on, wish)
+    if as_json:
+        print_json(asdict(done))
+        return
+    at = at_storage(storage)
+    name = opened.store.name
+    typer.echo(f"launched {workers} worker{'' if workers == 1 else 's'} on {on}: {_few(done.jobs)}")
+    typer.echo(f"watch: nas-attn status {name} --watch{at}\nstop:  nas-attn stop {name}{at}")
+
+
+def stop(
+    study: StudyName = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until they have ended.")] = True,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Tells all workers of a study to stop in order, wherever they run; those that only queue are taken back."""
+    from nas_attn.study.launching import engine, launches
+    from nas_attn.study.overview import overview
+    from nas_attn.study.presence import stop_workers
+
+    opened = study_named(study, storage)
+    stop_workers(opened)
+    for launched in launches(opened):
+        try:
+            engine(launched.on).end(launched)
+        except NasAttnError as error:  # another machine's engine; its workers hear of it by the study
+            typer.echo(f"{launched.on}: {error}", err=True)
+    there = [worker for worker in overview(opened).workers if worker.state in ("working", "waiting")]
+    typer.echo(f"told {len(there)} worker{'' if len(there) == 1 else 's'} to stop")
+    end = time.monotonic() + LONGEST_S
+    while wait and there and time.monotonic() < end:
+        time.sleep(0.5)
+        there = [worker for worker in overview(opened).workers if worker.state in ("working", "waiting")]
+    if wait:
+        left = ", ".join(f"{worker.machine} {worker.pid} ({worker.doing})" for worker in there)
+        typer.echo("all have ended" if not there else f"still at it after {LONGEST_S:.0f} s: {left}")
+
+
+def _options(words: list[str]) -> dict[str, str]:
+    found = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise StudyError(f"--option '{word}' is no key=value, like account=mine")
+        found[key.lstrip("-")] = value
+    return found
+
+
+def _few(jobs: tuple[str, ...]) -> str:
+    return ", ".join(jobs[:4]) + (f", … ({len(jobs)} in all)" if len(jobs) > 4 else "")

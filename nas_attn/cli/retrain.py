@@ -1,0 +1,150 @@
+"""`nas-attn retrain`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nas_attn.cli.choosing import choosing, wish_for
+from nas_attn.cli.common import (
+    DEFAULT_STORAGE,
+    AsJson,
+    Device,
+    Mps,
+    Storage,
+    StorageWait,
+    StudyName,
+    Threads,
+    TimeLimit,
+    Verbose,
+    Workers,
+    at_storage,
+    console,
+    print_json,
+    study_named,
+    table,
+)
+from nas_attn.cli.running import INTERRUPTED, do_runs
+
+if TYPE_CHECKING:
+    from nas_attn.analysis.choosing import Wish
+    from nas_attn.evaluation.plan import Plan
+    from nas_attn.study.opening import OpenStudy
+    from nas_attn.study.retraining import Order
+
+
+@choosing
+def retrain(
+    wish: Wish,
+    study: StudyName = None,
+    also: Annotated[
+        list[str] | None, typer.Option("--also", help="Another one beside it, `none` for the rival; may be repeated.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the target's.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each network.")] = 1,
+    data: Annotated[str | None, typer.Option("--data", help="Another data set, or folder:PATH.")] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            "--gpus", min=2, help="Train each run by so many GPUs together (torchrun, DDP), one run at a time."
+        ),
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    workers: Workers = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    mps: Mps = True,
+    time_limit: TimeLimit = None,
+    storage_wait: StorageWait = None,
+    verbose: Verbose = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Trains a chosen network as the target says and keeps its weights for `export`. Goes on when repeated."""
+    from nas_attn.analysis.retrained import PURPOSE
+    from nas_attn.analysis.snapshot import snapshot
+    from nas_attn.evaluation.given import check_weights
+    from nas_attn.study import retraining, searching
+    from nas_attn.study.trained import named
+
+    opened = study_named(study, storage)
+    plan = searching.own_plan(opened)
+    now = snapshot(opened.store)
+    chosen = dict(named(opened, now, plan, one) for one in (wish, *map(wish_for, also or ())))
+    searching.check_here(opened.recipe, device=device)
+    check_weights(plan)
+    _check_data(opened, plan, data)
+    wanted = retraining.order(opened, chosen, seeds=seeds, epochs=epochs, data=data)
+    if gpus is not None:
+        from nas_attn.study.together import check_together
+
+        check_together(opened, wanted.way, gpus, device)
+    left = retraining.open_runs(opened.store, wanted)
+    retraining.enter(opened.store, left)
+    if left:
+        do_runs(
+            opened,
+            f"the same command{at_storage(storage)}",
+            workers=min(workers or searching.default_workers(device), len(left)),
+            threads=threads,
+            device=device,
+            mps=mps,
+            time_limit_s=time_limit,
+            quiet=quiet or as_json,
+            verbose=verbose,
+            only=PURPOSE,
+            gpus=gpus,
+        )
+    _show(opened, wanted, as_json)
+    if any(row.state == "waiting" for row in opened.store.queue.rows(way=wanted.way, purposes=[PURPOSE])):
+        typer.echo(f"stopped before the end; the same command goes on{at_storage(storage)}", err=True)
+        raise typer.Exit(INTERRUPTED)
+
+
+def _check_data(opened: OpenStudy, plan: Plan, name: str | None) -> None:
+    """Whether other data is there and fits the network: asked before anything is written."""
+    if name is None or opened.recipe.data.name == "external":
+        return
+    from nas_attn import data
+    from nas_attn.errors import RecipeError
+
+    found = data.load(opened.recipe.data.model_copy(update={"name": name}), device="cpu")
+    if found.input_shape[0] != plan.input_shape[0]:
+        raise RecipeError(
+            f"--data {name} has images of {found.input_shape[0]} channels, the study's network takes {plan.input_shape[0]}"
+        )
+
+
+def _show(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
+    from nas_attn.report import words
+    from nas_attn.study.retraining import results
+
+    found = results(opened.store, wanted)
+    if as_json:
+        rows = [
+            {**asdict(run), "metrics": None if stored is None else dict(stored.score.metrics), "reason": reason}
+            for run, stored, reason in found
+        ]
+        print_json({"study": opened.store.name, "way": wanted.way, "runs": rows})
+        return
+    shown = [
+        [
+            str(run.seed),
+            reason or "not finished"
+            if stored is None
+            else ", ".join(
+                f"{words.title(name)} {words.value(name, value)}"
+                for name, value in stored.score.metrics.items()
+                if name != "train_loss_sum"
+            ),
+            run.placement,
+        ]
+        for run, stored, reason in found
+    ]
+    out = console()
+    out.print(
+        table("Trained as the target says; scored on the validation split", ["seed", "score", "placement"], shown)
+    )
+    out.print("The test split is read by `nas-attn validate` only; `nas-attn export` takes the first seed's weights.")

@@ -1,0 +1,198 @@
+"""`nas-attn validate`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas_attn.cli.common import (
+    DEFAULT_STORAGE,
+    AsJson,
+    Device,
+    Mps,
+    Storage,
+    StorageWait,
+    StudyName,
+    Threads,
+    TimeLimit,
+    Verbose,
+    Workers,
+    at_storage,
+    console,
+    print_json,
+    study_named,
+)
+from nas_attn.cli.running import INTERRUPTED, do_runs
+from nas_attn.errors import RecipeError, StudyError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nas_attn.analysis.snapshot import Snapshot
+    from nas_attn.analysis.validation import Family, ValidationResult
+    from nas_attn.study.opening import OpenStudy
+
+
+def validate(
+    study: StudyName = None,
+    storage: Storage = DEFAULT_STORAGE,
+    blocks: Annotated[
+        int | None, typer.Option("--seeds", min=2, help="Blocks: fresh runs of each network; default: the target's.")
+    ] = None,
+    looks: Annotated[
+        str | None, typer.Option("--looks", help="Blocks after which to look, 4,8: stops early where all is shown.")
+    ] = None,
+    front: Annotated[int, typer.Option("--front", min=0, help="Also so many members of the front.")] = 0,
+    placements: Annotated[
+        list[str] | None, typer.Option("--placement", help="Also this placement; may be repeated.")
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option("--margin", help="What may be lost, in the metric's unit (accuracy: 0.005 is half a point)."),
+    ] = None,
+    difference: Annotated[
+        float | None, typer.Option("--difference", help="Say how many blocks it takes to show this difference.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="A further validation, with fresh runs.")] = False,
+    workers: Workers = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    mps: Mps = True,
+    time_limit: TimeLimit = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    storage_wait: StorageWait = None,
+    verbose: Verbose = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tests what a search recommends: trained as the target says, in fresh blocks, on the test split. Goes on when repeated."""
+    if margin is not None and not (math.isfinite(margin) and margin > 0):
+        raise RecipeError(f"--margin {margin} must be a size above 0, in the metric's unit")
+    from nas_attn.analysis.snapshot import snapshot
+    from nas_attn.study import searching, validating
+
+    opened = study_named(study, storage)
+    now = snapshot(opened.store)
+    begun = validating.unfinished(opened)
+    if not begun and now.validations and not again and not dry_run:
+        _show(now.validations, now, as_json)
+        return
+    if begun:
+        (family, *_) = begun
+        if any([blocks, looks, front, placements, margin]):
+            raise StudyError(
+                f"validation {family.number} has been begun, and what it compares was fixed then: go on without these options"
+            )
+    else:
+        asked = validating.Asked(blocks, _looks(looks), front, tuple(placements or ()), margin)
+        family = validating.family_of(opened, now, searching.own_plan(opened), asked)
+    validating.check_test_split(opened.recipe)
+    searching.check_here(opened.recipe, device=device)
+    searching.check_start(opened.recipe)
+    if not as_json and not quiet:
+        _announce(console(), opened, now, family, difference)
+    if dry_run:
+        if as_json:
+            print_json({"family": asdict(family), **_forecast(opened, now, family)})
+        return
+    validating.begin(opened, family)
+    goes_on = f"nas-attn validate {opened.store.name}{at_storage(storage)}"
+    do_runs(
+        opened,
+        goes_on,
+        workers=workers,
+        threads=threads,
+        device=device,
+        mps=mps,
+        time_limit_s=time_limit,
+        quiet=quiet or as_json,
+        verbose=verbose,
+        only=validating.PURPOSE,
+    )
+    now = searching.Publisher(opened).now()
+    _show(now.validations, now, as_json)
+    if not now.validations[family.number - 1].complete:
+        typer.echo(f"stopped before the end; go on with: {goes_on}", err=True)
+        raise typer.Exit(INTERRUPTED)
+
+
+def _looks(text: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise RecipeError(f"--looks '{text}' is no list like 4,8") from None
+
+
+def _announce(out: Console, opened: OpenStudy, now: Snapshot, family: Family, difference: float | None) -> None:
+    """What is compared, what it can show, what it costs: before the first run."""
+    from nas_attn.analysis.verdict import blocks_for
+    from nas_attn.report.verdicts import name, size
+    from nas_attn.study.progress import duration
+
+    found = _forecast(opened, now, family)
+    pairs = "; ".join(f"{name(family, a)} against {name(family, b)}" for a, b in family.comparisons)
+    out.print(f"Validation {family.number}: {pairs}", markup=False)
+    seconds = "" if found["total_s"] is None else f", about {duration(found['total_s'])} of training in all"
+    out.print(
+        f"{family.blocks} blocks of {len(family.networks)} networks, each trained for {family.epochs} epochs{seconds}; the "
+        "test split is read once per run, and logged",
+        markup=False,
+    )
+    low, high = (size(family.metric, found[key]) for key in ("detectable_low", "detectable_high"))
+    out.print(
+        f"A true difference of {low} to {high} would be shown with 80 % (the noise is known so well only)", markup=False
+    )
+    if difference is not None:
+        needed = [
+            blocks_for(found["comparisons"], sd, difference, error=family.error)
+            for sd in (found["sd_low"], found["sd_high"])
+        ]
+        said = " to ".join("over 256" if n is None else str(n) for n in needed)
+        out.print(f"To show {size(family.metric, difference)} takes {said} blocks: --seeds", markup=False)
+
+
+def _forecast(opened: OpenStudy, now: Snapshot, family: Family) -> dict[str, Any]:
+    """What the blocks can show and cost; standard deviations of one block's difference, from the search's own noise."""
+    from nas_attn.analysis.verdict import detectable
+    from nas_attn.study.forecast import TYPICAL_SEED_SD
+
+    floor = now.noise.get(family.metric)
+    seed_sd = (floor.seed_sd if floor else None) or TYPICAL_SEED_SD
+    low, high = 0.7 * seed_sd, 2**0.5 * seed_sd  # runs of one block correlated by three quarters, and not at all
+    comparisons = len(family.comparisons)
+    return {
+        "sd_low": low,
+        "sd_high": high,
+        "comparisons": comparisons,
+        "detectable_low": detectable(comparisons, family.blocks, low, error=family.error),
+        "detectable_high": detectable(comparisons, family.blocks, high, error=family.error),
+        "total_s": _seconds(opened, family),
+    }
+
+
+def _seconds(opened: OpenStudy, family: Family) -> float | None:
+    """Of training, from the pace of the search's runs."""
+    scores = opened.store.scores(way="search")
+    epochs: dict[tuple[str, int], int] = {}
+    for stored in scores:
+        run = (stored.key, stored.score.seed)
+        epochs[run] = max(epochs.get(run, 0), stored.score.epochs)
+    if not epochs:
+        return None
+    pace = sum(s.score.wall_s for s in scores) / sum(epochs.values())
+    fresh = opened.recipe.target_training.backbone_epochs if family.fresh_backbones else 0
+    return pace * family.blocks * (len(family.networks) * family.epochs + fresh)
+
+
+def _show(results: tuple[ValidationResult, ...], now: Snapshot, as_json: bool) -> None:
+    from nas_attn.cli.showing import show_validation
+
+    if as_json:
+        print_json({"study": now.study, "validations": [asdict(result) for result in results]})
+        return
+    out = console()
+    for result in results:
+        show_validation(out, result, now)

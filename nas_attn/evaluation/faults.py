@@ -1,0 +1,126 @@
+"""Where a candidate's own code fails: told as that candidate's failure, in one sentence.
+
+Modules, backbones and evaluators are strangers' code, and may raise whatever they like. One candidate that does so must
+not end a search; what hits every candidate must.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import torch
+
+from nas_attn.errors import (
+    BackboneError,
+    KnobError,
+    NasAttnError,
+    OperationError,
+    OutOfMemory,
+    PlacementError,
+    TrainingError,
+)
+from nas_attn.training import Interrupted
+from nas_attn.training.memory import out_of_memory
+
+DEBUG = "NAS_ATTN_DEBUG"
+"""Environment variable behind `--debug`."""
+LONGEST = 400
+"""Characters of a stranger's message that are kept."""
+
+
+@contextmanager
+def own_fault(doing: str, device: torch.device) -> Iterator[None]:
+    """Whatever is raised in here is a `TrainingError` of the candidate, but for what is raised on purpose.
+
+    Args:
+        doing: what is being done with the candidate: `building it`.
+        device: where it is done; when a GPU no longer answers, no candidate is to blame.
+
+    Raises:
+        TrainingError: type, message, and what was being done.
+        OperationError: the device does not answer any more in this process.
+    """
+    try:
+        yield
+    except (KnobError, PlacementError, BackboneError) as error:
+        raise TrainingError(f"{doing} failed: {error}") from error
+    except (NasAttnError, Interrupted):
+        raise
+    except Exception as error:  # whatever a stranger's code may raise
+        show_traceback(error)
+        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and out_of_memory(error)):
+            raise OutOfMemory(f"memory did not suffice for {doing}: {said(error)}") from error
+        _check_device(device, error)
+        raise TrainingError(f"{doing} raised {said(error)}") from error
+
+
+@contextmanager
+def shared_fault(doing: str) -> Iterator[None]:
+    """Whatever fails in here fails for all candidates: it ends the work.
+
+    Raises:
+        OperationError: what was being done, type and message.
+    """
+    try:
+        yield
+    except TrainingError as error:
+        raise OperationError(f"{doing} failed, so no candidate can begin: {error}") from error
+    except (NasAttnError, Interrupted):
+        raise
+    except Exception as error:  # whatever a stranger's code may raise
+        show_traceback(error)
+        raise OperationError(f"{doing} raised {said(error)}, so no candidate can begin") from error
+
+
+def require_memory(parameters: int) -> None:
+    """Refuses what cannot be trained in the memory that this machine's processes could still get.
+
+    Where memory runs out, Linux kills whatever process it likes, without a word.
+
+    Args:
+        parameters: of the network; its training holds weights, gradients and momentum in float32, and at times a checkpoint
+            of weights and momentum.
+
+    Raises:
+        OutOfMemory: they are more than that.
+    """
+    needed, free = 5 * 4 * parameters, psutil.virtual_memory().available
+    if needed > free:
+        raise OutOfMemory(
+            f"training its {parameters:,} parameters takes {needed / 2**30:.1f} GB of memory at the least, and "
+            f"{free / 2**30:.1f} GB are free"
+        )
+
+
+def said(error: BaseException) -> str:
+    """`ValueError: its message`."""
+    return f"{type(error).__name__}: {message(error)}"
+
+
+def message(error: BaseException) -> str:
+    """The first line of an error's message, not longer than a sentence can be."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "without a message")
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+
+
+def show_traceback(error: BaseException) -> None:
+    """On standard error, where `--debug` asks for it."""
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+
+
+def _check_device(device: torch.device, error: Exception) -> None:
+    """After some errors (an assertion on the device, an illegal access) a process cannot use its GPU any more."""
+    if device.type != "cuda":
+        return
+    try:
+        torch.zeros(1, device=device).add_(1).item()
+    except RuntimeError:
+        raise OperationError(
+            f"the device '{device}' does not answer any more in this process, after {said(error)}; the candidate is set "
+            "back to waiting: resume, and give --debug to see where it happens"
+        ) from error

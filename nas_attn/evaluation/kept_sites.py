@@ -1,0 +1,74 @@
+"""A study's sites: those that it began with, whatever a later version finds in its backbone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from nas_attn.analysis.snippet import SITES
+from nas_attn.errors import PlacementError, StudyError
+from nas_attn.evaluation.plan import Kept, Plan
+from nas_attn.recipe_reading import frozen_recipe
+from nas_attn.records import Point, Site
+from nas_attn.space import parse, resolve
+from nas_attn.storage import StudyStore
+
+KEY = re.compile("[0-9a-f]{16}")
+"""What `resolve` calls a network."""
+
+
+def kept_sites(store: StudyStore) -> Kept | None:
+    """The sites that a study began with; None where that has not been written down yet."""
+    text = store.get(SITES)
+    if text is None:
+        return None
+    content = json.loads(text)
+    channels, height, width = content["input_shape"]
+    return Kept((channels, height, width), tuple(_site(entry) for entry in content["sites"]))
+
+
+def keep_sites(store: StudyStore, plan: Plan) -> None:
+    """Writes the sites of a study down, once, by the plan of its own recipe; with another's data nothing is written.
+
+    Raises:
+        StudyError: its candidates are other networks by these sites: an earlier version found others.
+    """
+    if frozen_recipe(store.recipe, where=f"study '{store.name}'").data != plan.recipe.data:
+        return
+    for row in store.candidates():
+        if not KEY.fullmatch(row.key):
+            continue
+        try:
+            key = resolve(parse(row.placement), plan.sites, init=plan.space.init, strict=False).key
+        except PlacementError as error:
+            key = str(error)
+        if key != row.key:
+            raise StudyError(
+                f"study '{store.name}' was begun by an earlier version, which found other sites in its network (trial "
+                f"{row.trial}, '{row.placement}', is another one by today's): finish it with that version, or begin a new study"
+            )
+    content = {
+        "input_shape": plan.input_shape,
+        "classes": plan.classes,
+        "sites": [_entry(site) for site in plan.sites],
+    }
+    store.put(SITES, json.dumps(content, separators=(",", ":")))
+
+
+def _entry(site: Site) -> dict[str, object]:
+    return {
+        "name": site.name,
+        "role": site.role,
+        "macs_share": site.macs_share,
+        "points": {
+            position: [[p.path, p.channels, p.height, p.width, p.replaces] for p in points]
+            for position, points in site.points
+        },
+    }
+
+
+def _site(entry: Mapping[str, Any]) -> Site:
+    points = ((position, tuple(Point(*point) for point in found)) for position, found in entry["points"].items())
+    return Site(entry["name"], tuple(points), entry["macs_share"], entry["role"])

@@ -1,0 +1,235 @@
+"""What an evaluator prints, kept in a file instead of flooding the terminal.
+
+That is whatever reaches standard output and standard error while it runs: from Python, from C libraries, from processes
+that it starts. The file's descriptor stands in for descriptors 1 and 2 for that time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import os
+import re
+import socket
+import stat
+import sys
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from nas_attn.evaluation.faults import DEBUG
+
+FOLDER = "logs"
+"""Beside a study's artifacts."""
+VERBOSE = "NAS_ATTN_VERBOSE"
+"""Environment variable behind `--verbose`."""
+
+
+def log_for(folder: Path, study: str, say: Callable[[str], None], *, verbose: bool) -> OutputLog | None:
+    """The log of this process; None where its evaluator is to print to the terminal (`--verbose`, `--debug`)."""
+    if verbose or os.environ.get(DEBUG):
+        return None
+    name = re.sub(r"[^\w.-]+", "_", f"{study}-{socket.gethostname()}-{os.getpid()}")
+    return OutputLog(folder / FOLDER / f"{name}.log", say)
+
+
+class OutputLog:
+    """A file that takes over standard output and standard error for a while.
+
+    One at a time in a process: what a second evaluator in another thread prints meanwhile goes into the file of the first.
+    """
+
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+        """Args:
+        say: told once where the file is, as soon as something is in it.
+        """
+        self.path, self._say, self._told = path, say, False
+        self._stream: TextIO | None = None
+
+    @contextmanager
+    def taking(self, title: str) -> Iterator[None]:
+        """Everything that is printed in here goes to the file, under a title; so does the traceback of what is raised."""
+        stream = self._opened()
+        if stream is None or not _begin(stream):
+            yield
+            return
+        empty = _size(stream)
+        print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {title}", file=stream)
+        begun = _size(stream)
+        try:
+            yield
+        except Exception:
+            traceback.print_exc(file=stream)
+            raise
+        finally:
+            _end()
+            if _size(stream) > begun:
+                self._tell()
+            else:
+                with suppress(OSError):
+                    os.ftruncate(stream.fileno(), empty)
+
+    def _opened(self) -> TextIO | None:
+        """The file, kept open: a logger that an evaluator sets up may hold on to it. None where it cannot be written."""
+        if self._stream is None:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                raw = _Forgiving(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666))
+            except OSError as error:
+                if not self._told:
+                    self._told = True
+                    self._say(f"what the evaluator prints cannot be kept in {shown(self.path)}: {error.strerror}")
+                return None
+            buffered = io.BufferedWriter(raw)
+            self._stream = io.TextIOWrapper(buffered, "utf-8", "backslashreplace", line_buffering=True)
+            weakref.finalize(self, _remove_if_empty, self.path)
+        return self._stream
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            self._say(f"what the evaluator prints is kept in {shown(self.path)} (--verbose shows it here)")
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be found by from here."""
+    with suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+@contextmanager
+def on_terminal() -> Iterator[None]:
+    """In here, standard output and standard error are what they were, also while a log has taken them over.
+
+    For another thread than the evaluator's; not for a signal's handler.
+    """
+    with _lock:
+        if _taken is None:
+            yield
+            return
+        _taken.give_back()
+        try:
+            yield
+        finally:
+            _taken.take()
+
+
+def leave_terminal() -> None:
+    """Lets output to a terminal that has closed go nowhere, where writing to it would be an error.
+
+    Whoever holds a copy of it: a log that has taken over, or a line that moves.
+    """
+    for descriptor in map(int, os.listdir("/dev/fd")):
+        if os.isatty(descriptor):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Standard output and error as they were, and what stands in for them."""
+
+    descriptors: tuple[tuple[int, int], ...]
+    """(1 or 2, a copy of it)."""
+    output: TextIO
+    error: TextIO
+    stream: TextIO
+
+    def take(self) -> None:
+        _flush(sys.stdout, sys.stderr)
+        for number, _ in self.descriptors:
+            os.dup2(self.stream.fileno(), number)
+        sys.stdout = sys.stderr = self.stream
+
+    def give_back(self) -> None:
+        _flush(self.stream, self.output, self.error)
+        for number, copy in self.descriptors:
+            os.dup2(copy, number)
+        sys.stdout, sys.stderr = self.output, self.error
+
+
+_taken: _Taken | None = None
+_lock = threading.Lock()
+
+
+def _begin(stream: TextIO) -> bool:
+    """Lets a stream take over; False where one has already."""
+    global _taken
+    with _lock:
+        if _taken is not None:
+            return False
+        _flush(sys.stdout, sys.stderr)
+        copies = [(number, os.dup(number)) for number in (1, 2) if _is_open(number)]
+        taken = _Taken(tuple(copies), sys.stdout, sys.stderr, stream)
+        taken.take()
+        _taken = taken
+    return True
+
+
+def _end() -> None:
+    global _taken
+    with _lock:
+        assert _taken is not None
+        _taken.give_back()
+        for _, copy in _taken.descriptors:
+            os.close(copy)
+        _taken = None
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def _flush(*streams: TextIO | None) -> None:
+    """Writes out what is held back, by Python's streams and by C's."""
+    for stream in streams:
+        with suppress(OSError, ValueError, AttributeError):  # none, closed, or on a full disk
+            stream.flush()  # type: ignore[union-attr]
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).fflush(None)
+
+
+def _size(stream: TextIO) -> int:
+    _flush(stream)
+    return os.fstat(stream.fileno()).st_size
+
+
+def _remove_if_empty(path: Path) -> None:
+    with suppress(OSError):
+        found = path.stat()
+        if stat.S_ISREG(found.st_mode) and found.st_size == 0:
+            path.unlink()
+
+
+class _Forgiving(io.FileIO):
+    """A file that loses what does not fit on a full disk: an evaluator must not fail because of what it prints.
+
+    It is open as long as something holds it, as a logger may, and closes without a word when nothing does.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, "w", closefd=False)  # else its deletion warns of an unclosed file
+
+    def write(self, data: object) -> int:
+        try:
+            return super().write(data)  # type: ignore[arg-type]
+        except OSError:
+            return memoryview(data).nbytes  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        if not self.closed:
+            descriptor = self.fileno()
+            super().close()
+            os.close(descriptor)

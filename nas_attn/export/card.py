@@ -1,0 +1,286 @@
+"""What lies beside an exported network: everything that somebody needs who was given the file and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nas_attn._version import __version__
+from nas_attn.analysis.recommendation import format_metric
+from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.attention import catalogue
+from nas_attn.errors import OperationError
+from nas_attn.export.python_file import Described
+
+VERSION = 1
+"""Of the card's form."""
+
+
+def card(
+    now: Snapshot,
+    view: CandidateView,
+    described: Described,
+    path: Path,
+    format_: str,
+    *,
+    normalised_inside: bool,
+    training: Mapping[str, Any],
+    here: Mapping[str, Any] | None,
+    check: Mapping[str, Any] | None,
+    data: Mapping[str, Any],
+    cost: Mapping[str, int],
+) -> dict[str, Any]:
+    """The facts, as JSON knows them.
+
+    Args:
+        training: of the run whose weights these are: way, seed, epochs, metrics on the validation split, its size.
+        here: the exported network's own score on the same images in float32; None where that was not asked.
+        check: how the file compares with the network; None where it was not asked, or cannot be.
+        data: name, digest, number of images.
+    """
+    channels, height, width = described.input_shape
+    return {
+        "card": VERSION,
+        "file": path.name,
+        "format": format_,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "written_by": f"nas_attn {__version__}",
+        "study": now.study,
+        "trial": view.trial,
+        "key": view.key,
+        "placement": view.placement,
+        "init": described.resolved.init,
+        "backbone": described.backbone.model_dump(mode="json"),
+        "cost": dict(cost),
+        "input": {
+            "shape": ["N", channels, height, width],
+            "dtype": "uint8" if normalised_inside else "float32",
+            "channels": {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels"),
+            "normalised_inside": normalised_inside,
+            "mean": list(described.mean),
+            "std": list(described.std),
+        },
+        "output": {"shape": ["N", len(described.classes)], "what": "logits", "classes": list(described.classes)},
+        "training": dict(training),
+        "here": None if here is None else dict(here),
+        "check": None if check is None else dict(check),
+        "estimate": _estimates(view),
+        "latency": _latency(now, view),
+        "data": dict(data),
+        "sources": _sources(described),
+        "versions": dict(now.versions),
+        "recipe": now.recipe.model_dump(mode="json"),
+    }
+
+
+def _estimates(view: CandidateView) -> dict[str, Any]:
+    return {
+        name: {"mean": e.mean, "low": e.interval[0], "high": e.interval[1], "runs": e.seeds}
+        for name, e in view.estimates.items()
+    }
+
+
+def _latency(now: Snapshot, view: CandidateView) -> dict[str, Any] | None:
+    if view.latency is None or now.latency is None:
+        return None
+    latency, record = view.latency, now.latency
+    return {
+        "ratio": latency.ratio,
+        "low": latency.low,
+        "high": latency.high,
+        "ms": latency.ms,
+        "measured": latency.measured,
+        "machine": record.machine,
+        "conditions": {name: str(value) for name, value in record.conditions.items()},
+    }
+
+
+def _sources(described: Described) -> list[dict[str, str]]:
+    """The attention modules' papers; their code is this project's, written from the papers, or a third party's."""
+    types = dict.fromkeys(choice.type for _, choices in described.resolved.modules for choice in choices)
+    found = []
+    for name in types:
+        row = catalogue.find(name)
+        ours = row.target.startswith("nas_attn.")
+        licence = "MIT (nas_attn)" if ours else f"that of {row.target.partition('.')[0].partition(':')[0]}"
+        found.append({"type": name, "title": row.title, "paper": row.paper, "licence": licence})
+    source = described.backbone.name.partition(":")[0]
+    known = {"torchvision": "BSD-3-Clause (torchvision)", "timm": "Apache-2.0 (timm)"}
+    licence = known.get(source, f"that of {source}") if ":" in described.backbone.name else "MIT (nas_attn)"
+    return [{"type": "backbone", "title": described.backbone.name, "paper": "", "licence": licence}, *found]
+
+
+# ------------------------------------------------------------------------------------------- files
+
+
+def card_paths(path: Path) -> tuple[Path, Path]:
+    """Markdown and JSON: `net.onnx.md`, `net.onnx.json`."""
+    return path.with_name(f"{path.name}.md"), path.with_name(f"{path.name}.json")
+
+
+def write_card(facts: Mapping[str, Any], path: Path) -> tuple[Path, Path]:
+    """Writes both forms of a card beside an exported file.
+
+    Raises:
+        OperationError: they cannot be written.
+    """
+    paths = card_paths(path)
+    for target, text in zip(paths, (markdown(facts), json.dumps(facts, indent=2, allow_nan=False)), strict=True):
+        try:
+            with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=target.parent, delete=False) as file:
+                file.write(text + "\n")
+            os.replace(file.name, target)
+        except OSError as error:
+            raise OperationError(f"'{target}' cannot be written: {error}") from None
+    return paths
+
+
+# ------------------------------------------------------------------------------------------- Markdown
+
+
+def markdown(facts: Mapping[str, Any]) -> str:
+    """A card for people."""
+    parts = [
+        f"# {facts['file']}",
+        f"{facts['backbone']['name']} with attention\n\n    {facts['placement']}",
+        *(f"## {title}\n\n{_list(lines)}" for title, lines in _sections(facts) if lines),
+        f"## Use\n\n```python\n{_use(facts)}\n```",
+        f"## Recipe\n\n```json\n{json.dumps(facts['recipe'], indent=2)}\n```",
+    ]
+    return "\n\n".join(parts)
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _sections(facts: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    yield "Input and output", list(_about_images(facts))
+    yield "What it scores", list(_about_scores(facts))
+    yield "What it costs", list(_about_cost(facts))
+    yield "Where it comes from", list(_about_origin(facts))
+    yield (
+        "Sources and licences",
+        [f"{s['title']}{': ' + s['paper'] if s['paper'] else ''}; code: {s['licence']}" for s in facts["sources"]],
+    )
+
+
+def _about_images(facts: Mapping[str, Any]) -> Iterator[str]:
+    given, output = facts["input"], facts["output"]
+    shape = ", ".join(map(str, given["shape"]))
+    if given["normalised_inside"]:
+        yield f"Input: uint8 ({shape}), {given['channels']}, 0 to 255; the file normalises them itself"
+    elif given["mean"]:
+        yield (
+            f"Input: float32 ({shape}), {given['channels']}: `(pixel / 255 - mean) / std` per channel, "
+            f"mean {_numbers(given['mean'])}, std {_numbers(given['std'])}"
+        )
+    else:
+        yield f"Input: float32 ({shape}), as the study's evaluator makes them"
+    size = facts["recipe"]["data"].get("size") or 64
+    if str(facts["data"].get("name", "")).startswith("folder:"):
+        yield f"Images in the study: the shorter side scaled to {size} pixels, the middle square cut out"
+    names = ", ".join(output["classes"][:20]) + (", …" if len(output["classes"]) > 20 else "")
+    yield f"Output: ({', '.join(map(str, output['shape']))}) before softmax; classes in order: {names}"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.6g}" for value in values)
+
+
+def _about_scores(facts: Mapping[str, Any]) -> Iterator[str]:
+    training, here, check = facts["training"], facts["here"], facts["check"]
+    for name, value in training["metrics"].items():
+        yield f"{name}: {_metric(name, value)} when it was trained ({training['what']}, seed {training['seed']}){_images(name, training)}"
+    if here is not None:
+        yield (
+            f"This network in float32 on the same images: {_metric('accuracy', here['accuracy'])}, "
+            f"{here['right']} of {here['images']} right{_difference(training, here)}"
+        )
+    for name, e in facts["estimate"].items():
+        between = f"{_metric(name, e['low'])} to {_metric(name, e['high'])}"
+        yield f"The study's estimate of its {name} after the search's training: {_metric(name, e['mean'])} ({between}, {e['runs']} runs)"
+    if check is not None:
+        yield (
+            f"Against torch: outputs differ by at most {100 * check['difference']:.2g} % of the largest "
+            f"(ONNX Runtime {check['version']})"
+        )
+    yield "All of this on validation images, which chose the network; the test images are for `nas-attn validate`"
+
+
+def _images(metric: str, training: Mapping[str, Any]) -> str:
+    if metric != "accuracy" or training["right"] is None:
+        return ""
+    return f": {training['right']} of {training['images']} validation images right, computed in {training['precision']}"
+
+
+def _difference(training: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    others = here.get("judged_otherwise")
+    if others is None or training.get("right") is None:
+        return ""
+    if others == 0:
+        return ", the same ones"
+    return f"; {others} are judged otherwise than when it was scored in {training['precision']}"
+
+
+def _metric(name: str, value: float) -> str:
+    return format_metric(name, value)
+
+
+def _about_cost(facts: Mapping[str, Any]) -> Iterator[str]:
+    cost, latency, check = facts["cost"], facts["latency"], facts["check"]
+    yield f"{cost['parameters']:,} parameters, {cost['macs']:,} MACs for an image"
+    if latency is not None:
+        conditions = ", ".join(f"{name} {value}" for name, value in latency["conditions"].items())
+        how = "" if latency["measured"] else ", predicted and not measured"
+        yield (
+            f"Latency: {latency['ratio']:.3f} times the bare backbone's ({latency['low']:.3f} to {latency['high']:.3f}{how}), "
+            f"{latency['ms']:.3g} ms on {latency['machine']} ({conditions})"
+        )
+    if check is not None:
+        yield (
+            f"Where it was exported, one image and one thread: {check['onnxruntime_ms']:.3g} ms in ONNX Runtime "
+            f"{check['version']}, {check['torch_ms']:.3g} ms in torch"
+        )
+
+
+def _about_origin(facts: Mapping[str, Any]) -> Iterator[str]:
+    data = facts["data"]
+    yield f"Study {facts['study']}, trial {facts['trial']}; {facts['written_by']}"
+    numbers = ", ".join(f"{data[part]} {part} images" for part in ("training", "validation") if part in data)
+    yield ", ".join(filter(None, [f"Data: {data['name']}", numbers, f"digest {data['digest']}" if numbers else ""]))
+    yield "Versions: " + ", ".join(f"{name} {version}" for name, version in sorted(facts["versions"].items()))
+    yield f"SHA-256: {facts['sha256']}"
+
+
+def _use(facts: Mapping[str, Any]) -> str:
+    """How to load it, in the fewest lines."""
+    name, kind = facts["file"], facts["input"]["dtype"]
+    if facts["format"] == "onnx":
+        return (
+            "import onnxruntime\n\n"
+            f'session = onnxruntime.InferenceSession("{name}")\n'
+            f'(logits,) = session.run(None, {{"image": images}})  # numpy, {kind}'
+        )
+    if facts["format"] == "torch":
+        return f'import torch\n\nnetwork = torch.export.load("{name}").module()\nlogits = network(images)  # {kind}'
+    if facts["format"] == "python":
+        module = Path(name).stem
+        if not module.isidentifier():
+            load = f'import importlib\n\n{"network"} = importlib.import_module("{module}").load()'
+        else:
+            load = f"import {module}\n\nnetwork = {module}.load()  # reads {module}.pt beside it"
+        return f"{load}\nlogits = network(images)  # {kind}"
+    shape = tuple(facts["input"]["shape"][1:])
+    return (
+        "import nas_attn as na\nimport torch\n\n"
+        f"network = ...  # the bare backbone: {facts['backbone']['name']}, {facts['output']['shape'][1]} classes\n"
+        f'na.attach(network, "{facts["placement"]}", input_shape={shape}, init="{facts["init"]}")\n'
+        f'network.load_state_dict(torch.load("{name}", weights_only=True)["state_dict"])\n'
+        "network.eval()"
+    )

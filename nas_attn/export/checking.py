@@ -1,0 +1,142 @@
+"""Whether an exported file computes what the network did, and how fast: asked of the file, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from nas_attn.errors import OperationError, shorten
+from nas_attn.export import stranger
+
+CLOSE = 1e-3
+"""Largest difference of outputs, as a share of the largest output, that is put down to other arithmetic."""
+ROUNDS = 30
+"""Timed calls, after as many that are not."""
+
+
+class Stranger:
+    """An exported file in a process in which nas_attn cannot be imported."""
+
+    def __init__(self, process: subprocess.Popen[bytes], complaint: Path) -> None:
+        self._process, self._complaint = process, complaint
+
+    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Its output for a batch.
+
+        Raises:
+            OperationError: it ends instead; says with what.
+        """
+        source, target = self._process.stdout, self._process.stdin
+        assert source is not None
+        assert target is not None
+        try:
+            stranger.send(target, x)
+            answer = stranger.receive(source)
+        except (OSError, ValueError):
+            answer = None
+        if answer is None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(10)
+            said = self._complaint.read_text("utf-8", errors="replace").strip().splitlines()
+            reason = shorten(said[-1]) if said else "it ended without a word"
+            raise OperationError(f"the exported file does not run in a process of its own: {reason}")
+        return answer
+
+
+@contextmanager
+def run_elsewhere(path: Path, format_: str) -> Iterator[Stranger]:
+    """A process that has loaded an exported file (`onnx`, `torch` or `python`) and takes batches."""
+    with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder:
+        complaint = Path(folder) / "stderr"
+        with complaint.open("wb") as errors:
+            # As text, so that the folder of this package is not on the path, but the working folder is.
+            command = [sys.executable, "-c", Path(stranger.__file__).read_text("utf-8"), format_, str(path.resolve())]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+        try:
+            yield Stranger(process, complaint)
+        finally:
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+            process.kill()
+            process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxCheck:
+    """An ONNX file beside the network that it was made from."""
+
+    difference: float
+    """Largest difference of two outputs, as a share of the largest output."""
+    torch_ms: float
+    """Median time for one image, one thread each."""
+    onnxruntime_ms: float
+    threads: int
+    version: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def check_onnx(path: Path, model: nn.Module, images: Iterable[torch.Tensor]) -> OnnxCheck | None:
+    """Compares an ONNX file with its network, and times both; None where ONNX Runtime is not installed.
+
+    Args:
+        images: batches of other sizes, as the file takes them.
+
+    Raises:
+        OperationError: they differ by more than other arithmetic can explain.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name, worst = session.get_inputs()[0].name, 0.0
+    one = None
+    with torch.no_grad():
+        for x in images:
+            expected = model(x)
+            found = torch.from_numpy(session.run(None, {name: x.numpy()})[0])
+            worst = max(worst, ((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12)).item())
+            one = x[:1]
+        if not worst <= CLOSE:
+            raise OperationError(
+                f"'{path.name}' does not compute what the network does: outputs differ by {100 * worst:.2g} % of the largest"
+            )
+        assert one is not None
+        times = _times(lambda: model(one), lambda: session.run(None, {name: one.numpy()}))
+    return OnnxCheck(worst, *times, threads=1, version=onnxruntime.__version__)
+
+
+def _times(first: Any, second: Any) -> tuple[float, float]:
+    """Median milliseconds of two calls, taken in turn."""
+    import time
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found: list[list[float]] = [[], []]
+        for number in range(2 * ROUNDS):
+            for call, times in zip((first, second), found, strict=True):
+                start = time.perf_counter()
+                call()
+                if number >= ROUNDS:
+                    times.append(1e3 * (time.perf_counter() - start))
+    finally:
+        torch.set_num_threads(before)
+    return float(np.median(found[0])), float(np.median(found[1]))

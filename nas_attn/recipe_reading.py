@@ -1,0 +1,168 @@
+"""Recipes and search spaces read, from TOML files and from studies; what is wrong with them as one sentence."""
+
+from __future__ import annotations
+
+import os
+import typing
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from nas_attn.errors import NAME_LETTERS, RecipeError, StorageError, did_you_mean, shorten
+from nas_attn.paths import user_path
+from nas_attn.recipe import BackboneSection, Recipe, Section, SpaceSpec
+from nas_attn.toml_text import check_depth, read_toml
+
+S = typing.TypeVar("S", bound=Section)
+
+
+def shipped(kind: Literal["search_spaces", "studies"]) -> dict[str, str]:
+    """Name -> text of the TOML files that come with the package."""
+    inside = resources.files("nas_attn") / "_shipped" / kind
+    folder = inside if inside.is_dir() else Path(__file__).resolve().parent.parent / kind
+    return {
+        entry.name.removesuffix(".toml"): entry.read_text("utf-8")
+        for entry in sorted(folder.iterdir(), key=lambda e: e.name)
+        if entry.name.endswith(".toml")
+    }
+
+
+def load_space(name: str, *, relative_to: Path | None = None) -> SpaceSpec:
+    """A search space by shipped name or path to a TOML file.
+
+    Raises:
+        RecipeError: it does not exist or is wrong; names file, key and the nearest valid name.
+    """
+    where, table = _read_toml("search_spaces", name, relative_to)
+    return _validate(SpaceSpec, {**table, "origin": where}, where)
+
+
+def load_recipe(name: str, *, overrides: dict[str, Any] | None = None) -> Recipe:
+    """A recipe by shipped name or path to a TOML file, its space included.
+
+    Args:
+        overrides: dotted keys -> values that replace what the file says, `{"search.trials": 20}`.
+
+    Raises:
+        RecipeError: it does not exist or is wrong; names file, key and the nearest valid name.
+    """
+    where, table = _read_toml("studies", name, None)
+    for key, value in (overrides or {}).items():
+        _set(table, key.split("."), value, where)
+    check_depth(table, where)
+    return recipe_from(table, where=where)
+
+
+def recipe_from(table: dict[str, Any], *, where: str) -> Recipe:
+    """A recipe from a table as in TOML; `where` names its origin in errors."""
+    table = dict(table)
+    space = table.get("space")
+    if isinstance(space, str):
+        origin = Path(where)
+        table["space"] = load_space(space, relative_to=origin.parent if os.path.isfile(origin) else None)
+    return _validate(Recipe, table, where)
+
+
+def _read_toml(
+    kind: Literal["search_spaces", "studies"], name: str, relative_to: Path | None
+) -> tuple[str, dict[str, Any]]:
+    """(where it lies, its table) of a shipped name or a path."""
+    what = "search space" if kind == "search_spaces" else "recipe"
+    path = user_path(name, what=f"{what} file", error=RecipeError)
+    if relative_to is not None and not path.is_absolute() and (relative_to / path).is_file():
+        path = relative_to / path
+    if path.is_file():
+        where, text = str(path), _text(path, what)
+    elif path.suffix == ".toml" or len(path.parts) > 1:
+        raise RecipeError(f"{what} file '{shorten(name)}' does not exist (looked in {Path.cwd()})")
+    else:
+        known = shipped(kind)
+        if name not in known:
+            here = f"did you mean the file '{name}.toml'?" if name and os.path.isfile(f"{path}.toml") else None
+            raise RecipeError(
+                f"unknown {what} '{shorten(name)}': {here or did_you_mean(name, known)}; or give the path of a .toml file"
+            )
+        where, text = f"{kind}/{name}.toml (shipped)", known[name]
+    return where, read_toml(text, where)
+
+
+def _text(path: Path, what: str) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{what} file '{shorten(str(path))}' cannot be read: {shorten(str(error))}") from None
+
+
+def frozen_recipe(text: str, *, where: str) -> Recipe:
+    """The recipe that a study was begun with.
+
+    Args:
+        text: as `Recipe.to_json` wrote it.
+        where: names the study in errors.
+
+    Raises:
+        StorageError: it is damaged, or of a version that says it otherwise.
+    """
+    try:
+        return Recipe.model_validate_json(text)
+    except ValidationError as error:
+        why = sentence(Recipe, error, "recipe")
+        raise StorageError(
+            f"{where} has a recipe that cannot be read ({why}): restore the database from a backup, or open it with the "
+            "version of nas_attn that wrote it"
+        ) from None
+
+
+def backbone_section(name: str, **settings: Any) -> BackboneSection:
+    """The section of a backbone that a command names.
+
+    Raises:
+        RecipeError: it is no name, or a setting cannot be one.
+    """
+    return _validate(BackboneSection, {"name": name, **settings}, "backbone")
+
+
+def _set(table: dict[str, Any], keys: list[str], value: Any, where: str) -> None:
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise RecipeError(
+                f"{where}: '{shorten(key)}' is not a section, so '{shorten('.'.join(keys))}' cannot be set"
+            )
+    table[keys[-1]] = value
+
+
+def _validate(model: type[S], table: dict[str, Any], where: str) -> S:
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        raise RecipeError(sentence(model, error, where)) from None
+
+
+def sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
+    """One sentence for the first thing that is wrong: file, key, value, way out."""
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    path = [str(part) for part in first["loc"] if part not in ("bool", "int", "float", "str") and "[" not in str(part)]
+    key = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        fields = _fields_at(model, first["loc"][:-1])
+        return f"{where}: unknown key '{shorten(key)}': {did_you_mean(str(first['loc'][-1]), fields)}"
+    if first["type"] == "missing":
+        return f"{where}: '{key}' is missing"
+    message = shorten(first["msg"].removeprefix("Value error, "))
+    value = "" if first["type"] == "value_error" else f", not {shorten(repr(first['input']), NAME_LETTERS)}"
+    return f"{where}: {shorten(key) + ': ' if key else ''}{message[:1].lower()}{message[1:]}{value}"
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Keys that a section knows, found by walking an error's location."""
+    for part in location:
+        info = model.model_fields.get(str(part))
+        annotation = info.annotation if info else None
+        candidates = [annotation, *typing.get_args(annotation)]
+        nested = [a for a in candidates if isinstance(a, type) and issubclass(a, BaseModel)]
+        if nested:
+            model = nested[0]
+    return [name for name, field in model.model_fields.items() if not field.exclude]

@@ -1,0 +1,127 @@
+"""A study's results as plain rows: for pandas, for CSV, for whoever computes with them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from types import MappingProxyType
+from typing import Any
+
+from nas_attn.analysis.effects import fit_effects
+from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.errors import UserError, did_you_mean
+from nas_attn.recipe import objective_name
+
+Row = dict[str, Any]
+
+
+def rows(snapshot: Snapshot, what: str) -> list[Row]:
+    """A list of equal rows; numbers are numbers, what is not known is None.
+
+    Args:
+        what: a key of FRAMES.
+
+    Raises:
+        UserError: there is no such table.
+    """
+    if what not in FRAMES:
+        raise UserError(f"unknown table '{what}': {did_you_mean(what, FRAMES)}")
+    return FRAMES[what](snapshot)
+
+
+def as_csv(found: list[Row]) -> str:
+    """Rows as CSV with a head."""
+    text = io.StringIO()
+    if found:
+        writer = csv.DictWriter(text, list(found[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+    return text.getvalue()
+
+
+def _trials(snapshot: Snapshot) -> list[Row]:
+    """A row a candidate, by trial."""
+    return [_candidate(snapshot, view) for view in snapshot.candidates]
+
+
+def _front(snapshot: Snapshot) -> list[Row]:
+    """The members of the front, the best in the first objective first."""
+    return [_candidate(snapshot, view) for view in snapshot.front]
+
+
+def _candidate(snapshot: Snapshot, view: CandidateView) -> Row:
+    row: Row = {"trial": view.trial, "placement": view.placement, "state": view.state, "baseline": view.baseline}
+    for objective, value in zip(snapshot.objectives, view.values, strict=True):
+        name = objective_name(objective)
+        estimate = view.estimates.get(name)
+        row[name] = value
+        if objective == "latency":
+            row |= {"latency_low": None, "latency_high": None, "latency_ms": None, "latency_measured": None}
+            if view.latency is not None:
+                row |= {"latency_low": view.latency.low, "latency_high": view.latency.high}
+                row |= {"latency_ms": view.latency.ms, "latency_measured": view.latency.measured}
+        elif name not in ("params", "macs", "memory"):
+            low, high = estimate.interval if estimate else (None, None)
+            row |= {f"{name}_low": low, f"{name}_high": high, f"{name}_runs": estimate.seeds if estimate else 0}
+    cost = view.cost
+    return row | {
+        "better_than_none": view.beats_none,
+        "on_front": view.on_front,
+        "recommended": snapshot.recommendation is not None and snapshot.recommendation.key == view.key,
+        "parameters": None if cost is None else cost.parameters,
+        "macs": None if cost is None else cost.macs,
+        "rung": view.rung,
+        "seconds": sum(point.wall_s for point in view.scores),
+        "reason": view.reason,
+        "key": view.key,
+    }
+
+
+def _scores(snapshot: Snapshot) -> list[Row]:
+    """A row for each time that a candidate was scored: the points of the learning curves."""
+    metrics = sorted({name for view in snapshot.candidates for point in view.scores for name in point.metrics})
+    return [
+        {
+            "trial": view.trial,
+            "purpose": point.purpose,
+            "seed": point.seed,
+            "rung": point.rung,
+            "epochs": point.epochs,
+            **{name: point.metrics.get(name) for name in metrics},
+            "seconds": point.wall_s,
+        }
+        for view in snapshot.candidates
+        for point in view.scores
+    ]
+
+
+def _effects(snapshot: Snapshot) -> list[Row]:
+    """What each choice, type, position and knob does to the primary metric and to the latency."""
+    found = [fit_effects(snapshot, what) for what in (snapshot.primary, "latency") if what]
+    return [{"of": effects.of, **asdict(row)} for effects in found if effects is not None for row in effects.rows]
+
+
+def _latencies(snapshot: Snapshot) -> list[Row]:
+    """A row for each candidate whose latency is known."""
+    return [
+        {
+            "trial": view.trial,
+            "placement": view.placement,
+            "ratio": view.latency.ratio,
+            "low": view.latency.low,
+            "high": view.latency.high,
+            "ms": view.latency.ms,
+            "sessions": view.latency.sessions,
+            "measured": view.latency.measured,
+        }
+        for view in snapshot.candidates
+        if view.latency is not None
+    ]
+
+
+FRAMES: Mapping[str, Callable[[Snapshot], list[Row]]] = MappingProxyType(
+    {"trials": _trials, "front": _front, "scores": _scores, "effects": _effects, "latencies": _latencies}
+)
+"""Name -> what makes the rows."""

@@ -1,0 +1,119 @@
+"""A validation in words: the only place where "better" stands without "estimated"."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator
+
+from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.analysis.validation import Family, ValidationResult
+from nas_attn.analysis.verdict import Verdict
+from nas_attn.recipe import SHARES
+from nas_attn.records import Latency
+from nas_attn.report import words
+
+
+def headline(result: ValidationResult) -> str:
+    """What was done, in a line."""
+    family = result.family
+    fresh = "each on a fresh backbone and seed" if family.fresh_backbones else "each with a fresh seed"
+    done = f"{result.blocks} of {family.blocks} blocks" if result.blocks < family.blocks else f"{family.blocks} blocks"
+    return (
+        f"Validation {family.number}: trained as the target says ({family.epochs} epochs), {done}, {fresh}; scored on the "
+        "test split"
+    )
+
+
+def sentences(result: ValidationResult, now: Snapshot) -> Iterator[str]:
+    """One per comparison, then what else has to be said.
+
+    Args:
+        now: the study, for the latencies of the networks.
+    """
+    family = result.family
+    if not result.verdicts:
+        yield f"No verdict yet: the first look comes after {family.looks[0]} blocks."
+        return
+    for verdict in result.verdicts:
+        yield _sentence(family, verdict, now)
+    for key, runs in result.diverged.items():
+        counts = "chance" if family.chance is not None else "the family's worst value"
+        yield f"{name(family, key)}: {runs} of {result.blocks} runs diverged and count as {counts}."
+    if now.recipe.target_training.start == "pretrained":
+        yield "This holds for the weights that were given; from others it may be otherwise."
+    if not result.complete:
+        yield "More blocks are to come: go on with the same command."
+
+
+def summary(result: ValidationResult) -> list[tuple[str, str, str]]:
+    """(role, value with its spread over blocks, placement) of each network."""
+    metric = result.family.metric
+    rows = []
+    for network in result.family.networks:
+        values = result.values.get(network.key, ())
+        shown = ""
+        if values:
+            spread = f" ± {size(metric, statistics.stdev(values))}" if len(values) > 1 else ""
+            shown = f"{words.value(metric, statistics.fmean(values))}{spread}"
+        rows.append((network.role, shown, network.placement))
+    return rows
+
+
+def _sentence(family: Family, verdict: Verdict, now: Snapshot) -> str:
+    metric = family.metric
+    a, b = name(family, verdict.network), name(family, verdict.control)
+    between = f"{_signed(metric, verdict.low)} to {_signed(metric, verdict.high)}"
+    new = ""
+    if verdict.new_low is not None and verdict.new_high is not None:
+        new = f"; for new images {_signed(metric, verdict.new_low)} to {_signed(metric, verdict.new_high)}"
+    word = {"better": "better", "worse": "worse", "not shown": "no difference shown"}[verdict.word]
+    text = f"{a} against {b}: {word}, {_signed(metric, verdict.difference)} ({between}{new})"
+    if verdict.not_worse is not None and family.margin is not None:
+        text += f"; {'not worse' if verdict.not_worse else 'not shown to be no worse'} by more than {size(metric, family.margin)}"
+        text += _faster(family, verdict, now) if verdict.not_worse else ""
+    return f"{text}."
+
+
+def _faster(family: Family, verdict: Verdict, now: Snapshot) -> str:
+    """`, and faster by 4.1 % (3.2 to 5.0 %)`; empty where the two latencies cannot be told apart, or are not known."""
+    mine, other = _latency(family, verdict.network, now), _latency(family, verdict.control, now)
+    if mine is None or other is None:
+        return ""
+    change = math.log(mine[0] / other[0])
+    half = math.hypot(mine[1], other[1])
+    if abs(change) <= half:
+        return ", and about as fast"
+    word = "faster" if change < 0 else "slower"
+    at, ends = abs(math.expm1(change)), sorted(abs(math.expm1(change + sign * half)) for sign in (-1, 1))
+    return f", and {word} by {100 * at:.1f} % ({100 * ends[0]:.1f} to {100 * ends[1]:.1f} %)"
+
+
+def _latency(family: Family, key: str, now: Snapshot) -> tuple[float, float] | None:
+    """(ratio to the bare backbone, half of the 95 % interval of its logarithm); None where it was not measured."""
+    if _placement(family, key) == "none":
+        return 1.0, 0.0
+    view = now.find(key)
+    found: Latency | None = None if view is None else view.latency
+    if found is None or not found.measured:
+        return None
+    return found.ratio, math.log(found.high / found.low) / 2
+
+
+def name(family: Family, key: str) -> str:
+    """A network of a family for people."""
+    network = next(n for n in family.networks if n.key == key)
+    return "no attention" if network.placement == "none" else f"`{network.placement}` ({network.role})"
+
+
+def _placement(family: Family, key: str) -> str:
+    return next(n.placement for n in family.networks if n.key == key)
+
+
+def _signed(metric: str, value: float) -> str:
+    return f"{100 * value:+.2f} points" if metric in SHARES else f"{value:+.3g}"
+
+
+def size(metric: str, value: float) -> str:
+    """A difference without its sign, `0.50 points`."""
+    return f"{100 * value:.2f} points" if metric in SHARES else f"{value:.3g}"

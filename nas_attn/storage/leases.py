@@ -1,0 +1,139 @@
+"""Leases: the right to work on something and to write about it, until another takes it over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Double, Row, Select, and_, case, cast, false, func, select, update
+
+from nas_attn.errors import LeaseLost
+from nas_attn.storage import tables
+from nas_attn.storage.connection import Connector, insert
+from nas_attn.storage.outages import enduring
+from nas_attn.storage.rows import Lease, LeaseRow, read_as
+from nas_attn.storage.silence import TICK_S, USUAL_S
+
+
+@enduring
+class Leases:
+    """The leases of one study; a part of `StudyStore`."""
+
+    def __init__(self, connector: Connector, *, id: int, name: str) -> None:
+        self._connector, self._id = connector, id
+        self.name = name
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only processes of this machine can work on the study."""
+        return self._connector.is_sqlite
+
+    def acquire(self, resource: str, *, owner: str, ttl_s: float) -> Lease | None:
+        """Take a resource that is free, released or expired; None while someone holds it."""
+        tried: set[int] = set()
+        return self._connector.endure(lambda: self._acquire(resource, owner, ttl_s, tried))
+
+    def _acquire(self, resource: str, owner: str, ttl_s: float, tried: set[int]) -> Lease | None:
+        """Args:
+        tried: numbers that attempts before this one may have taken without hearing of it.
+        """
+        lease = tables.lease
+        taken = {
+            "owner": owner,
+            "expires_at": self._connector.clock + ttl_s,
+            "released": False,
+            "ttl_s": ttl_s,
+        }
+        with self._connector.write() as connection:
+            there = connection.execute(self._leases(self._lease(resource)).with_for_update()).one_or_none()
+            if there is not None and there.owner == owner and there.number in tried and not there.released:
+                return Lease(resource, owner, there.number, ttl_s, there.expires_at)
+            tried.add(1 if there is None else there.number + 1)
+            if there is None:
+                new = insert(connection, lease).values(study_id=self._id, resource=resource, number=1, **taken)
+                first = new.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+                if connection.execute(first).rowcount == 0:
+                    return None
+            elif self._state(there) == "held":
+                return None
+            else:
+                again = update(lease).where(self._lease(resource)).values(number=there.number + 1, **taken)
+                connection.execute(again)
+            row = connection.execute(select(lease.c.number, lease.c.expires_at).where(self._lease(resource))).one()
+        return Lease(resource, owner, row.number, ttl_s, row.expires_at)
+
+    def renew(self, lease: Lease) -> Lease:
+        """Hold on for another `ttl_s` seconds; also after expiry, as long as nobody else has taken it.
+
+        The row changes in any case: that is what others see of a holder that lives.
+
+        Raises:
+            LeaseLost: somebody has, or it was released.
+        """
+        with self._connector.write() as connection:
+            clock, before = self._connector.clock + lease.ttl_s, tables.lease.c.expires_at + TICK_S
+            longer = {"expires_at": case((clock > before, clock), else_=before)}
+            if connection.execute(update(tables.lease).where(self._held(lease)).values(longer)).rowcount == 0:
+                raise self._lost(lease)
+            row = connection.execute(select(tables.lease.c.expires_at).where(self._held(lease))).one()
+        return replace(lease, expires_at=row.expires_at)
+
+    def release(self, lease: Lease) -> None:
+        """Give a resource back. A lease that is no longer held is none of our business: nothing happens."""
+        with self._connector.write() as connection:
+            connection.execute(update(tables.lease).where(self._held(lease)).values(released=True))
+
+    def expired(self, prefix: str) -> list[str]:
+        """Resources whose names begin so and whose holder has neither renewed nor released them in time."""
+        return [row.resource for row in self.leases() if row.state == "expired" and row.resource.startswith(prefix)]
+
+    def leases(self) -> list[LeaseRow]:
+        """All leases ever taken, by name."""
+        mine = tables.lease.c.study_id == self._id
+        with self._connector.read() as connection:
+            rows = connection.execute(self._leases(mine).order_by(tables.lease.c.resource)).all()
+            return [
+                read_as(
+                    LeaseRow,
+                    resource=row.resource,
+                    owner=row.owner,
+                    number=row.number,
+                    expires_at=row.expires_at,
+                    state=self._state(row),
+                )
+                for row in rows
+            ]
+
+    def _leases(self, which: ColumnElement[bool]) -> Select[Any]:
+        overdue = tables.lease.c.expires_at < self._connector.clock
+        if not self.is_local:  # while the server was down, nobody could renew anything
+            up_s = self._connector.clock - cast(func.extract("epoch", func.pg_postmaster_start_time()), Double)
+            overdue = and_(overdue, up_s > func.coalesce(tables.lease.c.ttl_s, USUAL_S))
+        return select(tables.lease, overdue.label("overdue")).where(which)
+
+    def _state(self, row: Row[Any]) -> str:
+        if row.released:
+            return "released"
+        over = self._connector.silence.is_over(self._id, row) if self.is_local else row.overdue
+        return "expired" if over and not self._connector.outage.just_over(row.ttl_s or USUAL_S) else "held"
+
+    def _lease(self, resource: str) -> Any:
+        return and_(tables.lease.c.study_id == self._id, tables.lease.c.resource == resource)
+
+    def _held(self, lease: Lease) -> Any:
+        mine = and_(tables.lease.c.owner == lease.owner, tables.lease.c.number == lease.number)
+        return and_(self._lease(lease.resource), mine, tables.lease.c.released == false())
+
+    def _lost(self, lease: Lease) -> LeaseLost:
+        return LeaseLost(f"study '{self.name}': '{lease.resource}' has been taken over by another worker")
+
+    @contextmanager
+    def _fenced(self, lease: Lease) -> Iterator[Connection]:
+        """A transaction in which the lease is known to be ours: nobody can take it before the end."""
+        with self._connector.write() as connection:
+            row = select(tables.lease.c.number).where(self._held(lease)).with_for_update()
+            if connection.scalar(row) is None:
+                raise self._lost(lease)
+            yield connection

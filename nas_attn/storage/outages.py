@@ -1,0 +1,140 @@
+"""A database that is away for a while: a lost connection, a restart, too many connections, a full or locked file.
+
+Whoever works inside `waiting.telling(…, storage_s=…)` waits for it: each transaction is repeated, with growing pauses that
+differ from worker to worker, until it succeeds or the time is over. Said are the beginning and the end, once each in a
+process. A connection may be cut after the database has committed and before it has said so: what is repeated must
+therefore be the same done twice.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from nas_attn.errors import StorageAway
+from nas_attn.waiting import Interrupted, Wait, Waits, impatient, waits
+
+T = TypeVar("T")
+C = TypeVar("C", bound=type)
+
+FIRST_S, LONGEST_S = 0.1, 10.0
+"""Pauses between two attempts: the first, and the longest, each within a third of it by chance."""
+QUIET_S = 2.0
+"""An outage as short as this is not worth a line: a connection that was cut is opened again at once."""
+STOPPING_S = 5.0
+"""Seconds that one who is asked to stop still waits, so that what it has done may be written down."""
+
+
+class Outage:
+    """Whether a database is away, as this process sees it; one for all that use it here."""
+
+    def __init__(self, where: str) -> None:
+        """Args:
+        where: names the database, without its password.
+        """
+        self._where = where
+        self._mutex = threading.Lock()
+        self._since: float | None = None
+        self._said = False
+        self._back_at: float | None = None
+
+    def just_over(self, seconds: float) -> bool:
+        """Whether the database was away within the last so many seconds: others may not have had the time to say a word."""
+        return self._since is not None or (self._back_at is not None and time.monotonic() - self._back_at < seconds)
+
+    def endure(self, work: Callable[[], T], renew: Callable[[], None]) -> T:
+        """Does `work` until the database lets it.
+
+        Args:
+            renew: called before each further attempt.
+
+        Raises:
+            StorageAway: this thread does not wait for databases, or has waited long enough.
+            Interrupted: the search is asked to stop.
+        """
+        common, pause, stopping_at = waits(), FIRST_S, None
+        while True:
+            try:
+                done = work()
+            except StorageAway as error:
+                began = self._away()
+                if common.storage_s <= 0:
+                    raise
+                if common.stop() and stopping_at is None:
+                    stopping_at = time.monotonic()
+                if stopping_at is not None and time.monotonic() - stopping_at > STOPPING_S:
+                    raise Interrupted from error
+                if time.monotonic() - began > common.storage_s:
+                    raise StorageAway(
+                        f"{error}; it was waited for for {shown_s(common.storage_s)} (--storage-wait says another time)"
+                    ) from error
+                self._tell(common, began, str(error))
+                self._sleep(pause * random.uniform(0.67, 1.33), stopping=stopping_at is not None)
+                pause = min(2 * pause, LONGEST_S)
+                renew()
+            else:
+                if self._since is not None:
+                    self._back(common)
+                return done
+
+    def _away(self) -> float:
+        """Since when, by time.monotonic()."""
+        with self._mutex:
+            self._since = time.monotonic() if self._since is None else self._since
+            return self._since
+
+    def _tell(self, common: Waits, began: float, reason: str) -> None:
+        with self._mutex:
+            if self._said or time.monotonic() - began < QUIET_S:
+                return
+            self._said = True
+        with impatient():  # whatever else is said with it
+            common.say(f"waiting for the database, for up to {shown_s(common.storage_s)}: {reason}")
+
+    def _back(self, common: Waits) -> None:
+        with self._mutex:
+            began, said = self._since, self._said
+            self._since, self._said, self._back_at = None, False, time.monotonic()
+        if said and began is not None:
+            common.say(f"the database is back after {shown_s(time.monotonic() - began)}: '{self._where}'")
+
+    def _sleep(self, seconds: float, *, stopping: bool) -> None:
+        if stopping:
+            time.sleep(min(seconds, 1.0))
+            return
+        try:
+            Wait("the database").pause(seconds, lambda: self._where)
+        except Interrupted:
+            return  # one more attempt, then some more for a little while
+
+
+def enduring(kind: C) -> C:
+    """Makes the public methods of a class, each a transaction that may be repeated, wait for a database that is away.
+
+    The class has a `_connector`.
+    """
+    for name, method in list(vars(kind).items()):
+        if name.startswith("_"):
+            continue
+        if isinstance(method, property) and method.fget is not None:
+            setattr(kind, name, property(_enduring(method.fget), doc=method.__doc__))
+        elif callable(method):
+            setattr(kind, name, _enduring(method))
+    return kind
+
+
+def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def call(self: Any, *arguments: Any, **named: Any) -> Any:
+        return self._connector.endure(lambda: method(self, *arguments, **named))
+
+    return call
+
+
+def shown_s(seconds: float) -> str:
+    """`40 s`, `30 min`."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,205 @@
+"""A candidate of a study as a file that stands alone, with its card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from nas_attn import data
+from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.data import Dataset
+from nas_attn.evaluation.plan import Plan
+from nas_attn.evaluation.ways import way_recipe
+from nas_attn.evaluation.workbench import plan_for
+from nas_attn.export.card import card, write_card
+from nas_attn.export.checking import check_onnx
+from nas_attn.export.formats import known_format, with_normalisation, write
+from nas_attn.export.python_file import Described
+from nas_attn.recipe import Recipe, TrainingSection
+from nas_attn.records import Cost, Score
+from nas_attn.space import parse, resolve
+from nas_attn.storage import SEARCH, Run, StoredScore, StudyStore
+from nas_attn.study.opening import OpenStudy
+from nas_attn.study.retraining import kept_runs
+from nas_attn.study.trained import trained_model
+from nas_attn.training.trainer import Trainer
+
+SEARCHED = "after the search's brief training"
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written."""
+
+    path: Path
+    cards: tuple[Path, Path]
+    """Markdown and JSON."""
+    facts: dict[str, Any]
+    run: Run | None
+    """The training as the target says whose weights these are; None: the search's own."""
+
+
+def export_candidate(
+    opened: OpenStudy,
+    now: Snapshot,
+    view: CandidateView,
+    path: Path,
+    format_: str,
+    *,
+    as_searched: bool = False,
+    normalize: bool = False,
+    check: bool = True,
+) -> Exported:
+    """Writes a candidate's trained network and its card.
+
+    Args:
+        as_searched: the weights of the search's training, also where it was retrained.
+        normalize: the file takes uint8 images and normalises them itself.
+        check: scores the network in float32 on the validation images, and holds an ONNX file against it.
+
+    Raises:
+        UserError: the format is unknown, cannot do what is asked, or needs a package that is not there.
+        CheckpointError: the weights are not there.
+        OperationError: it cannot be exported, or the file does not compute what the network does.
+    """
+    known_format(format_)
+    run = None if as_searched else next(iter(kept_runs(opened.store, view.key)), None)
+    recipe = way_recipe(opened.store, SEARCH if run is None else run.way)
+    dataset = None if recipe.data.name == "external" else data.load(recipe.data, device="cpu")
+    plan = plan_for(recipe, dataset, store=opened.store)
+    model = trained_model(opened, plan, view, run)
+    described = describe(plan, dataset, view)
+    given = with_normalisation(model, described, format_) if normalize else model
+    stored = _scored(opened.store, view, run)
+    trained = SEARCHED if run is None else f"{run.purpose}, {run.way}, seed {run.seed}"
+    notes = {"study": now.study, "placement": view.placement, "init": plan.space.init, "key": view.key}
+    notes["trained"] = trained
+    written = write(given, path, format_, input_shape=plan.input_shape, notes=notes, described=described)
+    compared = None
+    if check and format_ == "onnx":
+        compared = check_onnx(written, given, _batches(dataset, plan, normalize))
+    here = _here(model, recipe, dataset, stored) if check and dataset is not None else None
+    cost = plan.cost(described.resolved)
+    facts = card(
+        now,
+        view,
+        described,
+        written,
+        format_,
+        normalised_inside=normalize,
+        training=_training(stored, trained, recipe.training),
+        here=here,
+        check=None if compared is None else compared.as_dict(),
+        data=_data(recipe, dataset),
+        cost=_cost(cost),
+    )
+    return Exported(written, write_card(facts, written), facts, run)
+
+
+def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Described:
+    """From what a candidate's network is built."""
+    resolved = resolve(parse(view.placement), plan.sites, init=plan.space.init)
+    if dataset is None:
+        names = tuple(map(str, range(plan.classes)))
+        return Described(plan.recipe.backbone, resolved, plan.input_shape, names, (), ())
+    return Described(
+        plan.recipe.backbone, resolved, plan.input_shape, tuple(dataset.classes), dataset.mean, dataset.std
+    )
+
+
+def _scored(store: StudyStore, view: CandidateView, run: Run | None) -> StoredScore | None:
+    """The score of the training whose weights are exported."""
+    way = SEARCH if run is None else run.way
+    if run is None:
+        rows = [row for row in store.queue.rows(key=view.key, way=SEARCH, state="done") if row.run.purpose == SEARCH]
+        if not rows:
+            return None
+        run = min(rows, key=lambda row: row.id).run
+    found = [s for s in store.scores(view.key, way=way, with_correct=True) if s.score.seed == run.seed]
+    found = [s for s in found if s.backbone == run.backbone]
+    return max(found, key=lambda s: s.score.rung, default=None)
+
+
+def _training(stored: StoredScore | None, what: str, section: TrainingSection) -> dict[str, Any]:
+    if stored is None:
+        return {
+            "what": what,
+            "seed": None,
+            "epochs": None,
+            "metrics": {},
+            "right": None,
+            "images": None,
+            "precision": None,
+        }
+    score = stored.score
+    known = score.correct is not None and score.examples > 0
+    metrics = {name: value for name, value in score.metrics.items() if name != "train_loss_sum"}
+    return {
+        "what": what,
+        "seed": score.seed,
+        "epochs": score.epochs,
+        "metrics": metrics,
+        "right": int(_bits(score).sum()) if known else None,
+        "images": score.examples if known else None,
+        "precision": _precision(section),
+    }
+
+
+def _precision(section: TrainingSection) -> str:
+    if section.precision != "auto":
+        return section.precision
+    return "bfloat16, or float32 on a machine without it"
+
+
+def _bits(score: Score) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    assert score.correct is not None
+    return np.unpackbits(np.frombuffer(score.correct, np.uint8), count=score.examples).astype(bool)
+
+
+def _here(model: nn.Module, recipe: Recipe, dataset: Dataset, stored: StoredScore | None) -> dict[str, Any]:
+    """The network's own score on the validation images, in float32 as whoever loads it computes."""
+    section = recipe.training.model_copy(update={"precision": "float32"})
+    score = Trainer(section, dataset, device="cpu").score(model, dataset.validation)
+    right = _bits(score)
+    before = None if stored is None else stored.score
+    same = before is not None and before.correct is not None and before.examples == len(right)
+    return {
+        "accuracy": score.metrics["accuracy"],
+        "right": int(right.sum()),
+        "images": len(right),
+        "precision": "float32",
+        "judged_otherwise": int((right != _bits(before)).sum()) if same and before is not None else None,
+    }
+
+
+def _batches(dataset: Dataset | None, plan: Plan, normalize: bool) -> Iterator[torch.Tensor]:
+    """Two batches of other sizes, as the file takes them: validation images, or noise where there are none."""
+    if dataset is None:
+        yield from (torch.randn(count, *plan.input_shape) for count in (3, 1))
+        return
+    images = dataset.validation.first(5)
+    if not normalize:
+        images = next(iter(dataset.validation.batches(len(images))))[0].contiguous()
+    yield from (images[:3].contiguous(), images[3:].contiguous()) if len(images) > 3 else (images,)
+
+
+def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:
+    if dataset is None:
+        return {"name": recipe.data.name, "section": recipe.data.model_dump(mode="json")}
+    return {
+        "name": recipe.data.name,
+        "section": recipe.data.model_dump(mode="json"),
+        "digest": dataset.digest,
+        "training": len(dataset.train),
+        "validation": len(dataset.validation),
+    }
+
+
+def _cost(cost: Cost) -> dict[str, int]:
+    return {"parameters": cost.parameters, "macs": cost.macs}

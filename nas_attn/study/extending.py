@@ -1,0 +1,305 @@
+"""A study with another search space: more choices, sites, knobs, and every finished run kept as evidence.
+
+Optuna refuses other choices within one study ("dynamic value space"). So a second Optuna study is filled beside the first:
+the same trials under the same numbers, their placements in the new space's values; what the new space does not hold becomes
+a trial without parameters, as a placement of one's own. Our rows stay as they are, for runs are keyed by their network. Then
+one transaction gives the second the study's name, and the study the new space: whoever is killed leaves the old or the new.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from nas_attn.analysis.snapshot import TRIALS
+from nas_attn.analysis.snippet import SITES
+from nas_attn.errors import PlacementError, StudyError, few
+from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, holders, release_dead
+from nas_attn.evaluation.plan import Build, Plan
+from nas_attn.processes import owner_name
+from nas_attn.recipe import Recipe, SpaceSpec
+from nas_attn.records import CandidateRow, ResolvedPlacement
+from nas_attn.space import SearchSpace, parse, resolve
+from nas_attn.storage import PART
+from nas_attn.study.ideas import OUTSIDE, outside
+from nas_attn.study.opening import OpenStudy, open_study, optuna_part
+from nas_attn.study.sampling import distributions
+from nas_attn.study.searching import ENQUEUED, FIXED, first_baselines, plan_recipe
+
+MADE = f"{PART}extending"
+"""After the study's name: the Optuna study that is being filled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What an extension changes."""
+
+    study: str
+    space: str
+    """Name of the new search space."""
+    placements: tuple[int, int]
+    """That the search space holds, before and after."""
+    added: Mapping[str, tuple[str, ...]]
+    """Site -> values that are new there."""
+    removed: Mapping[str, tuple[str, ...]]
+    """Site -> values that are gone."""
+    inside: int
+    """Candidates that the new space holds."""
+    outside: int
+    """Candidates that it does not: kept, but samplers do not learn from them."""
+    runs: int
+    """Finished runs, all of which are kept."""
+    baselines: tuple[str, ...]
+    """New baselines."""
+    trials: tuple[int, int]
+    """Candidates in all, before and after."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def text(self) -> str:
+        """For a person."""
+        before, after = self.placements
+        lines = [f"study {self.study}, search space {self.space}: {before:,} -> {after:,} placements"]
+        for sign, values in (("+", self.added), ("-", self.removed)):
+            lines += [f"  {sign} {site}: {few(names, quote='')}" for site, names in values.items()]
+        kept = f"kept: {self.inside + self.outside} candidates with {self.runs} runs"
+        if self.outside:
+            kept += f"; {self.outside} of them outside the new space, from which samplers do not learn"
+        lines.append(kept)
+        if self.baselines:
+            lines.append(f"new baselines, which come first: {few(self.baselines, quote='')}")
+        lines.append(f"candidates in all: {self.trials[0]} -> {self.trials[1]}")
+        needed = self.inside + self.outside + len(self.baselines)
+        if needed > self.trials[1]:
+            lines.append(f"the new baselines alone ask for --trials {needed}; what else is to be searched comes on top")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Plans:
+    """A study's plan before and after."""
+
+    old: Plan
+    new: Plan
+
+
+def forecast_extension(
+    opened: OpenStudy, space: SpaceSpec, *, trials: int | None = None, build: Build | None = None
+) -> Extension:
+    """What an extension would change; nothing is written.
+
+    Args:
+        trials: candidates in all; None: as many more as the recipe began with.
+        build: the study's backbone, where that is a Python object.
+
+    Raises:
+        StudyError: nothing would change, or too few trials are asked for.
+        RecipeError: the space is none of this backbone.
+        PlacementError: it has no site where a candidate has attention.
+    """
+    return _extension(opened, _plans(opened, space, build), trials)
+
+
+def extend(
+    opened: OpenStudy, space: SpaceSpec, *, trials: int | None = None, build: Build | None = None
+) -> tuple[OpenStudy, Extension]:
+    """Gives a study another search space; arguments and errors as `forecast_extension`'s.
+
+    Returns:
+        The study opened anew, and what has changed.
+
+    Raises:
+        StudyError: also where workers are at the study.
+    """
+    plans = _plans(opened, space, build)
+    with _alone(opened):
+        found = _extension(opened, plans, trials)
+        with opened.database.creating():
+            made = _fill(opened, plans)
+            opened.database.extend_study(
+                opened.store,
+                recipe=plans.new.recipe.to_json(),
+                attributes={TRIALS: str(found.trials[1]), ENQUEUED: None}
+                | ({SITES: None} if _names_other_sites(space, plans.old.recipe.space) else {}),
+                baselines=_renamed_baselines(opened, plans.new),
+                optuna=(made, _free_name(opened)),
+            )
+    return open_study(opened.store.name, opened.url), found
+
+
+def _plans(opened: OpenStudy, space: SpaceSpec, build: Build | None) -> _Plans:
+    if json.loads(space.model_dump_json()) == json.loads(opened.recipe.space.model_dump_json()):
+        raise StudyError(f"study '{opened.store.name}' has this search space already ({space.where})")
+    recipe = Recipe.model_validate({**opened.recipe.model_dump(), "space": space})
+    new_sites = _names_other_sites(space, opened.recipe.space)
+    plans = _Plans(
+        plan_recipe(opened.recipe, build=build, store=opened.store),
+        plan_recipe(recipe, build=build, store=None if new_sites else opened.store),
+    )
+    wanted = {row.key: row.placement for row in opened.store.candidates()}
+    wanted |= {row.run.key: row.run.placement for row in opened.store.queue.rows() if row.run.key != "backbone"}
+    for key, placement in wanted.items():
+        _check_same(plans.new, key, placement, space.where)
+    return plans
+
+
+def _names_other_sites(one: SpaceSpec, other: SpaceSpec) -> bool:
+    """Whether two spaces are laid over other lists of sites: then the study gets the new one's."""
+    return (one.sites.custom, one.sites.heads) != (other.sites.custom, other.sites.heads)
+
+
+def _check_same(plan: Plan, key: str, placement: str, where: str) -> None:
+    """Whether a placement means the same network with the new space's sites."""
+    try:
+        same = resolve(parse(placement), plan.sites, init=plan.space.init).key == key
+    except PlacementError:
+        same = False
+    if not same:
+        raise PlacementError(
+            f"{where}: with its sites, '{placement}', which the study has tried, is not the same network any more: keep "
+            "the study's sites.custom"
+        )
+
+
+def _extension(opened: OpenStudy, plans: _Plans, trials: int | None) -> Extension:
+    before = opened.trials
+    after = before + opened.recipe.search.trials if trials is None else trials
+    rows = opened.store.candidates()
+    if after <= len(rows):
+        raise StudyError(
+            f"--trials {after} leaves nothing to search: study '{opened.store.name}' has {len(rows)} candidates already"
+        )
+    old, new = plans.old.space, plans.new.space
+    held = sum(_values(new, _resolved(plans.new, row.placement)) is not None for row in rows)
+    known = {row.key for row in rows}
+    runs = [row for row in opened.store.queue.rows() if row.state != "waiting"]
+    return Extension(
+        study=opened.store.name,
+        space=plans.new.recipe.space.name,
+        placements=(old.count(), new.count()),
+        added=_more(old, new),
+        removed=_more(new, old),
+        inside=held,
+        outside=len(rows) - held,
+        runs=len(runs),
+        baselines=tuple(b.name for key, b in first_baselines(plans.new.recipe, new).items() if key not in known),
+        trials=(before, after),
+    )
+
+
+def _more(fewer: SearchSpace, more: SearchSpace) -> dict[str, tuple[str, ...]]:
+    """Site -> values that `more` has and `fewer` has not, in whatever words."""
+    found = {}
+    for site in more.allowed:
+        known = fewer.networks(site) if site in fewer.allowed else {}
+        found[site] = tuple(value for network, value in more.networks(site).items() if network not in known)
+    return {site: values for site, values in found.items() if values}
+
+
+@contextmanager
+def _alone(opened: OpenStudy) -> Iterator[None]:
+    """No worker takes a run meanwhile, and none is at one."""
+    store, owner = opened.store, owner_name()
+    release_dead(store, "")
+    lease = store.acquire("turn", owner=owner, ttl_s=TTL_S)
+    others = holders(store, owner)
+    if lease is None or others:
+        if lease is not None:
+            store.release(lease)
+        raise StudyError(
+            f"study '{store.name}' is being worked on ({'; '.join(others) or 'a worker looks for work'}): stop that first"
+        )
+    with LeaseKeeper(store, lease):
+        yield
+
+
+# ------------------------------------------------------------------------------------ trials
+
+
+def _fill(opened: OpenStudy, plans: _Plans) -> str:
+    """The Optuna study with all trials in the new space's values, under a name of its own; returns the name."""
+    name, storage = opened.store.name + MADE, opened.optuna_study._storage
+    if name in optuna.get_all_study_names(storage):  # an extension before was cut off
+        optuna.delete_study(study_name=name, storage=storage)
+    made = optuna_part(plans.new.recipe, opened.database, name=name)
+    rows = {row.trial: row for row in opened.store.candidates()}
+    for trial in opened.optuna_study.get_trials(deepcopy=False):
+        made.add_trial(_translated(trial, rows.get(trial.number), plans))
+    return name
+
+
+def _translated(trial: FrozenTrial, row: CandidateRow | None, plans: _Plans) -> FrozenTrial:
+    """A trial as the new space says it. One that was running waits, as workers leave it to each other."""
+    placement = _placement(trial, row, plans)
+    values = None if placement is None else _values(plans.new.space, placement)
+    users = {name: value for name, value in trial.user_attrs.items() if name != OUTSIDE}
+    system = {name: value for name, value in trial.system_attrs.items() if name != FIXED}
+    if placement is not None and values is None:
+        users[OUTSIDE] = placement.text
+        system = {name: value for name, value in system.items() if "NSGAII" not in name}  # its parents have parameters
+    held: dict[str, BaseDistribution] = distributions(plans.new.space) if values is not None else {}
+    if not trial.state.is_finished():
+        state = TrialState.WAITING if placement is not None else TrialState.FAIL
+        return create_trial(state=state, user_attrs=users, system_attrs={**system, FIXED: values or {}})
+    made = create_trial(
+        state=trial.state,
+        values=trial.values,
+        params=values or {},
+        distributions=held,
+        user_attrs=users,
+        system_attrs=system,
+        intermediate_values=trial.intermediate_values,
+    )
+    made.datetime_start, made.datetime_complete = trial.datetime_start, trial.datetime_complete
+    return made
+
+
+def _placement(trial: FrozenTrial, row: CandidateRow | None, plans: _Plans) -> ResolvedPlacement | None:
+    """What a trial is about; None for one that was asked for and not proposed yet."""
+    known = row.placement if row is not None else outside(trial)
+    if known is not None:
+        return _resolved(plans.new, known)
+    values = {**trial.system_attrs.get(FIXED, {}), **trial.params}
+    if values.keys() != plans.old.space.parameters.keys():
+        return None
+    return _resolved(plans.new, plans.old.space.resolve(values).text)
+
+
+def _resolved(plan: Plan, placement: str) -> ResolvedPlacement:
+    return resolve(parse(placement), plan.sites, init=plan.space.init)
+
+
+def _values(space: SearchSpace, placement: ResolvedPlacement) -> dict[str, str] | None:
+    """None where the space does not hold it."""
+    try:
+        return space.values(placement)
+    except PlacementError:
+        return None
+
+
+def _renamed_baselines(opened: OpenStudy, plan: Plan) -> dict[str, str]:
+    """Key -> name of the candidates that were a baseline, where the new space's baseline of that name is another network."""
+    new = {baseline.name: key for key, baseline in first_baselines(plan.recipe, plan.space).items()}
+    rows = opened.store.candidates()
+    return {
+        row.key: f"{row.baseline}, as before"
+        for row in rows
+        if row.baseline is not None and new.get(row.baseline, row.key) != row.key
+    }
+
+
+def _free_name(opened: OpenStudy) -> str:
+    """What the Optuna study of before is called from now on."""
+    taken = set(optuna.get_all_study_names(opened.optuna_study._storage))
+    number = 1
+    while f"{opened.store.name}{PART}{number}" in taken:
+        number += 1
+    return f"{opened.store.name}{PART}{number}"

@@ -1,0 +1,130 @@
+"""What is kept of a study beside its results, and what can go: weights, checkpoints, files that nothing refers to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.evaluation.artifacts import mark, note_name, read_note, remove_artifact
+from nas_attn.evaluation.workbench import BACKBONE, weights_lost, weights_run
+from nas_attn.storage import CheckpointRow, StudyStore
+from nas_attn.storage.queue import WAITING
+from nas_attn.study.opening import OpenStudy
+
+YOUNG_S = 3600.0
+"""An artifact younger than this may be one whose row is being written."""
+
+
+@dataclass
+class Freed:
+    """What has gone, or would go."""
+
+    weights: int = 0
+    """Networks whose weights go."""
+    checkpoints: int = 0
+    """Of runs that have ended."""
+    strays: int = 0
+    """Files of the study that nothing refers to."""
+    size: int = 0
+    """Bytes in all."""
+    kept: int = 0
+    """Networks whose weights stay."""
+    names: list[str] = field(default_factory=list)
+    """Of the artifacts."""
+
+
+def sweep_weights(opened: OpenStudy, now: Snapshot, keep: str, *, dry_run: bool = False) -> Freed:
+    """Drops the weights of the search's candidates that are not to be kept; those of `retrain` stay.
+
+    Args:
+        now: the study when its search has ended.
+        keep: `all`, `front` or `none`, as in the recipe.
+    """
+    store, freed = opened.store, Freed()
+    wanted = _wanted(now, keep)
+    there = store.all_checkpoints()
+    for view in now.candidates:
+        rows = there.get(weights_run(view.key), [])
+        if not rows:
+            continue
+        if view.key in wanted:
+            freed.kept += 1
+            continue
+        freed.weights += 1
+        _drop(opened, rows, freed, dry_run=dry_run)
+        if not dry_run:
+            store.put(weights_lost(view.key), f"not kept, since storage.keep_weights is '{keep}'")
+    return freed
+
+
+def clean(opened: OpenStudy, keep: str | None = None, *, dry_run: bool = False) -> Freed:
+    """Frees what a study no longer needs. Safe while workers are at it.
+
+    Args:
+        keep: whose weights stay, instead of what the recipe says; None, while the search goes on: all.
+    """
+    store, now = opened.store, snapshot(opened.store)
+    ended = not any(row.state == "running" for row in store.candidates()) and sum(now.counts.values()) >= now.planned
+    freed = sweep_weights(
+        opened, now, keep or (opened.recipe.storage.keep_weights if ended else "all"), dry_run=dry_run
+    )
+    runs = store.queue.rows()
+    over = {row.run.files for row in runs if row.state != WAITING}
+    for name, rows in store.all_checkpoints().items():
+        if name in over:
+            freed.checkpoints += len(rows)
+            _drop(opened, rows, freed, dry_run=dry_run)
+    _sweep_strays(opened, [row.run.files for row in runs if row.state == WAITING], freed, dry_run=dry_run)
+    return freed
+
+
+def referred(store: StudyStore) -> set[str]:
+    """Names of the artifacts that a study's database knows of."""
+    found = {row.artifact for rows in store.all_checkpoints().values() for row in rows}
+    for text in store.attributes(f"{BACKBONE}/").values():
+        if text:
+            found.add(json.loads(text)["artifact"])
+    return found
+
+
+def _wanted(now: Snapshot, keep: str) -> set[str]:
+    if keep == "all":
+        return {view.key for view in now.candidates}
+    if keep == "none":
+        return set()
+    found = {view.key for view in now.front} | {view.key for view in now.candidates if view.baseline == "none"}
+    return found | ({now.recommendation.key} if now.recommendation is not None else set())
+
+
+def _drop(opened: OpenStudy, rows: Iterable[CheckpointRow], freed: Freed, *, dry_run: bool) -> None:
+    for row in rows:
+        freed.size += row.size
+        freed.names.append(row.artifact)
+        if not dry_run:
+            opened.store.drop_checkpoint(row)
+            remove_artifact(opened.artifacts, row.artifact)
+
+
+def _sweep_strays(opened: OpenStudy, waiting: Iterable[str], freed: Freed, *, dry_run: bool) -> None:
+    """What a worker wrote that died before it could say so, and what could not be removed at its time.
+
+    Args:
+        waiting: names of the checkpoints of runs that wait.
+    """
+    lying = [found for found in opened.artifacts.stored() if found.name.startswith(mark(opened.store))]
+    needed = referred(opened.store) | set(
+        freed.names
+    )  # read after the files, so that a new one is not taken for a stray
+    for run in waiting:
+        note = read_note(opened.store, opened.artifacts, run)
+        needed |= {note_name(opened.store, run), *([note.artifact] if note else [])}
+    for found in lying:
+        if found.name in needed or found.age_s < YOUNG_S:
+            continue
+        freed.strays += 1
+        freed.size += found.size
+        freed.names.append(found.name)
+        if not dry_run:
+            remove_artifact(opened.artifacts, found.name)

@@ -1,0 +1,115 @@
+"""Slurm, through submitit: an array of jobs, each of which runs one worker as a command.
+
+The signals with which Slurm announces the end (SIGUSR2 before the time limit, SIGTERM at preemption and requeue) reach the
+worker itself: it finishes its step, writes a checkpoint and ends. What submitit does at such a signal, queueing the job
+again, waits for that.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from nas_attn.errors import OperationError, StudyError, shorten
+from nas_attn.study.launching import Launched, Wish, worker_command, worker_environment
+from nas_attn.study.opening import OpenStudy
+
+MINUTES = 24 * 60
+WARNING_S = 60
+"""Seconds before the time limit at which Slurm sends SIGUSR2."""
+GRACE_S = 45.0
+"""Seconds that a job waits for its worker's checkpoint before it is queued again."""
+
+
+class WorkerCommand:
+    """Runs a worker as a process of its own: its signal handlers are not submitit's."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.command = list(command)
+        self._pid: int | None = None
+
+    def __call__(self) -> int:
+        process = subprocess.Popen(self.command)
+        self._pid = process.pid
+        while process.poll() is None:  # in small parts: a signal's handler must find no lock held
+            time.sleep(0.2)
+        if process.returncode:
+            raise OperationError(f"the worker ended with status {process.returncode}: its output is above")
+        return process.returncode
+
+    def checkpoint(self) -> Any:
+        """Called by submitit before it queues the job again: the worker has had the same signal."""
+        import submitit
+
+        end = time.monotonic() + GRACE_S
+        while self._pid is not None and time.monotonic() < end:
+            with suppress(ChildProcessError):
+                if os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                    time.sleep(0.2)
+                    continue
+            break
+        return submitit.helpers.DelayedSubmission(WorkerCommand(self.command))
+
+
+class Slurm:
+    """The cluster whose `sbatch` is found here."""
+
+    def launch(self, opened: OpenStudy, wish: Wish, logs: Path) -> list[str]:
+        import submitit
+
+        if wish.gpus != int(wish.gpus):
+            raise StudyError(
+                f"--gpus-per-worker {wish.gpus:g}: Slurm gives whole GPUs; several workers share one with --on ray, or as "
+                "nas-attn resume --workers in a job of your own"
+            )
+        executor = submitit.SlurmExecutor(folder=logs, max_num_timeout=1000)
+        settings: dict[str, Any] = {
+            "job_name": f"nas-attn-{opened.store.name}"[:64],
+            "time": wish.minutes or MINUTES,
+            "cpus_per_task": wish.cpus,
+            "ntasks_per_node": 1,
+            "nodes": 1,
+            "signal_delay_s": WARNING_S,
+            "array_parallelism": wish.workers,
+            "additional_parameters": {"requeue": True, **wish.more},
+        }
+        if wish.partition:
+            settings["partition"] = wish.partition
+        if wish.gpus:
+            settings["gres"] = f"gpu:{int(wish.gpus)}"
+        executor.update_parameters(**settings)
+        before = dict(os.environ)
+        os.environ.update(worker_environment(opened, wish))  # which sbatch hands on to the jobs
+        try:
+            with executor.batch():
+                jobs = [executor.submit(WorkerCommand(worker_command(opened, wish))) for _ in range(wish.workers)]
+            return [str(job.job_id) for job in jobs]
+        except Exception as error:  # submitit's own, and what sbatch says
+            said = shorten(str(error.__cause__ or error), 300)
+            raise StudyError(f"--on slurm: sbatch refused the jobs: {said}") from error
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+    def state(self, launched: Launched) -> str:
+        arrays = ",".join(sorted({job.partition("_")[0] for job in launched.jobs}))
+        done = _slurm("squeue", "--noheader", "--array", "--jobs", arrays, "--format", "%T")
+        counts = Counter(done.stdout.split()) if done is not None and not done.returncode else Counter()
+        return ", ".join(f"{count} {state.lower()}" for state, count in counts.most_common())
+
+    def end(self, launched: Launched) -> None:
+        _slurm("scancel", "--state=PENDING", *sorted({job.partition("_")[0] for job in launched.jobs}))
+
+
+def _slurm(*command: str) -> subprocess.CompletedProcess[str] | None:
+    """Runs one of Slurm's commands; None where there is none on this machine."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None

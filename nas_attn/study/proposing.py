@@ -1,0 +1,360 @@
+"""The search: Optuna proposes placements, their runs go into the queue, and what came out is told to Optuna.
+
+A trial is a candidate; a candidate is done when its runs are. Its first run may be pruned at a rung, against all that
+ran there, net of what runs of one seed and backbone have in common; further seeds follow where it was not.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+from torch import nn
+
+from nas_attn.analysis.halving import survives
+from nas_attn.analysis.levels import net
+from nas_attn.analysis.objectives import COSTS, minimised, objective_value
+from nas_attn.errors import RecipeError, TrainingError, did_you_mean
+from nas_attn.evaluation.measuring import BARE
+from nas_attn.evaluation.ways import backbone_number
+from nas_attn.evaluation.workbench import weights_lost
+from nas_attn.recipe import objective_name
+from nas_attn.records import CandidateRow, ResolvedPlacement, Score
+from nas_attn.space import parse, resolve
+from nas_attn.storage import SEARCH, Lease, Run, RunRow
+from nas_attn.study.ideas import TRIED, outside
+from nas_attn.study.known import Known, hints
+from nas_attn.study.sampling import DistinctSampler, seen_values
+from nas_attn.study.telling import tell
+from nas_attn.study.worker import Duties, Worker
+
+COMPANIONS = 3
+"""Candidates whose latency is narrowed beside a new one's."""
+BASELINE = "baseline"
+"""User attribute of an enqueued trial that names the baseline."""
+PRIORITY = 30
+
+
+class Search(Duties):
+    """The agenda of a study's trials."""
+
+    purpose = SEARCH
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker)
+        self.store, self.recipe, self.queue = worker.store, worker.recipe, worker.queue
+        self.study = worker.opened.optuna_study
+        self.bench = worker.benches.search
+        self.space = self.bench.plan.space
+        search = self.recipe.search
+        self.study.sampler = DistinctSampler(
+            search.sampler,
+            self.space,
+            seed=search.seed,
+            trials=worker.opened.trials,
+            objectives=self.recipe.objectives,
+            evidence=self.known,
+        )
+        self._exhausted = False
+
+    # ------------------------------------------------------------------------------------ proposing
+
+    def want(self, turn: Lease) -> bool:
+        """The next trial's runs."""
+        trials = self.study.get_trials(deepcopy=False)
+        known = {row.trial for row in self.store.candidates()}
+        begun = sum(
+            t.state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED) or t.number in known for t in trials
+        )
+        if begun >= self.worker.opened.trials:
+            return False
+        waiting = any(t.state == TrialState.WAITING and t.number not in known for t in trials)
+        self._exhausted = not waiting and self._all_seen(trials)
+        return not self._exhausted and self._ask(turn)
+
+    def close(self) -> str:
+        if any(row.state == "running" for row in self.store.candidates()):
+            return ""  # trained, but not measured yet by the machine that the latencies belong to
+        return "exhausted" if self._exhausted else "complete"
+
+    def lacks(self) -> str:
+        measurer = self.bench.measurer
+        waiting = [row for row in self.store.candidates() if row.state == "running"]
+        if measurer is None or measurer.fits or not waiting:
+            return ""
+        return (
+            f"{len(waiting)} trained candidate{'s lack their latencies' if len(waiting) > 1 else ' lacks its latency'}, which "
+            f"only '{measurer.machine}' can measure: start a worker there with nas-attn worker {self.store.name}"
+        )
+
+    def _all_seen(self, trials: Sequence[FrozenTrial]) -> bool:
+        sites = list(self.space.parameters)
+        seen = seen_values(trials, sites)
+        if len(seen) < self.space.count():
+            return False
+        allowed = sum(self.space.contains(dict(zip(sites, values, strict=True))) for values in seen)
+        return allowed >= self.space.count()
+
+    def _ask(self, turn: Lease) -> bool:
+        """Whether there is a new trial, or a further one has to be asked for."""
+        while True:
+            trial = self.study.ask()
+            if any(row.trial == trial.number for row in self.store.candidates()):
+                return False  # one that waited for its runs, which are in the queue: it runs now
+            if self._claim(trial, turn):
+                return True
+            if self._all_seen(self.study.get_trials(deepcopy=False)):
+                return self.want(turn)
+
+    def _claim(self, trial: Trial, turn: Lease) -> bool:
+        baseline = trial.user_attrs.get(BASELINE)
+        resolved = self._proposed(trial)
+        row = self.store.claim(resolved.key, placement=resolved.text, trial=trial.number, baseline=baseline, lease=turn)
+        if row is None:
+            first = self.store.candidate(resolved.key)
+            trial.set_user_attr("reason", f"the same network as trial {first.trial if first else '?'}")
+            self.study.tell(trial, state=TrialState.FAIL)
+            return False
+        self.queue.want(self._runs(row)[: None if row.baseline else 1])
+        return True
+
+    def _proposed(self, trial: Trial) -> ResolvedPlacement:
+        own = outside(trial)
+        if own is not None:
+            return resolve(parse(own), self.bench.plan.sites, init=self.space.init)
+        return self.space.resolve(
+            {site: trial.suggest_categorical(site, choices) for site, choices in self.space.parameters.items()}
+        )
+
+    def _runs(self, row: CandidateRow) -> list[Run]:
+        """All runs of a candidate in the search: spread over the backbones in balance, `none` on each of them."""
+        training, first = self.recipe.training, self.recipe.search.seed
+        backbones = training.backbones if training.start == "backbone" else 1
+        if row.baseline == BARE:
+            seeds = range(first, first + max(backbones, training.seeds))
+        else:
+            begin = first + row.trial % backbones
+            seeds = range(begin, begin + training.seeds)
+        return [
+            Run(row.key, row.placement, seed, backbone_number(self.recipe, seed), priority=PRIORITY) for seed in seeds
+        ]
+
+    # ------------------------------------------------------------------------------------ taking over
+
+    def recover(self, turn: Lease) -> None:
+        """Trials that nobody claimed wait again; candidates whose runs have all ended are finished and told."""
+        rows = {row.trial: row for row in self.store.candidates()}
+        for trial in self.study.get_trials(deepcopy=False):
+            row = rows.get(trial.number)
+            if row is None:
+                if trial.state == TrialState.RUNNING:  # its worker is gone: in our turn, nobody else is asking
+                    self._set_state(trial, TrialState.WAITING)
+            elif row.state == "running":
+                self._settle(row, turn)
+            elif not row.told:
+                self._tell(row)
+
+    def _settle(self, row: CandidateRow, lease: Lease) -> None:
+        """Finishes a candidate whose runs have ended, and enters those that it still lacks."""
+        runs = self.queue.rows(key=row.key, way=SEARCH)
+        states = [found.state for found in runs]
+        if not runs:
+            self.queue.want(self._runs(row)[: None if row.baseline else 1])
+        elif "pruned" in states:
+            self._finish(row, "pruned", self._why_pruned(row), None, lease)
+        elif "failed" in states:
+            reason = next(found.reason for found in runs if found.state == "failed")
+            self._finish(row, "failed", reason, None, lease)
+        elif set(states) == {"done"}:
+            missing = [run for run in self._runs(row) if run.identity not in {found.run.identity for found in runs}]
+            if missing:
+                self.queue.want(missing)
+            else:
+                self._score(row, lease)
+
+    def _score(self, row: CandidateRow, lease: Lease) -> None:
+        """Finishes a candidate that is trained; nothing where its latency is still to be measured elsewhere."""
+        try:
+            values = self._values(row)
+        except TrainingError as error:  # it cannot be measured
+            self._finish(row, "failed", str(error), None, lease)
+            return
+        if values is not None:
+            self._finish(row, "scored", "", values, lease)
+
+    def _finish(
+        self, row: CandidateRow, state: str, reason: str, values: tuple[float, ...] | None, lease: Lease
+    ) -> None:
+        self.queue.withdraw(row.key, lease)
+        if self.store.finish(row.key, state=state, reason=reason, values=values, lease=lease):
+            known = self.store.candidate(row.key)
+            assert known is not None
+            self._tell(known)
+            self.worker.say(self._line(known))
+
+    def _tell(self, row: CandidateRow) -> None:
+        frozen = self.study.get_trials(deepcopy=False)[row.trial]
+        measurer = self.bench.measurer
+        tell(self.worker.opened, frozen, row, measurer.known(self._resolved(row)) if measurer else None)
+
+    def _set_state(self, trial: FrozenTrial, state: TrialState) -> None:
+        self.study._storage.set_trial_state_values(trial._trial_id, state)
+
+    # ------------------------------------------------------------------------------------ one run
+
+    def prepare(self, row: RunRow, lease: Lease) -> bool:
+        """Counts and measures a candidate before its first run; one over the limits is not trained."""
+        candidate = self.store.candidate(row.run.key)
+        assert candidate is not None
+        trial = self.study.get_trials(deepcopy=False)[candidate.trial]
+        if trial.state == TrialState.WAITING:
+            self._set_state(trial, TrialState.RUNNING)
+        if self.store.scores(row.run.key, way=SEARCH):
+            return True
+        checked = self.bench.check(self._resolved(candidate), self._companions(row.run.key))
+        self.store.set_cost(row.run.key, checked.cost, lease)
+        if checked.reason:
+            self._finish(candidate, "infeasible", checked.reason, None, lease)
+        return not checked.reason
+
+    def go_on(self, run: Run, score: Score) -> bool:
+        """The pruner's word at a rung, on a candidate's first run. Baselines and placements of one's own always go on."""
+        self._check_metrics(score)
+        row = self.store.candidate(run.key)
+        assert row is not None
+        search, last = self.recipe.search, len(self.recipe.training.rungs) - 1
+        if search.pruner == "none" or row.baseline or score.rung == last or run.seed != self._runs(row)[0].seed:
+            return True
+        if TRIED in self.study.get_trials(deepcopy=False)[row.trial].user_attrs:
+            return True
+        return survives(self._peers(score.rung), run.key, search.eta)
+
+    def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
+        """The weights of a candidate's first run are kept."""
+        if self.recipe.storage.keep_weights == "none":
+            self.store.put(weights_lost(row.run.key), "not kept, since storage.keep_weights is 'none'")
+            return
+        candidate = self.store.candidate(row.run.key)
+        if candidate is not None and row.run.seed == self._runs(candidate)[0].seed:
+            self.bench.keep_weights(row.run.key, model, lease)
+
+    def ended(self, row: RunRow, lease: Lease) -> None:
+        candidate = self.store.candidate(row.run.key)
+        if candidate is not None and candidate.state == "running":
+            self._settle(candidate, lease)
+
+    def left(self, row: RunRow) -> None:
+        """The trial waits, unless another worker is at one of its runs."""
+        candidate = self.store.candidate(row.run.key)
+        assert candidate is not None
+        held = {lease.resource for lease in self.store.leases() if lease.state == "held"}
+        others = [r for r in self.queue.rows(key=row.run.key, way=SEARCH, state="waiting") if r.id != row.id]
+        trial = self.study.get_trials(deepcopy=False)[candidate.trial]
+        if candidate.state != "running":
+            return
+        if trial.state == TrialState.RUNNING and not any(r.resource in held for r in others):
+            self._set_state(trial, TrialState.WAITING)
+
+    # ------------------------------------------------------------------------------------ values
+
+    def known(self, study: Study) -> dict[int, Known]:
+        """What the sampler learns from: what our tables know by now, as latencies and further seeds come after a trial's end.
+
+        Candidates that were pruned are known by their last rung. Costs are exact or common to all runs: one run's noise.
+        """
+        rows = {row.key: row for row in self.store.candidates()}
+        last = len(self.recipe.training.rungs) - 1
+        full: dict[int, Known] = {}
+        brief: dict[int, dict[int, Sequence[float | None]]] = defaultdict(dict)
+        for rung in range(last + 1):
+            for key, (values, runs) in self._reached(rung, rows).items():
+                if rung == last:
+                    noise = [1.0 if o in COSTS else 1 / runs for o in self.recipe.objectives]
+                    full[rows[key].trial] = Known(tuple(values), tuple(noise))
+                elif rows[key].state != "infeasible":
+                    brief[rows[key].trial][rung] = values
+        return {**hints(brief, full), **full}
+
+    def _peers(self, rung: int) -> dict[str, tuple[float, ...]]:
+        """Key -> objectives to be minimised of all candidates that reached a rung, net of their seeds' levels."""
+        rows = {row.key: row for row in self.store.candidates()}
+        reached = self._reached(rung, rows)
+        return {key: minimised(self.recipe.objectives, values) for key, (values, _) in reached.items()}
+
+    def _reached(self, rung: int, rows: Mapping[str, CandidateRow]) -> dict[str, tuple[list[float | None], int]]:
+        """Key -> (objectives, runs behind them) of all candidates that reached a rung, net of their seeds' levels."""
+        latencies = self.bench.measurer.latencies() if self.bench.measurer else {}
+        return {
+            key: (
+                [objective_value(o, metrics, rows[key].cost, latencies.get(key)) for o in self.recipe.objectives],
+                runs,
+            )
+            for key, (metrics, runs) in self._metrics(rung).items()
+            if key in rows
+        }
+
+    def _metrics(self, rung: int) -> dict[str, tuple[dict[str, float], int]]:
+        """Key -> (metrics at a rung, runs): the mean over the candidate's runs, net of their seeds' levels."""
+        by_metric: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+        for stored in self.store.scores(way=SEARCH):
+            if stored.score.rung == rung and stored.purpose != "backbone":
+                for name, value in stored.score.metrics.items():
+                    by_metric[name][stored.key][stored.score.seed] = value
+        found: dict[str, tuple[dict[str, float], int]] = {}
+        for name, values in by_metric.items():
+            for key, runs in net(values).items():
+                metrics, _ = found.setdefault(key, ({}, len(runs)))
+                metrics[name] = sum(runs.values()) / len(runs)
+        return found
+
+    def _values(self, row: CandidateRow) -> tuple[float, ...] | None:
+        """A scored candidate's objectives; None while a worker on the right machine has still to measure it."""
+        measurer = self.bench.measurer
+        latency = measurer.known(self._resolved(row)) if measurer is not None else None
+        if measurer is not None and latency is None:
+            latency = self.bench.latency(self._resolved(row), [])
+            if latency is None:
+                return None
+        metrics, _ = self._metrics(len(self.recipe.training.rungs) - 1)[row.key]
+        values = [objective_value(o, metrics, row.cost, latency) for o in self.recipe.objectives]
+        return tuple(v for v in values if v is not None)
+
+    def _check_metrics(self, score: Score) -> None:
+        """Raises:
+        RecipeError: an evaluator does not return what the study's objectives name.
+        """
+        for objective in self.recipe.objectives:
+            name = objective_name(objective)
+            if objective not in COSTS and name not in score.metrics:
+                raise RecipeError(
+                    f"objectives names '{objective}', but training.evaluator returned no '{name}': "
+                    f"{did_you_mean(name, score.metrics)}"
+                )
+
+    def _companions(self, key: str) -> list[ResolvedPlacement]:
+        """Candidates that could use another latency session: the unmeasured, then those known least well."""
+        measurer = self.bench.measurer
+        if measurer is None or not measurer.fits:
+            return []
+        rows = {r.key: r for r in self.store.candidates() if r.state in ("running", "scored") and r.placement != BARE}
+        wanted = measurer.open_keys([other for other in rows if other != key], self.recipe.latency.tolerance)
+        return [self._resolved(rows[other]) for other in wanted[:COMPANIONS]]
+
+    # ------------------------------------------------------------------------------------ words
+
+    def _resolved(self, row: CandidateRow) -> ResolvedPlacement:
+        return resolve(parse(row.placement), self.bench.plan.sites, init=self.space.init)
+
+    def _why_pruned(self, row: CandidateRow) -> str:
+        rung = max((s.score.epochs for s in self.store.scores(row.key, way=SEARCH)), default=0)
+        epochs = f"{rung} epoch{'s' if rung != 1 else ''}"
+        return f"not among the best 1/{self.recipe.search.eta:g} after {epochs}, all objectives together"
+
+    def _line(self, row: CandidateRow) -> str:
+        shown = row.reason or ", ".join(
+            f"{o} {v:.4g}" for o, v in zip(self.recipe.objectives, row.values or (), strict=True)
+        )
+        name = f" ({row.baseline})" if row.baseline else ""
+        return f"trial {row.trial}{name}: {row.state}: {shown}; {row.placement}"

@@ -1,0 +1,172 @@
+"""What asks a search to stop, how a process passes that on to its workers, and what is left of a trial then."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from types import FrameType
+
+from nas_attn.errors import StudyError, shorten
+from nas_attn.evaluation.artifacts import Note
+from nas_attn.evaluation.output import leave_terminal, on_terminal
+from nas_attn.storage import CheckpointRow
+from nas_attn.waiting import telling
+
+ALWAYS = (signal.SIGINT, signal.SIGTERM)
+WHERE_UNUSED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""A terminal that closes, and what schedulers send before they take the machine away. Left alone where the program that we
+run in handles them itself, or has them ignored, as `nohup` does."""
+TOGETHER_S = 0.5
+"""Signals this close are one: `timeout` and schedulers send to a process and to its group."""
+STOP, NOW = b"s", b"n"
+STORAGE_WAIT = "NAS_ATTN_STORAGE_WAIT"
+"""Environment variable behind `--storage-wait`."""
+STORAGE_WAIT_S = 1800.0
+"""Long enough for a server to be updated and started again."""
+
+
+@contextmanager
+def interruptible(stop: threading.Event, say: Callable[[str], None], orders: int | None = None) -> Iterator[None]:
+    """A signal once: finish the step, checkpoint, leave the trial resumable. Twice: now, as a KeyboardInterrupt.
+
+    Waits inside tell `say` for whom, and end when `stop` is set; a database that does not answer is waited for.
+
+    Args:
+        orders: for a worker: where it reads what the process that started it wants (`Orders.reader`). The end of the file,
+            when that process is gone, stops the worker.
+    """
+    ear = _Ear(stop, say)
+    if orders is not None:
+        os.set_inheritable(orders, False)
+        threading.Thread(target=ear.follow, args=(orders,), name="orders", daemon=True).start()
+    if threading.current_thread() is not threading.main_thread():
+        with telling(say, stop.is_set, storage_wait_s()):
+            yield
+        return
+    speaker = threading.Thread(target=ear.speak, name="signals", daemon=True)
+    speaker.start()
+    unused = [number for number in WHERE_UNUSED if signal.getsignal(number) == signal.SIG_DFL]
+    before = {number: signal.signal(number, ear.hear) for number in (*ALWAYS, *unused)}
+    try:
+        with telling(say, stop.is_set, storage_wait_s()):
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        ear.heard.put(None)
+        speaker.join(timeout=5)
+
+
+def storage_wait_s() -> float:
+    """Seconds for which a database that does not answer is waited for.
+
+    Raises:
+        StudyError: the environment variable says something else.
+    """
+    text = os.environ.get(STORAGE_WAIT, "")
+    try:
+        seconds = float(text or STORAGE_WAIT_S)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise StudyError(f"{STORAGE_WAIT} (--storage-wait) is '{shorten(text)}': give seconds, 0 for no waiting at all")
+    return seconds
+
+
+class _Ear:
+    """Hears signals and orders. A signal's handler takes no lock: the thread that it interrupts may hold it."""
+
+    def __init__(self, stop: threading.Event, say: Callable[[str], None]) -> None:
+        self._stop, self._say = stop, say
+        self._first = 0.0
+        """When the first signal came, by time.monotonic(); 0 before."""
+        self._now = False
+        self.heard: SimpleQueue[int | None] = SimpleQueue()
+
+    def hear(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            leave_terminal()
+        if self._now or (self._first and time.monotonic() - self._first > TOGETHER_S):
+            raise KeyboardInterrupt
+        if not self._first:
+            self._first = time.monotonic()
+            self.heard.put(number)
+
+    def speak(self) -> None:
+        while (number := self.heard.get()) is not None:
+            why = "" if number == signal.SIGINT else f" on {signal.Signals(number).name}"
+            try:
+                with on_terminal():
+                    self._say(f"stopping{why}: finishing the step and writing a checkpoint; once more to stop at once")
+            finally:  # though there may be nobody left to tell
+                self._stop.set()
+
+    def follow(self, orders: int) -> None:
+        while word := os.read(orders, 1):
+            self._stop.set()
+            main = threading.main_thread().ident
+            if word == NOW and main is not None:
+                self._now = True
+                signal.pthread_kill(main, signal.SIGINT)  # a real one, which ends its sleep
+        self._stop.set()
+
+
+class Orders:
+    """The pipe through which a process tells a worker that it started when to stop.
+
+    Not a signal: a scheduler sends that to the worker as well, and its second one would stop it at once.
+    """
+
+    def __init__(self) -> None:
+        self.reader, self._writer = os.pipe()
+        """The worker's end, to be inherited by it alone."""
+
+    def send(self, word: bytes) -> None:
+        """Tells the worker STOP or NOW; one that has ended does not mind."""
+        try:
+            os.write(self._writer, word)
+        except BrokenPipeError:
+            return
+
+    def started(self) -> None:
+        """The worker has its end now; ours of it must close, so that its being gone is noticed."""
+        os.close(self.reader)
+
+    def close(self) -> None:
+        """No more orders; the worker, if it still works, stops."""
+        os.close(self._writer)
+
+
+def left_behind(checkpoint: CheckpointRow | None, now: float, *, in_order: bool) -> str:
+    """What an unfinished trial leaves for whoever takes it up, in words that are true.
+
+    Args:
+        checkpoint: its newest.
+        now: by the database's clock.
+        in_order: whether the step was finished; False: it ended where it stood.
+    """
+    if checkpoint is None:
+        return f"stopped{'' if in_order else ' at once'} before its first checkpoint: it will begin anew"
+    epochs = f"{checkpoint.epochs} epoch{'' if checkpoint.epochs == 1 else 's'}"
+    kept = (
+        f"will go on from its checkpoint ({epochs} trained, written {max(0.0, now - checkpoint.created_at):.0f} s ago)"
+    )
+    return f"stopped, {kept}" if in_order else f"stopped at once, {kept}; what came after is lost"
+
+
+def left_untold(note: Note | None) -> str:
+    """Likewise where the database is away, and cannot be told that it is left.
+
+    Args:
+        note: of a checkpoint that was written meanwhile.
+    """
+    told = "stopped; the database cannot be told, so others take it up when its lease is over"
+    if note is None:
+        return f"{told}, from the last checkpoint that the database knows of"
+    return f"{told}, from its checkpoint ({note.epochs} epoch{'' if note.epochs == 1 else 's'} trained)"

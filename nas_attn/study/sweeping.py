@@ -1,0 +1,40 @@
+"""What workers that died between two steps have left lying about: whoever finds it clears it."""
+
+from __future__ import annotations
+
+from nas_attn.evaluation.artifact_stores import ArtifactStore
+from nas_attn.evaluation.artifacts import RunFiles
+from nas_attn.processes import is_dead
+from nas_attn.storage import Lease, StudyStore
+from nas_attn.storage.queue import WAITING
+
+FORGOTTEN_S = 86_400.0
+"""Seconds of silence after which a worker of another machine is no longer listed."""
+EARLIER = ("trial/", "confirm/")
+"""Beginnings of leases on work as earlier versions named it."""
+
+
+def sweep(store: StudyStore, artifacts: ArtifactStore, turn: Lease) -> None:
+    """Drops the checkpoints of runs that have ended, and frees expired leases on them.
+
+    A worker ends a run first, and clears up then: killed in between, it leaves both. Trained weights stay.
+
+    Args:
+        turn: under which nobody else takes runs up.
+    """
+    for worker in store.workers.rows():
+        if worker.silent_s > FORGOTTEN_S or is_dead(worker.owner, local=store.is_local):
+            store.workers.gone(worker.owner)
+    kept = store.checkpointed()
+    overdue = [row for row in store.leases() if row.state == "expired"]
+    if not kept and not overdue:
+        return
+    rows = store.queue.rows()
+    ended = {row.run.files for row in rows if row.state != WAITING}
+    for name in kept:
+        if name in ended:
+            RunFiles(store, artifacts, name, turn).clear()
+    waiting = {row.resource for row in rows if row.state == WAITING}
+    for lease in overdue:
+        if lease.resource.startswith(EARLIER) or (lease.resource.startswith("run/") and lease.resource not in waiting):
+            store.release(Lease(lease.resource, lease.owner, lease.number, 0.0, lease.expires_at))

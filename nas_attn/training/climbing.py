@@ -1,0 +1,161 @@
+"""One training on its way from rung to rung, with a checkpoint between; alone, or as one of a team."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from nas_attn.errors import OutOfMemory, TrainingError
+from nas_attn.records import EpochPoint, Score
+from nas_attn.training.memory import first_line, out_of_memory
+from nas_attn.training.parameters import set_training_mode
+from nas_attn.training.run import Run
+from nas_attn.training.schedule import rate_factor
+from nas_attn.training.stepping import Pace, Stepper
+from nas_attn.waiting import Interrupted
+
+if TYPE_CHECKING:
+    from nas_attn.training.trainer import Trainer
+
+CHECKPOINT_EVERY_S = 60.0
+"""In an epoch that takes longer, checkpoints are written between."""
+
+
+class Climb:
+    """Takes one run from rung to rung."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        run: Run,
+        step: Stepper,
+        seed: int,
+        learning_rate: float,
+        on_rung: Callable[[Score], bool],
+        stop: Callable[[], bool],
+        on_epoch: Callable[[EpochPoint], None] | None,
+    ) -> None:
+        self.trainer, self.run, self.step, self.seed, self.learning_rate = trainer, run, step, seed, learning_rate
+        self.on_rung, self.stop, self.on_epoch = on_rung, stop, on_epoch
+        self.pace = Pace(trainer.device)
+
+    def __call__(self, rungs: Sequence[int]) -> None:
+        run = self.run
+        told, team = all(self.on_rung(score) for score in run.scores), self.trainer.team
+        if not (told if team is None else team.share(told)):
+            return
+        for rung in range(len(run.scores), len(rungs)):
+            begin, run.end = (rungs[rung - 1] if rung else 0), rungs[rung]
+            loss = math.nan
+            while run.epoch < run.end:
+                loss = self._epoch(begin)
+                if run.epoch < run.end:
+                    if self.on_epoch is not None:
+                        self.on_epoch(EpochPoint(run.epoch, loss, self._scored().metrics))
+                    self._save()
+            if not self._shared(partial(self._reach, rung, loss)):
+                return
+
+    def _reach(self, rung: int, loss: float) -> tuple[Score, bool]:
+        """Scores at a rung: the score, and whether the training goes on."""
+        run = self.run
+        score = self._scored()
+        if self.on_epoch is not None:
+            self.on_epoch(EpochPoint(run.epoch, loss, score.metrics))
+        wall, device = run.clock.read()
+        metrics = {**score.metrics, "train_loss_sum": run.loss_sum}
+        score = replace(
+            score, seed=self.seed, rung=rung, epochs=run.epoch, metrics=metrics, wall_s=wall, device_s=device
+        )
+        run.scores.append(score)
+        run.clock.reset()
+        run.save()
+        return score, self.on_rung(score)
+
+    def _shared(self, reach: Callable[[], tuple[Score, bool]]) -> bool:
+        """Whether to go on from a rung, which in a team the leader reaches for all."""
+        team = self.trainer.team
+        if team is None:
+            return reach()[1]
+        score, on = team.share(reach() if team.leads else None)
+        if not team.leads:
+            self.run.scores.append(score)
+        return bool(on)
+
+    def _save(self) -> None:
+        if self.trainer.team is None or self.trainer.team.leads:
+            self.run.save()
+
+    def _scored(self) -> Score:
+        """The averaged weights on the validation split."""
+        with self.run.average.installed():
+            return self.trainer.score(self.run.model, self.trainer.dataset.validation)
+
+    def _epoch(self, begin: int) -> float:
+        """Trains to the end of the epoch begun, or to an interruption; returns its mean loss."""
+        run, section, train, team = self.run, self.trainer.section, self.trainer.dataset.train, self.trainer.team
+        set_training_mode(run.model)
+        batches = train.epoch(
+            section.batch_size,
+            seed=self.seed,
+            epoch=run.epoch,
+            augment=section.augment,
+            first_batch=run.batch,
+            part=(0, 1) if team is None else team.part,
+        )
+        for x, y in batches:
+            step = (run.epoch - begin) * run.steps + run.batch
+            self._step(x, y, self.learning_rate * rate_factor(step, (run.end - begin) * run.steps))
+            run.count_batch()
+            self._between()
+        if team is None:
+            mean = run.epoch_loss.item() / len(train)
+        else:  # gone on with in the middle of an epoch, each begins with the leader's part of the sum
+            mean = team.sum(run.epoch_loss).item() / train.seen(section.batch_size, team.size)
+        if not math.isfinite(mean):
+            raise TrainingError(
+                f"the training loss became {mean} in epoch {run.epoch + 1} at a peak learning rate of "
+                f"{self.learning_rate:g}: lower training.learning_rate, or set training.clip_norm"
+            )
+        run.loss_sum += mean
+        run.epoch_loss.zero_()
+        run.epoch, run.batch = run.epoch + 1, 0
+        return float(mean)
+
+    def _between(self) -> None:
+        self.pace()
+        self.trainer.hook()
+        team = self.trainer.team
+        if self.stop() if team is None else team.any(self.stop()):
+            self._save()
+            raise Interrupted(
+                f"stopped in epoch {self.run.epoch + 1} after {self.run.batch} of {self.run.steps} batches"
+            )
+        if time.monotonic() - self.run.saved_at > CHECKPOINT_EVERY_S:
+            self._save()
+
+    def _step(self, x: Tensor, y: Tensor, rate: float) -> None:
+        """One batch; in two halves from the first time that memory does not suffice."""
+        try:
+            self.step(x, y, rate, self.run.parts)
+            return
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            reason = first_line(error)
+        # Outside of the handler, which keeps the failed attempt's tensors alive.
+        if self.trainer.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self.trainer.team is not None:
+            raise OutOfMemory(f"memory did not suffice for {len(x)} images on each GPU: {reason}")
+        if self.run.parts > 1 or len(x) < 4:
+            raise OutOfMemory(f"memory did not suffice at half the batch of {len(x)} either: {reason}")
+        self.run.parts = 2
+        self._step(x, y, rate)

@@ -1,0 +1,359 @@
+"""What may be said of placements from their runs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import evidence_made as made
+import numpy as np
+import pytest
+
+from nas_attn.analysis.evidence import Evidence, Run, digest, fit, fitting
+
+
+def calibrated(rng: np.random.Generator, studies: int) -> list[tuple[float, float, bool, bool]]:
+    """(said, chosen one's true gain, gain covered, value covered) of studies with spreads from nothing to much."""
+    found = []
+    for _ in range(studies):
+        texts = made.placements(12, rng)
+        spread = 0.0 if rng.random() < 0.25 else float(np.exp(rng.uniform(np.log(0.1), np.log(4.0))))
+        effects = {key: spread * float(rng.standard_normal()) for key in texts}
+        noise, level = 1.0, 2.0
+        runs = made.runs(effects, rng, noise=noise, level=level, base=0.0)
+        runs += made.runs(
+            dict(list(effects.items())[:5]), rng, noise=noise, seeds=4, level=level, base=0.0, first_seed=1
+        )
+        model = fit(runs, texts, metric="score")
+        gains = model.gains("k000")
+        best = max(effects, key=lambda key: gains[key].worth)
+        true = effects[best] - effects["k000"]
+        value = model.estimates[best]
+        found.append(
+            (
+                gains[best].probability,
+                true,
+                gains[best].low <= true <= gains[best].high,
+                value.low <= effects[best] <= value.high,
+            )
+        )
+    return found
+
+
+def test_what_is_said_comes_true_also_for_the_best_looking() -> None:
+    found = calibrated(np.random.default_rng(1), 120)
+    said = np.array([row[0] for row in found])
+    true = np.array([row[1] > 0 for row in found])
+    for low, high in ((0.0, 0.6), (0.6, 1.01)):
+        mine = (said >= low) & (said < high)
+        assert mine.sum() > 40
+        assert said[mine].mean() == pytest.approx(true[mine].mean(), abs=0.12)
+    assert 0.92 <= np.mean([row[2] for row in found]) <= 0.995
+    assert 0.92 <= np.mean([row[3] for row in found]) <= 1.0
+
+
+def test_where_all_are_equal_nothing_is_almost_surely_better() -> None:
+    rng = np.random.default_rng(2)
+    sure, taken = 0, 0
+    for _ in range(60):
+        texts = made.placements(20, rng)
+        runs = made.runs(dict.fromkeys(texts, 0.0), rng, noise=0.008, seeds=1)
+        runs += made.runs(dict.fromkeys(list(texts)[:4], 0.0), rng, noise=0.008, seeds=4, first_seed=1)
+        gains = fit(runs, texts, metric="score").gains("k000")
+        best = max(gain.probability for gain in gains.values())
+        sure, taken = sure + (best > 0.95), taken + (best > 0.7)
+    assert sure <= 3
+    assert taken <= 12
+
+
+def shifted(runs: list[Run], seed: int, by: float) -> list[Run]:
+    return [dataclasses.replace(run, value=run.value + by * (run.seed == seed)) for run in runs]
+
+
+def some_study(seed: int = 3, rungs: int = 1) -> tuple[dict[str, str], dict[str, float], list[Run]]:
+    rng = np.random.default_rng(seed)
+    texts = made.placements(14, rng)
+    effects = made.additive(texts, rng, 0.01)
+    runs = made.runs(effects, rng, noise=0.006, level=0.01)
+    runs += made.runs(dict(list(effects.items())[:4]), rng, noise=0.006, level=0.01, seeds=3, first_seed=1)
+    for rung in range(1, rungs):
+        runs += made.runs(dict(list(effects.items())[:6]), rng, noise=0.006, seeds=2, rung=rung)
+    return texts, effects, runs
+
+
+@pytest.mark.parametrize("rungs", [1, 2])
+def test_a_seed_that_moves_all_placements_alike_changes_no_comparison(rungs: int) -> None:
+    texts, _, runs = some_study(rungs=rungs)
+    one, other = fit(runs, texts, metric="score"), fit(shifted(runs, 1, 0.05), texts, metric="score")
+    for key in texts:
+        a, b = one.gain(key, "k001"), other.gain(key, "k001")
+        assert dataclasses.astuple(a)[:6] == pytest.approx(dataclasses.astuple(b)[:6], abs=1e-9)
+
+
+def test_a_metric_in_another_unit_and_direction_says_the_same() -> None:
+    texts, _, runs = some_study()
+    other = [dataclasses.replace(run, value=4.0 - 100 * run.value) for run in runs]
+    one, turned = fit(runs, texts, metric="score"), fit(other, texts, metric="error", lower_is_better=True)
+    assert turned.noise.paired_sd == pytest.approx(100 * one.noise.paired_sd)
+    for key in texts:
+        a, b = one.gain(key, "k000"), turned.gain(key, "k000")
+        assert (b.probability, b.worse) == pytest.approx((a.probability, a.worse), abs=1e-6)
+        assert (b.mean, b.low, b.high) == pytest.approx((100 * a.mean, 100 * a.low, 100 * a.high), abs=1e-6)
+        assert turned.estimates[key].mean == pytest.approx(4.0 - 100 * one.estimates[key].mean)
+        assert turned.estimates[key].low == pytest.approx(4.0 - 100 * one.estimates[key].high, abs=1e-6)
+
+
+def test_the_order_of_the_evidence_does_not_matter_and_is_not_in_its_digest() -> None:
+    texts, _, runs = some_study()
+    backwards = dict(reversed(texts.items()))
+    one, other = fit(runs, texts, metric="score"), fit(runs[::-1], backwards, metric="score")
+    assert one.gains("k000") == other.gains("k000")
+    assert one.estimates == other.estimates
+    assert digest(runs) == digest(runs[::-1])
+    assert digest(runs) != digest([*runs[1:], dataclasses.replace(runs[0], value=runs[0].value + 1e-9)])
+
+
+def test_more_runs_make_intervals_narrower_and_pull_less_towards_the_others() -> None:
+    rng = np.random.default_rng(4)
+    widths, errors = np.zeros((2, 3)), np.zeros((2, 3))
+    for _ in range(12):
+        texts = made.placements(10, rng)
+        effects = {key: 0.01 * float(rng.standard_normal()) for key in texts}
+        runs = made.runs(effects, rng, noise=0.01, seeds=8)
+        for i, seeds in enumerate((1, 3, 8)):
+            model = fit([run for run in runs if run.seed < seeds], texts, metric="score")
+            gain = model.gains("k000")["k007"]
+            widths[:, i] += gain.high - gain.low, model.estimates["k007"].high - model.estimates["k007"].low
+            errors[0, i] += abs(gain.mean - effects["k007"] + effects["k000"])
+    assert widths[0, 0] > widths[0, 1] > widths[0, 2]
+    assert widths[1, 0] > widths[1, 1] > widths[1, 2]
+    assert errors[0, 0] > errors[0, 2]
+
+
+def test_untried_placements_are_valued_by_what_their_parts_did_elsewhere() -> None:
+    rng = np.random.default_rng(5)
+    texts = made.placements(70, rng)
+    effects = made.additive(texts, rng, 0.02)
+    tried = dict(list(effects.items())[:45])
+    untried = list(effects)[45:]
+    model = fit(made.runs(tried, rng, noise=0.004, seeds=2), texts, metric="score")
+    assert np.corrcoef([effects[k] for k in untried], [model.estimates[k].mean for k in untried])[0, 1] > 0.8
+    wide = [model.gains("k000")[k].sd for k in untried]
+    narrow = [model.gains("k000")[k].sd for k in tried if k != "k000"]
+    assert np.mean(wide) > 1.2 * np.mean(narrow)
+    assert model.estimates[untried[0]].raw_mean is None
+    later = fit(
+        made.runs(tried, np.random.default_rng(5), noise=0.004, seeds=2), dict(list(texts.items())[:45]), metric="score"
+    )
+    predicted = later.predict({key: texts[key] for key in untried})
+    assert predicted.keys() == set(untried)
+    assert np.corrcoef([effects[k] for k in untried], [predicted[k].mean for k in untried])[0, 1] > 0.8
+
+
+def rungs_study(
+    rng: np.random.Generator, *, same: bool, luck: float
+) -> tuple[dict[str, str], dict[str, float], list[Run]]:
+    """All at the first rung, the best third of them at the second; `luck`: share of a run's luck that it keeps."""
+    texts = made.placements(45, rng)
+    effects = made.additive(texts, rng, 0.012) if same else dict.fromkeys(texts, 0.0)
+    first = {key: effects[key] + 0.006 * float(rng.standard_normal()) for key in texts}
+    best = sorted(texts, key=lambda key: -first[key])[:15]
+    runs = [Run(key, 0, 0, 0.5 + first[key]) for key in texts]
+    for key in ["k000", *best]:
+        own = luck * (first[key] - effects[key]) + 0.006 * np.sqrt(1 - luck**2) * float(rng.standard_normal())
+        runs.append(Run(key, 0, 1, 0.6 + effects[key] + own))
+    return texts, effects, runs
+
+
+def test_what_a_rung_below_is_worth_is_learned() -> None:
+    """Where it ranks as the last one does, pruned placements are valued by it; where it is luck, nobody gains by it."""
+    rng = np.random.default_rng(6)
+    texts, effects, runs = rungs_study(rng, same=True, luck=0.3)
+    model = fit(runs, texts, metric="score")
+    pruned = [key for key in texts if model.estimates[key].raw_mean is None]
+    assert len(pruned) >= 25
+    assert np.corrcoef([effects[k] for k in pruned], [model.estimates[k].mean for k in pruned])[0, 1] > 0.7
+    assert model.noise.correlation > 0.5
+    sure = 0
+    for _ in range(20):
+        texts, _, runs = rungs_study(rng, same=False, luck=0.9)
+        gains = fit(runs, texts, metric="score").gains("k000")
+        sure += max(gain.probability for gain in gains.values()) > 0.95
+    assert sure <= 2
+
+
+def test_a_gain_on_one_backbone_is_no_gain_on_the_next() -> None:
+    rng = np.random.default_rng(7)
+    texts = made.placements(12, rng)
+    nothing = dict.fromkeys(texts, 0.0)
+    lucky = nothing | {"k007": 0.03}
+    runs = []
+    for backbone in range(3):
+        effects = lucky if backbone == 1 else nothing
+        runs += made.runs(effects, rng, noise=0.003, seeds=3, backbone=backbone, first_seed=10 * backbone)
+    several = fit(runs, texts, metric="score")
+    alone = fit([run for run in runs if run.backbone == 1], texts, metric="score")
+    assert alone.gain("k007", "k000").probability > 0.99
+    assert several.gain("k007", "k000").probability < 0.97
+    assert several.gain("k007", "k000").next_sd > several.gain("k007", "k000").sd
+    assert alone.gain("k007", "k000").next_sd == alone.gain("k007", "k000").sd
+    assert (several.backbones, alone.backbones) == (3, 1)
+
+
+def test_a_network_that_does_not_train_does_not_hide_the_differences_of_the_others() -> None:
+    rng = np.random.default_rng(8)
+    texts = made.placements(20, rng)
+    effects = made.additive(texts, rng, 0.01)
+    sound = made.runs(effects, np.random.default_rng(9), noise=0.003, seeds=3)
+    broken = [dataclasses.replace(run, value=0.1) if run.key == "k013" else run for run in sound]
+    one, other = fit(sound, texts, metric="score"), fit(broken, texts, metric="score")
+    assert other.noise.between_sd < 2 * one.noise.between_sd
+    assert other.estimates["k013"].mean == pytest.approx(0.1, abs=0.02)
+    assert other.gain("k013", "k000").probability < 0.001
+    assert other.gain("k013", "k000").worse > 0.999
+
+
+def test_images_are_a_floor_of_the_noise_and_new_ones_widen_the_intervals() -> None:
+    rng = np.random.default_rng(10)
+    texts = made.placements(8, rng)
+    runs = made.with_images(made.additive(texts, rng, 0.01), rng, seeds=3)
+    model = fit(runs, texts, metric="accuracy")
+    assert model.noise.images_sd == pytest.approx(np.sqrt(2 * 0.04 * 0.96 / 2000 / 2), rel=0.25)
+    assert model.noise.paired_sd > 0.85 * model.noise.images_sd
+    gain, value = model.gain("k003", "k000"), model.estimates["k003"]
+    assert gain.new_high - gain.new_low > gain.high - gain.low
+    assert value.new_high - value.new_low > 2 * (value.high - value.low)
+    blind = fit([dataclasses.replace(run, correct=None) for run in runs], texts, metric="accuracy")
+    assert blind.noise.images_sd is None
+    assert blind.gain("k003", "k000").new_low is None
+    assert blind.estimates["k003"].new_low is None
+
+
+def test_the_noise_is_found_again_and_it_is_said_how() -> None:
+    rng = np.random.default_rng(11)
+    texts = made.placements(30, rng)
+    effects = {key: 0.02 * float(rng.standard_normal()) for key in texts}
+    runs = made.runs(effects, rng, noise=0.01, level=0.03, seeds=6)
+    noise = fit(runs, texts, metric="score").noise
+    assert noise.paired_sd == pytest.approx(0.01, rel=0.15)
+    assert noise.paired_low < 0.01 < noise.paired_high
+    assert noise.between_sd == pytest.approx(0.02, rel=0.35)
+    assert 0.015 < noise.seed_sd < 0.08
+    assert (noise.source, noise.repeated, noise.runs) == ("seeds", 30, 180)
+    assert noise.reliability(3) > noise.reliability(1) > 0.5
+    once = fit([run for run in runs if run.seed == 0], texts, metric="score").noise
+    assert (once.source, once.repeated) == ("assumed", 0)
+    assert once.paired_high / once.paired_low > 2 * noise.paired_high / noise.paired_low
+
+
+def test_what_a_budget_could_show() -> None:
+    rng = np.random.default_rng(12)
+    texts = made.placements(20, rng)
+    model = fit(made.runs(dict.fromkeys(texts, 0.0), rng, noise=0.01, seeds=4), texts, metric="score")
+    assert model.detectable(8) == pytest.approx(model.detectable(2) / 2)
+    assert model.detectable(8) == pytest.approx((1.645 + 0.842) * 0.01 * np.sqrt(2 / 8), rel=0.2)
+    shown = 0
+    for _ in range(200):
+        pairs = model.detectable(8) + 0.01 * np.sqrt(2) * rng.standard_normal(8)
+        shown += pairs.mean() > 1.645 * 0.01 * np.sqrt(2 / 8)
+    assert shown / 200 == pytest.approx(0.8, abs=0.15)
+
+
+def test_a_deterministic_metric_is_believed() -> None:
+    texts = made.placements(6, np.random.default_rng(0))
+    runs = [Run(key, seed, 0, 0.1 * i) for i, key in enumerate(texts) for seed in range(2)]
+    model = fit(runs, texts, metric="score")
+    assert model.gain("k003", "k002").probability > 0.99
+    assert model.gain("k002", "k003").worse > 0.99
+    assert model.gain("k003", "k003").tie == 1.0
+    assert model.estimates["k003"].mean == pytest.approx(0.3, abs=0.01)
+
+
+def one_metric(values: dict[str, float], **more: object) -> Evidence | None:
+    runs = [Run(key, 0, 0, value) for key, value in values.items()]
+    return fit(runs, {"a": "none", "b": "stage1=se", "c": "stage2=se"}, metric="accuracy", **more)
+
+
+def test_where_nothing_can_be_said_it_is_said() -> None:
+    assert fit([], {"a": "none"}, metric="accuracy") is None
+    assert one_metric({"a": float("nan")}) is None
+    assert one_metric({"a": 0.7}, rung=1) is None
+    single = one_metric({"a": 0.7})
+    assert single.estimates["a"].mean == pytest.approx(0.7)
+    assert single.gain("b", "a") is None
+    assert (single.noise.source, single.noise.paired_sd, single.noise.reliability()) == ("none", None, None)
+    equal = one_metric({"a": 0.7, "b": 0.7, "c": 0.7})
+    assert equal.gain("b", "a").mean == pytest.approx(0.0, abs=1e-6)
+    assert equal.gain("b", "a").probability <= 0.5
+    assert equal.gain("b", "stranger") is None
+    assert equal.estimate("stranger") is None
+
+
+def test_seeds_that_no_two_placements_share_are_compared_all_the_same() -> None:
+    """An evaluator that takes a new seed for every run."""
+    rng = np.random.default_rng(13)
+    texts = made.placements(10, rng)
+    effects = {key: 0.03 * float(rng.standard_normal()) for key in texts}
+    runs = [
+        Run(key, 100 * i + j, 0, 0.7 + effects[key] + 0.01 * float(rng.standard_normal()))
+        for i, key in enumerate(texts)
+        for j in range(3)
+    ]
+    model = fit(runs, texts, metric="score")
+    assert np.corrcoef(list(effects.values()), [model.estimates[k].mean for k in texts])[0, 1] > 0.9
+    assert model.noise.paired_sd == pytest.approx(0.01, rel=0.4)
+
+
+def test_kept_answers_are_given_again_without_a_fit_and_those_of_other_evidence_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts, _, runs = some_study()
+    one = fit(runs, texts, metric="score")
+    gains, pair, estimates, noise = one.gains("k000"), one.gain("k003", "k002"), one.estimates, one.noise
+    kept = one.to_json()
+    changed = fit(shifted(runs, 0, 0.01)[1:], texts, metric="score", stored=kept)
+    assert changed.estimates != estimates
+    unasked = fit(runs, texts, metric="score", stored=kept).gain("k005", "k004")
+    assert unasked == one.gain("k005", "k004")
+
+    def no_fit(*_: object) -> None:
+        raise AssertionError("fitted again")
+
+    monkeypatch.setattr(fitting.Question, "solve", no_fit)
+    again = fit(runs, texts, metric="score", stored=kept)
+    assert (again.gains("k000"), again.gain("k003", "k002"), again.noise) == (gains, pair, noise)
+    assert again.estimates == estimates
+    with pytest.raises(AssertionError, match="fitted again"):
+        again.gain("k005", "k004")
+
+
+def test_a_module_that_fails_on_some_backbones_hides_nobody_elses_gain() -> None:
+    """Cued digits' runs lie at two values, far apart: attention that sees the cue, and networks that do not."""
+    values = {
+        "none": {0: 0.515, 1: 0.53, 2: 0.53, 3: 0.521, 4: 0.523, 5: 0.522, 6: 0.52},
+        "se": {1: 0.906, 3: 0.934, 4: 0.938, 5: 0.527, 6: 0.509},
+        "eca": {2: 0.942, 0: 0.917, 1: 0.93},
+        "ela": {0: 0.937},
+        "late": {2: 0.537, 0: 0.936, 1: 0.901},
+        "both": {1: 0.923, 0: 0.926, 3: 0.937, 4: 0.935, 5: 0.925, 6: 0.917},
+        "third": {2: 0.945, 0: 0.932, 1: 0.937, 3: 0.928, 4: 0.935, 5: 0.936, 6: 0.719},
+    }
+    texts = {
+        "none": "none",
+        "se": "stage1=se(reduction=2) stage2=se(reduction=2) stage3=se(reduction=2)",
+        "eca": "stage1=eca(kernel_size=3) stage2=eca(kernel_size=3) stage3=eca(kernel_size=3)",
+        "ela": "stage1=ela(kernel_size=5) stage2=ela(kernel_size=5) stage3=ela(kernel_size=5)",
+        "late": "stage2=eca(kernel_size=3)",
+        "both": "stage1=eca(kernel_size=3) stage2=se(reduction=2)",
+        "third": "stage1=eca(kernel_size=3) stage2=ela(kernel_size=5)",
+    }
+    runs = [
+        Run(key, backbone, rung, value if rung else 0.5 + 0.3 * (value - 0.5), backbone, None, 2000)
+        for key, found in values.items()
+        for backbone, value in found.items()
+        for rung in (0, 1)
+    ]
+    model = fit(runs, texts, metric="accuracy", rung=1)
+    assert model.gain("both", "none").probability > 0.98
+    assert model.gain("both", "none").mean == pytest.approx(0.4, abs=0.1)
+    assert model.gain("se", "none").mean > 0.1
+    assert model.estimates["none"].mean == pytest.approx(0.52, abs=0.06)

@@ -1,0 +1,114 @@
+"""Validations as they stand in a store: looks, early ends, diverged runs, what is said of new images, in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_study import MadeStudy, everywhere
+
+from nas_attn.analysis.snapshot import snapshot
+from nas_attn.analysis.validation import looks_done, validation_results
+from nas_attn.analysis.verdict import Comparison, judge
+from nas_attn.report.verdicts import headline, sentences
+
+SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> MadeStudy:
+    made = MadeStudy(tmp_path)
+    made.candidate("none", baseline="none")
+    made.candidate(everywhere(SE), baseline=f"uniform {SE}")
+    made.candidate(everywhere(CBAM), baseline=f"uniform {CBAM}")
+    made.sessions(6)
+    return made
+
+
+NETWORKS = {"key-002": everywhere(CBAM), "key-001": everywhere(SE), "key-000": "none"}
+AGAINST_NONE = {"key-001": everywhere(SE), "key-000": "none"}
+
+
+def said(made: MadeStudy) -> str:
+    now = snapshot(made.store)
+    return " ".join([headline(now.validations[-1]), *sentences(now.validations[-1], now)])
+
+
+def test_runs_are_wanted_up_to_the_next_look_and_no_verdict_is_given_before(made: MadeStudy) -> None:
+    family = made.validation(NETWORKS, blocks=12, done=3, looks=(4, 8, 12))
+    assert looks_done(made.store, family) == 4
+    (result,) = validation_results(made.store)
+    assert (result.blocks, result.verdicts, result.complete) == (0, (), False)
+    assert "No verdict yet: the first look comes after 4 blocks." in said(made)
+
+
+@pytest.mark.parametrize(("gain", "stops"), [(0.05, True), (0.0, False)])
+def test_after_a_look_that_settles_everything_no_further_run_is_made(made: MadeStudy, gain: float, stops: bool) -> None:
+    family = made.validation(AGAINST_NONE, blocks=12, done=4, looks=(4, 12), gain={"key-001": gain})
+    (result,) = validation_results(made.store)
+    assert result.blocks == 4
+    assert result.complete is stops
+    assert looks_done(made.store, family) == (None if stops else 12)
+    assert "4 of 12 blocks" in said(made)
+    assert ("better, +" in said(made)) is stops
+    assert ("More blocks are to come" in said(made)) is not stops
+
+
+def test_a_verdict_rests_on_the_blocks_of_its_look_and_not_on_those_behind(made: MadeStudy) -> None:
+    made.validation(AGAINST_NONE, blocks=12, done=7, looks=(4, 12), gain={"key-001": 0.004})
+    (result,) = validation_results(made.store)
+    assert result.blocks == 4
+    assert all(len(values) == 4 for values in result.values.values())
+
+
+def test_each_look_spends_its_share_of_the_error(made: MadeStudy) -> None:
+    one = made.validation(AGAINST_NONE, blocks=8)
+    two = made.validation(AGAINST_NONE, blocks=8, looks=(4, 8))
+    assert (one.error, two.error) == (0.05, 0.025)
+    rng, false = np.random.default_rng(0), 0
+    for _ in range(400):  # all equal, looked at twice
+        level = rng.standard_normal(8)
+        rows = {key: level + rng.standard_normal(8) for key in ("a", "none")}
+        for look in two.looks:
+            some = {key: row[:look] for key, row in rows.items()}
+            if judge(some, [Comparison("a", "none")], error=two.error)[0].settled:
+                false += 1
+                break
+    assert false <= 32  # 5 % of 400 are 20: more than 32 have a probability of 0.4 %
+
+
+def test_a_run_that_diverged_counts_as_chance_and_that_is_said(made: MadeStudy) -> None:
+    made.validation(AGAINST_NONE, gain={"key-001": 0.05}, diverged="key-001")
+    (result,) = validation_results(made.store)
+    assert result.values["key-001"][0] == 0.1
+    assert result.diverged == {"key-001": 1}
+    assert result.verdicts[0].word == "not shown", "one run of eight came to nothing"
+    assert "1 of 8 runs diverged and count as chance" in said(made)
+    made.validation(AGAINST_NONE, diverged="key-001", evaluator=True)
+    result = validation_results(made.store)[1]
+    assert result.values["key-001"][0] == min(v for values in result.values.values() for v in values)
+    assert "count as the family's worst value" in said(made)
+
+
+def test_new_images_are_spoken_of_only_where_there_are_results_per_image(made: MadeStudy) -> None:
+    made.validation(NETWORKS)
+    (result,) = validation_results(made.store)
+    for verdict in result.verdicts:
+        assert verdict.new_low is not None
+        assert verdict.new_low < verdict.low
+    assert "; for new images" in said(made)
+    made.validation(NETWORKS, evaluator=True)
+    assert all(v.new_low is None for v in validation_results(made.store)[1].verdicts)
+    assert "new images" not in said(made)
+
+
+def test_with_a_margin_it_says_what_may_be_lost_and_what_is_gained_in_time(made: MadeStudy) -> None:
+    made.validation({"key-001": everywhere(SE), "key-002": everywhere(CBAM)}, blocks=20, margin=0.02)
+    text = said(made)
+    assert "not worse by more than 2.00 points, and faster by 28" in text  # 1.15 against 1.60
+    made.validation(AGAINST_NONE, blocks=20, margin=0.02)
+    assert "not worse by more than 2.00 points, and slower by 14" in said(made)
+    made.validation(AGAINST_NONE, blocks=20, margin=0.02, gain={"key-001": -0.1})
+    assert "worse, -" in said(made)
+    assert "not shown to be no worse by more than 2.00 points." in said(made)

@@ -1,0 +1,127 @@
+"""What is said about a network's sites, and what names that meant more once say."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional
+
+import nas_attn as na
+from nas_attn.attachment import survey
+from nas_attn.errors import BackboneError, NasAttnWarning, PlacementError
+
+SHAPE = (3, 32, 32)
+
+
+class Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x + self.norm(self.conv(functional.relu(x)))
+        return y
+
+
+class Levels(nn.Module):
+    """A body, then one module that runs on every size of map, and a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.body = nn.ModuleList(Residual(8) for _ in range(2))
+        self.shared = Residual(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in self.body:
+            x = self.shared(block(functional.max_pool2d(x, 2)))
+        return x.mean((2, 3))
+
+
+def test_a_module_that_runs_on_several_sizes_is_no_site_and_that_is_said() -> None:
+    found = survey(Levels(), SHAPE)
+    assert [site.name for site in found.sites if "." not in site.name] == ["stage1", "stage2"]
+    assert found.notes == (
+        "shared is no site: it runs on maps of several shapes (8x16x16, 8x8x8), and attention is made for one",
+    )
+
+
+def test_branches_that_start_at_zero_are_said_until_they_are_trained() -> None:
+    model = torchvision.models.ResNet(
+        torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=5, zero_init_residual=True
+    )
+    found = survey(model, SHAPE)
+    assert all(site.faint for site in found.sites)
+    (note,) = found.notes
+    assert note.startswith("stage1, stage2, stage3, stage4: the residual branches end in a scale that is nearly zero")
+    with torch.no_grad():
+        model.layer2[0].bn2.weight.fill_(0.5)
+    assert [site.faint for site in survey(model, SHAPE).sites] == [True, False, True, True] * 2
+    with pytest.warns(NasAttnWarning, match="stage1: the residual branches end in a scale that is nearly zero"):
+        na.attach(model, "stage1=se stage2=se", input_shape=SHAPE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        na.attach(na.detach(model), "stage1@block=se stage2=se", input_shape=SHAPE)
+
+
+def test_a_scale_of_a_millionth_is_nearly_zero() -> None:
+    model = torchvision.models.convnext.ConvNeXt(
+        [torchvision.models.convnext.CNBlockConfig(16, None, 2)], layer_scale=1e-6, num_classes=3
+    )
+    assert [site.faint for site in survey(model, SHAPE).sites] == [True] * 3
+    model.features[1][0].layer_scale.data.fill_(0.1)
+    assert [site.faint for site in survey(model, SHAPE).sites] == [False, False, True]
+
+
+def test_many_stages_of_one_size_say_why() -> None:
+    with torch.device("meta"):
+        model = torchvision.models.googlenet(weights=None, aux_logits=False, init_weights=False)
+    (note,) = survey(model, (3, 224, 224)).notes
+    assert note.startswith("7 stages on 3 map sizes (28x28, 14x14, 7x7)")
+
+
+class Mirror(nn.Module):
+    """A body that shrinks its maps and one of the same blocks that grows them again: sizes come twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.blocks = nn.ModuleList(Residual(8) for _ in range(5))
+        self.classes = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block, scale in zip(self.blocks, (1.0, 0.5, 0.5, 2.0, 2.0), strict=True):
+            x = block(x if scale == 1 else functional.interpolate(x, scale_factor=scale))
+        y: Tensor = self.classes(x)
+        return y
+
+
+def test_a_stage_that_had_the_necks_blocks_once_says_so_when_it_is_typed() -> None:
+    model = Mirror()
+    once = {site.name: site.once for site in survey(model, SHAPE).sites if site.once}
+    assert once == {"stage1": ("neck2",), "stage2": ("neck1",)}
+    with pytest.warns(NasAttnWarning, match=r"stage2 is blocks\.1.* alone: earlier versions took neck1 with it"):
+        na.attach(model, "stage2=se(reduction=2)", input_shape=SHAPE)
+    for placement in ("stage2=se(reduction=2) neck1=none", "stage3=eca", "stage*=eca"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            na.attach(na.detach(model), placement, input_shape=SHAPE)
+
+
+def test_a_site_of_ones_own_needs_a_name_of_its_own() -> None:
+    with pytest.raises(BackboneError, match="'neck1' is a site that the network has by itself"):
+        na.find_sites(Mirror(), SHAPE, custom={"neck1": ["stem"]})
+
+
+def test_blocks_alone_are_meant_by_a_star() -> None:
+    model = na.attach(Mirror(), "*=eca", input_shape=SHAPE, granularity="block")
+    assert len([name for name in model.state_dict() if "nas_attn" in name]) == 5
+    with pytest.raises(PlacementError, match="unknown site 'stage1'"):
+        na.attach(na.detach(model), "stage1=eca", input_shape=SHAPE, granularity="block")

@@ -1,0 +1,192 @@
+"""Attention in ultralytics' models of six generations: in the fused network, in the file, on the way back.
+
+ultralytics is what users of these models have; nothing of it is needed, or copied, here. Models are built from its YAMLs.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nas_attn as na
+from nas_attn.attachment import attached_modules
+from nas_attn.errors import BackboneError
+
+SHAPE = (3, 64, 64)
+GENERATIONS = ["yolov8n", "yolov5n", "yolov10n", "yolo11n", "yolo12n", "yolo26n"]
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(autouse=True)
+def tasks(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path_factory.getbasetemp()))
+    monkeypatch.setenv("YOLO_AUTOINSTALL", "false")
+    return pytest.importorskip("ultralytics.nn.tasks", reason="ultralytics, which its users have, is not installed")
+
+
+def generations(*quick: str) -> list[Any]:
+    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in GENERATIONS]
+
+
+def detector(tasks: Any, name: str) -> nn.Module:
+    """A model whose norms have something to say; in double precision, which tells attention from rounding."""
+    torch.manual_seed(0)
+    model: nn.Module = tasks.DetectionModel(f"{name}.yaml", verbose=False).double().train()
+    with torch.no_grad():
+        model(images(4))
+    return model.eval()
+
+
+def images(count: int = 2) -> Tensor:
+    return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def answer(model: nn.Module) -> Tensor:
+    with torch.no_grad():
+        found: Tensor = model(images())[0]
+    return found
+
+
+def attended(model: nn.Module, position: str) -> nn.Module:
+    """With attention, no longer the identity, at every site that has the position."""
+    sites = na.find_sites(model, SHAPE, granularity="stage")
+    where = [f"{site.name}@{position}=cbam(reduction=4)" for site in sites if position in site.positions]
+    assert where
+    na.attach(model, " ".join(where), input_shape=SHAPE)
+    for module in attached_modules(model).values():
+        for parameter in module.parameters():
+            with torch.no_grad():
+                parameter.add_(0.5 * torch.rand(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    return model
+
+
+@pytest.mark.parametrize("position", ["residual", "block", "stage"])
+@pytest.mark.parametrize("name", generations("yolov8n"))
+def test_the_fused_network_has_its_attention(tasks: Any, name: str, position: str) -> None:
+    model = detector(tasks, name)
+    bare, names = answer(model), list(model.state_dict())
+    attended(model, position)
+    want = answer(model)
+    effect = (want - bare).abs().max()
+    assert effect > 1e-7
+    assert all(one.takes_part for one in na.check(model, SHAPE))
+    fused: Any = copy.deepcopy(model)
+    fused.fuse(verbose=False)
+    assert fused.is_fused()
+    assert (answer(fused) - want).abs().max() < 0.01 * effect
+    assert list(attached_modules(fused)) == list(attached_modules(model))
+    assert all(one.takes_part for one in na.check(fused, SHAPE))
+    na.detach(model)
+    assert torch.equal(answer(model), bare)
+    assert list(model.state_dict()) == names
+
+
+@pytest.mark.parametrize("name", generations())
+def test_a_fused_network_takes_attention(tasks: Any, name: str) -> None:
+    model: Any = detector(tasks, name)
+    model.fuse(verbose=False)
+    bare = answer(model)
+    attended(model, "block")
+    assert (answer(model) - bare).abs().max() > 1e-7
+    assert all(one.takes_part for one in na.check(model, SHAPE))
+    assert torch.equal(answer(na.detach(model)), bare)
+
+
+def test_sites_are_those_of_its_yaml(tasks: Any) -> None:
+    """The backbone's C2f, then the neck's, whatever their size; boxes and classes only if asked for."""
+    sites = {site.name: site for site in na.find_sites(detector(tasks, "yolov8n"), SHAPE, granularity="stage")}
+    assert {name: site.role for name, site in sites.items()} == {
+        **{f"stage{k}": "backbone" for k in range(1, 6)},
+        **{f"neck{k}": "neck" for k in range(1, 5)},
+    }
+    after = {name: site.at("stage")[0].path for name, site in sites.items()}
+    assert after == {
+        "stage1": "model.2",
+        "stage2": "model.4",
+        "stage3": "model.6",
+        "stage4": "model.8",
+        "stage5": "model.9",
+        "neck1": "model.12",
+        "neck2": "model.15",
+        "neck3": "model.18",
+        "neck4": "model.21",
+    }
+    asked = na.find_sites(detector(tasks, "yolov8n"), SHAPE, granularity="stage", heads=True)
+    assert [site.name for site in asked if site.role == "head"] == [f"head{k}" for k in range(1, 7)]
+
+
+def test_its_wrapper_is_refused_with_the_way_out(tasks: Any) -> None:
+    from ultralytics import YOLO
+
+    with pytest.raises(BackboneError, match=r"YOLO is ultralytics' wrapper .* give its \.model"):
+        na.find_sites(YOLO("yolov8n.yaml"), SHAPE)
+
+
+class Disc:
+    """Images with a disc each, as files in ultralytics' layout."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        from PIL import Image, ImageDraw
+
+        random = torch.Generator().manual_seed(0)
+        for part in ("train", "val"):
+            for kind in ("images", "labels"):
+                (folder / kind / part).mkdir(parents=True)
+            for i in range(count):
+                x, y, r = (torch.rand(3, generator=random) * torch.tensor([0.5, 0.5, 0.1]) + 0.2).tolist()
+                image = Image.new("RGB", (64, 64))
+                box = [64 * (x - r), 64 * (y - r), 64 * (x + r), 64 * (y + r)]
+                ImageDraw.Draw(image).ellipse(box, fill=(255, 255, 255))
+                image.save(folder / "images" / part / f"{i}.png")
+                (folder / "labels" / part / f"{i}.txt").write_text(f"0 {x} {y} {2 * r} {2 * r}\n")
+        self.file = folder / "data.yaml"
+        self.file.write_text(f"path: {folder}\ntrain: images/train\nval: images/val\nnames: [disc]\n")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", ["yolov8n", "yolo11n"])
+def test_trained_validated_and_exported_by_ultralytics(
+    tasks: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its own trainer trains, averages, writes, fuses and exports has the attention that its trainer was given."""
+    from ultralytics import YOLO
+    from ultralytics.models.yolo.detect import DetectionTrainer
+
+    monkeypatch.chdir(tmp_path)
+    placement = "stage3@stage=cbam(reduction=4) neck2@stage=eca"
+
+    class Trainer(DetectionTrainer):  # type: ignore[misc]
+        def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:
+            model: nn.Module = super().get_model(cfg, weights, verbose)
+            return na.attach(model, placement, input_shape=SHAPE, init="paper")
+
+    data = Disc(tmp_path / "discs", 8).file
+    yolo = YOLO(f"{name}.yaml")
+    how = {"imgsz": 64, "batch": 4, "workers": 0, "device": "cpu", "plots": False, "verbose": False}
+    how["project"] = str(tmp_path / "runs")
+    yolo.train(trainer=Trainer, data=str(data), epochs=1, optimizer="SGD", lr0=0.1, warmup_epochs=0, **how)
+    best = Path(yolo.trainer.best)
+    found = na.check(YOLO(best).model.float(), SHAPE)
+    assert [one.module for one in found] == ["ConvolutionalBlockAttention", "EfficientChannel"]
+    assert all(one.takes_part for one in found)
+    with_attention = YOLO(best)
+    want = answer(with_attention.model.double().eval())
+    bare = answer(na.detach(YOLO(best).model.double().eval()))
+    with_attention.fuse()
+    fused = with_attention.model.eval()
+    effect = (want - bare).abs().max()
+    assert effect > 1e-7
+    assert (answer(fused) - want).abs().max() < 0.01 * effect
+    runtime = pytest.importorskip("onnxruntime")
+    file = YOLO(best).export(format="onnx", imgsz=64, device="cpu", simplify=False)
+    session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    (there, *_) = session.run(None, {session.get_inputs()[0].name: images(1).float().numpy()})
+    here = answer(fused)[:1]
+    assert here.shape == there.shape
+    assert (torch.from_numpy(there) - here).abs().max() < 0.1 * effect, "in single precision"

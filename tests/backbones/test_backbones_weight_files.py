@@ -1,0 +1,290 @@
+"""A file of trained weights either works, whatever wraps it, or is one helpful sentence."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import nas_attn as na
+from nas_attn import backbones
+from nas_attn.errors import BackboneError, NasAttnWarning
+from nas_attn.recipe import BackboneSection
+
+State = dict[str, Any]
+
+
+def small(classes: int = 10, channels: int = 3, width: int = 4) -> nn.Module:
+    section = BackboneSection(name="resnet8", width=width)
+    return backbones.build(section, input_shape=(channels, 32, 32), classes=classes)
+
+
+@pytest.fixture(scope="module")
+def trained() -> nn.Module:
+    torch.manual_seed(1)
+    return small()
+
+
+def load(path: Path, content: Any = None, model: nn.Module | None = None) -> tuple[nn.Module, tuple[str, ...]]:
+    if content is not None:
+        torch.save(content, path)
+    model = model or small()
+    return model, backbones.load_weights(model, str(path))
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    other = b.state_dict()
+    return all(torch.equal(value, other[name]) for name, value in a.state_dict().items())
+
+
+def named(state: State, prefix: str) -> State:
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+WRAPPED: dict[str, Callable[[State], Any]] = {
+    "plain": lambda s: s,
+    "state_dict": lambda s: {"epoch": 3, "state_dict": s, "optimizer": {"state": {0: {"step": torch.ones(1)}}}},
+    "model_state_dict": lambda s: {"model_state_dict": s, "loss": torch.tensor(0.5)},
+    "model": lambda s: {"model": s},
+    "net": lambda s: {"net": s, "acc": 93.1},
+    "ema": lambda s: {"ema": s},
+    "a name of their own": lambda s: {"student": s, "step": 7},
+    "in two": lambda s: {"checkpoint": {"model": s, "epoch": 1}},
+    "module.": lambda s: named(s, "module."),
+    "_orig_mod.": lambda s: named(s, "_orig_mod."),
+    "model.": lambda s: {"state_dict": named(s, "model.")},
+    "net.": lambda s: named(s, "net."),
+    "module._orig_mod.": lambda s: named(s, "module._orig_mod."),
+    "compiled inside": lambda s: {name.replace("layer1.", "layer1._orig_mod."): value for name, value in s.items()},
+    "average": lambda s: {"n_averaged": torch.tensor(5), **named(s, "module.")},
+    "without counters": lambda s: {n: v for n, v in s.items() if not n.endswith("num_batches_tracked")},
+    "half": lambda s: {n: v.half().float() if v.is_floating_point() else v for n, v in s.items()},
+}
+
+
+@pytest.mark.parametrize("how", WRAPPED)
+def test_what_wraps_weights_is_taken_off(tmp_path: Path, trained: nn.Module, how: str) -> None:
+    if how == "half":
+        for parameter in trained.parameters():
+            parameter.data = parameter.data.half().float()
+    model, notes = load(tmp_path / "weights.pt", WRAPPED[how](trained.state_dict()))
+    assert same(model, trained) or how == "without counters"
+    assert notes == ()
+
+
+def test_what_is_chosen_is_said(tmp_path: Path, trained: nn.Module) -> None:
+    state, other = trained.state_dict(), small().state_dict()
+    model, notes = load(tmp_path / "two.pt", {"state_dict": state, "state_dict_ema": other})
+    assert same(model, trained)
+    assert len(notes) == 1
+    assert "holds 'state_dict', 'state_dict_ema'; taken is state_dict" in notes[0]
+    around = named(state, "model.") | {"criterion.weight": torch.ones(3)}
+    model, notes = load(tmp_path / "lightning.ckpt", {"state_dict": around})
+    assert same(model, trained)
+    assert "what begins with 'model.', left out are 1 other names: 'criterion.weight'" in notes[0]
+
+
+def test_a_head_for_other_classes_stays_random_and_so_does_one_that_is_missing(
+    tmp_path: Path, trained: nn.Module
+) -> None:
+    torch.manual_seed(5)
+    fresh = small(classes=7).state_dict()
+    torch.manual_seed(5)
+    model, notes = load(tmp_path / "weights.pt", trained.state_dict(), small(classes=7))
+    found = model.state_dict()
+    assert notes == ()
+    head = [name for name in fresh if name.startswith("linear.")]
+    assert head
+    assert all(torch.equal(found[name], fresh[name]) for name in head)
+    assert torch.equal(found["layer3.0.conv2.weight"], trained.state_dict()["layer3.0.conv2.weight"])
+    without = {name: value for name, value in trained.state_dict().items() if name not in head}
+    torch.manual_seed(5)
+    model, notes = load(tmp_path / "weights.pt", without, small(classes=7))
+    assert all(torch.equal(model.state_dict()[name], fresh[name]) for name in head)
+    assert "no 'linear' is in them: this last layer starts at random" in notes[0]
+    path = str(tmp_path / "weights.pt")
+    with pytest.warns(NasAttnWarning, match="starts at random"):
+        backbones.build(BackboneSection(name="resnet8", width=4), input_shape=(3, 8, 8), classes=7, pretrained=path)
+
+
+def broken(state: State, name: str, change: Callable[[torch.Tensor], Any]) -> State:
+    return {**state, name: change(state[name].clone())}
+
+
+def spoiled(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    def change(tensor: torch.Tensor) -> torch.Tensor:
+        tensor.view(-1)[:2] = value
+        return tensor
+
+    return change
+
+
+CONV = "layer2.0.conv1.weight"
+WRONG: dict[str, tuple[Callable[[State], Any], str]] = {
+    "NaN": (lambda s: broken(s, CONV, spoiled(float("nan"))), f"'{CONV}' holds 2 of 288 values that are not finite"),
+    "infinite": (lambda s: broken(s, "layer1.0.bn1.running_var", spoiled(float("inf"))), "not finite numbers"),
+    "deeper": (
+        lambda s: {**s, "layer1.1.conv1.weight": torch.zeros(4, 4, 3, 3)},
+        r"has 'layer1.1.conv1.weight', which the backbone does not have \(1 such names\), so it is another network's",
+    ),
+    "shallower": (lambda s: {n: v for n, v in s.items() if n != CONV}, rf"has no '{CONV}' \(1 of \d+ names are missing\)"),
+    "another": (lambda s: nn.Conv2d(3, 3, 3).state_dict(), "missing\\), but 'weight', 'bias', so it is another network's"),
+    "wider": (lambda s: small(width=8).state_dict(), "has shape"),
+    "other kernel": (lambda s: broken(s, "conv1.weight", lambda t: torch.zeros(4, 3, 7, 7)), "has shape"),
+    "other features": (lambda s: broken(s, "linear.weight", lambda t: torch.zeros(10, 99)), "'linear.weight' has shape"),
+    "integers": (lambda s: broken(s, CONV, lambda t: t.char()), "is of type torch.int8"),
+    "sparse": (lambda s: broken(s, CONV, lambda t: t.to_sparse()), "without plain numbers"),
+    "without content": (lambda s: broken(s, CONV, lambda t: t.to("meta")), "without plain numbers"),
+    "numbers": (lambda s: broken(s, CONV, lambda t: 3), "is a int, not a tensor"),
+    "twice": (lambda s: named(s, "encoder_q.") | named(s, "encoder_k."), "hold this network 2 times, under"),
+    "a list": (lambda s: list(s.values()), "holds a list, not a state_dict"),
+    "a tensor": (lambda s: s[CONV], "holds a Tensor, not a state_dict"),
+    "nothing": (lambda s: {}, "holds no state_dict"),
+    "other things": (lambda s: {"epoch": 3, "args": {"lr": 0.1}}, r"no state_dict, names and tensors \(it has 'epoch', 'args'\)"),
+    "two of unknown names": (lambda s: {"teacher": s, "student": s}, "it has 'teacher', 'student'"),
+    "numbered": (lambda s: dict(enumerate(s.values())), "holds no state_dict"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_other_weights_are_refused(tmp_path: Path, trained: nn.Module, what: str) -> None:
+    make, words = WRONG[what]
+    model = small()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(BackboneError, match=words) as caught:
+        load(tmp_path / "weights.pt", make(trained.state_dict()), model)
+    sentence(caught.value)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_deeper_networks_weights_are_refused(tmp_path: Path) -> None:
+    section = BackboneSection(name="torchvision:resnet34")
+    torch.save(backbones.build(section, input_shape=(3, 32, 32), classes=10).state_dict(), tmp_path / "34.pt")
+    model = backbones.build(BackboneSection(name="torchvision:resnet18"), input_shape=(3, 32, 32), classes=10)
+    with pytest.raises(BackboneError, match="which the backbone does not have") as caught:
+        backbones.load_weights(model, str(tmp_path / "34.pt"))
+    sentence(caught.value)
+
+
+def test_weights_with_attention_are_refused(tmp_path: Path) -> None:
+    model = na.attach(small(), "stage2=se(reduction=4)", input_shape=(3, 32, 32))
+    for state in (model.state_dict(), {"state_dict": named(model.state_dict(), "module."), "notes": {"study": "x"}}):
+        with pytest.raises(
+            BackboneError, match=r"attention of nas_attn in it.*export STUDY --placement none"
+        ) as caught:
+            load(tmp_path / "weights.pt", state)
+        sentence(caught.value)
+
+
+class Whole(nn.Conv2d):
+    """A module that is pickled as a whole."""
+
+
+def write(path: Path, kind: str, trained: nn.Module) -> None:
+    state = trained.state_dict()
+    if kind == "empty":
+        path.touch()
+    elif kind == "text":
+        path.write_text("epoch 1: loss 2.3\nepoch 2: loss 1.9\n")
+    elif kind == "git lfs":
+        path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps(state))
+    elif kind == "whole model":
+        torch.save(Whole(3, 3, 3), path)
+    elif kind == "with arguments":
+        torch.save({"state_dict": state, "args": Namespace(lr=0.1)}, path)
+    elif kind == "script":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.jit.script(nn.Conv2d(3, 3, 3)).save(str(path))
+    elif kind == "cut off":
+        torch.save(state, path)
+        path.write_bytes(path.read_bytes()[:5000])
+    elif kind == "old and cut off":
+        torch.save(state, path, _use_new_zipfile_serialization=False)
+        path.write_bytes(path.read_bytes()[:5000])
+    elif kind == "noise":
+        path.write_bytes(np.random.default_rng(0).bytes(3000))
+    elif kind == "objects":
+        np.savez(path, weight=np.array([{}], dtype=object))
+    elif kind == "words":
+        np.savez(path, weight=np.array(["a"]))
+    elif kind == "folder":
+        path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("w.pt", "missing", "does not exist"),
+        ("w.pt", "folder", "is a folder: name the file in it"),
+        ("w.pt", "empty", "it is empty"),
+        ("w.npz", "empty", "it is empty"),
+        ("w.safetensors", "empty", "it is empty"),
+        ("w.pt", "text", "it is a text"),
+        ("w.pt", "git lfs", "git lfs pull"),
+        ("w.pt", "pickle", "it is a pickle, which could run code"),
+        ("w.pt", "whole model", r"holds a Python object \(.*Whole\), which could run code"),
+        ("w.pt", "with arguments", r"holds a Python object \(argparse.Namespace\)"),
+        ("w.pt", "script", "it is a TorchScript program"),
+        ("w.pt", "cut off", "damaged or cut off"),
+        ("w.pt", "old and cut off", "damaged or cut off"),
+        ("w.pt", "noise", "nothing that torch.save"),
+        ("w.npz", "objects", "no .npz of plain arrays"),
+        ("w.npz", "words", "no .npz of plain arrays"),
+        ("w.npz", "noise", "no .npz of plain arrays"),
+        ("w.safetensors", "noise", "no safetensors file"),
+        ("w" * 300 + ".pt", "nothing", "can be no file: File name too long"),
+        ("w\0.pt", "nothing", "can be no file: embedded null byte"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, trained: nn.Module, name: str, kind: str, words: str) -> None:
+    if name.endswith(".safetensors"):
+        pytest.importorskip("safetensors")
+    write(tmp_path / name, kind, trained)
+    with pytest.raises(BackboneError, match=words) as caught:
+        load(tmp_path / name)
+    sentence(caught.value)
+
+
+def sentence(error: BackboneError) -> None:
+    assert "\n" not in str(error)
+    assert "weights" in str(error)
+    assert len(str(error)) <= 600
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("mnasnet0_5", "mnasnet0.5_top1_67.823-3ffadce67e.pth"), ("densenet121", "densenet121-a639ec97.pth")],
+)
+def test_published_weights_are_read_as_torchvision_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, file: str
+) -> None:
+    """As downloaded before: MNASNet's carry a version, DenseNet's the names of an earlier day."""
+    section = BackboneSection(name=f"torchvision:{name}")
+    torch.manual_seed(3)
+    source = backbones.build(section, input_shape=(3, 32, 32), classes=1000)
+    state = source.state_dict()
+    for key in list(state) if name == "densenet121" else []:
+        value, old = state.pop(key), re.sub(r"(denselayer\d+\.(?:norm|relu|conv))(\d)\.", r"\1.\2.", key)
+        if not key.endswith("num_batches_tracked"):
+            state[old] = value
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.save(dict(state) if name == "densenet121" else state, folder / file)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    torch.manual_seed(4)
+    model = backbones.build(section, input_shape=(3, 32, 32), classes=7, pretrained=True)
+    expected, head = source.state_dict(), next(iter(reversed(dict(model.named_parameters())))).rpartition(".")[0]
+    for key, value in model.state_dict().items():
+        assert key.startswith(head) or key.endswith("tracked") or torch.equal(value, expected[key]), key

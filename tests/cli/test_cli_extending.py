@@ -1,0 +1,212 @@
+"""A study's search space widened: every finished run stays, Optuna goes on over the same candidates."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+import nas_attn as na
+from nas_attn.errors import PlacementError, StudyError
+from nas_attn.recipe_reading import load_recipe, load_space
+from nas_attn.study import searching
+from nas_attn.study.extending import extend
+from nas_attn.study.opening import create_study, open_study
+
+URL = "sqlite:///nas_attn.db"
+WIDER = """
+name = "wider"
+sites = { positions = ["residual", "block"] }
+choices = { se = { reduction = [2, 4, 8] }, eca = {}, simam = {}, gam = { reduction = 4, groups = 2 } }
+"""
+BLOCKS = """
+name = "blocks"
+sites = { granularity = "block" }
+choices = { se = { reduction = [2] }, eca = {} }
+"""
+
+
+def silent(line: str) -> None: ...
+
+
+def loaded() -> optuna.Study:
+    return optuna.load_study(study_name="table", storage=URL)
+
+
+def calls(folder: Path) -> Counter[str]:
+    return Counter(line.rpartition("|")[0] for line in (folder / "calls.txt").read_text().splitlines())
+
+
+@pytest.fixture
+def searched(table: Path) -> Path:
+    na.search("table.toml", trials=10, try_placements=["stage2.block1@block=eca"], say=silent)
+    (table / "wider.toml").write_text(textwrap.dedent(WIDER))
+    (table / "blocks.toml").write_text(textwrap.dedent(BLOCKS))
+    return table
+
+
+def test_the_search_goes_on_in_the_wider_space_and_repeats_nothing(searched: Path, nas) -> None:
+    before = {view.key: view for view in na.open_study().candidates()}
+    said = nas("extend", "--space", "wider.toml", "--trials", "20", "--dry-run", "--json").json
+    assert said["trials"] == [10, 20]
+    assert said["inside"] + said["outside"] == len(before) == 10
+    assert said["removed"] == {}, "the same choices under other names"
+    assert said["outside"] == 0, "stage2.block1@block is all of stage2's only block"
+    assert "@block=gam(reduction=4, groups=2)" in said["added"]["stage1"]
+    assert said["baselines"] == ["uniform gam(reduction=4, groups=2)"]
+    assert not any(name.startswith("table~") for name in optuna.get_all_study_names(URL)), "a dry run writes nothing"
+    done = nas("extend", "--space", "wider.toml", "--trials", "20")
+    assert "candidates in all: 10 -> 20" in done.out
+    assert "nas-attn resume table" in done.out
+    for arguments in (("status",), ("report",), ("pareto",), ("resume", "--workers", "1")):
+        ended = nas(*arguments)
+        assert ended.status == 0, ended.err
+    now = {view.key: view for view in na.open_study().candidates()}
+    assert len(now) == 20
+    assert max(calls(searched).values()) == 1, "a finished run was repeated"
+    assert {key: now[key].trial for key in before} == {key: view.trial for key, view in before.items()}
+    assert "uniform gam(reduction=4, groups=2)" in {view.baseline for view in now.values()}
+    assert any("@block" in view.placement or "gam" in view.placement for view in now.values() if not view.baseline)
+    trials = loaded().trials
+    assert [t.number for t in trials] == list(range(len(trials)))
+    for view in now.values():
+        assert trials[view.trial].user_attrs["placement"] == view.placement
+        assert tuple(trials[view.trial].values or ()) == tuple(view.told or ())
+    assert len({frozenset(t.distributions.items()) for t in trials if t.params}) == 1, "one space for all of them"
+    assert len(optuna.load_study(study_name="table~1", storage=URL).trials) == 10, "the old one is there still"
+
+
+def test_what_the_new_space_does_not_hold_is_kept_without_parameters(searched: Path) -> None:
+    study = na.open_study()
+    told = {view.key: view.told for view in study.candidates()}
+    found = study.extend("blocks.toml", trials=16)
+    assert found.outside > 0
+    assert {view.key: view.told for view in study.candidates()} == told
+    outside = [t for t in loaded().trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and not t.params]
+    assert len(outside) == found.outside
+    assert study.recipe.space.name == "blocks"
+    na.search(study.recipe, say=silent)
+    assert len(study.candidates()) == 16
+    assert max(calls(searched).values()) == 1
+    study.extend(load_space("wider.toml"), trials=20)
+    assert all(t.params for t in loaded().trials[:10]), "and it is back inside"
+
+
+def test_a_trial_under_way_goes_on_in_the_new_space(table: Path) -> None:
+    stop = threading.Event()
+    opened = create_study(load_recipe("table.toml"), URL)
+
+    def say(line: str) -> None:
+        if line.startswith("trial 5"):
+            stop.set()
+
+    searching.work(opened, searching.Options(say=say, stop=stop))
+    waiting = opened.optuna_study.ask()  # and its worker dies
+    (table / "wider.toml").write_text(WIDER)
+    with pytest.raises(StudyError, match="leaves nothing to search"):
+        extend(opened, load_space("wider.toml"), trials=6)
+    opened, _ = extend(opened, load_space("wider.toml"), trials=12)
+    assert loaded().trials[waiting.number].state in (TrialState.WAITING, TrialState.FAIL)
+    assert searching.work(opened, searching.Options(say=silent)) == "complete"
+    assert sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in loaded().trials) == 12
+    assert max(calls(table).values()) == 1
+
+
+@pytest.mark.slow
+def test_killed_half_way_it_leaves_the_old_or_the_new(searched: Path, nas) -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from nas_attn.recipe import load_space\n"
+        "from nas_attn.study import extending\n"
+        "from nas_attn.study.opening import open_study\n"
+        "opened, left = open_study('table'), int(sys.argv[1])\n"
+        "def dying(*arguments, do=extending._translated):\n"
+        "    global left\n"
+        "    left -= 1\n"
+        "    if not left: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return do(*arguments)\n"
+        "extending._translated = dying\n"
+        "extending.extend(opened, load_space('wider.toml'), trials=14)\n"
+    )
+    for after in (1, 7):
+        done = subprocess.run([sys.executable, "-c", program, str(after)], check=False)
+        assert done.returncode == -signal.SIGKILL
+        assert open_study("table").recipe.space.name == "table"
+        assert len(loaded().trials) == 10
+    assert nas("resume", "--trials", "11", "--workers", "1").status == 0, "the old one goes on"
+    assert nas("extend", "--space", "wider.toml", "--trials", "14").status == 0
+    assert sorted(optuna.get_all_study_names(URL)) == ["table", "table~1"], "nothing is left of the attempts"
+    assert nas("resume", "--workers", "1").status == 0
+    assert len(na.open_study().candidates()) == 14
+    assert max(calls(searched).values()) == 1
+
+
+@pytest.mark.slow
+def test_nobody_is_extended_under(searched: Path, nas, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TABLE_SECONDS", "0.5")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nas_attn.cli.main", "resume", "--trials", "40", "--workers", "1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    store = open_study("table").store
+    while not any(lease.state == "held" and lease.resource.startswith("run/") for lease in store.leases()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    refused = nas("extend", "--space", "wider.toml")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert refused.status == 2
+    assert "is being worked on" in refused.error
+    late = open_study("table")
+    assert nas("extend", "--space", "wider.toml").status == 0, "a dead worker's leases do not count"
+    with pytest.raises(StudyError, match="has been extended since this worker began"):
+        searching.work(late, searching.Options(say=silent))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('name = "x"\nchoices = { nothing = {} }', "unknown attention type 'nothing'"),
+        ('name = "x"\nchoices = { se = {} }\nsites = { include = ["stage9"] }', "leaves no site"),
+    ],
+)
+def test_wrong_spaces_are_one_sentence(table: Path, nas, text: str, message: str) -> None:
+    create_study(load_recipe("table.toml"), URL)
+    (table / "new.toml").write_text(text)
+    ended = nas("extend", "--space", "new.toml")
+    assert ended.status == 2
+    assert message in ended.error
+
+
+def test_the_same_space_and_lost_sites_are_refused(table: Path) -> None:
+    own = 'space = { name = "own", sites = { custom = { neck = ["layer2.0.conv1"] } , include = ["*"] }, choices = { eca = {} } }'
+    recipe = (table / "table.toml").read_text()
+    old = next(line for line in recipe.splitlines() if line.startswith("space"))
+    (table / "table.toml").write_text(recipe.replace(old, own))
+    study = na.search("table.toml", trials=4, say=silent, try_placements=["neck=eca"])
+    with pytest.raises(StudyError, match="has this search space already"):
+        study.extend(study.recipe.space)
+    (table / "wider.toml").write_text(WIDER)
+    with pytest.raises(PlacementError, match=r"keep the study's sites\.custom"):
+        study.extend("wider.toml")
+
+
+@pytest.mark.slow
+def test_on_postgresql_too(table: Path, postgres_url: str) -> None:
+    study = na.search("table.toml", storage=postgres_url, name="wide", trials=6, say=silent)
+    (table / "wider.toml").write_text(WIDER)
+    assert study.extend("wider.toml", trials=9).inside == 6
+    na.search(study.recipe, storage=postgres_url, say=silent)
+    assert len(study.candidates()) == 9
+    assert max(calls(table).values()) == 1

@@ -1,0 +1,42 @@
+"""A copy of the repository in which someone has done what CONTRIBUTING says, to the letter."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from documented import ROOT, blocks, files
+
+PAGE = "CONTRIBUTING.md"
+
+
+def piece(name: str) -> str:
+    """The block that begins with `# NAME`, without that line."""
+    (text,) = (b.text for b in blocks() if b.page == PAGE and b.text.startswith(f"# {name}\n"))
+    return text.partition("\n")[2]
+
+
+def insert(path: Path, before: str, text: str) -> None:
+    content = path.read_text("utf-8")
+    assert content.count(before) == 1
+    path.write_text(content.replace(before, text + before), "utf-8")
+
+
+@pytest.fixture(scope="session")
+def contributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository with the page's module in it."""
+    folder = tmp_path_factory.mktemp("contributor")
+    for part in ("nas_attn", "search_spaces", "studies", "tests/attention", "pyproject.toml"):
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / part, folder / part)
+    files(PAGE, folder)
+    rows = folder / "nas_attn" / "attention" / "rows" / "channel.py"
+    insert(rows, "ROWS = (\n", piece("rows: function") + "\n\n")
+    rows.write_text(rows.read_text("utf-8").replace("ROWS = (\n", "ROWS = (\n" + piece("rows: row")), "utf-8")
+    numpy = folder / "tests" / "attention" / "attention_in_numpy.py"
+    insert(numpy, "REFERENCES: ", piece("numpy: function") + "\n\n")
+    numpy.write_text(numpy.read_text("utf-8").replace("    for f in (\n", "    for f in (\n        lct,\n"), "utf-8")
+    return folder

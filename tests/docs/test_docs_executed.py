@@ -1,0 +1,159 @@
+"""The reader does what the pages say, as it stands there and in that order, in a folder with the things that they speak of."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from documented import ROOT
+from materials import MODEL, photographs
+from shell import FOREIGN, Ended, Running, Shell, patience
+from steps import MARK, RUN, Step, steps
+
+HOUR_S = 3600.0
+ANSWERS = b"\n8\n\n\n"
+"""What the reader answers to `nas-attn init`: the defaults, but for the number of trials."""
+PORT = 8080
+"""Where dashboards listen unless told otherwise."""
+RECIPE = """\
+name = "NAME"
+space = "plug_and_play"
+[backbone]
+name = "resnet8"
+width = 8
+[data]
+name = "digits"
+options = { train = 60, validation = 40, test = 20, size = 12 }
+[training]
+backbone_epochs = 2
+rungs = [1, 2]
+batch_size = 16
+[latency]
+session_seconds = 0.1
+max_sessions = 1
+[target]
+epochs = 3
+[search]
+trials = 12
+baselines = "bare"
+pruner = "none"
+confirm_seeds = 1
+"""
+"""Pages that speak of any recipe and any study call them RECIPE and NAME: so here they are."""
+
+
+def with_photographs(shell: Shell) -> None:
+    photographs(shell.folder / "photos", of_each=22, side=64)
+
+
+def with_a_study(shell: Shell) -> None:
+    (shell.folder / "RECIPE").write_text(RECIPE, "utf-8")
+    (shell.folder / "my_models.py").write_text(MODEL, "utf-8")
+    shell.types("search RECIPE --workers 1 --threads 1")
+
+
+PREPARED: dict[str, Callable[[Shell], None]] = {
+    "README.md": with_photographs,
+    "docs/tutorial.md": with_photographs,
+    "docs/how-to.md": with_a_study,
+    "docs/latency.md": with_a_study,
+}
+
+
+@pytest.mark.parametrize("page", RUN)
+def test_every_mark_stands_at_a_step_and_gives_a_reason(page: str) -> None:
+    marks = MARK.findall((ROOT / page).read_text("utf-8"))
+    reasons = {step.reason for step in steps(page) if step.reason}
+    assert {reason for _, reason in marks} == reasons
+    assert all(len(reason.split()) >= 3 for reason in reasons)
+    assert (ROOT / page).read_text("utf-8").count("<!--") == len(marks)
+
+
+def test_pieces_of_files_are_on_the_page_whose_test_puts_them_into_their_files() -> None:
+    pages = {step.page for page in RUN for step in steps(page) if step.kind == "excerpt"}
+    assert pages == {"CONTRIBUTING.md"}
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    at = Shell.under(tmp_path)
+    yield at
+    at.leaves()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * HOUR_S)
+@pytest.mark.parametrize("page", [page for page in RUN if any(not step.reason for step in steps(page))])
+def test_each_page_can_be_followed(page: str, shell: Shell, request: pytest.FixtureRequest) -> None:
+    if page == "CONTRIBUTING.md":
+        copy: Path = request.getfixturevalue("contributed")
+        shell.variables["PYTHONPATH"] = str(copy)
+        shell.folder = copy
+    PREPARED.get(page, lambda shell: None)(shell)
+    for step in steps(page):
+        if not step.reason:
+            take(shell, step)
+
+
+def take(shell: Shell, step: Step) -> None:
+    """Takes one step, and looks whether something came that a reader would wonder at."""
+    if step.kind == "file":
+        path = shell.folder / step.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(step.text, "utf-8")
+    if step.kind == "python" or (step.kind == "file" and step.name.endswith(".py") and "/" not in step.name):
+        path = shell.folder / (step.name or "pasted.py")
+        path.write_text(step.text, "utf-8")
+        ended = shell.runs([sys.executable, path.name], str(step)).ended(HOUR_S)
+        assert ended.status == 0, ended
+        assert not FOREIGN.search(ended.out + ended.err), ended
+    elif step.kind == "command":
+        _command(shell, step)
+
+
+def _command(shell: Shell, step: Step) -> None:
+    if re.match(r"(nas-attn|optuna-)\s?dashboard", step.text):
+        _look_at_a_dashboard(shell, step)
+        return
+    answers = shell.logs / "answers"
+    answers.write_bytes(ANSWERS)
+    with answers.open("rb") as stdin:
+        running = shell.runs(["bash", "-c", f"{step.text}\n"], str(step), stdin)
+    if re.match(r"nas-attn search study\.toml(?! --)", step.text):  # `Ctrl-C stops it`, both pages say
+        running.until("trial 0 ").ctrl_c()
+        assert "go on with: nas-attn resume study" in running.ended(HOUR_S).check(130).err
+        return
+    done: Ended = running.ended(HOUR_S)
+    done.check(0)
+
+
+def _look_at_a_dashboard(shell: Shell, step: Step) -> None:
+    """Waits until it answers, then ends it with Ctrl-C."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", PORT)) == 0:
+            return  # another program has the port, which the reader would see
+    running: Running = shell.runs(["bash", "-c", f"exec {step.text}"], str(step))
+    for _ in patience(str(step)):
+        assert running.process.poll() is None, running.said()
+        try:
+            page = urllib.request.urlopen(f"http://127.0.0.1:{PORT}/dashboard").read()
+            break
+        except urllib.error.URLError:
+            continue
+    assert b"<html" in page.lower()
+    running.ctrl_c(signal.SIGINT)
+    assert "Traceback" not in running.ended(60.0).err
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bash() -> None:
+    if shutil.which("bash") is None:
+        pytest.skip("there is no bash")

@@ -1,0 +1,33 @@
+"""The documentation site: its references name everything there is, and it is built without a warning."""
+
+import runpy
+import subprocess
+import sys
+
+import pytest
+from documented import ROOT
+
+from nas_attn import api
+from nas_attn.cli.main import COMMANDS
+
+SITE = runpy.run_path(str(ROOT / "docs" / "write_site.py"))
+
+
+def test_the_references_name_everything_there_is() -> None:
+    commands, python = SITE["commands"](), SITE["python"]()
+    for function, _ in COMMANDS:
+        assert f"## nas-attn {function.__name__.replace('_', '-')}\n\n```text\nUsage: nas-attn " in commands
+    assert "--max-latency-ratio" in commands
+    for name in api.__all__:
+        assert f"## na.{name}\n" in python
+    assert "### Study.plot_front\n" in python
+
+
+@pytest.mark.slow
+def test_it_is_built_without_a_warning() -> None:
+    pytest.importorskip("mkdocs", reason="mkdocs-material is not installed: `make site` does it")
+    built = subprocess.run(
+        [sys.executable, "docs/write_site.py"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    assert (ROOT / "build" / "site" / "docs" / "reference" / "commands.html").is_file()

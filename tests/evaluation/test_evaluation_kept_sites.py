@@ -1,0 +1,125 @@
+"""A study keeps the sites that it began with, whatever is found in its backbone later."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nas_attn.analysis.snippet import SITES
+from nas_attn.errors import StudyError
+from nas_attn.evaluation.kept_sites import kept_sites
+from nas_attn.recipe import Recipe
+from nas_attn.recipe_reading import recipe_from
+from nas_attn.records import ResolvedPlacement
+from nas_attn.space import parse, resolve
+from nas_attn.study import searching
+from nas_attn.study.opening import OpenStudy, create_study
+
+
+class Block(nn.Module):
+    def __init__(self, i: int, o: int) -> None:
+        super().__init__()
+        self.one, self.two, self.side = nn.Conv2d(i, o, 3, padding=1), nn.Conv2d(o, o, 3, padding=1), nn.Conv2d(i, o, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = functional.relu(self.two(functional.relu(self.one(x))) + self.side(x))
+        return y
+
+
+class Hourglass(nn.Module):
+    """Two sizes down, one up again: the third block has the first one's shape and is in the neck."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([Block(1, 8), Block(8, 16), Block(16, 8)])
+        self.classes = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks[0](x)
+        x = self.blocks[1](functional.max_pool2d(x, 2))
+        x = self.blocks[2](functional.interpolate(x, scale_factor=2.0))
+        y: Tensor = self.classes(x)
+        return y
+
+
+def judge(model: nn.Module, run: object) -> dict[str, float]:
+    return {"miou": 0.5}
+
+
+def recipe(side: int = 16) -> Recipe:
+    table = {
+        "name": "kept",
+        "objectives": ["miou", "params"],
+        "space": {"name": "kept", "choices": {"eca": {}, "se": {"reduction": [4]}}},
+        "backbone": {"name": f"{__name__}:Hourglass"},
+        "data": {"name": "external", "input_shape": [1, side, side]},
+        "training": {"evaluator": f"{__name__}:judge", "start": "scratch", "rungs": [1]},
+    }
+    return recipe_from(table, where="here")
+
+
+def begun(folder: Path) -> OpenStudy:
+    return searching.begin(recipe(), f"sqlite:///{folder / 'kept.db'}", build=Hourglass)
+
+
+def read(opened: OpenStudy, placement: str) -> ResolvedPlacement:
+    plan = searching.plan_recipe(opened.recipe, build=Hourglass, store=opened.store)
+    return resolve(parse(placement), plan.sites, init=plan.space.init)
+
+
+def as_an_earlier_version(opened: OpenStudy) -> None:
+    """stage1 with the block of its shape that is the neck's today."""
+    content = json.loads(opened.store.get(SITES) or "")
+    stage, *others = (site for site in content["sites"] if "." not in site["name"])
+    neck = next(site for site in others if site["name"] == "neck1")
+    for position, points in stage["points"].items():
+        points += neck["points"][position] if position != "stage" else []
+    content["sites"] = [stage, *(site for site in others if site is not neck)]
+    opened.store.put(SITES, json.dumps(content))
+
+
+def test_a_study_goes_by_the_sites_that_it_began_with(tmp_path: Path) -> None:
+    opened = begun(tmp_path)
+    kept = kept_sites(opened.store)
+    assert kept is not None
+    assert [site.name for site in kept.sites if "." not in site.name] == ["stage1", "stage2", "neck1"]
+    assert [point.path for point, _ in read(opened, "stage1=eca").modules] == ["blocks.0.two"]
+    as_an_earlier_version(opened)
+    assert [point.path for point, _ in read(opened, "stage1=eca").modules] == ["blocks.0.two", "blocks.2.two"]
+    plan = searching.study_plan(opened, searching.plan_recipe(opened.recipe, build=Hourglass))
+    assert list(plan.space.parameters) == ["stage1", "stage2"]
+
+
+def test_their_maps_are_those_of_the_images_at_hand(tmp_path: Path) -> None:
+    opened = begun(tmp_path)
+    plan = searching.plan_recipe(recipe(side=32), build=Hourglass, store=opened.store)
+    assert {(p.channels, p.height, p.width) for _, points in plan.sites[0].points for p in points} == {(8, 32, 32)}
+    kept = kept_sites(opened.store)
+    assert kept is not None
+    assert kept.input_shape == (1, 16, 16)
+
+
+def test_a_study_without_a_list_gets_one_where_its_networks_are_the_same(tmp_path: Path) -> None:
+    opened = begun(tmp_path)
+    as_an_earlier_version(opened)
+    old = read(opened, "stage1=eca")
+    second = create_study(recipe().model_copy(update={"name": "second"}), opened.url)
+    lease = second.store.acquire("trial", owner="test", ttl_s=60)
+    assert lease is not None
+    same = resolve(parse("stage2=eca"), searching.plan_recipe(recipe(), build=Hourglass).sites, init="paper")
+    second.store.claim(same.key, placement=same.text, trial=0, baseline=None, lease=lease)
+    assert read(second, "stage2=eca").key == same.key
+    assert kept_sites(second.store) is not None
+    third = create_study(recipe().model_copy(update={"name": "third"}), opened.url)
+    lease = third.store.acquire("trial", owner="test", ttl_s=60)
+    assert lease is not None
+    third.store.claim(old.key, placement=old.text, trial=0, baseline=None, lease=lease)
+    with pytest.raises(
+        StudyError, match=r"'third' was begun by an earlier version, which found other sites .*\(trial 0, 'stage1"
+    ):
+        read(third, "stage1=eca")
+    assert kept_sites(third.store) is None

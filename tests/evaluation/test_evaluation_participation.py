@@ -1,0 +1,163 @@
+"""A score without the candidate's attention is an error with the module's name, from whoever trained it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import nas_attn as na
+from nas_attn.attachment import attach
+from nas_attn.errors import TrainingError
+from nas_attn.evaluation.evaluators import EvaluatorRun, EvaluatorTrainer
+from nas_attn.evaluation.participation import require_participation
+from nas_attn.records import Choice, Point, ResolvedPlacement
+
+SHAPE = (3, 8, 8)
+PLACED = ResolvedPlacement(((Point("1", 4, 8, 8), (Choice("eca"), Choice("simam"))),), "", "identity", "")
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+    return layers.eval()
+
+
+def candidate() -> nn.Module:
+    return attach(network(), PLACED)
+
+
+@pytest.mark.parametrize(
+    ("rebuild", "words"),
+    [
+        (lambda model: network(), "eca at '1.nas_attn.0' is not in it"),
+        (lambda model: na.detach(copy.deepcopy(model)), "eca at '1.nas_attn.0' is not in it"),
+        (lambda model: nn.Sequential(model[0], nn.ReLU(), *model[2:]), "eca at '1.nas_attn.0' is not in it"),
+        (lambda model: Ignoring(model), "eca at '1.nas_attn.0' did not run"),
+        (lambda model: Hiding(model), "eca at '1.nas_attn.0' has no effect on what it answers"),
+    ],
+    ids=["built anew", "detached", "rebuilt", "not run", "no effect"],
+)
+def test_a_network_without_its_attention_is_told(rebuild: Any, words: str) -> None:
+    with pytest.raises(
+        TrainingError, match=f"^attention took no part in the network that was scored: {words}; .*run.scored"
+    ):
+        require_participation(rebuild(candidate()), PLACED, SHAPE)
+
+
+@pytest.mark.parametrize(
+    "wrap", [copy.deepcopy, nn.DataParallel, lambda m: nn.Sequential(m, nn.Softmax(1)), torch.compile]
+)
+def test_copies_and_wrappers_are_looked_into(wrap: Any) -> None:
+    require_participation(wrap(candidate()), PLACED, SHAPE)
+
+
+def test_a_network_that_has_collapsed_is_scored_all_the_same() -> None:
+    model = candidate()
+    with torch.no_grad():
+        model[4].weight.zero_()  # type: ignore[union-attr, operator]
+    require_participation(model, PLACED, SHAPE)
+
+
+def test_a_network_that_cannot_be_looked_at_is_told() -> None:
+    with pytest.raises(TrainingError, match="cannot be seen: Sequential cannot be checked on a 5x8x8 image"):
+        require_participation(candidate(), PLACED, (5, 8, 8))
+
+
+class Ignoring(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.model[4](self.model[0](x).mean((2, 3)))  # type: ignore[index]
+        return y
+
+
+class Hiding(Ignoring):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.model(x)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("tells", [False, True])
+def test_an_evaluator_names_the_network_that_it_scored(tmp_path: Path, tells: bool) -> None:
+    built = network()
+
+    def evaluate(model: nn.Module, run: EvaluatorRun) -> dict[str, float]:
+        if tells and run.rung == 0:
+            run.scored(model)
+            run.scored(built)
+        return {"miou": 0.5}
+
+    class Slot:
+        def load(self) -> None:
+            return None
+
+        def save(self, blob: bytes, epochs: int) -> None: ...
+
+    trainer = EvaluatorTrainer(evaluate, folder=tmp_path, device="cpu")
+    seen: list[nn.Module | None] = []
+    trainer.fit(
+        candidate(),
+        name="k-0",
+        placement="",
+        seed=0,
+        rungs=[1, 2],
+        slot=Slot(),
+        on_rung=lambda score: not seen.append(trainer.network),  # type: ignore[func-returns-value]
+        stop=lambda: False,
+    )
+    assert seen == ([built, None] if tells else [None, None])
+
+
+EVALUATOR = """
+from nas_attn.backbones import build
+from nas_attn.recipe import BackboneSection
+
+def evaluate(model, run):
+    if "simam" in run.placement:
+        run.scored(build(BackboneSection(name="resnet8", width=4), input_shape=(1, 8, 8), classes=3))
+    return {"miou": 0.5}
+"""
+
+
+def test_such_a_candidate_fails_and_the_others_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rebuilding.py").write_text(EVALUATOR)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    study = na.search(
+        name="rebuilding",
+        model="resnet8",
+        evaluator="rebuilding:evaluate",
+        data="external",
+        input_shape=(1, 8, 8),
+        objectives=["miou", "params"],
+        trials=3,
+        overrides={
+            "space": {"name": "two", "choices": {"se": {"reduction": [4]}, "simam": {}}},
+            "backbone.width": 4,
+            "data.classes": 3,
+            "training.start": "scratch",
+            "training.rungs": [1],
+            "search.baselines": "all",
+            "search.confirm_seeds": 0,
+        },
+        device="cpu",
+        say=lambda line: None,
+    )
+    states = {view.placement: (view.state, view.reason) for view in study.candidates()}
+    failed = {placement: reason for placement, (state, reason) in states.items() if state == "failed"}
+    assert len(states) == 3
+    assert [placement for placement in failed if "simam" not in placement] == []
+    (reason,) = failed.values()
+    assert (
+        "attention took no part in the network that was scored: simam at 'layer1.0.bn2.nas_attn.0' is not in it"
+        in reason
+    )

@@ -1,0 +1,162 @@
+"""A network as one Python file: read by a process in which nas_attn cannot be imported, it computes the same."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import nas_attn as na
+from nas_attn import backbones
+from nas_attn.attention.catalogue import ROWS
+from nas_attn.errors import UserError
+from nas_attn.export import write
+from nas_attn.export.python_file import Described, python_source
+from nas_attn.recipe import BackboneSection
+from nas_attn.space import parse, resolve
+
+STRANGER = """
+import importlib.util, sys
+sys.modules["nas_attn"] = None  # importing it raises
+import torch
+torch.set_num_threads(1)
+for name in sys.argv[1:]:
+    spec = importlib.util.spec_from_file_location(name, f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    x = torch.load(f"{name}.x.pt", weights_only=True)
+    images = torch.arange(256, dtype=torch.uint8).repeat(16)[: 2 * len(module.MEAN) * 16].view(2, -1, 4, 4)
+    with torch.no_grad():
+        torch.save((module.load()(x), module.normalise(images), len(module.CLASSES)), f"{name}.y.pt")
+"""
+MEAN, STD = (0.25, 0.5, 0.1), (0.2, 0.3, 0.4)
+
+
+def made(
+    folder: Path,
+    name: str,
+    backbone: str,
+    placement: str,
+    shape: tuple[int, int, int],
+    *,
+    init: str,
+    **settings: object,
+) -> tuple[nn.Module, str]:
+    """Writes NAME.py, its weights and an input; gives the network and the file's text."""
+    torch.manual_seed(0)
+    section = BackboneSection(name=backbone, **settings)
+    classes = tuple(f'class "{number}"' for number in range(5))
+    model = backbones.build(section, input_shape=shape, classes=len(classes))
+    resolved = resolve(parse(placement), na.find_sites(model, shape), init=init)
+    na.attach(model, placement, input_shape=shape, init=init)
+    with torch.no_grad():
+        for parameter in model.parameters():  # also what starts at zero has a say
+            parameter.add_(0.02 * torch.randn(parameter.shape))
+    described = Described(section, resolved, shape, classes, MEAN[: shape[0]], STD[: shape[0]])
+    text = python_source(model.eval(), described, weights=f"{name}.pt", notes={"study": "a", "placement": placement})
+    (folder / f"{name}.py").write_text(text, "utf-8")
+    torch.save({"state_dict": model.state_dict()}, folder / f"{name}.pt")
+    torch.save(torch.randn(2, *shape), folder / f"{name}.x.pt")
+    return model, text
+
+
+def check(folder: Path, models: dict[str, nn.Module]) -> None:
+    """What the files give elsewhere is what the networks give here."""
+    before = torch.get_num_threads()
+    ran = subprocess.run(
+        [sys.executable, "-c", STRANGER, *models], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    torch.set_num_threads(1)
+    try:
+        for name, model in models.items():
+            output, normalised, classes = torch.load(folder / f"{name}.y.pt", weights_only=True)
+            x = torch.load(folder / f"{name}.x.pt", weights_only=True)
+            with torch.no_grad():
+                assert torch.equal(output, model(x)), name
+            assert classes == 5
+            channels = x.shape[1]
+            images = torch.arange(256, dtype=torch.uint8).repeat(16)[: 2 * channels * 16].view(2, -1, 4, 4)
+            scaled = images.double() / 255 - torch.tensor(MEAN[:channels]).double().view(-1, 1, 1)
+            expected = scaled / torch.tensor(STD[:channels]).double().view(-1, 1, 1)
+            torch.testing.assert_close(normalised.double(), expected, rtol=1e-5, atol=1e-6)
+    finally:
+        torch.set_num_threads(before)
+
+
+def formatted(folder: Path) -> None:
+    """As a person would have it: formatted, nothing unused, imports in order."""
+    ruff = Path(sys.executable).with_name("ruff")
+    if not ruff.exists():
+        pytest.skip("ruff is not installed")
+    settings = "--line-length=120"
+    for arguments in (["format", "--diff", settings], ["check", "--select=E4,E7,E9,F,I", settings]):
+        ran = subprocess.run(
+            [ruff, *arguments, "--isolated", "--no-cache", *sorted(folder.glob("*.py"))],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_every_attention_module_on_a_small_resnet(tmp_path: Path) -> None:
+    models = {}
+    names = sorted(ROWS)
+    for number in range(0, len(names), 3):
+        trio = (names[number : number + 3] + names[:2])[:3]
+        placement = " ".join(f"stage{i + 1}={name}" for i, name in enumerate(trio))
+        init = ("paper", "identity")[number // 3 % 2]
+        models[f"net{number}"], _ = made(
+            tmp_path, f"net{number}", "resnet8", placement, (1, 12, 12), init=init, width=16
+        )
+    check(tmp_path, models)
+    formatted(tmp_path)
+
+
+def test_backbones_of_other_packages(tmp_path: Path) -> None:
+    pytest.importorskip("timm", reason="the timm extra is not installed")
+    models = {}
+    cases = [
+        ("gray", "torchvision:resnet18", "stage1=se stage2.block1@block=cbam stage4@stage=coord", (1, 32, 32), {}),
+        ("mobile", "torchvision:mobilenet_v3_small", "stage2=eca stage1.original=none stage3=ela", (3, 32, 32), {}),
+        ("ten", "timm:resnet10t", "stage1@block=simam stage3@block=gc", (3, 32, 32), {"options": {"drop_rate": 0.1}}),
+    ]
+    for name, backbone, placement, shape, settings in cases:
+        models[name], text = made(tmp_path, name, backbone, placement, shape, init="identity", **settings)
+        assert "nas_attn" not in text.replace('"nas_attn"', "").replace("`nas_attn`", ""), "but for the child's name"
+    check(tmp_path, models)
+    formatted(tmp_path)
+
+
+def test_a_container_as_host(tmp_path: Path) -> None:
+    """Attention behind a whole stage of a DenseNet, whose blocks run their own children by name."""
+    model, text = made(tmp_path, "dense", "torchvision:densenet121", "stage1@stage=se", (3, 32, 32), init="paper")
+    assert "bases=(Attended" in text
+    check(tmp_path, {"dense": model})
+
+
+def test_a_name_that_would_hide_what_the_file_needs(tmp_path: Path) -> None:
+    section, shape = BackboneSection(name="resnet8", width=4), (1, 12, 12)
+    model = backbones.build(section, input_shape=shape, classes=5)
+    described = Described(section, resolve(parse("none"), (), init="paper"), shape, tuple("abcde"), (), ())
+    with pytest.raises(UserError, match=r"a file named 'torch\.py' would hide the package"):
+        write(model, tmp_path / "torch.py", "python", input_shape=shape, notes={}, described=described)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ones_own_backbone_and_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from materials import MODEL, MODULE  # type: ignore[import-not-found]
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "mine.py").write_text(MODEL)
+    (tmp_path / "spotlight.py").write_text(MODULE)
+    placement = "stage1=spotlight:Spotlight(power=2.0) stage3=se(reduction=2)"
+    model, text = made(tmp_path, "own", "mine:build", placement, (3, 16, 16), init="paper", options={"width": 8})
+    assert "model = mine.build(classes=5, in_channels=3, width=8)" in text
+    assert json.dumps("own.pt") in text
+    check(tmp_path, {"own": model})

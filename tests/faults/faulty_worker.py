@@ -1,0 +1,89 @@
+"""A worker process for the fault suite: forked from a process that has loaded everything and opened nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from sqlalchemy import ColumnElement
+
+from nas_attn.evaluation import artifact_stores, leasing
+from nas_attn.storage.connection import Connector
+from nas_attn.study import searching, worker
+from nas_attn.study.opening import open_study
+from nas_attn.study.stopping import STORAGE_WAIT, interruptible
+
+TTL_S = 3.0
+FULL = "full"
+"""While a file of this name is there, the disk of the artifacts is full."""
+FAULTS = "faults.txt"
+"""Takes the traceback of whatever a worker ended by that it should not have."""
+
+
+def run(folder: str, url: str, clock_s: float) -> None:
+    """One worker of the study `faults`, until it is complete or it is told to stop.
+
+    Args:
+        clock_s: by how much this process's clock is wrong.
+    """
+    os.chdir(folder)
+    os.setsid()  # signals from the terminal are the suite's
+    sys.path.insert(0, folder)
+    os.environ[STORAGE_WAIT] = "120"
+    with open("said.txt", "a", buffering=1) as said:
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+    torch.set_num_threads(1)
+    _shorten_leases()
+    _fill_disk()
+    if clock_s:
+        _shift_clock(clock_s)
+    stop = threading.Event()
+
+    def say(line: str) -> None:
+        print(f"{os.getpid()}: {line}", flush=True)
+
+    try:
+        with interruptible(stop, say):
+            searching.work(open_study("faults", url), searching.Options(device="cpu", threads=1, say=say, stop=stop))
+    except KeyboardInterrupt:
+        pass
+    except BaseException:
+        with open(FAULTS, "a") as file:
+            file.write(traceback.format_exc())
+
+
+def _shorten_leases() -> None:
+    leasing.TTL_S = worker.TTL_S = TTL_S  # type: ignore[misc]
+    defaults = leasing.LeaseKeeper.__init__.__kwdefaults__
+    assert defaults is not None
+    defaults["ttl_s"] = TTL_S
+
+
+def _fill_disk() -> None:
+    written = artifact_stores.FolderArtifacts.write
+
+    def write(self: artifact_stores.FolderArtifacts, artifact_id: str, content_body: BinaryIO) -> None:
+        if Path(FULL).exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written(self, artifact_id, content_body)
+
+    artifact_stores.FolderArtifacts.write = write  # type: ignore[method-assign]
+
+
+def _shift_clock(seconds: float) -> None:
+    """What SQLite takes for the time is this process's; a server has its own."""
+    true = Connector.clock.fget
+    assert true is not None
+
+    def clock(self: Connector) -> ColumnElement[float]:
+        now: ColumnElement[float] = true(self)
+        return now + seconds if self.is_sqlite else now
+
+    Connector.clock = property(clock)  # type: ignore[assignment,method-assign]

@@ -1,0 +1,363 @@
+"""Faults at random against a small study: whatever happens to its workers and its database, it comes out whole.
+
+Sequences of starts, kills, stops, signals, cut connections, restarts, full disks, wrong clocks and truncated checkpoints;
+after each sequence the study is finished by workers that are left alone, and must be as if nothing had happened.
+`make test-faults` runs many (`FAULTS_EXAMPLES`, `FAULTS_STEPS`, `--hypothesis-seed`), `make test` a few.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import sqlite3
+import tempfile
+import textwrap
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import faulty_worker
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.strategies import floats, integers, sampled_from
+
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.storage import Database
+from nas_attn.study import searching
+from nas_attn.study.opening import OpenStudy
+
+EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", "2"))
+STEPS = int(os.environ.get("FAULTS_STEPS", "8"))
+TALLY = os.environ.get("FAULTS_TALLY")
+"""File that takes how many events of each kind there were, as JSON."""
+TRIALS, WORKERS = 7, 3
+PATIENCE_S = 1200.0
+"""For a study of seconds; a machine that is twenty times overcommitted is no fault of it."""
+
+RECIPE = """
+name = "faults"
+objectives = ["score", "-effort"]
+space = { name = "faults", choices = { se = { reduction = [2, 4] }, eca = {}, simam = {} } }
+[backbone]
+name = "resnet8"
+width = 4
+[data]
+name = "external"
+input_shape = [1, 8, 8]
+classes = 3
+[training]
+start = "scratch"
+rungs = [1, 2]
+evaluator = "faults_evaluator:evaluate"
+[search]
+trials = 7
+sampler = "random"
+confirm_seeds = 1
+"""
+EVALUATOR = """
+import time, zlib
+
+def value(placement, seed, epochs):
+    return zlib.crc32(f"{placement}{seed}".encode()) % 1000 / 500 + epochs
+
+def evaluate(model, run):
+    time.sleep(0.05)
+    with open("calls.txt", "a") as calls:
+        calls.write(f"{run.placement}|{run.seed}|{run.rung}\\n")
+    return {"score": value(run.placement, run.seed, run.epochs), "effort": float(run.placement.count("="))}
+"""
+tally: Counter[str] = Counter()
+# What the fork server imports it finds by the environment: Python 3.11 does not hand it this process's path.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["faulty_worker"])
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+class Faults(RuleBasedStateMachine):
+    """One study and what happens to it."""
+
+    server: Any = None
+    """A PostgreSQL server; None: the study lives in an SQLite file."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.home = tempfile.TemporaryDirectory(prefix="nas_attn_faults_", ignore_cleanup_errors=True)
+        self.folder = Path(self.home.name)
+        (self.folder / "faults.toml").write_text(RECIPE)
+        (self.folder / "faults_evaluator.py").write_text(textwrap.dedent(EVALUATOR))
+        self.url = f"sqlite:///{self.folder / 'nas_attn.db'}"
+        if self.server is not None:
+            name = f"faults_{uuid.uuid4().hex[:12]}"
+            self._administer(f"CREATE DATABASE {name}")
+            self.url = str(self.server.url(name))
+        recipe = load_recipe(str(self.folder / "faults.toml"))
+        opened = searching.begin(recipe, self.url, artifacts=self.folder / "artifacts")
+        self._close(opened)
+        self.workers: list[BaseProcess] = []
+        self.paused: set[int] = set()
+
+    # ------------------------------------------------------------------------------------ events
+
+    @precondition(lambda self: len(self._alive()) < WORKERS)
+    @rule()
+    def start(self) -> None:
+        self._start("start")
+
+    @precondition(lambda self: len(self._alive()) < WORKERS - 1)
+    @rule()
+    def start_two_at_once(self) -> None:
+        self._start("two starts at once")
+        self._start("two starts at once")
+
+    @precondition(lambda self: len(self._alive()) < WORKERS)
+    @rule(hours=sampled_from([-1, 1]))
+    def start_with_a_wrong_clock(self, hours: int) -> None:
+        self._start("wrong clock", clock_s=3600.0 * hours)
+
+    @precondition(lambda self: self._running())
+    @rule(seconds=floats(0.05, 0.6))
+    def time_passes(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    @precondition(lambda self: self._alive())
+    @rule(which=integers(0, 9))
+    def kill(self, which: int) -> None:
+        self._signal(which, signal.SIGKILL, "kill -9")
+
+    @precondition(lambda self: self._running())
+    @rule(which=integers(0, 9), number=sampled_from([signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP]))
+    def tell_to_stop(self, which: int, number: signal.Signals) -> None:
+        self._signal(which, number, "signal")
+
+    @precondition(lambda self: self._running())
+    @rule(which=integers(0, 9))
+    def pause(self, which: int) -> None:
+        running = self._running()
+        process = running[which % len(running)]
+        assert process.pid is not None
+        self.paused.add(process.pid)
+        os.kill(process.pid, signal.SIGSTOP)
+        tally["stop"] += 1
+
+    @precondition(lambda self: self.paused)
+    @rule()
+    def go_on(self) -> None:
+        self._continue()
+        tally["continue"] += 1
+
+    @precondition(lambda self: self._alive())
+    @rule()
+    def cut_connections(self) -> None:
+        tally["connection cut" if self.server else "file locked"] += 1
+        if self.server:
+            self._cut()
+            return
+        path = self.folder / "nas_attn.db"
+        # Somebody may be quicker.
+        with (
+            closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as other,
+            suppress(sqlite3.OperationalError),
+        ):
+            other.execute("BEGIN EXCLUSIVE")
+            time.sleep(0.2)
+
+    @precondition(lambda self: self.server is not None and self._alive())
+    @rule()
+    def restart(self) -> None:
+        self.server.stop()
+        time.sleep(0.2)
+        self.server.start()
+        tally["server restarted"] += 1
+
+    @precondition(lambda self: self._alive() and not (self.folder / faulty_worker.FULL).exists())
+    @rule()
+    def fill_the_disk(self) -> None:
+        (self.folder / faulty_worker.FULL).touch()
+        tally["disk full"] += 1
+
+    @precondition(lambda self: (self.folder / faulty_worker.FULL).exists())
+    @rule()
+    def make_room(self) -> None:
+        (self.folder / faulty_worker.FULL).unlink()
+
+    @precondition(lambda self: any((self.folder / "artifacts").iterdir()))
+    @rule(which=integers(0, 99), share=floats(0, 0.99))
+    def truncate_a_file(self, which: int, share: float) -> None:
+        files = sorted((self.folder / "artifacts").iterdir())
+        if files:
+            with suppress(OSError):  # gone meanwhile
+                path = files[which % len(files)]
+                os.truncate(path, int(path.stat().st_size * share))
+                tally["file truncated"] += 1
+
+    # ------------------------------------------------------------------------------------ afterwards
+
+    def teardown(self) -> None:
+        if not hasattr(self, "url"):
+            return
+        try:
+            (self.folder / faulty_worker.FULL).unlink(missing_ok=True)
+            self._continue()
+            database = Database(self.url)
+            self._finish(database)
+            self._check(database)
+            database.close()
+        finally:
+            for process in self.workers:
+                process.kill()
+                process.join()
+            self.home.cleanup()
+        if TALLY:
+            Path(TALLY).write_text(json.dumps(tally, indent=1))
+
+    def _finish(self, database: Database) -> None:
+        """Workers that are left alone end the study."""
+        store = database.study("faults")
+        if not self._alive():
+            self._start("last")
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            for process in self.workers:
+                process.join(timeout=max(0.1, end - time.monotonic()) if process.is_alive() else None)
+            assert not self._alive(), f"workers do not end:\n{self._said()}"
+            rows = store.candidates()
+            told = len(rows) == TRIALS and all(row.told for row in rows)
+            if told and not store.queue.rows(state="waiting"):
+                return
+            assert time.monotonic() < end, f"the study does not end:\n{self._said()}"
+            self._start("last")
+
+    def _check(self, database: Database) -> None:
+        tally["sequences"] += 1
+        store, said = database.study("faults"), self._said()
+        fault = self.folder / faulty_worker.FAULTS
+        assert not fault.exists(), f"{fault.read_text()}\n{said}"
+        rows = store.candidates()
+        assert sorted(row.trial for row in rows) == sorted({row.trial for row in rows}), "every number once"
+        assert len({row.placement for row in rows}) == len(rows) == TRIALS, "no placement twice"
+        namespace: dict[str, Any] = {}
+        exec(EVALUATOR, namespace)
+        for stored in store.scores():
+            (placement,) = {r.run.placement for r in store.queue.rows(key=stored.key)}
+            expected = namespace["value"](placement, stored.score.seed, stored.score.epochs)
+            assert stored.score.metrics["score"] == expected
+        for row in rows:
+            seed = min(r.run.seed for r in store.queue.rows(key=row.key, way="search"))
+            if row.state == "scored":
+                runs = [s for s in store.scores(row.key, way="search") if s.purpose == "search" and s.score.rung == 1]
+                assert row.values is not None
+                assert row.values[0] == sum(s.score.metrics["score"] for s in runs) / len(runs), (row, seed)
+        assert not [lease for lease in store.leases() if lease.state == "held"], said
+        known = {row.artifact for found in store.all_checkpoints().values() for row in found}
+        stray = {path.name for path in (self.folder / "artifacts").iterdir() if path.is_file()} - known
+        assert not [run for run in store.all_checkpoints() if not run.startswith("weights:")], said
+        assert len(stray) <= tally["kill -9"], f"only a kill between two steps leaves a file, for `clean`: {stray}"
+        if self.server is None:
+            with closing(sqlite3.connect(self.folder / "nas_attn.db")) as plain:
+                assert plain.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+    # ------------------------------------------------------------------------------------ small things
+
+    def _start(self, kind: str, clock_s: float = 0.0) -> None:
+        process = context.Process(target=faulty_worker.run, args=(str(self.folder), self.url, clock_s))
+        process.start()
+        self.workers.append(process)
+        if kind != "last":
+            tally[kind] += 1
+
+    def _alive(self) -> list[BaseProcess]:
+        return [process for process in getattr(self, "workers", []) if process.is_alive()]
+
+    def _running(self) -> list[BaseProcess]:
+        return [process for process in self._alive() if process.pid not in self.paused]
+
+    def _signal(self, which: int, number: signal.Signals, kind: str) -> None:
+        alive = self._alive() if number == signal.SIGKILL else self._running()
+        if not alive:  # one has just ended
+            return
+        process = alive[which % len(alive)]
+        assert process.pid is not None
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+            tally[kind] += 1
+        if number == signal.SIGKILL:
+            self.paused.discard(process.pid)
+
+    def _continue(self) -> None:
+        for pid in self.paused:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        self.paused.clear()
+
+    def _administer(self, command: str) -> None:
+        import psycopg
+
+        with psycopg.connect(self.server.url().replace("+psycopg", ""), autocommit=True) as connection:
+            connection.execute(command)
+
+    def _cut(self) -> None:
+        self._administer(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+
+    def _close(self, opened: OpenStudy) -> None:
+        storage = opened.optuna_study._storage
+        storage.remove_session()
+        storage._backend.engine.dispose()
+        opened.database.close()
+
+    def _said(self) -> str:
+        path = self.folder / "said.txt"
+        return path.read_text()[-6000:] if path.exists() else "nothing was said"
+
+
+def many(examples: int, steps: int) -> settings:
+    return settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink] if TALLY is None else [Phase.generate],
+        database=None,
+        print_blob=True,
+    )
+
+
+@pytest.fixture
+def server(private_server: ModuleType, open_folder: Path) -> Iterator[Any]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with private_server.PrivateServer(open_folder / "faults", port=port, settings={"fsync": "off"}) as found:
+        yield found
+
+
+@pytest.mark.timeout(100_000)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # connections that were cut
+def test_whatever_happens_a_study_in_a_file_comes_out_whole() -> None:
+    run_state_machine_as_test(Faults, settings=many(EXAMPLES, STEPS))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(100_000)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # connections that were cut
+def test_whatever_happens_a_study_on_a_server_comes_out_whole(server: Any) -> None:
+    machine = type("FaultsOnAServer", (Faults,), {"server": server})
+    run_state_machine_as_test(machine, settings=many(EXAMPLES, STEPS))

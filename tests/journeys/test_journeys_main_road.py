@@ -1,0 +1,54 @@
+"""The main road: photographs of one's own and what `init` writes, stopped and taken up, to the exported network."""
+
+from __future__ import annotations
+
+import torch
+from answers import TINY, finished, kept_files, settings
+from materials import photographs
+from shell import Shell
+
+from nas_attn import attach
+from nas_attn.backbones import build
+from nas_attn.recipe import BackboneSection
+
+
+def test_photographs_with_the_space_that_init_writes(shell: Shell) -> None:
+    photographs(shell.folder / "photos")
+    said = shell.types("init study.toml --data folder:photos --backbone resnet8 --yes").out
+    assert "next: nas-attn search study.toml --dry-run" in said
+    assert 'space = "plug_and_play"' in (shell.folder / "study.toml").read_text()
+    tiny = settings(TINY, data__size="16")
+    before = shell.files()
+    forecast = shell.types(f"search study.toml --dry-run --json {tiny}").json
+    assert shell.files() == before, "a dry run writes nothing"
+    trials = forecast["baselines"] + 1
+
+    search = shell.begins(f"search study.toml --workers 1 --threads 1 --trials {trials} {tiny}").until("trial 2 ")
+    stopped = search.ctrl_c().ends(130)
+    assert "stopped before the end; go on with: nas-attn resume study" in stopped.err
+    assert "uniform se(" in stopped.out, "the front so far"
+    assert "Nobody works on it; go on with: nas-attn resume study" in shell.types("status study").out
+
+    ended = shell.types("resume --workers 1 --threads 1")
+    for trial in ("trial 0 ", "trial 1 ", "trial 2 "):
+        assert f"{trial}(" not in ended.err, "what is done is not done again"
+    assert f"[{trials}/{trials} trials" in ended.err
+    answer = finished(shell, "study", trials=trials)
+    assert ("Recommended" in ended.out) == (answer["recommendation"] is not None)
+    uniform = [c["placement"] for c in answer["candidates"] if c["baseline"]]
+    for several_knobs in ("gam(", "mhsa(", "cbam("):
+        assert any(several_knobs in placement for placement in uniform), several_knobs
+    kept_files(shell, answer)
+    assert f"Study study: {trials}/{trials} trials" in shell.types("status study").out
+    assert shell.files() == before | {"nas_attn.db", "nas_attn.artifacts", "study.html"}
+
+    page = shell.types("report study").out.strip()
+    assert page == str(shell.folder / "study.html")
+    assert answer["candidates"][11]["placement"] in (shell.folder / "study.html").read_text()
+    shell.types("export study --trial 11")
+    exported = torch.load(shell.folder / "study.pt", weights_only=True)
+    network = build(BackboneSection(name="resnet8", width=4), input_shape=(3, 16, 16), classes=3)
+    attach(network, exported["notes"]["placement"], input_shape=(3, 16, 16))
+    network.load_state_dict(exported["state_dict"])
+    shell.types("backup copy.db")
+    assert shell.types("pareto --storage sqlite:///copy.db --json").json["front"] == answer["front"]

@@ -1,0 +1,107 @@
+"""What is one's own: model, attention module and evaluator as files in the folder, with several workers."""
+
+from __future__ import annotations
+
+import re
+from textwrap import indent
+
+import pytest
+from answers import DIGITS, finished, scored, settings
+from materials import everything_of_ones_own
+from shell import ROOT, Shell
+
+
+def test_own_model_module_and_evaluator_with_two_workers(shell: Shell) -> None:
+    everything_of_ones_own(shell.folder)
+    before = shell.files()
+    assert "stage3" in shell.types("sites mine:build --input 3x16x16").out
+    shell.variables["EPOCH_SECONDS"] = "0.3"
+    search = shell.begins("search own.toml --workers 2").until(r"trial \d \(uniform").ctrl_c()
+    stopped = search.ends(130)
+    assert stopped.err.count("done (stopped)") == 2
+    assert "go on with: nas-attn resume own" in stopped.err
+    assert shell.types("status own --json").json["leases"] == []
+
+    del shell.variables["EPOCH_SECONDS"]
+    ended = shell.types("resume own --workers 2 --try 'stage1=spotlight:Spotlight(power=2.0)'")
+    assert ended.err.count("done (complete)") == 2
+    answer = finished(shell, "own", trials=9)
+    placements = {c["placement"] for c in answer["candidates"]}
+    assert "stage1=spotlight:Spotlight(power=2.0)" in placements
+    assert all(
+        c["values"] == [pytest.approx(c["estimates"]["f1"]["mean"]), c["cost"]["parameters"]] for c in scored(answer)
+    )
+    assert max(c["values"][0] for c in scored(answer)) > 0.5
+    assert shell.files() == before | {"nas_attn.db", "nas_attn.artifacts", "own.html"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_evaluator_that_talks_does_not_flood_the_terminal(shell: Shell, workers: int) -> None:
+    everything_of_ones_own(shell.folder)
+    talk = "print('judge: on standard output')\nprint('judge: on standard error', file=sys.stderr)\n"
+    judge = (shell.folder / "judge.py").read_text()
+    judge = judge.replace("import os\n", "import os\nimport sys\n", 1)
+    judge = judge.replace("            optimizer.step()\n", f"            optimizer.step()\n{indent(talk, 12 * ' ')}")
+    (shell.folder / "judge.py").write_text(judge)
+    ended = shell.types(f"search own.toml --workers {workers} --threads 1")
+    assert (ended.out + ended.err).count("judge: ") < 10, "a line per trial is worth more"
+    finished(shell, "own", trials=9)
+    again = shell.types(f"search own.toml --workers {workers} --threads 1 --name once-more --json")
+    assert again.json["ended"] == "complete"
+
+
+@pytest.mark.slow
+def test_a_metric_that_never_changes_is_no_comparison(shell: Shell) -> None:
+    everything_of_ones_own(shell.folder)
+    judge = (shell.folder / "judge.py").read_text()
+    (shell.folder / "judge.py").write_text(judge.replace('return {"f1": ', 'return {"f1": 0.0 * '))
+    ended = shell.types("search own.toml --workers 1 --threads 1")
+    assert "f1 is the same for all" in " ".join(ended.out.split())
+    assert "50 %" not in ended.out
+    assert "f1 is the same for all" in " ".join(shell.types("pareto own").out.split())
+
+
+@pytest.mark.slow
+def test_a_placement_outside_the_space(shell: Shell) -> None:
+    """As the how-to and CONTRIBUTING say: any placement that the backbone can carry."""
+    tiny = settings(DIGITS, latency__session_seconds="0.1")
+    shell.types(f"search digits --trials 7 --workers 1 --threads 1 --try 'stage3=mhsa(heads=2)' {tiny}")
+    tried = "stage1=gct stage2.block1@block=se(reduction=2)"
+    shell.types(f"resume digits --workers 1 --threads 1 --try '{tried}'")
+    answer = finished(shell, "digits", trials=9)
+    (first, second) = [c for c in answer["candidates"] if c["trial"] in (7, 8)]
+    assert first["placement"].startswith("stage3=mhsa(heads=2")
+    assert second["placement"].startswith("stage1=gct")
+    assert {first["state"], second["state"]} <= {"scored", "pruned"}
+    refused = shell.types("resume digits --try 'stage9=se'", status=2).error
+    assert "stage9" in refused
+
+
+@pytest.mark.slow
+def test_a_module_of_an_installed_package(shell: Shell) -> None:
+    everything_of_ones_own(shell.folder)
+    site = shell.folder / "site"
+    (site / "spotlight-1.0.dist-info").mkdir(parents=True)
+    (shell.folder / "spotlight.py").rename(site / "spotlight.py")
+    (site / "spotlight-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: spotlight\nVersion: 1.0\n")
+    points = "[nas_attn.attention]\nspot = spotlight:Spotlight\n"
+    (site / "spotlight-1.0.dist-info" / "entry_points.txt").write_text(points)
+    shell.variables["PYTHONPATH"] = f"{site}:{ROOT}"
+    assert "spot" in [module["name"] for module in shell.types("modules --json").json["modules"]]
+    assert "power" in shell.types("modules spot --channels 8").out
+    recipe = (shell.folder / "own.toml").read_text().replace('choices."spotlight:Spotlight"', "choices.spot")
+    (shell.folder / "own.toml").write_text(recipe)
+    shell.types("search own.toml --workers 2 --threads 1")
+    answer = finished(shell, "own", trials=9)
+    assert any("=spot(power=2.0)" in c["placement"] for c in answer["candidates"])
+
+
+@pytest.mark.slow
+def test_a_forecast_larger_than_the_space(shell: Shell) -> None:
+    everything_of_ones_own(shell.folder)
+    said = shell.types("search own.toml --dry-run --trials 900").out
+    trials, placements = (
+        int(text.replace(",", "")) for text in re.findall(r"([\d,]+) of ([\d,]+) placements", said)[0]
+    )
+    assert trials <= placements == 216

@@ -1,0 +1,145 @@
+"""What a finished study is asked afterwards: effects, latency, export, report, backup, other workers."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from answers import DIGITS, scored, settings
+from shell import Shell
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """Someone with a finished study of twelve candidates, all trained to the last rung."""
+    shell = Shell.under(tmp_path_factory.mktemp("done"))
+    tiny = settings(DIGITS, search__pruner="none", latency__max_sessions="2")
+    shell.types(f"search digits --workers 1 --threads 1 --trials 12 {tiny}")
+    yield shell
+    shell.leaves()
+
+
+def test_effects_on_accuracy_and_latency(done: Shell) -> None:
+    for what in ("accuracy", "loss", "latency"):
+        found = done.types(f"effects digits --of {what} --json").json
+        assert {row["site"] for row in found["effects"]} >= {"stage1", "stage2", "stage3"}
+    assert "error on candidates left out" in done.types("effects --of latency").out
+    said = done.types("effects --of loss").out
+    assert "beyond the noise" in said or "± " in said
+    by_site = done.types("latency --study digits --by-site --json").json
+    assert by_site["effects"] == done.types("effects digits --of latency --json").json["effects"]
+
+
+def test_latency_of_placements_of_trials_and_of_other_backbones(done: Shell) -> None:
+    asked = "latency --study digits --set max_sessions=1 --set session_seconds=0.2"
+    found = done.types(f"{asked} 'stage1=se(reduction=4)' 3 none --json").json
+    assert {row["placement"] for row in found["candidates"]} == {"stage1=se(reduction=4)", "3", "none"}
+    assert all(0.3 < row["ratio"] < 30 and row["peak_memory_bytes"] > 0 for row in found["candidates"])
+    shown = done.types(
+        "latency resnet8 'stage1=eca' --input 1x12x12 --set max_sessions=1 --set session_seconds=0.2"
+    ).out
+    assert "Latency in times the bare" in shown
+
+
+@pytest.mark.parametrize(("kind", "file"), [("weights", "digits.pt"), ("torch", "digits.pt2"), ("onnx", "digits.onnx")])
+def test_each_format_gives_the_same_network(done: Shell, kind: str, file: str) -> None:
+    wrote = done.types(f"export digits --trial 3 --format {kind} --json").json
+    assert wrote["file"] == file
+    path = done.folder / file
+    x = torch.linspace(-1, 1, 5 * 144).reshape(5, 1, 12, 12)
+    expected = network(done, x)
+    if kind == "torch":
+        found = torch.export.load(path).module()(x)
+    elif kind == "onnx":
+        session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
+        found = torch.from_numpy(session.run(None, {"image": x.numpy()})[0])
+    else:
+        found = expected
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
+
+
+def network(done: Shell, x: torch.Tensor) -> torch.Tensor:
+    """The output of trial 3 as it comes from the weights."""
+    from nas_attn import attach
+    from nas_attn.backbones import build
+    from nas_attn.recipe import BackboneSection
+
+    done.types("export digits --trial 3 -o trial3.pt")
+    exported = torch.load(done.folder / "trial3.pt", weights_only=True)
+    model = build(BackboneSection(name="resnet8", width=4), input_shape=(1, 12, 12), classes=10)
+    attach(model, exported["notes"]["placement"], input_shape=(1, 12, 12))
+    model.load_state_dict(exported["state_dict"])
+    with torch.no_grad():
+        return model.eval()(x)
+
+
+def test_the_recommendation_is_tested_and_trained_as_the_target_says(done: Shell) -> None:
+    run = "--workers 2 --threads 1"
+    planned = done.types("validate digits --dry-run --json").json
+    assert planned["family"]["blocks"] == 2
+    assert done.types("pareto digits --json").json["test_readings"] == [], "a search reads no test images"
+    assert "Validation 1: " in done.types(f"validate digits {run}").out
+    readings = done.types("pareto digits --json").json["test_readings"]
+    assert len(readings) == planned["family"]["blocks"] * len(planned["family"]["networks"])
+    shown = done.types("validate digits --json").json
+    assert done.types("validate digits --json").json == shown, "asked again, it shows what it found"
+    done.types(f"retrain digits --trial 3 --also none --epochs 2 {run}")
+    trained = done.types(f"retrain digits --trial 3 --also none --epochs 2 {run} --json").json
+    assert len(trained["runs"]) == 2
+    assert all(0 <= row["metrics"]["accuracy"] <= 1 for row in trained["runs"])
+    assert "retrain" in done.types("export digits --trial 3 --json -o retrained.pt").json["trained"]
+
+
+def test_a_finished_study_stays_as_it_is(done: Shell) -> None:
+    before = done.types("pareto digits --json").json
+    assert "done (complete)" in done.types("worker digits --threads 1").out
+    done.types("resume digits --workers 2 --threads 1")
+    done.types(
+        "search digits --workers 1 --threads 1 --trials 12 "
+        + settings(DIGITS, search__pruner="none", latency__max_sessions="2")
+    )
+    after = done.types("pareto digits --json").json
+    assert [c["scores"] for c in after["candidates"]] == [c["scores"] for c in before["candidates"]]
+    refused = done.types("search digits --trials 13", status=2).error
+    assert "--name" in refused
+
+
+def test_more_trials_add_to_it(done: Shell) -> None:
+    before = {c["trial"]: c["scores"] for c in scored(done.types("pareto digits --json").json)}
+    trials = len(before) + 2
+    done.types(f"resume digits --trials {trials} --workers 1 --threads 1")
+    after = {c["trial"]: c["scores"] for c in scored(done.types("pareto digits --json").json)}
+    assert len(after) == trials
+    assert all(after[trial][: len(scores)] == scores for trial, scores in before.items())
+
+
+def test_the_copy_says_what_the_original_says(done: Shell) -> None:
+    done.types("backup copy.db")
+    here = done.types("pareto digits --json").json
+    there = done.types("pareto digits --json --storage sqlite:///copy.db").json
+    assert here == there
+    with sqlite3.connect(done.folder / "copy.db") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    page = Path(done.types("report digits --storage sqlite:///copy.db -o copy.html --json").json["report"])
+    assert (done.folder / page).stat().st_size > 100_000
+    assert json.loads(done.types("status --json").out)[0]["name"] == "digits"
+
+
+def test_a_wider_space_keeps_what_is_known(done: Shell) -> None:
+    done.types("backup narrow.db")
+    at = "--storage sqlite:///narrow.db"
+    before = {c["key"]: c for c in done.types(f"pareto digits --json {at}").json["candidates"]}
+    trials = len(before) + 2
+    planned = done.types(f"extend digits --space plug_and_play --trials {trials} --dry-run --json {at}").json
+    assert planned["placements"][1] > planned["placements"][0]
+    assert "nas-attn resume digits" in done.types(f"extend digits --space plug_and_play --trials {trials} {at}").out
+    done.types(f"resume digits --workers 1 --threads 1 {at}")
+    after = {c["key"]: c for c in done.types(f"pareto digits --json {at}").json["candidates"]}
+    assert len(after) == trials
+    assert all(after[key]["scores"][: len(known["scores"])] == known["scores"] for key, known in before.items())

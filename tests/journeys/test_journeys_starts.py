@@ -1,0 +1,70 @@
+"""Where candidates start: random weights, the study's own backbone, weights of one's own; one and several workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from answers import DIGITS, QUICK, finished, kept_files, settings
+from materials import photographs
+from shell import Shell
+
+from nas_attn.backbones import build
+from nas_attn.recipe import BackboneSection
+
+THREE = settings(QUICK, data__size="32", search__trials="3")
+
+
+def test_a_torchvision_network_from_the_start_that_init_writes(shell: Shell) -> None:
+    """Its weights have versions, which get lost with a state_dict's metadata."""
+    photographs(shell.folder / "photos", of_each=12, side=32)
+    shell.types("init deep.toml --data folder:photos --backbone torchvision:mnasnet0_5 --space channel --yes")
+    ended = shell.types(f"search deep.toml --workers 1 --threads 1 --set training.learning_rate=0.01 {THREE}")
+    assert "Study deep: the front" in ended.out
+    kept_files(shell, finished(shell, "deep", trials=3))
+
+
+@pytest.fixture
+def trained(shell: Shell) -> Path:
+    """Weights of someone's own resnet8 for the tiny digits."""
+    torch.manual_seed(7)
+    network = build(BackboneSection(name="resnet8", width=4), input_shape=(1, 12, 12), classes=10)
+    torch.save(network.state_dict(), shell.folder / "mine.pt")
+    return shell.folder / "mine.pt"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("start", ["scratch", "backbone", "pretrained"])
+def test_each_start(shell: Shell, trained: Path, start: str, workers: int) -> None:
+    weights = {"training.weights": trained.name} if start == "pretrained" else {}
+    tiny = settings(DIGITS, weights, training__start=start, search__trials="9")
+    assert "9 of 512 placements" in shell.types(f"search digits --dry-run {tiny}").out
+    search = shell.begins(f"search digits --workers {workers} --threads 1 {tiny}").until("trial 2 ")
+    assert "go on with: nas-attn resume digits" in search.ctrl_c().ends(130).err
+    shell.types(f"resume --workers {workers} --threads 1")
+    answer = finished(shell, "digits", trials=9)
+    assert answer["counts"]["scored"] >= 7
+    assert len(answer["backbone"]) == (start == "backbone")
+    kept_files(shell, answer)
+    shell.types("export digits --placement none -o none.pt")
+    assert "conv1.weight" in " ".join(torch.load(shell.folder / "none.pt", weights_only=True)["state_dict"])
+
+
+@pytest.mark.slow
+def test_a_torchvision_network_from_ones_own_weights_in_a_training_program_s_form(shell: Shell) -> None:
+    photographs(shell.folder / "photos", of_each=12, side=32)
+    network = torchvision.models.resnet18(num_classes=3)
+    torch.save(
+        {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}},
+        shell.folder / "last.pth",
+    )
+    shell.types("init deep.toml --data folder:photos --backbone torchvision:resnet18 --space small --yes")
+    shell.types(
+        f"search deep.toml --workers 1 --threads 1 --set training.start=pretrained --set training.weights=last.pth {THREE}"
+    )
+    finished(shell, "deep", trials=3)
+    exported = shell.types("export deep --placement none --format weights --json").json
+    assert exported["placement"] == "none"

@@ -1,0 +1,148 @@
+"""Malformed input made from a seed: what a slip of the hand, a wrong file or a damaged disk may give the command line."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Mapping
+
+from slips import (
+    BACKBONES,
+    PLACEMENTS,
+    RECIPE,
+    SHAPES,
+    SPACE,
+    TOML,
+    URLS,
+    Case,
+    base_files,
+    letters,
+    spoiled,
+    word,
+)
+from spoiled_files import databases, weights
+
+from nas_attn.recipe import Recipe, Section
+
+
+def recipes(rng: random.Random) -> Case:
+    return Case(["search", "mine.toml", "--dry-run"], base_files(rng, mine_toml=spoiled(rng, RECIPE)))
+
+
+def spaces(rng: random.Random) -> Case:
+    files = base_files(rng, mine_space_toml=spoiled(rng, SPACE))
+    return Case(["space", "mine_space.toml", "--backbone", "resnet8", "--input", "1x12x12", "--samples", "2"], files)
+
+
+def placements(rng: random.Random) -> Case:
+    return Case(["search", "mine.toml", "--dry-run", "--try", word(rng, *PLACEMENTS)], base_files(rng))
+
+
+def _leaves(model: type[Section], prefix: str = "") -> list[str]:
+    found = []
+    for name, info in model.model_fields.items():
+        inner = info.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            found += [f"{prefix}{name}", *_leaves(inner, f"{prefix}{name}.")]
+        else:
+            found.append(f"{prefix}{name}")
+    return found
+
+
+KEYS = _leaves(Recipe)
+
+
+def settings(rng: random.Random) -> Case:
+    if rng.random() < 0.2:
+        knob = word(rng, "reduction", "kernel_size", "variant", "groups")
+        name = rng.choice(("se", "eca", "ela", "cbam", "mhsa", "gam", "strips"))
+        channels = str(rng.choice((1, 2, 7, 64, 256)))
+        return Case(["modules", name, "--channels", channels, "--set", f"{knob}={rng.choice(TOML)}"])
+    key = rng.choice(KEYS) if rng.random() < 0.8 else word(rng, *KEYS)
+    value = rng.choice(TOML) if rng.random() < 0.6 else word(rng, "digits", "resnet8", "12")
+    typed = f"{key}={value}" if rng.random() < 0.95 else letters(rng, f"{key}={value}")
+    return Case(["search", "mine.toml", "--dry-run", "--set", typed], base_files(rng))
+
+
+def urls(rng: random.Random) -> Case:
+    url = word(rng, *URLS)
+    if "postgresql" in url and "127.0.0.1:" not in url:  # a name that would be looked up in a network
+        url = letters(rng, URLS[0])
+    command = rng.choice((["status"], ["pareto", "mine"], ["backup", "copy.db"], ["resume"], ["export"]))
+    return Case([*command, "--storage", url], base_files(rng))
+
+
+def shapes(rng: random.Random) -> Case:
+    shape = word(rng, *SHAPES)
+    if rng.random() < 0.3:
+        side = rng.choice(("0", "-1", "1", "x", "9" * 30, "1e3", "", "7"))
+        return Case(
+            ["modules", rng.choice(("se", "eca", "coord", "mhsa", "triplet")), "--channels", side, "--size", shape[:40]]
+        )
+    backbone = rng.choice(("resnet8", "preact_resnet8", "resnet8", "torchvision:alexnet"))
+    if rng.random() < 0.5:
+        return Case(["space", "small", "--backbone", backbone, "--input", shape])
+    return Case(["sites", backbone, "--input", shape])
+
+
+def names(rng: random.Random) -> Case:
+    files = base_files(rng)
+    what = rng.randrange(8)
+    if what == 0:
+        return Case(["sites", word(rng, *BACKBONES), "--input", "3x32x32"], files)
+    if what == 1:
+        return Case(["space", word(rng, "small", "plug_and_play", "mine_space.toml"), "--input", "1x12x12"], files)
+    if what == 2:
+        return Case(["search", word(rng, "digits", "mine.toml"), "--dry-run", "--set", "data.name=nothing"], files)
+    if what == 3:
+        return Case(["modules", word(rng, "se", "cbam", "mine:Attention")], files)
+    if what == 4:
+        option = rng.choice(
+            ("--name", "--data", "--backbone", "--space", "--trials", "--max-latency-ratio", "--latency-device")
+        )
+        return Case(["init", word(rng, "new.toml"), "--yes", option, word(rng, "digits", "resnet8", "3", "1.2")], files)
+    if what == 5:
+        return Case(
+            [
+                "fidelity",
+                "mine.toml",
+                "--dry-run",
+                rng.choice(("--epochs", "--starts", "--subsets")),
+                word(rng, "1,2,4", "scratch", "0.5"),
+            ],
+            files,
+        )
+    if what == 6:
+        return Case([word(rng, "search", "status", "pareto"), word(rng, "mine")], files)
+    return Case(["search", "mine.toml", "--dry-run", "--device", word(rng, "cpu", "cuda:0")], files)
+
+
+def case(seed: str) -> Case:
+    """A malformed input; the same for the same seed."""
+    rng = random.Random(seed)
+    kind = rng.choice(list(KINDS))
+    return KINDS[kind](rng)
+
+
+KINDS: Mapping[str, Callable[[random.Random], Case]] = {
+    "recipe": recipes,
+    "space": spaces,
+    "placement": placements,
+    "setting": settings,
+    "url": urls,
+    "shape": shapes,
+    "weights": weights,
+    "database": databases,
+    "name": names,
+}
+
+
+def described(case: Case) -> str:
+    """The case for a message: what to type, and the beginnings of files that are not the usual."""
+    usual = base_files(random.Random(0))
+    odd = {name: blob[:300] for name, blob in case.files.items() if usual.get(name) != blob}
+    return (
+        json.dumps(case.argv)[:800]
+        + (f" with {odd!r}" if odd else "")
+        + (" and a spoiled database" if case.database else "")
+    )

@@ -1,0 +1,243 @@
+"""Files that are not text, spoiled: trained weights and a study's database."""
+
+from __future__ import annotations
+
+import io
+import math
+import random
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+from slips import Case, base_files, letters, word
+
+PRETRAINED = ["--set", "training.start=pretrained", "--set", "training.weights={}"]
+
+
+def weights(rng: random.Random) -> Case:
+    state = _network()
+    name = rng.choice(("w.pt", "w.pt", "w.pt", "w.pth", "w.npz", "w.safetensors", "w.bin"))
+    content = rng.choice(WEIGHT_MISHAPS)(rng, state)
+    blob = content if isinstance(content, bytes) else _saved(content)
+    if rng.random() < 0.3:
+        blob = flipped(rng, blob)
+    options = [option.format(name) for option in PRETRAINED]
+    return Case(["search", "mine.toml", "--dry-run", *options], base_files(rng) | {name: blob})
+
+
+def _network() -> dict[str, Any]:
+    from nas_attn import backbones
+    from nas_attn.recipe import BackboneSection
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        section = BackboneSection(name="resnet8", width=8)
+        return dict(backbones.build(section, input_shape=(1, 12, 12), classes=4).state_dict())
+
+
+def _saved(content: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def _some(rng: random.Random, state: Mapping[str, Any]) -> str:
+    return rng.choice(list(state))
+
+
+def _replaced(rng: random.Random, state: dict[str, Any]) -> Any:
+    name = _some(rng, state)
+    old = state[name]
+    tensors = (
+        torch.zeros(()),
+        torch.zeros(0),
+        torch.zeros(2, 3, 4, 5, 6),
+        torch.full_like(old, 2),
+        torch.full(old.shape, math.nan),
+        torch.full(old.shape, -math.inf),
+        old.double(),
+        old.flatten(),
+        old.to(torch.complex64),
+        old.bool(),
+        old.to_sparse() if old.ndim else old,
+        old.to("meta"),
+    )
+    return {**state, name: rng.choice((*tensors, None, 3, "x", [], {}, b"bytes", torch.float32))}
+
+
+def _renamed(rng: random.Random, state: dict[str, Any]) -> Any:
+    name = _some(rng, state)
+    return {(letters(rng, key) if key == name else key): value for key, value in state.items()}
+
+
+def _prefixed(rng: random.Random, state: dict[str, Any]) -> Any:
+    prefix = rng.choice(("module.", "model.", "net.", "a.b.c.", "nas_attn.", ".", "", "x" * 500 + "."))
+    return {f"{prefix}{key}": value for key, value in state.items()}
+
+
+def _wrapped(rng: random.Random, state: dict[str, Any]) -> Any:
+    made: Any = state
+    for _ in range(rng.randrange(1, 7)):
+        made = {
+            rng.choice(("state_dict", "model", "ema", "x", "", 3, "y" * 999)): made,
+            **({"epoch": 3} if rng.random() < 0.5 else {}),
+        }
+    return made
+
+
+def _other(rng: random.Random, state: dict[str, Any]) -> Any:
+    return rng.choice(
+        (
+            None,
+            3,
+            "text",
+            [],
+            {},
+            list(state),
+            list(state.values()),
+            {"a": 1},
+            torch.zeros(3),
+            {3: torch.zeros(3)},
+            {"": torch.zeros(3)},
+        )
+    )
+
+
+def _fewer(rng: random.Random, state: dict[str, Any]) -> Any:
+    return {name: value for name, value in state.items() if rng.random() < 0.9}
+
+
+def _more(rng: random.Random, state: dict[str, Any]) -> Any:
+    return {**state, word(rng, "layer1.1.conv1.weight", "fc.weight", "x._extra_state"): torch.zeros(rng.randrange(4))}
+
+
+NO_WEIGHTS = (
+    b"",
+    b"hello\n",
+    b"\x80\x04K\x03.",
+    b"PK\x03\x04",
+    b"PK\x05\x06" + bytes(18),
+    b"\x93NUMPY",
+    bytes(1000),
+    b"version https://git-lfs",
+    b"{}",
+    (2**63).to_bytes(8, "little") + b"{}",
+    (8).to_bytes(8, "little") + b'{"a":{}}',
+)
+
+
+def _no_state(rng: random.Random, state: dict[str, Any]) -> bytes:
+    return rng.choice(NO_WEIGHTS)
+
+
+WEIGHT_MISHAPS: tuple[Callable[[random.Random, dict[str, Any]], Any], ...] = (
+    _replaced,
+    _replaced,
+    _renamed,
+    _prefixed,
+    _wrapped,
+    _other,
+    _fewer,
+    _more,
+    _no_state,
+)
+
+
+def flipped(rng: random.Random, blob: bytes) -> bytes:
+    """A file after a damage."""
+    if not blob:
+        return blob
+    content = bytearray(blob)
+    what = rng.randrange(4)
+    if what == 0:
+        return bytes(content[: rng.randrange(len(content))])
+    if what == 1:
+        return bytes(content) + rng.randbytes(rng.randrange(1, 5000))
+    if what == 2:
+        begin = rng.randrange(len(content))
+        length = min(rng.choice((16, 512, 4096)), len(content) - begin)
+        content[begin : begin + length] = rng.choice((bytes(length), rng.randbytes(length)))
+        return bytes(content)
+    for _ in range(rng.choice((1, 8, 100))):
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    return bytes(content)
+
+
+# ------------------------------------------------------------------------------------------- databases
+
+READING = (
+    ["status"],
+    ["status", "made"],
+    ["pareto"],
+    ["report", "-o", "out.html"],
+    ["effects"],
+    ["latency", "--study", "made", "--by-site"],
+    ["backup", "copy.db"],
+    ["pareto", "--json"],
+    ["fidelity", "made", "--dry-run", "--epochs", "0"],
+)
+STRANGE = (
+    None,
+    "",
+    "x",
+    "{}",
+    "[]",
+    "null",
+    "[[]]",
+    -1,
+    0,
+    2**62,
+    1e308,
+    b"\xff\0",
+    "9" * 5000,
+    '{"a": NaN}',
+    "stage1=",
+    "none",
+    "[" * 3000,
+)
+
+
+def databases(rng: random.Random) -> Case:
+    argv = list(rng.choice(READING))
+    if rng.random() < 0.35:
+        damage = rng.getrandbits(64)
+
+        def spoil(path: Path) -> None:
+            path.write_bytes(flipped(random.Random(damage), path.read_bytes()))
+
+        return Case(argv, database=spoil)
+    number = rng.getrandbits(64)
+    return Case(argv, database=lambda path: _rewrite(random.Random(number), path))
+
+
+def _rewrite(rng: random.Random, path: Path) -> None:
+    """A value, a row, a column or a table that is not as we wrote it."""
+    with closing(sqlite3.connect(path)) as connection:
+        listed = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+        )
+        tables = [name for (name,) in listed]
+        ours = [name for name in tables if name.startswith("nas_")]
+        connection.execute("PRAGMA foreign_keys = OFF")
+        for _ in range(rng.choice((1, 1, 3))):
+            table = rng.choice(ours if rng.random() < 0.8 else tables)
+            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            if not columns:  # dropped before
+                continue
+            column, what = rng.choice(columns), rng.random()
+            try:
+                if what < 0.75:
+                    some = rng.choice(("", " WHERE rowid = (SELECT min(rowid) FROM " + table + ")"))
+                    connection.execute(f"UPDATE OR IGNORE {table} SET {column} = ?{some}", (rng.choice(STRANGE),))
+                elif what < 0.85:
+                    connection.execute(f"DELETE FROM {table}")
+                elif what < 0.93:
+                    connection.execute(f"DROP TABLE {table}")
+                else:
+                    connection.execute(f"ALTER TABLE {table} RENAME COLUMN {column} TO renamed")
+            except sqlite3.Error:
+                continue
+        connection.commit()

@@ -1,0 +1,134 @@
+"""What people bring along: photographs, published files, a model, a module and an evaluator of their own. All tiny."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+COLOURS = {"cat": (200, 90, 60), "dog": (60, 120, 200), "owl": (90, 190, 90)}
+
+
+def photographs(folder: Path, *, of_each: int = 16, side: int = 24) -> None:
+    """One folder per class of JPEG files: noise around a colour, so that two epochs learn something."""
+    random = np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(of_each):
+            noise = random.normal(0, 60, (side, side + number % 5, 3))  # not all of one size
+            pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number:03}.jpg", quality=90)
+
+
+def fashion_mnist(folder: Path, *, train: int = 120, test: int = 30) -> None:
+    """The four files of Fashion-MNIST in their published format, with a few images."""
+    random = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for part, count in (("train", train), ("t10k", test)):
+        images = random.integers(0, 256, (count, 28, 28)).astype(np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        for what, array in (("images-idx3", images), ("labels-idx1", labels)):
+            head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+            (folder / f"{part}-{what}-ubyte").write_bytes(head + array.tobytes())
+
+
+MODEL = '''\
+"""A network of one's own."""
+from torch import nn
+
+
+def layer(channels_in, channels, stride):
+    convolution = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU())
+
+
+def build(classes, in_channels, width=4):
+    return nn.Sequential(
+        layer(in_channels, width, 1), layer(width, 2 * width, 2), layer(2 * width, 4 * width, 2),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, classes),
+    )
+'''
+
+MODULE = '''\
+"""An attention module of one's own."""
+import torch
+from torch import nn
+
+
+class Spotlight(nn.Module):
+    """Each channel times a learned factor of its mean."""
+
+    def __init__(self, channels, *, power: float = 1.0, init="paper"):
+        super().__init__()
+        self.power = power
+        self.weight = nn.Parameter(torch.full((channels, 1, 1), 0.0 if init == "identity" else 0.1))
+
+    def forward(self, x):
+        return x * (1 + self.weight * x.mean((2, 3), keepdim=True).abs() ** self.power)
+'''
+
+EVALUATOR = '''\
+"""A training and a metric of one's own."""
+import os
+import time
+
+import torch
+from torch import nn
+
+
+def images(count, seed):
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, 3, 16, 16, generator=random)
+    labels = torch.arange(count) % 3
+    return x + labels[:, None, None, None], labels
+
+
+def evaluate(model, run):
+    if run.rung:
+        model.load_state_dict(torch.load(run.folder / "last.pt", weights_only=True))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    x, labels = images(48, 0)
+    torch.manual_seed(run.seed)
+    for _ in range(run.new_epochs):
+        model.train()
+        for batch in torch.randperm(len(x)).split(8):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x[batch]), labels[batch]).backward()
+            optimizer.step()
+        time.sleep(float(os.environ.get("EPOCH_SECONDS", "0")))
+    torch.save(model.state_dict(), run.folder / "last.pt")
+    x, labels = images(60, 1)
+    with torch.no_grad():
+        return {"f1": (model.eval()(x).argmax(1) == labels).float().mean().item()}
+'''
+
+
+OWN_RECIPE = """\
+name = "own"
+objectives = ["f1", "params"]
+[space]
+name = "own"
+choices."spotlight:Spotlight" = { power = [1.0, 2.0] }
+choices.se = { reduction = [4, 2] }
+choices.gam = { reduction = [4], groups = [2] }
+[backbone]
+name = "mine:build"
+[data]
+name = "external"
+input_shape = [3, 16, 16]
+classes = 3
+[training]
+evaluator = "judge:evaluate"
+start = "scratch"
+rungs = [1, 2]
+[search]
+trials = 9
+confirm_seeds = 1
+"""
+
+
+def everything_of_ones_own(folder: Path) -> None:
+    """`mine.py`, `spotlight.py`, `judge.py` and `own.toml` of the texts above."""
+    for name, text in (("mine.py", MODEL), ("spotlight.py", MODULE), ("judge.py", EVALUATOR), ("own.toml", OWN_RECIPE)):
+        (folder / name).write_text(text, "utf-8")

@@ -1,0 +1,75 @@
+"""Results as rows and figures for programs and notebooks."""
+
+import csv
+import io
+import runpy
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+
+from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.errors import UserError
+from nas_attn.report.frames import FRAMES, as_csv, rows
+from nas_attn.report.growth import area, growth_figure
+from nas_attn.report.html import summary
+
+made_study = runpy.run_path(str(Path(__file__).parents[1] / "made_study.py"))
+
+
+@pytest.fixture(scope="module")
+def now(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    return snapshot(made_study["usual"](tmp_path_factory.mktemp("made")).store)
+
+
+def test_every_table_has_equal_rows_that_csv_gives_back(now: Snapshot) -> None:
+    for what in FRAMES:
+        found = rows(now, what)
+        assert found, what
+        assert len({tuple(row) for row in found}) == 1, what
+        read = list(csv.DictReader(io.StringIO(as_csv(found))))
+        assert [row.keys() for row in read] == [row.keys() for row in found]
+        assert [row.get("trial") for row in read] == [None if "trial" not in r else str(r["trial"]) for r in found]
+
+
+def test_the_rows_say_what_the_study_says(now: Snapshot) -> None:
+    trials = rows(now, "trials")
+    assert [row["trial"] for row in trials] == [view.trial for view in now.candidates]
+    assert [row["placement"] for row in trials if row["recommended"]] == [now.recommendation.placement]
+    assert [row["key"] for row in rows(now, "front")] == [view.key for view in now.front]
+    assert {row["key"] for row in trials if row["on_front"]} == {view.key for view in now.front}
+    row, view = next((r, v) for r, v in zip(trials, now.candidates, strict=True) if v.latency and v.estimates)
+    low, high = view.estimates["accuracy"].interval
+    assert (row["accuracy"], row["accuracy_low"], row["accuracy_high"]) == (view.values[0], low, high)
+    assert row["latency_ms"] == view.latency.ms
+    assert len(rows(now, "scores")) == sum(len(view.scores) for view in now.candidates)
+    assert {row["of"] for row in rows(now, "effects")} == {"accuracy", "latency"}
+
+
+def test_an_unknown_table_is_named() -> None:
+    with pytest.raises(UserError, match="unknown table 'trails': did you mean 'trials'"):
+        rows(None, "trails")  # type: ignore[arg-type]
+
+
+def test_the_front_grows_to_all_of_itself(now: Snapshot) -> None:
+    figure = growth_figure(now)
+    assert isinstance(figure, go.Figure)
+    everything, baselines = (list(trace.y) for trace in figure.data)
+    assert everything == sorted(everything)
+    assert everything[-1] == pytest.approx(1)
+    assert all(b <= e + 1e-12 for b, e in zip(baselines, everything, strict=True))
+    assert baselines[-1] > 0
+
+
+def test_the_area_that_points_dominate() -> None:
+    assert area([], (1, 1)) == 0
+    assert area([(0, 0)], (2, 3)) == 6
+    assert area([(0, 2), (1, 1), (1.5, 1.5), (3, 0)], (2, 3)) == 2 * 1 + 1 * 1
+    assert area([(0, 0), (0, 0)], (2, 3)) == 6
+
+
+def test_a_notebook_shows_the_answer(now: Snapshot) -> None:
+    shown = summary(now)
+    assert now.recommendation.placement in shown
+    assert all(view.placement in shown for view in now.front)
+    assert "<script" not in shown

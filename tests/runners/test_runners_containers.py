@@ -1,0 +1,68 @@
+"""The image and the compose file, as far as they can be checked without an engine: what they name is there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "runners" / "containers"
+
+
+@pytest.fixture
+def compose() -> dict[str, Any]:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    found: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text("utf-8"))
+    return found
+
+
+def test_the_image_copies_what_is_there_and_installs_extras_that_exist() -> None:
+    import tomllib
+
+    text = (FOLDER / "Dockerfile").read_text("utf-8")
+    for sources in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE):
+        for source in sources.split():
+            assert (ROOT / source).exists(), source
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    (extras,) = re.findall(r"\'\.\[([\w,]+)\]\'", text)
+    assert set(extras.split(",")) <= project["optional-dependencies"].keys()
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]
+    copied = " ".join(re.findall(r"^COPY (.+)$", text, re.MULTILINE))
+    assert all(source in copied for source in [*packaged["packages"], *packaged["force-include"]])
+
+
+def test_the_services_commands_are_commands(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    assert services.keys() == {"database", "begin", "worker", "dashboard"}
+    for name in ("worker", "dashboard"):
+        command, *arguments = services[name]["command"]
+        said = subprocess.run(
+            [sys.executable, "-m", "nas_attn.cli.main", command, "--help"], capture_output=True, text=True, check=True
+        ).stdout
+        assert all(option in said for option in arguments if option.startswith("--"))
+        assert services[name]["depends_on"]["database"]["condition"] == "service_healthy"
+        assert "@database/nas" in services[name]["environment"]["NAS_ATTN_STORAGE"]
+    named = {volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])}
+    assert named == compose["volumes"].keys()
+
+
+def test_the_compose_file_is_one() -> None:
+    if shutil.which("docker") is None:
+        pytest.skip("docker is not installed")
+    command = ["docker", "compose", "-f", str(FOLDER / "compose.yaml"), "config", "--quiet"]
+    if subprocess.run([*command[:2], "version"], capture_output=True, check=False).returncode:
+        pytest.skip("docker has no compose")
+    done = subprocess.run(
+        command,
+        env={"POSTGRES_PASSWORD": "x", "PATH": "/usr/bin:/usr/local/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

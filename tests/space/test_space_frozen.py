@@ -1,0 +1,100 @@
+"""A recipe means the same before and after a study freezes it: parameters, baselines, keys, in the same order."""
+
+import itertools
+import re
+import tomllib
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nas_attn import attachment, backbones
+from nas_attn.attention.catalogue import ROWS
+from nas_attn.errors import RecipeError
+from nas_attn.evaluation.plan import both_granularities
+from nas_attn.recipe import BackboneSection, Recipe
+from nas_attn.recipe_reading import load_recipe, recipe_from, shipped
+from nas_attn.records import Site
+from nas_attn.space import SearchSpace
+
+KNOBS = {"int": [1, 2, 4, 8], "float": [0.5, 1.0], "bool": [True, False]}
+
+
+@cache
+def sites(name: str) -> tuple[Site, ...]:
+    model = backbones.build(BackboneSection(name=name), input_shape=(3, 32, 32), classes=4)
+    return both_granularities(model, (3, 32, 32))
+
+
+def consequences(recipe: Recipe, backbone: str) -> list[object]:
+    """What follows from a recipe's space, order included."""
+    space = SearchSpace(recipe.space, sites(backbone), init=recipe.training.resolved_init)
+    baselines = [(b.name, list(b.values.items()), space.resolve(b.values).key) for b in space.baselines()]
+    first = [space.resolve(values).key for values in itertools.islice(space.enumerate(), 50)]
+    return [list(space.parameters.items()), list(space.allowed.items()), baselines, first]
+
+
+def frozen(recipe: Recipe) -> Recipe:
+    return Recipe.model_validate_json(recipe.to_json())
+
+
+def with_space(space: object) -> Recipe:
+    table = {"name": "made", "backbone": {"name": "resnet8"}, "data": {"name": "digits"}, "space": space}
+    return recipe_from(table, where="a test")
+
+
+@pytest.mark.parametrize("name", shipped("studies"))
+def test_a_shipped_recipe_means_the_same_when_frozen(name: str) -> None:
+    recipe = load_recipe(name)
+    assert consequences(frozen(recipe), "resnet8") == consequences(recipe, "resnet8")
+
+
+@pytest.mark.parametrize("backbone", ["resnet8", "torchvision:mobilenet_v3_small"])
+@pytest.mark.parametrize("name", shipped("search_spaces"))
+def test_a_shipped_space_means_the_same_when_frozen(name: str, backbone: str) -> None:
+    recipe = with_space(tomllib.loads(shipped("search_spaces")[name]))
+    assert consequences(frozen(recipe), backbone) == consequences(recipe, backbone)
+
+
+@st.composite
+def spaces(draw: st.DrawFn) -> dict[str, object]:
+    """Types, their knobs and values in any order, per-site restrictions included."""
+    choices: dict[str, object] = {}
+    for name in draw(st.lists(st.sampled_from(sorted(ROWS)), min_size=1, max_size=5, unique=True)):
+        specs = draw(st.permutations([k for k in ROWS[name].knobs if k.kind in (int, bool)]))
+        choices[name] = {
+            knob.name: draw(st.permutations(KNOBS[knob.kind.__name__]))[: draw(st.integers(1, 2))]
+            for knob in specs[: draw(st.integers(0, 3))]
+            if knob.kind is bool or not isinstance(knob.default, str)
+        }
+    positions = draw(st.lists(st.sampled_from(["residual", "block", "stage"]), min_size=1, max_size=3, unique=True))
+    types = draw(st.permutations([*choices, "none"]))
+    return {
+        "name": "made",
+        "choices": choices,
+        "sites": {"positions": positions},
+        "per_site": {"stage2": {"choices": types}},
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(spaces())
+def test_any_space_means_the_same_when_frozen(space: dict[str, object]) -> None:
+    recipe = with_space(space)
+    try:
+        meant = consequences(recipe, "resnet8")
+    except RecipeError as error:  # values that no module can take are refused alike
+        with pytest.raises(RecipeError, match=re.escape(str(error))):
+            consequences(frozen(recipe), "resnet8")
+        return
+    assert consequences(frozen(recipe), "resnet8") == meant
+
+
+def test_sites_of_ones_own_keep_their_order_when_frozen() -> None:
+    custom = {"stem": ["conv1"], "neck": ["layer3"], "a": ["layer1"]}
+    recipe = with_space({"name": "made", "choices": {"se": {}}, "sites": {"custom": custom}})
+    model = backbones.build(BackboneSection(name="resnet8"), input_shape=(3, 32, 32), classes=4)
+    for one in (recipe, frozen(recipe)):
+        found = attachment.find_sites(model, (3, 32, 32), custom=one.space.sites.custom)
+        assert [site.name for site in found][-3:] == ["stem", "neck", "a"]

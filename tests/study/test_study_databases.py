@@ -1,0 +1,159 @@
+"""A database that is full, gone or broken, met by Optuna's storage: the same sentences as where ours meets it."""
+
+import gc
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import optuna
+import pytest
+
+from nas_attn.errors import StorageError, StudyError
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.study import searching
+from nas_attn.study.opening import OpenStudy, create_study, open_study
+
+URL = "sqlite:///nas_attn.db"
+ACTIONS: dict[str, Callable[[OpenStudy], object]] = {
+    "ask": lambda opened: opened.optuna_study.ask(),
+    "attribute": lambda opened: opened.optuna_study.set_user_attr("name", "x" * 2000),
+    "trials": lambda opened: opened.optuna_study.get_trials(deepcopy=False),
+    "open": lambda opened: open_study("table", opened.url),
+}
+
+
+def messages(opened: OpenStudy) -> dict[str, str]:
+    """Action -> what it says."""
+    found = {}
+    for name, action in ACTIONS.items():
+        with pytest.raises((StorageError, StudyError)) as error:
+            action(opened)
+        found[name] = str(error.value)
+        assert "\n" not in found[name]
+    return found
+
+
+def backend(opened: OpenStudy) -> optuna.storages.RDBStorage:
+    """Optuna's storage, its session ended."""
+    storage = opened.optuna_study._storage
+    storage.remove_session()
+    return storage._backend
+
+
+def study() -> OpenStudy:
+    opened = create_study(load_recipe("table.toml"), URL)
+    opened.optuna_study.ask()
+    return opened
+
+
+def test_tables_that_are_gone(table: Path) -> None:
+    opened = study()
+    with sqlite3.connect("nas_attn.db") as database:
+        for name in ("trials", "nas_study"):
+            database.execute(f"DROP TABLE {name}")
+    database.close()
+    for action in ("ask", "trials", "open"):
+        with pytest.raises(StorageError, match=r"has lost its tables \(no such table: .*put it back") as error:
+            ACTIONS[action](opened)
+        assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_no_database_any_more(table: Path) -> None:
+    opened = study()
+    opened.database.close()
+    backend(opened).engine.dispose()
+    for log in Path().glob("nas_attn.db-*"):
+        log.unlink()
+    Path("nas_attn.db").write_text("hello" * 3000)
+    assert all("is not an SQLite database" in said for said in messages(opened).values())
+
+
+def test_a_file_that_was_removed_or_replaced_while_it_was_in_use(table: Path) -> None:
+    """Open connections would go on in the file that has no name any more, and all of it would be lost in silence."""
+    recipe = load_recipe("table.toml", overrides={"search.trials": 4})
+    for number, change in enumerate([Path.unlink, lambda path: path.rename("moved.db"), _replace]):
+        name = f"gone{number}"
+        opened = searching.begin(recipe.model_copy(update={"name": name}), f"sqlite:///{name}.db")
+
+        def say(line: str, name: str = name, change: Callable[[Path], object] = change) -> None:
+            if line.startswith("trial 1"):
+                change(Path(f"{name}.db"))
+
+        with pytest.raises(StorageError, match="was removed, moved or replaced while it was in use: put it back"):
+            searching.work(opened, searching.Options(say=say))
+
+
+def _replace(path: Path) -> None:
+    shutil.copy(path, "copy.db")
+    Path("copy.db").rename(path)
+
+
+FILL = """
+import json, os, sys
+from nas_attn.errors import StorageError
+from nas_attn.recipe import load_recipe
+from nas_attn.study.opening import create_study
+
+opened = create_study(load_recipe("../table.toml"), "sqlite:///nas_attn.db")
+trial = opened.optuna_study.ask()
+with open("filler", "wb", buffering=0) as filler:
+    try:
+        while filler.write(b"x" * 512):
+            pass
+    except OSError as error:
+        print(error.strerror)
+actions = {
+    "ask": lambda: opened.optuna_study.ask(),
+    "trial": lambda: trial.set_user_attr("placement", "x" * 2000),
+    "tell": lambda: opened.optuna_study.tell(trial, [1.0, 2.0]),
+    "ours": lambda: opened.store.put("name", "x" * 20_000),
+}
+for name, action in actions.items():
+    for _ in range(500):
+        try:
+            action()
+        except StorageError as error:
+            print(name, error)
+            break
+        except RuntimeError as error:  # told already: there was room for that
+            break
+"""
+
+
+def test_a_full_disk(table: Path) -> None:
+    (table / "small").mkdir()
+    (table / "fill.py").write_text(FILL)
+    mount = "mount -t tmpfs -o size=1m none small && cd small && exec"
+    unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    if subprocess.run([*unshare, "mount -t tmpfs none small"], capture_output=True, check=False).returncode:
+        pytest.skip("no disk of one's own can be mounted here")
+    command = [*unshare, f"{mount} {sys.executable} ../fill.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = dict(line.split(" ", 1) for line in done.stdout.splitlines() if "storage" in line)
+    assert {"ask", "trial", "ours"} <= said.keys(), done.stdout
+    assert all("the disk is full: make room, then resume" in sentence for sentence in said.values())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # connections that were cut
+def test_a_server_that_does_not_answer(table: Path, private_server: ModuleType, open_folder: Path) -> None:
+    with private_server.PrivateServer(open_folder / "stopped", settings={"fsync": "off"}) as server:
+        opened = create_study(load_recipe("table.toml"), server.url())
+        opened.optuna_study.ask()
+    said = messages(opened)
+    opened.database.close()
+    backend(opened).engine.dispose()
+    assert all("does not answer: " in sentence for sentence in said.values()), said
+    assert all(sentence.endswith("when it is back, resume") for sentence in said.values())
+    del opened
+    gc.collect()  # here, not in the middle of another test
+
+
+def test_what_optuna_deals_with_itself_is_left_to_it(table: Path) -> None:
+    opened = study()
+    with pytest.raises(optuna.exceptions.DuplicatedStudyError):
+        optuna.create_study(study_name="table", storage=opened.optuna_study._storage)

@@ -1,0 +1,116 @@
+"""Placements of one's own: any that the backbone can carry, also outside the search space."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+import nas_attn as na
+from nas_attn.errors import NasAttnWarning, PlacementError
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.study import searching
+from nas_attn.study.forecast import forecast
+from nas_attn.study.ideas import enqueue, ideas
+from nas_attn.study.opening import open_study
+
+URL = "sqlite:///nas_attn.db"
+OUTSIDE = "stage2.block1@block=eca stage3=se(reduction=8)"
+EXPLICIT = "stage2@block=eca(kernel_size=3) stage3=se(reduction=8)"
+
+
+def silent(line: str) -> None: ...
+
+
+def loaded() -> optuna.Study:
+    return optuna.load_study(study_name="table", storage=URL)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+def test_one_outside_the_space_is_a_candidate_like_the_others(table: Path, sampler: str) -> None:
+    better = "stage1@block=eca stage1=eca stage2=eca stage3@stage=eca stage3=eca"  # five modules: the best there is
+    changes = {"search.sampler": sampler, "search.confirm_seeds": 0}
+    study = na.search(
+        "table.toml", trials=24, try_placements=[OUTSIDE, better], overrides=changes, say=silent, name="table"
+    )
+    assert sum(study.snapshot().counts.values()) == 24, "the sampler went on"
+    found = {view.placement: view for view in study.candidates()}
+    assert found[EXPLICIT].state == "scored"
+    best = study.front()[0]
+    assert best.placement.count("eca") == 5
+    assert best.told is not None
+    assert best.placement in study.report().read_text()
+    trial = loaded().trials[best.trial]
+    assert (trial.params, trial.state, tuple(trial.values)) == ({}, TrialState.COMPLETE, best.told)
+    assert trial.user_attrs["placement"] == best.placement
+    assert trial.number in {t.number for t in loaded().best_trials}
+    effects = study.effects("score")
+    assert effects is not None
+    assert {"stage2@block", "stage3@stage"} & {row.site for row in effects.at("choice")}
+
+
+def test_a_full_study_grows_for_each_of_them_and_a_known_one_is_named(table: Path) -> None:
+    na.search("table.toml", trials=5, say=silent)
+    opened = open_study("table", URL)
+    plan = searching.plan_recipe(opened.recipe)
+    for idea in ideas(plan, [OUTSIDE, "stage1=cbam", EXPLICIT, "stage3=simam"]):
+        enqueue(opened, idea)
+        enqueue(opened, idea)
+    searching.work(opened, searching.Options(say=silent))
+    states = {row.placement: row.trial for row in opened.store.candidates()}
+    assert list(states.values()) == list(range(8))
+    assert list(states)[5:7] == [EXPLICIT, "stage1=cbam(reduction=8)"]
+    with pytest.warns(NasAttnWarning, match=r"is trial 5 already \((scored|pruned)\)"):
+        enqueue(opened, ideas(plan, [OUTSIDE])[0])
+
+
+def test_ideas_are_evaluated_also_where_the_baselines_fill_the_study(table: Path) -> None:
+    recipe = load_recipe("table.toml", overrides={"search.trials": 2})
+    expected = forecast(recipe, tried=[OUTSIDE, "none"])
+    study = na.search(recipe, try_placements=[OUTSIDE, "none"], say=silent)
+    assert [view.placement for view in study.candidates()][4:] == [EXPLICIT]
+    assert (expected.trials, expected.baselines, expected.outside, expected.tried) == (5, 4, 1, 1)
+    assert "4 of 125 placements and 1 outside the search space, 4 of them baselines, 1 your own" in expected.text()
+
+
+def test_a_space_that_is_exhausted_takes_them_too(table: Path) -> None:
+    space = {"name": "tiny", "sites": {"include": ["stage3"]}, "choices": {"eca": {}, "simam": {}}}
+    recipe = load_recipe("table.toml", overrides={"space": space, "search.trials": 50})
+    assert forecast(recipe).text().startswith("study table: 3 of 3 placements, 3 of them baselines")
+    assert forecast(recipe, tried=["stage1=eca"]).trials == 4
+    na.search(recipe, say=silent)
+    study = na.search(recipe, try_placements=["stage1=eca"], say=silent)
+    assert [view.placement for view in study.candidates()][3:] == ["stage1=eca(kernel_size=3)"]
+
+
+def test_what_the_backbone_cannot_carry_is_refused(table: Path) -> None:
+    for wrong, sentence in [("stage9=eca", "unknown site 'stage9'"), ("stage1=sse", "unknown attention type")]:
+        with pytest.raises(PlacementError, match=sentence):
+            forecast(load_recipe("table.toml"), tried=[wrong])
+        with pytest.raises(PlacementError, match=sentence):
+            na.search("table.toml", try_placements=[wrong], say=silent)
+    assert not Path("nas_attn.db").exists()
+
+
+def test_killed_in_it_it_is_taken_up_under_its_number(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {"search.baselines": "bare", "search.confirm_seeds": 0}
+    opened = searching.begin(load_recipe("table.toml", overrides=changes), URL, tried=[OUTSIDE])
+    searching.set_trials(opened, 2)
+    monkeypatch.setenv("TABLE_SECONDS", "1")
+    command = [sys.executable, "-m", "nas_attn.cli.main", "worker", "table"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while len(Path("calls.txt").read_text().splitlines() if Path("calls.txt").exists() else ()) < 3:
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert loaded().trials[1].state == TrialState.RUNNING
+    monkeypatch.setenv("TABLE_SECONDS", "0")
+    assert searching.work(open_study("table", URL), searching.Options(say=silent)) == "complete"
+    assert [t.state.is_finished() for t in loaded().trials] == [True, True]
+    assert loaded().trials[1].user_attrs["placement"] == EXPLICIT

@@ -1,0 +1,149 @@
+"""Workers on engines: launched, seen and stopped by the same words, on this machine, on Ray and on Slurm."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas_attn.errors import StudyError
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.study import searching
+from nas_attn.study.launching import Wish, launch
+from nas_attn.study.opening import OpenStudy
+from nas_attn.study.overview import overview
+
+PROGRAM = [sys.executable, "-m", "nas_attn.cli.main"]
+
+
+def types(*arguments: str, status: int = 0, **variables: str) -> str:
+    """A command of `nas-attn`; what it says."""
+    done = subprocess.run(
+        [*PROGRAM, *arguments], capture_output=True, text=True, check=False, env={**os.environ, **variables}
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 240.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, what
+        time.sleep(0.2)
+    return found
+
+
+@pytest.fixture
+def begun() -> Iterator[Callable[[str, int], OpenStudy]]:
+    """Begins a study, whose connections are closed afterwards."""
+    opened: list[OpenStudy] = []
+
+    def begin(url: str, trials: int) -> OpenStudy:
+        changes = {"search.trials": trials, "name": f"table{trials}"}  # the server is other tests', too
+        opened.append(searching.begin(load_recipe("table.toml", overrides=changes), url))
+        return opened[-1]
+
+    yield begin
+    for study in opened:
+        storage = study.optuna_study._storage
+        storage.remove_session()
+        storage._backend.engine.dispose()
+        study.database.close()
+
+
+def is_whole(opened: OpenStudy, trials: int) -> bool:
+    """Whether all candidates are told, each once."""
+    rows = opened.store.candidates()
+    return len({row.placement for row in rows}) == len(rows) == trials and all(row.told for row in rows)
+
+
+def test_engines_that_cannot_be_had_are_one_sentence(table: Path, begun: Callable[[str, int], OpenStudy]) -> None:
+    opened = begun("sqlite:///nas_attn.db", 4)
+    with pytest.raises(StudyError, match="lies in an SQLite file, which serves the processes of one machine"):
+        launch(opened, "slurm", Wish(2))
+    with pytest.raises(StudyError, match="--partition, --minutes and --option are Slurm's"):
+        launch(opened, "local", Wish(2, partition="gpu"))
+
+
+@pytest.mark.slow
+def test_workers_in_the_background_are_seen_and_stopped(
+    table: Path, begun: Callable[[str, int], OpenStudy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TABLE_SECONDS", "0.5")
+    monkeypatch.setenv("PYTHONPATH", f"{table}:{os.environ.get('PYTHONPATH', '')}")
+    opened = begun("sqlite:///nas_attn.db", 14)
+    said = types("launch", "table14", "--workers", "2", "--device", "cpu")
+    assert "launched 2 workers on local" in said
+    assert "nas-attn stop table14" in said
+    until(lambda: len(overview(opened).workers) == 2, "two workers")
+    assert overview(opened).launched == ("local: 2 running",)
+    until(lambda: (table / "calls.txt").exists(), "a first evaluation")
+    said = types("stop", "table14")
+    assert "told 2 workers to stop" in said
+    assert "all have ended" in said
+    assert json.loads(types("status", "table14", "--json"))["workers"] == []
+    logs = "".join(path.read_text() for path in (opened.folder / "launched").iterdir())
+    assert logs.count("stopping, as nas-attn stop has asked") == logs.count("done (stopped)") == 2, logs
+    monkeypatch.setenv("TABLE_SECONDS", "0")
+    types("launch", "table14", "--workers", "1", "--device", "cpu")
+    until(lambda: overview(opened).progress.finished == 14, "later workers work to the end")
+    until(lambda: not overview(opened).workers, "and leave")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Ray
+def test_a_ray_clusters_workers_come_back_when_their_node_dies(
+    table: Path, begun: Callable[[str, int], OpenStudy], postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="ray is not installed (extra `ray`)")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", f"{table}:{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("TABLE_SECONDS", "0.7")
+    monkeypatch.setenv("NAS_ATTN_STORAGE", postgres_url)
+    opened = begun(postgres_url, 10)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+        cluster.wait_for_nodes()
+        said = types(
+            "launch", "table10", "--on", "ray", "--workers", "3", "--device", "cpu", RAY_ADDRESS=cluster.address
+        )
+        assert "launched 3 workers on ray" in said
+        until(lambda: len(opened.store.workers.rows()) == 3, "three workers")
+        cluster.remove_node(nodes[0], allow_graceful=False)
+        cluster.add_node(num_cpus=1)
+        until(lambda: is_whole(opened, 10), "the study to end")
+    finally:
+        cluster.shutdown()
+
+
+@pytest.mark.slow
+def test_a_slurm_clusters_jobs_go_on_after_they_were_queued_again(
+    table: Path, begun: Callable[[str, int], OpenStudy], postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit", reason="submitit is not installed (extra `slurm`)")
+    if shutil.which("sinfo") is None or subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
+        pytest.skip("no Slurm answers here; runners/slurm/one_node.py starts one")
+    monkeypatch.setenv("PYTHONPATH", f"{table}:{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("TABLE_SECONDS", "1")
+    monkeypatch.setenv("NAS_ATTN_STORAGE", postgres_url)
+    opened = begun(postgres_url, 8)
+    said = types("launch", "table8", "--on", "slurm", "--workers", "2", "--device", "cpu", "--minutes", "30", "--json")
+    jobs = json.loads(said)["jobs"]
+    until(lambda: len(opened.store.workers.rows()) == 2, "two workers")
+    subprocess.run(["scontrol", "requeue", jobs[0]], check=True)
+    logs = opened.folder / "launched"
+    until(lambda: any("SIGTERM" in path.read_text() for path in logs.glob("*.out")), "the worker to hear of it")
+    until(lambda: is_whole(opened, 8), "the study to end", 400)
+    until(lambda: not overview(opened).launched, "the jobs to leave the queue", 400)
+    calls = [line.rsplit("|", 1)[0] for line in (table / "calls.txt").read_text().splitlines()]
+    assert len(calls) - len(set(calls)) <= 1, "what was under way is evaluated again, no more"

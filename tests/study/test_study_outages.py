@@ -1,0 +1,259 @@
+"""A database that comes and goes under workers: they wait, lose nothing, evaluate nothing twice, and end with a sentence."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.storage import Database, connection
+from nas_attn.study import searching
+from nas_attn.study.opening import OpenStudy
+from nas_attn.study.stopping import STORAGE_WAIT, interruptible
+
+TRIALS = 5
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # connections that were cut
+
+
+@pytest.fixture
+def server(private_server: ModuleType, open_folder: Path, tmp_path: Path) -> Iterator[Any]:
+    """A PostgreSQL server on a port of its own, which it keeps when it is started again."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with private_server.PrivateServer(open_folder / tmp_path.name, port=port, settings={"fsync": "off"}) as found:
+        yield found
+
+
+def begun(url: str) -> OpenStudy:
+    return searching.begin(load_recipe("table.toml", overrides={"search.trials": TRIALS}), url)
+
+
+def work(opened: OpenStudy, act: Callable[[str], object]) -> tuple[str, list[str]]:
+    """One worker of this process; `act` is told each line that it says, at the time."""
+    lines: list[str] = []
+    stop = threading.Event()
+
+    def say(line: str) -> None:
+        lines.append(line)
+        act(line)
+
+    with interruptible(stop, say):
+        return searching.work(opened, searching.Options(say=say, stop=stop)), lines
+
+
+def check_whole(opened: OpenStudy, folder: Path) -> None:
+    """Every trial told, nothing evaluated twice, no lease held, no file left over. Closes what was open."""
+    rows = opened.store.candidates()
+    assert [row.trial for row in rows] == list(range(TRIALS))
+    assert all(row.told and row.state in ("scored", "pruned") for row in rows)
+    trials = opened.optuna_study.get_trials(deepcopy=False)
+    told = {trial.number: tuple(trial.values) for trial in trials if trial.values}
+    assert told == {row.trial: row.values for row in rows if row.values}
+    calls = [line.rsplit("|", 1)[0] for line in (folder / "calls.txt").read_text().splitlines()]
+    assert [call for call, times in Counter(calls).items() if times > 1] == []
+    assert not [row for row in opened.store.leases() if row.state == "held"]
+    kept = {row.artifact for run in opened.store.checkpointed() for row in opened.store.checkpoints(run)}
+    assert {path.name for path in opened.folder.iterdir() if path.is_file()} == kept
+    opened.database.close()
+    storage = opened.optuna_study._storage
+    storage.remove_session()
+    storage._backend.engine.dispose()
+    gc.collect()  # here, not in the middle of another test
+
+
+def undisturbed(opened: OpenStudy) -> dict[str, tuple[float, ...] | None]:
+    """Placement -> values by the evaluator's own word."""
+    import table_evaluator  # type: ignore[import-not-found]
+
+    calls, found = Path("calls.txt").read_text(), {}
+    for row in opened.store.candidates():
+        if row.state == "scored":
+            seed = min(r.run.seed for r in opened.store.queue.rows(key=row.key, way="search"))
+
+            class Asked:
+                placement, rung, epochs = row.placement, 1, 2
+
+            Asked.seed = seed  # type: ignore[attr-defined]
+            got = table_evaluator.evaluate(None, Asked)
+            found[row.placement] = (got["score"], got["effort"])
+    Path("calls.txt").write_text(calls)
+    return found
+
+
+def cut(server: Any) -> None:
+    """What an administrator's `pg_terminate_backend` does, to all clients."""
+    import psycopg
+
+    with psycopg.connect(server.url().replace("+psycopg", "")) as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = 'postgres'"
+        )
+
+
+def test_a_server_that_is_started_again(table: Path, server: Any) -> None:
+    opened = begun(server.url())
+    said_before = 0
+
+    def act(line: str) -> None:
+        nonlocal said_before
+        if line.startswith(("trial 1 ", "trial 3 ")):
+            server.stop()
+            said_before += 1
+            threading.Timer(3.0, server.start).start()
+
+    ended, lines = work(opened, act)
+    assert (ended, said_before) == ("complete", 2), lines
+    waits = [
+        line for line in lines if line.startswith("waiting for the database, for up to 30 min: storage 'postgresql")
+    ]
+    backs = [line for line in lines if line.startswith("the database is back after ")]
+    assert 1 <= len(waits) == len(backs) <= 2, lines
+    values = {row.placement: row.values for row in opened.store.candidates() if row.state == "scored"}
+    assert values == undisturbed(opened)
+    check_whole(opened, table)
+
+
+def test_connections_that_are_cut(table: Path, server: Any) -> None:
+    """At any time: between two calls, and in the middle of one."""
+    opened, over = begun(server.url()), threading.Event()
+
+    def saw() -> None:
+        while not over.wait(0.15):
+            cut(server)
+
+    sawing = threading.Thread(target=saw)
+    sawing.start()
+    try:
+        ended, lines = work(opened, lambda line: None)
+    finally:
+        over.set()
+        sawing.join()
+    assert ended == "complete", lines
+    check_whole(opened, table)
+
+
+def worker(url: str, folder: Path, **variables: str) -> tuple[subprocess.Popen[str], Path]:
+    """A worker process, and what it prints."""
+    said = folder / "said.txt"
+    environment = {**os.environ, "NAS_ATTN_STORAGE": url, "PYTHONUNBUFFERED": "1", "TABLE_SECONDS": "0.3", **variables}
+    with said.open("w") as file:
+        command = [sys.executable, "-m", "nas_attn.cli.main", "worker", "table"]
+        return subprocess.Popen(command, env=environment, stdout=file, stderr=file, text=True), said
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ends", ["the time", "a signal"])
+def test_a_worker_that_cannot_wait_any_longer(table: Path, server: Any, ends: str) -> None:
+    """It ends with a sentence; what it had evaluated is in a checkpoint, which whoever takes the run up goes on from."""
+    opened = begun(server.url())
+    process, said = worker(server.url(), table, **({STORAGE_WAIT: "3"} if ends == "the time" else {}))
+    calls = table / "calls.txt"
+    until(lambda: calls.exists() and len(calls.read_text().splitlines()) >= 3)
+    server.stop()
+    if ends == "a signal":
+        until(lambda: "waiting for the database, for up to 30 min" in said.read_text())
+        process.send_signal(signal.SIGTERM)
+    status = process.wait(120)
+    if ends == "the time":
+        assert status == 1
+        assert "does not answer: " in said.read_text()
+        assert "it was waited for for 3 s (--storage-wait says another time)" in said.read_text()
+    else:
+        assert status == 0, said.read_text()
+        assert "done (stopped)" in said.read_text()
+    assert (
+        "the database cannot be told, so others take it up when its lease is over, from its checkpoint ("
+        in said.read_text()
+    )
+    server.start()
+    ended, lines = work(opened, lambda line: None)
+    assert ended == "complete", lines
+    check_whole(opened, table)
+
+
+@pytest.mark.slow
+def test_too_many_connections(table: Path, private_server: ModuleType, open_folder: Path) -> None:
+    import psycopg
+
+    settings = {"fsync": "off", "max_connections": "8", "superuser_reserved_connections": "0"}
+    with private_server.PrivateServer(open_folder / "crowded", settings=settings) as server:
+        opened = begun(server.url())
+        others: list[psycopg.Connection[Any]] = []
+
+        def leave() -> None:
+            time.sleep(3)
+            for other in others:
+                other.close()
+
+        def act(line: str) -> None:
+            if line.startswith("trial 1 "):
+                cut(server)
+                try:
+                    while True:
+                        others.append(psycopg.connect(server.url().replace("+psycopg", "")))
+                except psycopg.OperationalError:
+                    threading.Thread(target=leave).start()
+
+        ended, lines = work(opened, act)
+        assert ended == "complete", lines
+        assert any("too many clients already" in line for line in lines), lines
+        check_whole(opened, table)
+
+
+def test_a_file_that_others_lock(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0.2)
+    opened = begun("sqlite:///nas_attn.db")
+
+    def act(line: str) -> None:
+        if line.startswith("trial 1 "):
+            locking = sqlite3.connect("nas_attn.db", isolation_level=None, check_same_thread=False)
+            locking.execute("BEGIN EXCLUSIVE")
+            threading.Timer(3.0, locking.close).start()
+
+    ended, lines = work(opened, act)
+    assert ended == "complete", lines
+    assert sum("another program keeps the file locked" in line for line in lines) == 1, lines
+    check_whole(opened, table)
+
+
+@pytest.mark.slow
+def test_a_wrong_password_is_not_waited_for(table: Path, server: Any) -> None:
+    Database(server.url()).close()
+    wrong = server.url().replace(server._password(), "wrong")
+    command = [sys.executable, "-m", "nas_attn.cli.main", "worker", "table"]
+    done = subprocess.run(
+        command, env={**os.environ, "NAS_ATTN_STORAGE": wrong}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "password authentication failed" in done.stderr
+    assert "wrong" not in done.stderr
+
+
+def test_a_wait_that_is_no_time(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(STORAGE_WAIT, "soon")
+    command = [sys.executable, "-m", "nas_attn.cli.main", "worker", "table"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--storage-wait" in done.stderr

@@ -1,0 +1,220 @@
+"""Signals: the first ends a search in order, the second at once, and what is said of the trial under way is true."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+import pytest
+
+from nas_attn.errors import OperationError
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.study import local, searching
+from nas_attn.study.opening import create_study, open_study
+from nas_attn.study.stopping import TOGETHER_S, Orders, interruptible
+
+URL = "sqlite:///nas_attn.db"
+ALL = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
+
+
+def calls(folder: Path) -> list[str]:
+    path = folder / "calls.txt"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@contextmanager
+def when(condition: Callable[[], object], act: Callable[[], None]) -> Iterator[None]:
+    """Does something from another thread, once the condition is true."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.01):
+            if condition():
+                act()
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def send(*numbers: int) -> None:
+    for number in numbers:
+        os.kill(os.getpid(), number)
+
+
+def search(lines: list[str]) -> str:
+    stop = threading.Event()
+    with interruptible(stop, lines.append):
+        return searching.work(
+            create_study(load_recipe("table.toml"), URL), searching.Options(say=lines.append, stop=stop)
+        )
+
+
+def states() -> list[str]:
+    return [trial.state.name for trial in optuna.load_study(study_name="table", storage=URL).trials]
+
+
+@pytest.mark.parametrize("number", ALL, ids=lambda number: signal.Signals(number).name)
+def test_each_signal_ends_a_search_in_order_once(table: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TABLE_SECONDS", "0.2")
+    before = {each: signal.getsignal(each) for each in ALL}
+    lines: list[str] = []
+    with when(lambda: len(calls(table)) == 3, lambda: send(number, number)):  # to the process and to its group
+        assert search(lines) == "stopped"
+    assert {each: signal.getsignal(each) for each in ALL} == before
+    assert sum("stopping" in line and "once more" in line for line in lines) == 1
+    assert states()[:2] == ["COMPLETE", "WAITING"]
+    assert "RUNNING" not in states()
+    assert any(line.startswith("trial 1: stopped, will go on from its checkpoint (1 epoch trained") for line in lines)
+    assert {lease.state for lease in open_study("table", URL).store.leases()} == {"released"}
+    monkeypatch.setenv("TABLE_SECONDS", "0")
+    assert searching.work(open_study("table", URL), searching.Options(say=lines.append)) == "complete"
+    assert len(calls(table)) == len(set(calls(table))), "what was saved was done again"
+
+
+def test_what_the_program_around_handles_itself_is_left_to_it() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    try:
+        stop = threading.Event()
+        with interruptible(stop, lambda line: None):
+            send(signal.SIGUSR1, signal.SIGHUP)
+            time.sleep(0.1)
+            assert not stop.is_set()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        signal.signal(signal.SIGHUP, ignored)
+    assert heard == [signal.SIGUSR1]
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_second_signal_ends_at_once_and_says_what_was_saved(
+    table: Path, saved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = 2 if saved else 1  # the call of the evaluator, one per rung, in which the signals come
+    monkeypatch.setenv("TABLE_SECONDS", "2")
+    lines: list[str] = []
+
+    def twice() -> None:
+        send(signal.SIGTERM)
+        time.sleep(TOGETHER_S + 0.1)
+        send(signal.SIGUSR1)
+
+    with when(lambda: len(calls(table)) == number, twice), pytest.raises(KeyboardInterrupt):
+        search(lines)
+    assert len(calls(table)) == number
+    if saved:
+        assert "trial 0: stopped at once, will go on from its checkpoint (1 epoch trained, written" in lines[-1]
+        assert lines[-1].endswith("what came after is lost")
+    else:
+        assert lines[-1] == "trial 0: stopped at once before its first checkpoint: it will begin anew"
+    assert states()[0] == "WAITING"
+    assert {lease.state for lease in open_study("table", URL).store.leases()} == {"released"}
+
+
+def start(*arguments: str, **options) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "nas_attn.cli.main", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        **options,
+    )
+
+
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_second_signal_has_the_workers_say_what_they_leave(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TABLE_SECONDS", "30")
+    process = start("search", "table.toml", "--workers", "2")
+    wait_until(lambda: len(calls(table)) == 2, process)
+    os.kill(process.pid, signal.SIGTERM)
+    time.sleep(TOGETHER_S + 0.1)
+    os.kill(process.pid, signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, output
+    assert "stopping on SIGTERM" in output
+    assert output.count("stopped at once before its first checkpoint: it will begin anew") == 2, output
+    assert "stopped at once; go on with: nas-attn resume table" in output
+    assert set(states()) == {"WAITING"}
+
+
+@pytest.mark.parametrize("word", ["worker 1: done (stopped)", "worker 1: busy"])
+def test_a_worker_that_is_done_but_slow_to_leave_is_no_error(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    """A machine with much else to do takes long to end a process; all that it did is in the database then."""
+    monkeypatch.setattr(local, "GRACE_S", 2.0)
+    program = f"print({word!r}, flush=True); import time; time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    said: list[str] = []
+    options = searching.Options(say=said.append)
+    children = [local.Child("worker 1", process, Orders())]
+    with when(lambda: said, options.stop.set):
+        if "done" in word:
+            assert local._attend(children, options) == "stopped"
+        else:
+            with pytest.raises(OperationError, match="workers did not stop within 2 s"):
+                local._attend(children, options)
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_workers_stop_when_the_process_that_started_them_is_killed(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TABLE_SECONDS", "0.2")
+    process = start("search", "table.toml", "--workers", "2")
+    wait_until(lambda: len(calls(table)) >= 3, process)
+    workers = {int(line.split("|")[3]) for line in calls(table)}
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert {lease.state for lease in open_study("table", URL).store.leases()} == {"released"}
+    assert "RUNNING" not in states()
+
+
+def test_a_terminal_that_closes_does_not_end_a_search_in_an_error(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TABLE_SECONDS", "0.2")
+    ours, theirs = pty.openpty()
+    program = [sys.executable, "-m", "nas_attn.cli.main", "search", "table.toml", "--workers", "1"]
+    terminal = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "start_new_session": True}
+    with subprocess.Popen(program, **terminal) as process:
+        os.close(theirs)
+        wait_until(lambda: len(calls(table)) >= 3, process)
+        os.kill(process.pid, signal.SIGHUP)
+        time.sleep(0.05)
+        os.close(ours)
+        assert process.wait(timeout=60) == 130
+    assert "RUNNING" not in states()
+    assert {lease.state for lease in open_study("table", URL).store.leases()} == {"released"}
+
+
+@pytest.mark.parametrize(("limit", "trials"), [(0.0, 0), (None, 14)])
+def test_a_time_limit_of_nothing_begins_nothing(table: Path, limit: float | None, trials: int) -> None:
+    opened = create_study(load_recipe("table.toml"), URL)
+    ended = searching.work(opened, searching.Options(say=lambda line: None, time_limit_s=limit))
+    assert ended == ("complete" if trials else "time")
+    assert len(opened.store.candidates()) == trials

@@ -1,0 +1,23 @@
+"""Tables written as TOML read as they were."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas_attn.toml_text import read_toml, write_toml
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+VALUES = st.recursive(
+    st.booleans() | st.integers(-(2**62), 2**62) | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(TEXTS, VALUES, max_size=5))
+def test_what_is_written_reads_as_it_was(table: dict[str, object]) -> None:
+    assert read_toml(write_toml(table), "this") == table
+
+
+def test_none_is_left_out_at_any_depth() -> None:
+    table = {"a": None, "b": {"c": None, "d": {"e": None, "f": 1}}, "g": "x"}
+    assert read_toml(write_toml(table), "this") == {"b": {"d": {"f": 1}}, "g": "x"}

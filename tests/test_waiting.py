@@ -1,0 +1,135 @@
+"""Waits that explain themselves: they say for whom, hear the wish to stop, and end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nas_attn import processes, waiting
+from nas_attn.waiting import Interrupted, Patience, Wait, flock, telling
+
+HOLD = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    said: list[str] = []
+    with telling(said.append, lambda: False):
+        yield said
+
+
+def test_a_wait_says_after_a_while_what_for_and_how_long_it_was(
+    lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Wait("the bus") as wait:
+        wait.pause(0.01, lambda: "it is late")
+    assert lines == []
+    monkeypatch.setattr(waiting, "QUIET_S", 0.0)
+    with Wait("the bus") as wait:
+        for _ in range(3):
+            wait.pause(0.01, lambda: "it is late")
+    assert lines == ["waiting for the bus, 0 s so far: it is late", "waited 0 s for the bus"]
+    monkeypatch.setattr(waiting, "AGAIN_S", 0.0)
+    with Wait("the bus") as wait:
+        for number in range(3):
+            wait.pause(0.01, lambda number=number: f"it is {number} stops away")
+    assert [line.rpartition(": ")[2] for line in lines[2:5]] == [f"it is {n} stops away" for n in range(3)]
+
+
+def test_a_wait_ends_when_the_search_is_to_stop() -> None:
+    stop = threading.Event()
+    threading.Timer(0.1, stop.set).start()
+    began = time.monotonic()
+    with telling(lambda line: None, stop.is_set), pytest.raises(Interrupted), Wait("nothing") as wait:
+        wait.pause(60, lambda: "")
+    assert time.monotonic() - began < 30
+    with pytest.raises(Interrupted):
+        Wait("nothing", stop=lambda: True).pause(60, lambda: "")
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that holds the lock on `tmp_path/lock`."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_lock_is_waited_for_as_long_as_its_holder_deserves(
+    tmp_path: Path, holder: subprocess.Popen[bytes], stopped: bool, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "STOPPED_S", 0.1 if stopped else 60.0)
+    monkeypatch.setattr(waiting, "QUIET_S", 0.0)
+    if stopped:
+        holder.send_signal(signal.SIGSTOP)
+    with (tmp_path / "lock").open() as file, Wait("the lock") as wait:
+        found = flock(file.fileno(), fcntl.LOCK_EX, wait, Patience(60.0 if stopped else 0.1))
+        assert found == [processes.process(holder.pid)]
+        assert f"pid {holder.pid} (" in lines[0]
+        assert ("which is stopped" in lines[0]) == stopped
+        holder.kill()
+        holder.wait()
+        assert flock(file.fileno(), fcntl.LOCK_EX, wait, Patience(60.0)) is None
+        with (tmp_path / "lock").open() as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_lock_that_passes_from_one_to_the_next_is_not_held_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 50.0, 100.0, 150.0, 161.0])
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: next(times))
+    one, other = processes.Process(1, "a"), processes.Process(1, "b")
+    patience = Patience(60.0)
+    assert [patience.over([holder]) for holder in (one, one, other, other, other)] == [False, False, False, False, True]
+
+
+def test_a_process_is_described_without_passwords(tmp_path: Path) -> None:
+    url = "postgresql://me:secret@db/x"
+    with subprocess.Popen([sys.executable, "-c", "input()", "--storage", url], stdin=subprocess.PIPE) as child:
+        shown = str(processes.process(child.pid))
+        assert shown.startswith(f"pid {child.pid} (")
+        assert "me:***@db" in shown
+        assert "secret" not in shown
+        child.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+        assert str(processes.process(child.pid)).endswith(", which is stopped")
+        child.kill()
+    assert processes.process(child.pid) is None
+
+
+def test_our_own_command_is_shown_as_it_is_typed() -> None:
+    for words in (["/usr/bin/python3", "-m", "nas_attn.cli.main"], ["/x/bin/python", "/x/bin/nas-attn"]):
+        text = processes._PROGRAM.sub("nas-attn", " ".join([*words, "worker", "digits"]))
+        assert text == "nas-attn worker digits"
+    assert processes._PROGRAM.sub("nas-attn", "python train.py nas-attn") == "python train.py nas-attn"
+
+
+def test_owners_of_this_machine_that_are_gone_are_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = processes.owner_name()
+    host, boot, namespace, pid, started, random = mine.split("/")
+    assert not processes.is_dead(mine, local=True)
+    assert str(os.getpid()) in mine
+    gone = "/".join([host, boot, namespace, pid, "1", random])
+    assert processes.is_dead(gone)
+    assert "which is gone" in processes.owner_shown(gone)
+    before_the_last_start = "/".join([host, "0123abcd", namespace, pid, started, random])
+    assert processes.is_dead(before_the_last_start, local=True)
+    assert not processes.is_dead(before_the_last_start), "two machines may have one name"
+    elsewhere = "/".join(["another", boot, namespace, pid, "1", random])
+    assert not processes.is_dead(elsewhere, local=True)
+    assert processes.owner_shown(elsewhere) == f"pid {pid} on another"
+    in_a_container = "/".join([host, boot, "1", pid, "1", random])
+    assert not processes.is_dead(in_a_container, local=True)
+    assert not processes.is_dead("somebody", local=True)
