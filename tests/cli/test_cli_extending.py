@@ -124,7 +124,7 @@ def test_a_trial_under_way_goes_on_in_the_new_space(table: Path) -> None:
 def test_killed_half_way_it_leaves_the_old_or_the_new(searched: Path, nas) -> None:
     program = (
         "import os, signal, sys\n"
-        "from nas_attn.recipe import load_space\n"
+        "from nas_attn.recipe_reading import load_space\n"
         "from nas_attn.study import extending\n"
         "from nas_attn.study.opening import open_study\n"
         "opened, left = open_study('table'), int(sys.argv[1])\n"

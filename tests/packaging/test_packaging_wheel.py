@@ -50,7 +50,7 @@ def test_commands_are_listed(installed: Any) -> None:
 
 def test_every_shipped_file_is_found_and_right(installed: Any) -> None:
     code = (
-        "from nas_attn.recipe import load_recipe, load_space, shipped\n"
+        "from nas_attn.recipe_reading import load_recipe, load_space, shipped\n"
         "print(*(load_recipe(name).name for name in shipped('studies')))\n"
         "print(*(load_space(name).name for name in shipped('search_spaces')))"
     )

@@ -95,7 +95,7 @@ def _replace(path: Path) -> None:
 FILL = """
 import json, os, sys
 from nas_attn.errors import StorageError
-from nas_attn.recipe import load_recipe
+from nas_attn.recipe_reading import load_recipe
 from nas_attn.study.opening import create_study
 
 opened = create_study(load_recipe("../table.toml"), "sqlite:///nas_attn.db")
