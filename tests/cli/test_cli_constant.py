@@ -52,9 +52,8 @@ def test_metrics_that_differ_are_not_named(table: Path) -> None:
 @pytest.mark.parametrize(("others", "said"), [(0.0, True), (0.01, False)])
 def test_networks_that_name_one_class_for_every_image_are_not_compared(others: float, said: bool) -> None:
     """With three classes, on splits in which the class that is named has other shares."""
-    recipe = recipe_from(
-        {"name": "x", "space": "small", "backbone": {"name": "resnet8"}, "data": {"name": "digits"}}, where="x"
-    )
+    plain = {"name": "x", "space": "small", "backbone": {"name": "resnet8"}, "data": {"name": "digits"}}
+    recipe = recipe_from(plain | {"training": {"start": "backbone"}}, where="x")
     run = {"accuracy": 0.30, "balanced_accuracy": 1 / 3}
     other = {"accuracy": 0.35, "balanced_accuracy": 1 / 3 + others}
     found = constants(recipe, "accuracy", {"a": [run, other], "b": [run]})
