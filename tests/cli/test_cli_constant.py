@@ -60,6 +60,7 @@ def test_networks_that_name_one_class_for_every_image_are_not_compared(others: f
     assert bool(found) is said
     if said:
         assert (
-            "accuracy is 30.00 % to 35.00 % in all 3 runs of all 2 candidates, each naming one class" in found[0].sentence
+            "accuracy is 30.00 % to 35.00 % in all 3 runs of all 2 candidates, each naming one class"
+            in found[0].sentence
         )
         assert "training.backbone_epochs" in found[0].sentence
