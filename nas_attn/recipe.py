@@ -385,13 +385,24 @@ class SearchSection(Section):
     sampler: Literal["auto", "placement", "tpe", "nsga2", "gp", "random"] = "auto"
     """`placement` learns what choices add at each site and what types share over sites; `tpe`, `nsga2`, `gp` and `random`
     are Optuna's. `auto`: all placements where `trials` suffices for them, else `placement`."""
-    pruner: Literal["pareto_halving", "none"] = "pareto_halving"
+    pruner: Literal["pareto_halving", "posterior", "none"] = "pareto_halving"
+    """Who goes on at a rung: the best by non-domination, or those that most likely belong to the front in the end, by the model of
+    all evidence (`posterior`, which needs some 0.1 s a decision); `none`: all."""
     eta: float = Field(default=3.0, gt=1)
     """Of the candidates at a rung, the best 1/eta go on."""
     baselines: Literal["all", "none", "bare"] = "all"
     """`all`: no attention, and each type with its first knobs at every site; `bare`: no attention only."""
     confirm_seeds: int = Field(default=2, ge=0)
-    """Further seeds for the front and the baselines after the search; then up to twice as many rounds of a duel."""
+    """Further seeds for the front and the baselines after the search; then up to twice as many rounds of a duel. 0: none."""
+    confirm_share: Fraction = 1 / 3
+    """Where these were fewer runs than this share of the candidates, more follow, for candidates whose place on the front is
+    uncertain: a large search repeats where it decides."""
+    patience: int | None = Field(default=None, ge=1)
+    """The search ends before `trials` when this many further candidates are not expected to raise the front by `least_gain`; it
+    looks when as many and the baselines have ended, and again and again. None: never."""
+    least_gain: float | None = Field(default=None, gt=0)
+    """Rise of the front at equal cost that is worth `patience` candidates, in the metric's unit (0.001: .1 points of accuracy);
+    None: a tenth of the noise of one run."""
     time_limit_s: float | None = Field(default=None, gt=0)
     """No new candidate is begun after this many seconds of one call."""
     seed: Seed = 0

@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import math
 import re
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,24 +13,24 @@ from typing import Any
 
 import numpy as np
 
-from nas_attn.analysis.additive import with_predictions
 from nas_attn.analysis.classes import ByClass, by_class
 from nas_attn.analysis.constant import Constant, constants
 from nas_attn.analysis.evidence import Estimate, Evidence, Noise
-from nas_attn.analysis.front import non_dominated
-from nas_attn.analysis.latency import dropped
-from nas_attn.analysis.latency import estimate as estimate_latency
+from nas_attn.analysis.fronts import front_odds, front_of
+from nas_attn.analysis.latency_record import LatencyRecord, latencies, latency_record
 from nas_attn.analysis.objectives import objective_value, primary_metric
+from nas_attn.analysis.outlook import OUTLOOK, Outlook, from_json
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend
 from nas_attn.analysis.retrained import Retrained, retrained
 from nas_attn.analysis.snippet import BuiltFor, built_for, snippet
-from nas_attn.analysis.study_evidence import StudyEvidence
+from nas_attn.analysis.study_evidence import KEPT_FROM, StudyEvidence
 from nas_attn.analysis.ties import ties
 from nas_attn.analysis.validation import ValidationResult, validation_results
+from nas_attn.analysis.weak_rungs import WeakRung, weak_rungs
 from nas_attn.errors import StorageError, shorten
 from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.recipe_reading import frozen_recipe
-from nas_attn.records import BESIDE, CandidateRow, Cost, Latency, Score, Session
+from nas_attn.records import CandidateRow, Cost, Latency, Score, Session
 from nas_attn.space.notation import parse
 from nas_attn.storage import SEARCH, SplitReading, StoredScore, StudyStore
 
@@ -79,7 +78,12 @@ class CandidateView:
     told: tuple[float, ...] | None
     """The objectives as told to Optuna."""
     on_front: bool
+    """By these values, which are the model's."""
     told_on_front: bool
+    raw_on_front: bool = False
+    """By the plain means of its runs."""
+    front_odds: float | None = None
+    """Probability of belonging to the true front of the scored candidates; None where a study has many runs, or no noise is known."""
     tied_with: tuple[str, ...] = ()
     """Keys of other members of the front that it cannot be told apart from in any objective."""
     snippet: str = ""
@@ -98,25 +102,6 @@ class CandidateView:
             for a in parse(self.placement).assignments
             if not a.choice.is_none
         }
-
-
-@dataclass(frozen=True, slots=True)
-class LatencyRecord:
-    """What stands behind the study's latencies."""
-
-    machine: str
-    details: Mapping[str, str]
-    conditions: Mapping[str, Any]
-    sessions: int
-    duration_s: float
-    reference_ms: float
-    """Median time of the bare backbone."""
-    dropped: int
-    """Sessions that do not count, because two copies of the bare backbone came out too far apart (A/A control)."""
-    control_spread: float
-    """Median distance from 1 of the ratio of those two copies, over all sessions."""
-    beside: tuple[str, ...] = ()
-    """Of each session that had not the device alone, what went on beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +133,12 @@ class Snapshot:
     """Candidates that are to be evaluated in all."""
     constants: tuple[Constant, ...]
     """Metrics that are the same for all candidates: nothing is said of who is better by these."""
+    weak_rungs: tuple[WeakRung, ...]
+    """Rungs before the last whose scores hardly tell placements apart."""
     retrained: tuple[Retrained, ...]
     """Trainings for use, in the order in which they were ordered."""
+    outlook: Outlook | None
+    """What another budget of candidates is expected to bring, as forecast last; None before there was one."""
     by_class: ByClass | None
     """Accuracy class by class at the last rung, of no attention and the recommended; None where it is not known."""
     evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
@@ -164,6 +153,11 @@ class Snapshot:
     def baselines(self) -> tuple[CandidateView, ...]:
         """No attention and the uniform ones, by trial."""
         return tuple(view for view in self.candidates if view.baseline is not None)
+
+    @property
+    def raw_front_differs(self) -> bool:
+        """Whether the plain means of runs put candidates on the front that the model does not."""
+        return any(view.raw_on_front and not view.on_front for view in self.candidates)
 
     @property
     def told_front_differs(self) -> bool:
@@ -195,6 +189,7 @@ class Snapshot:
         plain = _plain(self)
         plain["recipe"] = self.recipe.model_dump(mode="json")
         plain["front"] = [view.key for view in self.front]
+        plain["raw_front"] = [view.key for view in self.candidates if view.raw_on_front]
         plain["told_front_differs"] = self.told_front_differs
         for metric, floor in self.noise.items():
             plain["noise"][metric]["reliability"] = [floor.reliability(1), floor.reliability(3)]
@@ -224,7 +219,7 @@ def snapshot(store: StudyStore) -> Snapshot:
         scores["" if stored.purpose == "backbone" else stored.key].append(stored)
     backbone = _points(scores.pop("", []))
     known = StudyEvidence(store, recipe, {row.key: row.placement for row in rows}, itertools.chain(*scores.values()))
-    views = _views(recipe, rows, scores, _latencies(rows, sessions), known, built_for(store))
+    views = _views(recipe, rows, scores, latencies(rows, sessions), known, built_for(store))
     last = len(recipe.training.rungs) - 1
     models = {metric: evidence for (metric, rung), evidence in known.items() if rung == last}
     primary = primary_metric(recipe, [metric for (metric, _), _ in known.items()])
@@ -234,6 +229,10 @@ def snapshot(store: StudyStore) -> Snapshot:
         model = None
     views = _with_odds(views, model, last)
     views = _with_ties(views, recipe, models, sessions)
+    runs = sum(map(len, scores.values()))
+    views = _with_front_odds(
+        views, recipe, model if runs < KEPT_FROM else None
+    )  # else who only reads would wait for a fit
     recommended = _recommend(recipe, views, model, last)
     taken = Snapshot(
         study=store.name,
@@ -247,12 +246,14 @@ def snapshot(store: StudyStore) -> Snapshot:
         backbone=backbone,
         noise={metric: evidence.noise for metric, evidence in models.items()},
         recommendation=recommended,
-        latency=_latency_record(sessions),
+        latency=latency_record(sessions),
         test_readings=tuple(store.test_readings()),
         validations=validation_results(store),
         planned=planned_trials(store, recipe),
         constants=tuple(same),
+        weak_rungs=tuple(weak_rungs(recipe, primary, known.items())),
         retrained=retrained(store),
+        outlook=from_json(store.get(OUTLOOK)),
         by_class=by_class(store, SEARCH, _shown_by_class(views, recommended, scores, last)),
         evidence=models,
     )
@@ -331,20 +332,30 @@ def _metrics_at(view: CandidateView, rung: int) -> list[Mapping[str, float]]:
 
 
 def _with_fronts(recipe: Recipe, views: list[CandidateView]) -> list[CandidateView]:
-    """Marks the fronts: of what is estimated now, and of what was told; of the scored candidates."""
-    signs = [1.0 if lower_is_better(objective) else -1.0 for objective in recipe.objectives]
-
-    def front(rows: Mapping[str, Sequence[float | None]]) -> set[str]:
-        known = {key: row for key, row in rows.items() if len(row) == len(signs)}
-        if not known:
-            return set()
-        values = np.array([[math.nan if v is None else v for v in row] for row in known.values()], dtype=float)
-        return {key for key, best in zip(known, non_dominated(values * signs), strict=True) if best}
-
+    """Marks the fronts of the scored candidates: of what is estimated now, of the scores as they are, of what was told."""
     scored = [view for view in views if view.state == "scored"]
-    now = front({view.key: view.values for view in scored})
-    told = front({view.key: view.told for view in scored if view.told is not None})
-    return [dataclasses.replace(v, on_front=v.key in now, told_on_front=v.key in told) for v in views]
+    now = front_of(recipe.objectives, {view.key: view.values for view in scored})
+    raw = front_of(recipe.objectives, {view.key: _raw(recipe, view) for view in scored})
+    told = front_of(recipe.objectives, {view.key: view.told for view in scored if view.told is not None})
+    return [
+        dataclasses.replace(v, on_front=v.key in now, raw_on_front=v.key in raw, told_on_front=v.key in told)
+        for v in views
+    ]
+
+
+def _raw(recipe: Recipe, view: CandidateView) -> tuple[float | None, ...]:
+    """A candidate's objectives by the plain means of its runs."""
+    means = {m: found.raw_mean for m, found in view.estimates.items() if found.raw_mean is not None}
+    return tuple(objective_value(o, means, view.cost, view.latency) for o in recipe.objectives)
+
+
+def _with_front_odds(views: list[CandidateView], recipe: Recipe, model: Evidence | None) -> list[CandidateView]:
+    """How likely the scored ones belong to the true front; nothing where there is no model."""
+    if model is None or not model.noise.paired_sd:
+        return views
+    rows = {view.key: view.values for view in views if view.state == "scored"}
+    odds = front_odds(recipe.objectives, rows, model, np.random.default_rng(0))
+    return [dataclasses.replace(view, front_odds=odds.get(view.key)) for view in views]
 
 
 def _with_odds(views: list[CandidateView], model: Evidence | None, last: int) -> list[CandidateView]:
@@ -381,39 +392,6 @@ def _recommend(
     ]
     limit, own = recipe.limits.max_latency_ratio, recipe.training.start != "scratch"
     return recommend(contenders, model, max_latency_ratio=limit, own_backbone=own, trained=recipe.training.said)
-
-
-# ------------------------------------------------------------------------------------------- latency
-
-
-def _latencies(rows: Iterable[CandidateRow], sessions: Sequence[Session]) -> dict[str, Latency]:
-    """Estimates of the measured, predictions of the others; the bare backbone is 1 by definition."""
-    found = dict(estimate_latency(sessions)) if sessions else {}
-    for row in rows:
-        if sessions and not any(not a.choice.is_none for a in parse(row.placement).assignments):
-            found[row.key] = Latency(1.0, 1.0, 1.0, _reference_ms(sessions), len(sessions))
-    return with_predictions(found, {row.key: row.placement for row in rows})
-
-
-def _reference_ms(sessions: Sequence[Session]) -> float:
-    return statistics.median(session.reference_ms for session in sessions)
-
-
-def _latency_record(sessions: Sequence[Session]) -> LatencyRecord | None:
-    if not sessions:
-        return None
-    newest = sessions[-1]
-    return LatencyRecord(
-        machine=newest.fingerprint.name,
-        details=dict(newest.fingerprint.details),
-        conditions=dict(newest.conditions),
-        sessions=len(sessions),
-        duration_s=sum(session.duration_s for session in sessions),
-        reference_ms=_reference_ms(sessions),
-        dropped=len(dropped(sessions)),
-        control_spread=statistics.median(abs(math.expm1(session.control_log_ratio)) for session in sessions),
-        beside=tuple(session.notes[BESIDE] for session in sessions if BESIDE in session.notes),
-    )
 
 
 def _plain(value: Any) -> Any:

@@ -32,6 +32,8 @@ def show_answer(out: Console, now: Snapshot) -> None:
     out.print("Recommended", style="bold")
     for sentence in now.recommendation.sentences:
         out.print(f"  {sentence}", markup=False)
+    if now.outlook is not None:
+        out.print(f"  {now.outlook.sentence}", markup=False)
 
 
 def show_snippet(out: Console, view: CandidateView | None) -> None:
@@ -49,7 +51,13 @@ def show_front(out: Console, now: Snapshot) -> None:
     others = [view for view in now.ordered(now.baselines) if not view.on_front]
     shown = [*front, *others]
     heads = [COLUMNS.get(objective, words.title(objective)) for objective in now.objectives]
-    title = f"Study {now.study}: the front (*) and the baselines"
+    raw = [
+        view
+        for view in now.ordered(v for v in now.candidates if v.raw_on_front)
+        if view.key not in {v.key for v in shown}
+    ]
+    shown += raw
+    title = f"Study {now.study}: the front (*){', that of plain scores (o)' if now.raw_front_differs else ''} and the baselines"
     rows = [_row(now, view) for view in shown]
     columns = ["", "candidate", *heads, ODDS]
     widest = {"candidate": 27, ODDS: 11, **dict.fromkeys(heads, 15)}
@@ -88,15 +96,15 @@ def show_validation(out: Console, result: ValidationResult, now: Snapshot) -> No
 
 
 def show_constants(out: Console, now: Snapshot) -> None:
-    """The metrics that tell no candidates apart, and what that may mean."""
-    for constant in now.constants:
+    """The metrics and rungs that tell no candidates apart, and what that may mean."""
+    for constant in (*now.constants, *now.weak_rungs):
         out.print(f"Note: {constant.sentence}\n", markup=False)
 
 
 def _row(now: Snapshot, view: CandidateView) -> list[str]:
     odds = "" if view.beats_none is None else format_probability(view.beats_none)
     values = [_value(objective, view, value) for objective, value in zip(now.objectives, view.values, strict=True)]
-    return ["*" if view.on_front else "", view.label, *values, odds]
+    return ["*" if view.on_front else "o" if view.raw_on_front else "", view.label, *values, odds]
 
 
 def _value(objective: str, view: CandidateView, value: float | None) -> str:

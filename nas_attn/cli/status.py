@@ -126,6 +126,8 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
     if now.left_s is not None:
         words.append(f"about {duration(now.left_s)} left")
     parts: list[Any] = [Text("; ".join(words))]
+    if now.outlook is not None:
+        parts.append(Text(f"{now.outlook.sentence}\n"))
     if now.workers:
         columns = ["machine", "pid", "device", "at", "for", "last sign of life"]
         rows = [_row(worker) for worker in now.workers]

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.analysis.suggestions import suggest
 from nas_attn.recipe import objective_name
 from nas_attn.report import figures, verdicts, words
 
@@ -82,10 +83,16 @@ def study_note(snapshot: Snapshot) -> str:
     for result in reversed(snapshot.validations):  # what was tested stands before what is estimated
         lines.append(f"**{verdicts.headline(result)}**")
         lines += [f"- {sentence}" for sentence in verdicts.sentences(result, snapshot)]
-    lines += [constant.sentence for constant in snapshot.constants]
-    lines.append("  \n".join(best.sentences) if best else words.nothing_recommended(snapshot))
+    lines += [found.sentence for found in (*snapshot.constants, *snapshot.weak_rungs)]
+    ahead = [snapshot.outlook.sentence] if snapshot.outlook else []
+    lines.append("  \n".join([*best.sentences, *ahead]) if best else words.nothing_recommended(snapshot))
     if snapshot.front:
         lines.append(_front(snapshot))
+    over = snapshot.counts["running"] == 0 and len(snapshot.candidates) >= snapshot.planned
+    untried = suggest(snapshot) if over else ()  # too slow for a note that follows a search
+    if untried:
+        lines.append("Predicted, never tried:")
+        lines.append("\n".join(f"- {words.suggestion(one)}" for one in untried))
     differ = [view for view in snapshot.candidates if view.on_front != view.told_on_front]
     if differ:
         came = ", ".join(str(view.trial) for view in differ if view.on_front) or "–"
@@ -115,14 +122,19 @@ def _scores(view: CandidateView) -> str:
 
 
 def _front(snapshot: Snapshot) -> str:
-    views = snapshot.ordered({view.key: view for view in (*snapshot.front, *snapshot.baselines)}.values())
+    raw = [view for view in snapshot.candidates if view.raw_on_front]
+    views = snapshot.ordered({view.key: view for view in (*snapshot.front, *snapshot.baselines, *raw)}.values())
     rows = [
-        [str(view.trial), ", ".join(filter(None, ["front" if view.on_front else "", view.baseline]))]
+        [str(view.trial), ", ".join(filter(None, [_mark(view), view.baseline]))]
         + [words.with_spread(snapshot, view, index) for index in range(len(snapshot.objectives))]
         + [f"`{view.placement}`"]
         for view in views[:_MOST_ROWS]
     ]
     return _table(["trial", "", *map(objective_name, snapshot.objectives), "placement"], rows)
+
+
+def _mark(view: CandidateView) -> str:
+    return "front" if view.on_front else "front of plain scores" if view.raw_on_front else ""
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

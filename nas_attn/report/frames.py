@@ -69,6 +69,8 @@ def _candidate(snapshot: Snapshot, view: CandidateView) -> Row:
     return row | {
         "better_than_none": view.beats_none,
         "on_front": view.on_front,
+        "raw_on_front": view.raw_on_front,
+        "front_odds": view.front_odds,
         "recommended": snapshot.recommendation is not None and snapshot.recommendation.key == view.key,
         "parameters": None if cost is None else cost.parameters,
         "macs": None if cost is None else cost.macs,

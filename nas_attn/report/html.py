@@ -104,11 +104,12 @@ def _verdict(snapshot: Snapshot, result: ValidationResult) -> str:
 
 def _answer(snapshot: Snapshot) -> str:
     best = snapshot.recommendation
-    sentences = [constant.sentence for constant in snapshot.constants]
+    sentences = [found.sentence for found in (*snapshot.constants, *snapshot.weak_rungs)]
+    ahead = [snapshot.outlook.sentence] if snapshot.outlook else []
     if best is None:
         said = "".join(f"<p>{html.escape(text)}</p>" for text in [*sentences, words.nothing_recommended(snapshot)])
         return f'<div class="card answer">{said}</div>'
-    said = "".join(f"<p>{with_code(sentence)}</p>" for sentence in [*sentences, *best.sentences])
+    said = "".join(f"<p>{with_code(sentence)}</p>" for sentence in [*sentences, *best.sentences, *ahead])
     return f'<div class="card answer" id="recommendation">{said}{_snippet(snapshot.find(best.key))}</div>'
 
 
@@ -138,7 +139,8 @@ def _front(snapshot: Snapshot, drawings: Drawings) -> str:
     tied = f"<p>Cannot be told apart in any objective: {pairs}.</p>" if pairs else ""
     return (
         "<h2>Front and baselines</h2><p>Candidates that no other beats in every objective, beside those that nobody had "
-        f"to search for. Bars are 95 % intervals.</p>{drawn}{differs}{tables.front_table(snapshot)}{tied}"
+        f"to search for. Values are the model's of all evidence; what only the plain scores put on the front is marked. "
+        f"Bars are 95 % intervals.</p>{drawn}{differs}{tables.front_table(snapshot)}{tied}"
     )
 
 

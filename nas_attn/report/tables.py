@@ -64,8 +64,9 @@ def _td(cell: Cell) -> str:
 
 def front_table(snapshot: Snapshot) -> str:
     """The front beside the baselines, the best in the first objective first."""
-    views = snapshot.ordered({view.key: view for view in (*snapshot.front, *snapshot.baselines)}.values())
-    head = ["candidate", *_titles(snapshot), "better than no attention", "runs"]
+    raw = [view for view in snapshot.candidates if view.raw_on_front]
+    views = snapshot.ordered({view.key: view for view in (*snapshot.front, *snapshot.baselines, *raw)}.values())
+    head = ["candidate", *_titles(snapshot), "on the true front", "better than no attention", "runs"]
     rows = [("front" if view.on_front else "", _front_row(snapshot, view)) for view in views]
     return table(head, rows)
 
@@ -73,7 +74,7 @@ def front_table(snapshot: Snapshot) -> str:
 def _front_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
     values = [text(words.with_spread(snapshot, view, index)) for index in range(len(snapshot.objectives))]
     name = Cell(f"{_name(snapshot, view)}<br>{notation(view.placement).markup}", wide=True)
-    return [name, *values, _odds(view), _seeds(snapshot, view)]
+    return [name, *values, _likely(view.front_odds), _likely(view.beats_none), _seeds(snapshot, view)]
 
 
 def candidates_table(snapshot: Snapshot) -> str:
@@ -95,7 +96,7 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
         notation(view.placement),
         text(view.state if view.state != "pruned" or view.rung is None else f"pruned at rung {view.rung}"),
         *values,
-        _odds(view),
+        _likely(view.beats_none),
         _seeds(snapshot, view),
         number(words.count(cost.parameters) if cost else words.MISSING, cost.parameters if cost else None),
         number(words.count(cost.macs) if cost else words.MISSING, cost.macs if cost else None),
@@ -168,14 +169,15 @@ def _name(snapshot: Snapshot, view: CandidateView) -> str:
 def _tags(snapshot: Snapshot, view: CandidateView) -> str:
     best = snapshot.recommendation is not None and snapshot.recommendation.key == view.key
     tags = [('<span class="tag best">recommended</span>', best), ('<span class="tag">front</span>', view.on_front)]
+    tags.append(('<span class="tag">front of plain scores</span>', view.raw_on_front and not view.on_front))
     tags.append(('<span class="tag">baseline</span>', view.baseline is not None))
     return "".join(tag for tag, wanted in tags if wanted)
 
 
-def _odds(view: CandidateView) -> Cell:
-    if view.beats_none is None:
+def _likely(probability: float | None) -> Cell:
+    if probability is None:
         return number(words.MISSING, None)
-    return number(format_probability(view.beats_none), view.beats_none)
+    return number(format_probability(probability), probability)
 
 
 def _seeds(snapshot: Snapshot, view: CandidateView) -> Cell:

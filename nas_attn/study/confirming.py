@@ -2,17 +2,19 @@
 
 The front, no attention and the best uniform candidate get further seeds. Then the best-looking one meets no attention and its
 rivals in rounds, on seeds and backbones that had no part in choosing it, until it is known to be better or the rounds are over;
-who meets is decided anew before each (`analysis.duel`). These are runs, never trials: what Optuna holds stays the snapshot at
-`tell`.
+who meets is decided anew before each (`analysis.duel`). What is left of `search.confirm_share` goes to candidates of which the
+model cannot say whether they belong to the front. These are runs, never trials: what Optuna holds stays the snapshot at `tell`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 
 from nas_attn.analysis.duel import decided, duelists
+from nas_attn.analysis.fronts import front_odds
 from nas_attn.analysis.snapshot import CandidateView, Snapshot, snapshot
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.ways import backbone_number
@@ -25,6 +27,12 @@ LARGEST_FRONT = 8
 PRIORITY = 20
 DUEL_SEED = 100_000
 """Seeds of duels begin this far above the search's, their backbones are of the same numbers."""
+REPEAT_SEED = 200_000
+"""Seeds of the repeats begin this far above the search's, on the study's own backbones."""
+TOGETHER = 4
+"""Candidates that are repeated with one seed: what a seed moves is told from what they differ by."""
+UNCERTAIN = 0.05
+"""Probability of belonging to the front, or of not doing so, from which a candidate's place is uncertain."""
 ROUNDS = 2
 """Rounds of a duel at most, for each of `search.confirm_seeds`."""
 
@@ -39,10 +47,10 @@ class Confirmation(Duties):
         self.store, self.recipe, self.queue = worker.store, worker.recipe, worker.queue
 
     def want(self, turn: Lease) -> bool:
-        """Further seeds for those that matter, then the rounds of the duel, one when the one before is over."""
+        """Further seeds for those that matter, then the rounds of the duel and of repeats, one when the one before is over."""
         if not self.recipe.search.confirm_seeds or self.queue.rows(state="waiting", purposes=[CONFIRM]):
             return False
-        runs = self._further(self._confirmed()) or self._duel()
+        runs = self._further(self._confirmed()) or self._duel() or self._repeats()
         self.queue.want(runs)
         return bool(runs)
 
@@ -88,6 +96,30 @@ class Confirmation(Duties):
         seed = max(rounds, default=search.seed + DUEL_SEED - 1) + 1
         return self._missing(keys, {seed: seed - search.seed if self.recipe.training.start == "backbone" else 0})
 
+    def _repeats(self) -> list[Run]:
+        """Another run of those whose place on the front is the most uncertain; none where the share of the budget is spent."""
+        search, rows = self.recipe.search, self.queue.rows(purposes=[CONFIRM])
+        left = math.floor(search.confirm_share * len(self.store.candidates())) - len(rows)
+        if left <= 0:
+            return []
+        uncertain = self._uncertain()[: min(left, TOGETHER)]
+        first = search.seed + REPEAT_SEED
+        seed = max((row.run.seed + 1 for row in rows if row.run.seed >= first), default=first)
+        backbone = backbone_number(self.recipe, seed)
+        return self._missing({view.key: view.placement for view in uncertain}, {seed: backbone})
+
+    def _uncertain(self) -> list[CandidateView]:
+        """Candidates that may belong to the front, or not, the most uncertain first."""
+        now = snapshot(self.store)
+        model = now.evidence.get(now.primary or "")
+        if model is None or not model.noise.paired_sd:
+            return []
+        scored = {view.key: view for view in now.candidates if view.state == "scored" and now.primary in view.estimates}
+        rows = {key: view.values for key, view in scored.items()}
+        odds = front_odds(now.objectives, rows, model, np.random.default_rng(self.recipe.search.seed))
+        open_ones = [key for key, p in odds.items() if UNCERTAIN < p < 1 - UNCERTAIN]
+        return [scored[key] for key in sorted(open_ones, key=lambda key: (abs(odds[key] - 0.5), key))]
+
     @property
     def _before(self) -> str:
         """Attribute with the number of rounds that were held before this search ended: a study may be extended."""
@@ -97,7 +129,7 @@ class Confirmation(Duties):
         """Seed of each round -> the candidates that met in it."""
         found: dict[int, set[str]] = {}
         for row in self.queue.rows(purposes=[CONFIRM]):
-            if row.run.seed >= self.recipe.search.seed + DUEL_SEED:
+            if DUEL_SEED <= row.run.seed - self.recipe.search.seed < REPEAT_SEED:
                 found.setdefault(row.run.seed, set()).add(row.run.key)
         return found
 

@@ -51,6 +51,8 @@ class Forecast:
     """Training one network as the recipe's target says, its backbone included, one worker."""
     validation_s: float | None
     """`validate` with as many blocks as the target has seeds and three networks, one worker."""
+    patience: int | None
+    """`search.patience`."""
     smallest_difference: float | None
     """Accuracy difference between two candidates that their scores could show at 95 %, with the confirming seeds."""
 
@@ -76,6 +78,11 @@ class Forecast:
             lines.append(
                 f"training the winner as the target says takes about {duration(self.target_s)}; `validate`, which tests the "
                 f"answer, about {duration(self.validation_s)} with one worker"
+            )
+        if self.patience is not None:
+            lines.append(
+                f"from {self.baselines + self.patience} candidates on it may end before: when another {self.patience} are not expected "
+                "to raise the front (search.patience)"
             )
         if self.smallest_difference is not None:
             lines.append(
@@ -124,6 +131,8 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[Idea], epoch_s: float | None
     backbones = training.backbones + rounds if from_backbone else 0
     further = min(LARGEST_FRONT + 2, trials) * search.confirm_seeds  # the front, no attention and a uniform one
     confirmed = further + min(RIVALS + 2, trials) * rounds
+    if search.confirm_seeds:
+        confirmed = max(confirmed, math.floor(search.confirm_share * trials))
     spread = training.backbones - 1 if from_backbone else 0  # no attention runs on each backbone
     epochs = backbones * training.backbone_epochs
     epochs += training.rungs[-1] * (trials * training.seeds + spread + confirmed)
@@ -146,6 +155,7 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[Idea], epoch_s: float | None
         total_s=None if epoch_s is None else epoch_s * epochs + sessions,
         target_s=None if epoch_s is None else epoch_s * (target.rungs[-1] + fresh),
         validation_s=None if epoch_s is None else epoch_s * recipe.target.seeds * (3 * target.rungs[-1] + fresh),
+        patience=search.patience,
         smallest_difference=difference,
     )
 

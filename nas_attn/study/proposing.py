@@ -16,6 +16,8 @@ from torch import nn
 from nas_attn.analysis.halving import survives
 from nas_attn.analysis.levels import net
 from nas_attn.analysis.objectives import COSTS, minimised, objective_value
+from nas_attn.analysis.promotion import goes_on
+from nas_attn.analysis.study_evidence import StudyEvidence
 from nas_attn.errors import RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.measuring import BARE
 from nas_attn.evaluation.ways import backbone_number
@@ -26,6 +28,7 @@ from nas_attn.space import parse, resolve
 from nas_attn.storage import SEARCH, Lease, Run, RunRow
 from nas_attn.study.ideas import TRIED, outside
 from nas_attn.study.known import Known, hints
+from nas_attn.study.patience import Patience
 from nas_attn.study.sampling import DistinctSampler, seen_values
 from nas_attn.study.telling import tell
 from nas_attn.study.worker import Duties, Worker
@@ -57,7 +60,7 @@ class Search(Duties):
             objectives=self.recipe.objectives,
             evidence=self.known,
         )
-        self._exhausted = False
+        self._exhausted, self._patience = False, Patience(worker, self.space)
 
     # ------------------------------------------------------------------------------------ proposing
 
@@ -71,12 +74,15 @@ class Search(Duties):
         if begun >= self.worker.opened.trials:
             return False
         waiting = any(t.state == TrialState.WAITING and t.number not in known for t in trials)
+        if not waiting and self._patience.over(begun):
+            return False
         self._exhausted = not waiting and self._all_seen(trials)
         return not self._exhausted and self._ask(turn)
 
     def close(self) -> str:
         if any(row.state == "running" for row in self.store.candidates()):
             return ""  # trained, but not measured yet by the machine that the latencies belong to
+        self._patience.look_ahead()
         return "exhausted" if self._exhausted else "complete"
 
     def lacks(self) -> str:
@@ -229,7 +235,7 @@ class Search(Duties):
             return True
         if TRIED in self.study.get_trials(deepcopy=False)[row.trial].user_attrs:
             return True
-        return survives(self._peers(score.rung), run.key, search.eta)
+        return self._likely(run.key, score.rung) if search.pruner == "posterior" else self._best(run.key, score.rung)
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         """The weights of a candidate's first run are kept."""
@@ -276,6 +282,24 @@ class Search(Duties):
                 elif rows[key].state != "infeasible":
                     brief[rows[key].trial][rung] = values
         return {**hints(brief, full), **full}
+
+    def _best(self, key: str, rung: int) -> bool:
+        return survives(self._peers(rung), key, self.recipe.search.eta)
+
+    def _likely(self, key: str, rung: int) -> bool:
+        """Whether a candidate is among those that most likely belong to the front; as `_best` while nobody has reached its end."""
+        rows = {row.key: row for row in self.store.candidates()}
+        scores = [s for s in self.store.scores(way=SEARCH, with_correct=True) if s.purpose != "backbone"]
+        texts = {k: row.placement for k, row in rows.items()}
+        metric = next((objective_name(o) for o in self.recipe.objectives if o not in COSTS), "accuracy")
+        model = StudyEvidence(self.store, self.recipe, texts, scores).get(metric, len(self.recipe.training.rungs) - 1)
+        if model is None or not model.noise.paired_sd:
+            return self._best(key, rung)
+        known: dict[str, Sequence[float | None]] = {}
+        for at in range(len(self.recipe.training.rungs)):
+            known |= {k: values for k, (values, _) in self._reached(at, rows).items()}
+        peers = self._reached(rung, rows)
+        return goes_on(model, self.recipe.objectives, known, peers, key, self.recipe.search.eta)
 
     def _peers(self, rung: int) -> dict[str, tuple[float, ...]]:
         """Key -> objectives to be minimised of all candidates that reached a rung, net of their seeds' levels."""
@@ -350,7 +374,10 @@ class Search(Duties):
     def _why_pruned(self, row: CandidateRow) -> str:
         rung = max((s.score.epochs for s in self.store.scores(row.key, way=SEARCH)), default=0)
         epochs = f"{rung} epoch{'s' if rung != 1 else ''}"
-        return f"not among the best 1/{self.recipe.search.eta:g} after {epochs}, all objectives together"
+        share = f"1/{self.recipe.search.eta:g} after {epochs}"
+        if self.recipe.search.pruner == "posterior":
+            return f"not among the {share} that most likely belong to the front"
+        return f"not among the best {share}, all objectives together"
 
     def _line(self, row: CandidateRow) -> str:
         shown = row.reason or ", ".join(

@@ -284,7 +284,8 @@ class Publisher:
 
     def __init__(self, opened: OpenStudy, say: Callable[[str], None] | None = None) -> None:
         """Args:
-        say: told once of each metric that is the same for some candidates by then, so that nobody waits for the end.
+        say: told once of each metric that is the same for some candidates by then, and of each rung that says next to nothing, so
+            that nobody waits for the end.
         """
         self._opened, self._last, self._say = opened, time.monotonic(), say
         self._told: set[str] = set()
@@ -301,6 +302,10 @@ class Publisher:
         current = snapshot(self._opened.store)
         dashboard.publish(self._opened.optuna_study, current)
         self._last = time.monotonic()
+        for weak in current.weak_rungs:
+            if self._say is not None and f"rung {weak.rung}" not in self._told:
+                self._told.add(f"rung {weak.rung}")
+                self._say(f"note: {weak.sentence}")
         for constant in current.constants:
             if self._say is not None and constant.candidates >= SUSPICIOUS and constant.metric not in self._told:
                 self._told.add(constant.metric)

@@ -1,0 +1,146 @@
+"""What a rule for going on at a rung is worth: simulated studies and replayed tables, at equal cost.
+
+    python benchmarks/rungs.py --seeds 12 --out R.jsonl      # resumable
+    python benchmarks/rungs.py --report R.jsonl
+
+Candidates come in random order, no attention and the uniform ones first, which always go on. The first rung costs a third of a full
+run. `none` trains all to the end, `halving` asks `analysis.halving`, `posterior` `analysis.promotion`, until as much is spent as
+40 full runs cost. What is reported is the model's front of those that were trained to the end; regret is what the best of it
+within each of nine latencies misses, in points, on average; 0 would be to know all placements there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from simulated_studies import FINE_TUNING, SCRATCH, Study, TableStudy, TableWorld, World, study, tables
+
+from nas_attn.analysis.evidence import Evidence, Run, fit
+from nas_attn.analysis.front import non_dominated
+from nas_attn.analysis.halving import survives
+from nas_attn.analysis.levels import net
+from nas_attn.analysis.promotion import goes_on
+
+AnyStudy = Study | TableStudy
+METHODS = ("none", "halving", "posterior")
+ETA, FIRST, BUDGET, CANDIDATES = 3.0, 1 / 3, 40.0, 100
+OBJECTIVES = ("accuracy", "latency")
+
+
+def worlds() -> Iterator[World | TableWorld]:
+    for noise in (FINE_TUNING, SCRATCH):
+        for correlation in (0.85, 0.0):
+            yield World(noise, "any", CANDIDATES, rungs=2, rung_correlation=correlation)
+    for table in tables():
+        yield TableWorld(table, rungs=2)
+
+
+def name(world: World | TableWorld) -> str:
+    more = f", correlation {world.rung_correlation:g}" if isinstance(world, World) else ""
+    return world.name + more
+
+
+def search(made: AnyStudy, method: str, seed: int) -> list[Run]:
+    """The runs of one search, both rungs."""
+    latencies = {key: made.latency(key).ratio for key in made.placements}
+    fixed = [key for key in made.placements if key == "none" or key.startswith("uniform")]
+    others = [key for key in made.placements if key not in fixed]
+    order = [*fixed, *np.random.default_rng(seed).permutation(others).tolist()]
+    runs: list[Run] = []
+    spent = 0.0
+    for number, key in enumerate(order):
+        if spent >= BUDGET:
+            break
+        first, last = made.runs(key, number % made.world.backbones)
+        runs.append(first)
+        spent += FIRST
+        if key in fixed or method == "none" or promoted(made, runs, latencies, key, method):
+            runs.append(last)
+            spent += 1 - FIRST
+    return runs
+
+
+def promoted(made: AnyStudy, runs: Sequence[Run], latencies: dict[str, float], key: str, method: str) -> bool:
+    peers = [run for run in runs if run.rung == 0]
+    if method == "halving":
+        by_seed = net({run.key: {run.seed: run.value} for run in peers})
+        values = {k: (-sum(found.values()), latencies[k]) for k, found in by_seed.items()}
+        return survives(values, key, ETA)
+    placements = {run.key: made.placements[run.key] for run in peers}
+    model = fit(runs, placements, metric="accuracy")
+    assert model is not None
+    rows = {run.key: (run.value, latencies[run.key]) for run in runs}
+    return goes_on(model, OBJECTIVES, rows, placements, key, ETA)
+
+
+def regret(made: AnyStudy, runs: Sequence[Run]) -> float:
+    """Points that the reported front misses within a latency, on average over latencies."""
+    keys = list(made.placements)
+    truth = {key: made.true_value(key) for key in keys}
+    latency = {key: made.latency(key).ratio for key in keys}
+    done = [run.key for run in runs if run.rung == 1]
+    model: Evidence | None = fit(runs, {run.key: made.placements[run.key] for run in runs}, metric="accuracy")
+    assert model is not None
+    believed = {key: model.estimates[key].mean for key in done}
+    front = [k for k, best in zip(done, non_dominated([[-believed[k], latency[k]] for k in done]), strict=True) if best]
+    missed = []
+    for limit in np.quantile(list(latency.values()), np.linspace(0.2, 1, 9)):
+        mine = [key for key in front if latency[key] <= limit]
+        taken = max(mine, key=lambda key: believed[key]) if mine else "none"
+        missed.append(max(truth[key] for key in keys if latency[key] <= limit) - truth[taken])
+    return float(np.mean(missed))
+
+
+def report(lines: Sequence[dict[str, object]]) -> str:
+    found: dict[str, dict[str, dict[int, dict[str, float]]]] = defaultdict(lambda: defaultdict(dict))
+    for line in lines:
+        found[str(line["world"])][str(line["method"])][int(str(line["seed"]))] = line  # type: ignore[assignment]
+    rows = ["| studies | searches | all to the end | halving − all | posterior − all | posterior − halving |"]
+    rows.append("|---|---|---|---|---|---|")
+    for world, by in found.items():
+        seeds = sorted(set.intersection(*(set(by[method]) for method in METHODS)))
+        values = {method: np.array([by[method][seed]["regret"] for seed in seeds]) for method in METHODS}
+        pairs = (("halving", "none"), ("posterior", "none"), ("posterior", "halving"))
+        cells = [mean(values["none"]), *(mean(values[a] - values[b], "+") for a, b in pairs)]
+        rows.append(f"| {world} | {len(seeds)} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def mean(values: np.ndarray, sign: str = "") -> str:
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
+    return f"{values.mean():{sign}.2f} ± {error:.2f}" if len(values) else "–"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=12)
+    parser.add_argument("--out", type=Path, help="JSON lines; searches that are there are not done again")
+    parser.add_argument("--report", type=Path, help="print the table of these lines, and search nothing")
+    asked = parser.parse_args()
+    kept = asked.report or asked.out
+    lines = [json.loads(text) for text in kept.read_text().splitlines()] if kept and kept.exists() else []
+    done = {(line["world"], line["method"], line["seed"]) for line in lines}
+    for seed in range(0 if asked.report else asked.seeds):
+        for world in worlds():
+            for method in METHODS:
+                if (name(world), method, seed) in done:
+                    continue
+                began = time.process_time()
+                made = study(world, np.random.default_rng([seed, *name(world).encode()]))
+                runs = search(made, method, seed)
+                line = {"world": name(world), "method": method, "seed": seed, "regret": regret(made, runs)}
+                lines.append(line | {"runs": len(runs), "seconds": round(time.process_time() - began, 1)})
+                if asked.out:
+                    with asked.out.open("a") as file:
+                        file.write(json.dumps(lines[-1]) + "\n")
+    print(report(lines))
+
+
+if __name__ == "__main__":
+    main()

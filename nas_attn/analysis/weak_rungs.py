@@ -1,0 +1,58 @@
+"""Rungs whose scores hardly tell placements apart, so that pruning there is chance: noticed while a search goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nas_attn.analysis.evidence import Evidence
+from nas_attn.recipe import Recipe
+
+FEWEST = 12
+"""Candidates scored at a rung from which on it is judged."""
+WEAK = 0.1
+"""Share of the variance of one run's score that is difference between placements, below which it says next to nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeakRung:
+    """A rung before the last whose scores say next to nothing."""
+
+    rung: int
+    epochs: int
+    reliability: float
+    """Share of the variance of one run's score that is difference between placements."""
+    candidates: int
+    sentence: str
+    """What it means, and what to change, for a person."""
+
+
+def weak_rungs(
+    recipe: Recipe, metric: str | None, models: Iterable[tuple[tuple[str, int], Evidence]]
+) -> list[WeakRung]:
+    """The rungs before the last that say next to nothing of a metric; none where too few have been scored there.
+
+    Args:
+        models: ((metric, rung), evidence).
+    """
+    rungs, found = recipe.training.rungs, []
+    for (name, rung), model in models:
+        if name != metric or rung >= len(rungs) - 1:
+            continue
+        count = sum(estimate.seeds > 0 for estimate in model.estimates.values())
+        share = model.noise.reliability(1) if count >= FEWEST else None
+        if share is not None and share < WEAK:
+            found.append(WeakRung(rung, rungs[rung], share, count, _sentence(recipe, rung, name, share, count)))
+    return found
+
+
+def _sentence(recipe: Recipe, rung: int, metric: str, share: float, count: int) -> str:
+    epochs = recipe.training.rungs[rung]
+    after = f"After {epochs} epoch{'s' if epochs > 1 else ''}"
+    held = f"{100 * share:.0f} % of what one run's {metric} varies by is difference between placements ({count} candidates)"
+    if recipe.search.pruner == "none":
+        return f"{after} scores hardly tell placements apart: {held}."
+    return (
+        f"{after} scores hardly tell placements apart: {held}, so who is pruned there is mostly chance; in a new study train longer "
+        "before the first score (training.rungs), or prune nobody (search.pruner = 'none'); nas-attn fidelity measures what would do."
+    )
