@@ -7,6 +7,8 @@ known at its latency. These are predictions, of placements that never ran.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -54,24 +56,58 @@ def suggest(now: Snapshot) -> tuple[Suggestion, ...]:
         untried = [text for text in untried if text in latencies and latencies[text].ratio <= limit]
     if not untried:
         return ()
-    wider = model.including({text: text for text in untried})
-    found = [_suggestion(text, latencies.get(text), scored, wider) for text in untried]
-    likely = [one for one in found if one is not None and one.probability >= LIKELY and one.gain > 0]
+    found = _compared(untried, latencies, scored, model.including({text: text for text in untried}))
+    likely = [one for one in found if one.probability >= LIKELY and one.gain > 0]
     return tuple(sorted(likely, key=lambda one: (-one.gain * one.probability, one.placement))[:SHOWN])
 
 
-def _suggestion(
-    text: str, latency: Latency | None, scored: Iterable[CandidateView], model: Evidence
-) -> Suggestion | None:
-    """One placement held against the best that is known at no more latency; None where nothing is that fast."""
+def _compared(
+    untried: Iterable[str], latencies: Mapping[str, Latency], scored: Sequence[CandidateView], model: Evidence
+) -> list[Suggestion]:
+    """Each placement held against the best that is known at no more latency; without those that nothing is as fast as."""
+    best = _best_by_latency(scored, model)
+    against: dict[str, list[str]] = {}
+    rivals: dict[str, CandidateView] = {}
+    for text in untried:
+        latency = latencies.get(text)
+        rival = _rival(best, scored, model, latency)
+        if rival is not None:
+            against.setdefault(rival.key, []).append(text)
+            rivals[text] = rival
+    found = []
+    for key, texts in against.items():
+        for text, gain in model.gains(key, texts).items():
+            told, latency = model.estimates[text], latencies.get(text)
+            placement = rivals[text].placement
+            found.append(Suggestion(text, model.metric, told, latency, placement, gain.mean, gain.probability))
+    return found
+
+
+def _best_by_latency(scored: Iterable[CandidateView], model: Evidence) -> list[tuple[float, CandidateView]]:
+    """(latency, best candidate up to there) wherever a better one comes, by latency; the first of equal ones."""
     sign = -1.0 if model.lower_is_better else 1.0
-    rivals = [v for v in scored if latency is None or (v.latency is not None and v.latency.ratio <= latency.ratio)]
-    rival = max(rivals, key=lambda view: sign * model.estimates[view.key].mean, default=None)
-    gain = model.gain(text, rival.key) if rival else None
-    if rival is None or gain is None:
-        return None
-    told = model.estimates[text]
-    return Suggestion(text, model.metric, told, latency, rival.placement, gain.mean, gain.probability)
+    found: list[tuple[float, CandidateView]] = []
+    best = -math.inf
+    known = [(view.latency.ratio, view) for view in scored if view.latency is not None]
+    for ratio, view in sorted(known, key=lambda pair: pair[0]):
+        value = sign * model.estimates[view.key].mean
+        if value > best:
+            best = value
+            found.append((ratio, view))
+    return found
+
+
+def _rival(
+    best: Sequence[tuple[float, CandidateView]],
+    scored: Iterable[CandidateView],
+    model: Evidence,
+    latency: Latency | None,
+) -> CandidateView | None:
+    if latency is not None:
+        place = bisect_right(best, latency.ratio, key=lambda pair: pair[0])
+        return best[place - 1][1] if place else None
+    sign = -1.0 if model.lower_is_better else 1.0
+    return max(scored, key=lambda view: sign * model.estimates[view.key].mean, default=None)
 
 
 def _recombined(now: Snapshot, front: Sequence[CandidateView]) -> list[str]:

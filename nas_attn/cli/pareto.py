@@ -18,11 +18,14 @@ def pareto(wish: Wish, study: StudyName = None, storage: Storage = DEFAULT_STORA
     from nas_attn.analysis.snapshot import snapshot
     from nas_attn.analysis.suggestions import suggest
     from nas_attn.cli.showing import show_answer, show_front, show_snippet, show_suggestions
-    from nas_attn.study.trained import chosen
 
     opened = study_named(study, storage)
     now = snapshot(opened.store)
-    choice = None if wish.default else chosen(opened, now, wish)
+    choice = None
+    if not wish.default:
+        from nas_attn.study.trained import chosen
+
+        choice = chosen(opened, now, wish)
     if as_json:
         found = None if choice is None else choice.as_dict()
         untried = [asdict(one) for one in suggest(now)]

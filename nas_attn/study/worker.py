@@ -174,12 +174,15 @@ class Worker:
     def _take(self, agendas: Sequence[Agenda]) -> Step | None:
         """The first waiting run that nobody is at, or the backbone that it needs first."""
         by_purpose = {agenda.purpose: agenda for agenda in agendas}
+        held = {lease.resource for lease in self.store.leases(released=False) if lease.state == "held"}
         for row in self.queue.rows(state="waiting", purposes=list(by_purpose)):
             needed = self.benches.of(row.run.way).needs_backbone(row.run.backbone)
             if needed is not None:
                 row, agenda = self._backbone(needed, row.run), None
             else:
                 agenda = by_purpose[row.run.purpose]
+            if row.resource in held:
+                continue
             lease = self.store.acquire(row.resource, owner=self.owner, ttl_s=TTL_S)
             if lease is None:
                 continue

@@ -56,6 +56,18 @@ def test_rungs_in_turn_with_a_folder_that_stays(tmp_path: Path) -> None:
     assert (judge.runs[0].folder / "epochs").read_text() == "9"
 
 
+def test_a_folder_in_which_nothing_was_put_goes(tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    def evaluate(model: nn.Module, run: EvaluatorRun) -> Mapping[str, float]:
+        seen.append(run.folder.is_dir())
+        return {"miou": 0.5}
+
+    fit(evaluate, tmp_path, Slot())
+    assert seen == [True] * 3
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_finished_rungs_are_not_repeated_after_a_restart(tmp_path: Path) -> None:
     slot, first = Slot(), Judge()
     with pytest.raises(Interrupted):

@@ -33,7 +33,7 @@ def types(*arguments: str, status: int = 0, **variables: str) -> str:
     return done.stdout + done.stderr
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 240.0) -> Any:
+def until(condition: Callable[[], Any], what: str, seconds: float = 2000.0) -> Any:
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, what
@@ -143,7 +143,7 @@ def test_a_slurm_clusters_jobs_go_on_after_they_were_queued_again(
     subprocess.run(["scontrol", "requeue", jobs[0]], check=True)
     logs = opened.folder / "launched"
     until(lambda: any("SIGTERM" in path.read_text() for path in logs.glob("*.out")), "the worker to hear of it")
-    until(lambda: is_whole(opened, 8), "the study to end", 400)
-    until(lambda: not overview(opened).launched, "the jobs to leave the queue", 400)
+    until(lambda: is_whole(opened, 8), "the study to end", 2400)
+    until(lambda: not overview(opened).launched, "the jobs to leave the queue", 2400)
     calls = [line.rsplit("|", 1)[0] for line in (table / "calls.txt").read_text().splitlines()]
     assert len(calls) - len(set(calls)) <= 1, "what was under way is evaluated again, no more"
