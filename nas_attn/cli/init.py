@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,14 @@ from nas_attn.cli import completing
 from nas_attn.errors import RecipeError
 from nas_attn.paths import output_path
 
+FOLDER = """\
+size = 64                          # side in pixels: the shorter side is scaled to it, the middle square kept; ImageNet's: 224
+broken_images = "refuse"           # skip: leave out what cannot be read, and say how many
+# validation = 0.2                 # share of the training images to score on; without it: the folder's own val/, else a fifth
+# groups = { pattern = "^([^_]+)_" }  # images of one patient or scene stay on one side of each split; or file = "groups.csv"
+"""
+SMALL = ("digits", "cued-digits", "digits-8x8", "mnist", "fashion-mnist")
+"""Data sets of small grey pictures: few epochs, no mirroring."""
 TEMPLATE = """\
 # A study: which attention module, at which stage of the backbone, with which settings.
 # Start it with:  nas-attn search {path}
@@ -24,12 +33,12 @@ objectives = [{objectives}]        # accuracy, balanced_accuracy, macro_f1, loss
 name = {backbone}                # resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function
 
 [data]
-name = {data}                    # digits, fashion-mnist, mnist, cifar10, cifar100, folder:PATH
+name = {data}                    # cued-digits, digits, fashion-mnist, mnist, cifar10, cifar100, folder:PATH
 root = "data"                      # where downloaded files lie, or are put
-# groups = {{ pattern = "^([^_]+)_" }}  # folders: images of one patient or scene stay on one side of each split; or file = "…"
-
+{folder}
 [training]
-start = "{start}"                  # backbone: train the bare network once, candidates go on from it; scratch; pretrained
+start = "backbone"                 # backbone: train the bare network once, candidates go on from it; scratch; pretrained
+# weights = "default"              # with start = "pretrained": the published weights; or a file of yours, "mine.pt"
 backbone_epochs = {backbone_epochs}
 backbones = {backbones}                      # so many are trained: what helps one need not help the next
 rungs = [{rungs}]                  # epochs at which a candidate is scored, and the weak ones stop
@@ -90,7 +99,7 @@ def init(
         return default
 
     data = ask(data, "data", "Data set (digits, fashion-mnist, cifar10, folder:PATH, …)", "digits")
-    small = data in ("digits", "digits-8x8", "mnist", "fashion-mnist")
+    small = data in SMALL
     backbone = ask(
         backbone,
         "backbone",
@@ -108,35 +117,39 @@ def init(
         "Largest latency in times the bare backbone's (none: no limit)",
         "none",
     )
-    ratio = (
-        f"max_latency_ratio = {_number(float, limit, 'the largest latency')}"
-        if limit != "none"
-        else "# max_latency_ratio = 1.3"
-    )
-    images = "folder" in data
-    text = TEMPLATE.format(
-        path=path,
-        name=_quoted(name or target.stem),
-        space=_quoted(space),
-        objectives='"accuracy", "latency"',
-        backbone=_quoted(backbone),
-        data=_quoted(data),
-        start="backbone",
-        backbone_epochs=8 if small else 20,
-        backbones=2 if small else 3,
-        rungs="1, 2" if small else "1, 3",
-        target_epochs=8 if small else 20,
-        batch_size=64 if images else 128,
-        flip="false" if small else "true",
-        crop_padding=0 if small else 4,
-        device=_quoted(device),
-        trials=count,
-        limit=ratio,
-    )
+    ratio = None if limit == "none" else _number(float, limit, "the largest latency")
+    text = _text(path, name or target.stem, space, backbone, data, device, count, ratio)
     _write(target, text)
     if taken and not yes:
         typer.echo(f"there is no terminal to ask on, so the defaults were taken: {' '.join(taken)}")
     typer.echo(f"wrote {path}\nnext: nas-attn search {path} --dry-run")
+
+
+def _text(
+    path: str, name: str, space: str, backbone: str, data: str, device: str, trials: int | float, ratio: float | None
+) -> str:
+    """The recipe: what was answered, and for the rest what suits the size of the images."""
+    small, folder = data in SMALL, data.startswith("folder:")
+    text = TEMPLATE.format(
+        path=path,
+        name=_quoted(name),
+        space=_quoted(space),
+        objectives='"accuracy", "latency"',
+        backbone=_quoted(backbone),
+        data=_quoted(data),
+        folder=FOLDER if folder else "",
+        backbone_epochs=8 if small else 20,
+        backbones=2 if small else 3,
+        rungs="1, 2" if small else "1, 3",
+        target_epochs=8 if small else 20,
+        batch_size=64 if folder else 128,
+        flip="false" if small else "true",
+        crop_padding=0 if small else 4,
+        device=_quoted(device),
+        trials=trials,
+        limit="# max_latency_ratio = 1.3" if ratio is None else f"max_latency_ratio = {ratio}",
+    )
+    return re.sub(r"(?m)^(\S.*?) {2,}# ", lambda line: f"{line[1]:<34} # ", text)  # the answers' lengths differ
 
 
 def _quoted(text: str) -> str:

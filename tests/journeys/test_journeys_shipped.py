@@ -26,6 +26,7 @@ def images_for_cifar10(shell: Shell) -> str:
 
 RECIPES: dict[str, Callable[[Shell], str]] = {
     "digits": lambda shell: settings(DIGITS),
+    "cued-digits": lambda shell: settings(TINY, data__options="{train=60,validation=40,test=20}"),
     "fashion-mnist": images_for_fashion_mnist,
     "cifar10-resnet20": images_for_cifar10,
 }
