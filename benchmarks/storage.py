@@ -20,6 +20,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -305,7 +306,8 @@ def measure_workers(folder: Path, workers: int, candidates: int, seconds: float,
         _together(context, 1, folder, url, time_limit_s=0.0)
         (idle,) = _reports(folder)
         before, began = server_cpu(), time.monotonic()
-        _together(context, workers, folder, url, time_limit_s=None)
+        with _connections(url) as most:
+            _together(context, workers, folder, url, time_limit_s=None)
         wall, server = time.monotonic() - began, (server_cpu() - before) / candidates
         found = _reports(folder)
     cpu = sum(report["cpu_s"] - idle["cpu_s"] for report in found) / candidates
@@ -315,9 +317,33 @@ def measure_workers(folder: Path, workers: int, candidates: int, seconds: float,
     print(
         f"{'PostgreSQL' if postgres else 'SQLite'}, {workers:3} workers, {candidates} candidates of {seconds:g} s in {wall:.0f} s; "
         f"per candidate {cpu:.3f} CPU s in the worker, of which {turn:.3f} in {polls:.1f} turns, and {server:.3f} in the "
-        f"server: {share:.2%} of a worker's time; {len(found)} of {workers} ended in order; load {os.getloadavg()[0]:.1f}",
+        f"server: {share:.2%} of a worker's time; at most {most[0]} connections; {len(found)} of {workers} ended in "
+        f"order; load {os.getloadavg()[0]:.1f}",
         flush=True,
     )
+
+
+@contextmanager
+def _connections(url: str) -> Iterator[list[int]]:
+    """How many clients a server had at once, at most; 0 for a file."""
+    most, over = [0], threading.Event()
+
+    def look() -> None:
+        import psycopg
+
+        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+            while not over.wait(1.0):
+                query = "SELECT count(*) - 1 FROM pg_stat_activity WHERE backend_type = 'client backend'"
+                (found,) = connection.execute(query).fetchone() or (0,)
+                most[0] = max(most[0], found)
+
+    thread = threading.Thread(target=look)
+    if url.startswith("postgresql"):
+        thread.start()
+    yield most
+    over.set()
+    if url.startswith("postgresql"):
+        thread.join()
 
 
 def _begin(folder: str, url: str, candidates: int) -> None:

@@ -26,12 +26,15 @@ def report(
     """Writes the report from what the database holds now, and refreshes the dashboard's notes and plots."""
     from nas_attn.report import write_report
     from nas_attn.study.publishing import Publisher, report_path
-    from nas_attn.study.trained import chosen
 
     path = page_path(output, "--output")
     opened = study_named(study, storage)
     now = Publisher(opened).current()
-    choice = None if wish.default else chosen(opened, now, wish)
+    choice = None
+    if not wish.default:
+        from nas_attn.study.trained import chosen
+
+        choice = chosen(opened, now, wish)
     path = write_report(now, path or report_path(opened), choice)
     if as_json:
         print_json({"report": str(path)})

@@ -159,7 +159,9 @@ class PrivateServer:
             **self._settings,
         }
         options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
-        done = self._run("pg_ctl", "start", "-D", str(self._data), "-l", str(log), "-w", "-t", _PATIENCE_S, "-s", "-o", options)
+        done = self._run(
+            "pg_ctl", "start", "-D", str(self._data), "-l", str(log), "-w", "-t", _PATIENCE_S, "-s", "-o", options
+        )
         if done.returncode == 0:
             return None
         told = log.read_text("utf-8", errors="replace") if log.exists() else done.stderr
