@@ -63,12 +63,13 @@ def estimate(sessions: Sequence[Session], *, seed: int = 0) -> dict[str, Latency
     rng = np.random.default_rng(seed)
     estimates = {}
     for key, values in ratios.items():
+        median = float(np.median(values)) if len(values) > 1 else float(values[0])
         if len(values) >= ENOUGH_SESSIONS:
             low, high = _resampled(values, rng)
         else:
             half = _t_quantile(0.975, freedom) * spread * _median_factor(len(values))
-            low, high = float(np.median(values)) - half, float(np.median(values)) + half
-        middle = math.exp(float(np.median(values)))
+            low, high = median - half, median + half
+        middle = math.exp(median)
         estimates[key] = Latency(middle, math.exp(low), math.exp(high), reference_ms, len(values))
     return estimates
 

@@ -344,7 +344,12 @@ def _with_fronts(recipe: Recipe, views: list[CandidateView]) -> list[CandidateVi
     scored = [view for view in views if view.state == "scored"]
     now = front({view.key: view.values for view in scored})
     told = front({view.key: view.told for view in scored if view.told is not None})
-    return [dataclasses.replace(v, on_front=v.key in now, told_on_front=v.key in told) for v in views]
+    return [
+        dataclasses.replace(v, on_front=v.key in now, told_on_front=v.key in told)
+        if v.key in now or v.key in told
+        else v
+        for v in views
+    ]
 
 
 def _with_odds(views: list[CandidateView], model: Evidence | None, last: int) -> list[CandidateView]:
@@ -366,7 +371,7 @@ def _with_ties(
     front = {view.key: view.values for view in views if view.on_front}
     bare = next((view.key for view in views if view.placement == "none"), None)
     tied = ties(list(front), recipe.objectives, front, models, sessions, bare)
-    return [dataclasses.replace(view, tied_with=tied.get(view.key, ())) for view in views]
+    return [dataclasses.replace(view, tied_with=tied[view.key]) if tied.get(view.key) else view for view in views]
 
 
 def _recommend(

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -58,6 +58,21 @@ class EvaluatorRun:
     """What `scored` was told."""
     flags: list[NDArray[np.bool_]] = field(default_factory=list, repr=False, compare=False)
     """What `right` was told."""
+    asked: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
+    """What `stopping` asks."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the search is to stop, because of a signal or because another worker has taken this run over.
+
+        Ask it between steps: an evaluator is not interrupted, and a scheduler waits for seconds only. Then write down in
+        `folder` what is to be gone on from, and `leave`.
+        """
+        return self.asked()
+
+    def leave(self) -> NoReturn:
+        """Ends the run without metrics; it is taken up again, with the same `folder` and rung."""
+        raise Interrupted
 
     def scored(self, network: nn.Module) -> None:
         """Tells which network the metrics are of, where it is another than the model: an average of weights, a trainer's own.
@@ -147,7 +162,7 @@ class EvaluatorTrainer:
                     if stop():
                         raise Interrupted
                     new = epochs - (rungs[rung - 1] if rung else 0)
-                    run = EvaluatorRun(placement, rung, epochs, new, seed, folder, self._device)
+                    run = EvaluatorRun(placement, rung, epochs, new, seed, folder, self._device, asked=stop)
                     scores.append(self._one(model, run))
                     self.evaluated += 1
                     slot.save(json.dumps([_plain(score) for score in scores]).encode(), epochs)
