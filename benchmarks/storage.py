@@ -35,6 +35,8 @@ name = "large"
 objectives = ["accuracy", "latency"]
 [space]
 name = "large"
+[space.sites]
+positions = ["residual", "block", "stage"]
 [space.choices]
 se = { reduction = [2, 4, 8, 16] }
 eca = { kernel_size = [3, 5, 7] }

@@ -17,7 +17,8 @@ import pytest
 from nas_attn.errors import StudyError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import searching
-from nas_attn.study.launching import Wish, launch
+from nas_attn.study.launching import Launched, Wish, launch
+from nas_attn.study.on_slurm import Slurm
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.overview import overview
 
@@ -71,6 +72,28 @@ def test_engines_that_cannot_be_had_are_one_sentence(table: Path, begun: Callabl
         launch(opened, "slurm", Wish(2))
     with pytest.raises(StudyError, match="--partition, --minutes and --option are Slurm's"):
         launch(opened, "local", Wish(2, partition="gpu"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        (
+            "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1",
+            "2 launched; squeue does not answer",
+        ),
+        ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", ""),
+        ("echo RUNNING; echo PENDING; echo PENDING", "2 pending, 1 running"),
+    ],
+    ids=["away", "ended", "there"],
+)
+def test_what_squeue_cannot_say_is_not_taken_for_no_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, shown: str
+) -> None:
+    program = tmp_path / "squeue"
+    program.write_text(f"#!/bin/sh\n{answer}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert Slurm().state(Launched("slurm", ("7_0", "7_1"), "here", 0.0)) == shown
 
 
 @pytest.mark.slow
