@@ -377,6 +377,7 @@ def _work(folder: str, url: str, time_limit_s: float | None) -> None:
 
     from nas_attn.study import searching, worker
     from nas_attn.study.opening import open_study
+    from nas_attn.study.stopping import interruptible
 
     os.chdir(folder)
     sys.path.insert(0, folder)
@@ -392,9 +393,13 @@ def _work(folder: str, url: str, time_limit_s: float | None) -> None:
         taken["turn_cpu_s"] += time.thread_time() - began
 
     worker.Worker.turn = turn  # type: ignore[method-assign]
-    opened, began = open_study("many", url), time.process_time()
-    options = searching.Options(device="cpu", threads=1, time_limit_s=time_limit_s, say=lambda line: None)
-    searching.work(opened, options)
+    stop = threading.Event()
+    with interruptible(stop, lambda line: None):
+        opened, began = open_study("many", url), time.process_time()
+        options = searching.Options(
+            device="cpu", threads=1, time_limit_s=time_limit_s, say=lambda line: None, stop=stop
+        )
+        searching.work(opened, options)
     report = {**taken, "cpu_s": time.process_time() - began}
     Path(f"report-{os.getpid()}").write_text(json.dumps(report))
 

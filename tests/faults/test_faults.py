@@ -291,7 +291,8 @@ class Faults(RuleBasedStateMachine):
         assert not [lease for lease in store.leases() if lease.state == "held"], said
         known = {row.artifact for found in store.all_checkpoints().values() for row in found}
         stray = {path.name for path in (self.folder / "artifacts").iterdir() if path.is_file()} - known
-        empty = [path.name for path in (self.folder / "artifacts").iterdir() if path.is_dir()]
+        folders = [path for path in (self.folder / "artifacts").iterdir() if path.is_dir()]
+        empty = [path.name for path in folders if not any(path.iterdir())]
         assert len(empty) <= tally["kill -9"], f"an evaluator's folder that nothing was put into: {empty}"
         assert not [run for run in store.all_checkpoints() if not run.startswith("weights:")], said
         assert len(stray) <= tally["kill -9"], f"only a kill between two steps leaves a file, for `clean`: {stray}"
