@@ -215,6 +215,8 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
         return ended
 
     ended = with_worker(opened, replace(options, say=say), search)
+    if ended == "stopped":  # whoever stopped it waits for seconds only, and drawing up a large study takes longer
+        return ended
     with suppress(Interrupted):
         current = publisher.changed()
         if ended in ("complete", "exhausted") and only is None:

@@ -148,6 +148,7 @@ def test_a_ray_clusters_workers_come_back_when_their_node_dies(
     monkeypatch.setenv("PYTHONPATH", f"{table}:{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setenv("TABLE_SECONDS", "0.7")
     monkeypatch.setenv("NAS_ATTN_STORAGE", postgres_url)
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # on a busy machine they would never come to run
     opened = begun(postgres_url, 10)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
