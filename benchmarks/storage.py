@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import multiprocessing
 import os
 import random
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -32,6 +35,8 @@ name = "large"
 objectives = ["accuracy", "latency"]
 [space]
 name = "large"
+[space.sites]
+positions = ["residual", "block", "stage"]
 [space.choices]
 se = { reduction = [2, 4, 8, 16] }
 eca = { kernel_size = [3, 5, 7] }
@@ -91,6 +96,7 @@ def main() -> None:
     workers.add_argument("--postgres", action="store_true", help="a private PostgreSQL server instead of SQLite")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    logging.getLogger("optuna").setLevel(logging.WARNING)
     if options.what == "size":
         for count in map(int, options.candidates.split(",")):
             with tempfile.TemporaryDirectory() as folder:
@@ -284,36 +290,118 @@ def _fill_optuna(opened: Any, space: Any, trials: list[Any]) -> None:
 
 
 def measure_workers(folder: Path, workers: int, candidates: int, seconds: float, *, postgres: bool) -> None:
-    """Real workers whose evaluation sleeps: CPU seconds of a candidate beyond the sleep, in the workers and the server."""
+    """Real workers whose evaluation sleeps: what a candidate costs them and the server, in CPU seconds.
+
+    They are forked from a process that has loaded everything; what is counted begins when the study is open, and is without
+    what a worker costs that finds nothing to do.
+    """
     os.chdir(folder)
     Path("many.toml").write_text(WORKERS_RECIPE)
     Path("sleeper.py").write_text(SLEEPER)
     os.environ |= {"SLEEP_S": str(seconds), "PYTHONPATH": f"{folder}:{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["nas_attn.study.searching", "nas_attn.study.sampling", "torch"])
     with _server(folder, postgres=postgres) as (url, server_cpu):
-        os.environ["NAS_ATTN_STORAGE"] = url
-        program = [sys.executable, "-m", "nas_attn.cli.main"]
-        subprocess.run(
-            [*program, "search", "many.toml", "--time-limit", "0", "--trials", str(candidates), "-q"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        idle = _cpu_s([*program, "worker", "many", "--time-limit", "0"])
+        begin = context.Process(target=_begin, args=(str(folder), url, candidates))
+        begin.start()
+        begin.join()
+        _together(context, 1, folder, url, time_limit_s=0.0)
+        (idle,) = _reports(folder)
         before, began = server_cpu(), time.monotonic()
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        running = [subprocess.Popen([*program, "worker", "many"], stdout=subprocess.DEVNULL) for _ in range(workers)]
-        statuses = [process.wait() for process in running]
-        now = resource.getrusage(resource.RUSAGE_CHILDREN)
-        wall = time.monotonic() - began
-        cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime - workers * idle
-        server = server_cpu() - before
-    share = (cpu + server) / candidates / (seconds + (cpu + server) / candidates)
+        with _connections(url) as most:
+            _together(context, workers, folder, url, time_limit_s=None)
+        wall, server = time.monotonic() - began, (server_cpu() - before) / candidates
+        found = _reports(folder)
+    cpu = sum(report["cpu_s"] - idle["cpu_s"] for report in found) / candidates
+    turn = sum(report["turn_cpu_s"] for report in found) / candidates
+    polls = sum(report["turns"] for report in found) / candidates
+    share = (cpu + server) / (seconds + cpu + server)
     print(
-        f"{'PostgreSQL' if postgres else 'SQLite'}, {workers:3} workers, {candidates} candidates of {seconds:g} s: {wall:.0f} s; "
-        f"per candidate {cpu / candidates:.3f} CPU s in the worker, {server / candidates:.3f} in the server: "
-        f"{share:.2%} of a worker's time; statuses {sorted(set(statuses))}; load {os.getloadavg()[0]:.1f}",
+        f"{'PostgreSQL' if postgres else 'SQLite'}, {workers:3} workers, {candidates} candidates of {seconds:g} s in {wall:.0f} s; "
+        f"per candidate {cpu:.3f} CPU s in the worker, of which {turn:.3f} in {polls:.1f} turns, and {server:.3f} in the "
+        f"server: {share:.2%} of a worker's time; at most {most[0]} connections; {len(found)} of {workers} ended in "
+        f"order; load {os.getloadavg()[0]:.1f}",
         flush=True,
     )
+
+
+@contextmanager
+def _connections(url: str) -> Iterator[list[int]]:
+    """How many clients a server had at once, at most; 0 for a file."""
+    most, over = [0], threading.Event()
+
+    def look() -> None:
+        import psycopg
+
+        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+            while not over.wait(1.0):
+                query = "SELECT count(*) - 1 FROM pg_stat_activity WHERE backend_type = 'client backend'"
+                (found,) = connection.execute(query).fetchone() or (0,)
+                most[0] = max(most[0], found)
+
+    thread = threading.Thread(target=look)
+    if url.startswith("postgresql"):
+        thread.start()
+    yield most
+    over.set()
+    if url.startswith("postgresql"):
+        thread.join()
+
+
+def _begin(folder: str, url: str, candidates: int) -> None:
+    from nas_attn.recipe_reading import load_recipe
+    from nas_attn.study import searching
+
+    os.chdir(folder)
+    sys.path.insert(0, folder)
+    searching.begin(load_recipe("many.toml", overrides={"search.trials": candidates}), url)
+
+
+def _together(context: Any, workers: int, folder: Path, url: str, *, time_limit_s: float | None) -> None:
+    for old in folder.glob("report-*"):
+        old.unlink()
+    running = [context.Process(target=_work, args=(str(folder), url, time_limit_s)) for _ in range(workers)]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join()
+
+
+def _reports(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(path.read_text()) for path in folder.glob("report-*")]
+
+
+def _work(folder: str, url: str, time_limit_s: float | None) -> None:
+    """One worker; it writes down what it took."""
+    import torch
+
+    from nas_attn.study import searching, worker
+    from nas_attn.study.opening import open_study
+    from nas_attn.study.stopping import interruptible
+
+    os.chdir(folder)
+    sys.path.insert(0, folder)
+    torch.set_num_threads(1)
+    whole, taken = worker.Worker.turn, {"turns": 0, "turn_cpu_s": 0.0}
+
+    @contextmanager
+    def turn(self: worker.Worker) -> Iterator[Any]:
+        began = time.thread_time()
+        with whole(self) as lease:
+            yield lease
+        taken["turns"] += 1
+        taken["turn_cpu_s"] += time.thread_time() - began
+
+    worker.Worker.turn = turn  # type: ignore[method-assign]
+    stop = threading.Event()
+    with interruptible(stop, lambda line: None):
+        opened, began = open_study("many", url), time.process_time()
+        options = searching.Options(
+            device="cpu", threads=1, time_limit_s=time_limit_s, say=lambda line: None, stop=stop
+        )
+        searching.work(opened, options)
+    report = {**taken, "cpu_s": time.process_time() - began}
+    Path(f"report-{os.getpid()}").write_text(json.dumps(report))
 
 
 @contextmanager

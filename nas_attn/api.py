@@ -15,7 +15,7 @@ from nas_attn.analysis.choosing import Wish
 from nas_attn.analysis.effects import Effects, fit_effects
 from nas_attn.analysis.snapshot import CandidateView, Snapshot, snapshot
 from nas_attn.analysis.suggestions import Suggestion, suggest
-from nas_attn.errors import NasAttnWarning, PlacementError, RecipeError, StudyError, UserError
+from nas_attn.errors import NasAttnWarning, PlacementError, RecipeError, UserError
 from nas_attn.evaluation.evaluators import Evaluator
 from nas_attn.importing import PYTHON
 from nas_attn.recipe import Recipe, SpaceSpec
@@ -27,8 +27,9 @@ from nas_attn.space import parse, resolve, say_narrower
 from nas_attn.study import searching
 from nas_attn.study.extending import Extension, extend, forecast_extension
 from nas_attn.study.local import run_workers
-from nas_attn.study.opening import DEFAULT_URL, OpenStudy
+from nas_attn.study.opening import DEFAULT_URL, OpenStudy, only_study
 from nas_attn.study.opening import open_study as _open
+from nas_attn.study.publishing import report_path
 from nas_attn.study.stopping import interruptible
 from nas_attn.study.trained import chosen
 
@@ -304,7 +305,7 @@ class Study:
 
     def report(self, path: str | Path | None = None) -> Path:
         """Writes the self-contained HTML report; returns its path."""
-        return write_report(self.snapshot(), Path(path) if path else searching.report_path(self._opened))
+        return write_report(self.snapshot(), Path(path) if path else report_path(self._opened))
 
 
 def open_study(storage: str = DEFAULT_URL, name: str | None = None) -> Study:
@@ -318,25 +319,6 @@ def open_study(storage: str = DEFAULT_URL, name: str | None = None) -> Study:
         StudyError: there is no such study, or several and none is named.
     """
     return Study(_open(name or only_study(storage), storage))
-
-
-def only_study(storage: str) -> str:
-    """The name of a database's only study.
-
-    Raises:
-        StudyError: it holds none, or several.
-    """
-    from nas_attn.storage import Database, shown_url
-
-    names = [study.name for study in Database(storage, must_exist=True).studies()]
-    if len(names) != 1:
-        held = (
-            f"the studies {', '.join(names)}: name one of them"
-            if names
-            else "no study: start one with `nas-attn search`"
-        )
-        raise StudyError(f"'{shown_url(storage)}' holds {held}")
-    return names[0]
 
 
 def search(

@@ -15,6 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,10 @@ OUTLIER = 4.0
 """Residuals beyond this many are flagged."""
 FEWEST = 3
 """Observations below which nothing can be said about an error."""
+MOST = 1500
+"""Observations from which the widths are found, spread evenly over all; the coefficients are found from all."""
+STEPS = 3
+"""Rounds of down-weighting once the widths are known."""
 ITERATIONS = 100
 SETTLED = 1e-3
 """Relative change of the widths below which they count as found."""
@@ -65,7 +70,11 @@ _LEVELS = ("type", "stage", "site", "knobs", "first")
 
 def features(placement: ResolvedPlacement | str) -> Features:
     """Features of an explicit placement or its text; `none` has none."""
-    text = placement if isinstance(placement, str) else placement.text
+    return _features(placement if isinstance(placement, str) else placement.text)
+
+
+@lru_cache(maxsize=32_768)
+def _features(text: str) -> Features:
     found = []
     for assignment in parse(text).assignments:
         if not assignment.choice.is_none:
@@ -140,6 +149,11 @@ def fit(observations: Sequence[Observation], *, first_use: bool = False) -> Addi
     Raises:
         ValueError: fewer than 3 observations, or a value or weight that is not finite, or a weight that is not positive.
     """
+    return _fitted(tuple(observations), first_use)
+
+
+@lru_cache(maxsize=2)  # a report asks the same of it in several places
+def _fitted(observations: tuple[Observation, ...], first_use: bool) -> AdditiveModel:
     if len(observations) < FEWEST:
         raise ValueError(f"the additive model needs at least {FEWEST} observations, not {len(observations)}")
     values = np.array([value for _, value, _ in observations], dtype=np.float64)
@@ -154,7 +168,7 @@ def fit(observations: Sequence[Observation], *, first_use: bool = False) -> Addi
         for term, value in row.items():
             design[i, terms[term] + 1] = value
     levels = np.array([_LEVELS.index(term[0]) for term in terms], dtype=np.intp)
-    return AdditiveModel(terms, _expectation_maximisation(design, levels, values, 1 / weights), first_use)
+    return AdditiveModel(terms, _posterior(design, levels, values, 1 / weights), first_use)
 
 
 def latency_observations(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> list[Observation]:
@@ -185,13 +199,29 @@ def with_predictions(latencies: Mapping[str, Latency], texts: Mapping[str, str])
         latencies: key -> measured latency, the bare backbone's included.
         texts: key -> explicit notation of all candidates.
     """
-    missing = texts.keys() - latencies.keys()
-    observations = latency_observations(latencies, texts)
-    if not missing or len(observations) < LEAST_MEASURED:
-        return dict(latencies)
-    model = fit(observations)
-    reference_ms = next(iter(latencies.values())).reference_ms
-    return {**latencies, **{key: predict_latency(model, features(texts[key]), reference_ms) for key in missing}}
+    return Predictions().added(latencies, texts)
+
+
+class Predictions:
+    """Latencies of candidates that were not measured, kept for as long as what was measured stays the same."""
+
+    def __init__(self) -> None:
+        self._observations: Sequence[Observation] | None = None
+        self._model: AdditiveModel | None = None
+        self._made: dict[str, Latency] = {}
+
+    def added(self, latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> dict[str, Latency]:
+        """As `with_predictions`."""
+        missing = texts.keys() - latencies.keys()
+        observations = latency_observations(latencies, texts)
+        if not missing or len(observations) < LEAST_MEASURED:
+            return dict(latencies)
+        if self._model is None or observations != self._observations:
+            self._model, self._observations, self._made = fit(observations), observations, {}
+        reference_ms = next(iter(latencies.values())).reference_ms
+        for text in {texts[key] for key in missing} - self._made.keys():
+            self._made[text] = predict_latency(self._model, features(text), reference_ms)
+        return {**latencies, **{key: self._made[texts[key]] for key in missing}}
 
 
 def suspicious(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> list[str]:
@@ -239,6 +269,23 @@ def _terms_of(placement: Iterable[Feature], first_use: bool) -> dict[_Term, floa
     return {term: float(count) for term, count in terms.items()}
 
 
+def _posterior(design: Floats, levels: npt.NDArray[np.intp], values: Floats, noise: Floats) -> _Posterior:
+    """As `_expectation_maximisation`, whose rounds would take minutes with many thousands of observations."""
+    if len(values) <= MOST:
+        return _expectation_maximisation(design, levels, values, noise)
+    some = np.linspace(0, len(values) - 1, MOST).astype(np.intp)
+    found = _expectation_maximisation(design[some], levels, values[some], noise[some])
+    trust = np.ones(len(values))
+    for _ in range(STEPS):
+        now = _given(design, levels, values, noise, found.widths, found.lack, trust)
+        trust = _trust(now.standardised)
+    return _given(design, levels, values, noise, found.widths, found.lack, trust)
+
+
+def _trust(standardised: Floats) -> Floats:
+    return np.minimum(1.0, HUBER / np.maximum(np.abs(standardised), 1e-12))
+
+
 def _expectation_maximisation(
     design: Floats, levels: npt.NDArray[np.intp], values: Floats, noise: Floats
 ) -> _Posterior:
@@ -255,7 +302,7 @@ def _expectation_maximisation(
     trust = np.ones(len(values))
     for _ in range(ITERATIONS):
         now = _given(design, levels, values, noise, widths, lack, trust)
-        trust = np.minimum(1.0, HUBER / np.maximum(np.abs(now.standardised), 1e-12))
+        trust = _trust(now.standardised)
         second_moments = now.mean[1:] ** 2 + np.diag(now.covariance)[1:]
         for level in set(levels.tolist()):
             mine = second_moments[levels == level]
@@ -263,7 +310,7 @@ def _expectation_maximisation(
                 len(mine) + 1
             )  # one effect of the data's own size beside them
         residuals = values - design @ now.mean
-        spread = (residuals * trust) ** 2 / HUBER_SHARE + np.einsum("ij,jk,ik->i", design, now.covariance, design)
+        spread = (residuals * trust) ** 2 / HUBER_SHARE + _quadratic(design, now.covariance)
         share = lack / (lack + noise)
         lack = max(float(np.mean(share**2 * spread + lack * (1 - share))), 1e-9 * scale)
         before = np.append(now.widths, now.lack)
@@ -287,10 +334,15 @@ def _given(
     information = design.T @ (design * precision[:, None]) + np.diag(prior)
     covariance = np.asarray(np.linalg.inv(information), dtype=np.float64)
     mean = covariance @ (design.T @ (precision * values))
-    leverage = np.minimum(np.einsum("ij,jk,ik->i", design, covariance, design) * precision, 1 - 1e-9)
+    leverage = np.minimum(_quadratic(design, covariance) * precision, 1 - 1e-9)
     left_out = (values - design @ mean) / (1 - leverage)
     standardised = left_out * np.sqrt((1 - leverage) / (noise + lack))
     return _Posterior(mean, covariance, widths.copy(), lack, left_out, standardised, trust)
+
+
+def _quadratic(rows: Floats, matrix: Floats) -> Floats:
+    """(n,) each row's x'Mx."""
+    return np.asarray(((rows @ matrix) * rows).sum(axis=1))
 
 
 def _variance(latency: Latency) -> float:

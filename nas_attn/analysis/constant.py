@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from nas_attn.analysis.objectives import COSTS, primary_metric
 from nas_attn.analysis.recommendation import format_metric
 from nas_attn.recipe import Recipe, objective_name
-from nas_attn.storage import SEARCH, StudyStore
+from nas_attn.storage import StudyStore
 
+FEW = 50
+"""Runs that are looked at first: in most studies they tell already that nothing is constant."""
 FEWEST = 2
 """Candidates with the same value from which on it is worth saying."""
 
@@ -87,10 +89,20 @@ def _epochs(recipe: Recipe) -> str:
 def study_constants(store: StudyStore, recipe: Recipe) -> list[Constant]:
     """The same of a study as of now, without the rest of a snapshot."""
     last = len(recipe.training.rungs) - 1
-    scored = {row.key for row in store.candidates() if row.state == "scored"}
+    if _all_differ(recipe, store.glance.scored_metrics(last, FEW)):
+        return []
     runs: dict[str, list[Mapping[str, float]]] = defaultdict(list)
-    for stored in store.scores(way=SEARCH):
-        if stored.score.rung == last and stored.key in scored and stored.purpose != "backbone":
-            runs[stored.key].append(stored.score.metrics)
-    metrics = {name for scores in runs.values() for score in scores for name in score}
-    return constants(recipe, primary_metric(recipe, metrics), runs)
+    for key, metrics in store.glance.scored_metrics(last):
+        runs[key].append(metrics)
+    metrics_seen = {name for scores in runs.values() for score in scores for name in score}
+    return constants(recipe, primary_metric(recipe, metrics_seen), runs)
+
+
+def _all_differ(recipe: Recipe, few: Sequence[tuple[str, Mapping[str, float]]]) -> bool:
+    """Whether a few runs show already that no metric is constant."""
+    trained = {objective_name(objective) for objective in recipe.objectives if objective not in COSTS} or {"accuracy"}
+    for metric in trained:
+        values = _values(metric, (metrics for _, metrics in few))
+        if not values or all(math.isclose(value, values[0], rel_tol=1e-9) for value in values):
+            return False
+    return True

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from nas_attn.analysis.additive import LEAST_MEASURED, Feature, features, fit, latency_observations
 from nas_attn.analysis.evidence import Sum
 from nas_attn.analysis.evidence.normal import cdf
@@ -112,8 +114,8 @@ class _Wanted:
 
 def _wanted(placements: Iterable[str]) -> list[_Wanted]:
     """All effects that can be spoken of, given the placements that there are."""
-    have = [frozenset(features(text)) for text in placements]
-    seen = sorted(set().union(*have))
+    have = _Uses(placements)
+    seen = have.features
     found = [_want("choice", have, [([f], [])], site=f.site, type=f.type, knobs=f.knobs) for f in seen]
     for kind in sorted({f.type for f in seen}):
         mine = [f for f in seen if f.type == kind]
@@ -129,6 +131,22 @@ def _wanted(placements: Iterable[str]) -> list[_Wanted]:
         if groups:
             found.append(_want("position", have, groups, position=position))
     return found
+
+
+class _Uses:
+    """Which placement has which choices."""
+
+    def __init__(self, placements: Iterable[str]) -> None:
+        rows = [features(text) for text in placements]
+        self.features = sorted(set().union(*rows))
+        self._column = {feature: i for i, feature in enumerate(self.features)}
+        self._has = np.zeros((len(rows), len(self.features)), dtype=bool)
+        for row, found in enumerate(rows):
+            self._has[row, [self._column[feature] for feature in found]] = True
+
+    def count(self, wanted: Iterable[Feature]) -> int:
+        """Placements that have any of some choices."""
+        return int(self._has[:, [self._column[feature] for feature in wanted]].any(axis=1).sum())
 
 
 _Contrast = tuple[Sequence[Feature], Sequence[Feature]]
@@ -147,7 +165,7 @@ def _within(all_: Sequence[Feature], these: Sequence[Feature], place: Callable[[
 
 def _want(
     level: Level,
-    have: Sequence[frozenset[Feature]],
+    have: _Uses,
     groups: Sequence[_Contrast],
     *,
     site: str = "",
@@ -162,8 +180,8 @@ def _want(
         against = [f.text for f in others] or ["none"]
         total += [(text, -1 / len(against) / len(groups)) for text in against]
     chosen = {f for these, _ in groups for f in these}
-    exactly, kinds = sum(not mine.isdisjoint(chosen) for mine in have), {f.type for f in chosen}
-    kin = sum(any(f.type in kinds for f in mine) for mine in have) - exactly
+    exactly, kinds = have.count(chosen), {f.type for f in chosen}
+    kin = have.count([f for f in have.features if f.type in kinds]) - exactly
     return _Wanted(level, site, type, knobs, position, tuple(total), exactly, kin)
 
 

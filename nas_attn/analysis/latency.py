@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -62,12 +63,13 @@ def estimate(sessions: Sequence[Session], *, seed: int = 0) -> dict[str, Latency
     rng = np.random.default_rng(seed)
     estimates = {}
     for key, values in ratios.items():
+        median = float(np.median(values)) if len(values) > 1 else float(values[0])
         if len(values) >= ENOUGH_SESSIONS:
             low, high = _resampled(values, rng)
         else:
             half = _t_quantile(0.975, freedom) * spread * _median_factor(len(values))
-            low, high = float(np.median(values)) - half, float(np.median(values)) + half
-        middle = math.exp(float(np.median(values)))
+            low, high = median - half, median + half
+        middle = math.exp(median)
         estimates[key] = Latency(middle, math.exp(low), math.exp(high), reference_ms, len(values))
     return estimates
 
@@ -84,34 +86,59 @@ def half_width(latency: Latency) -> float:
     return math.sqrt(latency.high / latency.low) - 1
 
 
-def probability_faster(sessions: Sequence[Session], a: str, b: str | None) -> float:
-    """Probability that candidate `a` is faster than `b` (None: the bare backbone).
+class Order:
+    """What sessions say of which candidate is faster. What all pairs have in common is worked out once."""
 
-    From the sessions that timed both, in pairs: Student's t of the mean difference of their log-ratios, its spread
-    shrunk towards the spread pooled over all candidates. Where no session timed both, from their separate estimates.
+    def __init__(self, sessions: Sequence[Session]) -> None:
+        """Args:
+        sessions: all of a study's.
+        """
+        kept = _kept(sessions)
+        self._ratios = _log_ratios(kept)
+        self._by_session: dict[str, dict[int, float]] = {}
+        for number, session in enumerate(kept):
+            for sample in session.samples:
+                self._by_session.setdefault(sample.key, {})[number] = sample.log_ratio
+        self._spread, self._freedom = _pooled_spread(self._ratios.values())
 
-    Raises:
-        KeyError: a candidate has no session that counts.
-    """
-    kept = _kept(sessions)
-    ratios = _log_ratios(kept)
-    for key in (a, b):
-        if key is not None and key not in ratios:
-            raise KeyError(key)
-    spread, freedom = _pooled_spread(ratios.values())
-    differences = _paired(kept, a, b)
-    if differences.size == 0:
-        assert b is not None  # every session times the bare backbone
-        mine, theirs = ratios[a], ratios[b]
-        error = spread * math.hypot(_median_factor(len(mine)), _median_factor(len(theirs)))
-        return _t_below((float(np.median(theirs)) - float(np.median(mine))) / error, freedom)
-    own = differences.size - 1
-    pooled = spread * (1 if b is None else math.sqrt(2))
-    variance = (PRIOR_WEIGHT * pooled**2 + own * float(np.var(differences, ddof=1) if own else 0)) / (
-        PRIOR_WEIGHT + own
-    )
-    error = math.sqrt(variance / differences.size)
-    return _t_below(-float(np.mean(differences)) / error, PRIOR_WEIGHT + own)
+    def probability_faster(self, a: str, b: str | None) -> float:
+        """Probability that candidate `a` is faster than `b` (None: the bare backbone).
+
+        From the sessions that timed both, in pairs: Student's t of the mean difference of their log-ratios, its spread
+        shrunk towards the spread pooled over all candidates. Where no session timed both, from their separate estimates.
+
+        Raises:
+            KeyError: a candidate has no session that counts.
+        """
+        for key in (a, b):
+            if key is not None and key not in self._ratios:
+                raise KeyError(key)
+        spread, differences = self._spread, self._paired(a, b)
+        if differences.size == 0:
+            assert b is not None  # every session times the bare backbone
+            mine, theirs = self._ratios[a], self._ratios[b]
+            error = spread * math.hypot(_median_factor(len(mine)), _median_factor(len(theirs)))
+            return _t_below((float(np.median(theirs)) - float(np.median(mine))) / error, self._freedom)
+        own = differences.size - 1
+        pooled = spread * (1 if b is None else math.sqrt(2))
+        variance = (PRIOR_WEIGHT * pooled**2 + own * float(np.var(differences, ddof=1) if own else 0)) / (
+            PRIOR_WEIGHT + own
+        )
+        error = math.sqrt(variance / differences.size)
+        return _t_below(-float(np.mean(differences)) / error, PRIOR_WEIGHT + own)
+
+    def told_apart(self, a: str, b: str | None) -> bool:
+        """Whether one of two candidates (None: the bare backbone) is faster with a probability of at least 97.5 %."""
+        probability = self.probability_faster(a, b)
+        return max(probability, 1 - probability) >= CERTAIN
+
+    def _paired(self, a: str, b: str | None) -> Floats:
+        """log(a's time / b's) in every session that timed both."""
+        mine = self._by_session[a]
+        if b is None:
+            return np.array(list(mine.values()))
+        theirs = self._by_session[b]
+        return np.array([ratio - theirs[number] for number, ratio in mine.items() if number in theirs])
 
 
 def session_spread(sessions: Sequence[Session]) -> float:
@@ -148,24 +175,18 @@ class Compared:
 
 def compare(sessions: Sequence[Session], *, seed: int = 0) -> tuple[Compared, ...]:
     """All measured candidates, the fastest first, with what can be said about their order."""
-    known = estimate(sessions, seed=seed)
+    known, said = estimate(sessions, seed=seed), Order(sessions)
     order = sorted(known, key=lambda key: known[key].ratio)
     return tuple(
         Compared(
             key,
             known[key],
-            probability_faster(sessions, key, None),
-            probability_faster(sessions, key, order[i + 1]) if i + 1 < len(order) else None,
-            tuple(other for other in order if other != key and not told_apart(sessions, key, other)),
+            said.probability_faster(key, None),
+            said.probability_faster(key, order[i + 1]) if i + 1 < len(order) else None,
+            tuple(other for other in order if other != key and not said.told_apart(key, other)),
         )
         for i, key in enumerate(order)
     )
-
-
-def told_apart(sessions: Sequence[Session], a: str, b: str | None) -> bool:
-    """Whether one of two candidates (None: the bare backbone) is faster with a probability of at least 97.5 %."""
-    probability = probability_faster(sessions, a, b)
-    return max(probability, 1 - probability) >= CERTAIN
 
 
 def repeatability(repetitions: Sequence[Sequence[Session]], *, seed: int = 0) -> dict[str, float]:
@@ -201,16 +222,6 @@ def _log_ratios(sessions: Sequence[Session]) -> dict[str, Floats]:
     return {key: np.array(values) for key, values in found.items()}
 
 
-def _paired(sessions: Sequence[Session], a: str, b: str | None) -> Floats:
-    """log(a's time / b's) in every session that timed both."""
-    differences = []
-    for session in sessions:
-        found = {sample.key: sample.log_ratio for sample in session.samples}
-        if a in found and (b is None or b in found):
-            differences.append(found[a] - (0.0 if b is None else found[b]))
-    return np.array(differences)
-
-
 def _pooled_spread(groups: Iterable[Floats]) -> tuple[float, float]:
     """(standard deviation between sessions, degrees of freedom), the prior assumption counted in."""
     squares, freedom = PRIOR_WEIGHT * PRIOR_SPREAD**2, PRIOR_WEIGHT
@@ -234,6 +245,7 @@ def _resampled(values: Floats, rng: np.random.Generator) -> tuple[float, float]:
     return float(low), float(high)
 
 
+@lru_cache(maxsize=64)  # one for all candidates of a study
 def _t_table(freedom: float) -> tuple[Floats, Floats]:
     """(points, probability below them) of Student's t distribution."""
     points = np.sinh(np.linspace(-12.0, 12.0, 8001))  # dense in the middle, far into the tails

@@ -339,6 +339,8 @@ def _with_fronts(recipe: Recipe, views: list[CandidateView]) -> list[CandidateVi
     told = front_of(recipe.objectives, {view.key: view.told for view in scored if view.told is not None})
     return [
         dataclasses.replace(v, on_front=v.key in now, raw_on_front=v.key in raw, told_on_front=v.key in told)
+        if v.key in now or v.key in raw or v.key in told
+        else v
         for v in views
     ]
 
@@ -377,7 +379,7 @@ def _with_ties(
     front = {view.key: view.values for view in views if view.on_front}
     bare = next((view.key for view in views if view.placement == "none"), None)
     tied = ties(list(front), recipe.objectives, front, models, sessions, bare)
-    return [dataclasses.replace(view, tied_with=tied.get(view.key, ())) for view in views]
+    return [dataclasses.replace(view, tied_with=tied[view.key]) if tied.get(view.key) else view for view in views]
 
 
 def _recommend(

@@ -7,14 +7,26 @@ known at its latency. These are predictions, of placements that never ran.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 
 from nas_attn.analysis.additive import LEAST_MEASURED, Feature, features, fit, latency_observations, predict_latency
 from nas_attn.analysis.evidence import Estimate, Evidence
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.analysis.study_evidence import KEPT_FROM
+from nas_attn.errors import StorageError
 from nas_attn.records import Latency
+from nas_attn.storage import StudyStore
 
+VERSION = 1
+"""Of what is suggested: that of another one is worked out anew."""
+KEPT = "suggestions"
+"""Attribute of a study that keeps them."""
 MOST = 300
 """Placements that are looked at."""
 SHOWN = 3
@@ -40,6 +52,43 @@ class Suggestion:
     """That it is better."""
 
 
+def kept_suggestions(store: StudyStore, now: Snapshot) -> tuple[Suggestion, ...]:
+    """`suggest`; of a large study worked out once, and kept in it under a digest of what it rests on."""
+    model = now.evidence.get(now.primary or "")
+    if model is None or len(now.candidates) < KEPT_FROM:
+        return suggest(now)
+    views = [(v.key, v.state, v.on_front, v.latency and (v.latency.ratio, v.latency.measured)) for v in now.candidates]
+    asked = (VERSION, model.digest, now.recipe.limits.max_latency_ratio, [c.metric for c in now.constants], views)
+    digest = hashlib.sha256(repr(asked).encode()).hexdigest()[:16]
+    kept = _recalled(store.get(KEPT), digest)
+    if kept is not None:
+        return kept
+    found = suggest(now)
+    with suppress(StorageError):  # who only reads a study is not to fail where nothing can be written
+        store.put(KEPT, json.dumps({"digest": digest, "found": [asdict(one) for one in found]}))
+    return found
+
+
+def _recalled(text: str | None, digest: str) -> tuple[Suggestion, ...] | None:
+    """What was kept under this digest; None where something else was, or not as it was written."""
+    try:
+        content = json.loads(text or "{}")
+        if content.get("digest") != digest:
+            return None
+        return tuple(
+            Suggestion(
+                **row
+                | {
+                    "estimate": Estimate(**row["estimate"]),
+                    "latency": row["latency"] and Latency(**row["latency"]),
+                }
+            )
+            for row in content["found"]
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
 def suggest(now: Snapshot) -> tuple[Suggestion, ...]:
     """At most three, the largest likely gain first; empty where nothing untried looks better than what is known."""
     model = now.evidence.get(now.primary or "")
@@ -54,24 +103,58 @@ def suggest(now: Snapshot) -> tuple[Suggestion, ...]:
         untried = [text for text in untried if text in latencies and latencies[text].ratio <= limit]
     if not untried:
         return ()
-    wider = model.including({text: text for text in untried})
-    found = [_suggestion(text, latencies.get(text), scored, wider) for text in untried]
-    likely = [one for one in found if one is not None and one.probability >= LIKELY and one.gain > 0]
+    found = _compared(untried, latencies, scored, model.including({text: text for text in untried}))
+    likely = [one for one in found if one.probability >= LIKELY and one.gain > 0]
     return tuple(sorted(likely, key=lambda one: (-one.gain * one.probability, one.placement))[:SHOWN])
 
 
-def _suggestion(
-    text: str, latency: Latency | None, scored: Iterable[CandidateView], model: Evidence
-) -> Suggestion | None:
-    """One placement held against the best that is known at no more latency; None where nothing is that fast."""
+def _compared(
+    untried: Iterable[str], latencies: Mapping[str, Latency], scored: Sequence[CandidateView], model: Evidence
+) -> list[Suggestion]:
+    """Each placement held against the best that is known at no more latency; without those that nothing is as fast as."""
+    best = _best_by_latency(scored, model)
+    against: dict[str, list[str]] = {}
+    rivals: dict[str, CandidateView] = {}
+    for text in untried:
+        latency = latencies.get(text)
+        rival = _rival(best, scored, model, latency)
+        if rival is not None:
+            against.setdefault(rival.key, []).append(text)
+            rivals[text] = rival
+    found = []
+    for key, texts in against.items():
+        for text, gain in model.gains(key, texts).items():
+            told, latency = model.estimates[text], latencies.get(text)
+            placement = rivals[text].placement
+            found.append(Suggestion(text, model.metric, told, latency, placement, gain.mean, gain.probability))
+    return found
+
+
+def _best_by_latency(scored: Iterable[CandidateView], model: Evidence) -> list[tuple[float, CandidateView]]:
+    """(latency, best candidate up to there) wherever a better one comes, by latency; the first of equal ones."""
     sign = -1.0 if model.lower_is_better else 1.0
-    rivals = [v for v in scored if latency is None or (v.latency is not None and v.latency.ratio <= latency.ratio)]
-    rival = max(rivals, key=lambda view: sign * model.estimates[view.key].mean, default=None)
-    gain = model.gain(text, rival.key) if rival else None
-    if rival is None or gain is None:
-        return None
-    told = model.estimates[text]
-    return Suggestion(text, model.metric, told, latency, rival.placement, gain.mean, gain.probability)
+    found: list[tuple[float, CandidateView]] = []
+    best = -math.inf
+    known = [(view.latency.ratio, view) for view in scored if view.latency is not None]
+    for ratio, view in sorted(known, key=lambda pair: pair[0]):
+        value = sign * model.estimates[view.key].mean
+        if value > best:
+            best = value
+            found.append((ratio, view))
+    return found
+
+
+def _rival(
+    best: Sequence[tuple[float, CandidateView]],
+    scored: Iterable[CandidateView],
+    model: Evidence,
+    latency: Latency | None,
+) -> CandidateView | None:
+    if latency is not None:
+        place = bisect_right(best, latency.ratio, key=lambda pair: pair[0])
+        return best[place - 1][1] if place else None
+    sign = -1.0 if model.lower_is_better else 1.0
+    return max(scored, key=lambda view: sign * model.estimates[view.key].mean, default=None)
 
 
 def _recombined(now: Snapshot, front: Sequence[CandidateView]) -> list[str]:

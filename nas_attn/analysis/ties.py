@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from nas_attn.analysis.evidence import Evidence
-from nas_attn.analysis.latency import told_apart
+from nas_attn.analysis.latency import Order
 from nas_attn.analysis.objectives import COSTS
 from nas_attn.recipe import objective_name
 from nas_attn.records import Session
@@ -31,12 +31,13 @@ def ties(
         sessions: of the study's latencies, where that is an objective.
         bare: key of the bare backbone, which has no sessions of its own: it is every session's reference.
     """
+    order = Order(sessions)
     measured = {sample.key for session in sessions for sample in session.samples}
 
     def faster_known(a: str, b: str) -> bool:
         if not all(key == bare or key in measured for key in (a, b)):
             return False  # a prediction tells nothing for certain
-        return told_apart(sessions, b, None) if a == bare else told_apart(sessions, a, None if b == bare else b)
+        return order.told_apart(b, None) if a == bare else order.told_apart(a, None if b == bare else b)
 
     def apart(objective: str, position: int, a: str, b: str) -> bool:
         if objective == "latency":

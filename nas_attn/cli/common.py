@@ -161,8 +161,7 @@ def quiet_optuna() -> None:
 
 def study_named(name: str | None, storage: str) -> OpenStudy:
     """A study by name, or the only one there is."""
-    from nas_attn.api import only_study
-    from nas_attn.study.opening import open_study
+    from nas_attn.study.opening import only_study, open_study
 
     quiet_optuna()
     return open_study(name or only_study(storage), storage)

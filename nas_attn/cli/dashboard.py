@@ -24,10 +24,10 @@ def dashboard(
     import os
 
     from nas_attn.storage import optuna_engine_arguments
-    from nas_attn.study.searching import Publisher
+    from nas_attn.study.publishing import Publisher
 
     opened = study_named(study, storage)
-    Publisher(opened).now()
+    Publisher(opened).changed()
     number = opened.optuna_study._study_id
     typer.echo(f"http://{host}:{port}/dashboard/studies/{number}  (Ctrl-C ends it)")
     address, _ = optuna_engine_arguments(storage)

@@ -25,13 +25,16 @@ def report(
 ) -> None:
     """Writes the report from what the database holds now, and refreshes the dashboard's notes and plots."""
     from nas_attn.report import write_report
-    from nas_attn.study.searching import Publisher, report_path
-    from nas_attn.study.trained import chosen
+    from nas_attn.study.publishing import Publisher, report_path
 
     path = page_path(output, "--output")
     opened = study_named(study, storage)
-    now = Publisher(opened).now()
-    choice = None if wish.default else chosen(opened, now, wish)
+    now = Publisher(opened).current()
+    choice = None
+    if not wish.default:
+        from nas_attn.study.trained import chosen
+
+        choice = chosen(opened, now, wish)
     path = write_report(now, path or report_path(opened), choice)
     if as_json:
         print_json({"report": str(path)})

@@ -87,7 +87,7 @@ def run(
     Raises:
         typer.Exit: with 130 where it was interrupted.
     """
-    from nas_attn.study.searching import Publisher, report_path
+    from nas_attn.study.publishing import Publisher, report_path
 
     again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
     ended = do_runs(
@@ -104,7 +104,7 @@ def run(
     from nas_attn.report import write_report
     from nas_attn.storage import shown_url
 
-    now = Publisher(opened).now()
+    now = Publisher(opened).current()
     path, unwritten = Path(report) if report else report_path(opened), None
     try:
         path = write_report(now, path)

@@ -167,8 +167,7 @@ def _leases(opened: OpenStudy) -> list[dict[str, Any]]:
             "pid": machine_and_pid(row.owner)[1],
             "expires_in_s": round(row.expires_at - clock),
         }
-        for row in opened.store.leases()
-        if row.state != "released"
+        for row in opened.store.leases(released=False)
     ]
 
 

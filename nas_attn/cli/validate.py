@@ -73,6 +73,7 @@ def validate(
         raise RecipeError(f"--margin {margin} must be a size above 0, in the metric's unit")
     from nas_attn.analysis.snapshot import snapshot
     from nas_attn.study import searching, validating
+    from nas_attn.study.publishing import Publisher
 
     opened = study_named(study, storage)
     now = snapshot(opened.store)
@@ -112,7 +113,7 @@ def validate(
         verbose=verbose,
         only=validating.PURPOSE,
     )
-    now = searching.Publisher(opened).now()
+    now = Publisher(opened).current()
     _show(now.validations, now, as_json)
     if not now.validations[family.number - 1].complete:
         typer.echo(f"stopped before the end; go on with: {goes_on}", err=True)

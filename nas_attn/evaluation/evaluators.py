@@ -16,11 +16,11 @@ import base64
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -58,6 +58,21 @@ class EvaluatorRun:
     """What `scored` was told."""
     flags: list[NDArray[np.bool_]] = field(default_factory=list, repr=False, compare=False)
     """What `right` was told."""
+    asked: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
+    """What `stopping` asks."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the search is to stop, because of a signal or because another worker has taken this run over.
+
+        Ask it between steps: an evaluator is not interrupted, and a scheduler waits for seconds only. Then write down in
+        `folder` what is to be gone on from, and `leave`.
+        """
+        return self.asked()
+
+    def leave(self) -> NoReturn:
+        """Ends the run without metrics; it is taken up again, with the same `folder` and rung."""
+        raise Interrupted
 
     def scored(self, network: nn.Module) -> None:
         """Tells which network the metrics are of, where it is another than the model: an average of weights, a trainer's own.
@@ -140,26 +155,36 @@ class EvaluatorTrainer:
         scores = [] if blob is None else [_from_plain(row) for row in json.loads(blob)]
         if needed and len(scores) == len(rungs) == 1:
             scores = []
-        folder = self._folder / name
-        folder.mkdir(parents=True, exist_ok=True)
         self.evaluated = 0
-        for rung, epochs in enumerate(rungs):
-            if rung >= len(scores):
-                if stop():
-                    raise Interrupted
-                new = epochs - (rungs[rung - 1] if rung else 0)
-                run = EvaluatorRun(placement, rung, epochs, new, seed, folder, self._device)
-                scores.append(self._one(model, run))
-                self.evaluated += 1
-                slot.save(json.dumps([_plain(score) for score in scores]).encode(), epochs)
-            if not on_rung(scores[rung]):
-                break
+        with self._place(name) as folder:
+            for rung, epochs in enumerate(rungs):
+                if rung >= len(scores):
+                    if stop():
+                        raise Interrupted
+                    new = epochs - (rungs[rung - 1] if rung else 0)
+                    run = EvaluatorRun(placement, rung, epochs, new, seed, folder, self._device, asked=stop)
+                    scores.append(self._one(model, run))
+                    self.evaluated += 1
+                    slot.save(json.dumps([_plain(score) for score in scores]).encode(), epochs)
+                if not on_rung(scores[rung]):
+                    break
         return tuple(scores)
 
     def test(self, model: nn.Module, *, name: str, placement: str, seed: int, epochs: int) -> Score:
         """The evaluator's metrics on its test split, of a network that has reached its last rung; raises as `fit`."""
-        run = EvaluatorRun(placement, 0, epochs, 0, seed, self._folder / name, self._device, "test")
-        return self._one(model, run)
+        with self._place(name) as folder:
+            return self._one(model, EvaluatorRun(placement, 0, epochs, 0, seed, folder, self._device, "test"))
+
+    @contextmanager
+    def _place(self, name: str) -> Iterator[Path]:
+        """A run's folder; gone afterwards where the evaluator has put nothing there."""
+        folder = self._folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            yield folder
+        finally:
+            with suppress(OSError):
+                folder.rmdir()
 
     def _one(self, model: nn.Module, run: EvaluatorRun) -> Score:
         wall, process = time.perf_counter(), time.process_time()

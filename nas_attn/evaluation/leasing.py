@@ -65,7 +65,7 @@ class LeaseKeeper:
 
 def release_dead(store: StudyStore, prefix: str) -> None:
     """Frees the leases, on resources named so, of processes of this machine that have died; others' have to expire."""
-    for row in store.leases():
+    for row in store.leases(released=False):
         if row.state == "held" and row.resource.startswith(prefix) and is_dead(row.owner, local=store.is_local):
             store.release(Lease(row.resource, row.owner, row.number, TTL_S, row.expires_at))
 
@@ -76,5 +76,5 @@ def holders(store: StudyStore, mine: str) -> list[str]:
     Args:
         mine: the owner that is not meant.
     """
-    rows = [row for row in store.leases() if row.state == "held" and row.owner != mine]
+    rows = [row for row in store.leases(released=False) if row.state == "held" and row.owner != mine]
     return [f"{owner_shown(row.owner)} holds '{row.resource}'" for row in rows]

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 
 from torch import nn
 
-from nas_attn.analysis.additive import suspicious, with_predictions
+from nas_attn.analysis.additive import Predictions, suspicious
 from nas_attn.analysis.latency import estimate, needs_more, open_keys
 from nas_attn.errors import MeasurementError, NasAttnWarning, Unmeasurable
 from nas_attn.evaluation.plan import Plan
@@ -44,6 +44,8 @@ class Measurer:
         self._random = random.Random(seed)
         self._models: OrderedDict[str, nn.Module] = OrderedDict()
         self._nets: dict[str, Net] = {}
+        self._predictions = Predictions()
+        self._estimated: tuple[list[Session], dict[str, Latency]] = [], {}
         self._lock = DeviceLock.for_section(self._section)
         here = fingerprint(self._section)
         pinned = store.set_fingerprint_once(to_text(here))
@@ -71,10 +73,12 @@ class Measurer:
         Args:
             more: key -> explicit notation of candidates that the store does not know yet.
         """
-        rows = self._store.candidates()
-        texts = {row.key: row.placement for row in rows} | dict(more or {})
+        texts = {key: row.placement for key, row in self._store.glance.briefs().items()} | dict(more or {})
+        sessions = self._store.sessions()
+        if sessions != self._estimated[0]:
+            self._estimated = sessions, estimate(sessions)
         bare = {key: self.bare() for key, text in texts.items() if text == BARE}
-        return with_predictions(bare | estimate(self._store.sessions()), texts)
+        return self._predictions.added(bare | self._estimated[1], texts)
 
     def measure(self, candidate: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Latency:
         """The candidate's estimate, after a session with it and its companions unless it is known without.
@@ -134,7 +138,7 @@ class Measurer:
         sessions, limit = self._store.sessions(), self._section.max_sessions
         wanted = open_keys(sessions, keys, tolerance=tolerance, max_sessions=limit)
         known = estimate(sessions)
-        odd = suspicious(known, {row.key: row.placement for row in self._store.candidates()})
+        odd = suspicious(known, {key: row.placement for key, row in self._store.glance.briefs().items()})
         again = [key for key in odd if key in keys and known[key].sessions < min(AGAIN, limit)]
         return [*again, *(key for key in wanted if key not in again)]
 

@@ -22,6 +22,8 @@ _MOST_COLUMNS = 60
 """Candidates in the placement matrix at most."""
 _LABEL = 18
 """Characters of a candidate's name under its column."""
+WIDTH = 90
+"""Letters of a line of what is shown at a point."""
 _MOST_CURVES = 150
 """Learning curves drawn at most; the front, the baselines and the newest go first."""
 
@@ -90,7 +92,9 @@ def _points(
 
 def hover(snapshot: Snapshot, view: CandidateView) -> str:
     """A candidate in a few lines; the placement can be pasted back."""
-    placement = textwrap.wrap(view.placement, 90, break_long_words=False, break_on_hyphens=False) or [view.placement]
+    placement = [view.placement]
+    if len(view.placement) > WIDTH:
+        placement = textwrap.wrap(view.placement, WIDTH, break_long_words=False, break_on_hyphens=False)
     lines = [f"<b>{html.escape(view.label)}</b>", *(html.escape(line) for line in placement)]
     for index, objective in enumerate(snapshot.objectives):
         lines.append(f"{html.escape(objective_name(objective))}: {words.with_spread(snapshot, view, index)}")
@@ -165,17 +169,18 @@ def learning_curves(snapshot: Snapshot) -> go.Figure | None:
     metric = snapshot.primary
     if metric is None:
         return None
-    figure = blank_figure(height=420)
+    figure, traces = blank_figure(height=420), []
     shown: set[str] = set()
     for view in _for_curves(snapshot):
         kind, colour, width = _kind(snapshot, view)
         for run in _runs(view.scores):
             points = [point for point in run if metric in point.metrics]
             if points:
-                figure.add_trace(_curve(snapshot, view, points, metric, (kind, colour, width), kind not in shown))
+                traces.append(_curve(snapshot, view, points, metric, (kind, colour, width), kind not in shown))
                 shown.add(kind)
     if not shown:
         return None
+    figure.add_traces(traces)
     start = [point.metrics[metric] for point in snapshot.backbone if metric in point.metrics]
     if start:
         note = f"trained backbone before the search ({words.value(metric, start[-1])})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import plotly.graph_objects as go
@@ -12,6 +13,8 @@ from nas_attn.report import words
 from nas_attn.report.figures import BLUE, ORANGE, blank_figure
 
 Point = tuple[float, float]
+MOST = 500
+"""Candidates up to which each is a point of the curves."""
 
 
 def growth_figure(snapshot: Snapshot) -> go.Figure | None:
@@ -27,20 +30,21 @@ def growth_figure(snapshot: Snapshot) -> go.Figure | None:
     whole = area(costs.values(), worst)
     if not whole:
         return None
-    seconds, spent = [], 0.0
-    for view in views:
-        spent += sum(point.wall_s for point in view.scores)
-        seconds.append(spent)
+    curves = [
+        _grown([costs[view.key] if everything or view.baseline else None for view in views], worst, whole)
+        for everything in (True, False)
+    ]
+    seconds = list(itertools.accumulate(sum(point.wall_s for point in view.scores) for view in views))
+    shown = [i for i in range(len(views)) if i in (0, len(views) - 1) or any(c[i] != c[i - 1] for c in curves)]
+    if len(views) > MOST:  # a curve of steps is known by where it steps
+        views, seconds = [views[i] for i in shown], [seconds[i] for i in shown]
+        curves = [[curve[i] for i in shown] for curve in curves]
     trials = [view.trial for view in views]
     figure = blank_figure(height=340)
-    for name, wanted, colour, dash in (
-        ("everything tried", views, BLUE, "solid"),
-        ("no attention and the uniform baselines alone", [v for v in views if v.baseline], ORANGE, "dot"),
+    for name, grown, colour, dash in (
+        ("everything tried", curves[0], BLUE, "solid"),
+        ("no attention and the uniform baselines alone", curves[1], ORANGE, "dot"),
     ):
-        keys = {view.key for view in wanted}
-        grown = [
-            area([costs[v.key] for v in views[: n + 1] if v.key in keys], worst) / whole for n in range(len(views))
-        ]
         figure.add_trace(
             go.Scatter(
                 x=trials,
@@ -72,6 +76,18 @@ def growth_figure(snapshot: Snapshot) -> go.Figure | None:
     figure.update_xaxes(title="trial")
     figure.update_yaxes(title="dominated area, share of now", tickformat=".0%", rangemode="tozero")
     return figure
+
+
+def _grown(points: Iterable[Point | None], worst: Point, whole: float) -> list[float]:
+    """The share of `whole` that the points so far dominate, after each; None adds nothing."""
+    front: list[Point] = []
+    shares, now = [], 0.0
+    for point in points:
+        if point is not None and not any(x <= point[0] and y <= point[1] for x, y in front):
+            front = [(x, y) for x, y in front if not (point[0] <= x and point[1] <= y)] + [point]
+            now = area(front, worst) / whole
+        shares.append(now)
+    return shares
 
 
 def area(points: Iterable[Point], worst: Point) -> float:

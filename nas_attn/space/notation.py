@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from nas_attn.errors import PlacementError, did_you_mean
 from nas_attn.records import POSITIONS, Assignment, Choice, Knob, Placement
@@ -21,6 +22,7 @@ _FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?")
 _WORD = re.compile(r"[A-Za-z_][\w.+-]*")
 
 
+@lru_cache(maxsize=32_768)  # a study's placements are read again by each part of what is shown of it
 def parse(text: str) -> Placement:
     """A placement from notation; `parse(str(p)) == p`.
 

@@ -87,11 +87,21 @@ class Leases:
 
     def expired(self, prefix: str) -> list[str]:
         """Resources whose names begin so and whose holder has neither renewed nor released them in time."""
-        return [row.resource for row in self.leases() if row.state == "expired" and row.resource.startswith(prefix)]
+        return [
+            row.resource
+            for row in self.leases(released=False)
+            if row.state == "expired" and row.resource.startswith(prefix)
+        ]
 
-    def leases(self) -> list[LeaseRow]:
-        """All leases ever taken, by name."""
+    def leases(self, *, released: bool = True) -> list[LeaseRow]:
+        """All leases ever taken, by name.
+
+        Args:
+            released: with those that were given back, of which a large study has many thousands.
+        """
         mine = tables.lease.c.study_id == self._id
+        if not released:
+            mine = and_(mine, tables.lease.c.released == false())
         with self._connector.read() as connection:
             rows = connection.execute(self._leases(mine).order_by(tables.lease.c.resource)).all()
             return [

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import (
     and_,
     delete,
+    func,
     select,
     true,
     update,
@@ -25,6 +26,7 @@ from nas_attn.errors import StorageError
 from nas_attn.records import CandidateRow, Cost, Score, Session
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, insert
+from nas_attn.storage.glances import Glances
 from nas_attn.storage.leases import Leases
 from nas_attn.storage.outages import enduring
 from nas_attn.storage.queue import RunQueue
@@ -65,11 +67,18 @@ class StudyStore(Leases):
         """Library -> version at creation."""
         self.created_at = created_at
         """Unix seconds by the database's clock."""
+        self._sessions: dict[int, Session] = {}
+        """By row, those read so far: a session never changes."""
 
     @property
     def queue(self) -> RunQueue:
         """The study's runs: those wanted and those done."""
         return RunQueue(self._connector, self._id, self._fenced)
+
+    @property
+    def glance(self) -> Glances:
+        """Cheap questions about many candidates."""
+        return Glances(self._connector, self._id)
 
     @property
     def workers(self) -> WorkerBook:
@@ -228,10 +237,21 @@ class StudyStore(Leases):
 
     def sessions(self) -> list[Session]:
         """All latency sessions in the order of their beginning."""
-        session = tables.session
-        query = select(session.c.document).where(session.c.study_id == self._id)
+        session, known = tables.session, self._sessions
+        mine = session.c.study_id == self._id
         with self._connector.read() as connection:
-            return [to_session(text) for text in connection.scalars(query.order_by(session.c.started_at, session.c.id))]
+            count = connection.scalar(select(func.count()).where(mine))
+            if count != len(
+                known
+            ):  # one that was begun earlier may come later, so all that are not known are looked for
+                there = set(connection.scalars(select(session.c.id).where(mine)))
+                known = {number: found for number, found in known.items() if number in there}
+                new = select(session.c.id, session.c.document).where(mine)
+                if known and there - known.keys():
+                    new = new.where(session.c.id >= min(there - known.keys()))
+                known |= {row.id: to_session(row.document) for row in connection.execute(new) if row.id not in known}
+                self._sessions = known
+        return [found for _, found in sorted(known.items(), key=lambda item: (item[1].started_at, item[0]))]
 
     # ------------------------------------------------------------------------------------------- checkpoints
 

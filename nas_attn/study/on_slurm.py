@@ -26,6 +26,9 @@ WARNING_S = 60
 GRACE_S = 45.0
 """Seconds that a job waits for its worker's checkpoint before it is queued again."""
 
+UNKNOWN = "Invalid job id"
+"""What squeue says of jobs that have ended some time ago."""
+
 
 class WorkerCommand:
     """Runs a worker as a process of its own: its signal handlers are not submitit's."""
@@ -100,7 +103,9 @@ class Slurm:
     def state(self, launched: Launched) -> str:
         arrays = ",".join(sorted({job.partition("_")[0] for job in launched.jobs}))
         done = _slurm("squeue", "--noheader", "--array", "--jobs", arrays, "--format", "%T")
-        counts = Counter(done.stdout.split()) if done is not None and not done.returncode else Counter()
+        if done is None or (done.returncode and UNKNOWN not in done.stderr):
+            return f"{len(launched.jobs)} launched; squeue does not answer"
+        counts = Counter(done.stdout.split())
         return ", ".join(f"{count} {state.lower()}" for state, count in counts.most_common())
 
     def end(self, launched: Launched) -> None:

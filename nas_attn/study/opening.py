@@ -23,7 +23,7 @@ from nas_attn.evaluation.artifact_stores import ArtifactStore, FolderArtifacts
 from nas_attn.paths import user_path
 from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.recipe_reading import frozen_recipe
-from nas_attn.storage import PART, Database, StudyStore, explained
+from nas_attn.storage import PART, Database, StudyStore, explained, shown_url
 from nas_attn.study.buckets import SCHEME, BucketArtifacts
 from nas_attn.study.optuna_storage import open_storage
 
@@ -122,6 +122,23 @@ def open_study(name: str, url: str = DEFAULT_URL) -> OpenStudy:
     opened = _opened(url, database, store)
     assert opened.optuna_study is not None  # what is wrong with it is said now
     return opened
+
+
+def only_study(storage: str) -> str:
+    """The name of a database's only study.
+
+    Raises:
+        StudyError: it holds none, or several.
+    """
+    names = [study.name for study in Database(storage, must_exist=True).studies()]
+    if len(names) != 1:
+        held = (
+            f"the studies {', '.join(names)}: name one of them"
+            if names
+            else "no study: start one with `nas-attn search`"
+        )
+        raise StudyError(f"'{shown_url(storage)}' holds {held}")
+    return names[0]
 
 
 def open_part(recipe: Recipe, url: str, purpose: str) -> OpenStudy:

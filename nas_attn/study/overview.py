@@ -111,6 +111,9 @@ def _launched(opened: OpenStudy) -> list[str]:
 
 
 def _failures(opened: OpenStudy) -> list[tuple[str, int]]:
-    candidates = [row.reason for row in opened.store.candidates() if row.state == "failed"]
-    others = [row.reason for row in opened.store.queue.rows(state="failed") if row.run.purpose != SEARCH]
-    return Counter(reason or "no reason is known" for reason in candidates + others).most_common()
+    found = Counter(opened.store.glance.failures())
+    found.update(row.reason for row in opened.store.queue.rows(state="failed") if row.run.purpose != SEARCH)
+    named: Counter[str] = Counter()
+    for reason, count in found.items():
+        named[reason or "no reason is known"] += count
+    return named.most_common()

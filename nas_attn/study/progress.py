@@ -41,18 +41,16 @@ class Progress:
 
 def progress(opened: OpenStudy) -> Progress:
     """The study as of now."""
-    rows = opened.store.candidates()
-    states = [row.state for row in rows]
-    objective = opened.recipe.objectives[0]
-    values = [row.values[0] for row in rows if row.values]
+    states, objective = opened.store.glance.counts(), opened.recipe.objectives[0]
+    values = [told[0] for told in opened.store.glance.told_values()]
     best = min(values, key=lambda v: minimised([objective], [v]), default=None)
     return Progress(
         trials=opened.trials,
-        scored=states.count("scored"),
-        pruned=states.count("pruned"),
-        infeasible=states.count("infeasible"),
-        failed=states.count("failed"),
-        running=states.count("running"),
+        scored=states.get("scored", 0),
+        pruned=states.get("pruned", 0),
+        infeasible=states.get("infeasible", 0),
+        failed=states.get("failed", 0),
+        running=states.get("running", 0),
         best=""
         if best is None
         else f"{objective} {best:.4g}{' (lower is better)' if lower_is_better(objective) else ''}",

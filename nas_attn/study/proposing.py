@@ -26,6 +26,8 @@ from nas_attn.recipe import objective_name
 from nas_attn.records import CandidateRow, ResolvedPlacement, Score
 from nas_attn.space import parse, resolve
 from nas_attn.storage import SEARCH, Lease, Run, RunRow
+from nas_attn.storage.glances import Brief
+from nas_attn.storage.queue import WAITING
 from nas_attn.study.ideas import TRIED, outside
 from nas_attn.study.known import Known, hints
 from nas_attn.study.patience import Patience
@@ -67,7 +69,7 @@ class Search(Duties):
     def want(self, turn: Lease) -> bool:
         """The next trial's runs."""
         trials = self.study.get_trials(deepcopy=False)
-        known = {row.trial for row in self.store.candidates()}
+        known = self.store.glance.trials()
         begun = sum(
             t.state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED) or t.number in known for t in trials
         )
@@ -80,18 +82,18 @@ class Search(Duties):
         return not self._exhausted and self._ask(turn)
 
     def close(self) -> str:
-        if any(row.state == "running" for row in self.store.candidates()):
+        if "running" in self.store.glance.counts():
             return ""  # trained, but not measured yet by the machine that the latencies belong to
         self._patience.look_ahead()
         return "exhausted" if self._exhausted else "complete"
 
     def lacks(self) -> str:
         measurer = self.bench.measurer
-        waiting = [row for row in self.store.candidates() if row.state == "running"]
+        waiting = self.store.glance.counts().get("running", 0)
         if measurer is None or measurer.fits or not waiting:
             return ""
         return (
-            f"{len(waiting)} trained candidate{'s lack their latencies' if len(waiting) > 1 else ' lacks its latency'}, which "
+            f"{waiting} trained candidate{'s lack their latencies' if waiting > 1 else ' lacks its latency'}, which "
             f"only '{measurer.machine}' can measure: start a worker there with nas-attn worker {self.store.name}"
         )
 
@@ -107,7 +109,7 @@ class Search(Duties):
         """Whether there is a new trial, or a further one has to be asked for."""
         while True:
             trial = self.study.ask()
-            if any(row.trial == trial.number for row in self.store.candidates()):
+            if trial.number in self.store.glance.trials():
                 return False  # one that waited for its runs, which are in the queue: it runs now
             if self._claim(trial, turn):
                 return True
@@ -151,16 +153,18 @@ class Search(Duties):
 
     def recover(self, turn: Lease) -> None:
         """Trials that nobody claimed wait again; candidates whose runs have all ended are finished and told."""
-        rows = {row.trial: row for row in self.store.candidates()}
-        for trial in self.study.get_trials(deepcopy=False):
-            row = rows.get(trial.number)
-            if row is None:
-                if trial.state == TrialState.RUNNING:  # its worker is gone: in our turn, nobody else is asking
-                    self._set_state(trial, TrialState.WAITING)
-            elif row.state == "running":
-                self._settle(row, turn)
-            elif not row.told:
+        trials, known = self.study.get_trials(deepcopy=False), self.store.glance.trials()
+        for trial in trials:
+            if trial.state == TrialState.RUNNING and trial.number not in known:
+                self._set_state(trial, TrialState.WAITING)  # its worker is gone: in our turn, nobody else is asking
+        states = self.store.glance.run_states()
+        for row in self.store.glance.unsettled():
+            if row.trial >= len(trials):
+                continue
+            if row.state != "running":
                 self._tell(row)
+            elif WAITING not in states[row.key] or states[row.key] & {"pruned", "failed"}:
+                self._settle(row, turn)
 
     def _settle(self, row: CandidateRow, lease: Lease) -> None:
         """Finishes a candidate whose runs have ended, and enters those that it still lacks."""
@@ -255,7 +259,7 @@ class Search(Duties):
         """The trial waits, unless another worker is at one of its runs."""
         candidate = self.store.candidate(row.run.key)
         assert candidate is not None
-        held = {lease.resource for lease in self.store.leases() if lease.state == "held"}
+        held = {lease.resource for lease in self.store.leases(released=False) if lease.state == "held"}
         others = [r for r in self.queue.rows(key=row.run.key, way=SEARCH, state="waiting") if r.id != row.id]
         trial = self.study.get_trials(deepcopy=False)[candidate.trial]
         if candidate.state != "running":
@@ -270,7 +274,7 @@ class Search(Duties):
 
         Candidates that were pruned are known by their last rung. Costs are exact or common to all runs: one run's noise.
         """
-        rows = {row.key: row for row in self.store.candidates()}
+        rows = self.store.glance.briefs()
         last = len(self.recipe.training.rungs) - 1
         full: dict[int, Known] = {}
         brief: dict[int, dict[int, Sequence[float | None]]] = defaultdict(dict)
@@ -303,11 +307,11 @@ class Search(Duties):
 
     def _peers(self, rung: int) -> dict[str, tuple[float, ...]]:
         """Key -> objectives to be minimised of all candidates that reached a rung, net of their seeds' levels."""
-        rows = {row.key: row for row in self.store.candidates()}
+        rows = self.store.glance.briefs()
         reached = self._reached(rung, rows)
         return {key: minimised(self.recipe.objectives, values) for key, (values, _) in reached.items()}
 
-    def _reached(self, rung: int, rows: Mapping[str, CandidateRow]) -> dict[str, tuple[list[float | None], int]]:
+    def _reached(self, rung: int, rows: Mapping[str, Brief]) -> dict[str, tuple[list[float | None], int]]:
         """Key -> (objectives, runs behind them) of all candidates that reached a rung, net of their seeds' levels."""
         latencies = self.bench.measurer.latencies() if self.bench.measurer else {}
         return {
@@ -322,13 +326,12 @@ class Search(Duties):
     def _metrics(self, rung: int) -> dict[str, tuple[dict[str, float], int]]:
         """Key -> (metrics at a rung, runs): the mean over the candidate's runs, net of their seeds' levels."""
         by_metric: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-        for stored in self.store.scores(way=SEARCH):
-            if stored.score.rung == rung and stored.purpose != "backbone":
-                for name, value in stored.score.metrics.items():
-                    by_metric[name][stored.key][stored.score.seed] = value
+        for key, seed, values in self.store.glance.metrics(rung):
+            for name, value in values.items():
+                by_metric[name][key][seed] = value
         found: dict[str, tuple[dict[str, float], int]] = {}
-        for name, values in by_metric.items():
-            for key, runs in net(values).items():
+        for name, by_key in by_metric.items():
+            for key, runs in net(by_key).items():
                 metrics, _ = found.setdefault(key, ({}, len(runs)))
                 metrics[name] = sum(runs.values()) / len(runs)
         return found

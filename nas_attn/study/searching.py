@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from nas_attn import data
 from nas_attn.analysis.snapshot import TRIALS, Snapshot, snapshot
-from nas_attn.errors import BackboneError, OutOfMemory, StorageAway, TrainingError
+from nas_attn.errors import BackboneError, OutOfMemory, TrainingError
 from nas_attn.evaluation.benches import Benches
 from nas_attn.evaluation.evaluators import Evaluator, find_evaluator
 from nas_attn.evaluation.given import check_weights, wanted_weights
@@ -26,7 +26,6 @@ from nas_attn.importing import PYTHON, load_object
 from nas_attn.processes import owner_name
 from nas_attn.recipe import Recipe
 from nas_attn.records import ALONE, Share
-from nas_attn.report import dashboard
 from nas_attn.space import SearchSpace
 from nas_attn.space.search_space import Baseline
 from nas_attn.storage import StudyStore
@@ -36,6 +35,7 @@ from nas_attn.study.keeping import sweep_weights
 from nas_attn.study.opening import OpenStudy, create_study
 from nas_attn.study.presence import Presence
 from nas_attn.study.proposing import BASELINE, Search
+from nas_attn.study.publishing import Publisher
 from nas_attn.study.retraining import Retraining
 from nas_attn.study.sharing import on_device
 from nas_attn.study.validating import Validation, unfinished
@@ -43,16 +43,14 @@ from nas_attn.study.worker import Worker
 from nas_attn.training.stepping import execution_on
 from nas_attn.training.team import Team
 from nas_attn.training.threads import intra_op_threads
-from nas_attn.waiting import Interrupted, impatient
+from nas_attn.waiting import Interrupted
 
 ENQUEUED = "enqueued"
 """Attribute of a study: its baselines are waiting as trials."""
+SWEPT = "swept"
+"""Attribute of a study: in what state its weights were swept."""
 FIXED = "fixed_params"
 """System attribute in which Optuna keeps what an enqueued trial is to try."""
-PUBLISH_S = 10.0
-"""Seconds between refreshes of the dashboard's notes and plots."""
-SUSPICIOUS = 3
-"""Candidates with the same value of a metric from which on this is said while the search goes on."""
 
 
 @dataclass(frozen=True)
@@ -217,11 +215,22 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
         return ended
 
     ended = with_worker(opened, replace(options, say=say), search)
+    if ended == "stopped":  # whoever stopped it waits for seconds only, and drawing up a large study takes longer
+        return ended
     with suppress(Interrupted):
-        current = publisher.now()
+        current = publisher.changed()
         if ended in ("complete", "exhausted") and only is None:
-            sweep_weights(opened, current, opened.recipe.storage.keep_weights)
+            _sweep(opened, current)
     return ended
+
+
+def _sweep(opened: OpenStudy, current: Snapshot | None) -> None:
+    """Drops the weights that are not to be kept; once for the workers that end together."""
+    keep = opened.recipe.storage.keep_weights
+    state = f"{keep} {opened.store.glance.state()}"
+    if keep != "all" and opened.store.get(SWEPT) != state:
+        sweep_weights(opened, current or snapshot(opened.store), keep)
+        opened.store.put(SWEPT, state)
 
 
 def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], str]) -> str:
@@ -279,40 +288,6 @@ def follow(opened: OpenStudy, options: Options) -> None:
                 return  # it is the leader's, too, who records it and ends
 
 
-class Publisher:
-    """Keeps the notes and plots of optuna-dashboard current, not more often than is cheap."""
-
-    def __init__(self, opened: OpenStudy, say: Callable[[str], None] | None = None) -> None:
-        """Args:
-        say: told once of each metric that is the same for some candidates by then, and of each rung that says next to nothing, so
-            that nobody waits for the end.
-        """
-        self._opened, self._last, self._say = opened, time.monotonic(), say
-        self._told: set[str] = set()
-
-    def maybe(self) -> None:
-        """Publishes where some time has passed since the last time."""
-        if time.monotonic() - self._last > PUBLISH_S:
-            self._last = time.monotonic()
-            with impatient(), suppress(StorageAway):  # which matters to what is said next, not to this
-                self.now()
-
-    def now(self) -> Snapshot:
-        """Publishes the study as of now."""
-        current = snapshot(self._opened.store)
-        dashboard.publish(self._opened.optuna_study, current)
-        self._last = time.monotonic()
-        for weak in current.weak_rungs:
-            if self._say is not None and f"rung {weak.rung}" not in self._told:
-                self._told.add(f"rung {weak.rung}")
-                self._say(f"note: {weak.sentence}")
-        for constant in current.constants:
-            if self._say is not None and constant.candidates >= SUSPICIOUS and constant.metric not in self._told:
-                self._told.add(constant.metric)
-                self._say(f"note: {constant.sentence}")
-        return current
-
-
 def default_workers(device: str) -> int:
     """Workers for this machine: one per core up to four on a CPU, one per GPU."""
     import torch
@@ -320,9 +295,3 @@ def default_workers(device: str) -> int:
     if device != "cpu" and torch.cuda.is_available():
         return torch.cuda.device_count() if device in ("auto", "cuda") else 1
     return max(1, min(4, len(os.sched_getaffinity(0))))
-
-
-def report_path(opened: OpenStudy) -> Path:
-    """Where a study's HTML report goes unless told otherwise: beside the database."""
-    base = opened.database.path.parent if opened.database.path else Path.cwd()
-    return base / f"{opened.store.name}.html"

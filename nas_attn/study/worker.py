@@ -7,6 +7,7 @@ proposed or begun twice; the run's own lease fences all writes about it.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -32,6 +33,8 @@ from nas_attn.training.team import Team
 from nas_attn.waiting import Interrupted, Wait, impatient
 
 POLL_S = 0.5
+LONGEST_POLL_S = 5.0
+"""Seconds between looks for work, at most, by a worker that finds none: a look costs the database as much as a proposal."""
 LONELY_S = 600.0
 """Seconds that a worker waits for what it cannot do itself, while nobody else is at anything."""
 ATTEMPTS = 3
@@ -127,7 +130,7 @@ class Worker:
                     return step
                 if step is None:
                     self._at(IDLE)
-                    idle.pause()
+                    idle.pause(nothing=turn is not None)
                 else:
                     idle.over()
                     self._do(step)
@@ -174,12 +177,15 @@ class Worker:
     def _take(self, agendas: Sequence[Agenda]) -> Step | None:
         """The first waiting run that nobody is at, or the backbone that it needs first."""
         by_purpose = {agenda.purpose: agenda for agenda in agendas}
+        held = {lease.resource for lease in self.store.leases(released=False) if lease.state == "held"}
         for row in self.queue.rows(state="waiting", purposes=list(by_purpose)):
             needed = self.benches.of(row.run.way).needs_backbone(row.run.backbone)
             if needed is not None:
                 row, agenda = self._backbone(needed, row.run), None
             else:
                 agenda = by_purpose[row.run.purpose]
+            if row.resource in held:
+                continue
             lease = self.store.acquire(row.resource, owner=self.owner, ttl_s=TTL_S)
             if lease is None:
                 continue
@@ -316,14 +322,18 @@ class _Idle:
         self._worker, self._agendas = worker, agendas
         self._wait = Wait("others' part of the work")
         self._alone_since: float | None = None
+        self._poll_s = POLL_S
 
     def over(self) -> None:
         """There is something to do."""
         self._wait.over()
-        self._alone_since = None
+        self._alone_since, self._poll_s = None, POLL_S
 
-    def pause(self) -> None:
+    def pause(self, *, nothing: bool) -> None:
         """Lets some time pass.
+
+        Args:
+            nothing: there was nothing to do; False: it was another's turn to look.
 
         Raises:
             OperationError: nobody else has been at anything for long, and what is left can be done elsewhere only.
@@ -334,7 +344,12 @@ class _Idle:
             self._alone_since = None if others else time.monotonic()
         elif time.monotonic() - self._alone_since > LONELY_S:
             raise OperationError(self._lacks() or f"study '{self._worker.store.name}' has work left that nobody takes")
-        self._wait.pause(POLL_S, lambda: "; ".join(others) or self._lacks() or "nobody is at anything")
+        pause, self._poll_s = (
+            (self._poll_s, min(1.3 * self._poll_s, LONGEST_POLL_S)) if nothing else (POLL_S, self._poll_s)
+        )
+        self._wait.pause(
+            pause * random.uniform(0.8, 1.2), lambda: "; ".join(others) or self._lacks() or "nobody is at anything"
+        )
 
     def _lacks(self) -> str:
         return next(filter(None, (agenda.lacks() for agenda in self._agendas)), "")

@@ -27,6 +27,8 @@ from urllib.parse import quote
 USER = "nas_attn"
 _FOLDERS = ("/usr/lib/postgresql", "/usr/local/opt", "/opt/homebrew/opt", "/usr")
 _ATTEMPTS = 5
+_PATIENCE_S = "600"
+"""Seconds that starting or stopping may take: on a busy machine a minute is not enough."""
 _PORT_LINE = 3
 """Line of postmaster.pid with the port, counted from 0."""
 
@@ -122,7 +124,7 @@ class PrivateServer:
     def stop(self) -> None:
         """Stop, if it is we who started it; open transactions are rolled back."""
         if self._started:
-            self._run("pg_ctl", "stop", "-D", str(self._data), "-m", "fast", "-w", "-s")
+            self._run("pg_ctl", "stop", "-D", str(self._data), "-m", "fast", "-w", "-t", _PATIENCE_S, "-s")
             self._started = False
 
     @property
@@ -157,7 +159,9 @@ class PrivateServer:
             **self._settings,
         }
         options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
-        done = self._run("pg_ctl", "start", "-D", str(self._data), "-l", str(log), "-w", "-s", "-o", options)
+        done = self._run(
+            "pg_ctl", "start", "-D", str(self._data), "-l", str(log), "-w", "-t", _PATIENCE_S, "-s", "-o", options
+        )
         if done.returncode == 0:
             return None
         told = log.read_text("utf-8", errors="replace") if log.exists() else done.stderr

@@ -31,6 +31,7 @@ SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 CredType=cred/munge
+SlurmdParameters=config_overrides
 MpiDefault=none
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none

@@ -8,16 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_attn.analysis.latency import (
+    Order,
     compare,
     dropped,
     estimate,
     half_width,
     needs_more,
     open_keys,
-    probability_faster,
     repeatability,
     session_spread,
-    told_apart,
 )
 from nas_attn.records import Fingerprint, Latency, Session, SessionSample
 
@@ -111,23 +110,25 @@ def test_which_is_faster_is_certain_where_pairs_agree_and_open_where_they_do_not
     rng = np.random.default_rng(0)
     common = rng.normal(0, 0.05, 10)  # sessions differ by more than the candidates do
     sessions = [session({"a": 0.10 + c, "b": 0.11 + c + rng.normal(0, 0.002), "twin": 0.10 + c}) for c in common]
-    assert probability_faster(sessions, "a", "b") > 0.7
-    assert probability_faster(sessions, "a", "b") == pytest.approx(1 - probability_faster(sessions, "b", "a"))
-    assert probability_faster(sessions, "a", "twin") == pytest.approx(0.5)
-    assert probability_faster(sessions, "a", None) < 0.05
+    assert Order(sessions).probability_faster("a", "b") > 0.7
+    assert Order(sessions).probability_faster("a", "b") == pytest.approx(
+        1 - Order(sessions).probability_faster("b", "a")
+    )
+    assert Order(sessions).probability_faster("a", "twin") == pytest.approx(0.5)
+    assert Order(sessions).probability_faster("a", None) < 0.05
 
 
 def test_equal_candidates_are_rarely_called_different() -> None:
-    calls = [probability_faster(drawn(8, {"a": 0.2, "b": 0.2}, 0.02, seed), "a", "b") for seed in range(300)]
+    calls = [Order(drawn(8, {"a": 0.2, "b": 0.2}, 0.02, seed)).probability_faster("a", "b") for seed in range(300)]
     assert np.mean([p > 0.975 or p < 0.025 for p in calls]) < 0.09
     assert np.mean(calls) == pytest.approx(0.5, abs=0.06)
 
 
 def test_candidates_that_never_met_are_compared_by_their_estimates() -> None:
     apart = [*drawn(4, {"a": 0.1}, 0.01, 1), *drawn(4, {"b": 0.2}, 0.01, 2)]
-    assert probability_faster(apart, "a", "b") > 0.99
+    assert Order(apart).probability_faster("a", "b") > 0.99
     with pytest.raises(KeyError):
-        probability_faster(apart, "a", "c")
+        Order(apart).probability_faster("a", "c")
 
 
 def test_the_spread_between_sessions_is_recovered() -> None:
@@ -152,7 +153,7 @@ def test_a_comparison_puts_the_fastest_first_and_says_what_cannot_be_told_apart(
     assert rows[1].faster_than_next > 0.99
     assert rows[2].faster_than_next is None
     assert rows[0].faster_than_bare < 0.01
-    assert told_apart(drawn(10, {"slow": 0.5, "a": 0.1}, 0.01, 5), "a", "slow")
+    assert Order(drawn(10, {"slow": 0.5, "a": 0.1}, 0.01, 5)).told_apart("a", "slow")
 
 
 def test_repeatability_is_the_variation_over_whole_measurements() -> None:

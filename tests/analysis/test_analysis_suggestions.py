@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from made_study import TRUE_GAIN, MadeStudy, recipe, true_cost, true_gain, usual
 
+from nas_attn.analysis import suggestions
 from nas_attn.analysis.additive import features
 from nas_attn.analysis.snapshot import Snapshot, snapshot
-from nas_attn.analysis.suggestions import suggest
+from nas_attn.analysis.suggestions import kept_suggestions, suggest
 from nas_attn.report import words
 
 SE, CBAM = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)"
@@ -63,3 +64,19 @@ def test_few_candidates_suggest_nothing(tmp_path: Path) -> None:
     study = MadeStudy(tmp_path)
     study.candidate("none", baseline="none")
     assert suggest(snapshot(study.store)) == ()
+
+
+def test_what_was_suggested_is_kept_until_something_else_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suggestions, "KEPT_FROM", 1)
+    study = usual(tmp_path, searched=20)
+    first = kept_suggestions(study.store, snapshot(study.store))
+    with monkeypatch.context() as never:
+        never.setattr(suggestions, "suggest", lambda now: pytest.fail("worked out again"))
+        assert kept_suggestions(study.store, snapshot(study.store)) == first
+    study.candidate(f"stage1={SE} stage2={SE} stage3={SE}", seeds=2)
+    asked: list[Snapshot] = []
+    monkeypatch.setattr(suggestions, "suggest", lambda now: (asked.append(now), ())[1])
+    assert kept_suggestions(study.store, snapshot(study.store)) == ()
+    assert len(asked) == 1

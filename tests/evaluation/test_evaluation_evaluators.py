@@ -56,6 +56,38 @@ def test_rungs_in_turn_with_a_folder_that_stays(tmp_path: Path) -> None:
     assert (judge.runs[0].folder / "epochs").read_text() == "9"
 
 
+def test_one_that_is_to_stop_leaves_and_goes_on_from_its_own_folder(tmp_path: Path) -> None:
+    to_stop = [False]
+
+    def evaluate(model: nn.Module, run: EvaluatorRun) -> Mapping[str, float]:
+        kept = run.folder / "steps"
+        begin = int(kept.read_text()) if kept.exists() else 0
+        for step in range(begin, 10):
+            if run.stopping:
+                kept.write_text(str(step))
+                run.leave()
+            to_stop[0] = step == 3
+        return {"begun_at": float(begin)}
+
+    with pytest.raises(Interrupted):
+        fit(evaluate, tmp_path, Slot(), stop=lambda: to_stop[0], rungs=[1])
+    to_stop[0] = False
+    (score,) = fit(evaluate, tmp_path, Slot(), rungs=[1])
+    assert score.metrics == {"begun_at": 4.0}
+
+
+def test_a_folder_in_which_nothing_was_put_goes(tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    def evaluate(model: nn.Module, run: EvaluatorRun) -> Mapping[str, float]:
+        seen.append(run.folder.is_dir())
+        return {"miou": 0.5}
+
+    fit(evaluate, tmp_path, Slot())
+    assert seen == [True] * 3
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_finished_rungs_are_not_repeated_after_a_restart(tmp_path: Path) -> None:
     slot, first = Slot(), Judge()
     with pytest.raises(Interrupted):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import faulthandler
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -20,17 +22,20 @@ from nas_attn.study.opening import open_study
 from nas_attn.study.stopping import STORAGE_WAIT, interruptible
 
 TTL_S = 3.0
+STACKS = signal.SIGRTMIN
+"""Has a worker write down where each of its threads stands."""
 FULL = "full"
 """While a file of this name is there, the disk of the artifacts is full."""
 FAULTS = "faults.txt"
 """Takes the traceback of whatever a worker ended by that it should not have."""
 
 
-def run(folder: str, url: str, clock_s: float) -> None:
+def run(folder: str, url: str, clock_s: float, ttl_s: float) -> None:
     """One worker of the study `faults`, until it is complete or it is told to stop.
 
     Args:
         clock_s: by how much this process's clock is wrong.
+        ttl_s: how long its leases last.
     """
     os.chdir(folder)
     os.setsid()  # signals from the terminal are the suite's
@@ -39,8 +44,9 @@ def run(folder: str, url: str, clock_s: float) -> None:
     with open("said.txt", "a", buffering=1) as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
+    faulthandler.register(STACKS)
     torch.set_num_threads(1)
-    _shorten_leases()
+    _set_leases(ttl_s)
     _fill_disk()
     if clock_s:
         _shift_clock(clock_s)
@@ -59,11 +65,11 @@ def run(folder: str, url: str, clock_s: float) -> None:
             file.write(traceback.format_exc())
 
 
-def _shorten_leases() -> None:
-    leasing.TTL_S = worker.TTL_S = TTL_S  # type: ignore[misc]
+def _set_leases(ttl_s: float) -> None:
+    leasing.TTL_S = worker.TTL_S = ttl_s  # type: ignore[misc]
     defaults = leasing.LeaseKeeper.__init__.__kwdefaults__
     assert defaults is not None
-    defaults["ttl_s"] = TTL_S
+    defaults["ttl_s"] = ttl_s
 
 
 def _fill_disk() -> None:

@@ -61,6 +61,19 @@ def test_the_front_grows_to_all_of_itself(now: Snapshot) -> None:
     assert baselines[-1] > 0
 
 
+def test_a_long_curve_keeps_its_steps(now: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = growth_figure(now)
+    monkeypatch.setattr("nas_attn.report.growth.MOST", 2)
+    short = growth_figure(now)
+    assert full is not None
+    assert short is not None
+    for whole, thinned in zip(full.data, short.data, strict=True):
+        at = dict(zip(whole.x, whole.y, strict=True))
+        assert [at[x] for x in thinned.x] == list(thinned.y)
+        assert set(thinned.y) == set(whole.y)
+    assert len(short.data[0].x) < len(full.data[0].x)
+
+
 def test_the_area_that_points_dominate() -> None:
     assert area([], (1, 1)) == 0
     assert area([(0, 0)], (2, 3)) == 6

@@ -58,6 +58,30 @@ def test_candidates_come_by_trial(store: StudyStore, lease: Lease) -> None:
     assert [row.trial for row in store.candidates()] == [2, 10, 33]
 
 
+def test_counts_and_reasons_are_those_of_the_candidates(store: StudyStore, lease: Lease) -> None:
+    for trial, (state, reason) in enumerate([("scored", ""), ("failed", "no"), ("failed", "no"), ("failed", "never")]):
+        store.claim(f"key{trial}", placement="", trial=trial, baseline=None, lease=lease)
+        values = (0.5, 2.0) if state == "scored" else None
+        store.finish(f"key{trial}", state=state, reason=reason, values=values, lease=lease)
+    store.claim("key9", placement="", trial=9, baseline=None, lease=lease)
+    assert store.glance.counts() == {"scored": 1, "failed": 3, "running": 1}
+    assert store.glance.failures() == {"no": 2, "never": 1}
+    assert store.glance.told_values() == [(0.5, 2.0)]
+
+
+def test_the_state_is_another_one_after_each_result(store: StudyStore, lease: Lease) -> None:
+    seen = [store.glance.state()]
+    store.claim("key", placement="", trial=0, baseline=None, lease=lease)
+    seen.append(store.glance.state())
+    store.add_score(Run("key", "none", 0), Score(0, 0, 1, {"accuracy": 0.5}), lease=lease)
+    seen.append(store.glance.state())
+    store.finish("key", state="scored", reason="", values=(0.5,), lease=lease)
+    seen.append(store.glance.state())
+    store.put("anything", "else")
+    assert store.glance.state() == seen[-1]
+    assert len(set(seen)) == 4
+
+
 def test_the_same_run_at_the_same_rung_is_stored_once(store: StudyStore, lease: Lease) -> None:
     old = Score(seed=0, rung=0, epochs=1, metrics={"accuracy": 0.5}, wall_s=9.0)
     new = Score(seed=0, rung=0, epochs=1, metrics={"accuracy": 0.6}, wall_s=1.0)

@@ -57,7 +57,7 @@ searching.work(opened, searching.Options(device="cpu", say=lambda line: None), o
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(36_000)
 @pytest.mark.parametrize("server", [False, True], ids=["sqlite", "postgresql"])
 def test_killed_in_every_phase_by_several_workers(table: Path, server: bool, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue("postgres_url") if server else "sqlite:///nas_attn.db"
@@ -77,7 +77,7 @@ def test_killed_in_every_phase_by_several_workers(table: Path, server: bool, req
             for when in ("before", "after")
         ]
         for worker in pair:
-            _, said = worker.communicate(timeout=600)
+            _, said = worker.communicate(timeout=3000)
             assert worker.returncode in (0, -signal.SIGKILL), said
             killed += worker.returncode == -signal.SIGKILL
     assert killed >= len(PHASES), "there was work left to be killed at"

@@ -18,6 +18,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_attn.analysis.evidence.assembling import RungRuns
 from nas_attn.analysis.evidence.exact import Exact
 from nas_attn.analysis.evidence.facts import Estimate, Gain, Noise, Run, Source
 from nas_attn.analysis.evidence.fitting import Question
@@ -50,9 +51,6 @@ class Evidence:
     def __init__(self, question: Question, stored: str | None = None) -> None:
         self.metric, self.lower_is_better = question.metric, question.lower_is_better
         self._question, self.keys = question, question.keys
-        self._steps = question.steps(self.keys)
-        self._last = self._steps[-1]
-        self.rung, self.backbones = self._last.rung, self._last.data.points.backbones
         self._sign = -1.0 if self.lower_is_better else 1.0
         self._index = {key: i for i, key in enumerate(self.keys)}
         self._gains: defaultdict[str, dict[str, Gain]] = defaultdict(dict)
@@ -229,6 +227,23 @@ class Evidence:
         self._gains |= gains
 
     # ------------------------------------------------------------------------------------------- inside
+
+    @cached_property
+    def _steps(self) -> Sequence[RungRuns]:
+        """The rungs' runs: put in order when something is asked that was not kept."""
+        return self._question.steps(self.keys)
+
+    @property
+    def _last(self) -> RungRuns:
+        return self._steps[-1]
+
+    @property
+    def rung(self) -> int:
+        return self._last.rung
+
+    @property
+    def backbones(self) -> int:
+        return self._last.data.points.backbones
 
     @cached_property
     def _posterior(self) -> Exact | Wide:

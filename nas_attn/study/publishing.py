@@ -1,0 +1,99 @@
+"""A study's notes and plots for optuna-dashboard, and where its report lies.
+
+Drawing up a study of many candidates takes seconds. So the workers of a study take turns: one publishes for all, the more
+seldom the longer it takes, and what stands there already is not drawn up again. What it costs does not grow with the workers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from nas_attn._version import __version__
+from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.errors import StorageAway
+from nas_attn.report import dashboard
+from nas_attn.study.opening import OpenStudy
+from nas_attn.waiting import impatient
+
+PUBLISH_S = 10.0
+"""Seconds between refreshes of the dashboard's notes and plots, at least."""
+SHARE = 0.05
+"""Of one worker's time that refreshing may take in the long run."""
+LONGEST_S = 600.0
+"""Seconds between refreshes, at most."""
+SUSPICIOUS = 3
+"""Candidates with the same value of a metric from which on this is said while the search goes on."""
+_DUE = "publish/due"
+"""Attribute of a study: when it is to be published again, in Unix seconds by the database's clock."""
+_PUBLISHED = "publish/state"
+"""Attribute of a study: the state that is published."""
+
+
+class Publisher:
+    """Keeps the notes and plots of optuna-dashboard current, not more often than is cheap."""
+
+    def __init__(self, opened: OpenStudy, say: Callable[[str], None] | None = None) -> None:
+        """Args:
+        say: told once of each metric that is the same for some candidates by then, and of each rung that says next to nothing, so
+            that nobody waits for the end.
+        """
+        self._opened, self._last, self._say = opened, time.monotonic(), say
+        self._told: set[str] = set()
+
+    def maybe(self) -> None:
+        """Publishes where some time has passed since anyone did."""
+        if time.monotonic() - self._last > PUBLISH_S:
+            self._last = time.monotonic()
+            with impatient(), suppress(StorageAway):  # which matters to what is said next, not to this
+                if self._take():
+                    self.now()
+
+    def now(self) -> Snapshot:
+        """Publishes the study as of now."""
+        began, state = time.monotonic(), self._state()
+        current = snapshot(self._opened.store)
+        dashboard.publish(self._opened.optuna_study, current)
+        self._last = time.monotonic()
+        self._opened.store.put(_PUBLISHED, state)
+        self._postpone((self._last - began) / SHARE)
+        for weak in current.weak_rungs:
+            if self._say is not None and f"rung {weak.rung}" not in self._told:
+                self._told.add(f"rung {weak.rung}")
+                self._say(f"note: {weak.sentence}")
+        for constant in current.constants:
+            if self._say is not None and constant.candidates >= SUSPICIOUS and constant.metric not in self._told:
+                self._told.add(constant.metric)
+                self._say(f"note: {constant.sentence}")
+        return current
+
+    def current(self) -> Snapshot:
+        """The study as of now, published if it is not yet."""
+        return self.changed() or snapshot(self._opened.store)
+
+    def changed(self) -> Snapshot | None:
+        """Publishes the study as of now, unless that is what stands there already."""
+        return None if self._opened.store.get(_PUBLISHED) == self._state() else self.now()
+
+    def _state(self) -> str:
+        return f"{__version__} {self._opened.store.glance.state()}"
+
+    def _take(self) -> bool:
+        """Whether it is to be published now, and by this worker: who says so first."""
+        due = self._opened.store.get(_DUE)
+        if due is not None and 0 < float(due) - self._opened.database.now() <= LONGEST_S:
+            return False
+        self._postpone(PUBLISH_S)
+        return self._opened.store.get(_PUBLISHED) != self._state()
+
+    def _postpone(self, seconds: float) -> None:
+        wait = min(max(seconds, PUBLISH_S), LONGEST_S)
+        self._opened.store.put(_DUE, str(self._opened.database.now() + wait))
+
+
+def report_path(opened: OpenStudy) -> Path:
+    """Where a study's HTML report goes unless told otherwise: beside the database."""
+    base = opened.database.path.parent if opened.database.path else Path.cwd()
+    return base / f"{opened.store.name}.html"
