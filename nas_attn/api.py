@@ -21,7 +21,7 @@ from nas_attn.importing import PYTHON
 from nas_attn.recipe import Recipe, SpaceSpec
 from nas_attn.recipe_reading import load_recipe, load_space, recipe_from
 from nas_attn.records import Participation, Placement, ResolvedPlacement, Site
-from nas_attn.report import figures, frames, growth, write_report
+from nas_attn.report import effect_map, figures, frames, growth, networks, write_report
 from nas_attn.report.html import summary
 from nas_attn.space import parse, resolve, say_narrower
 from nas_attn.study import searching
@@ -265,6 +265,16 @@ class Study:
     def plot_latency_effects(self) -> Figure | None:
         """What each choice adds to the latency at each site; None before enough is measured."""
         return figures.latency_effects_figure(self.snapshot())
+
+    def plot_effects(self, of: str | None = None) -> Figure | None:
+        """What each choice does at each site, as a map: on the primary metric, another one, or `latency`."""
+        now = self.snapshot()
+        found = fit_effects(now, of or now.primary or "latency")
+        return effect_map.effect_map(found) if found is not None and found.at("choice") else None
+
+    def plot_networks(self) -> Figure | None:
+        """The front's networks as bars of time, the attention modules where they sit."""
+        return networks.networks_figure(self.snapshot())
 
     def plot_growth(self) -> Figure | None:
         """How the front grew over trials; None but for two objectives."""

@@ -103,6 +103,7 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
     import threading
 
     from nas_attn.cli.running import INTERRUPTED
+    from nas_attn.study.progress import said
     from nas_attn.study.searching import Options, check_here
     from nas_attn.study.stopping import interruptible
     from nas_attn.study.trained import train_again
@@ -118,5 +119,5 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
     if score is None:
         say("stopped; the same command goes on")
         raise typer.Exit(INTERRUPTED)
-    found = ", ".join(f"{name} {value:.4g}" for name, value in score.metrics.items())
+    found = ", ".join(said(name, value) for name, value in score.metrics.items())
     say(f"trained again, after {score.epochs} epochs: {found}")

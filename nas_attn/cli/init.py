@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -17,44 +18,61 @@ TEMPLATE = """\
 # A study: which attention module, at which stage of the backbone, with which settings.
 # Start it with:  nas-attn search {path}
 name = {name}
-space = {space}                  # what may go where: plug_and_play, channel, ela, spatial_and_channel, detector, small, or a path
-objectives = [{objectives}]        # accuracy, balanced_accuracy, macro_f1, loss, latency, params, macs, memory
+space = {space}  # what may go where: plug_and_play, channel, ela, spatial_and_channel, detector, small, or a path
+objectives = [{objectives}]  # accuracy, balanced_accuracy, macro_f1, loss, latency, params, macs, memory
 
 [backbone]
-name = {backbone}                # resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function
+name = {backbone}  # resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function
 
 [data]
-name = {data}                    # digits, fashion-mnist, mnist, cifar10, cifar100, folder:PATH
-root = "data"                      # where downloaded files lie, or are put
-# groups = {{ pattern = "^([^_]+)_" }}  # folders: images of one patient or scene stay on one side of each split; or file = "…"
-
+name = {data}  # digits, fashion-mnist, mnist, cifar10, cifar100, folder:PATH
+{images}
 [training]
-start = "{start}"                  # backbone: train the bare network once, candidates go on from it; scratch; pretrained
+start = "{start}"  # backbone: train the bare network once, candidates go on from it; scratch; pretrained
+# weights = "default"  # with start = "pretrained": those of torchvision or timm; or a file of yours, "weights.pt"
 backbone_epochs = {backbone_epochs}
-backbones = {backbones}                      # so many are trained: what helps one need not help the next
-rungs = [{rungs}]                  # epochs at which a candidate is scored, and the weak ones stop
+backbones = {backbones}  # so many are trained: what helps one need not help the next
+rungs = [{rungs}]  # epochs at which a candidate is scored, and the weak ones stop
 batch_size = {batch_size}
 
 [training.augment]
-flip = {flip}                      # mirror images left-right; wrong for digits and text
-crop_padding = {crop_padding}      # pad by so many pixels, crop back at a random place; 0: off
+flip = {flip}  # mirror images left-right; wrong for digits and text
+crop_padding = {crop_padding}  # pad by so many pixels, crop back at a random place; 0: off
 
-[target]                           # how the network will be trained in the end: `validate` tests that, `retrain` does it
-epochs = {target_epochs}                        # from the same start; learning_rate, augment, … as above unless they stand here
-seeds = 8                          # fresh runs of each network in a validation
+[target]  # how the network will be trained in the end: `validate` tests that, `retrain` does it
+epochs = {target_epochs}  # from the same start; learning_rate, augment, … as above unless they stand here
+seeds = 8  # fresh runs of each network in a validation
 
 [latency]
-device = {device}                # what the network will run on: cpu or cuda
+device = {device}  # what the network will run on: cpu or cuda
 batch_size = 1
 
 [search]
 trials = {trials}
-sampler = "auto"                   # auto, placement, tpe, nsga2, gp, random
-confirm_seeds = 2                  # further seeds for the front and the baselines after the search
+sampler = "auto"  # auto, placement, tpe, nsga2, gp, random
+confirm_seeds = 2  # further seeds for the front and the baselines after the search
 
 [limits]
 {limit}
 """
+FOLDER = """\
+size = 64  # pixels: the shorter side is scaled to it, the middle square kept; time grows with its square
+# validation = 0.2  # share of the training images that scores candidates, a fifth unless said; out of place beside a folder val
+broken_images = "refuse"  # name those that cannot be read and stop; "skip": leave them out with a warning
+# groups = {{ pattern = "^([^_]+)_" }}  # images of one patient or scene stay on one side of each split; or file = "…"
+"""
+"""What is asked of one's own photographs."""
+PUBLISHED = """\
+root = "data"  # where downloaded files lie, or are put
+"""
+COLUMN = 34
+"""Where the comments stand."""
+MANY = 3000
+"""Images of a folder from which on it is trained like a published data set."""
+STEPS = 600
+"""Training steps of a backbone that a smaller folder gets, or 100 epochs."""
+TRAINED = 0.64
+"""Of a folder's images what is left to train on: a fifth is for the test, a fifth of the rest for validation."""
 
 
 def init(
@@ -113,8 +131,10 @@ def init(
         if limit != "none"
         else "# max_latency_ratio = 1.3"
     )
-    images = "folder" in data
-    text = TEMPLATE.format(
+    folder, pace = data.startswith("folder:"), _pace(data, small)
+    text = _aligned(
+        TEMPLATE,
+        images=(FOLDER if folder else PUBLISHED).format(),
         path=path,
         name=_quoted(name or target.stem),
         space=_quoted(space),
@@ -122,11 +142,11 @@ def init(
         backbone=_quoted(backbone),
         data=_quoted(data),
         start="backbone",
-        backbone_epochs=8 if small else 20,
+        backbone_epochs=pace.epochs,
         backbones=2 if small else 3,
-        rungs="1, 2" if small else "1, 3",
-        target_epochs=8 if small else 20,
-        batch_size=64 if images else 128,
+        rungs=f"{pace.rungs[0]}, {pace.rungs[1]}",
+        target_epochs=pace.epochs,
+        batch_size=pace.batch_size,
         flip="false" if small else "true",
         crop_padding=0 if small else 4,
         device=_quoted(device),
@@ -134,9 +154,41 @@ def init(
         limit=ratio,
     )
     _write(target, text)
+    if folder and pace.images:
+        typer.echo(f"{pace.images} images: batches of {pace.batch_size}, {pace.epochs} epochs for a backbone")
     if taken and not yes:
         typer.echo(f"there is no terminal to ask on, so the defaults were taken: {' '.join(taken)}")
     typer.echo(f"wrote {path}\nnext: nas-attn search {path} --dry-run")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """How long to train."""
+
+    images: int
+    batch_size: int
+    epochs: int
+    rungs: tuple[int, int]
+
+
+def _pace(data: str, small: bool) -> _Pace:
+    """For a folder by how many images it has: a hundred make too few steps an epoch to learn anything in three epochs."""
+    if not data.startswith("folder:"):
+        return _Pace(0, 128, 8 if small else 20, (1, 2) if small else (1, 3))
+    from nas_attn.data.folder import count_images
+
+    images = count_images(data.removeprefix("folder:"))
+    if not images or images >= MANY:
+        return _Pace(images, 64, 20, (1, 3))
+    batch_size = 16
+    epochs = min(100, max(20, round(STEPS * batch_size / (TRAINED * images))))
+    return _Pace(images, batch_size, epochs, (max(1, epochs // 20), max(3, epochs // 7)))
+
+
+def _aligned(template: str, **values: object) -> str:
+    """The template filled in, the comments below each other where the lines are short enough."""
+    lines = [line.partition("  # ") for line in template.format(**values).splitlines()]
+    return "".join(f"{said:<{COLUMN}}  # {why}\n" if why else f"{said}\n" for said, _, why in lines)
 
 
 def _quoted(text: str) -> str:

@@ -103,6 +103,12 @@ def read(section: DataSection, device: torch.device, share: Share) -> Parts:
     return Parts(prepare(train), validation, test_part, classes, missing)
 
 
+def count_images(path: str) -> int:
+    """The images below a folder, all splits together; 0 where there is no such folder. None is read."""
+    root = Path(path).expanduser()
+    return sum(p.suffix.lower() in SUFFIXES for p in root.rglob("*")) if root.is_dir() else 0
+
+
 def _check_apart(splits: Sequence[_Files]) -> None:
     """Raises:
     DataError: a group has images in two of the folders.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nas_attn.analysis.objectives import minimised
-from nas_attn.recipe import lower_is_better
+from nas_attn.analysis.recommendation import format_metric
+from nas_attn.recipe import lower_is_better, objective_name
 from nas_attn.study.opening import OpenStudy
 
 
@@ -55,8 +56,13 @@ def progress(opened: OpenStudy) -> Progress:
         running=states.count("running"),
         best=""
         if best is None
-        else f"{objective} {best:.4g}{' (lower is better)' if lower_is_better(objective) else ''}",
+        else f"{said(objective, best)}{' (lower is better)' if lower_is_better(objective) else ''}",
     )
+
+
+def said(objective: str, value: float) -> str:
+    """`accuracy 70.40 %`, `latency 1.192`: an objective of a run, in a line."""
+    return f"{objective} {format_metric(objective_name(objective), value)}"
 
 
 def duration(seconds: float) -> str:

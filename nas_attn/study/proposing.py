@@ -26,6 +26,7 @@ from nas_attn.space import parse, resolve
 from nas_attn.storage import SEARCH, Lease, Run, RunRow
 from nas_attn.study.ideas import TRIED, outside
 from nas_attn.study.known import Known, hints
+from nas_attn.study.progress import said
 from nas_attn.study.sampling import DistinctSampler, seen_values
 from nas_attn.study.telling import tell
 from nas_attn.study.worker import Duties, Worker
@@ -354,7 +355,7 @@ class Search(Duties):
 
     def _line(self, row: CandidateRow) -> str:
         shown = row.reason or ", ".join(
-            f"{o} {v:.4g}" for o, v in zip(self.recipe.objectives, row.values or (), strict=True)
+            said(objective, value) for objective, value in zip(self.recipe.objectives, row.values or (), strict=True)
         )
         name = f" ({row.baseline})" if row.baseline else ""
         return f"trial {row.trial}{name}: {row.state}: {shown}; {row.placement}"
