@@ -31,6 +31,10 @@ def export(
     normalize: Annotated[
         bool, typer.Option("--normalize", help="onnx, torch: the file takes uint8 images and normalises them itself.")
     ] = False,
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", help="onnx: beside it int8 or openvino, scored and timed beside float32; repeatable."),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Score it on the validation images; hold ONNX against torch.")
     ] = True,
@@ -64,7 +68,15 @@ def export(
     if again:
         _train_again(opened, view, threads, device)
     done = export_candidate(
-        opened, now, view, path, format_, as_searched=as_searched or again, normalize=normalize, check=check
+        opened,
+        now,
+        view,
+        path,
+        format_,
+        as_searched=as_searched or again,
+        normalize=normalize,
+        check=check,
+        also=also or [],
     )
     facts = done.facts
     if as_json:
@@ -91,6 +103,11 @@ def _found(facts: dict[str, Any]) -> Iterator[str]:
         yield (
             f"against torch: differs by at most {100 * compared['difference']:.1g} % of the largest output; "
             f"one image takes {compared['onnxruntime_ms']:.3g} ms in ONNX Runtime, {compared['torch_ms']:.3g} ms in torch"
+        )
+    for row in facts["deployed"]:
+        yield (
+            f"{row['network']} in {row['precision']}, {row['runtime']}: {row['right']} of {row['images']} right, "
+            f"{row['ms']:.3g} ms an image{', ' + row['file'] if row['file'] else ''}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def test_a_network_is_as_long_as_its_measured_latency(tmp_path: Path) -> None:
     found = pieces(parts(now), view, added(now), view.latency.ratio - 1)
     assert [piece.part for piece in found][:3] == ["stem", "stage1", "stage1"]
     assert sum(piece.length for piece in found) == pytest.approx(4.0 * view.latency.ratio)
-    assert all(a.start + a.length == pytest.approx(b.start) for a, b in zip(found, found[1:], strict=False))
+    assert all(a.start + a.length == pytest.approx(b.start) for a, b in pairwise(found))
     modules = [piece for piece in found if piece.choice]
     assert [piece.choice for piece in modules] == [SE] * 9
     assert sum(p.length for p in found if p.part == "stage1" and not p.choice) == pytest.approx(1.8)
@@ -48,9 +49,7 @@ def view_of(placement: str):  # type: ignore[no-untyped-def]
     from nas_attn.space import parse
 
     chosen = [a for a in parse(placement).assignments if not a.choice.is_none]
-    return SimpleNamespace(
-        choices={f"{a.site}@{a.position}" if a.position else a.site: str(a.choice) for a in chosen}
-    )
+    return SimpleNamespace(choices={f"{a.site}@{a.position}" if a.position else a.site: str(a.choice) for a in chosen})
 
 
 def test_what_modules_add_is_divided_as_the_model_says_and_evenly_without_one() -> None:
@@ -77,7 +76,13 @@ def test_without_times_stages_are_equally_wide_and_the_axis_says_so(tmp_path: Pa
     timed = networks_figure(snapshot(study.store))
     assert timed is not None
     assert timed.layout.xaxis.title.text == "milliseconds"
-    assert [x for x, y in zip(timed.data[0].x, timed.data[0].y, strict=True) if y == "none"] == [0.3, 1.8, 1.1, 0.7, 0.1]
+    assert [x for x, y in zip(timed.data[0].x, timed.data[0].y, strict=True) if y == "none"] == [
+        0.3,
+        1.8,
+        1.1,
+        0.7,
+        0.1,
+    ]
 
 
 def test_there_is_none_without_a_front(tmp_path: Path) -> None:
