@@ -119,8 +119,8 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
     """
     import threading
 
+    from nas_attn.analysis.units import named
     from nas_attn.cli.running import INTERRUPTED
-    from nas_attn.study.progress import said
     from nas_attn.study.searching import Options, check_here
     from nas_attn.study.stopping import interruptible
     from nas_attn.study.trained import train_again
@@ -136,5 +136,5 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
     if score is None:
         say("stopped; the same command goes on")
         raise typer.Exit(INTERRUPTED)
-    found = ", ".join(said(name, value) for name, value in score.metrics.items())
+    found = ", ".join(named(name, value) for name, value in score.metrics.items())
     say(f"trained again, after {score.epochs} epochs: {found}")

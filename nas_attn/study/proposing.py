@@ -26,7 +26,7 @@ from nas_attn.space import parse, resolve
 from nas_attn.storage import SEARCH, Lease, Run, RunRow
 from nas_attn.study.ideas import TRIED, outside
 from nas_attn.study.known import Known, hints
-from nas_attn.study.progress import said
+from nas_attn.study.progress import told
 from nas_attn.study.sampling import DistinctSampler, seen_values
 from nas_attn.study.telling import tell
 from nas_attn.study.worker import Duties, Worker
@@ -193,7 +193,7 @@ class Search(Duties):
             known = self.store.candidate(row.key)
             assert known is not None
             self._tell(known)
-            self.worker.say(self._line(known))
+            self.worker.say(told(self.recipe.objectives, known))
 
     def _tell(self, row: CandidateRow) -> None:
         frozen = self.study.get_trials(deepcopy=False)[row.trial]
@@ -352,10 +352,3 @@ class Search(Duties):
         rung = max((s.score.epochs for s in self.store.scores(row.key, way=SEARCH)), default=0)
         epochs = f"{rung} epoch{'s' if rung != 1 else ''}"
         return f"not among the best 1/{self.recipe.search.eta:g} after {epochs}, all objectives together"
-
-    def _line(self, row: CandidateRow) -> str:
-        shown = row.reason or ", ".join(
-            said(objective, value) for objective, value in zip(self.recipe.objectives, row.values or (), strict=True)
-        )
-        name = f" ({row.baseline})" if row.baseline else ""
-        return f"trial {row.trial}{name}: {row.state}: {shown}; {row.placement}"
