@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,59 +15,56 @@ from nas_attn.cli import completing
 from nas_attn.errors import RecipeError
 from nas_attn.paths import output_path
 
+FOLDER = """\
+size = 64                          # side in pixels: the shorter side is scaled to it, the middle square kept; ImageNet's: 224
+broken_images = "refuse"           # skip: leave out what cannot be read, and say how many
+# validation = 0.2                 # share of the training images to score on; without it: the folder's own val/, else a fifth
+# groups = { pattern = "^([^_]+)_" }  # images of one patient or scene stay on one side of each split; or file = "groups.csv"
+"""
+SMALL = ("digits", "cued-digits", "digits-8x8", "mnist", "fashion-mnist")
+"""Data sets of small grey pictures: few epochs, no mirroring."""
 TEMPLATE = """\
 # A study: which attention module, at which stage of the backbone, with which settings.
 # Start it with:  nas-attn search {path}
 name = {name}
-space = {space}  # what may go where: plug_and_play, channel, ela, spatial_and_channel, detector, small, or a path
-objectives = [{objectives}]  # accuracy, balanced_accuracy, macro_f1, loss, latency, params, macs, memory
+space = {space}                  # what may go where: plug_and_play, channel, ela, spatial_and_channel, detector, small, or a path
+objectives = [{objectives}]        # accuracy, balanced_accuracy, macro_f1, loss, latency, params, macs, memory
 
 [backbone]
-name = {backbone}  # resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function
+name = {backbone}                # resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function
 
 [data]
-name = {data}  # digits, fashion-mnist, mnist, cifar10, cifar100, folder:PATH
-{images}
+name = {data}                    # cued-digits, digits, fashion-mnist, mnist, cifar10, cifar100, folder:PATH
+root = "data"                      # where downloaded files lie, or are put
+{folder}
 [training]
-start = "{start}"  # backbone: train the bare network once, candidates go on from it; scratch; pretrained
-# weights = "default"  # with start = "pretrained": those of torchvision or timm; or a file of yours, "weights.pt"
+start = "backbone"                 # backbone: train the bare network once, candidates go on from it; scratch; pretrained
+# weights = "default"              # with start = "pretrained": the published weights; or a file of yours, "mine.pt"
 backbone_epochs = {backbone_epochs}
-backbones = {backbones}  # so many are trained: what helps one need not help the next
-rungs = [{rungs}]  # epochs at which a candidate is scored, and the weak ones stop
+backbones = {backbones}                      # so many are trained: what helps one need not help the next
+rungs = [{rungs}]                  # epochs at which a candidate is scored, and the weak ones stop
 batch_size = {batch_size}
 
 [training.augment]
-flip = {flip}  # mirror images left-right; wrong for digits and text
-crop_padding = {crop_padding}  # pad by so many pixels, crop back at a random place; 0: off
+flip = {flip}                      # mirror images left-right; wrong for digits and text
+crop_padding = {crop_padding}      # pad by so many pixels, crop back at a random place; 0: off
 
-[target]  # how the network will be trained in the end: `validate` tests that, `retrain` does it
-epochs = {target_epochs}  # from the same start; learning_rate, augment, … as above unless they stand here
-seeds = 8  # fresh runs of each network in a validation
+[target]                           # how the network will be trained in the end: `validate` tests that, `retrain` does it
+epochs = {target_epochs}                        # from the same start; learning_rate, augment, … as above unless they stand here
+seeds = 8                          # fresh runs of each network in a validation
 
 [latency]
-device = {device}  # what the network will run on: cpu or cuda
+device = {device}                # what the network will run on: cpu or cuda
 batch_size = 1
 
 [search]
 trials = {trials}
-sampler = "auto"  # auto, placement, tpe, nsga2, gp, random
-confirm_seeds = 2  # further seeds for the front and the baselines after the search
+sampler = "auto"                   # auto, placement, tpe, nsga2, gp, random
+confirm_seeds = 2                  # further seeds for the front and the baselines after the search
 
 [limits]
 {limit}
 """
-FOLDER = """\
-size = 64  # pixels: the shorter side is scaled to it, the middle square kept; time grows with its square
-# validation = 0.2  # share of the training images that scores candidates, a fifth unless said; out of place beside a folder val
-broken_images = "refuse"  # name those that cannot be read and stop; "skip": leave them out with a warning
-# groups = {{ pattern = "^([^_]+)_" }}  # images of one patient or scene stay on one side of each split; or file = "…"
-"""
-"""What is asked of one's own photographs."""
-PUBLISHED = """\
-root = "data"  # where downloaded files lie, or are put
-"""
-COLUMN = 34
-"""Where the comments stand."""
 MANY = 3000
 """Images of a folder from which on it is trained like a published data set."""
 STEPS = 600
@@ -108,7 +106,7 @@ def init(
         return default
 
     data = ask(data, "data", "Data set (digits, fashion-mnist, cifar10, folder:PATH, …)", "digits")
-    small = data in ("digits", "digits-8x8", "mnist", "fashion-mnist")
+    small = data in SMALL
     backbone = ask(
         backbone,
         "backbone",
@@ -126,36 +124,9 @@ def init(
         "Largest latency in times the bare backbone's (none: no limit)",
         "none",
     )
-    ratio = (
-        f"max_latency_ratio = {_number(float, limit, 'the largest latency')}"
-        if limit != "none"
-        else "# max_latency_ratio = 1.3"
-    )
-    folder, pace = data.startswith("folder:"), _pace(data, small)
-    text = _aligned(
-        TEMPLATE,
-        images=(FOLDER if folder else PUBLISHED).format(),
-        path=path,
-        name=_quoted(name or target.stem),
-        space=_quoted(space),
-        objectives='"accuracy", "latency"',
-        backbone=_quoted(backbone),
-        data=_quoted(data),
-        start="backbone",
-        backbone_epochs=pace.epochs,
-        backbones=2 if small else 3,
-        rungs=f"{pace.rungs[0]}, {pace.rungs[1]}",
-        target_epochs=pace.epochs,
-        batch_size=pace.batch_size,
-        flip="false" if small else "true",
-        crop_padding=0 if small else 4,
-        device=_quoted(device),
-        trials=count,
-        limit=ratio,
-    )
+    ratio = None if limit == "none" else _number(float, limit, "the largest latency")
+    text = _text(path, name or target.stem, space, backbone, data, device, count, ratio)
     _write(target, text)
-    if folder and pace.images:
-        typer.echo(f"{pace.images} images: batches of {pace.batch_size}, {pace.epochs} epochs for a backbone")
     if taken and not yes:
         typer.echo(f"there is no terminal to ask on, so the defaults were taken: {' '.join(taken)}")
     typer.echo(f"wrote {path}\nnext: nas-attn search {path} --dry-run")
@@ -165,7 +136,6 @@ def init(
 class _Pace:
     """How long to train."""
 
-    images: int
     batch_size: int
     epochs: int
     rungs: tuple[int, int]
@@ -174,21 +144,43 @@ class _Pace:
 def _pace(data: str, small: bool) -> _Pace:
     """For a folder by how many images it has: a hundred make too few steps an epoch to learn anything in three epochs."""
     if not data.startswith("folder:"):
-        return _Pace(0, 128, 8 if small else 20, (1, 2) if small else (1, 3))
+        return _Pace(128, 8 if small else 20, (1, 2) if small else (1, 3))
     from nas_attn.data.folder import count_images
 
     images = count_images(data.removeprefix("folder:"))
     if not images or images >= MANY:
-        return _Pace(images, 64, 20, (1, 3))
+        return _Pace(64, 20, (1, 3))
     batch_size = 16
     epochs = min(100, max(20, round(STEPS * batch_size / (TRAINED * images))))
-    return _Pace(images, batch_size, epochs, (max(1, epochs // 20), max(3, epochs // 7)))
+    return _Pace(batch_size, epochs, (max(1, epochs // 20), max(3, epochs // 7)))
 
 
-def _aligned(template: str, **values: object) -> str:
-    """The template filled in, the comments below each other where the lines are short enough."""
-    lines = [line.partition("  # ") for line in template.format(**values).splitlines()]
-    return "".join(f"{said:<{COLUMN}}  # {why}\n" if why else f"{said}\n" for said, _, why in lines)
+def _text(
+    path: str, name: str, space: str, backbone: str, data: str, device: str, trials: int | float, ratio: float | None
+) -> str:
+    """The recipe: what was answered, and for the rest what suits the size of the images."""
+    small, folder = data in SMALL, data.startswith("folder:")
+    pace = _pace(data, small)
+    text = TEMPLATE.format(
+        path=path,
+        name=_quoted(name),
+        space=_quoted(space),
+        objectives='"accuracy", "latency"',
+        backbone=_quoted(backbone),
+        data=_quoted(data),
+        folder=FOLDER if folder else "",
+        backbone_epochs=pace.epochs,
+        backbones=2 if small else 3,
+        rungs=", ".join(map(str, pace.rungs)),
+        target_epochs=pace.epochs,
+        batch_size=pace.batch_size,
+        flip="false" if small else "true",
+        crop_padding=0 if small else 4,
+        device=_quoted(device),
+        trials=trials,
+        limit="# max_latency_ratio = 1.3" if ratio is None else f"max_latency_ratio = {ratio}",
+    )
+    return re.sub(r"(?m)^(\S.*?) {2,}# ", lambda line: f"{line[1]:<34} # ", text)  # the answers' lengths differ
 
 
 def _quoted(text: str) -> str:
