@@ -59,7 +59,9 @@ class Page:
         if method == "Network.requestWillBeSent" and not found["request"]["url"].startswith(LOCAL):
             self.asked.append(found["request"]["url"])
 
-    def open(self, address: str, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
+    def open(
+        self, address: str, *, width: int = 1200, height: int = 900, dark: bool = False, wait: bool = True
+    ) -> None:
         """Loads a page in a window, or on a phone, of that size."""
         self.errors, self.asked = [], []
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -68,7 +70,8 @@ class Page:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone}
         self.tell("Emulation.setDeviceMetricsOverride", **size)
         self.tell("Page.navigate", url=address)
-        self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+        if wait:
+            self.until("document.readyState === 'complete' && !location.href.startsWith('about:')")
 
     def look(self, expression: str) -> Any:
         """The value of a JavaScript expression."""

@@ -109,6 +109,13 @@ def count_images(path: str) -> int:
     return sum(p.suffix.lower() in SUFFIXES for p in root.rglob("*")) if root.is_dir() else 0
 
 
+def named_files(section: DataSection, identity: NDArray[np.int64]) -> tuple[Path, list[str]]:
+    """The folder, and below it the paths of images by their checksums of name and size, in this order."""
+    root = user_path(section.name.removeprefix("folder:"), what="image folder", error=DataError)
+    known = {_identity(p, root): p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()}
+    return root, [known[int(one)].relative_to(root).as_posix() for one in identity]
+
+
 def _check_apart(splits: Sequence[_Files]) -> None:
     """Raises:
     DataError: a group has images in two of the folders.

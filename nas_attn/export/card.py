@@ -285,6 +285,11 @@ def _about_origin(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"Study {facts['study']}, trial {facts['trial']}; {facts['written_by']}"
     numbers = ", ".join(f"{data[part]} {part} images" for part in ("training", "validation") if part in data)
     yield ", ".join(filter(None, [f"Data: {data['name']}", numbers, f"digest {data['digest']}" if numbers else ""]))
+    if "files" in data:
+        yield (
+            f"Validation images: {len(data['files'])} files of `{data['folder']}`, named in the JSON card; "
+            f"`python {facts['file']}.score.py` scores the network on them again, without nas_attn"
+        )
     yield "Versions: " + ", ".join(f"{name} {version}" for name, version in sorted(facts["versions"].items()))
     yield f"SHA-256: {facts['sha256']}"
 

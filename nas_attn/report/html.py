@@ -18,6 +18,9 @@ from nas_attn.report import effect_map, figures, growth, networks, retrained, ta
 from nas_attn.report.page import Drawings, page, with_code, write_page
 from nas_attn.toml_text import write_toml
 
+MOST_OPEN = 300
+"""Candidates up to which their table is open from the beginning."""
+
 
 def write_report(snapshot: Snapshot, path: Path, choice: Choice | None = None) -> Path:
     """Writes the report; what was at `path` is replaced once the new one is complete.
@@ -305,8 +308,12 @@ def _growth(snapshot: Snapshot, drawings: Drawings) -> str:
 def _candidates(snapshot: Snapshot) -> str:
     if not snapshot.candidates:
         return ""
+    closed = len(snapshot.candidates) > MOST_OPEN  # a browser lays out what is open
     field = '<input type="search" data-filters="candidates" placeholder="Filter: se stage2 …" aria-label="Filter candidates">'
-    return f"<h2>All candidates</h2>{field}{tables.candidates_table(snapshot)}"
+    return (
+        f"<h2>All candidates</h2><details{'' if closed else ' open'}><summary>{len(snapshot.candidates):,} candidates</summary>"
+        f"{field}{tables.candidates_table(snapshot)}</details>"
+    )
 
 
 def _study(snapshot: Snapshot) -> str:

@@ -180,7 +180,7 @@ SCRIPT = """
   };
   const near = new IntersectionObserver(entries => entries.forEach(entry => {
     if (entry.isIntersecting && !entry.target.dataset.drawn) { draw(entry.target); near.unobserve(entry.target); }
-  }), { rootMargin: "1200px" });
+  }), { rootMargin: "400px" });
   figures.forEach(figure => near.observe(figure));
   addEventListener("beforeprint", () => figures.filter(f => !f.dataset.drawn && shown(f)).forEach(draw));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change",

@@ -15,10 +15,12 @@ from torch import nn
 from nas_attn import data
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.data import Dataset
-from nas_attn.errors import CheckpointError, UserError
+from nas_attn.data.folder import named_files
+from nas_attn.errors import CheckpointError, OperationError, UserError
 from nas_attn.evaluation.plan import Plan
 from nas_attn.evaluation.ways import way_recipe
 from nas_attn.evaluation.workbench import plan_for
+from nas_attn.export import scoring
 from nas_attn.export.card import card, write_card
 from nas_attn.export.checking import check_onnx
 from nas_attn.export.deploying import Deployed, deploy, known_kinds
@@ -109,6 +111,7 @@ def export_candidate(
         deployed=[row.as_dict() for row in beside],
     )
     _write_cards_beside(facts, written, beside)
+    _write_scoring(facts, written)
     return Exported(written, write_card(facts, written), facts, run)
 
 
@@ -166,7 +169,9 @@ def _write_cards_beside(facts: Mapping[str, Any], written: Path, beside: Sequenc
         here |= {"precision": row.precision, "judged_otherwise": None}
         format_ = "openvino" if row.file.endswith(".xml") else "onnx"
         own = {"file": row.file, "format": format_, "sha256": row.sha256, "here": here, "check": None}
-        write_card({**facts, **own}, written.with_name(row.file))
+        own_facts = {**facts, **own}
+        write_card(own_facts, written.with_name(row.file))
+        _write_scoring(own_facts, written.with_name(row.file))
 
 
 def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Described:
@@ -265,7 +270,32 @@ def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:
         "digest": dataset.digest,
         "training": len(dataset.train),
         "validation": len(dataset.validation),
+        **_files(recipe, dataset),
     }
+
+
+def _files(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    """Of one's own photographs: which of them scored the network, so that anybody who has them can do so again."""
+    if not recipe.data.name.startswith("folder:") or dataset.validation_identity is None:
+        return {}
+    folder, names = named_files(recipe.data, dataset.validation_identity)
+    labels = dataset.validation.labels.tolist()
+    return {"folder": str(folder.resolve()), "files": [list(pair) for pair in zip(names, labels, strict=True)]}
+
+
+def _write_scoring(facts: Mapping[str, Any], written: Path) -> None:
+    """Beside a network of one's own photographs, what scores it without nas_attn.
+
+    Raises:
+        OperationError: it cannot be written.
+    """
+    if "files" not in facts["data"] or facts["format"] == "weights":
+        return
+    target = written.with_name(f"{written.name}.score.py")
+    try:
+        target.write_text(Path(scoring.__file__).read_text("utf-8"), "utf-8")
+    except OSError as error:
+        raise OperationError(f"'{target}' cannot be written: {error}") from None
 
 
 def _cost(cost: Cost) -> dict[str, int]:
