@@ -173,7 +173,7 @@ class Measurer:
         if self._store.get(TIMES) is not None:
             return
         found = None
-        with suppress(RuntimeError):  # a backbone that does not bear hooks is measured without
+        with suppress(RuntimeError, AttributeError):  # a backbone that does not bear hooks is measured without
             found = stage_times(
                 self._section, self._model(None), self._plan.input_shape, _spans(self._plan), lock=self._lock
             )

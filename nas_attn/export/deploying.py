@@ -21,6 +21,7 @@ from nas_attn.export.checking import medians
 from nas_attn.export.verifying import Run, batches, count_right
 
 Array = NDArray[Any]
+ONNX_RUNTIME = "ONNX Runtime"
 NEEDED = {
     "int8": ("onnxruntime", "pip install 'nas-attn[onnx]'"),
     "openvino": ("openvino", "pip install 'nas-attn[openvino]'"),
@@ -109,11 +110,11 @@ _Found = tuple[str, str, str, tuple[Path, ...], Run]
 def _runners(path: Path, kinds: Sequence[str], split: Split, raw: bool, place: Path) -> Iterator[_Found]:
     import onnxruntime
 
-    yield "float32", "ONNX Runtime", onnxruntime.__version__, (path,), _onnxruntime(path)
+    yield "float32", ONNX_RUNTIME, onnxruntime.__version__, (path,), _onnxruntime(path)
     quantised = place / f"{path.stem}.int8.onnx"
     if "int8" in kinds:
         _attempt("quantised to int8", lambda: quantise(path, quantised, split, raw=raw))
-        yield "int8", "ONNX Runtime", onnxruntime.__version__, (quantised,), _onnxruntime(quantised)
+        yield "int8", ONNX_RUNTIME, onnxruntime.__version__, (quantised,), _onnxruntime(quantised)
     if "openvino" in kinds:
         import openvino
 

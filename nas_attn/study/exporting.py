@@ -23,7 +23,7 @@ from nas_attn.evaluation.workbench import plan_for
 from nas_attn.export import scoring
 from nas_attn.export.card import card, write_card
 from nas_attn.export.checking import check_onnx
-from nas_attn.export.deploying import Deployed, deploy, known_kinds
+from nas_attn.export.deploying import ONNX_RUNTIME, Deployed, deploy, known_kinds
 from nas_attn.export.formats import known_format, with_normalisation, write
 from nas_attn.export.python_file import Described
 from nas_attn.recipe import Recipe, TrainingSection
@@ -164,6 +164,8 @@ def _write_cards_beside(facts: Mapping[str, Any], written: Path, beside: Sequenc
     """A card for each further file, so that it can be checked by itself."""
     for row in beside:
         if row.file is None or row.file == written.name or row.sha256 is None:
+            continue
+        if row.file.endswith(".onnx") and row.runtime != ONNX_RUNTIME:  # its card says what ONNX Runtime made of it
             continue
         here = {"accuracy": row.right / row.images, "right": row.right, "images": row.images}
         here |= {"precision": row.precision, "judged_otherwise": None}
