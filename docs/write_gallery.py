@@ -12,7 +12,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import nas_attn as na
+from nas_attn.analysis.snapshot import snapshot
+from nas_attn.report.images import all_figures, write_figures
+from nas_attn.storage import Database
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -34,8 +36,9 @@ EXAMPLES = (
     Example(
         "Where attention is needed",
         "cued-digits",
-        "nas-attn search cued-digits --workers 1 --threads 1 --trials 14 --set training.backbones=1 --set search.confirm_seeds=0",
-        "Of two digits in an image, a bar far from both says which one is meant. Fourteen candidates, no data to fetch.",
+        "nas-attn search cued-digits",
+        "Of two digits in an image, a bar far from both says which one is meant: what the network has to know at one place is "
+        "seen at another. Twenty candidates, two minutes on two cores, no data to fetch.",
         (
             (
                 "front",
@@ -43,7 +46,6 @@ EXAMPLES = (
             ),
             ("effects-accuracy", "What each choice adds to the accuracy at each site, in points; blue does good."),
             ("effects-latency", "What each choice adds to the latency, in per cent of the backbone's."),
-            ("networks", "The front's networks: stages to scale of their time, modules where they sit."),
         ),
     ),
 )
@@ -69,9 +71,11 @@ def section(example: Example, folder: Path) -> str:
     os.chdir(place)
     if not Path("nas_attn.db").is_file():
         subprocess.run([sys.executable, "-m", "nas_attn", *example.command.split()[1:]], check=True)
-    study, drawn = na.open_study(name=example.study), place / "figures"
+    now, drawn = snapshot(Database("sqlite:///nas_attn.db").study(example.study)), place / "figures"
     shutil.rmtree(drawn, ignore_errors=True)
-    study.write_figures(drawn)
+    write_figures(
+        {name: figure for name, figure in all_figures(now).items() if name in dict(example.figures)}, drawn, "svg"
+    )
     PICTURES.mkdir(exist_ok=True)
     shown = []
     for name, said in example.figures:
@@ -79,7 +83,7 @@ def section(example: Example, folder: Path) -> str:
         if file.is_file():  # with few candidates some figures say nothing
             shutil.copyfile(file, PICTURES / f"{example.study}-{name}.svg")
             shown.append(f"![{said}](pictures/{example.study}-{name}.svg)\n\n{said}")
-    best = study.snapshot().recommendation
+    best = now.recommendation
     answer = "\n".join(f"> {sentence}" for sentence in best.sentences) if best else "> Nothing is recommended."
     pictures = "\n\n".join(shown)
     return f"## {example.title}\n\n{example.why}\n\n```\n{example.command}\n```\n\n{answer}\n\n{pictures}\n"

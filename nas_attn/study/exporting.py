@@ -167,7 +167,7 @@ def _write_cards_beside(facts: Mapping[str, Any], written: Path, beside: Sequenc
             continue
         if row.file.endswith(".onnx") and row.runtime != ONNX_RUNTIME:  # its card says what ONNX Runtime made of it
             continue
-        here = {"accuracy": row.right / row.images, "right": row.right, "images": row.images}
+        here: dict[str, Any] = {"accuracy": row.right / row.images, "right": row.right, "images": row.images}
         here |= {"precision": row.precision, "judged_otherwise": None}
         format_ = "openvino" if row.file.endswith(".xml") else "onnx"
         own = {"file": row.file, "format": format_, "sha256": row.sha256, "here": here, "check": None}
