@@ -12,7 +12,7 @@ import hashlib
 import os
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,11 +88,9 @@ def read(section: DataSection, device: torch.device, share: Share) -> Parts:
         others += [listed(root / "test")] if (root / "test").is_dir() else []  # names of files; no image is read
         _check_apart([train, *others])
 
-    missing = (
-        ""
-        if (root / "test").is_dir()
-        else f"image folder '{root}' has no test split: add '{root / 'test'}' with a folder per class"
-    )
+    missing = f"image folder '{root}' has no test split: add '{root / 'test'}' with a folder per class"
+    if (root / "test").is_dir():
+        missing = _wrong_with(lambda: listed(root / "test"))
 
     def test_part() -> Labelled:
         if missing:
@@ -114,6 +112,15 @@ def named_files(section: DataSection, identity: NDArray[np.int64]) -> tuple[Path
     root = user_path(section.name.removeprefix("folder:"), what="image folder", error=DataError)
     known = {_identity(p, root): p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()}
     return root, [known[int(one)].relative_to(root).as_posix() for one in identity]
+
+
+def _wrong_with(listing: Callable[[], _Files]) -> str:
+    """What reading a split would end in, as far as names of files tell; empty where it can be read."""
+    try:
+        listing()
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def _check_apart(splits: Sequence[_Files]) -> None:
