@@ -12,6 +12,7 @@ from made_study import usual
 from nas_attn.analysis.snapshot import Snapshot, snapshot
 from nas_attn.report import write_report
 
+pytestmark = pytest.mark.slow
 FIRST = "document.querySelector('.figure')"
 DRAWN = "[...document.querySelectorAll('.figure')].filter(f => f.dataset.drawn).length"
 ALL = "document.querySelectorAll('.figure').length"
