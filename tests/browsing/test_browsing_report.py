@@ -52,7 +52,7 @@ def test_every_figure_is_drawn_in_both_schemes_and_on_a_phone(
     ink = tab.look(f"getComputedStyle({FIRST}.querySelector('.xtick text')).fill")
     page = tab.look("getComputedStyle(document.body).backgroundColor")
     assert luminance(ink) - luminance(page) > 100 if dark else luminance(page) - luminance(ink) > 100, (ink, page)
-    written = tab.look("getComputedStyle(document.querySelector('.heatmap-label')).fill")
+    written = tab.look("getComputedStyle(document.querySelector('.heatmap-label text')).fill")
     assert written == ink, "numbers in the maps are in the page's colour"
     assert (tab.errors, tab.asked) == ([], [])
 
@@ -99,7 +99,7 @@ def test_a_cell_of_a_map_is_explained_and_shown_on_the_backbone(made: tuple[Snap
         "Map of effects on accuracy",
         "Map of effects on latency (times the backbone's)",
     ]
-    label = f"{maps}[0].querySelector('.heatmap-label')"
+    label = f"{maps}[0].querySelector('.heatmap-label text')"
     tab.point(label)
     tab.until(f"{HOVERED}.includes('does good with a probability of')")
     tab.point(label, click=True)
