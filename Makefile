@@ -13,7 +13,7 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 BENCHMARKS := $(sort $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install dev test test-slow test-faults lint format docs site wheel clean $(BENCHMARKS)
+.PHONY: help quickstart install dev test test-slow test-faults lint format docs gallery site wheel clean $(BENCHMARKS)
 
 help:  ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,8 +54,11 @@ docs: $(VENV)/installed-dev  ## write docs/reference/ from the recipe's schema a
 	@$(BIN)/python docs/reference/write_recipe.py
 	@$(BIN)/python -m nas_attn.attention.reference docs/reference/attention.md
 
+gallery: $(VENV)/installed-dev  ## run the gallery's examples and write docs/gallery.md; needs kaleido and Chromium
+	@$(PIP) '.[figures]'
+	@$(BIN)/python docs/write_gallery.py
+
 site: $(VENV)/installed-dev  ## build the documentation site into build/site
-	@$(PIP) 'mkdocs-material>=9.5'
 	@$(BIN)/python docs/write_site.py
 
 wheel: $(VENV)/installed-dev  ## build the wheel and the source archive into dist/

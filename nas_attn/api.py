@@ -21,7 +21,7 @@ from nas_attn.importing import PYTHON
 from nas_attn.recipe import Recipe, SpaceSpec
 from nas_attn.recipe_reading import load_recipe, load_space, recipe_from
 from nas_attn.records import Participation, Placement, ResolvedPlacement, Site
-from nas_attn.report import figures, frames, growth, write_report
+from nas_attn.report import effect_map, figures, frames, growth, images, networks, write_report
 from nas_attn.report.html import summary
 from nas_attn.space import parse, resolve, say_narrower
 from nas_attn.study import searching
@@ -267,6 +267,16 @@ class Study:
         """What each choice adds to the latency at each site; None before enough is measured."""
         return figures.latency_effects_figure(self.snapshot())
 
+    def plot_effects(self, of: str | None = None) -> Figure | None:
+        """What each choice does at each site, as a map: on the primary metric, another one, or `latency`."""
+        now = self.snapshot()
+        found = fit_effects(now, of or now.primary or "latency")
+        return effect_map.effect_map(found) if found is not None and found.at("choice") else None
+
+    def plot_networks(self) -> Figure | None:
+        """The front's networks as bars of time, the attention modules where they sit."""
+        return networks.networks_figure(self.snapshot())
+
     def plot_growth(self) -> Figure | None:
         """How the front grew over trials; None but for two objectives."""
         return growth.growth_figure(self.snapshot())
@@ -298,6 +308,15 @@ class Study:
         target = Path(path)
         target.write_text(frames.as_csv(self.rows(what)), "utf-8")
         return target
+
+    def write_figures(self, folder: str | Path, format: str = "svg") -> list[Path]:
+        """All figures as files: svg, pdf or png. Needs the extra `figures`, and a Chrome or Chromium.
+
+        Raises:
+            UserError: another format, or kaleido is not installed.
+            OperationError: there is no browser, or the files cannot be written.
+        """
+        return images.write_figures(images.all_figures(self.snapshot()), Path(folder), format)
 
     def _repr_html_(self) -> str:
         """The answer so far, for a notebook."""

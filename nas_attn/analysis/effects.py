@@ -193,7 +193,19 @@ def _pieces(feature: Feature) -> list[str]:
 # ------------------------------------------------------------------------------------------- answers
 
 
+_last: tuple[Snapshot, Effects | None] | None = None
+"""What was fitted last: a report asks for the same thing several times."""
+
+
 def _on_latency(taken: Snapshot) -> Effects | None:
+    global _last
+    known = _last
+    if known is None or known[0] is not taken:
+        known = _last = (taken, _fit_latency(taken))
+    return known[1]
+
+
+def _fit_latency(taken: Snapshot) -> Effects | None:
     latencies = {view.key: view.latency for view in taken.candidates if view.latency is not None}
     texts = {view.key: view.placement for view in taken.candidates}
     observations = latency_observations(latencies, texts)

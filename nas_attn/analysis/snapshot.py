@@ -23,6 +23,7 @@ from nas_attn.analysis.outlook import OUTLOOK, Outlook, from_json
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend
 from nas_attn.analysis.retrained import Retrained, retrained
 from nas_attn.analysis.snippet import BuiltFor, built_for, snippet
+from nas_attn.analysis.stages import Stage, stages
 from nas_attn.analysis.study_evidence import KEPT_FROM, StudyEvidence
 from nas_attn.analysis.ties import ties
 from nas_attn.analysis.validation import ValidationResult, validation_results
@@ -141,6 +142,8 @@ class Snapshot:
     """What another budget of candidates is expected to bring, as forecast last; None before there was one."""
     by_class: ByClass | None
     """Accuracy class by class at the last rung, of no attention and the recommended; None where it is not known."""
+    stages: tuple[Stage, ...]
+    """The bare backbone's parts with their times, in the order of execution; empty where they are not known."""
     evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
     """Metric -> the model of all evidence about it at the last rung, for further questions; no part of `as_dict`."""
 
@@ -255,6 +258,7 @@ def snapshot(store: StudyStore) -> Snapshot:
         retrained=retrained(store),
         outlook=from_json(store.get(OUTLOOK)),
         by_class=by_class(store, SEARCH, _shown_by_class(views, recommended, scores, last)),
+        stages=stages(store),
         evidence=models,
     )
     known.keep()

@@ -197,22 +197,20 @@ def display(opened: OpenStudy, *, quiet: bool) -> Iterator[Callable[[str], None]
     Everything goes to standard error: standard output is for results.
     """
     import threading
-    import time
 
     from rich.console import Console
 
-    from nas_attn.cli.live import at_work, live_view
+    from nas_attn.cli.live import LOWEST, at_work, live_view, results
     from nas_attn.study.progress import progress
     from nas_attn.waiting import impatient
 
     shown = Console(stderr=True, highlight=False)
-    began, before = time.monotonic(), progress(opened).finished
     last = ""
 
     def line() -> str:
         nonlocal last
         with impatient(), suppress(OperationError):  # the workers say what is wrong with the database
-            last = progress(opened).line(time.monotonic() - began, before)
+            last = progress(opened).line()
         return last
 
     if quiet:
@@ -229,11 +227,15 @@ def display(opened: OpenStudy, *, quiet: bool) -> Iterator[Callable[[str], None]
     # A descriptor of its own: a log takes over standard error while an evaluator runs, and the line moves on.
     with os.fdopen(os.dup(2), "w") as terminal, live_view(_on(terminal)) as (moving, show):
 
+        def update() -> None:
+            room = moving.console.height >= LOWEST
+            show(line(), [*at_work(opened), *(results(opened) if room else [])])
+
         def tick() -> None:
             while not done.wait(1.0):
-                show(line(), at_work(opened))
+                update()
 
-        show(line(), at_work(opened))
+        update()
         thread = threading.Thread(target=tick, daemon=True)
         thread.start()
         try:

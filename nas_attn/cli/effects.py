@@ -82,6 +82,7 @@ def _effects(now: Snapshot, what: str) -> Effects:
 
 
 def _cells(row: Effect, what: str) -> list[str]:
+    from nas_attn.analysis.recommendation import format_probability
     from nas_attn.report.words import difference
 
     return [
@@ -89,7 +90,7 @@ def _cells(row: Effect, what: str) -> list[str]:
         row.name,
         difference(what, row.effect),
         f"{difference(what, row.low)} to {difference(what, row.high)}",
-        f"{row.better:.0%}",
+        format_probability(row.better),
         str(row.observations),
         str(row.elsewhere),
     ]

@@ -31,6 +31,10 @@ def export(
     normalize: Annotated[
         bool, typer.Option("--normalize", help="onnx, torch: the file takes uint8 images and normalises them itself.")
     ] = False,
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", help="onnx: beside it int8 or openvino, scored and timed beside float32; repeatable."),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Score it on the validation images; hold ONNX against torch.")
     ] = True,
@@ -64,7 +68,15 @@ def export(
     if again:
         _train_again(opened, view, threads, device)
     done = export_candidate(
-        opened, now, view, path, format_, as_searched=as_searched or again, normalize=normalize, check=check
+        opened,
+        now,
+        view,
+        path,
+        format_,
+        as_searched=as_searched or again,
+        normalize=normalize,
+        check=check,
+        also=also or [],
     )
     facts = done.facts
     if as_json:
@@ -92,6 +104,11 @@ def _found(facts: dict[str, Any]) -> Iterator[str]:
             f"against torch: differs by at most {100 * compared['difference']:.1g} % of the largest output; "
             f"one image takes {compared['onnxruntime_ms']:.3g} ms in ONNX Runtime, {compared['torch_ms']:.3g} ms in torch"
         )
+    for row in facts["deployed"]:
+        yield (
+            f"{row['network']} in {row['precision']}, {row['runtime']}: {row['right']} of {row['images']} right, "
+            f"{row['ms']:.3g} ms an image{', ' + row['file'] if row['file'] else ''}"
+        )
 
 
 def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, device: str) -> None:
@@ -102,6 +119,7 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
     """
     import threading
 
+    from nas_attn.analysis.units import named
     from nas_attn.cli.running import INTERRUPTED
     from nas_attn.study.searching import Options, check_here
     from nas_attn.study.stopping import interruptible
@@ -118,5 +136,5 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
     if score is None:
         say("stopped; the same command goes on")
         raise typer.Exit(INTERRUPTED)
-    found = ", ".join(f"{name} {value:.4g}" for name, value in score.metrics.items())
+    found = ", ".join(named(name, value) for name, value in score.metrics.items())
     say(f"trained again, after {score.epochs} epochs: {found}")

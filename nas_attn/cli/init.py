@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -64,6 +65,12 @@ confirm_seeds = 2                  # further seeds for the front and the baselin
 [limits]
 {limit}
 """
+MANY = 3000
+"""Images of a folder from which on it is trained like a published data set."""
+STEPS = 600
+"""Training steps of a backbone that a smaller folder gets, or 100 epochs."""
+TRAINED = 0.64
+"""Of a folder's images what is left to train on: a fifth is for the test, a fifth of the rest for validation."""
 
 
 def init(
@@ -125,11 +132,35 @@ def init(
     typer.echo(f"wrote {path}\nnext: nas-attn search {path} --dry-run")
 
 
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """How long to train."""
+
+    batch_size: int
+    epochs: int
+    rungs: tuple[int, int]
+
+
+def _pace(data: str, small: bool) -> _Pace:
+    """For a folder by how many images it has: a hundred make too few steps an epoch to learn anything in three epochs."""
+    if not data.startswith("folder:"):
+        return _Pace(128, 8 if small else 20, (1, 2) if small else (1, 3))
+    from nas_attn.data.folder import count_images
+
+    images = count_images(data.removeprefix("folder:"))
+    if not images or images >= MANY:
+        return _Pace(64, 20, (1, 3))
+    batch_size = 16
+    epochs = min(100, max(20, round(STEPS * batch_size / (TRAINED * images))))
+    return _Pace(batch_size, epochs, (max(1, epochs // 20), max(3, epochs // 7)))
+
+
 def _text(
     path: str, name: str, space: str, backbone: str, data: str, device: str, trials: int | float, ratio: float | None
 ) -> str:
     """The recipe: what was answered, and for the rest what suits the size of the images."""
     small, folder = data in SMALL, data.startswith("folder:")
+    pace = _pace(data, small)
     text = TEMPLATE.format(
         path=path,
         name=_quoted(name),
@@ -138,11 +169,11 @@ def _text(
         backbone=_quoted(backbone),
         data=_quoted(data),
         folder=FOLDER if folder else "",
-        backbone_epochs=8 if small else 20,
+        backbone_epochs=pace.epochs,
         backbones=2 if small else 3,
-        rungs="1, 2" if small else "1, 3",
-        target_epochs=8 if small else 20,
-        batch_size=64 if folder else 128,
+        rungs=", ".join(map(str, pace.rungs)),
+        target_epochs=pace.epochs,
+        batch_size=pace.batch_size,
         flip="false" if small else "true",
         crop_padding=0 if small else 4,
         device=_quoted(device),

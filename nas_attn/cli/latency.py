@@ -218,7 +218,7 @@ def _show(
             f"{row['low']:.3f} to {row['high']:.3f}",
             f"{row['ms']:.3f}",
             f"{row['peak_memory_bytes'] / 1e6:.2f}",
-            "" if row["faster_than_next"] is None else f"{row['faster_than_next']:.1%}",
+            "" if row["faster_than_next"] is None else f"{100 * row['faster_than_next']:.1f} %",
             row["placement"],
         ]
         for row in _rows(plan, section, asked, sessions)
@@ -235,7 +235,9 @@ def _show(
         out.print(words.beside(_beside(sessions)), markup=False)
     if len(runs) > 1:
         for placement, spread in repeatability(runs).items():
-            out.print(f"repeats within {spread:.2%} (standard deviation of {len(runs)} measurements): {placement}")
+            out.print(
+                f"repeats within {100 * spread:.2f} % (standard deviation of {len(runs)} measurements): {placement}"
+            )
 
 
 def _by_site(study: str | None, storage: str, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""The view that stays in place on a terminal while a study runs: how far it is, and what each worker is at."""
+"""The view that stays in place on a terminal while a study runs: how far it is, who is at what, the front, what came last."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 MOST = 8
 """Workers shown at most; the others are counted."""
+FRONT, LAST = 5, 3
+"""Members of the front and last results shown at most."""
+LOWEST = 16
+"""Lines of a terminal from which on there is room for results."""
 Show = Callable[[str, Sequence[str]], None]
 
 
@@ -36,9 +40,33 @@ def at_work(opened: OpenStudy) -> list[str]:
     return lines + ([f"and {len(found) - MOST} more: nas-attn status {opened.store.name}"] if len(found) > MOST else [])
 
 
+def results(opened: OpenStudy) -> list[str]:
+    """The front as told so far, and the last results; none where the database does not answer, or nothing has ended."""
+    from nas_attn.analysis.units import value
+    from nas_attn.errors import OperationError
+    from nas_attn.study.progress import front_now, told
+    from nas_attn.waiting import impatient
+
+    try:
+        with impatient():
+            rows = opened.store.candidates()
+    except OperationError:
+        return []
+    objectives, front = opened.recipe.objectives, front_now(opened, rows)
+    lines = ["front so far:"] if front else []
+    for row in front[:FRONT]:
+        values = "  ".join(value(o, v) for o, v in zip(objectives, row.values or (), strict=False))
+        lines.append(f"  {values}  {row.baseline or f'trial {row.trial}'}  {row.placement}")
+    if len(front) > FRONT:
+        lines.append(f"  and {len(front) - FRONT} more")
+    ended = sorted((row for row in rows if row.finished_at is not None), key=lambda row: row.finished_at or 0.0)
+    lines += ["last:"] if ended else []
+    return lines + [f"  {told(objectives, row)}" for row in reversed(ended[-LAST:])]
+
+
 @contextmanager
 def live_view(console: Console) -> Iterator[tuple[Live, Show]]:
-    """Yields where to print above the view, and what changes it: a line and the workers' lines, cut to the terminal's width."""
+    """Yields where to print above the view, and what changes it: a line and what stands below it, cut to the terminal's width."""
     from rich.console import Group
     from rich.live import Live
     from rich.spinner import Spinner
@@ -46,9 +74,9 @@ def live_view(console: Console) -> Iterator[tuple[Live, Show]]:
 
     spinner = Spinner("dots")
 
-    def show(line: str, workers: Sequence[str]) -> None:
+    def show(line: str, below: Sequence[str]) -> None:
         spinner.update(text=Text(line, no_wrap=True, overflow="ellipsis"))
-        rows = [Text(f"  {text}", style="dim", no_wrap=True, overflow="ellipsis") for text in workers]
+        rows = [Text(f"  {text}", style="dim", no_wrap=True, overflow="ellipsis") for text in below]
         moving.update(Group(spinner, *rows))
 
     with Live(

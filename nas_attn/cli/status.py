@@ -118,13 +118,14 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
 
     from nas_attn.study.progress import duration
 
-    words = [f"Study {opened.store.name}: {now.progress.line(0.0)}; {now.progress.running} running"]
+    words = [f"Study {opened.store.name}: {now.progress.line(working=False)}; {now.progress.running} running"]
     if now.per_hour is not None:
         words.append(
             f"{now.per_hour:,.0f} candidates an hour" if now.per_hour >= 100 else f"{now.per_hour:.3g} an hour"
         )
     if now.left_s is not None:
-        words.append(f"about {duration(now.left_s)} left")
+        left = now.progress.left
+        words.append(left.text if left is not None else f"about {duration(now.left_s)} left")
     parts: list[Any] = [Text("; ".join(words))]
     if now.outlook is not None:
         parts.append(Text(f"{now.outlook.sentence}\n"))

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nas_attn.data.augment import EpochPlan
@@ -114,6 +116,8 @@ class Dataset:
     """Not to be called directly: `read_test` is the road to the test split."""
     missing_test: str = ""
     """Why there is no test split, with the way out; empty where there is one. Known without reading it."""
+    validation_identity: NDArray[np.int64] | None = None
+    """(N,), of a folder the checksums of the validation images' names and sizes, in order."""
 
     @property
     def mean(self) -> tuple[float, ...]:

@@ -101,6 +101,19 @@ def read(section: DataSection, device: torch.device, share: Share) -> Parts:
     return Parts(prepare(train), validation, test_part, classes, missing)
 
 
+def count_images(path: str) -> int:
+    """The images below a folder, all splits together; 0 where there is no such folder. None is read."""
+    root = Path(path).expanduser()
+    return sum(p.suffix.lower() in SUFFIXES for p in root.rglob("*")) if root.is_dir() else 0
+
+
+def named_files(section: DataSection, identity: NDArray[np.int64]) -> tuple[Path, list[str]]:
+    """The folder, and below it the paths of images by their checksums of name and size, in this order."""
+    root = user_path(section.name.removeprefix("folder:"), what="image folder", error=DataError)
+    known = {_identity(p, root): p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()}
+    return root, [known[int(one)].relative_to(root).as_posix() for one in identity]
+
+
 def _wrong_with(listing: Callable[[], _Files]) -> str:
     """What reading a split would end in, as far as names of files tell; empty where it can be read."""
     try:

@@ -67,6 +67,7 @@ def load(section: DataSection, *, device: torch.device | str, share: Share = ALO
         digest=_digest(train, validation),
         open_test=open_test,
         missing_test=parts.missing_test,
+        validation_identity=validation.identity,
     )
 
 

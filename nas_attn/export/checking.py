@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -119,24 +120,22 @@ def check_onnx(path: Path, model: nn.Module, images: Iterable[torch.Tensor]) -> 
                 f"'{path.name}' does not compute what the network does: outputs differ by {100 * worst:.2g} % of the largest"
             )
         assert one is not None
-        times = _times(lambda: model(one), lambda: session.run(None, {name: one.numpy()}))
-    return OnnxCheck(worst, *times, threads=1, version=onnxruntime.__version__)
+        in_torch, in_onnxruntime = medians(lambda: model(one), lambda: session.run(None, {name: one.numpy()}))
+    return OnnxCheck(worst, in_torch, in_onnxruntime, threads=1, version=onnxruntime.__version__)
 
 
-def _times(first: Any, second: Any) -> tuple[float, float]:
-    """Median milliseconds of two calls, taken in turn."""
-    import time
-
+def medians(*calls: Callable[[], object]) -> list[float]:
+    """Median milliseconds of each call, all taken in turn, on one thread of torch's."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        found: list[list[float]] = [[], []]
+        found: list[list[float]] = [[] for _ in calls]
         for number in range(2 * ROUNDS):
-            for call, times in zip((first, second), found, strict=True):
+            for call, times in zip(calls, found, strict=True):
                 start = time.perf_counter()
                 call()
                 if number >= ROUNDS:
                     times.append(1e3 * (time.perf_counter() - start))
     finally:
         torch.set_num_threads(before)
-    return float(np.median(found[0])), float(np.median(found[1]))
+    return [float(np.median(times)) for times in found]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +68,7 @@ def verify(path: Path, *, root: str | None = None) -> Verified:
     dataset = _data(path, facts, root)
     run = _network(facts, path, dataset) if facts["format"] == "weights" else None
     with nullcontext(run) if run is not None else run_elsewhere(path, facts["format"]) as answer:
-        right = _right(answer, dataset.validation, raw=facts["input"]["normalised_inside"])
+        right = count_right(answer, dataset.validation, raw=facts["input"]["normalised_inside"])
     here, training, images = facts["here"], facts["training"], len(dataset.validation)
     expected, where = right, "nothing is known of"
     if here is not None:
@@ -129,11 +129,20 @@ def _network(facts: Mapping[str, Any], path: Path, dataset: Dataset) -> Run:
     return run
 
 
-def _right(run: Run, split: Split, *, raw: bool) -> int:
-    """How many images are judged rightly."""
+def batches(split: Split, size: int, *, raw: bool) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Images as a file takes them, and their labels, in order.
+
+    Args:
+        raw: uint8 as they lie in the data set; else normalised float32.
+    """
     if raw:
-        index = torch.split(torch.arange(len(split)), BATCH)
-        batches = ((x, split.labels[i]) for i, x in zip(index, split.pixels.fetch(index), strict=True))
+        index = torch.split(torch.arange(len(split)), size)
+        found = ((x, split.labels[i]) for i, x in zip(index, split.pixels.fetch(index), strict=True))
     else:
-        batches = ((x, y) for x, y in split.batches(BATCH))
-    return sum(int(np.sum(run(x.contiguous().numpy()).argmax(1) == y.numpy())) for x, y in batches)
+        found = ((x, y) for x, y in split.batches(size))
+    yield from ((x.contiguous().numpy(), y.numpy()) for x, y in found)
+
+
+def count_right(run: Run, split: Split, *, raw: bool) -> int:
+    """How many images are judged rightly."""
+    return sum(int(np.sum(run(x).argmax(1) == y)) for x, y in batches(split, BATCH, raw=raw))

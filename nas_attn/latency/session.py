@@ -72,7 +72,7 @@ def run_session(
         raise MeasurementError(f"a latency session takes at most {MAX_CANDIDATES} candidates, not {len(candidates)}")
     started_at, began = time.time(), time.perf_counter()
     machine = fingerprint(section)
-    with _measuring(section):
+    with measuring(section):
         nets = _prepare_all(section, reference, candidates, example_input(section, input_shape, seed), kept)
         alone: list[str] = []
         with lock.exclusive() if lock is not None else nullcontext(alone) as beside:
@@ -125,7 +125,7 @@ def conditions(section: LatencySection, input_shape: tuple[int, ...]) -> dict[st
 
 
 @contextmanager
-def _measuring(section: LatencySection) -> Iterator[None]:
+def measuring(section: LatencySection) -> Iterator[None]:
     """No gradients, no garbage collection, the section's threads; restored afterwards."""
     threads, collecting = torch.get_num_threads(), gc.isenabled()
     gc.collect()

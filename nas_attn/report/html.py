@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import html
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from nas_attn.analysis.choosing import Choice
-from nas_attn.analysis.effects import fit_effects
+from nas_attn.analysis.effects import Effects, fit_effects
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
 from nas_attn.analysis.suggestions import suggest
 from nas_attn.analysis.validation import ValidationResult
 from nas_attn.recipe import SHARES
-from nas_attn.report import figures, growth, retrained, tables, verdicts, words
+from nas_attn.report import effect_map, figures, growth, networks, retrained, tables, verdicts, words
 from nas_attn.report.page import Drawings, page, with_code, write_page
 from nas_attn.toml_text import write_toml
+
+MOST_OPEN = 300
+"""Candidates up to which their table is open from the beginning."""
 
 
 def write_report(snapshot: Snapshot, path: Path, choice: Choice | None = None) -> Path:
@@ -34,7 +39,7 @@ def write_report(snapshot: Snapshot, path: Path, choice: Choice | None = None) -
 
 def render(snapshot: Snapshot, choice: Choice | None = None) -> str:
     """The whole page as text."""
-    drawings = Drawings()
+    drawings = Drawings(_backbone(snapshot))
     sections = [
         _tested(snapshot),
         "" if choice is None else _chosen(choice),
@@ -42,10 +47,10 @@ def render(snapshot: Snapshot, choice: Choice | None = None) -> str:
         _counts(snapshot),
         _front(snapshot, drawings),
         _meaning(snapshot, drawings),
+        _networks(snapshot, drawings),
         _placements(snapshot, drawings),
-        _effects(snapshot),
+        _effects(snapshot, drawings),
         _suggestions(snapshot),
-        _costs(snapshot, drawings),
         _classes(snapshot),
         _curves(snapshot, drawings),
         _retrained(snapshot, drawings),
@@ -128,7 +133,11 @@ def _counts(snapshot: Snapshot) -> str:
 def _front(snapshot: Snapshot, drawings: Drawings) -> str:
     if not snapshot.front:
         return "<h2>Front and baselines</h2><p>No candidate has been scored to the end yet.</p>"
-    drawn = "".join(drawings.place(figure, pick=_sites(snapshot)) for figure in figures.front_figures(snapshot))
+    best = snapshot.recommendation.placement if snapshot.recommendation else ""
+    drawn = "".join(
+        drawings.place(figure, label=_front_in_words(snapshot), pick="" if number else best)
+        for number, figure in enumerate(figures.front_figures(snapshot))
+    )
     differs = (
         "<p>The front by today's estimates is not the front by the values told to Optuna, which cannot be changed "
         "afterwards: further seeds and latency sessions came in since.</p>"
@@ -144,10 +153,48 @@ def _front(snapshot: Snapshot, drawings: Drawings) -> str:
     )
 
 
-def _sites(snapshot: Snapshot) -> list[str]:
-    """The sites that any candidate has something at, in the order of the backbone."""
-    found = {site.partition("@")[0] for view in snapshot.candidates for site in view.choices}
-    return sorted(found, key=figures.natural)
+def _front_in_words(snapshot: Snapshot) -> str:
+    """For who does not see the points."""
+    front = snapshot.front
+    ends = [front[0], front[-1]] if len(front) > 1 else list(front)
+    said = [
+        f"{view.label}: "
+        + ", ".join(
+            f"{words.title(objective)} {words.value(objective, value)}"
+            for objective, value in zip(snapshot.objectives, view.values, strict=True)
+        )
+        for view in ends
+    ]
+    return (
+        f"The front has {len(front)} of {snapshot.counts['scored']} scored candidates, from {' to '.join(said)}; "
+        "the table below has them all."
+    )
+
+
+def _backbone(snapshot: Snapshot) -> dict[str, Any]:
+    """On what the page draws a placement that is pointed at."""
+    parts = [{**asdict(part), "site": part.site} for part in networks.parts(snapshot)]
+    return {"parts": parts, "added": networks.added(snapshot), "unknown": networks.UNKNOWN}
+
+
+def _networks(snapshot: Snapshot, drawings: Drawings) -> str:
+    figure = networks.networks_figure(snapshot)
+    if figure is None:
+        return ""
+    timed = all(part.ms is not None for part in networks.parts(snapshot))
+    scale = (
+        "Stages are to scale of their time in the bare backbone, timed from inside on the study's machine"
+        if timed
+        else networks.UNKNOWN.removesuffix(".")
+    )
+    label = (
+        "Networks of the front as bars: the backbone's stages one after the other, attention modules where they sit."
+    )
+    return (
+        f"<h2>Where the time goes</h2><p>{scale}; modules where they sit. What a network's modules add together is its measured "
+        f"latency; how that is divided among them, the additive model's guess. ★ is recommended.</p>"
+        f"{drawings.place(figure, label=label)}"
+    )
 
 
 def _meaning(snapshot: Snapshot, drawings: Drawings) -> str:
@@ -191,15 +238,27 @@ def _placements(snapshot: Snapshot, drawings: Drawings) -> str:
     return f"{text}{matrix}" if matrix else ""
 
 
-def _effects(snapshot: Snapshot) -> str:
-    found = fit_effects(snapshot, snapshot.primary) if snapshot.primary else None
-    if found is None:
+def _effects(snapshot: Snapshot, drawings: Drawings) -> str:
+    found = [fit_effects(snapshot, what) for what in (snapshot.primary, "latency") if what]
+    known = [effects for effects in found if effects is not None and effects.rows]
+    if not known:
         return ""
-    said = "".join(f"<li>{with_code(sentence)}</li>" for sentence in found.sentences)
+    said = "".join(f"<li>{with_code(sentence)}</li>" for effects in known for sentence in effects.sentences)
+    maps = "".join(_effect_map(effects, drawings) for effects in known)
     return (
-        f"<h2>What each choice does</h2><p>What a choice adds to the {html.escape(found.of)} against nothing at its site, wherever "
-        f"it stands; ± is half of the 95 % interval.</p><ul>{said}</ul>"
-        f"<details><summary>All effects</summary>{tables.effects_table(found)}</details>"
+        "<h2>What each choice does</h2><p>What a choice adds against nothing at its site, wherever it stands; ± is half of the 95 % "
+        f"interval, bold where that leaves out 0. Blue does good, orange harm. Click a cell to see where it sits.</p><ul>{said}</ul>{maps}"
+    )
+
+
+def _effect_map(effects: Effects, drawings: Drawings) -> str:
+    of = effects.of
+    error = "" if effects.cv_error is None else f" (additive model, left-one-out error {100 * effects.cv_error:.1f} %)"
+    figure = effect_map.effect_map(effects) if effects.at("choice") else None
+    drawn = drawings.place(figure, label=effect_map.described(of, effects))
+    return (
+        f"<h3>On the {html.escape(words.title(of))}{error}</h3>{drawn}"
+        f"<details><summary>All effects on the {html.escape(of)} as a table</summary>{tables.effects_table(effects)}</details>"
     )
 
 
@@ -207,12 +266,6 @@ def _suggestions(snapshot: Snapshot) -> str:
     said = "".join(f"<li>{with_code(words.suggestion(one))}</li>" for one in suggest(snapshot))
     text = "<p>Predicted by the model of all evidence from what was seen at single sites; none of these has run.</p>"
     return f"<h2>Worth trying next</h2>{text}<ul>{said}</ul>" if said else ""
-
-
-def _costs(snapshot: Snapshot, drawings: Drawings) -> str:
-    drawn = drawings.place(figures.latency_effects_figure(snapshot))
-    text = "<h2>What each module costs</h2><p>Added latency by choice and site, from the additive model of the measured candidates.</p>"
-    return f"{text}{drawn}" if drawn else ""
 
 
 def _curves(snapshot: Snapshot, drawings: Drawings) -> str:
@@ -257,8 +310,12 @@ def _growth(snapshot: Snapshot, drawings: Drawings) -> str:
 def _candidates(snapshot: Snapshot) -> str:
     if not snapshot.candidates:
         return ""
+    closed = len(snapshot.candidates) > MOST_OPEN  # a browser lays out what is open
     field = '<input type="search" data-filters="candidates" placeholder="Filter: se stage2 …" aria-label="Filter candidates">'
-    return f"<h2>All candidates</h2>{field}{tables.candidates_table(snapshot)}"
+    return (
+        f"<h2>All candidates</h2><details{'' if closed else ' open'}><summary>{len(snapshot.candidates):,} candidates</summary>"
+        f"{field}{tables.candidates_table(snapshot)}</details>"
+    )
 
 
 def _study(snapshot: Snapshot) -> str:

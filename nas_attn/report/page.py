@@ -7,10 +7,11 @@ import html
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io
@@ -27,6 +28,7 @@ STYLE = """
 body { margin: 0; background: var(--bg); color: var(--text); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
 main { max-width: 1180px; margin: 0 auto; padding: 24px 20px 60px; }
 h1 { font-size: 26px; margin: 0 0 4px; overflow-wrap: anywhere; }
+h3 { font-size: 16px; margin: 20px 0 4px; }
 h2 { font-size: 19px; margin: 40px 0 8px; padding-top: 12px; border-top: 1px solid var(--line); }
 p { margin: 6px 0; max-width: 85ch; }
 a { color: var(--accent); }
@@ -61,6 +63,13 @@ tr.front code, tr.front .notation { background: transparent; padding: 0; }
 .network b { display: block; font-weight: 600; color: var(--text); }
 .network span { display: block; font-size: 12px; color: var(--text); }
 .network .attended { border: 2px solid var(--accent); background: var(--front); }
+.timeline { display: flex; height: 26px; margin: 26px 0 8px; max-width: 900px; }
+.timeline > div { position: relative; display: flex; flex-basis: 0; min-width: 3px; background: var(--line); margin-right: 2px; }
+.timeline b { position: absolute; top: -18px; left: 0; right: 0; overflow: hidden; white-space: nowrap; font-size: 12px;
+  line-height: 16px; font-weight: 400; color: var(--text); }
+.timeline span { flex: 1 1 0; min-width: 0; }
+.timeline i { min-width: 3px; background: var(--accent); }
+.wideview { overflow-x: auto; }
 td .notation[role=button] { cursor: pointer; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 details summary { cursor: pointer; margin: 8px 0; }
@@ -82,11 +91,49 @@ SCRIPT = """
     return { "font.color": of("--text"), "hoverlabel.bgcolor": of("--card"), "hoverlabel.bordercolor": of("--line"),
       "hoverlabel.font.color": of("--text") };
   };
+  const paint = traces => traces.forEach(trace => {  // plotly takes what is translucent for what lies on white
+    if (trace.texttemplate || trace.type === "bar") trace.textfont = { color: themed()["font.color"] };
+  });
+  const theme = figure => { paint(figure.data); Plotly.update(figure, {}, themed()); };
   const choices = text => Object.fromEntries([...text.matchAll(/(\\S+?)=([^\\s(]+(?:\\([^)]*\\))?)/g)].map(m => [m[1], m[2]]));
+  const backbone = JSON.parse(document.getElementById("backbone")?.textContent ?? '{"parts": [], "added": {}}');
+  const timed = backbone.parts.length > 0 && backbone.parts.every(part => part.ms !== null);
+  const whole = timed ? backbone.parts.reduce((sum, part) => sum + part.ms, 0) : 1;
+  const length = part => timed ? part.ms / whole : 1 / backbone.parts.length;
+  const add = (parent, kind, text) => {
+    const element = parent.appendChild(document.createElement(kind));
+    if (text) element.textContent = text;
+    return element;
+  };
+  const ms = share => timed ? ` ${(share * whole).toPrecision(2)} ms` : "";
+  const timeline = at => {  // stages to scale of their time, each block of them, modules behind the blocks where they sit
+    const bar = document.createElement("div");
+    bar.className = "timeline";
+    for (const part of backbone.parts) {
+      const stage = add(bar, "div");
+      add(stage, "b", part.name);
+      let grow = length(part);
+      for (let block = 1; block <= part.blocks; block++) {
+        add(stage, "span").style.flexGrow = length(part) / part.blocks;
+        for (const [place, choice] of Object.entries(at)) {
+          const [site, position] = place.split("@"), own = site === `${part.name}.block${block}`;
+          if (!own && (site !== part.name || (position === "stage" && block < part.blocks))) continue;
+          const share = Math.max(backbone.added[`${place}=${choice}`] ?? 0, 0) / (own || position === "stage" ? 1 : part.blocks);
+          const module = add(stage, "i");
+          module.style.flex = `${share} 1 0`;
+          module.title = `${place}: ${choice}` + (share ? `, adds${ms(share) || ` ${(100 * share).toFixed(1)} %`}` : "");
+          grow += share;
+        }
+      }
+      stage.style.flexGrow = grow;
+      stage.title = part.name + (timed ? `: ${part.ms.toPrecision(2)} ms of ${whole.toPrecision(2)} ms` : "");
+    }
+    return bar;
+  };
   const pick = (text, box) => {
     if (!box || !box.classList.contains("picked")) return;
     const at = choices(text), bare = site => site.split("@")[0];
-    const sites = JSON.parse(box.dataset.sites);
+    const sites = backbone.parts.filter(part => part.site).map(part => part.name);
     for (const site of Object.keys(at)) if (!sites.includes(bare(site))) sites.push(bare(site));
     const drawing = document.createElement("div");
     drawing.className = "network";
@@ -94,17 +141,21 @@ SCRIPT = """
     drawing.setAttribute("aria-label", text === "none" ? "No attention" : "Attention at " + text);
     for (const site of sites) {
       const stage = drawing.appendChild(document.createElement("div"));
-      stage.appendChild(document.createElement("b")).textContent = site;
+      const part = backbone.parts.find(part => part.name === site);
+      add(stage, "b", site);
+      if (part) stage.title = `${part.shape}${timed ? `, ${part.ms.toPrecision(2)} ms` : ""}`;
       for (const [place, choice] of Object.entries(at)) if (bare(place) === site) {
         const module = stage.appendChild(document.createElement("span"));
         module.textContent = choice + (place.includes("@") ? " @" + place.split("@")[1] : "");
       }
       stage.classList.toggle("attended", stage.children.length > 1);
     }
-    box.replaceChildren(drawing, document.createElement("code"));
-    box.lastChild.textContent = text;
+    box.replaceChildren(timeline(at), drawing);
+    if (!timed && backbone.parts.length) add(box, "p", backbone.unknown);
+    add(box, "code", text);
   };
   const first = document.querySelector(".picked");
+  if (first && first.dataset.shown) pick(first.dataset.shown, first);
   if (first) document.querySelectorAll("td .notation").forEach(element => {
     element.tabIndex = 0;
     element.setAttribute("role", "button");
@@ -115,22 +166,25 @@ SCRIPT = """
   const shown = element => element.offsetParent !== null;
   const draw = figure => {
     const data = JSON.parse(document.getElementById(figure.dataset.json).textContent);
+    paint(data.data);
     Plotly.newPlot(figure, data.data, data.layout, { responsive: true, displaylogo: false,
       modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] });
-    Plotly.relayout(figure, themed());
+    theme(figure);
     figure.on("plotly_click", event => {
       const text = event.points[0].customdata;
-      if (typeof text === "string") pick(text, figure.nextElementSibling);
+      if (typeof text !== "string") return;
+      const own = figure.nextElementSibling;
+      pick(text, own && own.classList.contains("picked") ? own : first);
     });
     figure.dataset.drawn = "1";
   };
   const near = new IntersectionObserver(entries => entries.forEach(entry => {
     if (entry.isIntersecting && !entry.target.dataset.drawn) { draw(entry.target); near.unobserve(entry.target); }
-  }), { rootMargin: "1200px" });
+  }), { rootMargin: "400px" });
   figures.forEach(figure => near.observe(figure));
   addEventListener("beforeprint", () => figures.filter(f => !f.dataset.drawn && shown(f)).forEach(draw));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change",
-    () => figures.filter(f => f.dataset.drawn).forEach(f => Plotly.relayout(f, themed())));
+    () => figures.filter(f => f.dataset.drawn).forEach(theme));
 
   const key = cell => cell.dataset.sort ?? cell.textContent.trim().toLowerCase();
   const compare = (a, b) => {
@@ -184,31 +238,51 @@ def plotly_script() -> str:
 class Drawings:
     """Figures of one page, their data kept apart from where they are drawn."""
 
-    def __init__(self) -> None:
+    def __init__(self, backbone: Mapping[str, Any] | None = None) -> None:
+        """Args:
+        backbone: on what the placement of a point that is clicked is drawn: `parts`, and `added` by each choice.
+        """
         self._json: list[str] = []
+        self._backbone = backbone
 
-    def place(self, figure: go.Figure | None, *, pick: Sequence[str] = ()) -> str:
+    def place(self, figure: go.Figure | None, *, label: str = "", pick: str | None = None) -> str:
         """Where a figure goes; nothing without a figure.
 
         Args:
-            pick: the sites of the backbone, on which the placement of a point that is clicked is drawn.
+            label: the figure in words, for who does not see it.
+            pick: below it, the placement of a point that is clicked is drawn; at first this one, where it is not empty.
         """
         if figure is None:
             return ""
         self._json.append(str(plotly.io.to_json(figure)))
         name = f"figure-{len(self._json)}"
-        height = int(figure.layout.height)
-        sites = html.escape(json.dumps(list(pick)), quote=True)
+        height, width = int(figure.layout.height), (figure.layout.meta or {}).get("width", 0)
+        said = html.escape(label or f"Figure: {_titles(figure)}", quote=True)
+        least = f";min-width:{width}px" if width else ""
+        drawn = f'<div class="figure" role="figure" aria-label="{said}" style="height:{height}px{least}" data-json="{name}"></div>'
+        if width:
+            drawn = f'<div class="wideview">{drawn}</div>'
+        if pick is None:
+            return drawn
         hint = "Click a point, or a placement in a table, to see where its modules sit."
-        picked = f'<div class="picked muted" data-sites="{sites}" aria-live="polite">{hint}</div>' if pick else ""
-        return f'<div class="figure" style="height:{height}px" data-json="{name}"></div>{picked}'
+        first = f' data-shown="{html.escape(pick, quote=True)}"' if pick else ""
+        return f'{drawn}<div class="picked muted"{first} aria-live="polite">{hint}</div>'
 
     def data(self) -> str:
         """The figures' data; `<` is written so that no text can end the element."""
+        named = {f"figure-{i}": text for i, text in enumerate(self._json, start=1)}
+        if self._backbone is not None:
+            named["backbone"] = json.dumps(self._backbone)
         return "".join(
-            f'<script type="application/json" id="figure-{i}">{text.replace("<", chr(92) + "u003c")}</script>'
-            for i, text in enumerate(self._json, start=1)
+            f'<script type="application/json" id="{name}">{text.replace("<", chr(92) + "u003c")}</script>'
+            for name, text in named.items()
         )
+
+
+def _titles(figure: go.Figure) -> str:
+    """The titles of a figure's axes."""
+    named = [axis.title.text for axis in (figure.layout.yaxis, figure.layout.xaxis) if axis.title.text]
+    return " against ".join(named)
 
 
 def page(title: str, subtitle: str, sections: Iterable[str], drawings: Drawings) -> str:

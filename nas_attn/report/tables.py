@@ -109,7 +109,7 @@ def effects_table(found: Effects) -> str:
     """What each choice, type, knob and position does."""
     head = ["site", "choice", "adds", "95 % interval", "does good", "candidates", "with the type elsewhere"]
     rows = [("", _effect_row(found.of, row)) for row in found.rows]
-    return table(head, rows, name="effects", sortable=True)
+    return table(head, rows, name=f"effects-{html.escape(found.of)}", sortable=True)
 
 
 def _effect_row(metric: str, row: Effect) -> list[Cell]:

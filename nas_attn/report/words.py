@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from nas_attn.analysis.evidence import Estimate
 from nas_attn.analysis.recommendation import format_metric, format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.suggestions import Suggestion
+from nas_attn.analysis.units import MISSING as MISSING
+from nas_attn.analysis.units import count as count
+from nas_attn.analysis.units import value as value
 from nas_attn.recipe import SHARES, lower_is_better, objective_name
 from nas_attn.records import Latency
 
@@ -22,7 +24,6 @@ TITLES = {
     "macs": "MACs",
     "memory": "activation memory",
 }
-MISSING = "–"
 
 
 def title(objective: str) -> str:
@@ -35,32 +36,11 @@ def direction(objective: str) -> str:
     return "lower is better" if lower_is_better(objective) else "higher is better"
 
 
-def value(objective: str, number: float | None) -> str:
-    """`72.41 %`, `1.132 x`, `1.2 M`, `3.1 MB`."""
-    if number is None or math.isnan(number):
-        return MISSING
-    if objective == "latency":
-        return f"{number:.3f} ×"
-    if objective in ("params", "macs"):
-        return count(number)
-    if objective == "memory":
-        return f"{count(number)}B"
-    return format_metric(objective_name(objective), number)
-
-
 def difference(metric: str, number: float) -> str:
     """`+0.61 points` of an accuracy, `+5.1 %` of latency, `+0.012` of the rest."""
     if metric in SHARES:
         return f"{100 * number:+.2f} points"
     return f"{100 * number:+.1f} %" if metric == "latency" else f"{number:+.3g}"
-
-
-def count(number: float) -> str:
-    """`950`, `12.3 k`, `1.20 M`, `4.1 G`: three digits."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return f"{number:.0f}"
 
 
 def spread(metric: str, estimate: Estimate) -> str:

@@ -41,6 +41,12 @@ class Glances:
         with self._connector.read() as connection:
             return {row.state: row.many for row in connection.execute(query)}
 
+    def finished_times(self) -> list[float]:
+        """When each candidate that has ended did, in Unix seconds by the database's clock, in no order."""
+        at = _candidate.c.finished_at
+        with self._connector.read() as connection:
+            return list(connection.scalars(select(at).where(self._mine, at.is_not(None))))
+
     def trials(self) -> set[int]:
         """Numbers of the trials that have a candidate."""
         with self._connector.read() as connection:

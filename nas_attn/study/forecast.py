@@ -86,7 +86,7 @@ class Forecast:
             )
         if self.smallest_difference is not None:
             lines.append(
-                f"differences in accuracy above about {self.smallest_difference:.1%} could be shown between two confirmed "
+                f"differences in accuracy above about {100 * self.smallest_difference:.1f} points could be shown between two confirmed "
                 "candidates; smaller ones are noise at this budget"
             )
         return "\n".join(lines)

@@ -11,10 +11,8 @@ from nas_attn.processes import is_dead, machine_and_pid
 from nas_attn.storage import SEARCH, WorkerRow
 from nas_attn.study.launching import engine, launches
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.progress import Progress, progress
+from nas_attn.study.progress import PACE_OF, Progress, progress
 
-PACE_OF = 30
-"""Candidates finished last whose times give the pace."""
 FEWEST = 3
 SILENT_S = 60.0
 """Silence from which on a worker counts as silent: it renews its leases every quarter of this."""

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+from nas_attn.analysis.front import non_dominated
 from nas_attn.analysis.objectives import minimised
+from nas_attn.analysis.units import named
 from nas_attn.recipe import lower_is_better
+from nas_attn.records import CandidateRow
 from nas_attn.study.opening import OpenStudy
+
+PACE_OF = 30
+"""Candidates finished last whose times give the pace."""
+FEWEST = 2
+"""Times between candidates from which on there is a pace."""
+PAUSE = 10.0
+"""Times as long as usual: nobody was at work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Seconds that are left, and between what they will be in all likelihood."""
+
+    seconds: float
+    low: float
+    high: float
+
+    @property
+    def text(self) -> str:
+        """`about 12 min left (9 min to 16 min)`."""
+        low, high = duration(self.low), duration(self.high)
+        return f"about {duration(self.seconds)} left" + (f" ({low} to {high})" if low != high else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +56,21 @@ class Progress:
     def finished(self) -> int:
         return self.scored + self.pruned + self.infeasible + self.failed
 
-    def line(self, elapsed_s: float, finished_before: int = 0) -> str:
-        """One line for a person; time left from the pace of this run, where one is under way (`elapsed_s` above 0)."""
+    left: Left | None = None
+    """Time until the planned ones are finished; None where too few are, or none is open."""
+
+    def line(self, *, working: bool = True) -> str:
+        """One line for a person.
+
+        Args:
+            working: whether somebody is at it, so that there is a time left.
+        """
         counts = [f"{self.finished}/{self.trials} trials"]
         counts += [f"{n} {word}" for word in ("pruned", "infeasible", "failed") if (n := getattr(self, word))]
-        new, left = self.finished - finished_before, self.trials - self.finished
         if self.best:
             counts.append(f"best {self.best}")
-        if new > 0 and left > 0 and elapsed_s > 0:
-            counts.append(f"about {duration(elapsed_s / new * left)} left")
+        if working and self.left is not None:
+            counts.append(self.left.text)
         return ", ".join(counts)
 
 
@@ -44,6 +79,7 @@ def progress(opened: OpenStudy) -> Progress:
     states, objective = opened.store.glance.counts(), opened.recipe.objectives[0]
     values = [told[0] for told in opened.store.glance.told_values()]
     best = min(values, key=lambda v: minimised([objective], [v]), default=None)
+    done = sum(many for state, many in states.items() if state != "running")
     return Progress(
         trials=opened.trials,
         scored=states.get("scored", 0),
@@ -51,10 +87,48 @@ def progress(opened: OpenStudy) -> Progress:
         infeasible=states.get("infeasible", 0),
         failed=states.get("failed", 0),
         running=states.get("running", 0),
+        left=time_left(opened.store.glance.finished_times(), opened.trials - done),
         best=""
         if best is None
-        else f"{objective} {best:.4g}{' (lower is better)' if lower_is_better(objective) else ''}",
+        else f"{named(objective, best)}{' (lower is better)' if lower_is_better(objective) else ''}",
     )
+
+
+def told(objectives: Sequence[str], row: CandidateRow) -> str:
+    """A candidate that has ended, in a line: its state, its values or the reason, its placement."""
+    values = ", ".join(named(objective, value) for objective, value in zip(objectives, row.values or (), strict=False))
+    name = f" ({row.baseline})" if row.baseline else ""
+    return f"trial {row.trial}{name}: {row.state}: {row.reason or values}; {row.placement}"
+
+
+def front_now(opened: OpenStudy, rows: Sequence[CandidateRow]) -> list[CandidateRow]:
+    """The front by the values told when each candidate ended, the best in the first objective first."""
+    objectives = opened.recipe.objectives
+    known = [row for row in rows if row.state == "scored" and row.values and len(row.values) == len(objectives)]
+    if not known:
+        return []
+    costs = [minimised(objectives, row.values or ()) for row in known]
+    best = [(cost[0], row.trial, row) for cost, row, on in zip(costs, known, non_dominated(costs), strict=True) if on]
+    return [row for *_, row in sorted(best, key=lambda found: found[:2])]
+
+
+def time_left(finished: Sequence[float], open_: int) -> Left | None:
+    """From how long the last candidates were apart; a pause between two calls of the program counts as none.
+
+    Args:
+        finished: when candidates were finished, in any order.
+        open_: how many are to come.
+    """
+    times = sorted(finished)[-PACE_OF:]
+    gaps = [b - a for a, b in pairwise(times)]
+    if len(gaps) < FEWEST or open_ <= 0:
+        return None
+    usual = statistics.median(gaps)
+    gaps = [gap for gap in gaps if gap <= PAUSE * max(usual, 1e-3)]
+    mean = statistics.fmean(gaps)
+    spread = statistics.stdev(gaps) if len(gaps) > 1 else mean
+    error = 2 * spread * math.sqrt(open_ + open_**2 / len(gaps))
+    return Left(open_ * mean, max(open_ * min(gaps), open_ * mean - error), open_ * mean + error)
 
 
 def duration(seconds: float) -> str:

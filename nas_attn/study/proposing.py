@@ -31,6 +31,7 @@ from nas_attn.storage.queue import WAITING
 from nas_attn.study.ideas import TRIED, outside
 from nas_attn.study.known import Known, hints
 from nas_attn.study.patience import Patience
+from nas_attn.study.progress import told
 from nas_attn.study.sampling import DistinctSampler, seen_values
 from nas_attn.study.telling import tell
 from nas_attn.study.worker import Duties, Worker
@@ -202,7 +203,7 @@ class Search(Duties):
             known = self.store.candidate(row.key)
             assert known is not None
             self._tell(known)
-            self.worker.say(self._line(known))
+            self.worker.say(told(self.recipe.objectives, known))
 
     def _tell(self, row: CandidateRow) -> None:
         frozen = self.study.get_trials(deepcopy=False)[row.trial]
@@ -381,10 +382,3 @@ class Search(Duties):
         if self.recipe.search.pruner == "posterior":
             return f"not among the {share} that most likely belong to the front"
         return f"not among the best {share}, all objectives together"
-
-    def _line(self, row: CandidateRow) -> str:
-        shown = row.reason or ", ".join(
-            f"{o} {v:.4g}" for o, v in zip(self.recipe.objectives, row.values or (), strict=True)
-        )
-        name = f" ({row.baseline})" if row.baseline else ""
-        return f"trial {row.trial}{name}: {row.state}: {shown}; {row.placement}"

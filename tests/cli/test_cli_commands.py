@@ -12,6 +12,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from materials import photographs
 
 from nas_attn.recipe_reading import load_recipe
 
@@ -197,6 +198,19 @@ def test_init_writes_a_recipe_that_loads(tmp_path: Path, monkeypatch: pytest.Mon
     assert recipe.backbone.name == "torchvision:resnet18"
     assert recipe.limits.max_latency_ratio == 1.25
     assert sum("#" in line for line in (tmp_path / "mine.toml").read_text().splitlines()) > 10
+
+
+def test_init_fits_the_training_to_a_small_folder_and_says_what_a_beginner_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photographs(tmp_path / "photos", of_each=20)
+    assert nas("init", "mine.toml", "--yes", "--data", "folder:photos").status == 0
+    recipe, text = load_recipe("mine.toml"), (tmp_path / "mine.toml").read_text()
+    assert (recipe.training.batch_size, recipe.training.backbone_epochs, recipe.training.rungs) == (16, 100, [5, 14])
+    assert (recipe.data.size, recipe.data.broken_images) == (64, "refuse")
+    for asked in ("validation = 0.2", "broken_images", "size = 64", 'weights = "default"', "groups ="):
+        assert asked in text
 
 
 def test_init_overwrites_only_when_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:

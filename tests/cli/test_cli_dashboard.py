@@ -86,7 +86,8 @@ def test_objectives_notes_and_our_plots_are_shown(
     front = analytics[analytics.index("Objective X:") :].partition("History")[0]
     assert "score" in front
     assert "-effort" in front
-    for title in ("Front and baselines, as estimated now", "Learning curves", "Placements, best first"):
+    titles = ("Front and baselines, as estimated now", "Learning curves", "Placements, best first")
+    for title in (*titles, "Where the time goes", "How the front grew", "Each candidate's runs beside its estimate"):
         assert title in analytics
     assert "stage1=eca(kernel_size=3) stage2=eca(kernel_size=3) stage3=eca(kernel_size=3)" in trials
     assert "Kept up to date by nas_attn" in trials

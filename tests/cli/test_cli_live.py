@@ -46,3 +46,8 @@ def test_a_terminal_shows_each_worker_in_place_and_every_event(table: Path) -> N
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     own = [line for line in re.split(r"[\r\n]+", plain) if " on cpu: " in line]
     assert max(map(len, own)) <= 60, "cut to the terminal's width"
+    assert "front so far:" in plain
+    assert "last:" in plain
+    placed = [line for line in re.split(r"[\r\n]+", plain) if re.match(r"    0\.\d+  .*stage1=", line)]
+    assert placed, plain
+    assert max(map(len, placed)) <= 60

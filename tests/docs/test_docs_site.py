@@ -23,9 +23,8 @@ def test_the_references_name_everything_there_is() -> None:
     assert "### Study.plot_front\n" in python
 
 
-@pytest.mark.slow
 def test_it_is_built_without_a_warning() -> None:
-    pytest.importorskip("mkdocs", reason="mkdocs-material is not installed: `make site` does it")
+    pytest.importorskip("mkdocs", reason="mkdocs-material is not installed (extra `dev`)")
     built = subprocess.run(
         [sys.executable, "docs/write_site.py"], cwd=ROOT, capture_output=True, text=True, check=False
     )

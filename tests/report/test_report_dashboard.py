@@ -46,7 +46,20 @@ def test_the_dashboards_own_functions_read_notes_and_plots_back(made: Snapshot, 
     for trial, view in zip(study.trials, made.candidates, strict=True):
         assert notes.get_note_from_system_attrs(attributes, trial._trial_id)["body"] == f"{note(view, made)}\n\n{BELOW}"
     figures = plots.get_plotly_graph_objects(attributes)
-    assert set(figures) == {"nas_attn-front-1", "nas_attn-learning-curves", "nas_attn-placements"}
+    assert {name.removeprefix("nas_attn-") for name in figures} == {
+        *(
+            "front-1",
+            "learning-curves",
+            "placements",
+            "networks",
+            "effects-metric",
+            "effects-latency",
+            "noise",
+            "growth",
+        ),
+    }
+    titles = {name: json.loads(text)["layout"]["title"]["text"] for name, text in figures.items()}
+    assert len(set(titles.values())) == len(titles), "each has a title of its own"
     assert all(json.loads(text)["data"] for text in figures.values())
     assert all(plots.is_valid_graph_object_id(name) for name in figures)
 

@@ -100,7 +100,7 @@ def test_a_browser_draws_every_figure_and_loads_nothing(made: Snapshot, tmp_path
     found = in_browser(render(made), tmp_path)
     assert found["failures"] == []
     assert found["loaded"] == []
-    assert found["figures"] == 6
+    assert found["figures"] == 8
     assert found["drawn"] >= found["figures"]
     assert not found["wide"]
     numbers = [float(n) for n in found["rising"] if n]

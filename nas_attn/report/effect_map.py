@@ -1,0 +1,153 @@
+"""What each choice does at each site, as a map: for the metric and for the latency, in the same colours."""
+
+from __future__ import annotations
+
+import html
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+
+from nas_attn.analysis.effects import Effect, Effects, fit_effects
+from nas_attn.analysis.recommendation import format_probability
+from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.recipe import SHARES, lower_is_better
+from nas_attn.report import words
+from nas_attn.report.figures import blank_figure, natural
+
+GOOD, NOTHING, BAD = "rgba(47,129,214,0.7)", "rgba(128,128,128,0.10)", "rgba(224,138,0,0.7)"
+"""Blue and orange are told apart by the colour-blind; both lie on the page, so that its text is readable on them."""
+MOST_WRITTEN = 16
+"""Columns up to which the numbers stand in the cells; beyond, on hovering."""
+CELL = 78
+"""Pixels of a column with numbers."""
+
+
+def effect_maps(snapshot: Snapshot) -> list[tuple[str, go.Figure]]:
+    """(what it is of, the map) of the primary metric and of the latency; those that are known.
+
+    Blue does good, orange harm, whatever the direction of the metric; the colours are centred at no effect.
+    """
+    asked = [what for what in (snapshot.primary, "latency") if what]
+    found = [(what, fit_effects(snapshot, what)) for what in asked]
+    return [(what, effect_map(effects)) for what, effects in found if effects is not None and effects.at("choice")]
+
+
+def effect_map(effects: Effects) -> go.Figure:
+    """Sites down, choices across; a cell's number is the effect and half of its 95 % interval, bold where that leaves out 0."""
+    rows = effects.at("choice")
+    names = column_names(rows)
+    sites = sorted({row.site for row in rows}, key=natural)
+    columns = sorted({names[row.site, row.name] for row in rows})
+    cells = {(row.site, names[row.site, row.name]): row for row in rows}
+    scale = 100.0 if effects.of in SHARES or effects.of == "latency" else 1.0
+    most = max(abs(row.effect) for row in rows) * scale or 1.0
+    written = len(columns) <= MOST_WRITTEN
+    figure = blank_figure(height=max(220, 54 * len(sites) + 150))
+
+    def each(of: str) -> list[list[str]]:
+        made = {"cell": _cell, "hover": _hover}[of]
+        return [
+            [made(effects.of, cells[site, column]) if (site, column) in cells else "" for column in columns]
+            for site in sites
+        ]
+
+    figure.add_trace(
+        go.Heatmap(
+            z=[[scale * cells[s, c].effect if (s, c) in cells else None for c in columns] for s in sites],
+            x=[html.escape(column) for column in columns],
+            y=sites,
+            text=each("cell") if written else None,
+            texttemplate="%{text}" if written else None,
+            customdata=[[_notation(cells.get((s, c))) for c in columns] for s in sites],
+            hovertext=each("hover"),
+            hovertemplate="%{hovertext}<extra></extra>",
+            colorscale=_colours(effects.of),
+            zmid=0,
+            zmin=-most,
+            zmax=most,
+            xgap=3,
+            ygap=3,
+            hoverongaps=False,
+            colorbar={"thickness": 12, "outlinewidth": 0, "tickformat": "+.3~g", "title": {"text": _unit(effects.of)}},
+        )
+    )
+    figure.update_xaxes(type="category", showgrid=False, tickangle=0 if written else -60, side="top")
+    figure.update_yaxes(type="category", showgrid=False, autorange="reversed")
+    figure.update_layout(margin_t=70, margin_b=20, meta={"width": 140 + (CELL if written else 26) * len(columns)})
+    return figure
+
+
+def column_names(rows: Sequence[Effect]) -> Mapping[tuple[str, str], str]:
+    """(site, choice) -> the name of its column: the type, with those knobs that differ at one site.
+
+    A knob that the site decides (groups by the channels) would make a column of its own for each site.
+    """
+    values: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for row in rows:
+        for knob, value in _knobs(row).items():
+            values[row.site, row.type, knob].add(value)
+    differ = {(kind, knob) for (_, kind, knob), known in values.items() if len(known) > 1}
+    found = {}
+    for row in rows:
+        kept = ", ".join(f"{knob}={value}" for knob, value in _knobs(row).items() if (row.type, knob) in differ)
+        found[row.site, row.name] = f"{row.type}({kept})" if kept else row.type
+    taken = defaultdict(set)
+    for (site, name), column in found.items():
+        taken[site, column].add(name)
+    clash = {column for (_, column), several in taken.items() if len(several) > 1}
+    return {key: key[1] if column in clash else column for key, column in found.items()}
+
+
+def described(of: str, effects: Effects) -> str:
+    """A map in a sentence or two, for who does not see it."""
+    rows = effects.at("choice")
+    sure = sorted((row for row in rows if row.low > 0 or row.high < 0), key=lambda row: -abs(row.effect))
+    said = "; ".join(
+        f"{row.name} at {row.site} {words.difference(of, row.effect)} ± {_number(of, row.half)}" for row in sure[:5]
+    )
+    head = f"Map of effects on {words.title(of)}: {len(rows)} choices at {len({row.site for row in rows})} sites."
+    return (
+        f"{head} Surely different from nothing: {said}." if said else f"{head} None is surely different from nothing."
+    )
+
+
+def _knobs(row: Effect) -> dict[str, str]:
+    pairs = (piece.partition("=") for piece in row.knobs.split(",") if piece)
+    return {knob.strip(): value.strip() for knob, _, value in pairs}
+
+
+def _notation(row: Effect | None) -> str | None:
+    return None if row is None else f"{row.site}={row.name}"
+
+
+def _cell(of: str, row: Effect) -> str:
+    shown = f"{_number(of, row.effect, '+')}<br>± {_number(of, row.half)}"
+    return f"<b>{shown}</b>" if row.low > 0 or row.high < 0 else shown
+
+
+def _number(of: str, value: float, sign: str = "") -> str:
+    if of in SHARES:
+        return f"{100 * value:{sign}.2f}"
+    return f"{100 * value:{sign}.1f}" if of == "latency" else f"{value:{sign}.2g}"
+
+
+def _hover(of: str, row: Effect) -> str:
+    between = f"{words.difference(of, row.low)} to {words.difference(of, row.high)}"
+    return "<br>".join(
+        (
+            f"<b>{html.escape(f'{row.site} = {row.name}')}</b>",
+            f"{html.escape(words.title(of))}: {words.difference(of, row.effect)} (95 %: {between})",
+            f"does good with a probability of {format_probability(row.better)}",
+            f"{row.observations} candidates have it, {row.elsewhere} more the type elsewhere",
+        )
+    )
+
+
+def _unit(of: str) -> str:
+    return "points" if of in SHARES else "% of<br>latency" if of == "latency" else html.escape(of)
+
+
+def _colours(of: str) -> list[tuple[float, str]]:
+    low, high = (GOOD, BAD) if of == "latency" or lower_is_better(of) else (BAD, GOOD)
+    return [(0.0, low), (0.5, NOTHING), (1.0, high)]

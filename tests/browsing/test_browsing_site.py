@@ -1,0 +1,93 @@
+"""The documentation site and a study in optuna-dashboard, in a real browser."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import runpy
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from browser import Page, browser
+from made_study import usual
+
+from nas_attn.analysis.snapshot import snapshot
+from nas_attn.report.dashboard import publish
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with browser(tmp_path_factory.mktemp("browser")) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    """The site's address."""
+    pytest.importorskip("mkdocs", reason="mkdocs-material is not installed (extra `dev`)")
+    subprocess.run([sys.executable, "docs/write_site.py"], cwd=ROOT, capture_output=True, check=True)
+
+    class Silent(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    handler = functools.partial(Silent, directory=str(ROOT / "build" / "site"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("page", ["index.html", "docs/gallery.html", "docs/how-to.html"])
+@pytest.mark.parametrize(("dark", "width"), [(False, 1200), (True, 390)])
+def test_a_page_of_the_site_shows_its_pictures_and_asks_nobody_else(
+    site: str, tab: Page, page: str, dark: bool, width: int
+) -> None:
+    tab.open(f"{site}/{page}", dark=dark, width=width)
+    pictures = tab.until(
+        "(p => p.every(i => i.complete) && JSON.stringify(p.map(i => i.naturalWidth)))([...document.querySelectorAll('article img')])"
+    )
+    assert all(json.loads(pictures)), "each picture is there"
+    assert bool(json.loads(pictures)) == (page != "docs/how-to.html")
+    assert tab.look("document.documentElement.scrollWidth") <= width
+    scheme = "slate" if dark else "default"
+    assert tab.look("document.body.dataset.mdColorScheme") == scheme
+    assert (tab.errors, tab.asked) == ([], [])
+
+
+def test_the_dashboard_draws_all_our_plots_and_asks_nobody_else(tab: Page, tmp_path: Path) -> None:
+    pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed (extra `dashboard`)")
+    helpers = runpy.run_path(str(ROOT / "tests" / "cli" / "test_cli_dashboard.py"))
+    made = usual(tmp_path, searched=24)
+    made.stages()
+    study = optuna.create_study(
+        storage=f"sqlite:///{tmp_path / 'nas_attn.db'}", study_name="made", directions=["maximize", "minimize"]
+    )
+    for _ in range(4):
+        study.tell(study.ask(), [0.5, 1.0])
+    publish(study, snapshot(made.store))
+    port = helpers["free_port"]()
+    command = [
+        sys.executable,
+        "-m",
+        "optuna_dashboard._cli",
+        f"sqlite:///{tmp_path / 'nas_attn.db'}",
+        "--port",
+        str(port),
+    ]
+    with helpers["served"](command, port) as address:
+        tab.open(f"{address}/studies/1", height=4000)
+        titles = "[...document.querySelectorAll('.gtitle')].map(t => t.textContent).join('|')"
+        for title in ("Front and baselines", "Where the time goes", "adds to the latency", "How the front grew"):
+            tab.until(f"{titles}.includes({json.dumps(title)})")
+        assert tab.look("document.querySelectorAll('.heatmap-label').length") > 0
+    assert tab.asked == []

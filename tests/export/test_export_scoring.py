@@ -1,0 +1,89 @@
+"""What lies beside an export of photographs scores it without nas_attn, on the pictures as the study saw them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from materials import photographs
+from PIL import Image
+
+from nas_attn import data
+from nas_attn.data.decoding import decode
+from nas_attn.data.folder import named_files
+from nas_attn.export import scoring
+from nas_attn.recipe import DataSection
+
+NETWORK = """
+import torch
+
+def load():
+    return torch.nn.Flatten()
+"""
+
+
+def test_photographs_of_all_kinds_are_seen_as_the_study_saw_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = Image.fromarray(rng.integers(0, 256, (61, 90, 3), dtype=np.uint8))
+    files = {"wide.png": pixels, "tall.png": pixels.rotate(90, expand=True), "grey.png": pixels.convert("L")}
+    files |= {
+        "clear.png": pixels.convert("RGBA"),
+        "few.gif": pixels.convert("P"),
+        "deep.tiff": pixels.convert("L").convert("I;16"),
+    }
+    for name, image in files.items():
+        image.save(tmp_path / name)
+    pixels.save(tmp_path / "photo.jpg", exif=turned())
+    for name in [*files, "photo.jpg"]:
+        for size in (16, 33):
+            assert np.array_equal(scoring.decode(tmp_path / name, size), decode(tmp_path / name, size)), (name, size)
+
+
+def turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright
+    return exif
+
+
+def test_the_validation_images_are_named_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    photographs(tmp_path / "photos", of_each=10)
+    section = DataSection(name="folder:photos", size=8)
+    dataset = data.load(section, device="cpu")
+    assert dataset.validation_identity is not None
+    root, names = named_files(section, dataset.validation_identity)
+    images = dataset.validation.first(len(names)).numpy()
+    assert all(np.array_equal(decode(root / name, 8), image) for name, image in zip(names, images, strict=True))
+    labels = dataset.validation.labels.tolist()
+    assert [dataset.classes.index(name.partition("/")[0]) for name in names] == labels
+
+
+def test_it_says_what_is_right_what_an_image_is_and_what_is_missing(tmp_path: Path) -> None:
+    for name, colour in (("dark", 40), ("light", 200)):
+        Image.new("RGB", (3, 3), (colour, 200 - colour, 0)).save(tmp_path / f"{name}.png")
+    (tmp_path / "net.py").write_text(NETWORK)  # of an image of one pixel its channels are the scores
+    card = {
+        "format": "python",
+        "input": {"shape": ["N", 3, 1, 1], "normalised_inside": False, "mean": [0.5] * 3, "std": [0.5] * 3},
+        "output": {"classes": ["red", "green", "blue"]},
+        "data": {"folder": str(tmp_path), "files": [["dark.png", 1], ["light.png", 1]]},
+        "here": {"right": 1},
+        "training": {},
+    }
+    (tmp_path / "net.py.json").write_text(json.dumps(card))
+    script = tmp_path / "net.py.score.py"
+    script.write_text(Path(scoring.__file__).read_text("utf-8"))
+
+    def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
+
+    assert ask().stdout == "1 of 2 validation images right (50.00 %); card: 1\n"
+    light = str(tmp_path / "light.png")
+    assert ask(light).stdout == f"{light}: red\n"
+    lost = ask("--root", str(tmp_path / "elsewhere"))
+    assert lost.returncode == 2
+    assert "dark.png' is not there (2 of 2 images): give --root FOLDER" in lost.stderr

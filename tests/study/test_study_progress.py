@@ -1,0 +1,52 @@
+"""How far a study is, in words: the time left, the front so far, what ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from made_study import everywhere, usual
+
+from nas_attn.study.progress import Progress, front_now, time_left, told
+
+
+def test_time_left_comes_from_the_candidates_that_were_finished_last_and_says_how_sure_it_is() -> None:
+    left = time_left([0.0, 10.0, 20.0, 30.0, 40.0], 6)
+    assert left is not None
+    assert (left.seconds, left.low, left.high) == (60.0, 60.0, 60.0)
+    assert left.text == "about 60 s left"
+    uneven = time_left([0.0, 5.0, 20.0, 30.0, 40.0], 6)
+    assert uneven is not None
+    assert uneven.low < uneven.seconds == 60.0 < uneven.high
+    assert uneven.text == f"about 60 s left ({uneven.low:.0f} s to {uneven.high / 60:.0f} min)"
+
+
+def test_a_night_between_two_calls_of_the_program_is_no_pace() -> None:
+    left = time_left([0.0, 10.0, 20.0, 40_000.0, 40_010.0, 40_020.0], 3)
+    assert left is not None
+    assert left.seconds == 30.0
+
+
+@pytest.mark.parametrize(("finished", "open_"), [([], 5), ([1.0, 2.0], 5), ([1.0, 2.0, 3.0, 4.0], 0)])
+def test_nothing_is_said_of_the_time_left_where_nothing_is_known_or_open(finished: list[float], open_: int) -> None:
+    assert time_left(finished, open_) is None
+
+
+def test_a_line_has_its_time_left_only_while_somebody_works() -> None:
+    left = time_left([0.0, 10.0, 20.0, 30.0], 4)
+    now = Progress(8, 3, 1, 0, 0, 1, "accuracy 70.40 %", left)
+    assert now.line() == "4/8 trials, 1 pruned, best accuracy 70.40 %, about 40 s left"
+    assert now.line(working=False) == "4/8 trials, 1 pruned, best accuracy 70.40 %"
+
+
+def test_results_read_the_same_everywhere(tmp_path: Path) -> None:
+    made = usual(tmp_path)
+    rows = made.store.candidates()
+    opened = SimpleNamespace(recipe=made.recipe)
+    front = front_now(opened, rows)  # type: ignore[arg-type]
+    assert front[0].placement == everywhere("cbam(reduction=16, spatial_kernel_size=7)")
+    assert front[-1].placement == "none"
+    assert told(made.recipe.objectives, front[-1]) == "trial 0 (none): scored: accuracy 70.00 %, latency 1.000 ×; none"
+    failed = next(row for row in rows if row.state == "failed")
+    assert told(made.recipe.objectives, failed).endswith(f": failed: {failed.reason}; {failed.placement}")
