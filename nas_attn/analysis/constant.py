@@ -52,7 +52,9 @@ def _values(metric: str, scores: Iterable[Mapping[str, float]]) -> list[float]:
 
 def _sentence(recipe: Recipe, metric: str, value: float, candidates: int, runs: int) -> str:
     what = f"{metric} is {format_metric(metric, value)} in all {runs} runs of all {candidates} candidates"
-    if recipe.training.evaluator is not None:
+    if recipe.trained_by_ultralytics:
+        why = "perhaps training is too brief for a detector to find anything (training.rungs), or boxes do not belong to images"
+    elif recipe.training.evaluator is not None:
         nothing = (
             "finds nothing to score (no detection, labels that do not fit)" if value == 0 else "returns a constant"
         )

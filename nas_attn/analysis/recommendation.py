@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_attn.analysis.evidence import Estimate, Evidence, Gain
-from nas_attn.recipe import SHARES
 from nas_attn.records import Latency
+from nas_attn.tasks import SHARES
 
 WORTH_IT = 0.70
 """Probability of being better from which a slower candidate is worth its latency."""
