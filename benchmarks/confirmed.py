@@ -20,8 +20,6 @@ from nas_attn.analysis.snapshot import Snapshot, snapshot
 from nas_attn.storage import Database
 
 COMMON = {
-    "search.trials": "8",
-    "search.confirm_seeds": "1",
     "training.backbones": "2",
     "latency.session_seconds": "0.3",
     "latency.max_sessions": "2",
@@ -29,19 +27,18 @@ COMMON = {
 SIZES: dict[str, dict[str, dict[str, str]]] = {
     "small": {
         "digits": {
-            "data.options": "{ train = 1500, validation = 1500, test = 3000 }",
-            "training.backbone_epochs": "5",
-            "target.epochs": "5",
+            "search.trials": "14",
+            "search.confirm_seeds": "1",
+            "data.options": "{ train = 3000, validation = 2500, test = 5000 }",
         },
         "fashion-mnist": {
-            "data.train_subset": "1500",
-            "data.validation": "1500",
+            "search.trials": "14",
+            "search.confirm_seeds": "1",
+            "data.train_subset": "2500",
+            "data.validation": "2500",
             "backbone.name": '"resnet8"',
             "space": '"small"',
-            "training.rungs": "[1, 2]",
             "training.batch_size": "64",
-            "training.backbone_epochs": "5",
-            "target.epochs": "5",
         },
     },
     "full": {

@@ -23,10 +23,15 @@ from tables import read
 
 from nas_attn.analysis.evidence import Run
 from nas_attn.analysis.evidence.normal import cdf
+from nas_attn.records import Latency
 
 Floats = NDArray[np.floating]
 
 TYPES = ("se", "eca", "ela", "simam", "cbam")
+COSTS = {"se": 0.05, "eca": 0.03, "ela": 0.12, "simam": 0.06, "cbam": 0.15}
+"""What a module adds to the latency, as a share of the bare backbone's."""
+LATENCY_KNOWN = 0.01
+"""Half of a latency's interval, as a share."""
 SITES = 4
 ACCURACY = 0.70
 IMAGES = 5000
@@ -126,6 +131,10 @@ class Study:
             found.append(Run(key, seed, rung, float(right.mean()), backbone, np.packbits(right).tobytes(), IMAGES))
         return found
 
+    def latency(self, key: str) -> Latency:
+        """As a study knows it after its sessions."""
+        return known(1 + sum(cost * self.placements[key].count(f"={kind}") for kind, cost in COSTS.items()))
+
     # ------------------------------------------------------------------------------------------- truth
 
     def true_gain(self, key: str, over: str) -> float:
@@ -209,6 +218,11 @@ class Study:
         return self.rng.standard_normal(shape, dtype=np.float32)
 
 
+def known(ratio: float) -> Latency:
+    """A latency in times the bare backbone's."""
+    return Latency(ratio, (1 - LATENCY_KNOWN) * ratio, (1 + LATENCY_KNOWN) * ratio, ratio, 4)
+
+
 def _text(choice: Sequence[str]) -> str:
     return " ".join(f"stage{i + 1}={kind}" for i, kind in enumerate(choice) if kind != "none") or "none"
 
@@ -244,18 +258,26 @@ class TableStudy:
         self._columns = [components.index[name] for name in names]
         self._replay = components.draw(rng)
         self._other = self._replay.other_images(rng)
-        self.placements, self._index = dict[str, str](), dict[str, int]()
+        self.placements, self._index, self._rows = dict[str, str](), dict[str, int](), dict[str, int]()
+        self._table = table
         for i, row in enumerate(components.rows):
             kinds = set(table.choices[row].tolist())
             uniform = f"uniform-{row}" if len(kinds) == 1 else f"placement-{row}"
             key = "none" if kinds == {0} else uniform
-            self.placements[key], self._index[key] = table.placements[row], i
+            self.placements[key], self._index[key], self._rows[key] = table.placements[row], i, int(row)
 
     def runs(self, key: str, seed: int, rungs: int | None = None) -> list[Run]:
         """See `Study.runs`."""
         block = seed % self.world.backbones
         values = self._replay.run(block, seed)[self._index[key], self._columns]
         return [Run(key, seed, rung, float(v), block) for rung, v in enumerate(values[:rungs])]
+
+    def latency(self, key: str) -> Latency:
+        """As the table has it; where it was not measured, by the number of modules."""
+        ratio, low, high = self._table.latency[self._rows[key]].tolist()
+        if math.isnan(ratio):
+            return known(1 + 0.05 * self.placements[key].count("="))
+        return Latency(ratio, low, high, ratio, 4)
 
     def true_value(self, key: str) -> float:
         """Expected accuracy over seeds and backbones, in percent."""

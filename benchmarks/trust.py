@@ -7,8 +7,9 @@
     python benchmarks/trust.py --keep FOLDER --studies 0 --markdown docs/benchmarks/trust.md    # only what is there
 
 Each study runs its candidates (with `rungs`, the best third by raw score goes on), and then four times a fresh seed for none,
-the one that the rule would take, and up to two rivals drawn from the posterior; the model is fitted anew each time, and the
-study stops when the taken one is better than none with a probability above .995. Then:
+the one that would be recommended (`analysis/recommendation.py`, latencies included; where that is none, the most promising one),
+and up to two rivals: the one it was preferred to for its latency, and some drawn from the posterior. The model is fitted anew
+each time, and the study stops when the taken one is better than none with a probability above .995.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from trust_figures import Outcome
 
 from nas_attn.analysis.evidence import Evidence, Run, fit
 from nas_attn.analysis.evidence.fitting import VERSION
+from nas_attn.analysis.front import non_dominated
+from nas_attn.analysis.recommendation import Contender, recommend
 
 AnyStudy = Study | TableStudy
 AnyWorld = World | TableWorld
@@ -43,16 +46,16 @@ def simulate(job: tuple[AnyWorld, int]) -> Outcome:
     made = study(world, np.random.default_rng([seed, *world.name.encode()]))
     runs = search(made)
     evidence = look(made, runs)
-    chosen, duels = choose(made, evidence), 0
+    (chosen, preferred_to), duels = choose(made, evidence), 0
     for number in range(DUELS):
         gain = evidence.gain(chosen, "none")
         if gain is None or gain.probability > ENOUGH:
             break
-        for key in ["none", chosen, *rivals(made, evidence, chosen)]:
+        for key in ["none", chosen, *rivals(made, evidence, chosen, preferred_to)]:
             runs += made.runs(key, 100 + number)
             duels += 1
         evidence = look(made, runs)
-        chosen = choose(made, evidence)
+        chosen, preferred_to = choose(made, evidence)
     return judge(made, evidence, chosen, duels, time.process_time() - started)
 
 
@@ -76,18 +79,27 @@ def look(study: AnyStudy, runs: Sequence[Run]) -> Evidence:
     return found
 
 
-def choose(study: AnyStudy, evidence: Evidence) -> str:
-    """The largest gain over none, weighted with its probability, among those that ran to the end."""
+def choose(study: AnyStudy, evidence: Evidence) -> tuple[str, list[str]]:
+    """(what would be taken, or promises most where that is none; what it was preferred to for its latency)."""
+    able = [key for key in study.placements if evidence.estimates[key].seeds]
+    latencies = {key: study.latency(key) for key in able}
+    front = non_dominated(np.array([[-evidence.estimates[key].mean, latencies[key].ratio] for key in able]))
+    contenders = [
+        Contender(key, key, key if key == "none" else None, evidence.estimates[key], latencies[key], bool(best))
+        for key, best in zip(able, front, strict=True)
+    ]
+    answer = recommend(contenders, evidence, max_latency_ratio=None)
+    if answer is not None and answer.key != "none":
+        return answer.key, [answer.more_accurate.key] if answer.more_accurate else []
     gains = evidence.gains("none")
-    able = [key for key in study.placements if key != "none" and evidence.estimates[key].seeds]
-    return max(able, key=lambda key: gains[key].worth)
+    return max((key for key in able if key != "none"), key=lambda key: gains[key].worth), []
 
 
-def rivals(study: AnyStudy, evidence: Evidence, chosen: str) -> list[str]:
-    """Others that are the best in a draw from the posterior."""
+def rivals(study: AnyStudy, evidence: Evidence, chosen: str, preferred_to: Sequence[str]) -> list[str]:
+    """Others that are more accurate by the estimate, or the best in a draw from the posterior."""
     able = np.array([key not in ("none", chosen) and evidence.estimates[key].seeds > 0 for key in evidence.keys])
     drawn = np.where(able, evidence.draw(study.rng, 8), -np.inf).argmax(axis=1)
-    return list(dict.fromkeys(evidence.keys[i] for i in drawn))[:RIVALS]
+    return list(dict.fromkeys([*preferred_to, *(evidence.keys[i] for i in drawn)]))[:RIVALS]
 
 
 def judge(study: AnyStudy, evidence: Evidence, chosen: str, duels: int, cpu_s: float) -> Outcome:

@@ -107,6 +107,7 @@ class MadeStudy:
         gain: dict[str, float] | None = None,
         diverged: str = "",
         evaluator: bool = False,
+        recommended: str = "",
     ) -> Family:
         """A validation of key -> placement, the first against the last and `none`, of whose blocks `done` are finished.
 
@@ -114,12 +115,16 @@ class MadeStudy:
             gain: key -> true gain on the test split.
             diverged: key of a network whose run of the first block failed.
             evaluator: no results per image, and no chance to count a failed run as.
+            recommended: key of what the search recommended; nothing of the kind where it is empty.
         """
         keys, known = list(networks), validation.families(self.store)
         number = 1 + len(known)
         family = Family(
             number=number,
-            networks=tuple(Network(k, p, "none" if p == "none" else "named") for k, p in networks.items()),
+            networks=tuple(
+                Network(k, p, "recommended" if k == recommended else "none" if p == "none" else "named")
+                for k, p in networks.items()
+            ),
             comparisons=tuple((key, keys[-1]) for key in keys[:-1]),
             blocks=blocks,
             looks=looks or (blocks,),

@@ -26,6 +26,7 @@ OURS = re.compile(
     r"""\[\d+/\d+\ trials[^\]]*\]\               # progress of a search
       | \[run\ \d+/\d+[^\]]*\]\                  # progress of fidelity
       | worker\ \d+:\                            # the same of several workers
+      | (backbone|trial)\ \d+:\ |(search|confirm|fidelity|validate|retrain),\ seed\ \d+:\   # a run that ended or stopped
        | stopping(:|\ on)\ |stopped\ |waiting\ for\ |waited\ |went\ on\ |failed:\ 
        | every\ placement\ of\ |the\ time\ limit\ |for\ weights\ """,
     re.VERBOSE,

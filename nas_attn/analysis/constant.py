@@ -40,18 +40,33 @@ def constants(recipe: Recipe, primary: str | None, runs: Mapping[str, Sequence[M
     for metric in dict.fromkeys([*trained, *([primary] if primary else [])]):
         having = {key: known for key, scores in runs.items() if (known := _values(metric, scores))}
         values = [value for known in having.values() for value in known]
-        if len(having) >= FEWEST and all(math.isclose(value, values[0], rel_tol=1e-9) for value in values):
-            said = _sentence(recipe, metric, values[0], len(having), len(values))
+        if len(having) < FEWEST:
+            continue
+        guessing = metric == "accuracy" and _guessing(runs)
+        if guessing or _alike(values):
+            said = _sentence(recipe, metric, values, len(having), guessing)
             found.append(Constant(metric, values[0], len(having), len(values), said))
     return found
+
+
+def _alike(values: Sequence[float]) -> bool:
+    return all(math.isclose(value, values[0], rel_tol=1e-9) for value in values)
+
+
+def _guessing(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> bool:
+    """Whether every run named one class for all images: all of one class right, none of the others; which, may differ."""
+    values = [value for scores in runs.values() for value in _values("balanced_accuracy", scores)]
+    return bool(values) and 0 < values[0] <= 0.5 and _alike([*values, 1 / round(1 / values[0])])
 
 
 def _values(metric: str, scores: Iterable[Mapping[str, float]]) -> list[float]:
     return [score[metric] for score in scores if math.isfinite(score.get(metric, math.nan))]
 
 
-def _sentence(recipe: Recipe, metric: str, value: float, candidates: int, runs: int) -> str:
-    what = f"{metric} is {format_metric(metric, value)} in all {runs} runs of all {candidates} candidates"
+def _sentence(recipe: Recipe, metric: str, values: Sequence[float], candidates: int, guessing: bool) -> str:
+    value = values[0]
+    shown = list(dict.fromkeys(format_metric(metric, value) for value in (min(values), max(values))))
+    what = f"{metric} is {' to '.join(shown)} in all {len(values)} runs of all {candidates} candidates"
     if recipe.trained_by_ultralytics:
         why = "perhaps training is too brief for a detector to find anything (training.rungs), or boxes do not belong to images"
     elif recipe.training.evaluator is not None:
@@ -62,10 +77,13 @@ def _sentence(recipe: Recipe, metric: str, value: float, candidates: int, runs: 
     elif metric == "accuracy" and value == 1:
         why = "perhaps the task is too easy, or validation images are among the training images"
     else:
-        why = (
-            "perhaps training is too brief to leave chance (training.rungs), or the labels do not belong to the images"
-        )
+        why = f"perhaps training is too brief to leave chance ({_epochs(recipe)}), or the labels do not belong to the images"
+        what += ", each naming one class for every image" if guessing else ""
     return f"{what}: it tells none apart, so nothing can be recommended by it; {why}."
+
+
+def _epochs(recipe: Recipe) -> str:
+    return "training.backbone_epochs" if recipe.training.start == "backbone" else "training.rungs"
 
 
 def study_constants(store: StudyStore, recipe: Recipe) -> list[Constant]:

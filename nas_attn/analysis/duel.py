@@ -1,8 +1,9 @@
 """The last runs of a search: who meets no attention again, and when enough is known.
 
 Round after round, each on a seed and a backbone that had no part in choosing, and each decided by all that is known by then:
-no attention, whoever looks best against it, the best uniform baseline, and another that may turn out to be the best. The model
-of all evidence reads these runs with all others, so that having chosen the best-looking of many is paid for.
+no attention, the one that would be recommended, the one with a larger likely gain that it was preferred to for its latency, the
+best uniform baseline, and others that may turn out to be the best. The model of all evidence reads these runs with all others,
+so that having chosen the best-looking of many is paid for.
 """
 
 from __future__ import annotations
@@ -36,7 +37,13 @@ def duelists(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     sign = -1.0 if model.lower_is_better else 1.0
     known = np.array([key in able for key in model.keys])
     drawn = np.where(known, sign * model.draw(rng, DRAWS), -np.inf).argmax(axis=1)
-    rivals = {view.key: view for view in [*uniform, *(able[model.keys[i]] for i in drawn)] if view is not chosen}
+    better = now.recommendation.more_accurate
+    preferred_to = [able[better.key]] if better is not None and better.key in able else []
+    rivals = {
+        view.key: view
+        for view in [*preferred_to, *uniform, *(able[model.keys[i]] for i in drawn)]
+        if view is not chosen
+    }
     return [*bare, chosen, *list(rivals.values())[:RIVALS]]
 
 

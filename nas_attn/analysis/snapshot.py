@@ -370,10 +370,10 @@ def _with_ties(
 
 
 def _recommend(
-    recipe: Recipe, views: Iterable[CandidateView], model: Evidence | None, last: int
+    recipe: Recipe, views: Sequence[CandidateView], model: Evidence | None, last: int
 ) -> Recommendation | None:
-    if model is None:
-        return None
+    if model is None or any(view.baseline == "none" and view.state == "running" for view in views):
+        return None  # what all others are held against is still to come
     contenders = [
         Contender(view.key, view.placement, view.baseline, view.estimates[model.metric], view.latency, view.on_front)
         for view in views

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,14 @@ from nas_attn.errors import RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
 from nas_attn.tasks import TASKS
 
+FOLDER = """\
+size = 64                          # side in pixels: the shorter side is scaled to it, the middle square kept; ImageNet's: 224
+broken_images = "refuse"           # skip: leave out what cannot be read, and say how many
+# validation = 0.2                 # share of the training images to score on; without it: the folder's own val/, else a fifth
+# groups = { pattern = "^([^_]+)_" }  # images of one patient or scene stay on one side of each split; or file = "groups.csv"
+"""
+SMALL = ("digits", "cued-digits", "digits-8x8", "mnist", "fashion-mnist")
+"""Data sets of small grey pictures: few epochs, no mirroring."""
 TEMPLATE = """\
 # A study: which attention module, at which stage of the backbone, with which settings.
 # Start it with:  nas-attn search {path}
@@ -27,8 +36,7 @@ name = {backbone}                # {backbones_known}
 [data]
 name = {data}                    # {data_known}
 root = "data"                      # where downloaded files lie, or are put
-{size}# groups = {{ pattern = "^([^_]+)_" }}  # folders: images of one patient or scene stay on one side of each split; or file = "…"
-
+{folder}
 [training]
 start = "{start}"                  # {starts}
 {start_lines}rungs = [{rungs}]                  # epochs at which a candidate is scored, and the weak ones stop
@@ -56,6 +64,7 @@ flip = {flip}                      # mirror images left-right; wrong for digits 
 crop_padding = {crop_padding}      # pad by so many pixels, crop back at a random place; 0: off
 """
 OWN_BACKBONES = """\
+# weights = "default"              # with start = "pretrained": the published weights; or a file of yours, "mine.pt"
 backbone_epochs = {backbone_epochs}
 backbones = {backbones}                      # so many are trained: what helps one need not help the next
 """
@@ -64,8 +73,15 @@ BACKBONES_KNOWN = {
     "detection": "ultralytics:NAME.yaml or NAME.pt",
     "segmentation": "smp:ARCHITECTURE/ENCODER, torchvision:NAME (lraspp_…, deeplabv3_…, fcn_…), package.module:function",
 }
+USUAL = {"segmentation": "torchvision:lraspp_mobilenet_v3_large", "detection": "ultralytics:yolo11n.yaml"}
+"""Backbones, but for classification."""
+DATA_ASKED = {
+    "classification": "digits, fashion-mnist, cifar10, folder:PATH, …",
+    "segmentation": "digits, folder:PATH",
+    "detection": "digits, yolo:PATH.yaml",
+}
 DATA_KNOWN = {
-    "classification": ("digits", "fashion-mnist", "mnist", "cifar10", "cifar100", "folder:PATH"),
+    "classification": ("cued-digits", "digits", "fashion-mnist", "mnist", "cifar10", "cifar100", "folder:PATH"),
     "segmentation": ("digits", "folder:PATH with images/, masks/ and classes.txt"),
     "detection": ("digits", "yolo:PATH.yaml"),
 }
@@ -95,7 +111,6 @@ def init(
 
     if task not in TASKS:
         raise RecipeError(f"--task '{shorten(task)}': {did_you_mean(task, TASKS)}")
-    masks, boxes = task == "segmentation", task == "detection"
     asking, taken = not yes and sys.stdin.isatty(), []
 
     def ask(given: str | None, option: str, question: str, default: str) -> str:
@@ -107,14 +122,12 @@ def init(
             taken.append(f"--{option} {default}")
         return default
 
-    data = ask(data, "data", f"Data set ({', '.join(DATA_KNOWN[task][:3])}, …)", "digits")
-    small = data in ("digits", "digits-8x8", "mnist", "fashion-mnist")
+    data = ask(data, "data", f"Data set ({DATA_ASKED[task]})", "digits")
+    small = data in SMALL
     usual = "resnet8" if small else "resnet20" if "cifar" in data else "torchvision:resnet18"
-    usual = {"segmentation": "torchvision:lraspp_mobilenet_v3_large", "detection": "ultralytics:yolo11n.yaml"}.get(
-        task, usual
-    )
-    backbone = ask(backbone, "backbone", "Backbone", usual)
-    space = ask(space, "space", "Search space", "detector" if boxes else "small" if small else "plug_and_play")
+    backbone = ask(backbone, "backbone", "Backbone", USUAL.get(task, usual))
+    usual = "detector" if task == "detection" else "small" if small else "plug_and_play"
+    space = ask(space, "space", "Search space", usual)
     count = _number(
         int, ask(None if trials is None else str(trials), "trials", "Trials", "20" if small else "40"), "trials"
     )
@@ -125,33 +138,8 @@ def init(
         "Largest latency in times the bare backbone's (none: no limit)",
         "none",
     )
-    ratio = (
-        f"max_latency_ratio = {_number(float, limit, 'the largest latency')}"
-        if limit != "none"
-        else "# max_latency_ratio = 1.3"
-    )
-    images = "folder" in data
-    text = TEMPLATE.format(
-        path=path,
-        name=_quoted(name or target.stem),
-        space=_quoted(space),
-        objectives=f'"{TASKS[task].metric}", "latency"',
-        metrics=", ".join((*TASKS[task].shares, *TASKS[task].losses)),
-        task=f'\n[task]\nname = "{task}"\n' if masks or boxes else "",
-        backbones_known=BACKBONES_KNOWN[task],
-        data_known=", ".join(DATA_KNOWN[task]),
-        options=_options(backbone),
-        size=_size(data, task) if masks or boxes else "",
-        **_training(task, backbone, small=small),
-        backbone=_quoted(backbone),
-        data=_quoted(data),
-        rungs="3, 10" if boxes else "1, 2" if small else "1, 3",
-        target_epochs=30 if boxes else 8 if small else 20,
-        batch_size=16 if masks or boxes else 64 if images else 128,
-        device=_quoted(device),
-        trials=count,
-        limit=ratio,
-    )
+    ratio = None if limit == "none" else _number(float, limit, "the largest latency")
+    text = _text(path, name or target.stem, task, space, backbone, data, device, count, ratio)
     _write(target, text)
     if taken and not yes:
         typer.echo(f"there is no terminal to ask on, so the defaults were taken: {' '.join(taken)}")
@@ -187,14 +175,51 @@ def _training(task: str, backbone: str, *, small: bool) -> dict[str, str]:
     }
 
 
-def _size(data: str, task: str) -> str:
-    """Side of the images, and how many are made."""
+def _folder(data: str, task: str) -> str:
+    """Lines about the images' size, and how many are made."""
     if task == "detection":
         made = "options = { size = 64, train = 1000, validation = 500, test = 500 }\n" if data == "digits" else ""
         return f"{made}size = {64 if made else 640}                         # side of what the detector is fed, a multiple of 32\n"
-    if "folder" in data:
-        return "size = 128                         # the shorter side is scaled to it, the middle square kept\n"
-    return "options = { size = 32, train = 2000, validation = 1000, test = 1000 }\n"
+    if data.startswith("folder:"):
+        return FOLDER.replace("size = 64 ", "size = 128 ") if task == "segmentation" else FOLDER
+    return "options = { size = 32, train = 2000, validation = 1000, test = 1000 }\n" if task == "segmentation" else ""
+
+
+def _text(
+    path: str,
+    name: str,
+    task: str,
+    space: str,
+    backbone: str,
+    data: str,
+    device: str,
+    trials: int | float,
+    ratio: float | None,
+) -> str:
+    """The recipe: what was answered, and for the rest what suits the task and the size of the images."""
+    small, facts, boxes = data in SMALL, TASKS[task], task == "detection"
+    text = TEMPLATE.format(
+        path=path,
+        name=_quoted(name),
+        space=_quoted(space),
+        objectives=f'"{facts.metric}", "latency"',
+        metrics=", ".join((*facts.shares, *facts.losses)),
+        task="" if task == "classification" else f'\n[task]\nname = "{task}"\n',
+        backbone=_quoted(backbone),
+        backbones_known=BACKBONES_KNOWN[task],
+        options=_options(backbone),
+        data=_quoted(data),
+        data_known=", ".join(DATA_KNOWN[task]),
+        folder=_folder(data, task),
+        **_training(task, backbone, small=small),
+        rungs="3, 10" if boxes else "1, 2" if small else "1, 3",
+        target_epochs=30 if boxes else 8 if small else 20,
+        batch_size=16 if task != "classification" else 64 if data.startswith("folder:") else 128,
+        device=_quoted(device),
+        trials=trials,
+        limit="# max_latency_ratio = 1.3" if ratio is None else f"max_latency_ratio = {ratio}",
+    )
+    return re.sub(r"(?m)^(\S.*?) {2,}# ", lambda line: f"{line[1]:<34} # ", text)  # the answers' lengths differ
 
 
 def _quoted(text: str) -> str:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,11 +96,9 @@ def read(section: DataSection, device: torch.device, share: Share) -> Parts:
         others += [listed(root / "test")] if (root / "test").is_dir() else []  # names of files; no image is read
         check_apart([train, *others])
 
-    missing = (
-        ""
-        if (root / "test").is_dir()
-        else f"image folder '{root}' has no test split: add '{root / 'test'}' with a folder per class"
-    )
+    missing = f"image folder '{root}' has no test split: add '{root / 'test'}' with a folder per class"
+    if (root / "test").is_dir():
+        missing = _wrong_with(lambda: listed(root / "test"))
 
     def test_part() -> Labelled:
         if missing:
@@ -109,6 +107,15 @@ def read(section: DataSection, device: torch.device, share: Share) -> Parts:
 
     validation = None if own_validation is None else ready(own_validation)
     return Parts(ready(train), validation, test_part, classes, missing)
+
+
+def _wrong_with(listing: Callable[[], Files]) -> str:
+    """What reading a split would end in, as far as names of files tell; empty where it can be read."""
+    try:
+        listing()
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def check_apart(splits: Sequence[Files]) -> None:

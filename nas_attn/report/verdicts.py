@@ -37,6 +37,8 @@ def sentences(result: ValidationResult, now: Snapshot) -> Iterator[str]:
         return
     for verdict in result.verdicts:
         yield _sentence(family, verdict, now)
+    if result.complete:
+        yield from _conclusion(result, now)
     for key, runs in result.diverged.items():
         counts = "chance" if family.chance is not None else "the family's worst value"
         yield f"{name(family, key)}: {runs} of {result.blocks} runs diverged and count as {counts}."
@@ -58,6 +60,40 @@ def summary(result: ValidationResult) -> list[tuple[str, str, str]]:
             shown = f"{words.value(metric, statistics.fmean(values))}{spread}"
         rows.append((network.role, shown, network.placement))
     return rows
+
+
+def _conclusion(result: ValidationResult, now: Snapshot) -> Iterator[str]:
+    """What the test means for what the search recommended; nothing where that was not in the family."""
+    family = result.family
+    recommended = next((n for n in family.networks if n.role == "recommended"), None)
+    bare = next((n for n in family.networks if n.placement == "none"), None)
+    if recommended is None or bare is None:
+        return
+    against_none = [v for v in result.verdicts if v.control == bare.key]
+    better = sorted((v for v in against_none if v.word == "better"), key=lambda v: -v.difference)
+    others = [v for v in better if v.network != recommended.key][:1]
+    instead = "".join(f"{name(family, v.network)} is{_at_latency(family, v.network, now)}" for v in others)
+    if recommended.key == bare.key:
+        if instead:
+            yield f"So the test goes beyond the search, which recommended no attention: {instead}, when trained as the target says."
+        else:
+            yield "So the test agrees with the search: nothing tested is shown to be better than no attention."
+        return
+    word = next((v.word for v in against_none if v.network == recommended.key), "not shown")
+    if word == "better":
+        rival = next((v for v in result.verdicts if (v.network, v.word) == (recommended.key, "worse")), None)
+        but = "" if rival is None else f", but {name(family, rival.control)} is better still"
+        yield f"So the test confirms the recommendation: it is better than no attention{but}."
+    elif word == "worse":
+        yield f"So the test contradicts the recommendation: no attention is better{f', and {instead}' if instead else ''}."
+    else:
+        yield f"So the recommendation is not confirmed{f'; {instead}' if instead else ''}."
+
+
+def _at_latency(family: Family, key: str, now: Snapshot) -> str:
+    """` better, at 1.28 times the latency`."""
+    found = _latency(family, key, now)
+    return " better" if found is None else f" better, at {found[0]:.2f} times the latency"
 
 
 def _sentence(family: Family, verdict: Verdict, now: Snapshot) -> str:

@@ -100,6 +100,8 @@ def nothing_recommended(snapshot: Snapshot) -> str:
     """Why there is no recommendation, one sentence."""
     if any(constant.metric == snapshot.primary for constant in snapshot.constants):
         return f"Nothing is recommended: {snapshot.primary} is the same for all candidates."
+    if any(view.baseline == "none" and view.state == "running" for view in snapshot.candidates):
+        return "No recommendation yet: no attention, which all others are held against, has not been scored."
     limit, last = snapshot.recipe.limits.max_latency_ratio, snapshot.recipe.training.rungs[-1]
     if limit is not None and snapshot.counts["scored"]:
         return (

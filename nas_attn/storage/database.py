@@ -117,7 +117,7 @@ class Database:
             shown = ", ".join(difference[:_SHOWN_DIFFERENCES])
             more = f" and {len(difference) - _SHOWN_DIFFERENCES} more" if len(difference) > _SHOWN_DIFFERENCES else ""
             raise StudyError(
-                f"study '{name}' exists with another recipe ({shown}{more}): give the new one another name, or go on "
+                f"study '{name}' exists with another recipe ({shown}{more}): give the new one another name (--name), or go on "
                 f"with the old one by `nas-attn resume {name}`"
             )
         return store

@@ -41,6 +41,8 @@ class Forecast:
     """Of these, baselines."""
     tried: int
     """Of these, placements of one's own that are no baseline."""
+    queued: int
+    """Baselines and placements of one's own that there are: with no more trials than that, nothing is searched."""
     epoch_s: float | None
     """Seconds per epoch of the bare backbone, one worker; None with an evaluator of one's own."""
     total_s: float | None
@@ -60,6 +62,11 @@ class Forecast:
         out = f" and {self.outside} outside the search space" if self.outside else ""
         whose = f"{self.baselines} of them baselines" + (f", {self.tried} your own" if self.tried else "")
         lines = [f"study {self.study}: {self.trials - self.outside} of {self.placements:,} placements{out}, {whose}"]
+        if self.trials <= self.queued and self.trials < self.placements:
+            lines.append(
+                f"nothing is searched for: {self.queued} placements are tried first, which take all {self.trials} trials; give more "
+                f"(--trials {2 * self.queued}) or fewer baselines (search.baselines)"
+            )
         if self.epoch_s is not None and self.total_s is not None:
             lines.append(
                 f"one epoch takes about {self.epoch_s:.1f} s here; the whole search at most {self.total_s / 60:.1f} "
@@ -134,6 +141,7 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[Idea], epoch_s: float | None
         outside=outside,
         baselines=sum(kind == "baseline" for kind, _ in begun),
         tried=sum(kind == "own" for kind, _ in begun),
+        queued=len(queue),
         epoch_s=epoch_s,
         total_s=None if epoch_s is None else epoch_s * epochs + sessions,
         target_s=None if epoch_s is None else epoch_s * (target.rungs[-1] + fresh),

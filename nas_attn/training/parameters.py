@@ -7,8 +7,13 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from nas_attn.recipe import TrainingSection
+
+NORM_MOMENTUM = 0.1
+"""Least momentum of BatchNorm's statistics in a brief training, PyTorch's own default. Some networks (MnasNet: 0.0003,
+MobileNetV3: 0.01) have one for hundreds of epochs: after a hundred steps they would still be scored by their first values."""
 
 
 def make_optimizer(
@@ -45,6 +50,23 @@ def frozen(model: nn.Module, names: Collection[str]) -> Iterator[None]:
     finally:
         for parameter in held:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def prompt_norms(model: nn.Module) -> Iterator[None]:
+    """For the time of a training, BatchNorm's statistics follow the network within some tens of steps; see NORM_MOMENTUM."""
+    slow = {
+        module: module.momentum
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and module.momentum is not None and 0 < module.momentum < NORM_MOMENTUM
+    }
+    for module in slow:
+        module.momentum = NORM_MOMENTUM
+    try:
+        yield
+    finally:
+        for module, momentum in slow.items():
+            module.momentum = momentum
 
 
 def set_training_mode(model: nn.Module) -> None:

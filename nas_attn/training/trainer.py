@@ -23,7 +23,7 @@ from nas_attn.records import EpochPoint, Score
 from nas_attn.training.checkpoint import CheckpointSlot
 from nas_attn.training.climbing import Climb
 from nas_attn.training.memory import first_line, out_of_memory
-from nas_attn.training.parameters import frozen, set_training_mode
+from nas_attn.training.parameters import frozen, prompt_norms, set_training_mode
 from nas_attn.training.run import Clock, Run
 from nas_attn.training.stepping import RecordedStep, Step, Stepper, compiled, execution_on
 from nas_attn.training.tasks import Tally, learnt
@@ -104,7 +104,8 @@ class Trainer:
         cuda = [self.device] if self.device.type == "cuda" else []
         current = torch.cuda.device(self.device) if cuda else nullcontext()
         held = frozen(model, names if backbone_factor == 0 else ())
-        with current, held, torch.random.fork_rng(devices=cuda), cudnn_chooses(), intra_op_threads(None):
+        norms = prompt_norms(model)
+        with current, held, norms, torch.random.fork_rng(devices=cuda), cudnn_chooses(), intra_op_threads(None):
             torch.manual_seed(seed)
             what = {
                 "seed": seed,

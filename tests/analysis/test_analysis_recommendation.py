@@ -99,13 +99,53 @@ def test_below_every_latency_there_is_no_recommendation() -> None:
     assert decide({}) is None
 
 
-def test_a_hardly_worse_and_faster_one_is_named() -> None:
+def test_of_those_that_are_level_the_fastest_is_taken_and_what_more_would_buy_is_said() -> None:
     best = decide(SPREAD | {"b": (0.7200, 1.6)})
     assert best is not None
-    assert best.key == "b"
+    assert best.key == "a"
+    assert best.sentences[0].startswith("Take `placement of a`: the fastest on the front that is level with")
+    assert best.against_none.probability >= 0.7
+    assert best.more_accurate is not None
+    assert best.more_accurate.key == "b"
+    assert best.more_accurate.gain < 0
+    assert best.more_accurate.worse < 0.7
+    (said,) = [
+        sentence
+        for sentence in best.sentences
+        if sentence.startswith("More accurate by the estimate: `placement of b`")
+    ]
+    assert "for 1.23 times its latency (1.600 times the backbone's)" in said
+    assert not any("most promising" in sentence for sentence in best.sentences)
+
+
+def test_a_placement_that_is_known_to_be_worse_is_not_taken_for_its_latency() -> None:
+    best = decide(SPREAD)
+    assert (best.key, best.more_accurate) == ("b", None)
+    assert not any("More accurate" in sentence for sentence in best.sentences)
+
+
+def test_latencies_that_cannot_be_told_apart_are_no_reason_to_give_up_accuracy() -> None:
+    best = decide(SPREAD | {"a": (0.7200, 1.59), "b": (0.7203, 1.6)})
+    assert (best.key, best.more_accurate) == ("b", None)
+
+
+def test_within_a_limit_the_fastest_of_those_that_are_level_is_taken_too() -> None:
+    best = decide(SPREAD | {"b": (0.7200, 1.6)}, limit=1.7)
+    assert best.key == "a"
+    assert "the fastest at no more than 1.7 times the backbone's latency" in best.sentences[0]
+
+
+def test_of_equally_fast_ones_the_larger_likely_gain_is_taken() -> None:
+    assert decide(SPREAD | {"a": (0.7198, 1.3), "d": (0.7212, 1.301), "b": (0.72, 1.6)}).key == "d"
+    assert decide(SPREAD | {"a": (0.7200, 1.301), "d": (0.7208, 1.3), "b": (0.72, 1.6)}).key == "a"
+
+
+def test_a_still_faster_one_that_is_hardly_worse_than_the_recommended_is_named() -> None:
+    best = decide(SPREAD | {"a": (0.7200, 1.4), "d": (0.7207, 1.2), "b": (0.7200, 1.6)})
+    assert best.key == "a"
     assert best.cheaper is not None
-    assert best.cheaper.key == "a"
-    assert "For less latency: `placement of a` at 1.300 times" in best.sentences[-2]
+    assert best.cheaper.key == "d"
+    assert any("For less latency: `placement of d` at 1.200 times" in sentence for sentence in best.sentences)
 
 
 def test_no_attention_is_recommended_where_nothing_beats_it() -> None:
@@ -143,7 +183,9 @@ def test_nobody_is_recommended_on_one_run_once_others_have_more() -> None:
 
 def test_others_that_are_about_as_good_are_named() -> None:
     best = decide(SPREAD | {"b": (0.7200, 1.6), "d": (0.7201, 1.5), "e": (0.7199, 1.7), "f": (0.7202, 1.4)})
-    assert set(best.level_with) | {best.key, best.cheaper.key} == {"a", "b", "d", "e", "f"}
+    assert best.key == "a"
+    assert best.cheaper is None
+    assert set(best.level_with) | {best.key, best.more_accurate.key} == {"a", "b", "d", "e", "f"}
     (said,) = [sentence for sentence in best.sentences if "Not surely better" in sentence]
     assert said.count("`placement of ") == 3
     assert not any("Not surely better" in sentence for sentence in decide(SPREAD).sentences)

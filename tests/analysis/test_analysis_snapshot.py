@@ -7,6 +7,7 @@ import pytest
 from made_study import MadeStudy, everywhere, recipe, usual
 
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot, snapshot
+from nas_attn.report.words import nothing_recommended
 from nas_attn.storage import Run
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
@@ -79,6 +80,17 @@ def test_without_the_bare_baseline_the_best_of_the_front_is_recommended(tmp_path
     best = snapshot(study.store).recommendation
     assert best.placement == everywhere(CBAM)
     assert best.against_none is None
+
+
+def test_nothing_is_recommended_while_no_attention_is_being_trained(tmp_path: Path) -> None:
+    made = MadeStudy(tmp_path)
+    made.candidate("none", baseline="none", state=None, rungs=1)
+    made.candidate(everywhere("se(reduction=8)"), baseline="uniform se")
+    taken = snapshot(made.store)
+    assert taken.recommendation is None
+    assert nothing_recommended(taken) == (
+        "No recommendation yet: no attention, which all others are held against, has not been scored."
+    )
 
 
 def test_the_front_holds_what_no_scored_candidate_beats(made: Snapshot) -> None:

@@ -112,3 +112,28 @@ def test_with_a_margin_it_says_what_may_be_lost_and_what_is_gained_in_time(made:
     made.validation(AGAINST_NONE, blocks=20, margin=0.02, gain={"key-001": -0.1})
     assert "worse, -" in said(made)
     assert "not shown to be no worse by more than 2.00 points." in said(made)
+
+
+@pytest.mark.parametrize(
+    ("recommended", "gain", "conclusion"),
+    [
+        ("key-001", {"key-001": 0.04, "key-002": 0.04}, "confirms the recommendation: it is better than no attention."),
+        ("key-001", {"key-001": -0.04}, "contradicts the recommendation: no attention is better."),
+        ("key-001", {"key-002": 0.04}, f"is not confirmed; `{everywhere(CBAM)}` (named) is better, at"),
+        ("key-000", {"key-002": 0.04}, f"recommended no attention: `{everywhere(CBAM)}` (named) is better, at"),
+        ("key-000", {}, "agrees with the search: nothing tested is shown to be better"),
+        ("", {"key-001": 0.04}, ""),
+    ],
+)
+def test_what_the_test_means_for_the_recommendation(
+    made: MadeStudy, recommended: str, gain: dict[str, float], conclusion: str
+) -> None:
+    made.validation(NETWORKS, gain=gain, recommended=recommended)
+    assert conclusion in said(made)
+    assert ("So the " in said(made)) is bool(conclusion)
+
+
+def test_a_look_on_the_way_is_no_conclusion(made: MadeStudy) -> None:
+    made.validation(NETWORKS, blocks=12, done=4, looks=(4, 12), recommended="key-001")
+    assert "More blocks are to come" in said(made)
+    assert "So the " not in said(made)

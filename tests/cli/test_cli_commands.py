@@ -68,6 +68,10 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(table: Path) -> None
 def test_a_dry_run_writes_nothing(table: Path, nas) -> None:
     before = sorted(path.name for path in table.iterdir() if path.name != "__pycache__")
     assert "study table: 14 of 125 placements, 4 of them baselines" in nas("search", "table.toml", "--dry-run").out
+    few = nas("search", "table.toml", "--dry-run", "--trials", "3").out
+    assert (
+        "nothing is searched for: 4 placements are tried first, which take all 3 trials; give more (--trials 8)" in few
+    )
     found = nas("search", "table.toml", "--dry-run", "--json").json
     assert (found["placements"], found["trials"]) == (125, 14)
     assert sorted(path.name for path in table.iterdir() if path.name != "__pycache__") == before

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 import nas_attn as na
+from nas_attn.analysis.constant import constants
 from nas_attn.analysis.snapshot import snapshot
+from nas_attn.recipe_reading import recipe_from
 from nas_attn.report.dashboard import study_note
 from nas_attn.study.opening import open_study
 
@@ -43,3 +47,20 @@ def test_metrics_that_differ_are_not_named(table: Path) -> None:
     study = na.search("table.toml", trials=5, say=lambda line: None)
     assert not study.snapshot().constants
     assert study.snapshot().recommendation is not None
+
+
+@pytest.mark.parametrize(("others", "said"), [(0.0, True), (0.01, False)])
+def test_networks_that_name_one_class_for_every_image_are_not_compared(others: float, said: bool) -> None:
+    """With three classes, on splits in which the class that is named has other shares."""
+    plain = {"name": "x", "space": "small", "backbone": {"name": "resnet8"}, "data": {"name": "digits"}}
+    recipe = recipe_from(plain | {"training": {"start": "backbone"}}, where="x")
+    run = {"accuracy": 0.30, "balanced_accuracy": 1 / 3}
+    other = {"accuracy": 0.35, "balanced_accuracy": 1 / 3 + others}
+    found = constants(recipe, "accuracy", {"a": [run, other], "b": [run]})
+    assert bool(found) is said
+    if said:
+        assert (
+            "accuracy is 30.00 % to 35.00 % in all 3 runs of all 2 candidates, each naming one class"
+            in found[0].sentence
+        )
+        assert "training.backbone_epochs" in found[0].sentence

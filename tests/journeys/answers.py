@@ -18,7 +18,7 @@ QUICK = {
     "search.confirm_seeds": "1",
 }
 TINY = {**QUICK, "backbone.width": "4"}
-DIGITS = {**TINY, "data.options": "{train=60,validation=40,test=20,size=12}"}
+DIGITS = {**TINY, "data.options": "{train=60,validation=40,test=60,size=12}"}
 
 
 def settings(*tables: dict[str, str], **more: str) -> str:

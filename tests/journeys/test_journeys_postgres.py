@@ -41,5 +41,5 @@ def test_workers_on_a_server_stopped_killed_and_joined_by_hand(shell: Shell, dat
     assert password not in shell.types("status digits").out
     shell.types("report digits -o page.html")
     shell.types("export digits --placement none")
-    assert shell.files() == {"kept", "digits.html", "page.html", "digits.pt"}
-    assert "sqlite" in shell.types("backup copy.db", status=2).error.lower()
+    assert shell.files() == {"kept", "digits.html", "page.html", "digits.pt", "digits.pt.json", "digits.pt.md"}
+    assert "pg_dump" in shell.types("backup copy.db", status=2).error

@@ -116,7 +116,7 @@ def test_more_trials_add_to_it(done: Shell) -> None:
     done.types(f"resume digits --trials {trials} --workers 1 --threads 1")
     after = {c["trial"]: c["scores"] for c in scored(done.types("pareto digits --json").json)}
     assert len(after) == trials
-    assert all(after[trial][: len(scores)] == scores for trial, scores in before.items())
+    assert all(score in after[trial] for trial, scores in before.items() for score in scores)
 
 
 def test_the_copy_says_what_the_original_says(done: Shell) -> None:
@@ -142,4 +142,4 @@ def test_a_wider_space_keeps_what_is_known(done: Shell) -> None:
     done.types(f"resume digits --workers 1 --threads 1 {at}")
     after = {c["key"]: c for c in done.types(f"pareto digits --json {at}").json["candidates"]}
     assert len(after) == trials
-    assert all(after[key]["scores"][: len(known["scores"])] == known["scores"] for key, known in before.items())
+    assert all(score in after[key]["scores"] for key, known in before.items() for score in known["scores"])

@@ -26,6 +26,7 @@ def images_for_cifar10(shell: Shell) -> str:
 
 RECIPES: dict[str, Callable[[Shell], str]] = {
     "digits": lambda shell: settings(DIGITS),
+    "cued-digits": lambda shell: settings(TINY, data__options="{train=60,validation=40,test=20}"),
     "fashion-mnist": images_for_fashion_mnist,
     "cifar10-resnet20": images_for_cifar10,
 }
@@ -34,7 +35,7 @@ RECIPES: dict[str, Callable[[Shell], str]] = {
 def stopped_once(shell: Shell, recipe: str, tiny: str, workers: int) -> None:
     """A search over all baselines and two more candidates."""
     forecast = shell.types(f"search {recipe} --dry-run --json {tiny}").json
-    trials = forecast["baselines"] + 2
+    trials = forecast["queued"] + 2
     command = f"search {recipe} --workers {workers} --threads 1 --trials {trials} {tiny}"
     search = shell.begins(command).until(r"trial 1 \(uniform")
     study = forecast["study"]
@@ -47,7 +48,7 @@ def stopped_once(shell: Shell, recipe: str, tiny: str, workers: int) -> None:
     after = {c["trial"]: c for c in answer["candidates"]}
     assert all(after[trial]["scores"][0]["metrics"] == metrics for trial, metrics in done.items())
     baselines = [c["baseline"] for c in answer["candidates"] if c["baseline"]]
-    assert len(set(baselines)) == forecast["baselines"]
+    assert len(set(baselines)) == forecast["queued"]
     kept_files(shell, answer)
     assert f"nas-attn resume {study} --trials {2 * trials}" in shell.types(f"resume {study} --workers 1").out
     assert "<svg" in shell.types(f"report {study}").out or (shell.folder / f"{study}.html").stat().st_size > 10_000

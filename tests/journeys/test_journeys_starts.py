@@ -47,7 +47,7 @@ def test_each_start(shell: Shell, trained: Path, start: str, workers: int) -> No
     shell.types(f"resume --workers {workers} --threads 1")
     answer = finished(shell, "digits", trials=9)
     assert answer["counts"]["scored"] >= 7
-    assert len(answer["backbone"]) == (start == "backbone")
+    assert bool(answer["backbone"]) == (start == "backbone")
     kept_files(shell, answer)
     shell.types("export digits --placement none -o none.pt")
     assert "conv1.weight" in " ".join(torch.load(shell.folder / "none.pt", weights_only=True)["state_dict"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,6 +160,10 @@ def test_a_folder_without_a_test_split_is_refused_before_any_training(
     code, _, err = run("validate", "--dry-run")
     assert code == 2
     assert "has no test split: add" in err
+    shutil.copytree(tmp_path / "photos" / "val" / "dark", tmp_path / "photos" / "test" / "dark")
+    code, _, err = run("validate", "--dry-run")
+    assert code == 2, "half a test split is none"
+    assert f"'{Path('photos', 'test', 'light')}' has no image" in err
 
 
 def test_an_evaluator_is_asked_for_its_test_split(table: Path) -> None:

@@ -67,6 +67,18 @@ def test_it_learns_and_leaves_the_scored_weights(digits: Dataset) -> None:
     assert min(s.device_s for s in scores) > 0
 
 
+def test_slow_statistics_of_norms_follow_a_brief_training(digits: Dataset) -> None:
+    """MnasNet's BatchNorm takes thousands of steps to know its data: it would be scored by its first values."""
+    usual, slow = network(), network()
+    for norm in (slow[1], slow[4]):
+        norm.momentum = 0.0003
+    scores = [fit(digits, model, rungs=[2])[0].metrics for model in (usual, slow)]
+    assert scores[0] == scores[1]
+    assert [norm.momentum for norm in (slow[1], slow[4])] == [0.0003, 0.0003], (
+        "afterwards it is the user's network again"
+    )
+
+
 def test_a_score_is_what_a_plain_loop_computes(digits: Dataset) -> None:
     model = network()
     model(torch.randn(64, 1, 8, 8))  # statistics other than the initial ones

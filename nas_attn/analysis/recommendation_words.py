@@ -1,0 +1,178 @@
+"""A recommendation in plain words, and how its figures are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nas_attn.analysis.contenders import Comparison, Contender
+from nas_attn.analysis.evidence import Evidence, Gain
+from nas_attn.tasks import SHARES
+
+NAMED = 3
+"""Placements that are written out in a sentence; the others are counted."""
+
+
+def format_metric(metric: str, value: float) -> str:
+    """`72.40 %` for an accuracy (of an interval that reaches beyond, 100.00 %), four digits for the rest."""
+    return f"{100 * min(max(value, 0.0), 1.0):.2f} %" if metric in SHARES else f"{value:.4g}"
+
+
+def format_difference(metric: str, value: float, *, signed: bool = True) -> str:
+    """`+0.50 points` for an accuracy, `+0.012 in loss` for the rest."""
+    sign = "+" if signed else ""
+    if metric in SHARES:
+        return f"{100 * value:{sign}.2f} points{'' if metric == 'accuracy' else f' of {metric}'}"
+    return f"{value:{sign}.3g} in {metric}"
+
+
+def format_probability(probability: float) -> str:
+    """`93 %`; never 0 or 100."""
+    if probability > 0.99:
+        return "over 99 %"
+    return "under 1 %" if probability < 0.01 else f"{100 * probability:.0f} %"
+
+
+def sureness(better: float, worse: float) -> str:
+    """The probabilities of being better and of being worse, in a word or two."""
+    if better < worse:
+        return sureness(worse, better).replace("better", "worse")
+    steps = ((0.95, "almost surely better"), (0.8, "probably better"), (0.6, "better, more likely than not"))
+    return next((words for least, words in steps if better >= least), "no difference to be seen")
+
+
+def costs(chosen: Contender, metric: str, trained: str) -> str:
+    """What the recommended one scores, and what latency it has."""
+    low, high = chosen.estimate.interval
+    seeds = f"{chosen.estimate.seeds} run{'s' if chosen.estimate.seeds != 1 else ''}"
+    between = f"{format_metric(metric, low)} to {format_metric(metric, high)}"
+    its = f"{trained[:1].upper()}{trained[1:]}, its" if trained else "Its"
+    text = f"{its} {metric} is estimated at {format_metric(metric, chosen.estimate.mean)} ({between}, {seeds})"
+    if chosen.latency is None or chosen.baseline == "none":
+        return f"{text}."
+    latency = chosen.latency
+    how = "" if latency.measured else ", predicted, not measured"
+    between = f"{latency.low:.3f} to {latency.high:.3f}{how}"
+    return f"{text}, its latency at {latency.ratio:.3f} times the backbone's ({between})."
+
+
+def against(comparison: Comparison | None, metric: str) -> list[str]:
+    """The recommended one held against a baseline."""
+    if comparison is None:
+        return []
+    name = "no attention" if comparison.name == "none" else f"the best uniform baseline ({comparison.name})"
+    if comparison.gain is None or comparison.probability is None or comparison.worse is None:
+        return [f"Whether it beats {name} cannot be said: nothing is known about the noise yet."]
+    cost = "" if comparison.latency_ratio is None else f", at {comparison.latency_ratio:.2f} times its latency"
+    return [
+        f"Against {name}: {sureness(comparison.probability, comparison.worse)} (probability of being better "
+        f"{format_probability(comparison.probability)}; estimated difference {format_difference(metric, comparison.gain)}, "
+        f"{_range(metric, comparison.low, comparison.high)}){cost}."
+    ]
+
+
+def _range(metric: str, low: float | None, high: float | None) -> str:
+    assert low is not None
+    assert high is not None
+    scale, digits = (100, ".2f") if metric in SHARES else (1, ".3g")
+    return f"{scale * low:+{digits}} to {scale * high:+{digits}}"
+
+
+def on_new_images(comparison: Comparison | None, metric: str) -> list[str]:
+    """The same on other images of their kind, where that can be said."""
+    if comparison is None or comparison.new_probability is None:
+        return []
+    return [
+        "That holds for these validation images; on new ones of the same kind it is better than no attention with a "
+        f"probability of {format_probability(comparison.new_probability)} "
+        f"({_range(metric, comparison.new_low, comparison.new_high)})."
+    ]
+
+
+def level_with(level: Sequence[Contender], metric: str) -> list[str]:
+    """Others that the recommended one is not surely better than."""
+    if not level:
+        return []
+    names = ", ".join(f"`{c.placement}`" for c in level[:NAMED])
+    more = f" and {len(level) - NAMED} more" if len(level) > NAMED else ""
+    return [f"Not surely better in {metric} than others of the front: {names}{more}."]
+
+
+def more_accurate(other: Contender, comparison: Comparison, metric: str) -> str:
+    """What a larger likely gain would buy, and cost."""
+    assert other.latency is not None  # else the chosen one would not have been found faster
+    assert comparison.gain is not None
+    assert comparison.low is not None
+    assert comparison.high is not None
+    assert comparison.worse is not None
+    assert comparison.latency_ratio is not None
+    lead = f"{'More accurate' if metric == 'accuracy' else 'Better'} by the estimate"
+    return (
+        f"{lead}: `{other.placement}`, by {format_difference(metric, -comparison.gain)} "
+        f"({_range(metric, -comparison.high, -comparison.low)}; better than the recommended one with a probability of "
+        f"{format_probability(comparison.worse)}), for {1 / comparison.latency_ratio:.2f} times its latency "
+        f"({other.latency.ratio:.3f} times the backbone's)."
+    )
+
+
+def less_latency(cheaper: Contender, comparison: Comparison) -> str:
+    """A faster one that is hardly worse."""
+    assert cheaper.latency is not None  # else it would not have been found cheaper
+    assert comparison.probability is not None
+    return (
+        f"For less latency: `{cheaper.placement}` at {cheaper.latency.ratio:.3f} times the backbone's; that it is worse "
+        f"than the recommended one has a probability of {format_probability(comparison.probability)} only."
+    )
+
+
+def about(evidence: Evidence, promising: Contender, chosen: Contender, own_backbone: bool) -> list[str]:
+    """What was promising and not enough, what could not have been seen, and what backbones the answer holds for."""
+    found = []
+    gain = evidence.gain(promising.key, chosen.key)
+    if promising is not chosen and gain is not None:
+        found += [_said_promising(promising, gain), _unseen(evidence, promising, chosen)]
+    if evidence.backbones > 1:
+        found.append(
+            f"Differences are what is to be expected on another backbone: {evidence.backbones} were tried, and a placement's "
+            "gain on one of them is not the gain on the next."
+        )
+    elif own_backbone:
+        found.append("Differences hold for this one trained backbone; on another one they may be others.")
+    return found
+
+
+def _said_promising(promising: Contender, gain: Gain) -> str:
+    return (
+        f"The most promising placement, `{promising.placement}`, is better with a probability of "
+        f"{format_probability(gain.probability)} only."
+    )
+
+
+def _unseen(evidence: Evidence, promising: Contender, bare: Contender) -> str:
+    pairs = max(evidence.pairs(promising.key, bare.key), 1)
+    size = evidence.detectable(pairs)
+    one = "run" if pairs == 1 else "runs"
+    return (
+        f"This budget, {pairs} {one} of each with the same seed, cannot show a difference below "
+        f"±{format_difference(evidence.metric, size, signed=False)}; {4 * pairs} runs of each would show half of that."
+    )
+
+
+def noise(evidence: Evidence) -> str:
+    """How much runs differ by chance, and where that is known from."""
+    found, metric = evidence.noise, evidence.metric
+    if found.seed_sd is None or found.paired_sd is None:
+        return "One candidate scored once says nothing about the noise."
+
+    def size(sd: float) -> str:
+        return f"{100 * sd:.2f} points" if metric in SHARES else f"{sd:.3g}"
+
+    source = {
+        "seeds": f"measured on {found.repeated} candidates that ran more than once",
+        "images": "from the finite validation set and how the scores of one seed spread; no candidate has run twice yet",
+        "assumed": "from how the scores of one seed spread; no candidate has run twice yet",
+        "none": "",
+    }[found.source]
+    return (
+        f"One run's {metric} is uncertain by {size(found.seed_sd)}, the difference of two with the same seed by "
+        f"{size(2**0.5 * found.paired_sd)} ({source}). All this is estimated, not tested."
+    )
