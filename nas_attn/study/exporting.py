@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from nas_attn import data
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.data import Dataset
+from nas_attn.data.boxes import class_names
 from nas_attn.data.folder import named_files
 from nas_attn.errors import CheckpointError, OperationError, UserError
+from nas_attn.evaluation.datasets import data_section, load_data
 from nas_attn.evaluation.plan import Plan
 from nas_attn.evaluation.ways import way_recipe
 from nas_attn.evaluation.workbench import plan_for
@@ -24,7 +25,8 @@ from nas_attn.export import scoring
 from nas_attn.export.card import card, write_card
 from nas_attn.export.checking import check_onnx
 from nas_attn.export.deploying import ONNX_RUNTIME, Deployed, deploy, known_kinds
-from nas_attn.export.formats import known_format, with_normalisation, write
+from nas_attn.export.detectors import Answer
+from nas_attn.export.formats import GRAPHS, answering, known_format, with_normalisation, write
 from nas_attn.export.python_file import Described
 from nas_attn.recipe import Recipe, TrainingSection
 from nas_attn.records import Cost, Score
@@ -80,11 +82,12 @@ def export_candidate(
     _check_also(opened, also, format_)
     run = None if as_searched else next(iter(kept_runs(opened.store, view.key)), None)
     recipe = way_recipe(opened.store, SEARCH if run is None else run.way)
-    dataset = None if recipe.data.name == "external" else data.load(recipe.data, device="cpu")
+    dataset = load_data(recipe, device="cpu")
     plan = plan_for(recipe, dataset, store=opened.store)
     model = trained_model(opened, plan, view, run)
     described = describe(plan, dataset, view)
     given = with_normalisation(model, described, format_) if normalize else model
+    given = answering(given, plan.input_shape) if format_ in GRAPHS else given
     stored = _scored(opened.store, view, run)
     trained = SEARCHED if run is None else f"{run.purpose}, {run.way}, seed {run.seed}"
     notes = {"study": now.study, "placement": view.placement, "init": plan.space.init, "key": view.key}
@@ -124,6 +127,10 @@ def _check_also(opened: OpenStudy, also: Sequence[str], format_: str) -> None:
     known_kinds(also)
     if format_ != "onnx":
         raise UserError(f"--also {also[0]} is made from an ONNX file: give --format onnx, not {format_}")
+    if opened.recipe.task.name != "classification":
+        raise UserError(
+            f"--also {also[0]} counts images that are judged rightly, which a study of {opened.recipe.task.name} has none of"
+        )
     if opened.recipe.data.name == "external":
         raise UserError(f"--also {also[0]} needs the validation images, which are this study's evaluator's")
 
@@ -167,7 +174,14 @@ def _write_cards_beside(facts: Mapping[str, Any], written: Path, beside: Sequenc
             continue
         if row.file.endswith(".onnx") and row.runtime != ONNX_RUNTIME:  # its card says what ONNX Runtime made of it
             continue
-        here: dict[str, Any] = {"accuracy": row.right / row.images, "right": row.right, "images": row.images}
+        share = row.right / row.images
+        here: dict[str, Any] = {
+            "metric": "accuracy",
+            "value": share,
+            "accuracy": share,
+            "right": row.right,
+            "images": row.images,
+        }
         here |= {"precision": row.precision, "judged_otherwise": None}
         format_ = "openvino" if row.file.endswith(".xml") else "onnx"
         own = {"file": row.file, "format": format_, "sha256": row.sha256, "here": here, "check": None}
@@ -178,13 +192,22 @@ def _write_cards_beside(facts: Mapping[str, Any], written: Path, beside: Sequenc
 
 def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Described:
     """From what a candidate's network is built."""
-    resolved = resolve(parse(view.placement), plan.sites, init=plan.space.init)
+    resolved, task = resolve(parse(view.placement), plan.sites, init=plan.space.init), plan.recipe.task.name
+    if plan.recipe.trained_by_ultralytics:
+        names = class_names(plan.recipe.data)
+        zero, one = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        return Described(plan.recipe.backbone, resolved, plan.input_shape, names, zero, one, task, _boxes(plan))
     if dataset is None:
         names = tuple(map(str, range(plan.classes)))
-        return Described(plan.recipe.backbone, resolved, plan.input_shape, names, (), ())
+        return Described(plan.recipe.backbone, resolved, plan.input_shape, names, (), (), task)
     return Described(
-        plan.recipe.backbone, resolved, plan.input_shape, tuple(dataset.classes), dataset.mean, dataset.std
+        plan.recipe.backbone, resolved, plan.input_shape, tuple(dataset.classes), dataset.mean, dataset.std, task
     )
+
+
+def _boxes(plan: Plan) -> tuple[int, ...]:
+    with torch.no_grad():
+        return tuple(Answer(plan.bare(0).eval())(torch.zeros(1, *plan.input_shape)).shape[1:])
 
 
 def _scored(store: StudyStore, view: CandidateView, run: Run | None) -> StoredScore | None:
@@ -239,11 +262,16 @@ def _bits(score: Score) -> np.ndarray[Any, np.dtype[np.bool_]]:
 def _here(model: nn.Module, recipe: Recipe, dataset: Dataset, stored: StoredScore | None) -> dict[str, Any]:
     """The network's own score on the validation images, in float32 as whoever loads it computes."""
     section = recipe.training.model_copy(update={"precision": "float32"})
-    score = Trainer(section, dataset, device="cpu").score(model, dataset.validation)
+    score, metric = Trainer(section, dataset, device="cpu").score(model, dataset.validation), recipe.task.facts.metric
+    if score.correct is None:
+        value = score.metrics[metric]
+        return {"metric": metric, "value": value, "images": score.examples, "precision": "float32"}
     right = _bits(score)
     before = None if stored is None else stored.score
     same = before is not None and before.correct is not None and before.examples == len(right)
     return {
+        "metric": metric,
+        "value": score.metrics[metric],
         "accuracy": score.metrics["accuracy"],
         "right": int(right.sum()),
         "images": len(right),
@@ -255,7 +283,8 @@ def _here(model: nn.Module, recipe: Recipe, dataset: Dataset, stored: StoredScor
 def _batches(dataset: Dataset | None, plan: Plan, normalize: bool) -> Iterator[torch.Tensor]:
     """Two batches of other sizes, as the file takes them: validation images, or noise where there are none."""
     if dataset is None:
-        yield from (torch.randn(count, *plan.input_shape) for count in (3, 1))
+        counts = (1, 1) if plan.recipe.trained_by_ultralytics else (3, 1)
+        yield from (torch.randn(count, *plan.input_shape) for count in counts)
         return
     images = dataset.validation.first(5)
     if not normalize:
@@ -268,7 +297,7 @@ def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:
         return {"name": recipe.data.name, "section": recipe.data.model_dump(mode="json")}
     return {
         "name": recipe.data.name,
-        "section": recipe.data.model_dump(mode="json"),
+        "section": data_section(recipe).model_dump(mode="json"),
         "digest": dataset.digest,
         "training": len(dataset.train),
         "validation": len(dataset.validation),
