@@ -167,6 +167,11 @@ class Snapshot:
         """Whether what Optuna was told gives another front than the current estimates."""
         return any(view.on_front != view.told_on_front for view in self.candidates)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known before anything is compared: metrics, and rungs, that tell no candidates apart."""
+        return (*(same.sentence for same in self.constants), *(weak.sentence for weak in self.weak_rungs))
+
     def ordered(self, views: Iterable[CandidateView]) -> tuple[CandidateView, ...]:
         """Best in the first objective first; unscored last, by trial."""
 

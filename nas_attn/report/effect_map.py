@@ -11,9 +11,10 @@ import plotly.graph_objects as go
 from nas_attn.analysis.effects import Effect, Effects, fit_effects
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.recipe import SHARES, lower_is_better
+from nas_attn.recipe import lower_is_better
 from nas_attn.report import words
 from nas_attn.report.figures import blank_figure, natural
+from nas_attn.tasks import SHARES
 
 GOOD, NOTHING, BAD = "rgba(47,129,214,0.7)", "rgba(128,128,128,0.10)", "rgba(224,138,0,0.7)"
 """Blue and orange are told apart by the colour-blind; both lie on the page, so that its text is readable on them."""

@@ -293,7 +293,7 @@ class Search(Duties):
 
     def _likely(self, key: str, rung: int) -> bool:
         """Whether a candidate is among those that most likely belong to the front; as `_best` while nobody has reached its end."""
-        rows = {row.key: row for row in self.store.candidates()}
+        rows = self.store.glance.briefs()
         scores = [s for s in self.store.scores(way=SEARCH, with_correct=True) if s.purpose != "backbone"]
         texts = {k: row.placement for k, row in rows.items()}
         metric = next((objective_name(o) for o in self.recipe.objectives if o not in COSTS), "accuracy")
