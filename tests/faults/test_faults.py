@@ -105,10 +105,10 @@ def queued_s(process: BaseProcess) -> float:
         return 0.0
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + PATIENCE_S
+def until(condition: Callable[[], object], what: str, workers: Callable[[], list[BaseProcess]]) -> None:
+    patience = Patience(workers)
     while not condition():
-        assert time.monotonic() < end, what
+        assert not patience.over, what
         time.sleep(0.05)
 
 
@@ -424,7 +424,7 @@ def test_five_restarts_of_the_server_under_six_workers(server: Any) -> None:
         with closing(Database(machine.url)) as database:
             store = database.study("faults")
             for number in range(5):
-                until(lambda more=4 * number: len(store.glance.told_values()) > more, "candidates to end in between")
+                until(lambda more=4 * number: len(store.glance.told_values()) > more, "more candidates", machine._alive)
                 assert len(machine._alive()) == 6
                 machine.restart()
     finally:
