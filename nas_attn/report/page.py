@@ -106,6 +106,7 @@ SCRIPT = """
     return element;
   };
   const ms = share => timed ? ` ${(share * whole).toPrecision(2)} ms` : "";
+  const fill = 1000;  // below a sum of 1 a flexible box would leave room
   const timeline = at => {  // stages to scale of their time, each block of them, modules behind the blocks where they sit
     const bar = document.createElement("div");
     bar.className = "timeline";
@@ -114,18 +115,18 @@ SCRIPT = """
       add(stage, "b", part.name);
       let grow = length(part);
       for (let block = 1; block <= part.blocks; block++) {
-        add(stage, "span").style.flexGrow = length(part) / part.blocks;
+        add(stage, "span").style.flexGrow = fill * length(part) / part.blocks;
         for (const [place, choice] of Object.entries(at)) {
           const [site, position] = place.split("@"), own = site === `${part.name}.block${block}`;
           if (!own && (site !== part.name || (position === "stage" && block < part.blocks))) continue;
           const share = Math.max(backbone.added[`${place}=${choice}`] ?? 0, 0) / (own || position === "stage" ? 1 : part.blocks);
           const module = add(stage, "i");
-          module.style.flex = `${share} 1 0`;
+          module.style.flex = `${fill * share} 1 0`;
           module.title = `${place}: ${choice}` + (share ? `, adds${ms(share) || ` ${(100 * share).toFixed(1)} %`}` : "");
           grow += share;
         }
       }
-      stage.style.flexGrow = grow;
+      stage.style.flexGrow = fill * grow;
       stage.title = part.name + (timed ? `: ${part.ms.toPrecision(2)} ms of ${whole.toPrecision(2)} ms` : "");
     }
     return bar;
