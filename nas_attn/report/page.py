@@ -78,7 +78,7 @@ input[type=search] { font: inherit; color: inherit; background: var(--bg); borde
   padding: 6px 10px; width: min(100%, 360px); }
 @media print { main { max-width: none; padding: 0; } .figure { break-inside: avoid; } .scroll { overflow: visible; border: 0; }
   td, th { white-space: normal; } input, .modebar { display: none; } h2 { break-after: avoid; } }
-@media (max-width: 640px) { td.wide { min-width: 180px; } }
+@media (max-width: 640px) { td.wide { min-width: 180px; } .network > div + div::before { content: none; } }
 @media (max-width: 640px) { main { padding: 14px 10px 40px; } h1 { font-size: 21px; } th, td { padding: 5px 8px; } }
 """
 
@@ -89,7 +89,7 @@ SCRIPT = """
     const style = getComputedStyle(document.documentElement);
     const of = name => style.getPropertyValue(name).trim();
     return { "font.color": of("--text"), "hoverlabel.bgcolor": of("--card"), "hoverlabel.bordercolor": of("--line"),
-      "hoverlabel.font.color": of("--text") };
+      "hoverlabel.font.color": of("--text"), ...(innerWidth < 600 ? { "xaxis.title.font.size": 11 } : {}) };
   };
   const paint = traces => traces.forEach(trace => {  // plotly takes what is translucent for what lies on white
     if (trace.texttemplate || trace.type === "bar") trace.textfont = { color: themed()["font.color"] };
