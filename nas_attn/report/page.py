@@ -78,7 +78,7 @@ input[type=search] { font: inherit; color: inherit; background: var(--bg); borde
   padding: 6px 10px; width: min(100%, 360px); }
 @media print { main { max-width: none; padding: 0; } .figure { break-inside: avoid; } .scroll { overflow: visible; border: 0; }
   td, th { white-space: normal; } input, .modebar { display: none; } h2 { break-after: avoid; } }
-@media (max-width: 640px) { td.wide { min-width: 180px; } }
+@media (max-width: 640px) { td.wide { min-width: 180px; } .network > div + div::before { content: none; } }
 @media (max-width: 640px) { main { padding: 14px 10px 40px; } h1 { font-size: 21px; } th, td { padding: 5px 8px; } }
 """
 
@@ -89,7 +89,7 @@ SCRIPT = """
     const style = getComputedStyle(document.documentElement);
     const of = name => style.getPropertyValue(name).trim();
     return { "font.color": of("--text"), "hoverlabel.bgcolor": of("--card"), "hoverlabel.bordercolor": of("--line"),
-      "hoverlabel.font.color": of("--text") };
+      "hoverlabel.font.color": of("--text"), ...(innerWidth < 600 ? { "xaxis.title.font.size": 11 } : {}) };
   };
   const paint = traces => traces.forEach(trace => {  // plotly takes what is translucent for what lies on white
     if (trace.texttemplate || trace.type === "bar") trace.textfont = { color: themed()["font.color"] };
@@ -106,6 +106,7 @@ SCRIPT = """
     return element;
   };
   const ms = share => timed ? ` ${(share * whole).toPrecision(2)} ms` : "";
+  const fill = 1000;  // below a sum of 1 a flexible box would leave room
   const timeline = at => {  // stages to scale of their time, each block of them, modules behind the blocks where they sit
     const bar = document.createElement("div");
     bar.className = "timeline";
@@ -114,18 +115,18 @@ SCRIPT = """
       add(stage, "b", part.name);
       let grow = length(part);
       for (let block = 1; block <= part.blocks; block++) {
-        add(stage, "span").style.flexGrow = length(part) / part.blocks;
+        add(stage, "span").style.flexGrow = fill * length(part) / part.blocks;
         for (const [place, choice] of Object.entries(at)) {
           const [site, position] = place.split("@"), own = site === `${part.name}.block${block}`;
           if (!own && (site !== part.name || (position === "stage" && block < part.blocks))) continue;
           const share = Math.max(backbone.added[`${place}=${choice}`] ?? 0, 0) / (own || position === "stage" ? 1 : part.blocks);
           const module = add(stage, "i");
-          module.style.flex = `${share} 1 0`;
+          module.style.flex = `${fill * share} 1 0`;
           module.title = `${place}: ${choice}` + (share ? `, adds${ms(share) || ` ${(100 * share).toFixed(1)} %`}` : "");
           grow += share;
         }
       }
-      stage.style.flexGrow = grow;
+      stage.style.flexGrow = fill * grow;
       stage.title = part.name + (timed ? `: ${part.ms.toPrecision(2)} ms of ${whole.toPrecision(2)} ms` : "");
     }
     return bar;

@@ -37,7 +37,6 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 def drawn(tab: Page) -> None:
     """All figures, also those that are far below."""
-    tab.until(f"{DRAWN} > 0")
     tab.look("dispatchEvent(new Event('beforeprint'))")
     tab.until(f"{DRAWN} === {ALL}")
 
