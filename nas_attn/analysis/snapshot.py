@@ -155,6 +155,11 @@ class Snapshot:
         return tuple(view for view in self.candidates if view.baseline is not None)
 
     @property
+    def remarks(self) -> list[str]:
+        """What has told no candidates apart, metrics and rungs, in sentences."""
+        return [same.sentence for same in self.constants] + [weak.sentence for weak in self.weak_rungs]
+
+    @property
     def raw_front_differs(self) -> bool:
         """Whether the plain means of runs put candidates on the front that the model does not."""
         return any(view.raw_on_front and not view.on_front for view in self.candidates)
