@@ -158,6 +158,11 @@ class Snapshot:
         return tuple(view for view in self.candidates if view.baseline is not None)
 
     @property
+    def remarks(self) -> list[str]:
+        """What has told no candidates apart, metrics and rungs, in sentences."""
+        return [same.sentence for same in self.constants] + [weak.sentence for weak in self.weak_rungs]
+
+    @property
     def raw_front_differs(self) -> bool:
         """Whether the plain means of runs put candidates on the front that the model does not."""
         return any(view.raw_on_front and not view.on_front for view in self.candidates)
@@ -166,11 +171,6 @@ class Snapshot:
     def told_front_differs(self) -> bool:
         """Whether what Optuna was told gives another front than the current estimates."""
         return any(view.on_front != view.told_on_front for view in self.candidates)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What is to be known before anything is compared: metrics, and rungs, that tell no candidates apart."""
-        return (*(same.sentence for same in self.constants), *(weak.sentence for weak in self.weak_rungs))
 
     def ordered(self, views: Iterable[CandidateView]) -> tuple[CandidateView, ...]:
         """Best in the first objective first; unscored last, by trial."""

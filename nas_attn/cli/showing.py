@@ -97,8 +97,8 @@ def show_validation(out: Console, result: ValidationResult, now: Snapshot) -> No
 
 def show_constants(out: Console, now: Snapshot) -> None:
     """The metrics and rungs that tell no candidates apart, and what that may mean."""
-    for note in now.notes:
-        out.print(f"Note: {note}\n", markup=False)
+    for sentence in now.remarks:
+        out.print(f"Note: {sentence}\n", markup=False)
 
 
 def _row(now: Snapshot, view: CandidateView) -> list[str]:

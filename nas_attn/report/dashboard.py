@@ -90,7 +90,7 @@ def study_note(snapshot: Snapshot) -> str:
     for result in reversed(snapshot.validations):  # what was tested stands before what is estimated
         lines.append(f"**{verdicts.headline(result)}**")
         lines += [f"- {sentence}" for sentence in verdicts.sentences(result, snapshot)]
-    lines += snapshot.notes
+    lines += snapshot.remarks
     ahead = [snapshot.outlook.sentence] if snapshot.outlook else []
     lines.append("  \n".join([*best.sentences, *ahead]) if best else words.nothing_recommended(snapshot))
     if snapshot.front:

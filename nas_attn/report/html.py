@@ -109,7 +109,7 @@ def _verdict(snapshot: Snapshot, result: ValidationResult) -> str:
 
 def _answer(snapshot: Snapshot) -> str:
     best = snapshot.recommendation
-    sentences = list(snapshot.notes)
+    sentences = snapshot.remarks
     ahead = [snapshot.outlook.sentence] if snapshot.outlook else []
     if best is None:
         said = "".join(f"<p>{html.escape(text)}</p>" for text in [*sentences, words.nothing_recommended(snapshot)])
