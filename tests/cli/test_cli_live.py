@@ -48,6 +48,6 @@ def test_a_terminal_shows_each_worker_in_place_and_every_event(table: Path) -> N
     assert max(map(len, own)) <= 60, "cut to the terminal's width"
     assert "front so far:" in plain
     assert "last:" in plain
-    placed = [line for line in re.split(r"[\r\n]+", plain) if re.match(r"    0\.\d+  .*stage1=", line)]
+    placed = [line for line in re.split(r"[\r\n]+", plain) if re.match(r"    [\d.]+  \d+  uniform \S+  stage1=", line)]
     assert placed, plain
     assert max(map(len, placed)) <= 60
