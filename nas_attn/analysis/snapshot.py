@@ -395,7 +395,7 @@ def _latencies(rows: Iterable[CandidateRow], sessions: Sequence[Session]) -> dic
     """Estimates of the measured, predictions of the others; the bare backbone is 1 by definition."""
     found = dict(estimate_latency(sessions)) if sessions else {}
     for row in rows:
-        if sessions and not any(not a.choice.is_none for a in parse(row.placement).assignments):
+        if sessions and all(part.rpartition("=")[2] == "none" for part in row.placement.split()):
             found[row.key] = Latency(1.0, 1.0, 1.0, _reference_ms(sessions), len(sessions))
     return with_predictions(found, {row.key: row.placement for row in rows})
 
