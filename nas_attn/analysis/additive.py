@@ -213,8 +213,8 @@ class Predictions:
     def added(self, latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> dict[str, Latency]:
         """As `with_predictions`."""
         missing = texts.keys() - latencies.keys()
-        observations = latency_observations(latencies, texts)
-        if not missing or len(observations) < LEAST_MEASURED:
+        observations = latency_observations(latencies, texts) if missing else []
+        if len(observations) < LEAST_MEASURED:
             return dict(latencies)
         if self._model is None or observations != self._observations:
             self._model, self._observations, self._made = fit(observations), observations, {}

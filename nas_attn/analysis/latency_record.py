@@ -12,7 +12,6 @@ from nas_attn.analysis.additive import with_predictions
 from nas_attn.analysis.latency import dropped
 from nas_attn.analysis.latency import estimate as estimate_latency
 from nas_attn.records import BESIDE, CandidateRow, Latency, Session
-from nas_attn.space.notation import parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ def latencies(rows: Iterable[CandidateRow], sessions: Sequence[Session]) -> dict
     """Estimates of the measured, predictions of the others; the bare backbone is 1 by definition."""
     found = dict(estimate_latency(sessions)) if sessions else {}
     for row in rows:
-        if sessions and not any(not a.choice.is_none for a in parse(row.placement).assignments):
+        if sessions and all(part.rpartition("=")[2] == "none" for part in row.placement.split()):
             found[row.key] = Latency(1.0, 1.0, 1.0, _reference_ms(sessions), len(sessions))
     return with_predictions(found, {row.key: row.placement for row in rows})
 
