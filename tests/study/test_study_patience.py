@@ -4,6 +4,8 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from nas_attn.analysis.snapshot import Snapshot, snapshot
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import searching
@@ -27,6 +29,7 @@ def work(opened: OpenStudy, lines: list[str]) -> str:
     return searching.work(opened, searching.Options(say=lines.append, stop=threading.Event(), device="cpu", threads=1))
 
 
+@pytest.mark.slow
 def test_a_search_stops_when_no_more_is_expected_says_so_and_goes_on_when_told(table: Path) -> None:
     lines: list[str] = []
     opened = study(40, patience=5, least_gain=1.0)
