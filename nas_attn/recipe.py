@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from nas_attn.errors import did_you_mean
 from nas_attn.records import POSITIONS, Knob
+from nas_attn.tasks import TASKS, Task, TaskName
 
 Position = Literal["residual", "block", "stage"]
 Grid = dict[str, Knob | list[Knob]]
@@ -138,15 +139,28 @@ class SpaceSpec(Section):
 # ------------------------------------------------------------------------------------------- study
 
 
+class TaskSection(Section):
+    """What the networks are for."""
+
+    name: TaskName = "classification"
+    """Images into classes, scored by accuracy; each pixel into a class, scored by mean IoU; boxes, scored by mAP50-95."""
+
+    @property
+    def facts(self) -> Task:
+        """Its metrics and words."""
+        return TASKS[self.name]
+
+
 class BackboneSection(Section):
     """The network that attention is put into."""
 
     name: str = Field(min_length=1)
-    """`resnet8|14|20|32|56`, `preact_resnet…`, `torchvision:NAME`, `timm:NAME`, `package.module:function`."""
+    """`resnet8|14|20|32|56`, `preact_resnet…`, `torchvision:NAME`, `timm:NAME`, `smp:ARCHITECTURE/ENCODER`,
+    `ultralytics:NAME.yaml` or `.pt`, `package.module:function`."""
     width: int | None = Field(default=None, ge=1, le=1024)
     """Channels of a CIFAR ResNet's first stage; None: 16."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments for the function that builds a torchvision, timm or user's model."""
+    """Keyword arguments for the function that builds a torchvision, timm, smp or user's model."""
 
 
 class GroupsSection(Section):
@@ -172,8 +186,8 @@ class DataSection(Section):
     """The images."""
 
     name: str = Field(min_length=1)
-    """`digits`, `cued-digits`, `digits-8x8`, `fashion-mnist`, `mnist`, `cifar10`, `cifar100`, `folder:PATH`, or `external`:
-    the evaluator of `[training]` brings its own."""
+    """`digits`, `cued-digits`, `digits-8x8`, `fashion-mnist`, `mnist`, `cifar10`, `cifar100`, `folder:PATH`, `yolo:PATH.yaml`
+    (boxes), or `external`: the evaluator of `[training]` brings its own."""
     root: str = "data"
     """Where downloaded files lie, or are put."""
     validation: int | Fraction | None = None
@@ -181,7 +195,8 @@ class DataSection(Section):
     train_subset: int | None = Field(default=None, ge=1)
     """At most this many training images (stratified)."""
     size: int | None = Field(default=None, ge=4, le=1024)
-    """Side in pixels of a folder's images: the shorter side is scaled to it, the middle square kept; None: 64."""
+    """Side in pixels of a folder's images: the shorter side is scaled to it, the middle square kept; None: 64. For detectors
+    the side that they are fed; None: 640."""
     options: dict[str, int | float | bool | str] = Field(default_factory=dict)
     """Settings of a generated data set (`digits`: size, fragments, fragment_size; `cued-digits`: height, width, bar, cue,
     contrast, noise; both: train, validation, test)."""
@@ -418,9 +433,12 @@ class Recipe(Section):
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     space: SpaceSpec
+    task: TaskSection = Field(default_factory=TaskSection, exclude_if=lambda task: task == TaskSection())
+    """Left out where it is the classification of images, as in studies of before."""
     objectives: list[str] = Field(default_factory=lambda: ["accuracy", "latency"], min_length=1)
-    """`accuracy`, `balanced_accuracy` (mean over classes), `macro_f1`, `loss`, `latency`, `params`, `macs`, `memory`, or a
-    metric of the evaluator: `name` where higher is better, `-name` where lower is."""
+    """`accuracy`, `balanced_accuracy` (mean over classes), `macro_f1`, `loss`; of a segmentation `mean_iou`, `pixel_accuracy`,
+    `loss`; of a detection `map50_95`, `map50`; for all `latency`, `params`, `macs`, `memory`; or a metric of the evaluator:
+    `name` where higher is better, `-name` where lower is. By default the task's own metric and the latency."""
     backbone: BackboneSection
     data: DataSection
     training: TrainingSection = Field(default_factory=TrainingSection)
@@ -429,6 +447,15 @@ class Recipe(Section):
     search: SearchSection = Field(default_factory=SearchSection)
     limits: Limits = Field(default_factory=Limits)
     storage: StorageSection = Field(default_factory=StorageSection)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_metric(cls, table: Any) -> Any:
+        """Without objectives, the task's metric and the latency."""
+        if not isinstance(table, dict) or "objectives" in table or not isinstance(table.get("task"), dict):
+            return table
+        task = TASKS.get(str(table["task"].get("name")))
+        return table if task is None else {**table, "objectives": [task.metric, "latency"]}
 
     @field_validator("objectives")
     @classmethod
@@ -460,9 +487,58 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _known_objectives(self) -> Self:
         if self.training.evaluator is None:  # else any metric that it returns
+            task = self.task.facts
+            known = {*task.shares, *task.losses, *COSTS}
             for objective in self.objectives:
-                if objective not in OBJECTIVES:
-                    raise ValueError(f"objectives names '{objective}': {did_you_mean(objective, OBJECTIVES)}")
+                if objective not in known:
+                    raise ValueError(f"objectives names '{objective}': {did_you_mean(objective, known)}")
+        return self
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether our own trainer trains the candidates."""
+        return self.training.evaluator is None and self.task.facts.trained_here
+
+    @property
+    def trained_by_ultralytics(self) -> bool:
+        """Whether ultralytics' trainer does."""
+        return self.training.evaluator is None and not self.trained_here
+
+    @model_validator(mode="after")
+    def _detectors_own_trainer(self) -> Self:
+        """Of what ultralytics' trainer does its own way, nothing may be asked for here."""
+        if not self.trained_by_ultralytics:
+            return self
+        if not self.backbone.name.startswith("ultralytics:"):
+            raise ValueError(
+                f"task.name = 'detection' takes backbone.name = 'ultralytics:NAME.yaml' or '.pt', not '{self.backbone.name}': "
+                "for another detector name an evaluator of your own in training.evaluator"
+            )
+        usual = TrainingSection()
+        asked = [name for name in NOT_DETECTORS if getattr(self.training, name) != getattr(usual, name)]
+        if asked:
+            raise ValueError(
+                f"training.{asked[0]} has no place in a detection, which ultralytics' trainer trains: leave it out"
+            )
+        given = [name for name in NOT_BOXES if getattr(self.data, name) is not None]
+        if given:
+            raise ValueError(
+                f"data.{given[0]} has no place in a detection, whose YAML says what its splits are: leave it out"
+            )
+        for name, start in (("training", self.training.start), ("target", self.target.start)):
+            if start == "backbone":
+                raise ValueError(
+                    f"task.name = 'detection' needs {name}.start = 'scratch', or 'pretrained' with weights = 'default' for a .pt"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _no_mixed_masks(self) -> Self:
+        for name, augment in (("training", self.training.augment), ("target", self.target.augment)):
+            if self.task.name == "segmentation" and augment is not None and augment.mixup:
+                raise ValueError(
+                    f"{name}.augment.mixup mixes the classes of whole images, and masks have none: leave it out"
+                )
         return self
 
     @property
@@ -493,11 +569,13 @@ class Recipe(Section):
         return json.dumps(self.model_dump(mode="json"))
 
 
-LOWER_IS_BETTER = frozenset({"loss", "latency", "params", "macs", "memory"})
-SHARES = frozenset({"accuracy", "balanced_accuracy", "macro_f1"})
-"""Metrics whose unit is known, shares of what there is to get right: shown in percent, their differences in points."""
-OBJECTIVES = LOWER_IS_BETTER | SHARES
-"""What a study may ask for without an evaluator of its own."""
+NOT_DETECTORS = ("backbone_learning_rate", "label_smoothing", "ema", "clip_norm", "execution", "augment")
+"""Settings of the training that are our own trainer's alone."""
+NOT_BOXES = ("validation", "train_subset", "mean", "groups")
+"""Settings of the data that are of images loaded here."""
+COSTS = frozenset({"latency", "params", "macs", "memory"})
+"""Objectives that are not metrics of a trained candidate."""
+LOWER_IS_BETTER = COSTS | {name for task in TASKS.values() for name in task.losses}
 
 
 def objective_name(objective: str) -> str:

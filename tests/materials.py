@@ -21,6 +21,20 @@ def photographs(folder: Path, *, of_each: int = 16, side: int = 24) -> None:
             Image.fromarray(pixels).save(folder / name / f"{number:03}.jpg", quality=90)
 
 
+def masks(folder: Path, *, count: int = 24, side: int = 16) -> None:
+    """Images with a bright part, masks that say where it is, and the two classes' names."""
+    random = np.random.default_rng(0)
+    for inside in ("images", "masks"):
+        (folder / inside).mkdir(parents=True)
+    (folder / "classes.txt").write_text("ground\nroad\n")
+    for number in range(count):
+        mask = np.zeros((side, side), dtype=np.uint8)
+        mask[:, : random.integers(4, side - 2)] = 1
+        pixels = np.clip(70 + 110 * mask[..., None] + random.normal(0, 40, (side, side, 3)), 0, 255)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / f"{number}.jpg")
+        Image.fromarray(mask).save(folder / "masks" / f"{number}.png")
+
+
 def fashion_mnist(folder: Path, *, train: int = 120, test: int = 30) -> None:
     """The four files of Fashion-MNIST in their published format, with a few images."""
     random = np.random.default_rng(0)

@@ -67,7 +67,9 @@ def _sentence(recipe: Recipe, metric: str, values: Sequence[float], candidates: 
     value = values[0]
     shown = list(dict.fromkeys(format_metric(metric, value) for value in (min(values), max(values))))
     what = f"{metric} is {' to '.join(shown)} in all {len(values)} runs of all {candidates} candidates"
-    if recipe.training.evaluator is not None:
+    if recipe.trained_by_ultralytics:
+        why = "perhaps training is too brief for a detector to find anything (training.rungs), or boxes do not belong to images"
+    elif recipe.training.evaluator is not None:
         nothing = (
             "finds nothing to score (no detection, labels that do not fit)" if value == 0 else "returns a constant"
         )

@@ -33,6 +33,7 @@ from nas_attn.analysis.fidelity_statistics import (
     seed_counts,
     spearman_brown,
 )
+from nas_attn.tasks import SHARES
 
 LEVEL = 0.05
 """Error rate of the test whether any setting ranks better than chance."""
@@ -303,7 +304,7 @@ def _about_others(rows: Sequence[Measure], total: int, level: int, chosen: int, 
 def _about_reference(reference: Runs, floor: Measure) -> list[str]:
     between, noise = (np.sqrt(part) for part in components(reference.values))
     seeds = reference.values.shape[1]
-    points = reference.metric == "accuracy"
+    points = reference.metric in SHARES
     size = [f"{100 * x:.2f} points" if points else f"{x:.3g}" for x in (between, noise)]
     mean = spearman_brown(floor.reliability_one, seeds)
     said = f"In the reference the placements differ by {size[0]} (standard deviation), one run by {size[1]} from seed to seed: "

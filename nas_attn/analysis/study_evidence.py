@@ -66,9 +66,10 @@ class StudyEvidence:
 
 
 def _metrics(recipe: Recipe) -> dict[str, bool]:
-    """Metric -> whether lower is better: the objectives that are trained, accuracy and loss."""
+    """Metric -> whether lower is better: the objectives that are trained, the task's metric and its loss."""
     wanted = {objective_name(o): lower_is_better(o) for o in recipe.objectives if o not in COSTS}
-    return {"accuracy": False, "loss": True} | wanted
+    task = recipe.task.facts
+    return {task.metric: False, **dict.fromkeys(task.losses, True)} | wanted
 
 
 def _run(metric: str, stored: StoredScore) -> Run:

@@ -1,4 +1,4 @@
-"""A backbone by name: `resnet20`, `torchvision:resnet50`, `timm:convnext_tiny`, `package.module:function`."""
+"""A backbone by name: `resnet20`, `torchvision:resnet50`, `timm:convnext_tiny`, `smp:unet/resnet18`, `package.module:function`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _AUXILIARY_OFF = {"aux_logits": False, "init_weights": True}
 TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {"googlenet": _AUXILIARY_OFF, "inception_v3": _AUXILIARY_OFF}
 """Arguments without which a torchvision model returns more than logits while training."""
+_SEGMENTATION: dict[str, Any] = {"weights_backbone": None, "aux_loss": False}
+"""Arguments of torchvision's segmentation networks: no weights are fetched unless asked for, no second head."""
 
 _USER_ARGUMENTS = {"classes": ("classes", "num_classes"), "channels": ("in_channels", "in_chans")}
 
@@ -41,10 +43,10 @@ def create(
     """A backbone as a study builds it, with random weights from torch's global generator.
 
     Args:
-        name: `resnet20`, `torchvision:NAME`, `timm:NAME`, `package.module:function`.
+        name: `resnet20`, `torchvision:NAME`, `timm:NAME`, `smp:ARCHITECTURE/ENCODER`, `package.module:function`.
         input_shape: channels, height, width of one image.
         width: channels of a CIFAR ResNet's first stage; None: 16.
-        options: keyword arguments for the function that builds a torchvision, timm or user's model.
+        options: keyword arguments for the function that builds a torchvision, timm, smp or user's model.
 
     Raises:
         RecipeError: the name or the width cannot be one.
@@ -80,6 +82,10 @@ def build(
             model = _torchvision(section, name, input_shape[0], classes, published)
         elif source == "timm":
             model = _timm(section, name, input_shape[0], classes, published)
+        elif source == "smp":
+            model = _smp(section, name, input_shape[0], classes, published)
+        elif source == "ultralytics":
+            model = _ultralytics(section, name, input_shape[0], classes, published)
         else:
             model = _users(section, input_shape[0], classes, published)
     if isinstance(pretrained, str) and not published:
@@ -97,7 +103,7 @@ def _cifar(section: BackboneSection, channels: int, classes: int, published: boo
             close = close.replace(f"'{name}'", f"'torchvision:{name}'")
         raise BackboneError(
             f"unknown backbone '{section.name}': {close} "
-            "Others are written torchvision:NAME, timm:NAME or package.module:function."
+            "Others are written torchvision:NAME, timm:NAME, smp:ARCHITECTURE/ENCODER or package.module:function."
         )
     if published:
         raise BackboneError(
@@ -118,13 +124,27 @@ def _torchvision_names() -> list[str]:
     return found
 
 
+def _segmentation_names() -> list[str]:
+    import torchvision
+
+    found: list[str] = torchvision.models.list_models(module=torchvision.models.segmentation)
+    return found
+
+
+def torchvision_options(name: str) -> dict[str, Any]:
+    """Arguments with which a torchvision model is built, unless a recipe says otherwise."""
+    if name in _segmentation_names():
+        return dict(_SEGMENTATION)
+    return dict(TORCHVISION_OPTIONS.get(name, {}))
+
+
 def _torchvision(section: BackboneSection, name: str, channels: int, classes: int, published: bool) -> nn.Module:
     import torchvision
 
-    known = _torchvision_names()
+    known = [*_torchvision_names(), *_segmentation_names()]
     if name not in known:
         raise BackboneError(f"unknown torchvision model '{name}': {did_you_mean(name, known)}")
-    options = {**TORCHVISION_OPTIONS.get(name, {}), "num_classes": classes, **section.options}
+    options = {**torchvision_options(name), "num_classes": classes, **section.options}
     model: nn.Module = _call(torchvision.models.get_model, section, name, **options)
     if channels != 3:
         _change_input(model, channels, section.name)
@@ -182,6 +202,63 @@ def _timm(section: BackboneSection, name: str, channels: int, classes: int, publ
         raise BackboneError(f"unknown timm model '{name}': {did_you_mean(name, timm.list_models())}")
     arguments = {"num_classes": classes, "in_chans": channels, "pretrained": published, **section.options}
     model: nn.Module = _call(timm.create_model, section, name, **arguments)
+    return model
+
+
+def _smp(section: BackboneSection, name: str, channels: int, classes: int, published: bool) -> nn.Module:
+    """A network of segmentation_models_pytorch, `unet/resnet18`: architecture and encoder."""
+    try:
+        import segmentation_models_pytorch as smp
+    except ImportError:
+        raise BackboneError(
+            f"'{section.name}' needs segmentation_models_pytorch: pip install segmentation-models-pytorch"
+        ) from None
+    if published:
+        raise BackboneError(
+            f"no weights are published for all of '{section.name}': leave training.weights out, and for a trained encoder set "
+            'backbone.options = { encoder_weights = "imagenet" }'
+        )
+    architecture, slash, encoder = name.partition("/")
+    if not slash:
+        raise BackboneError(
+            f"'{section.name}' names no encoder: networks of segmentation_models_pytorch are written "
+            "smp:ARCHITECTURE/ENCODER, like smp:unet/resnet18"
+        )
+    arguments = {"encoder_weights": None, "in_channels": channels, "classes": classes, **section.options}
+    model: nn.Module = _call(smp.create_model, section, architecture, encoder_name=encoder, **arguments)
+    return model
+
+
+def _ultralytics(section: BackboneSection, name: str, channels: int, classes: int, published: bool) -> nn.Module:
+    """A detector of ultralytics: random from a YAML, or as a `.pt` says, which ultralytics itself reads (a pickle)."""
+    try:
+        from ultralytics import YOLO
+        from ultralytics.nn.tasks import DetectionModel
+        from ultralytics.utils import LOGGER
+    except ImportError:
+        raise BackboneError(f"'{section.name}' needs ultralytics: pip install ultralytics") from None
+    if not name.endswith((".yaml", ".pt")):
+        raise BackboneError(
+            f"'{section.name}' is neither a .yaml nor a .pt of ultralytics, like ultralytics:yolo11n.pt"
+        )
+    if published and not name.endswith(".pt"):
+        raise BackboneError(
+            f"no weights come with '{section.name}', which describes a network: name its .pt, or start from scratch"
+        )
+    if section.options:
+        raise BackboneError(f"'{section.name}' takes no backbone.options ({', '.join(section.options)})")
+    level = LOGGER.level
+    LOGGER.setLevel("WARNING")
+    try:
+        cfg, source = name, None
+        if name.endswith(".pt"):
+            source = _call(YOLO, section, name).model
+            cfg = source.yaml
+        model: nn.Module = _call(DetectionModel, section, cfg, ch=channels, nc=classes, verbose=False)
+        if published:
+            _call(model.load, section, source)
+    finally:
+        LOGGER.setLevel(level)
     return model
 
 

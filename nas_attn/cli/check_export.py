@@ -19,18 +19,20 @@ def check_export(
     """Runs an exported file on the study's validation images, in a process in which nas_attn cannot be imported."""
     from nas_attn.export.verifying import verify
     from nas_attn.paths import user_path
+    from nas_attn.report import words
 
     found = verify(user_path(file, what="FILE", error=UserError), root=root)
+    value = words.value(found.metric, found.value)
+    if found.right is None:
+        scored = f"{words.title(found.metric)} {value} on {found.images} validation images"
+        expected = words.value(found.metric, found.expected)
+    else:
+        scored = f"{found.right} of {found.images} validation images right ({value})"
+        expected = f"{found.expected:g}"
     if as_json:
-        print_json({**asdict(found), "accuracy": found.accuracy, "agrees": found.agrees})
+        print_json({**asdict(found), found.metric: found.value, "agrees": found.agrees})
     else:
         where = "in a process without nas_attn" if found.elsewhere else "in this process, as weights need nas_attn"
-        typer.echo(
-            f"{found.file} ({found.format}), {where}: {found.right} of {found.images} validation images right "
-            f"({100 * found.accuracy:.2f} %); {found.expected} {found.expected_where}"
-        )
+        typer.echo(f"{found.file} ({found.format}), {where}: {scored}; {expected} {found.expected_where}")
     if not found.agrees:
-        raise OperationError(
-            f"'{found.file}' does not score what its card says: {found.right} of {found.images} images right, "
-            f"not {found.expected}"
-        )
+        raise OperationError(f"'{found.file}' does not score what its card says: {scored}, not {expected}")

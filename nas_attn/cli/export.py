@@ -23,7 +23,11 @@ def export(
     wish: Wish,
     study: StudyName = None,
     format_: Annotated[
-        str, typer.Option("--format", help="weights, torch (torch.export), onnx, or python (one readable file).")
+        str,
+        typer.Option(
+            "--format",
+            help="weights, torch (torch.export), onnx, python (one readable file), or ultralytics (its .pt).",
+        ),
     ] = "weights",
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="File; default: STUDY.pt, .pt2, .onnx or .py.")
@@ -83,10 +87,17 @@ def export(
 
 def _found(facts: dict[str, Any]) -> Iterator[str]:
     """What the checks have shown, a line each."""
+    from nas_attn.report import words
+
     here, compared, training = facts["here"], facts["check"], facts["training"]
     if here is not None:
-        before = "" if training["right"] is None else f"; {training['right']} when it was trained"
-        yield f"in float32: {here['right']} of {here['images']} validation images right{before}"
+        if "right" in here:
+            before = "" if training["right"] is None else f"; {training['right']} when it was trained"
+            yield f"in float32: {here['right']} of {here['images']} validation images right{before}"
+        else:
+            before, metric = training["metrics"].get(here["metric"]), here["metric"]
+            said = "" if before is None else f"; {words.value(metric, before)} when it was trained"
+            yield f"in float32: {words.title(metric)} {words.value(metric, here['value'])} on {here['images']} validation images{said}"
     if compared is not None:
         yield (
             f"against torch: differs by at most {100 * compared['difference']:.1g} % of the largest output; "

@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from nas_attn.cli import completing
-from nas_attn.errors import RecipeError
+from nas_attn.errors import RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
+from nas_attn.tasks import TASKS
 
 FOLDER = """\
 size = 64                          # side in pixels: the shorter side is scaled to it, the middle square kept; ImageNet's: 224
@@ -27,27 +28,20 @@ TEMPLATE = """\
 # Start it with:  nas-attn search {path}
 name = {name}
 space = {space}                  # what may go where: plug_and_play, channel, ela, spatial_and_channel, detector, small, or a path
-objectives = [{objectives}]        # accuracy, balanced_accuracy, macro_f1, loss, latency, params, macs, memory
-
+objectives = [{objectives}]        # {metrics}, latency, params, macs, memory
+{task}
 [backbone]
-name = {backbone}                # resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function
-
+name = {backbone}                # {backbones_known}
+{options}
 [data]
-name = {data}                    # cued-digits, digits, fashion-mnist, mnist, cifar10, cifar100, folder:PATH
+name = {data}                    # {data_known}
 root = "data"                      # where downloaded files lie, or are put
 {folder}
 [training]
-start = "backbone"                 # backbone: train the bare network once, candidates go on from it; scratch; pretrained
-# weights = "default"              # with start = "pretrained": the published weights; or a file of yours, "mine.pt"
-backbone_epochs = {backbone_epochs}
-backbones = {backbones}                      # so many are trained: what helps one need not help the next
-rungs = [{rungs}]                  # epochs at which a candidate is scored, and the weak ones stop
+start = "{start}"                  # {starts}
+{start_lines}rungs = [{rungs}]                  # epochs at which a candidate is scored, and the weak ones stop
 batch_size = {batch_size}
-
-[training.augment]
-flip = {flip}                      # mirror images left-right; wrong for digits and text
-crop_padding = {crop_padding}      # pad by so many pixels, crop back at a random place; 0: off
-
+{augment}
 [target]                           # how the network will be trained in the end: `validate` tests that, `retrain` does it
 epochs = {target_epochs}                        # from the same start; learning_rate, augment, … as above unless they stand here
 seeds = 8                          # fresh runs of each network in a validation
@@ -64,11 +58,39 @@ confirm_seeds = 2                  # further seeds for the front and the baselin
 [limits]
 {limit}
 """
+AUGMENT = """
+[training.augment]
+flip = {flip}                      # mirror images left-right; wrong for digits and text
+crop_padding = {crop_padding}      # pad by so many pixels, crop back at a random place; 0: off
+"""
+OWN_BACKBONES = """\
+# weights = "default"              # with start = "pretrained": the published weights; or a file of yours, "mine.pt"
+backbone_epochs = {backbone_epochs}
+backbones = {backbones}                      # so many are trained: what helps one need not help the next
+"""
+BACKBONES_KNOWN = {
+    "classification": "resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function",
+    "detection": "ultralytics:NAME.yaml or NAME.pt",
+    "segmentation": "smp:ARCHITECTURE/ENCODER, torchvision:NAME (lraspp_…, deeplabv3_…, fcn_…), package.module:function",
+}
+USUAL = {"segmentation": "torchvision:lraspp_mobilenet_v3_large", "detection": "ultralytics:yolo11n.yaml"}
+"""Backbones, but for classification."""
+DATA_ASKED = {
+    "classification": "digits, fashion-mnist, cifar10, folder:PATH, …",
+    "segmentation": "digits, folder:PATH",
+    "detection": "digits, yolo:PATH.yaml",
+}
+DATA_KNOWN = {
+    "classification": ("cued-digits", "digits", "fashion-mnist", "mnist", "cifar10", "cifar100", "folder:PATH"),
+    "segmentation": ("digits", "folder:PATH with images/, masks/ and classes.txt"),
+    "detection": ("digits", "yolo:PATH.yaml"),
+}
 
 
 def init(
     path: Annotated[str, typer.Argument(help="File to write.")] = "study.toml",
     name: Annotated[str | None, typer.Option("--name", help="Name of the study; default: the file's.")] = None,
+    task: Annotated[str, typer.Option("--task", help="classification, segmentation or detection.")] = "classification",
     data: Annotated[str | None, typer.Option("--data", help="Data set, or folder:PATH.")] = None,
     backbone: Annotated[str | None, typer.Option("--backbone", help="Backbone.")] = None,
     space: Annotated[
@@ -87,6 +109,8 @@ def init(
     if target.exists() and not force:
         raise RecipeError(f"'{path}' exists: give another file, or --force to overwrite it")
 
+    if task not in TASKS:
+        raise RecipeError(f"--task '{shorten(task)}': {did_you_mean(task, TASKS)}")
     asking, taken = not yes and sys.stdin.isatty(), []
 
     def ask(given: str | None, option: str, question: str, default: str) -> str:
@@ -98,15 +122,12 @@ def init(
             taken.append(f"--{option} {default}")
         return default
 
-    data = ask(data, "data", "Data set (digits, fashion-mnist, cifar10, folder:PATH, …)", "digits")
+    data = ask(data, "data", f"Data set ({DATA_ASKED[task]})", "digits")
     small = data in SMALL
-    backbone = ask(
-        backbone,
-        "backbone",
-        "Backbone",
-        "resnet8" if small else "resnet20" if "cifar" in data else "torchvision:resnet18",
-    )
-    space = ask(space, "space", "Search space", "small" if small else "plug_and_play")
+    usual = "resnet8" if small else "resnet20" if "cifar" in data else "torchvision:resnet18"
+    backbone = ask(backbone, "backbone", "Backbone", USUAL.get(task, usual))
+    usual = "detector" if task == "detection" else "small" if small else "plug_and_play"
+    space = ask(space, "space", "Search space", usual)
     count = _number(
         int, ask(None if trials is None else str(trials), "trials", "Trials", "20" if small else "40"), "trials"
     )
@@ -118,33 +139,82 @@ def init(
         "none",
     )
     ratio = None if limit == "none" else _number(float, limit, "the largest latency")
-    text = _text(path, name or target.stem, space, backbone, data, device, count, ratio)
+    text = _text(path, name or target.stem, task, space, backbone, data, device, count, ratio)
     _write(target, text)
     if taken and not yes:
         typer.echo(f"there is no terminal to ask on, so the defaults were taken: {' '.join(taken)}")
     typer.echo(f"wrote {path}\nnext: nas-attn search {path} --dry-run")
 
 
+def _options(backbone: str) -> str:
+    """Where a segmentation network takes its trained encoder from."""
+    source, _, name = backbone.partition(":")
+    if source == "torchvision" and name.startswith(("lraspp", "deeplabv3", "fcn")):
+        said = 'weights_backbone = "DEFAULT"'
+    elif source == "smp":
+        said = 'encoder_weights = "imagenet"'
+    else:
+        return ""
+    return f"# options = {{ {said} }}   # a trained encoder; from the network, once\n"
+
+
+def _training(task: str, backbone: str, *, small: bool) -> dict[str, str]:
+    """The lines that differ by what is trained, and by whom."""
+    if task != "detection":
+        own = OWN_BACKBONES.format(backbone_epochs=8 if small else 20, backbones=2 if small else 3)
+        augment = AUGMENT.format(flip="false" if small else "true", crop_padding=0 if small else 4)
+        starts = "backbone: train the bare network once, candidates go on from it; scratch; pretrained"
+        return {"start": "backbone", "starts": starts, "start_lines": own, "augment": augment}
+    trained = backbone.endswith(".pt")
+    lines = 'weights = "default"                # those of the .pt\n' if trained else ""
+    return {
+        "start": "pretrained" if trained else "scratch",
+        "starts": 'scratch; pretrained with weights = "default": those of a .pt',
+        "start_lines": f"{lines}learning_rate = 0.01               # a fifth of it from a .pt, or finetune_learning_rate\n",
+        "augment": "",
+    }
+
+
+def _folder(data: str, task: str) -> str:
+    """Lines about the images' size, and how many are made."""
+    if task == "detection":
+        made = "options = { size = 64, train = 1000, validation = 500, test = 500 }\n" if data == "digits" else ""
+        return f"{made}size = {64 if made else 640}                         # side of what the detector is fed, a multiple of 32\n"
+    if data.startswith("folder:"):
+        return FOLDER.replace("size = 64 ", "size = 128 ") if task == "segmentation" else FOLDER
+    return "options = { size = 32, train = 2000, validation = 1000, test = 1000 }\n" if task == "segmentation" else ""
+
+
 def _text(
-    path: str, name: str, space: str, backbone: str, data: str, device: str, trials: int | float, ratio: float | None
+    path: str,
+    name: str,
+    task: str,
+    space: str,
+    backbone: str,
+    data: str,
+    device: str,
+    trials: int | float,
+    ratio: float | None,
 ) -> str:
-    """The recipe: what was answered, and for the rest what suits the size of the images."""
-    small, folder = data in SMALL, data.startswith("folder:")
+    """The recipe: what was answered, and for the rest what suits the task and the size of the images."""
+    small, facts, boxes = data in SMALL, TASKS[task], task == "detection"
     text = TEMPLATE.format(
         path=path,
         name=_quoted(name),
         space=_quoted(space),
-        objectives='"accuracy", "latency"',
+        objectives=f'"{facts.metric}", "latency"',
+        metrics=", ".join((*facts.shares, *facts.losses)),
+        task="" if task == "classification" else f'\n[task]\nname = "{task}"\n',
         backbone=_quoted(backbone),
+        backbones_known=BACKBONES_KNOWN[task],
+        options=_options(backbone),
         data=_quoted(data),
-        folder=FOLDER if folder else "",
-        backbone_epochs=8 if small else 20,
-        backbones=2 if small else 3,
-        rungs="1, 2" if small else "1, 3",
-        target_epochs=8 if small else 20,
-        batch_size=64 if folder else 128,
-        flip="false" if small else "true",
-        crop_padding=0 if small else 4,
+        data_known=", ".join(DATA_KNOWN[task]),
+        folder=_folder(data, task),
+        **_training(task, backbone, small=small),
+        rungs="3, 10" if boxes else "1, 2" if small else "1, 3",
+        target_epochs=30 if boxes else 8 if small else 20,
+        batch_size=16 if task != "classification" else 64 if data.startswith("folder:") else 128,
         device=_quoted(device),
         trials=trials,
         limit="# max_latency_ratio = 1.3" if ratio is None else f"max_latency_ratio = {ratio}",

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
+from nas_attn.data.decoding import NOT_COUNTED
 from nas_attn.recipe import AugmentSection
 
 
@@ -119,6 +120,20 @@ class EpochPlan:
         share = self.blend[number]
         shares = one_hot(y, classes).to(x.dtype)
         return torch.lerp(x.roll(1, 0), x, share), torch.lerp(shares.roll(1, 0), shares, share)
+
+    def apply_mask(self, number: int, mask: Tensor) -> Tensor:
+        """The masks of batch `number`, mirrored already, cropped as their images; beside an image nothing is counted.
+
+        Args:
+            mask: uint8 (B, 1, H, W).
+
+        Returns:
+            int64 (B, H, W).
+        """
+        if self.corner is None:
+            return mask[:, 0].long()
+        cropped = _crop(mask.float() - NOT_COUNTED, self.corner[self._rows(number)], self.padding) + NOT_COUNTED
+        return cropped[:, 0].long()
 
     def _all_rows(self) -> list[slice]:
         return [self._rows(number) for number in range(len(self.batches))]

@@ -14,6 +14,7 @@ from nas_attn.data.augment import EpochPlan
 from nas_attn.data.pixels import Pixels
 from nas_attn.errors import DataError
 from nas_attn.recipe import AugmentSection
+from nas_attn.tasks import TaskName
 
 log = logging.getLogger("nas_attn.data")
 
@@ -44,9 +45,14 @@ class Split:
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All images once, in order: x float32 (B, C, H, W), normalised and in channels-last order, y int64 (B,)."""
+        for images, y in self.stored(batch_size):
+            yield self._normalised(images), y
+
+    def stored(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images once, in order, as stored: uint8 (B, C, H, W), and their y as in `batches`."""
         index = torch.split(torch.arange(len(self), device=self.device), batch_size)
         for number, images in enumerate(self.pixels.fetch(index)):
-            yield self._normalised(images), self.labels[index[number]]
+            yield images, self.labels[index[number]]
 
     def epoch(
         self,
@@ -114,6 +120,8 @@ class Dataset:
     """Not to be called directly: `read_test` is the road to the test split."""
     missing_test: str = ""
     """Why there is no test split, with the way out; empty where there is one. Known without reading it."""
+    task: TaskName = "classification"
+    """What the labels are for: a class of each image, or of each pixel."""
 
     @property
     def mean(self) -> tuple[float, ...]:

@@ -1,9 +1,10 @@
-"""From an image file to a square RGB array."""
+"""From an image file to a square RGB array, and from a mask beside it to the same square."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,27 +15,61 @@ from PIL import Image, ImageOps
 
 from nas_attn.data.files import cores
 
+NOT_COUNTED = 255
+"""Value of a mask's pixels that are of no class: neither trained on nor scored."""
 
-def decode(path: Path, size: int) -> NDArray[np.uint8]:
-    """One image as uint8 (3, size, size): shorter side scaled to `size`, middle square cut out.
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """An image and its mask."""
+
+    image: Path
+    mask: Path
+    classes: int
+    """The mask's values are below this, or NOT_COUNTED."""
+
+
+Source = Path | Masked
+
+
+def channels_of(sources: Sequence[Source]) -> int:
+    """3, or 4 with a mask."""
+    return 4 if sources and isinstance(sources[0], Masked) else 3
+
+
+def decode(source: Source, size: int) -> NDArray[np.uint8]:
+    """One image as uint8 (3, size, size): shorter side scaled to `size`, middle square cut out; its mask a fourth channel.
 
     Raises:
-        Exception: whatever Pillow raises for a broken file, which is nearly anything.
+        Exception: whatever Pillow raises for a broken file, which is nearly anything; for a mask of another size, of
+            colours or with a value that is no class, ValueError.
     """
+    path = source.image if isinstance(source, Masked) else source
     with Image.open(path) as opened:
+        whole = opened.getexif().get(0x0112, 1) < 5 and opened.size  # a draft of a JPEG has another size
         opened.draft("RGB", (2 * size, 2 * size))  # a JPEG far larger than needed is decoded at a fraction of its size
         image = _to_rgb(ImageOps.exif_transpose(opened))
-    return np.asarray(_square(size)(image)).transpose(2, 0, 1)
+    rgb: NDArray[np.uint8] = np.asarray(_square(size)(image)).transpose(2, 0, 1)
+    if not isinstance(source, Masked):
+        return rgb
+    with Image.open(source.mask) as opened:
+        if opened.mode not in ("L", "P", "1") or (whole and opened.size != whole):
+            raise ValueError(f"a mask of mode {opened.mode} and size {opened.size}")
+        mask = np.asarray(opened).astype(np.uint8)  # black and white: 0 and 1
+        if ((mask >= source.classes) & (mask != NOT_COUNTED)).any():
+            raise ValueError(f"a mask with the value {mask[mask != NOT_COUNTED].max()}")
+    square = np.asarray(_square(size, nearest=True)(Image.fromarray(mask)))
+    return np.concatenate([rgb, square[None]])
 
 
-def decode_all(paths: Sequence[Path], size: int, *, keep: bool) -> tuple[NDArray[np.bool_], NDArray[np.uint8] | None]:
+def decode_all(paths: Sequence[Source], size: int, *, keep: bool) -> tuple[NDArray[np.bool_], NDArray[np.uint8] | None]:
     """Decodes every file on all cores.
 
     Returns:
-        bool (N,), which are broken; and with `keep` the images (N, 3, size, size), broken ones black.
+        bool (N,), which are broken; and with `keep` the images (N, 3 or 4, size, size), broken ones black.
     """
     broken = np.zeros(len(paths), dtype=bool)
-    images = np.zeros((len(paths), 3, size, size), dtype=np.uint8) if keep else None
+    images = np.zeros((len(paths), channels_of(paths), size, size), dtype=np.uint8) if keep else None
 
     def work(number: int) -> None:
         try:
@@ -60,7 +95,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 @lru_cache(maxsize=8)
-def _square(size: int) -> Any:
-    from torchvision.transforms import v2
+def _square(size: int, *, nearest: bool = False) -> Any:
+    from torchvision.transforms import InterpolationMode, v2
 
-    return v2.Compose([v2.Resize(size, antialias=True), v2.CenterCrop(size)])
+    how = InterpolationMode.NEAREST if nearest else InterpolationMode.BILINEAR
+    return v2.Compose([v2.Resize(size, interpolation=how, antialias=True), v2.CenterCrop(size)])

@@ -21,6 +21,9 @@ from nas_attn.recipe import DataSection
 SIDE = 8
 """Side of a source digit in pixels."""
 CLASSES = tuple(str(digit) for digit in range(10))
+MASK_CLASSES = ("background", *CLASSES)
+STROKE = 64
+"""Brightness from which on a pixel of a source digit belongs to it."""
 SPLITS = ("train", "validation", "test")
 DEFAULTS = {"size": 20, "fragments": 14, "fragment_size": 4, "train": 6000, "validation": 5000, "test": 5000}
 LIMITS = {
@@ -31,6 +34,7 @@ LIMITS = {
     "validation": (20, 1_000_000),
     "test": (20, 1_000_000),
 }
+Place = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
 def cluttered(section: DataSection) -> Parts:
@@ -49,6 +53,31 @@ def cluttered(section: DataSection) -> Parts:
         return Labelled.of(images, labels)
 
     return Parts(make("train"), make("validation"), lambda: make("test"), CLASSES)
+
+
+def masked(section: DataSection) -> Parts:
+    """`digits` for segmentation: the same images; a mask has the digit's strokes, what covers them or not, and background.
+
+    Raises:
+        DataError: an option is unknown or out of range.
+    """
+    refuse_validation(section)
+    options = whole_numbers(section, DEFAULTS, LIMITS)
+
+    def make(split: str) -> Labelled:
+        images, masks = draw_masked(section.seed, split, options)
+        return Labelled.of(np.stack([images, masks], 1), np.zeros(len(images), dtype=np.int64))
+
+    return Parts(make("train"), make("validation"), lambda: make("test"), MASK_CLASSES)
+
+
+def draw_masked(seed: int, split: str, options: Mapping[str, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Cluttered images (N, size, size) of a split, and as many masks with values of MASK_CLASSES."""
+    sources = source_digits(seed)[split]
+    random = np.random.default_rng((seed, SPLITS.index(split)))
+    masks = np.zeros((options[split], options["size"], options["size"]), dtype=np.uint8)
+    images, _ = _scatter(*sources, options[split], options, random, masks)
+    return images, masks
 
 
 def plain(section: DataSection) -> Parts:
@@ -100,12 +129,19 @@ def _scatter(
     count: int,
     options: Mapping[str, int],
     random: np.random.Generator,
+    masks: NDArray[np.uint8] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """`count` cluttered images (count, size, size) and their labels; where things overlap, the brighter pixel shows."""
+    """`count` cluttered images (count, size, size) and their labels; where things overlap, the brighter pixel shows.
+
+    Args:
+        masks: zeros (count, size, size), into which the digits to be found are drawn: label + 1 where a stroke is.
+    """
     side, piece = options["size"], options["fragment_size"]
     chosen = draw_sources(random, len(images), count)
     canvas = np.zeros((count, side, side), dtype=np.uint8)
-    _paste(canvas, images[chosen], random)
+    place = _paste(canvas, images[chosen], random)
+    if masks is not None:
+        masks[place] = np.where(images[chosen] >= STROKE, labels[chosen, None, None] + 1, 0)
     for _ in range(options["fragments"]):
         # A piece comes from another source digit than the one to be found.
         other = (chosen + random.integers(1, len(images), count)) % len(images)
@@ -116,8 +152,8 @@ def _scatter(
     return canvas, labels[chosen]
 
 
-def _paste(canvas: NDArray[np.uint8], patches: NDArray[np.uint8], random: np.random.Generator) -> None:
-    """Lays one patch (N, h, h) on each canvas (N, size, size) at a random place, in place."""
+def _paste(canvas: NDArray[np.uint8], patches: NDArray[np.uint8], random: np.random.Generator) -> Place:
+    """Lays one patch (N, h, h) on each canvas (N, size, size) at a random place, in place; returns where, as indices."""
     count, height = patches.shape[:2]
     corner = random.integers(0, canvas.shape[1] - height + 1, (count, 2))
     window = np.arange(height)
@@ -127,6 +163,7 @@ def _paste(canvas: NDArray[np.uint8], patches: NDArray[np.uint8], random: np.ran
         (corner[:, 1:] + window)[:, None, :],
     )
     canvas[place] = np.maximum(canvas[place], patches)
+    return place
 
 
 def refuse_validation(section: DataSection) -> None:

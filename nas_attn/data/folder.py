@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nas_attn.data.decoding import decode_all
+from nas_attn.data.decoding import NOT_COUNTED, Masked, Source, channels_of, decode_all
 from nas_attn.data.files import cache_folder, cores, drop_unused, exclusive, read_arrays, write_arrays
 from nas_attn.data.grouping import GroupOf, find_groups
 from nas_attn.data.parts import Labelled, Parts
@@ -40,17 +40,25 @@ CACHE_FORMAT = 1
 
 
 @dataclass(frozen=True)
-class _Files:
-    """Image files and their labels."""
+class Files:
+    """Image files and their labels, or their masks."""
 
     root: Path
     paths: tuple[Path, ...]
     labels: NDArray[np.int64]
     groups: NDArray[np.str_] | None = None
+    masks: tuple[Masked, ...] = ()
+    """Of a segmentation."""
 
-    def subset(self, index: NDArray[np.int64]) -> _Files:
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What is decoded."""
+        return self.masks or self.paths
+
+    def subset(self, index: NDArray[np.int64]) -> Files:
         groups = None if self.groups is None else self.groups[index]
-        return _Files(self.root, tuple(self.paths[i] for i in index), self.labels[index], groups)
+        masks = tuple(self.masks[i] for i in index) if self.masks else ()
+        return Files(self.root, tuple(self.paths[i] for i in index), self.labels[index], groups, masks)
 
 
 def read(section: DataSection, device: torch.device, share: Share) -> Parts:
@@ -68,17 +76,17 @@ def read(section: DataSection, device: torch.device, share: Share) -> Parts:
 
     group_of = None if section.groups is None else find_groups(section.groups, root)
 
-    def prepare(files: _Files) -> Labelled:
-        return _prepare(files, section, device, share)
+    def ready(files: Files) -> Labelled:
+        return prepare(files, section, device, share)
 
-    def listed(folder: Path) -> _Files:
+    def listed(folder: Path) -> Files:
         return _list(root, folder, classes, group_of)
 
     if not train_folder.is_dir():
         everything = listed(root)
         count = amount(TEST_SHARE, everything.labels, "the test split")
         test, rest = divided(everything.labels, count, section.seed, classes, everything.groups)
-        return Parts(prepare(everything.subset(rest)), None, lambda: prepare(everything.subset(test)), classes)
+        return Parts(ready(everything.subset(rest)), None, lambda: ready(everything.subset(test)), classes)
     folder = next((root / name for name in VALIDATION_NAMES if (root / name).is_dir()), None)
     if folder is not None and section.validation is not None:
         raise DataError(f"data.validation does not apply, as '{folder}' holds the validation images: leave it out")
@@ -86,7 +94,7 @@ def read(section: DataSection, device: torch.device, share: Share) -> Parts:
     if group_of is not None:
         others = [] if own_validation is None else [own_validation]
         others += [listed(root / "test")] if (root / "test").is_dir() else []  # names of files; no image is read
-        _check_apart([train, *others])
+        check_apart([train, *others])
 
     missing = f"image folder '{root}' has no test split: add '{root / 'test'}' with a folder per class"
     if (root / "test").is_dir():
@@ -95,13 +103,13 @@ def read(section: DataSection, device: torch.device, share: Share) -> Parts:
     def test_part() -> Labelled:
         if missing:
             raise DataError(missing)
-        return prepare(listed(root / "test"))
+        return ready(listed(root / "test"))
 
-    validation = None if own_validation is None else prepare(own_validation)
-    return Parts(prepare(train), validation, test_part, classes, missing)
+    validation = None if own_validation is None else ready(own_validation)
+    return Parts(ready(train), validation, test_part, classes, missing)
 
 
-def _wrong_with(listing: Callable[[], _Files]) -> str:
+def _wrong_with(listing: Callable[[], Files]) -> str:
     """What reading a split would end in, as far as names of files tell; empty where it can be read."""
     try:
         listing()
@@ -110,7 +118,7 @@ def _wrong_with(listing: Callable[[], _Files]) -> str:
     return ""
 
 
-def _check_apart(splits: Sequence[_Files]) -> None:
+def check_apart(splits: Sequence[Files]) -> None:
     """Raises:
     DataError: a group has images in two of the folders.
     """
@@ -136,7 +144,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _list(root: Path, folder: Path, classes: Sequence[str], group_of: GroupOf | None) -> _Files:
+def _list(root: Path, folder: Path, classes: Sequence[str], group_of: GroupOf | None) -> Files:
     """The image files under each class folder, sorted; a class without any is found by the caller's check."""
     strange = sorted({e.name for e in folder.iterdir() if e.is_dir() and not e.name.startswith(".")} - set(classes))
     if strange:
@@ -150,29 +158,34 @@ def _list(root: Path, folder: Path, classes: Sequence[str], group_of: GroupOf | 
         paths += found
         counts.append(len(found))
     groups = None if group_of is None else np.array([group_of(path, folder) for path in paths])
-    return _Files(root, tuple(paths), np.repeat(np.arange(len(classes)), counts), groups)
+    return Files(root, tuple(paths), np.repeat(np.arange(len(classes)), counts), groups)
 
 
-def _prepare(files: _Files, section: DataSection, device: torch.device, share: Share) -> Labelled:
+def prepare(files: Files, section: DataSection, device: torch.device, share: Share) -> Labelled:
     """Decoded images in memory, or checked files to be decoded in every epoch where that would take too much."""
     size = section.size or DEFAULT_SIZE
-    resident = len(files.paths) * 3 * size * size <= section.memory_share * free_memory(device, share)
+    resident = len(files.paths) * channels_of(files.sources) * size * size <= section.memory_share * free_memory(
+        device, share
+    )
     broken, images = _cached_decode(files, size, keep=resident)
     if broken.any():
         _report(files, broken, section)
         files = files.subset(np.flatnonzero(~broken))
         images = None if images is None else images[~broken]
-    identity = np.array([_identity(path, files.root) for path in files.paths], dtype=np.int64)
+    identity = np.array([_identity(source, files.root) for source in files.sources], dtype=np.int64)
     if images is not None:
         return Labelled(InMemory(torch.from_numpy(images)), files.labels, identity, files.groups)
     workers = section.workers or cores()
-    return Labelled(Streamed(files.paths, size, workers, device), files.labels, identity, files.groups)
+    return Labelled(Streamed(files.sources, size, workers, device), files.labels, identity, files.groups)
 
 
-def _report(files: _Files, broken: NDArray[np.bool_], section: DataSection) -> None:
+def _report(files: Files, broken: NDArray[np.bool_], section: DataSection) -> None:
     """Refuses or names the images that cannot be read."""
     names = [str(files.paths[i].relative_to(files.root)) for i in np.flatnonzero(broken)]
     count = f"{len(names)} image{'s' if len(names) > 1 else ''} of '{files.root}' cannot be read"
+    if files.masks:
+        last = files.masks[0].classes - 1
+        count += f" with its mask (gray or palette, of the image's size, values 0 to {last}, {NOT_COUNTED} for what is not counted)"
     if section.broken_images == "refuse":
         raise DataError(
             f"{count}, the first is '{names[0]}': repair or remove it, or set data.broken_images = \"skip\""
@@ -180,14 +193,16 @@ def _report(files: _Files, broken: NDArray[np.bool_], section: DataSection) -> N
     warnings.warn(f"{count}, left out: {few(names)}", NasAttnWarning, stacklevel=2)
 
 
-def _cached_decode(files: _Files, size: int, *, keep: bool) -> tuple[NDArray[np.bool_], NDArray[np.uint8] | None]:
+def _cached_decode(files: Files, size: int, *, keep: bool) -> tuple[NDArray[np.bool_], NDArray[np.uint8] | None]:
     """bool (N,), which cannot be read; and, where they are kept, the images (N, 3, size, size).
 
     One process decodes, others that come at the same time wait for it and read what it wrote.
     """
-    stats = [path.stat() for path in files.paths]
-    named = [(str(p), s.st_size, s.st_mtime_ns) for p, s in zip(files.paths, stats, strict=True)]
-    what = repr((CACHE_FORMAT, size, keep, str(files.root.resolve()), named))
+    paths = (*files.paths, *(masked.mask for masked in files.masks))
+    stats = [path.stat() for path in paths]
+    named = [(str(p), s.st_size, s.st_mtime_ns) for p, s in zip(paths, stats, strict=True)]
+    classes = [masked.classes for masked in files.masks[:1]]
+    what = repr((CACHE_FORMAT, size, keep, str(files.root.resolve()), named, *classes))
     key = hashlib.blake2b(what.encode(), digest_size=16).hexdigest()
     path = cache_folder() / f"{key}.npz"
     try:
@@ -195,17 +210,18 @@ def _cached_decode(files: _Files, size: int, *, keep: bool) -> tuple[NDArray[np.
             arrays = read_arrays(path)
             if arrays is None:
                 drop_unused(path.parent)
-                broken, images = decode_all(files.paths, size, keep=keep)
+                broken, images = decode_all(files.sources, size, keep=keep)
                 arrays = {"broken": broken, **({} if images is None else {"images": images})}
                 write_arrays(path, arrays)
     except OSError as error:
         warnings.warn(f"prepared images cannot be kept in {path.parent} ({error})", NasAttnWarning, stacklevel=2)
-        return decode_all(files.paths, size, keep=keep)
+        return decode_all(files.sources, size, keep=keep)
     return arrays["broken"], arrays.get("images")
 
 
-def _identity(path: Path, root: Path) -> int:
-    return zlib.crc32(f"{path.relative_to(root)}:{path.stat().st_size}".encode())
+def _identity(source: Source, root: Path) -> int:
+    paths = (source.image, source.mask) if isinstance(source, Masked) else (source,)
+    return zlib.crc32("|".join(f"{path.relative_to(root)}:{path.stat().st_size}" for path in paths).encode())
 
 
 def free_memory(device: torch.device, share: Share) -> int:

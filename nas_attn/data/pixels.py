@@ -1,6 +1,7 @@
 """Images as uint8 tensors, held in memory: the usual case.
 
-Shapes: N images, B of a batch, C channels, H height, W width.
+Shapes: N images, B of a batch, C channels, H height, W width. For a segmentation each image's mask is its last channel:
+then both are kept, fetched, mirrored and decoded together (`data.masks`).
 """
 
 from __future__ import annotations

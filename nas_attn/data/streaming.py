@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from nas_attn.data.decoding import decode
+from nas_attn.data.decoding import Source, channels_of, decode
 from nas_attn.data.pixels import Indices, InMemory
 
 HISTOGRAM_IMAGES = 5000
@@ -23,16 +22,16 @@ HISTOGRAM_IMAGES = 5000
 
 @dataclass(frozen=True)
 class Streamed:
-    """Image files, already checked, of which batches come as uint8 (B, 3, size, size)."""
+    """Image files, already checked, of which batches come as uint8 (B, 3, size, size), or (B, 4, size, size) with masks."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[Source, ...]
     size: int
     workers: int
     device: torch.device
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return 3, self.size, self.size
+        return channels_of(self.paths), self.size, self.size
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -46,7 +45,8 @@ class Streamed:
     def histogram(self) -> NDArray[np.int64]:
         sample = np.linspace(0, len(self) - 1, min(len(self), HISTOGRAM_IMAGES)).round().astype(np.int64)
         batches = torch.split(torch.from_numpy(sample), 256)
-        return sum((InMemory(images).histogram() for images in self.fetch(batches)), np.zeros((3, 256), np.int64))
+        found = (InMemory(images).histogram() for images in self.fetch(batches))
+        return sum(found, np.zeros((self.shape[0], 256), np.int64))
 
     def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         self._feed.order.batches = [index.tolist() for index in batches]
@@ -88,7 +88,7 @@ class _Order:
 class _Decoder(TorchDataset[Tensor]):
     """One decoded image per index."""
 
-    def __init__(self, paths: tuple[Path, ...], size: int) -> None:
+    def __init__(self, paths: tuple[Source, ...], size: int) -> None:
         self.paths, self.size = paths, size
 
     def __getitem__(self, index: int) -> Tensor:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from nas_attn.data import Dataset
 from nas_attn.evaluation.artifact_stores import ArtifactStore
+from nas_attn.evaluation.datasets import data_section
 from nas_attn.evaluation.evaluators import Evaluator
 from nas_attn.evaluation.plan import Build
 from nas_attn.evaluation.ways import way_recipe
-from nas_attn.evaluation.workbench import Host, Workbench, data_section
+from nas_attn.evaluation.workbench import Host, Workbench
 from nas_attn.storage import SEARCH, StudyStore
 
 

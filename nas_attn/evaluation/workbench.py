@@ -21,6 +21,8 @@ from nas_attn.errors import BackboneLost, CheckpointError, NasAttnWarning, Recip
 from nas_attn.evaluation.artifact_stores import ArtifactStore
 from nas_attn.evaluation.artifacts import RunFiles, read_artifact, write_artifact
 from nas_attn.evaluation.curves import Curve
+from nas_attn.evaluation.datasets import load_data, shape_and_classes
+from nas_attn.evaluation.detectors import detector_evaluator
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorTrainer, find_evaluator
 from nas_attn.evaluation.factors import Factors, candidate_factors
 from nas_attn.evaluation.faults import own_fault, require_memory, shared_fault
@@ -33,7 +35,7 @@ from nas_attn.evaluation.participation import require_participation
 from nas_attn.evaluation.plan import Build, Plan, make_plan
 from nas_attn.evaluation.ways import backbone_way
 from nas_attn.latency import DeviceLock
-from nas_attn.recipe import DataSection, Recipe
+from nas_attn.recipe import Recipe
 from nas_attn.records import ALONE, Cost, EpochPoint, Latency, ResolvedPlacement, Score, Share
 from nas_attn.space import parse, resolve
 from nas_attn.storage import SEARCH, Lease, Run, StudyStore
@@ -45,8 +47,6 @@ from nas_attn.training.threads import Threads, cores, intra_op_threads
 BACKBONE = "backbone"
 """Key and purpose of the runs that train the study's own backbones."""
 Stop = Callable[[], bool]
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Per channel, of the images that torchvision's and nearly all of timm's weights were trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +100,12 @@ class Workbench:
         execution_on(recipe.training, self.device)
         name = recipe.training.evaluator
         evaluator = evaluator or (find_evaluator(name) if name else None)
+        if evaluator is None and recipe.trained_by_ultralytics:
+            evaluator = detector_evaluator(recipe)
         self._evaluator = evaluator and EvaluatorTrainer(
             evaluator, folder=host.folder, device=str(self.device), log=host.log
         )
-        if dataset is None and recipe.data.name != "external":
-            dataset = data.load(data_section(recipe), device=self.device, share=host.share)
-        self.dataset = dataset
+        self.dataset = dataset or load_data(recipe, device=self.device, share=host.share)
         self.plan = plan_for(recipe, self.dataset, build=build, store=store)
         self.measurer = (
             Measurer(self.plan, store, seed=zlib.crc32(host.owner.encode()))
@@ -258,6 +258,8 @@ class Workbench:
     def _keep_labels(self, way: str) -> None:
         """Of the images behind the search's scores, and behind those on the test split."""
         if self.dataset is None or self._evaluator is not None or way not in (SEARCH, test_way(self.way)):
+            return
+        if not self.recipe.task.facts.per_image:
             return
         split = self.dataset.validation if way == SEARCH else self._test_split
         if split is not None:
@@ -442,14 +444,6 @@ class Checked:
     """Why it is infeasible; empty where it is not."""
 
 
-def data_section(recipe: Recipe) -> DataSection:
-    """The recipe's data; a source's own weights come with the normalisation that they were trained with."""
-    section = recipe.data
-    if recipe.training.weights != "default" or section.mean is not None:
-        return section
-    return section.model_copy(update={"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)})
-
-
 def pick_device(name: str) -> torch.device:
     """The training device that a name means; `auto` takes a GPU where there is one.
 
@@ -483,8 +477,7 @@ def plan_for(
     if dataset is not None:
         shape, classes = dataset.input_shape, len(dataset.classes)
     else:
-        assert recipe.data.input_shape is not None  # the recipe's schema sees to it
-        shape, classes = recipe.data.input_shape, recipe.data.classes or 1
+        shape, classes = shape_and_classes(recipe)
     kept = None if store is None else kept_sites(store)
     plan = make_plan(recipe, shape, classes, build=build, kept=kept)
     if store is not None and kept is None:

@@ -16,6 +16,7 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.attention import catalogue
 from nas_attn.errors import OperationError
 from nas_attn.export.python_file import Described
+from nas_attn.records import Choice, Point, ResolvedPlacement
 
 VERSION = 1
 """Of the card's form."""
@@ -65,7 +66,12 @@ def card(
             "mean": list(described.mean),
             "std": list(described.std),
         },
-        "output": {"shape": ["N", len(described.classes)], "what": "logits", "classes": list(described.classes)},
+        "output": {
+            "shape": ["N", *described.output],
+            "what": "boxes" if described.boxes else "logits",
+            "classes": list(described.classes),
+        },
+        "modules": _modules(described),
         "training": dict(training),
         "here": None if here is None else dict(here),
         "check": None if check is None else dict(check),
@@ -76,6 +82,28 @@ def card(
         "versions": dict(now.versions),
         "recipe": now.recipe.model_dump(mode="json"),
     }
+
+
+def _modules(described: Described) -> list[dict[str, Any]]:
+    """Where what stands, whatever a later version calls the places."""
+    return [
+        {
+            "point": [point.path, point.channels, point.height, point.width, point.replaces],
+            "choices": [{"type": choice.type, "knobs": dict(choice.knobs)} for choice in choices],
+        }
+        for point, choices in described.resolved.modules
+    ]
+
+
+def resolved_of(facts: Mapping[str, Any]) -> ResolvedPlacement | None:
+    """The placement of a card, point by point; None where an earlier version wrote the card."""
+    if "modules" not in facts:
+        return None
+    modules = tuple(
+        (Point(*entry["point"]), tuple(Choice(c["type"], tuple(c["knobs"].items())) for c in entry["choices"]))
+        for entry in facts["modules"]
+    )
+    return ResolvedPlacement(modules, facts["placement"], facts["init"], facts["key"])
 
 
 def _estimates(view: CandidateView) -> dict[str, Any]:
@@ -110,7 +138,12 @@ def _sources(described: Described) -> list[dict[str, str]]:
         licence = "MIT (nas_attn)" if ours else f"that of {row.target.partition('.')[0].partition(':')[0]}"
         found.append({"type": name, "title": row.title, "paper": row.paper, "licence": licence})
     source = described.backbone.name.partition(":")[0]
-    known = {"torchvision": "BSD-3-Clause (torchvision)", "timm": "Apache-2.0 (timm)"}
+    known = {
+        "torchvision": "BSD-3-Clause (torchvision)",
+        "timm": "Apache-2.0 (timm)",
+        "smp": "MIT (segmentation_models_pytorch)",
+        "ultralytics": "AGPL-3.0 (ultralytics)",
+    }
     licence = known.get(source, f"that of {source}") if ":" in described.backbone.name else "MIT (nas_attn)"
     return [{"type": "backbone", "title": described.backbone.name, "paper": "", "licence": licence}, *found]
 
@@ -186,7 +219,8 @@ def _about_images(facts: Mapping[str, Any]) -> Iterator[str]:
     if str(facts["data"].get("name", "")).startswith("folder:"):
         yield f"Images in the study: the shorter side scaled to {size} pixels, the middle square cut out"
     names = ", ".join(output["classes"][:20]) + (", …" if len(output["classes"]) > 20 else "")
-    yield f"Output: ({', '.join(map(str, output['shape']))}) before softmax; classes in order: {names}"
+    what = "boxes and scores as ultralytics decodes them, before NMS" if output["what"] == "boxes" else "before softmax"
+    yield f"Output: ({', '.join(map(str, output['shape']))}) {what}; classes in order: {names}"
 
 
 def _numbers(values: Sequence[float]) -> str:
@@ -198,10 +232,7 @@ def _about_scores(facts: Mapping[str, Any]) -> Iterator[str]:
     for name, value in training["metrics"].items():
         yield f"{name}: {_metric(name, value)} when it was trained ({training['what']}, seed {training['seed']}){_images(name, training)}"
     if here is not None:
-        yield (
-            f"This network in float32 on the same images: {_metric('accuracy', here['accuracy'])}, "
-            f"{here['right']} of {here['images']} right{_difference(training, here)}"
-        )
+        yield (f"This network in float32 on the same images: {_here(here)}{_difference(training, here)}")
     for name, e in facts["estimate"].items():
         between = f"{_metric(name, e['low'])} to {_metric(name, e['high'])}"
         yield f"The study's estimate of its {name} after the search's training: {_metric(name, e['mean'])} ({between}, {e['runs']} runs)"
@@ -211,6 +242,12 @@ def _about_scores(facts: Mapping[str, Any]) -> Iterator[str]:
             f"(ONNX Runtime {check['version']})"
         )
     yield "All of this on validation images, which chose the network; the test images are for `nas-attn validate`"
+
+
+def _here(here: Mapping[str, Any]) -> str:
+    metric = here.get("metric", "accuracy")
+    value = _metric(metric, here.get("value", here.get("accuracy")))
+    return f"{value}, {here['right']} of {here['images']} right" if "right" in here else f"{metric} {value}"
 
 
 def _images(metric: str, training: Mapping[str, Any]) -> str:
@@ -269,6 +306,12 @@ def _use(facts: Mapping[str, Any]) -> str:
         )
     if facts["format"] == "torch":
         return f'import torch\n\nnetwork = torch.export.load("{name}").module()\nlogits = network(images)  # {kind}'
+    if facts["format"] == "ultralytics":
+        return (
+            "import nas_attn  # has to be installed: the file is a pickle that holds its modules\n"
+            "from ultralytics import YOLO\n\n"
+            f'YOLO("{name}").val(data="your.yaml")'
+        )
     if facts["format"] == "python":
         module = Path(name).stem
         if not module.isidentifier():
@@ -280,7 +323,7 @@ def _use(facts: Mapping[str, Any]) -> str:
     return (
         "import nas_attn as na\nimport torch\n\n"
         f"network = ...  # the bare backbone: {facts['backbone']['name']}, {facts['output']['shape'][1]} classes\n"
-        f'na.attach(network, "{facts["placement"]}", input_shape={shape}, init="{facts["init"]}")\n'
+        f'na.attach(network, "{facts["placement"]}", input_shape={shape}, init="{facts["init"]}", key="{facts["key"]}")\n'
         f'network.load_state_dict(torch.load("{name}", weights_only=True)["state_dict"])\n'
         "network.eval()"
     )

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
+from nas_attn.export.detectors import Answer, write_onnx, write_pt
 from nas_attn.export.python_file import Described, python_source
+from nas_attn.training.tasks import answer_of
 
 
 def known_format(name: str) -> None:
@@ -71,9 +73,44 @@ def with_normalisation(model: nn.Module, described: Described, format_: str) -> 
         raise UserError(
             f"--normalize has no place in the format '{format_}', which holds no graph: give --format {' or '.join(GRAPHS)}"
         )
+    if described.task == "detection":
+        raise UserError("--normalize has no place in a detector's file: ultralytics divides by 255 itself")
     if not described.mean:
         raise UserError("--normalize: this study's images are its evaluator's, their normalisation is not known")
     return Normalising(model, described.mean, described.std).eval()
+
+
+class Answering(nn.Module):
+    """A network that gives one tensor, where its own answer is a dictionary (torchvision's segmentation networks)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits = answer_of(self.network(image))
+        assert isinstance(logits, Tensor)
+        return logits
+
+
+def answering(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:
+    """The network as a graph's format holds it: what gives a tensor stays as it is, of a detector the boxes are kept.
+
+    Raises:
+        UserError: a detector was to normalise its images.
+    """
+    bare = model.network if isinstance(model, Normalising) else model
+    with torch.no_grad():
+        output = bare.eval()(torch.zeros(1, *input_shape))
+    if isinstance(output, Tensor):
+        return model
+    if isinstance(output, tuple | list):
+        return Answer(bare).eval()
+    if bare is model:
+        return Answering(model).eval()
+    assert isinstance(model, Normalising)
+    model.network = Answering(bare)
+    return model.eval()
 
 
 def write(
@@ -135,12 +172,25 @@ def _program(task: Task) -> None:
 
 
 def _onnx(task: Task) -> None:
-    """ONNX with a free batch size, the notes as metadata, the weights inside the file."""
+    """ONNX with a free batch size (a detector's: one image), the notes as metadata, the weights inside the file."""
     try:
         import onnx
         import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError:
         raise UserError("the format 'onnx' needs onnx and onnxscript: pip install 'nas-attn[onnx]'") from None
+    if isinstance(task.model, Answer):
+        described = _described_detector(task, "onnx")
+        write_onnx(task.model.network, task.path, described.classes, described.input_shape[1])
+    else:
+        _onnx_by_torch(task)
+    loaded = onnx.load(str(task.path))
+    for name, text in (dict(task.notes) | _metadata(task)).items():
+        entry = loaded.metadata_props.add()
+        entry.key, entry.value = f"nas_attn.{name}" if isinstance(task.model, Answer) else name, text
+    onnx.save(loaded, str(task.path))
+
+
+def _onnx_by_torch(task: Task) -> None:
     batch = torch.export.Dim("batch", min=1, max=65536)
     torch.onnx.export(
         task.model,
@@ -153,11 +203,18 @@ def _onnx(task: Task) -> None:
         external_data=False,
         verbose=False,
     )
-    loaded = onnx.load(str(task.path))
-    for name, text in (dict(task.notes) | _metadata(task)).items():
-        entry = loaded.metadata_props.add()
-        entry.key, entry.value = name, text
-    onnx.save(loaded, str(task.path))
+
+
+def _described_detector(task: Task, name: str) -> Described:
+    if task.described is None or not task.described.backbone.name.startswith("ultralytics:"):
+        raise UserError(f"the format '{name}' is for detectors of ultralytics: give weights, torch, onnx or python")
+    return task.described
+
+
+def _ultralytics(task: Task) -> None:
+    """A `.pt` that `ultralytics.YOLO` loads, a pickle, with nas_attn installed."""
+    described = _described_detector(task, "ultralytics")
+    write_pt(task.model, task.path, described.classes, described.input_shape[1])
 
 
 def _metadata(task: Task) -> dict[str, str]:
@@ -186,9 +243,9 @@ def _python(task: Task) -> None:
 
 
 FORMATS: Mapping[str, Callable[[Task], None]] = MappingProxyType(
-    {"weights": _weights, "torch": _program, "onnx": _onnx, "python": _python}
+    {"weights": _weights, "torch": _program, "onnx": _onnx, "python": _python, "ultralytics": _ultralytics}
 )
-"""Name -> writer: `weights` (.pt), `torch` (.pt2, torch.export), `onnx` (.onnx), `python` (.py with a .pt)."""
+"""Name -> writer: `weights` (.pt), `torch` (.pt2, torch.export), `onnx` (.onnx), `python` (.py with a .pt), `ultralytics`."""
 GRAPHS = ("onnx", "torch")
 """The formats that hold what is computed, not the weights alone."""
 BEGINNINGS: Mapping[str, tuple[bytes, ...]] = {
@@ -196,6 +253,7 @@ BEGINNINGS: Mapping[str, tuple[bytes, ...]] = {
     "torch": (b"pk",),
     "onnx": (b"\x08",),
     "python": (b'"""',),
+    "ultralytics": (b"pk",),
 }
 """How files of a format begin, in small letters."""
-SUFFIXES = {"weights": ".pt", "torch": ".pt2", "onnx": ".onnx", "python": ".py"}
+SUFFIXES = {"weights": ".pt", "torch": ".pt2", "onnx": ".onnx", "python": ".py", "ultralytics": "-best.pt"}

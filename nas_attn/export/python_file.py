@@ -14,7 +14,7 @@ from nas_attn.attachment.hosting import AttendedDict, AttendedList, bare_class
 from nas_attn.attention import catalogue
 from nas_attn.attention.gates import Blended
 from nas_attn.attention.row import Init
-from nas_attn.backbones.building import TORCHVISION_OPTIONS, users_arguments
+from nas_attn.backbones.building import torchvision_options, users_arguments
 from nas_attn.backbones.cifar import MODELS
 from nas_attn.errors import OperationError
 from nas_attn.export.attending import attend
@@ -22,6 +22,7 @@ from nas_attn.export.bundling import OURS, bundle, import_lines
 from nas_attn.importing import PYTHON, load_object
 from nas_attn.recipe import BackboneSection
 from nas_attn.records import Choice, Point, ResolvedPlacement
+from nas_attn.tasks import TASKS, TaskName
 
 WIDTH = 120
 """Columns of the file."""
@@ -39,6 +40,14 @@ class Described:
     mean: tuple[float, ...]
     """Per channel, on the scale 0 to 1; empty where the images are a user's evaluator's."""
     std: tuple[float, ...]
+    task: TaskName = "classification"
+    boxes: tuple[int, ...] = ()
+    """Shape of what a detector answers for one image."""
+
+    @property
+    def output(self) -> tuple[int, ...]:
+        """Shape of the logits, or of the boxes, for one image."""
+        return self.boxes or TASKS[self.task].output(len(self.classes), self.input_shape[1:])
 
 
 @dataclass
@@ -110,7 +119,7 @@ def _heading(described: Described, notes: Mapping[str, str]) -> str:
     lines = [title, "", *(f"{name}: {text}" for name, text in notes.items() if name != "placement")]
     lines += [
         "",
-        f"Input: {how}, float32 (N, {channels}, {height}, {width}). Output: (N, {len(described.classes)}) before softmax.",
+        f"Input: {how}, float32 (N, {channels}, {height}, {width}). Output: (N, {', '.join(map(str, described.output))}) before softmax.",
     ]
     papers = dict.fromkeys(
         f"{row.title}: {row.paper}"
@@ -145,6 +154,10 @@ def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str
     """The lines that make the bare backbone."""
     section, classes, channels = described.backbone, len(described.classes), described.input_shape[0]
     source, colon, name = section.name.partition(":")
+    if source == "ultralytics":
+        raise OperationError(
+            "'python' is not for a detector, whose code is ultralytics' own: give --format ultralytics, onnx or weights"
+        )
     if section.name.startswith(PYTHON):
         raise OperationError(
             f"the backbone '{section.name.removeprefix(PYTHON)}' is an object of the program that searched: 'python' cannot "
@@ -156,13 +169,23 @@ def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str
         return [_assign("model", needs.name(family), [repr(depth), *_keywords(arguments)])]
     if source == "torchvision":
         needs.imports.add(("torchvision", None))
-        arguments = {**TORCHVISION_OPTIONS.get(name, {}), "num_classes": classes, **section.options}
+        usual = torchvision_options(name)
+        arguments = {**usual, "num_classes": classes, **section.options}
+        arguments |= {"weights_backbone": None} if "weights_backbone" in usual else {}  # `load` has them all
         lines = [_assign("model", "torchvision.models.get_model", [quoted(name), *_keywords(arguments)])]
         return lines if channels == 3 else [*lines, _first_convolution(model)]
     if source == "timm":
         needs.imports.add(("timm", None))
         arguments = {"num_classes": classes, "in_chans": channels, **section.options}
         return [_assign("model", "timm.create_model", [quoted(name), *_keywords(arguments)])]
+    if source == "smp":
+        needs.imports.add(("segmentation_models_pytorch", None))
+        architecture, _, encoder = name.partition("/")
+        arguments = {"encoder_name": encoder, "in_channels": channels, "classes": classes, **section.options}
+        arguments |= {"encoder_weights": None}
+        return [
+            _assign("model", "segmentation_models_pytorch.create_model", [quoted(architecture), *_keywords(arguments)])
+        ]
     function = load_object(section.name, what="backbone", error=OperationError)  # type: ignore[arg-type]
     needs.imports.add((source, None))
     arguments = {**users_arguments(function, channels, classes), **section.options}

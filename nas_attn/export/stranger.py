@@ -70,7 +70,8 @@ def _torch(network: Any) -> Callable[[Array], Array]:
 
     def run(x: Array) -> Array:
         with torch.no_grad():
-            output: Array = network(torch.from_numpy(x)).numpy()
+            found = network(torch.from_numpy(x))
+        output: Array = (found["out"] if isinstance(found, dict) else found).numpy()
         return output
 
     return run

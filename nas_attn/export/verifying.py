@@ -15,17 +15,21 @@ import torch
 from numpy.typing import NDArray
 
 from nas_attn import data
-from nas_attn.data import Dataset, Split
+from nas_attn.data import Dataset
 from nas_attn.errors import OperationError, UserError, shorten
 from nas_attn.evaluation.workbench import plan_for
-from nas_attn.export.card import VERSION, card_paths
+from nas_attn.export.card import VERSION, card_paths, resolved_of
 from nas_attn.export.checking import run_elsewhere
 from nas_attn.recipe import DataSection
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.space import parse, resolve
+from nas_attn.tasks import TASKS
+from nas_attn.training.tasks import Tally, answer_of, learnt
 
 Run = Callable[[NDArray[Any]], NDArray[Any]]
 BATCH = 64
+SLACK = 1 / 500
+"""Share that other arithmetic may turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +38,24 @@ class Verified:
 
     file: str
     format: str
-    right: int
+    metric: str
+    """The task's own."""
+    value: float
+    right: int | None
+    """Images that are judged rightly; None where an image is neither right nor wrong."""
     images: int
-    expected: int
-    """Right when it was exported, in float32; where that was not asked, when it was trained."""
+    expected: float
+    """Right, or where that is None the metric, when it was exported, in float32; where that was not asked, when it was trained."""
     expected_where: str
     elsewhere: bool
     """Whether it ran in a process in which nas_attn cannot be imported; `weights` do not without."""
 
     @property
-    def accuracy(self) -> float:
-        return self.right / self.images
-
-    @property
     def agrees(self) -> bool:
-        """Whether as many are right, but for one in five hundred that other arithmetic may turn."""
-        return abs(self.right - self.expected) <= max(1, self.images // 500)
+        """Whether as many are right, but for one in five hundred that other arithmetic may turn; a metric, as near as that."""
+        if self.right is None:
+            return abs(self.value - self.expected) <= SLACK
+        return abs(self.right - self.expected) <= max(1, self.images * SLACK)
 
 
 def verify(path: Path, *, root: str | None = None) -> Verified:
@@ -68,14 +74,23 @@ def verify(path: Path, *, root: str | None = None) -> Verified:
     dataset = _data(path, facts, root)
     run = _network(facts, path, dataset) if facts["format"] == "weights" else None
     with nullcontext(run) if run is not None else run_elsewhere(path, facts["format"]) as answer:
-        right = _right(answer, dataset.validation, raw=facts["input"]["normalised_inside"])
-    here, training, images = facts["here"], facts["training"], len(dataset.validation)
-    expected, where = right, "nothing is known of"
+        tally = _tally(answer, dataset, raw=facts["input"]["normalised_inside"])
+    metric, bits, images = TASKS[dataset.task].metric, tally.right(), len(dataset.validation)
+    value = tally.metrics(0.0)[metric]
+    right = None if bits is None else int(np.unpackbits(np.frombuffer(bits, np.uint8), count=images).sum())
+    expected, where = _expected(facts, metric, right is not None)
+    if expected is None:
+        expected = value if right is None else right
+    return Verified(path.name, facts["format"], metric, value, right, images, expected, where, run is None)
+
+
+def _expected(facts: Mapping[str, Any], metric: str, per_image: bool) -> tuple[float | None, str]:
+    """What the card says that comes out, and of when; None where it says nothing."""
+    here, training = facts["here"], facts["training"]
     if here is not None:
-        expected, where = here["right"], "when it was exported, in float32"
-    elif training["right"] is not None:
-        expected, where = training["right"], "when it was trained"
-    return Verified(path.name, facts["format"], right, images, expected, where, run is None)
+        return here["right" if per_image else "value"], "when it was exported, in float32"
+    known = training["right"] if per_image else training["metrics"].get(metric)
+    return known, "nothing is known of" if known is None else "when it was trained"
 
 
 def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
@@ -83,7 +98,11 @@ def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
     section = DataSection.model_validate(facts["data"]["section"])
     if section.name == "external":
         raise UserError(f"'{path}' cannot be checked here: its images are those of the study's evaluator")
-    dataset = data.load(section if root is None else section.model_copy(update={"root": root}), device="cpu")
+    task = recipe_from(facts["recipe"], where=f"the card of '{path.name}'").task.name
+    if not TASKS[task].trained_here:
+        raise UserError(f"'{path}' cannot be checked here: a detector is scored by its library")
+    section = section if root is None else section.model_copy(update={"root": root})
+    dataset = data.load(section, device="cpu", task=task)
     if dataset.digest != facts["data"]["digest"]:
         raise OperationError(
             f"the images of '{section.name}' are not those of the study (digest {dataset.digest}, "
@@ -116,24 +135,24 @@ def read_card(path: Path) -> dict[str, Any]:
 def _network(facts: Mapping[str, Any], path: Path, dataset: Dataset) -> Run:
     """The network of `weights`, which are nothing without their attention's code."""
     plan = plan_for(recipe_from(facts["recipe"], where=f"the card of '{path.name}'"), dataset)
-    resolved = resolve(parse(facts["placement"]), plan.sites, init=facts["init"])
+    resolved = resolved_of(facts) or resolve(parse(facts["placement"]), plan.sites, init=facts["init"])
     network = plan.attach(plan.bare(0), resolved, 0)
     network.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
     network.eval()
 
     def run(x: NDArray[Any]) -> NDArray[Any]:
         with torch.no_grad():
-            output: NDArray[Any] = network(torch.from_numpy(x)).numpy()
+            found = answer_of(network(torch.from_numpy(x)))
+        assert isinstance(found, torch.Tensor)
+        output: NDArray[Any] = found.numpy()
         return output
 
     return run
 
 
-def _right(run: Run, split: Split, *, raw: bool) -> int:
-    """How many images are judged rightly."""
-    if raw:
-        index = torch.split(torch.arange(len(split)), BATCH)
-        batches = ((x, split.labels[i]) for i, x in zip(index, split.pixels.fetch(index), strict=True))
-    else:
-        batches = ((x, y) for x, y in split.batches(BATCH))
-    return sum(int(np.sum(run(x.contiguous().numpy()).argmax(1) == y.numpy())) for x, y in batches)
+def _tally(run: Run, dataset: Dataset, *, raw: bool) -> Tally:
+    """What is judged rightly of the validation images."""
+    tally, split = learnt(dataset.task, len(dataset.classes)).tally(), dataset.validation
+    for x, y in split.stored(BATCH) if raw else split.batches(BATCH):
+        tally.add(torch.from_numpy(run(x.contiguous().numpy())), y)
+    return tally

@@ -71,7 +71,7 @@ def note(view: CandidateView, snapshot: Snapshot) -> str:
     if view.cost is not None:
         lines.append(f"{words.count(view.cost.parameters)} parameters, {words.count(view.cost.macs)} MACs.")
     if view.scores:
-        lines.append(_scores(view))
+        lines.append(_scores(snapshot, view))
     return "\n\n".join(lines)
 
 
@@ -103,8 +103,12 @@ def _outcome(view: CandidateView) -> str:
     return f"{view.state}, {what}{', on the front' if view.on_front else ''}"
 
 
-def _scores(view: CandidateView) -> str:
-    metrics = [name for name in ("accuracy", "loss") if any(name in point.metrics for point in view.scores)]
+def _scores(snapshot: Snapshot, view: CandidateView) -> str:
+    metrics = [
+        name
+        for name in (snapshot.recipe.task.facts.metric, "loss")
+        if any(name in point.metrics for point in view.scores)
+    ]
     metrics = metrics or sorted({name for point in view.scores for name in point.metrics})
     rows = [
         [point.purpose, str(point.seed), str(point.epochs)]

@@ -12,8 +12,9 @@ import plotly.graph_objects as go
 from nas_attn.analysis.effects import fit_effects
 from nas_attn.analysis.evidence import Estimate
 from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
-from nas_attn.recipe import SHARES, lower_is_better, objective_name
+from nas_attn.recipe import lower_is_better, objective_name
 from nas_attn.report import words
+from nas_attn.tasks import SHARES
 
 BLUE, ORANGE, GREEN, RED, GREY = "#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8a919c"
 PALETTE = ("#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8f6bd1", "#3fb8c9", "#b8a200", "#c76bb0", "#7a8f3c", "#a06a42")

@@ -11,9 +11,9 @@ from nas_attn.analysis.effects import fit_effects
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
 from nas_attn.analysis.suggestions import suggest
 from nas_attn.analysis.validation import ValidationResult
-from nas_attn.recipe import SHARES
 from nas_attn.report import figures, growth, retrained, tables, verdicts, words
 from nas_attn.report.page import Drawings, page, with_code, write_page
+from nas_attn.tasks import SHARES
 from nas_attn.toml_text import write_toml
 
 

@@ -11,8 +11,6 @@ from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.report import tables, words
 from nas_attn.report.figures import PALETTE, blank_figure
 
-METRIC = "accuracy"
-
 
 def retrained_table(snapshot: Snapshot) -> str:
     """One row per training."""
@@ -38,7 +36,8 @@ def retraining_curves(snapshot: Snapshot) -> list[go.Figure]:
     runs = [run for run in snapshot.retrained if run.curve]
     if not runs:
         return []
-    metric = snapshot.primary if all(snapshot.primary in run.curve[-1].metrics for run in runs) else METRIC
+    own = snapshot.recipe.task.facts.metric
+    metric = snapshot.primary if all(snapshot.primary in run.curve[-1].metrics for run in runs) else own
     assert metric is not None
     score, loss = blank_figure(height=360), blank_figure(height=320)
     for number, run in enumerate(runs):

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import Family, ValidationResult
 from nas_attn.analysis.verdict import Verdict
-from nas_attn.recipe import SHARES
 from nas_attn.records import Latency
 from nas_attn.report import words
+from nas_attn.tasks import SHARES
 
 
 def headline(result: ValidationResult) -> str:

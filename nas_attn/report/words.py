@@ -9,13 +9,12 @@ from nas_attn.analysis.evidence import Estimate
 from nas_attn.analysis.recommendation import format_metric, format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.suggestions import Suggestion
-from nas_attn.recipe import SHARES, lower_is_better, objective_name
+from nas_attn.recipe import lower_is_better, objective_name
 from nas_attn.records import Latency
+from nas_attn.tasks import SHARES
 
 TITLES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
+    **SHARES,
     "loss": "log-loss",
     "latency": "latency (times the backbone's)",
     "params": "parameters",

@@ -11,15 +11,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from nas_attn import data
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.data import Dataset
+from nas_attn.data.boxes import class_names
+from nas_attn.evaluation.datasets import data_section, load_data
 from nas_attn.evaluation.plan import Plan
 from nas_attn.evaluation.ways import way_recipe
 from nas_attn.evaluation.workbench import plan_for
 from nas_attn.export.card import card, write_card
 from nas_attn.export.checking import check_onnx
-from nas_attn.export.formats import known_format, with_normalisation, write
+from nas_attn.export.detectors import Answer
+from nas_attn.export.formats import GRAPHS, answering, known_format, with_normalisation, write
 from nas_attn.export.python_file import Described
 from nas_attn.recipe import Recipe, TrainingSection
 from nas_attn.records import Cost, Score
@@ -71,11 +73,12 @@ def export_candidate(
     known_format(format_)
     run = None if as_searched else next(iter(kept_runs(opened.store, view.key)), None)
     recipe = way_recipe(opened.store, SEARCH if run is None else run.way)
-    dataset = None if recipe.data.name == "external" else data.load(recipe.data, device="cpu")
+    dataset = load_data(recipe, device="cpu")
     plan = plan_for(recipe, dataset, store=opened.store)
     model = trained_model(opened, plan, view, run)
     described = describe(plan, dataset, view)
     given = with_normalisation(model, described, format_) if normalize else model
+    given = answering(given, plan.input_shape) if format_ in GRAPHS else given
     stored = _scored(opened.store, view, run)
     trained = SEARCHED if run is None else f"{run.purpose}, {run.way}, seed {run.seed}"
     notes = {"study": now.study, "placement": view.placement, "init": plan.space.init, "key": view.key}
@@ -104,13 +107,22 @@ def export_candidate(
 
 def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Described:
     """From what a candidate's network is built."""
-    resolved = resolve(parse(view.placement), plan.sites, init=plan.space.init)
+    resolved, task = resolve(parse(view.placement), plan.sites, init=plan.space.init), plan.recipe.task.name
+    if plan.recipe.trained_by_ultralytics:
+        names = class_names(plan.recipe.data)
+        zero, one = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        return Described(plan.recipe.backbone, resolved, plan.input_shape, names, zero, one, task, _boxes(plan))
     if dataset is None:
         names = tuple(map(str, range(plan.classes)))
-        return Described(plan.recipe.backbone, resolved, plan.input_shape, names, (), ())
+        return Described(plan.recipe.backbone, resolved, plan.input_shape, names, (), (), task)
     return Described(
-        plan.recipe.backbone, resolved, plan.input_shape, tuple(dataset.classes), dataset.mean, dataset.std
+        plan.recipe.backbone, resolved, plan.input_shape, tuple(dataset.classes), dataset.mean, dataset.std, task
     )
+
+
+def _boxes(plan: Plan) -> tuple[int, ...]:
+    with torch.no_grad():
+        return tuple(Answer(plan.bare(0).eval())(torch.zeros(1, *plan.input_shape)).shape[1:])
 
 
 def _scored(store: StudyStore, view: CandidateView, run: Run | None) -> StoredScore | None:
@@ -165,11 +177,16 @@ def _bits(score: Score) -> np.ndarray[Any, np.dtype[np.bool_]]:
 def _here(model: nn.Module, recipe: Recipe, dataset: Dataset, stored: StoredScore | None) -> dict[str, Any]:
     """The network's own score on the validation images, in float32 as whoever loads it computes."""
     section = recipe.training.model_copy(update={"precision": "float32"})
-    score = Trainer(section, dataset, device="cpu").score(model, dataset.validation)
+    score, metric = Trainer(section, dataset, device="cpu").score(model, dataset.validation), recipe.task.facts.metric
+    if score.correct is None:
+        value = score.metrics[metric]
+        return {"metric": metric, "value": value, "images": score.examples, "precision": "float32"}
     right = _bits(score)
     before = None if stored is None else stored.score
     same = before is not None and before.correct is not None and before.examples == len(right)
     return {
+        "metric": metric,
+        "value": score.metrics[metric],
         "accuracy": score.metrics["accuracy"],
         "right": int(right.sum()),
         "images": len(right),
@@ -181,7 +198,8 @@ def _here(model: nn.Module, recipe: Recipe, dataset: Dataset, stored: StoredScor
 def _batches(dataset: Dataset | None, plan: Plan, normalize: bool) -> Iterator[torch.Tensor]:
     """Two batches of other sizes, as the file takes them: validation images, or noise where there are none."""
     if dataset is None:
-        yield from (torch.randn(count, *plan.input_shape) for count in (3, 1))
+        counts = (1, 1) if plan.recipe.trained_by_ultralytics else (3, 1)
+        yield from (torch.randn(count, *plan.input_shape) for count in counts)
         return
     images = dataset.validation.first(5)
     if not normalize:
@@ -194,7 +212,7 @@ def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:
         return {"name": recipe.data.name, "section": recipe.data.model_dump(mode="json")}
     return {
         "name": recipe.data.name,
-        "section": recipe.data.model_dump(mode="json"),
+        "section": data_section(recipe).model_dump(mode="json"),
         "digest": dataset.digest,
         "training": len(dataset.train),
         "validation": len(dataset.validation),

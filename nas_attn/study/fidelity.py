@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from nas_attn import data
 from nas_attn.analysis.fidelity import Fidelity, Runs, Setting, assess
 from nas_attn.errors import MeasurementError, NasAttnWarning, OperationError, RecipeError
+from nas_attn.evaluation.datasets import load_data
 from nas_attn.evaluation.given import check_weights
 from nas_attn.evaluation.ways import keep_way
 from nas_attn.evaluation.workbench import plan_for, wanted
@@ -56,7 +56,7 @@ class FidelityStudy:
         """
         self.plan, self._options = plan, options
         self.recipe = plan.recipe
-        dataset = None if self.recipe.data.name == "external" else data.load(self.recipe.data, device="cpu")
+        dataset = load_data(self.recipe, device="cpu")
         self._images = None if dataset is None else len(dataset.train)
         first = plan_for(self.recipe, dataset)  # what is wrong is said before anything is written
         check_weights(first)

@@ -18,8 +18,6 @@ REFERENCE_SEEDS = 1000
 FEWEST = 4
 """Placements below which an order says nothing."""
 STARTS = ("backbone", "scratch", "pretrained")
-METRICS = {"accuracy": 1.0, "loss": -1.0, "train_loss_sum": -1.0}
-"""What the built-in trainer reports, with the sign that makes higher better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +76,10 @@ def make_fidelity_plan(
         RecipeError: a start, share or number that this recipe cannot have.
     """
     training = recipe.training
-    possible = ["scratch", *(["backbone"] if recipe.data.name != "external" else [])]
+    possible = ["scratch", *(["backbone"] if recipe.data.name != "external" and recipe.task.facts.trained_here else [])]
     target = recipe.target_training
     possible += ["pretrained"] if training.weights is not None or target.weights is not None else []
-    own_data = training.evaluator is not None
+    own_data = not recipe.trained_here
     starts = starts or [s for s in STARTS if s in possible and (s != "backbone" or "pretrained" not in possible)]
     subsets = subsets or ((1.0,) if own_data else (1.0, 0.5))
     reference_start = reference_start or target.start
@@ -171,7 +169,9 @@ def _unseen(space: SearchSpace, rng: random.Random, seen: Mapping[str, object]) 
 def metrics(recipe: Recipe) -> dict[str, float]:
     """Metrics that rank candidates, with the sign that makes higher better."""
     trained = [objective for objective in recipe.objectives if objective not in COSTS]
-    own = METRICS if recipe.training.evaluator is None else {}
+    task = recipe.task.facts
+    own = {task.metric: 1.0, **dict.fromkeys((*task.losses, "train_loss_sum"), -1.0)}
+    own = own if recipe.trained_here else {}
     return {**own, **{objective_name(o): -1.0 if lower_is_better(o) else 1.0 for o in trained}}
 
 
@@ -182,4 +182,4 @@ def primary(recipe: Recipe) -> str:
             return objective
     if recipe.training.evaluator is not None:
         raise RecipeError(f"objectives {recipe.objectives} name no metric of training.evaluator to rank candidates by")
-    return "accuracy"
+    return recipe.task.facts.metric

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from optuna.trial import TrialState
 
-from nas_attn import data
 from nas_attn.analysis.snapshot import TRIALS, Snapshot, snapshot
 from nas_attn.errors import BackboneError, OutOfMemory, StorageAway, TrainingError
 from nas_attn.evaluation.benches import Benches
+from nas_attn.evaluation.datasets import load_data
 from nas_attn.evaluation.evaluators import Evaluator, find_evaluator
 from nas_attn.evaluation.given import check_weights, wanted_weights
 from nas_attn.evaluation.kept_sites import keep_sites, kept_sites
@@ -97,8 +97,7 @@ def plan_recipe(recipe: Recipe, *, build: Build | None = None, store: StudyStore
     Args:
         store: the study that it is for, whose sites are those that it began with.
     """
-    dataset = None if recipe.data.name == "external" else data.load(recipe.data, device="cpu")
-    return plan_for(recipe, dataset, build=build, store=store)
+    return plan_for(recipe, load_data(recipe, device="cpu"), build=build, store=store)
 
 
 def own_plan(opened: OpenStudy) -> Plan:

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 
 from torch import nn
 
-from nas_attn import data
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.validation import Family, Network, families, family_attribute, looks_done
 from nas_attn.errors import DataError, StudyError
+from nas_attn.evaluation.datasets import has_test_split
 from nas_attn.evaluation.plan import Plan
 from nas_attn.evaluation.ways import TARGET
 from nas_attn.recipe import Recipe
@@ -117,9 +117,7 @@ def check_test_split(recipe: Recipe) -> None:
     Raises:
         DataError: there is none; says how to add one.
     """
-    if recipe.data.name == "external":
-        return  # the evaluator has it
-    missing = data.load(recipe.data, device="cpu").missing_test
+    missing = has_test_split(recipe)
     if missing:
         raise DataError(missing)
 

@@ -1,4 +1,4 @@
-"""What a classification is worth when every class counts alike."""
+"""What a classification, of images or of pixels, is worth when every class counts alike."""
 
 from __future__ import annotations
 
@@ -29,3 +29,16 @@ def class_metrics(counts: NDArray[np.int64]) -> dict[str, float]:
     recall = right[there] / true[there]
     f1 = 2 * right[there] / (true[there] + taken[there])
     return {"balanced_accuracy": float(recall.mean()), "macro_f1": float(f1.mean())}
+
+
+def mean_iou(counts: NDArray[np.int64]) -> float:
+    """The mean over classes of intersection over union, all images' pixels together.
+
+    A class without a pixel does not count by itself; where it is predicted, that lessens the others'.
+
+    Args:
+        counts: (classes, classes) pixels, rows are the true ones.
+    """
+    both, true, taken = np.diag(counts), counts.sum(1), counts.sum(0)
+    there = true > 0
+    return float((both[there] / (true[there] + taken[there] - both[there])).mean())

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from nas_attn.errors import RecipeError, TrainingError
 from nas_attn.recipe import TrainingSection
@@ -24,6 +23,7 @@ AHEAD = 8
 """Batches that the host may be in front of a CUDA device."""
 
 Forward = Callable[[Tensor], Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
 Stepper = Callable[[Tensor, Tensor, float, int], None]
 """Called with x, y, the learning rate and the number of parts that the batch is computed in."""
 
@@ -79,17 +79,20 @@ class Step:
     def __init__(
         self,
         forward: Forward,
+        loss: Loss,
         optimizer: torch.optim.Optimizer | None,
         section: TrainingSection,
         loss_sum: Tensor,
     ) -> None:
         """
         Args:
-            forward: x (B, C, H, W) -> float32 logits (B, classes).
+            forward: x (B, C, H, W) -> float32 logits.
+            loss: logits and y -> sum over the images, scalar.
             optimizer: None where nothing is trained.
             loss_sum: float64 scalar on the device, to which each image's loss is added.
         """
-        self.forward, self.optimizer, self.section, self.loss_sum = forward, optimizer, section, loss_sum
+        self.forward, self.loss = forward, loss
+        self.optimizer, self.section, self.loss_sum = optimizer, section, loss_sum
 
     def __call__(self, x: Tensor, y: Tensor, rate: float, parts: int) -> None:
         self.set_rate(rate)
@@ -111,7 +114,7 @@ class Step:
         sums = []
         for part_x, part_y in zip(x.chunk(parts), y.chunk(parts), strict=True):
             logits = self.forward(part_x)
-            loss = cross_entropy(logits, part_y, label_smoothing=section.label_smoothing, reduction="sum")
+            loss = self.loss(logits, part_y)
             if loss.requires_grad:
                 torch.autograd.backward(loss / len(x))
             sums.append(loss.detach())

@@ -13,27 +13,26 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from nas_attn.data import Dataset, Split
 from nas_attn.errors import OutOfMemory, TrainingError
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import EpochPoint, Score
 from nas_attn.training.checkpoint import CheckpointSlot
-from nas_attn.training.classes import class_metrics, confusion
 from nas_attn.training.climbing import Climb
 from nas_attn.training.memory import first_line, out_of_memory
 from nas_attn.training.parameters import frozen, prompt_norms, set_training_mode
 from nas_attn.training.run import Clock, Run
 from nas_attn.training.stepping import RecordedStep, Step, Stepper, compiled, execution_on
+from nas_attn.training.tasks import Tally, learnt
 from nas_attn.training.team import Team
 from nas_attn.training.threads import Threads, intra_op_threads
 
 SCORING_BATCH = 256
-"""Images per batch in scoring, where the training's batches are not larger."""
+"""Images per batch in scoring, where the training's batches are not larger; of a segmentation, whose outputs are as large as
+the images, as many as in training."""
 
 
 class Trainer:
@@ -58,6 +57,7 @@ class Trainer:
         """
         self.section = section
         self.dataset = dataset
+        self.task = learnt(dataset.task, len(dataset.classes))
         self.device = torch.device(device)
         self.hook = batch_hook or _nothing
         self.team = team
@@ -132,14 +132,14 @@ class Trainer:
         return tuple(run.scores)
 
     def score(self, model: nn.Module, split: Split, *, seed: int = 0, rung: int = 0, epochs: int = 0) -> Score:
-        """Scores a network as it is on any split: accuracy, over all images and over classes, log-loss, which it has right.
+        """Scores a network as it is on any split: the task's metrics, the log-loss, which images it has right.
 
         Raises:
             TrainingError: its loss is not finite, or memory did not suffice.
         """
         clock = Clock(self.device)
         try:
-            loss, predicted = self._evaluate(model, split)
+            loss, tally = self._evaluate(model, split)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -147,42 +147,51 @@ class Trainer:
         mean = loss.item() / len(split)
         if not math.isfinite(mean):
             raise TrainingError(f"the loss on {len(split)} images is {mean}: the weights have diverged")
-        bits = (predicted == split.labels).cpu().numpy()
-        by_class = class_metrics(confusion(split.labels, predicted, len(self.dataset.classes)))
+        metrics, right = tally.metrics(mean), tally.right()
         wall, device = clock.read()
         return Score(
             seed=seed,
             rung=rung,
             epochs=epochs,
-            metrics={"accuracy": float(bits.mean()), "loss": mean, **by_class},
-            correct=np.packbits(bits).tobytes(),
+            metrics=metrics,
+            correct=right,
             examples=len(split),
             wall_s=wall,
             device_s=device,
         )
 
     @torch.no_grad()
-    def _evaluate(self, model: nn.Module, split: Split) -> tuple[Tensor, Tensor]:
-        """Sum of log-losses (float64 scalar) and predicted classes int64 (N,), both on the device."""
+    def _evaluate(self, model: nn.Module, split: Split) -> tuple[Tensor, Tally]:
+        """Sum of log-losses (float64 scalar, on the device), and what it has right."""
         model.eval()
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        predicted = []
-        for x, y in split.batches(max(SCORING_BATCH, self.section.batch_size)):
+        tally, batch = self.task.tally(), self.section.batch_size
+        for x, y in split.batches(max(SCORING_BATCH, batch) if self.task.facts.per_image else batch):
             logits = self.logits(model, x)
-            loss += cross_entropy(logits, y, reduction="sum")
-            predicted.append(logits.argmax(1))
+            loss += self.task.loss(logits, y)
+            tally.add(logits, y)
             self.hook()
-        return loss, torch.cat(predicted)
+        return loss, tally
 
     def stepper(self, run: Run, steps: int) -> Stepper:
         """What trains a run's network on one batch, in a training of so many steps."""
         if self.team is not None:  # as it is: neither compiled nor recorded
             together = self.team.wrapped(run.model)
-            return Step(lambda x: self.logits(together, x), run.optimizer, self.section, run.epoch_loss)
+            return self._step(together, run)
         execution = execution_on(self.section, self.device, steps)
         network = compiled(run.model) if execution == "compile" else run.model
-        step = Step(lambda x: self.logits(network, x), run.optimizer, self.section, run.epoch_loss)
+        step = self._step(network, run)
         return RecordedStep(step, self.device) if execution == "cuda-graph" else step
+
+    def _step(self, network: Callable[[Tensor], object], run: Run) -> Step:
+        smoothing = self.section.label_smoothing
+        return Step(
+            lambda x: self.logits(network, x),
+            lambda logits, y: self.task.loss(logits, y, smoothing),
+            run.optimizer,
+            self.section,
+            run.epoch_loss,
+        )
 
     def _thread_number(self, run: Run) -> int:
         """Intra-op threads for a run, begun or gone on with."""
@@ -213,18 +222,14 @@ class Trainer:
         return step
 
     def logits(self, model: Callable[[Tensor], object], x: Tensor) -> Tensor:
-        """The network's output in float32 (B, classes), computed in the recipe's `precision`.
+        """The network's output in float32, (B, classes) or (B, classes, H, W), computed in the recipe's `precision`.
 
         Raises:
             TrainingError: it has another shape.
         """
         with torch.autocast(self.device.type, self._low_precision, enabled=self._low_precision is not None):
-            logits = model(x)
-        expected = (len(x), len(self.dataset.classes))
-        if not isinstance(logits, Tensor) or logits.shape != expected:
-            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise TrainingError(f"the network returns {found} for {len(x)} images, expected is a tensor of {expected}")
-        return logits.float()
+            output = model(x)
+        return self.task.logits(output, x)
 
     def _identity(self, model: nn.Module, run: Mapping[str, object]) -> str:
         """What a checkpoint must agree in to be taken up: network, data and settings."""

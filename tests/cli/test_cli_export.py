@@ -64,6 +64,15 @@ def test_what_is_exported_scores_elsewhere_what_its_card_says(folder: Path, nas)
     assert card["check"]["difference"] < 1e-4
 
 
+@pytest.mark.filterwarnings("default")
+def test_weights_are_checked_point_by_point_whatever_sites_are_called_by_then(folder: Path, nas) -> None:
+    assert nas("export", "--trial", "1").status == 0
+    path = folder / "digits.pt.json"
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps({**card, "placement": "a_site_of_another_version=se"}))
+    assert nas("check-export", "digits.pt", "--json").json["right"] == card["here"]["right"]
+
+
 def trained(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "digits.pt", weights_only=True)["state_dict"]
 

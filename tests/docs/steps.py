@@ -13,7 +13,17 @@ from typing import Literal
 
 from documented import ROOT
 
-RUN = ("README.md", "docs/tutorial.md", "docs/how-to.md", "docs/training.md", "docs/latency.md", "CONTRIBUTING.md")
+RUN = (
+    "README.md",
+    "docs/tutorial.md",
+    "docs/how-to.md",
+    "docs/segmentation.md",
+    "docs/yolo.md",
+    "docs/timm.md",
+    "docs/training.md",
+    "docs/latency.md",
+    "CONTRIBUTING.md",
+)
 """The pages whose steps are taken."""
 PROGRAMS = ("nas-attn", "python", "python3", "pip", "make", "export", ".", "sh", "sudo", "docker", "optuna-dashboard")
 MARK = re.compile(r"<!-- not run(?: \((?P<only>[^)]+)\))?: (?P<reason>.+?) -->", re.DOTALL)

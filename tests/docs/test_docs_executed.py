@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from documented import ROOT
-from materials import MODEL, photographs
+from materials import MODEL, masks, photographs
 from shell import FOREIGN, Ended, Running, Shell, patience
 from steps import MARK, RUN, Step, steps
 
@@ -60,11 +60,18 @@ def with_a_study(shell: Shell) -> None:
     shell.types("search RECIPE --workers 1 --threads 1")
 
 
+def with_masks(shell: Shell) -> None:
+    masks(shell.folder / "roads", side=64)
+    shutil.copy(ROOT / "tests" / "segmenter.py", shell.folder / "my_segmenter.py")
+
+
 PREPARED: dict[str, Callable[[Shell], None]] = {
     "README.md": with_photographs,
     "docs/tutorial.md": with_photographs,
     "docs/how-to.md": with_a_study,
     "docs/latency.md": with_a_study,
+    "docs/segmentation.md": with_masks,
+    "docs/timm.md": with_photographs,
 }
 
 

@@ -14,7 +14,7 @@ from nas_attn.analysis.evidence.data import Data, Points
 from nas_attn.analysis.evidence.facts import Run
 from nas_attn.analysis.evidence.images import noise_floor
 from nas_attn.analysis.evidence.priors import Priors
-from nas_attn.recipe import SHARES
+from nas_attn.tasks import SHARES
 
 Floats = NDArray[np.float64]
 

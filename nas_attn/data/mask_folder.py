@@ -1,0 +1,105 @@
+"""A user's images and masks for segmentation: `images/NAME.jpg` with `masks/NAME.png`, whose values are class numbers.
+
+Either in `PATH/train`, beside `PATH/val` (or `valid`, `validation`) and `PATH/test`, or in `PATH` itself, of which a fifth is
+kept for the test and, as for any data set, a part for validation. `PATH/classes.txt` has the classes' names, one a line, the
+first is number 0; 255 in a mask is of no class. Images are prepared as those of a folder of classes, masks likewise, but for
+the nearest value taken where they are scaled.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nas_attn.data.decoding import Masked
+from nas_attn.data.folder import SUFFIXES, TEST_SHARE, VALIDATION_NAMES, Files, check_apart, prepare
+from nas_attn.data.grouping import GroupOf, find_groups
+from nas_attn.data.parts import Labelled, Parts
+from nas_attn.data.splitting import amount, divided
+from nas_attn.errors import DataError, few, shorten
+from nas_attn.paths import user_path
+from nas_attn.recipe import DataSection
+from nas_attn.records import Share
+
+NAMES_FILE = "classes.txt"
+MOST_CLASSES = 255
+
+
+def read(section: DataSection, device: torch.device, share: Share) -> Parts:
+    """`folder:PATH` for segmentation.
+
+    Raises:
+        DataError: a folder, a mask or the names are missing, or an image cannot be read with its mask and
+            `broken_images` is `refuse`.
+    """
+    root = user_path(section.name.removeprefix("folder:"), what="image folder", error=DataError)
+    if not root.is_dir():
+        raise DataError(f"image folder '{root}' does not exist (looked in {Path.cwd()})")
+    classes = _names(root)
+    group_of = None if section.groups is None else find_groups(section.groups, root)
+
+    def ready(files: Files) -> Labelled:
+        return prepare(files, section, device, share)
+
+    def listed(folder: Path) -> Files:
+        return _list(root, folder, len(classes), group_of)
+
+    if not (root / "train").is_dir():
+        everything = listed(root)
+        count = amount(TEST_SHARE, everything.labels, "the test split")
+        test, rest = divided(everything.labels, count, section.seed, ("image",), everything.groups)
+        return Parts(ready(everything.subset(rest)), None, lambda: ready(everything.subset(test)), classes)
+    folder = next((root / name for name in VALIDATION_NAMES if (root / name).is_dir()), None)
+    if folder is not None and section.validation is not None:
+        raise DataError(f"data.validation does not apply, as '{folder}' holds the validation images: leave it out")
+    missing = ""
+    if not (root / "test").is_dir():
+        missing = f"image folder '{root}' has no test split: add '{root / 'test'}' with images and masks"
+
+    def test_part() -> Labelled:
+        if missing:
+            raise DataError(missing)
+        return ready(listed(root / "test"))
+
+    splits = [listed(place) for place in (root / "train", folder) if place is not None]
+    if group_of is not None:
+        check_apart(splits if missing else [*splits, listed(root / "test")])
+    return Parts(ready(splits[0]), ready(splits[1]) if folder is not None else None, test_part, classes, missing)
+
+
+def _names(root: Path) -> tuple[str, ...]:
+    path = root / NAMES_FILE
+    try:
+        names = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        why = "is not there" if not path.exists() else f"cannot be read ({shorten(str(error))})"
+        raise DataError(
+            f"'{path}' {why}: write the classes' names there, one a line; the first is what a mask's value 0 means"
+        ) from None
+    if not 2 <= len(names) <= MOST_CLASSES or len(set(names)) < len(names):
+        raise DataError(
+            f"'{path}' must name 2 to {MOST_CLASSES} classes, one a line, each once; it has {len(names)} lines"
+        )
+    return tuple(names)
+
+
+def _list(root: Path, folder: Path, classes: int, group_of: GroupOf | None) -> Files:
+    """The images of a folder with their masks, sorted by name."""
+    for inside in ("images", "masks"):
+        if not (folder / inside).is_dir():
+            raise DataError(
+                f"'{folder}' has no folder '{inside}': a segmentation's images lie in images, and a mask of the same name, as "
+                "PNG, in masks"
+            )
+    paths = sorted(p for p in (folder / "images").rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    masks = [folder / "masks" / p.relative_to(folder / "images").with_suffix(".png") for p in paths]
+    lacking = [str(mask.relative_to(root)) for mask in masks if not mask.is_file()]
+    if lacking:
+        raise DataError(f"{len(lacking)} of {len(paths)} images of '{folder}' have no mask: {few(lacking)}")
+    if not paths:
+        raise DataError(f"'{folder / 'images'}' has no image")
+    groups = None if group_of is None else np.array([group_of(path, folder) for path in paths])
+    masked = tuple(Masked(image, mask, classes) for image, mask in zip(paths, masks, strict=True))
+    return Files(root, tuple(paths), np.zeros(len(paths), dtype=np.int64), groups, masked)

@@ -1,0 +1,231 @@
+"""Detectors of ultralytics, trained by its own trainer: an evaluator made ready from a recipe.
+
+One schedule leads to the last rung, whatever stops before: warm-up, optimiser and the end of mosaic images are set here, the same
+for all candidates, and nothing is chosen by the library. Each rung is a call of the trainer that takes up weights, their average,
+the optimiser's state and the epoch from the rung before; what is scored is the average, by mAP on the validation images.
+ultralytics is its users' own (AGPL-3.0): it is imported, nothing of it is here.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nas_attn.data import boxes
+from nas_attn.errors import TrainingError
+from nas_attn.evaluation.evaluators import Evaluator, EvaluatorRun
+from nas_attn.evaluation.factors import candidate_factors
+from nas_attn.recipe import Recipe
+
+METRICS = {"map50_95": "metrics/mAP50-95(B)", "map50": "metrics/mAP50(B)"}
+"""Ours -> theirs."""
+WARM_UP = 0.1
+"""Share of the epochs in which the learning rate rises, three at most."""
+CLOSE_MOSAIC = 0.2
+"""Share of the epochs at the end that see whole images, ten at most."""
+OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
+
+
+def detector_evaluator(recipe: Recipe) -> Evaluator:
+    """Trains and scores candidates as a recipe says.
+
+    Raises:
+        DataError: the data YAML is not there, or names no classes.
+    """
+    names = dict(enumerate(boxes.class_names(recipe.data)))
+
+    def evaluate(model: nn.Module, run: EvaluatorRun) -> Mapping[str, float]:
+        with left_alone():
+            if run.split == "test":
+                return _tested(recipe, model, run, names)
+            trainer = _trained(recipe, model, run)
+        scored = trainer.ema.ema
+        if not all(torch.isfinite(t).all() for t in scored.state_dict().values()):
+            raise TrainingError(
+                f"the weights have diverged by epoch {run.epochs}: lower training.learning_rate ({_rate(recipe, model):g})"
+            )
+        run.scored(scored)
+        model.load_state_dict(scored.state_dict())
+        return {name: float(trainer.metrics[theirs]) for name, theirs in METRICS.items()}
+
+    return evaluate
+
+
+def settings(recipe: Recipe, run: EvaluatorRun, rate: float) -> dict[str, Any]:
+    """What ultralytics is told, all that decides a training: nothing is left to be chosen by it."""
+    training, epochs = recipe.training, recipe.training.rungs[-1]
+    low = training.precision != "float32" and run.device.startswith("cuda")
+    return {
+        **_common(recipe, run),
+        "mode": "train",
+        "model": "given.yaml",  # the network itself is handed over
+        "epochs": epochs,
+        "optimizer": OPTIMIZERS[training.optimizer],
+        "lr0": rate,
+        "lrf": 0.01,
+        "momentum": training.momentum,
+        "weight_decay": training.weight_decay,
+        "warmup_epochs": min(3.0, WARM_UP * epochs),
+        "warmup_bias_lr": 0.0,
+        "close_mosaic": min(10, math.ceil(CLOSE_MOSAIC * epochs)),
+        "nbs": training.batch_size,  # a step for each batch
+        "amp": "bf16" if low else False,
+        "seed": (run.seed * 64 + run.rung) % 2**31,
+        "deterministic": True,
+        "val": False,  # but at the rung
+        "save": False,
+        "patience": 0,
+        "pretrained": False,
+    }
+
+
+def _common(recipe: Recipe, run: EvaluatorRun) -> dict[str, Any]:
+    return {
+        "task": "detect",
+        "data": str(boxes.data_file(recipe.data)),
+        "imgsz": boxes.side(recipe.data),
+        "batch": recipe.training.batch_size,
+        "device": run.device.removeprefix("cuda:") if ":" in run.device else run.device.replace("cuda", "0"),
+        "workers": recipe.data.workers or min(8, os.cpu_count() or 1),
+        "project": str(run.folder),
+        "name": "ultralytics",
+        "exist_ok": True,
+        "plots": False,
+        "verbose": False,
+    }
+
+
+def _rate(recipe: Recipe, model: nn.Module) -> float:
+    return candidate_factors(recipe, model).rate
+
+
+def _trained(recipe: Recipe, model: nn.Module, run: EvaluatorRun) -> Any:
+    """ultralytics' trainer at the end of a rung, which it has scored."""
+    factors = candidate_factors(recipe, model)
+    before = _state(run.folder, run.rung - 1) if run.rung else None
+    threads = torch.get_num_threads()
+    trainer = _trainer_class()(overrides=settings(recipe, run, factors.rate))
+    torch.set_num_threads(threads)  # it takes what it likes
+    trainer.model, trainer.before = model, before
+    trainer.attention, trainer.factor = frozenset(factors.attention), recipe.training.attention_learning_rate
+
+    def stop_at_the_rung(trainer: Any) -> None:
+        trainer.stop = trainer.epoch + 1 >= run.epochs
+
+    trainer.add_callback("on_train_epoch_end", stop_at_the_rung)
+    trainer.train()
+    _keep(run.folder, run.rung, trainer)
+    return trainer
+
+
+def _trainer_class() -> Any:
+    """ultralytics' trainer, which begins and ends where it is told."""
+    from ultralytics.models.yolo.detect import DetectionTrainer
+
+    class RungTrainer(DetectionTrainer):  # type: ignore[misc]
+        before: Mapping[str, Any] | None
+        attention: frozenset[str]
+        factor: float
+
+        def resume_training(self, ckpt: Any) -> None:
+            if self.before is None:
+                return
+            self.model.load_state_dict(self.before["model"])
+            self.ema.ema.load_state_dict(self.before["average"])
+            self.ema.updates = self.before["updates"]
+            self.optimizer.load_state_dict(self.before["optimizer"])
+            self.start_epoch = self.before["epochs"]
+
+        def get_dataloader(self, *args: Any, **options: Any) -> Any:
+            loader = super().get_dataloader(*args, **options)
+            if getattr(loader, "generator", None) is not None:  # else the order would be the same for every seed
+                loader.generator.manual_seed(self.args.seed)
+            return loader
+
+        def build_optimizer(self, model: nn.Module, *args: Any, **options: Any) -> torch.optim.Optimizer:
+            optimizer: torch.optim.Optimizer = super().build_optimizer(model, *args, **options)
+            if self.factor != 1:
+                _give_attention_its_rate(optimizer, model, self.attention, self.factor)
+            return optimizer
+
+        def save_model(self) -> bool:
+            return False  # its checkpoints are pickles; ours are tensors
+
+        def final_eval(self) -> None:
+            return None  # of the best epoch, which is chosen by the validation images
+
+    return RungTrainer
+
+
+def _give_attention_its_rate(
+    optimizer: torch.optim.Optimizer, model: nn.Module, attention: frozenset[str], factor: float
+) -> None:
+    """Takes the attention's parameters out of their groups into such with another rate."""
+    own = {id(parameter) for name, parameter in model.named_parameters() if name in attention}
+    for group in list(optimizer.param_groups):
+        mine = [parameter for parameter in group["params"] if id(parameter) in own]
+        if mine:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in own]
+            others = {key: value for key, value in group.items() if key != "params"}
+            optimizer.add_param_group({**others, "params": mine, "lr": factor * group["lr"]})
+
+
+def _keep(folder: Path, rung: int, trainer: Any) -> None:
+    """What the next rung goes on from: tensors and numbers only."""
+    state = {
+        "model": trainer.model.state_dict(),
+        "average": trainer.ema.ema.state_dict(),
+        "updates": int(trainer.ema.updates),
+        "optimizer": trainer.optimizer.state_dict(),
+        "epochs": trainer.epoch + 1,
+    }
+    path = _path(folder, rung)
+    torch.save(state, path.with_suffix(".part"))
+    os.replace(path.with_suffix(".part"), path)
+    _path(folder, rung - 2).unlink(missing_ok=True)  # a rung that was not noted as done begins from the one before
+
+
+def _state(folder: Path, rung: int) -> Mapping[str, Any]:
+    state: Mapping[str, Any] = torch.load(_path(folder, rung), map_location="cpu", weights_only=True)
+    return state
+
+
+def _path(folder: Path, rung: int) -> Path:
+    return folder / f"rung{rung}.pt"
+
+
+def _tested(recipe: Recipe, model: nn.Module, run: EvaluatorRun, names: Mapping[int, str]) -> dict[str, float]:
+    """mAP on the test images of the YAML; of a copy, which ultralytics fuses."""
+    from ultralytics.models.yolo.detect import DetectionValidator
+
+    network: Any = copy.deepcopy(model).eval()
+    network.names = dict(names)
+    validator = DetectionValidator(args={**_common(recipe, run), "mode": "val", "split": "test"})
+    validator(model=network)
+    found = validator.metrics.results_dict
+    return {name: float(found[theirs]) for name, theirs in METRICS.items()}
+
+
+@contextmanager
+def left_alone() -> Iterator[None]:
+    """What ultralytics changes for the whole process is as it was afterwards, and it says warnings only."""
+    from ultralytics.utils import LOGGER
+    from ultralytics.utils.torch_utils import unset_deterministic
+
+    threads, level = torch.get_num_threads(), LOGGER.level
+    LOGGER.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        unset_deterministic()
+        torch.set_num_threads(threads)
+        LOGGER.setLevel(level)

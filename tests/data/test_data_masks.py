@@ -1,0 +1,144 @@
+"""Images with masks: made here and from folders, split, mirrored and cropped together, wrong ones named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nas_attn import data
+from nas_attn.data import Dataset
+from nas_attn.data.pixels import InMemory
+from nas_attn.data.streaming import Streamed
+from nas_attn.errors import DataError, NasAttnWarning
+from nas_attn.recipe import AugmentSection, DataSection
+
+DIGITS = DataSection(name="digits", options={"size": 16, "train": 60, "validation": 30, "test": 20, "fragments": 3})
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def load(section: DataSection) -> Dataset:
+    return data.load(section, device="cpu", task="segmentation")
+
+
+def pair(folder: Path, name: str, *, size: tuple[int, int] = (24, 20), mode: str = "L", value: int = 1) -> None:
+    """A gray image whose left part is bright, and a mask that says so; its last row is not counted."""
+    for inside in ("images", "masks"):
+        (folder / inside).mkdir(parents=True, exist_ok=True)
+    width, height = size
+    mask = np.zeros((height, width), dtype=np.uint8)
+    mask[:, : width // 3] = value
+    mask[-1] = 255
+    Image.fromarray(np.where(mask == value, 255, 40).astype(np.uint8)).save(folder / "images" / f"{name}.png")
+    Image.fromarray(mask).convert(mode).save(folder / "masks" / f"{name}.png")
+
+
+def names(root: Path) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "classes.txt").write_text("ground\nroad\n")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    names(tmp_path / "roads")
+    for number in range(10):
+        pair(tmp_path / "roads", str(number), size=(24 + number, 20))
+    return tmp_path / "roads"
+
+
+def test_the_digits_masks_lie_on_the_digits_and_the_images_are_those_of_the_classification() -> None:
+    masked, labelled = load(DIGITS), data.load(DIGITS, device="cpu")
+    assert masked.classes == ("background", *labelled.classes)
+    assert masked.input_shape == labelled.input_shape == (1, 16, 16)
+    assert torch.equal(masked.train.first(60), labelled.train.first(60))
+    (stored, y), (_, label) = next(masked.validation.stored(30)), next(labelled.validation.stored(30))
+    assert y.shape == (30, 16, 16)
+    for one, of in zip(y, label, strict=True):
+        assert set(one.unique().tolist()) == {0, int(of) + 1}
+    assert stored[:, 0][y > 0].min() >= 64
+    assert masked.mean == labelled.mean
+
+
+def test_an_image_and_its_mask_are_mirrored_and_cropped_alike_and_nothing_is_counted_beside(root: Path) -> None:
+    split = load(DataSection(name=f"folder:{root}", size=20)).train
+    augment = AugmentSection(flip=True, crop_padding=3)
+    epochs = [list(split.epoch(4, seed=1, epoch=n, augment=augment)) for n in range(4)]
+    cropped = False
+    for x, y in (batch for batches in epochs for batch in batches):
+        bright = (x[:, 0] * split.std[0] + split.mean[0]) > 0.9
+        assert torch.equal(bright & (y != 255), y == 1)
+        beside = (y == 255).all(1)  # columns
+        assert not x.permute(0, 3, 1, 2)[beside].any()
+        cropped |= bool(beside.any())
+    assert cropped
+    again = list(split.epoch(4, seed=1, epoch=3, augment=augment, first_batch=1))
+    assert all(
+        torch.equal(a, b) for one, two in zip(again, epochs[3][1:], strict=True) for a, b in zip(one, two, strict=True)
+    )
+
+
+def test_masks_keep_their_values_whatever_the_size(root: Path) -> None:
+    """Palette and black and white masks too; the folder is split for the person, and the test split is another one."""
+    pair(root, "palette", mode="P")
+    pair(root, "white", mode="1", value=255)
+    found = load(DataSection(name=f"folder:{root}", size=13))
+    assert (len(found.train), len(found.validation), len(found.read_test("test"))) == (8, 2, 2)
+    values = torch.cat([y.unique() for _, y in found.train.batches(4)]).unique()
+    assert values.tolist() == [0, 1, 255]
+    assert found.classes == ("ground", "road")
+
+
+def test_what_does_not_fit_into_memory_is_decoded_anew_with_the_same_pixels(root: Path) -> None:
+    held = load(DataSection(name=f"folder:{root}", size=16))
+    streamed = load(DataSection(name=f"folder:{root}", size=16, memory_share=1e-9, workers=1))
+    assert isinstance(held.train.pixels, InMemory)
+    assert isinstance(streamed.train.pixels, Streamed)
+    assert (held.mean, held.digest) == (streamed.mean, streamed.digest)
+    for (x, y), (x2, y2) in zip(held.validation.batches(2), streamed.validation.batches(2), strict=True):
+        assert torch.equal(x, x2)
+        assert torch.equal(y, y2)
+
+
+def test_splits_in_folders(tmp_path: Path) -> None:
+    names(tmp_path / "roads")
+    for split, count in (("train", 4), ("val", 2)):
+        for number in range(count):
+            pair(tmp_path / "roads" / split, str(number))
+    found = load(DataSection(name=f"folder:{tmp_path / 'roads'}", size=16))
+    assert (len(found.train), len(found.validation)) == (4, 2)
+    assert "has no test split: add" in found.missing_test
+    with pytest.raises(DataError, match="has no test split: add"):
+        found.read_test("test")
+
+
+def test_what_is_wrong_with_a_folder_is_said(root: Path) -> None:
+    section = DataSection(name=f"folder:{root}", size=16)
+    pair(root, "colours", mode="RGB")
+    pair(root, "number", value=7)
+    with pytest.raises(
+        DataError, match=r"2 images of .* cannot be read with its mask \(gray .* values 0 to 1, 255 for"
+    ):
+        load(section)
+    with pytest.warns(NasAttnWarning, match="left out: .*colours.png.*number.png"):
+        load(section.model_copy(update={"broken_images": "skip"}))
+    for name in ("colours", "number", "3"):
+        (root / "masks" / f"{name}.png").unlink()
+    with pytest.raises(DataError, match=r"3 of 12 images .* have no mask: 'masks/3.png', 'masks/colours.png'"):
+        load(section)
+    (root / "classes.txt").write_text("ground\nroad\nsky\n")
+    for name in ("colours", "number", "3"):
+        (root / "images" / f"{name}.png").unlink()
+    with pytest.raises(DataError, match=r"training split .* has no pixel of class 'sky' .* class numbers, 0 to 2"):
+        load(section)
+    (root / "classes.txt").unlink()
+    with pytest.raises(DataError, match=r"classes.txt' is not there: write the classes' names there, one a line"):
+        load(section)
+    with pytest.raises(DataError, match="'mnist' has no masks, which a segmentation needs: give digits or folder:PATH"):
+        load(DataSection(name="mnist"))

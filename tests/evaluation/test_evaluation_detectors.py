@@ -1,0 +1,142 @@
+"""Detectors of ultralytics, trained by its own trainer from rung to rung: the attention takes part, a stop changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import nas_attn as na
+from nas_attn.data import boxes
+from nas_attn.data.digits import draw_masked
+from nas_attn.errors import DataError, RecipeError
+from nas_attn.recipe import DataSection
+from nas_attn.recipe_reading import recipe_from
+
+OPTIONS = {"size": 32, "train": 20, "validation": 20, "test": 20, "fragments": 2}
+TABLE: dict[str, Any] = {
+    "name": "boxes",
+    "task": {"name": "detection"},
+    "space": {"name": "one", "choices": {"eca": {}}},
+    "backbone": {"name": "ultralytics:yolo11n.yaml"},
+    "data": {"name": "digits", "options": OPTIONS, "size": 32},
+    "training": {"start": "scratch", "rungs": [1, 2], "batch_size": 10, "learning_rate": 0.01, "precision": "float32"},
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("YOLO_AUTOINSTALL", "false")
+
+
+def changed(**sections: dict[str, Any]) -> dict[str, Any]:
+    return {**TABLE, **{name: {**TABLE.get(name, {}), **more} for name, more in sections.items()}}
+
+
+def test_the_task_says_what_is_sought() -> None:
+    recipe = recipe_from(TABLE, where="it")
+    assert recipe.objectives == ["map50_95", "latency"]
+    assert not recipe.trained_here
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"backbone": {"name": "resnet8"}}, "takes backbone.name = 'ultralytics:NAME.yaml' or '.pt', not 'resnet8'"),
+        (
+            {"training": {"start": "backbone"}},
+            "needs training.start = 'scratch', or 'pretrained' with weights = 'default'",
+        ),
+        ({"training": {"label_smoothing": 0.1}}, "training.label_smoothing has no place in a detection"),
+        ({"training": {"augment": {"flip": True}}}, "training.augment has no place in a detection"),
+    ],
+)
+def test_what_ultralytics_does_its_own_way_is_not_asked_for(sections: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        recipe_from(changed(**sections), where="it")
+
+
+def test_the_digits_boxes_are_those_of_their_masks() -> None:
+    pytest.importorskip("yaml", reason="ultralytics, which brings it, is not installed")
+    section = DataSection(name="digits", options=OPTIONS)
+    path = boxes.data_file(section)
+    assert boxes.class_names(section) == tuple(map(str, range(10)))
+    _, masks = draw_masked(0, "validation", {**OPTIONS, "fragment_size": 4})
+    for number, mask in enumerate(masks):
+        text = (path.parent / "labels" / "val" / f"{number:06}.txt").read_text()
+        label, x, y, width, height = map(float, text.split())
+        rows, columns = torch.from_numpy(mask).nonzero(as_tuple=True)
+        assert mask.max() == label + 1
+        assert 32 * (x - width / 2) == pytest.approx(columns.min().item(), abs=1e-3)
+        assert 32 * (x + width / 2) == pytest.approx(columns.max().item() + 1, abs=1e-3)
+        assert 32 * (y - height / 2) == pytest.approx(rows.min().item(), abs=1e-3)
+        assert 32 * (y + height / 2) == pytest.approx(rows.max().item() + 1, abs=1e-3)
+    before = path.stat().st_mtime_ns
+    assert boxes.data_file(section).stat().st_mtime_ns == before, "made once"
+
+
+def test_what_is_wrong_with_the_data_is_said(tmp_path: Path) -> None:
+    pytest.importorskip("yaml", reason="ultralytics, which brings it, is not installed")
+    with pytest.raises(DataError, match="does not exist"):
+        boxes.data_file(DataSection(name="yolo:none.yaml"))
+    (tmp_path / "data.yaml").write_text("train: images\n")
+    with pytest.raises(DataError, match="names no classes"):
+        boxes.class_names(DataSection(name=f"yolo:{tmp_path / 'data.yaml'}"))
+    with pytest.raises(DataError, match=r"data\.size = 50 must be a multiple of 32"):
+        boxes.side(DataSection(name="digits", size=50))
+    with pytest.raises(
+        DataError, match=r"'mnist' has no boxes, which a detection needs: give digits or yolo:PATH\.yaml"
+    ):
+        boxes.data_file(DataSection(name="mnist"))
+
+
+def attended(recipe: Any) -> nn.Module:
+    from nas_attn import backbones
+
+    torch.manual_seed(0)
+    model = backbones.build(recipe.backbone, input_shape=(3, 32, 32), classes=10)
+    return na.attach(model, "stage2@stage=eca neck1@stage=se(reduction=4)", input_shape=(3, 32, 32), init="paper")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore")
+def test_rung_by_rung_with_the_attention_in_what_is_scored(tmp_path: Path) -> None:
+    pytest.importorskip("ultralytics", reason="ultralytics, which its users have, is not installed")
+    from nas_attn.evaluation.detectors import detector_evaluator
+    from nas_attn.evaluation.evaluators import EvaluatorRun
+
+    recipe = recipe_from(TABLE, where="it")
+    evaluate = detector_evaluator(recipe)
+
+    def reached(
+        model: nn.Module, folder: str, rung: int, split: str = "validation"
+    ) -> tuple[dict[str, float], EvaluatorRun]:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        run = EvaluatorRun("it", rung, rung + 1, 1, 3, tmp_path / folder, "cpu", split)
+        return dict(evaluate(model, run)), run
+
+    threads = torch.get_num_threads()
+    model = attended(recipe)
+    first, run = reached(model, "a", 0)
+    assert set(first) == {"map50_95", "map50"}
+    assert all(0 <= value <= 1 for value in first.values())
+    found = na.check(run.networks[-1], (3, 32, 32))
+    assert [one.module for one in found] == ["EfficientChannel", "SqueezeExcitation"]
+    assert all(one.takes_part for one in found)
+    second, _ = reached(model, "a", 1)
+    fresh = attended(recipe)  # a process after a stop: another object, whatever weights
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "rung0.pt").write_bytes((tmp_path / "a" / "rung0.pt").read_bytes())
+    again, _ = reached(fresh, "b", 1)
+    assert again == second
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), fresh.state_dict().values(), strict=True))
+    state = torch.load(tmp_path / "a" / "rung1.pt", weights_only=True)
+    assert state["epochs"] == 2
+    assert reached(model, "a", 1, "test")[0].keys() == first.keys()
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == (threads, False)

@@ -1,0 +1,122 @@
+"""A detector taken home: a `.pt` that ultralytics loads and validates alike, ONNX of the whole network, what cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import nas_attn as na
+from nas_attn import backbones
+from nas_attn.data import boxes
+from nas_attn.errors import OperationError, UserError
+from nas_attn.export import write
+from nas_attn.export.checking import check_onnx
+from nas_attn.export.formats import answering
+from nas_attn.export.python_file import Described
+from nas_attn.recipe import BackboneSection, DataSection
+from nas_attn.space import parse, resolve
+
+SHAPE = (3, 64, 64)
+SECTION = BackboneSection(name="ultralytics:yolo11n.yaml")
+PLACEMENT = "stage2@stage=se(reduction=4) neck1@stage=cbam(reduction=4)"
+DIGITS = DataSection(name="digits", options={"size": 64, "train": 20, "validation": 20, "test": 20})
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(autouse=True)
+def _ultralytics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("YOLO_AUTOINSTALL", "false")
+    monkeypatch.chdir(tmp_path)
+    pytest.importorskip("ultralytics", reason="ultralytics, which its users have, is not installed")
+
+
+def made() -> tuple[nn.Module, Described, torch.Tensor]:
+    """A detector with something to say, its description, and what it answers without its attention."""
+    torch.manual_seed(0)
+    model = backbones.build(SECTION, input_shape=SHAPE, classes=10).train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0  # statistics of the one batch: a fresh network's let nothing through to the end
+    with torch.no_grad():
+        model(torch.rand(4, *SHAPE))
+    bare = answer(model)
+    resolved = resolve(parse(PLACEMENT), na.find_sites(model, SHAPE), init="paper")
+    na.attach(model, PLACEMENT, input_shape=SHAPE, init="paper")
+    names = tuple(f"digit {number}" for number in range(10))
+    described = Described(SECTION, resolved, SHAPE, names, (0.0,) * 3, (1.0,) * 3, "detection", tuple(bare.shape[1:]))
+    return model.eval(), described, bare
+
+
+def images(count: int = 1) -> torch.Tensor:
+    return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(1))
+
+
+def answer(model: nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model.eval()(images())[0]
+    return found
+
+
+def written(folder: Path, format_: str) -> tuple[nn.Module, torch.Tensor, Path]:
+    model, described, bare = made()
+    path = folder / ("net.onnx" if format_ == "onnx" else "net.pt")
+    given = answering(model, SHAPE) if format_ == "onnx" else model
+    return model, bare, write(given, path, format_, input_shape=SHAPE, notes={"study": "s"}, described=described)
+
+
+def test_ultralytics_loads_and_validates_it_with_its_attention(tmp_path: Path) -> None:
+    from ultralytics import YOLO
+    from ultralytics.models.yolo.detect import DetectionValidator
+
+    model, bare, path = written(tmp_path, "ultralytics")
+    loaded: Any = YOLO(str(path))
+    assert loaded.names[3] == "digit 3"
+    assert torch.equal(answer(loaded.model), answer(model))
+    assert (answer(loaded.model) - bare).abs().max() > 1e-4
+    assert [one.takes_part for one in na.check(loaded.model, SHAPE)] == [True, True]
+    how = {
+        "data": str(boxes.data_file(DIGITS)),
+        "imgsz": 64,
+        "batch": 10,
+        "device": "cpu",
+        "workers": 0,
+        "plots": False,
+    }
+    there = loaded.val(**how, project=str(tmp_path / "a"), conf=1e-6, verbose=False).results_dict
+    network: Any = made()[0]
+    network.names = loaded.names
+    validator = DetectionValidator(
+        args={**how, "project": str(tmp_path / "b"), "conf": 1e-6, "mode": "val", "task": "detect"}
+    )
+    validator(model=network)
+    assert validator.metrics.results_dict == pytest.approx(there)
+
+
+def test_onnx_holds_the_whole_detector(tmp_path: Path) -> None:
+    for package in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="the onnx extra is not installed")
+    model, bare, path = written(tmp_path, "onnx")
+    found = check_onnx(path, answering(model, SHAPE), [images()])
+    assert found is not None
+    assert found.difference < 1e-4
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    there = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: images().numpy()})[0])
+    here = answer(model)
+    effect = (here - bare)[:, 4:].abs().max()  # of the attention on the classes' scores
+    assert (there - here)[:, 4:].abs().max() < 0.05 * effect
+    assert [file.name for file in tmp_path.iterdir() if file.suffix in (".pt", ".onnx")] == ["net.onnx"]
+
+
+def test_what_cannot_be_is_said(tmp_path: Path) -> None:
+    with pytest.raises(
+        OperationError, match=r"'python' is not for a detector, .* give --format ultralytics, onnx or weights"
+    ):
+        written(tmp_path, "python")
+    with pytest.raises(UserError, match="the format 'ultralytics' is for detectors of ultralytics"):
+        write(nn.Conv2d(3, 3, 1), tmp_path / "x.pt", "ultralytics", input_shape=SHAPE, notes={})
