@@ -424,7 +424,7 @@ def test_five_restarts_of_the_server_under_six_workers(server: Any) -> None:
         with closing(Database(machine.url)) as database:
             store = database.study("faults")
             for number in range(5):
-                until(lambda more=4 * number: len(store.glance.told_values()) > more, "more candidates", machine._alive)
+                until(lambda more=4 * number: len(store.finished_last(99)) > more, "more candidates", machine._alive)
                 assert len(machine._alive()) == 6
                 machine.restart()
     finally:
