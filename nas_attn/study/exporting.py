@@ -307,7 +307,8 @@ def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:
 
 def _files(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
     """Of one's own photographs: which of them scored the network, so that anybody who has them can do so again."""
-    if not recipe.data.name.startswith("folder:") or dataset.validation_identity is None:
+    photographs = recipe.data.name.startswith("folder:") and recipe.task.name == "classification"
+    if not photographs or dataset.validation_identity is None:
         return {}
     folder, names = named_files(recipe.data, dataset.validation_identity)
     labels = dataset.validation.labels.tolist()

@@ -27,7 +27,8 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_large_evidence_is_fitted_once_and_again_when_there_is_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study_evidence, "KEPT_FROM", 20)
+    for reader in ("study_evidence", "snapshot"):
+        monkeypatch.setattr(f"nas_attn.analysis.{reader}.KEPT_FROM", 20)
     study = usual(tmp_path)
     done = fits(monkeypatch)
     first = snapshot(study.store)

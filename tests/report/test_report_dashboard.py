@@ -74,7 +74,7 @@ def test_publishing_again_writes_nothing_and_later_only_what_changed(tmp_path: P
     first = written(study)
     publish(study, snapshot(made.store))
     assert written(study) == first
-    made.candidate(everywhere(SE), state="failed", rungs=0, reason="loss became NaN")
+    made.candidate("stage1=se(reduction=4)", state="failed", rungs=0, reason="loss became NaN")
     publish(study, snapshot(made.store))
     trial = study.trials[2]._trial_id
     new = {key for key, value in written(study).items() if first.get(key) != value}
