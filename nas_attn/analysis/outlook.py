@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nas_attn.analysis.evidence import Evidence
 from nas_attn.analysis.placement_model import Codes, Coding, Effects, Learner, Value
 from nas_attn.analysis.recommendation_words import format_difference
+from nas_attn.tasks import SHARES
 
 Floats = NDArray[np.float64]
 
@@ -100,6 +101,8 @@ def expected_rise(
     sign = -1.0 if evidence.lower_is_better else 1.0
     columns = np.array([index[key] for key in [*tried, *untried]])
     drawn = sign * wider.draw(rng, 2 * DRAWS)[:, columns]
+    if evidence.metric in SHARES:
+        drawn = np.minimum(drawn, 1.0)  # the model knows no ceiling, and the best of many draws would be above it
     costs = [*tried.values(), *untried.values()]
     known = np.array([0.0 if cost is None else cost for cost in costs])
     return rise(drawn[:DRAWS], drawn[DRAWS:], known, len(tried), trials, rng)

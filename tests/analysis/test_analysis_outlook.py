@@ -58,6 +58,18 @@ def test_little_is_expected_where_nothing_differs_and_much_where_much_does() -> 
     assert least_gain(None, 0.003) == 0.003  # type: ignore[arg-type]
 
 
+def test_no_accuracy_above_all_right_is_expected() -> None:
+    """Placements that scatter by tens of points, the best of them near the ceiling: the quickstart's problem."""
+    texts = placements(60, rng(), sites=4)
+    effects = additive(texts, rng(), 0.2)
+    highest = max(list(effects.values())[:20])
+    known = {key: text for i, (key, text) in enumerate(texts.items()) if i < 20}
+    values = {key: effects[key] - highest for key in known}
+    found = fit(runs(values, rng(), noise=0.005, seeds=2, base=0.97), known, metric="accuracy")
+    others = {text: 1.0 for key, text in texts.items() if key not in known}
+    assert expected_rise(found, dict.fromkeys(known, 1.0), others, 20, rng()) < 0.03
+
+
 def test_nothing_untried_brings_nothing() -> None:
     texts = placements(6, rng())
     found = fit(runs(dict.fromkeys(texts, 0.0), rng(), noise=0.01), texts, metric="accuracy")
