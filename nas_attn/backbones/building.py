@@ -160,6 +160,11 @@ def _torchvision_weights(section: BackboneSection, name: str) -> Mapping[str, An
     auxiliary = {key: value for key, value in TORCHVISION_OPTIONS.get(name, {}).items() if key == "aux_logits"}
     try:
         source = torchvision.models.get_model(name, weights="DEFAULT", progress=False, **auxiliary, **section.options)
+    except OSError as error:
+        raise BackboneError(
+            f"the weights of '{section.name}' could not be downloaded ({_said(error)}): begin once where there is a network, which "
+            f"leaves them in {torch.hub.get_dir()}, or give a file of your own as training.weights"
+        ) from error
     except Exception as error:
         raise BackboneError(f"the weights of '{section.name}' could not be had: {_said(error)}") from error
     state: Mapping[str, Any] = source.state_dict()

@@ -12,6 +12,9 @@ from nas_attn.records import ALONE, Share
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel, of the images that torchvision's and nearly all of timm's weights were trained on."""
 
+GREY = frozenset({"digits", "cued-digits", "digits-8x8", "mnist", "fashion-mnist"})
+"""Data sets of one channel, of which three say nothing."""
+
 
 def load_data(recipe: Recipe, *, device: torch.device | str, share: Share = ALONE) -> data.Dataset | None:
     """The data for a recipe's task; None where an evaluator brings its own, or a detector's library reads them.
@@ -51,6 +54,6 @@ def has_test_split(recipe: Recipe) -> str:
 def data_section(recipe: Recipe) -> DataSection:
     """The recipe's data; a source's own weights come with the normalisation that they were trained with."""
     section = recipe.data
-    if recipe.training.weights != "default" or section.mean is not None:
+    if recipe.training.weights != "default" or section.mean is not None or section.name in GREY:
         return section
     return section.model_copy(update={"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)})
