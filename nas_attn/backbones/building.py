@@ -163,7 +163,7 @@ def _torchvision_weights(section: BackboneSection, name: str) -> Mapping[str, An
     except OSError as error:
         raise BackboneError(
             f"the weights of '{section.name}' could not be downloaded ({_said(error)}): begin once where there is a network, which "
-            f"leaves them in {torch.hub.get_dir()}, or give a file of your own as training.weights"
+            f"leaves them in {hub.get_dir()}, or give a file of your own as training.weights"
         ) from error
     except Exception as error:
         raise BackboneError(f"the weights of '{section.name}' could not be had: {_said(error)}") from error
