@@ -156,6 +156,7 @@ def _torchvision(section: BackboneSection, name: str, channels: int, classes: in
 def _torchvision_weights(section: BackboneSection, name: str) -> Mapping[str, Any]:
     """The published state_dict as torchvision itself loads it, who knows what was renamed since."""
     import torchvision
+    from torch import hub
 
     auxiliary = {key: value for key, value in TORCHVISION_OPTIONS.get(name, {}).items() if key == "aux_logits"}
     try:
