@@ -19,8 +19,9 @@ def headline(result: ValidationResult) -> str:
     family = result.family
     fresh = "each on a fresh backbone and seed" if family.fresh_backbones else "each with a fresh seed"
     done = f"{result.blocks} of {family.blocks} blocks" if result.blocks < family.blocks else f"{family.blocks} blocks"
+    by = "" if family.metric == "accuracy" else f"by {words.title(family.metric)} "
     return (
-        f"Validation {family.number}: trained as the target says ({family.epochs} epochs), {done}, {fresh}; scored on the "
+        f"Validation {family.number}: trained as the target says ({family.epochs} epochs), {done}, {fresh}; scored {by}on the "
         "test split"
     )
 
