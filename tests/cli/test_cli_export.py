@@ -91,6 +91,16 @@ def test_what_an_export_or_its_check_cannot_do(folder: Path, nas) -> None:
         "--also int8 is made from an ONNX file: give --format onnx, not weights"
         in nas("export", "--also", "int8").error
     )
+    (folder / "digits.pt").write_bytes((folder / "digits.pt").read_bytes() + b" ")
+    assert "is not the file that its card describes" in nas("check-export", "digits.pt").error
+    (folder / "digits.pt.json").write_text("{}")
+    assert "is no card of this version" in nas("check-export", "digits.pt").error
+    (folder / "digits.pt.json").unlink()
+    assert "there is no card 'digits.pt.json'" in nas("check-export", "digits.pt").error
+    (folder / "digits.pt").write_text("mine")
+    ended = nas("export", "--trial", "1", "--format", "python")
+    assert "beside --output 'digits.pt' exists and is something else" in ended.error
+    assert not (folder / "digits.py").exists()
 
 
 @pytest.mark.slow
@@ -109,13 +119,3 @@ def test_int8_and_openvino_stand_in_the_card_beside_float32_and_no_attention(fol
         found = nas("check-export", name, "--json").json
         assert found["agrees"]
         assert found["expected"] == row["right"]
-    (folder / "digits.pt").write_bytes((folder / "digits.pt").read_bytes() + b" ")
-    assert "is not the file that its card describes" in nas("check-export", "digits.pt").error
-    (folder / "digits.pt.json").write_text("{}")
-    assert "is no card of this version" in nas("check-export", "digits.pt").error
-    (folder / "digits.pt.json").unlink()
-    assert "there is no card 'digits.pt.json'" in nas("check-export", "digits.pt").error
-    (folder / "digits.pt").write_text("mine")
-    ended = nas("export", "--trial", "1", "--format", "python")
-    assert "beside --output 'digits.pt' exists and is something else" in ended.error
-    assert not (folder / "digits.py").exists()
