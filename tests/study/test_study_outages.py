@@ -225,12 +225,13 @@ def test_too_many_connections(table: Path, private_server: ModuleType, open_fold
 def test_a_file_that_others_lock(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0.2)
     opened = begun("sqlite:///nas_attn.db")
+    locking = sqlite3.connect("nas_attn.db", isolation_level=None, check_same_thread=False)
 
     def act(line: str) -> None:
         if line.startswith("trial 1 "):
-            locking = sqlite3.connect("nas_attn.db", isolation_level=None, check_same_thread=False)
             locking.execute("BEGIN EXCLUSIVE")
-            threading.Timer(3.0, locking.close).start()
+        elif "keeps the file locked" in line:  # held until the worker has met it, however slow it is
+            threading.Timer(2.0, locking.close).start()
 
     ended, lines = work(opened, act)
     assert ended == "complete", lines
