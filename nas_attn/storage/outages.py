@@ -11,7 +11,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -30,7 +31,11 @@ STOPPING_S = 5.0
 
 
 class Outage:
-    """Whether a database is away, as this process sees it; one for all that use it here."""
+    """Whether a database is away, as this process sees it; one for all that use it here.
+
+    It is over when nobody here waits for it any longer. That another call succeeds says little: from an SQLite file that
+    another program keeps locked, one can still read.
+    """
 
     def __init__(self, where: str) -> None:
         """Args:
@@ -38,13 +43,16 @@ class Outage:
         """
         self._where = where
         self._mutex = threading.Lock()
-        self._since: float | None = None
+        self._waiting = 0
+        self._since = 0.0
+        """When the first of those who wait began to, by time.monotonic()."""
         self._said = False
-        self._back_at: float | None = None
+        self._away_at: float | None = None
+        """When somebody last waited for it, or found it away."""
 
     def just_over(self, seconds: float) -> bool:
         """Whether the database was away within the last so many seconds: others may not have had the time to say a word."""
-        return self._since is not None or (self._back_at is not None and time.monotonic() - self._back_at < seconds)
+        return self._away_at is not None and time.monotonic() - self._away_at < seconds
 
     def endure(self, work: Callable[[], T], renew: Callable[[], None]) -> T:
         """Does `work` until the database lets it.
@@ -56,51 +64,60 @@ class Outage:
             StorageAway: this thread does not wait for databases, or has waited long enough.
             Interrupted: the search is asked to stop.
         """
-        common, pause, stopping_at = waits(), FIRST_S, None
+        try:
+            return work()
+        except StorageAway:
+            self._away_at = time.monotonic()
+            if waits().storage_s <= 0:
+                raise
+        with self._awaited():
+            return self._repeat(work, renew)
+
+    def _repeat(self, work: Callable[[], T], renew: Callable[[], None]) -> T:
+        common, began, pause, stopping_at = waits(), time.monotonic(), FIRST_S, None
         while True:
+            if common.stop() and stopping_at is None:
+                stopping_at = time.monotonic()
+            self._sleep(pause * random.uniform(0.67, 1.33), stopping=stopping_at is not None)
+            pause = min(2 * pause, LONGEST_S)
+            renew()
             try:
-                done = work()
+                return work()
             except StorageAway as error:
-                began = self._away()
-                if common.storage_s <= 0:
-                    raise
-                if common.stop() and stopping_at is None:
-                    stopping_at = time.monotonic()
-                if stopping_at is not None and time.monotonic() - stopping_at > STOPPING_S:
+                self._away_at = now = time.monotonic()
+                if stopping_at is not None and now - stopping_at > STOPPING_S:
                     raise Interrupted from error
-                if time.monotonic() - began > common.storage_s:
+                if now - began > common.storage_s:
                     raise StorageAway(
                         f"{error}; it was waited for for {shown_s(common.storage_s)} (--storage-wait says another time)"
                     ) from error
-                self._tell(common, began, str(error))
-                self._sleep(pause * random.uniform(0.67, 1.33), stopping=stopping_at is not None)
-                pause = min(2 * pause, LONGEST_S)
-                renew()
-            else:
-                if self._since is not None:
-                    self._back(common)
-                return done
+                self._tell(common, str(error))
 
-    def _away(self) -> float:
-        """Since when, by time.monotonic()."""
+    @contextmanager
+    def _awaited(self) -> Iterator[None]:
+        """One more who waits; when the last one no longer has to, the database is back."""
         with self._mutex:
-            self._since = time.monotonic() if self._since is None else self._since
-            return self._since
+            self._since = self._since if self._waiting else time.monotonic()
+            self._waiting += 1
+        back = False
+        try:
+            yield
+            back = True
+        finally:
+            with self._mutex:
+                self._waiting -= 1
+                over, since, self._away_at = self._waiting == 0, self._since, time.monotonic()
+                said, self._said = self._said, self._said and not over
+            if back and over and said:
+                waits().say(f"the database is back after {shown_s(time.monotonic() - since)}: '{self._where}'")
 
-    def _tell(self, common: Waits, began: float, reason: str) -> None:
+    def _tell(self, common: Waits, reason: str) -> None:
         with self._mutex:
-            if self._said or time.monotonic() - began < QUIET_S:
+            if self._said or time.monotonic() - self._since < QUIET_S:
                 return
             self._said = True
         with impatient():  # whatever else is said with it
             common.say(f"waiting for the database, for up to {shown_s(common.storage_s)}: {reason}")
-
-    def _back(self, common: Waits) -> None:
-        with self._mutex:
-            began, said = self._since, self._said
-            self._since, self._said, self._back_at = None, False, time.monotonic()
-        if said and began is not None:
-            common.say(f"the database is back after {shown_s(time.monotonic() - began)}: '{self._where}'")
 
     def _sleep(self, seconds: float, *, stopping: bool) -> None:
         if stopping:
