@@ -28,7 +28,7 @@ OURS = re.compile(
       | worker\ \d+:\                            # the same of several workers
       | (backbone|trial)\ \d+:\ |(search|confirm|fidelity|validate|retrain),\ seed\ \d+:\   # a run that ended or stopped
        | stopping(:|\ on)\ |stopped\ |waiting\ for\ |waited\ |went\ on\ |failed:\ 
-       | every\ placement\ of\ |the\ time\ limit\ |for\ weights\ """,
+       | every\ placement\ of\ |the\ time\ limit\ |for\ weights\ |training\ .+\ again:\ |trained\ again,\ """,
     re.VERBOSE,
 )
 FOREIGN = re.compile(
