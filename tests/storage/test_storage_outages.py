@@ -60,7 +60,10 @@ def test_reading_meanwhile_does_not_end_a_wait_to_write(locked: tuple[Database, 
             database._connector.endure(lambda: write(database))
 
     beside(work, database)
-    assert [line.split(",")[0].split(" after")[0] for line in said] == ["waiting for the database", "the database is back"]
+    assert [line.split(",")[0].split(" after")[0] for line in said] == [
+        "waiting for the database",
+        "the database is back",
+    ]
 
 
 def test_reading_meanwhile_does_not_prolong_a_wait_to_write(locked: tuple[Database, sqlite3.Connection]) -> None:
