@@ -336,7 +336,12 @@ def _study(snapshot: Snapshot) -> str:
 
 def _spent(snapshot: Snapshot) -> str:
     """What the study took, and for what."""
-    named = {"search": "candidates' first runs", "confirm": "further seeds of the best", "backbone": "backbones"}
+    named = {
+        "search": "candidates' first runs",
+        "rungs": "brief repeats, for what rungs are worth",
+        "confirm": "further seeds of the best",
+        "backbone": "backbones",
+    }
     points = [*snapshot.backbone, *(point for view in snapshot.candidates for point in view.scores)]
     rows = []
     for purpose, name in named.items():
