@@ -23,7 +23,10 @@ def test_a_rung_that_says_nothing_is_noticed_with_what_to_change() -> None:
     assert (weak.rung, weak.epochs, weak.candidates) == (0, 1, 24)
     assert weak.reliability < 0.1
     assert weak.sentence.startswith("After 1 epoch scores hardly tell placements apart: ")
-    assert "who is pruned there is mostly chance; in a new study prune only where they do (search.rungs = 'auto')" in weak.sentence
+    assert (
+        "who is pruned there is mostly chance; in a new study prune only where they do (search.rungs = 'auto')"
+        in weak.sentence
+    )
     (unpruned,) = found(0.0, pruner="none")
     assert "pruned" not in unpruned.sentence
     (auto,) = found(0.0, rungs="auto")
