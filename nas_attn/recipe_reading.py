@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from nas_attn.errors import NAME_LETTERS, RecipeError, StorageError, did_you_mean, shorten
 from nas_attn.paths import user_path
-from nas_attn.recipe import BackboneSection, Recipe, Section, SpaceSpec
+from nas_attn.recipe import BackboneSection, Recipe
+from nas_attn.space_schema import Section, SpaceSpec
 from nas_attn.toml_text import check_depth, read_toml
 
 S = typing.TypeVar("S", bound=Section)
