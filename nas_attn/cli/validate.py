@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,7 +25,7 @@ from nas_attn.cli.common import (
     print_json,
     study_named,
 )
-from nas_attn.cli.running import INTERRUPTED, do_runs
+from nas_attn.cli.running import INTERRUPTED, Effort, do_runs
 from nas_attn.errors import RecipeError, StudyError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from nas_attn.analysis.snapshot import Snapshot
     from nas_attn.analysis.validation import Family, ValidationResult
     from nas_attn.study.opening import OpenStudy
+    from nas_attn.study.validating import Asked
 
 
 def validate(
@@ -77,19 +78,12 @@ def validate(
 
     opened = study_named(study, storage)
     now = snapshot(opened.store)
+    asked = validating.Asked(blocks, _looks(looks), front, tuple(placements or ()), margin)
     begun = validating.unfinished(opened)
     if not begun and now.validations and not again and not dry_run:
         _show(now.validations, now, as_json)
         return
-    if begun:
-        (family, *_) = begun
-        if any([blocks, looks, front, placements, margin]):
-            raise StudyError(
-                f"validation {family.number} has been begun, and what it compares was fixed then: go on without these options"
-            )
-    else:
-        asked = validating.Asked(blocks, _looks(looks), front, tuple(placements or ()), margin)
-        family = validating.family_of(opened, now, searching.own_plan(opened), asked)
+    family = _begun(begun[0], asked) if begun else validating.family_of(opened, now, searching.own_plan(opened), asked)
     validating.check_test_split(opened.recipe)
     searching.check_here(opened.recipe, device=device)
     searching.check_start(opened.recipe)
@@ -101,23 +95,26 @@ def validate(
         return
     validating.begin(opened, family)
     goes_on = f"nas-attn validate {opened.store.name}{at_storage(storage)}"
-    do_runs(
-        opened,
-        goes_on,
-        workers=workers,
-        threads=threads,
-        device=device,
-        mps=mps,
-        time_limit_s=time_limit,
-        quiet=quiet or as_json,
-        verbose=verbose,
-        only=validating.PURPOSE,
-    )
+    effort = Effort(workers, threads, device, mps, time_limit, quiet or as_json, verbose)
+    do_runs(opened, goes_on, effort, only=validating.PURPOSE)
     now = Publisher(opened).current()
     _show(now.validations, now, as_json)
     if not now.validations[family.number - 1].complete:
         typer.echo(f"stopped before the end; go on with: {goes_on}", err=True)
         raise typer.Exit(INTERRUPTED)
+
+
+def _begun(family: Family, asked: Asked) -> Family:
+    """The validation that is to be gone on with.
+
+    Raises:
+        StudyError: what is asked for would be another one.
+    """
+    if any(astuple(asked)):
+        raise StudyError(
+            f"validation {family.number} has been begun, and what it compares was fixed then: go on without these options"
+        )
+    return family
 
 
 def _looks(text: str | None) -> tuple[int, ...]:
