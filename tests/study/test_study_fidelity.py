@@ -176,6 +176,7 @@ def test_killed_and_interrupted_it_goes_on_and_comes_to_the_same_result(tiny: Pa
     assert more.progress() == (16, 24), "more seeds add to the runs that are there"
 
 
+@pytest.mark.slow
 def test_several_processes_share_the_runs_and_come_to_the_same_result(tiny: Path) -> None:
     process = start("tiny.toml", *SHORT, "--workers", "2")
     assert any("worker 2: [run" in line for line in lines(process, 6))
