@@ -140,8 +140,10 @@ def _announce(out: Console, opened: OpenStudy, now: Snapshot, family: Family, di
         markup=False,
     )
     low, high = (size(family.metric, found[key]) for key in ("detectable_low", "detectable_high"))
+    known = f"from {found['noise_blocks']} blocks of before" if found["noise_blocks"] else "from the search's runs"
     out.print(
-        f"A true difference of {low} to {high} would be shown with 80 % (the noise is known so well only)", markup=False
+        f"A true difference of {low} to {high} would be shown with 80 % (the noise is known so well only, {known})",
+        markup=False,
     )
     if difference is not None:
         needed = [
@@ -153,22 +155,33 @@ def _announce(out: Console, opened: OpenStudy, now: Snapshot, family: Family, di
 
 
 def _forecast(opened: OpenStudy, now: Snapshot, family: Family) -> dict[str, Any]:
-    """What the blocks can show and cost; standard deviations of one block's difference, from the search's own noise."""
+    """What the blocks can show and cost; standard deviations of one block's difference."""
     from nas_attn.analysis.verdict import detectable
-    from nas_attn.study.forecast import TYPICAL_SEED_SD
 
-    floor = now.noise.get(family.metric)
-    seed_sd = (floor.seed_sd if floor else None) or TYPICAL_SEED_SD
-    low, high = 0.7 * seed_sd, 2**0.5 * seed_sd  # runs of one block correlated by three quarters, and not at all
+    low, high, blocks = _block_noise(now, family)
     comparisons = len(family.comparisons)
     return {
         "sd_low": low,
         "sd_high": high,
+        "noise_blocks": blocks,
         "comparisons": comparisons,
         "detectable_low": detectable(comparisons, family.blocks, low, error=family.error),
         "detectable_high": detectable(comparisons, family.blocks, high, error=family.error),
         "total_s": _seconds(opened, family),
     }
+
+
+def _block_noise(now: Snapshot, family: Family) -> tuple[float, float, int]:
+    """Low and high, and the blocks that they are known from: of validations before, else none: the search's own noise."""
+    from nas_attn.analysis.validation import block_noise
+    from nas_attn.study.forecast import TYPICAL_SEED_SD
+
+    measured = block_noise([result for result in now.validations if result.family.metric == family.metric])
+    if measured is not None:
+        return measured
+    floor = now.noise.get(family.metric)
+    seed_sd = (floor.seed_sd if floor else None) or TYPICAL_SEED_SD
+    return 0.7 * seed_sd, 2**0.5 * seed_sd, 0  # runs of one block correlated by three quarters, and not at all
 
 
 def _seconds(opened: OpenStudy, family: Family) -> float | None:

@@ -158,7 +158,9 @@ def _look_at_a_dashboard(shell: Shell, step: Step) -> None:
     assert b"<html" in page.lower()
     running.ctrl_c(signal.SIGINT)
     ended = running.ended()
-    assert step.text.startswith("optuna-") or "Traceback" not in ended.err  # Optuna's own program says KeyboardInterrupt
+    assert (
+        step.text.startswith("optuna-") or "Traceback" not in ended.err
+    )  # Optuna's own program says KeyboardInterrupt
 
 
 @pytest.fixture(scope="module", autouse=True)
