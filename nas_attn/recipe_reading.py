@@ -37,6 +37,10 @@ def load_space(name: str, *, relative_to: Path | None = None) -> SpaceSpec:
         RecipeError: it does not exist or is wrong; names file, key and the nearest valid name.
     """
     where, table = _read_toml("search_spaces", name, relative_to)
+    if "choices" not in table and "backbone" in table:
+        space = table.get("space")
+        named = f"'{space}'" if isinstance(space, str) else "the table [space] in it"
+        raise RecipeError(f"{where} is a recipe, not a search space: its space is {named}")
     return _validate(SpaceSpec, {**table, "origin": where}, where)
 
 
