@@ -109,6 +109,7 @@ def _check_data(opened: OpenStudy, plan: Plan, name: str | None) -> None:
 
 
 def _show(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
+    from nas_attn.evaluation.ways import TARGET
     from nas_attn.report import words
     from nas_attn.study.retraining import results
 
@@ -135,7 +136,6 @@ def _show(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
         for run, stored, reason in found
     ]
     out = console()
-    out.print(
-        table("Trained as the target says; scored on the validation split", ["seed", "score", "placement"], shown)
-    )
+    how = "as the target says" if wanted.way == TARGET else "as asked here, not as the target says"
+    out.print(table(f"Trained {how}; scored on the validation split", ["seed", "score", "placement"], shown))
     out.print("The test split is read by `nas-attn validate` only; `nas-attn export` takes the first seed's weights.")
