@@ -54,10 +54,10 @@ def growth_figure(snapshot: Snapshot) -> go.Figure | None:
                 line={"shape": "hv", "color": colour, "dash": dash, "width": 2},
                 marker={"size": 4},
                 text=[
-                    f"trial {v.trial}, after {words.duration(s)} of training"
-                    for v, s in zip(views, seconds, strict=True)
+                    f"{100 * share:.1f} %<br>trial {v.trial}, after {words.duration(s)} of training"
+                    for v, s, share in zip(views, seconds, grown, strict=True)
                 ],
-                hovertemplate="%{y:.1%}<br>%{text}<extra></extra>",
+                hovertemplate="%{text}<extra></extra>",
             )
         )
     minutes = [s / 60 for s in seconds]
