@@ -62,8 +62,8 @@ def _curve(name: str, x: list[int], y: list[float], hover: list[str], line: dict
         name=name,
         line={"shape": "hv", "width": 2, **line},
         marker={"size": 4},
-        text=hover,
-        hovertemplate="%{y:.1%}<br>%{text}<extra></extra>",
+        text=[f"{100 * share:.1f} %<br>{at}" for share, at in zip(y, hover, strict=True)],
+        hovertemplate="%{text}<extra></extra>",
     )
 
 
