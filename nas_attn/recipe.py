@@ -292,6 +292,10 @@ class SearchSection(Section):
     all evidence (`posterior`, which needs some 0.1 s a decision); `none`: all."""
     eta: float = Field(default=3.0, gt=1)
     """Of the candidates at a rung, the best 1/eta go on."""
+    rungs: Literal["given", "auto"] = "given"
+    """`auto`: nobody is pruned at a rung of `training.rungs` unless its scores are seen to tell placements apart. For that, eight
+    candidates run twice up to there; it is looked at from twelve candidates on, and again whenever they have become a quarter more.
+    `given`: pruned from the second candidate on."""
     baselines: Literal["all", "none", "bare"] = "all"
     """`all`: no attention, and each type with its first knobs at every site; `bare`: no attention only."""
     confirm_seeds: int = Field(default=2, ge=0)
@@ -308,6 +312,14 @@ class SearchSection(Section):
     time_limit_s: float | None = Field(default=None, gt=0)
     """No new candidate is begun after this many seconds of one call."""
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _rungs_of_a_pruner(self) -> Self:
+        if self.rungs == "auto" and self.pruner == "none":
+            raise ValueError(
+                "rungs = 'auto' says where to prune, and pruner = 'none' prunes nobody: leave out one of them"
+            )
+        return self
 
 
 class Limits(Section):

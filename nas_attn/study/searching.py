@@ -208,7 +208,8 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
         plan = worker.benches.search.plan
         enqueue_baselines(opened, plan)
         mend_queue(opened, plan)
-        ended = worker.run([validation, retraining, Search(worker), Confirmation(worker)])
+        trials = Search(worker)
+        ended = worker.run([validation, retraining, trials, trials.repeats, Confirmation(worker)])
         if ended in ("complete", "exhausted") and opened.recipe.search.confirm_seeds and narrow(worker) == "stopped":
             return "stopped"
         return ended
