@@ -64,7 +64,8 @@ def test_ctrl_c_twice_promises_no_checkpoint_that_is_not_there(shell: Shell) -> 
     shell.variables["EPOCH_SECONDS"] = "0.1"
     search = shell.begins("search own.toml --workers 1 --threads 1 --set training.rungs=[200]")
     for _ in patience("the first candidate to be trained"):
-        if shell.types("status own --json").json["running"]:
+        asked = shell.begins("status own --json").ended()
+        if asked.status == 0 and asked.json["running"]:  # at first there is no study
             break
     search.ctrl_c().until("once more to stop at once").ctrl_c()
     ended = search.ended()
