@@ -16,7 +16,7 @@ import pytest
 
 from nas_attn.cli.recipe_lines import as_lines, changed
 from nas_attn.errors import NasAttnWarning, OperationError, RecipeError
-from nas_attn.evaluation.workbench import BACKBONE
+from nas_attn.evaluation.names import BACKBONE
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.storage import Database, RunRow
