@@ -21,8 +21,8 @@ from nas_attn.analysis.promotion import goes_on
 from nas_attn.analysis.study_evidence import StudyEvidence
 from nas_attn.errors import RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.measuring import BARE
+from nas_attn.evaluation.names import weights_lost
 from nas_attn.evaluation.ways import backbone_number
-from nas_attn.evaluation.workbench import weights_lost
 from nas_attn.recipe import objective_name
 from nas_attn.records import CandidateRow, ResolvedPlacement, Score
 from nas_attn.space import parse, resolve
