@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.recipe import lower_is_better
 from nas_attn.report import words
+from nas_attn.report.axes import per_cent
 from nas_attn.report.figures import BLUE, ORANGE, blank_figure
 
 Point = tuple[float, float]
@@ -74,7 +75,8 @@ def growth_figure(snapshot: Snapshot) -> go.Figure | None:
         ]
     )
     figure.update_xaxes(title="trial")
-    figure.update_yaxes(title="dominated area, share of now", tickformat=".0%", rangemode="tozero")
+    per_cent(figure, "y")
+    figure.update_yaxes(title="dominated area, share of now", rangemode="tozero")
     return figure
 
 
