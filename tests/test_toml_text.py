@@ -1,9 +1,11 @@
 """Tables written as TOML read as they were."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas_attn.toml_text import read_toml, write_toml
+from nas_attn.errors import RecipeError
+from nas_attn.toml_text import DEPTH, read_toml, write_toml
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 VALUES = st.recursive(
@@ -16,6 +18,15 @@ VALUES = st.recursive(
 @given(st.dictionaries(TEXTS, VALUES, max_size=5))
 def test_what_is_written_reads_as_it_was(table: dict[str, object]) -> None:
     assert read_toml(write_toml(table), "this") == table
+
+
+@pytest.mark.parametrize(("begin", "end"), [("[", "]"), ("{ a = ", " }")])
+@pytest.mark.parametrize("depth", [DEPTH, 5000])
+def test_what_is_nested_too_deeply_is_one_sentence(begin: str, end: str, depth: int) -> None:
+    with pytest.raises(
+        RecipeError, match=f"^this is nested deeper than {DEPTH} levels: write what is meant with fewer$"
+    ):
+        read_toml(f"x = {begin * depth}{'1' if 'a' in begin else ''}{end * depth}", "this")
 
 
 def test_none_is_left_out_at_any_depth() -> None:

@@ -153,7 +153,7 @@ class Connector:
                 yield connection
         except NasAttnError:
             raise
-        except (ValueError, TypeError, KeyError, AttributeError) as error:  # a row that cannot be understood
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:  # a row not to be understood
             said = shorten(f"{type(error).__name__}: {error}", 120)
             raise StorageError(
                 f"storage '{self}' holds a row that cannot be read ({said}): restore the database from a backup"

@@ -23,6 +23,16 @@ def test_two_workers_share_a_study(table: Path) -> None:
     assert [(row.trial, row.state, row.told) for row in rows] == [(n, "scored", True) for n in range(4)]
 
 
+@pytest.mark.slow
+def test_no_time_at_all_is_none_for_several_workers_too(table: Path) -> None:
+    program = [*PROGRAM, "--time-limit", "0"]
+    done = subprocess.run(program, cwd=table, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("done (time)") == 2
+    with Database(f"sqlite:///{table}/nas_attn.db", must_exist=True) as database:
+        assert database.study("table").candidates() == []
+
+
 def test_a_stopped_search_ends_in_order_and_says_how_to_go_on(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TABLE_SECONDS", "0.2")
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}

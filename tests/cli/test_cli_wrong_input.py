@@ -183,8 +183,12 @@ def test_a_database_without_studies(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["space", "smal"], "unknown search space 'smal': did you mean 'small'?"),
         (["space", str(STUDIES / "digits.toml")], "digits.toml is a recipe, not a search space: its space is"),
         (["space", "small", "--input", "3x32"], "--input '3x32' is no CHANNELSxHEIGHTxWIDTH"),
+        (["search", "x" * 300 + ".toml"], "can be no file: File name too long"),
         (["sites", "resnet9"], "unknown backbone 'resnet9': did you mean 'resnet8'?"),
+        (["sites", ""], "backbone: name: string should have at least 1 character"),
+        (["space", "small", "--backbone", ""], "backbone: name: string should have at least 1 character"),
         (["sites", "torchvision:resnet1888"], "unknown torchvision model 'resnet1888'"),
+        (["sites", f"torchvision:{'x' * 5000}"], "unknown torchvision model 'xxx"),
         (["sites", "resnet8", "--input", "0x3x3"], "--input '0x3x3' is no CHANNELSxHEIGHTxWIDTH"),
         (["sites", "resnet8", "--granularity", "cell"], "give stage, block or both"),
         (["sites", "resnet8", "--html", "/proc/none/x.html"], "--html '/proc/none/x.html' cannot be written"),
@@ -201,6 +205,7 @@ def test_other_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, ar
     ended = nas(*arguments)
     assert ended.status == 2
     assert words in ended.error
+    assert len(ended.error) <= len("error: ") + 600
     assert [path.name for path in tmp_path.iterdir()] in ([], ["empty"])
 
 

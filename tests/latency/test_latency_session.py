@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.errors import MeasurementError
-from nas_attn.latency import DeviceLock, Net, run_session
+from nas_attn.latency import DeviceLock, Net, lock_directory, run_session
 from nas_attn.recipe import LatencySection
-from nas_attn.records import Session
+from nas_attn.records import BESIDE, Session
 
 SHAPE = (3, 16, 16)
 
@@ -136,6 +136,26 @@ def test_the_lock_is_held_while_timing_only() -> None:
     assert not held[0]  # making it ready needs no lock
     assert held[-1]
     assert not lock.measuring
+
+
+def test_a_session_that_had_not_the_device_alone_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAS_ATTN_LOCK_DIR", str(tmp_path))
+
+    class Passed(nn.Module):
+        """While it is timed, others pass this process by."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            for file in lock_directory().iterdir():
+                file.unlink()
+            return x
+
+    for reference, beside in {
+        nn.Identity(): None,
+        Passed(): "others, which went on while this process was stopped",
+    }.items():
+        lock = DeviceLock("here")
+        found = run_session(section(), reference=reference, candidates={}, input_shape=SHAPE, seed=0, lock=lock)
+        assert found.notes.get(BESIDE) == beside
 
 
 def test_a_command_measures_from_an_onnx_file(tmp_path: Path) -> None:

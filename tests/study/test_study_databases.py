@@ -62,6 +62,17 @@ def test_tables_that_are_gone(table: Path) -> None:
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("recipe", ["", "{}", "[" * 5000])
+def test_a_recipe_that_cannot_be_read(table: Path, recipe: str) -> None:
+    study()
+    with sqlite3.connect("nas_attn.db") as database:
+        database.execute("UPDATE nas_study SET recipe = ?", [recipe])
+    database.close()
+    with pytest.raises(StorageError, match=r"cannot be read \(.*\): restore the database from a backup") as error:
+        open_study("table", URL)
+    assert "\n" not in str(error.value)
+
+
 def test_a_file_that_is_no_database_any_more(table: Path) -> None:
     opened = study()
     opened.database.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import torch
 
 import nas_attn as na
 from nas_attn.errors import PlacementError, StudyError
@@ -67,11 +68,34 @@ def test_a_search_runs_to_its_end_and_learns(table: Path) -> None:
 
 
 def test_a_search_leaves_torchs_threads_as_they_were(table: Path) -> None:
-    import torch
-
     before = torch.get_num_threads()
     na.search("table.toml", trials=1, threads=before + 1, overrides={"search.confirm_seeds": 0}, say=lambda line: None)
     assert torch.get_num_threads() == before
+
+
+def test_without_a_number_a_search_finds_out_how_many_threads_pay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One worker that takes all cores as a matter of course is slowed down by whatever else the machine does."""
+    from nas_attn.training import Trainer, threads
+
+    looked: list[object] = []
+    used: set[int] = set()
+    logits = Trainer.logits
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "usable", lambda: 8)
+    monkeypatch.setattr(threads, "quickest", lambda step, most: looked.append(step()) or 1)
+    monkeypatch.setattr(Trainer, "logits", lambda *args: used.add(torch.get_num_threads()) or logits(*args))
+    settings = {"data.train_subset": 64, "training.rungs": [1], "training.start": "scratch"}
+    objectives = ["accuracy", "params"]
+    overrides = settings | {"search.baselines": "bare", "search.confirm_seeds": 0}
+    na.search(
+        model="resnet8", data="digits-8x8", space="small", trials=1, objectives=objectives, overrides=overrides,
+        device="cpu", say=lambda line: None,
+    )  # fmt: skip
+    assert looked, "no step was timed"
+    assert used == {1}
 
 
 def test_calling_again_goes_on_and_does_nothing_twice(table: Path) -> None:
