@@ -10,6 +10,7 @@ from typing import Any
 
 from nas_attn.analysis.choosing import Choice
 from nas_attn.analysis.effects import Effects, fit_effects
+from nas_attn.analysis.recommendation_words import measured_on
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
 from nas_attn.analysis.suggestions import suggest
 from nas_attn.analysis.validation import ValidationResult
@@ -226,7 +227,7 @@ def _meaning(snapshot: Snapshot, drawings: Drawings) -> str:
 
 def _source(source: str, repeated: int) -> str:
     return {
-        "seeds": f"measured on {repeated} candidates that ran more than once",
+        "seeds": measured_on(repeated),
         "images": "inferred from the finite validation set and the spread of the scores, as no candidate has run twice yet",
         "assumed": "inferred from the spread of the scores, as no candidate has run twice yet",
     }.get(source, source)

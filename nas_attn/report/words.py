@@ -132,7 +132,12 @@ def called(view: CandidateView, snapshot: Snapshot) -> str:
 
 def spent(snapshot: Snapshot) -> list[tuple[str, int, float]]:
     """(for what, how many scores or sessions, seconds) that the study took, all workers together."""
-    named = {"search": "candidates' first runs", "confirm": "further seeds of the best", "backbone": "backbones"}
+    named = {
+        "search": "candidates' first runs",
+        "rungs": "brief repeats, for what rungs are worth",
+        "confirm": "further seeds of the best",
+        "backbone": "backbones",
+    }
     points = [*snapshot.backbone, *(point for view in snapshot.candidates for point in view.scores)]
     rows = []
     for purpose, name in named.items():

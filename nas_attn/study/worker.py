@@ -19,7 +19,7 @@ from torch import nn
 from nas_attn.errors import BackboneLost, LeaseLost, OperationError, StorageAway, StudyError, TrainingError
 from nas_attn.evaluation.benches import Benches
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, holders, release_dead
-from nas_attn.evaluation.workbench import BACKBONE
+from nas_attn.evaluation.names import BACKBONE
 from nas_attn.records import ResolvedPlacement, Score
 from nas_attn.space import parse, resolve
 from nas_attn.storage import Lease, Run, RunRow
