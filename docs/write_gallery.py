@@ -1,4 +1,4 @@
-"""Runs the gallery's examples and writes docs/gallery.md with their pictures: `make gallery`.
+"""Runs the gallery's examples, writes docs/gallery.md, and the pictures of all pages: `make gallery`.
 
 python docs/write_gallery.py [FOLDER]     # where the studies lie, or are made; one that is there already is not run again
 """
@@ -6,13 +6,17 @@ python docs/write_gallery.py [FOLDER]     # where the studies lie, or are made; 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas_attn.analysis.snapshot import snapshot
+from PIL import Image, ImageDraw
+
+from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.data.loading import load
 from nas_attn.report.images import all_figures, write_figures
 from nas_attn.storage import Database
 
@@ -26,26 +30,55 @@ class Example:
 
     title: str
     study: str
-    command: str
     why: str
+    commands: tuple[str, ...]
+    """The first one leaves a study; what the others print is shown."""
     figures: tuple[tuple[str, str], ...]
     """(figure, what it shows)."""
+    elsewhere: tuple[str, ...] = ()
+    """Figures that other pages show."""
 
 
 EXAMPLES = (
     Example(
         "Where attention is needed",
         "cued-digits",
-        "nas-attn search cued-digits",
         "Of two digits in an image, a bar far from both says which one is meant: what the network has to know at one place is "
-        "seen at another. Twenty candidates, two minutes on two cores, no data to fetch.",
+        "seen at another. Twenty candidates, two minutes on two cores, no data to fetch. Then the best within 1.2 times the "
+        "backbone's latency is trained for longer, exported, and run once more from its file alone.",
         (
+            "nas-attn search cued-digits",
+            "nas-attn pareto cued-digits --max-latency-ratio 1.2",
+            "nas-attn retrain cued-digits --max-latency-ratio 1.2 --epochs 12",
+            "nas-attn export cued-digits --max-latency-ratio 1.2 --format onnx",
+            "nas-attn check-export cued-digits.onnx",
+        ),
+        (
+            ("images", "Six of the images, and what the network is to say of them."),
             (
                 "front",
                 "Accuracy against latency, with 95 % intervals: the front beside no attention and the uniform baselines.",
             ),
             ("effects-accuracy", "What each choice adds to the accuracy at each site, in points; blue does good."),
             ("effects-latency", "What each choice adds to the latency, in per cent of the backbone's."),
+            ("networks", "The front drawn on the backbone: stages to scale of their time, modules where they sit."),
+            ("retrained-1", "What was picked under a limit on latency, trained for longer."),
+        ),
+        elsewhere=("growth", "curves", "noise"),
+    ),
+    Example(
+        "Where it is not",
+        "digits",
+        "One digit among fragments of others: all that counts lies in one place, and convolutions see it. The same backbone, "
+        "and modules of the same kinds end in another answer.",
+        ("nas-attn search digits",),
+        (
+            ("images", "Six of the images, and what the network is to say of them."),
+            (
+                "front",
+                "The same figure: what was tried is as accurate as no attention, as far as can be seen, and slower.",
+            ),
+            ("noise", "Why: the runs of one candidate (marks) lie much further apart than the candidates' estimates."),
         ),
     ),
 )
@@ -54,39 +87,84 @@ EXAMPLES = (
 def main() -> int:
     """Runs what is not there, draws everything."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "gallery").resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    PICTURES.mkdir(exist_ok=True)
     parts = [
         "# Gallery\n\nExamples that were run as they stand here, with what came out. `make gallery` runs them again and "
         "writes this page.\n"
     ]
-    parts += [section(example, folder) for example in EXAMPLES]
+    parts += [section(example, folder / example.study) for example in EXAMPLES]
     (ROOT / "docs" / "gallery.md").write_text("\n".join(parts), "utf-8")
     return 0
 
 
-def section(example: Example, folder: Path) -> str:
-    """An example's heading, command, answer and pictures."""
-    place = folder / example.study
-    place.mkdir(exist_ok=True)
+def section(example: Example, place: Path) -> str:
+    """An example's heading, commands, answer and pictures; runs what has not been run in its folder."""
+    place.mkdir(parents=True, exist_ok=True)
     os.chdir(place)
     if not Path("nas_attn.db").is_file():
-        subprocess.run([sys.executable, "-m", "nas_attn", *example.command.split()[1:]], check=True)
-    now, drawn = snapshot(Database("sqlite:///nas_attn.db").study(example.study)), place / "figures"
-    shutil.rmtree(drawn, ignore_errors=True)
-    write_figures(
-        {name: figure for name, figure in all_figures(now).items() if name in dict(example.figures)}, drawn, "svg"
-    )
-    PICTURES.mkdir(exist_ok=True)
-    shown = []
-    for name, said in example.figures:
-        file = drawn / f"{name}.svg"
-        if file.is_file():  # with few candidates some figures say nothing
-            shutil.copyfile(file, PICTURES / f"{example.study}-{name}.svg")
-            shown.append(f"![{said}](pictures/{example.study}-{name}.svg)\n\n{said}")
+        run(example.commands[0])
+    printed = [said(command, number) for number, command in enumerate(example.commands[1:], 2)]
+    now = snapshot(Database("sqlite:///nas_attn.db").study(example.study))
+    pictures = draw(example, now, place / "figures")
     best = now.recommendation
     answer = "\n".join(f"> {sentence}" for sentence in best.sentences) if best else "> Nothing is recommended."
-    pictures = "\n\n".join(shown)
-    return f"## {example.title}\n\n{example.why}\n\n```\n{example.command}\n```\n\n{answer}\n\n{pictures}\n"
+    parts = [f"## {example.title}", example.why]
+    commands = "\n".join(example.commands)
+    parts += [f"```\n{commands}\n```", answer, *printed]
+    parts += [f"![{text}](pictures/{example.study}-{name})\n\n{text}" for name, text in pictures]
+    return "\n\n".join(parts) + "\n"
+
+
+def run(command: str) -> str:
+    """What a command prints; it goes to the terminal, too."""
+    words = [sys.executable, "-m", "nas_attn", *command.split()[1:]]
+    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "100"})
+    sys.stdout.write(done.stdout)
+    return done.stdout
+
+
+def said(command: str, number: int) -> str:
+    """A command and what it printed, when it was run."""
+    kept = Path(f"printed-{number}.txt")
+    if not kept.is_file():
+        kept.write_text(run(command), "utf-8")
+    lines = kept.read_text("utf-8").replace(f"{Path.cwd()}/", "").strip().splitlines()
+    text = "\n".join(line.rstrip() for line in lines)
+    return f"`{command}`\n\n```text\n{text}\n```"
+
+
+def draw(example: Example, now: Snapshot, drawn: Path) -> list[tuple[str, str]]:
+    """Puts an example's pictures among the documentation's; gives (name of the file without the study's, text) of the gallery's."""
+    shutil.rmtree(drawn, ignore_errors=True)
+    wanted = dict(example.figures) | dict.fromkeys(example.elsewhere, "")
+    write_figures({name: figure for name, figure in all_figures(now).items() if name in wanted}, drawn, "svg")
+    if "images" in wanted:
+        sample(now).save(drawn / "images.png")
+    for file in drawn.glob("*.svg"):  # plotly's names are new ones each time
+        text = file.read_text("utf-8")
+        own = re.search(r'id="defs-([0-9a-f]+)"', text)
+        file.write_text(text.replace(own[1], "figure") if own else text, "utf-8")
+    for file in drawn.iterdir():
+        shutil.copyfile(file, PICTURES / f"{example.study}-{file.name}")
+    there = {file.stem: file.name for file in drawn.iterdir()}  # with few candidates some figures say nothing
+    return [(there[name], text) for name, text in example.figures if name in there]
+
+
+def sample(now: Snapshot, *, count: int = 6, width: int = 140) -> Image.Image:
+    """The first images of the validation split in a row, enlarged and framed, each with its class."""
+    data = load(now.recipe.data, device="cpu")
+    images, labels = next(iter(data.validation.stored(count)))
+    high, wide = images.shape[-2:]
+    height, gap, line = width * high // wide, 10, 22
+    sheet = Image.new("RGB", (count * (width + gap) - gap, height + line), "white")
+    drawing = ImageDraw.Draw(sheet)
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        pixels, left = image.permute(1, 2, 0).contiguous().numpy(), number * (width + gap)
+        shown = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+        sheet.paste(shown.resize((width, height), Image.Resampling.NEAREST), (left, 0))
+        drawing.rectangle((left, 0, left + width - 1, height - 1), outline="#2f81d6", width=2)
+        drawing.text((left + width / 2, height + 4), data.classes[int(label)], fill="#333", anchor="ma", font_size=15)
+    return sheet
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import textwrap
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 from typing import Any
 
 import plotly.graph_objects as go
@@ -183,11 +184,13 @@ def learning_curves(snapshot: Snapshot) -> go.Figure | None:
     if not shown:
         return None
     figure.add_traces(traces)
-    start = [point.metrics[metric] for point in snapshot.backbone if metric in point.metrics]
+    own = range(snapshot.recipe.search.seed, snapshot.recipe.search.seed + snapshot.recipe.training.backbones)
+    start = {p.seed: p.metrics[metric] for p in snapshot.backbone if p.seed in own and metric in p.metrics}  # not fresh
     if start:
-        note = f"trained backbone before the search ({words.value(metric, start[-1])})"
+        level = fmean(start.values())
+        note = f"trained backbone before the search ({words.value(metric, level)})"
         figure.add_hline(
-            y=start[-1],
+            y=level,
             line={"dash": "dot", "width": 1, "color": GREY},
             annotation_text=note,
             annotation_position="bottom left",
