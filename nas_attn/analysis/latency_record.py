@@ -46,15 +46,19 @@ def _reference_ms(sessions: Sequence[Session]) -> float:
     return statistics.median(session.reference_ms for session in sessions)
 
 
-def latency_record(sessions: Sequence[Session]) -> LatencyRecord | None:
-    """What stands behind the latencies; None before the first session."""
+def latency_record(sessions: Sequence[Session], *, detects: bool = False) -> LatencyRecord | None:
+    """What stands behind the latencies; None before the first session.
+
+    Args:
+        detects: the networks are detectors, whose choice among their boxes (NMS) is not timed.
+    """
     if not sessions:
         return None
     newest = sessions[-1]
     return LatencyRecord(
         machine=newest.fingerprint.name,
         details=dict(newest.fingerprint.details),
-        conditions=dict(newest.conditions),
+        conditions={**newest.conditions, **({"nms": "left out"} if detects else {})},
         sessions=len(sessions),
         duration_s=sum(session.duration_s for session in sessions),
         reference_ms=_reference_ms(sessions),

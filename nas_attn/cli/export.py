@@ -115,6 +115,12 @@ def _found(facts: dict[str, Any]) -> Iterator[str]:
             f"against torch: differs by at most {100 * compared['difference']:.1g} % of the largest output; "
             f"one image takes {compared['onnxruntime_ms']:.3g} ms in ONNX Runtime, {compared['torch_ms']:.3g} ms in torch"
         )
+    choice = facts["choice"]
+    if choice is not None:
+        yield (
+            f"one image takes {choice['without_ms']:.3g} ms without and {choice['with_ms']:.3g} ms with the choice among its boxes (NMS), "
+            "in torch on one thread"
+        )
     for row in facts["deployed"]:
         yield (
             f"{row['network']} in {row['precision']}, {row['runtime']}: {row['right']} of {row['images']} right, "

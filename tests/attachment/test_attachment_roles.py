@@ -196,6 +196,16 @@ def test_regions_cut_out_of_the_maps_leave_the_pyramid_the_neck() -> None:
 
 
 @pytest.mark.slow
+def test_a_pyramid_whose_levels_are_of_one_size_is_the_neck() -> None:
+    model = torchvision.models.detection.fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None)
+    found = named(find_sites(model, (3, 128, 128)))
+    assert [(name, path) for name, (role, path) in found.items() if role == "neck"] == [
+        ("neck1", "backbone.fpn.layer_blocks.0.0")
+    ]
+    assert "stage7" not in found
+
+
+@pytest.mark.slow
 def test_torchvisions_pyramid_is_the_neck() -> None:
     model = torchvision.models.detection.retinanet_resnet50_fpn(weights=None, weights_backbone=None)
     found = named(find_sites(model, (3, 128, 128)))
