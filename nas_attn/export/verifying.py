@@ -25,7 +25,6 @@ from nas_attn.recipe import DataSection
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.space import parse, resolve
 from nas_attn.tasks import TASKS
-from nas_attn.training.detection import Boxes
 from nas_attn.training.learning import Tally, answer_of
 from nas_attn.training.tasks import learnt
 
@@ -159,11 +158,11 @@ def _network(facts: Mapping[str, Any], path: Path, dataset: Dataset) -> Run:
 def _tally(run: Run, dataset: Dataset, *, raw: bool) -> Tally:
     """What is judged rightly of the validation images."""
     tally, split = learnt(dataset.task, len(dataset.classes)).tally(), dataset.validation
-    if isinstance(tally, Boxes):
+    if dataset.task == "detection":
         for x, y in split.batches(1):  # an ONNX file takes one image
             (found,) = torch.from_numpy(run(x.contiguous().numpy())).reshape(1, -1, 6)
             found = found[found[:, 5] > 0]
-            tally.add_boxes([{"boxes": found[:, :4], "scores": found[:, 4], "labels": found[:, 5]}], y)
+            tally.add([{"boxes": found[:, :4], "scores": found[:, 4], "labels": found[:, 5]}], y)
         return tally
     for x, y in split.stored(BATCH) if raw else split.batches(BATCH):
         tally.add(torch.from_numpy(run(x.contiguous().numpy())), y)

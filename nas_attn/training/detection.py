@@ -68,8 +68,7 @@ class Detection(Learnt):
         return logits.sum() * len(y)
 
     def judge(self, output: object, x: Tensor, y: Tensor, tally: Tally) -> Tensor:
-        assert isinstance(tally, Boxes)
-        tally.add_boxes(output, y)
+        tally.add(output, y)
         return x.new_zeros(())  # a network tells its losses while it is trained only
 
     def practice(self, network: Callable[..., object], x: Tensor) -> Tensor:
@@ -90,22 +89,18 @@ class Boxes(Tally):
         """Of each image (K, 6): left, top, right, bottom, score, label."""
         self._there: list[Tensor] = []
 
-    def add(self, logits: Tensor, y: Tensor) -> None:
-        raise TypeError("boxes are no logits")
-
-    def add_boxes(self, output: object, y: Tensor) -> None:
+    def add(self, answer: Any, y: Tensor) -> None:
         """What a network returns for a batch, and its boxes (B, M, 5).
 
         Raises:
             TrainingError: it returns something else.
         """
-        if not _is_answer(output, len(y)):
+        if not _is_answer(answer, len(y)):
             raise TrainingError(
-                f"the network returns a {type(output).__name__} for {len(y)} images, expected is a list with boxes, labels and scores "
+                f"the network returns a {type(answer).__name__} for {len(y)} images, expected is a list with boxes, labels and scores "
                 "of each, as torchvision's detectors return it"
             )
-        assert isinstance(output, Sequence)
-        for one in output:
+        for one in answer:
             columns = (one["boxes"].float(), one["scores"].float()[:, None], one["labels"].float()[:, None])
             self._found.append(torch.cat(columns, 1)[one["scores"].argsort(descending=True)[:MOST]])
         self._there += list(y)

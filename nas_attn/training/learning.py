@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -20,8 +21,8 @@ class Tally(ABC):
     """Counts what a network has right, batch after batch."""
 
     @abstractmethod
-    def add(self, logits: Tensor, y: Tensor) -> None:
-        """Another batch, without waiting for the device."""
+    def add(self, answer: Any, y: Tensor) -> None:
+        """Another batch, the logits or what the task has in their place, without waiting for the device."""
 
     @abstractmethod
     def metrics(self, loss: float) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -32,8 +34,8 @@ class _Images(Tally):
         self._predicted: list[Tensor] = []
         self._labels: list[Tensor] = []
 
-    def add(self, logits: Tensor, y: Tensor) -> None:
-        self._predicted.append(logits.argmax(1))
+    def add(self, answer: Any, y: Tensor) -> None:
+        self._predicted.append(answer.argmax(1))
         self._labels.append(y)
 
     def metrics(self, loss: float) -> dict[str, float]:
@@ -68,9 +70,9 @@ class _Pixels(Tally):
         self._classes = classes
         self._counts: Tensor | None = None
 
-    def add(self, logits: Tensor, y: Tensor) -> None:
+    def add(self, answer: Any, y: Tensor) -> None:
         counted = y != NOT_COUNTED
-        place = torch.where(counted, y * self._classes + logits.argmax(1), self._classes**2)  # no wait for how many
+        place = torch.where(counted, y * self._classes + answer.argmax(1), self._classes**2)  # no wait for how many
         counts = torch.bincount(place.flatten(), minlength=self._classes**2 + 1)
         self._counts = counts if self._counts is None else self._counts + counts
 

@@ -50,7 +50,7 @@ def answer(boxes: Tensor, score: float = 0.9) -> list[dict[str, Tensor]]:
 
 def scored(output: Any, there: Tensor = TRUE) -> dict[str, float]:
     tally = Boxes(2)
-    tally.add_boxes(output, there)
+    tally.add(output, there)
     return tally.metrics(0.0)
 
 
