@@ -55,7 +55,7 @@ docs: $(VENV)/installed-dev  ## write docs/reference/ from the recipe's schema a
 	@$(BIN)/python -m nas_attn.attention.reference docs/reference/attention.md
 
 gallery: $(VENV)/installed-dev  ## run the gallery's examples and write docs/gallery.md; needs kaleido and Chromium
-	@$(PIP) '.[figures]'
+	@$(PIP) --editable '.[figures]'
 	@$(BIN)/python docs/write_gallery.py
 
 site: $(VENV)/installed-dev  ## build the documentation site into build/site

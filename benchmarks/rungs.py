@@ -1,10 +1,12 @@
 """What a rule for going on at a rung is worth: simulated studies and replayed tables, at equal cost.
 
     python benchmarks/rungs.py --seeds 12 --out R.jsonl      # resumable
+    python benchmarks/rungs.py --seeds 40 --methods none halving auto --out R.jsonl      # without what takes longest
     python benchmarks/rungs.py --report R.jsonl
 
 Candidates come in random order, no attention and the uniform ones first, which always go on. The first rung costs a third of a full
-run. `none` trains all to the end, `halving` asks `analysis.halving`, `posterior` `analysis.promotion`, until as much is spent as
+run. `none` trains all to the end, `halving` asks `analysis.halving`, `posterior` `analysis.promotion`, and `auto` asks `halving`
+where `analysis.weak_rungs` has seen that the first rung tells placements apart (`search.rungs = "auto"`), until as much is spent as
 40 full runs cost. What is reported is the model's front of those that were trained to the end; regret is what the best of it
 within each of nine latencies misses, in points, on average; 0 would be to know all placements there are.
 """
@@ -26,10 +28,14 @@ from nas_attn.analysis.front import non_dominated
 from nas_attn.analysis.halving import survives
 from nas_attn.analysis.levels import net
 from nas_attn.analysis.promotion import goes_on
+from nas_attn.analysis.weak_rungs import FEWEST, REPEATED, judged
+from nas_attn.study.telling_rungs import AGAIN
 
 AnyStudy = Study | TableStudy
-METHODS = ("none", "halving", "posterior")
+METHODS = ("none", "halving", "auto", "posterior")
 ETA, FIRST, BUDGET, CANDIDATES = 3.0, 1 / 3, 40.0, 100
+AGAIN_SEED = 99
+"""Of the repeats with which `auto` looks at what the first rung is worth."""
 OBJECTIVES = ("accuracy", "latency")
 
 
@@ -37,13 +43,15 @@ def worlds() -> Iterator[World | TableWorld]:
     for noise in (FINE_TUNING, SCRATCH):
         for correlation in (0.85, 0.0):
             yield World(noise, "any", CANDIDATES, rungs=2, rung_correlation=correlation)
+        yield World(noise, "any", CANDIDATES, rungs=2, rung_spread=0.0)
     for table in tables():
         yield TableWorld(table, rungs=2)
 
 
 def name(world: World | TableWorld) -> str:
-    more = f", correlation {world.rung_correlation:g}" if isinstance(world, World) else ""
-    return world.name + more
+    if isinstance(world, TableWorld):
+        return world.name
+    return world.name + (f", correlation {world.rung_correlation:g}" if world.rung_spread else ", first rung blind")
 
 
 def search(made: AnyStudy, method: str, seed: int) -> list[Run]:
@@ -53,24 +61,46 @@ def search(made: AnyStudy, method: str, seed: int) -> list[Run]:
     others = [key for key in made.placements if key not in fixed]
     order = [*fixed, *np.random.default_rng(seed).permutation(others).tolist()]
     runs: list[Run] = []
-    spent = 0.0
+    spent, telling = 0.0, Telling()
     for number, key in enumerate(order):
         if spent >= BUDGET:
             break
         first, last = made.runs(key, number % made.world.backbones)
         runs.append(first)
         spent += FIRST
-        if key in fixed or method == "none" or promoted(made, runs, latencies, key, method):
+        blind = method == "auto" and not telling.now(made, runs)
+        if key in fixed or method == "none" or blind or promoted(made, runs, latencies, key, method):
             runs.append(last)
             spent += 1 - FIRST
+        if method == "auto" and number < REPEATED:
+            runs.append(made.runs(key, AGAIN_SEED)[0])
+            spent += FIRST
     return runs
+
+
+class Telling:
+    """Whether the first rung tells placements apart, looked at as `study.telling_rungs` does."""
+
+    def __init__(self) -> None:
+        self._known, self._at = False, 0.0
+
+    def now(self, made: AnyStudy, runs: Sequence[Run]) -> bool:
+        peers = [run for run in runs if run.rung == 0]
+        count = len({run.key for run in peers})
+        if count >= max(FEWEST, AGAIN * self._at):
+            model = fit(peers, {run.key: made.placements[run.key] for run in peers}, metric="accuracy", rung=0)
+            found = judged(model) if model is not None else None
+            self._known, self._at = found is not None and found.tells, count
+        return self._known
 
 
 def promoted(made: AnyStudy, runs: Sequence[Run], latencies: dict[str, float], key: str, method: str) -> bool:
     peers = [run for run in runs if run.rung == 0]
-    if method == "halving":
-        by_seed = net({run.key: {run.seed: run.value} for run in peers})
-        values = {k: (-sum(found.values()), latencies[k]) for k, found in by_seed.items()}
+    if method != "posterior":
+        by_seed: dict[str, dict[int, float]] = defaultdict(dict)
+        for run in peers:
+            by_seed[run.key][run.seed] = run.value
+        values = {k: (-float(np.mean(list(found.values()))), latencies[k]) for k, found in net(by_seed).items()}
         return survives(values, key, ETA)
     placements = {run.key: made.placements[run.key] for run in peers}
     model = fit(runs, placements, metric="accuracy")
@@ -101,25 +131,26 @@ def report(lines: Sequence[dict[str, object]]) -> str:
     found: dict[str, dict[str, dict[int, dict[str, float]]]] = defaultdict(lambda: defaultdict(dict))
     for line in lines:
         found[str(line["world"])][str(line["method"])][int(str(line["seed"]))] = line  # type: ignore[assignment]
-    rows = ["| studies | searches | all to the end | halving − all | posterior − all | posterior − halving |"]
-    rows.append("|---|---|---|---|---|---|")
+    pairs = (("halving", "none"), ("auto", "none"), ("auto", "halving"), ("posterior", "halving"))
+    rows = [f"| studies | all to the end | {' | '.join(f'{a} − {b}' for a, b in pairs)} |", "|---" * 6 + "|"]
     for world, by in found.items():
-        seeds = sorted(set.intersection(*(set(by[method]) for method in METHODS)))
-        values = {method: np.array([by[method][seed]["regret"] for seed in seeds]) for method in METHODS}
-        pairs = (("halving", "none"), ("posterior", "none"), ("posterior", "halving"))
-        cells = [mean(values["none"]), *(mean(values[a] - values[b], "+") for a, b in pairs)]
-        rows.append(f"| {world} | {len(seeds)} | {' | '.join(cells)} |")
+        cells = [mean(np.array([line["regret"] for line in by["none"].values()]))]
+        for a, b in pairs:
+            seeds = sorted(by[a].keys() & by[b].keys())
+            cells.append(mean(np.array([by[a][seed]["regret"] - by[b][seed]["regret"] for seed in seeds]), "+"))
+        rows.append(f"| {world} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
 def mean(values: np.ndarray, sign: str = "") -> str:
     error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
-    return f"{values.mean():{sign}.2f} ± {error:.2f}" if len(values) else "–"
+    return f"{values.mean():{sign}.2f} ± {error:.2f} ({len(values)})" if len(values) else "–"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=12)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--out", type=Path, help="JSON lines; searches that are there are not done again")
     parser.add_argument("--report", type=Path, help="print the table of these lines, and search nothing")
     asked = parser.parse_args()
@@ -128,7 +159,7 @@ def main() -> None:
     done = {(line["world"], line["method"], line["seed"]) for line in lines}
     for seed in range(0 if asked.report else asked.seeds):
         for world in worlds():
-            for method in METHODS:
+            for method in asked.methods:
                 if (name(world), method, seed) in done:
                     continue
                 began = time.process_time()

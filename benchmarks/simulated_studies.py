@@ -75,6 +75,8 @@ class World:
     rungs: int = 1
     rung_correlation: float = 0.7
     """Of the placements' effects at neighbouring rungs."""
+    rung_spread: float = 1.0
+    """Of the placements' effects at rungs before the last, in units of that at the last."""
     run_correlation: float = 0.5
     """Of a run's luck at neighbouring rungs."""
 
@@ -198,7 +200,9 @@ class Study:
             other = effect.mean() + size * self.rng.standard_normal(len(effect))
             r = self.world.rung_correlation
             found.append(r * found[-1] + math.sqrt(1 - r**2) * other)
-        return found[::-1]
+        return [effect.mean() + self.world.rung_spread * (earlier - effect.mean()) for earlier in found[:0:-1]] + [
+            effect
+        ]
 
     def _seed(self, seed: int) -> tuple[Floats, Floats]:
         if seed not in self._seeds:

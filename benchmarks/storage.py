@@ -27,7 +27,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from nas_attn.records import ResolvedPlacement
+    from nas_attn.space import SearchSpace
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = """
@@ -159,7 +166,6 @@ def fill(count: int) -> None:
     from sqlalchemy import insert
 
     from nas_attn.recipe_reading import load_recipe
-    from nas_attn.space import SearchSpace
     from nas_attn.storage import tables
     from nas_attn.study import searching
     from nas_attn.study.searching import plan_recipe
@@ -167,64 +173,18 @@ def fill(count: int) -> None:
     recipe = load_recipe("large.toml")
     space: SearchSpace = plan_recipe(recipe).space
     opened = searching.create_study(recipe)
-    store, rng, noise = opened.store, random.Random(0), np.random.default_rng(0)
+    store, noise, now = opened.store, np.random.default_rng(0), time.time()
     hard = noise.random(IMAGES)
     candidates, runs, scores, trials = [], [], [], []
-    seen: set[str] = set()
-    now = time.time()
-    while len(candidates) < count:
-        values = space.sample(rng) if candidates else dict.fromkeys(space.parameters, "none")
-        resolved = space.resolve(values)
-        if resolved.key in seen:
-            continue
-        seen.add(resolved.key)
-        trial = len(candidates)
-        gain = sum((zlib.crc32(part.encode()) % 100 - 50) / 4000 for part in resolved.text.split())
-        pruned, seeds = trial % 3 == 2, 3 if trial % 25 == 0 else 1
-        for seed in range(seeds):
-            key = {"study_id": store._id, "key": resolved.key, "way": "search", "seed": seed, "backbone": 0}
-            purpose = "search" if seed == 0 else "confirm"
-            for rung in range(1 if pruned else 2):
-                bits = hard + 0.05 * noise.standard_normal(IMAGES) < 0.6 + 0.08 * rung + gain
-                metrics = {"accuracy": float(bits.mean()), "loss": 1.5 - float(bits.mean()), "train_loss_sum": 3.0}
-                rows = {"rung": rung, "purpose": purpose, "epochs": 3**rung, "metrics": json.dumps(metrics)}
-                scores.append(
-                    {
-                        **key,
-                        **rows,
-                        "examples": IMAGES,
-                        "wall_s": 4.0,
-                        "device_s": 3.5,
-                        "correct": np.packbits(bits).tobytes(),
-                    }
-                )
-            state = {
-                "state": "pruned" if pruned else "done",
-                "reason": "",
-                "attempts": 1,
-                "wanted_at": now,
-                "priority": 30,
-            }
-            runs.append({**key, **state, "placement": resolved.text, "purpose": purpose})
-        told = (scores[-1] and json.loads(scores[-1]["metrics"])["accuracy"], 1.0 + 0.02 * resolved.text.count("="))
-        candidates.append(
-            {
-                "study_id": store._id,
-                "key": resolved.key,
-                "placement": resolved.text,
-                "trial": trial,
-                "baseline": None if trial else "none",
-                "state": "pruned" if pruned else "scored",
-                "reason": "not among the best 1/3 after 1 epoch, all objectives together" if pruned else "",
-                "parameters": 270_000 + 10 * trial,
-                "macs": 41_000_000,
-                "activation_bytes": 1_000_000,
-                "objective_values": None if pruned else json.dumps(told),
-                "told": True,
-                "created_at": now + trial,
-                "finished_at": now + trial + 1,
-            }
-        )
+    for trial, (values, resolved) in enumerate(_placements(space, count)):
+        of = {"study_id": store._id, "key": resolved.key}
+        pruned = trial % 3 == 2
+        for seed in range(3 if trial % 25 == 0 else 1):
+            run = {**of, "way": "search", "seed": seed, "backbone": 0, "purpose": "search" if seed == 0 else "confirm"}
+            runs.append(run | {"placement": resolved.text} | _ended(pruned, now))
+            scores += [run | _score(rung, hard, noise, resolved.text) for rung in range(1 if pruned else 2)]
+        told = (json.loads(scores[-1]["metrics"])["accuracy"], 1.0 + 0.02 * resolved.text.count("="))
+        candidates.append(of | {"placement": resolved.text} | _state(trial, pruned, told, now))
         trials.append((values, pruned, told, resolved))
     with store._connector.write() as connection:
         connection.execute(insert(tables.candidate), candidates)
@@ -233,6 +193,64 @@ def fill(count: int) -> None:
     _sessions(store, candidates)
     _fill_optuna(opened, space, trials)
     opened.database.close()
+
+
+def _placements(space: SearchSpace, count: int) -> Iterator[tuple[dict[str, str], ResolvedPlacement]]:
+    """So many different ones, the bare backbone first."""
+    rng, seen = random.Random(0), set[str]()
+    values = dict.fromkeys(space.parameters, "none")
+    while len(seen) < count:
+        resolved = space.resolve(values)
+        if resolved.key not in seen:
+            seen.add(resolved.key)
+            yield values, resolved
+        values = space.sample(rng)
+
+
+def _ended(pruned: bool, now: float) -> dict[str, Any]:
+    """What a finished run's row holds beside its key."""
+    return {
+        "state": "pruned" if pruned else "done",
+        "reason": "",
+        "attempts": 1,
+        "wanted_at": now,
+        "priority": 30,
+    }
+
+
+def _score(rung: int, hard: NDArray[np.float64], noise: np.random.Generator, text: str) -> dict[str, Any]:
+    """What a score's row holds beside its run's key; the same parts of a placement gain the same."""
+    import numpy as np
+
+    gain = sum((zlib.crc32(part.encode()) % 100 - 50) / 4000 for part in text.split())
+    bits = hard + 0.05 * noise.standard_normal(IMAGES) < 0.6 + 0.08 * rung + gain
+    metrics = {"accuracy": float(bits.mean()), "loss": 1.5 - float(bits.mean()), "train_loss_sum": 3.0}
+    return {
+        "rung": rung,
+        "epochs": 3**rung,
+        "metrics": json.dumps(metrics),
+        "examples": IMAGES,
+        "wall_s": 4.0,
+        "device_s": 3.5,
+        "correct": np.packbits(bits).tobytes(),
+    }
+
+
+def _state(trial: int, pruned: bool, told: tuple[float, float], now: float) -> dict[str, Any]:
+    """What a candidate's row holds beside its key and placement."""
+    return {
+        "trial": trial,
+        "baseline": None if trial else "none",
+        "state": "pruned" if pruned else "scored",
+        "reason": "not among the best 1/3 after 1 epoch, all objectives together" if pruned else "",
+        "parameters": 270_000 + 10 * trial,
+        "macs": 41_000_000,
+        "activation_bytes": 1_000_000,
+        "objective_values": None if pruned else json.dumps(told),
+        "told": True,
+        "created_at": now + trial,
+        "finished_at": now + trial + 1,
+    }
 
 
 def _sessions(store: Any, candidates: list[dict[str, Any]]) -> None:

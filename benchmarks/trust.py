@@ -42,8 +42,12 @@ DUELS, RIVALS, ENOUGH = 4, 2, 0.995
 def simulate(job: tuple[AnyWorld, int]) -> Outcome:
     """One study from its first run to its answer."""
     world, seed = job
+    return carry_out(study(world, np.random.default_rng([seed, *world.name.encode()])))
+
+
+def carry_out(made: AnyStudy) -> Outcome:
+    """A study's runs and duels, and what is made of them."""
     started = time.process_time()
-    made = study(world, np.random.default_rng([seed, *world.name.encode()]))
     runs = search(made)
     evidence = look(made, runs)
     (chosen, preferred_to), duels = choose(made, evidence), 0

@@ -18,12 +18,13 @@ from nas_attn.analysis.suggestions import Suggestion, suggest
 from nas_attn.errors import NasAttnWarning, PlacementError, RecipeError, UserError
 from nas_attn.evaluation.evaluators import Evaluator
 from nas_attn.importing import PYTHON
-from nas_attn.recipe import Recipe, SpaceSpec
+from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe, load_space, recipe_from
 from nas_attn.records import Participation, Placement, ResolvedPlacement, Site
 from nas_attn.report import effect_map, figures, frames, growth, images, networks, write_report
 from nas_attn.report.html import summary
 from nas_attn.space import parse, resolve, say_narrower
+from nas_attn.space_schema import SpaceSpec
 from nas_attn.study import searching
 from nas_attn.study.extending import Extension, extend, forecast_extension
 from nas_attn.study.local import run_workers

@@ -10,133 +10,20 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import typing
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from nas_attn.errors import did_you_mean
-from nas_attn.records import POSITIONS, Knob
+from nas_attn.space_schema import Section, SpaceSpec
 from nas_attn.tasks import TASKS, Task, TaskName
 
-Position = Literal["residual", "block", "stage"]
-Grid = dict[str, Knob | list[Knob]]
-"""Knob -> one value or several: all combinations are choices."""
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 LARGEST = 16_384
 """Channels, height or width of an image at most."""
 Side = Annotated[int, Field(ge=1, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What NumPy, and with it Optuna's samplers, takes as a seed."""
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, and no key is ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-# ------------------------------------------------------------------------------------------- search space
-
-
-class SitesSection(Section):
-    """Which sites of the backbone are searched."""
-
-    granularity: Literal["stage", "block"] = "stage"
-    """One decision per stage, or one per block."""
-    positions: list[Position] = Field(default=["residual"], min_length=1)
-    """Where in a site a module may go; more than one: searched. A site that has none of them uses its default."""
-    include: list[str] = Field(default_factory=lambda: ["*"], min_length=1)
-    """Glob patterns over site names."""
-    exclude: list[str] = Field(default_factory=list)
-    """Glob patterns over site names that are left out."""
-    custom: dict[str, list[str]] = Field(default_factory=dict)
-    """Sites of one's own: name -> glob patterns over module paths, `neck = ["fpn.layer_blocks.0"]`; after each of them."""
-    originals: Literal["keep", "search"] = "keep"
-    """Attention that the backbone has of its own (`stageK.original`): stays, or is searched (kept, replaced, removed)."""
-    heads: bool = False
-    """Whether what leads to outputs only (`headK`: a detector's boxes and classes) has sites, too."""
-
-    @field_validator("custom")
-    @classmethod
-    def _own_names(cls, custom: dict[str, list[str]]) -> dict[str, list[str]]:
-        for name, patterns in custom.items():
-            if not re.fullmatch(r"[A-Za-z_][\w-]*", name) or re.fullmatch(r"stage\d+", name):
-                raise ValueError(f"'{name}' is no name for a site of one's own: letters, digits, _ and -, not stage1")
-            if not patterns:
-                raise ValueError(f"'{name}' names no module: give it at least one path or glob")
-        return custom
-
-
-class PerSite(Section):
-    """A restriction of one site (a glob over site names)."""
-
-    choices: list[str] = Field(min_length=1)
-    """Subset of the types under `[choices]`, and `none`."""
-
-
-class SpaceLimits(Section):
-    """Limits that hold for a placement as a whole."""
-
-    max_modules: int | None = Field(default=None, ge=0)
-    """At most this many sites with a module."""
-
-
-class SpaceSpec(Section):
-    """A search space as written: what may go where."""
-
-    name: str = Field(min_length=1)
-    sites: SitesSection = Field(default_factory=SitesSection)
-    choices: dict[str, bool | Grid | list[Grid]] = Field(min_length=1)
-    """Attention type -> knob -> one value or several (or a list of such tables); `none = false` takes `none` out."""
-    per_site: dict[str, PerSite] = Field(default_factory=dict)
-    limits: SpaceLimits = Field(default_factory=SpaceLimits)
-    origin: str = Field(default="", exclude=True)
-    """The file it was read from, for errors; not part of what it says."""
-
-    @property
-    def where(self) -> str:
-        """Names it in an error."""
-        return self.origin or f"search space '{self.name}'"
-
-    @model_validator(mode="after")
-    def _only_none_is_a_switch(self) -> Self:
-        for name, value in self.choices.items():
-            if isinstance(value, bool) and name != "none":
-                raise ValueError(f"choices.{name} must be a table of knobs, `{name} = {{}}` for the defaults")
-            if not isinstance(value, bool) and name == "none":
-                raise ValueError("choices.none is a switch: `none = false` takes it out")
-        if not self.types and not self.with_none:
-            raise ValueError("choices is empty: name at least one attention type")
-        for site, restriction in self.per_site.items():
-            for name in restriction.choices:
-                if name != "none" and name not in self.types:
-                    raise ValueError(
-                        f"per_site.{site}.choices has '{name}': {did_you_mean(name, [*self.types, 'none'])}"
-                    )
-        return self
-
-    @property
-    def with_none(self) -> bool:
-        """Whether a site may stay without attention."""
-        return bool(self.choices.get("none", True))
-
-    @property
-    def types(self) -> dict[str, list[dict[str, list[Knob]]]]:
-        """Attention type -> its grids, each knob -> the values it may take."""
-        grids = {name: value if isinstance(value, list) else [value] for name, value in self.choices.items()}
-        return {
-            name: [
-                {knob: v if isinstance(v, list) else [v] for knob, v in g.items()}
-                for g in tables
-                if isinstance(g, dict)
-            ]
-            for name, tables in grids.items()
-            if name != "none"
-        }
-
-
-# ------------------------------------------------------------------------------------------- study
 
 
 class TaskSection(Section):
@@ -427,6 +314,10 @@ class SearchSection(Section):
     all evidence (`posterior`, which needs some 0.1 s a decision); `none`: all."""
     eta: float = Field(default=3.0, gt=1)
     """Of the candidates at a rung, the best 1/eta go on."""
+    rungs: Literal["given", "auto"] = "given"
+    """`auto`: nobody is pruned at a rung of `training.rungs` unless its scores are seen to tell placements apart. For that, eight
+    candidates run twice up to there; it is looked at from twelve candidates on, and again whenever they have become a quarter more.
+    `given`: pruned from the second candidate on."""
     baselines: Literal["all", "none", "bare"] = "all"
     """`all`: no attention, and each type with its first knobs at every site; `bare`: no attention only."""
     confirm_seeds: int = Field(default=2, ge=0)
@@ -443,6 +334,14 @@ class SearchSection(Section):
     time_limit_s: float | None = Field(default=None, gt=0)
     """No new candidate is begun after this many seconds of one call."""
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _rungs_of_a_pruner(self) -> Self:
+        if self.rungs == "auto" and self.pruner == "none":
+            raise ValueError(
+                "rungs = 'auto' says where to prune, and pruner = 'none' prunes nobody: leave out one of them"
+            )
+        return self
 
 
 class Limits(Section):
@@ -648,6 +547,3 @@ def objective_name(objective: str) -> str:
 def lower_is_better(objective: str) -> bool:
     """Whether an objective is minimised."""
     return objective.startswith("-") or objective in LOWER_IS_BETTER
-
-
-assert typing.get_args(Position) == POSITIONS  # one vocabulary, written where each room may import it

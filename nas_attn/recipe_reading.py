@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from nas_attn.errors import NAME_LETTERS, RecipeError, StorageError, did_you_mean, shorten
 from nas_attn.paths import user_path
-from nas_attn.recipe import BackboneSection, Recipe, Section, SpaceSpec
+from nas_attn.recipe import BackboneSection, Recipe
+from nas_attn.space_schema import Section, SpaceSpec
 from nas_attn.toml_text import check_depth, read_toml
 
 S = typing.TypeVar("S", bound=Section)
@@ -36,6 +37,10 @@ def load_space(name: str, *, relative_to: Path | None = None) -> SpaceSpec:
         RecipeError: it does not exist or is wrong; names file, key and the nearest valid name.
     """
     where, table = _read_toml("search_spaces", name, relative_to)
+    if "choices" not in table and "backbone" in table:
+        space = table.get("space")
+        named = f"'{space}'" if isinstance(space, str) else "the table [space] in it"
+        raise RecipeError(f"{where} is a recipe, not a search space: its space is {named}")
     return _validate(SpaceSpec, {**table, "origin": where}, where)
 
 

@@ -1,4 +1,4 @@
-"""Writes recipe.md beside this file from the schema in nas_attn/recipe.py: `make docs`."""
+"""Writes recipe.md beside this file from the schema in nas_attn/recipe.py and nas_attn/space_schema.py: `make docs`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from nas_attn import recipe
-from nas_attn.recipe import Recipe, Section, SpaceSpec
+from nas_attn.recipe import Recipe
+from nas_attn.space_schema import Section, SpaceSpec
 
 PAGE = Path(__file__).with_name("recipe.md")
 HEAD = """\
@@ -78,7 +78,7 @@ def _nested(annotation: Any) -> type[Section] | None:
 
 def _value(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation == recipe.SpaceSpec.model_fields["choices"].annotation:
+    if annotation == SpaceSpec.model_fields["choices"].annotation:
         return "table: type → table of knobs (or a list of such), each one value or a list"
     if origin is typing.Literal:
         return " or ".join(f"`{json.dumps(value)}`" for value in arguments)

@@ -167,7 +167,7 @@ def noise(evidence: Evidence) -> str:
         return f"{100 * sd:.2f} points" if metric in SHARES else f"{sd:.3g}"
 
     source = {
-        "seeds": f"measured on {found.repeated} candidates that ran more than once",
+        "seeds": measured_on(found.repeated),
         "images": "from the finite validation set and how the scores of one seed spread; no candidate has run twice yet",
         "assumed": "from how the scores of one seed spread; no candidate has run twice yet",
         "none": "",
@@ -176,3 +176,8 @@ def noise(evidence: Evidence) -> str:
         f"One run's {metric} is uncertain by {size(found.seed_sd)}, the difference of two with the same seed by "
         f"{size(2**0.5 * found.paired_sd)} ({source}). All this is estimated, not tested."
     )
+
+
+def measured_on(candidates: int) -> str:
+    """Where the noise of runs is known from, where candidates ran with several seeds."""
+    return f"measured on {candidates} candidate{'' if candidates == 1 else 's'} that ran more than once"

@@ -332,7 +332,7 @@ def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
         ScorePoint(s.purpose, s.score.seed, s.score.rung, s.score.epochs, dict(s.score.metrics), s.score.wall_s)
         for s in stored
     ]
-    order = ("backbone", "search", "confirm")
+    order = ("backbone", "search", "rungs", "confirm")
     return tuple(sorted(points, key=lambda p: (order.index(p.purpose), p.seed, p.epochs)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,6 +126,27 @@ def validation_results(store: StudyStore) -> tuple[ValidationResult, ...]:
             )
         )
     return tuple(found)
+
+
+def block_noise(results: Sequence[ValidationResult]) -> tuple[float, float, int] | None:
+    """What one block's difference between two networks varies by, as the validations so far show it.
+
+    Returns the ends of an 80 % interval of its standard deviation, in the metric's unit, and the blocks that it rests on; None
+    where no two blocks of one validation are done, or they do not differ.
+    """
+    squares, freedoms, blocks = 0.0, 0, 0
+    for result in results:
+        pairs = [(result.values[key], result.values[control]) for key, control in result.family.comparisons]
+        if result.blocks < 2:
+            continue
+        differences = np.array([np.subtract(one, other) for one, other in pairs])
+        squares += (result.blocks - 1) * float(differences.var(axis=1, ddof=1).mean())
+        freedoms += result.blocks - 1  # comparisons share their blocks and networks: together they count as one
+        blocks += result.blocks
+    if squares <= 0:
+        return None
+    low, high = np.quantile(np.random.default_rng(0).chisquare(freedoms, 100_000), (0.1, 0.9))
+    return math.sqrt(squares / high), math.sqrt(squares / low), blocks
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""Rungs whose scores hardly tell placements apart, so that pruning there is chance: noticed while a search goes on."""
+"""Rungs whose scores hardly tell placements apart, so that pruning there is chance: noticed while a search goes on.
+
+With `search.rungs = "auto"` nobody is pruned at such a rung, nor at one of which it is not known yet (`study.telling_rungs`).
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,36 @@ from nas_attn.recipe import Recipe
 
 FEWEST = 12
 """Candidates scored at a rung from which on it is judged."""
+REPEATED = 8
+"""Of these, that run twice there in a search which prunes by what is found (`study.telling_rungs`). From scratch, where the images say
+little of the noise, 12 to 48 single runs leave a rung that tells nothing and one that tells nearly all at the same reliability (.2)."""
 WEAK = 0.1
 """Share of the variance of one run's score that is difference between placements, below which it says next to nothing."""
+
+TELLING = 0.25
+"""The same from which on a rung is worth pruning at, where the search decides: below, halving gained nothing (docs/benchmarks/search.md),
+and of rungs that tell nothing one in four was taken for better than WEAK after 12 candidates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How far the scores of a rung tell placements apart."""
+
+    candidates: int
+    """That had been scored there."""
+    reliability: float | None
+    """Share of the variance of one run's score that is difference between placements; None where all scores are one."""
+
+    @property
+    def tells(self) -> bool:
+        """Whether who is pruned there is more than chance."""
+        return self.reliability is not None and self.reliability >= TELLING
+
+
+def judged(model: Evidence) -> Judged | None:
+    """What a rung's own model says of it; None where fewer than FEWEST candidates have been scored there."""
+    count = sum(estimate.seeds > 0 for estimate in model.estimates.values())
+    return Judged(count, model.noise.reliability(1)) if count >= FEWEST else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +70,11 @@ def weak_rungs(
     for (name, rung), model in models:
         if name != metric or rung >= len(rungs) - 1:
             continue
-        count = sum(estimate.seeds > 0 for estimate in model.estimates.values())
-        share = model.noise.reliability(1) if count >= FEWEST else None
-        if share is not None and share < WEAK:
+        known = judged(model)
+        if known is None or known.reliability is None:
+            continue
+        share, count = known.reliability, known.candidates
+        if share < (TELLING if recipe.search.rungs == "auto" else WEAK):
             found.append(WeakRung(rung, rungs[rung], share, count, _sentence(recipe, rung, name, share, count)))
     return found
 
@@ -52,7 +85,13 @@ def _sentence(recipe: Recipe, rung: int, metric: str, share: float, count: int) 
     held = f"{100 * share:.0f} % of what one run's {metric} varies by is difference between placements ({count} candidates)"
     if recipe.search.pruner == "none":
         return f"{after} scores hardly tell placements apart: {held}."
+    if recipe.search.rungs == "auto":
+        return (
+            f"{after} scores hardly tell placements apart: {held}, so nobody is pruned there while that is so (search.rungs = 'auto'); "
+            "nas-attn fidelity measures after how many epochs they would."
+        )
     return (
-        f"{after} scores hardly tell placements apart: {held}, so who is pruned there is mostly chance; in a new study train longer "
-        "before the first score (training.rungs), or prune nobody (search.pruner = 'none'); nas-attn fidelity measures what would do."
+        f"{after} scores hardly tell placements apart: {held}, so who is pruned there is mostly chance; in a new study prune only "
+        "where they do (search.rungs = 'auto'), or train longer before the first score (training.rungs); nas-attn fidelity measures "
+        "what would do."
     )

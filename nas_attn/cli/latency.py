@@ -65,7 +65,7 @@ def latency(
 
 
 def _plan(backbone: str, shape: str, study: str | None, storage: str) -> Plan:
-    from nas_attn.evaluation.workbench import plan_for
+    from nas_attn.evaluation.kept_sites import plan_for
     from nas_attn.recipe_reading import recipe_from
     from nas_attn.study.searching import own_plan
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
 
+    from nas_attn.records import CandidateRow
     from nas_attn.study.opening import OpenStudy
 
 MOST = 8
@@ -22,9 +23,13 @@ Show = Callable[[str, Sequence[str]], None]
 
 
 def at_work(opened: OpenStudy) -> list[str]:
-    """A line for each worker; none where the database does not answer, which the workers say themselves."""
+    """A line for each worker, the time first, so that a narrow terminal shows it; none where the database does not answer.
+
+    The workers say that themselves.
+    """
     from nas_attn.errors import OperationError
     from nas_attn.study.overview import workers_of
+    from nas_attn.study.presence import IDLE, STARTING
     from nas_attn.study.progress import duration
     from nas_attn.waiting import impatient
 
@@ -33,18 +38,19 @@ def at_work(opened: OpenStudy) -> list[str]:
             found = [worker for worker in workers_of(opened) if worker.state != "gone"]
     except OperationError:
         return []
-    lines = [
-        f"{worker.pid} on {worker.device}: {worker.waiting or worker.doing or worker.state}, {duration(worker.at_it_s)}"
-        for worker in found[:MOST]
-    ]
+    lines = []
+    for worker in found[:MOST]:
+        what = worker.waiting or worker.doing or worker.state
+        if what == worker.doing not in (STARTING, IDLE):
+            what = f"at {what}"
+        lines.append(f"{worker.pid} on {worker.device}: {duration(worker.at_it_s)} {what}")
     return lines + ([f"and {len(found) - MOST} more: nas-attn status {opened.store.name}"] if len(found) > MOST else [])
 
 
 def results(opened: OpenStudy) -> list[str]:
     """The front as told so far, and the last results; none where the database does not answer, or nothing has ended."""
-    from nas_attn.analysis.units import value
     from nas_attn.errors import OperationError
-    from nas_attn.study.progress import front_now, told
+    from nas_attn.study.progress import front_now
     from nas_attn.waiting import impatient
 
     try:
@@ -54,14 +60,23 @@ def results(opened: OpenStudy) -> list[str]:
         return []
     objectives, front = opened.recipe.objectives, front_now(opened, rows)
     lines = ["front so far:"] if front else []
-    for row in front[:FRONT]:
-        values = "  ".join(value(o, v) for o, v in zip(objectives, row.values or (), strict=False))
-        lines.append(f"  {values}  {row.baseline or f'trial {row.trial}'}  {row.placement}")
+    lines += [f"  {_short(objectives, row)}" for row in front[:FRONT]]
     if len(front) > FRONT:
         lines.append(f"  and {len(front) - FRONT} more")
     ended = sorted((row for row in rows if row.finished_at is not None), key=lambda row: row.finished_at or 0.0)
     lines += ["last:"] if ended else []
-    return lines + [f"  {told(objectives, row)}" for row in reversed(ended[-LAST:])]
+    return lines + [f"  {_short(objectives, row)}" for row in reversed(ended[-LAST:])]
+
+
+def _short(objectives: Sequence[str], row: CandidateRow) -> str:
+    """A candidate that has ended, what counts first: its values or its state, its name, its placement or what went wrong."""
+    from nas_attn.analysis.units import value
+
+    name = row.baseline or f"trial {row.trial}"
+    known = row.state == "scored" and row.values is not None
+    words = [value(o, v) for o, v in zip(objectives, row.values or (), strict=False)] if known else [row.state]
+    more = row.reason if row.state in ("failed", "infeasible") else row.placement
+    return "  ".join([*words, name, *([more] if more and more != name else [])])
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Goes on with a study: half-trained trials from their last checkpoint, then new ones."""
-    from nas_attn.cli.running import run
+    from nas_attn.cli.running import Effort, run
     from nas_attn.study import searching
     from nas_attn.study.ideas import enqueue, ideas
 
@@ -55,15 +55,5 @@ def resume(
     if tried:
         for idea in ideas(searching.own_plan(opened), tried):
             enqueue(opened, idea)
-    run(
-        opened,
-        workers=workers,
-        threads=threads,
-        device=device,
-        mps=mps,
-        time_limit_s=time_limit,
-        report=report,
-        as_json=as_json,
-        quiet=quiet,
-        verbose=verbose,
-    )
+    effort = Effort(workers, threads, device, mps, time_limit, quiet or as_json, verbose)
+    run(opened, effort, report=report, as_json=as_json)

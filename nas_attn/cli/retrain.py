@@ -26,7 +26,7 @@ from nas_attn.cli.common import (
     study_named,
     table,
 )
-from nas_attn.cli.running import INTERRUPTED, do_runs
+from nas_attn.cli.running import INTERRUPTED, Effort, do_runs
 
 if TYPE_CHECKING:
     from nas_attn.analysis.choosing import Wish
@@ -84,19 +84,9 @@ def retrain(
     left = retraining.open_runs(opened.store, wanted)
     retraining.enter(opened.store, left)
     if left:
-        do_runs(
-            opened,
-            f"the same command{at_storage(storage)}",
-            workers=min(workers or searching.default_workers(device), len(left)),
-            threads=threads,
-            device=device,
-            mps=mps,
-            time_limit_s=time_limit,
-            quiet=quiet or as_json,
-            verbose=verbose,
-            only=PURPOSE,
-            gpus=gpus,
-        )
+        count = min(workers or searching.default_workers(device), len(left))
+        effort = Effort(count, threads, device, mps, time_limit, quiet or as_json, verbose)
+        do_runs(opened, f"the same command{at_storage(storage)}", effort, only=PURPOSE, gpus=gpus)
     _show(opened, wanted, as_json)
     if any(row.state == "waiting" for row in opened.store.queue.rows(way=wanted.way, purposes=[PURPOSE])):
         typer.echo(f"stopped before the end; the same command goes on{at_storage(storage)}", err=True)
@@ -119,6 +109,7 @@ def _check_data(opened: OpenStudy, plan: Plan, name: str | None) -> None:
 
 
 def _show(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
+    from nas_attn.evaluation.ways import TARGET
     from nas_attn.report import words
     from nas_attn.study.retraining import results
 
@@ -145,7 +136,6 @@ def _show(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
         for run, stored, reason in found
     ]
     out = console()
-    out.print(
-        table("Trained as the target says; scored on the validation split", ["seed", "score", "placement"], shown)
-    )
+    how = "as the target says" if wanted.way == TARGET else "as asked here, not as the target says"
+    out.print(table(f"Trained {how}; scored on the validation split", ["seed", "score", "placement"], shown))
     out.print("The test split is read by `nas-attn validate` only; `nas-attn export` takes the first seed's weights.")

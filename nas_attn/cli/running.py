@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,25 +15,26 @@ from nas_attn.cli.common import at_storage, console, display, print_json
 from nas_attn.errors import NasAttnError
 
 if TYPE_CHECKING:
+    from nas_attn.analysis.snapshot import Snapshot
     from nas_attn.study.opening import OpenStudy
 
 INTERRUPTED = 130
 
 
-def do_runs(
-    opened: OpenStudy,
-    again: str,
-    *,
-    workers: int | None,
-    threads: int | None,
-    device: str,
-    mps: bool,
-    time_limit_s: float | None,
-    quiet: bool,
-    verbose: bool,
-    only: str | None = None,
-    gpus: int | None = None,
-) -> str:
+@dataclass(frozen=True)
+class Effort:
+    """What the commands that have runs done are told about it by their common options."""
+
+    workers: int | None
+    threads: int | None
+    device: str
+    mps: bool
+    time_limit_s: float | None
+    quiet: bool
+    verbose: bool
+
+
+def do_runs(opened: OpenStudy, again: str, effort: Effort, *, only: str | None = None, gpus: int | None = None) -> str:
     """Runs workers until there is nothing left to do, or a signal stops them. Returns why they ended.
 
     After a second signal the program ends here, at once.
@@ -47,85 +49,54 @@ def do_runs(
     from nas_attn.study.stopping import interruptible
 
     stop, ended = threading.Event(), ""
-    with display(opened, quiet=quiet) as say, interruptible(stop, say):
+    with display(opened, quiet=effort.quiet) as say, interruptible(stop, say):
         options = Options(
-            device=device,
-            threads=threads,
-            time_limit_s=time_limit_s,
+            device=effort.device,
+            threads=effort.threads,
+            time_limit_s=effort.time_limit_s,
             say=say,
             stop=stop,
-            mps=mps,
-            verbose=verbose,
+            mps=effort.mps,
+            verbose=effort.verbose,
         )
         with suppress(KeyboardInterrupt):
             if gpus is not None and only is not None:
                 from nas_attn.study.together import run_together
 
                 return run_together(opened, gpus, options, only=only)
-            ended = run_workers(opened, workers or default_workers(device), options, only=only)
+            ended = run_workers(opened, effort.workers or default_workers(effort.device), options, only=only)
     if not ended:
         typer.echo(f"stopped at once; go on with: {again}", err=True)
         os._exit(INTERRUPTED)  # no waiting for threads: the database holds all that counts
     return ended
 
 
-def run(
-    opened: OpenStudy,
-    *,
-    workers: int | None,
-    threads: int | None,
-    device: str,
-    mps: bool,
-    time_limit_s: float | None,
-    report: str | None,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
-) -> None:
+def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool) -> None:
     """Runs workers until the study is complete or interrupted, and prints the answer.
 
     Raises:
         typer.Exit: with 130 where it was interrupted.
     """
+    from nas_attn.report import write_report
     from nas_attn.study.publishing import Publisher, report_path
 
     again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
-    ended = do_runs(
-        opened,
-        again,
-        workers=workers,
-        threads=threads,
-        device=device,
-        mps=mps,
-        time_limit_s=time_limit_s,
-        quiet=quiet or as_json,
-        verbose=verbose,
-    )
-    from nas_attn.report import write_report
-    from nas_attn.storage import shown_url
-
+    ended = do_runs(opened, again, effort)
     now = Publisher(opened).current()
-    path, unwritten = Path(report) if report else report_path(opened), None
+    path: Path | None = None
+    unwritten: NasAttnError | None = None
     try:
-        path = write_report(now, path)
+        path = write_report(now, Path(report) if report else report_path(opened))
     except NasAttnError as error:  # after a long search the answer comes first
         unwritten = error
     if as_json:
-        print_json(
-            {
-                **now.as_dict(),
-                "ended": ended,
-                "report": None if unwritten else str(path),
-                "storage": shown_url(opened.url),
-            }
-        )
+        _print_ended(opened, now, ended, path)
     else:
         from nas_attn.cli.showing import show_answer, show_next
 
         out = console()
         show_answer(out, now)
-        written = None if unwritten else path
-        show_next(out, now, storage=opened.url, report=written, exhausted=ended == "exhausted")
+        show_next(out, now, storage=opened.url, report=path, exhausted=ended == "exhausted")
     if unwritten is not None:
         raise unwritten
     if ended == "stopped":
@@ -135,3 +106,10 @@ def run(
         typer.echo(f"the time limit is over; go on with: {again}", err=True)
     if ended == "exhausted":
         typer.echo("every placement of the search space has been tried", err=True)
+
+
+def _print_ended(opened: OpenStudy, now: Snapshot, ended: str, report: Path | None) -> None:
+    from nas_attn.storage import shown_url
+
+    written = None if report is None else str(report)
+    print_json({**now.as_dict(), "ended": ended, "report": written, "storage": shown_url(opened.url)})

@@ -77,18 +77,8 @@ def search(
         else:
             console().print(found.text(), markup=False)
         return
-    from nas_attn.cli.running import run
+    from nas_attn.cli.running import Effort, run
 
     opened = searching.begin(made, storage, tried=tried or [], artifacts=artifacts or None)
-    run(
-        opened,
-        workers=workers,
-        threads=threads,
-        device=device,
-        mps=mps,
-        time_limit_s=time_limit,
-        report=report,
-        as_json=as_json,
-        quiet=quiet,
-        verbose=verbose,
-    )
+    effort = Effort(workers, threads, device, mps, time_limit, quiet or as_json, verbose)
+    run(opened, effort, report=report, as_json=as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,7 +25,7 @@ from nas_attn.cli.common import (
     print_json,
     study_named,
 )
-from nas_attn.cli.running import INTERRUPTED, do_runs
+from nas_attn.cli.running import INTERRUPTED, Effort, do_runs
 from nas_attn.errors import RecipeError, StudyError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from nas_attn.analysis.snapshot import Snapshot
     from nas_attn.analysis.validation import Family, ValidationResult
     from nas_attn.study.opening import OpenStudy
+    from nas_attn.study.validating import Asked
 
 
 def validate(
@@ -77,19 +78,12 @@ def validate(
 
     opened = study_named(study, storage)
     now = snapshot(opened.store)
+    asked = validating.Asked(blocks, _looks(looks), front, tuple(placements or ()), margin)
     begun = validating.unfinished(opened)
     if not begun and now.validations and not again and not dry_run:
         _show(now.validations, now, as_json)
         return
-    if begun:
-        (family, *_) = begun
-        if any([blocks, looks, front, placements, margin]):
-            raise StudyError(
-                f"validation {family.number} has been begun, and what it compares was fixed then: go on without these options"
-            )
-    else:
-        asked = validating.Asked(blocks, _looks(looks), front, tuple(placements or ()), margin)
-        family = validating.family_of(opened, now, searching.own_plan(opened), asked)
+    family = _begun(begun[0], asked) if begun else validating.family_of(opened, now, searching.own_plan(opened), asked)
     validating.check_test_split(opened.recipe)
     searching.check_here(opened.recipe, device=device)
     searching.check_start(opened.recipe)
@@ -101,23 +95,26 @@ def validate(
         return
     validating.begin(opened, family)
     goes_on = f"nas-attn validate {opened.store.name}{at_storage(storage)}"
-    do_runs(
-        opened,
-        goes_on,
-        workers=workers,
-        threads=threads,
-        device=device,
-        mps=mps,
-        time_limit_s=time_limit,
-        quiet=quiet or as_json,
-        verbose=verbose,
-        only=validating.PURPOSE,
-    )
+    effort = Effort(workers, threads, device, mps, time_limit, quiet or as_json, verbose)
+    do_runs(opened, goes_on, effort, only=validating.PURPOSE)
     now = Publisher(opened).current()
     _show(now.validations, now, as_json)
     if not now.validations[family.number - 1].complete:
         typer.echo(f"stopped before the end; go on with: {goes_on}", err=True)
         raise typer.Exit(INTERRUPTED)
+
+
+def _begun(family: Family, asked: Asked) -> Family:
+    """The validation that is to be gone on with.
+
+    Raises:
+        StudyError: what is asked for would be another one.
+    """
+    if any(astuple(asked)):
+        raise StudyError(
+            f"validation {family.number} has been begun, and what it compares was fixed then: go on without these options"
+        )
+    return family
 
 
 def _looks(text: str | None) -> tuple[int, ...]:
@@ -143,8 +140,10 @@ def _announce(out: Console, opened: OpenStudy, now: Snapshot, family: Family, di
         markup=False,
     )
     low, high = (size(family.metric, found[key]) for key in ("detectable_low", "detectable_high"))
+    known = f"from {found['noise_blocks']} blocks of before" if found["noise_blocks"] else "from the search's runs"
     out.print(
-        f"A true difference of {low} to {high} would be shown with 80 % (the noise is known so well only)", markup=False
+        f"A true difference of {low} to {high} would be shown with 80 % (the noise is known so well only, {known})",
+        markup=False,
     )
     if difference is not None:
         needed = [
@@ -156,22 +155,33 @@ def _announce(out: Console, opened: OpenStudy, now: Snapshot, family: Family, di
 
 
 def _forecast(opened: OpenStudy, now: Snapshot, family: Family) -> dict[str, Any]:
-    """What the blocks can show and cost; standard deviations of one block's difference, from the search's own noise."""
+    """What the blocks can show and cost; standard deviations of one block's difference."""
     from nas_attn.analysis.verdict import detectable
-    from nas_attn.study.forecast import TYPICAL_SEED_SD
 
-    floor = now.noise.get(family.metric)
-    seed_sd = (floor.seed_sd if floor else None) or TYPICAL_SEED_SD
-    low, high = 0.7 * seed_sd, 2**0.5 * seed_sd  # runs of one block correlated by three quarters, and not at all
+    low, high, blocks = _block_noise(now, family)
     comparisons = len(family.comparisons)
     return {
         "sd_low": low,
         "sd_high": high,
+        "noise_blocks": blocks,
         "comparisons": comparisons,
         "detectable_low": detectable(comparisons, family.blocks, low, error=family.error),
         "detectable_high": detectable(comparisons, family.blocks, high, error=family.error),
         "total_s": _seconds(opened, family),
     }
+
+
+def _block_noise(now: Snapshot, family: Family) -> tuple[float, float, int]:
+    """Low and high, and the blocks that they are known from: of validations before, else none: the search's own noise."""
+    from nas_attn.analysis.validation import block_noise
+    from nas_attn.study.forecast import TYPICAL_SEED_SD
+
+    measured = block_noise([result for result in now.validations if result.family.metric == family.metric])
+    if measured is not None:
+        return measured
+    floor = now.noise.get(family.metric)
+    seed_sd = (floor.seed_sd if floor else None) or TYPICAL_SEED_SD
+    return 0.7 * seed_sd, 2**0.5 * seed_sd, 0  # runs of one block correlated by three quarters, and not at all
 
 
 def _seconds(opened: OpenStudy, family: Family) -> float | None:

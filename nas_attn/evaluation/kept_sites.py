@@ -7,9 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from nas_attn import data
 from nas_attn.analysis.snippet import SITES
 from nas_attn.errors import PlacementError, StudyError
-from nas_attn.evaluation.plan import Kept, Plan
+from nas_attn.evaluation.datasets import shape_and_classes
+from nas_attn.evaluation.plan import Build, Kept, Plan, make_plan
+from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.records import Point, Site
 from nas_attn.space import parse, resolve
@@ -72,3 +75,25 @@ def _entry(site: Site) -> dict[str, object]:
 def _site(entry: Mapping[str, Any]) -> Site:
     points = ((position, tuple(Point(*point) for point in found)) for position, found in entry["points"].items())
     return Site(entry["name"], tuple(points), entry["macs_share"], entry["role"])
+
+
+def plan_for(
+    recipe: Recipe, dataset: data.Dataset | None, *, build: Build | None = None, store: StudyStore | None = None
+) -> Plan:
+    """A recipe's plan with the shape and classes of its data.
+
+    Args:
+        store: the study that it is for, whose sites are those that it began with.
+
+    Raises:
+        StudyError: the study was begun by a version that found other sites in its backbone.
+    """
+    if dataset is not None:
+        shape, classes = dataset.input_shape, len(dataset.classes)
+    else:
+        shape, classes = shape_and_classes(recipe)
+    kept = None if store is None else kept_sites(store)
+    plan = make_plan(recipe, shape, classes, build=build, kept=kept)
+    if store is not None and kept is None:
+        keep_sites(store, plan)
+    return plan

@@ -17,22 +17,25 @@ from torch import nn
 from nas_attn import data
 from nas_attn.analysis.retrained import PURPOSE as RETRAIN
 from nas_attn.backbones.states import pack, restore, unpack
-from nas_attn.errors import BackboneLost, CheckpointError, NasAttnWarning, RecipeError, TrainingError, Unmeasurable
+from nas_attn.errors import BackboneLost, CheckpointError, NasAttnWarning, TrainingError, Unmeasurable
 from nas_attn.evaluation.artifact_stores import ArtifactStore
 from nas_attn.evaluation.artifacts import RunFiles, read_artifact, write_artifact
 from nas_attn.evaluation.curves import Curve
-from nas_attn.evaluation.datasets import load_data, shape_and_classes
+from nas_attn.evaluation.datasets import load_data
 from nas_attn.evaluation.detectors import detector_evaluator
+from nas_attn.evaluation.devices import pick_device
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorTrainer, find_evaluator
 from nas_attn.evaluation.factors import Factors, candidate_factors
 from nas_attn.evaluation.faults import own_fault, require_memory, shared_fault
 from nas_attn.evaluation.given import given_weights
-from nas_attn.evaluation.kept_sites import keep_sites, kept_sites
+from nas_attn.evaluation.kept_sites import plan_for
 from nas_attn.evaluation.labels import keep_labels
+from nas_attn.evaluation.limits import over_limits, wanted
 from nas_attn.evaluation.measuring import Measurer
+from nas_attn.evaluation.names import BACKBONE, backbone_attribute, test_way, weights_lost, weights_run
 from nas_attn.evaluation.output import OutputLog
 from nas_attn.evaluation.participation import require_participation
-from nas_attn.evaluation.plan import Build, Plan, make_plan
+from nas_attn.evaluation.plan import Build
 from nas_attn.evaluation.ways import backbone_way
 from nas_attn.latency import DeviceLock
 from nas_attn.recipe import Recipe
@@ -44,8 +47,6 @@ from nas_attn.training.stepping import execution_on
 from nas_attn.training.team import Team
 from nas_attn.training.threads import Threads, cores, intra_op_threads
 
-BACKBONE = "backbone"
-"""Key and purpose of the runs that train the study's own backbones."""
 Stop = Callable[[], bool]
 
 
@@ -442,85 +443,3 @@ class Checked:
     """None where it is not needed, or is left to a worker on another machine."""
     reason: str
     """Why it is infeasible; empty where it is not."""
-
-
-def pick_device(name: str) -> torch.device:
-    """The training device that a name means; `auto` takes a GPU where there is one.
-
-    Raises:
-        RecipeError: there is no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise RecipeError(f"unknown device '{name}': give auto, cpu, cuda or cuda:1")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise RecipeError(f"device '{name}' is not there: this machine has {torch.cuda.device_count()} CUDA devices")
-    return device
-
-
-def plan_for(
-    recipe: Recipe, dataset: data.Dataset | None, *, build: Build | None = None, store: StudyStore | None = None
-) -> Plan:
-    """A recipe's plan with the shape and classes of its data.
-
-    Args:
-        store: the study that it is for, whose sites are those that it began with.
-
-    Raises:
-        StudyError: the study was begun by a version that found other sites in its backbone.
-    """
-    if dataset is not None:
-        shape, classes = dataset.input_shape, len(dataset.classes)
-    else:
-        shape, classes = shape_and_classes(recipe)
-    kept = None if store is None else kept_sites(store)
-    plan = make_plan(recipe, shape, classes, build=build, kept=kept)
-    if store is not None and kept is None:
-        keep_sites(store, plan)
-    return plan
-
-
-def wanted(recipe: Recipe) -> set[str]:
-    """The quantities that a recipe's objectives and limits need."""
-    needed = {objective.removeprefix("-") for objective in recipe.objectives}
-    if recipe.limits.max_latency_ratio is not None:
-        needed.add("latency")
-    return needed
-
-
-def over_limits(recipe: Recipe, cost: Cost, latency: Latency | None) -> str:
-    """Why a candidate is infeasible, one sentence; empty where it is not. A latency counts by its interval's low end."""
-    limits = recipe.limits
-    if limits.max_parameters is not None and cost.parameters > limits.max_parameters:
-        return f"{cost.parameters:,} parameters are more than limits.max_parameters = {limits.max_parameters:,}"
-    if limits.max_macs is not None and cost.macs > limits.max_macs:
-        return f"{cost.macs:,} MACs are more than limits.max_macs = {limits.max_macs:,}"
-    top = limits.max_latency_ratio
-    if latency is not None and top is not None and latency.low > top:
-        return f"its latency ratio {latency.ratio:.3f} ({latency.low:.3f} to {latency.high:.3f}) is above limits.max_latency_ratio = {top}"
-    return ""
-
-
-def backbone_attribute(way: str, number: int) -> str:
-    """Name of the study's attribute that says where a trained backbone lies."""
-    return f"{BACKBONE}/{way}/{number}"
-
-
-def weights_run(name: str) -> str:
-    """Where trained weights are kept: of a candidate's key as searched, or of another run's files."""
-    return f"weights:{name}"
-
-
-def weights_lost(name: str) -> str:
-    """Name of the study's attribute that says why trained weights are not there; empty or unset where they are."""
-    return f"lost:{weights_run(name)}"
-
-
-def test_way(way: str) -> str:
-    """The way under which scores on the test split stand, of runs trained in another."""
-    return f"{way}/test"

@@ -108,6 +108,7 @@ def study_note(snapshot: Snapshot) -> str:
             "The Pareto plot here shows the values told to Optuna when a trial ended. By today's estimates, with further "
             f"seeds and latency sessions, trials on the front that the plot does not have: {came}; no longer on it: {went}."
         )
+    lines += [*_classes(snapshot), *_spent(snapshot)]
     lines.append("Estimates from brief training on the validation images, with two standard deviations; not a claim.")
     return "\n\n".join(lines)
 
@@ -142,6 +143,26 @@ def _front(snapshot: Snapshot) -> str:
         for view in views[:_MOST_ROWS]
     ]
     return _table(["trial", "", *map(objective_name, snapshot.objectives), "placement"], rows)
+
+
+def _classes(snapshot: Snapshot) -> list[str]:
+    """Accuracy class by class; nothing where no results per image are known."""
+    found = snapshot.by_class
+    if found is None:
+        return []
+    views = {view.key: view for view in snapshot.candidates}
+    rows = [
+        [name, str(count), *(words.value("accuracy", shares[at]) for shares in found.values.values())]
+        for at, (name, count) in enumerate(zip(found.classes, found.images, strict=True))
+    ]
+    head = ["class", "images", *(words.called(views[key], snapshot) for key in found.values)]
+    return ["Accuracy class by class:", _table(head, rows[:_MOST_ROWS])]
+
+
+def _spent(snapshot: Snapshot) -> list[str]:
+    rows = words.spent(snapshot)
+    said = ", ".join(f"{words.duration(seconds)} for {name} ({count})" for name, count, seconds in rows)
+    return [f"Time spent, all workers together: {said}."] if rows else []
 
 
 def _mark(view: CandidateView) -> str:

@@ -57,9 +57,9 @@ def _front(snapshot: Snapshot, other: int | None) -> go.Figure:
         ring = _points(snapshot, chosen, other, "recommended", GREEN, "circle-open", 22, False)
         figure.add_trace(ring.update(marker_line_width=3, hoverinfo="skip", hovertemplate=None))
     figure.update_xaxes(title=_axis(snapshot.objectives[other]) if other is not None else "trial")
-    figure.update_yaxes(title=_axis(snapshot.objectives[0]), tickformat=_tickformat(snapshot.objectives[0]))
+    figure.update_yaxes(title=_axis(snapshot.objectives[0]), tickformat=tickformat(snapshot.objectives[0]))
     if other is not None:
-        figure.update_xaxes(tickformat=_tickformat(snapshot.objectives[other]))
+        figure.update_xaxes(tickformat=tickformat(snapshot.objectives[other]))
     return figure
 
 
@@ -192,7 +192,7 @@ def learning_curves(snapshot: Snapshot) -> go.Figure | None:
             annotation_position="bottom left",
         )
     figure.update_xaxes(title="epochs")
-    figure.update_yaxes(title=_axis(metric), tickformat=_tickformat(metric))
+    figure.update_yaxes(title=_axis(metric), tickformat=tickformat(metric))
     return figure
 
 
@@ -234,7 +234,8 @@ def _curve(
         showlegend=first,
         line={"color": colour, "width": width, "dash": "dot" if view.state == "pruned" else "solid"},
         marker={"symbol": ["circle"] * (len(points) - 1) + [last], "size": 5 if width < 2 else 7},
-        hovertemplate=f"%{{y}} after %{{x}} epochs, seed {points[0].seed}<br>{hover(snapshot, view)}<extra></extra>",
+        text=[words.value(metric, point.metrics[metric]) for point in points],
+        hovertemplate=f"%{{text}} after %{{x}} epochs, seed {points[0].seed}<br>{hover(snapshot, view)}<extra></extra>",
     )
 
 
@@ -276,7 +277,7 @@ def noise_figure(snapshot: Snapshot) -> go.Figure | None:
             hovertemplate="%{text}<extra></extra>",
         )
     )
-    figure.update_xaxes(title=_axis(metric), tickformat=_tickformat(metric))
+    figure.update_xaxes(title=_axis(metric), tickformat=tickformat(metric))
     figure.update_yaxes(autorange="reversed", type="category")
     return figure
 
@@ -355,7 +356,8 @@ def _axis(objective: str) -> str:
     return html.escape(f"{words.title(objective)} · {words.direction(objective)}")
 
 
-def _tickformat(objective: str) -> str:
+def tickformat(objective: str) -> str:
+    """How an axis writes an objective's values."""
     return {**dict.fromkeys(SHARES, ".1%"), "params": ".3~s", "macs": ".3~s", "memory": ".3~s"}.get(objective, "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -39,27 +40,35 @@ def growth_figure(snapshot: Snapshot) -> go.Figure | None:
     if len(views) > MOST:  # a curve of steps is known by where it steps
         views, seconds = [views[i] for i in shown], [seconds[i] for i in shown]
         curves = [[curve[i] for i in shown] for curve in curves]
-    trials = [view.trial for view in views]
     figure = blank_figure(height=340)
+    hover = [f"trial {v.trial}, after {words.duration(s)} of training" for v, s in zip(views, seconds, strict=True)]
+    trials = [view.trial for view in views]
     for name, grown, colour, dash in (
         ("everything tried", curves[0], BLUE, "solid"),
         ("no attention and the uniform baselines alone", curves[1], ORANGE, "dot"),
     ):
-        figure.add_trace(
-            go.Scatter(
-                x=trials,
-                y=grown,
-                mode="lines+markers",
-                name=name,
-                line={"shape": "hv", "color": colour, "dash": dash, "width": 2},
-                marker={"size": 4},
-                text=[
-                    f"trial {v.trial}, after {words.duration(s)} of training"
-                    for v, s in zip(views, seconds, strict=True)
-                ],
-                hovertemplate="%{y:.1%}<br>%{text}<extra></extra>",
-            )
-        )
+        figure.add_trace(_curve(name, trials, grown, hover, {"color": colour, "dash": dash}))
+    figure.update_layout(updatemenus=[_axes(trials, seconds)])
+    figure.update_xaxes(title="trial")
+    figure.update_yaxes(title="dominated area, share of now", tickformat=".0%", rangemode="tozero")
+    return figure
+
+
+def _curve(name: str, x: list[int], y: list[float], hover: list[str], line: dict[str, str]) -> go.Scatter:
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="lines+markers",
+        name=name,
+        line={"shape": "hv", "width": 2, **line},
+        marker={"size": 4},
+        text=[f"{100 * share:.1f} %<br>{at}" for share, at in zip(y, hover, strict=True)],
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _axes(trials: list[int], seconds: list[float]) -> dict[str, Any]:
+    """Two buttons: over trials, or over the time of training."""
     minutes = [s / 60 for s in seconds]
     buttons = [
         {"label": label, "method": "update", "args": [{"x": [x, x]}, {"xaxis.title.text": title}]}
@@ -68,14 +77,7 @@ def growth_figure(snapshot: Snapshot) -> go.Figure | None:
             ("time", minutes, "minutes of training, all workers together"),
         )
     ]
-    figure.update_layout(
-        updatemenus=[
-            {"type": "buttons", "direction": "right", "x": 1, "xanchor": "right", "y": 1.18, "buttons": buttons}
-        ]
-    )
-    figure.update_xaxes(title="trial")
-    figure.update_yaxes(title="dominated area, share of now", tickformat=".0%", rangemode="tozero")
-    return figure
+    return {"type": "buttons", "direction": "right", "x": 1, "xanchor": "right", "y": 1.18, "buttons": buttons}
 
 
 def _grown(points: Iterable[Point | None], worst: Point, whole: float) -> list[float]:

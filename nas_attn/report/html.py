@@ -10,6 +10,7 @@ from typing import Any
 
 from nas_attn.analysis.choosing import Choice
 from nas_attn.analysis.effects import Effects, fit_effects
+from nas_attn.analysis.recommendation_words import measured_on
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
 from nas_attn.analysis.suggestions import suggest
 from nas_attn.analysis.validation import ValidationResult
@@ -226,7 +227,7 @@ def _meaning(snapshot: Snapshot, drawings: Drawings) -> str:
 
 def _source(source: str, repeated: int) -> str:
     return {
-        "seeds": f"measured on {repeated} candidates that ran more than once",
+        "seeds": measured_on(repeated),
         "images": "inferred from the finite validation set and the spread of the scores, as no candidate has run twice yet",
         "assumed": "inferred from the spread of the scores, as no candidate has run twice yet",
     }.get(source, source)
@@ -286,16 +287,11 @@ def _retrained(snapshot: Snapshot, drawings: Drawings) -> str:
 def _classes(snapshot: Snapshot) -> str:
     if snapshot.by_class is None:
         return ""
-    names = {view.key: _called(view, snapshot) for view in snapshot.candidates}
+    names = {view.key: words.called(view, snapshot) for view in snapshot.candidates}
     return (
         "<h2>Class by class</h2><p>The share of each class's validation images that is right, mean over the runs of the last "
         f"rung.</p>{tables.balance_table(snapshot, names)}{tables.classes_table(snapshot.by_class, names)}"
     )
-
-
-def _called(view: CandidateView, snapshot: Snapshot) -> str:
-    best = snapshot.recommendation is not None and snapshot.recommendation.key == view.key
-    return "recommended" if best else "no attention" if view.baseline == "none" else view.label
 
 
 def _growth(snapshot: Snapshot, drawings: Drawings) -> str:
@@ -336,15 +332,7 @@ def _study(snapshot: Snapshot) -> str:
 
 def _spent(snapshot: Snapshot) -> str:
     """What the study took, and for what."""
-    named = {"search": "candidates' first runs", "confirm": "further seeds of the best", "backbone": "backbones"}
-    points = [*snapshot.backbone, *(point for view in snapshot.candidates for point in view.scores)]
-    rows = []
-    for purpose, name in named.items():
-        mine = [point for point in points if point.purpose == purpose]
-        if mine:
-            rows.append((name, len(mine), sum(point.wall_s for point in mine)))
-    if snapshot.latency is not None:
-        rows.append(("latency sessions", snapshot.latency.sessions, snapshot.latency.duration_s))
+    rows = words.spent(snapshot)
     if not rows:
         return ""
     cells = [("", [tables.text(n), tables.text(c), tables.number(words.duration(s), s)]) for n, c, s in rows]

@@ -57,6 +57,7 @@ def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) ->
         for name, figure in drawn.items():
             path = place / f"{''.join(c if c.isalnum() or c in '-_' else '_' for c in name)}.{format_}"
             paper = go.Figure(figure).update_layout(paper_bgcolor="white", plot_bgcolor="white", font_color="#333")
+            paper.update_layout(updatemenus=[])  # nobody can press a button on paper
             paper.update_traces(textfont_color="#222", selector={"type": "heatmap"})
             paper.write_image(path, width=WIDTH, height=figure.layout.height, scale=2 if format_ == "png" else 1)
             written.append(path)

@@ -20,10 +20,10 @@ from nas_attn.errors import StudyError
 from nas_attn.paths import user_path
 
 STYLE = """
-:root { color-scheme: light dark; --bg: #ffffff; --card: #f6f8fa; --text: #1f2328; --muted: #59636e; --line: #d1d9e0;
+:root { color-scheme: light; --bg: #ffffff; --card: #f6f8fa; --text: #1f2328; --muted: #59636e; --line: #d1d9e0;
   --accent: #1a7f5a; --front: #ddf4e8; --code: #eef1f4; }
-@media (prefers-color-scheme: dark) { :root { --bg: #0d1117; --card: #151b23; --text: #e6edf3; --muted: #9198a1;
-  --line: #30363d; --accent: #3fb98a; --front: #12332a; --code: #212830; } }
+@media (prefers-color-scheme: dark) { :root:not(.paper) { color-scheme: dark; --bg: #0d1117; --card: #151b23; --text: #e6edf3;
+  --muted: #9198a1; --line: #30363d; --accent: #3fb98a; --front: #12332a; --code: #212830; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--bg); color: var(--text); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
 main { max-width: 1180px; margin: 0 auto; padding: 24px 20px 60px; }
@@ -76,10 +76,28 @@ details summary { cursor: pointer; margin: 8px 0; }
 pre { background: var(--code); border-radius: 8px; padding: 12px; overflow: auto; font-size: 13px; max-height: 420px; }
 input[type=search] { font: inherit; color: inherit; background: var(--bg); border: 1px solid var(--line); border-radius: 8px;
   padding: 6px 10px; width: min(100%, 360px); }
-@media print { main { max-width: none; padding: 0; } .figure { break-inside: avoid; } .scroll { overflow: visible; border: 0; }
-  td, th { white-space: normal; } input, .modebar { display: none; } h2 { break-after: avoid; } }
-@media (max-width: 640px) { td.wide { min-width: 180px; } .network > div + div::before { content: none; } }
-@media (max-width: 640px) { main { padding: 14px 10px 40px; } h1 { font-size: 21px; } th, td { padding: 5px 8px; } }
+.timeline b.below { top: 28px; right: auto; overflow: visible; }
+.timeline > div:last-child b.below { left: auto; right: 0; }
+.timeline:has(.below) { margin-bottom: 28px; }
+@media print { main { max-width: none; padding: 0; } .figure, .picked, tr { break-inside: avoid; }
+  .figure { min-width: 0 !important; } .scroll { overflow: visible; border: 0; }
+  table { font-size: 11px; } td, th { white-space: normal; padding: 3px 5px; } td.wide { min-width: 160px; }
+  td .notation { font-size: 10px; } pre { white-space: pre-wrap; max-height: none; } p { break-inside: avoid; }
+  table.sortable th::after { content: none; } .tag { margin-left: 0; padding: 0 4px; font-size: 10px; }
+  input, .modebar { display: none; } h2, h3, h2 + p { break-after: avoid; }
+  .timeline *, .tile, tr.front td, .network .attended { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
+@media screen and (max-width: 640px) { main { padding: 14px 10px 40px; } h1 { font-size: 21px; } th, td { padding: 5px 8px; }
+  .network > div + div::before { content: none; } td.wide { min-width: 0; }
+  .stacked, .stacked tbody, .stacked tr { display: block; } .stacked tr { border-bottom: 1px solid var(--line); padding: 4px 0; }
+  .stacked tr[hidden] { display: none; } .stacked tbody tr:last-child { border-bottom: 0; }
+  .stacked tr.front { background: var(--front); }
+  .stacked td { display: flex; justify-content: space-between; gap: 12px; white-space: normal; border: 0; padding: 1px 10px; }
+  .stacked td::before { content: attr(data-label); color: var(--muted); }
+  .stacked td:empty { display: none; } .stacked td.wide { display: block; overflow-wrap: anywhere; }
+  .stacked td.wide::before, .stacked td:first-child::before { content: none; }
+  .stacked td:first-child { display: block; font-weight: 600; }
+  .stacked thead { display: none; } .stacked.sortable thead { display: block; }
+  .stacked.sortable thead tr { display: flex; flex-wrap: wrap; } .stacked.sortable th { border: 0; font-size: 12px; } }
 """
 
 SCRIPT = """
@@ -131,6 +149,14 @@ SCRIPT = """
     }
     return bar;
   };
+  const named = bar => {  // a name that is wider than its stage stands below it, if there is room
+    let end = -Infinity;
+    for (const name of bar.querySelectorAll("b")) if (name.scrollWidth > name.clientWidth) {
+      name.className = "below";
+      const place = name.getBoundingClientRect();
+      if (place.left < end) name.style.visibility = "hidden"; else end = place.right + 4;
+    }
+  };
   const pick = (text, box) => {
     if (!box || !box.classList.contains("picked")) return;
     const at = choices(text), bare = site => site.split("@")[0];
@@ -151,7 +177,9 @@ SCRIPT = """
       }
       stage.classList.toggle("attended", stage.children.length > 1);
     }
-    box.replaceChildren(timeline(at), drawing);
+    const bar = timeline(at);
+    box.replaceChildren(bar, drawing);
+    named(bar);
     if (!timed && backbone.parts.length) add(box, "p", backbone.unknown);
     add(box, "code", text);
   };
@@ -169,7 +197,7 @@ SCRIPT = """
     const data = JSON.parse(document.getElementById(figure.dataset.json).textContent);
     paint(data.data);
     Plotly.newPlot(figure, data.data, data.layout, { responsive: true, displaylogo: false,
-      modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] });
+      displayModeBar: innerWidth < 600 ? false : "hover", modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] });
     theme(figure);
     figure.on("plotly_click", event => {
       const text = event.points[0].customdata;
@@ -183,9 +211,29 @@ SCRIPT = """
     if (entry.isIntersecting && !entry.target.dataset.drawn) { draw(entry.target); near.unobserve(entry.target); }
   }), { rootMargin: "400px" });
   figures.forEach(figure => near.observe(figure));
-  addEventListener("beforeprint", () => figures.filter(f => !f.dataset.drawn && shown(f)).forEach(draw));
+  const drawn = () => figures.filter(f => f.dataset.drawn);
+  const paper = 720;  // pixels across a page of A4 or Letter
+  addEventListener("beforeprint", () => {
+    document.documentElement.classList.add("paper");
+    figures.filter(f => !f.dataset.drawn && shown(f)).forEach(draw);
+    drawn().forEach(f => { theme(f); Plotly.relayout(f, { width: paper }); });
+  });
+  addEventListener("afterprint", () => {
+    document.documentElement.classList.remove("paper");
+    drawn().forEach(f => { theme(f); Plotly.relayout(f, { width: null, autosize: true }); });
+  });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change",
-    () => figures.filter(f => f.dataset.drawn).forEach(theme));
+    () => drawn().forEach(theme));
+
+  const narrow = matchMedia("(max-width: 640px)"), stack = () => narrow.matches &&
+    document.querySelectorAll("table:not(.stacked)").forEach(table => {  // on a phone each row is a block of lines
+      const heads = [...table.tHead.rows[0].cells].map(head => head.textContent);
+      if (heads.length < 3) return;
+      for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, i) => { cell.dataset.label = heads[i]; });
+      table.classList.add("stacked");
+    });
+  stack();
+  narrow.addEventListener("change", stack);
 
   const key = cell => cell.dataset.sort ?? cell.textContent.trim().toLowerCase();
   const compare = (a, b) => {

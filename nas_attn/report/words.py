@@ -122,3 +122,28 @@ def beside(notes: Sequence[str]) -> str:
         return ""
     others = "; ".join(dict.fromkeys(notes))
     return f"{len(notes)} latency session{'s' if len(notes) > 1 else ''} had not the device alone, but beside {others}."
+
+
+def called(view: CandidateView, snapshot: Snapshot) -> str:
+    """A candidate by what it is to the answer, else by its own name."""
+    best = snapshot.recommendation is not None and snapshot.recommendation.key == view.key
+    return "recommended" if best else "no attention" if view.baseline == "none" else view.label
+
+
+def spent(snapshot: Snapshot) -> list[tuple[str, int, float]]:
+    """(for what, how many scores or sessions, seconds) that the study took, all workers together."""
+    named = {
+        "search": "candidates' first runs",
+        "rungs": "brief repeats, for what rungs are worth",
+        "confirm": "further seeds of the best",
+        "backbone": "backbones",
+    }
+    points = [*snapshot.backbone, *(point for view in snapshot.candidates for point in view.scores)]
+    rows = []
+    for purpose, name in named.items():
+        mine = [point for point in points if point.purpose == purpose]
+        if mine:
+            rows.append((name, len(mine), sum(point.wall_s for point in mine)))
+    if snapshot.latency is not None:
+        rows.append(("latency sessions", snapshot.latency.sessions, snapshot.latency.duration_s))
+    return rows

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nas_attn.errors import NasAttnWarning, PlacementError, RecipeError, did_you_mean
-from nas_attn.recipe import SpaceSpec
 from nas_attn.records import Assignment, Choice, Placement, ResolvedPlacement, Site
 from nas_attn.space.notation import parse
 from nas_attn.space.resolving import resolve, short
+from nas_attn.space_schema import SpaceSpec
 
 FREE = frozenset({"none", "original"})
 """Values that put no module in."""

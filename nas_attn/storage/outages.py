@@ -17,7 +17,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from nas_attn.errors import StorageAway
-from nas_attn.waiting import Interrupted, Wait, Waits, impatient, waits
+from nas_attn.waiting import TICK_S, Interrupted, Waits, impatient, waits
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -78,7 +78,7 @@ class Outage:
         while True:
             if common.stop() and stopping_at is None:
                 stopping_at = time.monotonic()
-            self._sleep(pause * random.uniform(0.67, 1.33), stopping=stopping_at is not None)
+            _sleep(pause * random.uniform(0.67, 1.33), common)
             pause = min(2 * pause, LONGEST_S)
             renew()
             try:
@@ -119,14 +119,15 @@ class Outage:
         with impatient():  # whatever else is said with it
             common.say(f"waiting for the database, for up to {shown_s(common.storage_s)}: {reason}")
 
-    def _sleep(self, seconds: float, *, stopping: bool) -> None:
-        if stopping:
-            time.sleep(min(seconds, 1.0))
-            return
-        try:
-            Wait("the database").pause(seconds, lambda: self._where)
-        except Interrupted:
-            return  # one more attempt, then some more for a little while
+
+def _sleep(seconds: float, common: Waits) -> None:
+    """Pauses, in silence: what is waited for has been said. Who is asked to stop tries again at once, then each second."""
+    if common.stop():
+        time.sleep(min(seconds, 1.0))
+        return
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0 and not common.stop():
+        time.sleep(min(left, TICK_S))
 
 
 def enduring(kind: C) -> C:

@@ -19,9 +19,9 @@ from nas_attn.data.boxes import class_names, validation_images
 from nas_attn.data.folder import named_files
 from nas_attn.errors import CheckpointError, OperationError, UserError
 from nas_attn.evaluation.datasets import data_section, load_data
+from nas_attn.evaluation.kept_sites import plan_for
 from nas_attn.evaluation.plan import Plan
 from nas_attn.evaluation.ways import way_recipe
-from nas_attn.evaluation.workbench import plan_for
 from nas_attn.export import scoring
 from nas_attn.export.card import card, write_card
 from nas_attn.export.checking import check_onnx

@@ -24,9 +24,10 @@ from nas_attn.errors import PlacementError, StudyError, few
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.evaluation.plan import Build, Plan
 from nas_attn.processes import owner_name
-from nas_attn.recipe import Recipe, SpaceSpec
+from nas_attn.recipe import Recipe
 from nas_attn.records import CandidateRow, ResolvedPlacement
 from nas_attn.space import SearchSpace, parse, resolve
+from nas_attn.space_schema import SpaceSpec
 from nas_attn.storage import PART
 from nas_attn.study.ideas import OUTSIDE, outside
 from nas_attn.study.opening import OpenStudy, open_study, optuna_part

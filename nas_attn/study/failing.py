@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nas_attn.errors import NasAttnError, OutOfMemory, RecipeError, TrainingError
 from nas_attn.evaluation.measuring import BARE
-from nas_attn.evaluation.workbench import BACKBONE
+from nas_attn.evaluation.names import BACKBONE
 from nas_attn.recipe import Recipe
 from nas_attn.storage import Run, StudyStore
 

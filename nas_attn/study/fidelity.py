@@ -18,8 +18,9 @@ from nas_attn.analysis.fidelity import Fidelity, Runs, Setting, assess
 from nas_attn.errors import MeasurementError, NasAttnWarning, OperationError, RecipeError
 from nas_attn.evaluation.datasets import load_data
 from nas_attn.evaluation.given import check_weights
+from nas_attn.evaluation.kept_sites import plan_for
+from nas_attn.evaluation.limits import wanted
 from nas_attn.evaluation.ways import keep_way
-from nas_attn.evaluation.workbench import plan_for, wanted
 from nas_attn.recipe import DataSection, TrainingSection, objective_name
 from nas_attn.records import ResolvedPlacement, Score
 from nas_attn.space import parse, resolve

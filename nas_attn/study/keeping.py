@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from nas_attn.analysis.snapshot import Snapshot, snapshot
 from nas_attn.evaluation.artifacts import mark, note_name, read_note, remove_artifact
-from nas_attn.evaluation.workbench import BACKBONE, weights_lost, weights_run
+from nas_attn.evaluation.names import BACKBONE, weights_lost, weights_run
 from nas_attn.storage import CheckpointRow, StudyStore
 from nas_attn.storage.queue import WAITING
 from nas_attn.study.opening import OpenStudy

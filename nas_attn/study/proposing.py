@@ -13,6 +13,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from torch import nn
 
+from nas_attn.analysis.evidence import Evidence
 from nas_attn.analysis.halving import survives
 from nas_attn.analysis.levels import net
 from nas_attn.analysis.objectives import COSTS, minimised, objective_value
@@ -20,8 +21,8 @@ from nas_attn.analysis.promotion import goes_on
 from nas_attn.analysis.study_evidence import StudyEvidence
 from nas_attn.errors import RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.measuring import BARE
+from nas_attn.evaluation.names import weights_lost
 from nas_attn.evaluation.ways import backbone_number
-from nas_attn.evaluation.workbench import weights_lost
 from nas_attn.recipe import objective_name
 from nas_attn.records import CandidateRow, ResolvedPlacement, Score
 from nas_attn.space import parse, resolve
@@ -34,6 +35,7 @@ from nas_attn.study.patience import Patience
 from nas_attn.study.progress import told
 from nas_attn.study.sampling import DistinctSampler, seen_values
 from nas_attn.study.telling import tell
+from nas_attn.study.telling_rungs import Repeats, TellingRungs
 from nas_attn.study.worker import Duties, Worker
 
 COMPANIONS = 3
@@ -64,6 +66,7 @@ class Search(Duties):
             evidence=self.known,
         )
         self._exhausted, self._patience = False, Patience(worker, self.space)
+        self.repeats, self._telling = Repeats(worker), TellingRungs(self.store, self._model)
 
     # ------------------------------------------------------------------------------------ proposing
 
@@ -76,6 +79,8 @@ class Search(Duties):
         )
         if begun >= self.worker.opened.trials:
             return False
+        if self.repeats.want_more():
+            return True
         waiting = any(t.state == TrialState.WAITING and t.number not in known for t in trials)
         if not waiting and self._patience.over(begun):
             return False
@@ -240,6 +245,8 @@ class Search(Duties):
             return True
         if TRIED in self.study.get_trials(deepcopy=False)[row.trial].user_attrs:
             return True
+        if search.rungs == "auto" and not self._telling.tells(score.rung, len(self._peers(score.rung))):
+            return True
         return self._likely(run.key, score.rung) if search.pruner == "posterior" else self._best(run.key, score.rung)
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
@@ -293,11 +300,7 @@ class Search(Duties):
 
     def _likely(self, key: str, rung: int) -> bool:
         """Whether a candidate is among those that most likely belong to the front; as `_best` while nobody has reached its end."""
-        rows = self.store.glance.briefs()
-        scores = [s for s in self.store.scores(way=SEARCH, with_correct=True) if s.purpose != "backbone"]
-        texts = {k: row.placement for k, row in rows.items()}
-        metric = next((objective_name(o) for o in self.recipe.objectives if o not in COSTS), "accuracy")
-        model = StudyEvidence(self.store, self.recipe, texts, scores).get(metric, len(self.recipe.training.rungs) - 1)
+        rows, model = self.store.glance.briefs(), self._model(len(self.recipe.training.rungs) - 1)
         if model is None or not model.noise.paired_sd:
             return self._best(key, rung)
         known: dict[str, Sequence[float | None]] = {}
@@ -305,6 +308,13 @@ class Search(Duties):
             known |= {k: values for k, (values, _) in self._reached(at, rows).items()}
         peers = self._reached(rung, rows)
         return goes_on(model, self.recipe.objectives, known, peers, key, self.recipe.search.eta)
+
+    def _model(self, rung: int) -> Evidence | None:
+        """The model of what is searched for, at a rung."""
+        texts = {key: row.placement for key, row in self.store.glance.briefs().items()}
+        scores = [s for s in self.store.scores(way=SEARCH, with_correct=True) if s.purpose != "backbone"]
+        metric = next((objective_name(o) for o in self.recipe.objectives if o not in COSTS), "accuracy")
+        return StudyEvidence(self.store, self.recipe, texts, scores).get(metric, rung)
 
     def _peers(self, rung: int) -> dict[str, tuple[float, ...]]:
         """Key -> objectives to be minimised of all candidates that reached a rung, net of their seeds' levels."""

@@ -13,8 +13,8 @@ from torch import nn
 
 from nas_attn.analysis.retrained import PURPOSE
 from nas_attn.errors import RecipeError
+from nas_attn.evaluation.names import weights_run
 from nas_attn.evaluation.ways import TARGET, keep_way, way_recipe
-from nas_attn.evaluation.workbench import weights_run
 from nas_attn.storage import Lease, Run, RunRow, StoredScore, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.worker import Duties

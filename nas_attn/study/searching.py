@@ -16,12 +16,13 @@ from nas_attn.analysis.snapshot import TRIALS, Snapshot, snapshot
 from nas_attn.errors import BackboneError, OutOfMemory, TrainingError
 from nas_attn.evaluation.benches import Benches
 from nas_attn.evaluation.datasets import load_data
+from nas_attn.evaluation.devices import pick_device
 from nas_attn.evaluation.evaluators import Evaluator, find_evaluator
 from nas_attn.evaluation.given import check_weights, wanted_weights
-from nas_attn.evaluation.kept_sites import keep_sites, kept_sites
+from nas_attn.evaluation.kept_sites import keep_sites, kept_sites, plan_for
 from nas_attn.evaluation.output import log_for
 from nas_attn.evaluation.plan import Build, Plan, make_plan
-from nas_attn.evaluation.workbench import Host, pick_device, plan_for
+from nas_attn.evaluation.workbench import Host
 from nas_attn.importing import PYTHON, load_object
 from nas_attn.processes import owner_name
 from nas_attn.recipe import Recipe
@@ -208,7 +209,8 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
         plan = worker.benches.search.plan
         enqueue_baselines(opened, plan)
         mend_queue(opened, plan)
-        ended = worker.run([validation, retraining, Search(worker), Confirmation(worker)])
+        trials = Search(worker)
+        ended = worker.run([validation, retraining, trials, trials.repeats, Confirmation(worker)])
         if ended in ("complete", "exhausted") and opened.recipe.search.confirm_seeds and narrow(worker) == "stopped":
             return "stopped"
         return ended

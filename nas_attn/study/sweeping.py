@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nas_attn.evaluation.artifact_stores import ArtifactStore
 from nas_attn.evaluation.artifacts import RunFiles
-from nas_attn.evaluation.workbench import weights_run
+from nas_attn.evaluation.names import weights_run
 from nas_attn.processes import is_dead
 from nas_attn.storage import Lease, StudyStore
 from nas_attn.storage.queue import WAITING

@@ -13,8 +13,8 @@ from collections import deque
 import torch
 
 from nas_attn.errors import WARNING, OperationError, RecipeError
+from nas_attn.evaluation.devices import pick_device
 from nas_attn.evaluation.ways import way_recipe
-from nas_attn.evaluation.workbench import pick_device
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.searching import Options
 from nas_attn.training.team import Team

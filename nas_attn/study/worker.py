@@ -19,7 +19,7 @@ from torch import nn
 from nas_attn.errors import BackboneLost, LeaseLost, OperationError, StorageAway, StudyError, TrainingError
 from nas_attn.evaluation.benches import Benches
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, holders, release_dead
-from nas_attn.evaluation.workbench import BACKBONE
+from nas_attn.evaluation.names import BACKBONE
 from nas_attn.records import ResolvedPlacement, Score
 from nas_attn.space import parse, resolve
 from nas_attn.storage import Lease, Run, RunRow
@@ -39,6 +39,8 @@ LONELY_S = 600.0
 """Seconds that a worker waits for what it cannot do itself, while nobody else is at anything."""
 ATTEMPTS = 3
 """Workers that a run may take along before it counts as failed."""
+FRESH = 100_000
+"""Backbones that are trained for one use only have numbers that begin at multiples of this."""
 
 
 class Agenda(Protocol):
@@ -227,10 +229,10 @@ class Worker:
 
     def _do(self, step: Step) -> None:
         """Carries out one run. Interrupted, it goes back to the queue with its checkpoint."""
-        name = self.name(step.row)
-        self._at(
-            name if step.row.run.placement in name else f"{name}, seed {step.row.run.seed}: {step.row.run.placement}"
-        )
+        name, run = self.name(step.row), step.row.run
+        if step.agenda is None:
+            self.say(f"{name}: training")  # the first thing that happens, and for minutes the only one
+        self._at(name if step.agenda is None or run.placement in name else f"{name}, seed {run.seed}: {run.placement}")
         with LeaseKeeper(self.store, step.lease) as keeper:
             try:
                 self._carry_out(step, lambda: self.stop() or keeper.lost)
@@ -299,7 +301,10 @@ class Worker:
         """A run for people."""
         run = row.run
         if run.key == BACKBONE:
-            return f"backbone {run.backbone}"
+            many = self.benches.of(run.way).recipe.training.backbones
+            if run.backbone < many:
+                return f"backbone {run.backbone + 1} of {many}"
+            return f"fresh backbone {run.backbone % FRESH + 1}"  # of a duel, a validation, a retraining
         if run.purpose == "search":
             known = self.store.candidate(run.key)
             return f"trial {known.trial}" if known else run.placement

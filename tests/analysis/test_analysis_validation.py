@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from made_study import MadeStudy, everywhere
 
 from nas_attn.analysis.snapshot import snapshot
-from nas_attn.analysis.validation import looks_done, validation_results
+from nas_attn.analysis.validation import block_noise, looks_done, validation_results
 from nas_attn.analysis.verdict import Comparison, judge
 from nas_attn.report.verdicts import headline, sentences
 
@@ -137,3 +138,28 @@ def test_a_look_on_the_way_is_no_conclusion(made: MadeStudy) -> None:
     made.validation(NETWORKS, blocks=12, done=4, looks=(4, 12), recommended="key-001")
     assert "More blocks are to come" in said(made)
     assert "So the " not in said(made)
+
+
+def test_the_noise_of_a_block_is_known_from_the_validations_before(made: MadeStudy) -> None:
+    assert block_noise(validation_results(made.store)) is None
+    made.validation(NETWORKS, blocks=8, done=8)
+    (first,) = found = validation_results(made.store)
+    low, high, blocks = block_noise(found) or (0.0, 0.0, 0)
+    own = [np.subtract(first.values[a], first.values[b]).std(ddof=1) for a, b in first.family.comparisons]
+    assert low < float(np.sqrt(np.mean(np.square(own)))) < high
+    assert blocks == 8
+    made.validation(NETWORKS, blocks=8, done=8)
+    narrower = block_noise(validation_results(made.store)) or (0.0, 0.0, 0)
+    assert narrower[1] / narrower[0] < high / low, "more blocks, better known"
+    assert narrower[2] == 16
+
+
+def test_the_interval_of_a_blocks_noise_holds_what_it_says(made: MadeStudy) -> None:
+    rng, held, sd = np.random.default_rng(1), 0, 0.01 * 2**0.5
+    made.validation(AGAINST_NONE, blocks=5, done=5)
+    (result,) = validation_results(made.store)
+    for _ in range(300):
+        values = {key: tuple(rng.normal(0.5, 0.01, 5)) for key in result.values}
+        low, high, _ = block_noise([replace(result, values=values)]) or (0.0, 0.0, 0)
+        held += low <= sd <= high
+    assert 0.73 < held / 300 < 0.87

@@ -39,6 +39,7 @@ def drawn(tab: Page) -> None:
     """All figures, also those that are far below."""
     tab.look("dispatchEvent(new Event('beforeprint'))")
     tab.until(f"{DRAWN} === {ALL}")
+    tab.look("dispatchEvent(new Event('afterprint'))")
 
 
 @pytest.mark.parametrize(("dark", "width"), [(False, 1200), (True, 1200), (False, 390), (True, 390)])
@@ -48,6 +49,16 @@ def test_every_figure_is_drawn_in_both_schemes_and_on_a_phone(
     tab.open(made[1], dark=dark, width=width)
     drawn(tab)
     assert tab.look("document.documentElement.scrollWidth") <= width, "what is wider scrolls in its own box"
+    if width == 390:
+        tab.look("document.querySelectorAll('details').forEach(d => d.open = true)")
+        cut = (
+            "[...document.querySelectorAll('.scroll')].filter(s => s.scrollWidth > s.clientWidth).map(s => s.innerText)"
+        )
+        assert tab.look(cut) == [], "a phone shows tables as blocks of lines"
+        names = (
+            "[...document.querySelectorAll('.timeline b')].filter(b => b.scrollWidth > b.clientWidth && !b.className)"
+        )
+        assert tab.look(f"{names}.map(b => b.textContent)") == [], "no stage's name is clipped"
     ink = tab.look(f"getComputedStyle({FIRST}.querySelector('.xtick text')).fill")
     page = tab.look("getComputedStyle(document.body).backgroundColor")
     assert luminance(ink) - luminance(page) > 100 if dark else luminance(page) - luminance(ink) > 100, (ink, page)
@@ -117,4 +128,12 @@ def test_it_can_be_used_without_a_mouse_and_printed(made: tuple[Snapshot, str], 
     shown = tab.look("[document.querySelector('.picked code').textContent, document.activeElement.textContent]")
     assert shown[0] == shown[1]
     assert tab.printed().startswith(b"%PDF")
+    page = "[document.body, document.querySelector('.xtick text')].map(e => getComputedStyle(e))"
+    inks = f"({page}).map((style, i) => i ? style.fill : style.color)"
+    assert all(luminance(ink) > 150 for ink in tab.look(inks)), "on the screen it is dark"
+    tab.look("dispatchEvent(new Event('beforeprint'))")
+    assert all(luminance(ink) < 100 for ink in tab.look(inks)), "on paper it is light"
+    assert tab.look("Math.max(...[...document.querySelectorAll('.figure .main-svg')].map(f => f.clientWidth))") <= 720
+    tab.look("dispatchEvent(new Event('afterprint'))")
+    assert all(luminance(ink) > 150 for ink in tab.look(inks)), "and dark again"
     assert tab.errors == []

@@ -162,6 +162,9 @@ def test_without_a_database_nothing_is_made(tmp_path: Path, monkeypatch: pytest.
     assert not list(tmp_path.iterdir())
 
 
+STUDIES = Path(__file__).resolve().parents[2] / "studies"
+
+
 @pytest.mark.parametrize("command", ["pareto", "report", "resume", "worker", "export"])
 def test_a_database_without_studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, command: str) -> None:
     monkeypatch.chdir(tmp_path)
@@ -178,6 +181,7 @@ def test_a_database_without_studies(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["search", "digits", "--set", "space=smal"], "unknown search space 'smal': did you mean 'small'?"),
         (["search", "cifar10-resnet20", "--set", "data.root=empty"], "data set 'cifar10' is not at 'empty"),
         (["space", "smal"], "unknown search space 'smal': did you mean 'small'?"),
+        (["space", str(STUDIES / "digits.toml")], "digits.toml is a recipe, not a search space: its space is"),
         (["space", "small", "--input", "3x32"], "--input '3x32' is no CHANNELSxHEIGHTxWIDTH"),
         (["sites", "resnet9"], "unknown backbone 'resnet9': did you mean 'resnet8'?"),
         (["sites", "torchvision:resnet1888"], "unknown torchvision model 'resnet1888'"),

@@ -9,6 +9,7 @@ import sys
 import urllib.parse
 
 import pytest
+import typer
 import typer.main
 from documented import PAGES, ROOT, commands
 
@@ -27,6 +28,7 @@ def test_there_are_commands_to_check() -> None:
 def test_command_can_be_typed(page: str, line: str) -> None:
     name, *arguments = shlex.split(re.sub(r"\bN\b", "2", line.removesuffix("…")))
     if name.startswith("-"):
+        assert name in {option for parameter in GROUP.get_params(typer.Context(GROUP)) for option in parameter.opts}
         return
     command = GROUP.commands[name]  # type: ignore[attr-defined]
     if arguments:  # else it is only spoken of

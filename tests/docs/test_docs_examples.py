@@ -47,6 +47,7 @@ def how_to(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_segmentation_by_mean_iou(how_to: Path) -> None:
     settings = [word for setting in QUICK for word in ("--set", setting)]
     command = ["search", "discs.toml", "--trials", "6", "--workers", "1", "--threads", "1", "--json", *settings]

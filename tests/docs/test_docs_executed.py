@@ -192,7 +192,10 @@ def _look_at_a_dashboard(shell: Shell, step: Step) -> None:
             continue
     assert b"<html" in page.lower()
     running.ctrl_c(signal.SIGINT)
-    assert "Traceback" not in running.ended(60.0).err
+    ended = running.ended()
+    assert (
+        step.text.startswith("optuna-") or "Traceback" not in ended.err
+    )  # Optuna's own program says KeyboardInterrupt
 
 
 @pytest.fixture(scope="module", autouse=True)

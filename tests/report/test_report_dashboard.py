@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 from made_study import MadeStudy, everywhere, usual
 
+from nas_attn.analysis.classes import ByClass
 from nas_attn.analysis.snapshot import Snapshot, snapshot
 from nas_attn.report.dashboard import BELOW, note, publish, study_note
 from nas_attn.storage import Database, optuna_engine_arguments
@@ -89,8 +92,9 @@ def test_a_shorter_plot_or_note_leaves_nothing_of_the_longer_one(made: Snapshot,
     few.candidate("none", baseline="none")
     few.sessions(1)
     publish(study, snapshot(few.store))
-    for text in plots.get_plotly_graph_objects(written(study)).values():
-        json.loads(text)
+    kept = plots.get_plotly_graph_objects(written(study)).values()
+    assert kept
+    assert all("data" in json.loads(text) for text in kept)
 
 
 def test_what_a_person_added_to_a_note_stays(tmp_path: Path) -> None:
@@ -131,6 +135,16 @@ def test_a_trials_note_has_placement_outcome_and_scores(made: Snapshot) -> None:
     assert f"scored, baseline: uniform {SE}" in note(baseline, made)
     assert "Estimated now: accuracy" in note(baseline, made)
     assert "beating no attention" in note(baseline, made)
+
+
+def test_the_study_note_has_the_accuracy_of_each_class_and_the_time_spent(made: Snapshot) -> None:
+    best, bare = made.recommendation, next(view for view in made.candidates if view.baseline == "none")
+    assert best is not None
+    by_class = ByClass(("cat", "dog"), (30, 20), {bare.key: (0.5, 0.75), best.key: (0.625, 0.8)})
+    told = study_note(replace(made, by_class=by_class))
+    assert "| class | images | no attention | recommended |" in told
+    assert "| dog | 20 | 75.00 % | 80.00 % |" in told
+    assert re.search(r"Time spent, all workers together: .* for candidates' first runs \(\d+\)", told)
 
 
 def test_the_study_note_tells_where_the_told_front_differs(tmp_path: Path) -> None:

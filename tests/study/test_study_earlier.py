@@ -45,4 +45,8 @@ def test_it_goes_on_from_its_backbone_and_its_checkpoint(begun: Path) -> None:
     assert {key: values for row in rows if (key := row.key) in before and (values := row.values)} == before
     trained = [row.run.backbone for row in opened.store.queue.rows(key="backbone")]
     assert sorted(trained) == [0, 100_000, 100_001], "one is the old one, the others are of the duel's two rounds"
-    assert not any("backbone 0" in line for line in lines)
+    assert not any(line.startswith("backbone ") for line in lines)
+    assert [line for line in lines if "backbone" in line and line.endswith("trained")] == [
+        "fresh backbone 1: trained",
+        "fresh backbone 2: trained",
+    ]

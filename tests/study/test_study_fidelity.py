@@ -16,7 +16,7 @@ import pytest
 
 from nas_attn.cli.recipe_lines import as_lines, changed
 from nas_attn.errors import NasAttnWarning, OperationError, RecipeError
-from nas_attn.evaluation.workbench import BACKBONE
+from nas_attn.evaluation.names import BACKBONE
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.storage import Database, RunRow
@@ -176,6 +176,7 @@ def test_killed_and_interrupted_it_goes_on_and_comes_to_the_same_result(tiny: Pa
     assert more.progress() == (16, 24), "more seeds add to the runs that are there"
 
 
+@pytest.mark.slow
 def test_several_processes_share_the_runs_and_come_to_the_same_result(tiny: Path) -> None:
     process = start("tiny.toml", *SHORT, "--workers", "2")
     assert any("worker 2: [run" in line for line in lines(process, 6))

@@ -13,7 +13,7 @@ import pytest
 from nas_attn.analysis.snapshot import snapshot
 from nas_attn.errors import OperationError, StudyError
 from nas_attn.evaluation.artifacts import mark
-from nas_attn.evaluation.workbench import weights_lost, weights_run
+from nas_attn.evaluation.names import weights_lost, weights_run
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.storage import Database
 from nas_attn.study import searching

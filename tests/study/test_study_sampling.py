@@ -10,8 +10,9 @@ import pytest
 from nas_attn import backbones
 from nas_attn.analysis.front import hypervolume
 from nas_attn.evaluation.plan import both_granularities
-from nas_attn.recipe import BackboneSection, SpaceSpec
+from nas_attn.recipe import BackboneSection
 from nas_attn.space import SearchSpace
+from nas_attn.space_schema import SpaceSpec
 from nas_attn.study.sampling import DistinctSampler, Exhausted, distributions
 
 TABLE = Path(__file__).parents[2].parent / "shared" / "data" / "nasbench201.npz"
