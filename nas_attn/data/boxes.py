@@ -100,9 +100,14 @@ def validation_images(section: DataSection) -> Iterator[NDArray[np.float32]]:
     paths = sorted(place.rglob("*")) if place.is_dir() else [base / line for line in place.read_text("utf-8").split()]
     for path in paths:
         if path.suffix.lower() in SUFFIXES and path.is_file():
-            with Image.open(path) as opened:
-                whole = opened.size
-            yield decode(Framed(path, whole), size)[None].astype(np.float32) / 255
+            try:
+                with Image.open(path) as opened:
+                    whole = opened.size
+                image = decode(Framed(path, whole), size)[None].astype(np.float32)
+            except (OSError, ValueError):  # ultralytics has said so
+                continue
+            image /= 255
+            yield image
 
 
 def _digits(section: DataSection) -> Path:

@@ -218,7 +218,7 @@ def _cached_decode(files: Files, size: int, *, keep: bool) -> tuple[NDArray[np.b
     paths = (*files.paths, *(masked.mask for masked in files.masks))
     stats = [path.stat() for path in paths]
     named = [(str(p), s.st_size, s.st_mtime_ns) for p, s in zip(paths, stats, strict=True)]
-    further = [masked.classes for masked in files.masks[:1]] or [framed.size for framed in files.framed]
+    further = [*(m.classes for m in files.masks[:1]), *(f.size for f in files.framed)]
     what = repr((CACHE_FORMAT, size, keep, str(files.root.resolve()), named, *further))
     key = hashlib.blake2b(what.encode(), digest_size=16).hexdigest()
     path = cache_folder() / f"{key}.npz"
@@ -237,8 +237,8 @@ def _cached_decode(files: Files, size: int, *, keep: bool) -> tuple[NDArray[np.b
 
 
 def _identity(source: Source, root: Path) -> int:
-    paths = (source,) if isinstance(source, Path) else (source.image,)
-    paths += (source.mask,) if isinstance(source, Masked) else ()
+    paths = [source if isinstance(source, Path) else source.image]
+    paths += [source.mask] if isinstance(source, Masked) else []
     return zlib.crc32("|".join(f"{_below(path, root)}:{path.stat().st_size}" for path in paths).encode())
 
 

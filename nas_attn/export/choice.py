@@ -30,8 +30,8 @@ def time_choice(model: nn.Module, images: Iterable[Tensor]) -> dict[str, Any] | 
     model = copy.deepcopy(model).cpu().eval()
     without = undecided(copy.deepcopy(model))
     whole: Callable[[Tensor], object] = model
-    if type(without) is type(model):  # of ultralytics, whose validation and prediction choose afterwards
-        if getattr(model, "end2end", False):
+    if type(without) is type(model):
+        if getattr(model, "end2end", False) or not _of_ultralytics(model):
             return None
         whole = _chosen_by_ultralytics(model)
 
@@ -43,6 +43,10 @@ def time_choice(model: nn.Module, images: Iterable[Tensor]) -> dict[str, Any] | 
     if not times["with_ms"]:
         return None
     return {**{name: statistics.median(found) for name, found in times.items()}, "images": len(times["with_ms"])}
+
+
+def _of_ultralytics(model: nn.Module) -> bool:
+    return any(cls.__module__.startswith("ultralytics.") for cls in type(model).__mro__)
 
 
 def _chosen_by_ultralytics(model: nn.Module) -> Callable[[Tensor], object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -84,4 +85,11 @@ class _Pixels(Tally):
 
 def learnt(task: TaskName, classes: int) -> Learnt:
     """The trainer's side of a task."""
-    return {"classification": Classification, "segmentation": Segmentation, "detection": Detection}[task](classes)
+    return _LEARNT[task](classes)
+
+
+_LEARNT: Mapping[TaskName, Callable[[int], Learnt]] = {
+    "classification": Classification,
+    "segmentation": Segmentation,
+    "detection": Detection,
+}
