@@ -4,11 +4,12 @@
     python benchmarks/cue_studies.py --report R.jsonl
 
 As cued digits are (docs/benchmarks/tables.md): a run ends at .53 or at .93, with results per image; how likely a placement finds the
-cue is its own. From the first run to the answer each study goes as in trust.py. A placement's truth is its expected accuracy:
-what another run of it is worth on average.
+cue is its own. From the first run to the answer each study goes as in trust.py, with two confirming seeds for none, the front and
+the best uniform one before the duel, as in a search. A placement's truth is its expected accuracy: what another run of it is worth.
 
 - `never`: nobody finds it.
 - `luck P`: every placement, no attention too, with probability P: nothing differs.
+- `backbone P`: the same, but it is decided by placement and backbone, of which there are three, and new ones in the duel.
 - `place`: never without attention at stage 1 or 2; at stage 1 with .95, at stage 2 alone with .5.
 - `any`: each choice at each site adds to the odds, from next to never to nearly always; no attention with .02.
 """
@@ -29,8 +30,11 @@ from trust_figures import SURE, TAKEN, Outcome
 from nas_attn.analysis.evidence import Run
 from nas_attn.records import Latency
 
-WORLDS = ("never", "luck 0.05", "luck 0.3", "luck 0.7", "place", "any")
+WORLDS = ("never", "luck 0.05", "luck 0.3", "luck 0.7", "luck 0.9", "luck 0.98", "backbone 0.7", "place", "any")
 IMAGES = 2000
+CONFIRM_SEEDS = 2
+NEW = 100
+"""Seeds of the duel begin here: on backbones of their own, where there are several."""
 WITHOUT, WITH = 0.53, 0.93
 
 
@@ -57,14 +61,19 @@ class CueStudy(Study):
         super().__init__(World(NOISE, "null", world.candidates), rng)
         self.world = world
         self._finds = self._probabilities(list(self.placements.values()))
+        self._number = int(rng.integers(1 << 31))
         self._easy = rng.random(IMAGES)
         """(IMAGES,) a run without the cue gets an image right below WITHOUT, up to its own luck; with it, below WITH."""
 
     def runs(self, key: str, seed: int, rungs: int | None = None) -> list[Run]:
-        found = self.rng.random() < self._finds[self._index[key]]
+        backbone, chance = 0, self._finds[self._index[key]]
+        found = self.rng.random() < chance
+        if self.world.backbones > 1:
+            backbone = seed if seed >= NEW else seed % self.world.backbones
+            found = np.random.default_rng([self._number, self._index[key], backbone]).random() < chance
         mixed = np.where(self.rng.random(IMAGES) < 0.1, self.rng.random(IMAGES), self._easy)
         right = mixed < (WITH if found else WITHOUT)
-        return [Run(key, seed, 0, float(right.mean()), 0, np.packbits(right).tobytes(), IMAGES)]
+        return [Run(key, seed, 0, float(right.mean()), backbone, np.packbits(right).tobytes(), IMAGES)]
 
     def true_value(self, key: str) -> float:
         share = {p: 0.9 * float((self._easy < p).mean()) + 0.1 * p for p in (WITHOUT, WITH)}
@@ -80,7 +89,7 @@ class CueStudy(Study):
 
     def _probabilities(self, texts: list[str]) -> np.ndarray:
         kind, *more = self.world.kind.split()
-        if kind in ("never", "luck"):
+        if kind in ("never", "luck", "backbone"):
             return np.full(len(texts), float(more[0]) if more else 0.0)
         if kind == "place":
             return np.array([0.95 if "stage1=" in text else 0.5 if "stage2=" in text else 0.0 for text in texts])
@@ -92,8 +101,8 @@ class CueStudy(Study):
 
 def simulate(kind: str, seed: int) -> Outcome:
     """One study, as trust.py carries it out."""
-    world = CueWorld(kind)
-    return trust.carry_out(CueStudy(world, np.random.default_rng([seed, *world.name.encode()])))
+    world = CueWorld(kind, backbones=3 if kind.startswith("backbone") else 1)
+    return trust.carry_out(CueStudy(world, np.random.default_rng([seed, *world.name.encode()])), CONFIRM_SEEDS)
 
 
 def report(lines: list[dict[str, object]]) -> str:

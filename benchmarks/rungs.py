@@ -79,16 +79,16 @@ def search(made: AnyStudy, method: str, seed: int) -> list[Run]:
 
 
 class Telling:
-    """Whether the first rung tells placements apart, looked at as `study.telling_rungs` does."""
+    """Whether a rung tells placements apart, looked at as `study.telling_rungs` does."""
 
-    def __init__(self) -> None:
-        self._known, self._at = False, 0.0
+    def __init__(self, rung: int = 0) -> None:
+        self._rung, self._known, self._at = rung, False, 0.0
 
     def now(self, made: AnyStudy, runs: Sequence[Run]) -> bool:
-        peers = [run for run in runs if run.rung == 0]
+        peers = [run for run in runs if run.rung == self._rung]
         count = len({run.key for run in peers})
         if count >= max(FEWEST, AGAIN * self._at):
-            model = fit(peers, {run.key: made.placements[run.key] for run in peers}, metric="accuracy", rung=0)
+            model = fit(peers, {run.key: made.placements[run.key] for run in peers}, metric="accuracy", rung=self._rung)
             found = judged(model) if model is not None else None
             self._known, self._at = found is not None and found.tells, count
         return self._known

@@ -89,8 +89,9 @@ def search(problem: Problem, job: Job) -> tuple[np.ndarray, np.ndarray]:
     asked: list[optuna.Trial] = []
     rows, accuracies = [], []
     spaces = distributions(space)
-    for number in range(job.budget + job.workers - 1):
-        if number < job.budget:
+    budget = min(job.budget, len(problem.codes))
+    for number in range(budget + job.workers - 1):
+        if number < budget:
             asked.append(study.ask(spaces))
         if number >= job.workers - 1:
             trial = asked.pop(0)

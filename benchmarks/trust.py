@@ -37,6 +37,7 @@ from nas_attn.analysis.recommendation import Contender, recommend
 AnyStudy = Study | TableStudy
 AnyWorld = World | TableWorld
 DUELS, RIVALS, ENOUGH = 4, 2, 0.995
+LARGEST_FRONT = 8
 
 
 def simulate(job: tuple[AnyWorld, int]) -> Outcome:
@@ -45,15 +46,23 @@ def simulate(job: tuple[AnyWorld, int]) -> Outcome:
     return carry_out(study(world, np.random.default_rng([seed, *world.name.encode()])))
 
 
-def carry_out(made: AnyStudy) -> Outcome:
-    """A study's runs and duels, and what is made of them."""
+def carry_out(made: AnyStudy, confirm_seeds: int = 0) -> Outcome:
+    """A study's runs and duels, and what is made of them.
+
+    Args:
+        confirm_seeds: first, so many further seeds for none, the best uniform one and up to eight of the front, and one round of the duel
+            in any case, as a search does.
+    """
     started = time.process_time()
     runs = search(made)
+    if confirm_seeds:
+        keys = confirmed(made, look(made, runs))
+        runs += [run for seed in range(confirm_seeds) for key in keys for run in made.runs(key, 50 + seed)]
     evidence = look(made, runs)
     (chosen, preferred_to), duels = choose(made, evidence), 0
     for number in range(DUELS):
         gain = evidence.gain(chosen, "none")
-        if gain is None or gain.probability > ENOUGH:
+        if gain is None or (gain.probability > ENOUGH and (number or not confirm_seeds)):
             break
         for key in ["none", chosen, *rivals(made, evidence, chosen, preferred_to)]:
             runs += made.runs(key, 100 + number)
@@ -97,6 +106,16 @@ def choose(study: AnyStudy, evidence: Evidence) -> tuple[str, list[str]]:
         return answer.key, [answer.more_accurate.key] if answer.more_accurate else []
     gains = evidence.gains("none")
     return max((key for key in able if key != "none"), key=lambda key: gains[key].worth), []
+
+
+def confirmed(study: AnyStudy, evidence: Evidence) -> list[str]:
+    """Who gets further seeds when a search ends."""
+    able = [key for key in study.placements if evidence.estimates[key].seeds]
+    best = sorted(able, key=lambda key: -evidence.estimates[key].mean)
+    rows = np.array([[-evidence.estimates[key].mean, study.latency(key).ratio] for key in best])
+    front = [key for key, among in zip(best, non_dominated(rows), strict=True) if among][:LARGEST_FRONT]
+    uniform = [key for key in best if key.startswith("uniform")][:1]
+    return list(dict.fromkeys(["none", *uniform, *front]))
 
 
 def rivals(study: AnyStudy, evidence: Evidence, chosen: str, preferred_to: Sequence[str]) -> list[str]:

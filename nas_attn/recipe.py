@@ -334,6 +334,8 @@ class SearchSection(Section):
     time_limit_s: float | None = Field(default=None, gt=0)
     """No new candidate is begun after this many seconds of one call."""
     seed: Seed = 0
+    """Of proposals and runs. Neighbouring seeds share most of their runs' seeds: searches that are to be independent take seeds 1,000
+    apart."""
 
     @model_validator(mode="after")
     def _rungs_of_a_pruner(self) -> Self:

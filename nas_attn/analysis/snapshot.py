@@ -20,7 +20,7 @@ from nas_attn.analysis.fronts import front_odds, front_of
 from nas_attn.analysis.latency_record import LatencyRecord, latencies, latency_record
 from nas_attn.analysis.objectives import objective_value, primary_metric
 from nas_attn.analysis.outlook import OUTLOOK, Outlook, from_json
-from nas_attn.analysis.recommendation import Contender, Recommendation, recommend
+from nas_attn.analysis.recommendation import Contender, Recommendation, format_metric, recommend
 from nas_attn.analysis.retrained import Retrained, retrained
 from nas_attn.analysis.snippet import BuiltFor, built_for, snippet
 from nas_attn.analysis.stages import Stage, stages
@@ -160,7 +160,12 @@ class Snapshot:
     @property
     def remarks(self) -> list[str]:
         """What has told no candidates apart, metrics and rungs, in sentences."""
-        return [same.sentence for same in self.constants] + [weak.sentence for weak in self.weak_rungs]
+        two = [_two_values(model) for metric, model in self.evidence.items() if metric == self.primary]
+        return [
+            *(same.sentence for same in self.constants),
+            *(weak.sentence for weak in self.weak_rungs),
+            *(sentence for sentence in two if sentence),
+        ]
 
     @property
     def raw_front_differs(self) -> bool:
@@ -202,6 +207,18 @@ class Snapshot:
         for metric, floor in self.noise.items():
             plain["noise"][metric]["reliability"] = [floor.reliability(1), floor.reliability(3)]
         return plain  # type: ignore[no-any-return]
+
+
+def _two_values(model: Evidence) -> str:
+    """What is to be known where runs lie at two values; empty where they do not."""
+    found = model.two_values
+    if found is None:
+        return ""
+    worse, better = (format_metric(model.metric, value) for value in found)
+    return (
+        f"Runs lie at two values, {model.metric} {worse} and {better}, those of one placement at both: what counts is how often a "
+        "placement comes to the better one, of which few runs say little; its expected score lies between."
+    )
 
 
 def planned_trials(store: StudyStore, recipe: Recipe) -> int:

@@ -14,7 +14,7 @@ from nas_attn.analysis.evidence import Estimate
 from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.recipe import lower_is_better, objective_name
 from nas_attn.report import words
-from nas_attn.tasks import SHARES
+from nas_attn.report.axes import measure
 
 BLUE, ORANGE, GREEN, RED, GREY = "#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8a919c"
 PALETTE = ("#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8f6bd1", "#3fb8c9", "#b8a200", "#c76bb0", "#7a8f3c", "#a06a42")
@@ -56,10 +56,11 @@ def _front(snapshot: Snapshot, other: int | None) -> go.Figure:
     if chosen:
         ring = _points(snapshot, chosen, other, "recommended", GREEN, "circle-open", 22, False)
         figure.add_trace(ring.update(marker_line_width=3, hoverinfo="skip", hovertemplate=None))
-    figure.update_xaxes(title=_axis(snapshot.objectives[other]) if other is not None else "trial")
-    figure.update_yaxes(title=_axis(snapshot.objectives[0]), tickformat=tickformat(snapshot.objectives[0]))
-    if other is not None:
-        figure.update_xaxes(tickformat=tickformat(snapshot.objectives[other]))
+    measure(figure, "y", snapshot.objectives[0])
+    if other is None:
+        figure.update_xaxes(title="trial")
+    else:
+        measure(figure, "x", snapshot.objectives[other])
     return figure
 
 
@@ -192,7 +193,7 @@ def learning_curves(snapshot: Snapshot) -> go.Figure | None:
             annotation_position="bottom left",
         )
     figure.update_xaxes(title="epochs")
-    figure.update_yaxes(title=_axis(metric), tickformat=tickformat(metric))
+    measure(figure, "y", metric)
     return figure
 
 
@@ -260,8 +261,11 @@ def noise_figure(snapshot: Snapshot) -> go.Figure | None:
             mode="markers",
             name="one run (seed)",
             marker={"color": GREY, "size": 8, "symbol": "line-ns-open", "line": {"width": 2}},
-            text=[f"{hover(snapshot, view)}<br>seed {point.seed}" for view, point in runs],
-            hovertemplate="%{x}<br>%{text}<extra></extra>",
+            text=[
+                f"{words.value(metric, p.metrics[metric])}<br>{hover(snapshot, view)}<br>seed {p.seed}"
+                for view, p in runs
+            ],
+            hovertemplate="%{text}<extra></extra>",
         )
     )
     figure.add_trace(
@@ -277,7 +281,7 @@ def noise_figure(snapshot: Snapshot) -> go.Figure | None:
             hovertemplate="%{text}<extra></extra>",
         )
     )
-    figure.update_xaxes(title=_axis(metric), tickformat=tickformat(metric))
+    measure(figure, "x", metric)
     figure.update_yaxes(autorange="reversed", type="category")
     return figure
 
@@ -350,15 +354,6 @@ def blank_figure(*, height: int) -> go.Figure:
     figure.update_xaxes(**grid)
     figure.update_yaxes(**grid)
     return figure
-
-
-def _axis(objective: str) -> str:
-    return html.escape(f"{words.title(objective)} · {words.direction(objective)}")
-
-
-def tickformat(objective: str) -> str:
-    """How an axis writes an objective's values."""
-    return {**dict.fromkeys(SHARES, ".1%"), "params": ".3~s", "macs": ".3~s", "memory": ".3~s"}.get(objective, "")
 
 
 def _x(view: CandidateView, other: int | None) -> float | None:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.recipe import lower_is_better
 from nas_attn.report import words
+from nas_attn.report.axes import per_cent
 from nas_attn.report.figures import BLUE, ORANGE, blank_figure
 
 Point = tuple[float, float]
@@ -50,7 +51,8 @@ def growth_figure(snapshot: Snapshot) -> go.Figure | None:
         figure.add_trace(_curve(name, trials, grown, hover, {"color": colour, "dash": dash}))
     figure.update_layout(updatemenus=[_axes(trials, seconds)])
     figure.update_xaxes(title="trial")
-    figure.update_yaxes(title="dominated area, share of now", tickformat=".0%", rangemode="tozero")
+    per_cent(figure, "y")
+    figure.update_yaxes(title="dominated area, share of now", rangemode="tozero")
     return figure
 
 

@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 from nas_attn.analysis.retrained import Retrained
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.report import tables, words
-from nas_attn.report.figures import PALETTE, blank_figure, tickformat
+from nas_attn.report.axes import measure
+from nas_attn.report.figures import PALETTE, blank_figure
 
 
 def retrained_table(snapshot: Snapshot) -> str:
@@ -45,7 +46,7 @@ def retraining_curves(snapshot: Snapshot) -> list[go.Figure]:
         epochs = [point.epochs for point in run.curve]
         _line(score, run, epochs, [point.metrics.get(metric) for point in run.curve], colour)
         _line(loss, run, epochs, [point.train_loss for point in run.curve], colour)
-    score.update_yaxes(title=f"{words.title(metric)}, validation split", tickformat=tickformat(metric))
+    measure(score, "y", metric, title=f"{words.title(metric)}, validation split")
     loss.update_yaxes(title="training loss")
     for figure in (score, loss):
         figure.update_xaxes(title="epochs")

@@ -32,7 +32,9 @@ def test_every_scored_candidate_is_a_point_and_can_be_picked(made: Snapshot) -> 
     (bare,) = named(figure, "no attention")
     assert (bare.x[0], bare.error_x.array[0]) == (1.0, 0.0)
     estimate = made.candidates[0].estimates["accuracy"]
-    assert bare.error_y.array[0] == pytest.approx((estimate.high - estimate.low) / 2)
+    assert bare.y[0] == pytest.approx(100 * estimate.mean, abs=1e-4)
+    assert bare.error_y.array[0] == pytest.approx(50 * (estimate.high - estimate.low), abs=1e-4)
+    assert (figure.layout.yaxis.ticksuffix, figure.layout.xaxis.ticksuffix) == (" %", None), "70 %, as everywhere"
 
 
 def test_the_told_front_is_drawn_where_it_is_another(tmp_path: Path) -> None:
@@ -42,7 +44,7 @@ def test_the_told_front_is_drawn_where_it_is_another(tmp_path: Path) -> None:
     study.sessions(1)
     (figure,) = figures.front_figures(snapshot(study.store))
     (told,) = named(figure, "front as told to Optuna")
-    assert (list(told.x), list(told.y)) == ([1.0], [0.7])
+    assert (list(told.x), list(told.y)) == ([1.0], [70.0])
 
 
 def test_one_figure_for_each_further_objective(tmp_path: Path) -> None:
@@ -89,7 +91,8 @@ def test_pruned_curves_end_early_in_a_cross(made: Snapshot) -> None:
 def test_the_noise_figure_has_each_run_and_the_estimate(made: Snapshot) -> None:
     runs, estimates = figures.noise_figure(made).data
     assert list(runs.y).count("none") == 3
-    assert dict(zip(estimates.y, estimates.x, strict=True))["none"] == made.candidates[0].values[0]
+    drawn = dict(zip(estimates.y, estimates.x, strict=True))["none"]
+    assert drawn == pytest.approx(100 * made.candidates[0].values[0], abs=1e-4)
 
 
 def test_latency_by_choice_comes_near_the_truth(made: Snapshot) -> None:

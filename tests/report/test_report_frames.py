@@ -56,7 +56,7 @@ def test_the_front_grows_to_all_of_itself(now: Snapshot) -> None:
     assert isinstance(figure, go.Figure)
     everything, baselines = (list(trace.y) for trace in figure.data)
     assert everything == sorted(everything)
-    assert everything[-1] == pytest.approx(1)
+    assert everything[-1] == pytest.approx(100)
     assert all(b <= e + 1e-12 for b, e in zip(baselines, everything, strict=True))
     assert baselines[-1] > 0
 

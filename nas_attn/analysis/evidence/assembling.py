@@ -14,6 +14,7 @@ from nas_attn.analysis.evidence.data import Data, Points
 from nas_attn.analysis.evidence.facts import Run
 from nas_attn.analysis.evidence.images import noise_floor
 from nas_attn.analysis.evidence.priors import Priors
+from nas_attn.analysis.evidence.two_values import two_values
 from nas_attn.tasks import SHARES
 
 Floats = NDArray[np.float64]
@@ -38,6 +39,8 @@ class RungRuns:
     """Whether there is a rung below."""
     raw: Mapping[str, tuple[float, int]]
     """Key -> (mean of its runs, their number), as they were scored."""
+    two: tuple[float, float] | None
+    """The values at which runs lie, where they lie at two."""
 
 
 def assemble(
@@ -66,7 +69,8 @@ def assemble(
         sign = -1.0 if lower_is_better else 1.0
         values = sign * np.array([run.value for run in mine])
         block = _blocks(mine)
-        cut = _cut(values, block)
+        two = two_values(mine, values, block)
+        cut = _cut(values, block) if two is None else values
         place = np.array([index[run.key] for run in mine], dtype=np.intp)
         point = points.find(place, np.array([backbones[run.backbone] for run in mine], dtype=np.intp))
         earlier = np.array([below.get((r.key, r.seed, r.backbone), math.nan) for r in mine])
@@ -76,7 +80,7 @@ def assemble(
         priors = Priors.of(data.net(cut), float(np.median(cut)), share=share, floor=floor)
         count = np.maximum(np.bincount(place, minlength=len(keys)), 1)
         excess = np.bincount(place, weights=values - cut, minlength=len(keys)) / count
-        found.append(RungRuns(number, mine, data, priors, excess, bool(below), _raw(mine)))
+        found.append(RungRuns(number, mine, data, priors, excess, bool(below), _raw(mine), two))
         below = {(r.key, r.seed, r.backbone): float(v) for r, v in zip(mine, cut, strict=True)}
     return found
 

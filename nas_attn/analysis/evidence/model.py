@@ -242,6 +242,12 @@ class Evidence:
         return self._last.rung
 
     @property
+    def two_values(self) -> tuple[float, float] | None:
+        """The values at which the runs lie, the worse one first, where they lie at two: a chance decides from run to run."""
+        two = self._last.two
+        return None if two is None else (self._sign * two[0], self._sign * two[1])
+
+    @property
     def backbones(self) -> int:
         return self._last.data.points.backbones
 
