@@ -13,6 +13,9 @@ from nas_attn.analysis.latency import dropped
 from nas_attn.analysis.latency import estimate as estimate_latency
 from nas_attn.records import BESIDE, CandidateRow, Latency, Session
 
+NO_CHOICE = "left out of ultralytics' and torchvision's detectors"
+"""What is said of non-maximum suppression."""
+
 
 @dataclass(frozen=True, slots=True)
 class LatencyRecord:
@@ -50,7 +53,7 @@ def latency_record(sessions: Sequence[Session], *, detects: bool = False) -> Lat
     """What stands behind the latencies; None before the first session.
 
     Args:
-        detects: the networks are detectors, whose choice among their boxes (NMS) is not timed.
+        detects: the networks are detectors.
     """
     if not sessions:
         return None
@@ -58,7 +61,7 @@ def latency_record(sessions: Sequence[Session], *, detects: bool = False) -> Lat
     return LatencyRecord(
         machine=newest.fingerprint.name,
         details=dict(newest.fingerprint.details),
-        conditions={**newest.conditions, **({"nms": "left out"} if detects else {})},
+        conditions={**newest.conditions, **({"nms": NO_CHOICE} if detects else {})},
         sessions=len(sessions),
         duration_s=sum(session.duration_s for session in sessions),
         reference_ms=_reference_ms(sessions),

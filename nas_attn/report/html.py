@@ -375,7 +375,10 @@ def _machine(snapshot: Snapshot) -> str:
         f"the copies differ by {100 * record.control_spread:.2f} %."
     )
     if "nms" in record.conditions:
-        text += " It is the whole detector's at the images' size, but for the choice among its boxes (NMS): an export's card has both."
+        text += (
+            " It is the whole detector's at the images' size, of ultralytics' and torchvision's without the choice among boxes (NMS): "
+            "an export's card has both times."
+        )
     text = f"{text} {words.beside(record.beside)}".rstrip()
     facts = {**record.conditions, **record.details}
     rows = [("", [tables.text(name), tables.text(value)]) for name, value in facts.items()]
