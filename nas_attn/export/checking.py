@@ -128,7 +128,7 @@ def check_onnx(path: Path, model: nn.Module, images: Iterable[torch.Tensor]) -> 
 
 def _apart(found: torch.Tensor, expected: torch.Tensor) -> float:
     """Largest difference, as a share of the largest output."""
-    return ((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12)).item()
+    return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
 
 
 def _boxes_apart(found: torch.Tensor, expected: torch.Tensor) -> float:
@@ -137,7 +137,7 @@ def _boxes_apart(found: torch.Tensor, expected: torch.Tensor) -> float:
     if not len(found) or not len(expected):
         return 0.0 if len(found) == len(expected) else float("inf")
     nearest = torch.cdist(found, expected, p=float("inf")).amin(1)
-    return (nearest.median() / expected.abs().max().clamp(min=1e-12)).item()
+    return float(nearest.median() / expected.abs().max().clamp(min=1e-12))
 
 
 def medians(*calls: Callable[[], object]) -> list[float]:

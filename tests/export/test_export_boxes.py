@@ -17,6 +17,7 @@ from nas_attn.export.formats import answering
 from nas_attn.export.stranger import boxes
 
 SHAPE = (3, 32, 32)
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 def made() -> torch.nn.Module:
@@ -28,8 +29,6 @@ def made() -> torch.nn.Module:
     return model
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
 def test_onnx_chooses_the_same_boxes(tmp_path: Path) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="the onnx extra is not installed")
