@@ -9,7 +9,7 @@ import torch
 from detector import build
 
 import nas_attn as na
-from nas_attn.errors import OperationError, UserError
+from nas_attn.errors import UserError
 from nas_attn.export import write
 from nas_attn.export.checking import check_onnx
 from nas_attn.export.choice import time_choice
@@ -41,9 +41,6 @@ def test_onnx_chooses_the_same_boxes(tmp_path: Path) -> None:
     found = check_onnx(path, given, images)
     assert found is not None
     assert found.difference < 1e-4
-    na.detach(model)
-    with pytest.raises(OperationError, match="does not compute what the network does"):
-        check_onnx(path, given, images)
 
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
