@@ -69,12 +69,26 @@ class GroupsSection(Section):
         return self
 
 
+class CocoSection(Section):
+    """Where a data set in COCO's form has what, below its folder; None: as COCO and common programs lay it."""
+
+    train: str | None = None
+    """File of annotations, `annotations/train.json`."""
+    train_images: str | None = None
+    """Folder that its images' names are below."""
+    validation: str | None = None
+    """None, where no such file is found: a part of the training images is kept."""
+    validation_images: str | None = None
+    test: str | None = None
+    test_images: str | None = None
+
+
 class DataSection(Section):
     """The images."""
 
     name: str = Field(min_length=1)
-    """`digits`, `cued-digits`, `digits-8x8`, `fashion-mnist`, `mnist`, `cifar10`, `cifar100`, `folder:PATH`, `yolo:PATH.yaml`
-    (boxes), or `external`: the evaluator of `[training]` brings its own."""
+    """`digits`, `cued-digits`, `digits-8x8`, `fashion-mnist`, `mnist`, `cifar10`, `cifar100`, `folder:PATH`, `coco:FOLDER` and
+    `yolo:PATH.yaml` (boxes), or `external`: the evaluator of `[training]` brings its own."""
     root: str = "data"
     """Where downloaded files lie, or are put."""
     validation: int | Fraction | None = None
@@ -83,7 +97,7 @@ class DataSection(Section):
     """At most this many training images (stratified)."""
     size: int | None = Field(default=None, ge=4, le=1024)
     """Side in pixels of a folder's images: the shorter side is scaled to it, the middle square kept; None: 64. For detectors
-    the side that they are fed; None: 640."""
+    the side that they are fed, which the longer side is scaled to; None: 640 (ultralytics), 320 or their own (torchvision)."""
     options: dict[str, int | float | bool | str] = Field(default_factory=dict)
     """Settings of a generated data set (`digits`: size, fragments, fragment_size; `cued-digits`: height, width, bar, cue,
     contrast, noise; both: train, validation, test)."""
@@ -105,6 +119,8 @@ class DataSection(Section):
     """Seed of the split and of generated data."""
     groups: GroupsSection | None = Field(default=None, exclude_if=lambda groups: groups is None)
     """Which images of a folder belong together; left out where there are none, as in studies of before."""
+    coco: CocoSection | None = Field(default=None, exclude_if=lambda coco: coco is None)
+    """Where the annotations and images of a `coco:FOLDER` are; left out where they are found without."""
 
     @model_validator(mode="after")
     def _groups_of_folders(self) -> Self:
@@ -112,6 +128,12 @@ class DataSection(Section):
             raise ValueError(
                 f"groups are of files, and '{self.name}' has none: leave groups out, or name a folder:PATH"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _coco_of_coco(self) -> Self:
+        if self.coco is not None and not self.name.startswith("coco:"):
+            raise ValueError(f"coco says where a coco:FOLDER has what, and '{self.name}' is none: leave coco out")
         return self
 
     @model_validator(mode="after")
@@ -409,23 +431,19 @@ class Recipe(Section):
     @property
     def trained_here(self) -> bool:
         """Whether our own trainer trains the candidates."""
-        return self.training.evaluator is None and self.task.facts.trained_here
+        return self.training.evaluator is None and not self.trained_by_ultralytics
 
     @property
     def trained_by_ultralytics(self) -> bool:
         """Whether ultralytics' trainer does."""
-        return self.training.evaluator is None and not self.trained_here
+        detects = self.training.evaluator is None and self.task.name == "detection"
+        return detects and self.backbone.name.startswith(ULTRALYTICS)
 
     @model_validator(mode="after")
     def _detectors_own_trainer(self) -> Self:
         """Of what ultralytics' trainer does its own way, nothing may be asked for here."""
         if not self.trained_by_ultralytics:
             return self
-        if not self.backbone.name.startswith("ultralytics:"):
-            raise ValueError(
-                f"task.name = 'detection' takes backbone.name = 'ultralytics:NAME.yaml' or '.pt', not '{self.backbone.name}': "
-                "for another detector name an evaluator of your own in training.evaluator"
-            )
         usual = TrainingSection()
         asked = [name for name in NOT_DETECTORS if getattr(self.training, name) != getattr(usual, name)]
         if asked:
@@ -442,6 +460,33 @@ class Recipe(Section):
                 raise ValueError(
                     f"task.name = 'detection' needs {name}.start = 'scratch', or 'pretrained' with weights = 'default' for a .pt"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _detectors_of_ours(self) -> Self:
+        """What a detector that our trainer trains cannot be, or be told."""
+        if self.task.name != "detection" or not self.trained_here:
+            return self
+        source, colon, _ = self.backbone.name.partition(":")
+        if not colon or source in CLASSIFIERS:
+            raise ValueError(
+                f"backbone.name = '{self.backbone.name}' is no detector: give torchvision:fasterrcnn_mobilenet_v3_large_320_fpn or "
+                "another of torchvision's, ultralytics:NAME.yaml or '.pt', or package.module:function for one of your own"
+            )
+        if self.data.name != "digits" and not self.data.name.startswith("coco:"):
+            raise ValueError(
+                f"data.name = '{self.data.name}' has no boxes for '{self.backbone.name}': give coco:FOLDER or digits "
+                "(yolo:PATH.yaml is for detectors of ultralytics)"
+            )
+        augments = (self.training.augment, self.target.augment)
+        asked = [
+            *(f"training.{name}" for name in NOT_BOXES_LOSSES if getattr(self.training, name)),
+            *(["training.augment.mixup"] if any(one is not None and one.mixup for one in augments) else []),
+            *(["training.execution"] if self.training.execution in ("compile", "cuda-graph") else []),
+            *(f"data.{name}" for name in ("mean", "groups") if getattr(self.data, name) is not None),
+        ]
+        if asked:
+            raise ValueError(f"{asked[0]} has no place in a detection: leave it out")
         return self
 
     @model_validator(mode="after")
@@ -485,6 +530,12 @@ NOT_DETECTORS = ("backbone_learning_rate", "label_smoothing", "ema", "clip_norm"
 """Settings of the training that are our own trainer's alone."""
 NOT_BOXES = ("validation", "train_subset", "mean", "groups")
 """Settings of the data that are of images loaded here."""
+NOT_BOXES_LOSSES = ("label_smoothing",)
+"""Settings of the training that are for classes of whole images or pixels."""
+ULTRALYTICS = "ultralytics:"
+"""Beginning of the names of its detectors, which its own trainer trains."""
+CLASSIFIERS = ("timm", "smp")
+"""Sources of networks that are no detectors."""
 COSTS = frozenset({"latency", "params", "macs", "memory"})
 """Objectives that are not metrics of a trained candidate."""
 LOWER_IS_BETTER = COSTS | {name for task in TASKS.values() for name in task.losses}

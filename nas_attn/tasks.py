@@ -1,6 +1,6 @@
 """What a study's networks are for, and how what they score is said: the one place that knows tasks by name.
 
-What trains and scores for a task: `nas_attn.training.tasks` (classification, segmentation), `nas_attn.evaluation.detectors`.
+What trains and scores for a task: `nas_attn.training.tasks`, and for detectors of ultralytics `nas_attn.evaluation.detectors`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,6 @@ class Task:
     def metric(self) -> str:
         """What the task is scored by, unless a recipe says otherwise."""
         return next(iter(self.shares))
-
-    @property
-    def trained_here(self) -> bool:
-        """Whether our own trainer is for it; a detector's library trains it itself."""
-        return self.name != "detection"
 
     def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:
         """Shape of the logits for one image of this (height, width)."""

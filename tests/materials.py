@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,28 @@ def masks(folder: Path, *, count: int = 24, side: int = 16) -> None:
         pixels = np.clip(70 + 110 * mask[..., None] + random.normal(0, 40, (side, side, 3)), 0, 255)
         Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / f"{number}.jpg")
         Image.fromarray(mask).save(folder / "masks" / f"{number}.png")
+
+
+def coco(folder: Path, **counts: int) -> None:
+    """Photographs with a red or a blue thing in each, and COCO's annotations of where it is; by default for train and val."""
+    random = np.random.default_rng(0)
+    (folder / "annotations").mkdir(parents=True)
+    for split, count in (counts or {"train": 24, "val": 8}).items():
+        (folder / split).mkdir()
+        images, boxes = [], []
+        for number in range(count):
+            wide, high = 48, 32 + number % 9
+            width, height = (int(side) for side in random.integers(8, 20, 2))
+            left, top = int(random.integers(0, wide - width)), int(random.integers(0, high - height))
+            pixels = np.clip(random.normal(90, 20, (high, wide, 3)), 0, 255).astype(np.uint8)
+            pixels[top : top + height, left : left + width] = (220, 40, 40) if number % 2 else (40, 60, 230)
+            Image.fromarray(pixels).save(folder / split / f"{number}.png")
+            images.append({"id": 100 + number, "file_name": f"{number}.png", "width": wide, "height": high})
+            place = {"bbox": [left, top, width, height], "area": width * height, "iscrowd": 0}
+            boxes.append({"id": number, "image_id": 100 + number, "category_id": 7 if number % 2 else 3, **place})
+        kinds = [{"id": 7, "name": "red"}, {"id": 3, "name": "blue"}]
+        content = {"images": images, "annotations": boxes, "categories": kinds}
+        (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
 
 
 def fashion_mnist(folder: Path, *, train: int = 120, test: int = 30) -> None:

@@ -69,7 +69,7 @@ def _sentence(recipe: Recipe, metric: str, values: Sequence[float], candidates: 
     value = values[0]
     shown = list(dict.fromkeys(format_metric(metric, value) for value in (min(values), max(values))))
     what = f"{metric} is {' to '.join(shown)} in all {len(values)} runs of all {candidates} candidates"
-    if recipe.trained_by_ultralytics:
+    if recipe.task.name == "detection" and recipe.training.evaluator is None:
         why = "perhaps training is too brief for a detector to find anything (training.rungs), or boxes do not belong to images"
     elif recipe.training.evaluator is not None:
         nothing = (

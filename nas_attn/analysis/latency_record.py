@@ -13,6 +13,9 @@ from nas_attn.analysis.latency import dropped
 from nas_attn.analysis.latency import estimate as estimate_latency
 from nas_attn.records import BESIDE, CandidateRow, Latency, Session
 
+NO_CHOICE = "left out of ultralytics' and torchvision's detectors"
+"""What is said of non-maximum suppression."""
+
 
 @dataclass(frozen=True, slots=True)
 class LatencyRecord:
@@ -46,15 +49,19 @@ def _reference_ms(sessions: Sequence[Session]) -> float:
     return statistics.median(session.reference_ms for session in sessions)
 
 
-def latency_record(sessions: Sequence[Session]) -> LatencyRecord | None:
-    """What stands behind the latencies; None before the first session."""
+def latency_record(sessions: Sequence[Session], *, detects: bool = False) -> LatencyRecord | None:
+    """What stands behind the latencies; None before the first session.
+
+    Args:
+        detects: the networks are detectors.
+    """
     if not sessions:
         return None
     newest = sessions[-1]
     return LatencyRecord(
         machine=newest.fingerprint.name,
         details=dict(newest.fingerprint.details),
-        conditions=dict(newest.conditions),
+        conditions={**newest.conditions, **({"nms": NO_CHOICE} if detects else {})},
         sessions=len(sessions),
         duration_s=sum(session.duration_s for session in sessions),
         reference_ms=_reference_ms(sessions),

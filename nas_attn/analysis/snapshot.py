@@ -271,7 +271,7 @@ def snapshot(store: StudyStore) -> Snapshot:
         backbone=backbone,
         noise={metric: evidence.noise for metric, evidence in models.items()},
         recommendation=recommended,
-        latency=latency_record(sessions),
+        latency=latency_record(sessions, detects=recipe.task.name == "detection"),
         test_readings=tuple(store.test_readings()),
         validations=validation_results(store),
         planned=planned_trials(store, recipe),

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from nas_attn.attachment.attaching import attached_modules
 from nas_attn.attachment.hosting import CHILD
+from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import BackboneError
 from nas_attn.records import Participation
 
@@ -36,7 +37,7 @@ def check(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Particip
     model = unwrapped(model)
     name = type(model).__name__
     try:
-        twin = copy.deepcopy(model).eval()
+        twin = undecided(copy.deepcopy(model).eval())
         modules = _attention(twin)
         run = _Run(twin, _image(twin, input_shape))
         ran, depends = run.gradients(modules)
@@ -56,7 +57,7 @@ def check(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Particip
 
 def tells_images_apart(model: nn.Module, input_shape: tuple[int, int, int]) -> bool:
     """Whether the model's output is another for another image, in evaluation mode."""
-    twin = copy.deepcopy(unwrapped(model)).eval()
+    twin = undecided(copy.deepcopy(unwrapped(model)).eval())
     x = _image(twin, input_shape)
     with torch.no_grad():
         one, other = (_Run(twin, image).outputs() for image in (x, 1 - x))

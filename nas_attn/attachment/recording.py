@@ -26,6 +26,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from nas_attn.attachment.attaching import detach, refuse_wrapped
+from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import BackboneError, shorten
 
 _SIDES = (32, 64, 96, 128, 224, 256, 299, 384, 448, 512)
@@ -210,10 +211,11 @@ def _on_numbers(twin: nn.Module, input_shape: tuple[int, int, int], bare: bool) 
 
 
 def _prepared(twin: nn.Module, bare: bool) -> nn.Module:
-    """In evaluation mode and without a user's hooks, which would see tensors of no use to them.
+    """In evaluation mode and without a user's hooks, which would see tensors of no use to them; a detector undecided.
 
     Hooks that run before a module and come from torch stay: they make its weights (weight norm, spectral norm).
     """
+    undecided(twin)
     if bare:
         detach(twin)
     for module in twin.modules():

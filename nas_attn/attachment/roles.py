@@ -25,6 +25,10 @@ GROWTH = 1.5
 """A map has grown if it is so much wider and higher than all that it was made from: padding is no growth."""
 
 
+UPSAMPLING = "upsample_"
+"""Beginning of the names of operations that bring a map to a larger one's size, which may happen to be its own."""
+
+
 class Roles:
     """The parts of one recorded network."""
 
@@ -190,13 +194,15 @@ class Roles:
             inside = [v for v in op.inputs if v in self.flow.maps]
             after = not grown.isdisjoint(op.inputs)  # maps may be stacked on the way, and be none for a while
             for value in op.outputs:
-                if after or (i > smallest and value in self.flow.maps and self._grows(inside, value)):
+                if after or (i > smallest and value in self.flow.maps and self._grows(op.name, inside, value)):
                     grown.add(value)
         return grown
 
-    def _grows(self, inputs: list[Value], output: Value) -> bool:
+    def _grows(self, operation: str, inputs: list[Value], output: Value) -> bool:
         height, width = self.flow.shapes[output][2:]
         sides = [self.flow.shapes[v][2:] for v in inputs]
+        if operation.startswith(UPSAMPLING):  # a pyramid's levels may be of one size
+            return bool(sides)
         return bool(sides) and all(h * GROWTH <= height and w * GROWTH <= width for h, w in sides)
 
     def _smallest(self) -> int:

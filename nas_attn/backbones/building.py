@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from nas_attn.backbones import detectors
 from nas_attn.backbones import weights as trained
 from nas_attn.errors import BackboneError, NasAttnWarning, did_you_mean, shorten
 from nas_attn.importing import load_object
@@ -79,7 +80,7 @@ def build(
                 f"backbone.width is a setting of the CIFAR ResNets, '{section.name}' has none: leave it out"
             )
         if source == "torchvision":
-            model = _torchvision(section, name, input_shape[0], classes, published)
+            model = _torchvision(section, name, input_shape, classes, published)
         elif source == "timm":
             model = _timm(section, name, input_shape[0], classes, published)
         elif source == "smp":
@@ -131,23 +132,31 @@ def _segmentation_names() -> list[str]:
     return found
 
 
-def torchvision_options(name: str) -> dict[str, Any]:
-    """Arguments with which a torchvision model is built, unless a recipe says otherwise."""
-    if name in _segmentation_names():
-        return dict(_SEGMENTATION)
-    return dict(TORCHVISION_OPTIONS.get(name, {}))
+def torchvision_options(name: str, input_shape: tuple[int, int, int], classes: int) -> dict[str, Any]:
+    """Arguments with which a torchvision model is built, unless a recipe says otherwise.
+
+    Raises:
+        BackboneError: a detector is made for other images.
+    """
+    if name in detectors.names():
+        return detectors.arguments(name, input_shape[1:], classes)
+    usual = _SEGMENTATION if name in _segmentation_names() else TORCHVISION_OPTIONS.get(name, {})
+    return {**usual, "num_classes": classes}
 
 
-def _torchvision(section: BackboneSection, name: str, channels: int, classes: int, published: bool) -> nn.Module:
+def _torchvision(
+    section: BackboneSection, name: str, input_shape: tuple[int, int, int], classes: int, published: bool
+) -> nn.Module:
     import torchvision
 
-    known = [*_torchvision_names(), *_segmentation_names()]
+    known = [*_torchvision_names(), *_segmentation_names(), *detectors.names()]
     if name not in known:
+        detectors.refuse_other_labels(name)
         raise BackboneError(f"unknown torchvision model '{name}': {did_you_mean(name, known)}")
-    options = {**torchvision_options(name), "num_classes": classes, **section.options}
+    options = {**torchvision_options(name, input_shape, classes), **section.options}
     model: nn.Module = _call(torchvision.models.get_model, section, name, **options)
-    if channels != 3:
-        _change_input(model, channels, section.name)
+    if input_shape[0] != 3:
+        _change_input(model, input_shape[0], section.name)
     if published:
         trained.fit(model, _torchvision_weights(section, name), where=f"weights of '{section.name}'")
     return model

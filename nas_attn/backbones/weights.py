@@ -62,6 +62,7 @@ def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str,
     needed = [name for name in own if not name.endswith((COUNTER, EXTRA))]
     body = [name for name in needed if head is None or not name.startswith(f"{head}.")] or needed
     state, notes = _without_prefix(state, body, where)
+    state = _without_other_predictors(state, own, notes)
     _check_names(needed, body, own, state, head, where)
     taken: dict[str, Any] = {}
     for name, value in own.items():
@@ -114,6 +115,23 @@ def _without_prefix(state: Mapping[str, Any], body: Sequence[str], where: str) -
     }
     note = f"taken is what begins with '{prefix}', left out are {len(outside)} other names: {few(outside, letters=80)}"
     return with_versions(inside, versions or None), [note] if outside else []
+
+
+def _without_other_predictors(state: Mapping[str, Any], own: Mapping[str, Any], notes: list[str]) -> Mapping[str, Any]:
+    """A detector's weights, its own in place of those that predict other classes."""
+    from nas_attn.backbones.detectors import PREDICTORS
+    from nas_attn.backbones.states import versions_of, with_versions
+
+    others = {
+        name
+        for name, value in own.items()
+        if name.startswith(PREDICTORS) and getattr(state.get(name), "shape", value.shape)[1:] == value.shape[1:]
+        if getattr(state.get(name), "shape", value.shape) != value.shape
+    }
+    if not others:
+        return state
+    notes.append(f"they are for other classes: {few(sorted(others), letters=80)} start at random")
+    return with_versions({**state, **{name: own[name] for name in others}}, versions_of(state))
 
 
 def _check_names(

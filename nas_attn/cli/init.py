@@ -11,9 +11,11 @@ from typing import Annotated
 
 import typer
 
+from nas_attn.backbones.detectors import FIXED_SIDES, usual_side
 from nas_attn.cli import completing
 from nas_attn.errors import RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
+from nas_attn.recipe import ULTRALYTICS
 from nas_attn.tasks import TASKS
 
 FOLDER = """\
@@ -24,6 +26,15 @@ broken_images = "refuse"           # skip: leave out what cannot be read, and sa
 """
 SMALL = ("digits", "cued-digits", "digits-8x8", "mnist", "fashion-mnist")
 """Data sets of small grey pictures: few epochs, no mirroring."""
+DETECTORS = """\
+learning_rate = 0.01               # of candidates a fifth of it, or finetune_learning_rate
+clip_norm = 5.0                    # the first steps of a detector are large
+"""
+COCO = """\
+size = {size}                         # side of what the detector is fed; the longer side of an image is scaled to it
+# validation = 0.2                 # share of the training images to score on, where no annotations of others are found
+# coco = {{ train = "annotations/train.json", train_images = "images", validation = "annotations/val.json" }}  # where not found
+"""
 TEMPLATE = """\
 # A study: which attention module, at which stage of the backbone, with which settings.
 # Start it with:  nas-attn search {path}
@@ -71,7 +82,8 @@ backbones = {backbones}                      # so many are trained: what helps o
 """
 BACKBONES_KNOWN = {
     "classification": "resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function",
-    "detection": "ultralytics:NAME.yaml or NAME.pt",
+    "detection": "ultralytics:NAME.yaml or NAME.pt, torchvision:NAME (fasterrcnn_…, retinanet_…, fcos_…, ssd…), "
+    "package.module:function",
     "segmentation": "smp:ARCHITECTURE/ENCODER, torchvision:NAME (lraspp_…, deeplabv3_…, fcn_…), package.module:function",
 }
 USUAL = {"segmentation": "torchvision:lraspp_mobilenet_v3_large", "detection": "ultralytics:yolo11n.yaml"}
@@ -79,12 +91,12 @@ USUAL = {"segmentation": "torchvision:lraspp_mobilenet_v3_large", "detection": "
 DATA_ASKED = {
     "classification": "digits, fashion-mnist, cifar10, folder:PATH, …",
     "segmentation": "digits, folder:PATH",
-    "detection": "digits, yolo:PATH.yaml",
+    "detection": "digits, yolo:PATH.yaml, coco:FOLDER",
 }
 DATA_KNOWN = {
     "classification": ("cued-digits", "digits", "fashion-mnist", "mnist", "cifar10", "cifar100", "folder:PATH"),
     "segmentation": ("digits", "folder:PATH with images/, masks/ and classes.txt"),
-    "detection": ("digits", "yolo:PATH.yaml"),
+    "detection": ("digits", "yolo:PATH.yaml (for ultralytics)", "coco:FOLDER (for others)"),
 }
 MANY = 3000
 """Images of a folder from which on it is trained like a published data set."""
@@ -188,10 +200,15 @@ def _options(backbone: str) -> str:
     return f"# options = {{ {said} }}   # a trained encoder; from the network, once\n"
 
 
+def _by_ultralytics(task: str, backbone: str) -> bool:
+    return task == "detection" and backbone.startswith(ULTRALYTICS)
+
+
 def _training(task: str, backbone: str, *, small: bool, epochs: int) -> dict[str, str]:
     """The lines that differ by what is trained, and by whom."""
-    if task != "detection":
+    if not _by_ultralytics(task, backbone):
         own = OWN_BACKBONES.format(backbone_epochs=epochs, backbones=2 if small else 3)
+        own += DETECTORS if task == "detection" else ""
         augment = AUGMENT.format(flip="false" if small else "true", crop_padding=0 if small else 4)
         starts = "backbone: train the bare network once, candidates go on from it; scratch; pretrained"
         return {"start": "backbone", "starts": starts, "start_lines": own, "augment": augment}
@@ -205,11 +222,14 @@ def _training(task: str, backbone: str, *, small: bool, epochs: int) -> dict[str
     }
 
 
-def _folder(data: str, task: str) -> str:
+def _folder(data: str, task: str, backbone: str) -> str:
     """Lines about the images' size, and how many are made."""
+    if data.startswith("coco:"):
+        return COCO.format(size=usual_side(backbone))
     if task == "detection":
+        own = usual_side(backbone) if backbone.removeprefix("torchvision:") in FIXED_SIDES else 64
         made = "options = { size = 64, train = 1000, validation = 500, test = 500 }\n" if data == "digits" else ""
-        return f"{made}size = {64 if made else 640}                         # side of what the detector is fed, a multiple of 32\n"
+        return f"{made}size = {own if made else 640}                         # side of what the detector is fed, a multiple of 32\n"
     if data.startswith("folder:"):
         return FOLDER.replace("size = 64 ", "size = 128 ") if task == "segmentation" else FOLDER
     return "options = { size = 32, train = 2000, validation = 1000, test = 1000 }\n" if task == "segmentation" else ""
@@ -243,7 +263,7 @@ def _text(
         options=_options(backbone),
         data=_quoted(data),
         data_known=", ".join(DATA_KNOWN[task]),
-        folder=_folder(data, task),
+        folder=_folder(data, task, backbone),
         **_training(task, backbone, small=small, epochs=pace.epochs),
         rungs="3, 10" if boxes else ", ".join(map(str, pace.rungs)),
         target_epochs=30 if boxes else pace.epochs,

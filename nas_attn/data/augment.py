@@ -135,6 +135,24 @@ class EpochPlan:
         cropped = _crop(mask.float() - NOT_COUNTED, self.corner[self._rows(number)], self.padding) + NOT_COUNTED
         return cropped[:, 0].long()
 
+    def apply_boxes(self, number: int, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+        """The boxes of batch `number`, mirrored and cropped as their images; one that is left without a surface is none.
+
+        Args:
+            boxes: float32 (B, M, 5): class, left, top, right, bottom in pixels of images of `size` (H, W); class 0: none.
+        """
+        rows, (height, width) = self._rows(number), size
+        label, left, top, right, bottom = boxes.unbind(2)
+        if self.mirrored is not None:
+            turned = self.mirrored[rows][:, None]
+            left, right = torch.where(turned, width - right, left), torch.where(turned, width - left, right)
+        if self.corner is not None:
+            down, across = ((self.padding - self.corner[rows]).to(boxes.dtype)[:, i, None] for i in (0, 1))
+            left, right = ((side + across).clamp(0, width) for side in (left, right))
+            top, bottom = ((side + down).clamp(0, height) for side in (top, bottom))
+        label = torch.where((left < right) & (top < bottom), label, 0)
+        return torch.stack([label, left, top, right, bottom], 2) * (label != 0)[..., None]
+
     def _all_rows(self) -> list[slice]:
         return [self._rows(number) for number in range(len(self.batches))]
 

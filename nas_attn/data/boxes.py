@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nas_attn.data.decoding import SUFFIXES, Framed, decode
 from nas_attn.data.digits import CLASSES, DEFAULTS, LIMITS, draw_masked, refuse_validation, whole_numbers
 from nas_attn.data.files import cache_folder, exclusive
 from nas_attn.errors import DataError, shorten
@@ -82,6 +83,31 @@ def class_names(section: DataSection) -> tuple[str, ...]:
     """The classes' names, in order."""
     names = described(section)["names"]
     return tuple(str(name) for name in (names.values() if isinstance(names, dict) else names))
+
+
+def validation_images(section: DataSection) -> Iterator[NDArray[np.float32]]:
+    """Some images to validate on as they are fed, (1, 3, side, side), 0 to 1; none where the YAML says them in another way than
+    by a folder or a list of files."""
+    content, size = described(section), side(section)
+    root = Path(str(content.get("path") or ".")).expanduser()
+    named = content.get("val")
+    if not isinstance(named, str):
+        return
+    base = next((b for b in (root, data_file(section).parent / root) if (b / named).exists()), None)
+    if base is None:
+        return
+    place = base / named
+    paths = sorted(place.rglob("*")) if place.is_dir() else [base / line for line in place.read_text("utf-8").split()]
+    for path in paths:
+        if path.suffix.lower() in SUFFIXES and path.is_file():
+            try:
+                with Image.open(path) as opened:
+                    whole = opened.size
+                image = decode(Framed(path, whole), size)[None].astype(np.float32)
+            except (OSError, ValueError):  # ultralytics has said so
+                continue
+            image /= 255
+            yield image
 
 
 def _digits(section: DataSection) -> Path:

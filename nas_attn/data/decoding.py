@@ -15,6 +15,8 @@ from PIL import Image, ImageOps
 
 from nas_attn.data.files import cores
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+"""Of files that are images."""
 NOT_COUNTED = 255
 """Value of a mask's pixels that are of no class: neither trained on nor scored."""
 
@@ -29,7 +31,18 @@ class Masked:
     """The mask's values are below this, or NOT_COUNTED."""
 
 
-Source = Path | Masked
+@dataclass(frozen=True, slots=True)
+class Framed:
+    """An image that is to be kept whole: its longer side scaled to the size, grey below or beside it."""
+
+    image: Path
+    size: tuple[int, int]
+    """(width, height) that its annotations are for."""
+
+
+Source = Path | Masked | Framed
+GREY = (124, 116, 104)
+"""Of what is no image: the mean colour of photographs."""
 
 
 def channels_of(sources: Sequence[Source]) -> int:
@@ -44,6 +57,8 @@ def decode(source: Source, size: int) -> NDArray[np.uint8]:
         Exception: whatever Pillow raises for a broken file, which is nearly anything; for a mask of another size, of
             colours or with a value that is no class, ValueError.
     """
+    if isinstance(source, Framed):
+        return _whole(source, size)
     path = source.image if isinstance(source, Masked) else source
     with Image.open(path) as opened:
         whole = opened.getexif().get(0x0112, 1) < 5 and opened.size  # a draft of a JPEG has another size
@@ -60,6 +75,22 @@ def decode(source: Source, size: int) -> NDArray[np.uint8]:
             raise ValueError(f"a mask with the value {mask[mask != NOT_COUNTED].max()}")
     square = np.asarray(_square(size, nearest=True)(Image.fromarray(mask)))
     return np.concatenate([rgb, square[None]])
+
+
+def _whole(source: Framed, side: int) -> NDArray[np.uint8]:
+    """uint8 (3, side, side); turned as its EXIF data says where it then has the size of its annotations."""
+    with Image.open(source.image) as opened:
+        image = opened if opened.size == source.size else ImageOps.exif_transpose(opened)
+        if image.size != source.size:
+            raise ValueError(f"an image of size {image.size}, annotated as {source.size}")
+        image = _to_rgb(image)
+    share = side / max(source.size)
+    width, height = (max(1, round(share * length)) for length in source.size)
+    scaled = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    framed = np.empty((side, side, 3), dtype=np.uint8)
+    framed[:] = GREY
+    framed[:height, :width] = scaled
+    return np.ascontiguousarray(framed.transpose(2, 0, 1))
 
 
 def decode_all(paths: Sequence[Source], size: int, *, keep: bool) -> tuple[NDArray[np.bool_], NDArray[np.uint8] | None]:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nas_attn.data.decoding import NOT_COUNTED, Masked, Source, channels_of, decode_all
+from nas_attn.data.decoding import NOT_COUNTED, SUFFIXES, Framed, Masked, Source, channels_of, decode_all
 from nas_attn.data.files import cache_folder, cores, drop_unused, exclusive, read_arrays, write_arrays
 from nas_attn.data.grouping import GroupOf, find_groups
 from nas_attn.data.parts import Labelled, Parts
@@ -35,7 +35,6 @@ from nas_attn.records import Share
 DEFAULT_SIZE = 64
 TEST_SHARE = 0.2
 VALIDATION_NAMES = ("validation", "val", "valid")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 CACHE_FORMAT = 1
 
 
@@ -49,16 +48,19 @@ class Files:
     groups: NDArray[np.str_] | None = None
     masks: tuple[Masked, ...] = ()
     """Of a segmentation."""
+    framed: tuple[Framed, ...] = ()
+    """Of a detection: `paths` with their sizes."""
 
     @property
     def sources(self) -> tuple[Source, ...]:
         """What is decoded."""
-        return self.masks or self.paths
+        return self.masks or self.framed or self.paths
 
     def subset(self, index: NDArray[np.int64]) -> Files:
         groups = None if self.groups is None else self.groups[index]
         masks = tuple(self.masks[i] for i in index) if self.masks else ()
-        return Files(self.root, tuple(self.paths[i] for i in index), self.labels[index], groups, masks)
+        framed = tuple(self.framed[i] for i in index) if self.framed else ()
+        return Files(self.root, tuple(self.paths[i] for i in index), self.labels[index], groups, masks, framed)
 
 
 def read(section: DataSection, device: torch.device, share: Share) -> Parts:
@@ -194,11 +196,13 @@ def prepare(files: Files, section: DataSection, device: torch.device, share: Sha
 
 def _report(files: Files, broken: NDArray[np.bool_], section: DataSection) -> None:
     """Refuses or names the images that cannot be read."""
-    names = [str(files.paths[i].relative_to(files.root)) for i in np.flatnonzero(broken)]
+    names = [_below(files.paths[i], files.root) for i in np.flatnonzero(broken)]
     count = f"{len(names)} image{'s' if len(names) > 1 else ''} of '{files.root}' cannot be read"
     if files.masks:
         last = files.masks[0].classes - 1
         count += f" with its mask (gray or palette, of the image's size, values 0 to {last}, {NOT_COUNTED} for what is not counted)"
+    if files.framed:
+        count += " at the size that its annotations say"
     if section.broken_images == "refuse":
         raise DataError(
             f"{count}, the first is '{names[0]}': repair or remove it, or set data.broken_images = \"skip\""
@@ -214,8 +218,8 @@ def _cached_decode(files: Files, size: int, *, keep: bool) -> tuple[NDArray[np.b
     paths = (*files.paths, *(masked.mask for masked in files.masks))
     stats = [path.stat() for path in paths]
     named = [(str(p), s.st_size, s.st_mtime_ns) for p, s in zip(paths, stats, strict=True)]
-    classes = [masked.classes for masked in files.masks[:1]]
-    what = repr((CACHE_FORMAT, size, keep, str(files.root.resolve()), named, *classes))
+    further = [*(m.classes for m in files.masks[:1]), *(f.size for f in files.framed)]
+    what = repr((CACHE_FORMAT, size, keep, str(files.root.resolve()), named, *further))
     key = hashlib.blake2b(what.encode(), digest_size=16).hexdigest()
     path = cache_folder() / f"{key}.npz"
     try:
@@ -233,8 +237,14 @@ def _cached_decode(files: Files, size: int, *, keep: bool) -> tuple[NDArray[np.b
 
 
 def _identity(source: Source, root: Path) -> int:
-    paths = (source.image, source.mask) if isinstance(source, Masked) else (source,)
-    return zlib.crc32("|".join(f"{path.relative_to(root)}:{path.stat().st_size}" for path in paths).encode())
+    paths = [source if isinstance(source, Path) else source.image]
+    paths += [source.mask] if isinstance(source, Masked) else []
+    return zlib.crc32("|".join(f"{_below(path, root)}:{path.stat().st_size}" for path in paths).encode())
+
+
+def _below(path: Path, root: Path) -> str:
+    """A file's path in the folder, or all of it where it lies elsewhere."""
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def free_memory(device: torch.device, share: Share) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from nas_attn.data import cued, digits, folder, mask_folder, published
+from nas_attn.data import boxed, cued, digits, folder, mask_folder, published
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.decoding import NOT_COUNTED
 from nas_attn.data.masks import MaskedSplit
@@ -50,6 +50,8 @@ def load(
         DataError: unknown name, missing or broken files, or too few images for the split.
     """
     place, masks = torch.device(device), task == "segmentation"
+    if task == "detection":
+        return boxed.load(section, device=place, share=share)
     parts = _parts(section, place, share, masks=masks)
     train, validation = _split(parts, section, masks=masks)
     check = _check_masks if masks else _check

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nas_attn.data.decoding import Masked
-from nas_attn.data.folder import SUFFIXES, TEST_SHARE, VALIDATION_NAMES, Files, check_apart, prepare
+from nas_attn.data.decoding import SUFFIXES, Masked
+from nas_attn.data.folder import TEST_SHARE, VALIDATION_NAMES, Files, check_apart, prepare
 from nas_attn.data.grouping import GroupOf, find_groups
 from nas_attn.data.parts import Labelled, Parts
 from nas_attn.data.splitting import amount, divided

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 
 from nas_attn import data
+from nas_attn.backbones.detectors import usual_side
 from nas_attn.data import boxes
 from nas_attn.recipe import DataSection, Recipe
 from nas_attn.records import ALONE, Share
+from nas_attn.training.detection import require_scorer
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel, of the images that torchvision's and nearly all of timm's weights were trained on."""
@@ -17,13 +19,16 @@ GREY = frozenset({"digits", "cued-digits", "digits-8x8", "mnist", "fashion-mnist
 
 
 def load_data(recipe: Recipe, *, device: torch.device | str, share: Share = ALONE) -> data.Dataset | None:
-    """The data for a recipe's task; None where an evaluator brings its own, or a detector's library reads them.
+    """The data for a recipe's task; None where an evaluator brings its own, or ultralytics reads them.
 
     Raises:
         DataError: they cannot be had.
     """
-    if recipe.data.name == "external" or not recipe.task.facts.trained_here:
+    detects = recipe.task.name == "detection"
+    if recipe.data.name == "external" or (detects and not recipe.trained_here):
         return None
+    if detects:
+        require_scorer()
     return data.load(data_section(recipe), device=device, share=share, task=recipe.task.name)
 
 
@@ -52,8 +57,10 @@ def has_test_split(recipe: Recipe) -> str:
 
 
 def data_section(recipe: Recipe) -> DataSection:
-    """The recipe's data; a source's own weights come with the normalisation that they were trained with."""
+    """The recipe's data; a source's own weights come with the normalisation that they were trained with, a detector with a size."""
     section = recipe.data
+    if recipe.task.name == "detection":
+        return section.model_copy(update={"size": section.size or usual_side(recipe.backbone.name)})
     if recipe.training.weights != "default" or section.mean is not None or section.name in GREY:
         return section
     return section.model_copy(update={"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)})

@@ -16,6 +16,7 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.attention import catalogue
 from nas_attn.errors import OperationError
 from nas_attn.export.python_file import Described
+from nas_attn.recipe import ULTRALYTICS
 from nas_attn.records import Choice, Point, ResolvedPlacement
 
 VERSION = 1
@@ -38,6 +39,7 @@ def card(
     data: Mapping[str, Any],
     cost: Mapping[str, int],
     deployed: Sequence[Mapping[str, Any]] = (),
+    choice: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The facts, as JSON knows them.
 
@@ -46,6 +48,7 @@ def card(
         here: the exported network's own score on the same images in float32; None where that was not asked.
         check: how the file compares with the network; None where it was not asked, or cannot be.
         data: name, digest, number of images.
+        choice: of a detector, its time with and without the choice among its boxes.
         deployed: the network in other precisions and runtimes beside float32 (`deploying.Deployed`).
     """
     channels, height, width = described.input_shape
@@ -80,6 +83,7 @@ def card(
         "here": None if here is None else dict(here),
         "check": None if check is None else dict(check),
         "deployed": [dict(row) for row in deployed],
+        "choice": None if choice is None else dict(choice),
         "estimate": _estimates(view),
         "latency": _latency(now, view),
         "data": dict(data),
@@ -225,8 +229,14 @@ def _about_images(facts: Mapping[str, Any]) -> Iterator[str]:
     if str(facts["data"].get("name", "")).startswith("folder:"):
         yield f"Images in the study: the shorter side scaled to {size} pixels, the middle square cut out"
     names = ", ".join(output["classes"][:20]) + (", …" if len(output["classes"]) > 20 else "")
-    what = "boxes and scores as ultralytics decodes them, before NMS" if output["what"] == "boxes" else "before softmax"
-    yield f"Output: ({', '.join(map(str, output['shape']))}) {what}; classes in order: {names}"
+    what, shape = "before softmax", ", ".join(map(str, output["shape"]))
+    if output["what"] == "boxes" and facts["backbone"]["name"].startswith(ULTRALYTICS):
+        what = "boxes and scores as ultralytics decodes them, before NMS"
+    elif output["what"] == "boxes":
+        shape = ", ".join(("found", *map(str, output["shape"][2:])))
+        what = "of an image: left, top, right, bottom in pixels, score, class from 1"
+        what += "" if facts["format"] == "onnx" else "; torch gives the same as boxes, scores and labels of each image"
+    yield f"Output: ({shape}) {what}; classes in order: {names}"
 
 
 def _numbers(values: Sequence[float]) -> str:
@@ -243,9 +253,10 @@ def _about_scores(facts: Mapping[str, Any]) -> Iterator[str]:
         between = f"{_metric(name, e['low'])} to {_metric(name, e['high'])}"
         yield f"The study's estimate of its {name} after the search's training: {_metric(name, e['mean'])} ({between}, {e['runs']} runs)"
     if check is not None:
+        chosen = facts["output"]["what"] == "boxes" and not facts["backbone"]["name"].startswith(ULTRALYTICS)
         yield (
-            f"Against torch: outputs differ by at most {100 * check['difference']:.2g} % of the largest "
-            f"(ONNX Runtime {check['version']})"
+            f"Against torch: {'half of the boxes' if chosen else 'outputs'} differ by at most {100 * check['difference']:.2g} % of the "
+            f"largest (ONNX Runtime {check['version']})"
         )
     yield "All of this on validation images, which chose the network; the test images are for `nas-attn validate`"
 
@@ -284,6 +295,12 @@ def _about_cost(facts: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"Latency: {latency['ratio']:.3f} times the bare backbone's ({latency['low']:.3f} to {latency['high']:.3f}{how}), "
             f"{latency['ms']:.3g} ms on {latency['machine']} ({conditions})"
+        )
+    choice = facts.get("choice")
+    if choice is not None:
+        yield (
+            f"Where it was exported, one image and one thread: {choice['without_ms']:.3g} ms without and {choice['with_ms']:.3g} ms with "
+            f"the choice among its boxes (NMS), medians of {choice['images']} validation images; the study's latency is without"
         )
     if check is not None:
         yield (

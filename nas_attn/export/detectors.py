@@ -1,4 +1,4 @@
-"""A detector of ultralytics as its users keep it: a `.pt` that ultralytics loads, and ONNX by ultralytics' own exporter.
+"""Detectors taken home. Of ultralytics: a `.pt` that ultralytics loads, and ONNX by ultralytics' own exporter; of torchvision: ONNX.
 
 The `.pt` is a pickle of ultralytics' making, which holds the network whole: written when it is asked for, read by nothing here.
 Where it is loaded, nas_attn has to be installed for its attention.
@@ -33,6 +33,37 @@ class Answer(nn.Module):
         if not isinstance(boxes, Tensor):
             raise OperationError(f"the detector answers with a {type(boxes).__name__}, not with boxes as a tensor")
         return boxes
+
+
+class Chosen(nn.Module):
+    """A detector of torchvision for one image (1, 3, H, W), 0 to 1, which answers with one tensor: (K, 6), of each box that it
+    chooses left, top, right, bottom in pixels, score and class from 1."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        found = self.network([image[0]])[0]
+        return torch.cat([found["boxes"], found["scores"][:, None], found["labels"].to(image.dtype)[:, None]], 1)
+
+
+def write_chosen(model: Chosen, path: Path, image: Tensor) -> None:
+    """Writes the whole detector as ONNX, the choice among its boxes included.
+
+    By torch's tracing exporter: the newer one cannot hold how many boxes are left, which depends on the image.
+    """
+    torch.onnx.export(
+        model,
+        (image,),
+        str(path),
+        input_names=["image"],
+        output_names=["boxes"],
+        dynamic_axes={"boxes": {0: "found"}},
+        opset_version=17,
+        dynamo=False,
+        verbose=False,
+    )
 
 
 def write_pt(model: nn.Module, path: Path, classes: Sequence[str], side: int) -> None:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
-from nas_attn.export.detectors import Answer, write_onnx, write_pt
+from nas_attn.export.detectors import Answer, Chosen, write_chosen, write_onnx, write_pt
 from nas_attn.export.python_file import Described, python_source
-from nas_attn.training.tasks import answer_of
+from nas_attn.training.learning import answer_of
 
 
 def known_format(name: str) -> None:
@@ -74,7 +74,9 @@ def with_normalisation(model: nn.Module, described: Described, format_: str) -> 
             f"--normalize has no place in the format '{format_}', which holds no graph: give --format {' or '.join(GRAPHS)}"
         )
     if described.task == "detection":
-        raise UserError("--normalize has no place in a detector's file: ultralytics divides by 255 itself")
+        raise UserError(
+            "--normalize has no place in a detector's file: ultralytics divides by 255 itself, torchvision takes 0 to 1"
+        )
     if not described.mean:
         raise UserError("--normalize: this study's images are its evaluator's, their normalisation is not known")
     return Normalising(model, described.mean, described.std).eval()
@@ -104,6 +106,8 @@ def answering(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:
         output = bare.eval()(torch.zeros(1, *input_shape))
     if isinstance(output, Tensor):
         return model
+    if isinstance(output, list) and isinstance(output[0], Mapping):
+        return Chosen(bare).eval()
     if isinstance(output, tuple | list):
         return Answer(bare).eval()
     if bare is model:
@@ -166,6 +170,10 @@ def _weights(task: Task) -> None:
 
 def _program(task: Task) -> None:
     """A `torch.export` program with a free batch size; loads with `torch.export.load(path).module()`."""
+    if isinstance(task.model, Chosen):
+        raise UserError(
+            "the format 'torch' cannot hold a detector's choice among its boxes: give --format onnx, python or weights"
+        )
     batch = torch.export.Dim("batch", min=1, max=65536)
     program = torch.export.export(task.model, (task.x,), dynamic_shapes=({0: batch},))
     torch.export.save(program, task.path, extra_files={"notes.json": json.dumps(dict(task.notes))})
@@ -181,6 +189,8 @@ def _onnx(task: Task) -> None:
     if isinstance(task.model, Answer):
         described = _described_detector(task, "onnx")
         write_onnx(task.model.network, task.path, described.classes, described.input_shape[1])
+    elif isinstance(task.model, Chosen):
+        write_chosen(task.model, task.path, task.x[:1].abs().clamp(max=1))
     else:
         _onnx_by_torch(task)
     loaded = onnx.load(str(task.path))

@@ -169,8 +169,8 @@ def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str
         return [_assign("model", needs.name(family), [repr(depth), *_keywords(arguments)])]
     if source == "torchvision":
         needs.imports.add(("torchvision", None))
-        usual = torchvision_options(name)
-        arguments = {**usual, "num_classes": classes, **section.options}
+        usual = torchvision_options(name, described.input_shape, classes)
+        arguments = {**usual, **section.options}
         arguments |= {"weights_backbone": None} if "weights_backbone" in usual else {}  # `load` has them all
         lines = [_assign("model", "torchvision.models.get_model", [quoted(name), *_keywords(arguments)])]
         return lines if channels == 3 else [*lines, _first_convolution(model)]

@@ -79,10 +79,24 @@ def _torch(network: Any) -> Callable[[Array], Array]:
     def run(x: Array) -> Array:
         with torch.no_grad():
             found = network(torch.from_numpy(x))
+        if isinstance(found, list):
+            return boxes(found)
         output: Array = (found["out"] if isinstance(found, dict) else found).numpy()
         return output
 
     return run
+
+
+def boxes(found: Any) -> Array:
+    """What a detector of torchvision answers for N images as one array (N, K, 6), zeros where an image has fewer boxes than K.
+
+    Of each box left, top, right, bottom, score, class.
+    """
+    rows = [np.hstack([o["boxes"], o["scores"][:, None], o["labels"][:, None]]) for o in found]
+    table = np.zeros((len(rows), max(map(len, rows)), 6), np.float32)
+    for number, row in enumerate(rows):
+        table[number, : len(row)] = row
+    return table
 
 
 RUNNERS = {"onnx": _onnx, "openvino": _openvino, "torch": _program, "python": _python}

@@ -18,13 +18,15 @@ from nas_attn import data
 from nas_attn.data import Dataset, Split
 from nas_attn.errors import OperationError, UserError, shorten
 from nas_attn.evaluation.kept_sites import plan_for
+from nas_attn.export import stranger
 from nas_attn.export.card import VERSION, card_paths, resolved_of
 from nas_attn.export.checking import run_elsewhere
 from nas_attn.recipe import DataSection
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.space import parse, resolve
 from nas_attn.tasks import TASKS
-from nas_attn.training.tasks import Tally, answer_of, learnt
+from nas_attn.training.learning import Tally, answer_of
+from nas_attn.training.tasks import learnt
 
 Run = Callable[[NDArray[Any]], NDArray[Any]]
 BATCH = 64
@@ -98,8 +100,9 @@ def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
     section = DataSection.model_validate(facts["data"]["section"])
     if section.name == "external":
         raise UserError(f"'{path}' cannot be checked here: its images are those of the study's evaluator")
-    task = recipe_from(facts["recipe"], where=f"the card of '{path.name}'").task.name
-    if not TASKS[task].trained_here:
+    recipe = recipe_from(facts["recipe"], where=f"the card of '{path.name}'")
+    task = recipe.task.name
+    if recipe.trained_by_ultralytics:
         raise UserError(f"'{path}' cannot be checked here: a detector is scored by its library")
     section = section if root is None else section.model_copy(update={"root": root})
     dataset = data.load(section, device="cpu", task=task)
@@ -143,6 +146,8 @@ def _network(facts: Mapping[str, Any], path: Path, dataset: Dataset) -> Run:
     def run(x: NDArray[Any]) -> NDArray[Any]:
         with torch.no_grad():
             found = answer_of(network(torch.from_numpy(x)))
+        if isinstance(found, list):
+            return stranger.boxes(found)
         assert isinstance(found, torch.Tensor)
         output: NDArray[Any] = found.numpy()
         return output
@@ -153,6 +158,12 @@ def _network(facts: Mapping[str, Any], path: Path, dataset: Dataset) -> Run:
 def _tally(run: Run, dataset: Dataset, *, raw: bool) -> Tally:
     """What is judged rightly of the validation images."""
     tally, split = learnt(dataset.task, len(dataset.classes)).tally(), dataset.validation
+    if dataset.task == "detection":
+        for x, y in split.batches(1):  # an ONNX file takes one image
+            (found,) = torch.from_numpy(run(x.contiguous().numpy())).reshape(1, -1, 6)
+            found = found[found[:, 5] > 0]
+            tally.add([{"boxes": found[:, :4], "scores": found[:, 4], "labels": found[:, 5]}], y)
+        return tally
     for x, y in split.stored(BATCH) if raw else split.batches(BATCH):
         tally.add(torch.from_numpy(run(x.contiguous().numpy())), y)
     return tally

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import MeasurementError
 from nas_attn.latency.command import CommandNet, write_onnx
 from nas_attn.recipe import LatencySection
@@ -58,8 +59,11 @@ def example_input(section: LatencySection, input_shape: tuple[int, ...], seed: i
 
 
 def deployed(model: nn.Module, section: LatencySection) -> nn.Module:
-    """A copy of the model as it is timed: eval, on the device, in dtype and memory format. The model stays as it is."""
-    copied = copy.deepcopy(model).eval().requires_grad_(False)
+    """A copy of the model as it is timed: eval, on the device, in dtype and memory format. The model stays as it is.
+
+    Of torchvision's detectors all but the choice among their boxes, which depends on weights and image.
+    """
+    copied = undecided(copy.deepcopy(model).eval().requires_grad_(False))
     copied = copied.to(device=section.device, dtype=getattr(torch, section.dtype))
     if section.channels_last:
         copied = copied.to(memory_format=torch.channels_last)

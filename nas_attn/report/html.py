@@ -374,6 +374,11 @@ def _machine(snapshot: Snapshot) -> str:
         f"{record.dropped} of them do not count, because two copies of the same network came out too far apart; typically "
         f"the copies differ by {100 * record.control_spread:.2f} %."
     )
+    if "nms" in record.conditions:
+        text += (
+            " It is the whole detector's at the images' size, of ultralytics' and torchvision's without the choice among boxes (NMS): "
+            "an export's card has both times."
+        )
     text = f"{text} {words.beside(record.beside)}".rstrip()
     facts = {**record.conditions, **record.details}
     rows = [("", [tables.text(name), tables.text(value)]) for name, value in facts.items()]

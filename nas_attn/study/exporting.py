@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import nn
 
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.data import Dataset
-from nas_attn.data.boxes import class_names
+from nas_attn.data.boxes import class_names, validation_images
 from nas_attn.data.folder import named_files
 from nas_attn.errors import CheckpointError, OperationError, UserError
 from nas_attn.evaluation.datasets import data_section, load_data
@@ -24,6 +25,7 @@ from nas_attn.evaluation.ways import way_recipe
 from nas_attn.export import scoring
 from nas_attn.export.card import card, write_card
 from nas_attn.export.checking import check_onnx
+from nas_attn.export.choice import time_choice
 from nas_attn.export.deploying import ONNX_RUNTIME, Deployed, deploy, known_kinds
 from nas_attn.export.detectors import Answer
 from nas_attn.export.formats import GRAPHS, answering, known_format, with_normalisation, write
@@ -35,6 +37,7 @@ from nas_attn.storage import SEARCH, Run, StoredScore, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.retraining import kept_runs
 from nas_attn.study.trained import trained_model
+from nas_attn.training.detection import MOST
 from nas_attn.training.trainer import Trainer
 
 NO_ATTENTION = "no attention"
@@ -112,6 +115,7 @@ def export_candidate(
         data=_data(recipe, dataset),
         cost=_cost(cost),
         deployed=[row.as_dict() for row in beside],
+        choice=_choice(model, recipe, dataset) if check else None,
     )
     _write_cards_beside(facts, written, beside)
     _write_scoring(facts, written)
@@ -197,6 +201,10 @@ def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Descri
         names = class_names(plan.recipe.data)
         zero, one = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         return Described(plan.recipe.backbone, resolved, plan.input_shape, names, zero, one, task, _boxes(plan))
+    if task == "detection" and dataset is not None:
+        images, names = plan.input_shape, tuple(dataset.classes)
+        zero, one, boxes = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (MOST, 6)
+        return Described(plan.recipe.backbone, resolved, images, names, zero, one, task, boxes)
     if dataset is None:
         names = tuple(map(str, range(plan.classes)))
         return Described(plan.recipe.backbone, resolved, plan.input_shape, names, (), (), task)
@@ -286,10 +294,23 @@ def _batches(dataset: Dataset | None, plan: Plan, normalize: bool) -> Iterator[t
         counts = (1, 1) if plan.recipe.trained_by_ultralytics else (3, 1)
         yield from (torch.randn(count, *plan.input_shape) for count in counts)
         return
+    if dataset.task == "detection":
+        for x, _ in itertools.islice(dataset.validation.batches(1), 2):
+            yield x.contiguous()
+        return
     images = dataset.validation.first(5)
     if not normalize:
         images = next(iter(dataset.validation.batches(len(images))))[0].contiguous()
     yield from (images[:3].contiguous(), images[3:].contiguous()) if len(images) > 3 else (images,)
+
+
+def _choice(model: nn.Module, recipe: Recipe, dataset: Dataset | None) -> dict[str, Any] | None:
+    """What a detector takes on images with and without the choice among its boxes; None for other networks."""
+    if recipe.task.name != "detection" or recipe.training.evaluator is not None:
+        return None
+    if dataset is None:
+        return time_choice(model, map(torch.from_numpy, validation_images(recipe.data)))
+    return time_choice(model, (x for x, _ in dataset.validation.batches(1)))
 
 
 def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:

@@ -76,7 +76,10 @@ def make_fidelity_plan(
         RecipeError: a start, share or number that this recipe cannot have.
     """
     training = recipe.training
-    possible = ["scratch", *(["backbone"] if recipe.data.name != "external" and recipe.task.facts.trained_here else [])]
+    possible = [
+        "scratch",
+        *(["backbone"] if recipe.data.name != "external" and not recipe.trained_by_ultralytics else []),
+    ]
     target = recipe.target_training
     possible += ["pretrained"] if training.weights is not None or target.weights is not None else []
     own_data = not recipe.trained_here

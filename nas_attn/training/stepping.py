@@ -22,7 +22,7 @@ LONG = 100
 AHEAD = 8
 """Batches that the host may be in front of a CUDA device."""
 
-Forward = Callable[[Tensor], Tensor]
+Forward = Callable[[Tensor, Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
 Stepper = Callable[[Tensor, Tensor, float, int], None]
 """Called with x, y, the learning rate and the number of parts that the batch is computed in."""
@@ -86,7 +86,7 @@ class Step:
     ) -> None:
         """
         Args:
-            forward: x (B, C, H, W) -> float32 logits.
+            forward: x (B, C, H, W) and y -> float32 logits.
             loss: logits and y -> sum over the images, scalar.
             optimizer: None where nothing is trained.
             loss_sum: float64 scalar on the device, to which each image's loss is added.
@@ -113,7 +113,7 @@ class Step:
             optimizer.zero_grad()
         sums = []
         for part_x, part_y in zip(x.chunk(parts), y.chunk(parts), strict=True):
-            logits = self.forward(part_x)
+            logits = self.forward(part_x, part_y)
             loss = self.loss(logits, part_y)
             if loss.requires_grad:
                 torch.autograd.backward(loss / len(x))

@@ -1,9 +1,9 @@
-"""What the trainer does differently for each task: which output it expects, the loss, and the metrics of a split."""
+"""Classification and segmentation as the trainer sees them, and the way from a task's name to what trains it."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,60 +11,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from nas_attn.data.decoding import NOT_COUNTED
-from nas_attn.errors import TrainingError
-from nas_attn.tasks import TASKS, Task, TaskName
+from nas_attn.tasks import TASKS, TaskName
 from nas_attn.training.classes import class_metrics, confusion, mean_iou
-
-
-def answer_of(output: object) -> object:
-    """The tensor that counts of a network's output: torchvision's segmentation networks return it under `out`."""
-    return output.get("out") if isinstance(output, Mapping) else output
-
-
-class Tally(ABC):
-    """Counts what a network has right, batch after batch."""
-
-    @abstractmethod
-    def add(self, logits: Tensor, y: Tensor) -> None:
-        """Another batch, without waiting for the device."""
-
-    @abstractmethod
-    def metrics(self, loss: float) -> dict[str, float]:
-        """Of all batches, the loss being one of them."""
-
-    def right(self) -> bytes | None:
-        """Per image, right or wrong, as bits; None where an image is neither."""
-        return None
-
-
-class Learnt(ABC):
-    """A task as the trainer sees it."""
-
-    facts: Task
-
-    def __init__(self, classes: int) -> None:
-        self.classes = classes
-
-    def logits(self, output: object, x: Tensor) -> Tensor:
-        """float32 logits (B, classes) or (B, classes, H, W) of a network's output for x.
-
-        Raises:
-            TrainingError: it has another shape.
-        """
-        found = answer_of(output)
-        expected = (len(x), *self.facts.output(self.classes, (x.shape[2], x.shape[3])))
-        if not isinstance(found, Tensor) or found.shape != expected:
-            what = tuple(found.shape) if isinstance(found, Tensor) else type(output).__name__
-            raise TrainingError(f"the network returns {what} for {len(x)} images, expected is a tensor of {expected}")
-        return found.float()
-
-    @abstractmethod
-    def loss(self, logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Sum over the images of the log-loss, scalar."""
-
-    @abstractmethod
-    def tally(self) -> Tally:
-        """To score a split with."""
+from nas_attn.training.detection import Detection
+from nas_attn.training.learning import Learnt, Tally
 
 
 class Classification(Learnt):
@@ -85,8 +35,8 @@ class _Images(Tally):
         self._predicted: list[Tensor] = []
         self._labels: list[Tensor] = []
 
-    def add(self, logits: Tensor, y: Tensor) -> None:
-        self._predicted.append(logits.argmax(1))
+    def add(self, answer: Any, y: Tensor) -> None:
+        self._predicted.append(answer.argmax(1))
         self._labels.append(y)
 
     def metrics(self, loss: float) -> dict[str, float]:
@@ -121,9 +71,9 @@ class _Pixels(Tally):
         self._classes = classes
         self._counts: Tensor | None = None
 
-    def add(self, logits: Tensor, y: Tensor) -> None:
+    def add(self, answer: Any, y: Tensor) -> None:
         counted = y != NOT_COUNTED
-        place = torch.where(counted, y * self._classes + logits.argmax(1), self._classes**2)  # no wait for how many
+        place = torch.where(counted, y * self._classes + answer.argmax(1), self._classes**2)  # no wait for how many
         counts = torch.bincount(place.flatten(), minlength=self._classes**2 + 1)
         self._counts = counts if self._counts is None else self._counts + counts
 
@@ -134,5 +84,12 @@ class _Pixels(Tally):
 
 
 def learnt(task: TaskName, classes: int) -> Learnt:
-    """The trainer's side of a task that it trains."""
-    return Segmentation(classes) if task == "segmentation" else Classification(classes)
+    """The trainer's side of a task."""
+    return _LEARNT[task](classes)
+
+
+_LEARNT: Mapping[TaskName, Callable[[int], Learnt]] = {
+    "classification": Classification,
+    "segmentation": Segmentation,
+    "detection": Detection,
+}

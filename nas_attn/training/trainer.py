@@ -22,11 +22,12 @@ from nas_attn.recipe import TrainingSection
 from nas_attn.records import EpochPoint, Score
 from nas_attn.training.checkpoint import CheckpointSlot
 from nas_attn.training.climbing import Climb
+from nas_attn.training.learning import Tally
 from nas_attn.training.memory import first_line, out_of_memory
 from nas_attn.training.parameters import frozen, prompt_norms, set_training_mode
 from nas_attn.training.run import Clock, Run
 from nas_attn.training.stepping import RecordedStep, Step, Stepper, compiled, execution_on
-from nas_attn.training.tasks import Tally, learnt
+from nas_attn.training.tasks import learnt
 from nas_attn.training.team import Team
 from nas_attn.training.threads import Threads, intra_op_threads
 
@@ -167,9 +168,7 @@ class Trainer:
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         tally, batch = self.task.tally(), self.section.batch_size
         for x, y in split.batches(max(SCORING_BATCH, batch) if self.task.facts.per_image else batch):
-            logits = self.logits(model, x)
-            loss += self.task.loss(logits, y)
-            tally.add(logits, y)
+            loss += self.task.judge(self._output(model, x), x, y, tally)
             self.hook()
         return loss, tally
 
@@ -178,15 +177,15 @@ class Trainer:
         if self.team is not None:  # as it is: neither compiled nor recorded
             together = self.team.wrapped(run.model)
             return self._step(together, run)
-        execution = execution_on(self.section, self.device, steps)
+        execution = execution_on(self.section, self.device, steps) if self.task.recordable else "eager"
         network = compiled(run.model) if execution == "compile" else run.model
         step = self._step(network, run)
         return RecordedStep(step, self.device) if execution == "cuda-graph" else step
 
-    def _step(self, network: Callable[[Tensor], object], run: Run) -> Step:
+    def _step(self, network: Callable[..., object], run: Run) -> Step:
         smoothing = self.section.label_smoothing
         return Step(
-            lambda x: self.logits(network, x),
+            lambda x, y: self.task.logits(self._output(network, x, y), x),
             lambda logits, y: self.task.loss(logits, y, smoothing),
             run.optimizer,
             self.section,
@@ -215,21 +214,20 @@ class Trainer:
         def step() -> None:
             self.hook()
             network, x = made()
-            loss = self.logits(network, x).square().mean()
+            with self._precision():
+                loss = self.task.practice(network, x)
             if loss.requires_grad:
                 torch.autograd.backward(loss)
 
         return step
 
-    def logits(self, model: Callable[[Tensor], object], x: Tensor) -> Tensor:
-        """The network's output in float32, (B, classes) or (B, classes, H, W), computed in the recipe's `precision`.
+    def _output(self, model: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:
+        """The network's output, computed in the recipe's `precision`; y while it is trained."""
+        with self._precision():
+            return self.task.ask(model, x, y)
 
-        Raises:
-            TrainingError: it has another shape.
-        """
-        with torch.autocast(self.device.type, self._low_precision, enabled=self._low_precision is not None):
-            output = model(x)
-        return self.task.logits(output, x)
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self._low_precision, enabled=self._low_precision is not None)
 
     def _identity(self, model: nn.Module, run: Mapping[str, object]) -> str:
         """What a checkpoint must agree in to be taken up: network, data and settings."""

@@ -76,6 +76,45 @@ def test_a_pyramid_written_by_hand() -> None:
     assert all(path.startswith(("boxes.", "classes.")) for path in paths)
 
 
+class Ends(nn.Module):
+    """A head of its own: two convolutions to boxes and two to classes from each map."""
+
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.boxes = nn.ModuleList(nn.Sequential(unit(c, 8), nn.Conv2d(8, 4, 1)) for c in channels)
+        self.classes = nn.ModuleList(nn.Sequential(unit(c, 8), nn.Conv2d(8, 5, 1)) for c in channels)
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        return [torch.cat((b(m), c(m)), 1) for b, c, m in zip(self.boxes, self.classes, maps, strict=True)]
+
+
+class Chain(nn.Module):
+    """Layer after layer, as YOLOv3-tiny is; the only blocks are in its head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(unit(i, o, 2) for i, o in ((3, 8), (8, 16), (16, 32)))
+        self.join = unit(48, 24)
+        self.head = Ends((24, 32))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        for layer in self.layers[:2]:
+            x = layer(x)
+        small = self.layers[2](x)
+        joined = self.join(torch.cat((functional.interpolate(small, scale_factor=2.0), x), 1))
+        found: list[Tensor] = self.head([joined, small])
+        return found
+
+
+def test_layers_before_a_head_of_blocks_are_sites() -> None:
+    model = Chain().eval()
+    found = named(find_sites(model, SHAPE))
+    assert [role for role, _ in found.values()] == ["backbone"] * 3 + ["neck"]
+    assert [path.rpartition(".")[0] for _, path in found.values()] == ["layers.0", "layers.1", "layers.2", "join"]
+    na.attach(model, "stage*=se(reduction=4) neck1=eca", input_shape=SHAPE)
+    assert all(one.takes_part for one in na.check(model, SHAPE))
+
+
 class UNet(nn.Module):
     """Encoder, decoder, one map of classes."""
 
@@ -193,6 +232,16 @@ def test_regions_cut_out_of_the_maps_leave_the_pyramid_the_neck() -> None:
     found = named(find_sites(model, (3, 128, 128)))
     assert list(found) == [f"stage{k}" for k in range(1, 5)] + [f"neck{k}" for k in range(1, 5)]
     assert all(path.startswith("backbone.fpn.") for role, path in found.values() if role == "neck")
+
+
+@pytest.mark.slow
+def test_a_pyramid_whose_levels_are_of_one_size_is_the_neck() -> None:
+    model = torchvision.models.detection.fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None)
+    found = named(find_sites(model, (3, 128, 128)))
+    assert [(name, path) for name, (role, path) in found.items() if role == "neck"] == [
+        ("neck1", "backbone.fpn.layer_blocks.0.0")
+    ]
+    assert "stage7" not in found
 
 
 @pytest.mark.slow

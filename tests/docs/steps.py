@@ -19,6 +19,7 @@ RUN = (
     "docs/how-to.md",
     "docs/segmentation.md",
     "docs/yolo.md",
+    "docs/torchvision-detectors.md",
     "docs/timm.md",
     "docs/training.md",
     "docs/latency.md",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from documented import ROOT
-from materials import MODEL, masks, photographs
+from materials import MODEL, coco, masks, photographs
 from shell import FOREIGN, Ended, Running, Shell, patience
 from steps import MARK, RUN, Step, steps
 
@@ -65,6 +65,39 @@ def with_masks(shell: Shell) -> None:
     shutil.copy(ROOT / "tests" / "segmenter.py", shell.folder / "my_segmenter.py")
 
 
+def with_boxes(shell: Shell) -> None:
+    for package in ("pycocotools", "onnx", "onnxruntime"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    coco(shell.folder / "drones")
+
+
+def with_yolo(shell: Shell) -> None:
+    """A data YAML, and a `.pt` as ultralytics writes it, which is nowhere to be had here but from its own YAML."""
+    for package in ("ultralytics", "onnx", "onnxruntime"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    shell.variables |= {
+        "YOLO_CONFIG_DIR": str(shell.logs),
+        "YOLO_AUTOINSTALL": "false",
+        "XDG_CACHE_HOME": str(shell.logs / "cache"),
+    }
+    made = shell.runs([sys.executable, "-c", YOLO], "what a user of YOLO has").ended(HOUR_S)
+    assert made.status == 0, made
+
+
+YOLO = """
+import shutil
+from pathlib import Path
+
+from ultralytics import YOLO
+
+from nas_attn.data import boxes
+from nas_attn.export.detectors import write_pt
+from nas_attn.recipe import DataSection
+
+made = boxes.data_file(DataSection(name="digits", options={"size": 64, "train": 40, "validation": 20, "test": 20}))
+shutil.copy(made, "data.yaml")
+write_pt(YOLO("yolo11n.yaml").model, Path("yolo11n.pt"), [str(digit) for digit in range(10)], 64)
+"""
 PREPARED: dict[str, Callable[[Shell], None]] = {
     "README.md": with_photographs,
     "docs/tutorial.md": with_photographs,
@@ -72,6 +105,8 @@ PREPARED: dict[str, Callable[[Shell], None]] = {
     "docs/latency.md": with_a_study,
     "docs/segmentation.md": with_masks,
     "docs/timm.md": with_photographs,
+    "docs/torchvision-detectors.md": with_boxes,
+    "docs/yolo.md": with_yolo,
 }
 
 

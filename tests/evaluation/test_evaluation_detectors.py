@@ -13,6 +13,7 @@ import nas_attn as na
 from nas_attn.data import boxes
 from nas_attn.data.digits import draw_masked
 from nas_attn.errors import DataError, RecipeError
+from nas_attn.evaluation.datasets import data_section
 from nas_attn.recipe import DataSection
 from nas_attn.recipe_reading import recipe_from
 
@@ -47,7 +48,6 @@ def test_the_task_says_what_is_sought() -> None:
 @pytest.mark.parametrize(
     ("sections", "said"),
     [
-        ({"backbone": {"name": "resnet8"}}, "takes backbone.name = 'ultralytics:NAME.yaml' or '.pt', not 'resnet8'"),
         (
             {"training": {"start": "backbone"}},
             "needs training.start = 'scratch', or 'pretrained' with weights = 'default'",
@@ -59,6 +59,51 @@ def test_the_task_says_what_is_sought() -> None:
 def test_what_ultralytics_does_its_own_way_is_not_asked_for(sections: dict[str, Any], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         recipe_from(changed(**sections), where="it")
+
+
+OURS: dict[str, Any] = {
+    **TABLE,
+    "backbone": {"name": "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"},
+    "data": {"name": "coco:drones", "coco": {"train": "a.json"}},
+}
+
+
+def test_torchvisions_detectors_are_trained_here_from_any_start() -> None:
+    for start in ("scratch", "backbone"):
+        recipe = recipe_from({**OURS, "training": {"start": start, "augment": {"flip": True}}}, where="it")
+        assert recipe.trained_here
+        assert recipe.objectives == ["map50_95", "latency"]
+    assert data_section(recipe).size == 320
+    assert data_section(recipe_from({**OURS, "backbone": {"name": "torchvision:ssd300_vgg16"}}, where="it")).size == 300
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        (
+            {"backbone": {"name": "resnet8"}},
+            "'resnet8' is no detector: give torchvision:fasterrcnn_mobilenet_v3_large_320_fpn",
+        ),
+        ({"backbone": {"name": "timm:resnet18"}}, "'timm:resnet18' is no detector"),
+        (
+            {"data": {"name": "yolo:a.yaml"}},
+            "'yolo:a.yaml' has no boxes for 'torchvision:.*': give coco:FOLDER or digits",
+        ),
+        ({"data": {"name": "digits", "coco": {}}}, "coco says where a coco:FOLDER has what, and 'digits' is none"),
+        (
+            {"training": {"augment": {"mixup": 0.2}}},
+            r"training\.augment\.mixup has no place in a detection: leave it out",
+        ),
+        ({"training": {"execution": "compile"}}, r"training\.execution has no place in a detection"),
+        (
+            {"data": {"name": "coco:drones", "mean": [0.5] * 3, "std": [0.5] * 3}},
+            r"data\.mean has no place in a detection",
+        ),
+    ],
+)
+def test_what_no_detector_of_ours_can_be_is_said(sections: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        recipe_from({**OURS, **sections}, where="it")
 
 
 def test_the_digits_boxes_are_those_of_their_masks() -> None:

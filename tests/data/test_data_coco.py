@@ -1,0 +1,197 @@
+"""Boxes in COCO's form: where they are found, that they stay on what they are round, and what is wrong as one sentence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from materials import coco
+from PIL import Image
+from torch import Tensor
+
+from nas_attn import data
+from nas_attn.data import Dataset
+from nas_attn.data.boxed import BoxedSplit
+from nas_attn.errors import DataError, NasAttnWarning
+from nas_attn.recipe import AugmentSection, CocoSection, DataSection
+
+SIDE = 96
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def things(tmp_path: Path) -> Path:
+    coco(tmp_path / "things", train=12, val=4, test=4)
+    return tmp_path / "things"
+
+
+def load(folder: Path, **settings: Any) -> Dataset:
+    return data.load(DataSection(name=f"coco:{folder}", size=SIDE, **settings), device="cpu", task="detection")
+
+
+def edited(folder: Path, edit: Callable[[dict[str, Any]], object], split: str = "train") -> None:
+    path = folder / "annotations" / f"instances_{split}.json"
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def shown(image: Tensor) -> tuple[int, list[int]]:
+    """Class and corners of the red or blue thing in a picture."""
+    red, blue = (image[c] - image[2 - c] > 0.45 for c in (0, 2))
+    there = red if red.sum() > blue.sum() else blue
+    rows, columns = there.any(1).nonzero().flatten().tolist(), there.any(0).nonzero().flatten().tolist()
+    return (2 if red.sum() > blue.sum() else 1), [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+
+
+def on_their_things(x: Tensor, y: Tensor, *, within: float) -> None:
+    assert x.shape[1:] == (3, SIDE, SIDE)
+    assert 0 <= float(x.min()) <= float(x.max()) <= 1.0001
+    for image, (box,) in zip(x, y, strict=True):
+        label, corners = shown(image)
+        assert int(box[0]) == label
+        assert box[1:].tolist() == pytest.approx(corners, abs=within)
+
+
+def test_boxes_are_round_their_things_however_images_are_scaled_mirrored_and_cropped(things: Path) -> None:
+    found = load(things)
+    assert found.classes == ("blue", "red"), "in order of the categories' ids"
+    assert (len(found.train), len(found.validation), found.input_shape) == (12, 4, (3, SIDE, SIDE))
+    assert isinstance(found.train, BoxedSplit)
+    on_their_things(*next(found.validation.batches(4)), within=1.01)
+    augment = AugmentSection(flip=True, crop_padding=4)
+    batches = list(found.train.epoch(6, seed=1, epoch=2, augment=augment))
+    for x, y in batches:
+        on_their_things(x, y, within=1.01)
+    again = list(found.train.epoch(6, seed=1, epoch=2, augment=augment, first_batch=1))
+    assert all(torch.equal(a, b) for a, b in zip(batches[1], again[0], strict=True))
+    assert len(found.read_test("a test")) == 4
+
+
+def test_the_digits_have_boxes_without_a_file() -> None:
+    options = {"size": 24, "train": 20, "validation": 20, "test": 20, "fragments": 0}
+    found = data.load(DataSection(name="digits", options=options, size=SIDE), device="cpu", task="detection")
+    x, y = next(found.validation.batches(20))
+    for image, (box,) in zip(x, y, strict=True):
+        left, top, right, bottom = (int(value) for value in box[1:])
+        inside = image[0, top:bottom, left:right].sum()
+        assert inside > 0.6 * image[0].sum(), "the digit is in its box"
+        assert 1 <= box[0] <= 10
+    other = data.load(DataSection(name="digits", seed=1, options=options, size=SIDE), device="cpu", task="detection")
+    assert found.digest != other.digest
+
+
+def test_where_common_programs_lay_their_files_is_known(things: Path) -> None:
+    usual = load(things)
+    for split, name in (("train", "train"), ("val", "valid"), ("test", "test")):
+        (things / f"{name}").mkdir(exist_ok=True)
+        if name != split:
+            shutil.move(things / split, things / "gone")
+            shutil.copytree(things / "gone", things / name, dirs_exist_ok=True)
+        shutil.move(things / "annotations" / f"instances_{split}.json", things / name / "_annotations.coco.json")
+    assert load(things).validation.boxes.equal(usual.validation.boxes)
+    (things / "annotations" / "train.json").write_text((things / "train" / "_annotations.coco.json").read_text())
+    named = CocoSection(train="annotations/train.json", train_images="train", validation="valid/_annotations.coco.json")
+    assert load(things, coco=named).train.boxes.equal(usual.train.boxes)
+
+
+def test_without_annotations_of_others_a_part_is_kept_to_validate_on(things: Path) -> None:
+    for split in ("val", "test"):
+        (things / "annotations" / f"instances_{split}.json").unlink()
+    found = load(things, validation=3)
+    assert (len(found.train), len(found.validation)) == (9, 3)
+    with pytest.raises(DataError, match=r"has no annotations of a test split: name them in data\.coco\.test"):
+        raise DataError(found.missing_test)
+    assert len(load(things, train_subset=5).train) == 5
+
+
+def test_crowds_are_kept_apart_and_what_sums_up_others_is_no_class(things: Path) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        content["annotations"][0]["iscrowd"] = 1
+        content["annotations"][1]["bbox"][2] = 0
+        content["categories"].insert(0, {"id": 0, "name": "things", "supercategory": "none"})
+        for kind in content["categories"][1:]:
+            kind["supercategory"] = "things"
+
+    edited(things, edit)
+    with pytest.warns(NasAttnWarning, match=r"1 boxes of .* have no width or no height: left out"):
+        found = load(things)
+    assert found.classes == ("blue", "red")
+    assert found.train.boxes[0, 0, 0] == -1, "a crowd of the first class"
+    assert not found.train.boxes[1].any()
+
+
+def _gone(content: dict[str, Any]) -> None:
+    content["images"][0]["file_name"] = "none.png"
+
+
+def _larger(content: dict[str, Any]) -> None:
+    content["images"][3]["width"] = 60
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda c: c["categories"].append({"id": 9, "name": "green"}), "has no box of category 'green' to learn from"),
+        (
+            lambda c: c["annotations"][2].update(image_id=5),
+            "the box with id 2 of .* is of the image 5, which is not among",
+        ),
+        (
+            lambda c: c["annotations"][2].update(category_id=5),
+            "is of the category 5, which is not among its categories",
+        ),
+        (
+            lambda c: c["annotations"][2].update(bbox=[40, 0, 30, 9]),
+            r"\[40.0, 0.0, 30.0, 9.0\], is not within its image of 48x34",
+        ),
+        (lambda c: c["annotations"][2].update(bbox=[1, 2]), r"is \[1, 2\], not \[left, top, width, height\] in pixels"),
+        (lambda c: c.pop("images"), "is not in COCO's form: it needs lists of tables named images, annotations"),
+        (lambda c: c["images"][1].pop("width"), "has an image without id, file_name, width or height"),
+        (lambda c: c["images"].append(c["images"][0]), r"has the image '0\.png' \(id 100\) twice"),
+        (lambda c: c["categories"].append(c["categories"][0]), "names 'red' twice among its categories"),
+        (_gone, r"the image 'none\.png' of .* is not there .*: name the images' folder in data\.coco\.train_images"),
+        (_larger, r"1 image of .* cannot be read at the size that its annotations say, the first is 'train/3\.png'"),
+    ],
+)
+def test_what_is_wrong_with_annotations_is_one_sentence(things: Path, edit: Any, said: str) -> None:
+    edited(things, edit)
+    with pytest.raises(DataError, match=said) as caught:
+        load(things)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_there_is_named(things: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"folder of images with boxes '.*' does not exist"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"data\.coco\.train = 'x\.json': '.*' does not exist"):
+        load(things, coco=CocoSection(train="x.json"))
+    with pytest.raises(DataError, match=r"data\.coco\.train_images = 'x': '.*' does not exist"):
+        load(things, coco=CocoSection(train_images="x"))
+    shutil.copy(things / "annotations" / "instances_train.json", things / "annotations" / "instances_train2.json")
+    with pytest.raises(DataError, match=r"has several annotations for train, .*: name one in data\.coco\.train"):
+        load(things)
+    (things / "annotations" / "instances_train2.json").unlink()
+    (things / "train" / "2.png").unlink()
+    with pytest.raises(DataError, match=r"1 of 12 images of '.*' are not in '.*train': '2\.png'"):
+        load(things)
+    Image.new("RGB", (48, 34)).save(things / "train" / "2.png")
+    (things / "annotations" / "instances_train.json").write_text("{")
+    with pytest.raises(DataError, match=r"annotations '.*instances_train\.json' cannot be read"):
+        load(things)
+    (things / "annotations" / "instances_train.json").unlink()
+    with pytest.raises(
+        DataError, match=r"has no annotations to train on \(looked for .*\): name them in data\.coco\.train"
+    ):
+        load(things)
+    with pytest.raises(DataError, match="'mnist' has no boxes for our trainer: give digits or coco:FOLDER"):
+        data.load(DataSection(name="mnist"), device="cpu", task="detection")

@@ -1,0 +1,66 @@
+"""A detector like torchvision's taken home: ONNX of the whole, its choice of boxes included, and what cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from detector import build
+
+import nas_attn as na
+from nas_attn.errors import UserError
+from nas_attn.export import write
+from nas_attn.export.checking import check_onnx
+from nas_attn.export.choice import time_choice
+from nas_attn.export.formats import answering
+from nas_attn.export.stranger import boxes
+
+SHAPE = (3, 32, 32)
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+def made() -> torch.nn.Module:
+    torch.manual_seed(0)
+    model = build(3).eval()
+    model.score_thresh = 0.0  # a network that has learnt nothing is sure of nothing
+    torch.nn.init.normal_(model.head.classification_head.cls_logits.weight, std=0.5)
+    na.attach(model, "neck1=se(reduction=4)", input_shape=SHAPE, init="paper")
+    return model
+
+
+def test_onnx_chooses_the_same_boxes(tmp_path: Path) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="the onnx extra is not installed")
+    model = made()
+    given = answering(model, SHAPE)
+    path = write(given, tmp_path / "net.onnx", "onnx", input_shape=SHAPE, notes={"study": "s"})
+    images = [torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(k)) for k in range(2)]
+    with torch.no_grad():
+        assert len(given(images[0])) > 10, "there is something to compare"
+    found = check_onnx(path, given, images)
+    assert found is not None
+    assert found.difference < 1e-4
+
+
+def test_what_cannot_be_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the format 'torch' cannot hold a detector's choice among its boxes"):
+        write(answering(made(), SHAPE), tmp_path / "net.pt2", "torch", input_shape=SHAPE, notes={})
+
+
+def test_its_time_is_told_with_and_without_its_choice() -> None:
+    found = time_choice(made(), (torch.rand(1, *SHAPE) for _ in range(3)))
+    assert found is not None
+    assert found["images"] == 3
+    assert found["without_ms"] > 0
+    assert found["with_ms"] > 0
+    assert time_choice(made(), iter(())) is None
+
+
+def test_boxes_of_several_images_are_one_table() -> None:
+    one = {"boxes": torch.ones(2, 4), "scores": torch.tensor([0.9, 0.8]), "labels": torch.tensor([1, 2])}
+    none = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.int64)}
+    table = boxes([one, none])
+    assert table.shape == (2, 2, 6)
+    assert table[0, 1].tolist() == pytest.approx([1, 1, 1, 1, 0.8, 2])
+    assert not table[1].any()

@@ -1,0 +1,145 @@
+"""Detectors like torchvision's by our own trainer: mAP as COCO counts it, the same however it is interrupted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from detector import build
+from torch import Tensor, nn
+
+from nas_attn import data
+from nas_attn.attachment import attach, attached_modules, check
+from nas_attn.data import Dataset
+from nas_attn.errors import TrainingError
+from nas_attn.recipe import AugmentSection, DataSection, TrainingSection
+from nas_attn.space import parse, resolve
+from nas_attn.training import Interrupted, Trainer
+from nas_attn.training.detection import Boxes
+
+pytest.importorskip("pycocotools", reason="the detection extra is not installed")
+OPTIONS = {"size": 16, "train": 40, "validation": 20, "test": 20, "fragments": 0}
+SECTION = TrainingSection(
+    start="scratch",
+    rungs=[1, 2],
+    batch_size=10,
+    precision="float32",
+    clip_norm=5.0,
+    augment=AugmentSection(crop_padding=2),
+)
+TRUE = torch.tensor(
+    [[[1.0, 2, 3, 12, 13], [2, 20, 20, 30, 28], [0, 0, 0, 0, 0]], [[2, 4, 4, 14, 14], [0] * 5, [0] * 5]]
+)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return data.load(DataSection(name="digits", options=OPTIONS, size=32), device="cpu", task="detection")
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return build(10)
+
+
+def answer(boxes: Tensor, score: float = 0.9) -> list[dict[str, Tensor]]:
+    rows = [one[one[:, 0] > 0] for one in boxes]
+    return [{"boxes": r[:, 1:], "labels": r[:, 0].long(), "scores": torch.full((len(r),), score)} for r in rows]
+
+
+def scored(output: Any, there: Tensor = TRUE) -> dict[str, float]:
+    tally = Boxes(2)
+    tally.add(output, there)
+    return tally.metrics(0.0)
+
+
+def test_the_metrics_are_cocos() -> None:
+    assert scored(answer(TRUE)) == {"map50_95": pytest.approx(1), "map50": pytest.approx(1)}
+    moved = TRUE.clone()
+    moved[..., 1::2] += 1.0  # IoU 9/11 = .82, 9/11 and 9/11
+    found = scored(answer(moved))
+    assert found["map50"] == pytest.approx(1)
+    assert found["map50_95"] == pytest.approx(0.7), "right at .5 to .8, wrong above"
+    other = TRUE.clone()
+    other[..., 0] = torch.where(other[..., 0] > 0, 3 - other[..., 0], 0)  # in the right places, of the other class
+    assert scored(answer(other))["map50"] == 0
+    assert scored(answer(torch.zeros_like(TRUE))) == {"map50_95": 0.0, "map50": 0.0}
+
+
+def test_a_crowd_neither_counts_nor_misleads() -> None:
+    there = TRUE.clone()
+    there[0, 1, 0] = -2
+    assert scored(answer(TRUE), there)["map50_95"] == pytest.approx(1), (
+        "found in the crowd, and nothing is held against it"
+    )
+    only = TRUE.clone()
+    only[0, 1] = 0
+    assert scored(answer(only), there)["map50_95"] == pytest.approx(1), "nor is what is not found there"
+
+
+class Slot:
+    blob: bytes | None = None
+
+    def load(self) -> bytes | None:
+        return self.blob
+
+    def save(self, blob: bytes, epochs: int) -> None:
+        self.blob = blob
+
+
+def trained(digits: Dataset, slot: Slot, stop_after: int | None = None) -> tuple[nn.Module, tuple[Any, ...]]:
+    model, asked = network(), iter(range(10_000))
+    trainer = Trainer(SECTION, digits, device="cpu")
+    stop = (lambda: next(asked) >= stop_after) if stop_after is not None else None
+    return model, trainer.fit(model, seed=3, rungs=[1, 2], learning_rate=0.02, slot=slot, stop=stop)
+
+
+def test_interrupted_and_resumed_it_is_the_same_training(digits: Dataset) -> None:
+    whole, scores = trained(digits, Slot())
+    slot = Slot()
+    with pytest.raises(Interrupted):
+        trained(digits, slot, stop_after=5)
+    again, others = trained(digits, slot)
+    assert [s.metrics for s in others] == [s.metrics for s in scores]
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
+    assert set(scores[-1].metrics) == {"map50_95", "map50", "train_loss_sum"}
+    assert (scores[-1].correct, scores[-1].examples) == (None, 20)
+    assert scores[1].metrics["train_loss_sum"] < 2 * scores[0].metrics["train_loss_sum"], "it learns"
+
+
+def test_attention_in_backbone_and_pyramid_takes_part(digits: Dataset) -> None:
+    from nas_attn import find_sites
+
+    model = network()
+    sites = find_sites(model, (3, 32, 32))
+    assert {"stage1", "neck1"} <= {site.name for site in sites}
+    assert {site.role for site in sites} == {"backbone", "neck"}, "what makes boxes and classes is none"
+    attach(model, resolve(parse("stage1=eca neck1=se(reduction=4)"), sites, init="identity"))
+    Trainer(SECTION, digits, device="cpu").fit(model, seed=0, rungs=[1], learning_rate=0.02)
+    assert len(attached_modules(model)) >= 2
+    assert all(one.takes_part for one in check(model, (3, 32, 32)))
+
+
+class Strange(nn.Module):
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.output = output
+
+    def forward(self, images: Any, targets: Any = None) -> Any:
+        return self.output
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (torch.zeros(2, 3), "returns a Tensor while training, expected are its losses by name"),
+        ({"a": torch.zeros(2)}, "returns a dict while training"),
+    ],
+)
+def test_a_network_that_is_no_such_detector_is_said(digits: Dataset, output: Any, said: str) -> None:
+    with pytest.raises(TrainingError, match=said):
+        Trainer(SECTION, digits, device="cpu").fit(Strange(output), seed=0, rungs=[1], learning_rate=0.02)
+    with pytest.raises(TrainingError, match="for 10 images, expected is a list with boxes, labels and scores of each"):
+        Trainer(SECTION, digits, device="cpu").score(Strange(output), digits.validation)
