@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -100,6 +100,11 @@ class Order:
             for sample in session.samples:
                 self._by_session.setdefault(sample.key, {})[number] = sample.log_ratio
         self._spread, self._freedom = _pooled_spread(self._ratios.values())
+
+    @property
+    def measured(self) -> Collection[str]:
+        """Candidates with a session that counts."""
+        return self._ratios.keys()
 
     def probability_faster(self, a: str, b: str | None) -> float:
         """Probability that candidate `a` is faster than `b` (None: the bare backbone).

@@ -32,11 +32,10 @@ def ties(
         bare: key of the bare backbone, which has no sessions of its own: it is every session's reference.
     """
     order = Order(sessions)
-    measured = {sample.key for session in sessions for sample in session.samples}
 
     def faster_known(a: str, b: str) -> bool:
-        if not all(key == bare or key in measured for key in (a, b)):
-            return False  # a prediction tells nothing for certain
+        if not all(key == bare or key in order.measured for key in (a, b)):
+            return False  # a prediction tells nothing for certain, nor does a session that does not count
         return order.told_apart(b, None) if a == bare else order.told_apart(a, None if b == bare else b)
 
     def apart(objective: str, position: int, a: str, b: str) -> bool:

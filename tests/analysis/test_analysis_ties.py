@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 
 from nas_attn.analysis.additive import suspicious
@@ -64,6 +66,16 @@ def test_a_predicted_latency_tells_nothing_apart_and_a_counted_cost_always_does(
     assert ties(list(accuracy), ["accuracy", "latency"], values(accuracy), models, measured, None)["predicted"]
     counted = {"measured": [0.70, 1000.0], "predicted": [0.70, 1001.0]}
     assert not ties(list(accuracy), ["accuracy", "params"], counted, models, [], None)["predicted"]
+
+
+def test_a_session_that_does_not_count_tells_nothing_apart() -> None:
+    """Its own control was off, and the candidate has no other: on a noisy machine that ended every worker."""
+    accuracy = {"measured": 0.70, "disturbed": 0.70, "none": 0.70}
+    (off,) = sessions({"disturbed": 1.5}, count=1)
+    all_of_them = [*sessions({"measured": 1.5}), dataclasses.replace(off, control_log_ratio=0.2)]
+    models = {"accuracy": model(accuracy)}
+    found = ties(list(accuracy), ["accuracy", "latency"], values(accuracy), models, all_of_them, "none")
+    assert found == {"measured": ("disturbed",), "disturbed": ("measured", "none"), "none": ("disturbed",)}
 
 
 def test_a_latency_far_from_what_the_others_say_is_suspicious() -> None:
