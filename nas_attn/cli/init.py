@@ -11,11 +11,9 @@ from typing import Annotated
 
 import typer
 
-from nas_attn.backbones.detectors import FIXED_SIDES, usual_side
 from nas_attn.cli import completing
 from nas_attn.errors import RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
-from nas_attn.recipe import ULTRALYTICS
 from nas_attn.tasks import TASKS
 
 FOLDER = """\
@@ -201,6 +199,8 @@ def _options(backbone: str) -> str:
 
 
 def _by_ultralytics(task: str, backbone: str) -> bool:
+    from nas_attn.recipe import ULTRALYTICS  # here: it takes a while, and asking for help comes past this file
+
     return task == "detection" and backbone.startswith(ULTRALYTICS)
 
 
@@ -224,6 +224,8 @@ def _training(task: str, backbone: str, *, small: bool, epochs: int) -> dict[str
 
 def _folder(data: str, task: str, backbone: str) -> str:
     """Lines about the images' size, and how many are made."""
+    from nas_attn.backbones.detectors import FIXED_SIDES, usual_side
+
     if data.startswith("coco:"):
         return COCO.format(size=usual_side(backbone))
     if task == "detection":
