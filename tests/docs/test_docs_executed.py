@@ -43,7 +43,7 @@ max_sessions = 1
 epochs = 3
 [search]
 trials = 12
-baselines = "bare"
+baselines = "all"
 pruner = "none"
 confirm_seeds = 1
 """
