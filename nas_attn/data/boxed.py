@@ -26,7 +26,7 @@ from nas_attn.data.folder import Files, prepare
 from nas_attn.data.parts import Labelled
 from nas_attn.data.splitting import amount, stratified
 from nas_attn.errors import DataError
-from nas_attn.recipe import AugmentSection, DataSection
+from nas_attn.recipe import DataSection
 from nas_attn.records import Share
 
 SIDE = 320
@@ -50,33 +50,14 @@ class BoxedSplit(Split):
         for images, y in self.stored(batch_size):
             yield self._fed(self._normalised(images)), y
 
-    def stored(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images once, in order, as stored: uint8 (B, 3, H, W), and their boxes."""
-        index = torch.split(torch.arange(len(self), device=self.device), batch_size)
-        for number, images in enumerate(self.pixels.fetch(index)):
-            yield images, self.boxes[index[number]]
+    @property
+    def _y(self) -> Tensor:
+        return self.boxes
 
-    def epoch(
-        self,
-        batch_size: int,
-        *,
-        seed: int,
-        epoch: int,
-        augment: AugmentSection,
-        first_batch: int = 0,
-        part: tuple[int, int] = (0, 1),
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """As of any split; boxes are mirrored and cropped along with their image, x 0 to 1."""
-        height, width = self.pixels.shape[1:]
-        plan = EpochPlan.draw(
-            len(self), batch_size, (height, width), augment, seed=seed, epoch=epoch, device=self.device
-        )
-        plan = plan if part == (0, 1) else plan.part(*part)
-        for number, stored in enumerate(self.pixels.fetch(plan.batches[first_batch:]), first_batch):
-            index = plan.batches[number]
-            x = self._normalised(plan.mirror(number, stored))
-            x, _ = plan.apply(number, x, self.labels[index], self.classes)
-            yield self._fed(x), plan.apply_boxes(number, self.boxes[index], (height, width))
+    def _augmented(self, plan: EpochPlan, number: int, mirrored: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes are mirrored and cropped along with their image; x 0 to 1."""
+        x, _ = super()._augmented(plan, number, mirrored)
+        return self._fed(x), plan.apply_boxes(number, self.boxes[plan.batches[number]], self.pixels.shape[1:])
 
     def _fed(self, x: Tensor) -> Tensor:
         return x + torch.tensor(self.mean, device=x.device)[:, None, None]

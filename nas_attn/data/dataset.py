@@ -54,7 +54,7 @@ class Split:
         """All images once, in order, as stored: uint8 (B, C, H, W), and their y as in `batches`."""
         index = torch.split(torch.arange(len(self), device=self.device), batch_size)
         for number, images in enumerate(self.pixels.fetch(index)):
-            yield images, self.labels[index[number]]
+            yield images, self._y[index[number]]
 
     def epoch(
         self,
@@ -76,10 +76,17 @@ class Split:
             len(self), batch_size, self.pixels.shape[1:], augment, seed=seed, epoch=epoch, device=self.device
         )
         plan = plan if part == (0, 1) else plan.part(*part)
-        rest = plan.batches[first_batch:]
-        for number, images in enumerate(self.pixels.fetch(rest), first_batch):
-            x = self._normalised(plan.mirror(number, images))
-            yield plan.apply(number, x, self.labels[plan.batches[number]], self.classes)
+        for number, stored in enumerate(self.pixels.fetch(plan.batches[first_batch:]), first_batch):
+            yield self._augmented(plan, number, plan.mirror(number, stored))
+
+    @property
+    def _y(self) -> Tensor:
+        """What belongs to the images as stored."""
+        return self.labels
+
+    def _augmented(self, plan: EpochPlan, number: int, mirrored: Tensor) -> tuple[Tensor, Tensor]:
+        """A training batch, (x, y), of images as stored, mirrored already."""
+        return plan.apply(number, self._normalised(mirrored), self.labels[plan.batches[number]], self.classes)
 
     def steps(self, batch_size: int) -> int:
         """Batches in one epoch of training."""
