@@ -17,12 +17,12 @@ the best uniform one before the duel, as in a search. A placement's truth is its
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import trust
+from kept_lines import keep, read
 from simulated_studies import COSTS, SITES, TYPES, Study, World, known
 from simulated_studies import FINE_TUNING as NOISE
 from trust_figures import SURE, TAKEN, Outcome
@@ -142,16 +142,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON lines; studies that are there are not done again")
     parser.add_argument("--report", type=Path, help="print the table of these lines, and simulate nothing")
     asked = parser.parse_args()
-    kept = asked.report or asked.out
-    lines = [json.loads(text) for text in kept.read_text().splitlines()] if kept and kept.exists() else []
+    lines = read(asked.report or asked.out)
     done = {(line["kind"], line["seed"]) for line in lines}
     for seed in range(0 if asked.report else asked.studies):
         for kind in WORLDS:
             if (kind, seed) not in done:
-                lines.append({"kind": kind, "seed": seed, "outcome": asdict(simulate(kind, seed))})
-                if asked.out:
-                    with asked.out.open("a") as file:
-                        file.write(json.dumps(lines[-1]) + "\n")
+                keep(lines, {"kind": kind, "seed": seed, "outcome": asdict(simulate(kind, seed))}, asked.out)
     print(report(lines))
 
 

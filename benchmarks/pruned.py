@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import sys
 import time
 import warnings
@@ -36,6 +35,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from kept_lines import keep, read
 from rungs import AGAIN_SEED, Telling
 from search import TableSpace
 from simulated_studies import FINE_TUNING, SITES, TYPES, Study, TableStudy, TableWorld, World, study, tables
@@ -304,7 +304,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     kept = asked.report or ([asked.out] if asked.out else [])
-    lines = [json.loads(text) for path in kept if path.exists() for text in path.read_text().splitlines()]
+    lines = [line for path in kept for line in read(path)]
     done = {(line["world"], line["method"], line["seed"]) for line in lines}
     for seed in range(0 if asked.report else asked.seeds):
         for world, epochs in worlds():
@@ -318,10 +318,7 @@ def main() -> None:
                 else:
                     with_optuna(search, method, seed, asked.hub)
                 line = {"world": world.name, "method": method, "seed": seed, **judged(search)}
-                lines.append(line | {"seconds": round(time.process_time() - began, 1)})
-                if asked.out:
-                    with asked.out.open("a") as file:
-                        file.write(json.dumps(lines[-1]) + "\n")
+                keep(lines, line | {"seconds": round(time.process_time() - began, 1)}, asked.out)
     print(report(lines))
 
 

@@ -14,13 +14,13 @@ within each of nine latencies misses, in points, on average; 0 would be to know 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from kept_lines import keep, read
 from simulated_studies import FINE_TUNING, SCRATCH, Study, TableStudy, TableWorld, World, study, tables
 
 from nas_attn.analysis.evidence import Evidence, Run, fit
@@ -154,8 +154,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON lines; searches that are there are not done again")
     parser.add_argument("--report", type=Path, help="print the table of these lines, and search nothing")
     asked = parser.parse_args()
-    kept = asked.report or asked.out
-    lines = [json.loads(text) for text in kept.read_text().splitlines()] if kept and kept.exists() else []
+    lines = read(asked.report or asked.out)
     done = {(line["world"], line["method"], line["seed"]) for line in lines}
     for seed in range(0 if asked.report else asked.seeds):
         for world in worlds():
@@ -166,10 +165,7 @@ def main() -> None:
                 made = study(world, np.random.default_rng([seed, *name(world).encode()]))
                 runs = search(made, method, seed)
                 line = {"world": name(world), "method": method, "seed": seed, "regret": regret(made, runs)}
-                lines.append(line | {"runs": len(runs), "seconds": round(time.process_time() - began, 1)})
-                if asked.out:
-                    with asked.out.open("a") as file:
-                        file.write(json.dumps(lines[-1]) + "\n")
+                keep(lines, line | {"runs": len(runs), "seconds": round(time.process_time() - began, 1)}, asked.out)
     print(report(lines))
 
 
