@@ -107,7 +107,8 @@ def section(example: Example, place: Path) -> str:
     now = snapshot(Database("sqlite:///nas_attn.db").study(example.study))
     pictures = draw(example, now, place / "figures")
     best = now.recommendation
-    answer = "\n".join(f"> {sentence}" for sentence in best.sentences) if best else "> Nothing is recommended."
+    sentences = best.sentences if best else ["Nothing is recommended."]
+    answer = "\n".join(f"> - {sentence}" for sentence in sentences)
     parts = [f"## {example.title}", example.why]
     commands = "\n".join(example.commands)
     parts += [f"```\n{commands}\n```", answer, *printed]

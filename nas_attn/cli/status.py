@@ -118,7 +118,7 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
 
     from nas_attn.study.progress import duration
 
-    words = [f"Study {opened.store.name}: {now.progress.line(working=False)}; {now.progress.running} running"]
+    words = [f"Study {opened.store.name}: {now.progress.line(working=False)}", _begun(now)]
     if now.per_hour is not None:
         words.append(
             f"{now.per_hour:,.0f} candidates an hour" if now.per_hour >= 100 else f"{now.per_hour:.3g} an hour"
@@ -139,6 +139,11 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
         rows = [[str(count), reason] for reason, count in now.failures[:REASONS]]
         parts.append(table("Failed", ["runs", "reason"], rows, right=["runs"]))
     return Group(*parts)
+
+
+def _begun(now: Overview) -> str:
+    count = now.progress.running
+    return f"{count} running" if now.workers or not count else f"{count} begun, for the next worker to go on with"
 
 
 def _title(now: Overview) -> str:
