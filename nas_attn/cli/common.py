@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
@@ -132,12 +132,14 @@ def table(
     *,
     right: Sequence[str] = (),
     widest: Mapping[str, int] | None = None,
+    whole: Sequence[str] = (),
 ) -> Any:
     """A rich table of plain texts.
 
     Args:
         right: columns of numbers.
         widest: column -> letters, beyond which it goes on in the next line.
+        whole: columns whose cells stay in one line on a narrow terminal, where others give way.
     """
     from rich import box
     from rich.table import Table
@@ -146,7 +148,8 @@ def table(
     made = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
     for column in columns:
         limit = (widest or {}).get(column)
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold", max_width=limit)
+        side: Literal["right", "left"] = "right" if column in right else "left"
+        made.add_column(column, justify=side, overflow="fold", max_width=limit, no_wrap=column in whole)
     for row in rows:
         made.add_row(*(Text(str(cell)) for cell in row))
     return made

@@ -39,6 +39,7 @@ def show_effects(study: str | None, storage: str, what: str, as_json: bool) -> N
         StudyError: too few candidates have it.
     """
     from nas_attn.analysis.snapshot import snapshot
+    from nas_attn.report.words import difference_unit
 
     now = snapshot(study_named(study, storage).store)
     found = _effects(now, what)
@@ -53,10 +54,12 @@ def show_effects(study: str | None, storage: str, what: str, as_json: bool) -> N
     for level, title in TITLES.items():
         rows = [row for row in found.rows if row.level == level]
         if rows:
-            columns = ["choice" if level != "choice" else "site", *(["choice"] if level == "choice" else [])]
-            columns += ["adds", "95 % interval", "does good", "candidates", "type elsewhere"]
+            at_site = level == "choice"
+            named = ["site", "choice"] if at_site else ["choice"]
+            numbers = ["adds", "95 % interval", "does good", "tried", *(["its type\nelsewhere"] if at_site else [])]
+            heading = ", ".join(filter(None, (f"{title} ({unit})", difference_unit(what))))
             cells = [_cells(row, what) for row in rows]
-            out.print(table(f"{title} ({unit})", columns, cells, right=columns[-5:]))
+            out.print(table(heading, [*named, *numbers], cells, right=numbers, whole=["site", *numbers]))
     if found.cv_error is not None:
         out.print(f"error on candidates left out of the fit: {found.cv_error:.3g}", markup=False)
 
@@ -83,14 +86,15 @@ def _effects(now: Snapshot, what: str) -> Effects:
 
 def _cells(row: Effect, what: str) -> list[str]:
     from nas_attn.analysis.recommendation import format_probability
-    from nas_attn.report.words import difference
+    from nas_attn.report.words import signed
 
+    at_site = row.level == "choice"
     return [
-        *([row.site] if row.level == "choice" else []),
+        *([row.site] if at_site else []),
         row.name,
-        difference(what, row.effect),
-        f"{difference(what, row.low)} to {difference(what, row.high)}",
+        signed(what, row.effect),
+        f"{signed(what, row.low)} to {signed(what, row.high)}",
         format_probability(row.better),
         str(row.observations),
-        str(row.elsewhere),
+        *([str(row.elsewhere)] if at_site else []),
     ]

@@ -134,7 +134,7 @@ def _number(of: str, value: float, sign: str = "") -> str:
 
 
 def _hover(of: str, row: Effect) -> str:
-    between = f"{words.difference(of, row.low)} to {words.difference(of, row.high)}"
+    between = words.difference_range(of, row.low, row.high)
     return "<br>".join(
         (
             f"<b>{html.escape(f'{row.site} = {row.name}')}</b>",

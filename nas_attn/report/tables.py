@@ -113,13 +113,12 @@ def effects_table(found: Effects) -> str:
 
 
 def _effect_row(metric: str, row: Effect) -> list[Cell]:
-    low, high = words.difference(metric, row.low), words.difference(metric, row.high)
     sites = row.site or {"type": "any", "knob": "any, against the type's mean"}.get(row.level, "against the mean")
     return [
         text(sites),
         notation(row.name),
         number(words.difference(metric, row.effect), row.effect),
-        text(f"{low} to {high}"),
+        text(words.difference_range(metric, row.low, row.high)),
         number(format_probability(row.better), row.better),
         number(str(row.observations), row.observations),
         number(str(row.elsewhere), row.elsewhere),

@@ -37,9 +37,24 @@ def direction(objective: str) -> str:
 
 def difference(metric: str, number: float) -> str:
     """`+0.61 points` of an accuracy, `+5.1 %` of latency, `+0.012` of the rest."""
+    return " ".join(filter(None, (signed(metric, number), difference_unit(metric))))
+
+
+def difference_range(metric: str, low: float, high: float) -> str:
+    """`-0.10 to +1.32 points`."""
+    return f"{signed(metric, low)} to {difference(metric, high)}"
+
+
+def difference_unit(metric: str) -> str:
+    """What differences of a metric are in; empty where they have no unit."""
+    return "points" if metric in SHARES else "%" if metric == "latency" else ""
+
+
+def signed(metric: str, number: float) -> str:
+    """A difference in its unit, without it."""
     if metric in SHARES:
-        return f"{100 * number:+.2f} points"
-    return f"{100 * number:+.1f} %" if metric == "latency" else f"{number:+.3g}"
+        return f"{100 * number:+.2f}"
+    return f"{100 * number:+.1f}" if metric == "latency" else f"{number:+.3g}"
 
 
 def spread(metric: str, estimate: Estimate) -> str:

@@ -38,7 +38,7 @@ def test_a_cell_has_the_effect_its_interval_and_the_placement_it_stands_for(made
     assert found["text"] == f"<b>+{100 * row.effect:.1f}<br>± {100 * row.half:.1f}</b>"
     assert abs(row.effect - TRUE_COST[cbam]) < 0.03
     assert found["customdata"] == f"stage2={cbam}"
-    assert f"{100 * row.low:+.1f} % to {100 * row.high:+.1f} %" in str(found["hovertext"])
+    assert f"{100 * row.low:+.1f} to {100 * row.high:+.1f} %" in str(found["hovertext"])
     assert cell(latency, "stage4", "cbam")["z"] is None
     assert cell(accuracy, "stage1", "ela")["z"] < 0
 
