@@ -4,10 +4,13 @@ import json
 import os
 import pty
 import select
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import optuna
@@ -304,3 +307,22 @@ def test_latency_compares_placements_and_other_backbones(nas) -> None:
     wrong = nas("latency", "resnt14")
     assert wrong.status == 2
     assert "did you mean 'resnet14'" in wrong.err
+
+
+def test_a_dashboard_ends_with_ctrl_c_and_names_a_taken_port(table: Path, nas) -> None:
+    pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed (extra `dashboard`)")
+    assert nas("search", "table.toml", "--workers", "1", "--trials", "2", "-q").status == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [*PROGRAM, "dashboard", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert f"http://127.0.0.1:{port}/dashboard/studies/1" in process.stdout.readline()
+        assert b"<html" in urllib.request.urlopen(f"http://127.0.0.1:{port}/dashboard").read().lower()
+        taken = nas("dashboard", "--port", str(port))
+        assert (taken.status, taken.err.count("\n")) == (1, 1)
+        assert f"--port {port} cannot be listened on" in taken.err
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 0
