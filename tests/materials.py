@@ -11,13 +11,18 @@ from PIL import Image
 COLOURS = {"cat": (200, 90, 60), "dog": (60, 120, 200), "owl": (90, 190, 90)}
 
 
-def photographs(folder: Path, *, of_each: int = 16, side: int = 24) -> None:
-    """One folder per class of JPEG files: noise around a colour, so that two epochs learn something."""
-    random = np.random.default_rng(0)
-    for name, colour in COLOURS.items():
+def photographs(folder: Path, *, of_each: int = 16, side: int = 24, misleading: float = 0.0) -> None:
+    """One folder per class of JPEG files: noise around a colour, so that two epochs learn something.
+
+    Args:
+        misleading: share of images with a colour drawn at random, so that no network is right in all.
+    """
+    random, drawn = np.random.default_rng(0), np.random.default_rng(1)
+    for name, own in COLOURS.items():
         (folder / name).mkdir(parents=True)
         for number in range(of_each):
             noise = random.normal(0, 60, (side, side + number % 5, 3))  # not all of one size
+            colour = list(COLOURS.values())[drawn.integers(len(COLOURS))] if drawn.random() < misleading else own
             pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{number:03}.jpg", quality=90)
 

@@ -114,10 +114,26 @@ def choose(now: Snapshot, wish: Wish, key_of: Callable[[str], str]) -> Choice:
         found, rule = _within(now, wish)
     else:
         if now.recommendation is None:
-            raise StudyError(f"study '{now.study}' recommends nothing: name a trial or a placement")
+            raise StudyError(
+                f"study '{now.study}': {nothing_recommended(now).rstrip('.')}; name one with --trial N, or --placement, as 'none' is one"
+            )
         found, rule = _by_key(now, now.recommendation.key, now.recommendation.placement), now.recommendation.rule
     alike = tuple(view for view in now.front if view.key in found.tied_with)
     return Choice(found, rule, alike, tuple(_sentences(now, wish, found, rule, alike)))
+
+
+def nothing_recommended(now: Snapshot) -> str:
+    """Why there is no recommendation, one sentence."""
+    if any(constant.metric == now.primary for constant in now.constants):
+        return f"Nothing is recommended: {now.primary} is the same for all candidates."
+    if any(view.baseline == "none" and view.state == "running" for view in now.candidates):
+        return "No recommendation yet: no attention, which all others are held against, has not been scored."
+    limit, last = now.recipe.limits.max_latency_ratio, now.recipe.training.rungs[-1]
+    if limit is not None and (now.counts["scored"] or now.counts["infeasible"]):
+        return (
+            f"Nothing is recommended: no scored candidate is known to be within limits.max_latency_ratio = {limit:g}."
+        )
+    return f"No recommendation yet: nothing has been scored at {last} epochs."
 
 
 def key_among(now: Snapshot, placement: str) -> str | None:

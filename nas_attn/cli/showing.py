@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.cli.common import at_storage, table
 from nas_attn.report import words
@@ -27,7 +28,7 @@ def show_answer(out: Console, now: Snapshot) -> None:
     """What was tested, the front beside the baselines, and what is recommended."""
     show_front(out, now)
     if now.recommendation is None:
-        out.print(words.nothing_recommended(now), markup=False)
+        out.print(nothing_recommended(now), markup=False)
         return
     out.print("Recommended", style="bold")
     for sentence in now.recommendation.sentences:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
+from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.suggestions import suggest
@@ -92,7 +93,7 @@ def study_note(snapshot: Snapshot) -> str:
         lines += [f"- {sentence}" for sentence in verdicts.sentences(result, snapshot)]
     lines += snapshot.remarks
     ahead = [snapshot.outlook.sentence] if snapshot.outlook else []
-    lines.append("  \n".join([*best.sentences, *ahead]) if best else words.nothing_recommended(snapshot))
+    lines.append("  \n".join([*best.sentences, *ahead]) if best else nothing_recommended(snapshot))
     if snapshot.front:
         lines.append(_front(snapshot))
     over = snapshot.counts["running"] == 0 and len(snapshot.candidates) >= snapshot.planned

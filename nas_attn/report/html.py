@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nas_attn.analysis.choosing import Choice
+from nas_attn.analysis.choosing import Choice, nothing_recommended
 from nas_attn.analysis.effects import Effects, fit_effects
 from nas_attn.analysis.recommendation_words import measured_on
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
@@ -113,7 +113,7 @@ def _answer(snapshot: Snapshot) -> str:
     sentences = snapshot.remarks
     ahead = [snapshot.outlook.sentence] if snapshot.outlook else []
     if best is None:
-        said = "".join(f"<p>{html.escape(text)}</p>" for text in [*sentences, words.nothing_recommended(snapshot)])
+        said = "".join(f"<p>{html.escape(text)}</p>" for text in [*sentences, nothing_recommended(snapshot)])
         return f'<div class="card answer">{said}</div>'
     said = "".join(f"<p>{with_code(sentence)}</p>" for sentence in [*sentences, *best.sentences, *ahead])
     return f'<div class="card answer" id="recommendation">{said}{_snippet(snapshot.find(best.key))}</div>'

@@ -91,20 +91,6 @@ def _budget(snapshot: Snapshot, view: CandidateView) -> str:
     return f" after {rungs[view.rung]} of {rungs[-1]} epochs"
 
 
-def nothing_recommended(snapshot: Snapshot) -> str:
-    """Why there is no recommendation, one sentence."""
-    if any(constant.metric == snapshot.primary for constant in snapshot.constants):
-        return f"Nothing is recommended: {snapshot.primary} is the same for all candidates."
-    if any(view.baseline == "none" and view.state == "running" for view in snapshot.candidates):
-        return "No recommendation yet: no attention, which all others are held against, has not been scored."
-    limit, last = snapshot.recipe.limits.max_latency_ratio, snapshot.recipe.training.rungs[-1]
-    if limit is not None and snapshot.counts["scored"]:
-        return (
-            f"Nothing is recommended: no scored candidate is known to be within limits.max_latency_ratio = {limit:g}."
-        )
-    return f"No recommendation yet: nothing has been scored at {last} epochs."
-
-
 def suggestion(one: Suggestion) -> str:
     """What is expected of an untried placement, one sentence."""
     estimate, metric = one.estimate, one.metric

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 
 from torch import nn
 
+from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.validation import Family, Network, families, family_attribute, looks_done
 from nas_attn.errors import DataError, StudyError
@@ -61,7 +62,7 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
         raise StudyError(f"looks {list(looks)} must lie between 2 and the {blocks} blocks")
     metric = now.primary
     if metric is None or now.recommendation is None:
-        raise StudyError(f"study '{now.study}' recommends nothing yet: finish it with `nas-attn resume {now.study}`")
+        raise StudyError(f"study '{now.study}' has nothing to validate. {nothing_recommended(now)}")
     number = 1 + len(families(opened.store))
     bare = Network(resolve(parse("none"), plan.sites, init=plan.space.init).key, "none", "none")
     networks = {bare.key: bare}

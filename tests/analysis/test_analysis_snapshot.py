@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from made_study import MadeStudy, everywhere, recipe, usual
 
+from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot, snapshot
-from nas_attn.report.words import nothing_recommended
 from nas_attn.storage import Run
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"

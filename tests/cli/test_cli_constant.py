@@ -39,7 +39,9 @@ def test_a_metric_without_differences_is_named_everywhere(table: Path, nas) -> N
         assert sentence in text
         assert "Nothing is recommended: mAP is the same for all candidates" in text
     assert "Nothing is recommended" in nas("pareto").out
-    assert "recommends nothing: name a trial" in nas("export").error
+    refused = nas("export").error
+    assert "Nothing is recommended: mAP is the same for all candidates; name one" in refused
+    assert "name one with --trial" in refused
     assert sentence in nas("effects", "--of", "mAP").error
 
 

@@ -51,7 +51,7 @@ confirm_seeds = 1
 
 
 def with_photographs(shell: Shell) -> None:
-    photographs(shell.folder / "photos", of_each=22, side=64)
+    photographs(shell.folder / "photos", of_each=22, side=64, misleading=0.4)
 
 
 def with_a_study(shell: Shell) -> None:
