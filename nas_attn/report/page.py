@@ -54,7 +54,8 @@ table.sortable th[aria-sort=ascending]::after { content: " ↑"; }
 table.sortable th[aria-sort=descending]::after { content: " ↓"; }
 tr.front td { background: var(--front); }
 tr.front code, tr.front .notation { background: transparent; padding: 0; }
-.tag { display: inline-block; border: 1px solid var(--line); border-radius: 20px; padding: 0 8px; font-size: 12px; margin-left: 4px; }
+.tag { display: inline-block; border: 1px solid var(--line); border-radius: 20px; padding: 0 8px; margin-left: 4px; }
+.tag { font-size: 12px; font-style: normal; }
 .tag.best { border-color: var(--accent); color: var(--accent); font-weight: 600; }
 .figure { margin: 8px 0; min-height: 120px; }
 .network { display: flex; flex-wrap: wrap; gap: 6px 18px; margin: 6px 0; }

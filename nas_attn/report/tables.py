@@ -167,10 +167,10 @@ def _name(snapshot: Snapshot, view: CandidateView) -> str:
 
 def _tags(snapshot: Snapshot, view: CandidateView) -> str:
     best = snapshot.recommendation is not None and snapshot.recommendation.key == view.key
-    tags = [('<span class="tag best">recommended</span>', best), ('<span class="tag">front</span>', view.on_front)]
-    tags.append(('<span class="tag">front of plain scores</span>', view.raw_on_front and not view.on_front))
-    tags.append(('<span class="tag">baseline</span>', view.baseline is not None))
-    return "".join(tag for tag, wanted in tags if wanted)
+    tags = [('<em class="tag best">recommended</em>', best), ('<em class="tag">front</em>', view.on_front)]
+    tags.append(('<em class="tag">front of plain scores</em>', view.raw_on_front and not view.on_front))
+    tags.append(('<em class="tag">baseline</em>', view.baseline is not None))
+    return "".join(f" {tag}" for tag, wanted in tags if wanted)  # a notebook has no style sheet to tell them apart
 
 
 def _likely(probability: float | None) -> Cell:
