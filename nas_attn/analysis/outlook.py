@@ -59,8 +59,8 @@ class Outlook:
         one = "candidate is" if self.trials == 1 else "candidates are"
         rise = format_difference(self.metric, self.gain, signed=False)
         least = format_difference(self.metric, self.least, signed=False)
-        held = "less than" if self.settled else "at least"
-        said = f"Another {self.trials} {one} expected to raise the front by {rise} at equal cost, {held} the {least} that count"
+        held = f"below the {least} that make it worth it" if self.settled else f"worth it from {least}"
+        said = f"Another {self.trials} {one} expected to raise the front by {rise} at equal cost ({held})"
         if self.stopped is None:
             return f"{said}."
         return f"{said}: so the search stopped after {self.after} of {self.stopped} candidates (search.patience)."

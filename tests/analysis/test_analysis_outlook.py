@@ -97,7 +97,7 @@ def test_a_forecast_is_kept_as_it_is_and_told() -> None:
     assert from_json(made.to_json()) == made
     assert made.settled
     assert made.sentence == (
-        "Another 10 candidates are expected to raise the front by 0.04 points at equal cost, less than the 0.10 points that count."
+        "Another 10 candidates are expected to raise the front by 0.04 points at equal cost (below the 0.10 points that make it worth it)."
     )
     stopped = Outlook("loss", 20, 1, 0.0, 0.1, stopped=60)
     assert stopped.sentence.endswith("so the search stopped after 20 of 60 candidates (search.patience).")
