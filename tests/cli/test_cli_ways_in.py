@@ -127,8 +127,9 @@ def test_a_copy_is_replaced_only_when_told(table: Path, nas) -> None:
     assert nas("search", "table.toml", "--workers", "1", "--trials", "1").status == 0
     assert nas("backup", "copy.db").status == 0
     before = Path("copy.db").read_bytes()
-    ended = nas("backup", "copy.db")
-    assert ended.status == 2
-    assert f"'{table / 'copy.db'}' exists: name another file, or --force to replace that copy" in ended.error
-    assert Path("copy.db").read_bytes() == before
+    for options in ([], ["--no-artifacts"]):
+        ended = nas("backup", "copy.db", *options)
+        assert ended.status == 2
+        assert f"'{table / 'copy.db'}' exists: name another file, or --force to replace that copy" in ended.error
+        assert Path("copy.db").read_bytes() == before
     assert nas("backup", "copy.db", "--force").status == 0
