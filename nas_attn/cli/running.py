@@ -96,7 +96,7 @@ def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool)
 
         out = console()
         show_answer(out, now)
-        show_next(out, now, storage=opened.url, report=path, exhausted=ended == "exhausted")
+        show_next(out, now, storage=opened.url, report=path, ended=ended)
     if unwritten is not None:
         raise unwritten
     if ended == "stopped":

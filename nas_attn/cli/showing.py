@@ -116,8 +116,12 @@ def _value(objective: str, view: CandidateView, value: float | None) -> str:
     return f"{shown} {words.spread(objective, estimate)}".rstrip() if estimate else shown
 
 
-def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None, exhausted: bool = False) -> None:
-    """Where everything is, and what is worth trying next: no more trials where the space is exhausted."""
+def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None, ended: str) -> None:
+    """Where everything is, and what is worth trying next.
+
+    Args:
+        ended: why, as workers say it: before the end there is nothing else to try, and no further trials in an exhausted space.
+    """
     from nas_attn.analysis.suggestions import suggest
     from nas_attn.storage import shown_url
 
@@ -126,11 +130,13 @@ def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None,
     if report is not None:
         out.print(f"Report    {report}", markup=False)
     out.print(f"Database  {shown_url(storage)}", markup=False)
+    if ended in ("stopped", "time"):
+        return
     out.print("\nWorth trying next", style="bold")
     if now.recommendation is not None and not now.validations:
         out.print(f"  nas-attn validate {now.study} --dry-run{at}", markup=False)
     out.print(f"  nas-attn dashboard {now.study}{at}", markup=False)
-    if not exhausted:
+    if ended != "exhausted":
         out.print(f"  nas-attn resume {now.study} --trials {2 * now.planned}{at}", markup=False)
         for one in suggest(now)[:1]:
             out.print(f'  nas-attn resume {now.study} --try "{one.placement}"{at}', markup=False)

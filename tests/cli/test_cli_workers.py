@@ -46,6 +46,7 @@ def test_a_stopped_search_ends_in_order_and_says_how_to_go_on(table: Path, monke
     assert search.returncode == 130, rest
     assert rest.count("done (stopped)") == 2
     assert "go on with: nas-attn resume table" in rest
+    assert "Worth trying next" not in rest
     with Database(f"sqlite:///{table}/nas_attn.db", must_exist=True) as database:
         store = database.study("table")
         assert {lease.state for lease in store.leases()} == {"released"}
