@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from detector import build
+from materials import coco
 from torch import Tensor, nn
 
 from nas_attn import data
@@ -106,6 +108,17 @@ def test_interrupted_and_resumed_it_is_the_same_training(digits: Dataset) -> Non
     assert set(scores[-1].metrics) == {"map50_95", "map50", "train_loss_sum"}
     assert (scores[-1].correct, scores[-1].examples) == (None, 20)
     assert scores[1].metrics["train_loss_sum"] < 2 * scores[0].metrics["train_loss_sum"], "it learns"
+
+
+@pytest.mark.slow
+def test_it_finds_what_it_was_shown(tmp_path: Path) -> None:
+    coco(tmp_path / "things", train=200, val=40)
+    things = data.load(DataSection(name=f"coco:{tmp_path / 'things'}", size=64), device="cpu", task="detection")
+    section = TrainingSection(start="scratch", rungs=[1, 60], batch_size=8, threads=1)
+    torch.manual_seed(0)
+    first, last = Trainer(section, things, device="cpu").fit(build(2), seed=0, rungs=[1, 60], learning_rate=0.05)
+    assert first.metrics["map50"] < 0.2
+    assert last.metrics["map50"] > 0.5, "a network of 27,000 parameters can do better"
 
 
 def test_attention_in_backbone_and_pyramid_takes_part(digits: Dataset) -> None:
