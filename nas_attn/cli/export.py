@@ -99,7 +99,7 @@ def export(
 
 def _found(facts: dict[str, Any]) -> Iterator[str]:
     """What the checks have shown, a line each."""
-    from nas_attn.recipe import ULTRALYTICS
+    from nas_attn.export.card import against_torch
     from nas_attn.report import words
 
     here, compared, training = facts["here"], facts["check"], facts["training"]
@@ -112,10 +112,8 @@ def _found(facts: dict[str, Any]) -> Iterator[str]:
             said = "" if before is None else f"; {words.value(metric, before)} when it was trained"
             yield f"in float32: {words.title(metric)} {words.value(metric, here['value'])} on {here['images']} validation images{said}"
     if compared is not None:
-        ours = facts["output"]["what"] == "boxes" and not facts["backbone"]["name"].startswith(ULTRALYTICS)
         yield (
-            f"against torch: {'half of the boxes differ' if ours else 'differs'} by at most {100 * compared['difference']:.1g} % of the "
-            "largest output; "
+            f"against torch: {against_torch(facts)}; "
             f"one image takes {compared['onnxruntime_ms']:.3g} ms in ONNX Runtime, {compared['torch_ms']:.3g} ms in torch"
         )
     choice = facts["choice"]

@@ -253,12 +253,18 @@ def _about_scores(facts: Mapping[str, Any]) -> Iterator[str]:
         between = f"{_metric(name, e['low'])} to {_metric(name, e['high'])}"
         yield f"The study's estimate of its {name} after the search's training: {_metric(name, e['mean'])} ({between}, {e['runs']} runs)"
     if check is not None:
-        chosen = facts["output"]["what"] == "boxes" and not facts["backbone"]["name"].startswith(ULTRALYTICS)
-        yield (
-            f"Against torch: {'half of the boxes' if chosen else 'outputs'} differ by at most {100 * check['difference']:.2g} % of the "
-            f"largest (ONNX Runtime {check['version']})"
-        )
+        yield f"Against torch: {against_torch(facts)} (ONNX Runtime {check['version']})"
     yield "All of this on validation images, which chose the network; the test images are for `nas-attn validate`"
+
+
+def against_torch(facts: Mapping[str, Any]) -> str:
+    """How the file compares with the network, where that was asked."""
+    difference = facts["check"]["difference"]
+    if difference is None:
+        return "the network finds no box on these images, so there was nothing to compare"
+    if facts["output"]["what"] == "boxes" and not facts["backbone"]["name"].startswith(ULTRALYTICS):
+        return f"half of the boxes differ by at most {100 * difference:.1g} % of the image's side, as do their scores"
+    return f"outputs differ by at most {100 * difference:.1g} % of the largest"
 
 
 def _here(here: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from detector import build
 
 import nas_attn as na
-from nas_attn.errors import UserError
+from nas_attn.errors import OperationError, UserError
 from nas_attn.export import write
 from nas_attn.export.checking import check_onnx
 from nas_attn.export.choice import time_choice
@@ -24,7 +25,9 @@ def made() -> torch.nn.Module:
     torch.manual_seed(0)
     model = build(3).eval()
     model.score_thresh = 0.0  # a network that has learnt nothing is sure of nothing
-    torch.nn.init.normal_(model.head.classification_head.cls_logits.weight, std=0.5)
+    for part in model.head.modules():  # torchvision's first weights hardly look at the image
+        if isinstance(part, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(part.weight)
     na.attach(model, "neck1=se(reduction=4)", input_shape=SHAPE, init="paper")
     return model
 
@@ -40,7 +43,33 @@ def test_onnx_chooses_the_same_boxes(tmp_path: Path) -> None:
         assert len(given(images[0])) > 10, "there is something to compare"
     found = check_onnx(path, given, images)
     assert found is not None
+    assert found.difference is not None
     assert found.difference < 1e-4
+
+
+def test_a_file_without_its_attention_is_noticed(tmp_path: Path) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="the onnx extra is not installed")
+    model = made()
+    image = torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(0))
+    given = answering(model, SHAPE)
+    bare = copy.deepcopy(model)
+    na.detach(bare)
+    path = write(answering(bare, SHAPE), tmp_path / "net.onnx", "onnx", input_shape=SHAPE, notes={"study": "s"})
+    with pytest.raises(OperationError, match="does not compute what the network does"):
+        check_onnx(path, given, [image])
+
+
+def test_where_nothing_is_found_nothing_is_compared(tmp_path: Path) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="the onnx extra is not installed")
+    model = made()
+    model.score_thresh = 1.0
+    given = answering(model, SHAPE)
+    path = write(given, tmp_path / "net.onnx", "onnx", input_shape=SHAPE, notes={"study": "s"})
+    found = check_onnx(path, given, [torch.rand(1, *SHAPE)])
+    assert found is not None
+    assert found.difference is None
 
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
