@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
+from types import SimpleNamespace
 
 import evidence_made as made
 import numpy as np
@@ -16,6 +17,7 @@ from nas_attn.analysis.evidence.normal import cdf, interval
 from nas_attn.analysis.evidence.posterior import Posterior
 from nas_attn.analysis.evidence.priors import Priors
 from nas_attn.analysis.evidence.rung import Lower, Rung, interaction_share
+from nas_attn.analysis.evidence.wide import plugged
 
 Array = np.ndarray
 FLAT = 1e5
@@ -202,6 +204,26 @@ def test_the_wide_solution_agrees_with_the_exact_one(
         assert b.sd == pytest.approx(a.sd, rel=0.35)
     drawn = wide.draw(np.random.default_rng(0), 4000)
     assert drawn.mean(axis=0) == pytest.approx([wide.estimates[k].mean for k in wide.keys], abs=0.001)
+
+
+def test_an_interaction_that_is_all_of_the_effect_is_no_more_than_all() -> None:
+    """Weights that add up to a little over one gave `math domain error` at a search's end."""
+    weights = next(w for n in range(3, 200) if (w := np.ones(n) / n) @ np.ones(n) > 1 or (w / w.sum()) @ np.ones(n) > 1)
+    count = len(weights)
+    nodes = SimpleNamespace(
+        weight=weights,
+        spread=np.ones(count),
+        part=np.zeros(count, dtype=int),
+        own_size=np.ones(count),
+        own_noise=np.ones(count),
+    )
+    step = SimpleNamespace(
+        nodes=nodes,
+        rung=SimpleNamespace(parts=[SimpleNamespace(tangent=math.inf, kernel=None)]),
+        data=SimpleNamespace(points=SimpleNamespace(backbones=3)),
+        lower=None,
+    )
+    assert plugged([step]).interaction.tolist() == [1.0]
 
 
 def test_thousands_of_placements_are_answered_for() -> None:

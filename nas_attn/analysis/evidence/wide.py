@@ -56,7 +56,8 @@ def plugged(steps: Sequence[Posterior]) -> Variances:
         weight = nodes.weight * (nodes.spread > 0)
         weight = weight / weight.sum() if weight.sum() > 0 else nodes.weight
         if step.data.points.backbones > 1:
-            interaction[k] = weight @ np.array([interaction_share(part.tangent) for part in parts])[nodes.part]
+            share = weight @ np.array([interaction_share(part.tangent) for part in parts])[nodes.part]
+            interaction[k] = min(float(share), 1.0)  # weights add up to one but for rounding
         site[k] = weight @ np.array([part.kernel.site if part.kernel else 0.0 for part in parts])[nodes.part]
         kind[k] = weight @ np.array([part.kernel.type if part.kernel else 0.0 for part in parts])[nodes.part]
         effects[k, k] = math.exp(float(weight @ np.log(nodes.own_size)))
@@ -110,7 +111,7 @@ class Wide:
         site, kind = self._variances.site[rungs], self._variances.type[rungs]
         widths = [np.outer(site, np.ones(likeness.site.shape[1])), np.outer(kind, np.ones(likeness.type.shape[1]))]
         self._scale = np.sqrt(np.concatenate(widths, axis=1))[self._used].ravel()
-        self._own = np.where(self._used, 1 - site - kind, 1.0)
+        self._own = np.where(self._used, np.maximum(1 - site - kind, 0.0), 1.0)
         self._groups, self._level_rung, self._level_backbone = self._grouped(steps, likeness)
         self._solve()
 
