@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from statistics import NormalDist
 from types import SimpleNamespace
 
@@ -224,6 +225,23 @@ def test_an_interaction_that_is_all_of_the_effect_is_no_more_than_all() -> None:
         lower=None,
     )
     assert plugged([step]).interaction.tolist() == [1.0]
+
+
+def test_a_rung_at_which_nearly_all_score_the_same_does_not_blow_up_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at chance: a noise of next to nothing there left equations without a solution, and accuracies of 57 % where all had 10."""
+    rng = np.random.default_rng(11)
+    texts = made.placements(200, rng, sites=8)
+    runs = []
+    for backbone, keys in enumerate(np.array_split(list(texts), 3)):
+        low = dict.fromkeys(keys.tolist(), 0.0)
+        first = made.runs(low, rng, noise=0.0, backbone=backbone, base=0.05 + 0.02 * backbone)
+        runs += [replace(run, value=0.1) if n % 23 == 5 else run for n, run in enumerate(first)]
+        last = made.runs(low, rng, noise=0.0, rung=1, backbone=backbone, base=0.1)
+        runs += [replace(run, value=0.1 - 0.01 * (n % 4)) if backbone == 2 else run for n, run in enumerate(last)]
+    monkeypatch.setattr(fitting, "AFFORDABLE", 2e7)
+    found = fit(runs, texts, metric="accuracy", rung=1)
+    assert type(found._posterior).__name__ == "Wide"
+    assert all(0.05 < estimate.mean < 0.12 for estimate in found.estimates.values())
 
 
 def test_thousands_of_placements_are_answered_for() -> None:

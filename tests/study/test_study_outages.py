@@ -114,7 +114,7 @@ def test_a_server_that_is_started_again(table: Path, server: Any) -> None:
         if line.startswith(("trial 1 ", "trial 3 ")):
             server.stop()
             said_before += 1
-            threading.Timer(3.0, server.start).start()
+            threading.Timer(6.0, server.start).start()  # longer than is worth a line
 
     ended, lines = work(opened, act)
     assert (ended, said_before) == ("complete", 2), lines

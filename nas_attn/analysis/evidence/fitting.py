@@ -18,7 +18,7 @@ AFFORDABLE = 1.5e9
 """Cubes of runs up to which the posterior is exact: 600 placements at one rung, 300 at three."""
 PART = 0.15
 """Share of that which the part of the placements may cost from which the variances are learned, if it is not."""
-VERSION = 2
+VERSION = 3
 """Of the model: answers of another one are not this one's."""
 
 

@@ -27,6 +27,9 @@ from nas_attn.analysis.evidence.values import Values
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
+LEAST_NOISE = 1e-3
+"""Of a rung, as a share of the noisiest one's: where nearly all runs of a rung score the same, its noise is found to be next to nothing,
+and equations of so different a size have no solution in double precision."""
 MOST_FEATURES = 1500
 """Size of the system above which the interaction with the backbone is the placements' own only."""
 
@@ -66,6 +69,8 @@ def plugged(steps: Sequence[Posterior]) -> Variances:
             kept = float(weight @ (np.hypot(nodes.spread, nodes.interaction) * nodes.rho))
             effects[k] += kept / step.lower.spread * effects[k - 1]
             noise[k] += float(weight @ (nodes.noise * nodes.eta)) / step.lower.noise * noise[k - 1]
+    own = np.diag(noise)
+    np.fill_diagonal(noise, np.maximum(own, LEAST_NOISE * own.max()))
     return Variances(effects, noise, interaction, site, kind)
 
 
