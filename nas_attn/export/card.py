@@ -15,6 +15,7 @@ from nas_attn.analysis.recommendation import format_metric
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.attention import catalogue
 from nas_attn.errors import OperationError
+from nas_attn.export.detectors import BOX
 from nas_attn.export.python_file import Described
 from nas_attn.recipe import ULTRALYTICS
 from nas_attn.records import Choice, Point, ResolvedPlacement
@@ -231,7 +232,8 @@ def _about_images(facts: Mapping[str, Any]) -> Iterator[str]:
     names = ", ".join(output["classes"][:20]) + (", …" if len(output["classes"]) > 20 else "")
     what, shape = "before softmax", ", ".join(map(str, output["shape"]))
     if output["what"] == "boxes" and facts["backbone"]["name"].startswith(ULTRALYTICS):
-        what = "boxes and scores as ultralytics decodes them, before NMS"
+        before = "before NMS" if output["shape"][-1] != BOX else "after the choice of its own"
+        what = f"boxes and scores as ultralytics decodes them, {before}"
     elif output["what"] == "boxes":
         shape = ", ".join(("found", *map(str, output["shape"][2:])))
         what = "of an image: left, top, right, bottom in pixels, score, class from 1"
@@ -262,9 +264,11 @@ def against_torch(facts: Mapping[str, Any]) -> str:
     difference = facts["check"]["difference"]
     if difference is None:
         return "the network finds no box on these images, so there was nothing to compare"
-    if facts["output"]["what"] == "boxes" and not facts["backbone"]["name"].startswith(ULTRALYTICS):
+    if facts["output"]["what"] != "boxes":
+        return f"outputs differ by at most {100 * difference:.1g} % of the largest"
+    if facts["output"]["shape"][-1] == BOX:
         return f"half of the boxes differ by at most {100 * difference:.1g} % of the image's side, as do their scores"
-    return f"outputs differ by at most {100 * difference:.1g} % of the largest"
+    return f"boxes differ by at most {100 * difference:.1g} % of the image's side, scores by that of the surest"
 
 
 def _here(here: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from torch import nn
 
 from nas_attn.errors import OperationError, shorten
 from nas_attn.export import stranger
-from nas_attn.export.detectors import Chosen
+from nas_attn.export.detectors import BOX, Answer, Chosen
 
 CLOSE = 1e-3
 """Largest difference of outputs, as a share of the largest output, that is put down to other arithmetic."""
@@ -80,8 +80,9 @@ class OnnxCheck:
     """An ONNX file beside the network that it was made from."""
 
     difference: float | None
-    """Largest difference of two outputs, as a share of the largest output. Of a detector's boxes: that of half of them, as a share of
-    the image's side or of a sure score; None where no image had a box."""
+    """Largest difference of two outputs, as a share of the largest output. Of a detector before NMS: of the image's side or of the
+    surest score. Of boxes that are chosen: that of half of them, as a share of the image's side or of a sure score; None where no
+    image had a box."""
     torch_ms: float
     """Median time for one image, one thread each."""
     onnxruntime_ms: float
@@ -97,7 +98,7 @@ def check_onnx(path: Path, model: nn.Module, images: Iterable[torch.Tensor]) -> 
     """Compares an ONNX file with its network, and times both; None where ONNX Runtime is not installed.
 
     Args:
-        images: batches of other sizes, as the file takes them.
+        images: batches of other sizes, as the file takes them; of a detector that chooses its boxes, of one image each.
 
     Raises:
         OperationError: they differ by more than other arithmetic can explain.
@@ -110,16 +111,21 @@ def check_onnx(path: Path, model: nn.Module, images: Iterable[torch.Tensor]) -> 
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name, apart = session.get_inputs()[0].name, list[torch.Tensor]()
-    one = None
+    one, chosen = None, isinstance(model, Chosen)
     with torch.no_grad():
         for x in images:
             expected = model(x)
             found = torch.from_numpy(session.run(None, {name: x.numpy()})[0])
-            between = _boxes_apart(found, expected, x) if isinstance(model, Chosen) else _apart(found, expected)
-            apart.append(between.flatten())
+            chosen = chosen or (isinstance(model, Answer) and expected.shape[-1] == BOX)
+            if chosen:
+                apart.append(_boxes_apart(found.view(found.shape[-2:]), expected.view(expected.shape[-2:]), x))
+            else:
+                apart.append(
+                    _predictions_apart(found, expected, x) if isinstance(model, Answer) else _apart(found, expected)
+                )
             one = x[:1]
         every = torch.cat(apart)
-        worst = float(every.median() if isinstance(model, Chosen) else every.max()) if len(every) else None
+        worst = float(every.median() if chosen else every.max()) if len(every) else None
         if worst is not None and not worst <= CLOSE:
             raise OperationError(
                 f"'{path.name}' does not compute what the network does: outputs differ by {100 * worst:.2g} % of the largest"
@@ -130,8 +136,17 @@ def check_onnx(path: Path, model: nn.Module, images: Iterable[torch.Tensor]) -> 
 
 
 def _apart(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-    """Largest difference, as a share of the largest output."""
-    return (found - expected).abs().max() / expected.abs().max().clamp(min=1e-12)
+    """(1,) Largest difference, as a share of the largest output."""
+    return ((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12)).view(1)
+
+
+def _predictions_apart(found: torch.Tensor, expected: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """(2,) Largest difference of boxes, as a share of the image's side, and of scores, of the surest: (N, 4 + classes, places).
+
+    Apart, as sides in pixels are so much larger that another network's scores would pass for the same.
+    """
+    sides = (found - expected)[:, :4].abs().max() / max(x.shape[-2:])
+    return torch.cat([sides.view(1), _apart(found[:, 4:], expected[:, 4:])])
 
 
 def _boxes_apart(found: torch.Tensor, expected: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,9 @@ from torch import Tensor, nn
 
 from nas_attn.errors import OperationError
 
+BOX = 6
+"""Numbers of a box that a detector has chosen: left, top, right, bottom, score, class."""
+
 
 class Answer(nn.Module):
     """What a detector answers for images, decoded boxes and scores, without what it returns beside them for training."""

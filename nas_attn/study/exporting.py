@@ -41,6 +41,8 @@ from nas_attn.training.detection import MOST
 from nas_attn.training.trainer import Trainer
 
 NO_ATTENTION = "no attention"
+BOXED = 4
+"""Images that a detector's file is compared on: on one alone there may be nothing."""
 SEARCHED = "after the search's brief training"
 
 
@@ -289,13 +291,16 @@ def _here(model: nn.Module, recipe: Recipe, dataset: Dataset, stored: StoredScor
 
 
 def _batches(dataset: Dataset | None, plan: Plan, normalize: bool) -> Iterator[torch.Tensor]:
-    """Two batches of other sizes, as the file takes them: validation images, or noise where there are none."""
+    """Batches of other sizes, as the file takes them: validation images, or noise where there are none."""
+    if plan.recipe.trained_by_ultralytics:
+        found = [torch.from_numpy(x) for x in itertools.islice(validation_images(plan.recipe.data), BOXED)]
+        yield from found or [torch.rand(1, *plan.input_shape)]
+        return
     if dataset is None:
-        counts = (1, 1) if plan.recipe.trained_by_ultralytics else (3, 1)
-        yield from (torch.randn(count, *plan.input_shape) for count in counts)
+        yield from (torch.randn(count, *plan.input_shape) for count in (3, 1))
         return
     if dataset.task == "detection":
-        for x, _ in itertools.islice(dataset.validation.batches(1), 2):
+        for x, _ in itertools.islice(dataset.validation.batches(1), BOXED):
             yield x.contiguous()
         return
     images = dataset.validation.first(5)

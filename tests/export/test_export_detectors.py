@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,10 @@ def _ultralytics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ultralytics", reason="ultralytics, which its users have, is not installed")
 
 
-def made() -> tuple[nn.Module, Described, torch.Tensor]:
+def made(section: BackboneSection = SECTION) -> tuple[nn.Module, Described, torch.Tensor]:
     """A detector with something to say, its description, and what it answers without its attention."""
     torch.manual_seed(0)
-    model = backbones.build(SECTION, input_shape=SHAPE, classes=10).train()
+    model = backbones.build(section, input_shape=SHAPE, classes=10).train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0  # statistics of the one batch: a fresh network's let nothing through to the end
@@ -49,7 +50,7 @@ def made() -> tuple[nn.Module, Described, torch.Tensor]:
     resolved = resolve(parse(PLACEMENT), na.find_sites(model, SHAPE), init="paper")
     na.attach(model, PLACEMENT, input_shape=SHAPE, init="paper")
     names = tuple(f"digit {number}" for number in range(10))
-    described = Described(SECTION, resolved, SHAPE, names, (0.0,) * 3, (1.0,) * 3, "detection", tuple(bare.shape[1:]))
+    described = Described(section, resolved, SHAPE, names, (0.0,) * 3, (1.0,) * 3, "detection", tuple(bare.shape[1:]))
     return model.eval(), described, bare
 
 
@@ -104,6 +105,7 @@ def test_onnx_holds_the_whole_detector(tmp_path: Path) -> None:
     model, bare, path = written(tmp_path, "onnx")
     found = check_onnx(path, answering(model, SHAPE), [images()])
     assert found is not None
+    assert found.difference is not None
     assert found.difference < 1e-4
     session = pytest.importorskip("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
     there = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: images().numpy()})[0])
@@ -111,6 +113,24 @@ def test_onnx_holds_the_whole_detector(tmp_path: Path) -> None:
     effect = (here - bare)[:, 4:].abs().max()  # of the attention on the classes' scores
     assert (there - here)[:, 4:].abs().max() < 0.05 * effect
     assert [file.name for file in tmp_path.iterdir() if file.suffix in (".pt", ".onnx")] == ["net.onnx"]
+
+
+@pytest.mark.parametrize("name", ["yolo11n", "yolo26n"])
+def test_a_file_without_its_attention_is_noticed(tmp_path: Path, name: str) -> None:
+    """YOLO26 chooses its boxes itself; of the others' boxes and scores, the sides are larger by far."""
+    for package in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="the onnx extra is not installed")
+    model, described, _ = made(BackboneSection(name=f"ultralytics:{name}.yaml"))
+    given = answering(model, SHAPE)
+    whole = write(given, tmp_path / "a.onnx", "onnx", input_shape=SHAPE, notes={}, described=described)
+    found = check_onnx(whole, given, [images()])
+    assert found is not None
+    assert found.difference is not None
+    assert found.difference < 1e-4
+    lacking = answering(na.detach(copy.deepcopy(model)), SHAPE)
+    bare = write(lacking, tmp_path / "b.onnx", "onnx", input_shape=SHAPE, notes={}, described=described)
+    with pytest.raises(OperationError, match="does not compute what the network does"):
+        check_onnx(bare, given, [images()])
 
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
