@@ -172,18 +172,22 @@ class _Pace:
     rungs: tuple[int, int]
 
 
-def _pace(data: str, small: bool) -> _Pace:
+def _pace(task: str, data: str, small: bool) -> _Pace:
     """For a folder by how many images it has: a hundred make too few steps an epoch to learn anything in three epochs."""
-    if not data.startswith("folder:"):
-        return _Pace(128, 8 if small else 20, (1, 2) if small else (1, 3))
     from nas_attn.data.folder import count_images
 
-    images = count_images(data.removeprefix("folder:"))
-    if not images or images >= MANY:
+    kind, _, folder = data.partition(":")
+    images = count_images(folder) if kind in ("folder", "coco") and task != "segmentation" else 0
+    if 0 < images < MANY:
+        epochs = min(100, max(20, round(STEPS * 16 / (TRAINED * images))))
+        return _Pace(16, epochs, (max(1, epochs // 20), max(3, epochs // 7)))
+    if task == "detection":
+        return _Pace(16, 20, (3, 10))
+    if task == "segmentation":
+        return _Pace(16, 8 if small else 20, (1, 2) if small else (1, 3))
+    if kind == "folder":
         return _Pace(64, 20, (1, 3))
-    batch_size = 16
-    epochs = min(100, max(20, round(STEPS * batch_size / (TRAINED * images))))
-    return _Pace(batch_size, epochs, (max(1, epochs // 20), max(3, epochs // 7)))
+    return _Pace(128, 8 if small else 20, (1, 2) if small else (1, 3))
 
 
 def _options(backbone: str) -> str:
@@ -224,17 +228,28 @@ def _training(task: str, backbone: str, *, small: bool, epochs: int) -> dict[str
 
 def _folder(data: str, task: str, backbone: str) -> str:
     """Lines about the images' size, and how many are made."""
-    from nas_attn.backbones.detectors import FIXED_SIDES, usual_side
+    from nas_attn.backbones.detectors import usual_side
 
     if data.startswith("coco:"):
         return COCO.format(size=usual_side(backbone))
     if task == "detection":
-        own = usual_side(backbone) if backbone.removeprefix("torchvision:") in FIXED_SIDES else 64
-        made = "options = { size = 64, train = 1000, validation = 500, test = 500 }\n" if data == "digits" else ""
-        return f"{made}size = {own if made else 640}                         # side of what the detector is fed, a multiple of 32\n"
+        return _boxes(data, backbone)
     if data.startswith("folder:"):
         return FOLDER.replace("size = 64 ", "size = 128 ") if task == "segmentation" else FOLDER
     return "options = { size = 32, train = 2000, validation = 1000, test = 1000 }\n" if task == "segmentation" else ""
+
+
+def _boxes(data: str, backbone: str) -> str:
+    """The same of a detector that is not fed COCO's annotations. A made digit is 8 pixels wide; torchvision's smallest anchors are 32."""
+    from nas_attn.backbones.detectors import FIXED_SIDES
+
+    by_ultralytics = _by_ultralytics("detection", backbone)
+    said = "side of what the detector is fed" + (", a multiple of 32" if by_ultralytics else "")
+    if data != "digits":
+        return f"size = 640                         # {said}\n"
+    made = 64 if by_ultralytics else 32
+    side = made if by_ultralytics else FIXED_SIDES.get(backbone.removeprefix("torchvision:"), 4 * made)
+    return f"options = {{ size = {made}, train = 1000, validation = 500, test = 500 }}\nsize = {side}                         # {said}\n"
 
 
 def _text(
@@ -249,10 +264,8 @@ def _text(
     ratio: float | None,
 ) -> str:
     """The recipe: what was answered, and for the rest what suits the task and the size of the images."""
-    small, facts, boxes = data in SMALL, TASKS[task], task == "detection"
-    pace = (
-        _pace(data, small) if task == "classification" else _Pace(16, 8 if small else 20, (1, 2) if small else (1, 3))
-    )
+    small, facts = data in SMALL, TASKS[task]
+    pace = _pace(task, data, small)
     text = TEMPLATE.format(
         path=path,
         name=_quoted(name),
@@ -267,8 +280,8 @@ def _text(
         data_known=", ".join(DATA_KNOWN[task]),
         folder=_folder(data, task, backbone),
         **_training(task, backbone, small=small, epochs=pace.epochs),
-        rungs="3, 10" if boxes else ", ".join(map(str, pace.rungs)),
-        target_epochs=30 if boxes else pace.epochs,
+        rungs=", ".join(map(str, pace.rungs)),
+        target_epochs=max(30, pace.epochs) if task == "detection" else pace.epochs,
         batch_size=pace.batch_size,
         device=_quoted(device),
         trials=trials,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from materials import photographs
+from materials import coco, photographs
 
 from nas_attn.recipe_reading import load_recipe
 
@@ -214,6 +214,20 @@ def test_init_fits_the_training_to_a_small_folder_and_says_what_a_beginner_asks(
     assert (recipe.data.size, recipe.data.broken_images) == (64, "refuse")
     for asked in ("validation = 0.2", "broken_images", "size = 64", 'weights = "default"', "groups ="):
         assert asked in text
+
+
+def test_init_fits_a_detectors_training_to_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
+    """Hundreds of steps whatever the folder's size, and digits as large as the anchors that are to find them."""
+    monkeypatch.chdir(tmp_path)
+    coco(tmp_path / "things")
+    network = ["--task", "detection", "--backbone", "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"]
+    assert nas("init", "own.toml", "--yes", *network, "--data", "coco:things").status == 0
+    training = load_recipe("own.toml").training
+    assert (training.batch_size, training.backbone_epochs, training.rungs) == (16, 100, [5, 14])
+    assert nas("init", "made.toml", "--yes", *network, "--data", "digits").status == 0
+    made = load_recipe("made.toml")
+    assert 8 * made.data.size / made.data.options["size"] == 32
+    assert made.training.backbone_epochs * made.data.options["train"] / made.training.batch_size > 1000
 
 
 def test_init_overwrites_only_when_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
