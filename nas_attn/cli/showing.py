@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 ODDS = "better than none"
 COLUMNS = {"latency": "latency (backbone 1)", "memory": "memory"}
 """Heads of the table's columns that are shorter than an axis's title."""
+OWN = {
+    "classification": "--data folder:PATH --backbone torchvision:resnet18",
+    "segmentation": "--task segmentation --data folder:PATH",
+    "detection": "--task detection --data yolo:PATH.yaml",
+}
+"""Task -> what `init` takes for images of one's own."""
 
 
 def show_answer(out: Console, now: Snapshot) -> None:
@@ -140,4 +146,5 @@ def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None,
         out.print(f"  nas-attn resume {now.study} --trials {2 * now.planned}{at}", markup=False)
         for one in suggest(now)[:1]:
             out.print(f'  nas-attn resume {now.study} --try "{one.placement}"{at}', markup=False)
-    out.print("  nas-attn init --data folder:PATH --backbone torchvision:resnet18", markup=False)
+    if now.recipe.data.name != "external" and ":" not in now.recipe.data.name:  # else it is the user's own already
+        out.print(f"  nas-attn init {OWN[now.recipe.task.name]}", markup=False)
