@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from nas_attn.analysis.additive import LEAST_MEASURED, Feature, features, fit, latency_observations
 from nas_attn.analysis.evidence import Sum
 from nas_attn.analysis.evidence.normal import cdf
+from nas_attn.analysis.kept import kept
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import Snapshot
 
+KEPT = "effects/{of}"
+"""Attribute of a study that keeps the effects on a metric or the latency."""
 Level = Literal["choice", "type", "position", "knob"]
 HELPS, PERHAPS = 0.95, 0.80
 """Probability of being better from which it is said that a choice helps, and that it may."""
@@ -88,7 +91,23 @@ def fit_effects(taken: Snapshot, what: str) -> Effects | None:
 
     None with fewer than eight candidates that were measured, or that ran, one of them to the last rung.
     """
-    return _on_latency(taken) if what == "latency" else _on_metric(taken, what)
+
+    def make() -> Effects | None:
+        return _on_latency(taken) if what == "latency" else _on_metric(taken, what)
+
+    found: Effects | None = kept(taken, KEPT.format(of=what), make, _written, _recalled)
+    return found
+
+
+def _written(found: Effects | None) -> dict[str, Any] | None:
+    return None if found is None else asdict(found)
+
+
+def _recalled(found: dict[str, Any] | None) -> Effects | None:
+    if found is None:
+        return None
+    rows = tuple(Effect(**row) for row in found["rows"])
+    return Effects(found["of"], rows, tuple(found["sentences"]), found["cv_error"])
 
 
 # ------------------------------------------------------------------------------------------- what is asked
@@ -193,19 +212,7 @@ def _pieces(feature: Feature) -> list[str]:
 # ------------------------------------------------------------------------------------------- answers
 
 
-_last: tuple[Snapshot, Effects | None] | None = None
-"""What was fitted last: a report asks for the same thing several times."""
-
-
 def _on_latency(taken: Snapshot) -> Effects | None:
-    global _last
-    known = _last
-    if known is None or known[0] is not taken:
-        known = _last = (taken, _fit_latency(taken))
-    return known[1]
-
-
-def _fit_latency(taken: Snapshot) -> Effects | None:
     latencies = {view.key: view.latency for view in taken.candidates if view.latency is not None}
     texts = {view.key: view.placement for view in taken.candidates}
     observations = latency_observations(latencies, texts)
@@ -233,7 +240,7 @@ def _on_metric(taken: Snapshot, metric: str) -> Effects | None:
         if model.lower_is_better:
             mean, low, high = -mean, -high, -low
         rows.append(wanted[name].effect(mean, low, high, gain.probability, gain.worse))
-    latency = _on_latency(taken)
+    latency = fit_effects(taken, "latency")
     cost = {(row.site, row.name): row for row in latency.at("choice")} if latency else {}
     return Effects(metric, tuple(rows), _sentences(rows, metric, cost), None) if rows else None
 

@@ -60,14 +60,14 @@ def estimate(sessions: Sequence[Session], *, seed: int = 0) -> dict[str, Latency
     ratios = _log_ratios(kept)
     reference_ms = float(np.median([session.reference_ms for session in kept]))
     spread, freedom = _pooled_spread(ratios.values())
-    rng = np.random.default_rng(seed)
+    rng, quantile = np.random.default_rng(seed), _t_quantile(0.975, freedom)
     estimates = {}
     for key, values in ratios.items():
         median = float(np.median(values)) if len(values) > 1 else float(values[0])
         if len(values) >= ENOUGH_SESSIONS:
             low, high = _resampled(values, rng)
         else:
-            half = _t_quantile(0.975, freedom) * spread * _median_factor(len(values))
+            half = quantile * spread * _median_factor(len(values))
             low, high = median - half, median + half
         middle = math.exp(median)
         estimates[key] = Latency(middle, math.exp(low), math.exp(high), reference_ms, len(values))

@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,13 @@ from nas_attn.analysis.objectives import objective_value, primary_metric
 from nas_attn.analysis.outlook import OUTLOOK, Outlook, from_json
 from nas_attn.analysis.recommendation import Contender, Recommendation, format_metric, recommend
 from nas_attn.analysis.retrained import Retrained, retrained
-from nas_attn.analysis.snippet import BuiltFor, built_for, snippet
+from nas_attn.analysis.snippet import BuiltFor, built_for, snippets
 from nas_attn.analysis.stages import Stage, stages
 from nas_attn.analysis.study_evidence import KEPT_FROM, StudyEvidence
 from nas_attn.analysis.ties import ties
 from nas_attn.analysis.validation import ValidationResult, validation_results
 from nas_attn.analysis.weak_rungs import WeakRung, weak_rungs
+from nas_attn.collecting import uncollected
 from nas_attn.errors import StorageError, shorten
 from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.recipe_reading import frozen_recipe
@@ -98,11 +100,16 @@ class CandidateView:
     @property
     def choices(self) -> dict[str, str]:
         """Site (with its position where it is written) -> choice in notation, without `none`."""
-        return {
-            f"{a.site}@{a.position}" if a.position else a.site: str(a.choice)
-            for a in parse(self.placement).assignments
-            if not a.choice.is_none
-        }
+        return dict(_choices(self.placement))
+
+
+@lru_cache(maxsize=32_768)
+def _choices(placement: str) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (f"{a.site}@{a.position}" if a.position else a.site, str(a.choice))
+        for a in parse(placement).assignments
+        if not a.choice.is_none
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +153,8 @@ class Snapshot:
     """The bare backbone's parts with their times, in the order of execution; empty where they are not known."""
     evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
     """Metric -> the model of all evidence about it at the last rung, for further questions; no part of `as_dict`."""
+    store: StudyStore = field(repr=False, compare=False)
+    """Where it was read, and where answers to further questions are kept."""
 
     @property
     def front(self) -> tuple[CandidateView, ...]:
@@ -235,6 +244,7 @@ def planned_trials(store: StudyStore, recipe: Recipe) -> int:
     return int(text)
 
 
+@uncollected()
 def snapshot(store: StudyStore) -> Snapshot:
     """The study as of now, read through its store; also of an empty or half-finished study."""
     recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
@@ -244,15 +254,16 @@ def snapshot(store: StudyStore) -> Snapshot:
         scores["" if stored.purpose == "backbone" else stored.key].append(stored)
     backbone = _points(scores.pop("", []))
     known = StudyEvidence(store, recipe, {row.key: row.placement for row in rows}, itertools.chain(*scores.values()))
-    views = _views(recipe, rows, scores, latencies(rows, sessions), known, built_for(store))
     last = len(recipe.training.rungs) - 1
     models = {metric: evidence for (metric, rung), evidence in known.items() if rung == last}
     primary = primary_metric(recipe, [metric for (metric, _), _ in known.items()])
     model = models.get(primary) if primary else None
-    same = constants(recipe, primary, {view.key: _metrics_at(view, last) for view in views if view.state == "scored"})
+    ended = {row.key: _metrics_at(scores.get(row.key, ()), last) for row in rows if row.state == "scored"}
+    same = constants(recipe, primary, ended)
     if any(constant.metric == primary for constant in same):
         model = None
-    views = _with_odds(views, model, last)
+    odds = _odds(rows, model)
+    views = _views(recipe, rows, scores, latencies(rows, sessions), known, built_for(store), odds)
     views = _with_ties(views, recipe, models, sessions)
     runs = sum(map(len, scores.values()))
     views = _with_front_odds(
@@ -282,6 +293,7 @@ def snapshot(store: StudyStore) -> Snapshot:
         by_class=by_class(store, SEARCH, _shown_by_class(views, recommended, scores, last)),
         stages=stages(store),
         evidence=models,
+        store=store,
     )
     known.keep()
     return taken
@@ -308,17 +320,17 @@ def _views(
     latencies: Mapping[str, Latency],
     known: StudyEvidence,
     built: BuiltFor | None,
+    odds: Mapping[str, float],
 ) -> list[CandidateView]:
     """The candidates, with what is believed of each at the highest rung that it was scored at."""
-    views = []
+    views, lines = [], snippets(recipe, built)
+    models: defaultdict[int | None, list[tuple[str, Mapping[str, Estimate]]]] = defaultdict(list)
+    for (metric, at), evidence in known.items():
+        models[at].append((metric, evidence.estimates))
     for row in rows:
-        points = _points(scores.get(row.key, []))
-        rung = max((point.rung for point in points), default=None)
-        estimates = {
-            metric: found
-            for (metric, at), evidence in known.items()
-            if at == rung and (found := evidence.estimates[row.key]).seeds
-        }
+        points = _points(scores.get(row.key, ()))
+        rung = max([point.rung for point in points], default=None)
+        estimates = {metric: of[row.key] for metric, of in models[rung] if of[row.key].seeds}
         latency, means = latencies.get(row.key), {metric: found.mean for metric, found in estimates.items()}
         views.append(
             CandidateView(
@@ -333,12 +345,12 @@ def _views(
                 scores=points,
                 rung=rung,
                 estimates=estimates,
-                beats_none=None,
+                beats_none=odds.get(row.key),
                 values=tuple(objective_value(o, means, row.cost, latency) for o in recipe.objectives),
                 told=row.values,
                 on_front=False,
                 told_on_front=False,
-                snippet=snippet(recipe, row.placement, row.key, built),
+                snippet=lines(row.placement, row.key),
             )
         )
     return _with_fronts(recipe, views)
@@ -346,15 +358,21 @@ def _views(
 
 def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
     points = [
-        ScorePoint(s.purpose, s.score.seed, s.score.rung, s.score.epochs, dict(s.score.metrics), s.score.wall_s)
-        for s in stored
+        ScorePoint(s.purpose, of.seed, of.rung, of.epochs, of.metrics, of.wall_s) for s in stored for of in (s.score,)
     ]
-    order = ("backbone", "search", "rungs", "confirm")
-    return tuple(sorted(points, key=lambda p: (order.index(p.purpose), p.seed, p.epochs)))
+    return tuple(sorted(points, key=_place))
 
 
-def _metrics_at(view: CandidateView, rung: int) -> list[Mapping[str, float]]:
-    return [point.metrics for point in view.scores if point.rung == rung]
+def _place(point: ScorePoint) -> tuple[int, int, int]:
+    return _PURPOSES.index(point.purpose), point.seed, point.epochs
+
+
+_PURPOSES = ("backbone", "search", "rungs", "confirm")
+"""What a run of the search was made for, in the order in which they are shown."""
+
+
+def _metrics_at(stored: Iterable[StoredScore], rung: int) -> list[Mapping[str, float]]:
+    return [s.score.metrics for s in stored if s.score.rung == rung]
 
 
 def _with_fronts(recipe: Recipe, views: list[CandidateView]) -> list[CandidateView]:
@@ -386,17 +404,14 @@ def _with_front_odds(views: list[CandidateView], recipe: Recipe, model: Evidence
     return [dataclasses.replace(view, front_odds=odds.get(view.key)) for view in views]
 
 
-def _with_odds(views: list[CandidateView], model: Evidence | None, last: int) -> list[CandidateView]:
-    bare = next((view.key for view in views if view.baseline == "none" and view.rung == last), None)
-    if model is None or bare is None:
-        return views
-    gains = model.gains(bare)
-    return [
-        dataclasses.replace(view, beats_none=gains[view.key].probability)
-        if view.key in gains and view.key != bare and view.rung == last and model.metric in view.estimates
-        else view
-        for view in views
-    ]
+def _odds(rows: Iterable[CandidateRow], model: Evidence | None) -> dict[str, float]:
+    """Key -> probability of being better than without attention, where both ran to the model's rung."""
+    if model is None:
+        return {}
+    ran = {key for key, found in model.estimates.items() if found.seeds}
+    bare = next((row.key for row in rows if row.baseline == "none" and row.key in ran), None)
+    gains = {} if bare is None else model.gains(bare)
+    return {key: gain.probability for key, gain in gains.items() if key in ran and key != bare}
 
 
 def _with_ties(

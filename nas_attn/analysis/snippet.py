@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nas_attn.importing import PYTHON
@@ -35,30 +36,26 @@ def built_for(store: StudyStore) -> BuiltFor | None:
     return BuiltFor((channels, height, width), content["classes"])
 
 
-def snippet(recipe: Recipe, placement: str, key: str, built: BuiltFor | None) -> str:
-    """Lines of Python that make `model`, the network of a placement; empty where it is not known what it is built for.
+def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[str, str], str]:
+    """What makes lines of Python of a placement, as the study writes it, and the key of the network: they make `model`.
 
-    Args:
-        placement: as the study writes it.
-        key: the network's; `na.attach` raises where the lines would build another one.
+    `na.attach` raises where they would build another one. No lines where it is not known what the network is built for.
     """
     if built is None:
-        return ""
-    imports = ["import nas_attn as na", *_imports(recipe.backbone)]
-    lines = [*imports, "", *_backbone(recipe.backbone, built)]
-    if placement == "none":
-        return "\n".join(lines)
+        return lambda placement, key: ""
+    before = ["import nas_attn as na", *_imports(recipe.backbone), "", *_backbone(recipe.backbone, built)]
     sites = recipe.space.sites
-    arguments = [
-        "model",
-        _quoted(placement),
-        f"input_shape={built.input_shape}",
-        f"init={_quoted(recipe.training.resolved_init)}",
-    ]
+    arguments = [f"input_shape={built.input_shape}", f"init={_quoted(recipe.training.resolved_init)}"]
     arguments += [f"custom={dict(sites.custom)!r}"] if sites.custom else []
     arguments += ["heads=True"] if sites.heads else []
-    arguments.append(f"key={_quoted(key)}")
-    return "\n".join([*lines, *_call("", "na.attach", arguments)])
+
+    def lines(placement: str, key: str) -> str:
+        if placement == "none":
+            return "\n".join(before)
+        call = _call("", "na.attach", ["model", _quoted(placement), *arguments, f"key={_quoted(key)}"])
+        return "\n".join([*before, *call])
+
+    return lines
 
 
 def _imports(backbone: BackboneSection) -> list[str]:

@@ -7,24 +7,18 @@ known at its latency. These are predictions, of placements that never ran.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from nas_attn.analysis.additive import LEAST_MEASURED, Feature, features, fit, latency_observations, predict_latency
 from nas_attn.analysis.evidence import Estimate, Evidence
+from nas_attn.analysis.kept import kept
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.analysis.study_evidence import KEPT_FROM
-from nas_attn.errors import StorageError
 from nas_attn.records import Latency
-from nas_attn.storage import StudyStore
 
-VERSION = 1
-"""Of what is suggested: that of another one is worked out anew."""
 KEPT = "suggestions"
 """Attribute of a study that keeps them."""
 MOST = 300
@@ -52,45 +46,21 @@ class Suggestion:
     """That it is better."""
 
 
-def kept_suggestions(store: StudyStore, now: Snapshot) -> tuple[Suggestion, ...]:
-    """`suggest`; of a large study worked out once, and kept in it under a digest of what it rests on."""
-    model = now.evidence.get(now.primary or "")
-    if model is None or len(now.candidates) < KEPT_FROM:
-        return suggest(now)
-    views = [(v.key, v.state, v.on_front, v.latency and (v.latency.ratio, v.latency.measured)) for v in now.candidates]
-    asked = (VERSION, model.digest, now.recipe.limits.max_latency_ratio, [c.metric for c in now.constants], views)
-    digest = hashlib.sha256(repr(asked).encode()).hexdigest()[:16]
-    kept = _recalled(store.get(KEPT), digest)
-    if kept is not None:
-        return kept
-    found = suggest(now)
-    with suppress(StorageError):  # who only reads a study is not to fail where nothing can be written
-        store.put(KEPT, json.dumps({"digest": digest, "found": [asdict(one) for one in found]}))
-    return found
-
-
-def _recalled(text: str | None, digest: str) -> tuple[Suggestion, ...] | None:
-    """What was kept under this digest; None where something else was, or not as it was written."""
-    try:
-        content = json.loads(text or "{}")
-        if content.get("digest") != digest:
-            return None
-        return tuple(
-            Suggestion(
-                **row
-                | {
-                    "estimate": Estimate(**row["estimate"]),
-                    "latency": row["latency"] and Latency(**row["latency"]),
-                }
-            )
-            for row in content["found"]
-        )
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
-
-
 def suggest(now: Snapshot) -> tuple[Suggestion, ...]:
     """At most three, the largest likely gain first; empty where nothing untried looks better than what is known."""
+    return kept(now, KEPT, lambda: _suggested(now), lambda found: [asdict(one) for one in found], _recalled)
+
+
+def _recalled(rows: Iterable[dict[str, Any]]) -> tuple[Suggestion, ...]:
+    return tuple(
+        Suggestion(
+            **row | {"estimate": Estimate(**row["estimate"]), "latency": row["latency"] and Latency(**row["latency"])}
+        )
+        for row in rows
+    )
+
+
+def _suggested(now: Snapshot) -> tuple[Suggestion, ...]:
     model = now.evidence.get(now.primary or "")
     scored = [view for view in now.candidates if view.state == "scored" and view.key in (model.keys if model else ())]
     constant = any(same.metric == now.primary for same in now.constants)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def pareto(wish: Wish, study: StudyName = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
     """The front by current estimates (not the snapshot that Optuna holds), the baselines, and the one to take."""
     from nas_attn.analysis.snapshot import snapshot
-    from nas_attn.analysis.suggestions import kept_suggestions
+    from nas_attn.analysis.suggestions import suggest
     from nas_attn.cli.showing import show_answer, show_front, show_snippet, show_suggestions
 
     opened = study_named(study, storage)
@@ -28,13 +28,13 @@ def pareto(wish: Wish, study: StudyName = None, storage: Storage = DEFAULT_STORA
         choice = chosen(opened, now, wish)
     if as_json:
         found = None if choice is None else choice.as_dict()
-        untried = [asdict(one) for one in kept_suggestions(opened.store, now)]
+        untried = [asdict(one) for one in suggest(now)]
         print_json(now.as_dict() | {"suggestions": untried} | ({} if found is None else {"chosen": found}))
     elif choice is None:
         show_answer(console(), now)
         if now.recommendation is not None:
             show_snippet(console(), now.find(now.recommendation.key))
-        show_suggestions(console(), kept_suggestions(opened.store, now))
+        show_suggestions(console(), suggest(now))
     else:
         show_front(console(), now)
         show_choice(console(), choice)

@@ -14,6 +14,7 @@ from nas_attn.analysis.recommendation_words import measured_on
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
 from nas_attn.analysis.suggestions import suggest
 from nas_attn.analysis.validation import ValidationResult
+from nas_attn.collecting import uncollected
 from nas_attn.report import effect_map, figures, growth, networks, retrained, tables, verdicts, words
 from nas_attn.report.page import Drawings, page, with_code, write_page
 from nas_attn.tasks import SHARES
@@ -38,6 +39,7 @@ def write_report(snapshot: Snapshot, path: Path, choice: Choice | None = None) -
     return write_page(render(snapshot, choice), path)
 
 
+@uncollected()
 def render(snapshot: Snapshot, choice: Choice | None = None) -> str:
     """The whole page as text."""
     drawings = Drawings(_backbone(snapshot))

@@ -12,6 +12,7 @@ from nas_attn.analysis.effects import fit_effects
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.stages import Stage
 from nas_attn.report.figures import PALETTE, blank_figure, natural
+from nas_attn.space import parse
 
 MOST = 24
 """Networks drawn at most."""
@@ -41,7 +42,8 @@ def parts(snapshot: Snapshot) -> tuple[Stage, ...]:
     """The backbone's parts; where a study of an earlier version has none, the sites that its candidates use."""
     if snapshot.stages:
         return snapshot.stages
-    used = {site.partition("@")[0].partition(".")[0] for view in snapshot.candidates for site in view.choices}
+    sites = {a.site for v in snapshot.candidates for a in parse(v.placement).assignments if not a.choice.is_none}
+    used = {site.partition(".")[0] for site in sites}
     return tuple(Stage(name, None) for name in sorted(used, key=natural))
 
 

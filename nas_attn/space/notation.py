@@ -54,28 +54,29 @@ def parse_choice(text: str) -> Choice:
     match = _CHOICE_ALONE.fullmatch(text.strip())
     if match is None:
         raise PlacementError(f"cannot read the choice '{text}': expected TYPE(knob=value, …), like se(reduction=8)")
-    return _choice(match, where=f"'{text.strip()}'")
+    return _choice(match["type"], match["knobs"], f"'{text.strip()}'")
 
 
 def _assignment(match: re.Match[str]) -> Assignment:
     site, position = match["site"], match["position"]
     if position is not None and position not in POSITIONS:
         raise PlacementError(f"unknown position '{position}' at {site}: {did_you_mean(position, POSITIONS)}")
-    return Assignment(site, _choice(match, where=site), position)
+    return Assignment(site, _choice(match["type"], match["knobs"], site), position)
 
 
-def _choice(match: re.Match[str], *, where: str) -> Choice:
+@lru_cache(maxsize=4096)  # of thousands of placements they are the same few
+def _choice(type: str, inside: str | None, where: str) -> Choice:
     knobs: dict[str, Knob] = {}
-    for part in filter(None, (p.strip() for p in (match["knobs"] or "").split(","))):
+    for part in filter(None, (p.strip() for p in (inside or "").split(","))):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not name.isidentifier():
-            raise PlacementError(f"cannot read the knob '{part}' of {match['type']} at {where}: expected name=value")
+            raise PlacementError(f"cannot read the knob '{part}' of {type} at {where}: expected name=value")
         if name in knobs:
-            raise PlacementError(f"knob '{name}' of {match['type']} at {where} is given twice")
+            raise PlacementError(f"knob '{name}' of {type} at {where} is given twice")
         knobs[name] = _knob(value, name, where)
-    if match["type"] in ("none", "original") and knobs:
-        raise PlacementError(f"'{match['type']}' at {where} takes no knobs, not ({match['knobs']})")
-    return Choice(match["type"], tuple(knobs.items()))
+    if type in ("none", "original") and knobs:
+        raise PlacementError(f"'{type}' at {where} takes no knobs, not ({inside})")
+    return Choice(type, tuple(knobs.items()))
 
 
 def _knob(text: str, name: str, where: str) -> Knob:

@@ -14,7 +14,7 @@ import sqlite3
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -28,7 +28,7 @@ from sqlalchemy import (
     func,
     literal_column,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import Pool
@@ -37,6 +37,9 @@ from nas_attn.errors import NasAttnError, StorageAway, StorageError, StudyError,
 from nas_attn.storage.outages import Outage
 from nas_attn.storage.silence import Silence
 from nas_attn.storage.url import storage_url
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 T = TypeVar("T")
 
@@ -47,7 +50,11 @@ CONNECT_TIMEOUT_S = 15
 
 def insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """An insert that can say what to do on conflict, which each dialect spells itself."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
 
 
 class TunedConnection(sqlite3.Connection):

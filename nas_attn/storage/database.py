@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import column, delete, func, select, table, update
+from sqlalchemy import column, delete, func, inspect, select, table, update
 
 from nas_attn.errors import StudyError, did_you_mean
 from nas_attn.paths import output_path
@@ -239,6 +239,13 @@ class Database:
         target = output_path(path, what="backup", error=StudyError).absolute()
         check_target(source, target, overwrite)
         return source, target
+
+    def has_trials(self, name: str) -> bool:
+        """Whether Optuna has a study of this name in its tables here."""
+        with self._connector.read() as connection:
+            there = inspect(connection).has_table(_OPTUNA_STUDIES.name)
+            of = _OPTUNA_STUDIES.c.study_name
+            return there and connection.scalar(select(of).where(of == name)) is not None
 
     def stores(self) -> list[StudyStore]:
         """All studies and their parts."""

@@ -12,7 +12,7 @@ from nas_attn.records import CandidateRow, Cost
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector
 from nas_attn.storage.outages import enduring
-from nas_attn.storage.rows import SEARCH, to_candidate
+from nas_attn.storage.rows import SEARCH, to_candidates
 
 _candidate, _score = tables.candidate, tables.score
 
@@ -57,7 +57,7 @@ class Glances:
         open_ones = or_(_candidate.c.state == "running", _candidate.c.told.is_(False))
         query = select(_candidate).where(self._mine, open_ones).order_by(_candidate.c.trial)
         with self._connector.read() as connection:
-            return [to_candidate(row) for row in connection.execute(query)]
+            return to_candidates(connection.execute(query).all())
 
     def run_states(self) -> defaultdict[str, set[str]]:
         """Key -> states of the runs, trained as the search does, of each candidate that is running."""

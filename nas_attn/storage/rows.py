@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any, TypeVar, get_type_hints
+from itertools import chain, islice
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from sqlalchemy import Row
@@ -208,25 +210,61 @@ def _form(kind: type) -> type[BaseModel]:
     return _forms[kind]
 
 
-def to_candidate(row: Row[Any]) -> CandidateRow:
-    """A row of `nas_candidate`."""
-    cost = None
-    if row.parameters is not None:
-        cost = read_as(Cost, parameters=row.parameters, macs=row.macs, activation_bytes=row.activation_bytes)
-    return read_as(
-        CandidateRow,
-        key=row.key,
-        placement=row.placement,
-        trial=row.trial,
-        state=row.state,
-        baseline=row.baseline,
-        reason=row.reason,
-        cost=cost,
-        values=None if row.objective_values is None else tuple(json.loads(row.objective_values)),
-        told=row.told,
-        created_at=row.created_at,
-        finished_at=row.finished_at,
-    )
+def read_all(kind: type[T], columns: Mapping[str, Sequence[Any]]) -> list[T]:
+    """As `read_as` of each row, a column at a time: of thousands of rows in a tenth of the time, where all are as they should be.
+
+    Args:
+        columns: field -> its values, of all rows.
+    """
+    hints, order = get_type_hints(kind), [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    if columns.keys() == set(order) and all(_are(hints[name], columns[name]) for name in order):
+        return list(map(kind, *(columns[name] for name in order)))
+    return [read_as(kind, **dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+
+
+def _are(hint: Any, values: Sequence[Any]) -> bool:
+    """Whether all values are exactly of a type, so that there is nothing to check or to turn in each."""
+    wanted = set(get_args(hint)) if isinstance(hint, UnionType) else {hint}
+    there = set(map(type, values))
+    if there <= wanted:
+        return True
+    (inner, *others) = wanted - {NoneType}
+    if others or get_origin(inner) not in (tuple, Mapping):
+        return False
+    known = [value for value in values if value is not None] if NoneType in wanted else values
+    arguments = get_args(inner)
+    if get_origin(inner) is Mapping:
+        contents = list(chain.from_iterable(value.values() for value in known)) if there <= {dict, NoneType} else None
+        return contents is not None and _are(arguments[1], contents) and _are(arguments[0], list(chain(*known)))
+    return there <= {tuple, NoneType} and arguments[1:] == (...,) and _are(arguments[0], list(chain(*known)))
+
+
+def _contents(texts: Sequence[str]) -> list[Any]:
+    """What each text is in JSON, read in one go."""
+    try:
+        found = json.loads(f"[{','.join(texts)}]")
+    except ValueError:
+        found = []
+    return found if len(found) == len(texts) else [json.loads(text) for text in texts]
+
+
+def _columns(rows: Sequence[Row[Any]]) -> dict[str, Sequence[Any]]:
+    """Column -> its values."""
+    return dict(zip(rows[0]._fields, zip(*rows, strict=True), strict=True)) if rows else {}
+
+
+def to_candidates(rows: Sequence[Row[Any]]) -> list[CandidateRow]:
+    """Rows of `nas_candidate`."""
+    if not rows:
+        return []
+    columns = _columns(rows)
+    counted = [row for row in rows if row.parameters is not None]
+    costs = iter(read_all(Cost, {f.name: [getattr(row, f.name) for row in counted] for f in fields(Cost)}))
+    columns["cost"] = [None if number is None else next(costs) for number in columns["parameters"]]
+    texts = columns["objective_values"]
+    told = iter(_contents([text for text in texts if text is not None]))
+    columns["values"] = [None if text is None else tuple(next(told)) for text in texts]
+    return read_all(CandidateRow, {f.name: columns[f.name] for f in fields(CandidateRow)})
 
 
 def from_score(score: Score) -> dict[str, Any]:
@@ -243,20 +281,17 @@ def from_score(score: Score) -> dict[str, Any]:
     }
 
 
-def to_score(row: Row[Any], *, with_correct: bool) -> StoredScore:
-    """A row of `nas_score`; its `correct` column is needed only when asked for."""
-    score = read_as(
-        Score,
-        seed=row.seed,
-        rung=row.rung,
-        epochs=row.epochs,
-        metrics=json.loads(row.metrics),
-        correct=row.correct if with_correct else None,
-        examples=row.examples,
-        wall_s=row.wall_s,
-        device_s=row.device_s,
-    )
-    return read_as(StoredScore, key=row.key, purpose=row.purpose, score=score, way=row.way, backbone=row.backbone)
+def to_scores(rows: Sequence[Row[Any]], *, with_correct: bool) -> list[StoredScore]:
+    """Rows of `nas_score`; their `correct` column is needed only when asked for."""
+    if not rows:
+        return []
+    columns = _columns(rows)
+    columns["metrics"] = _contents(columns["metrics"])
+    if not with_correct:
+        columns["correct"] = [None] * len(rows)
+    scores = read_all(Score, {f.name: columns[f.name] for f in fields(Score)})
+    names = ("key", "purpose", "way", "backbone")
+    return read_all(StoredScore, {"score": scores, **{name: columns[name] for name in names}})
 
 
 def to_run(row: Row[Any]) -> RunRow:
@@ -281,11 +316,24 @@ def from_session(session: Session) -> str:
     return json.dumps(document)
 
 
-def to_session(document: str) -> Session:
-    """The session that `from_session` wrote."""
-    content = json.loads(document)
-    fingerprint = content.pop("fingerprint")
-    details = tuple((name, value) for name, value in fingerprint.pop("details"))
-    samples = tuple(read_as(SessionSample, **sample) for sample in content.pop("samples"))
-    machine = read_as(Fingerprint, **fingerprint, details=details)
-    return read_as(Session, **content, fingerprint=machine, samples=samples)
+def to_sessions(documents: Sequence[str]) -> list[Session]:
+    """The sessions that `from_session` wrote."""
+    contents, machines = _contents(documents), dict[str, Fingerprint]()
+    samples = iter(_records(SessionSample, [sample for content in contents for sample in content["samples"]]))
+    for content in contents:
+        text = json.dumps(content["fingerprint"])
+        if text not in machines:
+            of = content["fingerprint"]
+            details = tuple((name, value) for name, value in of.pop("details"))
+            machines[text] = read_as(Fingerprint, **of, details=details)
+        content["fingerprint"] = machines[text]
+        content["samples"] = tuple(islice(samples, len(content["samples"])))
+    return _records(Session, contents)
+
+
+def _records(kind: type[T], contents: Sequence[Mapping[str, Any]]) -> list[T]:
+    """Records of mappings, which mostly have the same keys."""
+    names = contents[0].keys() if contents else ()
+    if any(content.keys() != names for content in contents):
+        return [read_as(kind, **content) for content in contents]
+    return read_all(kind, {name: [content[name] for content in contents] for name in names})

@@ -39,9 +39,9 @@ from nas_attn.storage.rows import (
     from_score,
     from_session,
     read_as,
-    to_candidate,
-    to_score,
-    to_session,
+    to_candidates,
+    to_scores,
+    to_sessions,
 )
 from nas_attn.storage.workers import WorkerBook
 
@@ -129,20 +129,20 @@ class StudyStore(Leases):
             )
             connection.execute(new.on_conflict_do_nothing())
             row = connection.execute(select(tables.candidate).where(self._candidate(key))).one()
-        return to_candidate(row) if row.trial == trial else None
+        return to_candidates([row])[0] if row.trial == trial else None
 
     def candidate(self, key: str) -> CandidateRow | None:
         """The candidate with this key, None where there is none."""
         with self._connector.read() as connection:
             row = connection.execute(select(tables.candidate).where(self._candidate(key))).one_or_none()
-        return None if row is None else to_candidate(row)
+        return None if row is None else to_candidates([row])[0]
 
     def candidates(self) -> list[CandidateRow]:
         """All candidates, by trial."""
         candidate = tables.candidate
         query = select(candidate).where(candidate.c.study_id == self._id).order_by(candidate.c.trial, candidate.c.key)
         with self._connector.read() as connection:
-            return [to_candidate(row) for row in connection.execute(query)]
+            return to_candidates(connection.execute(query).all())
 
     def finished_last(self, count: int) -> list[float]:
         """When the last candidates were finished, the latest first, in Unix seconds by the database's clock."""
@@ -223,7 +223,7 @@ class StudyStore(Leases):
         )
         order = (score.c.key, score.c.way, score.c.seed, score.c.backbone, score.c.rung)
         with self._connector.read() as connection:
-            return [to_score(row, with_correct=with_correct) for row in connection.execute(query.order_by(*order))]
+            return to_scores(connection.execute(query.order_by(*order)).all(), with_correct=with_correct)
 
     # ------------------------------------------------------------------------------------------- latency sessions
 
@@ -249,7 +249,8 @@ class StudyStore(Leases):
                 new = select(session.c.id, session.c.document).where(mine)
                 if known and there - known.keys():
                     new = new.where(session.c.id >= min(there - known.keys()))
-                known |= {row.id: to_session(row.document) for row in connection.execute(new) if row.id not in known}
+                rows = [row for row in connection.execute(new) if row.id not in known]
+                known |= dict(zip((row.id for row in rows), to_sessions([row.document for row in rows]), strict=True))
                 self._sessions = known
         return [found for _, found in sorted(known.items(), key=lambda item: (item[1].started_at, item[0]))]
 

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-
-import optuna
-from optuna.exceptions import StorageInternalError
+from typing import TYPE_CHECKING
 
 from nas_attn._version import __version__
 from nas_attn.analysis.snapshot import planned_trials
@@ -25,7 +23,9 @@ from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.storage import PART, Database, StudyStore, explained, shown_url
 from nas_attn.study.buckets import SCHEME, BucketArtifacts
-from nas_attn.study.optuna_storage import open_storage
+
+if TYPE_CHECKING:
+    import optuna
 
 DEFAULT_URL = "sqlite:///nas_attn.db"
 ARTIFACTS = "artifacts"
@@ -50,6 +50,11 @@ class OpenStudy:
         Raises:
             StorageError: the database has lost them.
         """
+        import optuna
+        from optuna.exceptions import StorageInternalError
+
+        from nas_attn.study.optuna_storage import open_storage
+
         try:
             return optuna.load_study(study_name=self.store.name, storage=open_storage(self.database))
         except KeyError:
@@ -120,7 +125,8 @@ def open_study(name: str, url: str = DEFAULT_URL) -> OpenStudy:
     database = Database(url, must_exist=True)
     store = database.study(name)
     opened = _opened(url, database, store)
-    assert opened.optuna_study is not None  # what is wrong with it is said now
+    if not database.has_trials(name):  # what is wrong with them is said now; who only reads does without loading Optuna
+        assert opened.optuna_study is not None
     return opened
 
 
@@ -209,6 +215,10 @@ def _make_folder(folder: Path) -> None:
 
 def optuna_part(recipe: Recipe, database: Database, *, name: str | None = None) -> optuna.Study:
     """The Optuna study of a recipe, made where it is not there; `name`: another one than the study's."""
+    import optuna
+
+    from nas_attn.study.optuna_storage import open_storage
+
     study = optuna.create_study(
         study_name=name or recipe.name,
         storage=open_storage(database),

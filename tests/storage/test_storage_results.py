@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nas_attn.records import Cost, Fingerprint, Score, Session, SessionSample
 from nas_attn.storage import Database, Lease, Run, StudyStore
-from nas_attn.storage.rows import from_session, to_session
+from nas_attn.storage.rows import from_session, to_sessions
 
 FLOATS = st.floats(allow_nan=False)
 TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), max_size=20)
@@ -167,7 +167,7 @@ KNOBS = st.none() | st.booleans() | st.integers() | FLOATS | TEXTS
     )
 )
 def test_any_session_comes_back_with_the_same_identity(session: Session) -> None:
-    found = to_session(from_session(session))
+    (found,) = to_sessions([from_session(session)])
     assert found == session
     assert found.fingerprint.id == session.fingerprint.id
 
