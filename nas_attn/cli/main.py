@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import traceback
@@ -136,8 +135,6 @@ def main() -> None:
         _fail("what was given is nested too deeply to be read", 2, error)
     except Exception as error:
         _fail(f"{type(error).__name__}: {error} (a fault of nas_attn or of a library; --debug shows where)", 1, error)
-    finally:
-        gc.freeze()  # what is left goes with the process, and is not looked through before
 
 
 def _fail(message: str, status: int, error: BaseException) -> None:

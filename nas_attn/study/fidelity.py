@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from nas_attn.analysis.fidelity import Fidelity, Runs, Setting, assess
-from nas_attn.errors import MeasurementError, NasAttnWarning, OperationError, RecipeError
+from nas_attn.errors import DataError, MeasurementError, NasAttnWarning, OperationError, RecipeError
 from nas_attn.evaluation.datasets import load_data
 from nas_attn.evaluation.given import check_weights
 from nas_attn.evaluation.kept_sites import plan_for
@@ -59,6 +59,7 @@ class FidelityStudy:
         self.recipe = plan.recipe
         dataset = load_data(self.recipe, device="cpu")
         self._images = None if dataset is None else len(dataset.train)
+        self._check_subsets()
         first = plan_for(self.recipe, dataset)  # what is wrong is said before anything is written
         check_weights(first)
         networks(plan, first.space)
@@ -76,6 +77,17 @@ class FidelityStudy:
         """Of training, by this process."""
 
     # ------------------------------------------------------------------------------------ arms
+
+    def _check_subsets(self) -> None:
+        """A share that leaves a class without an image is said now, not when its first run comes."""
+        for share in self.plan.subsets:
+            subset = self.train_subset(share)
+            if subset != self.recipe.data.train_subset:
+                data = self.recipe.data.model_copy(update={"train_subset": subset})
+                try:
+                    load_data(self.recipe.model_copy(update={"data": data}), device="cpu")
+                except DataError as error:
+                    raise DataError(f"--subsets {share:g}: {error}; give --subsets 1") from error
 
     def _training(self, arm: Arm) -> TrainingSection:
         """How an arm trains; what has no influence on that is left at its default."""

@@ -31,7 +31,7 @@ name = "resnet8"
 width = 8
 [data]
 name = "digits"
-options = { train = 60, validation = 40, test = 60, size = 12 }
+options = { train = 120, validation = 40, test = 60, size = 12 }
 [training]
 backbone_epochs = 2
 rungs = [1, 2]

@@ -283,6 +283,7 @@ def test_dry_run_counts_the_networks_that_there_are(table: Path) -> None:
         (["tiny.toml", "--write", "nowhere/new.toml"], "there is no folder"),
         (["tinny.toml"], "recipe file 'tinny.toml' does not exist"),
         (["digitss"], "did you mean 'digits'?"),
+        (["tiny.toml", *SHORT, "--subsets", "1,0.005"], "--subsets 0.005: cannot split "),
     ],
 )
 def test_wrong_input_is_one_sentence_before_any_training(tiny: Path, arguments: list[str], message: str) -> None:
