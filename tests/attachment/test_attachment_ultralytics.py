@@ -150,7 +150,7 @@ class Disc:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", ["yolov8n", "yolo11n"])
+@pytest.mark.parametrize("name", GENERATIONS)
 def test_trained_validated_and_exported_by_ultralytics(
     tasks: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
