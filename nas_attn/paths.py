@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from nas_attn.errors import UserError, shorten
@@ -62,3 +64,32 @@ def output_path(
                 f"{what} '{shorten(str(text))}' exists and is something else, which it would replace: name another"
             )
     return path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file, which is there whole or as it was before, with the rights of a new one.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(draft, rights())
+        os.replace(draft, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(draft)
+        raise
+
+
+def rights() -> int:
+    """A new file's. There is no way to ask a process for its umask without setting it, so the file system is asked."""
+    try:
+        line = next(
+            line for line in Path("/proc/self/status").read_text("ascii").splitlines() if line.startswith("Umask")
+        )
+        return 0o666 & ~int(line.split()[1], 8)
+    except (OSError, StopIteration, ValueError):
+        return 0o644

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from nas_attn.paths import rights
+
 PART = ".part"
 """Ending of a file that is being written."""
 
@@ -58,7 +60,7 @@ class FolderArtifacts:
                 shutil.copyfileobj(content_body, file)
                 file.flush()
                 os.fsync(file.fileno())  # the database will say that it is there
-            Path(part).chmod(0o666 & ~_umask())
+            Path(part).chmod(rights())
             os.replace(part, path)
         except BaseException:
             with suppress(OSError):
@@ -82,14 +84,3 @@ class FolderArtifacts:
         if not artifact_id or Path(artifact_id).name != artifact_id:
             raise ValueError(f"'{artifact_id}' is no artifact's name")
         return self.folder / artifact_id
-
-
-def _umask() -> int:
-    """The process's; there is no way to ask for it without setting it, so the file system is asked."""
-    try:
-        line = next(
-            line for line in Path("/proc/self/status").read_text("ascii").splitlines() if line.startswith("Umask")
-        )
-        return int(line.split()[1], 8)
-    except (OSError, StopIteration, ValueError):
-        return 0o022

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from nas_attn.attention import catalogue
 from nas_attn.errors import OperationError
 from nas_attn.export.detectors import BOX
 from nas_attn.export.python_file import Described
+from nas_attn.paths import write_whole
 from nas_attn.recipe import ULTRALYTICS
 from nas_attn.records import Choice, Point, ResolvedPlacement
 
@@ -175,9 +174,7 @@ def write_card(facts: Mapping[str, Any], path: Path) -> tuple[Path, Path]:
     paths = card_paths(path)
     for target, text in zip(paths, (markdown(facts), json.dumps(facts, indent=2, allow_nan=False)), strict=True):
         try:
-            with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=target.parent, delete=False) as file:
-                file.write(text + "\n")
-            os.replace(file.name, target)
+            write_whole(target, text + "\n")
         except OSError as error:
             raise OperationError(f"'{target}' cannot be written: {error}") from None
     return paths

@@ -95,9 +95,9 @@ def main() -> int:
     named = [(path, -1) for path in asked.images] or [(root / name, label) for name, label in card["data"]["files"]]
     missing = [path for path, _ in named if not path.is_file()]
     if missing:
-        print(
-            f"'{missing[0]}' is not there ({len(missing)} of {len(named)} images): give --root FOLDER", file=sys.stderr
-        )
+        where = "name photographs, or none and --root FOLDER" if asked.images else "give --root FOLDER"
+        what = "is a folder" if missing[0].is_dir() else "is not there"
+        print(f"'{missing[0]}' {what} ({len(missing)} of {len(named)} images): {where}", file=sys.stderr)
         return 2
     run, size, classes = network(target, card["format"]), card["input"]["shape"][2], card["output"]["classes"]
     right = 0

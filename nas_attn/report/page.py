@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import html
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
@@ -17,7 +15,7 @@ import plotly.graph_objects as go
 import plotly.io
 
 from nas_attn.errors import StudyError
-from nas_attn.paths import user_path
+from nas_attn.paths import user_path, write_whole
 
 STYLE = """
 :root { color-scheme: light; --bg: #ffffff; --card: #f6f8fa; --text: #1f2328; --muted: #59636e; --line: #d1d9e0;
@@ -364,15 +362,7 @@ def write_page(text: str, path: Path) -> Path:
     target = user_path(path, what="report", error=StudyError).absolute()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        try:
-            with open(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chmod(draft, 0o644)
-            os.replace(draft, target)
-        except BaseException:
-            os.unlink(draft)
-            raise
+        write_whole(target, text)
     except OSError as error:
         raise StudyError(f"the report cannot be written to '{target}': {error.strerror}; give another path") from None
     return target
