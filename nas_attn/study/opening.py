@@ -219,12 +219,17 @@ def optuna_part(recipe: Recipe, database: Database, *, name: str | None = None) 
 
     from nas_attn.study.optuna_storage import open_storage
 
-    study = optuna.create_study(
-        study_name=name or recipe.name,
-        storage=open_storage(database),
-        directions=["minimize" if lower_is_better(o) else "maximize" for o in recipe.objectives],
-        load_if_exists=True,
-    )
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))  # that it is made, or there, is ours to say
+    try:
+        study = optuna.create_study(
+            study_name=name or recipe.name,
+            storage=open_storage(database),
+            directions=["minimize" if lower_is_better(o) else "maximize" for o in recipe.objectives],
+            load_if_exists=True,
+        )
+    finally:
+        optuna.logging.set_verbosity(verbosity)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(list(recipe.objectives))

@@ -50,6 +50,21 @@ def study() -> OpenStudy:
     return opened
 
 
+def test_what_optuna_is_used_for_it_does_not_say(table: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In a user's own Python, whose level of Optuna's log stays as it was."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.enable_propagation()
+    try:
+        optuna.logging.set_verbosity(optuna.logging.INFO)
+        for _ in range(2):
+            searching.begin(load_recipe("table.toml"), URL)
+        assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    finally:
+        optuna.logging.set_verbosity(before)
+        optuna.logging.disable_propagation()
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("optuna")] == []
+
+
 def test_tables_that_are_gone(table: Path) -> None:
     opened = study()
     with sqlite3.connect("nas_attn.db") as database:
