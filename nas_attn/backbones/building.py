@@ -270,11 +270,26 @@ def _ultralytics(section: BackboneSection, name: str, channels: int, classes: in
             source = _call(YOLO, section, name).model
             cfg = source.yaml
         model: nn.Module = _call(DetectionModel, section, cfg, ch=channels, nc=classes, verbose=False)
-        if published:
-            _call(model.load, section, source)
+        if source is not None:
+            _take(model, section, source, published)
     finally:
         LOGGER.setLevel(level)
     return model
+
+
+def _take(model: Any, section: BackboneSection, source: nn.Module, published: bool) -> None:
+    """Weights of a `.pt`, or its layers with random ones: ultralytics makes the branch for the classes as wide as the `.pt` has it."""
+    drawn = {key: value.clone() for key, value in model.state_dict().items()}
+    _call(model.load, section, source, verbose=False)
+    if published:
+        return
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    same = {key: value for key, value in drawn.items() if value.shape == shapes.get(key)}
+    model.load_state_dict(same, strict=False)
+    for path, module in model.named_modules():
+        if any(f"{path}.{name}" not in same for name, _ in module.named_parameters(recurse=False)):
+            module.reset_parameters()
+    model.model[-1].bias_init()
 
 
 def _users(section: BackboneSection, channels: int, classes: int, published: bool) -> nn.Module:

@@ -14,8 +14,12 @@ import torch
 from torch import Tensor, nn
 
 import nas_attn as na
+from nas_attn import backbones
 from nas_attn.attachment import attached_modules
+from nas_attn.backbones.states import restore
 from nas_attn.errors import BackboneError
+from nas_attn.export.detectors import write_pt
+from nas_attn.recipe import BackboneSection
 
 SHAPE = (3, 64, 64)
 GENERATIONS = ["yolov8n", "yolov5n", "yolov10n", "yolo11n", "yolo12n", "yolo26n"]
@@ -190,3 +194,24 @@ def test_trained_validated_and_exported_by_ultralytics(
     here = answer(fused)[:1]
     assert here.shape == there.shape
     assert (torch.from_numpy(there) - here).abs().max() < 0.1 * effect, "in single precision"
+
+
+@pytest.mark.parametrize("name", generations("yolov8n", "yolo11n"))
+def test_a_pt_of_other_classes_gives_its_layers_with_its_weights_or_random_ones(
+    tasks: Any, name: str, tmp_path: Path
+) -> None:
+    """The branch for the classes is as wide as the `.pt` has it, so what is begun from its weights takes them."""
+    source = tasks.DetectionModel(f"{name}.yaml", verbose=False)
+    path = tmp_path / "mine.pt"
+    write_pt(source, path, [str(k) for k in range(80)], 64)
+    section = BackboneSection(name=f"ultralytics:{path}")
+    bare = backbones.build(section, input_shape=SHAPE, classes=10)
+    drawn = {key: value.clone() for key, value in bare.state_dict().items()}
+    weights = backbones.build(section, input_shape=SHAPE, classes=10, pretrained=True).state_dict()
+    restore(bare, weights)
+    assert all(torch.equal(value, weights[key]) for key, value in bare.state_dict().items())
+    theirs = source.state_dict()
+    taken = [key for key, value in weights.items() if torch.equal(value, theirs.get(key, torch.empty(0)))]
+    assert len(taken) > 0.9 * len(weights)
+    convolutions = [key for key, value in drawn.items() if value.ndim == 4 and value.shape[1:].numel() > 16]
+    assert not any(torch.equal(drawn[key], weights[key]) for key in convolutions)
