@@ -17,13 +17,19 @@ def is_small(x: Tensor) -> bool:
 
 
 def is_traced(x: Tensor) -> bool:
-    """Whether x stands for any map: under torch.compile and torch.export, or a proxy of torch.fx."""
-    return torch.compiler.is_compiling() or not isinstance(x, Tensor)
+    """Whether x stands for any map: under torch.compile, torch.export and torch.jit.trace, or a proxy of torch.fx."""
+    return torch.compiler.is_compiling() or _is_jit_traced() or not isinstance(x, Tensor)
+
+
+def _is_jit_traced() -> bool:
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 def recorded(*tensors: Tensor) -> bool:
     """Whether autograd follows; without it, a function of its own would cost as much as a small map's arithmetic."""
-    return torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in tensors)
+    if not torch.is_grad_enabled() or (not torch.compiler.is_compiling() and _is_jit_traced()):
+        return False  # a trace, of which ONNX is made, cannot hold a function of one's own
+    return any(isinstance(t, Tensor) and t.requires_grad for t in tensors)
 
 
 def mean(x: Tensor, *dims: int) -> Tensor:

@@ -19,8 +19,8 @@ def adaptive_mean(x_NCHW: Tensor, rows: int, columns: int, *, growing: bool = Fa
     by_row = shares(rows, height, x_NCHW).T
     by_column = shares(columns, width, x_NCHW).T
     if growing:
-        return (x_NCHW.mT @ by_row).mT @ by_column
-    return ((x_NCHW @ by_column).mT @ by_row).mT
+        return (x_NCHW.transpose(2, 3) @ by_row).transpose(2, 3) @ by_column
+    return ((x_NCHW @ by_column).transpose(2, 3) @ by_row).transpose(2, 3)
 
 
 def shares(count: int, side: int, like: Tensor) -> Tensor:

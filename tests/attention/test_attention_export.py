@@ -77,6 +77,26 @@ def test_onnx_runtime_computes_the_same_at_other_sizes(row: Any, init: Any) -> N
         torch.testing.assert_close(torch.from_numpy(y), module(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("opset", [17, 18])
+@pytest.mark.parametrize("size", [8, 20])
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.filterwarnings("ignore")  # the tracer's own
+def test_onnx_by_tracing_computes_the_same(row: Any, size: int, opset: int) -> None:
+    """As ultralytics and whole detectors are exported: the operators of a trace, on a map of few values and of many."""
+    pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
+    shape = (64, size, size)
+    knobs = catalogue.find(row.name).resolve({}, *shape, strict=False, init="identity").knobs
+    module = shake(catalogue.build(Choice(row.name, knobs), *shape, init="identity"), 5).eval()
+    x = torch.randn(1, *shape, generator=torch.Generator().manual_seed(1))
+    file = io.BytesIO()
+    torch.onnx.export(module, (x,), file, dynamo=False, opset_version=opset, input_names=["x"])
+    session = runtime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {"x": x.numpy()})
+    want = module(x)
+    assert (torch.from_numpy(y) - want).abs().max() < 1e-4 * want.abs().max()
+
+
 @pytest.mark.parametrize("row", rows(*QUICK))
 @pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
 def test_graph_is_whole(row: Any, train: bool) -> None:
