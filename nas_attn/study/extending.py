@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas_attn.analysis.snapshot import TRIALS
 from nas_attn.analysis.snippet import SITES
+from nas_attn.attention.row import INITS
 from nas_attn.errors import PlacementError, StudyError, few
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.evaluation.plan import Build, Plan
@@ -159,8 +160,8 @@ def _names_other_sites(one: SpaceSpec, other: SpaceSpec) -> bool:
 
 def _check_same(plan: Plan, key: str, placement: str, where: str) -> None:
     """Whether a placement means the same network with the new space's sites."""
-    try:
-        same = resolve(parse(placement), plan.sites, init=plan.space.init).key == key
+    try:  # a fidelity study's runs from scratch are initialised otherwise than the search's
+        same = key in {resolve(parse(placement), plan.sites, init=init).key for init in INITS}
     except PlacementError:
         same = False
     if not same:

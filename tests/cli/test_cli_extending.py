@@ -15,8 +15,11 @@ import pytest
 from optuna.trial import TrialState
 
 import nas_attn as na
+from nas_attn.attention.row import INITS
 from nas_attn.errors import PlacementError, StudyError
 from nas_attn.recipe_reading import load_recipe, load_space
+from nas_attn.space import parse, resolve
+from nas_attn.storage import Run
 from nas_attn.study import searching
 from nas_attn.study.extending import extend
 from nas_attn.study.opening import create_study, open_study
@@ -82,6 +85,20 @@ def test_the_search_goes_on_in_the_wider_space_and_repeats_nothing(searched: Pat
         assert tuple(trials[view.trial].values or ()) == tuple(view.told or ())
     assert len({frozenset(t.distributions.items()) for t in trials if t.params}) == 1, "one space for all of them"
     assert len(optuna.load_study(study_name="table~1", storage=URL).trials) == 10, "the old one is there still"
+
+
+def test_a_study_whose_fidelity_was_measured_is_widened_too(searched: Path, nas) -> None:
+    """Its runs from scratch begin with the attention as published, whatever the search's own do: other networks, by key."""
+    opened = open_study("table")
+    own = opened.recipe.training.resolved_init
+    other = next(init for init in INITS if init != own)
+    sites = searching.plan_recipe(opened.recipe, store=opened.store).sites
+    text = "stage1=se(reduction=4)"
+    keys = [resolve(parse(text), sites, init=init).key for init in (own, other)]
+    assert keys[0] != keys[1]
+    opened.store.queue.want([Run(keys[1], text, 7, 0, "a way", "fidelity", 40)])
+    said = nas("extend", "--space", "wider.toml", "--trials", "20", "--dry-run", "--json").json
+    assert said["trials"] == [10, 20]
 
 
 def test_what_the_new_space_does_not_hold_is_kept_without_parameters(searched: Path) -> None:
