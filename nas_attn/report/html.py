@@ -117,7 +117,7 @@ def _answer(snapshot: Snapshot) -> str:
     if best is None:
         said = "".join(f"<p>{html.escape(text)}</p>" for text in [*sentences, nothing_recommended(snapshot)])
         return f'<div class="card answer">{said}</div>'
-    said = "".join(f"<p>{with_code(sentence)}</p>" for sentence in [*sentences, *best.sentences, *ahead])
+    said = "".join(f"<p>{with_code(sentence)}</p>" for sentence in [*best.sentences, *ahead, *sentences])
     return f'<div class="card answer" id="recommendation">{said}{_snippet(snapshot.find(best.key))}</div>'
 
 
