@@ -244,8 +244,9 @@ def _numbers(values: Sequence[float]) -> str:
 
 def _about_scores(facts: Mapping[str, Any]) -> Iterator[str]:
     training, here, check = facts["training"], facts["here"], facts["check"]
+    run = training["what"] if "seed" in training["what"] else f"{training['what']}, seed {training['seed']}"
     for name, value in training["metrics"].items():
-        yield f"{name}: {_metric(name, value)} when it was trained ({training['what']}, seed {training['seed']}){_images(name, training)}"
+        yield f"{name}: {_metric(name, value)} when it was trained ({run}){_images(name, training)}"
     if here is not None:
         yield (f"This network in float32 on the same images: {_here(here)}{_difference(training, here)}")
     for name, e in facts["estimate"].items():

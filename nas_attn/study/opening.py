@@ -8,6 +8,7 @@ import os
 import platform
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import optuna
 
 DEFAULT_URL = "sqlite:///nas_attn.db"
+PACKAGES = {"timm": "timm", "smp": "segmentation-models-pytorch", "ultralytics": "ultralytics"}
+"""Source of a backbone -> the package that it comes from."""
 ARTIFACTS = "artifacts"
 """Attribute of a study that names its folder of artifacts."""
 
@@ -106,7 +109,7 @@ def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | st
         if frozen_recipe(known, where=f"study '{recipe.name}' in '{database}'") == recipe:
             text = known  # an earlier version had fewer keys
     with database.creating():
-        store = database.create_study(recipe.name, recipe=text, versions=versions())
+        store = database.create_study(recipe.name, recipe=text, versions=versions(recipe))
         if store.get(ARTIFACTS) is None:
             store.put(ARTIFACTS, _artifacts_attribute(database, artifacts))
         study = optuna_part(recipe, database)
@@ -168,15 +171,20 @@ def open_part(recipe: Recipe, url: str, purpose: str) -> OpenStudy:
         try:
             store = database.study(name)
         except StudyError:
-            store = database.create_study(name, recipe=recipe.to_json(), versions=versions())
+            store = database.create_study(name, recipe=recipe.to_json(), versions=versions(recipe))
             store.put(ARTIFACTS, _artifacts_attribute(database, None))
     return _opened(url, database, store)
 
 
-def versions() -> Mapping[str, str]:
-    """Versions of what a study's results depend on."""
-    names = ("torch", "torchvision", "optuna", "numpy", "scikit-learn")
-    return {"nas_attn": __version__, "python": platform.python_version(), **{n: metadata.version(n) for n in names}}
+def versions(recipe: Recipe | None = None) -> Mapping[str, str]:
+    """Versions of what a study's results depend on, its backbone's package included."""
+    own = PACKAGES.get(recipe.backbone.name.partition(":")[0]) if recipe else None
+    names = ["torch", "torchvision", "optuna", "numpy", "scikit-learn", *([own] if own else [])]
+    found = {"nas_attn": __version__, "python": platform.python_version()}
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):  # what builds the network says that it is missing
+            found[name] = metadata.version(name)
+    return found
 
 
 def _opened(url: str, database: Database, store: StudyStore) -> OpenStudy:

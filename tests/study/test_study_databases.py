@@ -15,7 +15,7 @@ import pytest
 from nas_attn.errors import StorageError, StudyError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import searching
-from nas_attn.study.opening import OpenStudy, create_study, open_study
+from nas_attn.study.opening import OpenStudy, create_study, open_study, versions
 
 URL = "sqlite:///nas_attn.db"
 ACTIONS: dict[str, Callable[[OpenStudy], object]] = {
@@ -63,6 +63,13 @@ def test_what_optuna_is_used_for_it_does_not_say(table: Path, caplog: pytest.Log
         optuna.logging.set_verbosity(before)
         optuna.logging.disable_propagation()
     assert [record.getMessage() for record in caplog.records if record.name.startswith("optuna")] == []
+
+
+def test_a_study_knows_the_version_of_its_backbones_package(table: Path) -> None:
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    own = versions(load_recipe("table.toml", overrides={"backbone.name": "timm:resnet18", "backbone.width": None}))
+    assert own["timm"] == timm.__version__
+    assert "timm" not in versions(load_recipe("table.toml"))
 
 
 def test_tables_that_are_gone(table: Path) -> None:

@@ -52,6 +52,7 @@ def test_the_chosen_network_is_trained_as_the_target_says_and_exported(searched:
     code, out, err = run("export", "--placement", "stage1=simam stage2=simam stage3=simam", "-o", "after.pt")
     assert code == 0, err
     assert f"retrain, target, seed {FIRST_SEED}" in out
+    assert f"when it was trained (retrain, target, seed {FIRST_SEED}): " in Path("after.pt.md").read_text()
     before, after = weights("before.pt"), weights("after.pt")
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[key], after[key]) for key in before)
