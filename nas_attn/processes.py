@@ -147,7 +147,8 @@ def _about(found: Process) -> str:
     if len(command) > SHOWN_LENGTH:
         command = f"{command[: SHOWN_LENGTH - 1]}…"
     since = int(booted.split()[1]) + int(found.started) / os.sysconf("SC_CLK_TCK")
-    return f" ({command}, since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(since))})"
+    command = f"{command}, " if command else ""  # as of one that has only just begun
+    return f" ({command}since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(since))})"
 
 
 def _boot() -> str:

@@ -97,7 +97,10 @@ def test_a_lock_that_passes_from_one_to_the_next_is_not_held_by_one(monkeypatch:
 
 def test_a_process_is_described_without_passwords(tmp_path: Path) -> None:
     url = "postgresql://me:secret@db/x"
-    with subprocess.Popen([sys.executable, "-c", "input()", "--storage", url], stdin=subprocess.PIPE) as child:
+    command = [sys.executable, "-c", "input('begun')", "--storage", url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.read(5) == b"begun"  # before that the kernel may not know its words yet
         shown = str(processes.process(child.pid))
         assert shown.startswith(f"pid {child.pid} (")
         assert "me:***@db" in shown
