@@ -16,6 +16,9 @@ from nas_attn.records import Site
 FAINT = 1e-3
 """A scale of at most this lets nothing through as yet: LayerScale starts at 1e-6 or 1e-5, norms that start so at 0."""
 
+PRODUCTS = frozenset({"mul", "mul_"})
+SCALES = PRODUCTS | NORMS
+
 MANY = 2
 """More stages than this for each map size are worth a word."""
 
@@ -41,13 +44,26 @@ def _ends_faint(flow: Flow, branch: Value, model: nn.Module) -> bool:
         op = flow.operations[flow.producer[value]] if value in flow.producer else None
         if op is None or op.name in ADDITIONS:
             return False
-        named = [flow.recording.parameters[v] for v in op.inputs if v in flow.recording.parameters]
-        scales = op.name in ("mul", "mul_") or op.name in NORMS | CONVOLUTIONS
-        if scales and named and all(_is_small(model, name) for name in named):
+        made = [v for v in op.inputs if v not in flow.live and (v in flow.recording.parameters or v in flow.producer)]
+        if op.name in SCALES | CONVOLUTIONS and made and all(_is_faint(flow, v, model) for v in made):
             return True
+        if op.name in CONVOLUTIONS:
+            return False
         live = [v for v in dict.fromkeys(op.inputs) if v in flow.live]
-        value = live[0] if len(live) == 1 and op.name not in CONVOLUTIONS else None
+        gated = [v for v in live if op.name in PRODUCTS and flow.shapes[v] == flow.shapes[value]]
+        value = live[0] if len(live) == 1 else gated[0] if len(gated) == 1 else None
     return False
+
+
+def _is_faint(flow: Flow, value: Value, model: nn.Module) -> bool:
+    """Whether a parameter, or what is made of parameters (a standardised weight times its gain), is nearly zero."""
+    if value in flow.recording.parameters:
+        return _is_small(model, flow.recording.parameters[value])
+    op = flow.operations[flow.producer[value]] if value in flow.producer else None
+    if op is None:
+        return False
+    of = [_is_faint(flow, v, model) for v in op.inputs]
+    return any(of) if op.name in SCALES else len(of) == 1 and of[0]
 
 
 def _is_small(model: nn.Module, name: str) -> bool:

@@ -79,6 +79,32 @@ def test_a_scale_of_a_millionth_is_nearly_zero() -> None:
     assert [site.faint for site in survey(model, SHAPE).sites] == [False, False, True]
 
 
+class Branch(nn.Module):
+    """A branch that ends as NFNet's do, in a weight times its gain and a gate, or as ConvNeXt's, in a scale that is reshaped."""
+
+    def __init__(self, *, gain: float, scale: float) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(8, 8, 3, padding=1)
+        self.last = nn.Conv2d(8, 8, 1)
+        nn.init.zeros_(self.last.bias)  # says nothing
+        self.gate = nn.Conv2d(8, 8, 1)
+        self.gain = nn.Parameter(torch.full((8, 1, 1, 1), gain))
+        self.scale = nn.Parameter(torch.full((8,), scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.last.weight * (self.gain * 0.5)
+        y = functional.conv2d(functional.relu(self.first(x)), weight, self.last.bias)
+        y = y * torch.sigmoid(self.gate(y.mean((2, 3), keepdim=True)))
+        return x + y * self.scale.reshape(1, -1, 1, 1)
+
+
+@pytest.mark.parametrize(("gain", "scale", "faint"), [(0.0, 1.0, True), (1.0, 1e-6, True), (1.0, 1.0, False)])
+def test_what_is_made_of_parameters_counts_by_them(gain: float, scale: float, faint: bool) -> None:
+    stem = nn.Conv2d(3, 8, 3, padding=1)
+    model = nn.Sequential(stem, Branch(gain=gain, scale=scale), Branch(gain=gain, scale=scale))
+    assert [site.faint for site in survey(model, SHAPE).sites if "." in site.name] == [faint] * 2
+
+
 def test_many_stages_of_one_size_say_why() -> None:
     with torch.device("meta"):
         model = torchvision.models.googlenet(weights=None, aux_logits=False, init_weights=False)
