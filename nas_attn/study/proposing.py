@@ -43,6 +43,8 @@ COMPANIONS = 3
 BASELINE = "baseline"
 """User attribute of an enqueued trial that names the baseline."""
 PRIORITY = 30
+SAME = 1e-9
+"""Values no further apart are the same, but for the rounding of their seeds' levels."""
 
 
 class Search(Duties):
@@ -296,7 +298,13 @@ class Search(Duties):
         return {**hints(brief, full), **full}
 
     def _best(self, key: str, rung: int) -> bool:
-        return survives(self._peers(rung), key, self.recipe.search.eta)
+        """Whether a candidate is among the best share of a rung; where none is told from another there (an mAP of 0), all go on."""
+        peers = self._peers(rung)
+        trained = [i for i, objective in enumerate(self.recipe.objectives) if objective not in COSTS]
+        seen = [[values[i] for values in peers.values()] for i in trained]
+        if seen and all(max(values) - min(values) <= SAME for values in seen):
+            return True
+        return survives(peers, key, self.recipe.search.eta)
 
     def _likely(self, key: str, rung: int) -> bool:
         """Whether a candidate is among those that most likely belong to the front; as `_best` while nobody has reached its end."""

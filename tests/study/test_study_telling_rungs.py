@@ -100,3 +100,15 @@ def test_several_workers_repeat_as_many_and_nothing_twice(table: Path) -> None:
 def test_a_search_that_prunes_nobody_has_no_rungs_to_choose(table: Path) -> None:
     with pytest.raises(RecipeError, match="rungs = 'auto' says where to prune, and pruner = 'none' prunes nobody"):
         load_recipe("table.toml", overrides={"search.rungs": "auto", "search.pruner": "none"})
+
+
+@pytest.mark.parametrize("ends", ["nothing", "scores"])
+def test_a_rung_at_which_all_score_the_same_prunes_nobody(table: Path, ends: str) -> None:
+    """As a detector that has found nothing yet: else the networks' cost alone would decide, and one be left to speak of."""
+    returned = "0.0" if ends == "nothing" else "0.0 if run.rung == 0 else worth"
+    (table / "table_evaluator.py").write_text(BLIND.replace("luck if run.rung == 0 else worth + 0.1 * luck", returned))
+    text = (table / "table.toml").read_text().replace('["score", "-effort"]', '["score", "params"]')
+    (table / "table.toml").write_text(text)
+    found = search(ends, trials=8, rungs="given", pruner="pareto_halving")
+    assert [view.state for view in found.candidates] == ["scored"] * 8
+    assert [constant.metric for constant in found.constants] == (["score"] if ends == "nothing" else [])
