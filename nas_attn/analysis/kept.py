@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.study_evidence import KEPT_FROM
@@ -37,9 +37,20 @@ def kept(
         read: back; whatever it raises of something else than that, is no fault.
     """
     known = _of(taken)
-    if name not in known:
-        known[name] = make() if len(taken.candidates) < KEPT_FROM else _stored(taken, name, make, write, read)
-    found: Answer = known[name]
+    if name in known:
+        return cast(Answer, known[name])
+    large = len(taken.candidates) >= KEPT_FROM
+    if large:
+        known[_DIGEST] = known.get(_DIGEST) or _digest(taken)
+        with suppress(ValueError, TypeError, KeyError, AttributeError):  # not as it was written
+            content = json.loads(taken.store.get(name) or "{}")
+            if content.get(_DIGEST) == known[_DIGEST]:
+                found = known[name] = read(content["found"])
+                return found
+    found = known[name] = make()
+    if large:
+        with suppress(StorageError):  # who only reads a study is not to fail where nothing can be written
+            taken.store.put(name, json.dumps({_DIGEST: known[_DIGEST], "found": write(found)}))
     return found
 
 
@@ -49,26 +60,6 @@ def _of(taken: Snapshot) -> dict[str, Any]:
     if known is None or known[0] is not taken:
         known = _last = (taken, {})
     return known[1]
-
-
-def _stored(
-    taken: Snapshot,
-    name: str,
-    make: Callable[[], Answer],
-    write: Callable[[Answer], Any],
-    read: Callable[[Any], Answer],
-) -> Answer:
-    of = _of(taken)
-    if _DIGEST not in of:
-        of[_DIGEST] = _digest(taken)
-    with suppress(ValueError, TypeError, KeyError, AttributeError):  # not as it was written
-        content = json.loads(taken.store.get(name) or "{}")
-        if content.get(_DIGEST) == of[_DIGEST]:
-            return read(content["found"])
-    found = make()
-    with suppress(StorageError):  # who only reads a study is not to fail where nothing can be written
-        taken.store.put(name, json.dumps({_DIGEST: of[_DIGEST], "found": write(found)}))
-    return found
 
 
 def _digest(taken: Snapshot) -> str:

@@ -18,6 +18,7 @@ FAINT = 1e-3
 
 PRODUCTS = frozenset({"mul", "mul_"})
 SCALES = PRODUCTS | NORMS
+"""What multiplies a map: by a gate of its own, by a parameter, or both."""
 
 MANY = 2
 """More stages than this for each map size are worth a word."""
