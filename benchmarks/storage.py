@@ -308,9 +308,9 @@ def _fill_optuna(opened: Any, space: Any, trials: list[Any]) -> None:
 
 
 def measure_workers(folder: Path, workers: int, candidates: int, seconds: float, *, postgres: bool) -> None:
-    """Real workers whose evaluation sleeps: what a candidate costs them and the server, in CPU seconds.
+    """Real workers whose evaluation sleeps: what the study costs them and the server for a candidate, in CPU seconds.
 
-    They are forked from a process that has loaded everything; what is counted begins when the study is open, and is without
+    What the network itself takes before any training is counted apart: every evaluation of it has to do that. They are forked from a process that has loaded everything; what is counted begins when the study is open, and is without
     what a worker costs that finds nothing to do.
     """
     os.chdir(folder)
@@ -330,14 +330,15 @@ def measure_workers(folder: Path, workers: int, candidates: int, seconds: float,
             _together(context, workers, folder, url, time_limit_s=None)
         wall, server = time.monotonic() - began, (server_cpu() - before) / candidates
         found = _reports(folder)
-    cpu = sum(report["cpu_s"] - idle["cpu_s"] for report in found) / candidates
+    network = sum(report["network_cpu_s"] for report in found) / candidates
+    cpu = sum(report["cpu_s"] - idle["cpu_s"] for report in found) / candidates - network
     turn = sum(report["turn_cpu_s"] for report in found) / candidates
     polls = sum(report["turns"] for report in found) / candidates
     share = (cpu + server) / (seconds + cpu + server)
     print(
         f"{'PostgreSQL' if postgres else 'SQLite'}, {workers:3} workers, {candidates} candidates of {seconds:g} s in {wall:.0f} s; "
         f"per candidate {cpu:.3f} CPU s in the worker, of which {turn:.3f} in {polls:.1f} turns, and {server:.3f} in the "
-        f"server: {share:.2%} of a worker's time; at most {most[0]} connections; {len(found)} of {workers} ended in "
+        f"server: {share:.2%} of a worker's time; besides {network:.3f} for building, counting and checking the network; at most {most[0]} connections; {len(found)} of {workers} ended in "
         f"order; load {os.getloadavg()[0]:.1f}",
         flush=True,
     )
@@ -393,6 +394,7 @@ def _work(folder: str, url: str, time_limit_s: float | None) -> None:
     """One worker; it writes down what it took."""
     import torch
 
+    from nas_attn.evaluation import workbench
     from nas_attn.study import searching, worker
     from nas_attn.study.opening import open_study
     from nas_attn.study.stopping import interruptible
@@ -400,7 +402,22 @@ def _work(folder: str, url: str, time_limit_s: float | None) -> None:
     os.chdir(folder)
     sys.path.insert(0, folder)
     torch.set_num_threads(1)
-    whole, taken = worker.Worker.turn, {"turns": 0, "turn_cpu_s": 0.0}
+    whole, taken = worker.Worker.turn, {"turns": 0, "turn_cpu_s": 0.0, "network_cpu_s": 0.0}
+
+    def networks(work: Callable[..., Any]) -> Callable[..., Any]:
+        """Building, counting and checking a network: whoever evaluates one has to."""
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            began = time.thread_time()
+            try:
+                return work(*args, **kwargs)
+            finally:
+                taken["network_cpu_s"] += time.thread_time() - began
+
+        return timed
+
+    for owner, name in ((workbench.Workbench, "check"), (workbench, "require_participation")):
+        setattr(owner, name, networks(getattr(owner, name)))
 
     @contextmanager
     def turn(self: worker.Worker) -> Iterator[Any]:
