@@ -310,36 +310,39 @@ def _fill_optuna(opened: Any, space: Any, trials: list[Any]) -> None:
 def measure_workers(folder: Path, workers: int, candidates: int, seconds: float, *, postgres: bool) -> None:
     """Real workers whose evaluation sleeps: what the study costs them and the server for a candidate, in CPU seconds.
 
-    What the network itself takes before any training is counted apart: every evaluation of it has to do that. They are forked from a process that has loaded everything; what is counted begins when the study is open, and is without
-    what a worker costs that finds nothing to do.
+    They are forked from a process that has loaded everything. What is counted goes from the end of a worker's first candidate,
+    which warms it up, to the end of its last; what a network takes before any training is counted apart, as every
+    evaluation of it has to do that.
     """
     os.chdir(folder)
     Path("many.toml").write_text(WORKERS_RECIPE)
     Path("sleeper.py").write_text(SLEEPER)
     os.environ |= {"SLEEP_S": str(seconds), "PYTHONPATH": f"{folder}:{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nas_attn.study.searching", "nas_attn.study.sampling", "torch"])
+    context.set_forkserver_preload(
+        ["nas_attn.study.searching", "nas_attn.study.sampling", "torch._dynamo", "plotly.graph_objects"]
+    )
     with _server(folder, postgres=postgres) as (url, server_cpu):
         begin = context.Process(target=_begin, args=(str(folder), url, candidates))
         begin.start()
         begin.join()
-        _together(context, 1, folder, url, time_limit_s=0.0)
-        (idle,) = _reports(folder)
         before, began = server_cpu(), time.monotonic()
         with _connections(url) as most:
-            _together(context, workers, folder, url, time_limit_s=None)
+            _together(context, workers, folder, url)
         wall, server = time.monotonic() - began, (server_cpu() - before) / candidates
-        found = _reports(folder)
-    network = sum(report["network_cpu_s"] for report in found) / candidates
-    cpu = sum(report["cpu_s"] - idle["cpu_s"] for report in found) / candidates - network
-    turn = sum(report["turn_cpu_s"] for report in found) / candidates
-    polls = sum(report["turns"] for report in found) / candidates
+        found = [json.loads(path.read_text()) for path in folder.glob("report-*")]
+    counted = sum(report["candidates"] for report in found)
+    cpu, turn, turns, network = (
+        sum(report[what] for report in found) / max(counted, 1)
+        for what in ("cpu_s", "turn_cpu_s", "turns", "network_cpu_s")
+    )
+    cpu -= network
     share = (cpu + server) / (seconds + cpu + server)
     print(
         f"{'PostgreSQL' if postgres else 'SQLite'}, {workers:3} workers, {candidates} candidates of {seconds:g} s in {wall:.0f} s; "
-        f"per candidate {cpu:.3f} CPU s in the worker, of which {turn:.3f} in {polls:.1f} turns, and {server:.3f} in the "
-        f"server: {share:.2%} of a worker's time; besides {network:.3f} for building, counting and checking the network; at most {most[0]} connections; {len(found)} of {workers} ended in "
-        f"order; load {os.getloadavg()[0]:.1f}",
+        f"per candidate {cpu:.3f} CPU s in the worker, of which {turn:.3f} in {turns:.1f} turns, and {server:.3f} in the server: "
+        f"{share:.2%} of a worker's time; besides {network:.3f} for building, counting and checking the network; "
+        f"at most {most[0]} connections; {len(found)} of {workers} ended in order; load {os.getloadavg()[0]:.1f}",
         flush=True,
     )
 
@@ -376,67 +379,70 @@ def _begin(folder: str, url: str, candidates: int) -> None:
     searching.begin(load_recipe("many.toml", overrides={"search.trials": candidates}), url)
 
 
-def _together(context: Any, workers: int, folder: Path, url: str, *, time_limit_s: float | None) -> None:
-    for old in folder.glob("report-*"):
-        old.unlink()
-    running = [context.Process(target=_work, args=(str(folder), url, time_limit_s)) for _ in range(workers)]
+def _together(context: Any, workers: int, folder: Path, url: str) -> None:
+    running = [context.Process(target=_work, args=(str(folder), url)) for _ in range(workers)]
     for process in running:
         process.start()
     for process in running:
         process.join()
 
 
-def _reports(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(path.read_text()) for path in folder.glob("report-*")]
-
-
-def _work(folder: str, url: str, time_limit_s: float | None) -> None:
-    """One worker; it writes down what it took."""
+def _work(folder: str, url: str) -> None:
+    """One worker; it writes down what it took between the ends of its first and its last candidate."""
     import torch
 
-    from nas_attn.evaluation import workbench
-    from nas_attn.study import searching, worker
+    from nas_attn.study import searching
     from nas_attn.study.opening import open_study
     from nas_attn.study.stopping import interruptible
 
     os.chdir(folder)
     sys.path.insert(0, folder)
     torch.set_num_threads(1)
-    whole, taken = worker.Worker.turn, {"turns": 0, "turn_cpu_s": 0.0, "network_cpu_s": 0.0}
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    marks, stop = _marked(), threading.Event()
+    with interruptible(stop, lambda line: None):
+        options = searching.Options(device="cpu", threads=1, say=lambda line: None, stop=stop)
+        searching.work(open_study("many", url), options)
+    if marks:
+        report = {what: marks[-1][what] - marks[0][what] for what in marks[0]}
+        Path(f"report-{os.getpid()}").write_text(json.dumps(report | {"candidates": len(marks) - 1}))
 
-    def networks(work: Callable[..., Any]) -> Callable[..., Any]:
-        """Building, counting and checking a network: whoever evaluates one has to."""
 
+def _marked() -> list[dict[str, float]]:
+    """Takes the time of a worker's parts from now on: what it has spent by the end of each candidate."""
+    from nas_attn.evaluation import workbench
+    from nas_attn.study.worker import Worker
+
+    spent = {"turns": 0.0, "turn_cpu_s": 0.0, "network_cpu_s": 0.0}
+    marks: list[dict[str, float]] = []
+    turn, do = Worker.turn, Worker._do
+
+    @contextmanager
+    def timed_turn(self: Worker) -> Iterator[Any]:
+        began = time.thread_time()
+        with turn(self) as lease:
+            yield lease
+        spent["turns"] += 1
+        spent["turn_cpu_s"] += time.thread_time() - began
+
+    def network(work: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
             began = time.thread_time()
             try:
                 return work(*args, **kwargs)
             finally:
-                taken["network_cpu_s"] += time.thread_time() - began
+                spent["network_cpu_s"] += time.thread_time() - began
 
         return timed
 
+    def marked(self: Worker, step: Any) -> None:
+        do(self, step)
+        marks.append(spent | {"cpu_s": time.process_time()})
+
+    Worker.turn, Worker._do = timed_turn, marked  # type: ignore[method-assign]
     for owner, name in ((workbench.Workbench, "check"), (workbench, "require_participation")):
-        setattr(owner, name, networks(getattr(owner, name)))
-
-    @contextmanager
-    def turn(self: worker.Worker) -> Iterator[Any]:
-        began = time.thread_time()
-        with whole(self) as lease:
-            yield lease
-        taken["turns"] += 1
-        taken["turn_cpu_s"] += time.thread_time() - began
-
-    worker.Worker.turn = turn  # type: ignore[method-assign]
-    stop = threading.Event()
-    with interruptible(stop, lambda line: None):
-        opened, began = open_study("many", url), time.process_time()
-        options = searching.Options(
-            device="cpu", threads=1, time_limit_s=time_limit_s, say=lambda line: None, stop=stop
-        )
-        searching.work(opened, options)
-    report = {**taken, "cpu_s": time.process_time() - began}
-    Path(f"report-{os.getpid()}").write_text(json.dumps(report))
+        setattr(owner, name, network(getattr(owner, name)))
+    return marks
 
 
 @contextmanager

@@ -63,11 +63,21 @@ class LeaseKeeper:
                 pause = min(self._period, random.uniform(*AWAY_S))
 
 
-def release_dead(store: StudyStore, prefix: str) -> None:
-    """Frees the leases, on resources named so, of processes of this machine that have died; others' have to expire."""
+def release_dead(store: StudyStore, prefix: str) -> bool:
+    """Frees the leases, on resources named so, of processes of this machine that have died; others' have to expire.
+
+    Returns:
+        Whether one of them is still held.
+    """
+    held = False
     for row in store.leases(released=False):
-        if row.state == "held" and row.resource.startswith(prefix) and is_dead(row.owner, local=store.is_local):
+        if row.state != "held" or not row.resource.startswith(prefix):
+            continue
+        if is_dead(row.owner, local=store.is_local):
             store.release(Lease(row.resource, row.owner, row.number, TTL_S, row.expires_at))
+        else:
+            held = True
+    return held
 
 
 def holders(store: StudyStore, mine: str) -> list[str]:

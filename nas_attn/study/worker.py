@@ -35,6 +35,8 @@ from nas_attn.waiting import Interrupted, Wait, impatient
 POLL_S = 0.5
 LONGEST_POLL_S = 5.0
 """Seconds between looks for work, at most, by a worker that finds none: a look costs the database as much as a proposal."""
+LONGEST_TURN_POLL_S = 2.0
+"""The same while it is another's turn to look: looks of many would leave that one no time."""
 LONELY_S = 600.0
 """Seconds that a worker waits for what it cannot do itself, while nobody else is at anything."""
 ATTEMPTS = 3
@@ -143,8 +145,8 @@ class Worker:
     @contextmanager
     def turn(self) -> Iterator[Lease | None]:
         """One worker at a time looks for work; None where it is another's turn."""
-        release_dead(self.store, "turn")
-        lease = self.store.acquire("turn", owner=self.owner, ttl_s=TTL_S)
+        taken = release_dead(self.store, "turn")  # many look, and reading costs them less than trying to take it
+        lease = None if taken else self.store.acquire("turn", owner=self.owner, ttl_s=TTL_S)
         if lease is None:
             yield None
             return
@@ -349,9 +351,8 @@ class _Idle:
             self._alone_since = None if others else time.monotonic()
         elif time.monotonic() - self._alone_since > LONELY_S:
             raise OperationError(self._lacks() or f"study '{self._worker.store.name}' has work left that nobody takes")
-        pause, self._poll_s = (
-            (self._poll_s, min(1.3 * self._poll_s, LONGEST_POLL_S)) if nothing else (POLL_S, self._poll_s)
-        )
+        pause = min(self._poll_s, LONGEST_POLL_S if nothing else LONGEST_TURN_POLL_S)
+        self._poll_s = 1.3 * pause
         self._wait.pause(
             pause * random.uniform(0.8, 1.2), lambda: "; ".join(others) or self._lacks() or "nobody is at anything"
         )

@@ -12,10 +12,17 @@ import traceback
 from pathlib import Path
 from typing import BinaryIO
 
+import alembic.command  # noqa: F401
+import alembic.runtime.environment  # noqa: F401
+import optuna.storages._rdb.models  # noqa: F401
+import optuna.storages._rdb.storage  # noqa: F401
 import torch
 from sqlalchemy import ColumnElement
 
+from nas_attn import attachment, backbones
 from nas_attn.evaluation import artifact_stores, leasing
+from nas_attn.recipe import BackboneSection
+from nas_attn.report import dashboard  # noqa: F401
 from nas_attn.storage.connection import Connector
 from nas_attn.study import searching, worker
 from nas_attn.study.opening import open_study
@@ -28,6 +35,15 @@ FULL = "full"
 """While a file of this name is there, the disk of the artifacts is full."""
 FAULTS = "faults.txt"
 """Takes the traceback of whatever a worker ended by that it should not have."""
+
+
+def load_all() -> None:
+    """What a worker would load as it goes, torch's own parts for counting a network above all: seconds, for each of them."""
+    model = backbones.build(BackboneSection(name="resnet8", width=4), input_shape=(1, 8, 8), classes=3)
+    attachment.cost(model, (1, 8, 8))
+
+
+load_all()
 
 
 def run(folder: str, url: str, clock_s: float, ttl_s: float) -> None:
