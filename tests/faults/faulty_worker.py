@@ -12,9 +12,9 @@ import traceback
 from pathlib import Path
 from typing import BinaryIO
 
-import alembic.command  # noqa: F401
+import alembic.command
 import alembic.runtime.environment  # noqa: F401
-import optuna.storages._rdb.models  # noqa: F401
+import optuna.storages._rdb.models
 import optuna.storages._rdb.storage  # noqa: F401
 import torch
 from sqlalchemy import ColumnElement
