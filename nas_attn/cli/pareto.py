@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nas_attn.cli.choosing import choosing, show_choice
 from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, StudyName, console, print_json, study_named
+from nas_attn.collecting import uncollected
 
 if TYPE_CHECKING:
     from nas_attn.analysis.choosing import Wish
@@ -19,23 +20,24 @@ def pareto(wish: Wish, study: StudyName = None, storage: Storage = DEFAULT_STORA
     from nas_attn.analysis.suggestions import suggest
     from nas_attn.cli.showing import show_answer, show_front, show_snippet, show_suggestions
 
-    opened = study_named(study, storage)
-    now = snapshot(opened.store)
-    choice = None
-    if not wish.default:
-        from nas_attn.study.trained import chosen
+    with uncollected():
+        opened = study_named(study, storage)
+        now = snapshot(opened.store)
+        choice = None
+        if not wish.default:
+            from nas_attn.study.trained import chosen
 
-        choice = chosen(opened, now, wish)
-    if as_json:
-        found = None if choice is None else choice.as_dict()
-        untried = [asdict(one) for one in suggest(now)]
-        print_json(now.as_dict() | {"suggestions": untried} | ({} if found is None else {"chosen": found}))
-    elif choice is None:
-        show_answer(console(), now)
-        if now.recommendation is not None:
-            show_snippet(console(), now.find(now.recommendation.key))
-        show_suggestions(console(), suggest(now))
-    else:
-        show_front(console(), now)
-        show_choice(console(), choice)
-        show_snippet(console(), choice.view)
+            choice = chosen(opened, now, wish)
+        if as_json:
+            found = None if choice is None else choice.as_dict()
+            untried = [asdict(one) for one in suggest(now)]
+            print_json(now.as_dict() | {"suggestions": untried} | ({} if found is None else {"chosen": found}))
+        elif choice is None:
+            show_answer(console(), now)
+            if now.recommendation is not None:
+                show_snippet(console(), now.find(now.recommendation.key))
+            show_suggestions(console(), suggest(now))
+        else:
+            show_front(console(), now)
+            show_choice(console(), choice)
+            show_snippet(console(), choice.view)

@@ -8,6 +8,7 @@ import typer
 
 from nas_attn.cli.choosing import choosing
 from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, StudyName, page_path, print_json, study_named
+from nas_attn.collecting import uncollected
 
 if TYPE_CHECKING:
     from nas_attn.analysis.choosing import Wish
@@ -28,14 +29,15 @@ def report(
     from nas_attn.study.publishing import Publisher, report_path
 
     path = page_path(output, "--output")
-    opened = study_named(study, storage)
-    now = Publisher(opened).current()
-    choice = None
-    if not wish.default:
-        from nas_attn.study.trained import chosen
+    with uncollected():
+        opened = study_named(study, storage)
+        now = Publisher(opened).current()
+        choice = None
+        if not wish.default:
+            from nas_attn.study.trained import chosen
 
-        choice = chosen(opened, now, wish)
-    path = write_report(now, path or report_path(opened), choice)
+            choice = chosen(opened, now, wish)
+        path = write_report(now, path or report_path(opened), choice)
     if as_json:
         print_json({"report": str(path)})
     else:

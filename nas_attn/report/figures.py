@@ -172,18 +172,16 @@ def learning_curves(snapshot: Snapshot) -> go.Figure | None:
     metric = snapshot.primary
     if metric is None:
         return None
-    figure, traces = blank_figure(height=420), []
-    shown: set[str] = set()
+    runs: dict[tuple[str, str, float], list[tuple[CandidateView, list[ScorePoint]]]] = {}
     for view in _for_curves(snapshot):
-        kind, colour, width = _kind(snapshot, view)
         for run in _runs(view.scores):
             points = [point for point in run if metric in point.metrics]
             if points:
-                traces.append(_curve(snapshot, view, points, metric, (kind, colour, width), kind not in shown))
-                shown.add(kind)
-    if not shown:
+                runs.setdefault(_kind(snapshot, view), []).append((view, points))
+    if not runs:
         return None
-    figure.add_traces(traces)
+    figure = blank_figure(height=420)
+    figure.add_traces([_curves(snapshot, alike, metric, style) for style, alike in runs.items()])
     own = range(snapshot.recipe.search.seed, snapshot.recipe.search.seed + snapshot.recipe.training.backbones)
     start = {p.seed: p.metrics[metric] for p in snapshot.backbone if p.seed in own and metric in p.metrics}  # not fresh
     if start:
@@ -219,27 +217,38 @@ def _kind(snapshot: Snapshot, view: CandidateView) -> tuple[str, str, float]:
     return ("pruned", GREY, 0.8) if view.state == "pruned" else ("searched", "#9db7d5", 1)
 
 
-def _curve(
+def _curves(
     snapshot: Snapshot,
-    view: CandidateView,
-    points: Sequence[ScorePoint],
+    runs: Sequence[tuple[CandidateView, Sequence[ScorePoint]]],
     metric: str,
     style: tuple[str, str, float],
-    first: bool,
 ) -> go.Scatter:
+    """Curves of one kind, a gap after each: one trace, as a browser and plotly take their time over each."""
     kind, colour, width = style
-    last = "x" if view.state == "pruned" else "circle"
+    x: list[int | None] = []
+    y: list[float | None] = []
+    texts, symbols = list[str](), list[str]()
+    for view, points in runs:
+        said = hover(snapshot, view)
+        for point in points:
+            x.append(point.epochs)
+            y.append(point.metrics[metric])
+            texts.append(
+                f"{words.value(metric, point.metrics[metric])} after {point.epochs} epochs, seed {point.seed}<br>{said}"
+            )
+        x.append(None)
+        y.append(None)
+        texts.append("")
+        symbols += [*["circle"] * (len(points) - 1), "x" if view.state == "pruned" else "circle", "circle"]
     return go.Scatter(
-        x=[point.epochs for point in points],
-        y=[point.metrics[metric] for point in points],
+        x=x,
+        y=y,
         mode="lines+markers",
         name=kind,
-        legendgroup=kind,
-        showlegend=first,
-        line={"color": colour, "width": width, "dash": "dot" if view.state == "pruned" else "solid"},
-        marker={"symbol": ["circle"] * (len(points) - 1) + [last], "size": 5 if width < 2 else 7},
-        text=[words.value(metric, point.metrics[metric]) for point in points],
-        hovertemplate=f"%{{text}} after %{{x}} epochs, seed {points[0].seed}<br>{hover(snapshot, view)}<extra></extra>",
+        line={"color": colour, "width": width, "dash": "dot" if kind == "pruned" else "solid"},
+        marker={"symbol": symbols, "size": 5 if width < 2 else 7},
+        text=texts,
+        hovertemplate="%{text}<extra></extra>",
     )
 
 

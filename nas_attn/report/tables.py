@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean
+from typing import NamedTuple
 
 from nas_attn.analysis.classes import ByClass
 from nas_attn.analysis.effects import Effect, Effects
@@ -15,9 +16,11 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.recipe import objective_name
 from nas_attn.report import words
 
+_escaped = lru_cache(maxsize=16_384)(html.escape)
+"""Among ten thousand candidates the same is said again and again."""
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+
+class Cell(NamedTuple):
     """One cell: trusted HTML, and what it is sorted by where that is not its text."""
 
     markup: str
@@ -27,7 +30,7 @@ class Cell:
 
 def text(value: object) -> Cell:
     """A cell of plain text."""
-    return Cell(html.escape(str(value)))
+    return Cell(_escaped(str(value)))
 
 
 def notation(placement: str) -> Cell:
@@ -37,7 +40,7 @@ def notation(placement: str) -> Cell:
 
 def number(shown: str, value: float | None) -> Cell:
     """A cell sorted by its number; unknown ones come last."""
-    return Cell(html.escape(shown), math.inf if value is None else value)
+    return Cell(_escaped(shown), math.inf if value is None else value)
 
 
 def table(
@@ -101,7 +104,7 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
         number(words.count(cost.parameters) if cost else words.MISSING, cost.parameters if cost else None),
         number(words.count(cost.macs) if cost else words.MISSING, cost.macs if cost else None),
         number(words.duration(seconds) if seconds else words.MISSING, seconds or None),
-        Cell(html.escape(view.reason), wide=len(view.reason) > 40),
+        Cell(_escaped(view.reason), wide=len(view.reason) > 40),
     ]
 
 

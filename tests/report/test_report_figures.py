@@ -79,12 +79,16 @@ def test_sites_are_in_the_order_of_the_network(tmp_path: Path) -> None:
 
 def test_pruned_curves_end_early_in_a_cross(made: Snapshot) -> None:
     figure = figures.learning_curves(made)
-    pruned = [trace for trace in figure.data if trace.name == "pruned"]
-    assert len(pruned) == made.counts["pruned"]
-    assert all(list(trace.x) == [1] and list(trace.marker.symbol) == ["x"] for trace in pruned)
-    bare = [trace for trace in figure.data if trace.name == "no attention"]
-    assert [list(trace.x) for trace in bare] == [[1, 3]] * 3
-    assert [trace.showlegend for trace in bare] == [True, False, False]
+    (pruned,) = (trace for trace in figure.data if trace.name == "pruned")
+    assert list(pruned.x) == [1, None] * made.counts["pruned"]
+    assert [symbol for x, symbol in zip(pruned.x, pruned.marker.symbol, strict=True) if x] == ["x"] * made.counts[
+        "pruned"
+    ]
+    (bare,) = (trace for trace in figure.data if trace.name == "no attention")
+    assert list(bare.x) == [1, 3, None] * 3
+    assert "seed" in bare.text[0]
+    assert "none" in bare.text[0]
+    assert set(bare.marker.symbol) == {"circle"}
     assert "66.00 %" in figure.layout.annotations[0].text
 
 
