@@ -20,6 +20,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
@@ -27,14 +28,21 @@ from typing import Any
 
 import faulty_worker
 import pytest
+import torch
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from hypothesis.strategies import floats, integers, sampled_from
 
+from nas_attn.evaluation.datasets import load_data
+from nas_attn.evaluation.factors import candidate_factors
+from nas_attn.evaluation.plan import make_plan
 from nas_attn.recipe_reading import load_recipe
+from nas_attn.records import Score
+from nas_attn.space import parse, resolve
 from nas_attn.storage import Database
 from nas_attn.study import searching
 from nas_attn.study.opening import OpenStudy
+from nas_attn.training import Trainer
 
 EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", "2"))
 STEPS = int(os.environ.get("FAULTS_STEPS", "8"))
@@ -64,6 +72,14 @@ trials = 7
 sampler = "random"
 confirm_seeds = 1
 """
+TRAINED = (
+    RECIPE.replace(
+        'name = "external"\ninput_shape = [1, 8, 8]\nclasses = 3',
+        'name = "digits"\ntrain_subset = 320\noptions = { train = 400, validation = 200, test = 50 }',
+    )
+    .replace('evaluator = "faults_evaluator:evaluate"', "batch_size = 32\nthreads = 1")
+    .replace('["score", "-effort"]', '["accuracy", "params"]')
+)
 EVALUATOR = """
 import time, zlib
 
@@ -115,15 +131,18 @@ def until(condition: Callable[[], object], what: str, workers: Callable[[], list
 class Faults(RuleBasedStateMachine):
     """One study and what happens to it."""
 
+    recipe, metric = RECIPE, "score"
     trials, most, seconds, ttl_s = TRIALS, WORKERS, 0.05, faulty_worker.TTL_S
     server: Any = None
     """A PostgreSQL server; None: the study lives in an SQLite file."""
 
     @initialize()
     def begin(self) -> None:
+        self.workers: list[BaseProcess] = []
+        self.paused: set[int] = set()
         self.home = tempfile.TemporaryDirectory(prefix="nas_attn_faults_", ignore_cleanup_errors=True)
         self.folder = Path(self.home.name)
-        (self.folder / "faults.toml").write_text(RECIPE)
+        (self.folder / "faults.toml").write_text(self.recipe)
         evaluator = textwrap.dedent(EVALUATOR).replace("SECONDS", str(self.seconds))
         (self.folder / "faults_evaluator.py").write_text(evaluator)
         self.url = f"sqlite:///{self.folder / 'nas_attn.db'}"
@@ -134,8 +153,6 @@ class Faults(RuleBasedStateMachine):
         recipe = load_recipe(str(self.folder / "faults.toml"), overrides={"search.trials": self.trials})
         opened = searching.begin(recipe, self.url, artifacts=self.folder / "artifacts")
         self._close(opened)
-        self.workers: list[BaseProcess] = []
-        self.paused: set[int] = set()
 
     # ------------------------------------------------------------------------------------ events
     #
@@ -271,18 +288,15 @@ class Faults(RuleBasedStateMachine):
         rows = store.candidates()
         assert sorted(row.trial for row in rows) == sorted({row.trial for row in rows}), "every number once"
         assert len({row.placement for row in rows}) == len(rows) == self.trials, "no placement twice"
-        namespace: dict[str, Any] = {}
-        exec(EVALUATOR, namespace)
         for stored in store.scores():
             (placement,) = {r.run.placement for r in store.queue.rows(key=stored.key)}
-            expected = namespace["value"](placement, stored.score.seed, stored.score.epochs)
-            assert stored.score.metrics["score"] == expected
+            assert stored.score.metrics[self.metric] == self._undisturbed(placement, stored.score)
         for row in rows:
             seed = min(r.run.seed for r in store.queue.rows(key=row.key, way="search"))
             if row.state == "scored":
                 runs = [s for s in store.scores(row.key, way="search") if s.purpose == "search" and s.score.rung == 1]
                 assert row.values is not None
-                assert row.values[0] == sum(s.score.metrics["score"] for s in runs) / len(runs), (row, seed)
+                assert row.values[0] == sum(s.score.metrics[self.metric] for s in runs) / len(runs), (row, seed)
         assert not [lease for lease in store.leases() if lease.state == "held"], said
         known = {row.artifact for found in store.all_checkpoints().values() for row in found}
         stray = {path.name for path in (self.folder / "artifacts").iterdir() if path.is_file()} - known
@@ -294,6 +308,12 @@ class Faults(RuleBasedStateMachine):
         if self.server is None:
             with closing(sqlite3.connect(self.folder / "nas_attn.db")) as plain:
                 assert plain.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+    def _undisturbed(self, placement: str, score: Score) -> float:
+        """What a run comes to that nothing happens to."""
+        namespace: dict[str, Any] = {}
+        exec(EVALUATOR, namespace)
+        return float(namespace["value"](placement, score.seed, score.epochs))
 
     # ------------------------------------------------------------------------------------ small things
 
@@ -405,6 +425,45 @@ def test_whatever_happens_a_study_in_a_file_comes_out_whole() -> None:
 def test_whatever_happens_a_study_on_a_server_comes_out_whole(server: Any) -> None:
     machine = type("FaultsOnAServer", (Faults,), {"server": server})
     run_state_machine_as_test(machine, settings=many(EXAMPLES, STEPS))
+
+
+class Trained(Faults):
+    """With networks that are trained: a run that goes on from a checkpoint ends where one does that was never stopped."""
+
+    recipe, metric = TRAINED, "accuracy"
+
+    def _undisturbed(self, placement: str, score: Score) -> float:
+        return trained_alone(placement, score.seed)[score.epochs]
+
+
+@cache
+def trained_alone(placement: str, seed: int) -> dict[int, float]:
+    """Epochs -> accuracy of one run, trained here and now."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "faults.toml")
+        path.write_text(TRAINED)
+        recipe = load_recipe(str(path))
+    torch.set_num_threads(1)
+    dataset = load_data(recipe, device=torch.device("cpu"))
+    plan = make_plan(recipe, dataset.input_shape, len(dataset.classes))
+    resolved = resolve(parse(placement), plan.sites, init=plan.space.init)
+    model = plan.attach(plan.bare(seed), resolved, seed)
+    factors = candidate_factors(recipe, model)
+    scores = Trainer(recipe.training, dataset, device=torch.device("cpu")).fit(
+        model,
+        seed=seed,
+        rungs=recipe.training.rungs,
+        learning_rate=factors.rate,
+        attention_parameters=factors.attention,
+        backbone_factor=factors.backbone,
+    )
+    return {score.epochs: score.metrics["accuracy"] for score in scores}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(100_000)
+def test_whatever_happens_trained_networks_are_what_they_would_be() -> None:
+    run_state_machine_as_test(Trained, settings=many(EXAMPLES, STEPS))
 
 
 class Restarts(Faults):
