@@ -36,7 +36,9 @@ from nas_attn.analysis.placement_model import kin_of_value
 from nas_attn.study.placement_sampler import PlacementSampler
 from nas_attn.study.sampling import DistinctSampler, distributions
 
-BUDGETS = (30, 60, 120)
+BUDGETS = (30, 60, 120, 300)
+LONG = ("shared 0.5",)
+"""Problems of the longest searches, beside NAS-Bench-201 at 1."""
 OURS = "placement"
 DEVICES = (0, 1, 2, 3)
 GP_SEEDS = 10
@@ -128,11 +130,14 @@ def jobs(full: bool, nasbench_there: bool, methods: Sequence[str], runs: int) ->
     made = [f"{kind} 0.5" for kind in ("shared", "unshared")]
     ratios = [("nb201", 0.5), ("nb201", 1.0), ("relabelled", 1.0), ("nb201", 3.0)]
     found = []
-    for budgets in ((30, 60), (120,))[: 2 if full else 1]:
+    for budgets in ((30, 60), (120,), (300,))[: 3 if full else 1]:
         for seed in range(runs):
             device = DEVICES[seed % len(DEVICES)]
             names = [f"{kind} {device} {ratio:g}" for kind, ratio in ratios] if nasbench_there else []
-            for name, method in itertools.product([*names, *made, "tables"], methods):
+            chosen = [*names, *made, "tables"]
+            if budgets == (300,):
+                chosen = [name for name in chosen if name in (f"nb201 {device} 1", *LONG)]
+            for name, method in itertools.product(chosen, methods):
                 own = budgets if method == "nsga2" else budgets[-1:]
                 if method != "gp" or (seed < GP_SEEDS and 60 in own and name.endswith(" 0.5")):
                     found += [Job(name, method, seed, budget) for budget in own]
