@@ -1,8 +1,8 @@
-"""Which placement to try next, given functions that may be the truth. numpy only.
+"""Which placement to try next, given what is believed of all. numpy only.
 
 Near the front of what the model believes: every change of one site, and some changes of two. Of these the one that adds
-most hypervolume under the drawn functions, or, against a model that is wrong in the same way everywhere, the best of those
-below costs drawn at random.
+most hypervolume, or, against a model that is wrong in the same way everywhere, the best of those below costs drawn at random.
+These limits are what explores: functions drawn around what is believed did worse (docs/benchmarks/search.md).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from nas_attn.analysis.front import non_dominated
 from nas_attn.analysis.placement_model import Codes, Effects, Floats
 
-TWO_SITE_CHANGES = 40
+TWO_SITE_CHANGES = 300
 PARENTS = 64
 """Placements that are changed, at most: some of a longer front."""
 BEYOND = 0.02
@@ -71,23 +71,22 @@ class Allowed:
 
 
 @dataclass(frozen=True)
-class Draws:
+class Beliefs:
     """Functions to be minimised, one per objective, and what must stay below a bound."""
 
-    mean: Sequence[Effects]
-    drawn: Sequence[Effects]
+    functions: Sequence[Effects]
     bounds: Sequence[tuple[Effects, float]] = ()
-    """Drawn functions with the values that placements must not exceed."""
+    """Functions with the values that placements must not exceed."""
     primary: int = 0
     """The objective that is sought; the others are what it costs."""
 
     def values(self, codes: Codes) -> Floats:
-        """(n, objectives) under the draw."""
-        return np.stack([effects.of(codes) for effects in self.drawn], axis=1)
+        """(n, objectives)"""
+        return np.stack([effects.of(codes) for effects in self.functions], axis=1)
 
 
 def proposals(
-    draws: Draws, seen: Codes, allowed: Allowed, rng: np.random.Generator, *, by_limit: bool
+    beliefs: Beliefs, seen: Codes, allowed: Allowed, rng: np.random.Generator, *, by_limit: bool
 ) -> Iterator[tuple[int, ...]]:
     """Allowed placements, what to try first first; ones that were seen may be among them.
 
@@ -95,19 +94,18 @@ def proposals(
         seen: (n, sites) placements that were tried or are being tried; at least one.
         by_limit: take the best below costs drawn at random, instead of what adds most hypervolume.
     """
-    believed = np.stack([effects.of(seen) for effects in draws.mean], axis=1)
-    parents = np.unique(seen[non_dominated(believed)], axis=0)
+    known = beliefs.values(seen)
+    parents = np.unique(seen[non_dominated(known)], axis=0)
     if len(parents) > PARENTS:
         parents = parents[np.sort(rng.choice(len(parents), PARENTS, replace=False))]
     candidates = _changes(parents, allowed, rng)
     if not len(candidates):
         return
     inside = np.ones(len(candidates), dtype=bool)
-    for effects, bound in draws.bounds:
+    for effects, bound in beliefs.bounds:
         inside &= effects.of(candidates) <= bound
     candidates = candidates[inside] if inside.any() else candidates
-    values, known = draws.values(candidates), draws.values(seen)
-    primary = draws.primary
+    values, primary = beliefs.values(candidates), beliefs.primary
     if values.shape[1] == 1:
         order = np.argsort(values[:, 0], kind="stable")
     else:

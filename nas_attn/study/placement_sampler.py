@@ -6,9 +6,9 @@
         types = [trial.suggest_categorical(f"stage{k}", ["none", "se", "eca"]) for k in (1, 2, 3, 4)]
         return accuracy(types), latency_ms(types)
 
-Each objective is learned as a sum of effects of the choices (`analysis.placement_model`); functions that may be the truth
-are drawn, and of the changes of what looks best the one is proposed that would move the front most, no placement twice
-(`analysis.placement_proposals`). How it does against other samplers: docs/benchmarks/search.md.
+Each objective is learned as a sum of effects of the choices (`analysis.placement_model`), anew for each proposal under
+widths that are drawn; of the changes of what looks best the one is proposed that would move the front most, or the best below a
+cost drawn at random, no placement twice (`analysis.placement_proposals`). How it does against other samplers: docs/benchmarks/search.md.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from nas_attn.analysis.placement_model import Coding, Kin, itself
-from nas_attn.analysis.placement_proposals import Allowed, Draws, proposals
+from nas_attn.analysis.placement_proposals import Allowed, Beliefs, proposals
 from nas_attn.study.known import Evidence, known_of_trials
 from nas_attn.study.placement_history import History, Space
 
 START = 5
 """Values of an objective from which on it is modelled; until the first one is, placements are drawn at random."""
-LIMITED = 20
+LIMITED = 8
 """So many proposals, and every second one after, are the best below costs drawn at random."""
 RANDOM_TRIES = 30
 LISTED = 20_000
@@ -168,16 +168,14 @@ class PlacementSampler(BaseSampler):
         modelled = [i for i, learner in enumerate(learners) if i in told or learner.count >= START]
         if self._primary not in modelled or not len(history.standing):
             return
-        pairs = [(told[i], told[i]) if i in told else learners[i].draw(rng) for i in modelled]
-        draws = Draws(
-            mean=[mean for mean, _ in pairs],
-            drawn=[drawn for _, drawn in pairs],
+        beliefs = Beliefs(
+            functions=[told[i] if i in told else learners[i].draw(rng)[0] for i in modelled],
             bounds=[(learner.draw(rng)[0], bound) for learner, bound in history.bounds],
             primary=modelled.index(self._primary),
         )
         before = history.proposals_before(number)
         by_limit = before < LIMITED or before % 2 == 0
-        yield from proposals(draws, history.standing, allowed, rng, by_limit=by_limit)
+        yield from proposals(beliefs, history.standing, allowed, rng, by_limit=by_limit)
 
     def _allowed(self, coding: Coding) -> Allowed:
         choices = np.zeros((len(coding.sites), coding.most_choices), dtype=bool)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nas_attn.analysis.front import hypervolume, non_dominated
 from nas_attn.analysis.placement_model import Effects
-from nas_attn.analysis.placement_proposals import Allowed, Draws, _gains_in_plane, proposals
+from nas_attn.analysis.placement_proposals import Allowed, Beliefs, _gains_in_plane, proposals
 
 
 def everything(sites: int, choices: int) -> Allowed:
@@ -23,8 +23,8 @@ def functions(count: int, sites: int, choices: int, seed: int = 0) -> list[Effec
     return [Effects(float(rng.normal()), rng.standard_normal((sites, choices))) for _ in range(count)]
 
 
-def first(draws: Draws, seen: np.ndarray, allowed: Allowed, by_limit: bool, seed: int = 0) -> tuple[int, ...]:
-    return next(proposals(draws, seen, allowed, np.random.default_rng(seed), by_limit=by_limit))
+def first(beliefs: Beliefs, seen: np.ndarray, allowed: Allowed, by_limit: bool, seed: int = 0) -> tuple[int, ...]:
+    return next(proposals(beliefs, seen, allowed, np.random.default_rng(seed), by_limit=by_limit))
 
 
 def neighbours(placement: np.ndarray, choices: int) -> np.ndarray:
@@ -58,32 +58,32 @@ def test_gains_are_differences_of_hypervolumes(
 def test_the_first_proposal_adds_most_hypervolume_among_changes_of_one_site(objectives: int) -> None:
     sites, choices = 5, 4
     for seed in range(5):
-        drawn = functions(objectives, sites, choices, seed)
+        believed = functions(objectives, sites, choices, seed)
         seen = np.random.default_rng(seed).integers(choices, size=(12, sites))
-        draws = Draws(mean=drawn, drawn=drawn)
-        known = draws.values(seen)
+        beliefs = Beliefs(believed)
+        known = beliefs.values(seen)
         reference = known.max(axis=0) + 0.02 * np.ptp(known, axis=0)
         reference[0] = max(np.median(known[:, 0]), *(known[known[:, k].argmin(), 0] for k in range(1, objectives)))
 
-        def gain(placement: tuple[int, ...], known=known, reference=reference, draws=draws) -> float:  # type: ignore[no-untyped-def]
-            new = draws.values(np.array([placement]))
+        def gain(placement: tuple[int, ...], known=known, reference=reference, beliefs=beliefs) -> float:  # type: ignore[no-untyped-def]
+            new = beliefs.values(np.array([placement]))
             return hypervolume(np.vstack([known, new]), reference) - hypervolume(known, reference)
 
         parents = seen[non_dominated(known)]
         near = [tuple(n) for parent in parents for n in neighbours(parent, choices).tolist()]
         best = max(map(gain, near))
-        chosen = gain(first(draws, seen, everything(sites, choices), by_limit=False))
+        chosen = gain(first(beliefs, seen, everything(sites, choices), by_limit=False))
         assert chosen >= (best if objectives == 2 else 0.8 * best) - 1e-9
 
 
 def test_below_limits_the_best_of_the_primary_objective_comes_first() -> None:
     """The second objective is sought here; what the first one may cost is drawn anew each time."""
-    drawn = functions(2, 5, 4)
+    believed = functions(2, 5, 4)
     seen = np.random.default_rng(1).integers(4, size=(15, 5))
-    draws = Draws(mean=drawn, drawn=drawn, primary=1)
+    beliefs = Beliefs(believed, primary=1)
     costs, sought = [], []
     for seed in range(40):
-        cost, value = draws.values(np.array([first(draws, seen, everything(5, 4), True, seed)]))[0]
+        cost, value = beliefs.values(np.array([first(beliefs, seen, everything(5, 4), True, seed)]))[0]
         costs.append(cost)
         sought.append(value)
     assert len(set(costs)) > 4, "limits differ"
@@ -91,16 +91,16 @@ def test_below_limits_the_best_of_the_primary_objective_comes_first() -> None:
 
 
 def test_bounds_are_kept_where_something_keeps_them() -> None:
-    drawn = functions(2, 5, 4)
+    believed = functions(2, 5, 4)
     limit = functions(1, 5, 4, seed=9)[0]
     seen = np.random.default_rng(1).integers(4, size=(15, 5))
     bound = float(np.quantile(limit.of(seen), 0.3))
-    draws = Draws(mean=drawn, drawn=drawn, bounds=[(limit, bound)])
+    beliefs = Beliefs(believed, bounds=[(limit, bound)])
     for by_limit in (True, False):
-        ranked = list(proposals(draws, seen, everything(5, 4), np.random.default_rng(0), by_limit=by_limit))
+        ranked = list(proposals(beliefs, seen, everything(5, 4), np.random.default_rng(0), by_limit=by_limit))
         assert len(ranked) > 5
         assert limit.of(np.array(ranked)).max() <= bound
-    nothing = Draws(mean=drawn, drawn=drawn, bounds=[(limit, -1e9)])
+    nothing = Beliefs(believed, bounds=[(limit, -1e9)])
     assert list(proposals(nothing, seen, everything(5, 4), np.random.default_rng(0), by_limit=True))
 
 
@@ -118,9 +118,9 @@ def test_only_allowed_placements_are_proposed(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     seen = np.array([allowed.random(rng) for _ in range(6)])
     assert allowed.holds(seen).all()
-    drawn = functions(data.draw(st.integers(1, 4)), sites, choices)
-    draws = Draws(mean=drawn, drawn=drawn, primary=data.draw(st.integers(0, len(drawn) - 1)))
-    ranked = list(proposals(draws, seen, allowed, rng, by_limit=data.draw(st.booleans())))
+    believed = functions(data.draw(st.integers(1, 4)), sites, choices)
+    beliefs = Beliefs(believed, primary=data.draw(st.integers(0, len(believed) - 1)))
+    ranked = list(proposals(beliefs, seen, allowed, rng, by_limit=data.draw(st.booleans())))
     assert allowed.holds(np.array(ranked, dtype=int).reshape(len(ranked), sites)).all()
 
 
@@ -133,9 +133,9 @@ def test_an_empty_space_is_said_to_be() -> None:
 def test_modules_move_between_sites_where_their_number_is_limited() -> None:
     """From one placement with its one module at site 0, all those with it elsewhere are within reach of one proposal."""
     allowed = Allowed(everything(4, 3).choices, everything(4, 3).free, most=1)
-    drawn = functions(1, 4, 3)
+    believed = functions(1, 4, 3)
     ranked = set()
     for seed in range(5):
         seen = np.array([[1, 0, 0, 0]])
-        ranked |= set(proposals(Draws(drawn, drawn), seen, allowed, np.random.default_rng(seed), by_limit=False))
+        ranked |= set(proposals(Beliefs(believed), seen, allowed, np.random.default_rng(seed), by_limit=False))
     assert {(0, 1, 0, 0), (0, 0, 2, 0), (0, 0, 0, 1)} <= ranked
