@@ -60,8 +60,8 @@ def without_time(rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
 
 def test_where_the_first_rung_says_nothing_nobody_is_pruned_and_it_is_said(table: Path) -> None:
     (table / "table_evaluator.py").write_text(BLIND)
-    found = search("blind", trials=16)
-    assert found.counts["scored"] == 16
+    found = search("blind", trials=24)  # after 16, luck alone tells them apart in one search of eight
+    assert found.counts["scored"] == 24
     (said,) = found.remarks
     assert "so nobody is pruned there while that is so (search.rungs = 'auto')" in said
 
