@@ -35,10 +35,6 @@ def export(
     normalize: Annotated[
         bool, typer.Option("--normalize", help="onnx, torch: the file takes uint8 images and normalises them itself.")
     ] = False,
-    also: Annotated[
-        list[str] | None,
-        typer.Option("--also", help="onnx: beside it int8 or openvino, scored and timed beside float32; repeatable."),
-    ] = None,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Score it on the validation images; hold ONNX against torch.")
     ] = True,
@@ -80,7 +76,6 @@ def export(
         as_searched=as_searched or again,
         normalize=normalize,
         check=check,
-        also=also or [],
     )
     facts = done.facts
     if as_json:
@@ -121,11 +116,6 @@ def _found(facts: dict[str, Any]) -> Iterator[str]:
         yield (
             f"one image takes {choice['without_ms']:.3g} ms without and {choice['with_ms']:.3g} ms with the choice among its boxes (NMS), "
             "in torch on one thread"
-        )
-    for row in facts["deployed"]:
-        yield (
-            f"{row['network']} in {row['precision']}, {row['runtime']}: {row['right']} of {row['images']} right, "
-            f"{row['ms']:.3g} ms an image{', ' + row['file'] if row['file'] else ''}"
         )
 
 

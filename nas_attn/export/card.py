@@ -21,8 +21,6 @@ from nas_attn.records import Choice, Point, ResolvedPlacement
 
 VERSION = 1
 """Of the card's form."""
-CALIBRATED_ON = 512
-"""Validation images at most by which int8's ranges are set; their labels are not read."""
 
 
 def card(
@@ -38,7 +36,6 @@ def card(
     check: Mapping[str, Any] | None,
     data: Mapping[str, Any],
     cost: Mapping[str, int],
-    deployed: Sequence[Mapping[str, Any]] = (),
     choice: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The facts, as JSON knows them.
@@ -49,7 +46,6 @@ def card(
         check: how the file compares with the network; None where it was not asked, or cannot be.
         data: name, digest, number of images.
         choice: of a detector, its time with and without the choice among its boxes.
-        deployed: the network in other precisions and runtimes beside float32 (`deploying.Deployed`).
     """
     channels, height, width = described.input_shape
     return {
@@ -82,7 +78,6 @@ def card(
         "training": dict(training),
         "here": None if here is None else dict(here),
         "check": None if check is None else dict(check),
-        "deployed": [dict(row) for row in deployed],
         "choice": None if choice is None else dict(choice),
         "estimate": _estimates(view),
         "latency": _latency(now, view),
@@ -189,7 +184,6 @@ def markdown(facts: Mapping[str, Any]) -> str:
         f"# {facts['file']}",
         f"{facts['backbone']['name']} with attention\n\n    {facts['placement']}",
         *(f"## {title}\n\n{_list(lines)}" for title, lines in _sections(facts) if lines),
-        *([f"## Elsewhere\n\n{deployed_table(facts['deployed'])}"] if facts.get("deployed") else []),
         f"## Use\n\n```python\n{_use(facts)}\n```",
         f"## Recipe\n\n```json\n{json.dumps(facts['recipe'], indent=2)}\n```",
     ]
@@ -317,31 +311,6 @@ def _about_cost(facts: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def deployed_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The network in each precision and runtime beside float32, as Markdown."""
-    head = ["network", "precision", "runtime", "right", "accuracy", "one image", "size", "file"]
-    lines = [
-        [
-            row["network"],
-            row["precision"],
-            f"{row['runtime']} {row['version']}",
-            f"{row['right']} of {row['images']}",
-            _metric("accuracy", row["accuracy"]),
-            f"{row['ms']:.3g} ms",
-            f"{row['bytes'] / 1e3:,.0f} kB",
-            row["file"] or "",
-        ]
-        for row in rows
-    ]
-    table = [head, ["---"] * len(head), *lines]
-    images = next((row["images"] for row in rows), 0)
-    said = (
-        "One thread, in turns on the machine that exported it; accuracies on all validation images, "
-        f"{min(images, CALIBRATED_ON)} of which set int8's ranges (their labels were not read)."
-    )
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in table) + f"\n\n{said}"
-
-
 def _about_origin(facts: Mapping[str, Any]) -> Iterator[str]:
     data = facts["data"]
     yield f"Study {facts['study']}, trial {facts['trial']}; {facts['written_by']}"
@@ -364,12 +333,6 @@ def _use(facts: Mapping[str, Any]) -> str:
             "import onnxruntime\n\n"
             f'session = onnxruntime.InferenceSession("{name}")\n'
             f'(logits,) = session.run(None, {{"image": images}})  # numpy, {kind}'
-        )
-    if facts["format"] == "openvino":
-        return (
-            "import openvino\n\n"
-            f'network = openvino.Core().compile_model("{name}", "CPU")  # {Path(name).stem}.bin beside it\n'
-            f"logits = network(images)[0]  # numpy, {kind}"
         )
     if facts["format"] == "torch":
         return f'import torch\n\nnetwork = torch.export.load("{name}").module()\nlogits = network(images)  # {kind}'

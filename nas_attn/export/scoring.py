@@ -4,7 +4,7 @@
     python NAME.score.py --root FOLDER        # where the folder of photographs lies now
     python NAME.score.py a.jpg b.jpg          # what they are
 
-Needs numpy, Pillow, and onnxruntime, openvino or torch by the network's format. nas_attn is not needed.
+Needs numpy, Pillow, and onnxruntime or torch by the network's format. nas_attn is not needed.
 """
 
 from __future__ import annotations
@@ -58,11 +58,6 @@ def network(path: Path, format_: str) -> Callable[[Any], Any]:
 
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         return lambda x: session.run(None, {session.get_inputs()[0].name: x})[0]
-    if format_ == "openvino":
-        import openvino
-
-        compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        return lambda x: np.asarray(compiled(x)[0])
     import torch
 
     if format_ == "torch":

@@ -48,14 +48,6 @@ def _onnx(path: str) -> Callable[[Array], Array]:
     return run
 
 
-def _openvino(path: str) -> Callable[[Array], Array]:
-    import openvino
-
-    settings = {"INFERENCE_PRECISION_HINT": "f32"}  # some CPUs would take bfloat16
-    compiled = openvino.Core().compile_model(path, "CPU", settings)
-    return lambda x: np.asarray(compiled(x)[0])
-
-
 def _program(path: str) -> Callable[[Array], Array]:
     import torch
 
@@ -99,7 +91,7 @@ def boxes(found: Any) -> Array:
     return table
 
 
-RUNNERS = {"onnx": _onnx, "openvino": _openvino, "torch": _program, "python": _python}
+RUNNERS = {"onnx": _onnx, "torch": _program, "python": _python}
 
 
 def main() -> None:

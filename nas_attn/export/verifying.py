@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from nas_attn import data
-from nas_attn.data import Dataset, Split
+from nas_attn.data import Dataset
 from nas_attn.errors import OperationError, UserError, shorten
 from nas_attn.evaluation.kept_sites import plan_for
 from nas_attn.export import stranger
@@ -167,18 +167,3 @@ def _tally(run: Run, dataset: Dataset, *, raw: bool) -> Tally:
     for x, y in split.stored(BATCH) if raw else split.batches(BATCH):
         tally.add(torch.from_numpy(run(x.contiguous().numpy())), y)
     return tally
-
-
-def batches(split: Split, size: int, *, raw: bool) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    """Images as a file takes them, and their labels, in order.
-
-    Args:
-        raw: uint8 as they lie in the data set; else normalised float32.
-    """
-    found = split.stored(size) if raw else split.batches(size)
-    yield from ((x.contiguous().numpy(), y.numpy()) for x, y in found)
-
-
-def count_right(run: Run, split: Split, *, raw: bool) -> int:
-    """How many images of a classification's split are judged rightly."""
-    return sum(int(np.sum(run(x).argmax(1) == y)) for x, y in batches(split, BATCH, raw=raw))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.data import Dataset
 from nas_attn.data.boxes import class_names, validation_images
 from nas_attn.data.folder import named_files
-from nas_attn.errors import CheckpointError, OperationError, UserError
+from nas_attn.errors import OperationError
 from nas_attn.evaluation.datasets import data_section, load_data
 from nas_attn.evaluation.kept_sites import plan_for
 from nas_attn.evaluation.plan import Plan
@@ -26,7 +25,6 @@ from nas_attn.export import scoring
 from nas_attn.export.card import card, write_card
 from nas_attn.export.checking import check_onnx
 from nas_attn.export.choice import time_choice
-from nas_attn.export.deploying import ONNX_RUNTIME, Deployed, deploy, known_kinds
 from nas_attn.export.detectors import Answer
 from nas_attn.export.formats import GRAPHS, answering, known_format, with_normalisation, write
 from nas_attn.export.python_file import Described
@@ -40,7 +38,6 @@ from nas_attn.study.trained import trained_model
 from nas_attn.training.detection import MOST
 from nas_attn.training.trainer import Trainer
 
-NO_ATTENTION = "no attention"
 BOXED = 4
 """Images that a detector's file is compared on: on one alone there may be nothing."""
 SEARCHED = "after the search's brief training"
@@ -68,7 +65,6 @@ def export_candidate(
     as_searched: bool = False,
     normalize: bool = False,
     check: bool = True,
-    also: Sequence[str] = (),
 ) -> Exported:
     """Writes a candidate's trained network and its card.
 
@@ -76,7 +72,6 @@ def export_candidate(
         as_searched: the weights of the search's training, also where it was retrained.
         normalize: the file takes uint8 images and normalises them itself.
         check: scores the network in float32 on the validation images, and holds an ONNX file against it.
-        also: `int8`, `openvino`: written beside an ONNX file, scored and timed beside it, for no attention too.
 
     Raises:
         UserError: the format is unknown, cannot do what is asked, or needs a package that is not there.
@@ -84,7 +79,6 @@ def export_candidate(
         OperationError: it cannot be exported, or the file does not compute what the network does.
     """
     known_format(format_)
-    _check_also(opened, also, format_)
     run = None if as_searched else next(iter(kept_runs(opened.store, view.key)), None)
     recipe = way_recipe(opened.store, SEARCH if run is None else run.way)
     dataset = load_data(recipe, device="cpu")
@@ -102,7 +96,6 @@ def export_candidate(
     if check and format_ == "onnx":
         compared = check_onnx(written, given, _batches(dataset, plan, normalize))
     here = _here(model, recipe, dataset, stored) if check and dataset is not None else None
-    beside = _deployed(opened, plan, dataset, now, view, run, written, also, normalize)
     cost = plan.cost(described.resolved)
     facts = card(
         now,
@@ -116,84 +109,10 @@ def export_candidate(
         check=None if compared is None else compared.as_dict(),
         data=_data(recipe, dataset),
         cost=_cost(cost),
-        deployed=[row.as_dict() for row in beside],
         choice=_choice(model, recipe, dataset) if check else None,
     )
-    _write_cards_beside(facts, written, beside)
     _write_scoring(facts, written)
     return Exported(written, write_card(facts, written), facts, run)
-
-
-def _check_also(opened: OpenStudy, also: Sequence[str], format_: str) -> None:
-    """Raises:
-    UserError: the format is not ONNX, the images are an evaluator's, or a package is not there.
-    """
-    if not also:
-        return
-    known_kinds(also)
-    if format_ != "onnx":
-        raise UserError(f"--also {also[0]} is made from an ONNX file: give --format onnx, not {format_}")
-    if opened.recipe.task.name != "classification":
-        raise UserError(
-            f"--also {also[0]} counts images that are judged rightly, which a study of {opened.recipe.task.name} has none of"
-        )
-    if opened.recipe.data.name == "external":
-        raise UserError(f"--also {also[0]} needs the validation images, which are this study's evaluator's")
-
-
-def _deployed(
-    opened: OpenStudy,
-    plan: Plan,
-    dataset: Dataset | None,
-    now: Snapshot,
-    view: CandidateView,
-    run: Run | None,
-    written: Path,
-    also: Sequence[str],
-    normalize: bool,
-) -> list[Deployed]:
-    """The network in what was asked for, and no attention in the same, where its weights of this way are there."""
-    if not also or dataset is None:
-        return []
-    found = deploy(written, also, dataset.validation, raw=normalize)
-    bare = next((other for other in now.candidates if other.baseline == "none"), None)
-    if bare is None or bare.key == view.key:
-        return found
-    theirs = None if run is None else next((r for r in kept_runs(opened.store, bare.key) if r.way == run.way), None)
-    if run is not None and theirs is None:
-        return found
-    try:
-        model = trained_model(opened, plan, bare, theirs)
-    except CheckpointError:  # not kept
-        return found
-    described = describe(plan, dataset, bare)
-    given = with_normalisation(model, described, "onnx") if normalize else model
-    with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder:
-        file = write(given, Path(folder) / "bare.onnx", "onnx", input_shape=plan.input_shape, notes={})
-        return found + deploy(file, also, dataset.validation, raw=normalize, network=NO_ATTENTION, keep=False)
-
-
-def _write_cards_beside(facts: Mapping[str, Any], written: Path, beside: Sequence[Deployed]) -> None:
-    """A card for each further file, so that it can be checked by itself."""
-    for row in beside:
-        if row.file is None or row.file == written.name or row.sha256 is None:
-            continue
-        if row.file.endswith(".onnx") and row.runtime != ONNX_RUNTIME:  # its card says what ONNX Runtime made of it
-            continue
-        share = row.right / row.images
-        here: dict[str, Any] = {
-            "metric": "accuracy",
-            "value": share,
-            "accuracy": share,
-            "right": row.right,
-            "images": row.images,
-        }
-        here |= {"precision": row.precision, "judged_otherwise": None}
-        format_ = "openvino" if row.file.endswith(".xml") else "onnx"
-        own = {"file": row.file, "format": format_, "sha256": row.sha256, "here": here, "check": None}
-        own_facts = {**facts, **own}
-        write_card(own_facts, written.with_name(row.file))
-        _write_scoring(own_facts, written.with_name(row.file))
 
 
 def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Described:

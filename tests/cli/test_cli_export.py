@@ -87,10 +87,6 @@ def test_what_an_export_or_its_check_cannot_do(folder: Path, nas) -> None:
     assert "there is no file 'digits.pt'" in nas("check-export", "digits.pt").error
     assert nas("export", "--trial", "1", "--no-check").status == 0
     assert json.loads((folder / "digits.pt.json").read_text())["here"] is None
-    assert (
-        "--also int8 is made from an ONNX file: give --format onnx, not weights"
-        in nas("export", "--also", "int8").error
-    )
     (folder / "digits.pt").write_bytes((folder / "digits.pt").read_bytes() + b" ")
     assert "is not the file that its card describes" in nas("check-export", "digits.pt").error
     (folder / "digits.pt.json").write_text("{}")
@@ -101,21 +97,3 @@ def test_what_an_export_or_its_check_cannot_do(folder: Path, nas) -> None:
     ended = nas("export", "--trial", "1", "--format", "python")
     assert "beside --output 'digits.pt' exists and is something else" in ended.error
     assert not (folder / "digits.py").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")
-def test_int8_and_openvino_stand_in_the_card_beside_float32_and_no_attention(folder: Path, nas) -> None:
-    for package in ("onnxruntime", "onnxscript", "openvino"):
-        pytest.importorskip(package, reason=f"{package} is not installed")
-    told = nas("export", "--trial", "1", "--format", "onnx", "--also", "int8", "--also", "openvino", "--json").json
-    rows = told["card"]["deployed"]
-    ways = [("float32", "ONNX Runtime"), ("int8", "ONNX Runtime"), ("float32", "OpenVINO"), ("int8", "OpenVINO")]
-    assert [(row["precision"], row["runtime"]) for row in rows] == 2 * ways
-    assert [row["network"] for row in rows] == 4 * ["this"] + 4 * ["no attention"]
-    assert rows[0]["right"] == told["card"]["here"]["right"]
-    assert "| this | int8 | OpenVINO" in (folder / "digits.onnx.md").read_text()
-    for name, row in (("digits.int8.onnx", rows[1]), ("digits.xml", rows[2])):
-        found = nas("check-export", name, "--json").json
-        assert found["agrees"]
-        assert found["expected"] == row["right"]
