@@ -111,12 +111,6 @@ def _found(facts: dict[str, Any]) -> Iterator[str]:
             f"against torch: {against_torch(facts)}; "
             f"one image takes {compared['onnxruntime_ms']:.3g} ms in ONNX Runtime, {compared['torch_ms']:.3g} ms in torch"
         )
-    choice = facts["choice"]
-    if choice is not None:
-        yield (
-            f"one image takes {choice['without_ms']:.3g} ms without and {choice['with_ms']:.3g} ms with the choice among its boxes (NMS), "
-            "in torch on one thread"
-        )
 
 
 def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, device: str) -> None:

@@ -36,7 +36,6 @@ def card(
     check: Mapping[str, Any] | None,
     data: Mapping[str, Any],
     cost: Mapping[str, int],
-    choice: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The facts, as JSON knows them.
 
@@ -45,7 +44,6 @@ def card(
         here: the exported network's own score on the same images in float32; None where that was not asked.
         check: how the file compares with the network; None where it was not asked, or cannot be.
         data: name, digest, number of images.
-        choice: of a detector, its time with and without the choice among its boxes.
     """
     channels, height, width = described.input_shape
     return {
@@ -78,7 +76,6 @@ def card(
         "training": dict(training),
         "here": None if here is None else dict(here),
         "check": None if check is None else dict(check),
-        "choice": None if choice is None else dict(choice),
         "estimate": _estimates(view),
         "latency": _latency(now, view),
         "data": dict(data),
@@ -297,12 +294,6 @@ def _about_cost(facts: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"Latency: {latency['ratio']:.3f} times the bare backbone's ({latency['low']:.3f} to {latency['high']:.3f}{how}), "
             f"{latency['ms']:.3g} ms on {latency['machine']} ({conditions})"
-        )
-    choice = facts.get("choice")
-    if choice is not None:
-        yield (
-            f"Where it was exported, one image and one thread: {choice['without_ms']:.3g} ms without and {choice['with_ms']:.3g} ms with "
-            f"the choice among its boxes (NMS), medians of {choice['images']} validation images; the study's latency is without"
         )
     if check is not None:
         yield (

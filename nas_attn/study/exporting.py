@@ -24,7 +24,6 @@ from nas_attn.evaluation.ways import way_recipe
 from nas_attn.export import scoring
 from nas_attn.export.card import card, write_card
 from nas_attn.export.checking import check_onnx
-from nas_attn.export.choice import time_choice
 from nas_attn.export.detectors import Answer
 from nas_attn.export.formats import GRAPHS, answering, known_format, with_normalisation, write
 from nas_attn.export.python_file import Described
@@ -109,7 +108,6 @@ def export_candidate(
         check=None if compared is None else compared.as_dict(),
         data=_data(recipe, dataset),
         cost=_cost(cost),
-        choice=_choice(model, recipe, dataset) if check else None,
     )
     _write_scoring(facts, written)
     return Exported(written, write_card(facts, written), facts, run)
@@ -226,15 +224,6 @@ def _batches(dataset: Dataset | None, plan: Plan, normalize: bool) -> Iterator[t
     if not normalize:
         images = next(iter(dataset.validation.batches(len(images))))[0].contiguous()
     yield from (images[:3].contiguous(), images[3:].contiguous()) if len(images) > 3 else (images,)
-
-
-def _choice(model: nn.Module, recipe: Recipe, dataset: Dataset | None) -> dict[str, Any] | None:
-    """What a detector takes on images with and without the choice among its boxes; None for other networks."""
-    if recipe.task.name != "detection" or recipe.training.evaluator is not None:
-        return None
-    if dataset is None:
-        return time_choice(model, map(torch.from_numpy, validation_images(recipe.data)))
-    return time_choice(model, (x for x, _ in dataset.validation.batches(1)))
 
 
 def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:

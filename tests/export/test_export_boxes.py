@@ -13,7 +13,6 @@ import nas_attn as na
 from nas_attn.errors import OperationError, UserError
 from nas_attn.export import write
 from nas_attn.export.checking import check_onnx
-from nas_attn.export.choice import time_choice
 from nas_attn.export.formats import answering
 from nas_attn.export.stranger import boxes
 
@@ -75,15 +74,6 @@ def test_where_nothing_is_found_nothing_is_compared(tmp_path: Path) -> None:
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the format 'torch' cannot hold a detector's choice among its boxes"):
         write(answering(made(), SHAPE), tmp_path / "net.pt2", "torch", input_shape=SHAPE, notes={})
-
-
-def test_its_time_is_told_with_and_without_its_choice() -> None:
-    found = time_choice(made(), (torch.rand(1, *SHAPE) for _ in range(3)))
-    assert found is not None
-    assert found["images"] == 3
-    assert found["without_ms"] > 0
-    assert found["with_ms"] > 0
-    assert time_choice(made(), iter(())) is None
 
 
 def test_boxes_of_several_images_are_one_table() -> None:
