@@ -5,7 +5,7 @@
     python benchmarks/rungs.py --report R.jsonl
 
 Candidates come in random order, no attention and the uniform ones first, which always go on. The first rung costs a third of a full
-run. `none` trains all to the end, `halving` asks `analysis.halving`, `posterior` `analysis.promotion`, and `auto` asks `halving`
+run. `none` trains all to the end, `halving` asks `analysis.halving`, and `auto` asks `halving`
 where `analysis.weak_rungs` has seen that the first rung tells placements apart (`search.rungs = "auto"`), until as much is spent as
 40 full runs cost. What is reported is the model's front of those that were trained to the end; regret is what the best of it
 within each of nine latencies misses, in points, on average; 0 would be to know all placements there are.
@@ -27,12 +27,11 @@ from nas_attn.analysis.evidence import Evidence, Run, fit
 from nas_attn.analysis.front import non_dominated
 from nas_attn.analysis.halving import survives
 from nas_attn.analysis.levels import net
-from nas_attn.analysis.promotion import goes_on
 from nas_attn.analysis.weak_rungs import FEWEST, REPEATED, judged
 from nas_attn.study.telling_rungs import AGAIN
 
 AnyStudy = Study | TableStudy
-METHODS = ("none", "halving", "auto", "posterior")
+METHODS = ("none", "halving", "auto")
 ETA, FIRST, BUDGET, CANDIDATES = 3.0, 1 / 3, 40.0, 100
 AGAIN_SEED = 99
 """Of the repeats with which `auto` looks at what the first rung is worth."""
@@ -69,7 +68,7 @@ def search(made: AnyStudy, method: str, seed: int) -> list[Run]:
         runs.append(first)
         spent += FIRST
         blind = method == "auto" and not telling.now(made, runs)
-        if key in fixed or method == "none" or blind or promoted(made, runs, latencies, key, method):
+        if key in fixed or method == "none" or blind or promoted(made, runs, latencies, key):
             runs.append(last)
             spent += 1 - FIRST
         if method == "auto" and number < REPEATED:
@@ -94,19 +93,13 @@ class Telling:
         return self._known
 
 
-def promoted(made: AnyStudy, runs: Sequence[Run], latencies: dict[str, float], key: str, method: str) -> bool:
-    peers = [run for run in runs if run.rung == 0]
-    if method != "posterior":
-        by_seed: dict[str, dict[int, float]] = defaultdict(dict)
-        for run in peers:
+def promoted(made: AnyStudy, runs: Sequence[Run], latencies: dict[str, float], key: str) -> bool:
+    by_seed: dict[str, dict[int, float]] = defaultdict(dict)
+    for run in runs:
+        if run.rung == 0:
             by_seed[run.key][run.seed] = run.value
-        values = {k: (-float(np.mean(list(found.values()))), latencies[k]) for k, found in net(by_seed).items()}
-        return survives(values, key, ETA)
-    placements = {run.key: made.placements[run.key] for run in peers}
-    model = fit(runs, placements, metric="accuracy")
-    assert model is not None
-    rows = {run.key: (run.value, latencies[run.key]) for run in runs}
-    return goes_on(model, OBJECTIVES, rows, placements, key, ETA)
+    values = {k: (-float(np.mean(list(found.values()))), latencies[k]) for k, found in net(by_seed).items()}
+    return survives(values, key, ETA)
 
 
 def regret(made: AnyStudy, runs: Sequence[Run]) -> float:
@@ -131,7 +124,7 @@ def report(lines: Sequence[dict[str, object]]) -> str:
     found: dict[str, dict[str, dict[int, dict[str, float]]]] = defaultdict(lambda: defaultdict(dict))
     for line in lines:
         found[str(line["world"])][str(line["method"])][int(str(line["seed"]))] = line  # type: ignore[assignment]
-    pairs = (("halving", "none"), ("auto", "none"), ("auto", "halving"), ("posterior", "halving"))
+    pairs = (("halving", "none"), ("auto", "none"), ("auto", "halving"))
     rows = [f"| studies | all to the end | {' | '.join(f'{a} − {b}' for a, b in pairs)} |", "|---" * 6 + "|"]
     for world, by in found.items():
         cells = [mean(np.array([line["regret"] for line in by["none"].values()]))]

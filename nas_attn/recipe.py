@@ -309,9 +309,8 @@ class SearchSection(Section):
     sampler: Literal["auto", "placement", "tpe", "nsga2", "gp", "random"] = "auto"
     """`placement` learns what choices add at each site and what types share over sites; `tpe`, `nsga2`, `gp` and `random`
     are Optuna's. `auto`: all placements where `trials` suffices for them, else `placement`."""
-    pruner: Literal["pareto_halving", "posterior", "none"] = "pareto_halving"
-    """Who goes on at a rung: the best by non-domination, or those that most likely belong to the front in the end, by the model of
-    all evidence (`posterior`, which needs some 0.1 s a decision); `none`: all."""
+    pruner: Literal["pareto_halving", "none"] = "pareto_halving"
+    """Who goes on at a rung: the best by non-domination; `none`: all."""
     eta: float = Field(default=3.0, gt=1)
     """Of the candidates at a rung, the best 1/eta go on."""
     rungs: Literal["given", "auto"] = "given"

@@ -17,7 +17,6 @@ from nas_attn.analysis.evidence import Evidence
 from nas_attn.analysis.halving import survives
 from nas_attn.analysis.levels import net
 from nas_attn.analysis.objectives import COSTS, minimised, objective_value
-from nas_attn.analysis.promotion import goes_on
 from nas_attn.analysis.study_evidence import StudyEvidence
 from nas_attn.errors import RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.measuring import BARE
@@ -249,7 +248,7 @@ class Search(Duties):
             return True
         if search.rungs == "auto" and not self._telling.tells(score.rung, len(self._peers(score.rung))):
             return True
-        return self._likely(run.key, score.rung) if search.pruner == "posterior" else self._best(run.key, score.rung)
+        return self._best(run.key, score.rung)
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         """The weights of a candidate's first run are kept."""
@@ -305,17 +304,6 @@ class Search(Duties):
         if seen and all(max(values) - min(values) <= SAME for values in seen):
             return True
         return survives(peers, key, self.recipe.search.eta)
-
-    def _likely(self, key: str, rung: int) -> bool:
-        """Whether a candidate is among those that most likely belong to the front; as `_best` while nobody has reached its end."""
-        rows, model = self.store.glance.briefs(), self._model(len(self.recipe.training.rungs) - 1)
-        if model is None or not model.noise.paired_sd:
-            return self._best(key, rung)
-        known: dict[str, Sequence[float | None]] = {}
-        for at in range(len(self.recipe.training.rungs)):
-            known |= {k: values for k, (values, _) in self._reached(at, rows).items()}
-        peers = self._reached(rung, rows)
-        return goes_on(model, self.recipe.objectives, known, peers, key, self.recipe.search.eta)
 
     def _model(self, rung: int) -> Evidence | None:
         """The model of what is searched for, at a rung."""
@@ -397,6 +385,4 @@ class Search(Duties):
         rung = max((s.score.epochs for s in self.store.scores(row.key, way=SEARCH)), default=0)
         epochs = f"{rung} epoch{'s' if rung != 1 else ''}"
         share = f"1/{self.recipe.search.eta:g} after {epochs}"
-        if self.recipe.search.pruner == "posterior":
-            return f"not among the {share} that most likely belong to the front"
         return f"not among the best {share}, all objectives together"

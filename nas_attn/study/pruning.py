@@ -12,23 +12,19 @@
                 raise optuna.TrialPruned
         return accuracy, latency_ms
 
-`PosteriorHalving` is used in the same way, for trials whose parameters are choices at places: it asks who belongs to the front
-in the end. Rungs are kept in the trials' user attributes, so that workers on many machines see them and agree.
+Rungs are kept in the trials' user attributes, so that workers on many machines see them and agree.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from optuna.study import Study, StudyDirection
 from optuna.trial import Trial
 
-from nas_attn.analysis.evidence import Run, fit
 from nas_attn.analysis.halving import survives
-from nas_attn.analysis.promotion import goes_on
 
 ATTRIBUTE = "nas_attn:rung:"
 
@@ -76,58 +72,6 @@ class ParetoHalving:
         others[trial.number] = trial.user_attrs[name]
         pairs = {str(number): minimised(trial.study, values) for number, values in others.items()}
         return not survives(pairs, str(trial.number), self._eta)
-
-
-class PosteriorHalving(ParetoHalving):
-    """As `ParetoHalving`, but the best 1/eta are those that most likely belong to the front at the last rung.
-
-    That is what the model of all evidence (`analysis.evidence`) says, which learns from the trials that went on how far a rung tells
-    the last one, and from trials with the same choices. Until one has reached the last rung, it decides as `ParetoHalving` does.
-    """
-
-    def __init__(self, eta: float = 3.0, rungs: Sequence[int] = (1, 3, 9), *, primary: int = 0) -> None:
-        """Args:
-            eta: as `rungs` for `ParetoHalving`.
-            primary: index of the objective that is trained for; the others are what it costs, the same at all rungs.
-
-        Raises:
-            ValueError: as `ParetoHalving`.
-        """
-        super().__init__(eta, rungs)
-        self._primary = primary
-
-    def should_prune(self, trial: Trial) -> bool:
-        """Whether the trial is not among the likeliest 1/eta at the last rung it reported."""
-        reached = [rung for rung in self._rungs if f"{ATTRIBUTE}{rung}" in trial.user_attrs]
-        if not reached or reached[-1] == self._rungs[-1]:
-            return False
-        known = {str(t.number): t for t in trial.study.get_trials(deepcopy=False) if t.number != trial.number}
-        attributes = {key: t.user_attrs for key, t in known.items()} | {str(trial.number): trial.user_attrs}
-        values = {
-            (key, i): minimised(trial.study, found[f"{ATTRIBUTE}{rung}"])
-            for key, found in attributes.items()
-            for i, rung in enumerate(self._rungs)
-            if f"{ATTRIBUTE}{rung}" in found
-        }
-        texts = {key: _notation(t.params) for key, t in known.items()} | {str(trial.number): _notation(trial.params)}
-        runs = [Run(key, 0, rung, row[self._primary]) for (key, rung), row in values.items()]
-        last = len(self._rungs) - 1
-        model = fit(runs, texts, metric="sought", lower_is_better=True, rung=last)
-        if model is None or not model.noise.paired_sd:
-            return super().should_prune(trial)
-        at = len(reached) - 1
-        rows = {key: row for (key, _), row in values.items()}
-        names = [f"-{index}" for index in range(len(trial.study.directions))]
-        names[self._primary] = "-sought"
-        peers = [key for key, rung in values if rung == at]
-        return not goes_on(model, names, rows, peers, str(trial.number), self._eta)
-
-
-def _notation(params: Mapping[str, object]) -> str:
-    """Parameters as a placement: what is chosen at which place."""
-    chosen = {place: re.sub(r"\W+", "_", str(choice)) for place, choice in params.items()}
-    written = [f"stage{i + 1}={chosen[place]}" for i, place in enumerate(sorted(chosen)) if chosen[place] != "none"]
-    return " ".join(written) or "none"
 
 
 def minimised(study: Study, values: Sequence[float]) -> tuple[float, ...]:

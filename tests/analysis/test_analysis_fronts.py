@@ -10,7 +10,6 @@ from made_study import usual
 
 from nas_attn.analysis.evidence import fit
 from nas_attn.analysis.fronts import front_odds, front_of
-from nas_attn.analysis.promotion import goes_on
 from nas_attn.analysis.snapshot import snapshot
 
 OBJECTIVES = ("accuracy", "latency")
@@ -37,14 +36,6 @@ def test_the_odds_are_sure_where_the_evidence_is_and_shared_where_it_is_not() ->
     assert odds["b"] + odds["c"] == pytest.approx(1.0, abs=0.1)
     assert front_odds(OBJECTIVES, {"a": (0.0, None)}, model(), np.random.default_rng(0)) == {}
     assert front_odds(("loss", "latency"), {"a": (0.0, 1.0)}, model(), np.random.default_rng(0)) == {}
-
-
-def test_the_likeliest_of_a_rung_go_on() -> None:
-    rows = {key: (0.0, LATENCY[key]) for key in EFFECTS}
-    going = [key for key in rows if goes_on(model(), OBJECTIVES, rows, rows, key, 4)]
-    assert going == ["a"]
-    assert not goes_on(model(), OBJECTIVES, rows, rows, "d", 1.5)
-    assert goes_on(model(), OBJECTIVES, rows, ["d"], "d", 4), "the first to arrive"
 
 
 def test_a_snapshot_has_the_front_of_plain_scores_and_the_odds_beside_the_models(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_search_stops_when_no_more_is_expected_says_so_and_goes_on_when_told(t
 
 
 def test_an_answer_says_what_more_would_bring_and_repeats_go_to_those_whose_place_is_uncertain(table: Path) -> None:
-    opened = study(16, confirm_seeds=1, confirm_share=1.0, pruner="posterior")
+    opened = study(16, confirm_seeds=1, confirm_share=1.0)
     assert work(opened, []) == "complete"
     found = now(opened)
     assert (found.outlook.trials, found.outlook.after, found.outlook.stopped) == (16, 16, None)

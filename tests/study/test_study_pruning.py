@@ -6,7 +6,7 @@ import numpy as np
 import optuna
 import pytest
 
-from nas_attn.study.pruning import ParetoHalving, PosteriorHalving
+from nas_attn.study.pruning import ParetoHalving
 
 CURVES = Path(__file__).parents[2].parent / "shared" / "data" / "learning_curves.npz"
 RUNGS = [1, 3, 9]
@@ -126,45 +126,3 @@ def test_on_real_curves_the_best_configurations_survive() -> None:
         regrets.append(np.searchsorted(finals, min(curves[row][50] for row in kept)))
         assert len(kept) < 30
     assert np.median(regrets) <= 2, "ranks of the best survivor among 60"
-
-
-def two_rungs(study: optuna.Study, halving: ParetoHalving, count: int, noise: float = 0.3) -> None:
-    """Trials of two rungs: each choice adds something; the first rung is noisier."""
-    worth = {"none": 0.0, "se": 1.0, "eca": 2.0}
-    rng = np.random.default_rng(0)
-    for _ in range(count):
-        trial = study.ask()
-        chosen = [trial.suggest_categorical(f"stage{i}", ["none", "se", "eca"]) for i in (1, 2, 3)]
-        score, cost = sum(worth[c] for c in chosen), float(sum(c != "none" for c in chosen))
-        halving.report(trial, 1, [score + 3 * noise * rng.standard_normal(), cost])
-        if halving.should_prune(trial):
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-            continue
-        halving.report(trial, 3, [score + noise * rng.standard_normal(), cost])
-        assert not halving.should_prune(trial)
-        study.tell(trial, [score, cost])
-
-
-def test_by_the_posterior_those_go_on_that_may_end_on_the_front() -> None:
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=0))
-    two_rungs(study, PosteriorHalving(3, [1, 3]), 30)
-    states = [trial.state for trial in study.trials]
-    assert 8 <= states.count(optuna.trial.TrialState.COMPLETE) <= 20
-    done = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
-    lost = [t for t in study.trials if t.state == optuna.trial.TrialState.PRUNED]
-    share = [sum(list(t.params.values()).count("se") for t in some) / len(some) for some in (done, lost)]
-    assert share[0] < share[1], "se costs what eca costs, and is worth half: its trials are the ones to give up"
-
-
-def test_the_posterior_decides_alike_for_all_and_prunes_what_diverged() -> None:
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=1))
-    halving = PosteriorHalving(3, [1, 3])
-    two_rungs(study, halving, 10)
-    trial = study.ask()
-    for i in (1, 2, 3):
-        trial.suggest_categorical(f"stage{i}", ["none", "se", "eca"])
-    halving.report(trial, 1, [float("nan"), 1.0])
-    assert halving.should_prune(trial)
-    assert PosteriorHalving(3, [1, 3]).should_prune(trial)
-    with pytest.raises(ValueError, match="eta must be above 1"):
-        PosteriorHalving(1.0)
