@@ -324,12 +324,6 @@ class SearchSection(Section):
     confirm_share: Fraction = 1 / 3
     """Where these were fewer runs than this share of the candidates, more follow, for candidates whose place on the front is
     uncertain: a large search repeats where it decides."""
-    patience: int | None = Field(default=None, ge=1)
-    """The search ends before `trials` when this many further candidates are not expected to raise the front by `least_gain`; it
-    looks when as many and the baselines have ended, and again and again. None: never."""
-    least_gain: float | None = Field(default=None, gt=0)
-    """Rise of the front at equal cost that is worth `patience` candidates, in the metric's unit (0.001: .1 points of accuracy);
-    None: a tenth of the noise of one run."""
     time_limit_s: float | None = Field(default=None, gt=0)
     """No new candidate is begun after this many seconds of one call."""
     seed: Seed = 0

@@ -20,7 +20,6 @@ from nas_attn.analysis.evidence import Estimate, Evidence, Noise
 from nas_attn.analysis.fronts import front_odds, front_of
 from nas_attn.analysis.latency_record import LatencyRecord, latencies, latency_record
 from nas_attn.analysis.objectives import objective_value, primary_metric
-from nas_attn.analysis.outlook import OUTLOOK, Outlook, from_json
 from nas_attn.analysis.recommendation import Contender, Recommendation, format_metric, recommend
 from nas_attn.analysis.retrained import Retrained, retrained
 from nas_attn.analysis.snippet import BuiltFor, built_for, snippets
@@ -145,8 +144,6 @@ class Snapshot:
     """Rungs before the last whose scores hardly tell placements apart."""
     retrained: tuple[Retrained, ...]
     """Trainings for use, in the order in which they were ordered."""
-    outlook: Outlook | None
-    """What another budget of candidates is expected to bring, as forecast last; None before there was one."""
     by_class: ByClass | None
     """Accuracy class by class at the last rung, of no attention and the recommended; None where it is not known."""
     stages: tuple[Stage, ...]
@@ -289,7 +286,6 @@ def snapshot(store: StudyStore) -> Snapshot:
         constants=tuple(same),
         weak_rungs=tuple(weak_rungs(recipe, primary, known.items())),
         retrained=retrained(store),
-        outlook=from_json(store.get(OUTLOOK)),
         by_class=by_class(store, SEARCH, _shown_by_class(views, recommended, scores, last)),
         stages=stages(store),
         evidence=models,

@@ -39,8 +39,6 @@ def show_answer(out: Console, now: Snapshot) -> None:
     out.print("Recommended", style="bold")
     for sentence in now.recommendation.sentences:
         out.print(f"  {sentence}", markup=False)
-    if now.outlook is not None:
-        out.print(f"  {now.outlook.sentence}", markup=False)
 
 
 def show_snippet(out: Console, view: CandidateView | None) -> None:

@@ -127,8 +127,6 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
         left = now.progress.left
         words.append(left.text if left is not None else f"about {duration(now.left_s)} left")
     parts: list[Any] = [Text("; ".join(words))]
-    if now.outlook is not None:
-        parts.append(Text(f"{now.outlook.sentence}\n"))
     if now.workers:
         columns = ["machine", "pid", "device", "at", "for", "last sign of life"]
         rows = [_row(worker) for worker in now.workers]

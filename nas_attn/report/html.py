@@ -113,11 +113,10 @@ def _verdict(snapshot: Snapshot, result: ValidationResult) -> str:
 def _answer(snapshot: Snapshot) -> str:
     best = snapshot.recommendation
     sentences = snapshot.remarks
-    ahead = [snapshot.outlook.sentence] if snapshot.outlook else []
     if best is None:
         said = "".join(f"<p>{html.escape(text)}</p>" for text in [*sentences, nothing_recommended(snapshot)])
         return f'<div class="card answer">{said}</div>'
-    said = "".join(f"<p>{with_code(sentence)}</p>" for sentence in [*best.sentences, *ahead, *sentences])
+    said = "".join(f"<p>{with_code(sentence)}</p>" for sentence in [*best.sentences, *sentences])
     return f'<div class="card answer" id="recommendation">{said}{_snippet(snapshot.find(best.key))}</div>'
 
 

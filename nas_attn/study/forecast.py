@@ -54,8 +54,6 @@ class Forecast:
     """Training one network as the recipe's target says, its backbone included, one worker."""
     validation_s: float | None
     """`validate` with as many blocks as the target has seeds and three networks, one worker."""
-    patience: int | None
-    """`search.patience`."""
     smallest_difference: float | None
     """Accuracy difference between two candidates that their scores could show at 95 %, with the confirming seeds."""
 
@@ -81,11 +79,6 @@ class Forecast:
             lines.append(
                 f"training the winner as the target says takes about {duration(self.target_s)}; `validate`, which tests the "
                 f"answer, about {duration(self.validation_s)} with one worker"
-            )
-        if self.patience is not None:
-            lines.append(
-                f"from {self.baselines + self.patience} candidates on it may end before: when another {self.patience} are not expected "
-                "to raise the front (search.patience)"
             )
         if self.smallest_difference is not None:
             lines.append(
@@ -160,7 +153,6 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[Idea], epoch_s: float | None
         total_s=None if epoch_s is None else epoch_s * epochs + sessions,
         target_s=None if epoch_s is None else epoch_s * (target.rungs[-1] + fresh),
         validation_s=None if epoch_s is None else epoch_s * recipe.target.seeds * (3 * target.rungs[-1] + fresh),
-        patience=search.patience,
         smallest_difference=difference,
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from nas_attn.analysis.outlook import OUTLOOK, Outlook, from_json
 from nas_attn.errors import NasAttnError
 from nas_attn.processes import is_dead, machine_and_pid
 from nas_attn.storage import SEARCH, WorkerRow
@@ -46,8 +45,6 @@ class Overview:
     workers: tuple[WorkerView, ...]
     launched: tuple[str, ...]
     """What engines say of what was launched on them: `slurm: 3 running, 13 pending`."""
-    outlook: Outlook | None
-    """What another budget of candidates is expected to bring, as forecast last."""
     failures: tuple[tuple[str, int], ...]
     """(reason, how many candidates and other runs), the most frequent first."""
 
@@ -67,7 +64,6 @@ def overview(opened: OpenStudy) -> Overview:
         left_s=None if not per_hour or open_ones <= 0 else open_ones / per_hour * 3600,
         workers=workers,
         launched=tuple(_launched(opened)) if workers or open_ones > 0 else (),
-        outlook=from_json(store.get(OUTLOOK)),
         failures=tuple(_failures(opened)),
     )
 

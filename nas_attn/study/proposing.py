@@ -30,7 +30,6 @@ from nas_attn.storage.glances import Brief
 from nas_attn.storage.queue import WAITING
 from nas_attn.study.ideas import TRIED, outside
 from nas_attn.study.known import Known, hints
-from nas_attn.study.patience import Patience
 from nas_attn.study.progress import told
 from nas_attn.study.sampling import DistinctSampler, seen_values
 from nas_attn.study.telling import tell
@@ -66,7 +65,7 @@ class Search(Duties):
             objectives=self.recipe.objectives,
             evidence=self.known,
         )
-        self._exhausted, self._patience = False, Patience(worker, self.space)
+        self._exhausted = False
         self.repeats, self._telling = Repeats(worker), TellingRungs(self.store, self._model)
 
     # ------------------------------------------------------------------------------------ proposing
@@ -83,15 +82,12 @@ class Search(Duties):
         if self.repeats.want_more():
             return True
         waiting = any(t.state == TrialState.WAITING and t.number not in known for t in trials)
-        if not waiting and self._patience.over(begun):
-            return False
         self._exhausted = not waiting and self._all_seen(trials)
         return not self._exhausted and self._ask(turn)
 
     def close(self) -> str:
         if "running" in self.store.glance.counts():
             return ""  # trained, but not measured yet by the machine that the latencies belong to
-        self._patience.look_ahead()
         return "exhausted" if self._exhausted else "complete"
 
     def lacks(self) -> str:
