@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from nas_attn.cli.common import AsJson, console, print_json, table
-from nas_attn.errors import BackboneError, UserError, shorten
-from nas_attn.paths import HTML, output_path
+from nas_attn.errors import BackboneError, shorten
+from nas_attn.records import Site
+
+COLUMNS = ("site", "position", "modules", "channels", "map", "MACs")
+"""Headings of `rows`, where all is backbone."""
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:
@@ -33,13 +37,12 @@ def sites(
     backbone: Annotated[str, typer.Argument(help="resnet20, torchvision:resnet50, timm:…, package.module:function.")],
     shape: Annotated[str, typer.Option("--input", help="Shape of one image, channels first.")] = "3x224x224",
     granularity: Annotated[str, typer.Option("--granularity", help="stage, block or both.")] = "both",
-    html: Annotated[str | None, typer.Option("--html", help="Also draw them into this file.")] = None,
     heads: Annotated[bool, typer.Option("--heads", help="Also what leads to the outputs only.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Prints each site with its positions, module path, channels, map size and share of the network's MACs."""
     from nas_attn import backbones
-    from nas_attn.attachment import drawing, survey
+    from nas_attn.attachment import survey
     from nas_attn.recipe_reading import backbone_section
 
     if granularity not in ("stage", "block", "both"):
@@ -52,17 +55,71 @@ def sites(
         for site in surveyed.sites
         if granularity == "both" or site.original or ("." in site.name) == (granularity == "block")
     ]
-    if html:
-        try:
-            output_path(html, what="--html", error=UserError, replaces=HTML).write_text(
-                drawing.page(found, title=f"{backbone}, {shape}"), "utf-8"
-            )
-        except OSError as error:
-            raise UserError(f"--html '{html}' cannot be written: {error.strerror}") from None
     if as_json:
-        print_json(drawing.records(found))
+        print_json(records(found))
         return
     right = ["channels", "map", "MACs"]
-    console().print(table(f"Sites of {backbone} at {shape}", drawing.columns(found), drawing.rows(found), right=right))
+    console().print(table(f"Sites of {backbone} at {shape}", columns(found), rows(found), right=right))
     for note in surveyed.notes:
         console().print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+def columns(sites: Sequence[Site]) -> tuple[str, ...]:
+    """Headings of `rows`: with the part of the network, where it has several."""
+    return (COLUMNS[0], "part", *COLUMNS[1:]) if _has_parts(sites) else COLUMNS
+
+
+def _has_parts(sites: Sequence[Site]) -> bool:
+    return any(site.role != "backbone" for site in sites)
+
+
+def rows(sites: Sequence[Site]) -> list[tuple[str, ...]]:
+    """One row per site and position, as text under `columns`; a site's name, part and share stand in its first row only."""
+    table: list[tuple[str, ...]] = []
+    parts = _has_parts(sites)
+    for site in sites:
+        for i, (position, points) in enumerate(site.points):
+            point = points[0]
+            default = " (default)" if position == site.default_position and len(site.points) > 1 else ""
+            table.append(
+                (
+                    site.name if i == 0 else "",
+                    *([site.role if i == 0 else ""] if parts else []),
+                    position + default,
+                    _paths([p.path for p in points]),
+                    str(point.channels),
+                    f"{point.height}x{point.width}",
+                    f"{100 * site.macs_share:.1f} %" if i == 0 else "",
+                )
+            )
+    return table
+
+
+def records(sites: Sequence[Site]) -> list[dict[str, object]]:
+    """The same for machines: one entry per site, its positions with all module paths."""
+    return [
+        {
+            "site": site.name,
+            "role": site.role,
+            "faint": site.faint,
+            "macs_share": site.macs_share,
+            "default_position": site.default_position,
+            "positions": {
+                position: {
+                    "paths": [point.path for point in points],
+                    "channels": points[0].channels,
+                    "height": points[0].height,
+                    "width": points[0].width,
+                }
+                for position, points in site.points
+            },
+        }
+        for site in sites
+    ]
+
+
+def _paths(paths: list[str]) -> str:
+    """`layer1.0.bn2 … layer1.2.bn2 (3)`."""
+    if len(paths) == 1:
+        return paths[0]
+    return f"{paths[0]} {'…' if len(paths) > 2 else 'and'} {paths[-1]} ({len(paths)})"

@@ -124,14 +124,12 @@ def test_modules_lists_what_installed_packages_offer(nas, tmp_path: Path, monkey
     assert "gone (strange-attention 1.2) cannot be used: " in shown
 
 
-def test_sites(nas, tmp_path: Path) -> None:
+def test_sites(nas) -> None:
     found = nas("sites", "resnet8", "--input", "3x32x32", "--json").json
     assert [site["site"] for site in found][:3] == ["stage1", "stage2", "stage3"]
     stages = nas("sites", "resnet8", "--input", "3x32x32", "--granularity", "stage", "--json").json
     assert [site["site"] for site in stages] == ["stage1", "stage2", "stage3"]
-    drawn = tmp_path / "sites.html"
-    assert "stage2.block1" in nas("sites", "resnet8", "--input", "3x32x32", "--html", str(drawn)).out
-    assert "<svg" in drawn.read_text()
+    assert "stage2.block1" in nas("sites", "resnet8", "--input", "3x32x32").out
 
 
 def test_space(nas) -> None:

@@ -88,7 +88,7 @@ def test_what_is_something_else_is_not_written_over(table: Path, nas) -> None:
     (table / "link").symlink_to(os.devnull)
     assert nas("search", "table.toml", "--workers", "1", "--trials", "1", "--quiet").status == 0
     before = Path("table.toml").read_bytes()
-    for command in (["report", "-o"], ["sites", "resnet8", "--html"], ["export", "--trial", "0", "-o"]):
+    for command in (["report", "-o"], ["export", "--trial", "0", "-o"]):
         for name, words in {
             "table.toml": "exists and is something else, which it would replace",
             "nas_attn.db": "exists and is something else, which it would replace",
@@ -105,7 +105,6 @@ def test_what_is_something_else_is_not_written_over(table: Path, nas) -> None:
 def test_what_was_written_before_is_written_anew(table: Path, nas) -> None:
     assert nas("search", "table.toml", "--workers", "1", "--trials", "1", "--quiet").status == 0
     for _ in range(2):
-        assert nas("sites", "resnet8", "--html", "page.html").status == 0
         assert nas("report", "-o", "report.html").status == 0
         assert nas("export", "--trial", "0", "-o", "weights.pt").status == 0
 
