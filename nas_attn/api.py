@@ -23,7 +23,7 @@ from nas_attn.recipe_reading import load_recipe, load_space, recipe_from
 from nas_attn.records import Participation, Placement, ResolvedPlacement, Site
 from nas_attn.report import effect_map, figures, frames, growth, images, networks, write_report
 from nas_attn.report.html import summary
-from nas_attn.space import parse, resolve, say_narrower
+from nas_attn.space import parse, resolve
 from nas_attn.space_schema import SpaceSpec
 from nas_attn.study import searching
 from nas_attn.study.extending import Extension, extend, forecast_extension
@@ -103,9 +103,7 @@ def attach(
     typed = parse(placement) if isinstance(placement, str) else placement
     sites = find_sites(model, input_shape, granularity=granularity, custom=custom, heads=heads)
     resolved = resolve(typed, sites, init=init)
-    if key is None:
-        say_narrower(typed, sites)
-    elif resolved.key != key:
+    if key is not None and resolved.key != key:
         raise PlacementError(
             f"'{typed}' is another network here (key {resolved.key}) than the one with the key '{key}': take the model, the "
             "input_shape, the init and the version of nas_attn that its study was made with"

@@ -101,8 +101,6 @@ class Site:
     faint: bool = False
     """Whether its residual branches end in a scale that is nearly zero as yet (LayerScale, a norm that starts at zero):
     what attention does there has no effect at first."""
-    once: tuple[str, ...] = ()
-    """Sites that earlier versions took for a part of this one: their names meant more then."""
 
     @property
     def positions(self) -> tuple[str, ...]:

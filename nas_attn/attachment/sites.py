@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import nn
@@ -35,8 +35,6 @@ class Stage:
     blocks: list[Block]
     name: str = ""
     """Empty where it is not shown."""
-    once: list[Stage] = field(default_factory=list)
-    """Stages whose blocks earlier versions counted among these."""
 
 
 def survey(
@@ -175,16 +173,12 @@ def _stages(finder: BlockFinder, blocks: Iterable[Block], roles: Roles) -> list[
     stages: list[Stage] = []
     for block in blocks:
         role = roles.of(block.value)
-        alike = [s for s in stages if s.blocks[0].shape == block.shape]
-        fitting = [s for s in alike if s.role == role and (s is stages[-1] or _of_one_list(finder, s.blocks[0], block))]
+        alike = [s for s in stages if s.role == role and s.blocks[0].shape == block.shape]
+        fitting = [s for s in alike if s is stages[-1] or _of_one_list(finder, s.blocks[0], block)]
         if fitting:
             fitting[-1].blocks.append(block)
             continue
-        stage = Stage(role, [block])
-        for other in alike:
-            if other is stages[-1] or _list(other.blocks[0]) == _list(block):
-                other.once.append(stage)
-        stages.append(stage)
+        stages.append(Stage(role, [block]))
     return stages
 
 
@@ -230,7 +224,6 @@ def _stage_site(stage: Stage, finder: BlockFinder, paths: frozenset[str], total:
         sum(block.macs for block in blocks) / total,
         stage.role,
         faint=bool(branched) and all(block.path in faint for block in branched),
-        once=tuple(other.name for other in stage.once if other.name and stage.role == "backbone"),
     )
 
 

@@ -104,7 +104,7 @@ def _asked(plan: Plan, what: Sequence[str], study: str | None, storage: str) -> 
     """Text as given -> network: a placement, a trial of the study, or another backbone."""
     from nas_attn import backbones
     from nas_attn.recipe_reading import backbone_section
-    from nas_attn.space import parse, resolve, say_narrower
+    from nas_attn.space import parse, resolve
 
     found = {}
     rows = {str(r.trial): r.placement for r in study_named(study, storage).store.candidates()} if study else {}
@@ -116,9 +116,7 @@ def _asked(plan: Plan, what: Sequence[str], study: str | None, storage: str) -> 
             model = backbones.build(section, input_shape=plan.input_shape, classes=plan.classes)
             found[text] = Asked(text, model)
             continue
-        placement = parse(rows.get(text, text))
-        say_narrower(placement, plan.sites)
-        resolved = resolve(placement, plan.sites, init=plan.space.init)
+        resolved = resolve(parse(rows.get(text, text)), plan.sites, init=plan.space.init)
         found[text] = Asked(resolved.text, plan.attach(plan.bare(0), resolved, 0))
     return found
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 from nas_attn.attention import catalogue
-from nas_attn.errors import KnobError, NasAttnWarning, PlacementError, did_you_mean
+from nas_attn.errors import KnobError, PlacementError, did_you_mean
 from nas_attn.records import POSITIONS, Assignment, Choice, Placement, Point, ResolvedPlacement, Site
 
 Layer = tuple[str, str]
@@ -42,24 +41,6 @@ def resolve(
             )
     modules = _by_point(chosen)
     return ResolvedPlacement(modules=modules, text=_text(chosen, sites), init=init, key=_key(modules, init))
-
-
-def say_narrower(placement: Placement, sites: Iterable[Site]) -> None:
-    """Warns where a name that was typed meant more in earlier versions, and what is not named with it.
-
-    For placements that may be of an earlier time; those of a study mean the sites that it began with.
-    """
-    named = {assignment.site for assignment in placement.assignments}
-    for site in sites:
-        missing = [name for name in site.once if name not in named]
-        if site.name in named and missing:
-            paths = ", ".join(dict.fromkeys(point.path for _, points in site.points for point in points[-1:]))
-            warnings.warn(
-                f"{site.name} is {paths} alone: earlier versions took {', '.join(missing)} with it; name them too if you mean "
-                "them, and say =none if not",
-                NasAttnWarning,
-                stacklevel=3,
-            )
 
 
 def explicit_choice(choice: Choice, point: Point, *, where: str, strict: bool) -> Choice:

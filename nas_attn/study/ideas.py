@@ -16,7 +16,7 @@ from nas_attn.analysis.snapshot import TRIALS
 from nas_attn.errors import NasAttnWarning, PlacementError
 from nas_attn.evaluation.plan import Plan
 from nas_attn.records import ResolvedPlacement
-from nas_attn.space import parse, resolve, say_narrower
+from nas_attn.space import parse, resolve
 from nas_attn.space.search_space import Values
 from nas_attn.study.opening import OpenStudy
 
@@ -44,9 +44,7 @@ def ideas(plan: Plan, placements: Iterable[str]) -> list[Idea]:
     """
     found: dict[str, Idea] = {}
     for typed in placements:
-        placement = parse(typed)
-        say_narrower(placement, plan.sites)
-        resolved = resolve(placement, plan.sites, init=plan.space.init)
+        resolved = resolve(parse(typed), plan.sites, init=plan.space.init)
         try:
             values = plan.space.values(resolved)
         except PlacementError:

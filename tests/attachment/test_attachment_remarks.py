@@ -129,18 +129,6 @@ class Mirror(nn.Module):
         return y
 
 
-def test_a_stage_that_had_the_necks_blocks_once_says_so_when_it_is_typed() -> None:
-    model = Mirror()
-    once = {site.name: site.once for site in survey(model, SHAPE).sites if site.once}
-    assert once == {"stage1": ("neck2",), "stage2": ("neck1",)}
-    with pytest.warns(NasAttnWarning, match=r"stage2 is blocks\.1.* alone: earlier versions took neck1 with it"):
-        na.attach(model, "stage2=se(reduction=2)", input_shape=SHAPE)
-    for placement in ("stage2=se(reduction=2) neck1=none", "stage3=eca", "stage*=eca"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            na.attach(na.detach(model), placement, input_shape=SHAPE)
-
-
 def test_a_site_of_ones_own_needs_a_name_of_its_own() -> None:
     with pytest.raises(BackboneError, match="'neck1' is a site that the network has by itself"):
         na.find_sites(Mirror(), SHAPE, custom={"neck1": ["stem"]})
