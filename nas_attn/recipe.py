@@ -234,7 +234,7 @@ class TrainingSection(Section):
 
 
 class TargetSection(Section):
-    """How the network will be trained in the end: what `validate` and `retrain` do, and what `fidelity` ranks against.
+    """How the network will be trained in the end: what `validate` and `retrain` do.
 
     The network is the one that was searched, its modules' form included; what is left out is as in `[training]`.
     """

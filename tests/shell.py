@@ -24,9 +24,8 @@ PATIENCE_S = 900.0
 """Longest wait for anything: below the test's own limit, so that a hang ends with what was printed so far."""
 OURS = re.compile(
     r"""\[\d+/\d+\ trials[^\]]*\]\               # progress of a search
-      | \[run\ \d+/\d+[^\]]*\]\                  # progress of fidelity
       | worker\ \d+:\                            # the same of several workers
-      | (backbone|trial)\ \d+:\ |(search|confirm|fidelity|validate|retrain),\ seed\ \d+:\   # a run that ended or stopped
+      | (backbone|trial)\ \d+:\ |(search|confirm|validate|retrain),\ seed\ \d+:\   # a run that ended or stopped
        | stopping(:|\ on)\ |stopped\ |waiting\ for\ |waited\ |went\ on\ |failed:\ 
        | every\ placement\ of\ |the\ time\ limit\ |for\ weights\ |training\ .+\ again:\ |trained\ again,\ """,
     re.VERBOSE,

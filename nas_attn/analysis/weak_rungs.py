@@ -87,11 +87,9 @@ def _sentence(recipe: Recipe, rung: int, metric: str, share: float, count: int) 
         return f"{after} scores hardly tell placements apart: {held}."
     if recipe.search.rungs == "auto":
         return (
-            f"{after} scores hardly tell placements apart: {held}, so nobody is pruned there while that is so (search.rungs = 'auto'); "
-            "nas-attn fidelity measures after how many epochs they would."
+            f"{after} scores hardly tell placements apart: {held}, so nothing is pruned there (search.rungs = 'auto')."
         )
     return (
         f"{after} scores hardly tell placements apart: {held}, so who is pruned there is mostly chance; in a new study prune only "
-        "where they do (search.rungs = 'auto'), or train longer before the first score (training.rungs); nas-attn fidelity measures "
-        "what would do."
+        "where they do (search.rungs = 'auto'), or train longer before the first score (training.rungs)."
     )

@@ -1,7 +1,7 @@
 """Studies in a database: our tables beside Optuna's, and the only SQL in nas_attn. No torch, no Optuna."""
 
 from nas_attn.storage.connection import explained, optuna_engine_arguments, translate_errors
-from nas_attn.storage.database import PART, Database
+from nas_attn.storage.database import Database
 from nas_attn.storage.rows import (
     CURVES,
     LABELS,
@@ -22,7 +22,6 @@ from nas_attn.storage.url import shown_url
 __all__ = [
     "CURVES",
     "LABELS",
-    "PART",
     "SEARCH",
     "CheckpointRow",
     "Database",

@@ -24,8 +24,6 @@ from nas_attn.storage.schema import creation_lock, prepare
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.url import storage_url
 
-PART = "~"
-"""In a name: what stands before it is the study that this one is a part of (`digits~fidelity/…`); a recipe cannot hold it."""
 _OPTUNA_STUDIES = table("studies", column("study_name"))
 """Optuna's own, of which only names are changed."""
 _SHOWN_DIFFERENCES = 5
@@ -146,7 +144,7 @@ class Database:
         )
 
     def studies(self) -> list[StudySummary]:
-        """All studies, the oldest first; their parts (`PART`) are not listed."""
+        """All studies, the oldest first."""
         study, candidate = tables.study, tables.candidate
         columns = (candidate.c.study_id, candidate.c.state)
         counting = select(*columns, func.count().label("count")).group_by(*columns).order_by(*columns)
@@ -155,11 +153,10 @@ class Database:
             rows = connection.execute(select(study).order_by(study.c.created_at, study.c.id)).all()
             for found in connection.execute(counting).mappings():
                 states[found["study_id"]][found["state"]] = found["count"]
-            listed = [row for row in rows if PART not in row.name]
             named = ("name", "created_at", "fingerprint")
             return [
                 read_as(StudySummary, **{name: getattr(row, name) for name in named}, candidates=states[row.id])
-                for row in listed
+                for row in rows
             ]
 
     def extend_study(
@@ -195,18 +192,16 @@ class Database:
             connection.execute(update(_OPTUNA_STUDIES).where(named == made).values(study_name=store.name))
 
     def delete_study(self, name: str) -> None:
-        """Delete a study and its parts from our tables; their workers lose their leases. Optuna's is the caller's to delete.
+        """Delete a study from our tables; its workers lose their leases. The caller deletes Optuna's study.
 
         Raises:
             StudyError: there is none; names the nearest.
         """
-        number, study = self.study(name)._id, tables.study
+        number = self.study(name)._id
         with self._connector.write() as connection:
-            parts = select(study.c.id).where(study.c.name.startswith(f"{name}{PART}", autoescape=True))
-            numbers = [number, *connection.scalars(parts)]
             for table in tables.metadata.sorted_tables:
                 column = table.c.id if table is tables.study else table.c.study_id
-                connection.execute(delete(table).where(column.in_(numbers)))
+                connection.execute(delete(table).where(column == number))
 
     def backup(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write a consistent copy, Optuna's tables included, into one file; workers may go on writing.

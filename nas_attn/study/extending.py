@@ -29,12 +29,13 @@ from nas_attn.recipe import Recipe
 from nas_attn.records import CandidateRow, ResolvedPlacement
 from nas_attn.space import SearchSpace, parse, resolve
 from nas_attn.space_schema import SpaceSpec
-from nas_attn.storage import PART
 from nas_attn.study.ideas import OUTSIDE, outside
 from nas_attn.study.opening import OpenStudy, open_study, optuna_part
 from nas_attn.study.sampling import distributions
 from nas_attn.study.searching import ENQUEUED, FIXED, first_baselines, plan_recipe
 
+PART = "~"
+"""In the name of an Optuna study: what stands before it is the study it belongs to. A recipe's name cannot hold it."""
 MADE = f"{PART}extending"
 """After the study's name: the Optuna study that is being filled."""
 
@@ -160,7 +161,7 @@ def _names_other_sites(one: SpaceSpec, other: SpaceSpec) -> bool:
 
 def _check_same(plan: Plan, key: str, placement: str, where: str) -> None:
     """Whether a placement means the same network with the new space's sites."""
-    try:  # a fidelity study's runs from scratch are initialised otherwise than the search's
+    try:  # the target's runs may be initialised otherwise than the search's
         same = key in {resolve(parse(placement), plan.sites, init=init).key for init in INITS}
     except PlacementError:
         same = False

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import platform
 import warnings
@@ -22,7 +20,7 @@ from nas_attn.evaluation.artifact_stores import ArtifactStore, FolderArtifacts
 from nas_attn.paths import user_path
 from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.recipe_reading import frozen_recipe
-from nas_attn.storage import PART, Database, StudyStore, explained, shown_url
+from nas_attn.storage import Database, StudyStore, explained, shown_url
 from nas_attn.study.buckets import SCHEME, BucketArtifacts
 
 if TYPE_CHECKING:
@@ -48,7 +46,7 @@ class OpenStudy:
 
     @cached_property
     def optuna_study(self) -> optuna.Study:
-        """Its trials; a part of a study (`open_part`) has none.
+        """Its trials.
 
         Raises:
             StorageError: the database has lost them.
@@ -148,32 +146,6 @@ def only_study(storage: str) -> str:
         )
         raise StudyError(f"'{shown_url(storage)}' holds {held}")
     return names[0]
-
-
-def open_part(recipe: Recipe, url: str, purpose: str) -> OpenStudy:
-    """Where runs of a recipe's networks are kept that no search asks for: its study, else a part beside it.
-
-    The study is the one of its name, if it has this recipe. A part is named after what its runs depend on, so that a
-    recipe may be changed on account of them; it is not listed among the studies and has no trials.
-    """
-    database = Database(url)
-    for study in database.studies():
-        store = database.study(study.name)
-        if study.name == recipe.name and json.loads(store.recipe) == json.loads(recipe.to_json()):
-            return _opened(url, database, store)
-    fixed = [recipe.backbone, recipe.data, recipe.latency]
-    content = json.dumps(
-        [*(section.model_dump(mode="json") for section in fixed), recipe.training.evaluator, recipe.search.seed],
-        sort_keys=True,
-    )
-    name = f"{recipe.name}{PART}{purpose}/{hashlib.sha256(content.encode()).hexdigest()[:12]}"
-    with database.creating():
-        try:
-            store = database.study(name)
-        except StudyError:
-            store = database.create_study(name, recipe=recipe.to_json(), versions=versions(recipe))
-            store.put(ARTIFACTS, _artifacts_attribute(database, None))
-    return _opened(url, database, store)
 
 
 def versions(recipe: Recipe | None = None) -> Mapping[str, str]:

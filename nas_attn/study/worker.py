@@ -1,6 +1,6 @@
 """A worker: takes runs from a study's queue one by one, under leases, until nothing is wanted or it is told to stop.
 
-What is wanted, and in which order, is said by agendas (search, confirmation, fidelity, validation, retraining); how a
+What is wanted, and in which order, is said by agendas (search, confirmation, validation, retraining); how a
 run is done is the same for all of them. One worker at a time looks for work, under the lease `turn`, so that nothing is
 proposed or begun twice; the run's own lease fences all writes about it.
 """

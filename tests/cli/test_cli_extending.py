@@ -87,7 +87,7 @@ def test_the_search_goes_on_in_the_wider_space_and_repeats_nothing(searched: Pat
     assert len(optuna.load_study(study_name="table~1", storage=URL).trials) == 10, "the old one is there still"
 
 
-def test_a_study_whose_fidelity_was_measured_is_widened_too(searched: Path, nas) -> None:
+def test_a_study_with_runs_of_the_target_is_widened_too(searched: Path, nas) -> None:
     """Its runs from scratch begin with the attention as published, whatever the search's own do: other networks, by key."""
     opened = open_study("table")
     own = opened.recipe.training.resolved_init
@@ -96,7 +96,7 @@ def test_a_study_whose_fidelity_was_measured_is_widened_too(searched: Path, nas)
     text = "stage1=se(reduction=4)"
     keys = [resolve(parse(text), sites, init=init).key for init in (own, other)]
     assert keys[0] != keys[1]
-    opened.store.queue.want([Run(keys[1], text, 7, 0, "a way", "fidelity", 40)])
+    opened.store.queue.want([Run(keys[1], text, 7, 0, "a way", "retrain", 40)])
     said = nas("extend", "--space", "wider.toml", "--trials", "20", "--dry-run", "--json").json
     assert said["trials"] == [10, 20]
 

@@ -1,4 +1,4 @@
-"""Weights that a recipe names are read before anything is begun: by --dry-run, search, resume and fidelity."""
+"""Weights that a recipe names are read before anything is begun: by --dry-run, search and resume."""
 
 from pathlib import Path
 
@@ -46,8 +46,6 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ["search", "given.toml", "--dry-run"],
         ["search", "given.toml", "--workers", "2"],
-        ["fidelity", "given.toml", "--dry-run"],
-        ["fidelity", "given.toml", "--workers", "2"],
     ],
     ids=" ".join,
 )

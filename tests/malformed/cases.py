@@ -87,7 +87,7 @@ def shapes(rng: random.Random) -> Case:
 
 def names(rng: random.Random) -> Case:
     files = base_files(rng)
-    what = rng.randrange(8)
+    what = rng.randrange(7)
     if what == 0:
         return Case(["sites", word(rng, *BACKBONES), "--input", "3x32x32"], files)
     if what == 1:
@@ -102,17 +102,6 @@ def names(rng: random.Random) -> Case:
         )
         return Case(["init", word(rng, "new.toml"), "--yes", option, word(rng, "digits", "resnet8", "3", "1.2")], files)
     if what == 5:
-        return Case(
-            [
-                "fidelity",
-                "mine.toml",
-                "--dry-run",
-                rng.choice(("--epochs", "--starts", "--subsets")),
-                word(rng, "1,2,4", "scratch", "0.5"),
-            ],
-            files,
-        )
-    if what == 6:
         return Case([word(rng, "search", "status", "pareto"), word(rng, "mine")], files)
     return Case(["search", "mine.toml", "--dry-run", "--device", word(rng, "cpu", "cuda:0")], files)
 

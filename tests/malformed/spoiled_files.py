@@ -177,7 +177,6 @@ READING = (
     ["latency", "--study", "made", "--by-site"],
     ["backup", "copy.db"],
     ["pareto", "--json"],
-    ["fidelity", "made", "--dry-run", "--epochs", "0"],
 )
 STRANGE = (
     None,

@@ -35,7 +35,7 @@ def test_a_run_comes_back_as_it_was_wanted(store: StudyStore) -> None:
 def test_the_same_computation_is_wanted_once_and_the_more_urgent_purpose_has_it(store: StudyStore) -> None:
     store.queue.want([RUN, RUN])
     store.queue.want([replace(RUN, purpose="retrain", priority=50)])
-    store.queue.want([replace(RUN, purpose="fidelity", priority=5)])
+    store.queue.want([replace(RUN, purpose="validate", priority=5)])
     assert (only(store).run.purpose, only(store).run.priority) == ("retrain", 50)
 
 

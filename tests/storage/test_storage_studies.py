@@ -77,17 +77,6 @@ def test_a_deleted_study_is_gone_and_its_worker_cannot_write_into_its_successor(
     assert other.get("note") == "kept"
 
 
-def test_parts_of_a_study_are_not_listed_and_go_with_it(database: Database) -> None:
-    for name in ("dig", "dig~part/1", "digits", "digits~part/1"):
-        database.create_study(name, recipe="{}", versions={}).put("note", name)
-    assert [study.name for study in database.studies()] == ["dig", "digits"]
-    database.delete_study("dig")
-    assert [study.name for study in database.studies()] == ["digits"]
-    assert database.study("digits~part/1").get("note") == "digits~part/1"
-    with pytest.raises(StudyError, match="no study 'dig~part/1'"):
-        database.study("dig~part/1")
-
-
 def test_the_first_latency_device_is_pinned(store: StudyStore, database: Database) -> None:
     assert store.fingerprint is None
     assert store.set_fingerprint_once("first") == "first"
