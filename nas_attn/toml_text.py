@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from nas_attn.errors import RecipeError, shorten
@@ -50,36 +47,17 @@ def check_depth(table: Any, where: str) -> None:
 
 
 def write_toml(table: Mapping[str, Any]) -> str:
-    """TOML that reads as the table: sections for its tables, what lies deeper inline; None is left out.
+    """TOML that reads as the table; None is left out.
 
     Args:
         table: of texts, numbers, truth values, lists and tables.
     """
-    plain = {name: value for name, value in table.items() if not isinstance(value, Mapping)}
-    lines = [*_assignments(plain)]
-    for name, section in table.items():
-        if isinstance(section, Mapping):
-            lines += ["", f"[{_key(name)}]", *_assignments(section)]
-    return "\n".join(lines).strip("\n") + "\n"
+    import tomlkit
+
+    return tomlkit.dumps(_without_none(table))
 
 
-def _assignments(table: Mapping[str, Any]) -> Iterator[str]:
-    return (f"{_key(name)} = {_value(value)}" for name, value in table.items() if value is not None)
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else _text(name)
-
-
-def _value(value: Any) -> str:
+def _without_none(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return f"{{ {', '.join(_assignments(value))} }}" if value else "{}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-    return _text(value) if isinstance(value, str) else json.dumps(value)
-
-
-def _text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return {name: _without_none(inner) for name, inner in value.items() if inner is not None}
+    return [_without_none(inner) for inner in value] if isinstance(value, list | tuple) else value
