@@ -1,4 +1,4 @@
-"""Estimates from latency sessions: ratio to the bare backbone with its 95 % interval. numpy only.
+"""Estimates from latency sessions: ratio to the bare backbone with its 95 % interval. NumPy and SciPy only.
 
 A session's calls say little about its error (an interval from one session covers 56-72 %): sessions spaced in time are
 the sample. An estimate is the median over sessions of their median log-ratio; its interval comes from resampling
@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -250,22 +249,14 @@ def _resampled(values: Floats, rng: np.random.Generator) -> tuple[float, float]:
     return float(low), float(high)
 
 
-@lru_cache(maxsize=64)  # one for all candidates of a study
-def _t_table(freedom: float) -> tuple[Floats, Floats]:
-    """(points, probability below them) of Student's t distribution."""
-    points = np.sinh(np.linspace(-12.0, 12.0, 8001))  # dense in the middle, far into the tails
-    log_density = -(freedom + 1) / 2 * np.log1p(points**2 / freedom)
-    density = np.exp(log_density)
-    steps = np.diff(points) * (density[1:] + density[:-1]) / 2
-    below = np.concatenate([[0.0], np.cumsum(steps)])
-    return points, below / below[-1]
-
-
 def _t_below(value: float, freedom: float) -> float:
-    points, below = _t_table(freedom)
-    return float(np.interp(value, points, below))
+    """Probability below a value of Student's t distribution."""
+    from scipy.special import stdtr
+
+    return float(stdtr(freedom, value))
 
 
 def _t_quantile(probability: float, freedom: float) -> float:
-    points, below = _t_table(freedom)
-    return float(np.interp(probability, below, points))
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, probability))
