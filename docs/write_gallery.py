@@ -61,10 +61,9 @@ EXAMPLES = (
             ),
             ("effects-accuracy", "What each choice adds to the accuracy at each site, in points; blue does good."),
             ("effects-latency", "What each choice adds to the latency, in per cent of the backbone's."),
-            ("networks", "The front drawn on the backbone: stages to scale of their time, modules where they sit."),
             ("retrained-1", "What was picked under a limit on latency, trained for longer."),
         ),
-        elsewhere=("growth", "curves", "noise"),
+        elsewhere=("curves", "noise"),
     ),
     Example(
         "Where it is not",

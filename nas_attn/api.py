@@ -21,7 +21,7 @@ from nas_attn.importing import PYTHON
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe, load_space, recipe_from
 from nas_attn.records import Participation, Placement, ResolvedPlacement, Site
-from nas_attn.report import effect_map, figures, frames, growth, images, networks, write_report
+from nas_attn.report import effect_map, figures, frames, images, write_report
 from nas_attn.report.html import summary
 from nas_attn.space import parse, resolve
 from nas_attn.space_schema import SpaceSpec
@@ -250,10 +250,6 @@ class Study:
         """The first objective against the second (against the trial where it is alone), with 95 % intervals."""
         return figures.front_figures(self.snapshot())[0]
 
-    def plot_placements(self) -> Figure | None:
-        """Which type stands at which site, the best candidate first; None before one is scored."""
-        return figures.placement_matrix(self.snapshot())
-
     def plot_curves(self) -> Figure | None:
         """Learning curves, a line a run; None before there are any."""
         return figures.learning_curves(self.snapshot())
@@ -262,23 +258,11 @@ class Study:
         """Each candidate's runs beside its estimate; None before one has run."""
         return figures.noise_figure(self.snapshot())
 
-    def plot_latency_effects(self) -> Figure | None:
-        """What each choice adds to the latency at each site; None before enough is measured."""
-        return figures.latency_effects_figure(self.snapshot())
-
     def plot_effects(self, of: str | None = None) -> Figure | None:
         """What each choice does at each site, as a map: on the primary metric, another one, or `latency`."""
         now = self.snapshot()
         found = fit_effects(now, of or now.primary or "latency")
         return effect_map.effect_map(found) if found is not None and found.at("choice") else None
-
-    def plot_networks(self) -> Figure | None:
-        """The front's networks as bars of time, the attention modules where they sit."""
-        return networks.networks_figure(self.snapshot())
-
-    def plot_growth(self) -> Figure | None:
-        """How the front grew over trials; None but for two objectives."""
-        return growth.growth_figure(self.snapshot())
 
     def rows(self, what: str = "trials") -> list[dict[str, Any]]:
         """Results as plain rows: `trials`, `front`, `scores`, `effects` or `latencies`.

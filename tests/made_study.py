@@ -153,18 +153,6 @@ class MadeStudy:
                     self.store.add_score(replace(run, way="target/test"), score, lease=self.lease)
         return family
 
-    def stages(self, *, blocks: int = 3) -> None:
-        """The backbone's stages and their times, as the first worker writes them down: 4 ms in all."""
-
-        def points(stage: int) -> dict[str, list[list[Any]]]:
-            paths = [[f"layer{stage}.{block}", 8 * 2**stage, 32 // stage, 32 // stage, ""] for block in range(blocks)]
-            return {"residual": paths, "block": paths, "stage": paths[-1:]}
-
-        sites = [{"name": f"stage{n}", "role": "backbone", "macs_share": 0.3, "points": points(n)} for n in (1, 2, 3)]
-        self.store.put("sites", json.dumps({"input_shape": [1, 32, 32], "classes": 10, "sites": sites}))
-        times = {"stem": 0.3, "stage1": 1.8, "stage2": 1.1, "stage3": 0.7, "rest": 0.1}
-        self.store.put("stage_times", json.dumps(times))
-
     def sessions(self, count: int = 4, *, control: float = 0.001) -> None:
         """Latency sessions over all candidates but the bare one."""
         rows = [row for row in self.store.candidates() if "=" in row.placement]

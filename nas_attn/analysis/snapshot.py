@@ -23,7 +23,6 @@ from nas_attn.analysis.objectives import objective_value, primary_metric
 from nas_attn.analysis.recommendation import Contender, Recommendation, format_metric, recommend
 from nas_attn.analysis.retrained import Retrained, retrained
 from nas_attn.analysis.snippet import BuiltFor, built_for, snippets
-from nas_attn.analysis.stages import Stage, stages
 from nas_attn.analysis.study_evidence import KEPT_FROM, StudyEvidence
 from nas_attn.analysis.ties import ties
 from nas_attn.analysis.validation import ValidationResult, validation_results
@@ -146,8 +145,6 @@ class Snapshot:
     """Trainings for use, in the order in which they were ordered."""
     by_class: ByClass | None
     """Accuracy class by class at the last rung, of no attention and the recommended; None where it is not known."""
-    stages: tuple[Stage, ...]
-    """The bare backbone's parts with their times, in the order of execution; empty where they are not known."""
     evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
     """Metric -> the model of all evidence about it at the last rung, for further questions; no part of `as_dict`."""
     store: StudyStore = field(repr=False, compare=False)
@@ -287,7 +284,6 @@ def snapshot(store: StudyStore) -> Snapshot:
         weak_rungs=tuple(weak_rungs(recipe, primary, known.items())),
         retrained=retrained(store),
         by_class=by_class(store, SEARCH, _shown_by_class(views, recommended, scores, last)),
-        stages=stages(store),
         evidence=models,
         store=store,
     )

@@ -15,12 +15,10 @@ from torch import nn
 
 from nas_attn.analysis.additive import Predictions, suspicious
 from nas_attn.analysis.latency import estimate, needs_more, open_keys
-from nas_attn.analysis.stages import STAGE, TIMES
 from nas_attn.errors import MeasurementError, NasAttnWarning, Unmeasurable
 from nas_attn.evaluation.plan import Plan
 from nas_attn.latency import MAX_CANDIDATES, DeviceLock, Net, fingerprint, may_measure, measure, run_session
 from nas_attn.latency.session import candidate_name
-from nas_attn.latency.stages import stage_times
 from nas_attn.records import Fingerprint, Latency, ResolvedPlacement, Session
 from nas_attn.storage import StudyStore
 from nas_attn.waiting import Interrupted, Wait
@@ -170,18 +168,6 @@ class Measurer:
             kept=self._nets,
         )
         self._store.add_session(session)
-        self._time_stages()
-
-    def _time_stages(self) -> None:
-        """Once a study: the times of the bare backbone's stages, for drawings. Where that is impossible, an empty text."""
-        if self._store.get(TIMES) is not None:
-            return
-        found = None
-        with suppress(RuntimeError, AttributeError):  # a backbone that does not bear hooks is measured without
-            found = stage_times(
-                self._section, self._model(None), self._plan.input_shape, _spans(self._plan), lock=self._lock
-            )
-        self._store.put(TIMES, "" if found is None else json.dumps(found))
 
     def _model(self, resolved: ResolvedPlacement | None) -> nn.Module:
         key = resolved.key if resolved else ""
@@ -193,18 +179,6 @@ class Measurer:
                 self._nets.pop(candidate_name(dropped), None)
         self._models.move_to_end(key)
         return self._models[key]
-
-
-def _spans(plan: Plan) -> dict[str, tuple[str, str]]:
-    """Stage -> paths of its first block and of its last module; empty where a stage has no blocks."""
-    found = {}
-    for site in plan.sites:
-        if not STAGE.fullmatch(site.name):
-            continue
-        if not {"block", "stage"} <= set(site.positions):
-            return {}
-        found[site.name] = (site.at("block")[0].path, site.at("stage")[-1].path)
-    return found
 
 
 def to_text(found: Fingerprint) -> str:

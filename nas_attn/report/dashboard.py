@@ -15,7 +15,7 @@ from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.suggestions import suggest
 from nas_attn.recipe import objective_name
-from nas_attn.report import effect_map, figures, growth, networks, retrained, verdicts, words
+from nas_attn.report import effect_map, figures, retrained, verdicts, words
 
 if TYPE_CHECKING:
     import optuna
@@ -28,12 +28,9 @@ _ROUNDS = 3
 _TITLES = {
     "nas_attn-front": "Front and baselines, as estimated now",
     "nas_attn-learning-curves": "Learning curves",
-    "nas_attn-placements": "Placements, best first",
-    "nas_attn-networks": "Where the time goes: the front's networks, modules where they sit",
     "nas_attn-effects-latency": "What each choice adds to the latency at each site, % of the backbone's",
     "nas_attn-effects": "What each choice adds at each site",
     "nas_attn-noise": "Each candidate's runs beside its estimate",
-    "nas_attn-growth": "How the front grew",
     "nas_attn-retrained": "Trained for use",
 }
 """By how a plot's name begins; the first that fits."""
@@ -180,11 +177,9 @@ def _plots(snapshot: Snapshot) -> dict[str, str]:
     """Name -> figure as JSON."""
     drawn = {f"nas_attn-front-{i}": figure for i, figure in enumerate(figures.front_figures(snapshot), start=1)}
     drawn |= {"nas_attn-learning-curves": figures.learning_curves(snapshot)}
-    drawn |= {"nas_attn-placements": figures.placement_matrix(snapshot)}
-    drawn |= {"nas_attn-networks": networks.networks_figure(snapshot)}
     for what, figure in effect_map.effect_maps(snapshot):  # a metric's own name may hold anything
         drawn[f"nas_attn-effects-{'latency' if what == 'latency' else 'metric'}"] = figure
-    drawn |= {"nas_attn-noise": figures.noise_figure(snapshot), "nas_attn-growth": growth.growth_figure(snapshot)}
+    drawn |= {"nas_attn-noise": figures.noise_figure(snapshot)}
     drawn |= {f"nas_attn-retrained-{i}": figure for i, figure in enumerate(retrained.retraining_curves(snapshot), 1)}
     return {name: _titled(name, figure) for name, figure in drawn.items() if figure is not None}
 

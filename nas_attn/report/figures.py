@@ -10,7 +10,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from nas_attn.analysis.effects import fit_effects
 from nas_attn.analysis.evidence import Estimate
 from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.recipe import lower_is_better, objective_name
@@ -20,10 +19,6 @@ from nas_attn.report.axes import measure
 BLUE, ORANGE, GREEN, RED, GREY = "#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8a919c"
 PALETTE = ("#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8f6bd1", "#3fb8c9", "#b8a200", "#c76bb0", "#7a8f3c", "#a06a42")
 """One colour per attention type, in turn."""
-_MOST_COLUMNS = 60
-"""Candidates in the placement matrix at most."""
-_LABEL = 18
-"""Characters of a candidate's name under its column."""
 WIDTH = 90
 """Letters of a line of what is shown at a point."""
 _MOST_CURVES = 150
@@ -129,42 +124,6 @@ def _steps(
         hoverinfo="skip",
         showlegend=dash != "solid",
     )
-
-
-def placement_matrix(snapshot: Snapshot) -> go.Figure | None:
-    """Sites down, candidates across (best first), a colour per attention type; None with no scored candidate."""
-    scored = [view for view in snapshot.candidates if view.state == "scored"]
-    views = snapshot.ordered(scored)[:_MOST_COLUMNS]
-    sites = sorted({site for view in views for site in view.choices}, key=natural)
-    if not views or not sites:
-        return None
-    types = sorted({_type(choice) for view in views for choice in view.choices.values()})
-    z = [[types.index(_type(view.choices[site])) if site in view.choices else None for view in views] for site in sites]
-    names = [f"{'★ ' if view.on_front else ''}{view.label}" for view in views]
-    figure = blank_figure(height=max(200, 34 * len(sites) + 190))
-    figure.add_trace(
-        go.Heatmap(
-            z=z,
-            x=[html.escape(name) for name in names],
-            y=sites,
-            text=[[html.escape(view.choices.get(site, "none")) for view in views] for site in sites],
-            hovertemplate="%{x}<br><b>%{y} = %{text}</b><extra></extra>",
-            colorscale=_steps_of_colour(len(types)),
-            zmin=-0.5,
-            zmax=len(types) - 0.5,
-            showscale=False,
-            xgap=2,
-            ygap=2,
-        )
-    )
-    for index, name in enumerate(types):
-        figure.add_trace(_legend_entry(name, PALETTE[index % len(PALETTE)]))
-    short = [html.escape(name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…") for name in names]
-    figure.update_xaxes(
-        type="category", tickvals=list(range(len(names))), ticktext=short, tickangle=-60, showgrid=False
-    )
-    figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
-    return figure
 
 
 def learning_curves(snapshot: Snapshot) -> go.Figure | None:
@@ -315,35 +274,6 @@ def _runs(points: Iterable[ScorePoint]) -> list[list[ScorePoint]]:
     return list(runs.values())
 
 
-def latency_effects_figure(snapshot: Snapshot) -> go.Figure | None:
-    """What each choice adds to the latency at each site; None with too few measured candidates."""
-    found = fit_effects(snapshot, "latency")
-    if found is None:
-        return None
-    effects = sorted(found.at("choice"), key=lambda e: (e.type, e.knobs, natural(e.site)))
-    figure = blank_figure(height=max(240, 22 * len(effects) + 130))
-    types = sorted({effect.type for effect in effects})
-    for index, name in enumerate(types):
-        mine = [effect for effect in effects if effect.type == name]
-        figure.add_trace(
-            go.Scatter(
-                x=[100 * effect.effect for effect in mine],
-                y=[html.escape(f"{effect.site} = {effect.name}") for effect in mine],
-                mode="markers",
-                name=html.escape(name),
-                marker={"color": PALETTE[index % len(PALETTE)], "size": 9},
-                error_x={"array": [100 * effect.half for effect in mine], "thickness": 1},
-                text=[f"from {effect.observations} measured candidates" for effect in mine],
-                hovertemplate="%{y}<br>%{x:+.1f} %<br>%{text}<extra></extra>",
-            )
-        )
-    figure.add_vline(x=0, line={"width": 1, "color": GREY})
-    error = f"left-one-out error {100 * (found.cv_error or 0.0):.1f} %"
-    figure.update_xaxes(title=f"added latency, % of the backbone's ({error})")
-    figure.update_yaxes(autorange="reversed", type="category")
-    return figure
-
-
 # ------------------------------------------------------------------------------------------- small parts
 
 
@@ -384,25 +314,7 @@ def _half_width(snapshot: Snapshot, view: CandidateView, index: int) -> float:
     return (estimate.high - estimate.low) / 2 if estimate else 0.0
 
 
-def _type(choice: str) -> str:
-    return choice.partition("(")[0]
-
-
 def natural(site: str) -> tuple[object, ...]:
     """A key that sorts sites by their numbers."""
     digits = "".join(c if c.isdigit() else " " for c in site).split()
     return (tuple(int(d) for d in digits), site)
-
-
-def _steps_of_colour(count: int) -> list[tuple[float, str]]:
-    """A colour scale of `count` flat steps."""
-    scale = []
-    for index in range(count):
-        colour = PALETTE[index % len(PALETTE)]
-        scale += [(index / count, colour), ((index + 1) / count, colour)]
-    return scale
-
-
-def _legend_entry(name: str, colour: str) -> go.Scatter:
-    marker = {"color": colour, "symbol": "square", "size": 10}
-    return go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=html.escape(name))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import html
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from nas_attn.analysis.choosing import Choice, nothing_recommended
 from nas_attn.analysis.effects import Effects, fit_effects
@@ -15,7 +13,7 @@ from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
 from nas_attn.analysis.suggestions import suggest
 from nas_attn.analysis.validation import ValidationResult
 from nas_attn.collecting import uncollected
-from nas_attn.report import effect_map, figures, growth, networks, retrained, tables, verdicts, words
+from nas_attn.report import effect_map, figures, retrained, tables, verdicts, words
 from nas_attn.report.page import Drawings, page, with_code, write_page
 from nas_attn.tasks import SHARES
 from nas_attn.toml_text import write_toml
@@ -42,7 +40,7 @@ def write_report(snapshot: Snapshot, path: Path, choice: Choice | None = None) -
 @uncollected()
 def render(snapshot: Snapshot, choice: Choice | None = None) -> str:
     """The whole page as text."""
-    drawings = Drawings(_backbone(snapshot))
+    drawings = Drawings()
     sections = [
         _tested(snapshot),
         "" if choice is None else _chosen(choice),
@@ -50,14 +48,11 @@ def render(snapshot: Snapshot, choice: Choice | None = None) -> str:
         _counts(snapshot),
         _front(snapshot, drawings),
         _meaning(snapshot, drawings),
-        _networks(snapshot, drawings),
-        _placements(snapshot, drawings),
         _effects(snapshot, drawings),
         _suggestions(snapshot),
         _classes(snapshot),
         _curves(snapshot, drawings),
         _retrained(snapshot, drawings),
-        _growth(snapshot, drawings),
         _candidates(snapshot),
         _study(snapshot),
     ]
@@ -135,10 +130,8 @@ def _counts(snapshot: Snapshot) -> str:
 def _front(snapshot: Snapshot, drawings: Drawings) -> str:
     if not snapshot.front:
         return "<h2>Front and baselines</h2><p>No candidate has been scored to the end yet.</p>"
-    best = snapshot.recommendation.placement if snapshot.recommendation else ""
     drawn = "".join(
-        drawings.place(figure, label=_front_in_words(snapshot), pick="" if number else best)
-        for number, figure in enumerate(figures.front_figures(snapshot))
+        drawings.place(figure, label=_front_in_words(snapshot)) for figure in figures.front_figures(snapshot)
     )
     differs = (
         "<p>The front by today's estimates is not the front by the values told to Optuna, which cannot be changed "
@@ -170,32 +163,6 @@ def _front_in_words(snapshot: Snapshot) -> str:
     return (
         f"The front has {len(front)} of {snapshot.counts['scored']} scored candidates, from {' to '.join(said)}; "
         "the table below has them all."
-    )
-
-
-def _backbone(snapshot: Snapshot) -> dict[str, Any]:
-    """On what the page draws a placement that is pointed at."""
-    parts = [{**asdict(part), "site": part.site} for part in networks.parts(snapshot)]
-    return {"parts": parts, "added": networks.added(snapshot), "unknown": networks.UNKNOWN}
-
-
-def _networks(snapshot: Snapshot, drawings: Drawings) -> str:
-    figure = networks.networks_figure(snapshot)
-    if figure is None:
-        return ""
-    timed = all(part.ms is not None for part in networks.parts(snapshot))
-    scale = (
-        "Stages are to scale of their time in the bare backbone, timed from inside on the study's machine"
-        if timed
-        else networks.UNKNOWN.removesuffix(".")
-    )
-    label = (
-        "Networks of the front as bars: the backbone's stages one after the other, attention modules where they sit."
-    )
-    return (
-        f"<h2>Where the time goes</h2><p>{scale}; modules where they sit. What a network's modules add together is its measured "
-        f"latency; how that is divided among them, the additive model's guess. ★ is recommended.</p>"
-        f"{drawings.place(figure, label=label)}"
     )
 
 
@@ -232,12 +199,6 @@ def _source(source: str, repeated: int) -> str:
         "images": "inferred from the finite validation set and the spread of the scores, as no candidate has run twice yet",
         "assumed": "inferred from the spread of the scores, as no candidate has run twice yet",
     }.get(source, source)
-
-
-def _placements(snapshot: Snapshot, drawings: Drawings) -> str:
-    matrix = drawings.place(figures.placement_matrix(snapshot))
-    text = "<h2>Placements</h2><p>Candidates from left (best in the first objective) to right; ★ is on the front.</p>"
-    return f"{text}{matrix}" if matrix else ""
 
 
 def _effects(snapshot: Snapshot, drawings: Drawings) -> str:
@@ -293,15 +254,6 @@ def _classes(snapshot: Snapshot) -> str:
         "<h2>Class by class</h2><p>The share of each class's validation images that is right, mean over the runs of the last "
         f"rung.</p>{tables.balance_table(snapshot, names)}{tables.classes_table(snapshot.by_class, names)}"
     )
-
-
-def _growth(snapshot: Snapshot, drawings: Drawings) -> str:
-    drawn = drawings.place(growth.growth_figure(snapshot))
-    text = (
-        "<h2>How the front grew</h2><p>The area between the front and the worst values scored, as a share of what it is now, by "
-        "today's estimates. What no attention and the uniform baselines reach by themselves needed no search.</p>"
-    )
-    return f"{text}{drawn}" if drawn else ""
 
 
 def _candidates(snapshot: Snapshot) -> str:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import OperationError, UserError, shorten
 from nas_attn.paths import user_path
-from nas_attn.report import effect_map, figures, growth, networks, retrained
+from nas_attn.report import effect_map, figures, retrained
 
 FORMATS = ("svg", "pdf", "png")
 WIDTH = 900
@@ -26,11 +26,8 @@ def all_figures(snapshot: Snapshot) -> dict[str, go.Figure]:
     found |= {f"effects-{what}": figure for what, figure in effect_map.effect_maps(snapshot)}
     found |= {f"retrained-{i}": figure for i, figure in enumerate(retrained.retraining_curves(snapshot), 1)}
     found |= {
-        "networks": networks.networks_figure(snapshot),
-        "placements": figures.placement_matrix(snapshot),
         "curves": figures.learning_curves(snapshot),
         "noise": figures.noise_figure(snapshot),
-        "growth": growth.growth_figure(snapshot),
     }
     return {name: figure for name, figure in found.items() if figure is not None}
 
@@ -57,7 +54,6 @@ def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) ->
         for name, figure in drawn.items():
             path = place / f"{''.join(c if c.isalnum() or c in '-_' else '_' for c in name)}.{format_}"
             paper = go.Figure(figure).update_layout(paper_bgcolor="white", plot_bgcolor="white", font_color="#333")
-            paper.layout.updatemenus = ()  # nobody can press a button on paper
             paper.update_traces(textfont_color="#222", selector={"type": "heatmap"})
             paper.write_image(path, width=WIDTH, height=figure.layout.height, scale=2 if format_ == "png" else 1)
             written.append(path)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import gzip
 import html
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io
@@ -56,37 +54,21 @@ tr.front code, tr.front .notation { background: transparent; padding: 0; }
 .tag { font-size: 12px; font-style: normal; }
 .tag.best { border-color: var(--accent); color: var(--accent); font-weight: 600; }
 .figure { margin: 8px 0; min-height: 120px; }
-.network { display: flex; flex-wrap: wrap; gap: 6px 18px; margin: 6px 0; }
-.network > div { position: relative; border: 1px solid var(--line); border-radius: 8px; padding: 4px 10px; min-width: 74px; }
-.network > div + div::before { content: "→"; position: absolute; left: -16px; }
-.network b { display: block; font-weight: 600; color: var(--text); }
-.network span { display: block; font-size: 12px; color: var(--text); }
-.network .attended { border: 2px solid var(--accent); background: var(--front); }
-.timeline { display: flex; height: 26px; margin: 26px 0 8px; max-width: 900px; }
-.timeline > div { position: relative; display: flex; flex-basis: 0; min-width: 3px; background: var(--line); margin-right: 2px; }
-.timeline b { position: absolute; top: -18px; left: 0; right: 0; overflow: hidden; white-space: nowrap; font-size: 12px;
-  line-height: 16px; font-weight: 400; color: var(--text); }
-.timeline span { flex: 1 1 0; min-width: 0; }
-.timeline i { min-width: 3px; background: var(--accent); }
 .wideview { overflow-x: auto; }
-td .notation[role=button] { cursor: pointer; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 details summary { cursor: pointer; margin: 8px 0; }
 pre { background: var(--code); border-radius: 8px; padding: 12px; overflow: auto; font-size: 13px; max-height: 420px; }
 input[type=search] { font: inherit; color: inherit; background: var(--bg); border: 1px solid var(--line); border-radius: 8px;
   padding: 6px 10px; width: min(100%, 360px); }
-.timeline b.below { top: 28px; right: auto; overflow: visible; }
-.timeline > div:last-child b.below { left: auto; right: 0; }
-.timeline:has(.below) { margin-bottom: 28px; }
-@media print { main { max-width: none; padding: 0; } .figure, .picked, tr { break-inside: avoid; }
+@media print { main { max-width: none; padding: 0; } .figure, tr { break-inside: avoid; }
   .figure { min-width: 0 !important; } .scroll { overflow: visible; border: 0; }
   table { font-size: 11px; } td, th { white-space: normal; padding: 3px 5px; } td.wide { min-width: 160px; }
   td .notation { font-size: 10px; } pre { white-space: pre-wrap; max-height: none; } p { break-inside: avoid; }
   table.sortable th::after { content: none; } .tag { margin-left: 0; padding: 0 4px; font-size: 10px; }
   input, .modebar { display: none; } h2, h3, h2 + p { break-after: avoid; }
-  .timeline *, .tile, tr.front td, .network .attended { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
+  .tile, tr.front td { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 @media screen and (max-width: 640px) { main { padding: 14px 10px 40px; } h1 { font-size: 21px; } th, td { padding: 5px 8px; }
-  .network > div + div::before { content: none; } td.wide { min-width: 0; }
+  td.wide { min-width: 0; }
   .stacked, .stacked tbody, .stacked tr { display: block; } .stacked tr { border-bottom: 1px solid var(--line); padding: 4px 0; }
   .stacked tr[hidden] { display: none; } .stacked tbody tr:last-child { border-bottom: 0; }
   .stacked tr.front { background: var(--front); }
@@ -112,85 +94,6 @@ SCRIPT = """
     if (trace.texttemplate || trace.type === "bar") trace.textfont = { color: themed()["font.color"] };
   });
   const theme = figure => { paint(figure.data); Plotly.update(figure, {}, themed()); };
-  const choices = text => Object.fromEntries([...text.matchAll(/(\\S+?)=([^\\s(]+(?:\\([^)]*\\))?)/g)].map(m => [m[1], m[2]]));
-  const backbone = JSON.parse(document.getElementById("backbone")?.textContent ?? '{"parts": [], "added": {}}');
-  const timed = backbone.parts.length > 0 && backbone.parts.every(part => part.ms !== null);
-  const whole = timed ? backbone.parts.reduce((sum, part) => sum + part.ms, 0) : 1;
-  const length = part => timed ? part.ms / whole : 1 / backbone.parts.length;
-  const add = (parent, kind, text) => {
-    const element = parent.appendChild(document.createElement(kind));
-    if (text) element.textContent = text;
-    return element;
-  };
-  const ms = share => timed ? ` ${(share * whole).toPrecision(2)} ms` : "";
-  const fill = 1000;  // below a sum of 1 a flexible box would leave room
-  const timeline = at => {  // stages to scale of their time, each block of them, modules behind the blocks where they sit
-    const bar = document.createElement("div");
-    bar.className = "timeline";
-    for (const part of backbone.parts) {
-      const stage = add(bar, "div");
-      add(stage, "b", part.name);
-      let grow = length(part);
-      for (let block = 1; block <= part.blocks; block++) {
-        add(stage, "span").style.flexGrow = fill * length(part) / part.blocks;
-        for (const [place, choice] of Object.entries(at)) {
-          const [site, position] = place.split("@"), own = site === `${part.name}.block${block}`;
-          if (!own && (site !== part.name || (position === "stage" && block < part.blocks))) continue;
-          const share = Math.max(backbone.added[`${place}=${choice}`] ?? 0, 0) / (own || position === "stage" ? 1 : part.blocks);
-          const module = add(stage, "i");
-          module.style.flex = `${fill * share} 1 0`;
-          module.title = `${place}: ${choice}` + (share ? `, adds${ms(share) || ` ${(100 * share).toFixed(1)} %`}` : "");
-          grow += share;
-        }
-      }
-      stage.style.flexGrow = fill * grow;
-      stage.title = part.name + (timed ? `: ${part.ms.toPrecision(2)} ms of ${whole.toPrecision(2)} ms` : "");
-    }
-    return bar;
-  };
-  const named = bar => {  // a name that is wider than its stage stands below it, if there is room
-    let end = -Infinity;
-    for (const name of bar.querySelectorAll("b")) if (name.scrollWidth > name.clientWidth) {
-      name.className = "below";
-      const place = name.getBoundingClientRect();
-      if (place.left < end) name.style.visibility = "hidden"; else end = place.right + 4;
-    }
-  };
-  const pick = (text, box) => {
-    if (!box || !box.classList.contains("picked")) return;
-    const at = choices(text), bare = site => site.split("@")[0];
-    const sites = backbone.parts.filter(part => part.site).map(part => part.name);
-    for (const site of Object.keys(at)) if (!sites.includes(bare(site))) sites.push(bare(site));
-    const drawing = document.createElement("div");
-    drawing.className = "network";
-    drawing.setAttribute("role", "img");
-    drawing.setAttribute("aria-label", text === "none" ? "No attention" : "Attention at " + text);
-    for (const site of sites) {
-      const stage = drawing.appendChild(document.createElement("div"));
-      const part = backbone.parts.find(part => part.name === site);
-      add(stage, "b", site);
-      if (part) stage.title = `${part.shape}${timed ? `, ${part.ms.toPrecision(2)} ms` : ""}`;
-      for (const [place, choice] of Object.entries(at)) if (bare(place) === site) {
-        const module = stage.appendChild(document.createElement("span"));
-        module.textContent = choice + (place.includes("@") ? " @" + place.split("@")[1] : "");
-      }
-      stage.classList.toggle("attended", stage.children.length > 1);
-    }
-    const bar = timeline(at);
-    box.replaceChildren(bar, drawing);
-    named(bar);
-    if (!timed && backbone.parts.length) add(box, "p", backbone.unknown);
-    add(box, "code", text);
-  };
-  const first = document.querySelector(".picked");
-  if (first && first.dataset.shown) pick(first.dataset.shown, first);
-  if (first) document.querySelectorAll("td .notation").forEach(element => {
-    element.tabIndex = 0;
-    element.setAttribute("role", "button");
-    const show = () => { pick(element.textContent, first); first.scrollIntoView({ block: "nearest" }); };
-    element.addEventListener("click", show);
-    element.addEventListener("keydown", event => { if (event.key === "Enter") show(); });
-  });
   const shown = element => element.offsetParent !== null;
   const draw = figure => {
     const data = JSON.parse(document.getElementById(figure.dataset.json).textContent);
@@ -198,12 +101,6 @@ SCRIPT = """
     Plotly.newPlot(figure, data.data, data.layout, { responsive: true, displaylogo: false,
       displayModeBar: innerWidth < 600 ? false : "hover", modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] });
     theme(figure);
-    figure.on("plotly_click", event => {
-      const text = event.points[0].customdata;
-      if (typeof text !== "string") return;
-      const own = figure.nextElementSibling;
-      pick(text, own && own.classList.contains("picked") ? own : first);
-    });
     figure.dataset.drawn = "1";
   };
   const near = new IntersectionObserver(entries => entries.forEach(entry => {
@@ -286,19 +183,14 @@ def plotly_script() -> str:
 class Drawings:
     """Figures of one page, their data kept apart from where they are drawn."""
 
-    def __init__(self, backbone: Mapping[str, Any] | None = None) -> None:
-        """Args:
-        backbone: on what the placement of a point that is clicked is drawn: `parts`, and `added` by each choice.
-        """
+    def __init__(self) -> None:
         self._json: list[str] = []
-        self._backbone = backbone
 
-    def place(self, figure: go.Figure | None, *, label: str = "", pick: str | None = None) -> str:
+    def place(self, figure: go.Figure | None, *, label: str = "") -> str:
         """Where a figure goes; nothing without a figure.
 
         Args:
             label: the figure in words, for who does not see it.
-            pick: below it, the placement of a point that is clicked is drawn; at first this one, where it is not empty.
         """
         if figure is None:
             return ""
@@ -308,19 +200,11 @@ class Drawings:
         said = html.escape(label or f"Figure: {_titles(figure)}", quote=True)
         least = f";min-width:{width}px" if width else ""
         drawn = f'<div class="figure" role="figure" aria-label="{said}" style="height:{height}px{least}" data-json="{name}"></div>'
-        if width:
-            drawn = f'<div class="wideview">{drawn}</div>'
-        if pick is None:
-            return drawn
-        hint = "Click a point, or a placement in a table, to see where its modules sit."
-        first = f' data-shown="{html.escape(pick, quote=True)}"' if pick else ""
-        return f'{drawn}<div class="picked muted"{first} aria-live="polite">{hint}</div>'
+        return f'<div class="wideview">{drawn}</div>' if width else drawn
 
     def data(self) -> str:
         """The figures' data; `<` is written so that no text can end the element."""
         named = {f"figure-{i}": text for i, text in enumerate(self._json, start=1)}
-        if self._backbone is not None:
-            named["backbone"] = json.dumps(self._backbone)
         return "".join(
             f'<script type="application/json" id="{name}">{text.replace("<", chr(92) + "u003c")}</script>'
             for name, text in named.items()

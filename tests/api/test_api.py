@@ -201,8 +201,7 @@ def test_figures_tables_and_a_notebooks_view(folder: Path) -> None:
     study = own()
     assert study.plot_front().data
     assert study.plot_curves().data
-    assert study.plot_growth().data
-    assert study.plot_latency_effects() is None, "no latency was measured"
+    assert study.plot_effects("latency") is None, "no latency was measured"
     assert [row["trial"] for row in study.rows()] == list(range(6))
     assert study.csv("trials.csv").read_text().splitlines()[0].startswith("trial,placement,state")
     frame = pytest.importorskip("pandas", reason="the pandas extra is not installed") and study.dataframe("front")

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from nas_attn.analysis.latency import estimate
-from nas_attn.analysis.stages import TIMES, stages
 from nas_attn.errors import MeasurementError, NasAttnWarning, Unmeasurable
-from nas_attn.evaluation.kept_sites import keep_sites
 from nas_attn.evaluation.measuring import Measurer, to_text
 from nas_attn.latency import fingerprint
 from nas_attn.recipe import Recipe
@@ -151,18 +149,3 @@ def test_a_candidate_that_cannot_be_timed_fails_and_the_search_goes_on(tmp_path:
     assert state == "failed"
     assert "its latency cannot be measured: " in reason
     assert "not in inference mode" in reason
-
-
-def test_the_first_session_also_times_the_backbones_stages_once(tmp_path: Path) -> None:
-    made = recipe(tolerance=0.9)
-    plan, kept = searching.plan_recipe(made), store(tmp_path, made)
-    keep_sites(kept, plan)
-    assert [stage.ms for stage in stages(kept)] == [None] * 3
-    measurer = Measurer(plan, kept, seed=0)
-    measurer.measure(resolve(parse("stage1=eca"), plan.sites, init=plan.space.init), [])
-    found = stages(kept)
-    assert [stage.name for stage in found] == ["stem", "stage1", "stage2", "stage3", "rest"]
-    assert all(stage.ms is not None for stage in found)
-    before = kept.get(TIMES)
-    measurer.measure(resolve(parse("stage2=eca"), plan.sites, init=plan.space.init), [])
-    assert kept.get(TIMES) == before

@@ -53,12 +53,9 @@ def test_the_dashboards_own_functions_read_notes_and_plots_back(made: Snapshot, 
         *(
             "front-1",
             "learning-curves",
-            "placements",
-            "networks",
             "effects-metric",
             "effects-latency",
             "noise",
-            "growth",
         ),
     }
     titles = {name: json.loads(text)["layout"]["title"]["text"] for name, text in figures.items()}

@@ -56,27 +56,6 @@ def test_one_figure_for_each_further_objective(tmp_path: Path) -> None:
         assert [figure.layout.xaxis.title.text.partition(" ")[0] for figure in drawn] == axes
 
 
-def test_the_matrix_has_sites_down_and_the_best_candidate_first(made: Snapshot) -> None:
-    figure = figures.placement_matrix(made)
-    cells = figure.data[0]
-    assert list(cells.y) == ["stage1", "stage2", "stage3"]
-    best = made.ordered([view for view in made.candidates if view.state == "scored"])[0]
-    assert [row[0] for row in cells.text] == [best.choices.get(site, "none") for site in cells.y]
-    bare = list(cells.x).index("★ none")
-    assert [row[bare] for row in cells.z] == [None] * 3
-    assert {trace.name for trace in figure.data[1:]} == {"se", "cbam", "ela"}
-
-
-def test_sites_are_in_the_order_of_the_network(tmp_path: Path) -> None:
-    study = MadeStudy(tmp_path)
-    study.candidate(f"stage1.block10={SE} stage1.block2={SE} stage2@stage={ELA}")
-    assert list(figures.placement_matrix(snapshot(study.store)).data[0].y) == [
-        "stage1.block2",
-        "stage1.block10",
-        "stage2@stage",
-    ]
-
-
 def test_pruned_curves_end_early_in_a_cross(made: Snapshot) -> None:
     figure = figures.learning_curves(made)
     (pruned,) = (trace for trace in figure.data if trace.name == "pruned")
@@ -99,19 +78,10 @@ def test_the_noise_figure_has_each_run_and_the_estimate(made: Snapshot) -> None:
     assert drawn == pytest.approx(100 * made.candidates[0].values[0], abs=1e-4)
 
 
-def test_latency_by_choice_comes_near_the_truth(made: Snapshot) -> None:
-    figure = figures.latency_effects_figure(made)
-    added = {name: x for trace in figure.data for name, x in zip(trace.y, trace.x, strict=True)}
-    assert added[f"stage2 = {SE}"] == pytest.approx(5, abs=1.5)
-    assert added[f"stage3 = {ELA}"] == pytest.approx(15, abs=1.5)
-
-
 def test_with_nothing_to_show_there_is_no_figure(tmp_path: Path) -> None:
     empty = snapshot(MadeStudy(tmp_path).store)
-    assert figures.placement_matrix(empty) is None
     assert figures.learning_curves(empty) is None
     assert figures.noise_figure(empty) is None
-    assert figures.latency_effects_figure(empty) is None
 
 
 def test_numbers_as_a_person_reads_them() -> None:

@@ -5,13 +5,11 @@ import io
 import runpy
 from pathlib import Path
 
-import plotly.graph_objects as go
 import pytest
 
 from nas_attn.analysis.snapshot import Snapshot, snapshot
 from nas_attn.errors import UserError
 from nas_attn.report.frames import FRAMES, as_csv, rows
-from nas_attn.report.growth import area, growth_figure
 from nas_attn.report.html import summary
 
 made_study = runpy.run_path(str(Path(__file__).parents[1] / "made_study.py"))
@@ -49,36 +47,6 @@ def test_the_rows_say_what_the_study_says(now: Snapshot) -> None:
 def test_an_unknown_table_is_named() -> None:
     with pytest.raises(UserError, match="unknown table 'trails': did you mean 'trials'"):
         rows(None, "trails")  # type: ignore[arg-type]
-
-
-def test_the_front_grows_to_all_of_itself(now: Snapshot) -> None:
-    figure = growth_figure(now)
-    assert isinstance(figure, go.Figure)
-    everything, baselines = (list(trace.y) for trace in figure.data)
-    assert everything == sorted(everything)
-    assert everything[-1] == pytest.approx(100)
-    assert all(b <= e + 1e-12 for b, e in zip(baselines, everything, strict=True))
-    assert baselines[-1] > 0
-
-
-def test_a_long_curve_keeps_its_steps(now: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = growth_figure(now)
-    monkeypatch.setattr("nas_attn.report.growth.MOST", 2)
-    short = growth_figure(now)
-    assert full is not None
-    assert short is not None
-    for whole, thinned in zip(full.data, short.data, strict=True):
-        at = dict(zip(whole.x, whole.y, strict=True))
-        assert [at[x] for x in thinned.x] == list(thinned.y)
-        assert set(thinned.y) == set(whole.y)
-    assert len(short.data[0].x) < len(full.data[0].x)
-
-
-def test_the_area_that_points_dominate() -> None:
-    assert area([], (1, 1)) == 0
-    assert area([(0, 0)], (2, 3)) == 6
-    assert area([(0, 2), (1, 1), (1.5, 1.5), (3, 0)], (2, 3)) == 2 * 1 + 1 * 1
-    assert area([(0, 0), (0, 0)], (2, 3)) == 6
 
 
 def test_a_notebook_shows_the_answer(now: Snapshot) -> None:

@@ -19,7 +19,7 @@ BEGINNINGS = {"svg": b"<svg", "pdf": b"%PDF", "png": b"\x89PNG"}
 def test_what_a_study_can_show_grows_with_it(tmp_path: Path) -> None:
     made = usual(tmp_path, searched=24)
     assert set(all_figures(snapshot(made.store))) == {
-        *("front", "effects-accuracy", "effects-latency", "networks", "placements", "curves", "noise", "growth")
+        *("front", "effects-accuracy", "effects-latency", "curves", "noise")
     }
     assert set(all_figures(snapshot(MadeStudy(tmp_path, name="young").store))) == {"front"}
 
