@@ -1,6 +1,6 @@
 """Runs the gallery's examples, writes docs/gallery.md, and the pictures of all pages: `make gallery`.
 
-python docs/write_gallery.py [FOLDER]     # where the studies lie, or are made; one that is there already is not run again
+python docs/write_gallery.py [FOLDER]     # the folder of the studies; one that exists is not run again
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ EXAMPLES = (
     Example(
         "Where attention is needed",
         "cued-digits",
-        "Of two digits in an image, a bar far from both says which one is meant: what the network has to know at one place is "
-        "seen at another. Twenty candidates, two minutes on two cores, no data to fetch. Then the best within 1.2 times the "
-        "backbone's latency is trained for longer, exported, and run once more from its file alone.",
+        "Each image shows two digits, and a bar far from both says which one is meant. So the network must carry information "
+        "across the image. Twenty candidates, about three minutes on two cores, no data to download. Then the best within 1.2 "
+        "times the backbone's latency is trained for longer, exported, and run again from its file alone.",
         (
             "nas-attn search cued-digits",
             "nas-attn pareto cued-digits --max-latency-ratio 1.2",
@@ -54,30 +54,30 @@ EXAMPLES = (
             "nas-attn check-export cued-digits.onnx",
         ),
         (
-            ("images", "Six of the images, and what the network is to say of them."),
+            ("images", "Six of the images, and the right answers."),
             (
                 "front",
-                "Accuracy against latency, with 95 % intervals: the front beside no attention and the uniform baselines.",
+                "Accuracy against latency, with 95 % intervals: the front, the bare backbone and the uniform baselines.",
             ),
-            ("effects-accuracy", "What each choice adds to the accuracy at each site, in points; blue does good."),
+            ("effects-accuracy", "What each choice adds to the accuracy at each site, in points; blue is better."),
             ("effects-latency", "What each choice adds to the latency, in per cent of the backbone's."),
-            ("retrained-1", "What was picked under a limit on latency, trained for longer."),
+            ("retrained-1", "The network chosen under a limit on latency, trained for longer."),
         ),
         elsewhere=("curves", "noise"),
     ),
     Example(
-        "Where it is not",
+        "Where it is not needed",
         "digits",
-        "One digit among fragments of others: all that counts lies in one place, and convolutions see it. The same backbone, "
-        "and modules of the same kinds end in another answer.",
+        "One digit among fragments of others. Everything that matters is in one place, and convolutions see it. The same "
+        "backbone and similar modules lead to another answer.",
         ("nas-attn search digits",),
         (
-            ("images", "Six of the images, and what the network is to say of them."),
+            ("images", "Six of the images, and the right answers."),
             (
                 "front",
-                "The same figure: what was tried is as accurate as no attention, as far as can be seen, and slower.",
+                "The same figure: no placement is visibly more accurate than the bare backbone, and all are slower.",
             ),
-            ("noise", "Why: the runs of one candidate (marks) lie much further apart than the candidates' estimates."),
+            ("noise", "The reason: the runs of one candidate (marks) differ much more than the candidates' estimates."),
         ),
     ),
 )
@@ -88,8 +88,9 @@ def main() -> int:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "gallery").resolve()
     PICTURES.mkdir(exist_ok=True)
     parts = [
-        "# Gallery\n\nExamples that were run as they stand here, with what came out. `make gallery` runs them again and "
-        "writes this page.\n"
+        "# Gallery\n\nOn this page: [where attention is needed](#where-attention-is-needed) · "
+        "[where it is not needed](#where-it-is-not-needed)\n\nThese examples were run exactly as shown. `make gallery` runs "
+        "them again and writes this page.\n"
     ]
     parts += [section(example, folder / example.study) for example in EXAMPLES]
     (ROOT / "docs" / "gallery.md").write_text("\n".join(parts), "utf-8")
@@ -116,7 +117,7 @@ def section(example: Example, place: Path) -> str:
 
 
 def run(command: str) -> str:
-    """What a command prints; it goes to the terminal, too."""
+    """What a command prints; it is also shown on the terminal."""
     words = [sys.executable, "-m", "nas_attn", *command.split()[1:]]
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "100"})
     sys.stdout.write(done.stdout)

@@ -286,7 +286,9 @@ def pack(bench: Bench, runs: list[dict[str, Any]], latency: Path, path: Path) ->
     choices = [[types.index(v.partition("(")[0]) for v in values.values()] for values in bench.placements.values()]
     measured = json.loads(latency.read_text()) if latency.exists() else {"ratios": {}}
     ratios = measured.pop("ratios") | {NONE: [1.0, 1.0, 1.0]}
-    data = given.data.model_copy(update={"root": type(given.data).model_fields["root"].default})  # not this machine's folder
+    data = given.data.model_copy(
+        update={"root": type(given.data).model_fields["root"].default}
+    )  # not this machine's folder
     info = {
         "problem": bench.problem,
         "placements": texts,

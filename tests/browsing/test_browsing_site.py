@@ -48,7 +48,7 @@ def site() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "page", ["index", "docs/tutorial", "docs/how-to", "docs/gallery", "docs/training", "docs/latency"]
+    "page", ["index", "docs/tutorial", "docs/answers", "docs/gallery", "docs/training", "docs/latency"]
 )
 @pytest.mark.parametrize(("dark", "width"), [(False, 1200), (True, 390)])
 def test_a_page_of_the_site_shows_its_pictures_and_asks_nobody_else(

@@ -1,7 +1,8 @@
-"""What a page tells its reader to do, in the order in which it stands there: commands, Python, files to write.
+"""What a page tells its reader to do, in the order of the page: commands, Python, files to write.
 
-What is not run says why not, in a comment of the page: before a block, or right after a command in a sentence:
-`<!-- not run: it needs a phone -->`, or of lines that begin so, `<!-- not run (pip, make): tests/packaging does -->`.
+A step that is not run has its reason in a comment of the page, before a block or right after a command in a sentence:
+`<!-- not run: it needs a phone -->`. For lines of a block that begin with certain words:
+`<!-- not run (pip, make): tests/packaging does -->`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from documented import ROOT
 RUN = (
     "README.md",
     "docs/tutorial.md",
-    "docs/how-to.md",
+    "docs/data.md",
+    "docs/models.md",
+    "docs/spaces.md",
+    "docs/running.md",
+    "docs/answers.md",
+    "docs/evaluator.md",
+    "docs/optuna.md",
     "docs/segmentation.md",
     "docs/yolo.md",
     "docs/torchvision-detectors.md",
@@ -34,7 +41,7 @@ PIECE = re.compile(
 )
 FILE = re.compile(r"# ([\w/.]+\.(?:py|toml))$")
 EXCERPT = re.compile(r"# \w+: \w+$")
-"""First line of a block that belongs into a file at a certain place; the page's own test puts it there."""
+"""First line of a block that is a piece of a file; the page's own test inserts it."""
 
 Kind = Literal["command", "python", "file", "excerpt", "other"]
 
@@ -69,7 +76,7 @@ def steps(page: str) -> Iterator[Step]:
             if is_command(span) and len(span.split()) > (2 if span.startswith(("nas-attn", "make")) else 1):
                 after = MARK.match(text[found.end() :].lstrip(" .\n"))
                 yield Step(page, line, "command", " ".join(span.split()), after["reason"] if after else "")
-            continue  # `nas-attn worker` is only spoken of
+            continue  # `nas-attn worker` is only mentioned
         marks = list(MARK.finditer(found["marks"]))
         yield from _block(page, line, found["language"], found["block"], marks)
 

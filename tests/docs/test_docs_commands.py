@@ -21,7 +21,7 @@ ASKED = sorted(set(commands("nas-attn")))
 
 def test_there_are_commands_to_check() -> None:
     pages = {page for page, _ in ASKED}
-    assert {"README.md", "docs/tutorial.md", "docs/how-to.md"} <= pages
+    assert {"README.md", "docs/tutorial.md", "docs/running.md"} <= pages
 
 
 @pytest.mark.parametrize(("page", "line"), ASKED, ids=lambda text: text[:60])

@@ -40,48 +40,49 @@ def nas_attn(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def how_to(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files of the how-to page."""
-    folder = tmp_path_factory.mktemp("how_to")
-    files("docs/how-to.md", folder)
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that these pages show."""
+    folder = tmp_path_factory.mktemp("examples")
+    for page in ("evaluator", "models", "optuna", "spaces"):
+        files(f"docs/{page}.md", folder)
     return folder
 
 
 @pytest.mark.slow
-def test_segmentation_by_mean_iou(how_to: Path) -> None:
+def test_segmentation_by_mean_iou(examples: Path) -> None:
     settings = [word for setting in QUICK for word in ("--set", setting)]
     command = ["search", "discs.toml", "--trials", "6", "--workers", "1", "--threads", "1", "--json", *settings]
-    answer = json.loads(nas_attn(how_to, *command))
+    answer = json.loads(nas_attn(examples, *command))
     assert answer["ended"] == "complete"
     assert answer["objectives"] == ["miou", "latency"]
     trained = [c for c in answer["candidates"] if c["state"] == "scored"]
     assert len(trained) >= 4  # the baselines are never pruned
     assert all(0.2 < c["values"][0] < 1 for c in trained)
-    assert nas_attn(how_to, "resume", "discs", "--quiet", "--workers", "1").count("miou") >= 1
+    assert nas_attn(examples, "resume", "discs", "--quiet", "--workers", "1").count("miou") >= 1
 
 
-def test_functions_as_model_and_evaluator(how_to: Path) -> None:
-    lines = run(how_to, "search_discs.py").splitlines()
+def test_functions_as_model_and_evaluator(examples: Path) -> None:
+    lines = run(examples, "search_discs.py").splitlines()
     assert lines[-1].startswith("(")
     assert " none" in " ".join(lines)
 
 
-def test_attaching(how_to: Path) -> None:
-    assert run(how_to, "attach.py").strip() == "torch.Size([1, 1000])"
+def test_attaching(examples: Path) -> None:
+    assert run(examples, "attach.py").strip() == "torch.Size([1, 1000])"
 
 
-def test_the_sampler_in_a_study_of_ones_own(how_to: Path) -> None:
-    lines = [line for line in run(how_to, "own_study.py").splitlines() if line.startswith("[")]
+def test_the_sampler_in_a_study_of_ones_own(examples: Path) -> None:
+    lines = [line for line in run(examples, "own_study.py").splitlines() if line.startswith("[")]
     assert any(line.startswith("[0.76") for line in lines), "the best that two can do was found: blend twice"
     assert all("'none'" in line for line in lines)
 
 
-def test_space_of_ones_own(how_to: Path) -> None:
-    space = json.loads(nas_attn(how_to, "space", "my_space.toml", "--backbone", "resnet14", "--json"))
-    assert load_space(str(how_to / "my_space.toml")).name == "my_space"
+def test_space_of_ones_own(examples: Path) -> None:
+    space = json.loads(nas_attn(examples, "space", "my_space.toml", "--backbone", "resnet14", "--json"))
+    assert load_space(str(examples / "my_space.toml")).name == "my_space"
     assert all(not site.startswith("stage1") for site in space["sites"])
     assert all("se(" in value or value == "none" for value in space["sites"]["stage2.block1"])
 
 
-def test_recipe_of_the_how_to(how_to: Path) -> None:
-    assert load_recipe(str(how_to / "discs.toml")).training.evaluator == "segmentation:evaluate"
+def test_recipe_of_the_evaluator(examples: Path) -> None:
+    assert load_recipe(str(examples / "discs.toml")).training.evaluator == "segmentation:evaluate"

@@ -1,4 +1,4 @@
-"""The reader does what the pages say, as it stands there and in that order, in a folder with the things that they speak of."""
+"""The reader follows each page step by step, in a folder with the files that the page mentions."""
 
 from __future__ import annotations
 
@@ -47,16 +47,20 @@ baselines = "all"
 pruner = "none"
 confirm_seeds = 1
 """
-"""Pages that speak of any recipe and any study call them RECIPE and NAME: so here they are."""
+"""Pages call any recipe RECIPE and any study NAME; these files have these names."""
 
 
 def with_photographs(shell: Shell) -> None:
     photographs(shell.folder / "photos", of_each=22, side=64, misleading=0.4)
 
 
-def with_a_study(shell: Shell) -> None:
+def with_a_recipe(shell: Shell) -> None:
     (shell.folder / "RECIPE").write_text(RECIPE, "utf-8")
     (shell.folder / "my_models.py").write_text(MODEL, "utf-8")
+
+
+def with_a_study(shell: Shell) -> None:
+    with_a_recipe(shell)
     shell.types("search RECIPE --workers 1 --threads 1")
 
 
@@ -101,8 +105,12 @@ write_pt(YOLO("yolo11n.yaml").model, Path("yolo11n.pt"), [str(digit) for digit i
 PREPARED: dict[str, Callable[[Shell], None]] = {
     "README.md": with_photographs,
     "docs/tutorial.md": with_photographs,
-    "docs/how-to.md": with_a_study,
-    "docs/latency.md": with_a_study,
+    "docs/data.md": with_a_recipe,
+    "docs/models.md": with_a_recipe,
+    "docs/spaces.md": with_a_study,
+    "docs/running.md": with_a_study,
+    "docs/answers.md": with_a_study,
+    "docs/optuna.md": with_a_study,
     "docs/segmentation.md": with_masks,
     "docs/timm.md": with_photographs,
     "docs/torchvision-detectors.md": with_boxes,

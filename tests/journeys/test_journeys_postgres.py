@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def database(shell: Shell, private_server, open_folder) -> Iterator[str]:
-    """The URL of an empty database, exported as the how-to says."""
+    """The URL of an empty database, exported as docs/running.md says."""
     with private_server.PrivateServer(open_folder / "journey", settings={"fsync": "off"}) as server:
         shell.variables["NAS_ATTN_STORAGE"] = server.url()
         yield server.url()
