@@ -117,10 +117,10 @@ class DataSection(Section):
     """Processes that decode images read from disk in every epoch; None: as many as there are cores."""
     seed: int = Field(default=0, ge=0)
     """Seed of the split and of generated data."""
-    groups: GroupsSection | None = Field(default=None, exclude_if=lambda groups: groups is None)
-    """Which images of a folder belong together; left out where there are none, as in studies of before."""
-    coco: CocoSection | None = Field(default=None, exclude_if=lambda coco: coco is None)
-    """Where the annotations and images of a `coco:FOLDER` are; left out where they are found without."""
+    groups: GroupsSection | None = Field(default=None)
+    """Which images of a folder belong together; None: each stands alone."""
+    coco: CocoSection | None = Field(default=None)
+    """Where the annotations and images of a `coco:FOLDER` are; None: they are found without."""
 
     @model_validator(mode="after")
     def _groups_of_folders(self) -> Self:
@@ -360,8 +360,7 @@ class Recipe(Section):
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     space: SpaceSpec
-    task: TaskSection = Field(default_factory=TaskSection, exclude_if=lambda task: task == TaskSection())
-    """Left out where it is the classification of images, as in studies of before."""
+    task: TaskSection = Field(default_factory=TaskSection)
     objectives: list[str] = Field(default_factory=lambda: ["accuracy", "latency"], min_length=1)
     """`accuracy`, `balanced_accuracy` (mean over classes), `macro_f1`, `loss`; of a segmentation `mean_iou`, `pixel_accuracy`,
     `loss`; of a detection `map50_95`, `map50`; for all `latency`, `params`, `macs`, `memory`; or a metric of the evaluator:

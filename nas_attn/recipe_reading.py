@@ -108,15 +108,14 @@ def frozen_recipe(text: str, *, where: str) -> Recipe:
         where: names the study in errors.
 
     Raises:
-        StorageError: it is damaged, or of a version that says it otherwise.
+        StorageError: it is damaged.
     """
     try:
         return Recipe.model_validate_json(text)
     except ValidationError as error:
         why = sentence(Recipe, error, "recipe")
         raise StorageError(
-            f"{where} has a recipe that cannot be read ({why}): restore the database from a backup, or open it with the "
-            "version of nas_attn that wrote it"
+            f"{where} has a recipe that cannot be read ({why}): restore the database from a backup"
         ) from None
 
 

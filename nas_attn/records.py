@@ -322,4 +322,4 @@ class CandidateRow:
     created_at: float
     """Unix seconds, by the database's clock."""
     finished_at: float | None = None
-    """Likewise; None while it runs, and where an earlier version finished it."""
+    """Likewise; None while it runs."""

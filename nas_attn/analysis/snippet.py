@@ -27,7 +27,7 @@ class BuiltFor:
 
 
 def built_for(store: StudyStore) -> BuiltFor | None:
-    """As the study wrote it down; None for one of an earlier version that has not been taken up since."""
+    """As the study wrote it down; None for one that has not begun yet."""
     text = store.get(SITES)
     if text is None:
         return None

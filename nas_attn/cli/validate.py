@@ -140,7 +140,7 @@ def _announce(out: Console, opened: OpenStudy, now: Snapshot, family: Family, di
         markup=False,
     )
     low, high = (size(family.metric, found[key]) for key in ("detectable_low", "detectable_high"))
-    known = f"from {found['noise_blocks']} blocks of before" if found["noise_blocks"] else "from the search's runs"
+    known = f"from {found['noise_blocks']} earlier blocks" if found["noise_blocks"] else "from the search's runs"
     out.print(
         f"A true difference of {low} to {high} would be shown with 80 % (the noise is known so well only, {known})",
         markup=False,

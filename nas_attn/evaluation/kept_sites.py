@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from nas_attn import data
 from nas_attn.analysis.snippet import SITES
-from nas_attn.errors import PlacementError, StudyError
 from nas_attn.evaluation.datasets import shape_and_classes
 from nas_attn.evaluation.plan import Build, Kept, Plan, make_plan
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.records import Point, Site
-from nas_attn.space import parse, resolve
 from nas_attn.storage import StudyStore
-
-KEY = re.compile("[0-9a-f]{16}")
-"""What `resolve` calls a network."""
 
 
 def kept_sites(store: StudyStore) -> Kept | None:
@@ -33,25 +27,9 @@ def kept_sites(store: StudyStore) -> Kept | None:
 
 
 def keep_sites(store: StudyStore, plan: Plan) -> None:
-    """Writes the sites of a study down, once, by the plan of its own recipe; with another's data nothing is written.
-
-    Raises:
-        StudyError: its candidates are other networks by these sites: an earlier version found others.
-    """
+    """Writes the sites of a study down, by the plan of its own recipe; with another's data nothing is written."""
     if frozen_recipe(store.recipe, where=f"study '{store.name}'").data != plan.recipe.data:
         return
-    for row in store.candidates():
-        if not KEY.fullmatch(row.key):
-            continue
-        try:
-            key = resolve(parse(row.placement), plan.sites, init=plan.space.init, strict=False).key
-        except PlacementError as error:
-            key = str(error)
-        if key != row.key:
-            raise StudyError(
-                f"study '{store.name}' was begun by an earlier version, which found other sites in its network (trial "
-                f"{row.trial}, '{row.placement}', is another one by today's): finish it with that version, or begin a new study"
-            )
     content = {
         "input_shape": plan.input_shape,
         "classes": plan.classes,
@@ -84,9 +62,6 @@ def plan_for(
 
     Args:
         store: the study that it is for, whose sites are those that it began with.
-
-    Raises:
-        StudyError: the study was begun by a version that found other sites in its backbone.
     """
     if dataset is not None:
         shape, classes = dataset.input_shape, len(dataset.classes)

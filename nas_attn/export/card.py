@@ -96,10 +96,8 @@ def _modules(described: Described) -> list[dict[str, Any]]:
     ]
 
 
-def resolved_of(facts: Mapping[str, Any]) -> ResolvedPlacement | None:
-    """The placement of a card, point by point; None where an earlier version wrote the card."""
-    if "modules" not in facts:
-        return None
+def resolved_of(facts: Mapping[str, Any]) -> ResolvedPlacement:
+    """The placement of a card, point by point."""
     modules = tuple(
         (Point(*entry["point"]), tuple(Choice(c["type"], tuple(c["knobs"].items())) for c in entry["choices"]))
         for entry in facts["modules"]

@@ -23,7 +23,6 @@ from nas_attn.export.card import VERSION, card_paths, resolved_of
 from nas_attn.export.checking import run_elsewhere
 from nas_attn.recipe import DataSection
 from nas_attn.recipe_reading import recipe_from
-from nas_attn.space import parse, resolve
 from nas_attn.tasks import TASKS
 from nas_attn.training.learning import Tally, answer_of
 from nas_attn.training.tasks import learnt
@@ -138,7 +137,7 @@ def read_card(path: Path) -> dict[str, Any]:
 def _network(facts: Mapping[str, Any], path: Path, dataset: Dataset) -> Run:
     """The network of `weights`, which are nothing without their attention's code."""
     plan = plan_for(recipe_from(facts["recipe"], where=f"the card of '{path.name}'"), dataset)
-    resolved = resolved_of(facts) or resolve(parse(facts["placement"]), plan.sites, init=facts["init"])
+    resolved = resolved_of(facts)
     network = plan.attach(plan.bare(0), resolved, 0)
     network.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
     network.eval()

@@ -14,7 +14,7 @@ from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, insert
 from nas_attn.storage.outages import enduring
 from nas_attn.storage.rows import Lease, LeaseRow, read_as
-from nas_attn.storage.silence import TICK_S, USUAL_S
+from nas_attn.storage.silence import TICK_S
 
 
 @enduring
@@ -120,14 +120,14 @@ class Leases:
         overdue = tables.lease.c.expires_at < self._connector.clock
         if not self.is_local:  # while the server was down, nobody could renew anything
             up_s = self._connector.clock - cast(func.extract("epoch", func.pg_postmaster_start_time()), Double)
-            overdue = and_(overdue, up_s > func.coalesce(tables.lease.c.ttl_s, USUAL_S))
+            overdue = and_(overdue, up_s > tables.lease.c.ttl_s)
         return select(tables.lease, overdue.label("overdue")).where(which)
 
     def _state(self, row: Row[Any]) -> str:
         if row.released:
             return "released"
         over = self._connector.silence.is_over(self._id, row) if self.is_local else row.overdue
-        return "expired" if over and not self._connector.outage.just_over(row.ttl_s or USUAL_S) else "held"
+        return "expired" if over and not self._connector.outage.just_over(row.ttl_s) else "held"
 
     def _lease(self, resource: str) -> Any:
         return and_(tables.lease.c.study_id == self._id, tables.lease.c.resource == resource)

@@ -19,7 +19,7 @@ from nas_attn.storage.connection import Connector, TunedConnection, explained
 from nas_attn.storage.tables import VERSION_TABLE
 from nas_attn.waiting import Patience, Wait, close, flock, private
 
-VERSIONS = ("0001", "0002", "0003", "0004", "0005")
+VERSIONS = ("0001",)
 """Schema versions that this program knows, oldest first: the revisions under `migrations/versions`."""
 
 _ADVISORY_LOCK = 0x6E61735F6174746E  # "nas_attn"

@@ -13,8 +13,6 @@ from typing import Any
 
 from sqlalchemy import Row
 
-USUAL_S = 60.0
-"""How long a lease lasts that an earlier version took, which did not write that down."""
 TICK_S = 0.001
 """By how much a renewal changes a lease at least, where the clock has not moved on."""
 
@@ -37,4 +35,4 @@ class Silence:
             seen = self._seen.get((study, lease.resource))
             if seen is None or seen[:2] != (lease.number, lease.expires_at):
                 seen = self._seen[study, lease.resource] = (lease.number, lease.expires_at, now)
-        return now - seen[2] >= (USUAL_S if lease.ttl_s is None else lease.ttl_s)
+        return bool(now - seen[2] >= lease.ttl_s)

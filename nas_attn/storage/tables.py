@@ -51,7 +51,7 @@ lease = Table(
     Column("number", Integer, nullable=False),
     Column("expires_at", Double, nullable=False),
     Column("released", Boolean, nullable=False),
-    Column("ttl_s", Double),
+    Column("ttl_s", Double, nullable=False),
     PrimaryKeyConstraint("study_id", "resource", name="nas_lease_pkey"),
 )
 

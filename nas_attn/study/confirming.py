@@ -69,10 +69,7 @@ class Confirmation(Duties):
             known = json.dumps({view.key: view.placement for view in _choose(snapshot(self.store))})
             self.store.put(self._before, str(len(self._rounds())))
             self.store.put(name, known)
-        keys = json.loads(known)
-        if isinstance(keys, list):  # as an earlier version kept them
-            return {row.key: row.placement for row in self.store.candidates() if row.key in keys}
-        return {str(key): str(placement) for key, placement in keys.items()}
+        return {str(key): str(placement) for key, placement in json.loads(known).items()}
 
     def _further(self, keys: dict[str, str]) -> list[Run]:
         """The runs with further seeds that are not in the queue yet, seed by seed, on the study's own backbones."""

@@ -32,10 +32,12 @@ from nas_attn.space_schema import SpaceSpec
 from nas_attn.study.ideas import OUTSIDE, outside
 from nas_attn.study.opening import OpenStudy, open_study, optuna_part
 from nas_attn.study.sampling import distributions
-from nas_attn.study.searching import ENQUEUED, FIXED, first_baselines, plan_recipe
+from nas_attn.study.searching import ENQUEUED, first_baselines, plan_recipe
 
 PART = "~"
 """In the name of an Optuna study: what stands before it is the study it belongs to. A recipe's name cannot hold it."""
+FIXED = "fixed_params"
+"""System attribute in which Optuna keeps what an enqueued trial is to try."""
 MADE = f"{PART}extending"
 """After the study's name: the Optuna study that is being filled."""
 

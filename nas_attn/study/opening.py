@@ -105,7 +105,7 @@ def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | st
     else:
         known = database.study(recipe.name).recipe
         if frozen_recipe(known, where=f"study '{recipe.name}' in '{database}'") == recipe:
-            text = known  # an earlier version had fewer keys
+            text = known  # the same, in another order
     with database.creating():
         store = database.create_study(recipe.name, recipe=text, versions=versions(recipe))
         if store.get(ARTIFACTS) is None:

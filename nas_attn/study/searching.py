@@ -10,8 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from optuna.trial import TrialState
-
 from nas_attn.analysis.snapshot import TRIALS, Snapshot, snapshot
 from nas_attn.errors import BackboneError, OutOfMemory, TrainingError
 from nas_attn.evaluation.benches import Benches
@@ -50,8 +48,6 @@ ENQUEUED = "enqueued"
 """Attribute of a study: its baselines are waiting as trials."""
 SWEPT = "swept"
 """Attribute of a study: in what state its weights were swept."""
-FIXED = "fixed_params"
-"""System attribute in which Optuna keeps what an enqueued trial is to try."""
 
 
 @dataclass(frozen=True)
@@ -122,17 +118,6 @@ def study_plan(opened: OpenStudy, plan: Plan) -> Plan:
     if kept is None:
         keep_sites(opened.store, plan)
     return plan
-
-
-def mend_queue(opened: OpenStudy, plan: Plan) -> None:
-    """Writes waiting trials in the values of the study's space: an earlier version queued them in the order of the file."""
-    study, space = opened.optuna_study, plan.space
-    with opened.database.creating():
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
-            fixed = trial.system_attrs.get(FIXED, {})
-            if any(value not in space.parameters.get(site, (value,)) for site, value in fixed.items()):
-                meant = space.values(space.resolve(fixed))
-                study._storage.set_trial_system_attr(trial._trial_id, FIXED, meant)
 
 
 def first_baselines(recipe: Recipe, space: SearchSpace) -> dict[str, Baseline]:
@@ -208,7 +193,6 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
                 return worker.run([agenda])
         plan = worker.benches.search.plan
         enqueue_baselines(opened, plan)
-        mend_queue(opened, plan)
         trials = Search(worker)
         ended = worker.run([validation, retraining, trials, trials.repeats, Confirmation(worker)])
         if ended in ("complete", "exhausted") and opened.recipe.search.confirm_seeds and narrow(worker) == "stopped":

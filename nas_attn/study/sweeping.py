@@ -11,8 +11,6 @@ from nas_attn.storage.queue import WAITING
 
 FORGOTTEN_S = 86_400.0
 """Seconds of silence after which a worker of another machine is no longer listed."""
-EARLIER = ("trial/", "confirm/")
-"""Beginnings of leases on work as earlier versions named it."""
 
 
 def sweep(store: StudyStore, artifacts: ArtifactStore, turn: Lease) -> None:
@@ -37,7 +35,7 @@ def sweep(store: StudyStore, artifacts: ArtifactStore, turn: Lease) -> None:
             RunFiles(store, artifacts, name, turn).clear()
     waiting = {row.resource for row in rows}
     for lease in overdue:
-        if lease.resource.startswith(EARLIER) or (lease.resource.startswith("run/") and lease.resource not in waiting):
+        if lease.resource.startswith("run/") and lease.resource not in waiting:
             store.release(Lease(lease.resource, lease.owner, lease.number, 0.0, lease.expires_at))
 
 

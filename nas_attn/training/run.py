@@ -162,7 +162,7 @@ class Run:
         self.epoch, self.batch, self.end = int(state["epoch"]), int(state["batch"]), int(state["end"])
         self.epoch_loss.copy_(state["epoch_loss"])
         self.loss_sum, self.parts = float(state["loss_sum"]), int(state["parts"])
-        self.threads = state.get("threads")  # earlier versions left the number to whoever went on
+        self.threads = state["threads"]
         self.scores = [_score(plain) for plain in state["scores"]]
         self.clock.reset(float(state["wall_s"]), float(state["device_s"]))
 

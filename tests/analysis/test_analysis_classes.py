@@ -26,7 +26,7 @@ def split() -> Split:
 
 def test_it_is_the_mean_over_runs_of_each_classs_share(tmp_path: Path) -> None:
     made = usual(tmp_path)
-    assert snapshot(made.store).by_class is None, "a study of before has no labels"
+    assert snapshot(made.store).by_class is None, "a study without labels"
     keep_labels(made.store, SEARCH, split(), ("ant", "bee", "<cat>", "dog"))
     now = snapshot(made.store)
     found = now.by_class

@@ -52,14 +52,6 @@ def test_many_processes_share_a_new_database_with_optuna(url: str) -> None:
     assert [trial.user_attrs["placement"] for trial in trials] == [row.placement for row in rows]
 
 
-def test_several_processes_upgrade_an_older_database_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "old.db"
-    path.write_bytes((Path(__file__).parent / "assets" / "schema_0001.db").read_bytes())
-    assert finish_all([start("create", f"sqlite:///{path}") for _ in range(4)]) == []
-    with Database(f"sqlite:///{path}") as database:
-        assert len(database.study("digits").candidates()) == 2
-
-
 def settings_of(storage: optuna.storages.RDBStorage) -> tuple[object, ...]:
     with storage.engine.connect() as found:
         names = ("journal_mode", "synchronous", "busy_timeout")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,20 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from nas_attn.errors import StorageError
-from nas_attn.records import Cost, Score
-from nas_attn.storage import Database, Lease, optuna_engine_arguments, schema, tables
-
-ASSETS = Path(__file__).parent / "assets"
-
-
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
-    return Path(shutil.copy(ASSETS / "schema_0001.db", tmp_path / "old.db"))
-
-
-def version_in(path: Path) -> str:
-    with closing(sqlite3.connect(path)) as connection:
-        return str(connection.execute("SELECT version_num FROM nas_alembic_version").fetchone()[0])
+from nas_attn.storage import Database, optuna_engine_arguments, schema, tables
 
 
 def test_the_migrations_end_where_the_tables_are(database: Database) -> None:
@@ -49,55 +35,17 @@ def test_the_known_versions_are_the_revisions() -> None:
     assert tuple(reversed(revisions)) == schema.VERSIONS
 
 
-def test_every_older_version_has_an_asset() -> None:
-    assert [path.stem for path in sorted(ASSETS.glob("*.db"))] == [f"schema_{v}" for v in schema.VERSIONS[:-1]]
-
-
-def test_an_older_database_is_upgraded_and_keeps_its_rows(old: Path) -> None:
-    with Database(f"sqlite:///{old}") as database:
-        store = database.study("digits")
-        first, second = store.candidates()
-        assert (store.recipe, store.versions) == ('{"search": {"trials": 2}}', {"torch": "2.11.0"})
-        assert (store.fingerprint, store.created_at) == ("0123456789ab", 1790000000.5)
-        assert (first.key, first.state, first.values, first.told) == ("k0", "scored", (0.91, 1.0), True)
-        assert first.cost == Cost(75_000, 10_000_000, 200_000)
-        assert (second.state, second.baseline, second.told) == ("running", None, False)
-        score = Score(0, 0, 1, {"accuracy": 0.91, "loss": 0.31}, b"\xf7", 8, 1.5, 1.25)
-        assert [found.score for found in store.scores(with_correct=True)] == [score]
-        assert store.sessions()[0].samples[0].calls == 40
-        assert store.checkpoints("k1/0")[0].size == 1000
-        assert store.leases()[0].number == 2
-        store.put("note", "new table")
-        assert store.test_readings() == []
-    assert version_in(old) == schema.VERSIONS[-1]
-
-
-def test_a_lease_of_an_older_version_is_held_and_renewed(tmp_path: Path) -> None:
-    """It does not say how long it lasts."""
-    path = Path(shutil.copy(ASSETS / "schema_0003.db", tmp_path / "old.db"))
+def test_tables_that_cannot_be_made_leave_the_database_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "others.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE nas_worker (mine)")
+    with pytest.raises(StorageError, match="nas_worker already exists"):
+        Database(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as connection:
+        assert [name for (name,) in connection.execute("SELECT name FROM sqlite_master")] == ["nas_worker"]
+        connection.execute("DROP TABLE nas_worker")
     with Database(f"sqlite:///{path}") as database:
-        store = database.study("digits")
-        (row,) = (row for row in store.leases() if row.resource == "run/1")
-        assert (row.owner, row.state) == ("a", "held")
-        assert store.acquire("run/1", owner="b", ttl_s=60.0) is None
-        lease = Lease("run/1", "a", row.number, 60.0, row.expires_at)
-        assert store.renew(lease).expires_at > row.expires_at
-
-
-def test_a_failed_upgrade_changes_nothing(old: Path) -> None:
-    with closing(sqlite3.connect(old)) as connection:
-        connection.execute("CREATE TABLE nas_test_reading (mine)")
-        connection.commit()
-    with pytest.raises(StorageError, match="nas_test_reading already exists"):
-        Database(f"sqlite:///{old}")
-    assert version_in(old) == "0001"
-    with closing(sqlite3.connect(old)) as connection:
-        tables_there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        assert "nas_attribute" not in tables_there
-        connection.execute("DROP TABLE nas_test_reading")
-        connection.commit()
-    with Database(f"sqlite:///{old}") as database:
-        assert len(database.study("digits").candidates()) == 2
+        assert database.studies() == []
 
 
 def test_a_newer_database_is_refused_and_left_alone(url: str) -> None:

@@ -29,12 +29,9 @@ def test_checkpoints_and_leases_of_runs_that_have_ended_are_swept_by_whoever_com
         assert subprocess.run([sys.executable, "-c", DIES], check=False).returncode == 9
     left = opened.store.checkpointed()
     assert [name.partition(":")[0] for name in left].count("search") == 1, "the second swept what the first left"
-    with sqlite3.connect("nas_attn.db") as database:  # as a worker on another machine leaves it, and an earlier version
+    with sqlite3.connect("nas_attn.db") as database:  # as a worker on another machine leaves it
         database.execute(
             "UPDATE nas_lease SET owner = 'elsewhere', expires_at = 1, ttl_s = 0, released = 0 WHERE resource LIKE 'run/%'"
-        )
-        database.execute(
-            "UPDATE nas_lease SET expires_at = 1, ttl_s = 0, released = 0, resource = 'trial/0' WHERE resource = 'run/1'"
         )
     database.close()
     na.search(load_recipe("table.toml", overrides={"search.trials": 3}), say=lambda line: None)

@@ -1,0 +1,12 @@
+"""The first schema: our tables as `storage.tables` has them. Before a second revision, write them out here as they then are."""
+
+from alembic import op
+
+from nas_attn.storage.tables import metadata
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    metadata.create_all(op.get_bind(), checkfirst=False)
