@@ -11,7 +11,7 @@ Each search begins with no attention and the uniform placements, which are train
 40 full runs cost. It is told accuracy and latency at each rung. Problems: a replayed table of real trainings (benchmarks/tables, all
 three rungs), and simulated studies of 1,296 placements with one rung at a third of the cost, on which effects are much as at the last.
 
-- `placement`, `halving`, `auto`: our sampler; nobody is pruned, `search.pruner = "pareto_halving"`, the same with `search.rungs = "auto"`.
+- `placement`, `halving`: our sampler; nobody is pruned, `search.pruner = "pareto_halving"`.
 - `tpe`, `tpe halving`: Optuna's TPE, with our pruner or without.
 - `tpe multi-metric`: with OptunaHub's MultiMetricPruner (Pareto ranks, the best third by Optuna's PercentilePruner).
 - `moasha`: Syne Tune's MOASHA with random search, eta 3, as published.
@@ -36,19 +36,17 @@ from typing import Any
 import numpy as np
 import optuna
 from kept_lines import keep, read
-from rungs import AGAIN_SEED, Telling
 from search import TableSpace
 from simulated_studies import FINE_TUNING, SITES, TYPES, Study, TableStudy, TableWorld, World, study, tables
 
 from nas_attn.analysis.evidence import Run, fit
 from nas_attn.analysis.front import non_dominated
-from nas_attn.analysis.weak_rungs import REPEATED
 from nas_attn.space import parse
 from nas_attn.study.pruning import ParetoHalving
 from nas_attn.study.sampling import DistinctSampler, Exhausted, distributions
 
 AnyStudy = Study | TableStudy
-METHODS = ("placement", "halving", "auto", "tpe", "tpe halving", "tpe multi-metric", "moasha")
+METHODS = ("placement", "halving", "tpe", "tpe halving", "tpe multi-metric", "moasha")
 BUDGET = 40.0
 ALL = 6**SITES
 
@@ -108,11 +106,6 @@ class Search:
                 return False
         return True
 
-    def repeat(self, key: str) -> None:
-        """A second run as far as anyone may be pruned."""
-        self.runs += self.made.runs(key, AGAIN_SEED)[:-1]
-        self.spent += float(self.costs[:-1].sum())
-
     def latency(self, key: str) -> float:
         return self.made.latency(key).ratio
 
@@ -120,7 +113,7 @@ class Search:
 def with_optuna(found: Search, method: str, seed: int, hub: Path | None) -> None:
     """Ours and Optuna's."""
     sampler, pruner = method.partition(" ")[::2] if method.startswith("tpe") else ("placement", method)
-    halving, telling = ParetoHalving(3, found.epochs), [Telling(rung) for rung in range(len(found.epochs) - 1)]
+    halving = ParetoHalving(3, found.epochs)
     chosen = DistinctSampler(sampler, found.space, seed=seed, trials=round(BUDGET), objectives=["accuracy", "latency"])  # type: ignore[arg-type]
     foreign = MultiMetric(hub) if pruner == "multi-metric" else None
     made = optuna.create_study(
@@ -128,7 +121,6 @@ def with_optuna(found: Search, method: str, seed: int, hub: Path | None) -> None
     )
     for key in found.fixed:
         made.enqueue_trial(found.space.values(key))
-    number = 0
     while found.spent < BUDGET:
         try:
             trial = made.ask(distributions(found.space))  # type: ignore[arg-type]
@@ -143,17 +135,12 @@ def with_optuna(found: Search, method: str, seed: int, hub: Path | None) -> None
                 told.report({"accuracy": values[0], "latency": values[1]}, found.epochs[rung])
                 return not told.should_prune()
             halving.report(trial, found.epochs[rung], values)
-            if pruner == "auto" and not telling[rung].now(found.made, found.runs):
-                return True
-            return pruner not in ("halving", "auto") or not halving.should_prune(trial)
+            return pruner != "halving" or not halving.should_prune(trial)
 
         if found.carry_out(key, go_on):
             made.tell(trial, [100 * found.runs[-1].value, found.latency(key)])
         else:
             made.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        if pruner == "auto" and number < REPEATED:
-            found.repeat(key)
-        number += 1
 
 
 class MultiMetric:

@@ -313,10 +313,6 @@ class SearchSection(Section):
     """Who goes on at a rung: the best by non-domination; `none`: all."""
     eta: float = Field(default=3.0, gt=1)
     """Of the candidates at a rung, the best 1/eta go on."""
-    rungs: Literal["given", "auto"] = "given"
-    """`auto`: nobody is pruned at a rung of `training.rungs` unless its scores are seen to tell placements apart. For that, eight
-    candidates run twice up to there; it is looked at from twelve candidates on, and again whenever they have become a quarter more.
-    `given`: pruned from the second candidate on."""
     baselines: Literal["all", "none", "bare"] = "all"
     """`all`: no attention, and each type with its first knobs at every site; `bare`: no attention only."""
     confirm_seeds: int = Field(default=2, ge=0)
@@ -329,14 +325,6 @@ class SearchSection(Section):
     seed: Seed = 0
     """Of proposals and runs. Neighbouring seeds share most of their runs' seeds: searches that are to be independent take seeds 1,000
     apart."""
-
-    @model_validator(mode="after")
-    def _rungs_of_a_pruner(self) -> Self:
-        if self.rungs == "auto" and self.pruner == "none":
-            raise ValueError(
-                "rungs = 'auto' says where to prune, and pruner = 'none' prunes nobody: leave out one of them"
-            )
-        return self
 
 
 class Limits(Section):

@@ -135,7 +135,6 @@ def spent(snapshot: Snapshot) -> list[tuple[str, int, float]]:
     """(for what, how many scores or sessions, seconds) that the study took, all workers together."""
     named = {
         "search": "candidates' first runs",
-        "rungs": "brief repeats, for what rungs are worth",
         "confirm": "further seeds of the best",
         "backbone": "backbones",
     }

@@ -45,7 +45,7 @@ from nas_attn.storage.rows import (
 )
 from nas_attn.storage.workers import WorkerBook
 
-PURPOSES = frozenset({"search", "rungs", "confirm", "backbone", "validate", "retrain"})
+PURPOSES = frozenset({"search", "confirm", "backbone", "validate", "retrain"})
 """What a score was made for."""
 FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})
 """What a candidate ends as."""

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nas_attn.analysis.duel import RIVALS
-from nas_attn.analysis.weak_rungs import REPEATED
 from nas_attn.evaluation.datasets import load_data
 from nas_attn.evaluation.devices import pick_device
 from nas_attn.evaluation.given import check_weights
@@ -132,8 +131,6 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[Idea], epoch_s: float | None
     spread = training.backbones - 1 if from_backbone else 0  # no attention runs on each backbone
     epochs = backbones * training.backbone_epochs
     epochs += training.rungs[-1] * (trials * training.seeds + spread + confirmed)
-    if search.rungs == "auto" and len(training.rungs) > 1:
-        epochs += training.rungs[-2] * min(REPEATED, trials)
     target = recipe.target_training
     fresh = target.backbone_epochs if target.start == "backbone" else 0
     sessions = recipe.latency.session_seconds * trials if "latency" in wanted(recipe) else 0.0

@@ -13,11 +13,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from torch import nn
 
-from nas_attn.analysis.evidence import Evidence
 from nas_attn.analysis.halving import survives
 from nas_attn.analysis.levels import net
 from nas_attn.analysis.objectives import COSTS, minimised, objective_value
-from nas_attn.analysis.study_evidence import StudyEvidence
 from nas_attn.errors import RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.measuring import BARE
 from nas_attn.evaluation.names import weights_lost
@@ -33,7 +31,6 @@ from nas_attn.study.known import Known, hints
 from nas_attn.study.progress import told
 from nas_attn.study.sampling import DistinctSampler, seen_values
 from nas_attn.study.telling import tell
-from nas_attn.study.telling_rungs import Repeats, TellingRungs
 from nas_attn.study.worker import Duties, Worker
 
 COMPANIONS = 3
@@ -66,7 +63,6 @@ class Search(Duties):
             evidence=self.known,
         )
         self._exhausted = False
-        self.repeats, self._telling = Repeats(worker), TellingRungs(self.store, self._model)
 
     # ------------------------------------------------------------------------------------ proposing
 
@@ -79,8 +75,6 @@ class Search(Duties):
         )
         if begun >= self.worker.opened.trials:
             return False
-        if self.repeats.want_more():
-            return True
         waiting = any(t.state == TrialState.WAITING and t.number not in known for t in trials)
         self._exhausted = not waiting and self._all_seen(trials)
         return not self._exhausted and self._ask(turn)
@@ -242,8 +236,6 @@ class Search(Duties):
             return True
         if TRIED in self.study.get_trials(deepcopy=False)[row.trial].user_attrs:
             return True
-        if search.rungs == "auto" and not self._telling.tells(score.rung, len(self._peers(score.rung))):
-            return True
         return self._best(run.key, score.rung)
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
@@ -300,13 +292,6 @@ class Search(Duties):
         if seen and all(max(values) - min(values) <= SAME for values in seen):
             return True
         return survives(peers, key, self.recipe.search.eta)
-
-    def _model(self, rung: int) -> Evidence | None:
-        """The model of what is searched for, at a rung."""
-        texts = {key: row.placement for key, row in self.store.glance.briefs().items()}
-        scores = [s for s in self.store.scores(way=SEARCH, with_correct=True) if s.purpose != "backbone"]
-        metric = next((objective_name(o) for o in self.recipe.objectives if o not in COSTS), "accuracy")
-        return StudyEvidence(self.store, self.recipe, texts, scores).get(metric, rung)
 
     def _peers(self, rung: int) -> dict[str, tuple[float, ...]]:
         """Key -> objectives to be minimised of all candidates that reached a rung, net of their seeds' levels."""

@@ -193,8 +193,7 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
                 return worker.run([agenda])
         plan = worker.benches.search.plan
         enqueue_baselines(opened, plan)
-        trials = Search(worker)
-        ended = worker.run([validation, retraining, trials, trials.repeats, Confirmation(worker)])
+        ended = worker.run([validation, retraining, Search(worker), Confirmation(worker)])
         if ended in ("complete", "exhausted") and opened.recipe.search.confirm_seeds and narrow(worker) == "stopped":
             return "stopped"
         return ended
