@@ -45,12 +45,6 @@ def retrain(
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the target's.")] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each network.")] = 1,
     data: Annotated[str | None, typer.Option("--data", help="Another data set, or folder:PATH.")] = None,
-    gpus: Annotated[
-        int | None,
-        typer.Option(
-            "--gpus", min=2, help="Train each run by so many GPUs together (torchrun, DDP), one run at a time."
-        ),
-    ] = None,
     storage: Storage = DEFAULT_STORAGE,
     workers: Workers = None,
     threads: Threads = None,
@@ -77,16 +71,12 @@ def retrain(
     check_weights(plan)
     _check_data(opened, plan, data)
     wanted = retraining.order(opened, chosen, seeds=seeds, epochs=epochs, data=data)
-    if gpus is not None:
-        from nas_attn.study.together import check_together
-
-        check_together(opened, wanted.way, gpus, device)
     left = retraining.open_runs(opened.store, wanted)
     retraining.enter(opened.store, left)
     if left:
         count = min(workers or searching.default_workers(device), len(left))
         effort = Effort(count, threads, device, mps, time_limit, quiet or as_json, verbose)
-        do_runs(opened, f"the same command{at_storage(storage)}", effort, only=PURPOSE, gpus=gpus)
+        do_runs(opened, f"the same command{at_storage(storage)}", effort, only=PURPOSE)
     _show(opened, wanted, as_json)
     if any(row.state == "waiting" for row in opened.store.queue.rows(way=wanted.way, purposes=[PURPOSE])):
         typer.echo(f"stopped before the end; the same command goes on{at_storage(storage)}", err=True)

@@ -34,7 +34,7 @@ class Effort:
     verbose: bool
 
 
-def do_runs(opened: OpenStudy, again: str, effort: Effort, *, only: str | None = None, gpus: int | None = None) -> str:
+def do_runs(opened: OpenStudy, again: str, effort: Effort, *, only: str | None = None) -> str:
     """Runs workers until there is nothing left to do, or a signal stops them. Returns why they ended.
 
     After a second signal the program ends here, at once.
@@ -42,7 +42,6 @@ def do_runs(opened: OpenStudy, again: str, effort: Effort, *, only: str | None =
     Args:
         again: the command that goes on.
         only: the purpose of the runs to do; None: all of the search.
-        gpus: processes that train each run together; None: each worker trains its own.
     """
     from nas_attn.study.local import run_workers
     from nas_attn.study.searching import Options, default_workers
@@ -60,10 +59,6 @@ def do_runs(opened: OpenStudy, again: str, effort: Effort, *, only: str | None =
             verbose=effort.verbose,
         )
         with suppress(KeyboardInterrupt):
-            if gpus is not None and only is not None:
-                from nas_attn.study.together import run_together
-
-                return run_together(opened, gpus, options, only=only)
             ended = run_workers(opened, effort.workers or default_workers(effort.device), options, only=only)
     if not ended:
         typer.echo(f"stopped at once; go on with: {again}", err=True)

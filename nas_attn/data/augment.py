@@ -7,7 +7,7 @@ a cut-out square) are the mean colour: 0 after normalisation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -67,30 +67,6 @@ class EpochPlan:
         hole = coordinates(0, size) - side // 2 if side else None
         blend = tuple(random.beta(augment.mixup, augment.mixup, len(batches)).tolist()) if augment.mixup else None
         return cls(count, batches, flip, corner, padding, hole, side, blend)
-
-    def part(self, which: int, of: int) -> EpochPlan:
-        """One of several equal parts of each batch: every so manyth image; what is left of a batch over stays out.
-
-        Raises:
-            ValueError: a batch has fewer images than there are parts.
-        """
-        places = [torch.arange(s.start, s.stop)[which::of][: (s.stop - s.start) // of] for s in self._all_rows()]
-        if not all(len(place) for place in places):
-            raise ValueError(f"a batch cannot be divided in {of} parts")
-        rows = torch.cat(places).to(self.batches[0].device)
-        order = torch.cat(self.batches)[rows]
-
-        def taken(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values[rows]
-
-        return replace(
-            self,
-            count=len(rows),
-            batches=torch.split(order, [len(place) for place in places]),
-            mirrored=taken(self.mirrored),
-            corner=taken(self.corner),
-            hole=taken(self.hole),
-        )
 
     def mirror(self, number: int, images: Tensor) -> Tensor:
         """Mirrors those of batch `number` that are to be: uint8 (B, C, H, W), where a mirrored image costs least."""
@@ -152,9 +128,6 @@ class EpochPlan:
             top, bottom = ((side + down).clamp(0, height) for side in (top, bottom))
         label = torch.where((left < right) & (top < bottom), label, 0)
         return torch.stack([label, left, top, right, bottom], 2) * (label != 0)[..., None]
-
-    def _all_rows(self) -> list[slice]:
-        return [self._rows(number) for number in range(len(self.batches))]
 
     def _rows(self, number: int) -> slice:
         """The images of batch `number` in training order."""

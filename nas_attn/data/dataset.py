@@ -64,18 +64,15 @@ class Split:
         epoch: int,
         augment: AugmentSection,
         first_batch: int = 0,
-        part: tuple[int, int] = (0, 1),
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch of training: every image once in random order, augmented.
 
-        Order and augmentation depend on `seed` and `epoch` only. `first_batch` takes an epoch up again in the middle; `part`
-        yields one of several equal parts of each batch, (which, of how many). x as in `batches`; y int64 (B,), or float32
-        (B, classes) shares with mixup.
+        Order and augmentation depend on `seed` and `epoch` only. `first_batch` takes an epoch up again in the middle. x as in
+        `batches`; y int64 (B,), or float32 (B, classes) shares with mixup.
         """
         plan = EpochPlan.draw(
             len(self), batch_size, self.pixels.shape[1:], augment, seed=seed, epoch=epoch, device=self.device
         )
-        plan = plan if part == (0, 1) else plan.part(*part)
         for number, stored in enumerate(self.pixels.fetch(plan.batches[first_batch:]), first_batch):
             yield self._augmented(plan, number, plan.mirror(number, stored))
 
@@ -91,12 +88,6 @@ class Split:
     def steps(self, batch_size: int) -> int:
         """Batches in one epoch of training."""
         return -(-len(self) // batch_size)
-
-    def seen(self, batch_size: int, parts: int) -> int:
-        """Images of one epoch of training whose batches are divided in equal parts."""
-        steps = self.steps(batch_size)
-        size, larger = divmod(len(self), steps)
-        return parts * (larger * ((size + 1) // parts) + (steps - larger) * (size // parts))
 
     def _normalised(self, images: Tensor) -> Tensor:
         scale, shift = self._scale_and_shift

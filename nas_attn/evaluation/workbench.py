@@ -40,11 +40,9 @@ from nas_attn.evaluation.ways import backbone_way
 from nas_attn.latency import DeviceLock
 from nas_attn.recipe import Recipe
 from nas_attn.records import ALONE, Cost, EpochPoint, Latency, ResolvedPlacement, Score, Share
-from nas_attn.space import parse, resolve
 from nas_attn.storage import SEARCH, Lease, Run, StudyStore
-from nas_attn.training import Interrupted, Trainer
+from nas_attn.training import Trainer
 from nas_attn.training.stepping import execution_on
-from nas_attn.training.team import Team
 from nas_attn.training.threads import Threads, cores, intra_op_threads
 
 Stop = Callable[[], bool]
@@ -63,8 +61,6 @@ class Host:
     share: Share = ALONE
     log: OutputLog | None = None
     """Takes what an evaluator prints; None: that goes to the terminal."""
-    team: Team | None = None
-    """Those that train together with this worker, which leads them; None: it trains alone."""
     threads: int | None = None
     """Intra-op threads, where the user or the recipe says how many; None: what proves quickest."""
 
@@ -357,9 +353,6 @@ class Workbench:
     ) -> tuple[Score, ...]:
         """The built-in training, which yields the device to latency sessions between its steps."""
         assert self.dataset is not None  # with data of its own, an evaluator trains
-        team = self._host.team
-        if team is not None:
-            team.share((self.way, run))
         with DeviceLock.for_section(self.recipe.latency).shared(self._settle) as hold:
             trainer = Trainer(
                 self.recipe.training,
@@ -367,41 +360,19 @@ class Workbench:
                 device=self.device,
                 batch_hook=hold.yield_,
                 threads=self._threads,
-                team=team,
             )
-            with _left_behind(team):
-                return trainer.fit(
-                    model,
-                    seed=run.seed,
-                    rungs=rungs,
-                    learning_rate=factors.rate,
-                    slot=files,
-                    on_rung=on_rung,
-                    stop=stop,
-                    attention_parameters=factors.attention,
-                    backbone_factor=factors.backbone,
-                    on_epoch=on_epoch,
-                )
-
-    def join(self, run: Run) -> None:
-        """A follower's part in a run that the leader of its team carries out; raises as `train`."""
-        assert self.dataset is not None
-        recipe, team = self.recipe, self._host.team
-        if run.key == BACKBONE:
-            model, rungs = self.plan.bare(run.seed).to(self.device), [recipe.training.backbone_epochs]
-            factors = Factors(rate=recipe.training.learning_rate)
-        else:
-            resolved = resolve(parse(run.placement), self.plan.sites, init=self.plan.space.init)
-            model, rungs = self.start(resolved, run.seed, run.backbone), recipe.training.rungs
-            factors = candidate_factors(recipe, model)
-        Trainer(recipe.training, self.dataset, device=self.device, threads=self._threads, team=team).fit(
-            model,
-            seed=run.seed,
-            rungs=rungs,
-            learning_rate=factors.rate,
-            attention_parameters=factors.attention,
-            backbone_factor=factors.backbone,
-        )
+            return trainer.fit(
+                model,
+                seed=run.seed,
+                rungs=rungs,
+                learning_rate=factors.rate,
+                slot=files,
+                on_rung=on_rung,
+                stop=stop,
+                attention_parameters=factors.attention,
+                backbone_factor=factors.backbone,
+                on_epoch=on_epoch,
+            )
 
     @contextmanager
     def _curve(self, run: Run, lease: Lease) -> Iterator[Callable[[EpochPoint], None] | None]:
@@ -419,19 +390,6 @@ class Workbench:
         """Waits for what the host has told the GPU to do, some batches ahead."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-
-
-@contextmanager
-def _left_behind(team: Team | None) -> Iterator[None]:
-    """An error of the leader's alone leaves the others in the training: they have to be started anew."""
-    try:
-        yield
-    except Interrupted:
-        raise
-    except BaseException:
-        if team is not None:
-            team.broken = True
-        raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nas_attn.analysis.snapshot import TRIALS, Snapshot, snapshot
-from nas_attn.errors import BackboneError, OutOfMemory, TrainingError
+from nas_attn.errors import BackboneError
 from nas_attn.evaluation.benches import Benches
 from nas_attn.evaluation.datasets import load_data
 from nas_attn.evaluation.devices import pick_device
@@ -40,7 +40,6 @@ from nas_attn.study.sharing import on_device
 from nas_attn.study.validating import Validation, unfinished
 from nas_attn.study.worker import Worker
 from nas_attn.training.stepping import execution_on
-from nas_attn.training.team import Team
 from nas_attn.training.threads import intra_op_threads
 from nas_attn.waiting import Interrupted
 
@@ -66,8 +65,6 @@ class Options:
     share: Share = ALONE
     mps: bool = True
     """Whether several workers on one GPU compute at the same time through NVIDIA's MPS, where it is installed."""
-    team: Team | None = None
-    """The processes that train each run together; this one leads them, or follows (`follow`)."""
     verbose: bool = False
     """Whether what an evaluator prints goes to the terminal instead of a log file."""
 
@@ -222,8 +219,8 @@ def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], str]
     began = time.monotonic()
     limit = opened.recipe.search.time_limit_s if options.time_limit_s is None else options.time_limit_s
     log = log_for(opened.folder, opened.store.name, options.say, verbose=options.verbose)
-    threads, team = options.threads or opened.recipe.training.threads, options.team
-    host = Host(owner_name(), opened.folder, options.device, options.share, log, team, threads)
+    threads = options.threads or opened.recipe.training.threads
+    host = Host(owner_name(), opened.folder, options.device, options.share, log, threads)
     ended = "stopped"
     presence = Presence(opened, host.owner, str(pick_device(options.device)), options.stop)
     with (
@@ -241,35 +238,9 @@ def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], str]
             say=options.say,
             deadline=deadline,
             presence=presence,
-            team=team,
         )
         ended = do(worker)
-        if team is not None and not team.broken:
-            team.share(None)
     return ended
-
-
-def follow(opened: OpenStudy, options: Options) -> None:
-    """Takes part in the runs that the leader of the team carries out, until it has no more.
-
-    Raises:
-        OutOfMemory: here, and perhaps not there.
-    """
-    team = options.team
-    assert team is not None
-    host = Host(owner_name(), opened.folder, options.device, options.share, None, team, options.threads)
-    with intra_op_threads(1), on_device(pick_device(options.device), options.share):
-        benches = Benches(opened.store, opened.artifacts, host, options.build, options.evaluator)
-        while (job := team.share(None)) is not None:
-            way, run = job
-            try:
-                benches.of(way).join(run)
-            except Interrupted:
-                continue
-            except OutOfMemory:
-                raise
-            except TrainingError:
-                return  # it is the leader's, too, who records it and ends
 
 
 def default_workers(device: str) -> int:

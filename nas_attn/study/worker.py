@@ -29,7 +29,6 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.study.presence import IDLE, Presence
 from nas_attn.study.stopping import left_behind, left_untold
 from nas_attn.study.sweeping import sweep
-from nas_attn.training.team import Team
 from nas_attn.waiting import Interrupted, Wait, impatient
 
 POLL_S = 0.5
@@ -101,20 +100,16 @@ class Worker:
         say: Callable[[str], None],
         deadline: float | None = None,
         presence: Presence | None = None,
-        team: Team | None = None,
     ) -> None:
         """Args:
         stop: asked between steps; true ends the work with a checkpoint.
         say: told one line per event.
         deadline: time.monotonic() after which no new run is begun.
         presence: told what the worker is at.
-        team: the processes that this one leads; no run is begun once they have lost each other.
         """
         self._at = presence.at if presence is not None else _unseen
         self.opened, self.benches, self.owner = opened, benches, benches.host.owner
         self.stop, self.say, self._deadline = stop, say, deadline
-        if team is not None:
-            self.stop = lambda: stop() or team.broken
         self.store, self.recipe, self.queue = opened.store, opened.recipe, opened.store.queue
 
     def run(self, agendas: Sequence[Agenda]) -> str:

@@ -1,4 +1,4 @@
-"""One training on its way from rung to rung, with a checkpoint between; alone, or as one of a team."""
+"""One training on its way from rung to rung, with a checkpoint between."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -48,8 +47,7 @@ class Climb:
 
     def __call__(self, rungs: Sequence[int]) -> None:
         run = self.run
-        told, team = all(self.on_rung(score) for score in run.scores), self.trainer.team
-        if not (told if team is None else team.share(told)):
+        if not all(self.on_rung(score) for score in run.scores):
             return
         for rung in range(len(run.scores), len(rungs)):
             begin, run.end = (rungs[rung - 1] if rung else 0), rungs[rung]
@@ -59,12 +57,12 @@ class Climb:
                 if run.epoch < run.end:
                     if self.on_epoch is not None:
                         self.on_epoch(EpochPoint(run.epoch, loss, self._scored().metrics))
-                    self._save()
-            if not self._shared(partial(self._reach, rung, loss)):
+                    run.save()
+            if not self._reach(rung, loss):
                 return
 
-    def _reach(self, rung: int, loss: float) -> tuple[Score, bool]:
-        """Scores at a rung: the score, and whether the training goes on."""
+    def _reach(self, rung: int, loss: float) -> bool:
+        """Scores at a rung; whether the training goes on."""
         run = self.run
         score = self._scored()
         if self.on_epoch is not None:
@@ -77,21 +75,7 @@ class Climb:
         run.scores.append(score)
         run.clock.reset()
         run.save()
-        return score, self.on_rung(score)
-
-    def _shared(self, reach: Callable[[], tuple[Score, bool]]) -> bool:
-        """Whether to go on from a rung, which in a team the leader reaches for all."""
-        team = self.trainer.team
-        if team is None:
-            return reach()[1]
-        score, on = team.share(reach() if team.leads else None)
-        if not team.leads:
-            self.run.scores.append(score)
-        return bool(on)
-
-    def _save(self) -> None:
-        if self.trainer.team is None or self.trainer.team.leads:
-            self.run.save()
+        return self.on_rung(score)
 
     def _scored(self) -> Score:
         """The averaged weights on the validation split."""
@@ -100,7 +84,7 @@ class Climb:
 
     def _epoch(self, begin: int) -> float:
         """Trains to the end of the epoch begun, or to an interruption; returns its mean loss."""
-        run, section, train, team = self.run, self.trainer.section, self.trainer.dataset.train, self.trainer.team
+        run, section, train = self.run, self.trainer.section, self.trainer.dataset.train
         set_training_mode(run.model)
         batches = train.epoch(
             section.batch_size,
@@ -108,17 +92,13 @@ class Climb:
             epoch=run.epoch,
             augment=section.augment,
             first_batch=run.batch,
-            part=(0, 1) if team is None else team.part,
         )
         for x, y in batches:
             step = (run.epoch - begin) * run.steps + run.batch
             self._step(x, y, self.learning_rate * rate_factor(step, (run.end - begin) * run.steps))
             run.count_batch()
             self._between()
-        if team is None:
-            mean = run.epoch_loss.item() / len(train)
-        else:  # gone on with in the middle of an epoch, each begins with the leader's part of the sum
-            mean = team.sum(run.epoch_loss).item() / train.seen(section.batch_size, team.size)
+        mean = run.epoch_loss.item() / len(train)
         if not math.isfinite(mean):
             raise TrainingError(
                 f"the training loss became {mean} in epoch {run.epoch + 1} at a peak learning rate of "
@@ -132,14 +112,13 @@ class Climb:
     def _between(self) -> None:
         self.pace()
         self.trainer.hook()
-        team = self.trainer.team
-        if self.stop() if team is None else team.any(self.stop()):
-            self._save()
+        if self.stop():
+            self.run.save()
             raise Interrupted(
                 f"stopped in epoch {self.run.epoch + 1} after {self.run.batch} of {self.run.steps} batches"
             )
         if time.monotonic() - self.run.saved_at > CHECKPOINT_EVERY_S:
-            self._save()
+            self.run.save()
 
     def _step(self, x: Tensor, y: Tensor, rate: float) -> None:
         """One batch; in two halves from the first time that memory does not suffice."""
@@ -153,8 +132,6 @@ class Climb:
         # Outside of the handler, which keeps the failed attempt's tensors alive.
         if self.trainer.device.type == "cuda":
             torch.cuda.empty_cache()
-        if self.trainer.team is not None:
-            raise OutOfMemory(f"memory did not suffice for {len(x)} images on each GPU: {reason}")
         if self.run.parts > 1 or len(x) < 4:
             raise OutOfMemory(f"memory did not suffice at half the batch of {len(x)} either: {reason}")
         self.run.parts = 2

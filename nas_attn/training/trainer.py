@@ -28,7 +28,6 @@ from nas_attn.training.parameters import frozen, prompt_norms, set_training_mode
 from nas_attn.training.run import Clock, Run
 from nas_attn.training.stepping import RecordedStep, Step, Stepper, compiled, execution_on
 from nas_attn.training.tasks import learnt
-from nas_attn.training.team import Team
 from nas_attn.training.threads import Threads, intra_op_threads
 
 SCORING_BATCH = 256
@@ -47,21 +46,17 @@ class Trainer:
         device: torch.device | str,
         batch_hook: Callable[[], object] | None = None,
         threads: Threads | None = None,
-        team: Team | None = None,
     ) -> None:
         """
         Args:
             batch_hook: called between batches, of training and of scoring: the place to yield the device for a while.
             threads: how many intra-op threads each fit takes; None: as many as torch has.
-            team: the processes that train together, each of which calls `fit` with the same arguments; the leader alone
-                scores, writes checkpoints, and is told of rungs and epochs.
         """
         self.section = section
         self.dataset = dataset
         self.task = learnt(dataset.task, len(dataset.classes))
         self.device = torch.device(device)
         self.hook = batch_hook or _nothing
-        self.team = team
         self._threads = threads
         bfloat16 = section.precision == "bfloat16" or (section.precision == "auto" and computes_bfloat16(self.device))
         self._low_precision = torch.bfloat16 if bfloat16 else None
@@ -121,7 +116,7 @@ class Trainer:
                 steps=self.dataset.train.steps(self.section.batch_size),
                 attention=attention_parameters,
                 backbone_factor=backbone_factor,
-                slot=slot if self.team is None else self.team.slot(slot),
+                slot=slot,
             )
             run.resume(rungs)
             run.threads = self._thread_number(run)
@@ -174,9 +169,6 @@ class Trainer:
 
     def stepper(self, run: Run, steps: int) -> Stepper:
         """What trains a run's network on one batch, in a training of so many steps."""
-        if self.team is not None:  # as it is: neither compiled nor recorded
-            together = self.team.wrapped(run.model)
-            return self._step(together, run)
         execution = execution_on(self.section, self.device, steps) if self.task.recordable else "eager"
         network = compiled(run.model) if execution == "compile" else run.model
         step = self._step(network, run)
@@ -196,7 +188,7 @@ class Trainer:
         """Intra-op threads for a run, begun or gone on with."""
         if self._threads is None:
             return torch.get_num_threads()
-        if self.device.type != "cpu" or self.team is not None:
+        if self.device.type != "cpu":
             return self._threads.usual
         with torch.random.fork_rng(devices=[]):
             return self._threads.number(run.threads, self._practice(run.model))

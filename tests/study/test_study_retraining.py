@@ -81,7 +81,6 @@ def test_runs_of_a_validation_count_and_other_epochs_are_another_way(searched: P
         (["--trial", "77"], "has no trial 77"),
         (["--placement", "stage9=se"], "unknown site 'stage9'"),
         (["--data", "folder:nowhere"], "nowhere"),
-        (["--gpus", "80", "--device", "cpu"], "--gpus 80 needs batches of at least 160 images, not 128"),
     ],
 )
 def test_wrong_wishes_are_one_sentence_and_write_nothing(searched: Path, arguments: list[str], message: str) -> None:
@@ -90,20 +89,3 @@ def test_wrong_wishes_are_one_sentence_and_write_nothing(searched: Path, argumen
     assert message in err
     assert len(err.strip().splitlines()) == 1
     assert not [row for row in open_study("tiny").store.queue.rows() if row.run.purpose == "retrain"]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_two_processes_train_it_together_and_it_can_be_exported(searched: Path) -> None:
-    command = ("retrain", "--candidate", "stage2=simam", "--gpus", "2", "--device", "cpu", "--json")
-    code, out, err = run(*command)
-    assert code == 0, err
-    (found,) = json.loads(out)["runs"]
-    assert found["metrics"]["accuracy"] > 0
-    store = open_study("tiny").store
-    backbones = [row for row in store.queue.rows(key="backbone", state="done") if row.run.seed == FIRST_SEED]
-    assert len(backbones) == 1, "its fresh backbone was trained together, too"
-    (curve,) = (kept.curve for kept in na.open_study().snapshot().retrained)
-    assert [point.epochs for point in curve] == [1, 2]
-    assert run("export", "--candidate", "stage2=simam", "-o", "together.pt")[0] == 0
-    assert json.loads(run(*command)[1])["runs"] == [found], "nothing is trained twice"
