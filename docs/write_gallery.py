@@ -22,6 +22,8 @@ from nas_attn.storage import Database
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
+SENTENCES = 4
+"""Sentences of an answer that the page shows."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,11 @@ def section(example: Example, place: Path) -> str:
     pictures = draw(example, now, place / "figures")
     best = now.recommendation
     sentences = best.sentences if best else ["Nothing is recommended."]
-    answer = "\n".join(f"> - {sentence}" for sentence in sentences)
+    answer = "\n".join(f"> - {sentence}" for sentence in sentences[:SENTENCES])
     parts = [f"## {example.title}", example.why]
     commands = "\n".join(example.commands)
     parts += [f"```\n{commands}\n```", answer, *printed]
-    parts += [f"![{text}](pictures/{example.study}-{name})\n\n{text}" for name, text in pictures]
+    parts += [f"![{Path(name).stem}](pictures/{example.study}-{name})\n\n{text}" for name, text in pictures]
     return "\n\n".join(parts) + "\n"
 
 
