@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.analysis.classes import ByClass, by_class
-from nas_attn.analysis.verdict import ERROR, Comparison, Verdict, judge
+from nas_attn.analysis.verdict import Comparison, Verdict, judge
 from nas_attn.recipe import lower_is_better
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.storage import StoredScore, StudyStore
@@ -41,8 +41,6 @@ class Family:
     comparisons: tuple[tuple[str, str], ...]
     """(key, key of the control)."""
     blocks: int
-    looks: tuple[int, ...]
-    """Blocks after which the results are looked at, the last after all; each spends the same share of the error."""
     margin: float | None
     metric: str
     first_seed: int
@@ -52,11 +50,6 @@ class Family:
     chance: float | None = None
     """What a run without a score counts as; None: the family's worst value."""
 
-    @property
-    def error(self) -> float:
-        """Spent at each look."""
-        return ERROR / len(self.looks)
-
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
@@ -64,17 +57,20 @@ class ValidationResult:
 
     family: Family
     blocks: int
-    """Blocks that the verdicts rest on, 0 before the first look."""
+    """Blocks whose runs have all ended."""
     verdicts: tuple[Verdict, ...]
-    """One per comparison."""
+    """One per comparison; empty before all blocks have ended."""
     values: Mapping[str, tuple[float, ...]]
-    """Key -> value on the test split in each of these blocks, in the metric's own unit and direction."""
+    """Key -> value on the test split in each block, in the metric's own unit and direction; empty as `verdicts`."""
     diverged: Mapping[str, int]
     """Key -> runs without a score, which count as chance (or as the family's worst)."""
-    complete: bool
-    """Whether no further run will be made."""
     by_class: ByClass | None = None
     """Accuracy on the test split class by class; None where there is none."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all blocks have ended."""
+        return self.blocks == self.family.blocks
 
 
 def family_attribute(number: int) -> str:
@@ -90,41 +86,15 @@ def families(store: StudyStore) -> list[Family]:
 def _family(plain: dict[str, Any]) -> Family:
     networks = tuple(Network(**network) for network in plain.pop("networks"))
     comparisons = tuple((key, control) for key, control in plain.pop("comparisons"))
-    return Family(networks=networks, comparisons=comparisons, looks=tuple(plain.pop("looks")), **plain)
-
-
-def looks_done(store: StudyStore, family: Family) -> int | None:
-    """The number of blocks that the family's runs are wanted for now; None where nothing is left to be run.
-
-    After a look at which every comparison is settled, the blocks behind it are not run.
-    """
-    finished = _finished_blocks(store, family)
-    for look in family.looks:
-        if finished < look:
-            return look
-        if look < family.blocks and all(v.settled for v in _judged(store, family, look).verdicts):
-            return None
-    return None
+    return Family(networks=networks, comparisons=comparisons, **plain)
 
 
 def validation_results(store: StudyStore) -> tuple[ValidationResult, ...]:
-    """All validations of a study, the first first, as they stand at their last look."""
+    """All validations of a study, the first first; with verdicts where all of its blocks have ended."""
     found = []
     for family in families(store):
-        until = looks_done(store, family)
-        finished = _finished_blocks(store, family)
-        looks = [look for look in family.looks if look <= finished]
-        if not looks:
-            found.append(ValidationResult(family, 0, (), {}, {}, False))
-            continue
-        settled = (n for n in looks if all(v.settled for v in _judged(store, family, n).verdicts))
-        at = next(settled, looks[-1])
-        result = _judged(store, family, at)
-        found.append(
-            ValidationResult(
-                family, at, result.verdicts, result.values, result.diverged, until is None, result.by_class
-            )
-        )
+        blocks = finished_blocks(store, family)
+        found.append(ValidationResult(family, blocks, (), {}, {}) if blocks < family.blocks else _judged(store, family))
     return tuple(found)
 
 
@@ -136,9 +106,9 @@ def block_noise(results: Sequence[ValidationResult]) -> tuple[float, float, int]
     """
     squares, freedoms, blocks = 0.0, 0, 0
     for result in results:
-        pairs = [(result.values[key], result.values[control]) for key, control in result.family.comparisons]
-        if result.blocks < 2:
+        if not result.verdicts:
             continue
+        pairs = [(result.values[key], result.values[control]) for key, control in result.family.comparisons]
         differences = np.array([np.subtract(one, other) for one, other in pairs])
         squares += (result.blocks - 1) * float(differences.var(axis=1, ddof=1).mean())
         freedoms += result.blocks - 1  # comparisons share their blocks and networks: together they count as one
@@ -151,15 +121,7 @@ def block_noise(results: Sequence[ValidationResult]) -> tuple[float, float, int]
     return math.sqrt(squares / high), math.sqrt(squares / low), blocks
 
 
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    verdicts: tuple[Verdict, ...]
-    values: Mapping[str, tuple[float, ...]]
-    diverged: Mapping[str, int]
-    by_class: ByClass | None
-
-
-def _finished_blocks(store: StudyStore, family: Family) -> int:
+def finished_blocks(store: StudyStore, family: Family) -> int:
     """Blocks from the first on whose runs have all ended."""
     ended = {(r.run.key, r.run.seed) for r in store.queue.rows(way=WAY) if r.state in ("done", "failed")}
     for block in range(family.blocks):
@@ -168,9 +130,9 @@ def _finished_blocks(store: StudyStore, family: Family) -> int:
     return family.blocks
 
 
-def _judged(store: StudyStore, family: Family, blocks: int) -> _Judged:
-    """The verdicts over the first blocks. A run without a score counts as chance, else as the family's worst."""
-    scores = _scores(store, family, blocks)
+def _judged(store: StudyStore, family: Family) -> ValidationResult:
+    """The verdicts over all blocks. A run without a score counts as chance, else as the family's worst."""
+    scores, blocks = _scores(store, family), family.blocks
     sign = -1.0 if lower_is_better(_objective(store, family)) else 1.0
     raw = {
         network.key: [_value(scores.get((network.key, block)), family.metric) for block in range(blocks)]
@@ -180,26 +142,25 @@ def _judged(store: StudyStore, family: Family, blocks: int) -> _Judged:
     worst = min(known, key=lambda v: sign * v, default=0.0) if family.chance is None else family.chance
     values = {key: tuple(v if math.isfinite(v) else worst for v in row) for key, row in raw.items()}
     diverged = {key: sum(not math.isfinite(v) for v in row) for key, row in raw.items()}
-    images = _images(scores, family, blocks) if family.metric == "accuracy" and not any(diverged.values()) else None
+    images = _images(scores, family) if family.metric == "accuracy" and not any(diverged.values()) else None
     verdicts = judge(
         {key: [sign * v for v in row] for key, row in values.items()},
         [Comparison(key, control) for key, control in family.comparisons],
-        error=family.error,
         margin=family.margin,
         images=images,
     )
     runs = {n.key: [scores[n.key, b].score for b in range(blocks) if (n.key, b) in scores] for n in family.networks}
     classes = by_class(store, TEST_WAY, runs)
-    return _Judged(verdicts, values, {key: n for key, n in diverged.items() if n}, classes)
+    return ValidationResult(family, blocks, verdicts, values, {key: n for key, n in diverged.items() if n}, classes)
 
 
-def _scores(store: StudyStore, family: Family, blocks: int) -> dict[tuple[str, int], StoredScore]:
+def _scores(store: StudyStore, family: Family) -> dict[tuple[str, int], StoredScore]:
     """(key, block) -> score on the test split."""
     keys = {network.key for network in family.networks}
     return {
         (s.key, s.score.seed - family.first_seed): s
         for s in store.scores(way=TEST_WAY, with_correct=True)
-        if s.key in keys and 0 <= s.score.seed - family.first_seed < blocks
+        if s.key in keys and 0 <= s.score.seed - family.first_seed < family.blocks
     }
 
 
@@ -213,13 +174,11 @@ def _objective(store: StudyStore, family: Family) -> str:
     return f"-{family.metric}" if f"-{family.metric}" in recipe.objectives else family.metric
 
 
-def _images(
-    scores: Mapping[tuple[str, int], StoredScore], family: Family, blocks: int
-) -> dict[str, list[NDArray[np.bool_]]] | None:
+def _images(scores: Mapping[tuple[str, int], StoredScore], family: Family) -> dict[str, list[NDArray[np.bool_]]] | None:
     """Key -> per block, which test images were right; None where that was not kept."""
     found: dict[str, list[NDArray[np.bool_]]] = {}
     for network in family.networks:
-        for block in range(blocks):
+        for block in range(family.blocks):
             score = scores[network.key, block].score
             if score.correct is None:
                 return None

@@ -23,7 +23,7 @@ PRIOR_FREEDOMS = 4.0
 """Weight of the pooled variance in each comparison's own, as so many observations."""
 DRAWS = 40_000
 ERROR = 0.05
-"""Of a family, two-sided, over all its looks."""
+"""Of a family, two-sided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +54,11 @@ class Verdict:
     not_worse: bool | None
     """Whether it is not worse by more than the margin; None without one."""
 
-    @property
-    def settled(self) -> bool:
-        """Whether more blocks have nothing to add to the word."""
-        return self.word != "not shown"
-
 
 def judge(
     values: Mapping[str, Sequence[float]],
     comparisons: Sequence[Comparison],
     *,
-    error: float = ERROR,
     margin: float | None = None,
     images: Mapping[str, Sequence[NDArray[np.bool_]]] | None = None,
 ) -> tuple[Verdict, ...]:
@@ -72,7 +66,6 @@ def judge(
 
     Args:
         values: network -> its value in each block, higher is better; all as long, at least 2.
-        error: of the whole family, two-sided.
         margin: in the values' unit; what may be lost.
         images: network -> per block, which test images were right; accuracy's values are their means.
     """
@@ -81,7 +74,7 @@ def judge(
     contrasts = contrast_matrix(keys, comparisons)
     differences, errors = statistics_of(contrasts, table)
     blocks = table.shape[1]
-    critical = critical_value(contrasts, blocks, error)
+    critical = critical_value(contrasts, blocks)
     found = []
     for row, comparison in enumerate(comparisons):
         half = critical * errors[row]
@@ -91,7 +84,6 @@ def judge(
                 np.stack(images[comparison.network]).astype(float) - np.stack(images[comparison.control]),
                 float(errors[row]) ** 2,
                 contrasts,
-                error,
             )
         d = float(differences[row])
         word = "better" if d - half > 0 else "worse" if d + half < 0 else "not shown"
@@ -121,13 +113,13 @@ def contrast_matrix(keys: Sequence[str], comparisons: Sequence[Comparison]) -> A
     return matrix
 
 
-def critical_value(contrasts: Array, blocks: int, error: float) -> float:
+def critical_value(contrasts: Array, blocks: int, error: float = ERROR) -> float:
     """The largest |statistic| that all-equal networks exceed in `error` of all families of so many blocks."""
     largest = _largest(contrasts.tobytes(), contrasts.shape, blocks)
     return float(np.quantile(largest, 1 - error))
 
 
-def detectable(comparisons: int, blocks: int, sd: float, *, power: float = 0.8, error: float = ERROR) -> float:
+def detectable(comparisons: int, blocks: int, sd: float, *, power: float = 0.8) -> float:
     """The true difference that so many blocks show with this power, between a network and the family's control.
 
     Args:
@@ -135,32 +127,30 @@ def detectable(comparisons: int, blocks: int, sd: float, *, power: float = 0.8, 
         sd: of one block's difference, in the metric's unit.
     """
     contrasts = _against_one(comparisons)
-    critical = critical_value(contrasts, blocks, error)
+    critical = critical_value(contrasts, blocks)
     shift, scale = _first(contrasts.tobytes(), contrasts.shape, blocks)
     # Rejected where (shift + delta) / scale > critical: solve for the delta at which `power` of the draws are.
     return float(np.quantile(critical * scale - shift, power)) * sd
 
 
-def shown_with(comparisons: int, blocks: int, sd: float, difference: float, *, error: float = ERROR) -> float:
+def shown_with(comparisons: int, blocks: int, sd: float, difference: float) -> float:
     """The probability that a true difference is shown to be better; arguments as `detectable`'s."""
     contrasts = _against_one(comparisons)
-    critical = critical_value(contrasts, blocks, error)
+    critical = critical_value(contrasts, blocks)
     shift, scale = _first(contrasts.tobytes(), contrasts.shape, blocks)
     return float(np.mean(shift + difference / sd > critical * scale))
 
 
-def blocks_for(
-    comparisons: int, sd: float, difference: float, *, power: float = 0.8, error: float = ERROR, most: int = 256
-) -> int | None:
+def blocks_for(comparisons: int, sd: float, difference: float, *, power: float = 0.8, most: int = 256) -> int | None:
     """The least number of blocks that shows a difference with this power; None beyond `most`."""
     low, high = 2, 3
-    while detectable(comparisons, high, sd, power=power, error=error) > difference:
+    while detectable(comparisons, high, sd, power=power) > difference:
         low, high = high, high * 2
         if high > 2 * most:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        if detectable(comparisons, middle, sd, power=power, error=error) > difference:
+        if detectable(comparisons, middle, sd, power=power) > difference:
             low = middle
         else:
             high = middle
@@ -211,7 +201,7 @@ def _first(contrasts: bytes, shape: tuple[int, int], blocks: int) -> tuple[Array
     return means[:, 0], errors[:, 0]
 
 
-def _for_new_images(right: Array, seeds: float, contrasts: Array, error: float) -> float:
+def _for_new_images(right: Array, seeds: float, contrasts: Array) -> float:
     """Half-width where the images are drawn anew, too.
 
     Args:
@@ -226,18 +216,18 @@ def _for_new_images(right: Array, seeds: float, contrasts: Array, error: float) 
     shared = max(0.0, (total - float((centred**2).mean(1).sum())) / (blocks * (blocks - 1)))
     variance = seeds + shared / images
     freedoms = variance**2 / max(seeds**2 / (blocks - 1), 1e-300)
-    return _critical_t(contrasts.tobytes(), contrasts.shape, min(int(freedoms), 10_000), error) * math.sqrt(variance)
+    return _critical_t(contrasts.tobytes(), contrasts.shape, min(int(freedoms), 10_000)) * math.sqrt(variance)
 
 
 @functools.lru_cache(maxsize=256)
-def _critical_t(contrasts: bytes, shape: tuple[int, int], freedoms: int, error: float) -> float:
-    """The largest of correlated |t| statistics with so many freedoms exceeds it in `error` of all families."""
+def _critical_t(contrasts: bytes, shape: tuple[int, int], freedoms: int) -> float:
+    """The largest of correlated |t| statistics with so many freedoms exceeds it in ERROR of all families."""
     from scipy.optimize import brentq
     from scipy.special import stdtrit
     from scipy.stats import multivariate_t
 
     count, freedoms = shape[0], max(freedoms, 1)
-    single, bonferroni = (float(stdtrit(freedoms, 1 - error / 2 / n)) for n in (1, count))
+    single, bonferroni = (float(stdtrit(freedoms, 1 - ERROR / 2 / n)) for n in (1, count))
     if count == 1:
         return single
     matrix = np.frombuffer(contrasts).reshape(shape)
@@ -245,6 +235,6 @@ def _critical_t(contrasts: bytes, shape: tuple[int, int], freedoms: int, error: 
     box = np.ones(count)
 
     def excess(value: float) -> float:
-        return float(joint.cdf(value * box, lower_limit=-value * box, random_state=0)) - (1 - error)
+        return float(joint.cdf(value * box, lower_limit=-value * box, random_state=0)) - (1 - ERROR)
 
     return float(brentq(excess, 0.95 * single, 1.05 * bonferroni, xtol=1e-3))

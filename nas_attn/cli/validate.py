@@ -43,9 +43,6 @@ def validate(
     blocks: Annotated[
         int | None, typer.Option("--seeds", min=2, help="Blocks: fresh runs of each network; default: the target's.")
     ] = None,
-    looks: Annotated[
-        str | None, typer.Option("--looks", help="Blocks after which to look, 4,8: stops early where all is shown.")
-    ] = None,
     front: Annotated[int, typer.Option("--front", min=0, help="Also so many members of the front.")] = 0,
     placements: Annotated[
         list[str] | None, typer.Option("--placement", help="Also this placement; may be repeated.")
@@ -78,7 +75,7 @@ def validate(
 
     opened = study_named(study, storage)
     now = snapshot(opened.store)
-    asked = validating.Asked(blocks, _looks(looks), front, tuple(placements or ()), margin)
+    asked = validating.Asked(blocks, front, tuple(placements or ()), margin)
     begun = validating.unfinished(opened)
     if not begun and now.validations and not again and not dry_run:
         _show(now.validations, now, as_json)
@@ -117,13 +114,6 @@ def _begun(family: Family, asked: Asked) -> Family:
     return family
 
 
-def _looks(text: str | None) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(",")) if text else ()
-    except ValueError:
-        raise RecipeError(f"--looks '{text}' is no list like 4,8") from None
-
-
 def _announce(out: Console, opened: OpenStudy, now: Snapshot, family: Family, difference: float | None) -> None:
     """What is compared, what it can show, what it costs: before the first run."""
     from nas_attn.analysis.verdict import blocks_for
@@ -146,10 +136,7 @@ def _announce(out: Console, opened: OpenStudy, now: Snapshot, family: Family, di
         markup=False,
     )
     if difference is not None:
-        needed = [
-            blocks_for(found["comparisons"], sd, difference, error=family.error)
-            for sd in (found["sd_low"], found["sd_high"])
-        ]
+        needed = [blocks_for(found["comparisons"], sd, difference) for sd in (found["sd_low"], found["sd_high"])]
         said = " to ".join("over 256" if n is None else str(n) for n in needed)
         out.print(f"To show {size(family.metric, difference)} takes {said} blocks: --seeds", markup=False)
 
@@ -165,8 +152,8 @@ def _forecast(opened: OpenStudy, now: Snapshot, family: Family) -> dict[str, Any
         "sd_high": high,
         "noise_blocks": blocks,
         "comparisons": comparisons,
-        "detectable_low": detectable(comparisons, family.blocks, low, error=family.error),
-        "detectable_high": detectable(comparisons, family.blocks, high, error=family.error),
+        "detectable_low": detectable(comparisons, family.blocks, low),
+        "detectable_high": detectable(comparisons, family.blocks, high),
         "total_s": _seconds(opened, family),
     }
 
@@ -202,7 +189,9 @@ def _show(results: tuple[ValidationResult, ...], now: Snapshot, as_json: bool) -
     from nas_attn.cli.showing import show_validation
 
     if as_json:
-        print_json({"study": now.study, "validations": [asdict(result) for result in results]})
+        print_json(
+            {"study": now.study, "validations": [{**asdict(result), "complete": result.complete} for result in results]}
+        )
         return
     out = console()
     for result in results:

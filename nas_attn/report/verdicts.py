@@ -34,19 +34,16 @@ def sentences(result: ValidationResult, now: Snapshot) -> Iterator[str]:
     """
     family = result.family
     if not result.verdicts:
-        yield f"No verdict yet: the first look comes after {family.looks[0]} blocks."
+        yield f"No verdict yet: it comes after {family.blocks} blocks. Go on with the same command."
         return
     for verdict in result.verdicts:
         yield _sentence(family, verdict, now)
-    if result.complete:
-        yield from _conclusion(result, now)
+    yield from _conclusion(result, now)
     for key, runs in result.diverged.items():
         counts = "chance" if family.chance is not None else "the family's worst value"
         yield f"{name(family, key)}: {runs} of {result.blocks} runs diverged and count as {counts}."
     if now.recipe.target_training.start == "pretrained":
         yield "This holds for the weights that were given; from others it may be otherwise."
-    if not result.complete:
-        yield "More blocks are to come: go on with the same command."
 
 
 def summary(result: ValidationResult) -> list[tuple[str, str, str]]:

@@ -1,8 +1,8 @@
 """`nas-attn validate`: what a search recommends, trained as the target says in fresh blocks, and tested.
 
 The family of comparisons is written down before the first run. A block is one fresh seed on one fresh backbone (where
-the study trains it), with every network of the family in it; the test split is read once per finished run. How often is
-looked at the results, and the error spent at each look, are fixed beforehand, too. A later validation takes fresh runs.
+the study trains it), with every network of the family in it; the test split is read once per finished run. A later
+validation takes fresh runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import nn
 
 from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.analysis.validation import Family, Network, families, family_attribute, looks_done
+from nas_attn.analysis.validation import Family, Network, families, family_attribute, finished_blocks
 from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.datasets import has_test_split
 from nas_attn.evaluation.plan import Plan
@@ -38,8 +38,6 @@ class Asked:
 
     blocks: int | None = None
     """None: the target's seeds."""
-    looks: tuple[int, ...] = ()
-    """Blocks after which the results are looked at; empty: at the end only."""
     front: int = 0
     """Further members of the front."""
     placements: tuple[str, ...] = ()
@@ -57,9 +55,6 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
     """
     recipe = opened.recipe
     blocks = asked.blocks or recipe.target.seeds
-    looks = tuple(sorted({*asked.looks, blocks}))
-    if looks[0] < 2 or looks[-1] > blocks:
-        raise StudyError(f"looks {list(looks)} must lie between 2 and the {blocks} blocks")
     metric = now.primary
     if metric is None or now.recommendation is None:
         raise StudyError(f"study '{now.study}' has nothing to validate. {nothing_recommended(now)}")
@@ -83,7 +78,6 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
         networks=tuple(networks.values()),
         comparisons=tuple(comparisons),
         blocks=blocks,
-        looks=looks,
         margin=asked.margin,
         metric=metric,
         first_seed=recipe.search.seed + FIRST_SEED * number,
@@ -161,13 +155,9 @@ class Validation(Duties):
         self._families = families
 
     def want(self, turn: Lease) -> bool:
-        """All runs up to the next look at which something is left to show."""
+        """All runs of the families that are not there."""
         there = {row.run.identity for row in self.worker.queue.rows(way=TARGET)}
-        missing: list[Run] = []
-        for family in self._families:
-            until = looks_done(self.worker.store, family)
-            last = family.first_seed + (until or 0)
-            missing += [r for r in family_runs(family) if r.seed < last and r.identity not in there]
+        missing = [run for family in self._families for run in family_runs(family) if run.identity not in there]
         self.worker.queue.want(missing)
         return bool(missing)
 
@@ -190,4 +180,4 @@ class Validation(Duties):
 
 def unfinished(opened: OpenStudy) -> list[Family]:
     """The validations that have been begun and not come to their end."""
-    return [family for family in families(opened.store) if looks_done(opened.store, family) is not None]
+    return [family for family in families(opened.store) if finished_blocks(opened.store, family) < family.blocks]

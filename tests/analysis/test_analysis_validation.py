@@ -10,8 +10,7 @@ import pytest
 from made_study import MadeStudy, everywhere
 
 from nas_attn.analysis.snapshot import snapshot
-from nas_attn.analysis.validation import block_noise, looks_done, validation_results
-from nas_attn.analysis.verdict import Comparison, judge
+from nas_attn.analysis.validation import block_noise, finished_blocks, validation_results
 from nas_attn.report.verdicts import headline, sentences
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
@@ -36,47 +35,16 @@ def said(made: MadeStudy) -> str:
     return " ".join([headline(now.validations[-1]), *sentences(now.validations[-1], now)])
 
 
-def test_runs_are_wanted_up_to_the_next_look_and_no_verdict_is_given_before(made: MadeStudy) -> None:
-    family = made.validation(NETWORKS, blocks=12, done=3, looks=(4, 8, 12))
-    assert looks_done(made.store, family) == 4
+def test_no_verdict_is_given_before_all_blocks_have_ended(made: MadeStudy) -> None:
+    family = made.validation(NETWORKS, blocks=12, done=3)
+    assert finished_blocks(made.store, family) == 3
     (result,) = validation_results(made.store)
-    assert (result.blocks, result.verdicts, result.complete) == (0, (), False)
-    assert "No verdict yet: the first look comes after 4 blocks." in said(made)
-
-
-@pytest.mark.parametrize(("gain", "stops"), [(0.05, True), (0.0, False)])
-def test_after_a_look_that_settles_everything_no_further_run_is_made(made: MadeStudy, gain: float, stops: bool) -> None:
-    family = made.validation(AGAINST_NONE, blocks=12, done=4, looks=(4, 12), gain={"key-001": gain})
-    (result,) = validation_results(made.store)
-    assert result.blocks == 4
-    assert result.complete is stops
-    assert looks_done(made.store, family) == (None if stops else 12)
-    assert "4 of 12 blocks" in said(made)
-    assert ("better, +" in said(made)) is stops
-    assert ("More blocks are to come" in said(made)) is not stops
-
-
-def test_a_verdict_rests_on_the_blocks_of_its_look_and_not_on_those_behind(made: MadeStudy) -> None:
-    made.validation(AGAINST_NONE, blocks=12, done=7, looks=(4, 12), gain={"key-001": 0.004})
-    (result,) = validation_results(made.store)
-    assert result.blocks == 4
-    assert all(len(values) == 4 for values in result.values.values())
-
-
-def test_each_look_spends_its_share_of_the_error(made: MadeStudy) -> None:
-    one = made.validation(AGAINST_NONE, blocks=8)
-    two = made.validation(AGAINST_NONE, blocks=8, looks=(4, 8))
-    assert (one.error, two.error) == (0.05, 0.025)
-    rng, false = np.random.default_rng(0), 0
-    for _ in range(400):  # all equal, looked at twice
-        level = rng.standard_normal(8)
-        rows = {key: level + rng.standard_normal(8) for key in ("a", "none")}
-        for look in two.looks:
-            some = {key: row[:look] for key, row in rows.items()}
-            if judge(some, [Comparison("a", "none")], error=two.error)[0].settled:
-                false += 1
-                break
-    assert false <= 32  # 5 % of 400 are 20: more than 32 have a probability of 0.4 %
+    assert (result.blocks, result.verdicts, result.complete) == (3, (), False)
+    assert "3 of 12 blocks" in said(made)
+    assert "No verdict yet" in said(made)
+    made.validation(AGAINST_NONE, blocks=12, gain={"key-001": 0.05})
+    last = validation_results(made.store)[-1]
+    assert (last.blocks, last.complete, last.verdicts[0].word) == (12, True, "better")
 
 
 def test_a_run_that_diverged_counts_as_chance_and_that_is_said(made: MadeStudy) -> None:
@@ -132,12 +100,6 @@ def test_what_the_test_means_for_the_recommendation(
     made.validation(NETWORKS, gain=gain, recommended=recommended)
     assert conclusion in said(made)
     assert ("So the " in said(made)) is bool(conclusion)
-
-
-def test_a_look_on_the_way_is_no_conclusion(made: MadeStudy) -> None:
-    made.validation(NETWORKS, blocks=12, done=4, looks=(4, 12), recommended="key-001")
-    assert "More blocks are to come" in said(made)
-    assert "So the " not in said(made)
 
 
 def test_the_noise_of_a_block_is_known_from_the_validations_before(made: MadeStudy) -> None:
