@@ -3,7 +3,7 @@
     python benchmarks/workers.py                      # 1, 2, 4 and 8 workers on the cluttered digits, about 8 minutes on 2 cores
     python benchmarks/workers.py --workers 1 2        # fewer
     python benchmarks/workers.py --recipe cifar10-resnet20 --set data.root=DIR --device cuda      # on a GPU
-    python benchmarks/workers.py --recipe cifar10-resnet20 --set data.root=DIR --device cuda --no-mps
+    python benchmarks/workers.py --recipe cifar10-resnet20 --set data.root=DIR --device cuda
 
 The same study (the same candidates in the same order, nothing pruned) is run with each number of workers, each in a
 database of its own; the backbone is trained before the clock starts.
@@ -53,7 +53,7 @@ def run(workers: int, folder: Path, arguments: argparse.Namespace) -> Run:
     changes |= {"latency.session_seconds": 1.0, "training.rungs": [1], "training.backbone_epochs": 3}
     changes |= overrides(arguments.set)
     opened = create_study(load_recipe(arguments.recipe, overrides=changes), f"sqlite:///{folder / 'study.db'}")
-    quiet = Options(device=arguments.device, say=lambda line: None, mps=arguments.mps)
+    quiet = Options(device=arguments.device, say=lambda line: None)
     set_trials(opened, 1)
     run_workers(opened, 1, quiet)
     set_trials(opened, TRIALS)
@@ -81,7 +81,6 @@ def main() -> None:
     parser.add_argument("--recipe", default="digits", help="shipped name or path")
     parser.add_argument("--set", action="append", default=[], help="change a setting of the recipe: data.root=DIR")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--mps", action=argparse.BooleanOptionalAction, default=True)
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")

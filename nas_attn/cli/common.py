@@ -43,12 +43,6 @@ Device = Annotated[str, typer.Option("--device", help="Where to train: auto, cpu
 Sharing = Annotated[int, typer.Option("--sharing", min=1, help="Workers on this machine, which share its memory.")]
 PerGpu = Annotated[int, typer.Option("--per-gpu", min=1, help="Workers on this GPU, which share its memory.")]
 Orders = Annotated[int | None, typer.Option("--orders", hidden=True, help="Descriptor to read from when to stop.")]
-Mps = Annotated[
-    bool,
-    typer.Option(
-        "--mps/--no-mps", help="Several workers on one GPU: compute at once through NVIDIA's MPS, if installed."
-    ),
-]
 
 
 def _time_limit(seconds: float | None) -> float | None:

@@ -10,7 +10,6 @@ from nas_attn.cli.common import (
     DEFAULT_STORAGE,
     AsJson,
     Device,
-    Mps,
     ReportPath,
     Storage,
     StorageWait,
@@ -33,7 +32,6 @@ def resume(
     workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",
-    mps: Mps = True,
     time_limit: TimeLimit = None,
     report: ReportPath = None,
     storage_wait: StorageWait = None,
@@ -55,5 +53,5 @@ def resume(
     if tried:
         for idea in ideas(searching.own_plan(opened), tried):
             enqueue(opened, idea)
-    effort = Effort(workers, threads, device, mps, time_limit, quiet or as_json, verbose)
+    effort = Effort(workers, threads, device, time_limit, quiet or as_json, verbose)
     run(opened, effort, report=report, as_json=as_json)

@@ -12,7 +12,6 @@ from nas_attn.cli.common import (
     DEFAULT_STORAGE,
     AsJson,
     Device,
-    Mps,
     Storage,
     StorageWait,
     StudyName,
@@ -49,7 +48,6 @@ def retrain(
     workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",
-    mps: Mps = True,
     time_limit: TimeLimit = None,
     storage_wait: StorageWait = None,
     verbose: Verbose = False,
@@ -75,7 +73,7 @@ def retrain(
     retraining.enter(opened.store, left)
     if left:
         count = min(workers or searching.default_workers(device), len(left))
-        effort = Effort(count, threads, device, mps, time_limit, quiet or as_json, verbose)
+        effort = Effort(count, threads, device, time_limit, quiet or as_json, verbose)
         do_runs(opened, f"the same command{at_storage(storage)}", effort, only=PURPOSE)
     _show(opened, wanted, as_json)
     if any(row.state == "waiting" for row in opened.store.queue.rows(way=wanted.way, purposes=[PURPOSE])):

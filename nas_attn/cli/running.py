@@ -28,7 +28,6 @@ class Effort:
     workers: int | None
     threads: int | None
     device: str
-    mps: bool
     time_limit_s: float | None
     quiet: bool
     verbose: bool
@@ -55,7 +54,6 @@ def do_runs(opened: OpenStudy, again: str, effort: Effort, *, only: str | None =
             time_limit_s=effort.time_limit_s,
             say=say,
             stop=stop,
-            mps=effort.mps,
             verbose=effort.verbose,
         )
         with suppress(KeyboardInterrupt):

@@ -12,7 +12,6 @@ from nas_attn.cli.common import (
     Artifacts,
     AsJson,
     Device,
-    Mps,
     ReportPath,
     Storage,
     StorageWait,
@@ -47,7 +46,6 @@ def search(
     workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",
-    mps: Mps = True,
     time_limit: TimeLimit = None,
     report: ReportPath = None,
     artifacts: Artifacts = None,
@@ -80,5 +78,5 @@ def search(
     from nas_attn.cli.running import Effort, run
 
     opened = searching.begin(made, storage, tried=tried or [], artifacts=artifacts or None)
-    effort = Effort(workers, threads, device, mps, time_limit, quiet or as_json, verbose)
+    effort = Effort(workers, threads, device, time_limit, quiet or as_json, verbose)
     run(opened, effort, report=report, as_json=as_json)

@@ -12,7 +12,6 @@ from nas_attn.cli.common import (
     DEFAULT_STORAGE,
     AsJson,
     Device,
-    Mps,
     Storage,
     StorageWait,
     StudyName,
@@ -58,7 +57,6 @@ def validate(
     workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",
-    mps: Mps = True,
     time_limit: TimeLimit = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
     storage_wait: StorageWait = None,
@@ -92,7 +90,7 @@ def validate(
         return
     validating.begin(opened, family)
     goes_on = f"nas-attn validate {opened.store.name}{at_storage(storage)}"
-    effort = Effort(workers, threads, device, mps, time_limit, quiet or as_json, verbose)
+    effort = Effort(workers, threads, device, time_limit, quiet or as_json, verbose)
     do_runs(opened, goes_on, effort, only=validating.PURPOSE)
     now = Publisher(opened).current()
     _show(now.validations, now, as_json)

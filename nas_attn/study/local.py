@@ -75,7 +75,7 @@ def run_processes(command: Sequence[str], url: str, workers: int, options: Optio
         KeyboardInterrupt: a second signal; they have said what they leave, or were killed.
     """
     devices = devices_of(options.device, workers)
-    with mps(devices if options.mps else [], options.say) as clients:
+    with mps(devices, options.say) as clients:
         children = [
             _start(command, url, replace(options, device=device, share=share), f"worker {number}", clients)
             for number, (device, share) in enumerate(zip(devices, shares_of(devices), strict=True), 1)

@@ -63,8 +63,6 @@ class Options:
     """Replaces the recipe's backbone (a Python object given to `na.search`)."""
     evaluator: Evaluator | None = None
     share: Share = ALONE
-    mps: bool = True
-    """Whether several workers on one GPU compute at the same time through NVIDIA's MPS, where it is installed."""
     verbose: bool = False
     """Whether what an evaluator prints goes to the terminal instead of a log file."""
 
