@@ -3,7 +3,7 @@
     python benchmarks/latency.py                 # a few minutes
     python benchmarks/latency.py --full          # the default budget, longer
     python benchmarks/latency.py --additive 48   # how well the additive model predicts unseen placements
-    python benchmarks/latency.py --write docs/benchmarks/latency.md --sessions-file sessions.json
+    python benchmarks/latency.py --write PAGE.md --sessions-file sessions.json
 
 Every repetition measures the ratio of several placements to the bare backbone by each method, one method after the other,
 first with nothing else started, then beside training processes that the script starts (one per core). Reported: coefficient

@@ -4,7 +4,7 @@
     python benchmarks/trust.py --studies 60                # or as many as there is time for
     python benchmarks/trust.py --only scratch              # kinds whose name has this in it
     python benchmarks/trust.py --keep FOLDER               # goes on where it was stopped
-    python benchmarks/trust.py --keep FOLDER --studies 0 --markdown docs/benchmarks/trust.md    # only what is there
+    python benchmarks/trust.py --keep FOLDER --studies 0 --markdown PAGE.md    # only what is there
 
 Each study runs its candidates (with `rungs`, the best third by raw score goes on), and then four times a fresh seed for none,
 the one that would be recommended (`analysis/recommendation.py`, latencies included; where that is none, the most promising one),

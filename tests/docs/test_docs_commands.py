@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import urllib.parse
+from pathlib import Path
 
 import pytest
 import typer
@@ -64,3 +65,14 @@ def test_index_of_benchmarks_names_every_page() -> None:
     index = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
     for page in (ROOT / "docs" / "benchmarks").glob("*.md"):
         assert f"](benchmarks/{page.name})" in index
+
+
+HEAD = ("Question", "Answer", "Key figures", "What it means for you", "Reproduce")
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if "benchmarks" in str(p) and p.name != "attention.md"], ids=lambda page: page.name
+)
+def test_a_page_of_measurements_begins_with_what_it_says(page: Path) -> None:
+    begin = page.read_text("utf-8").split("\n## ")[0]
+    assert re.findall(r"^- \*\*(.+?)\*\*: ", begin, re.MULTILINE)[: len(HEAD)] == list(HEAD)
