@@ -13,10 +13,10 @@ from nas_attn.report.axes import measure
 from nas_attn.report.figures import PALETTE, blank_figure
 
 
-def retrained_table(snapshot: Snapshot) -> str:
+def retrained_table(snapshot: Snapshot) -> tables.Table:
     """One row per training."""
-    rows = [("", _row(run)) for run in snapshot.retrained]
-    return tables.table(["placement", "way", "seed", "epochs", "on the validation split"], rows)
+    rows = [tables.Row(_row(run)) for run in snapshot.retrained]
+    return tables.Table(["placement", "way", "seed", "epochs", "on the validation split"], rows)
 
 
 def _row(run: Retrained) -> list[tables.Cell]:
@@ -24,11 +24,11 @@ def _row(run: Retrained) -> list[tables.Cell]:
     shown = {name: value for name, value in (run.metrics or {}).items() if name != "train_loss_sum"}
     said = ", ".join(f"{words.title(name)} {words.value(name, value)}" for name, value in shown.items())
     return [
-        tables.notation(run.placement),
-        tables.text(run.way),
+        tables.Cell(notation=run.placement, wide=True),
+        tables.Cell(run.way),
         tables.number(str(run.seed), run.seed),
         tables.number(words.MISSING if epochs is None else str(epochs), epochs),
-        tables.text(said or run.reason or ("under way" if epochs else "waiting")),
+        tables.Cell(said or run.reason or ("under way" if epochs else "waiting")),
     ]
 
 

@@ -1,11 +1,9 @@
-"""The HTML report's tables. Everything that comes from a study is escaped here."""
+"""The HTML report's tables, as plain data; templates/parts.html writes and escapes them."""
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from statistics import fmean
 from typing import NamedTuple
 
@@ -16,76 +14,69 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.recipe import objective_name
 from nas_attn.report import words
 
-_escaped = lru_cache(maxsize=16_384)(html.escape)
-"""Among ten thousand candidates the same is said again and again."""
-
 
 class Cell(NamedTuple):
-    """One cell: trusted HTML, and what it is sorted by where that is not its text."""
+    """One cell."""
 
-    markup: str
-    sort: float | None = None
+    text: str = ""
+    sort: float | str | None = None
+    """What it is sorted by where that is not its text; an empty text comes last."""
+    notation: str = ""
+    """A placement, to be copied."""
+    tags: tuple[str, ...] = ()
     wide: bool = False
 
 
-def text(value: object) -> Cell:
-    """A cell of plain text."""
-    return Cell(_escaped(str(value)))
+class Row(NamedTuple):
+    """One row."""
+
+    cells: Sequence[Cell]
+    front: bool = False
 
 
-def notation(placement: str) -> Cell:
-    """A placement, to be copied."""
-    return Cell(f'<span class="notation">{html.escape(placement)}</span>', wide=True)
+class Table(NamedTuple):
+    """A table."""
+
+    head: Sequence[str]
+    rows: Sequence[Row]
+    name: str = ""
+    """Its id in the page."""
+    sortable: bool = False
 
 
 def number(shown: str, value: float | None) -> Cell:
     """A cell sorted by its number; unknown ones come last."""
-    return Cell(_escaped(shown), math.inf if value is None else value)
+    return Cell(shown, value if value is not None and math.isfinite(value) else "")
 
 
-def table(
-    head: Sequence[str], rows: Iterable[tuple[str, Sequence[Cell]]], *, name: str = "", sortable: bool = False
-) -> str:
-    """A table in a box that scrolls sideways.
-
-    Args:
-        rows: (the row's class, its cells).
-        name: the table's id.
-    """
-    heads = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in head)
-    body = "".join(f'<tr class="{kind}">{"".join(map(_td, cells))}</tr>' for kind, cells in rows)
-    attributes = (f' id="{name}"' if name else "") + (' class="sortable"' if sortable else "")
-    return f'<div class="scroll"><table{attributes}><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+def plain(head: Sequence[str], rows: Iterable[Iterable[object]]) -> Table:
+    """A table of texts."""
+    return Table(head, [Row([Cell(str(value)) for value in row]) for row in rows])
 
 
-def _td(cell: Cell) -> str:
-    attributes = ' class="wide"' if cell.wide else ""
-    if cell.sort is not None:
-        attributes += f' data-sort="{cell.sort!r}"' if math.isfinite(cell.sort) else ' data-sort=""'
-    return f"<td{attributes}>{cell.markup}</td>"
-
-
-def front_table(snapshot: Snapshot) -> str:
+def front_table(snapshot: Snapshot) -> Table:
     """The front beside the baselines, the best in the first objective first."""
+    if not snapshot.front:
+        return Table((), ())
     raw = [view for view in snapshot.candidates if view.raw_on_front]
     views = snapshot.ordered({view.key: view for view in (*snapshot.front, *snapshot.baselines, *raw)}.values())
-    head = ["candidate", *_titles(snapshot), "on the true front", "better than no attention", "runs"]
-    rows = [("front" if view.on_front else "", _front_row(snapshot, view)) for view in views]
-    return table(head, rows)
+    head = ["candidate", *_titles(snapshot), "on the true front", "better than the bare backbone", "runs"]
+    return Table(head, [Row(_front_row(snapshot, view), view.on_front) for view in views])
 
 
 def _front_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
-    values = [text(words.with_spread(snapshot, view, index)) for index in range(len(snapshot.objectives))]
-    name = Cell(f"{_name(snapshot, view)}<br>{notation(view.placement).markup}", wide=True)
+    values = [Cell(words.with_spread(snapshot, view, index)) for index in range(len(snapshot.objectives))]
+    name = Cell(words.label(view), notation=view.placement, tags=_tags(snapshot, view), wide=True)
     return [name, *values, _likely(view.front_odds), _likely(view.beats_none), _seeds(snapshot, view)]
 
 
-def candidates_table(snapshot: Snapshot) -> str:
+def candidates_table(snapshot: Snapshot) -> Table:
     """All candidates, sortable."""
     costs = ["parameters", "MACs", "time"]
-    head = ["trial", "placement", "state", *_titles(snapshot), "better than no attention", "runs", *costs, "reason"]
-    rows = [("front" if view.on_front else "", _candidate_row(snapshot, view)) for view in snapshot.candidates]
-    return table(head, rows, name="candidates", sortable=True)
+    odds = ["better than the bare backbone", "runs"]
+    head = ["trial", "placement", "state", *_titles(snapshot), *odds, *costs, "reason"]
+    rows = [Row(_candidate_row(snapshot, view), view.on_front) for view in snapshot.candidates]
+    return Table(head, rows, name="candidates", sortable=True)
 
 
 def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
@@ -94,55 +85,54 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
         for index in range(len(snapshot.objectives))
     ]
     cost, seconds = view.cost, sum(point.wall_s for point in view.scores)
+    pruned = view.state == "pruned" and view.rung is not None
     return [
-        Cell(f"{view.trial}{_tags(snapshot, view)}", view.trial),
-        notation(view.placement),
-        text(view.state if view.state != "pruned" or view.rung is None else f"pruned at rung {view.rung}"),
+        Cell(str(view.trial), view.trial, tags=_tags(snapshot, view)),
+        Cell(notation=view.placement, wide=True),
+        Cell(f"pruned at rung {view.rung}" if pruned else view.state),
         *values,
         _likely(view.beats_none),
         _seeds(snapshot, view),
         number(words.count(cost.parameters) if cost else words.MISSING, cost.parameters if cost else None),
         number(words.count(cost.macs) if cost else words.MISSING, cost.macs if cost else None),
         number(words.duration(seconds) if seconds else words.MISSING, seconds or None),
-        Cell(_escaped(view.reason), wide=len(view.reason) > 40),
+        Cell(view.reason, wide=len(view.reason) > 40),
     ]
 
 
-def effects_table(found: Effects) -> str:
+def effects_table(found: Effects) -> Table:
     """What each choice, type, knob and position does."""
-    head = ["site", "choice", "adds", "95 % interval", "does good", "candidates", "with the type elsewhere"]
-    rows = [("", _effect_row(found.of, row)) for row in found.rows]
-    return table(head, rows, name=f"effects-{html.escape(found.of)}", sortable=True)
+    head = ["site", "choice", "adds", "95 % interval", "good", "candidates", "with the type elsewhere"]
+    return Table(head, [Row(_effect_row(found.of, row)) for row in found.rows], f"effects-{found.of}", sortable=True)
 
 
 def _effect_row(metric: str, row: Effect) -> list[Cell]:
     sites = row.site or {"type": "any", "knob": "any, against the type's mean"}.get(row.level, "against the mean")
     return [
-        text(sites),
-        notation(row.name),
+        Cell(sites),
+        Cell(notation=row.name, wide=True),
         number(words.difference(metric, row.effect), row.effect),
-        text(words.difference_range(metric, row.low, row.high)),
+        Cell(words.difference_range(metric, row.low, row.high)),
         number(format_probability(row.better), row.better),
         number(str(row.observations), row.observations),
         number(str(row.elsewhere), row.elsewhere),
     ]
 
 
-def classes_table(found: ByClass, names: Mapping[str, str]) -> str:
+def classes_table(found: ByClass, names: Mapping[str, str]) -> Table:
     """Accuracy class by class, sortable.
 
     Args:
         names: key -> what the network is called.
     """
-    head = ["class", "images", *(names[key] for key in found.values)]
     rows = [
-        ("", [text(name), number(str(count), count), *(_share(shares[at]) for shares in found.values.values())])
+        Row([Cell(name), number(str(count), count), *(_share(shares[at]) for shares in found.values.values())])
         for at, (name, count) in enumerate(zip(found.classes, found.images, strict=True))
     ]
-    return table(head, rows, sortable=True)
+    return Table(["class", "images", *(names[key] for key in found.values)], rows, sortable=True)
 
 
-def balance_table(snapshot: Snapshot, names: Mapping[str, str]) -> str:
+def balance_table(snapshot: Snapshot, names: Mapping[str, str]) -> Table:
     """What the networks shown class by class are worth with every class counted alike: means over runs of the last rung."""
     last = len(snapshot.recipe.training.rungs) - 1
     metrics = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -151,11 +141,11 @@ def balance_table(snapshot: Snapshot, names: Mapping[str, str]) -> str:
         view = snapshot.find(key)
         points = [] if view is None else [p.metrics for p in view.scores if p.rung == last]
         means = [fmean(found) if (found := [p[m] for p in points if m in p]) else None for m in metrics]
-        rows.append(("", [text(names[key]), *(number(words.value("accuracy", mean), mean) for mean in means)]))
-    return table(["network", *map(words.title, metrics)], rows)
+        rows.append(Row([Cell(names[key]), *map(_share, means)]))
+    return Table(["network", *map(words.title, metrics)], rows)
 
 
-def _share(share: float) -> Cell:
+def _share(share: float | None) -> Cell:
     return number(words.value("accuracy", share), share)
 
 
@@ -163,23 +153,19 @@ def _titles(snapshot: Snapshot) -> list[str]:
     return [objective_name(objective) for objective in snapshot.objectives]
 
 
-def _name(snapshot: Snapshot, view: CandidateView) -> str:
-    named = "no attention" if view.baseline == "none" else view.baseline or f"trial {view.trial}"
-    return f"{html.escape(named)}{_tags(snapshot, view)}"
-
-
-def _tags(snapshot: Snapshot, view: CandidateView) -> str:
+def _tags(snapshot: Snapshot, view: CandidateView) -> tuple[str, ...]:
     best = snapshot.recommendation is not None and snapshot.recommendation.key == view.key
-    tags = [('<em class="tag best">recommended</em>', best), ('<em class="tag">front</em>', view.on_front)]
-    tags.append(('<em class="tag">front of plain scores</em>', view.raw_on_front and not view.on_front))
-    tags.append(('<em class="tag">baseline</em>', view.baseline is not None))
-    return "".join(f" {tag}" for tag, wanted in tags if wanted)  # a notebook has no style sheet to tell them apart
+    tags = {
+        "recommended": best,
+        "front": view.on_front,
+        "front of plain scores": view.raw_on_front and not view.on_front,
+        "baseline": view.baseline is not None,
+    }
+    return tuple(tag for tag, wanted in tags.items() if wanted)
 
 
 def _likely(probability: float | None) -> Cell:
-    if probability is None:
-        return number(words.MISSING, None)
-    return number(format_probability(probability), probability)
+    return number(words.MISSING if probability is None else format_probability(probability), probability)
 
 
 def _seeds(snapshot: Snapshot, view: CandidateView) -> Cell:

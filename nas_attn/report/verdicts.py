@@ -54,7 +54,7 @@ def summary(result: ValidationResult) -> list[tuple[str, str, str]]:
         values = result.values.get(network.key, ())
         shown = ""
         if values:
-            spread = f" ± {size(metric, statistics.stdev(values))}" if len(values) > 1 else ""
+            spread = f" ± {words.size(metric, statistics.stdev(values))}" if len(values) > 1 else ""
             shown = f"{words.value(metric, statistics.fmean(values))}{spread}"
         rows.append((network.role, shown, network.placement))
     return rows
@@ -104,7 +104,7 @@ def _sentence(family: Family, verdict: Verdict, now: Snapshot) -> str:
     word = {"better": "better", "worse": "worse", "not shown": "no difference shown"}[verdict.word]
     text = f"{a} against {b}: {word}, {_signed(metric, verdict.difference)} ({between}{new})"
     if verdict.not_worse is not None and family.margin is not None:
-        text += f"; {'not worse' if verdict.not_worse else 'not shown to be no worse'} by more than {size(metric, family.margin)}"
+        text += f"; {'not worse' if verdict.not_worse else 'not shown to be no worse'} by more than {words.size(metric, family.margin)}"
         text += _faster(family, verdict, now) if verdict.not_worse else ""
     return f"{text}."
 
@@ -146,8 +146,3 @@ def _placement(family: Family, key: str) -> str:
 
 def _signed(metric: str, value: float) -> str:
     return f"{100 * value:+.2f} points" if metric in SHARES else f"{value:+.3g}"
-
-
-def size(metric: str, value: float) -> str:
-    """A difference without its sign, `0.50 points`."""
-    return f"{100 * value:.2f} points" if metric in SHARES else f"{value:.3g}"

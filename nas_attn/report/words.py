@@ -57,6 +57,11 @@ def signed(metric: str, number: float) -> str:
     return f"{100 * number:+.1f}" if metric == "latency" else f"{number:+.3g}"
 
 
+def size(metric: str, number: float) -> str:
+    """A difference without its sign: `0.50 points`."""
+    return f"{100 * number:.2f} points" if metric in SHARES else f"{number:.3g}"
+
+
 def spread(metric: str, estimate: Estimate) -> str:
     """`± 0.8`: half of the 95 % interval, in the unit of `format_metric`; empty where all runs agree."""
     if estimate.sd == 0:
@@ -125,10 +130,30 @@ def beside(notes: Sequence[str]) -> str:
     return f"{len(notes)} latency session{'s' if len(notes) > 1 else ''} had not the device alone, but beside {others}."
 
 
+def machine(snapshot: Snapshot) -> str:
+    """Where and how latency was measured."""
+    record = snapshot.latency
+    if record is None:
+        return "No latency has been measured."
+    text = (
+        f"Latency was measured on {record.machine} in {record.sessions} sessions ({duration(record.duration_s)}): "
+        f"{record.reference_ms:.3g} ms for the bare backbone. {record.dropped} sessions do not count, because two copies of "
+        f"the same network differed too much; typically the copies differ by {100 * record.control_spread:.2f} %."
+    )
+    if "nms" in record.conditions:
+        text += " A detector of Ultralytics or torchvision is timed without the choice among its boxes (NMS)."
+    return f"{text} {beside(record.beside)}".rstrip()
+
+
+def label(view: CandidateView) -> str:
+    """A candidate's short name."""
+    return "bare backbone" if view.baseline == "none" else view.label
+
+
 def called(view: CandidateView, snapshot: Snapshot) -> str:
     """A candidate by what it is to the answer, else by its own name."""
     best = snapshot.recommendation is not None and snapshot.recommendation.key == view.key
-    return "recommended" if best else "no attention" if view.baseline == "none" else view.label
+    return "recommended" if best else label(view)
 
 
 def spent(snapshot: Snapshot) -> list[tuple[str, int, float]]:

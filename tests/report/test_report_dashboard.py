@@ -139,7 +139,7 @@ def test_the_study_note_has_the_accuracy_of_each_class_and_the_time_spent(made: 
     assert best is not None
     by_class = ByClass(("cat", "dog"), (30, 20), {bare.key: (0.5, 0.75), best.key: (0.625, 0.8)})
     told = study_note(replace(made, by_class=by_class))
-    assert "| class | images | no attention | recommended |" in told
+    assert "| class | images | bare backbone | recommended |" in told
     assert "| dog | 20 | 75.00 % | 80.00 % |" in told
     assert re.search(r"Time spent, all workers together: .* for candidates' first runs \(\d+\)", told)
 

@@ -33,7 +33,6 @@ WATCH += "addEventListener('securitypolicyviolation', e => failures.push(e.block
 PROBE = """
 <script>
 setTimeout(() => {
-  dispatchEvent(new Event('beforeprint'));  // draws all figures: no frame need pass in virtual time
   const found = { drawn: document.querySelectorAll('.figure .main-svg').length,
                   figures: document.querySelectorAll('.figure').length };
   found.loaded = performance.getEntriesByType('resource').map(e => e.name);
@@ -113,7 +112,6 @@ def test_a_page_on_a_phone_has_nothing_cut_off(made: Snapshot, tmp_path: Path) -
         f"<iframe src='{inner.name}' style='width:390px;height:8000px;border:0'></iframe></body></html>"
     )
     probe = """<script>setTimeout(() => {
-  dispatchEvent(new Event('beforeprint'));  // draws all figures: no frame need pass in virtual time
       const page = document.querySelector('iframe').contentDocument;
       const out = document.createElement('script'); out.type = 'application/json'; out.id = 'found';
       out.textContent = JSON.stringify({ wide: page.documentElement.scrollWidth, inside: page.defaultView.innerWidth });

@@ -1,0 +1,47 @@
+(() => {
+  const root = document.documentElement, figures = [...document.querySelectorAll(".figure")];
+  const colour = name => getComputedStyle(root).getPropertyValue(name).trim();
+  const theme = figure => {
+    for (const trace of figure.data) if (trace.texttemplate) trace.textfont = { color: colour("--text") };
+    Plotly.update(figure, {}, { "font.color": colour("--text"), "hoverlabel.bgcolor": colour("--card"),
+      "hoverlabel.bordercolor": colour("--line"), "hoverlabel.font.color": colour("--text") });
+  };
+  for (const figure of figures) {
+    const { data, layout } = JSON.parse(document.getElementById(figure.dataset.json).textContent);
+    Plotly.newPlot(figure, data, layout, { responsive: true, displaylogo: false,
+      displayModeBar: innerWidth < 600 ? false : "hover", modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] });
+    theme(figure);
+  }
+  const paper = 720;  // pixels across a page of A4 or Letter
+  const print = (on, size) => () => {
+    root.classList.toggle("paper", on);
+    for (const figure of figures) { theme(figure); Plotly.relayout(figure, size); }
+  };
+  addEventListener("beforeprint", print(true, { width: paper }));
+  addEventListener("afterprint", print(false, { width: null, autosize: true }));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => figures.forEach(theme));
+
+  const key = cell => cell.dataset.sort ?? cell.textContent.trim().toLowerCase();
+  const compare = (a, b) => Number.isNaN(Number(a)) || Number.isNaN(Number(b)) ? a.localeCompare(b) : a - b;
+  for (const table of document.querySelectorAll("table.sortable")) {
+    const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+    heads.forEach((head, column) => {
+      const sort = () => {
+        const down = head.getAttribute("aria-sort") === "ascending";
+        heads.forEach(other => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+        const keyed = [...body.rows].map(row => [key(row.cells[column]), row]);
+        keyed.sort(([a], [b]) => (a === "") - (b === "") || (down ? compare(b, a) : compare(a, b)));  // unknown ones last
+        body.append(...keyed.map(([, row]) => row));
+      };
+      head.tabIndex = 0;
+      head.addEventListener("click", sort);
+      head.addEventListener("keydown", event => { if (event.key === "Enter") sort(); });
+    });
+  }
+  for (const input of document.querySelectorAll("input[data-filters]")) input.addEventListener("input", () => {
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const row of document.getElementById(input.dataset.filters).tBodies[0].rows)
+      row.hidden = !words.every(word => row.textContent.toLowerCase().includes(word));
+  });
+})();
