@@ -242,7 +242,7 @@ def _state(trial: int, pruned: bool, told: tuple[float, float], now: float) -> d
         "trial": trial,
         "baseline": None if trial else "none",
         "state": "pruned" if pruned else "scored",
-        "reason": "not among the best 1/3 after 1 epoch, all objectives together" if pruned else "",
+        "reason": "not among the best third after 1 epoch, all objectives together" if pruned else "",
         "parameters": 270_000 + 10 * trial,
         "macs": 41_000_000,
         "activation_bytes": 1_000_000,

@@ -355,7 +355,7 @@ def search(
         input_shape: for `external` data: (channels, height, width) of the model's input.
         overrides: dotted keys of the recipe -> values, `{"training.rungs": [1, 3]}`.
         workers: processes on this machine; a function as model or evaluator needs 1.
-        threads: intra-op threads of each; None: the recipe's, else what proves quickest.
+        threads: intra-op threads of each; None: what proves quickest.
         say: told one line per event.
         verbose: show what an evaluator prints, instead of keeping it in a log file.
 

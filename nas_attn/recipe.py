@@ -74,13 +74,11 @@ class CocoSection(Section):
 
     train: str | None = None
     """File of annotations, `annotations/train.json`."""
-    train_images: str | None = None
-    """Folder that its images' names are below."""
     validation: str | None = None
     """None, where no such file is found: a part of the training images is kept."""
-    validation_images: str | None = None
     test: str | None = None
-    test_images: str | None = None
+    images: str | None = None
+    """Folder that the images' names are below, of all three."""
 
 
 class DataSection(Section):
@@ -150,8 +148,6 @@ class AugmentSection(Section):
     """Mirror each image left-right with probability 1/2."""
     crop_padding: int = Field(default=0, ge=0, le=64)
     """Pad by this many pixels and crop back at a random place."""
-    cutout: int = Field(default=0, ge=0, le=256)
-    """Side in pixels of a random square set to the mean."""
     mixup: float = Field(default=0.0, ge=0.0, le=10.0)
     """Beta parameter of mixup."""
 
@@ -198,8 +194,6 @@ class TrainingSection(Section):
     """Runs with different seeds behind each candidate's score."""
     evaluator: str | None = None
     """`package.module:function` that trains and scores a candidate instead of the built-in trainer."""
-    threads: int | None = Field(default=None, ge=1, le=1024)
-    """Intra-op threads of a worker; None: what proves quickest in a few steps, at most the cores divided by the workers."""
 
     @field_validator("rungs")
     @classmethod
@@ -249,10 +243,8 @@ class TargetSection(Section):
     """Blocks of a validation: fresh seeds, each with a fresh backbone where `start` is `backbone`."""
     learning_rate: float | None = Field(default=None, gt=0)
     """Peak rate; None: that of `[training]` for this start."""
-    attention_learning_rate: float | None = Field(default=None, gt=0)
-    """None, here and below: as in `[training]`."""
-    backbone_learning_rate: float | None = Field(default=None, ge=0)
     weight_decay: float | None = Field(default=None, ge=0)
+    """None, here and below: as in `[training]`."""
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
     batch_size: int | None = Field(default=None, ge=2)
     augment: AugmentSection | None = None
@@ -273,12 +265,6 @@ class LatencySection(Section):
     command: str | None = None
     """For `mode = "command"`: a program that measures elsewhere; `{onnx}` (or its last argument) is an ONNX file, it
     prints milliseconds."""
-    command_timeout_s: float = Field(default=600.0, gt=0)
-    """Time that one call of the command may take."""
-    flush_l2: bool = True
-    """CUDA, not ONNX Runtime: overwrite the L2 cache before each timed call, so that weights come from memory as in real use."""
-    other_machine: Literal["leave", "refuse"] = "leave"
-    """A worker on another machine than the study's latencies: leaves the measuring to one that fits, or refuses to work."""
     tolerance: float = Field(default=0.02, gt=0, lt=1)
     """Half-width of the 95 % interval that is enough to search, as a share."""
     front_tolerance: float = Field(default=0.01, gt=0, lt=1)
@@ -310,9 +296,7 @@ class SearchSection(Section):
     """`placement` learns what choices add at each site and what types share over sites; `tpe`, `nsga2`, `gp` and `random`
     are Optuna's. `auto`: all placements where `trials` suffices for them, else `placement`."""
     pruner: Literal["pareto_halving", "none"] = "pareto_halving"
-    """Who goes on at a rung: the best by non-domination; `none`: all."""
-    eta: float = Field(default=3.0, gt=1)
-    """Of the candidates at a rung, the best 1/eta go on."""
+    """Who goes on at a rung: the best third by non-domination; `none`: all."""
     baselines: Literal["all", "none", "bare"] = "all"
     """`all`: no attention, and each type with its first knobs at every site; `bare`: no attention only."""
     confirm_seeds: int = Field(default=2, ge=0)
@@ -320,8 +304,6 @@ class SearchSection(Section):
     confirm_share: Fraction = 1 / 3
     """Where these were fewer runs than this share of the candidates, more follow, for candidates whose place on the front is
     uncertain: a large search repeats where it decides."""
-    time_limit_s: float | None = Field(default=None, gt=0)
-    """No new candidate is begun after this many seconds of one call."""
     seed: Seed = 0
     """Of proposals and runs. Neighbouring seeds share most of their runs' seeds: searches that are to be independent take seeds 1,000
     apart."""

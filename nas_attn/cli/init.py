@@ -31,7 +31,7 @@ clip_norm = 5.0                    # the first steps of a detector are large
 COCO = """\
 size = {size}                         # side of what the detector is fed; the longer side of an image is scaled to it
 # validation = 0.2                 # share of the training images to score on, where no annotations of others are found
-# coco = {{ train = "annotations/train.json", train_images = "images", validation = "annotations/val.json" }}  # where not found
+# coco = {{ train = "annotations/train.json", images = "images", validation = "annotations/val.json" }}  # where not found
 """
 TEMPLATE = """\
 # A study: which attention module, at which stage of the backbone, with which settings.

@@ -30,9 +30,6 @@ class EpochPlan:
     corner: Tensor | None
     """int64 (N, 2): row and column at which the crop starts in the padded image, mirrored or not."""
     padding: int
-    hole: Tensor | None
-    """int64 (N, 2): row and column of the cut-out square's first pixel, may lie outside."""
-    hole_side: int
     blend: tuple[float, ...] | None
     """Per batch, the share of the image itself in mixup (Zhang et al., 1710.09412)."""
 
@@ -41,14 +38,13 @@ class EpochPlan:
         cls,
         count: int,
         batch_size: int,
-        size: tuple[int, int],
         augment: AugmentSection,
         *,
         seed: int,
         epoch: int,
         device: torch.device,
     ) -> EpochPlan:
-        """Decides one epoch over `count` images of `size` (H, W), in nearly equal batches of at most `batch_size`.
+        """Decides one epoch over `count` images, in nearly equal batches of at most `batch_size`.
 
         Nearly equal, so that every image is seen once and no small batch disturbs the batch statistics.
         """
@@ -60,13 +56,12 @@ class EpochPlan:
             return torch.from_numpy(random.integers(low, high, (count, 2))).to(device)
 
         flip = torch.from_numpy(random.random(count) < 0.5).to(device) if augment.flip else None
-        padding, side = augment.crop_padding, augment.cutout
+        padding = augment.crop_padding
         corner = coordinates(0, (2 * padding + 1, 2 * padding + 1)) if padding else None
         if corner is not None and flip is not None:  # drawn for the image before it is mirrored
             corner[:, 1] = torch.where(flip, 2 * padding - corner[:, 1], corner[:, 1])
-        hole = coordinates(0, size) - side // 2 if side else None
         blend = tuple(random.beta(augment.mixup, augment.mixup, len(batches)).tolist()) if augment.mixup else None
-        return cls(count, batches, flip, corner, padding, hole, side, blend)
+        return cls(count, batches, flip, corner, padding, blend)
 
     def mirror(self, number: int, images: Tensor) -> Tensor:
         """Mirrors those of batch `number` that are to be: uint8 (B, C, H, W), where a mirrored image costs least."""
@@ -77,7 +72,7 @@ class EpochPlan:
         return torch.cat([rows, rows.flip(2)]).index_select(0, choice).permute(0, 3, 1, 2)
 
     def apply(self, number: int, x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-        """Crops, cuts and mixes batch `number`, mirrored already.
+        """Crops and mixes batch `number`, mirrored already.
 
         Args:
             x: float32 (B, C, H, W), normalised.
@@ -89,8 +84,6 @@ class EpochPlan:
         rows = self._rows(number)
         if self.corner is not None:
             x = _crop(x, self.corner[rows], self.padding)
-        if self.hole is not None:
-            x = _cut(x, self.hole[rows], self.hole_side)
         if self.blend is None:
             return x, y
         share = self.blend[number]
@@ -149,11 +142,3 @@ def _crop(x: Tensor, corner: Tensor, padding: int) -> Tensor:
     down = torch.arange(height, device=x.device) * wide
     begins = ((images + corner[:, 0]) * wide + corner[:, 1])[:, None] + down
     return runs.index_select(0, begins.flatten()).view(batch, height, width, channels).permute(0, 3, 1, 2)
-
-
-def _cut(x: Tensor, hole: Tensor, side: int) -> Tensor:
-    """Sets a square to the mean colour (cutout: DeVries and Taylor, 1708.04552)."""
-    down = torch.arange(x.shape[2], device=x.device) - hole[:, :1]
-    across = torch.arange(x.shape[3], device=x.device) - hole[:, 1:]
-    inside = ((down >= 0) & (down < side))[:, :, None] & ((across >= 0) & (across < side))[:, None, :]
-    return x.masked_fill(inside[:, None], 0.0)

@@ -51,8 +51,8 @@ class Coco:
     root: Path
     files: Mapping[str, Path]
     """Split -> annotations."""
-    folders: Mapping[str, str | None]
-    """Split -> folder of the images, where it was said."""
+    images: str | None
+    """Folder of the images, where it was said."""
     classes: Mapping[int, str]
     """Id -> name, in order of the ids: those with boxes to learn from."""
 
@@ -86,8 +86,7 @@ def find(section: DataSection) -> Coco:
     if "train" not in files:
         tried = ", ".join(pattern.format("train") for pattern in PATTERNS)
         raise DataError(f"'{root}' has no annotations to train on (looked for {tried}): name them in data.coco.train")
-    folders = {split: getattr(where, f"{split}_images") for split in SPLITS}
-    return Coco(root.resolve(), files, folders, _classes(files["train"]))
+    return Coco(root.resolve(), files, where.images, _classes(files["train"]))
 
 
 def _annotations(root: Path, split: str, given: str | None) -> Path | None:
@@ -238,10 +237,10 @@ def _folder(coco: Coco, split: str, first: str) -> Path:
     Raises:
         DataError: it is nowhere.
     """
-    given = coco.folders[split]
+    given = coco.images
     if given is not None:
         if not (coco.root / given).is_dir():
-            raise DataError(f"data.coco.{split}_images = '{shorten(given)}': '{coco.root / given}' does not exist")
+            raise DataError(f"data.coco.images = '{shorten(given)}': '{coco.root / given}' does not exist")
         return coco.root / given
     places = list(_places(coco, split))
     for place in places:
@@ -250,7 +249,7 @@ def _folder(coco: Coco, split: str, first: str) -> Path:
     looked = few([str(place) for place in places])
     raise DataError(
         f"the image '{shorten(first)}' of '{coco.files[split]}' is not there (looked in {looked}): name the images' folder in "
-        f"data.coco.{split}_images"
+        "data.coco.images"
     )
 
 

@@ -70,9 +70,7 @@ class Split:
         Order and augmentation depend on `seed` and `epoch` only. `first_batch` takes an epoch up again in the middle. x as in
         `batches`; y int64 (B,), or float32 (B, classes) shares with mixup.
         """
-        plan = EpochPlan.draw(
-            len(self), batch_size, self.pixels.shape[1:], augment, seed=seed, epoch=epoch, device=self.device
-        )
+        plan = EpochPlan.draw(len(self), batch_size, augment, seed=seed, epoch=epoch, device=self.device)
         for number, stored in enumerate(self.pixels.fetch(plan.batches[first_batch:]), first_batch):
             yield self._augmented(plan, number, plan.mirror(number, stored))
 

@@ -17,7 +17,7 @@ from nas_attn.analysis.additive import Predictions, suspicious
 from nas_attn.analysis.latency import estimate, needs_more, open_keys
 from nas_attn.errors import MeasurementError, NasAttnWarning, Unmeasurable
 from nas_attn.evaluation.plan import Plan
-from nas_attn.latency import MAX_CANDIDATES, DeviceLock, Net, fingerprint, may_measure, measure, run_session
+from nas_attn.latency import MAX_CANDIDATES, DeviceLock, Net, fingerprint, measure, run_session
 from nas_attn.latency.session import candidate_name
 from nas_attn.records import Fingerprint, Latency, ResolvedPlacement, Session
 from nas_attn.storage import StudyStore
@@ -51,7 +51,7 @@ class Measurer:
         pinned = store.set_fingerprint_once(to_text(here))
         self.machine = from_text(pinned).name
         """The machine that the study's latencies belong to."""
-        self.fits = may_measure(self._section, pinned=from_text(pinned), here=here)
+        self.fits = from_text(pinned).id == here.id
         """Whether this machine is the one that the study's latencies belong to."""
 
     def known(self, candidate: ResolvedPlacement) -> Latency | None:

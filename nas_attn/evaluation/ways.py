@@ -28,7 +28,6 @@ _OF_CANDIDATES = frozenset(
         "backbones",
         "seeds",
         "evaluator",
-        "threads",
     }
 )
 """Settings of the training that a backbone does not depend on."""
@@ -36,7 +35,7 @@ _OF_CANDIDATES = frozenset(
 
 def keep_way(store: StudyStore, training: TrainingSection, data: DataSection) -> str:
     """The name of a way of training; the study keeps what it says, so that any worker can train so."""
-    content = {"training": training.model_dump(mode="json", exclude={"threads"}), "data": _data(data)}
+    content = {"training": training.model_dump(mode="json"), "data": _data(data)}
     if content == _said(store, SEARCH):
         return SEARCH
     if content == _said(store, TARGET):
@@ -90,7 +89,7 @@ def backbone_number(recipe: Recipe, seed: int) -> int:
 
 def _said(store: StudyStore, way: str) -> Mapping[str, Any]:
     recipe = way_recipe(store, way)
-    return {"training": recipe.training.model_dump(mode="json", exclude={"threads"}), "data": _data(recipe.data)}
+    return {"training": recipe.training.model_dump(mode="json"), "data": _data(recipe.data)}
 
 
 def _data(section: DataSection) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from nas_attn.latency.comparing import measure
 from nas_attn.latency.doctor import Finding, examine
 from nas_attn.latency.locks import DeviceLock, lock_directory
-from nas_attn.latency.machine import difference, fingerprint, may_measure, state
+from nas_attn.latency.machine import difference, fingerprint, state
 from nas_attn.latency.memory import peak_memory
 from nas_attn.latency.nets import Net
 from nas_attn.latency.session import MAX_CANDIDATES, conditions, run_session
@@ -18,7 +18,6 @@ __all__ = [
     "examine",
     "fingerprint",
     "lock_directory",
-    "may_measure",
     "measure",
     "peak_memory",
     "run_session",

@@ -26,6 +26,9 @@ from torch import Tensor, nn
 from nas_attn.errors import MeasurementError
 from nas_attn.recipe import LatencySection
 
+TIMEOUT_S = 600.0
+"""Time that one call of the command may take."""
+
 
 class CommandNet:
     """A network as an ONNX file in a folder of its own, which goes when the object does."""
@@ -36,11 +39,11 @@ class CommandNet:
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         path = folder / "model.onnx"
         write_onnx(model, x, path)
-        self._words, self._timeout_s = command_words(section.command, path), section.command_timeout_s
+        self._words = command_words(section.command, path)
 
     def turn(self, calls: int) -> tuple[float, float]:
         """Runs the command `calls` times; the median of what it printed is both study's and wall clock."""
-        printed = [value for _ in range(calls) for value in run_command(self._words, self._timeout_s)]
+        printed = [value for _ in range(calls) for value in run_command(self._words)]
         milliseconds = statistics.median(printed)
         return milliseconds, milliseconds
 
@@ -60,7 +63,7 @@ def command_words(command: str, onnx: Path) -> list[str]:
     return [*words, str(onnx)]
 
 
-def run_command(words: Sequence[str], timeout_s: float) -> list[float]:
+def run_command(words: Sequence[str], timeout_s: float = TIMEOUT_S) -> list[float]:
     """The milliseconds that a user's command prints.
 
     Raises:
@@ -70,7 +73,7 @@ def run_command(words: Sequence[str], timeout_s: float) -> list[float]:
     try:
         done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        raise MeasurementError(f"{name} took longer than latency.command_timeout_s = {timeout_s:g}") from None
+        raise MeasurementError(f"{name} took longer than {timeout_s:g} s") from None
     except OSError as error:
         raise MeasurementError(f"{name} cannot be started: {error.strerror}") from None
     if done.returncode != 0:

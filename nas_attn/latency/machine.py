@@ -41,22 +41,6 @@ def fingerprint(section: LatencySection) -> Fingerprint:
     return Fingerprint(section.device, name, tuple(sorted((details | found).items())))
 
 
-def may_measure(section: LatencySection, *, pinned: Fingerprint, here: Fingerprint) -> bool:
-    """Whether this machine measures for a study whose latencies belong to `pinned`.
-
-    Raises:
-        MeasurementError: it is another machine and the recipe says `latency.other_machine = "refuse"`.
-    """
-    if pinned.id == here.id:
-        return True
-    if section.other_machine == "leave":
-        return False
-    raise MeasurementError(
-        f"this machine ({here.name}) is not the one that the study's latencies belong to ({difference(pinned, here)}): "
-        f"work there, or create the study with latency.other_machine = 'leave'"
-    )
-
-
 def difference(pinned: Fingerprint, here: Fingerprint) -> str:
     """What tells two fingerprints apart: `torch 2.14.0 there, 2.15.0 here`."""
     there, now = dict(pinned.details), dict(here.details)

@@ -157,7 +157,7 @@ def _timed(call: Call, section: LatencySection) -> Net:
     """A network whose turns are timed on the section's clock."""
     clock = clock_name(section)
     if clock == "cuda-events":
-        return Net(_cuda_turns(call, _l2_filler() if section.flush_l2 else None))
+        return Net(_cuda_turns(call, _l2_filler()))
     return Net(lambda calls: _host_turn(call, calls, own_time=clock == "thread"))
 
 

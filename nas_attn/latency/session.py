@@ -117,8 +117,6 @@ def conditions(section: LatencySection, input_shape: tuple[int, ...]) -> dict[st
         "mode": section.mode,
         "clock": clock_name(section),
     }
-    if clock_name(section) == "cuda-events":
-        found["flush_l2"] = section.flush_l2
     if section.command is not None:
         found["command"] = section.command
     return found

@@ -106,7 +106,7 @@ def forecast(
     check_weights(plan)
     if recipe.training.evaluator is not None or dataset is None:
         return _made(recipe, plan, own, None, None)
-    taken = Threads(threads or recipe.training.threads, most=cores(default_workers(device)))
+    taken = Threads(threads, most=cores(default_workers(device)))
     trainer = Trainer(recipe.training, dataset, device=where, threads=taken)
     began = time.perf_counter()
     trainer.fit(plan.bare(0), seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)

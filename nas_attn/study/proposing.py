@@ -38,6 +38,8 @@ COMPANIONS = 3
 BASELINE = "baseline"
 """User attribute of an enqueued trial that names the baseline."""
 PRIORITY = 30
+ETA = 3.0
+"""Of the candidates at a rung, the best 1/ETA go on."""
 SAME = 1e-9
 """Values no further apart are the same, but for the rounding of their seeds' levels."""
 
@@ -291,7 +293,7 @@ class Search(Duties):
         seen = [[values[i] for values in peers.values()] for i in trained]
         if seen and all(max(values) - min(values) <= SAME for values in seen):
             return True
-        return survives(peers, key, self.recipe.search.eta)
+        return survives(peers, key, ETA)
 
     def _peers(self, rung: int) -> dict[str, tuple[float, ...]]:
         """Key -> objectives to be minimised of all candidates that reached a rung, net of their seeds' levels."""
@@ -365,5 +367,5 @@ class Search(Duties):
     def _why_pruned(self, row: CandidateRow) -> str:
         rung = max((s.score.epochs for s in self.store.scores(row.key, way=SEARCH)), default=0)
         epochs = f"{rung} epoch{'s' if rung != 1 else ''}"
-        share = f"1/{self.recipe.search.eta:g} after {epochs}"
+        share = f"third after {epochs}"
         return f"not among the best {share}, all objectives together"

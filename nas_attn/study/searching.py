@@ -55,7 +55,7 @@ class Options:
 
     device: str = "auto"
     threads: int | None = None
-    """Intra-op threads; None: the recipe's, else chosen by measuring."""
+    """Intra-op threads; None: chosen by measuring."""
     time_limit_s: float | None = None
     say: Callable[[str], None] = print
     stop: threading.Event = field(default_factory=threading.Event)
@@ -215,10 +215,8 @@ def _sweep(opened: OpenStudy, current: Snapshot | None) -> None:
 def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], str]) -> str:
     """Makes a worker of this process, with its device; returns what it did with it, or `stopped` in a wait before."""
     began = time.monotonic()
-    limit = opened.recipe.search.time_limit_s if options.time_limit_s is None else options.time_limit_s
     log = log_for(opened.folder, opened.store.name, options.say, verbose=options.verbose)
-    threads = options.threads or opened.recipe.training.threads
-    host = Host(owner_name(), opened.folder, options.device, options.share, log, threads)
+    host = Host(owner_name(), opened.folder, options.device, options.share, log, options.threads)
     ended = "stopped"
     presence = Presence(opened, host.owner, str(pick_device(options.device)), options.stop)
     with (
@@ -228,7 +226,7 @@ def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], str]
         on_device(pick_device(options.device), options.share),
     ):
         benches = Benches(opened.store, opened.artifacts, host, options.build, options.evaluator)
-        deadline = None if limit is None else began + limit
+        deadline = None if options.time_limit_s is None else began + options.time_limit_s
         worker = Worker(
             opened,
             benches,

@@ -224,7 +224,7 @@ class Trainer:
     def _identity(self, model: nn.Module, run: Mapping[str, object]) -> str:
         """What a checkpoint must agree in to be taken up: network, data and settings."""
         unrelated = {"start", "weights", "init", "rungs", "backbone_epochs", "learning_rate", "finetune_learning_rate"}
-        settings = self.section.model_dump(exclude=unrelated | {"backbones", "seeds", "evaluator", "threads"})
+        settings = self.section.model_dump(exclude=unrelated | {"backbones", "seeds", "evaluator"})
         tensors = [(name, t) for name, t in model.state_dict().items() if isinstance(t, Tensor)]  # no extra state
         shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in tensors]
         content = repr((sorted(settings.items()), self.dataset.digest, sorted(run.items()), shapes))

@@ -100,7 +100,7 @@ def test_where_common_programs_lay_their_files_is_known(things: Path) -> None:
         shutil.move(things / "annotations" / f"instances_{split}.json", things / name / "_annotations.coco.json")
     assert load(things).validation.boxes.equal(usual.validation.boxes)
     (things / "annotations" / "train.json").write_text((things / "train" / "_annotations.coco.json").read_text())
-    named = CocoSection(train="annotations/train.json", train_images="train", validation="valid/_annotations.coco.json")
+    named = CocoSection(train="annotations/train.json", validation="valid/_annotations.coco.json")
     assert load(things, coco=named).train.boxes.equal(usual.train.boxes)
 
 
@@ -159,7 +159,7 @@ def _larger(content: dict[str, Any]) -> None:
         (lambda c: c["images"][1].pop("width"), "has an image without id, file_name, width or height"),
         (lambda c: c["images"].append(c["images"][0]), r"has the image '0\.png' \(id 100\) twice"),
         (lambda c: c["categories"].append(c["categories"][0]), "names 'red' twice among its categories"),
-        (_gone, r"the image 'none\.png' of .* is not there .*: name the images' folder in data\.coco\.train_images"),
+        (_gone, r"the image 'none\.png' of .* is not there .*: name the images' folder in data\.coco\.images"),
         (_larger, r"1 image of .* cannot be read at the size that its annotations say, the first is 'train/3\.png'"),
     ],
 )
@@ -175,8 +175,8 @@ def test_what_is_not_there_is_named(things: Path, tmp_path: Path) -> None:
         load(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"data\.coco\.train = 'x\.json': '.*' does not exist"):
         load(things, coco=CocoSection(train="x.json"))
-    with pytest.raises(DataError, match=r"data\.coco\.train_images = 'x': '.*' does not exist"):
-        load(things, coco=CocoSection(train_images="x"))
+    with pytest.raises(DataError, match=r"data\.coco\.images = 'x': '.*' does not exist"):
+        load(things, coco=CocoSection(images="x"))
     shutil.copy(things / "annotations" / "instances_train.json", things / "annotations" / "instances_train2.json")
     with pytest.raises(DataError, match=r"has several annotations for train, .*: name one in data\.coco\.train"):
         load(things)

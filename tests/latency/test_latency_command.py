@@ -29,7 +29,7 @@ def test_a_command_prints_one_number_or_many(printed: str, values: list[float]) 
         ("sh -c 'echo no phone >&2; exit 3'", "'sh' ended with status 3: no phone"),
         ("false", "ended with status 1: nothing on standard error"),
         ("./no-such-program", "cannot be started: No such file"),
-        ("sh -c 'exec sleep 9'", "took longer than latency.command_timeout_s = 0.3"),
+        ("sh -c 'exec sleep 9'", "took longer than 0.3 s"),
         ("sh -c 'open", "cannot be split into words: No closing quotation"),
     ],
 )

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from nas_attn.errors import MeasurementError, RecipeError
-from nas_attn.latency import difference, fingerprint, may_measure, state
+from nas_attn.errors import RecipeError
+from nas_attn.latency import difference, fingerprint, state
 from nas_attn.recipe import LatencySection
 from nas_attn.recipe_reading import recipe_from
 
@@ -38,15 +38,6 @@ def test_a_command_stands_for_the_device_that_it_measures() -> None:
     found = fingerprint(LatencySection(mode="command", command="./phone.sh"))
     assert (found.device, found.name) == ("command", "./phone.sh")
     assert "cpus" not in dict(found.details)
-
-
-def test_another_machine_leaves_the_measuring_or_refuses() -> None:
-    here = fingerprint(SECTION)
-    other = replace(here, name="another CPU")
-    assert may_measure(SECTION, pinned=here, here=here)
-    assert not may_measure(SECTION, pinned=other, here=here)
-    with pytest.raises(MeasurementError, match="name another CPU there"):
-        may_measure(LatencySection(other_machine="refuse"), pinned=other, here=here)
 
 
 def test_the_difference_names_what_differs_only() -> None:

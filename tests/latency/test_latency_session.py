@@ -229,7 +229,7 @@ def test_a_missing_device_is_one_sentence() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("settings", [{}, {"mode": "cuda-graph"}, {"flush_l2": False}, {"dtype": "bfloat16"}])
+@pytest.mark.parametrize("settings", [{}, {"mode": "cuda-graph"}, {"dtype": "bfloat16"}])
 def test_cuda_events_time_the_device(settings: dict[str, object]) -> None:
     found = session(section(device="cuda", session_seconds=0.5, **settings), longer=network(32), same=network(4))
     assert found.samples[0].log_ratio > 0.7

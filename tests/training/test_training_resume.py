@@ -22,7 +22,7 @@ from nas_attn.training import Interrupted, Trainer
 SECTION = TrainingSection(
     batch_size=64,
     learning_rate=0.05,
-    augment=AugmentSection(flip=True, crop_padding=1, cutout=2, mixup=0.2),
+    augment=AugmentSection(flip=True, crop_padding=1, mixup=0.2),
     label_smoothing=0.1,
     clip_norm=1.0,
 )
