@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nas_attn.analysis import units
 from nas_attn.analysis.objectives import COSTS
-from nas_attn.analysis.recommendation import WORTH_IT, format_metric, format_probability
+from nas_attn.analysis.recommendation import WORTH_IT, format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.errors import StudyError, UserError, shorten
 from nas_attn.recipe import lower_is_better
@@ -213,7 +214,7 @@ def _within(now: Snapshot, wish: Wish) -> tuple[CandidateView, str]:
                 f"study '{now.study}' has no accuracy, its metric is {metric}: --min-accuracy has no place here"
             )
         good = [view for view in known if view.estimates["accuracy"].mean >= wish.min_accuracy]
-        reach = f"reaches an accuracy of {format_metric('accuracy', wish.min_accuracy)}"
+        reach = f"reaches an accuracy of {units.value('accuracy', wish.min_accuracy)}"
         if not good:
             words = reach if limit is None else f"{reach} {limit_words}"
             raise _nothing(now, words, max(known, key=lambda view: view.estimates["accuracy"].mean))
@@ -284,7 +285,7 @@ def figures(now: Snapshot, view: CandidateView) -> str:
     metrics = dict.fromkeys([now.primary or "accuracy", "accuracy"])
     for metric in metrics:
         if metric in view.estimates:
-            value = format_metric(metric, view.estimates[metric].mean)
+            value = units.value(metric, view.estimates[metric].mean)
             parts.append(value if metric == "accuracy" else f"{metric} {value}")
     if view.latency is not None:
         parts.append(f"{view.latency.ratio:.3f} times the backbone's latency ({view.latency.ms:.3g} ms)")

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from nas_attn.analysis import units
 from nas_attn.analysis.objectives import COSTS, primary_metric
-from nas_attn.analysis.recommendation import format_metric
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.storage import StudyStore
 
@@ -67,7 +67,7 @@ def _values(metric: str, scores: Iterable[Mapping[str, float]]) -> list[float]:
 
 def _sentence(recipe: Recipe, metric: str, values: Sequence[float], candidates: int, guessing: bool) -> str:
     value = values[0]
-    shown = list(dict.fromkeys(format_metric(metric, value) for value in (min(values), max(values))))
+    shown = list(dict.fromkeys(units.value(metric, value) for value in (min(values), max(values))))
     what = f"{metric} is {' to '.join(shown)} in all {len(values)} runs of all {candidates} candidates"
     if recipe.task.name == "detection" and recipe.training.evaluator is None:
         why = "perhaps training is too brief for a detector to find anything (training.rungs), or boxes do not belong to images"

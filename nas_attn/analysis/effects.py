@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nas_attn.analysis import units
 from nas_attn.analysis.additive import LEAST_MEASURED, Feature, features, fit, latency_observations
 from nas_attn.analysis.evidence import Sum
 from nas_attn.analysis.evidence.normal import cdf
@@ -295,10 +296,9 @@ def _helping(row: Effect, others: Sequence[Effect], metric: str, cost: _Cost) ->
 
 
 def _size(row: Effect, metric: str) -> str:
-    """`+0.60 ± 0.20 points`, the 95 % interval."""
-    if metric == "accuracy":
-        return f"{100 * row.effect:+.2f} ± {100 * row.half:.2f} points"
-    return f"{row.effect:+.3g} ± {row.half:.2g} in {metric}"
+    """`+0.60 ± 0.20 points`, the 95 % interval; of a metric without a unit its name."""
+    said = units.plus_minus(metric, row.effect, row.half)
+    return said if units.unit(metric).of_differences else f"{said} in {units.title(metric)}"
 
 
 def _percent(share: float) -> str:

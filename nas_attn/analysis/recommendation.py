@@ -20,8 +20,6 @@ from nas_attn.analysis.contenders import Comparison as Comparison
 from nas_attn.analysis.contenders import Contender as Contender
 from nas_attn.analysis.contenders import Recommendation as Recommendation
 from nas_attn.analysis.evidence import Evidence
-from nas_attn.analysis.recommendation_words import format_difference as format_difference
-from nas_attn.analysis.recommendation_words import format_metric as format_metric
 from nas_attn.analysis.recommendation_words import format_probability as format_probability
 from nas_attn.analysis.recommendation_words import sureness as sureness
 

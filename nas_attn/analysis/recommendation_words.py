@@ -4,25 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nas_attn.analysis import units
 from nas_attn.analysis.contenders import Comparison, Contender
 from nas_attn.analysis.evidence import Evidence, Gain
-from nas_attn.tasks import SHARES
 
 NAMED = 3
 """Placements that are written out in a sentence; the others are counted."""
-
-
-def format_metric(metric: str, value: float) -> str:
-    """`72.40 %` for an accuracy (of an interval that reaches beyond, 100.00 %), four digits for the rest."""
-    return f"{100 * min(max(value, 0.0), 1.0):.2f} %" if metric in SHARES else f"{value:.4g}"
-
-
-def format_difference(metric: str, value: float, *, signed: bool = True) -> str:
-    """`+0.50 points` for an accuracy, `+0.012 in loss` for the rest."""
-    sign = "+" if signed else ""
-    if metric in SHARES:
-        return f"{100 * value:{sign}.2f} points{'' if metric == 'accuracy' else f' of {metric}'}"
-    return f"{value:{sign}.3g} in {metric}"
 
 
 def format_probability(probability: float) -> str:
@@ -44,9 +31,9 @@ def costs(chosen: Contender, metric: str, trained: str) -> str:
     """What the recommended one scores, and what latency it has."""
     low, high = chosen.estimate.interval
     seeds = f"{chosen.estimate.seeds} run{'s' if chosen.estimate.seeds != 1 else ''}"
-    between = f"{format_metric(metric, low)} to {format_metric(metric, high)}"
+    between = f"{units.value(metric, low)} to {units.value(metric, high)}"
     its = f"{trained[:1].upper()}{trained[1:]}, its" if trained else "Its"
-    text = f"{its} {metric} is estimated at {format_metric(metric, chosen.estimate.mean)} ({between}, {seeds})"
+    text = f"{its} {metric} is estimated at {units.value(metric, chosen.estimate.mean)} ({between}, {seeds})"
     if chosen.latency is None or chosen.baseline == "none":
         return f"{text}."
     latency = chosen.latency
@@ -62,29 +49,26 @@ def against(comparison: Comparison | None, metric: str) -> list[str]:
     name = "no attention" if comparison.name == "none" else f"the best uniform baseline ({comparison.name})"
     if comparison.gain is None or comparison.probability is None or comparison.worse is None:
         return [f"Whether it beats {name} cannot be said: nothing is known about the noise yet."]
+    assert comparison.low is not None
+    assert comparison.high is not None
     cost = "" if comparison.latency_ratio is None else f", at {comparison.latency_ratio:.2f} times its latency"
     return [
         f"Against {name}: {sureness(comparison.probability, comparison.worse)} (probability of being better "
-        f"{format_probability(comparison.probability)}; estimated difference {format_difference(metric, comparison.gain)}, "
-        f"{_range(metric, comparison.low, comparison.high)}){cost}."
+        f"{format_probability(comparison.probability)}; estimated difference {units.difference(metric, comparison.gain)}, "
+        f"{units.difference_range(metric, comparison.low, comparison.high)}){cost}."
     ]
-
-
-def _range(metric: str, low: float | None, high: float | None) -> str:
-    assert low is not None
-    assert high is not None
-    scale, digits = (100, ".2f") if metric in SHARES else (1, ".3g")
-    return f"{scale * low:+{digits}} to {scale * high:+{digits}}"
 
 
 def on_new_images(comparison: Comparison | None, metric: str) -> list[str]:
     """The same on other images of their kind, where that can be said."""
     if comparison is None or comparison.new_probability is None:
         return []
+    assert comparison.new_low is not None
+    assert comparison.new_high is not None
     return [
         "That holds for these validation images; on new ones of the same kind it is better than no attention with a "
         f"probability of {format_probability(comparison.new_probability)} "
-        f"({_range(metric, comparison.new_low, comparison.new_high)})."
+        f"({units.difference_range(metric, comparison.new_low, comparison.new_high)})."
     ]
 
 
@@ -107,8 +91,8 @@ def more_accurate(other: Contender, comparison: Comparison, metric: str) -> str:
     assert comparison.latency_ratio is not None
     lead = f"{'More accurate' if metric == 'accuracy' else 'Better'} by the estimate"
     return (
-        f"{lead}: `{other.placement}`, by {format_difference(metric, -comparison.gain)} "
-        f"({_range(metric, -comparison.high, -comparison.low)}; better than the recommended one with a probability of "
+        f"{lead}: `{other.placement}`, by {units.difference(metric, -comparison.gain)} "
+        f"({units.difference_range(metric, -comparison.high, -comparison.low)}; better than the recommended one with a probability of "
         f"{format_probability(comparison.worse)}), for {1 / comparison.latency_ratio:.2f} times its latency "
         f"({other.latency.ratio:.3f} times the backbone's)."
     )
@@ -153,7 +137,7 @@ def _unseen(evidence: Evidence, promising: Contender, bare: Contender) -> str:
     one = "run" if pairs == 1 else "runs"
     return (
         f"This budget, {pairs} {one} of each with the same seed, cannot show a difference below "
-        f"±{format_difference(evidence.metric, size, signed=False)}; {4 * pairs} runs of each would show half of that."
+        f"±{units.size(evidence.metric, size)}; {4 * pairs} runs of each would show half of that."
     )
 
 
@@ -163,9 +147,6 @@ def noise(evidence: Evidence) -> str:
     if found.seed_sd is None or found.paired_sd is None:
         return "One candidate scored once says nothing about the noise."
 
-    def size(sd: float) -> str:
-        return f"{100 * sd:.2f} points" if metric in SHARES else f"{sd:.3g}"
-
     source = {
         "seeds": measured_on(found.repeated),
         "images": "from the finite validation set and how the scores of one seed spread; no candidate has run twice yet",
@@ -173,8 +154,8 @@ def noise(evidence: Evidence) -> str:
         "none": "",
     }[found.source]
     return (
-        f"One run's {metric} is uncertain by {size(found.seed_sd)}, the difference of two with the same seed by "
-        f"{size(2**0.5 * found.paired_sd)} ({source}). All this is estimated, not tested."
+        f"One run's {metric} is uncertain by {units.size(metric, found.seed_sd)}, the difference of two with the same seed by "
+        f"{units.size(metric, 2**0.5 * found.paired_sd)} ({source}). All this is estimated, not tested."
     )
 
 

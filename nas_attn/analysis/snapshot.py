@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from nas_attn.analysis import units
 from nas_attn.analysis.classes import ByClass, by_class
 from nas_attn.analysis.constant import Constant, constants
 from nas_attn.analysis.evidence import Estimate, Evidence, Noise
 from nas_attn.analysis.fronts import front_odds, front_of
 from nas_attn.analysis.latency_record import LatencyRecord, latencies, latency_record
 from nas_attn.analysis.objectives import objective_value, primary_metric
-from nas_attn.analysis.recommendation import Contender, Recommendation, format_metric, recommend
+from nas_attn.analysis.recommendation import Contender, Recommendation, recommend
 from nas_attn.analysis.retrained import Retrained, retrained
 from nas_attn.analysis.snippet import BuiltFor, built_for, snippets
 from nas_attn.analysis.study_evidence import KEPT_FROM, StudyEvidence
@@ -217,7 +218,7 @@ def _two_values(model: Evidence) -> str:
     found = model.two_values
     if found is None:
         return ""
-    worse, better = (format_metric(model.metric, value) for value in found)
+    worse, better = (units.value(model.metric, value) for value in found)
     return (
         f"Runs lie at two values, {model.metric} {worse} and {better}, those of one placement at both: what counts is how often a "
         "placement comes to the better one, of which few runs say little; its expected score lies between."

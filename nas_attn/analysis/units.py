@@ -1,26 +1,16 @@
-"""An objective's value in its unit: one form wherever it is shown, on a terminal and on a page."""
+"""Titles and units of metrics and costs: the one table by which values are written, on a terminal and on a page."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
-from nas_attn.analysis.recommendation import format_metric
-from nas_attn.recipe import objective_name
+from nas_attn.recipe import lower_is_better, objective_name
+from nas_attn.tasks import TASKS
 
 MISSING = "–"
-
-
-def value(objective: str, number: float | None) -> str:
-    """`72.41 %`, `1.132 x`, `1.2 M`, `3.1 MB`."""
-    if number is None or math.isnan(number):
-        return MISSING
-    if objective == "latency":
-        return f"{number:.3f} ×"
-    if objective in ("params", "macs"):
-        return count(number)
-    if objective == "memory":
-        return f"{count(number)}B"
-    return format_metric(objective_name(objective), number)
 
 
 def count(number: float) -> str:
@@ -31,6 +21,98 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """How the values of a quantity are written."""
+
+    value: Callable[[float], str]
+    size: Callable[[float], str]
+    """The size of a difference, without its unit."""
+    of_differences: str = ""
+    """The unit of differences; empty where they have none."""
+    scale: float = 1.0
+    """A difference in the unit = this times the difference as it is computed with."""
+    ticks: str = ""
+    """Format of the numbers on an axis, as d3 knows it."""
+
+
+SHARE = Unit(
+    lambda share: f"{100 * min(max(share, 0.0), 1.0):.2f} %", lambda size: f"{100 * size:.2f}", "points", scale=100.0
+)
+RATIO = Unit(lambda ratio: f"{ratio:.3f} ×", lambda size: f"{100 * size:.1f}", "%", scale=100.0)
+COUNT = Unit(count, count, ticks=".3~s")
+BYTES = Unit(lambda size: f"{count(size)}B", lambda size: f"{count(size)}B", ticks=".3~s")
+NUMBER = Unit(lambda number: f"{number:.4g}", lambda size: f"{size:.3g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A metric or a cost."""
+
+    title: str
+    unit: Unit = NUMBER
+
+
+QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
+    {name: Quantity(title, SHARE) for task in TASKS.values() for name, title in task.shares.items()}
+    | {name: Quantity(title) for task in TASKS.values() for name, title in task.losses.items()}
+    | {
+        "latency": Quantity("latency (times the backbone's)", RATIO),
+        "params": Quantity("parameters", COUNT),
+        "macs": Quantity("MACs", COUNT),
+        "memory": Quantity("activation memory", BYTES),
+    }
+)
+"""Name -> how it is called and written. Metrics of a user's evaluator are not here: they are plain numbers."""
+
+
+def title(objective: str) -> str:
+    """An objective's name on an axis or above a column."""
+    known = QUANTITIES.get(objective_name(objective))
+    return known.title if known else objective_name(objective)
+
+
+def unit(objective: str) -> Unit:
+    """How an objective's values are written."""
+    known = QUANTITIES.get(objective_name(objective))
+    return known.unit if known else NUMBER
+
+
+def direction(objective: str) -> str:
+    """`lower is better` or `higher is better`."""
+    return "lower is better" if lower_is_better(objective) else "higher is better"
+
+
+def value(objective: str, number: float | None) -> str:
+    """`72.41 %`, `1.132 ×`, `1.2 M`, `3.1 MB`, `0.1235`."""
+    return MISSING if number is None or math.isnan(number) else unit(objective).value(number)
+
+
 def named(objective: str, number: float | None) -> str:
     """`accuracy 70.40 %`, `latency 1.192 ×`."""
     return f"{objective} {value(objective, number)}"
+
+
+def signed(objective: str, number: float) -> str:
+    """A difference with its sign, without its unit: `+0.61`."""
+    return f"{'-' if number < 0 else '+'}{unit(objective).size(abs(number))}"
+
+
+def size(objective: str, number: float) -> str:
+    """A difference with its unit, without its sign: `0.50 points`."""
+    return f"{unit(objective).size(abs(number))} {unit(objective).of_differences}".rstrip()
+
+
+def difference(objective: str, number: float) -> str:
+    """`+0.61 points` of an accuracy, `+5.1 %` of latency, `+0.012` of a loss."""
+    return f"{signed(objective, number)} {unit(objective).of_differences}".rstrip()
+
+
+def difference_range(objective: str, low: float, high: float) -> str:
+    """`-0.10 to +1.32 points`."""
+    return f"{signed(objective, low)} to {difference(objective, high)}"
+
+
+def plus_minus(objective: str, number: float, half: float) -> str:
+    """A difference and half of its 95 % interval: `+0.60 ± 0.20 points`."""
+    return f"{signed(objective, number)} ± {size(objective, half)}"

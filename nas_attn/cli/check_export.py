@@ -17,15 +17,15 @@ def check_export(
     as_json: AsJson = False,
 ) -> None:
     """Runs an exported file on the study's validation images, in a process in which nas_attn cannot be imported."""
+    from nas_attn.analysis import units
     from nas_attn.export.verifying import verify
     from nas_attn.paths import user_path
-    from nas_attn.report import words
 
     found = verify(user_path(file, what="FILE", error=UserError), root=root)
-    value = words.value(found.metric, found.value)
+    value = units.value(found.metric, found.value)
     if found.right is None:
-        scored = f"{words.title(found.metric)} {value} on {found.images} validation images"
-        expected = words.value(found.metric, found.expected)
+        scored = f"{units.title(found.metric)} {value} on {found.images} validation images"
+        expected = units.value(found.metric, found.expected)
     else:
         scored = f"{found.right} of {found.images} validation images right ({value})"
         expected = f"{found.expected:g}"

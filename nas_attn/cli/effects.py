@@ -39,7 +39,7 @@ def show_effects(study: str | None, storage: str, what: str, as_json: bool) -> N
         StudyError: too few candidates have it.
     """
     from nas_attn.analysis.snapshot import snapshot
-    from nas_attn.report.words import difference_unit
+    from nas_attn.analysis.units import unit as unit_of
 
     now = snapshot(study_named(study, storage).store)
     found = _effects(now, what)
@@ -57,7 +57,7 @@ def show_effects(study: str | None, storage: str, what: str, as_json: bool) -> N
             at_site = level == "choice"
             named = ["site", "choice"] if at_site else ["choice"]
             numbers = ["adds", "95 % interval", "does good", "tried", *(["its type\nelsewhere"] if at_site else [])]
-            heading = ", ".join(filter(None, (f"{title} ({unit})", difference_unit(what))))
+            heading = ", ".join(filter(None, (f"{title} ({unit})", unit_of(what).of_differences)))
             cells = [_cells(row, what) for row in rows]
             out.print(table(heading, [*named, *numbers], cells, right=numbers, whole=["site", *numbers]))
     if found.cv_error is not None:
@@ -86,7 +86,7 @@ def _effects(now: Snapshot, what: str) -> Effects:
 
 def _cells(row: Effect, what: str) -> list[str]:
     from nas_attn.analysis.recommendation import format_probability
-    from nas_attn.report.words import signed
+    from nas_attn.analysis.units import signed
 
     at_site = row.level == "choice"
     return [

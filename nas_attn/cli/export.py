@@ -94,8 +94,8 @@ def export(
 
 def _found(facts: dict[str, Any]) -> Iterator[str]:
     """What the checks have shown, a line each."""
+    from nas_attn.analysis import units
     from nas_attn.export.card import against_torch
-    from nas_attn.report import words
 
     here, compared, training = facts["here"], facts["check"], facts["training"]
     if here is not None:
@@ -104,8 +104,8 @@ def _found(facts: dict[str, Any]) -> Iterator[str]:
             yield f"in float32: {here['right']} of {here['images']} validation images right{before}"
         else:
             before, metric = training["metrics"].get(here["metric"]), here["metric"]
-            said = "" if before is None else f"; {words.value(metric, before)} when it was trained"
-            yield f"in float32: {words.title(metric)} {words.value(metric, here['value'])} on {here['images']} validation images{said}"
+            said = "" if before is None else f"; {units.value(metric, before)} when it was trained"
+            yield f"in float32: {units.title(metric)} {units.value(metric, here['value'])} on {here['images']} validation images{said}"
     if compared is not None:
         yield (
             f"against torch: {against_torch(facts)}; "
@@ -121,7 +121,7 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
     """
     import threading
 
-    from nas_attn.analysis.units import named
+    from nas_attn.analysis import units
     from nas_attn.cli.running import INTERRUPTED
     from nas_attn.study.searching import Options, check_here
     from nas_attn.study.stopping import interruptible
@@ -138,5 +138,5 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
     if score is None:
         say("stopped; the same command goes on")
         raise typer.Exit(INTERRUPTED)
-    found = ", ".join(named(name, value) for name, value in score.metrics.items())
+    found = ", ".join(units.named(name, value) for name, value in score.metrics.items())
     say(f"trained again, after {score.epochs} epochs: {found}")

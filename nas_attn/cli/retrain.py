@@ -97,8 +97,8 @@ def _check_data(opened: OpenStudy, plan: Plan, name: str | None) -> None:
 
 
 def _show(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
+    from nas_attn.analysis import units
     from nas_attn.evaluation.ways import TARGET
-    from nas_attn.report import words
     from nas_attn.study.retraining import results
 
     found = results(opened.store, wanted)
@@ -115,7 +115,7 @@ def _show(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
             reason or "not finished"
             if stored is None
             else ", ".join(
-                f"{words.title(name)} {words.value(name, value)}"
+                f"{units.title(name)} {units.value(name, value)}"
                 for name, value in stored.score.metrics.items()
                 if name != "train_loss_sum"
             ),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from nas_attn.analysis import units
 from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.cli.common import at_storage, table
@@ -55,7 +56,7 @@ def show_front(out: Console, now: Snapshot) -> None:
     front = now.front
     others = [view for view in now.ordered(now.baselines) if not view.on_front]
     shown = [*front, *others]
-    heads = [COLUMNS.get(objective, words.title(objective)) for objective in now.objectives]
+    heads = [COLUMNS.get(objective, units.title(objective)) for objective in now.objectives]
     raw = [
         view
         for view in now.ordered(v for v in now.candidates if v.raw_on_front)
@@ -113,7 +114,7 @@ def _row(now: Snapshot, view: CandidateView) -> list[str]:
 
 
 def _value(objective: str, view: CandidateView, value: float | None) -> str:
-    shown = words.value(objective, value)
+    shown = units.value(objective, value)
     if objective == "latency" and view.latency is not None and view.latency.sessions and view.placement != "none":
         return f"{shown} ±{(view.latency.high - view.latency.low) / 2:.3f}"
     estimate = view.estimates.get(objective.removeprefix("-"))

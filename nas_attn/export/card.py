@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_attn._version import __version__
-from nas_attn.analysis.recommendation import format_metric
+from nas_attn.analysis import units
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.attention import catalogue
 from nas_attn.errors import OperationError
@@ -235,12 +235,13 @@ def _about_scores(facts: Mapping[str, Any]) -> Iterator[str]:
     training, here, check = facts["training"], facts["here"], facts["check"]
     run = training["what"] if "seed" in training["what"] else f"{training['what']}, seed {training['seed']}"
     for name, value in training["metrics"].items():
-        yield f"{name}: {_metric(name, value)} when it was trained ({run}){_images(name, training)}"
+        yield f"{name}: {units.value(name, value)} when it was trained ({run}){_images(name, training)}"
     if here is not None:
         yield (f"This network in float32 on the same images: {_here(here)}{_difference(training, here)}")
     for name, e in facts["estimate"].items():
-        between = f"{_metric(name, e['low'])} to {_metric(name, e['high'])}"
-        yield f"The study's estimate of its {name} after the search's training: {_metric(name, e['mean'])} ({between}, {e['runs']} runs)"
+        between = f"{units.value(name, e['low'])} to {units.value(name, e['high'])}"
+        mean = units.value(name, e["mean"])
+        yield f"The study's estimate of its {name} after the search's training: {mean} ({between}, {e['runs']} runs)"
     if check is not None:
         yield f"Against torch: {against_torch(facts)} (ONNX Runtime {check['version']})"
     yield "All of this on validation images, which chose the network; the test images are for `nas-attn validate`"
@@ -260,7 +261,7 @@ def against_torch(facts: Mapping[str, Any]) -> str:
 
 def _here(here: Mapping[str, Any]) -> str:
     metric = here.get("metric", "accuracy")
-    value = _metric(metric, here.get("value", here.get("accuracy")))
+    value = units.value(metric, here.get("value", here.get("accuracy")))
     return f"{value}, {here['right']} of {here['images']} right" if "right" in here else f"{metric} {value}"
 
 
@@ -277,10 +278,6 @@ def _difference(training: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     if others == 0:
         return ", the same ones"
     return f"; {others} are judged otherwise than when it was scored in {training['precision']}"
-
-
-def _metric(name: str, value: float) -> str:
-    return format_metric(name, value)
 
 
 def _about_cost(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -7,10 +7,7 @@ from typing import Literal
 
 import plotly.graph_objects as go
 
-from nas_attn.report import words
-from nas_attn.tasks import SHARES
-
-_FORMATS = {"params": ".3~s", "macs": ".3~s", "memory": ".3~s"}
+from nas_attn.analysis import units
 
 
 def measure(figure: go.Figure, axis: Literal["x", "y"], objective: str, title: str = "") -> None:
@@ -19,10 +16,10 @@ def measure(figure: go.Figure, axis: Literal["x", "y"], objective: str, title: s
     Args:
         title: in place of the objective's name and which way is better.
     """
-    title = title or html.escape(f"{words.title(objective)} · {words.direction(objective)}")
-    if objective in SHARES:
+    title = title or html.escape(f"{units.title(objective)} · {units.direction(objective)}")
+    if units.unit(objective) is units.SHARE:
         per_cent(figure, axis)
-    figure.update_layout({f"{axis}axis": {"title": {"text": title}, "tickformat": _FORMATS.get(objective, "")}})
+    figure.update_layout({f"{axis}axis": {"title": {"text": title}, "tickformat": units.unit(objective).ticks}})
 
 
 def per_cent(figure: go.Figure, axis: Literal["x", "y"]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
+from nas_attn.analysis import units
 from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
@@ -75,7 +76,7 @@ def note(view: CandidateView, snapshot: Snapshot) -> str:
         if view.beats_none is not None:
             lines.append(f"Probability of beating no attention: {format_probability(view.beats_none)}.")
     if view.cost is not None:
-        lines.append(f"{words.count(view.cost.parameters)} parameters, {words.count(view.cost.macs)} MACs.")
+        lines.append(f"{units.count(view.cost.parameters)} parameters, {units.count(view.cost.macs)} MACs.")
     if view.scores:
         lines.append(_scores(snapshot, view))
     return "\n\n".join(lines)
@@ -124,7 +125,7 @@ def _scores(snapshot: Snapshot, view: CandidateView) -> str:
     metrics = metrics or sorted({name for point in view.scores for name in point.metrics})
     rows = [
         [point.purpose, str(point.seed), str(point.epochs)]
-        + [words.value(name, point.metrics.get(name)) for name in metrics]
+        + [units.value(name, point.metrics.get(name)) for name in metrics]
         for point in view.scores
     ]
     return _table(["run", "seed", "epochs", *metrics], rows)
@@ -149,7 +150,7 @@ def _classes(snapshot: Snapshot) -> list[str]:
         return []
     views = {view.key: view for view in snapshot.candidates}
     rows = [
-        [name, str(count), *(words.value("accuracy", shares[at]) for shares in found.values.values())]
+        [name, str(count), *(units.value("accuracy", shares[at]) for shares in found.values.values())]
         for at, (name, count) in enumerate(zip(found.classes, found.images, strict=True))
     ]
     head = ["class", "images", *(words.called(views[key], snapshot) for key in found.values)]

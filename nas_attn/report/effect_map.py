@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
+from nas_attn.analysis import units
 from nas_attn.analysis.effects import Effect, Effects, fit_effects
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.recipe import lower_is_better
-from nas_attn.report import words
 from nas_attn.report.figures import blank_figure, natural
-from nas_attn.tasks import SHARES
 
 GOOD, NOTHING, BAD = "rgba(47,129,214,0.7)", "rgba(128,128,128,0.10)", "rgba(224,138,0,0.7)"
 """Blue and orange are told apart by the colour-blind; both lie on the page, so that its text is readable on them."""
@@ -41,7 +40,7 @@ def effect_map(effects: Effects) -> go.Figure:
     sites = sorted({row.site for row in rows}, key=natural)
     columns = sorted({names[row.site, row.name] for row in rows})
     cells = {(row.site, names[row.site, row.name]): row for row in rows}
-    scale = 100.0 if effects.of in SHARES or effects.of == "latency" else 1.0
+    scale = units.unit(effects.of).scale
     most = max(abs(row.effect) for row in rows) * scale or 1.0
     written = len(columns) <= MOST_WRITTEN
     figure = blank_figure(height=max(220, 54 * len(sites) + 150))
@@ -104,10 +103,8 @@ def described(of: str, effects: Effects) -> str:
     """A map in a sentence or two, for who does not see it."""
     rows = effects.at("choice")
     sure = sorted((row for row in rows if row.low > 0 or row.high < 0), key=lambda row: -abs(row.effect))
-    said = "; ".join(
-        f"{row.name} at {row.site} {words.difference(of, row.effect)} ± {_number(of, row.half)}" for row in sure[:5]
-    )
-    head = f"Map of effects on {words.title(of)}: {len(rows)} choices at {len({row.site for row in rows})} sites."
+    said = "; ".join(f"{row.name} at {row.site} {units.plus_minus(of, row.effect, row.half)}" for row in sure[:5])
+    head = f"Map of effects on {units.title(of)}: {len(rows)} choices at {len({row.site for row in rows})} sites."
     return (
         f"{head} Surely different from nothing: {said}." if said else f"{head} None is surely different from nothing."
     )
@@ -123,22 +120,16 @@ def _notation(row: Effect | None) -> str | None:
 
 
 def _cell(of: str, row: Effect) -> str:
-    shown = f"{_number(of, row.effect, '+')}<br>± {_number(of, row.half)}"
+    shown = f"{units.signed(of, row.effect)}<br>± {units.unit(of).size(row.half)}"
     return f"<b>{shown}</b>" if row.low > 0 or row.high < 0 else shown
 
 
-def _number(of: str, value: float, sign: str = "") -> str:
-    if of in SHARES:
-        return f"{100 * value:{sign}.2f}"
-    return f"{100 * value:{sign}.1f}" if of == "latency" else f"{value:{sign}.2g}"
-
-
 def _hover(of: str, row: Effect) -> str:
-    between = words.difference_range(of, row.low, row.high)
+    between = units.difference_range(of, row.low, row.high)
     return "<br>".join(
         (
             f"<b>{html.escape(f'{row.site} = {row.name}')}</b>",
-            f"{html.escape(words.title(of))}: {words.difference(of, row.effect)} (95 %: {between})",
+            f"{html.escape(units.title(of))}: {units.difference(of, row.effect)} (95 %: {between})",
             f"does good with a probability of {format_probability(row.better)}",
             f"{row.observations} candidates have it, {row.elsewhere} more the type elsewhere",
         )
@@ -146,7 +137,7 @@ def _hover(of: str, row: Effect) -> str:
 
 
 def _unit(of: str) -> str:
-    return "points" if of in SHARES else "% of<br>latency" if of == "latency" else html.escape(of)
+    return "% of<br>latency" if of == "latency" else units.unit(of).of_differences or html.escape(of)
 
 
 def _colours(of: str) -> list[tuple[float, str]]:

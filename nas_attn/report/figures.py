@@ -10,6 +10,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from nas_attn.analysis import units
 from nas_attn.analysis.evidence import Estimate
 from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.recipe import lower_is_better, objective_name
@@ -97,7 +98,7 @@ def hover(snapshot: Snapshot, view: CandidateView) -> str:
     for index, objective in enumerate(snapshot.objectives):
         lines.append(f"{html.escape(objective_name(objective))}: {words.with_spread(snapshot, view, index)}")
     if view.cost is not None:
-        lines.append(f"{words.count(view.cost.parameters)} parameters, {words.count(view.cost.macs)} MACs")
+        lines.append(f"{units.count(view.cost.parameters)} parameters, {units.count(view.cost.macs)} MACs")
     return "<br>".join(lines)
 
 
@@ -145,7 +146,7 @@ def learning_curves(snapshot: Snapshot) -> go.Figure | None:
     start = {p.seed: p.metrics[metric] for p in snapshot.backbone if p.seed in own and metric in p.metrics}  # not fresh
     if start:
         level = fmean(start.values())
-        note = f"trained backbone before the search ({words.value(metric, level)})"
+        note = f"trained backbone before the search ({units.value(metric, level)})"
         figure.add_hline(
             y=level,
             line={"dash": "dot", "width": 1, "color": GREY},
@@ -193,7 +194,7 @@ def _curves(
             x.append(point.epochs)
             y.append(point.metrics[metric])
             texts.append(
-                f"{words.value(metric, point.metrics[metric])} after {point.epochs} epochs, seed {point.seed}<br>{said}"
+                f"{units.value(metric, point.metrics[metric])} after {point.epochs} epochs, seed {point.seed}<br>{said}"
             )
         x.append(None)
         y.append(None)
@@ -233,7 +234,7 @@ def noise_figure(snapshot: Snapshot) -> go.Figure | None:
             name="one run (seed)",
             marker={"color": GREY, "size": 8, "symbol": "line-ns-open", "line": {"width": 2}},
             text=[
-                f"{words.value(metric, p.metrics[metric])}<br>{hover(snapshot, view)}<br>seed {p.seed}"
+                f"{units.value(metric, p.metrics[metric])}<br>{hover(snapshot, view)}<br>seed {p.seed}"
                 for view, p in runs
             ],
             hovertemplate="%{text}<extra></extra>",

@@ -12,7 +12,7 @@ from typing import Any
 from nas_attn.analysis.effects import fit_effects
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.errors import UserError, did_you_mean
-from nas_attn.recipe import objective_name
+from nas_attn.recipe import COSTS, objective_name
 
 Row = dict[str, Any]
 
@@ -62,7 +62,7 @@ def _candidate(snapshot: Snapshot, view: CandidateView) -> Row:
             if view.latency is not None:
                 row |= {"latency_low": view.latency.low, "latency_high": view.latency.high}
                 row |= {"latency_ms": view.latency.ms, "latency_measured": view.latency.measured}
-        elif name not in ("params", "macs", "memory"):
+        elif name not in COSTS:
             low, high = estimate.interval if estimate else (None, None)
             row |= {f"{name}_low": low, f"{name}_high": high, f"{name}_runs": estimate.seeds if estimate else 0}
     cost = view.cost

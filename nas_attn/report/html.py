@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from nas_attn.analysis import units
 from nas_attn.analysis.choosing import Choice, nothing_recommended
 from nas_attn.analysis.effects import Effects, fit_effects
 from nas_attn.analysis.recommendation_words import measured_on
@@ -131,7 +132,7 @@ def _front_in_words(snapshot: Snapshot) -> str:
 
 def _in_words(snapshot: Snapshot, view: CandidateView) -> str:
     pairs = zip(snapshot.objectives, view.values, strict=True)
-    said = ", ".join(f"{words.title(objective)} {words.value(objective, value)}" for objective, value in pairs)
+    said = ", ".join(f"{units.title(objective)} {units.value(objective, value)}" for objective, value in pairs)
     return f"{words.label(view)}: {said}"
 
 
@@ -142,9 +143,9 @@ def _noise(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
         return None
     spread = "inferred from the spread of the scores, as no candidate has run twice yet"
     return {
-        "seed": words.size(floor.metric, floor.seed_sd),
-        "paired": words.size(floor.metric, 2**0.5 * (floor.paired_sd or 0.0)),
-        "spread": words.size(floor.metric, floor.between_sd or 0.0),
+        "seed": units.size(floor.metric, floor.seed_sd),
+        "paired": units.size(floor.metric, 2**0.5 * (floor.paired_sd or 0.0)),
+        "spread": units.size(floor.metric, floor.between_sd or 0.0),
         "source": measured_on(floor.repeated) if floor.source == "seeds" else spread,
         "one": f"{100 * (floor.reliability(1) or 0):.0f} %",
         "three": f"{100 * (floor.reliability(3) or 0):.0f} %",
@@ -161,7 +162,7 @@ def _effects(found: Effects, page: Page) -> dict[str, Any]:
     error = "" if found.cv_error is None else f" (additive model, leave-one-out error {100 * found.cv_error:.1f} %)"
     figure = effect_map.effect_map(found) if found.at("choice") else None
     return {
-        "title": words.title(found.of),
+        "title": units.title(found.of),
         "error": error,
         "sentences": found.sentences,
         "figure": page.draw(figure, effect_map.described(found.of, found)),

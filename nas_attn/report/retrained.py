@@ -6,9 +6,10 @@ import html
 
 import plotly.graph_objects as go
 
+from nas_attn.analysis import units
 from nas_attn.analysis.retrained import Retrained
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.report import tables, words
+from nas_attn.report import tables
 from nas_attn.report.axes import measure
 from nas_attn.report.figures import PALETTE, blank_figure
 
@@ -22,12 +23,12 @@ def retrained_table(snapshot: Snapshot) -> tables.Table:
 def _row(run: Retrained) -> list[tables.Cell]:
     epochs = run.curve[-1].epochs if run.curve else None
     shown = {name: value for name, value in (run.metrics or {}).items() if name != "train_loss_sum"}
-    said = ", ".join(f"{words.title(name)} {words.value(name, value)}" for name, value in shown.items())
+    said = ", ".join(f"{units.title(name)} {units.value(name, value)}" for name, value in shown.items())
     return [
         tables.Cell(notation=run.placement, wide=True),
         tables.Cell(run.way),
         tables.number(str(run.seed), run.seed),
-        tables.number(words.MISSING if epochs is None else str(epochs), epochs),
+        tables.number(units.MISSING if epochs is None else str(epochs), epochs),
         tables.Cell(said or run.reason or ("under way" if epochs else "waiting")),
     ]
 
@@ -46,7 +47,7 @@ def retraining_curves(snapshot: Snapshot) -> list[go.Figure]:
         epochs = [point.epochs for point in run.curve]
         _line(score, run, epochs, [point.metrics.get(metric) for point in run.curve], colour)
         _line(loss, run, epochs, [point.train_loss for point in run.curve], colour)
-    measure(score, "y", metric, title=f"{words.title(metric)}, validation split")
+    measure(score, "y", metric, title=f"{units.title(metric)}, validation split")
     loss.update_yaxes(title="training loss")
     for figure in (score, loss):
         figure.update_xaxes(title="epochs")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
+from nas_attn.analysis import units
 from nas_attn.analysis.classes import ByClass
 from nas_attn.analysis.effects import Effect, Effects
 from nas_attn.analysis.recommendation import format_probability
@@ -93,9 +94,9 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
         *values,
         _likely(view.beats_none),
         _seeds(snapshot, view),
-        number(words.count(cost.parameters) if cost else words.MISSING, cost.parameters if cost else None),
-        number(words.count(cost.macs) if cost else words.MISSING, cost.macs if cost else None),
-        number(words.duration(seconds) if seconds else words.MISSING, seconds or None),
+        number(units.count(cost.parameters) if cost else units.MISSING, cost.parameters if cost else None),
+        number(units.count(cost.macs) if cost else units.MISSING, cost.macs if cost else None),
+        number(words.duration(seconds) if seconds else units.MISSING, seconds or None),
         Cell(view.reason, wide=len(view.reason) > 40),
     ]
 
@@ -111,8 +112,8 @@ def _effect_row(metric: str, row: Effect) -> list[Cell]:
     return [
         Cell(sites),
         Cell(notation=row.name, wide=True),
-        number(words.difference(metric, row.effect), row.effect),
-        Cell(words.difference_range(metric, row.low, row.high)),
+        number(units.difference(metric, row.effect), row.effect),
+        Cell(units.difference_range(metric, row.low, row.high)),
         number(format_probability(row.better), row.better),
         number(str(row.observations), row.observations),
         number(str(row.elsewhere), row.elsewhere),
@@ -142,11 +143,11 @@ def balance_table(snapshot: Snapshot, names: Mapping[str, str]) -> Table:
         points = [] if view is None else [p.metrics for p in view.scores if p.rung == last]
         means = [fmean(found) if (found := [p[m] for p in points if m in p]) else None for m in metrics]
         rows.append(Row([Cell(names[key]), *map(_share, means)]))
-    return Table(["network", *map(words.title, metrics)], rows)
+    return Table(["network", *map(units.title, metrics)], rows)
 
 
 def _share(share: float | None) -> Cell:
-    return number(words.value("accuracy", share), share)
+    return number(units.value("accuracy", share), share)
 
 
 def _titles(snapshot: Snapshot) -> list[str]:
@@ -165,9 +166,9 @@ def _tags(snapshot: Snapshot, view: CandidateView) -> tuple[str, ...]:
 
 
 def _likely(probability: float | None) -> Cell:
-    return number(words.MISSING if probability is None else format_probability(probability), probability)
+    return number(units.MISSING if probability is None else format_probability(probability), probability)
 
 
 def _seeds(snapshot: Snapshot, view: CandidateView) -> Cell:
     estimate = view.estimates.get(snapshot.primary or "")
-    return number(str(estimate.seeds), estimate.seeds) if estimate else number(words.MISSING, None)
+    return number(str(estimate.seeds), estimate.seeds) if estimate else number(units.MISSING, None)

@@ -6,12 +6,11 @@ import math
 import statistics
 from collections.abc import Iterator
 
+from nas_attn.analysis import units
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import Family, ValidationResult
 from nas_attn.analysis.verdict import Verdict
 from nas_attn.records import Latency
-from nas_attn.report import words
-from nas_attn.tasks import SHARES
 
 
 def headline(result: ValidationResult) -> str:
@@ -19,7 +18,7 @@ def headline(result: ValidationResult) -> str:
     family = result.family
     fresh = "each on a fresh backbone and seed" if family.fresh_backbones else "each with a fresh seed"
     done = f"{result.blocks} of {family.blocks} blocks" if result.blocks < family.blocks else f"{family.blocks} blocks"
-    by = "" if family.metric == "accuracy" else f"by {words.title(family.metric)} "
+    by = "" if family.metric == "accuracy" else f"by {units.title(family.metric)} "
     return (
         f"Validation {family.number}: trained as the target says ({family.epochs} epochs), {done}, {fresh}; scored {by}on the "
         "test split"
@@ -54,8 +53,8 @@ def summary(result: ValidationResult) -> list[tuple[str, str, str]]:
         values = result.values.get(network.key, ())
         shown = ""
         if values:
-            spread = f" ± {words.size(metric, statistics.stdev(values))}" if len(values) > 1 else ""
-            shown = f"{words.value(metric, statistics.fmean(values))}{spread}"
+            spread = f" ± {units.size(metric, statistics.stdev(values))}" if len(values) > 1 else ""
+            shown = f"{units.value(metric, statistics.fmean(values))}{spread}"
         rows.append((network.role, shown, network.placement))
     return rows
 
@@ -97,14 +96,14 @@ def _at_latency(family: Family, key: str, now: Snapshot) -> str:
 def _sentence(family: Family, verdict: Verdict, now: Snapshot) -> str:
     metric = family.metric
     a, b = name(family, verdict.network), name(family, verdict.control)
-    between = f"{_signed(metric, verdict.low)} to {_signed(metric, verdict.high)}"
+    between = f"{units.difference(metric, verdict.low)} to {units.difference(metric, verdict.high)}"
     new = ""
     if verdict.new_low is not None and verdict.new_high is not None:
-        new = f"; for new images {_signed(metric, verdict.new_low)} to {_signed(metric, verdict.new_high)}"
+        new = f"; for new images {units.difference(metric, verdict.new_low)} to {units.difference(metric, verdict.new_high)}"
     word = {"better": "better", "worse": "worse", "not shown": "no difference shown"}[verdict.word]
-    text = f"{a} against {b}: {word}, {_signed(metric, verdict.difference)} ({between}{new})"
+    text = f"{a} against {b}: {word}, {units.difference(metric, verdict.difference)} ({between}{new})"
     if verdict.not_worse is not None and family.margin is not None:
-        text += f"; {'not worse' if verdict.not_worse else 'not shown to be no worse'} by more than {words.size(metric, family.margin)}"
+        text += f"; {'not worse' if verdict.not_worse else 'not shown to be no worse'} by more than {units.size(metric, family.margin)}"
         text += _faster(family, verdict, now) if verdict.not_worse else ""
     return f"{text}."
 
@@ -142,7 +141,3 @@ def name(family: Family, key: str) -> str:
 
 def _placement(family: Family, key: str) -> str:
     return next(n.placement for n in family.networks if n.key == key)
-
-
-def _signed(metric: str, value: float) -> str:
-    return f"{100 * value:+.2f} points" if metric in SHARES else f"{value:+.3g}"

@@ -5,69 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nas_attn.analysis.evidence import Estimate
-from nas_attn.analysis.recommendation import format_metric, format_probability
+from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.suggestions import Suggestion
-from nas_attn.analysis.units import MISSING as MISSING
-from nas_attn.analysis.units import count as count
-from nas_attn.analysis.units import value as value
-from nas_attn.recipe import lower_is_better, objective_name
+from nas_attn.analysis.units import MISSING, unit, value
+from nas_attn.recipe import objective_name
 from nas_attn.records import Latency
-from nas_attn.tasks import SHARES
-
-TITLES = {
-    **SHARES,
-    "loss": "log-loss",
-    "latency": "latency (times the backbone's)",
-    "params": "parameters",
-    "macs": "MACs",
-    "memory": "activation memory",
-}
-
-
-def title(objective: str) -> str:
-    """An objective's name on an axis."""
-    return TITLES.get(objective, objective_name(objective))
-
-
-def direction(objective: str) -> str:
-    """`lower is better` or `higher is better`."""
-    return "lower is better" if lower_is_better(objective) else "higher is better"
-
-
-def difference(metric: str, number: float) -> str:
-    """`+0.61 points` of an accuracy, `+5.1 %` of latency, `+0.012` of the rest."""
-    return " ".join(filter(None, (signed(metric, number), difference_unit(metric))))
-
-
-def difference_range(metric: str, low: float, high: float) -> str:
-    """`-0.10 to +1.32 points`."""
-    return f"{signed(metric, low)} to {difference(metric, high)}"
-
-
-def difference_unit(metric: str) -> str:
-    """What differences of a metric are in; empty where they have no unit."""
-    return "points" if metric in SHARES else "%" if metric == "latency" else ""
-
-
-def signed(metric: str, number: float) -> str:
-    """A difference in its unit, without it."""
-    if metric in SHARES:
-        return f"{100 * number:+.2f}"
-    return f"{100 * number:+.1f}" if metric == "latency" else f"{number:+.3g}"
-
-
-def size(metric: str, number: float) -> str:
-    """A difference without its sign: `0.50 points`."""
-    return f"{100 * number:.2f} points" if metric in SHARES else f"{number:.3g}"
 
 
 def spread(metric: str, estimate: Estimate) -> str:
-    """`± 0.8`: half of the 95 % interval, in the unit of `format_metric`; empty where all runs agree."""
-    if estimate.sd == 0:
-        return ""
-    half = (estimate.high - estimate.low) / 2
-    return f"± {100 * half:.2f}" if metric in SHARES else f"± {half:.2g}"
+    """`± 0.80`: half of the 95 % interval, without its unit; empty where all runs agree."""
+    return "" if estimate.sd == 0 else f"± {unit(metric).size((estimate.high - estimate.low) / 2)}"
 
 
 def interval(latency: Latency | None) -> str:
@@ -102,8 +50,8 @@ def suggestion(one: Suggestion) -> str:
     at = "" if one.latency is None else f" at {one.latency.ratio:.3f} times the backbone's latency"
     known = "the best that is known" + ("" if one.latency is None else " at that latency")
     return (
-        f"`{one.placement}` (untried): predicted {metric} {format_metric(metric, estimate.mean)} ({format_metric(metric, estimate.low)} to "
-        f"{format_metric(metric, estimate.high)}){at}; better than {known}, `{one.rival}`, with a probability of "
+        f"`{one.placement}` (untried): predicted {metric} {value(metric, estimate.mean)} ({value(metric, estimate.low)} to "
+        f"{value(metric, estimate.high)}){at}; better than {known}, `{one.rival}`, with a probability of "
         f"{format_probability(one.probability)}."
     )
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from made_study import MadeStudy, everywhere, recipe, usual
 
+from nas_attn.analysis import units
 from nas_attn.analysis.evidence import Estimate
 from nas_attn.analysis.snapshot import Snapshot, snapshot
 from nas_attn.report import figures, words
@@ -85,12 +86,17 @@ def test_with_nothing_to_show_there_is_no_figure(tmp_path: Path) -> None:
 
 
 def test_numbers_as_a_person_reads_them() -> None:
-    assert words.value("accuracy", 0.72414) == "72.41 %"
-    assert words.value("latency", 1.1324) == "1.132 ×"
-    assert words.value("params", 78_512) == "78.5 k"
-    assert words.value("macs", 12_510_000) == "12.5 M"
-    assert words.value("memory", 3e6) == "3 MB"
-    assert words.value("-rmse", 0.123456) == "0.1235"
-    assert words.value("loss", None) == words.value("loss", float("nan")) == "–"
+    for share in ("accuracy", "mean_iou", "map50_95"):
+        assert units.plus_minus(share, 0.0061, 0.002) == "+0.61 ± 0.20 points"
+    assert units.difference("loss", -0.0123) == "-0.0123"
+    assert units.difference_range("latency", -0.01, 0.051) == "-1.0 to +5.1 %"
+    assert units.size("macs", -12_000) == "12 k"
+    assert units.value("accuracy", 0.72414) == "72.41 %"
+    assert units.value("latency", 1.1324) == "1.132 ×"
+    assert units.value("params", 78_512) == "78.5 k"
+    assert units.value("macs", 12_510_000) == "12.5 M"
+    assert units.value("memory", 3e6) == "3 MB"
+    assert units.value("-rmse", 0.123456) == "0.1235"
+    assert units.value("loss", None) == units.value("loss", float("nan")) == "–"
     assert words.spread("accuracy", Estimate(0.7, 0.004, 0.692, 0.708, None, None, 0.7, 1)) == "± 0.80"
     assert [words.duration(s) for s in (45.2, 200, 7500)] == ["45 s", "3 min 20 s", "2 h 5 min"]
