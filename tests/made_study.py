@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nas_attn.analysis import validation
-from nas_attn.analysis.validation import Family, Network, family_attribute
+from nas_attn.analysis.validation import Family, Network, family_name
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Cost, Fingerprint, Score, Session, SessionSample
@@ -42,7 +42,10 @@ class MadeStudy:
         self.recipe = made_from or recipe()
         self.database = Database(f"sqlite:///{folder / 'made.db'}")
         self.store: StudyStore = self.database.create_study(
-            name, recipe=self.recipe.to_json(), versions={"torch": "2.15.0", "nas-attn": "0.1.0"}
+            name,
+            recipe=self.recipe.to_json(),
+            versions={"torch": "2.15.0", "nas-attn": "0.1.0"},
+            trials=self.recipe.search.trials,
         )
         self.rng = np.random.default_rng(seed)
         self.hard = self.rng.random(IMAGES)
@@ -133,7 +136,7 @@ class MadeStudy:
             epochs=9,
             chance=None if evaluator else 0.1,
         )
-        self.store.put(family_attribute(number), json.dumps(asdict(family)))
+        self.store.validations.put(family_name(number), json.dumps(asdict(family)))
         for block in range(blocks if done is None else done):
             seed = family.first_seed + block
             for key, placement in networks.items():

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.records import Score
-from nas_attn.storage import LABELS, StudyStore
+from nas_attn.storage import StudyStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ def by_class(store: StudyStore, way: str, scores: Mapping[str, Sequence[Score]])
         way: the way of training under which the scores stand.
         scores: key -> the network's runs.
     """
-    text = store.get(LABELS + way)
+    text = store.labels.get(way)
     if text is None:
         return None
     kept = json.loads(text)

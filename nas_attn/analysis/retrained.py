@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nas_attn.records import EpochPoint
-from nas_attn.storage import CURVES, StudyStore
+from nas_attn.storage import StudyStore
 
 PURPOSE = "retrain"
 
@@ -35,11 +35,11 @@ def retrained(store: StudyStore) -> tuple[Retrained, ...]:
     rows = sorted(store.queue.rows(purposes=[PURPOSE]), key=lambda row: row.id)
     if not rows:
         return ()
-    curves = store.attributes(CURVES)
+    curves = store.curves.all()
     scores = {(s.key, s.way, s.score.seed, s.backbone): s.score.metrics for s in store.scores()}
     found = []
     for row in rows:
-        points = json.loads(curves.get(CURVES + row.run.files, "[]"))
+        points = json.loads(curves.get(row.run.files, "[]"))
         found.append(
             Retrained(
                 key=row.run.key,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,15 +28,12 @@ from nas_attn.analysis.ties import ties
 from nas_attn.analysis.validation import ValidationResult, validation_results
 from nas_attn.analysis.weak_rungs import WeakRung, weak_rungs
 from nas_attn.collecting import uncollected
-from nas_attn.errors import StorageError, shorten
 from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.records import CandidateRow, Cost, Latency, Score, Session
 from nas_attn.space.notation import parse
 from nas_attn.storage import SEARCH, SplitReading, StoredScore, StudyStore
 
-TRIALS = "trials"
-"""Attribute of a study that holds its number of trials, where it was raised after creation."""
 STATES = ("running", "scored", "pruned", "infeasible", "failed")
 
 
@@ -225,20 +221,6 @@ def _two_values(model: Evidence) -> str:
     )
 
 
-def planned_trials(store: StudyStore, recipe: Recipe) -> int:
-    """How many candidates a study is to evaluate in all.
-
-    Raises:
-        StorageError: the database says what is no number.
-    """
-    text = store.get(TRIALS) or str(recipe.search.trials)
-    if not re.fullmatch("[0-9]{1,9}", text):
-        raise StorageError(
-            f"study '{store.name}' has a number of trials that is none, '{shorten(text, 40)}': restore the database from a backup"
-        )
-    return int(text)
-
-
 @uncollected()
 def snapshot(store: StudyStore) -> Snapshot:
     """The study as of now, read through its store; also of an empty or half-finished study."""
@@ -280,7 +262,7 @@ def snapshot(store: StudyStore) -> Snapshot:
         latency=latency_record(sessions, detects=recipe.task.name == "detection"),
         test_readings=tuple(store.test_readings()),
         validations=validation_results(store),
-        planned=planned_trials(store, recipe),
+        planned=store.settings.trials,
         constants=tuple(same),
         weak_rungs=tuple(weak_rungs(recipe, primary, known.items())),
         retrained=retrained(store),

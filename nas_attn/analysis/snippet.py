@@ -10,9 +10,6 @@ from nas_attn.importing import PYTHON
 from nas_attn.recipe import BackboneSection, Recipe
 from nas_attn.storage import StudyStore
 
-SITES = "sites"
-"""Attribute of a study: what its backbone is built for, and its sites, as JSON."""
-
 WIDEST = 88
 """Letters of a line at most, where it can be broken."""
 
@@ -28,7 +25,7 @@ class BuiltFor:
 
 def built_for(store: StudyStore) -> BuiltFor | None:
     """As the study wrote it down; None for one that has not begun yet."""
-    text = store.get(SITES)
+    text = store.sites
     if text is None:
         return None
     content = json.loads(text)

@@ -17,8 +17,6 @@ from nas_attn.recipe import lower_is_better
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.storage import StoredScore, StudyStore
 
-FAMILY = "validation/"
-"""Prefix of the study's attributes that hold families."""
 WAY, TEST_WAY = "target", "target/test"
 
 
@@ -73,14 +71,14 @@ class ValidationResult:
         return self.blocks == self.family.blocks
 
 
-def family_attribute(number: int) -> str:
-    """Name of the study's attribute that holds a family."""
-    return f"{FAMILY}{number:04d}"
+def family_name(number: int) -> str:
+    """Under which a study keeps a family."""
+    return f"{number:04d}"
 
 
 def families(store: StudyStore) -> list[Family]:
     """The validations that were begun, the first first."""
-    return [_family(json.loads(text)) for text in store.attributes(FAMILY).values()]
+    return [_family(json.loads(text)) for text in store.validations.all().values()]
 
 
 def _family(plain: dict[str, Any]) -> Family:

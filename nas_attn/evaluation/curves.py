@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas_attn.records import EpochPoint
-from nas_attn.storage import CURVES, Lease, Run, StudyStore
+from nas_attn.storage import Lease, Run, StudyStore
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -25,8 +25,8 @@ class Curve:
         """Args:
         folder: of the study's artifacts.
         """
-        self._store, self._lease, self._name = store, lease, CURVES + run.files
-        text = store.get(self._name)
+        self._store, self._lease, self._name = store, lease, run.files
+        text = store.curves.get(self._name)
         self._points = [] if text is None else [EpochPoint(**point) for point in json.loads(text)]
         self._folder = folder / FOLDER / store.name / run.files.replace(":", "-")
         self._writer: SummaryWriter | None = None
@@ -39,7 +39,7 @@ class Curve:
         """
         self._points = [*(p for p in self._points if p.epochs < point.epochs), point]
         self._store.renew(self._lease)
-        self._store.put(self._name, json.dumps([asdict(p) for p in self._points]))
+        self._store.curves.put(self._name, json.dumps([asdict(p) for p in self._points]))
         if importlib.util.find_spec("tensorboard") is not None:
             self._event(point)
 

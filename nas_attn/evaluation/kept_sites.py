@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas_attn import data
-from nas_attn.analysis.snippet import SITES
 from nas_attn.evaluation.datasets import shape_and_classes
 from nas_attn.evaluation.plan import Build, Kept, Plan, make_plan
 from nas_attn.recipe import Recipe
@@ -18,7 +17,7 @@ from nas_attn.storage import StudyStore
 
 def kept_sites(store: StudyStore) -> Kept | None:
     """The sites that a study began with; None where that has not been written down yet."""
-    text = store.get(SITES)
+    text = store.sites
     if text is None:
         return None
     content = json.loads(text)
@@ -35,7 +34,7 @@ def keep_sites(store: StudyStore, plan: Plan) -> None:
         "classes": plan.classes,
         "sites": [_entry(site) for site in plan.sites],
     }
-    store.put(SITES, json.dumps(content, separators=(",", ":")))
+    store.set(sites=json.dumps(content, separators=(",", ":")))
 
 
 def _entry(site: Site) -> dict[str, object]:

@@ -7,7 +7,7 @@ import json
 import zlib
 
 from nas_attn.data import Split
-from nas_attn.storage import LABELS, StudyStore
+from nas_attn.storage import StudyStore
 
 
 def keep_labels(store: StudyStore, way: str, split: Split, classes: tuple[str, ...]) -> None:
@@ -16,8 +16,8 @@ def keep_labels(store: StudyStore, way: str, split: Split, classes: tuple[str, .
     Args:
         way: the way of training under which the scores stand.
     """
-    if store.get(LABELS + way) is not None:
+    if store.labels.get(way) is not None:
         return
     packed = zlib.compress(split.labels.to("cpu").numpy().astype("<i4").tobytes())
     text = json.dumps({"classes": list(classes), "labels": base64.b64encode(packed).decode()})
-    store.put(LABELS + way, text)
+    store.labels.put(way, text)

@@ -6,19 +6,14 @@ BACKBONE = "backbone"
 """Key and purpose of the runs that train the study's own backbones."""
 
 
-def backbone_attribute(way: str, number: int) -> str:
-    """Name of the study's attribute that says where a trained backbone lies."""
-    return f"{BACKBONE}/{way}/{number}"
+def backbone_name(way: str, number: int) -> str:
+    """Name of a trained backbone."""
+    return f"{way}/{number}"
 
 
 def weights_run(name: str) -> str:
     """Where trained weights are kept: of a candidate's key as searched, or of another run's files."""
     return f"weights:{name}"
-
-
-def weights_lost(name: str) -> str:
-    """Name of the study's attribute that says why trained weights are not there; empty or unset where they are."""
-    return f"lost:{weights_run(name)}"
 
 
 def test_way(way: str) -> str:

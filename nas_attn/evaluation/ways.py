@@ -14,8 +14,6 @@ from nas_attn.storage import SEARCH, StudyStore
 
 TARGET = "target"
 """The way that the recipe's `[target]` says."""
-WAY = "way/"
-"""Prefix of the study's attributes that hold ways of training."""
 _OF_CANDIDATES = frozenset(
     {
         "start",
@@ -42,8 +40,8 @@ def keep_way(store: StudyStore, training: TrainingSection, data: DataSection) ->
         return TARGET
     text = json.dumps(content, sort_keys=True)
     name = f"own-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    if store.get(WAY + name) is None:
-        store.put(WAY + name, text)
+    if store.ways.get(name) is None:
+        store.ways.put(name, text)
     return name
 
 
@@ -58,7 +56,7 @@ def way_recipe(store: StudyStore, way: str) -> Recipe:
         return recipe
     if way == TARGET:
         return recipe.model_copy(update={"training": recipe.target_training})
-    text = store.get(WAY + way)
+    text = store.ways.get(way)
     if text is None:
         raise StudyError(f"study '{store.name}' has lost what its way of training '{way}' says: restore the database")
     content = json.loads(text)
@@ -76,8 +74,8 @@ def backbone_way(store: StudyStore, way: str) -> str:
     if way == SEARCH or mine == _backbone_identity(way_recipe(store, SEARCH)):
         return SEARCH
     name = f"backbone-{hashlib.sha256(mine.encode()).hexdigest()[:12]}"
-    if store.get(WAY + name) is None:
-        store.put(WAY + name, store.get(WAY + way) or json.dumps(_said(store, way), sort_keys=True))
+    if store.ways.get(name) is None:
+        store.ways.put(name, store.ways.get(way) or json.dumps(_said(store, way), sort_keys=True))
     return name
 
 

@@ -32,7 +32,7 @@ from nas_attn.evaluation.kept_sites import plan_for
 from nas_attn.evaluation.labels import keep_labels
 from nas_attn.evaluation.limits import over_limits, wanted
 from nas_attn.evaluation.measuring import Measurer
-from nas_attn.evaluation.names import BACKBONE, backbone_attribute, test_way, weights_lost, weights_run
+from nas_attn.evaluation.names import BACKBONE, backbone_name, test_way, weights_run
 from nas_attn.evaluation.output import OutputLog
 from nas_attn.evaluation.participation import require_participation
 from nas_attn.evaluation.plan import Build
@@ -282,7 +282,9 @@ class Workbench:
             self._fit(model, run, [recipe.training.backbone_epochs], files, on_rung, stop, how)
         artifact, sha256 = write_artifact(self.store, self._artifacts, pack(model))
         self.store.renew(lease)
-        self.store.put(backbone_attribute(run.way, run.backbone), json.dumps({"artifact": artifact, "sha256": sha256}))
+        self.store.backbones.put(
+            backbone_name(run.way, run.backbone), json.dumps({"artifact": artifact, "sha256": sha256})
+        )
 
     def files(self, run: Run, lease: Lease) -> RunFiles:
         """The checkpoints of one run."""
@@ -301,8 +303,8 @@ class Workbench:
                 lost = str(error)
         if lost:
             warnings.warn(f"trained weights are lost: {lost}", NasAttnWarning, stacklevel=2)
-        if lost or self.store.get(weights_lost(name)):
-            self.store.put(weights_lost(name), lost)
+        if lost or self.store.weights_lost.get(name):
+            self.store.weights_lost.put(name, lost)
 
     def start(self, resolved: ResolvedPlacement, seed: int, backbone: int) -> nn.Module:
         """The candidate's network as its training begins, from the backbone of this number."""
@@ -319,7 +321,7 @@ class Workbench:
         if self.recipe.training.start != "backbone":
             return None
         way = backbone_way(self.store, self.way)
-        if self.store.get(backbone_attribute(way, number)):
+        if self.store.backbones.get(backbone_name(way, number)):
             return None
         seed = self.recipe.search.seed + number
         return Run(BACKBONE, "none", seed, number, way, BACKBONE)
@@ -328,14 +330,14 @@ class Workbench:
         """Weights of the bare backbone that a run starts from; None where it starts from scratch."""
         start = self.recipe.training.start
         if start == "backbone" and self._number != backbone:
-            name = backbone_attribute(backbone_way(self.store, self.way), backbone)
-            known = self.store.get(name)
+            name = backbone_name(backbone_way(self.store, self.way), backbone)
+            known = self.store.backbones.get(name)
             if not known:
                 raise BackboneLost(f"backbone {backbone} is not there: it is trained first")
             try:
                 self._weights = unpack(read_artifact(self._artifacts, **json.loads(known)))
             except CheckpointError as error:
-                self.store.put(name, "")
+                self.store.backbones.put(name, "")
                 raise BackboneLost(f"the trained backbone {backbone} is lost ({error}): it is trained again") from None
             self._number = backbone
         return self._weights

@@ -3,8 +3,6 @@
 from nas_attn.storage.connection import explained, optuna_engine_arguments, translate_errors
 from nas_attn.storage.database import Database
 from nas_attn.storage.rows import (
-    CURVES,
-    LABELS,
     SEARCH,
     CheckpointRow,
     Lease,
@@ -13,6 +11,7 @@ from nas_attn.storage.rows import (
     RunRow,
     SplitReading,
     StoredScore,
+    StudySettings,
     StudySummary,
     WorkerRow,
 )
@@ -20,8 +19,6 @@ from nas_attn.storage.store import StudyStore
 from nas_attn.storage.url import shown_url
 
 __all__ = [
-    "CURVES",
-    "LABELS",
     "SEARCH",
     "CheckpointRow",
     "Database",
@@ -31,6 +28,7 @@ __all__ = [
     "RunRow",
     "SplitReading",
     "StoredScore",
+    "StudySettings",
     "StudyStore",
     "StudySummary",
     "WorkerRow",

@@ -93,7 +93,14 @@ class Database:
             return float(connection.scalar(select(self._connector.clock)) or 0.0)
 
     def create_study(
-        self, name: str, *, recipe: str, versions: Mapping[str, str], fingerprint: str | None = None
+        self,
+        name: str,
+        *,
+        recipe: str,
+        versions: Mapping[str, str],
+        fingerprint: str | None = None,
+        trials: int = 0,
+        artifacts: str = ".",
     ) -> StudyStore:
         """A new study, or the one there is with the same name and recipe.
 
@@ -101,12 +108,21 @@ class Database:
             recipe: the recipe as JSON.
             versions: library -> version.
             fingerprint: the device that its latencies are pinned to; None: whatever measures first.
+            trials, artifacts: as in `StudySettings`.
 
         Raises:
             StudyError: the name is taken by a study with another recipe; shows the difference.
         """
         with self._connector.write() as connection:
-            row = {"name": name, "recipe": recipe, "versions": json.dumps(dict(versions)), "fingerprint": fingerprint}
+            row: dict[str, Any] = {
+                "name": name,
+                "recipe": recipe,
+                "versions": json.dumps(dict(versions)),
+                "fingerprint": fingerprint,
+                "trials": trials,
+                "artifacts": artifacts,
+                "duels_before": 0,
+            }
             new = insert(connection, tables.study).values(created_at=self._connector.clock, **row)
             connection.execute(new.on_conflict_do_nothing())
         store = self.study(name)
@@ -164,27 +180,24 @@ class Database:
         store: StudyStore,
         *,
         recipe: str,
-        attributes: Mapping[str, str | None],
+        trials: int,
+        other_sites: bool,
         baselines: Mapping[str, str],
         optuna: tuple[str, str],
     ) -> None:
         """Give a study another recipe and another Optuna study, in one transaction.
 
         Args:
-            attributes: name -> text to set, None to remove.
+            trials: how many candidates it is to evaluate from now on.
+            other_sites: whether its list of sites is to be made anew.
             baselines: key -> new name of the baseline.
             optuna: (name of the Optuna study that takes the study's name, name that the present one has from now on).
         """
         made, kept = optuna
         mine, named = tables.study.c.id == store._id, _OPTUNA_STUDIES.c.study_name
         with self._connector.write() as connection:
-            connection.execute(update(tables.study).where(mine).values(recipe=recipe))
-            attribute = tables.attribute
-            for name, text in attributes.items():
-                of_study = (attribute.c.study_id == store._id, attribute.c.name == name)
-                connection.execute(delete(attribute).where(*of_study))
-                if text is not None:
-                    connection.execute(insert(connection, attribute).values(study_id=store._id, name=name, text=text))
+            changed: dict[str, Any] = {"recipe": recipe, "trials": trials} | ({"sites": None} if other_sites else {})
+            connection.execute(update(tables.study).where(mine).values(changed))
             for key, baseline in baselines.items():
                 which = (tables.candidate.c.study_id == store._id, tables.candidate.c.key == key)
                 connection.execute(update(tables.candidate).where(*which).values(baseline=baseline))

@@ -47,10 +47,6 @@ class LeaseRow:
     unchanged for as long as it lasts."""
 
 
-CURVES = "curve/"
-"""Prefix of the study's attributes that hold curves of trainings, by the name of the run's files."""
-LABELS = "labels/"
-"""Prefix of the study's attributes that hold the labels behind results per image, by way of training."""
 SEARCH = "search"
 """The way of training that a study searches with: the recipe's `[training]`."""
 
@@ -169,6 +165,28 @@ class StudySummary:
     """Device that its latencies are measured on."""
     candidates: Mapping[str, int]
     """State -> number of candidates in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudySettings:
+    """What changes of a study while it goes on, beside its rows. Times are Unix seconds by the database's clock."""
+
+    trials: int
+    """How many candidates it is to evaluate in all."""
+    artifacts: str
+    """Folder of its checkpoints and weights, relative to the database's where it lies beside it; or a bucket."""
+    confirmed_trials: int | None
+    """For how many trials the candidates to confirm were chosen; None: not yet."""
+    duels_before: int
+    """Rounds of duels that had been held by then."""
+    stop_asked_at: float | None
+    """Workers that came before this time are to stop."""
+    published: str | None
+    """The state of the study that optuna-dashboard's notes show."""
+    publish_at: float | None
+    """When they are to be refreshed."""
+    swept: str | None
+    """The state of the study in which its weights were swept."""
 
 
 @dataclass(frozen=True, slots=True)

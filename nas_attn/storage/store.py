@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -26,6 +26,7 @@ from nas_attn.errors import StorageError
 from nas_attn.records import CandidateRow, Cost, Score, Session
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, insert
+from nas_attn.storage.documents import Documents
 from nas_attn.storage.glances import Glances
 from nas_attn.storage.leases import Leases
 from nas_attn.storage.outages import enduring
@@ -36,6 +37,7 @@ from nas_attn.storage.rows import (
     Run,
     SplitReading,
     StoredScore,
+    StudySettings,
     from_score,
     from_session,
     read_as,
@@ -84,6 +86,67 @@ class StudyStore(Leases):
     def workers(self) -> WorkerBook:
         """Who works on it."""
         return WorkerBook(self._connector, self._id)
+
+    @property
+    def ways(self) -> Documents:
+        """Ways of training by name: the training and the data as JSON."""
+        return Documents(self._connector, self._id, tables.way)
+
+    @property
+    def backbones(self) -> Documents:
+        """`WAY/NUMBER` -> where a trained backbone lies; empty: it is lost."""
+        return Documents(self._connector, self._id, tables.backbone)
+
+    @property
+    def weights_lost(self) -> Documents:
+        """Name of trained weights -> why they are not there; empty: they are."""
+        return Documents(self._connector, self._id, tables.weights_lost)
+
+    @property
+    def curves(self) -> Documents:
+        """Name of a run's files -> the points of its training."""
+        return Documents(self._connector, self._id, tables.curve)
+
+    @property
+    def labels(self) -> Documents:
+        """Way of training -> the labels behind its results per image."""
+        return Documents(self._connector, self._id, tables.labels)
+
+    @property
+    def validations(self) -> Documents:
+        """Number of a validation -> its networks and comparisons."""
+        return Documents(self._connector, self._id, tables.validation)
+
+    @property
+    def launches(self) -> Documents:
+        """Time of a launch -> what was launched."""
+        return Documents(self._connector, self._id, tables.launch)
+
+    # ------------------------------------------------------------------------------------------- settings
+
+    @property
+    def settings(self) -> StudySettings:
+        """What changes of the study while it goes on, as it is now."""
+        return read_as(StudySettings, **self._columns([field.name for field in fields(StudySettings)]))
+
+    @property
+    def sites(self) -> str | None:
+        """The sites that it began with, as JSON; None before that."""
+        found: str | None = self._columns(["sites"])["sites"]
+        return found
+
+    def set(self, **columns: str | float | None) -> None:
+        """Changes settings of the study, or its sites."""
+        with self._connector.write() as connection:
+            connection.execute(update(tables.study).where(tables.study.c.id == self._id).values(columns))
+
+    def _columns(self, names: Iterable[str]) -> dict[str, Any]:
+        query = select(*(tables.study.c[name] for name in names)).where(tables.study.c.id == self._id)
+        with self._connector.read() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise StorageError(f"study '{self.name}' has been deleted from '{self._connector}'")
+        return dict(row._mapping)
 
     @property
     def is_current(self) -> bool:

@@ -38,6 +38,15 @@ study = Table(
     Column("versions", Text, nullable=False),
     Column("fingerprint", Text),
     Column("created_at", Double, nullable=False),
+    Column("trials", Integer, nullable=False),
+    Column("artifacts", Text, nullable=False),
+    Column("sites", Text),
+    Column("confirmed_trials", Integer),
+    Column("duels_before", Integer, nullable=False),
+    Column("stop_asked_at", Double),
+    Column("published", Text),
+    Column("publish_at", Double),
+    Column("swept", Text),
     UniqueConstraint("name", name="nas_study_name"),
     sqlite_autoincrement=True,
 )
@@ -161,6 +170,26 @@ attribute = Table(
     Column("text", Text, nullable=False),
     PrimaryKeyConstraint("study_id", "name", name="nas_attribute_pkey"),
 )
+
+
+def _documents(name: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("study_id", Integer, nullable=False),
+        Column("name", Text, nullable=False),
+        Column("content", Text, nullable=False),
+        PrimaryKeyConstraint("study_id", "name", name=f"{name}_pkey"),
+    )
+
+
+way = _documents("nas_way")
+backbone = _documents("nas_backbone")
+weights_lost = _documents("nas_weights_lost")
+curve = _documents("nas_curve")
+labels = _documents("nas_labels")
+validation = _documents("nas_validation")
+launch = _documents("nas_launch")
 
 test_reading = Table(
     "nas_test_reading",

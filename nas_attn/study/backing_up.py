@@ -11,7 +11,7 @@ from nas_attn.errors import OperationError
 from nas_attn.evaluation.artifact_stores import PART
 from nas_attn.storage import Database
 from nas_attn.study.buckets import SCHEME
-from nas_attn.study.opening import ARTIFACTS, artifacts_folder
+from nas_attn.study.opening import artifacts_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def back_up(database: Database, path: str | Path, *, overwrite: bool = False, ar
     database.check_backup(path, overwrite=overwrite)
     target = Path(path).absolute()
     beside = target.with_name(f"{target.stem}.artifacts")
-    places = {place for store in database.stores() if (place := store.get(ARTIFACTS)) is not None}
+    places = {store.settings.artifacts for store in database.stores()}
     folders = {artifacts_folder(database, place) for place in places}
     if beside in folders:
         raise OperationError(
@@ -57,8 +57,8 @@ def back_up(database: Database, path: str | Path, *, overwrite: bool = False, ar
     _copy(folders, beside)
     with Database(f"sqlite:///{written}") as copy:
         for store in copy.stores():
-            if not (store.get(ARTIFACTS) or SCHEME).startswith(SCHEME):
-                store.put(ARTIFACTS, beside.name)
+            if not store.settings.artifacts.startswith(SCHEME):
+                store.set(artifacts=beside.name)
         copy.fold_log()
     files = [found for found in beside.rglob("*") if found.is_file()] if beside.is_dir() else []
     buckets = sorted(place for place in places if place.startswith(SCHEME))

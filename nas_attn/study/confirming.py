@@ -8,7 +8,6 @@ model cannot say whether they belong to the front. These are runs, never trials:
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
@@ -50,7 +49,7 @@ class Confirmation(Duties):
         """Further seeds for those that matter, then the rounds of the duel and of repeats, one when the one before is over."""
         if not self.recipe.search.confirm_seeds or self.queue.rows(state="waiting", purposes=[CONFIRM]):
             return False
-        runs = self._further(self._confirmed()) or self._duel() or self._repeats()
+        runs = self._further() or self._duel() or self._repeats()
         self.queue.want(runs)
         return bool(runs)
 
@@ -61,28 +60,23 @@ class Confirmation(Duties):
         else:
             self.worker.say(f"seed {run.seed} of {run.placement} {row.state}: {row.reason}")
 
-    def _confirmed(self) -> dict[str, str]:
-        """Key -> placement of the candidates to confirm, decided once, when the search ends."""
-        name = f"{CONFIRM}:{self.worker.opened.trials}"
-        known = self.store.get(name)
-        if known is None:
-            known = json.dumps({view.key: view.placement for view in _choose(snapshot(self.store))})
-            self.store.put(self._before, str(len(self._rounds())))
-            self.store.put(name, known)
-        return {str(key): str(placement) for key, placement in json.loads(known).items()}
-
-    def _further(self, keys: dict[str, str]) -> list[Run]:
-        """The runs with further seeds that are not in the queue yet, seed by seed, on the study's own backbones."""
-        training, search = self.recipe.training, self.recipe.search
+    def _further(self) -> list[Run]:
+        """Further seeds, on the study's own backbones, for the candidates that matter: chosen once, when the search ends."""
+        training, search, trials = self.recipe.training, self.recipe.search, self.worker.opened.trials
+        if self.store.settings.confirmed_trials == trials:
+            return []
+        keys = {view.key: view.placement for view in _choose(snapshot(self.store))}
         first = search.seed + max(training.seeds, training.backbones if training.start == "backbone" else 1)
         seeds = range(first, first + search.confirm_seeds)
-        return self._missing(keys, {seed: backbone_number(self.recipe, seed) for seed in seeds})
+        runs = self._missing(keys, {seed: backbone_number(self.recipe, seed) for seed in seeds})
+        self.queue.want(runs)  # whoever dies before the note chooses again
+        self.store.set(confirmed_trials=trials, duels_before=len(self._rounds()))
+        return runs
 
     def _duel(self) -> list[Run]:
         """The next round; none where enough is known, or where there were as many as there are to be."""
         search, rounds = self.recipe.search, self._rounds()
-        before = self.store.get(self._before) or ""
-        held = len(rounds) - (int(before) if before.isdigit() else 0)
+        held = len(rounds) - self.store.settings.duels_before
         if held >= ROUNDS * search.confirm_seeds:
             return []
         now = snapshot(self.store)
@@ -116,11 +110,6 @@ class Confirmation(Duties):
         odds = front_odds(now.objectives, rows, model, np.random.default_rng(self.recipe.search.seed))
         open_ones = [key for key, p in odds.items() if UNCERTAIN < p < 1 - UNCERTAIN]
         return [scored[key] for key in sorted(open_ones, key=lambda key: (abs(odds[key] - 0.5), key))]
-
-    @property
-    def _before(self) -> str:
-        """Attribute with the number of rounds that were held before this search ended: a study may be extended."""
-        return f"{CONFIRM}:{self.worker.opened.trials}:rounds"
 
     def _rounds(self) -> dict[int, set[str]]:
         """Seed of each round -> the candidates that met in it."""

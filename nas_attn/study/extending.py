@@ -18,8 +18,6 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nas_attn.analysis.snapshot import TRIALS
-from nas_attn.analysis.snippet import SITES
 from nas_attn.attention.row import INITS
 from nas_attn.errors import PlacementError, StudyError, few
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, holders, release_dead
@@ -32,7 +30,7 @@ from nas_attn.space_schema import SpaceSpec
 from nas_attn.study.ideas import OUTSIDE, outside
 from nas_attn.study.opening import OpenStudy, open_study, optuna_part
 from nas_attn.study.sampling import distributions
-from nas_attn.study.searching import ENQUEUED, first_baselines, plan_recipe
+from nas_attn.study.searching import first_baselines, plan_recipe
 
 PART = "~"
 """In the name of an Optuna study: what stands before it is the study it belongs to. A recipe's name cannot hold it."""
@@ -132,8 +130,8 @@ def extend(
             opened.database.extend_study(
                 opened.store,
                 recipe=plans.new.recipe.to_json(),
-                attributes={TRIALS: str(found.trials[1]), ENQUEUED: None}
-                | ({SITES: None} if _names_other_sites(space, plans.old.recipe.space) else {}),
+                trials=found.trials[1],
+                other_sites=_names_other_sites(space, plans.old.recipe.space),
                 baselines=_renamed_baselines(opened, plans.new),
                 optuna=(made, _free_name(opened)),
             )

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
-from nas_attn.analysis.snapshot import TRIALS
 from nas_attn.errors import NasAttnWarning, PlacementError
 from nas_attn.evaluation.plan import Plan
 from nas_attn.records import ResolvedPlacement
@@ -84,4 +83,4 @@ def _grow(opened: OpenStudy) -> None:
     ahead = [t for t in trials if t.state == TrialState.WAITING and t.number <= max(ideas_waiting)]
     needed = len(ahead) + sum(trial.state in counted for trial in trials)
     if needed > opened.trials:
-        opened.store.put(TRIALS, str(needed))
+        opened.store.set(trials=needed)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from nas_attn.analysis.snapshot import Snapshot, snapshot
 from nas_attn.evaluation.artifacts import mark, note_name, read_note, remove_artifact
-from nas_attn.evaluation.names import BACKBONE, weights_lost, weights_run
+from nas_attn.evaluation.names import weights_run
 from nas_attn.storage import CheckpointRow, StudyStore
 from nas_attn.storage.queue import WAITING
 from nas_attn.study.opening import OpenStudy
@@ -55,7 +55,7 @@ def sweep_weights(opened: OpenStudy, now: Snapshot, keep: str, *, dry_run: bool 
         freed.weights += 1
         _drop(opened, rows, freed, dry_run=dry_run)
         if not dry_run:
-            store.put(weights_lost(view.key), f"not kept, since storage.keep_weights is '{keep}'")
+            store.weights_lost.put(view.key, f"not kept, since storage.keep_weights is '{keep}'")
     return freed
 
 
@@ -83,7 +83,7 @@ def clean(opened: OpenStudy, keep: str | None = None, *, dry_run: bool = False) 
 def referred(store: StudyStore) -> set[str]:
     """Names of the artifacts that a study's database knows of."""
     found = {row.artifact for rows in store.all_checkpoints().values() for row in rows}
-    for text in store.attributes(f"{BACKBONE}/").values():
+    for text in store.backbones.all().values():
         if text:
             found.add(json.loads(text)["artifact"])
     return found

@@ -1,7 +1,7 @@
 """Workers on engines that exist: Slurm, Ray, this machine. `launch` starts them and returns; `status` and `stop` reach all.
 
 What is launched is `nas-attn worker STUDY`, nothing else: the engine gives it a place, restarts it where it dies, and the
-study's database does the rest. Each launch is kept as an attribute of the study, so that `stop` and `status` know of it
+study's database does the rest. Each launch is kept in the study, so that `stop` and `status` know of it
 from any machine.
 """
 
@@ -20,9 +20,6 @@ from typing import Protocol
 from nas_attn.errors import StudyError
 from nas_attn.processes import process
 from nas_attn.study.opening import OpenStudy
-
-LAUNCH = "launch/"
-"""Beginning of the attributes of a study that say what was launched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +79,13 @@ def launch(opened: OpenStudy, on: str, wish: Wish) -> Launched:
     logs.mkdir(parents=True, exist_ok=True)
     jobs = engine(on).launch(opened, wish, logs)
     found = Launched(on, tuple(jobs), os.uname().nodename, opened.database.now())
-    opened.store.put(f"{LAUNCH}{found.at:.3f}", json.dumps(asdict(found)))
+    opened.store.launches.put(f"{found.at:.3f}", json.dumps(asdict(found)))
     return found
 
 
 def launches(opened: OpenStudy) -> list[Launched]:
     """All launches of a study, the oldest first."""
-    rows = [json.loads(text) for text in opened.store.attributes(LAUNCH).values()]
+    rows = [json.loads(text) for text in opened.store.launches.all().values()]
     found = [Launched(row["on"], tuple(row["jobs"]), row["host"], row["at"]) for row in rows]
     return sorted(found, key=lambda launched: launched.at)
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas_attn._version import __version__
-from nas_attn.analysis.snapshot import planned_trials
 from nas_attn.errors import StorageError, StudyError, shorten
 from nas_attn.evaluation.artifact_stores import ArtifactStore, FolderArtifacts
 from nas_attn.paths import user_path
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 DEFAULT_URL = "sqlite:///nas_attn.db"
 PACKAGES = {"timm": "timm", "smp": "segmentation-models-pytorch", "ultralytics": "ultralytics"}
 """Source of a backbone -> the package that it comes from."""
-ARTIFACTS = "artifacts"
-"""Attribute of a study that names its folder of artifacts."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +75,13 @@ class OpenStudy:
     @cached_property
     def artifacts(self) -> ArtifactStore:
         """Its checkpoints and weights."""
-        place = self.store.get(ARTIFACTS) or "."
+        place = self.store.settings.artifacts
         return BucketArtifacts(place) if place.startswith(SCHEME) else FolderArtifacts(self.folder)
 
     @property
     def trials(self) -> int:
         """How many candidates it is to evaluate in all."""
-        return planned_trials(self.store, self.recipe)
+        return self.store.settings.trials
 
 
 def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | str | None = None) -> OpenStudy:
@@ -101,15 +98,19 @@ def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | st
     database = Database(url)
     text = recipe.to_json()
     if recipe.name not in [study.name for study in database.studies()]:
-        _check_place(database, _artifacts_attribute(database, artifacts))  # an unusable one is not recorded
+        _check_place(database, _place(database, artifacts))  # an unusable one is not recorded
     else:
         known = database.study(recipe.name).recipe
         if frozen_recipe(known, where=f"study '{recipe.name}' in '{database}'") == recipe:
             text = known  # the same, in another order
     with database.creating():
-        store = database.create_study(recipe.name, recipe=text, versions=versions(recipe))
-        if store.get(ARTIFACTS) is None:
-            store.put(ARTIFACTS, _artifacts_attribute(database, artifacts))
+        store = database.create_study(
+            recipe.name,
+            recipe=text,
+            versions=versions(recipe),
+            trials=recipe.search.trials,
+            artifacts=_place(database, artifacts),
+        )
         study = optuna_part(recipe, database)
     opened = _opened(url, database, store)
     vars(opened)["optuna_study"] = study  # loaded already, with connections of its own
@@ -160,25 +161,25 @@ def versions(recipe: Recipe | None = None) -> Mapping[str, str]:
 
 
 def _opened(url: str, database: Database, store: StudyStore) -> OpenStudy:
-    folder = artifacts_folder(database, store.get(ARTIFACTS) or ".")
+    folder = artifacts_folder(database, store.settings.artifacts)
     _make_folder(folder)
     return OpenStudy(
         url, database, store, frozen_recipe(store.recipe, where=f"study '{store.name}' in '{database}'"), folder
     )
 
 
-def artifacts_folder(database: Database, attribute: str) -> Path:
-    """The folder on this machine that belongs to studies whose attribute ARTIFACTS says this."""
+def artifacts_folder(database: Database, place: str) -> Path:
+    """The folder on this machine that belongs to studies whose artifacts lie there."""
     base = database.path.parent if database.path else Path.cwd()
-    if attribute.startswith(SCHEME):
+    if place.startswith(SCHEME):
         return base / _default_folder(database)
-    return base / attribute  # an absolute attribute stays as it is
+    return base / place  # an absolute place stays as it is
 
 
-def _check_place(database: Database, attribute: str) -> None:
-    if attribute.startswith(SCHEME):
-        BucketArtifacts(attribute).check()
-    _make_folder(artifacts_folder(database, attribute))
+def _check_place(database: Database, place: str) -> None:
+    if place.startswith(SCHEME):
+        BucketArtifacts(place).check()
+    _make_folder(artifacts_folder(database, place))
 
 
 def _make_folder(folder: Path) -> None:
@@ -220,7 +221,7 @@ def _default_folder(database: Database) -> str:
     return f"{database.path.stem}.artifacts" if database.path is not None else "nas_attn.artifacts"
 
 
-def _artifacts_attribute(database: Database, chosen: Path | str | None) -> str:
+def _place(database: Database, chosen: Path | str | None) -> str:
     """Relative to the database's folder where it may be, so that both can move together."""
     if isinstance(chosen, str) and chosen.startswith(SCHEME):
         return chosen

@@ -18,13 +18,11 @@ LISTEN_S = 3.0
 """Seconds between two looks whether the study's workers are to stop."""
 STARTING = "starting"
 IDLE = "looking for work"
-STOP = "stop"
-"""Attribute of a study: those workers that came before this time, in Unix seconds by the database's clock, are to stop."""
 
 
 def stop_workers(opened: OpenStudy) -> None:
     """Tells all workers that a study has now, wherever they run, to stop in order. Those that come later work."""
-    opened.store.put(STOP, repr(opened.database.now()))
+    opened.store.set(stop_asked_at=opened.database.now())
 
 
 class Presence:
@@ -71,7 +69,7 @@ class Presence:
             with suppress(OperationError, ValueError):
                 if time.monotonic() - self._told_at > BEAT_S:
                     self._tell()
-                if float(self._store.get(STOP) or 0.0) > self._came_at and not self._stop.is_set():
+                if (self._store.settings.stop_asked_at or 0.0) > self._came_at and not self._stop.is_set():
                     self._stop.set()
                     with on_terminal():
                         say("stopping, as nas-attn stop has asked: finishing the step and writing a checkpoint")

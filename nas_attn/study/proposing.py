@@ -18,7 +18,6 @@ from nas_attn.analysis.levels import net
 from nas_attn.analysis.objectives import COSTS, minimised, objective_value
 from nas_attn.errors import RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.measuring import BARE
-from nas_attn.evaluation.names import weights_lost
 from nas_attn.evaluation.ways import backbone_number
 from nas_attn.recipe import objective_name
 from nas_attn.records import CandidateRow, ResolvedPlacement, Score
@@ -243,7 +242,7 @@ class Search(Duties):
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         """The weights of a candidate's first run are kept."""
         if self.recipe.storage.keep_weights == "none":
-            self.store.put(weights_lost(row.run.key), "not kept, since storage.keep_weights is 'none'")
+            self.store.weights_lost.put(row.run.key, "not kept, since storage.keep_weights is 'none'")
             return
         candidate = self.store.candidate(row.run.key)
         if candidate is not None and row.run.seed == self._runs(candidate)[0].seed:

@@ -26,10 +26,6 @@ LONGEST_S = 600.0
 """Seconds between refreshes, at most."""
 SUSPICIOUS = 3
 """Candidates with the same value of a metric from which on this is said while the search goes on."""
-_DUE = "publish/due"
-"""Attribute of a study: when it is to be published again, in Unix seconds by the database's clock."""
-_PUBLISHED = "publish/state"
-"""Attribute of a study: the state that is published."""
 
 
 class Publisher:
@@ -57,7 +53,7 @@ class Publisher:
         current = snapshot(self._opened.store)
         dashboard.publish(self._opened.optuna_study, current)
         self._last = time.monotonic()
-        self._opened.store.put(_PUBLISHED, state)
+        self._opened.store.set(published=state)
         self._postpone((self._last - began) / SHARE)
         for weak in current.weak_rungs:
             if self._say is not None and f"rung {weak.rung}" not in self._told:
@@ -75,22 +71,22 @@ class Publisher:
 
     def changed(self) -> Snapshot | None:
         """Publishes the study as of now, unless that is what stands there already."""
-        return None if self._opened.store.get(_PUBLISHED) == self._state() else self.now()
+        return None if self._opened.store.settings.published == self._state() else self.now()
 
     def _state(self) -> str:
         return f"{__version__} {self._opened.store.glance.state()}"
 
     def _take(self) -> bool:
         """Whether it is to be published now, and by this worker: who says so first."""
-        due = self._opened.store.get(_DUE)
-        if due is not None and 0 < float(due) - self._opened.database.now() <= LONGEST_S:
+        due = self._opened.store.settings.publish_at
+        if due is not None and 0 < due - self._opened.database.now() <= LONGEST_S:
             return False
         self._postpone(PUBLISH_S)
-        return self._opened.store.get(_PUBLISHED) != self._state()
+        return self._opened.store.settings.published != self._state()
 
     def _postpone(self, seconds: float) -> None:
         wait = min(max(seconds, PUBLISH_S), LONGEST_S)
-        self._opened.store.put(_DUE, str(self._opened.database.now() + wait))
+        self._opened.store.set(publish_at=self._opened.database.now() + wait)
 
 
 def report_path(opened: OpenStudy) -> Path:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nas_attn.analysis.snapshot import TRIALS, Snapshot, snapshot
+from nas_attn.analysis.snapshot import Snapshot, snapshot
 from nas_attn.errors import BackboneError
 from nas_attn.evaluation.benches import Benches
 from nas_attn.evaluation.datasets import load_data
@@ -42,11 +42,6 @@ from nas_attn.study.worker import Worker
 from nas_attn.training.stepping import execution_on
 from nas_attn.training.threads import intra_op_threads
 from nas_attn.waiting import Interrupted
-
-ENQUEUED = "enqueued"
-"""Attribute of a study: its baselines are waiting as trials."""
-SWEPT = "swept"
-"""Attribute of a study: in what state its weights were swept."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +119,12 @@ def first_baselines(recipe: Recipe, space: SearchSpace) -> dict[str, Baseline]:
 
 
 def enqueue_baselines(opened: OpenStudy, plan: Plan) -> None:
-    """Puts the baselines in front of the queue, once."""
+    """Puts the baselines in front of the queue; those that are there already stay where they are."""
     with opened.database.creating():
-        if opened.store.get(ENQUEUED) is not None:
-            return
         for baseline in first_baselines(opened.recipe, plan.space).values():
             opened.optuna_study.enqueue_trial(
                 dict(baseline.values), user_attrs={BASELINE: baseline.name}, skip_if_exists=True
             )
-        opened.store.put(ENQUEUED, "yes")
 
 
 def begin(
@@ -162,7 +154,7 @@ def begin(
 
 def set_trials(opened: OpenStudy, trials: int) -> None:
     """Changes how many candidates the study is to evaluate in all."""
-    opened.store.put(TRIALS, str(trials))
+    opened.store.set(trials=trials)
 
 
 def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str:
@@ -207,9 +199,9 @@ def _sweep(opened: OpenStudy, current: Snapshot | None) -> None:
     """Drops the weights that are not to be kept; once for the workers that end together."""
     keep = opened.recipe.storage.keep_weights
     state = f"{keep} {opened.store.glance.state()}"
-    if keep != "all" and opened.store.get(SWEPT) != state:
+    if keep != "all" and opened.store.settings.swept != state:
         sweep_weights(opened, current or snapshot(opened.store), keep)
-        opened.store.put(SWEPT, state)
+        opened.store.set(swept=state)
 
 
 def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], str]) -> str:

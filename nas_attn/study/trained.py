@@ -13,7 +13,7 @@ from nas_attn.backbones.states import restore, unpack
 from nas_attn.errors import BackboneLost, CheckpointError, OperationError
 from nas_attn.evaluation.artifacts import read_artifact
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
-from nas_attn.evaluation.names import weights_lost, weights_run
+from nas_attn.evaluation.names import weights_run
 from nas_attn.evaluation.plan import Plan
 from nas_attn.records import ResolvedPlacement, Score
 from nas_attn.space import parse, resolve
@@ -77,7 +77,7 @@ def trained_model(opened: OpenStudy, plan: Plan, view: CandidateView, run: Run |
         else "nas-attn retrain makes others"
     )
     if not rows:
-        lost = opened.store.get(weights_lost(name)) or "nothing is known of them"
+        lost = opened.store.weights_lost.get(name) or "nothing is known of them"
         raise CheckpointError(f"the weights of {view.label} are not there ({lost}): {again}")
     try:
         weights = unpack(read_artifact(opened.artifacts, rows[0].artifact, rows[0].sha256))

@@ -15,7 +15,7 @@ from torch import nn
 
 from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.analysis.validation import Family, Network, families, family_attribute, finished_blocks
+from nas_attn.analysis.validation import Family, Network, families, family_name, finished_blocks
 from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.datasets import has_test_split
 from nas_attn.evaluation.plan import Plan
@@ -120,8 +120,8 @@ def check_test_split(recipe: Recipe) -> None:
 def begin(opened: OpenStudy, family: Family) -> None:
     """Writes the family down, before its first run."""
     with opened.database.creating():
-        if opened.store.get(family_attribute(family.number)) is None:
-            opened.store.put(family_attribute(family.number), json.dumps(asdict(family)))
+        if opened.store.validations.get(family_name(family.number)) is None:
+            opened.store.validations.put(family_name(family.number), json.dumps(asdict(family)))
 
 
 def family_runs(family: Family) -> list[Run]:

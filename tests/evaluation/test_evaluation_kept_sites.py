@@ -8,7 +8,6 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.analysis.snippet import SITES
 from nas_attn.evaluation.kept_sites import kept_sites
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from
@@ -71,13 +70,13 @@ def read(opened: OpenStudy, placement: str) -> ResolvedPlacement:
 
 def with_other_sites(opened: OpenStudy) -> None:
     """stage1 with the neck's block of the same shape, as another way to find sites may have it."""
-    content = json.loads(opened.store.get(SITES) or "")
+    content = json.loads(opened.store.sites or "")
     stage, *others = (site for site in content["sites"] if "." not in site["name"])
     neck = next(site for site in others if site["name"] == "neck1")
     for position, points in stage["points"].items():
         points += neck["points"][position] if position != "stage" else []
     content["sites"] = [stage, *(site for site in others if site is not neck)]
-    opened.store.put(SITES, json.dumps(content))
+    opened.store.set(sites=json.dumps(content))
 
 
 def test_a_study_goes_by_the_sites_that_it_began_with(tmp_path: Path) -> None:

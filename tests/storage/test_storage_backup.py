@@ -25,7 +25,7 @@ def here(sqlite_url: str) -> Iterator[Database]:
 @pytest.fixture
 def filled(here: Database) -> StudyStore:
     store = here.create_study("digits", recipe="{}", versions={})
-    store.put("note", "text")
+    store.set(published="text")
     return store
 
 
@@ -66,19 +66,19 @@ def test_a_copy_holds_optunas_tables_too(here: Database, filled: StudyStore, tar
     copied = optuna.load_study(study_name="digits", storage=f"sqlite:///{target}")
     assert [trial.value for trial in copied.trials] == [0.5]
     with Database(f"sqlite:///{target}") as copy:
-        assert copy.study("digits").get("note") == "text"
+        assert copy.study("digits").settings.published == "text"
 
 
 def test_an_older_copy_is_replaced_only_when_told(here: Database, filled: StudyStore, target: Path) -> None:
     here.backup(target)
-    filled.put("note", "newer")
+    filled.set(published="newer")
     with pytest.raises(StudyError, match="exists: name another file, or --force"):
         here.backup(target)
     with Database(f"sqlite:///{target}") as copy:
-        assert copy.study("digits").get("note") == "text"
+        assert copy.study("digits").settings.published == "text"
     here.backup(target, overwrite=True)
     with Database(f"sqlite:///{target}") as copy:
-        assert copy.study("digits").get("note") == "newer"
+        assert copy.study("digits").settings.published == "newer"
 
 
 @pytest.mark.parametrize(
@@ -103,14 +103,14 @@ def test_what_must_not_be_overwritten_is_left_alone(
             here.backup(tmp_path / name, overwrite=True)
         assert [study.name for study in other.studies()] == ["other"]
     assert (tmp_path / "notes.txt").read_text() == "my notes"
-    assert filled.get("note") == "text"
+    assert filled.settings.published == "text"
 
 
 def test_a_damaged_database_gives_no_copy_and_keeps_the_last_one(
     here: Database, filled: StudyStore, target: Path
 ) -> None:
     for i in range(100):
-        filled.put(f"name {i}", "text" * 99)
+        filled.ways.put(f"name {i}", "text" * 99)
     here.backup(target)
     before = target.read_bytes()
     here.close()
@@ -132,5 +132,5 @@ def test_postgresql_is_backed_up_by_its_own_means(postgres_url: str, target: Pat
 def test_a_copy_is_one_file(here: Database, filled: StudyStore, target: Path) -> None:
     here.backup(target)
     with closing(sqlite3.connect(f"file:{target}?mode=ro&immutable=1", uri=True)) as connection:
-        assert connection.execute("SELECT text FROM nas_attribute").fetchall() == [("text",)]
+        assert connection.execute("SELECT published FROM nas_study").fetchall() == [("text",)]
         assert connection.execute("PRAGMA journal_mode").fetchone() != ("wal",)

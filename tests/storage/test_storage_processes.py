@@ -78,7 +78,7 @@ def test_the_settings_reach_a_child_process_with_optunas_storage(sqlite_url: str
 
 def put_and_report(store: StudyStore, queue: multiprocessing.Queue[str]) -> None:
     try:
-        store.put("who", "child")
+        store.set(published="child")
     except StorageError as error:
         queue.put(str(error))
     else:
@@ -86,7 +86,7 @@ def put_and_report(store: StudyStore, queue: multiprocessing.Queue[str]) -> None
 
 
 def test_a_forked_child_does_not_touch_its_parents_connections(store: StudyStore, database: Database) -> None:
-    store.put("who", "parent")
+    store.set(published="parent")
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     child = context.Process(target=put_and_report, args=(store, queue))
@@ -94,12 +94,12 @@ def test_a_forked_child_does_not_touch_its_parents_connections(store: StudyStore
     said = queue.get(timeout=60)
     child.join()
     if database.path is None:
-        assert (said, store.get("who")) == ("done", "child")
+        assert (said, store.settings.published) == ("done", "child")
     else:
         assert "cannot be used in a process forked" in said
-        assert store.get("who") == "parent"
-    store.put("who", "parent again")
-    assert store.get("who") == "parent again"
+        assert store.settings.published == "parent"
+    store.set(published="parent again")
+    assert store.settings.published == "parent again"
 
 
 def test_a_killed_writer_loses_nothing_it_had_written_and_its_work_is_taken_over(url: str) -> None:
@@ -134,11 +134,11 @@ def test_a_writer_waits_for_another_and_then_writes(sqlite_url: str) -> None:
         thread.start()
         thread.join(0.3)
         assert thread.is_alive()
-        assert store.get("who") is None
+        assert store.settings.published is None
         blocker.execute("COMMIT")
         blocker.close()
         thread.join()
-        assert store.get("who") == "thread"
+        assert store.settings.published == "thread"
 
 
 def test_a_lock_that_is_never_given_back_is_one_sentence(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,9 +148,9 @@ def test_a_lock_that_is_never_given_back_is_one_sentence(sqlite_url: str, monkey
         blocker = sqlite3.connect(str(database.path), isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageError, match="another program keeps the file locked"):
-            store.put("a", "b")
+            store.set(published="b")
         blocker.close()
-        store.put("a", "b")
+        store.set(published="b")
 
 
 def test_a_program_that_keeps_the_old_mode_is_named(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing_that_was_written(sqlite_u
     with Database(sqlite_url) as database:
         found = {score.key for score in database.study("digits").scores()}
         assert found >= {f"key{number}" for number in numbers}
-        database.study("digits").put("note", "there is room again")
+        database.study("digits").set(published="there is room again")
 
 
 def test_a_lost_connection_is_one_sentence_and_the_next_call_connects_anew(postgres_url: str) -> None:
@@ -199,11 +199,11 @@ def test_a_lost_connection_is_one_sentence_and_the_next_call_connects_anew(postg
                 cut()
 
         cut()
-        store.put("note", "between two calls: nobody notices")
+        store.set(published="between two calls: nobody notices")
         with pytest.raises(StorageError, match=r"terminating connection|closed the connection") as error:
             cut_off_in_the_middle()
         assert "\n" not in str(error.value)
-        assert store.get("note") == "between two calls: nobody notices"
+        assert store.settings.published == "between two calls: nobody notices"
         assert store.renew(lease).number == lease.number
         database.delete_study("lost")
 

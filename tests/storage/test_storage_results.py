@@ -77,7 +77,7 @@ def test_the_state_is_another_one_after_each_result(store: StudyStore, lease: Le
     seen.append(store.glance.state())
     store.finish("key", state="scored", reason="", values=(0.5,), lease=lease)
     seen.append(store.glance.state())
-    store.put("anything", "else")
+    store.set(published="else")
     assert store.glance.state() == seen[-1]
     assert len(set(seen)) == 4
 

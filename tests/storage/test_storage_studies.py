@@ -19,9 +19,9 @@ def test_a_study_comes_back_as_it_was_created(database: Database) -> None:
 
 
 def test_the_same_recipe_opens_the_study_there_is(store: StudyStore, database: Database) -> None:
-    store.put("note", "first")
+    store.set(published="first")
     again = database.create_study("digits", recipe='{"search":{"trials":30}}', versions={"torch": "9"})
-    assert again.get("note") == "first"
+    assert again.settings.published == "first"
     assert again.versions == {"torch": "2.11"}
 
 
@@ -62,9 +62,9 @@ def test_a_deleted_study_is_gone_and_its_worker_cannot_write_into_its_successor(
     store: StudyStore, lease: Lease, database: Database
 ) -> None:
     other = database.create_study("other", recipe="{}", versions={})
-    other.put("note", "kept")
+    other.set(published="kept")
     store.claim("key", placement="", trial=1, baseline=None, lease=lease)
-    store.put("note", "old")
+    store.set(published="old")
     database.delete_study("digits")
     successor = database.create_study("digits", recipe=store.recipe, versions={})
     successor.acquire("trial/1", owner="me", ttl_s=1000)
@@ -73,8 +73,8 @@ def test_a_deleted_study_is_gone_and_its_worker_cannot_write_into_its_successor(
     with pytest.raises(LeaseLost):
         store.claim("key", placement="", trial=1, baseline=None, lease=lease)
     assert successor.candidates() == []
-    assert successor.get("note") is None
-    assert other.get("note") == "kept"
+    assert successor.settings.published is None
+    assert other.settings.published == "kept"
 
 
 def test_the_first_latency_device_is_pinned(store: StudyStore, database: Database) -> None:
@@ -84,13 +84,17 @@ def test_the_first_latency_device_is_pinned(store: StudyStore, database: Databas
     assert store.fingerprint == "first"
 
 
-def test_attributes_and_test_readings_belong_to_their_study(store: StudyStore, database: Database) -> None:
+def test_settings_documents_and_test_readings_belong_to_their_study(store: StudyStore, database: Database) -> None:
     other = database.create_study("other", recipe="{}", versions={})
-    store.put("note", "a")
-    store.put("note", "b")
+    store.set(published="a")
+    store.set(published="b")
+    store.ways.put("own", "long")
+    store.ways.put("own", "longer")
+    store.labels.put("own", "not a way")
     store.log_test_reading("validate of stage1=se")
     store.log_test_reading("retrain")
-    assert (store.get("note"), other.get("note"), store.get("else")) == ("b", None, None)
+    assert (store.settings.published, other.settings.published) == ("b", None)
+    assert (store.ways.all(), store.ways.get("else"), other.ways.get("own")) == ({"own": "longer"}, None, None)
     assert [reading.reason for reading in store.test_readings()] == ["validate of stage1=se", "retrain"]
     assert other.test_readings() == []
 

@@ -156,14 +156,14 @@ def test_a_damaged_database_is_one_sentence(sqlite_url: str) -> None:
     with Database(sqlite_url) as database:
         store = database.create_study("a", recipe="{}", versions={})
         for i in range(300):
-            store.put(f"name {i}", "text" * 99)
+            store.ways.put(f"name {i}", "text" * 99)
         path = database.path
     assert path is not None
     content = bytearray(path.read_bytes())
     content[4096:] = b"\xa5" * (len(content) - 4096)
     path.write_bytes(content)
     with pytest.raises(StorageError, match=r"the file is damaged.*backup"):
-        Database(sqlite_url).study("a").get("name 1")
+        Database(sqlite_url).study("a").ways.get("name 1")
 
 
 def test_a_missing_file_is_not_created_where_one_must_exist(sqlite_url: str, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ actions = {
     "ask": lambda: opened.optuna_study.ask(),
     "trial": lambda: trial.set_user_attr("placement", "x" * 2000),
     "tell": lambda: opened.optuna_study.tell(trial, [1.0, 2.0]),
-    "ours": lambda: opened.store.put("name", "x" * 20_000),
+    "ours": lambda: opened.store.set(published="x" * 20_000),
 }
 for name, action in actions.items():
     for _ in range(500):

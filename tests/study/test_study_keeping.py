@@ -13,7 +13,7 @@ import pytest
 from nas_attn.analysis.snapshot import snapshot
 from nas_attn.errors import OperationError, StudyError
 from nas_attn.evaluation.artifacts import mark
-from nas_attn.evaluation.names import weights_lost, weights_run
+from nas_attn.evaluation.names import weights_run
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.storage import Database
 from nas_attn.study import searching
@@ -48,7 +48,7 @@ def test_the_weights_of_the_front_stay_where_only_they_are_wanted(table: Path) -
     assert len(wanted) < now.counts["scored"]
     assert len(files(opened)) == len(wanted)
     (gone, *_) = (view.key for view in now.candidates if view.state == "scored" and view.key not in wanted)
-    assert opened.store.get(weights_lost(gone)) == "not kept, since storage.keep_weights is 'front'"
+    assert opened.store.weights_lost.get(gone) == "not kept, since storage.keep_weights is 'front'"
 
 
 def test_no_weights_are_written_where_none_are_wanted(table: Path) -> None:

@@ -29,7 +29,7 @@ def claim(opened: OpenStudy, trial: int) -> None:
 
 
 def published(opened: OpenStudy) -> str:
-    return opened.store.get("publish/state") or ""
+    return opened.store.settings.published or ""
 
 
 def impatient(opened: OpenStudy) -> Publisher:
@@ -52,13 +52,13 @@ def test_workers_take_turns_until_it_is_due_again(opened: OpenStudy) -> None:
     claim(opened, 0)
     impatient(opened).maybe()
     assert published(opened) == before, "not due yet: another worker has just done it"
-    opened.store.put("publish/due", str(opened.database.now() - 1))
+    opened.store.set(publish_at=(opened.database.now() - 1))
     impatient(opened).maybe()
     assert published(opened) != before
 
 
 def test_a_clock_that_was_a_day_ahead_does_not_stop_publishing(opened: OpenStudy) -> None:
-    opened.store.put("publish/due", str(opened.database.now() + 86_400))
+    opened.store.set(publish_at=(opened.database.now() + 86_400))
     impatient(opened).maybe()
     assert published(opened)
 

@@ -122,7 +122,7 @@ def test_beforehand_it_says_what_it_compares_can_show_and_costs_and_writes_nothi
     assert "would be shown with 80 %" in out
     assert "To show 2.00 points takes" in out
     store = open_study("tiny").store
-    assert store.attributes("validation/") == {}
+    assert store.validations.all() == {}
     assert store.queue.rows(way="target") == []
 
 
