@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nas_attn.attention.gates import gate, mean, zero_
+from nas_attn.attention.gates import gate, zero_
 from nas_attn.attention.norms import BatchNorm1d, BatchNorm2d
 from nas_attn.attention.row import Init
 
@@ -66,7 +66,7 @@ class BottleneckAttention(nn.Module):
                 zero_(self.channel[-1])
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        c_NC11 = self.channel(mean(x_NCHW, 2, 3))[:, :, None, None]
+        c_NC11 = self.channel(x_NCHW.mean((2, 3)))[:, :, None, None]
         s_N1HW = self.spatial(x_NCHW)
         z_NCHW = c_NC11 + s_N1HW if self.combine == "sum" else c_NC11 * s_N1HW
         a_NCHW = gate(z_NCHW, x_NCHW, identity=self.identity)

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.attention.fused import max_mean
-from nas_attn.attention.gates import gate, zero_
+from nas_attn.attention.gates import gate, max_mean, zero_
 from nas_attn.attention.norms import BatchNorm2d
 from nas_attn.attention.row import Init
 
@@ -29,10 +27,12 @@ class ChannelGate(nn.Module):
             zero_(self.expand)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        pooled_BC = max_mean(x_NCHW, (2, 3), 0)[..., 0, 0]  # B: the maxima of all images, then their means
-        z_BC = self.expand(functional.relu(self.reduce(pooled_BC)))
-        z_NC = torch.unflatten(z_BC, 0, (2, -1)).sum(0)
+        z_NC = self._mlp(x_NCHW.amax((2, 3))) + self._mlp(x_NCHW.mean((2, 3)))
         return x_NCHW * gate(z_NC, x_NCHW, identity=self.identity)[:, :, None, None]
+
+    def _mlp(self, pooled_NC: Tensor) -> Tensor:
+        z_NC: Tensor = self.expand(functional.relu(self.reduce(pooled_NC)))
+        return z_NC
 
 
 class SpatialGate(nn.Module):
@@ -47,7 +47,7 @@ class SpatialGate(nn.Module):
             zero_(self.norm if norm else self.conv)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        z_N1HW = self.norm(self.conv(max_mean(x_NCHW, (1,), 1)))
+        z_N1HW = self.norm(self.conv(max_mean(x_NCHW, 1)))
         return x_NCHW * gate(z_N1HW, x_NCHW, identity=self.identity)
 
 

@@ -12,7 +12,6 @@ from torch.nn import functional
 from nas_attn.attention.gates import gate, zero_
 from nas_attn.attention.norms import BatchNorm2d
 from nas_attn.attention.row import Init
-from nas_attn.attention.strips import scale_strips, strip_means
 
 
 class CoordinateAttention(nn.Module):
@@ -40,9 +39,9 @@ class CoordinateAttention(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = x_NCHW.shape[2:]
-        strips_NCL1 = torch.cat(strip_means(x_NCHW), 2)[..., None]
+        strips_NCL1 = torch.cat((x_NCHW.mean(3), x_NCHW.mean(2)), 2)[..., None]
         f_NML1 = functional.hardswish(self.norm(self.reduce(strips_NCL1)))
         f_h, f_w = torch.split(f_NML1, [height, width], 2)
         a_NCH1 = gate(self.expand_h(f_h), x_NCHW, identity=self.identity)
         a_NCW1 = gate(self.expand_w(f_w), x_NCHW, identity=self.identity)
-        return scale_strips(x_NCHW, a_NCH1[..., 0], a_NCW1[..., 0])
+        return x_NCHW * a_NCH1 * a_NCW1.transpose(2, 3)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.attention.fused import max_mean
 from nas_attn.attention.gates import gate, zero_
 from nas_attn.attention.row import Init
 
@@ -81,8 +80,10 @@ class ChannelPrior(nn.Module):
 
     def _channels(self, x_NCHW: Tensor) -> Tensor:
         """`(N, C)`: the channel gate."""
-        pooled_BC = max_mean(x_NCHW, (2, 3), 0)[..., 0, 0]  # B: the maxima of all images, then their means
-        z_2NC = torch.unflatten(self.expand(functional.relu(self.reduce(pooled_BC))), 0, (2, -1))
+        z_NC, w_NC = (
+            self.expand(functional.relu(self.reduce(pooled_NC)))
+            for pooled_NC in (x_NCHW.amax((2, 3)), x_NCHW.mean((2, 3)))
+        )
         if self.channel_gate == "sigmoids":
-            return gate(z_2NC, x_NCHW, identity=False).sum(0)
-        return gate(z_2NC.sum(0), x_NCHW, identity=self.doubled)
+            return gate(z_NC, x_NCHW, identity=False) + gate(w_NC, x_NCHW, identity=False)
+        return gate(z_NC + w_NC, x_NCHW, identity=self.doubled)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from nas_attn.attention.gates import gate, mean, zero_
+from nas_attn.attention.gates import gate, zero_
 from nas_attn.attention.row import Init
 
 
@@ -40,5 +40,5 @@ class EfficientChannel(nn.Module):
             zero_(self.conv)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        z_N1C = self.conv(mean(x_NCHW, 2, 3)[:, None])
+        z_N1C = self.conv(x_NCHW.mean((2, 3))[:, None])
         return x_NCHW * gate(z_N1C, x_NCHW, identity=self.identity).view(*x_NCHW.shape[:2], 1, 1)

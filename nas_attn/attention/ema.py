@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas_attn.attention.gates import blend_gate, mean
+from nas_attn.attention.gates import blend_gate
 from nas_attn.attention.norms import GroupNorm
 from nas_attn.attention.row import Init
 
@@ -39,7 +39,7 @@ class EfficientMultiScale(nn.Module):
         height, width = x_NCHW.shape[2:]
         x_NGCHW = torch.unflatten(x_NCHW, 1, self.shape)
         x_BCHW = x_NGCHW.flatten(0, 1)  # B = N·G: the groups are images of their own
-        strips_BCL: Tensor = self.strips(torch.cat((mean(x_BCHW, 3), mean(x_BCHW, 2)), 2)).sigmoid()
+        strips_BCL: Tensor = self.strips(torch.cat((x_BCHW.mean(3), x_BCHW.mean(2)), 2)).sigmoid()
         a_BCH, a_BCW = torch.split(strips_BCL, [height, width], 2)
         u_BCHW: Tensor = self.norm(x_BCHW * a_BCH[..., None] * a_BCW[:, :, None])
         v_BCHW: Tensor = self.conv(x_BCHW)
@@ -50,5 +50,5 @@ class EfficientMultiScale(nn.Module):
     @staticmethod
     def _weigh(by_BCHW: Tensor, of_BCHW: Tensor) -> Tensor:
         """`softmax(mean(by))·of`: `(B, 1, HW)`."""
-        weight_B1C = torch.softmax(mean(by_BCHW, 2, 3), 1)[:, None]
+        weight_B1C = torch.softmax(by_BCHW.mean((2, 3)), 1)[:, None]
         return weight_B1C.to(of_BCHW.dtype) @ of_BCHW.flatten(2)

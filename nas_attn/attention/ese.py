@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.attention.gates import mean, zero_
+from nas_attn.attention.gates import zero_
 from nas_attn.attention.row import Init
 
 
@@ -30,5 +30,5 @@ class EffectiveSqueezeExcitation(nn.Module):
             zero_(self.fc)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        a_NC = functional.hardsigmoid(self.fc(mean(x_NCHW, 2, 3))) * self.scale
+        a_NC = functional.hardsigmoid(self.fc(x_NCHW.mean((2, 3)))) * self.scale
         return x_NCHW * a_NC.to(x_NCHW.dtype)[:, :, None, None]

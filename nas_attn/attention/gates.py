@@ -1,4 +1,4 @@
-"""What gates have in common: the mean behind them, the sigmoid in its two forms, and the blend."""
+"""What gates have in common: the pooling behind them, the sigmoid in its two forms, and the blend."""
 
 from __future__ import annotations
 
@@ -7,43 +7,16 @@ from torch import Tensor, nn
 
 from nas_attn.errors import BackboneError
 
-WORTH_IT = 2**14
-"""Values from which on a detour for the sake of speed is quicker than the calls that it takes."""
-
-
-def is_small(x: Tensor) -> bool:
-    """Whether calls cost more than arithmetic; a traced map has no size yet."""
-    return not is_traced(x) and x.numel() < WORTH_IT
-
 
 def is_traced(x: Tensor) -> bool:
     """Whether x stands for any map: under torch.compile, torch.export and torch.jit.trace, or a proxy of torch.fx."""
-    return torch.compiler.is_compiling() or _is_jit_traced() or not isinstance(x, Tensor)
+    is_jit_traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return torch.compiler.is_compiling() or is_jit_traced or not isinstance(x, Tensor)
 
 
-def _is_jit_traced() -> bool:
-    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
-
-
-def recorded(*tensors: Tensor) -> bool:
-    """Whether autograd follows; without it, a function of its own would cost as much as a small map's arithmetic."""
-    if not torch.is_grad_enabled() or (not torch.compiler.is_compiling() and _is_jit_traced()):
-        return False  # a trace, of which ONNX is made, cannot hold a function of one's own
-    return any(isinstance(t, Tensor) and t.requires_grad for t in tensors)
-
-
-def mean(x: Tensor, *dims: int) -> Tensor:
-    """The mean over dimensions, as a sum over their size: its gradient is a view, where a mean's is a new map.
-
-    On a CPU that new map is most of what a channel gate's backward pass costs. Of a small map, or without a gradient,
-    the mean is quicker, but for bfloat16, of which it first makes a float32 map. A sum in float16 may overflow.
-    """
-    if x.dtype is torch.float16 or is_small(x) or not (recorded(x) or x.dtype is torch.bfloat16):
-        return x.mean(dims)
-    count = 1
-    for dim in dims:  # not math.prod, which torch.compile does not follow
-        count = count * x.shape[dim]
-    return x.sum(dims) / count
+def max_mean(x: Tensor, dim: int) -> Tensor:
+    """Maximum and mean over one dimension, side by side in its place. Ties of the maximum share its gradient."""
+    return torch.cat((x.amax(dim, keepdim=True), x.mean(dim, keepdim=True)), dim)
 
 
 def gate(z: Tensor, x: Tensor, *, identity: bool) -> Tensor:

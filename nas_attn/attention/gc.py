@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.attention.gates import gate, mean, zero_
+from nas_attn.attention.gates import gate, zero_
 from nas_attn.attention.row import Init
 
 
@@ -56,7 +56,7 @@ class GlobalContext(nn.Module):
     def context(self, x_NCHW: Tensor) -> Tensor:
         """`(N, C)`: the pixels summed up."""
         if self.mask is None:
-            return mean(x_NCHW, 2, 3)
+            return x_NCHW.mean((2, 3))
         weight_NP1 = torch.softmax(self.mask(x_NCHW).flatten(1), 1).to(x_NCHW.dtype)[:, :, None]
         return (x_NCHW.flatten(2) @ weight_NP1)[:, :, 0]
 

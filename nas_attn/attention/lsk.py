@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas_attn.attention.fused import max_mean
 from nas_attn.attention.gates import gate, zero_
 from nas_attn.attention.row import Init
 
@@ -46,7 +45,8 @@ class LargeSelectiveKernel(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         near_NCHW = self.near(x_NCHW)
         u_NMHW, v_NMHW = self.reduce_near(near_NCHW), self.reduce_far(self.far(near_NCHW))
-        pooled_N2HW = max_mean(torch.cat((u_NMHW, v_NMHW), 1), (1,), 1).flip(1)  # the authors have the mean first
+        both_NBHW = torch.cat((u_NMHW, v_NMHW), 1)
+        pooled_N2HW = torch.cat((both_NBHW.mean(1, keepdim=True), both_NBHW.amax(1, keepdim=True)), 1)
         a_N2HW = gate(self.select(pooled_N2HW), u_NMHW, identity=False)
         z_NCHW: Tensor = self.expand(u_NMHW * a_N2HW[:, :1] + v_NMHW * a_N2HW[:, 1:])
         return x_NCHW * z_NCHW.to(x_NCHW.dtype)

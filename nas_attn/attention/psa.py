@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nas_attn.attention.gates import gate, mean, zero_
+from nas_attn.attention.gates import gate, zero_
 from nas_attn.attention.row import Init
 
 
@@ -62,7 +62,7 @@ class SpatialBranch(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Before the sigmoid. The mean is taken before the query; where no softmax parts them, query and values become one
         vector of C before they meet the pixels: the same and less."""
-        q_NM = self.query(mean(x_NCHW, 2, 3))
+        q_NM = self.query(x_NCHW.mean((2, 3)))
         if self.softmax == "value":
             v_NMP = torch.softmax(self.value(x_NCHW).flatten(2), 2)
             z_N1P = q_NM[:, None].to(v_NMP.dtype) @ v_NMP

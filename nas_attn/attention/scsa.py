@@ -12,7 +12,6 @@ from torch.nn import functional
 from nas_attn.attention.gates import gate, zero_
 from nas_attn.attention.norms import GroupNorm
 from nas_attn.attention.row import Init
-from nas_attn.attention.strips import scale_strips, strip_means
 
 REACHES = (3, 5, 7, 9)
 """Lengths of the convolutions, one for each group of channels."""
@@ -60,10 +59,9 @@ class SynergisticAttention(nn.Module):
             zero_(self.norm_h, self.norm_w, self.value)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        m_NCH, m_NCW = strip_means(x_NCHW)
-        a_NCH = gate(self.norm_h(self._along(m_NCH)), x_NCHW, identity=self.identity)
-        a_NCW = gate(self.norm_w(self._along(m_NCW)), x_NCHW, identity=self.identity)
-        u_NCHW = scale_strips(x_NCHW, a_NCH, a_NCW)
+        a_NCH = gate(self.norm_h(self._along(x_NCHW.mean(3))), x_NCHW, identity=self.identity)
+        a_NCW = gate(self.norm_w(self._along(x_NCHW.mean(2))), x_NCHW, identity=self.identity)
+        u_NCHW = x_NCHW * a_NCH[..., None] * a_NCW[:, :, None]
         return u_NCHW * gate(self._channels(u_NCHW), x_NCHW, identity=self.identity)[:, :, None, None]
 
     def _along(self, m_NCL: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.attention.gates import gate, mean, zero_
+from nas_attn.attention.gates import gate, zero_
 from nas_attn.attention.row import Init
 
 
@@ -41,7 +41,7 @@ class ConcurrentSqueezeExcitation(nn.Module):
             zero_(self.expand, self.spatial)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        z_NC = self.expand(functional.relu(self.reduce(mean(x_NCHW, 2, 3))))
+        z_NC = self.expand(functional.relu(self.reduce(x_NCHW.mean((2, 3)))))
         c_NC11 = gate(z_NC, x_NCHW, identity=self.doubled)[:, :, None, None]
         s_N1HW = gate(self.spatial(x_NCHW), x_NCHW, identity=self.doubled)
         if self.combine == "max":

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.attention.gates import gate, mean, zero_
+from nas_attn.attention.gates import gate, zero_
 from nas_attn.attention.row import Init, hidden_width
 
 
@@ -37,5 +37,5 @@ class SqueezeExcitation(nn.Module):
             zero_(self.expand)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        z_NC = self.expand(functional.relu(self.reduce(mean(x_NCHW, 2, 3))))
+        z_NC = self.expand(functional.relu(self.reduce(x_NCHW.mean((2, 3)))))
         return x_NCHW * gate(z_NC, x_NCHW, identity=self.identity)[:, :, None, None]

@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from nas_attn.attention.gates import is_traced, laid_out_like, zero_
 from nas_attn.attention.row import Init
-from nas_attn.attention.strips import add_strips
 
 
 class ScaledDotProduct(nn.Module):
@@ -126,7 +125,7 @@ class MultiHead(nn.Module):
         r_WDT = self._distances(self.column_table, width, grid[1]).to(q_NAHWD.dtype)
         rows_NAHWS = _by_row(q_NAHWD, r_HDS)
         columns_NAHWT = _by_row(q_NAHWD.transpose(2, 3), r_WDT).transpose(2, 3)
-        return add_strips(rows_NAHWS, columns_NAHWT).flatten(4, 5).flatten(2, 3)
+        return (rows_NAHWS[..., None] + columns_NAHWT[..., None, :]).flatten(4, 5).flatten(2, 3)
 
     def _distances(self, table: Tensor, side: int, cells: int) -> Tensor:
         """`(side, D, cells)`: the table's row for the distance from each row (or column) to each cell."""
@@ -145,8 +144,8 @@ def _by_row(q_NAHWD: Tensor, r_HDS: Tensor) -> Tensor:
 def _attended(q_NAPD: Tensor, k_NAKD: Tensor, v_NAKD: Tensor, bias_NAPK: Tensor | None, scale: float) -> Tensor:
     """`softmax(scale·QKᵀ + bias)V`.
 
-    torch's own on a CPU has no kernel for a bias that is learned: its plain form copies queries and keys, and in bfloat16
-    keeps all of it in float32. There the expression is written out, at 0.7 to 0.9 of the time and half of the memory.
+    On a CPU torch has no fused kernel for a learned bias, and its plain form keeps bfloat16 in float32. Written out, a
+    training step of ResNet-20 with this module takes 0.5 of the time in bfloat16, the same in float32.
     """
     if bias_NAPK is None or is_traced(q_NAPD) or q_NAPD.device.type != "cpu":
         return functional.scaled_dot_product_attention(q_NAPD, k_NAKD, v_NAKD, attn_mask=bias_NAPK, scale=scale)

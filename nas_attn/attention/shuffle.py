@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas_attn.attention.gates import gate, laid_out_like, mean
+from nas_attn.attention.gates import gate, laid_out_like
 from nas_attn.attention.norms import GroupNorm
 from nas_attn.attention.row import Init
 
@@ -46,7 +46,7 @@ class ShuffleAttention(nn.Module):
         x_BCHW = torch.unflatten(dealt_NCHW, 1, self.shape).flatten(0, 1)  # B = N·G: the groups are images of their own
         half = self.shape[1] // 2
         u_BCHW, v_BCHW = x_BCHW[:, :half], x_BCHW[:, half:]
-        z_BC = mean(u_BCHW, 2, 3) * self.channel_weight + self.channel_bias
+        z_BC = u_BCHW.mean((2, 3)) * self.channel_weight + self.channel_bias
         z_BCHW = self.norm(v_BCHW) * self.spatial_weight[:, None, None] + self.spatial_bias[:, None, None]
         y_BCHW = torch.cat(
             (

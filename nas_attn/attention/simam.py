@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas_attn.attention.fused import simam
 from nas_attn.attention.row import Init
 
 
@@ -36,5 +35,7 @@ class SimAM(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = x_NCHW.shape[2:]
         count = max(height * width - 1, 1) if self.unbiased else height * width
-        y_NCHW = simam(x_NCHW, self.e_lambda, count)
+        d_NCHW = (x_NCHW - x_NCHW.mean((2, 3), keepdim=True)).square()
+        v_NC11 = d_NCHW.sum((2, 3), keepdim=True) / count
+        y_NCHW = x_NCHW * torch.sigmoid(d_NCHW / (4 * (v_NC11 + self.e_lambda)) + 0.5)
         return y_NCHW if self.blend is None else torch.lerp(x_NCHW, y_NCHW, self.blend.to(x_NCHW.dtype))

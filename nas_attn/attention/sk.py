@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.attention.gates import mean
 from nas_attn.attention.norms import BatchNorm1d, BatchNorm2d
 from nas_attn.attention.row import Init
 
@@ -60,7 +59,7 @@ class SelectiveKernel(nn.Module):
         sum_NCHW = u[0]
         for u_NCHW in u[1:]:
             sum_NCHW = sum_NCHW + u_NCHW
-        z_NB = self.expand(functional.relu(self.norm(self.reduce(mean(sum_NCHW, 2, 3)))))
+        z_NB = self.expand(functional.relu(self.norm(self.reduce(sum_NCHW.mean((2, 3))))))
         a_NMC = torch.softmax(torch.unflatten(z_NB, 1, (len(u), -1)), 1).to(x_NCHW.dtype)
         y_NCHW = u[0].to(x_NCHW.dtype) * a_NMC[:, 0, :, None, None]
         for i, u_NCHW in enumerate(u[1:], 1):

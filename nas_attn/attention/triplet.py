@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from nas_attn.attention.fused import max_mean, scale_planes
-from nas_attn.attention.gates import gate, zero_
+from nas_attn.attention.gates import gate, max_mean, zero_
 from nas_attn.attention.norms import BatchNorm2d
 from nas_attn.attention.row import Init
 
@@ -25,7 +24,7 @@ class PlaneGate(nn.Module):
             zero_(self.norm)
 
     def forward(self, x_NCHW: Tensor, dim: int) -> Tensor:
-        pooled_N2AB = max_mean(x_NCHW, (dim,), dim).movedim(dim, 1)
+        pooled_N2AB = max_mean(x_NCHW, dim).movedim(dim, 1)
         if dim == 3:  # the authors' map over (H, C), not (C, H)
             pooled_N2AB = pooled_N2AB.transpose(2, 3)
         a_N1AB = gate(self.norm(self.conv(pooled_N2AB)), x_NCHW, identity=self.identity)[:, 0]
@@ -60,4 +59,4 @@ class TripletAttention(nn.Module):
         if self.gate_hw is None:
             return x_NCHW * ((a_NC1W + a_NCH1) / 2)
         a_N1HW: Tensor = self.gate_hw(x_NCHW, 1)
-        return scale_planes(x_NCHW, a_NC1W / 3, a_NCH1 / 3, a_N1HW / 3)
+        return x_NCHW * ((a_NC1W + a_NCH1 + a_N1HW) / 3)

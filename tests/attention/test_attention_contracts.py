@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from nas_attn.attention import catalogue, gates
+from nas_attn.attention import catalogue
 from nas_attn.attention.row import INITS, Row
 from nas_attn.records import Choice
 
@@ -105,10 +105,9 @@ def test_channels_last_in_channels_last_out(row: Row, data: st.DataObject, size:
 @pytest.mark.parametrize("init", INITS)
 @every_row
 def test_what_works_in_place_may_stand_behind(
-    row: Row, init: Any, dtype: torch.dtype, size: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+    row: Row, init: Any, dtype: torch.dtype, size: tuple[int, int, int]
 ) -> None:
     """torchvision's networks end their blocks in `relu_`."""
-    monkeypatch.setattr(gates, "WORTH_IT", 0)  # however small the maps here
     choice = Choice(row.name, row.resolve({}, *size, strict=False, init=init).knobs)
     module = shake(catalogue.build(choice, *size, init=init), 7).to(dtype)
     inputs = [image(2, size).to(dtype).requires_grad_() for _ in range(2)]
