@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from nas_attn import attachment
-from nas_attn.analysis.choosing import Wish
+from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.effects import Effects, fit_effects
 from nas_attn.analysis.snapshot import CandidateView, Snapshot, snapshot
 from nas_attn.analysis.suggestions import Suggestion, suggest
-from nas_attn.errors import NasAttnWarning, PlacementError, RecipeError, UserError
+from nas_attn.errors import NasAttnWarning, PlacementError, RecipeError
 from nas_attn.evaluation.evaluators import Evaluator
 from nas_attn.importing import PYTHON
 from nas_attn.recipe import Recipe
@@ -35,7 +35,6 @@ from nas_attn.study.stopping import interruptible
 from nas_attn.study.trained import chosen
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
     from plotly.graph_objects import Figure
 
 __all__ = ["Study", "attach", "check", "detach", "find_sites", "load_recipe", "open_study", "search"]
@@ -172,39 +171,17 @@ class Study:
         """All candidates, by trial."""
         return self.snapshot().candidates
 
-    def best(
-        self,
-        *,
-        max_latency_ratio: float | None = None,
-        max_latency_ms: float | None = None,
-        min_accuracy: float | None = None,
-        knee: bool = False,
-        trial: int | None = None,
-        placement: str | None = None,
-    ) -> CandidateView:
+    def best(self, **criteria: Any) -> CandidateView:
         """The candidate to take: the recommended one, or as chosen; `nas-attn pareto` takes the same words.
 
         Args:
-            max_latency_ratio: the best within so many times the backbone's latency.
-            max_latency_ms: the best within so many milliseconds on the machine where the study measured.
-            min_accuracy: the fastest that reaches it, 0 to 1; with a latency, the best within that.
-            knee: the knee of the front.
-            trial: the candidate of this trial.
-            placement: the candidate with this placement.
+            criteria: the fields of `nas_attn.analysis.criteria.Criteria`: `max_latency_ratio`, `knee`, `trial` …
 
         Raises:
-            UserError: several of them at once; limits may be joined.
+            UserError: several ways at once; limits may be joined.
             StudyError: there is none; says which comes nearest.
         """
-        wish = Wish(
-            trial=trial,
-            placement=placement,
-            knee=knee,
-            max_latency_ratio=max_latency_ratio,
-            max_latency_ms=max_latency_ms,
-            min_accuracy=min_accuracy,
-        )
-        return chosen(self._opened, self.snapshot(), wish).view
+        return chosen(self._opened, self.snapshot(), Criteria(**criteria)).view
 
     def effects(self, what: str = "accuracy") -> Effects | None:
         """What each choice adds at each site, to `latency` or to a metric: `.rows`, `.at("type")`, `.sentences`.
@@ -265,32 +242,12 @@ class Study:
         return effect_map.effect_map(found) if found is not None and found.at("choice") else None
 
     def rows(self, what: str = "trials") -> list[dict[str, Any]]:
-        """Results as plain rows: `trials`, `front`, `scores`, `effects` or `latencies`.
+        """Results as plain rows, `pandas.DataFrame(study.rows())`: `trials`, `front`, `scores`, `effects` or `latencies`.
 
         Raises:
             UserError: there is no such table.
         """
         return frames.rows(self.snapshot(), what)
-
-    def dataframe(self, what: str = "trials") -> DataFrame:
-        """The same as a pandas DataFrame; `pip install 'nas-attn[pandas]'`.
-
-        Raises:
-            UserError: there is no such table, or pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError:
-            raise UserError(
-                "study.dataframe needs pandas: pip install 'nas-attn[pandas]', or take study.rows"
-            ) from None
-        return pandas.DataFrame(self.rows(what))
-
-    def csv(self, path: str | Path, what: str = "trials") -> Path:
-        """Writes the same as CSV; returns the path."""
-        target = Path(path)
-        target.write_text(frames.as_csv(self.rows(what)), "utf-8")
-        return target
 
     def write_figures(self, folder: str | Path, format: str = "svg") -> list[Path]:
         """All figures as files: svg, pdf or png. Needs the extra `figures`, and a Chrome or Chromium.

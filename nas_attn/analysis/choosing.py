@@ -11,69 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas_attn.analysis import units
+from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.objectives import COSTS
 from nas_attn.analysis.recommendation import WORTH_IT, format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.errors import StudyError, UserError, shorten
+from nas_attn.errors import StudyError, shorten
 from nas_attn.recipe import lower_is_better
 
 FEWEST_FOR_A_KNEE = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """Which candidate is wanted: one of `trial`, `placement`, `knee`, `recommended`, or limits, which may be joined.
-
-    Raises:
-        UserError: two ways at once, or a limit that is no number of its kind.
-    """
-
-    trial: int | None = None
-    placement: str | None = None
-    """In notation, presets allowed."""
-    knee: bool = False
-    """The member of the front with most of everything: see `_knee`."""
-    recommended: bool = False
-    max_latency_ratio: float | None = None
-    """Times the bare backbone's latency."""
-    max_latency_ms: float | None = None
-    """On the machine where the study measured."""
-    min_accuracy: float | None = None
-    """Between 0 and 1."""
-
-    def __post_init__(self) -> None:
-        ways = [option for option, given in self._ways().items() if given]
-        if len(ways) > 1:
-            raise UserError(f"{' and '.join(ways)} name a candidate each in another way: give one of them")
-        for option, limit in (("max-latency-ratio", self.max_latency_ratio), ("max-latency-ms", self.max_latency_ms)):
-            if limit is not None and not (0 < limit < math.inf):
-                raise UserError(f"--{option} {limit:g} is no latency: give a number above 0")
-        if self.min_accuracy is not None and not 0 <= self.min_accuracy <= 1:
-            raise UserError(f"--min-accuracy {self.min_accuracy:g} is no accuracy: give 0.7 or 70%")
-
-    def _ways(self) -> dict[str, bool]:
-        return {
-            "--trial": self.trial is not None,
-            "--placement": self.placement is not None,
-            "--knee": self.knee,
-            "--recommended": self.recommended,
-            "limits": self.limited,
-        }
-
-    @property
-    def limited(self) -> bool:
-        """Whether limits choose."""
-        return (self.max_latency_ratio, self.max_latency_ms, self.min_accuracy) != (None, None, None)
-
-    @property
-    def default(self) -> bool:
-        """Whether nothing was said."""
-        return not any(self._ways().values())
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The candidate that a wish means."""
+class Chosen:
+    """The candidate that criteria mean."""
 
     view: CandidateView
     rule: str
@@ -96,7 +46,7 @@ class Choice:
         }
 
 
-def choose(now: Snapshot, wish: Wish, key_of: Callable[[str], str]) -> Choice:
+def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> Chosen:
     """The candidate that is meant.
 
     Args:
@@ -105,22 +55,22 @@ def choose(now: Snapshot, wish: Wish, key_of: Callable[[str], str]) -> Choice:
     Raises:
         StudyError: there is none; says which comes nearest.
     """
-    if wish.trial is not None:
-        found, rule = _by_trial(now, wish.trial), f"trial {wish.trial}, as named"
-    elif wish.placement is not None:
-        found, rule = _by_key(now, key_of(wish.placement), wish.placement), "the placement named"
-    elif wish.knee:
+    if criteria.trial is not None:
+        found, rule = _by_trial(now, criteria.trial), f"trial {criteria.trial}, as named"
+    elif criteria.placement is not None:
+        found, rule = _by_key(now, key_of(criteria.placement), criteria.placement), "the placement named"
+    elif criteria.knee:
         found, rule = _knee(now)
-    elif wish.limited:
-        found, rule = _within(now, wish)
+    elif criteria.limited:
+        found, rule = _within(now, criteria)
     else:
         if now.recommendation is None:
             raise StudyError(
-                f"study '{now.study}': {nothing_recommended(now).rstrip('.')}; name one with --trial N, or --placement, as 'none' is one"
+                f"study '{now.study}': {nothing_recommended(now).rstrip('.')}; name a trial or a placement; 'none' is one"
             )
         found, rule = _by_key(now, now.recommendation.key, now.recommendation.placement), now.recommendation.rule
     alike = tuple(view for view in now.front if view.key in found.tied_with)
-    return Choice(found, rule, alike, tuple(_sentences(now, wish, found, rule, alike)))
+    return Chosen(found, rule, alike, tuple(_sentences(now, criteria, found, rule, alike)))
 
 
 def nothing_recommended(now: Snapshot) -> str:
@@ -155,9 +105,7 @@ def _by_trial(now: Snapshot, number: int) -> CandidateView:
 def _by_key(now: Snapshot, key: str, placement: str) -> CandidateView:
     found = now.find(key)
     if found is None:
-        raise StudyError(
-            f"study '{now.study}' has not tried '{shorten(placement)}': add it with nas-attn resume {now.study} --try"
-        )
+        raise StudyError(f"study '{now.study}' has not tried '{shorten(placement)}': resume the study and try it")
     return found
 
 
@@ -173,7 +121,7 @@ def _knee(now: Snapshot) -> tuple[CandidateView, str]:
     if len(front) < FEWEST_FOR_A_KNEE:
         raise StudyError(
             f"the front of study '{now.study}' has no knee, as it has {len(front)} member{'s' if len(front) != 1 else ''}: "
-            "give --max-latency-ratio, or --trial"
+            "give a latency or a trial"
         )
     columns = [_scaled([view.values[i] or 0.0 for view in front], o) for i, o in enumerate(now.objectives)]
     sums = [sum(row) for row in zip(*columns, strict=True)]
@@ -181,7 +129,7 @@ def _knee(now: Snapshot) -> tuple[CandidateView, str]:
     if sums[best] >= len(columns) - 1 - 1e-9:
         raise StudyError(
             f"the front of study '{now.study}' has no knee: none of it lies below the line between its ends; "
-            "give --max-latency-ratio, or --trial"
+            "give a latency or a trial"
         )
     return front[best], "the knee of the front, where more of one objective begins to cost most of the others"
 
@@ -196,25 +144,25 @@ def _scaled(values: Sequence[float], objective: str) -> list[float]:
 # ------------------------------------------------------------------------------------------- limits
 
 
-def _within(now: Snapshot, wish: Wish) -> tuple[CandidateView, str]:
+def _within(now: Snapshot, criteria: Criteria) -> tuple[CandidateView, str]:
     """The best within a latency; of those that reach an accuracy, where no latency is given, the cheapest."""
     pool = _scored(now)
     metric = now.primary or "accuracy"
-    limit, limit_words = _latency_limit(now, wish)
+    limit, limit_words = _latency_limit(now, criteria)
     if limit is not None:
         fast = [view for view in pool if view.latency is not None and view.latency.ratio <= limit]
         if not fast:
             nearest = min((v for v in pool if v.latency is not None), key=_ratio, default=None)
             raise _nothing(now, limit_words, nearest)
         pool = fast
-    if wish.min_accuracy is not None:
+    if criteria.min_accuracy is not None:
         known = [view for view in pool if "accuracy" in view.estimates]
         if not known:
             raise StudyError(
-                f"study '{now.study}' has no accuracy, its metric is {metric}: --min-accuracy has no place here"
+                f"study '{now.study}' has no accuracy, its metric is {metric}: min_accuracy has no place here"
             )
-        good = [view for view in known if view.estimates["accuracy"].mean >= wish.min_accuracy]
-        reach = f"reaches an accuracy of {units.value('accuracy', wish.min_accuracy)}"
+        good = [view for view in known if view.estimates["accuracy"].mean >= criteria.min_accuracy]
+        reach = f"reaches an accuracy of {units.value('accuracy', criteria.min_accuracy)}"
         if not good:
             words = reach if limit is None else f"{reach} {limit_words}"
             raise _nothing(now, words, max(known, key=lambda view: view.estimates["accuracy"].mean))
@@ -235,18 +183,18 @@ def _scored(now: Snapshot) -> list[CandidateView]:
     return pool
 
 
-def _latency_limit(now: Snapshot, wish: Wish) -> tuple[float | None, str]:
+def _latency_limit(now: Snapshot, criteria: Criteria) -> tuple[float | None, str]:
     """The stricter of the limits as a ratio, and it in words."""
     limits = []
-    if wish.max_latency_ratio is not None:
-        limits.append((wish.max_latency_ratio, f"within {wish.max_latency_ratio:g} times the backbone's latency"))
-    if wish.max_latency_ms is not None and now.latency is not None:
-        words = f"within {wish.max_latency_ms:g} ms on {now.latency.machine}"
-        limits.append((wish.max_latency_ms / now.latency.reference_ms, words))
-    if now.latency is None and (limits or wish.max_latency_ms is not None):
-        raise StudyError(
-            f"study '{now.study}' has measured no latency: choose with --min-accuracy, --trial or --placement"
+    if criteria.max_latency_ratio is not None:
+        limits.append(
+            (criteria.max_latency_ratio, f"within {criteria.max_latency_ratio:g} times the backbone's latency")
         )
+    if criteria.max_latency_ms is not None and now.latency is not None:
+        words = f"within {criteria.max_latency_ms:g} ms on {now.latency.machine}"
+        limits.append((criteria.max_latency_ms / now.latency.reference_ms, words))
+    if now.latency is None and (limits or criteria.max_latency_ms is not None):
+        raise StudyError(f"study '{now.study}' has measured no latency: choose by min_accuracy, trial or placement")
     return min(limits, default=(None, ""))
 
 
@@ -292,7 +240,9 @@ def figures(now: Snapshot, view: CandidateView) -> str:
     return ", ".join(parts) or "no score"
 
 
-def _sentences(now: Snapshot, wish: Wish, found: CandidateView, rule: str, alike: Sequence[CandidateView]) -> list[str]:
+def _sentences(
+    now: Snapshot, criteria: Criteria, found: CandidateView, rule: str, alike: Sequence[CandidateView]
+) -> list[str]:
     said = [f"{found.label}: {rule}.", f"{figures(now, found)}."]
     if alike:
         said.append(f"Cannot be told apart from it in any objective: {', '.join(view.label for view in alike)}.")
@@ -300,7 +250,7 @@ def _sentences(now: Snapshot, wish: Wish, found: CandidateView, rule: str, alike
         said.append(
             f"That it is better than no attention has a probability of {format_probability(found.beats_none)} only."
         )
-    limit = _latency_limit(now, wish)[0] if wish.limited else None
+    limit = _latency_limit(now, criteria)[0] if criteria.limited else None
     if limit is not None and found.latency is not None and found.latency.high > limit:
         high = f"{found.latency.high:.3f} times ({found.latency.high * found.latency.reference_ms:.3g} ms)"
         said.append(f"The interval of its latency reaches beyond the limit, to {high}.")

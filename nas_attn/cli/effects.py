@@ -29,15 +29,6 @@ def effects(
     as_json: AsJson = False,
 ) -> None:
     """Says what each choice does at each site, each type over all its sites, and each knob."""
-    show_effects(study, storage, what, as_json)
-
-
-def show_effects(study: str | None, storage: str, what: str, as_json: bool) -> None:
-    """Prints the effects of each choice on a latency or a metric.
-
-    Raises:
-        StudyError: too few candidates have it.
-    """
     from nas_attn.analysis.snapshot import snapshot
     from nas_attn.analysis.units import unit as unit_of
 

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.choosing import choosing
 from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Device, Storage, StudyName, Threads, print_json, study_named
 from nas_attn.errors import UserError
 from nas_attn.paths import output_path
 
 if TYPE_CHECKING:
-    from nas_attn.analysis.choosing import Wish
     from nas_attn.analysis.snapshot import CandidateView
     from nas_attn.study.opening import OpenStudy
 
 
 @choosing
 def export(
-    wish: Wish,
+    criteria: Criteria,
     study: StudyName = None,
     format_: Annotated[
         str,
@@ -60,7 +60,7 @@ def export(
     known_format(format_)
     opened = study_named(study, storage)
     now = snapshot(opened.store)
-    view = chosen(opened, now, wish).view
+    view = chosen(opened, now, criteria).view
     name = output or f"{opened.store.name}{SUFFIXES[format_]}"
     path = output_path(name, what="--output", error=UserError, replaces=BEGINNINGS[format_])
     if format_ == "python":

@@ -39,20 +39,12 @@ def latency(
     repeat: Annotated[
         int, typer.Option("--repeat", min=1, help="Measure so many times, and say how well it repeats.")
     ] = 1,
-    by_site: Annotated[
-        bool, typer.Option("--by-site", help="With --study: what each choice adds at each site; measures nothing.")
-    ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the order of turns.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Compares placements on this machine with the bare backbone: ratios with 95 % intervals, and peak memory."""
-    if by_site:
-        _by_site(study, storage, as_json)
-        return
     if not what:
-        raise RecipeError(
-            "latency needs at least one placement, like 'stage2=se(reduction=8)', or --study NAME --by-site"
-        )
+        raise RecipeError("latency needs at least one placement, like 'stage2=se(reduction=8)'")
     plan = _plan(backbone, shape, study, storage)
     section = _section(plan.recipe.latency, settings or [])
     asked = _asked(plan, what, study, storage)
@@ -236,9 +228,3 @@ def _show(
             out.print(
                 f"repeats within {100 * spread:.2f} % (standard deviation of {len(runs)} measurements): {placement}"
             )
-
-
-def _by_site(study: str | None, storage: str, as_json: bool) -> None:
-    from nas_attn.cli.effects import show_effects
-
-    show_effects(study, storage, "latency", as_json)

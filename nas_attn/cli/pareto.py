@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
+from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.choosing import choosing, show_choice
 from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, StudyName, console, print_json, study_named
 from nas_attn.collecting import uncollected
 
-if TYPE_CHECKING:
-    from nas_attn.analysis.choosing import Wish
-
 
 @choosing
-def pareto(wish: Wish, study: StudyName = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
+def pareto(
+    criteria: Criteria, study: StudyName = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False
+) -> None:
     """The front by current estimates (not the snapshot that Optuna holds), the baselines, and the one to take."""
     from nas_attn.analysis.snapshot import snapshot
     from nas_attn.analysis.suggestions import suggest
@@ -24,10 +23,10 @@ def pareto(wish: Wish, study: StudyName = None, storage: Storage = DEFAULT_STORA
         opened = study_named(study, storage)
         now = snapshot(opened.store)
         choice = None
-        if not wish.default:
+        if not criteria.default:
             from nas_attn.study.trained import chosen
 
-            choice = chosen(opened, now, wish)
+            choice = chosen(opened, now, criteria)
         if as_json:
             found = None if choice is None else choice.as_dict()
             untried = [asdict(one) for one in suggest(now)]

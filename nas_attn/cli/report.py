@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.choosing import choosing
 from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, StudyName, page_path, print_json, study_named
 from nas_attn.collecting import uncollected
 
-if TYPE_CHECKING:
-    from nas_attn.analysis.choosing import Wish
-
 
 @choosing
 def report(
-    wish: Wish,
+    criteria: Criteria,
     study: StudyName = None,
     storage: Storage = DEFAULT_STORAGE,
     output: Annotated[
@@ -33,10 +31,10 @@ def report(
         opened = study_named(study, storage)
         now = Publisher(opened).current()
         choice = None
-        if not wish.default:
+        if not criteria.default:
             from nas_attn.study.trained import chosen
 
-            choice = chosen(opened, now, wish)
+            choice = chosen(opened, now, criteria)
         path = write_report(now, path or report_path(opened), choice)
     if as_json:
         print_json({"report": str(path)})

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas_attn.cli.choosing import choosing, wish_for
+from nas_attn.analysis.criteria import Criteria
+from nas_attn.cli.choosing import choosing, criteria_for
 from nas_attn.cli.common import (
     DEFAULT_STORAGE,
     AsJson,
@@ -28,7 +29,6 @@ from nas_attn.cli.common import (
 from nas_attn.cli.running import INTERRUPTED, Effort, do_runs
 
 if TYPE_CHECKING:
-    from nas_attn.analysis.choosing import Wish
     from nas_attn.evaluation.plan import Plan
     from nas_attn.study.opening import OpenStudy
     from nas_attn.study.retraining import Order
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @choosing
 def retrain(
-    wish: Wish,
+    criteria: Criteria,
     study: StudyName = None,
     also: Annotated[
         list[str] | None, typer.Option("--also", help="Another one beside it, `none` for the rival; may be repeated.")
@@ -64,7 +64,7 @@ def retrain(
     opened = study_named(study, storage)
     plan = searching.own_plan(opened)
     now = snapshot(opened.store)
-    chosen = dict(named(opened, now, plan, one) for one in (wish, *map(wish_for, also or ())))
+    chosen = dict(named(opened, now, plan, one) for one in (criteria, *map(criteria_for, also or ())))
     searching.check_here(opened.recipe, device=device)
     check_weights(plan)
     _check_data(opened, plan, data)

@@ -140,7 +140,7 @@ def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None,
     out.print("\nWorth trying next", style="bold")
     if now.recommendation is not None and not now.validations:
         out.print(f"  nas-attn validate {now.study} --dry-run{at}", markup=False)
-    out.print(f"  nas-attn dashboard {now.study}{at}", markup=False)
+    out.print(f"  optuna-dashboard {shown_url(storage)}", markup=False)
     if ended != "exhausted":
         out.print(f"  nas-attn resume {now.study} --trials {2 * now.planned}{at}", markup=False)
         for one in suggest(now)[:1]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from nas_attn.cli import completing
 from nas_attn.cli.common import AsJson, console, print_json, table
 from nas_attn.errors import BackboneError, shorten
 from nas_attn.records import Site
 
+SAMPLES = 5
+"""Random placements that are shown of a search space."""
 COLUMNS = ("site", "position", "modules", "channels", "map", "MACs")
 """Headings of `rows`, where all is backbone."""
 
@@ -38,9 +42,20 @@ def sites(
     shape: Annotated[str, typer.Option("--input", help="Shape of one image, channels first.")] = "3x224x224",
     granularity: Annotated[str, typer.Option("--granularity", help="stage, block or both.")] = "both",
     heads: Annotated[bool, typer.Option("--heads", help="Also what leads to the outputs only.")] = False,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space",
+            help="Lay this search space over it: choices per site, number of placements, samples.",
+            autocompletion=completing.spaces,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Prints each site with its positions, module path, channels, map size and share of the network's MACs."""
+    if space is not None:
+        _show_space(space, backbone, shape, as_json)
+        return
     from nas_attn import backbones
     from nas_attn.attachment import survey
     from nas_attn.recipe_reading import backbone_section
@@ -62,6 +77,38 @@ def sites(
     console().print(table(f"Sites of {backbone} at {shape}", columns(found), rows(found), right=right))
     for note in surveyed.notes:
         console().print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+def _show_space(name: str, backbone: str, shape: str, as_json: bool) -> None:
+    """The choices of a search space at each site after resolving and merging, the exact number of placements, and samples."""
+    from nas_attn import backbones
+    from nas_attn.attachment import survey
+    from nas_attn.recipe_reading import backbone_section, load_space
+    from nas_attn.space import SearchSpace
+
+    spec = load_space(name)
+    input_shape = parse_shape(shape)
+    model = backbones.build(backbone_section(backbone), input_shape=input_shape, classes=10)
+    found = SearchSpace(spec, survey(model, input_shape, custom=spec.sites.custom, heads=spec.sites.heads).sites)
+    count = found.count()
+    rng = random.Random(0)
+    drawn = [str(found.placement(found.sample(rng))) for _ in range(SAMPLES if count else 0)]
+    allowed = found.allowed
+    if as_json:
+        print_json({"space": spec.name, "backbone": backbone, "sites": allowed, "placements": count, "samples": drawn})
+        return
+    out = console()
+    rows = []
+    for site in found.sites:
+        point = site.at(site.default_position)[0]
+        described = f"{point.channels} ch, {point.height}x{point.width}"
+        rows.append([site.name, described, str(len(allowed[site.name])), "  ".join(allowed[site.name])])
+    out.print(table(f"Search space {spec.name} on {backbone} at {shape}", ["site", "map", "choices", ""], rows))
+    out.print(f"{count:,} placements", markup=False)
+    if drawn:
+        out.print("\nSamples", style="bold")
+        for placement in drawn:
+            out.print(f"  {placement}", markup=False)
 
 
 def columns(sites: Sequence[Site]) -> tuple[str, ...]:

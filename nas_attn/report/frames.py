@@ -1,9 +1,7 @@
-"""A study's results as plain rows: for pandas, for CSV, for whoever computes with them."""
+"""A study's results as plain rows: for pandas, for whoever computes with them."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from types import MappingProxyType
@@ -29,16 +27,6 @@ def rows(snapshot: Snapshot, what: str) -> list[Row]:
     if what not in FRAMES:
         raise UserError(f"unknown table '{what}': {did_you_mean(what, FRAMES)}")
     return FRAMES[what](snapshot)
-
-
-def as_csv(found: list[Row]) -> str:
-    """Rows as CSV with a head."""
-    text = io.StringIO()
-    if found:
-        writer = csv.DictWriter(text, list(found[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
-    return text.getvalue()
 
 
 def _trials(snapshot: Snapshot) -> list[Row]:

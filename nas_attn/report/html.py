@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_attn.analysis import units
-from nas_attn.analysis.choosing import Choice, nothing_recommended
+from nas_attn.analysis.choosing import Chosen, nothing_recommended
 from nas_attn.analysis.effects import Effects, fit_effects
 from nas_attn.analysis.recommendation_words import measured_on
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
@@ -24,11 +24,11 @@ _PINNED = {"nas_attn": "nas-attn"} | {n: n for n in ("torch", "torchvision", "ti
 """Library, as a study names it -> what pip calls it."""
 
 
-def write_report(snapshot: Snapshot, path: Path, choice: Choice | None = None) -> Path:
+def write_report(snapshot: Snapshot, path: Path, choice: Chosen | None = None) -> Path:
     """Writes the report; what was at `path` is replaced once the new one is complete.
 
     Args:
-        choice: a candidate that was chosen in other words than `--recommended`; it is shown first.
+        choice: a candidate that was chosen; it is shown first.
 
     Returns:
         The absolute path.
@@ -46,7 +46,7 @@ def write_report(snapshot: Snapshot, path: Path, choice: Choice | None = None) -
 
 
 @uncollected()
-def render(snapshot: Snapshot, choice: Choice | None = None) -> str:
+def render(snapshot: Snapshot, choice: Chosen | None = None) -> str:
     """The whole page as text."""
     page = Page()
     called = {view.key: words.called(view, snapshot) for view in snapshot.candidates}

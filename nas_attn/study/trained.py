@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from torch import nn
 
-from nas_attn.analysis.choosing import Choice, Wish, choose, key_among
+from nas_attn.analysis.choosing import Chosen, choose, key_among
+from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.backbones.states import restore, unpack
 from nas_attn.errors import BackboneLost, CheckpointError, OperationError
@@ -26,8 +27,8 @@ AGAIN = f"{SEARCH}/again"
 """The way under which runs that are done only for their weights stand, scores included."""
 
 
-def chosen(opened: OpenStudy, now: Snapshot, wish: Wish, plan: Plan | None = None) -> Choice:
-    """The candidate that a wish means.
+def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria, plan: Plan | None = None) -> Chosen:
+    """The candidate that criteria mean.
 
     Args:
         plan: of the study, where it has been made; made for a placement that is not written as the study writes it.
@@ -40,15 +41,15 @@ def chosen(opened: OpenStudy, now: Snapshot, wish: Wish, plan: Plan | None = Non
     def key_of(placement: str) -> str:
         return key_among(now, placement) or _resolved(plan or own_plan(opened), placement).key
 
-    return choose(now, wish, key_of)
+    return choose(now, criteria, key_of)
 
 
-def named(opened: OpenStudy, now: Snapshot, plan: Plan, wish: Wish) -> tuple[str, str]:
+def named(opened: OpenStudy, now: Snapshot, plan: Plan, criteria: Criteria) -> tuple[str, str]:
     """(key, placement) of a network: as `chosen`, but a placement need not have been tried."""
-    if wish.placement is not None:
-        resolved = _resolved(plan, wish.placement)
+    if criteria.placement is not None:
+        resolved = _resolved(plan, criteria.placement)
         return resolved.key, resolved.text
-    view = chosen(opened, now, wish, plan).view
+    view = chosen(opened, now, criteria, plan).view
     return view.key, view.placement
 
 

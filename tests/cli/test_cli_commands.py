@@ -4,13 +4,10 @@ import json
 import os
 import pty
 import select
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import optuna
@@ -65,7 +62,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(table: Path) -> None
     trials = [line for line in ended.stderr.splitlines() if "trial " in line]
     assert [line.split("]")[0] for line in trials][-1].startswith("[3/3 trials")
     assert "trial " not in ended.stdout.partition("Worth trying")[0]
-    for said in ("Report ", "Database ", "nas-attn dashboard table", "nas-attn resume table --trials"):
+    for said in ("Report ", "Database ", "optuna-dashboard sqlite", "nas-attn resume table --trials"):
         assert said in ended.stdout
 
 
@@ -132,16 +129,17 @@ def test_sites(nas) -> None:
     assert "stage2.block1" in nas("sites", "resnet8", "--input", "3x32x32").out
 
 
-def test_space(nas) -> None:
-    found = nas("space", "small", "--backbone", "resnet8", "--samples", "4", "--json").json
+def test_the_sites_of_a_search_space(nas) -> None:
+    asked = ("sites", "resnet8", "--input", "3x32x32", "--space", "small")
+    found = nas(*asked, "--json").json
     product = 1
     for choices in found["sites"].values():
         product *= len(choices)
     assert found["placements"] == product
-    assert len(found["samples"]) == 4
-    same = nas("space", "small", "--backbone", "resnet8", "--samples", "4", "--json").json
+    assert len(found["samples"]) == 5
+    same = nas(*asked, "--json").json
     assert same["samples"] == found["samples"]
-    shown = nas("space", "small", "--backbone", "resnet8").out
+    shown = nas(*asked).out
     assert f"{product:,} placements" in shown
     assert "\x1b" not in shown
 
@@ -319,22 +317,3 @@ def test_latency_compares_placements_and_other_backbones(nas) -> None:
     wrong = nas("latency", "resnt14")
     assert wrong.status == 2
     assert "did you mean 'resnet14'" in wrong.err
-
-
-def test_a_dashboard_ends_with_ctrl_c_and_names_a_taken_port(table: Path, nas) -> None:
-    pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed (extra `dashboard`)")
-    assert nas("search", "table.toml", "--workers", "1", "--trials", "2", "-q").status == 0
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [*PROGRAM, "dashboard", "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert f"http://127.0.0.1:{port}/dashboard/studies/1" in process.stdout.readline()
-        assert b"<html" in urllib.request.urlopen(f"http://127.0.0.1:{port}/dashboard").read().lower()
-        taken = nas("dashboard", "--port", str(port))
-        assert (taken.status, taken.err.count("\n")) == (1, 1)
-        assert f"--port {port} cannot be listened on" in taken.err
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=60) == ("", "")
-    assert process.returncode == 0

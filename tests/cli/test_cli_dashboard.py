@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,22 +65,15 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def ours(port: int) -> list[str]:
-    return [sys.executable, "-m", "nas_attn.cli.main", "dashboard", "--port", str(port)]
-
-
 def plain(port: int) -> list[str]:
     return [sys.executable, "-m", "optuna_dashboard._cli", "sqlite:///nas_attn.db", "--port", str(port)]
 
 
-@pytest.mark.parametrize("command", [ours, plain])
-def test_objectives_notes_and_our_plots_are_shown(
-    table: Path, nas, tmp_path_factory: pytest.TempPathFactory, command: Callable[[int], list[str]]
-) -> None:
+def test_objectives_notes_and_our_plots_are_shown(table: Path, nas, tmp_path_factory: pytest.TempPathFactory) -> None:
     pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed (extra `dashboard`)")
     assert nas("search", "table.toml", "--workers", "1", "--trials", "6", "-q").status == 0
     port = free_port()
-    with served(command(port), port) as address:
+    with served(plain(port), port) as address:
         analytics = dom(f"{address}/studies/1", tmp_path_factory.mktemp("profile"))
         trials = dom(f"{address}/studies/1/trials?numbers=2", tmp_path_factory.mktemp("profile"))
     front = analytics[analytics.index("Objective X:") :].partition("History")[0]

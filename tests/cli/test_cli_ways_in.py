@@ -40,7 +40,7 @@ PROGRAM = shutil.which("nas-attn", path=str(Path(sys.executable).parent))
         ("nas-attn search --dry", {"--dry-run"}),
         ("nas-attn search f", {"fashion-mnist"}),
         ("nas-attn search mi", {"mine.toml"}),
-        ("nas-attn space spa", {"spatial_and_channel"}),
+        ("nas-attn sites resnet8 --space spa", {"spatial_and_channel"}),
         ("nas-attn modules cb", {"cbam"}),
         ("nas-attn resume ta", {"table"}),
         ("nas-attn resume --storage sqlite:///nothing.db t", set()),

@@ -152,7 +152,7 @@ def test_a_name_that_is_taken_by_another_recipe(table: Path, nas) -> None:
     assert nas("status", "--json").json[0]["candidates"] == {"scored": 1}
 
 
-@pytest.mark.parametrize("command", ["status", "pareto", "report", "resume", "worker", "export", "dashboard"])
+@pytest.mark.parametrize("command", ["status", "pareto", "report", "resume", "worker", "export"])
 def test_without_a_database_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, command: str) -> None:
     monkeypatch.chdir(tmp_path)
     for arguments in ([command], [command, "name"]):
@@ -180,13 +180,15 @@ def test_a_database_without_studies(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["search", "nosuch.toml"], "recipe file 'nosuch.toml' does not exist"),
         (["search", "digits", "--set", "space=smal"], "unknown search space 'smal': did you mean 'small'?"),
         (["search", "cifar10-resnet20", "--set", "data.root=empty"], "data set 'cifar10' is not at 'empty"),
-        (["space", "smal"], "unknown search space 'smal': did you mean 'small'?"),
-        (["space", str(STUDIES / "digits.toml")], "digits.toml is a recipe, not a search space: its space is"),
-        (["space", "small", "--input", "3x32"], "--input '3x32' is no CHANNELSxHEIGHTxWIDTH"),
+        (["sites", "resnet8", "--space", "smal"], "unknown search space 'smal': did you mean 'small'?"),
+        (
+            ["sites", "resnet8", "--space", str(STUDIES / "digits.toml")],
+            "digits.toml is a recipe, not a search space: its space is",
+        ),
+        (["sites", "resnet8", "--space", "small", "--input", "3x32"], "--input '3x32' is no CHANNELSxHEIGHTxWIDTH"),
         (["search", "x" * 300 + ".toml"], "can be no file: File name too long"),
         (["sites", "resnet9"], "unknown backbone 'resnet9': did you mean 'resnet8'?"),
         (["sites", ""], "backbone: name: string should have at least 1 character"),
-        (["space", "small", "--backbone", ""], "backbone: name: string should have at least 1 character"),
         (["sites", "torchvision:resnet1888"], "unknown torchvision model 'resnet1888'"),
         (["sites", f"torchvision:{'x' * 5000}"], "unknown torchvision model 'xxx"),
         (["sites", "resnet8", "--input", "0x3x3"], "--input '0x3x3' is no CHANNELSxHEIGHTxWIDTH"),

@@ -78,7 +78,7 @@ def test_the_sampler_in_a_study_of_ones_own(examples: Path) -> None:
 
 
 def test_space_of_ones_own(examples: Path) -> None:
-    space = json.loads(nas_attn(examples, "space", "my_space.toml", "--backbone", "resnet14", "--json"))
+    space = json.loads(nas_attn(examples, "sites", "resnet14", "--space", "my_space.toml", "--json"))
     assert load_space(str(examples / "my_space.toml")).name == "my_space"
     assert all(not site.startswith("stage1") for site in space["sites"])
     assert all("se(" in value or value == "none" for value in space["sites"]["stage2.block1"])

@@ -170,7 +170,7 @@ def take(shell: Shell, step: Step) -> None:
 
 
 def _command(shell: Shell, step: Step) -> None:
-    if re.match(r"(nas-attn|optuna-)\s?dashboard", step.text):
+    if step.text.startswith("optuna-dashboard"):
         _look_at_a_dashboard(shell, step)
         return
     answers = shell.logs / "answers"
@@ -200,10 +200,7 @@ def _look_at_a_dashboard(shell: Shell, step: Step) -> None:
             continue
     assert b"<html" in page.lower()
     running.ctrl_c(signal.SIGINT)
-    ended = running.ended()
-    assert (
-        step.text.startswith("optuna-") or "Traceback" not in ended.err
-    )  # Optuna's own program says KeyboardInterrupt
+    running.ended()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -32,8 +32,6 @@ def test_effects_on_accuracy_and_latency(done: Shell) -> None:
     assert "error on candidates left out" in done.types("effects --of latency").out
     said = done.types("effects --of loss").out
     assert "beyond the noise" in said or "± " in said
-    by_site = done.types("latency --study digits --by-site --json").json
-    assert by_site["effects"] == done.types("effects digits --of latency --json").json["effects"]
 
 
 def test_latency_of_placements_of_trials_and_of_other_backbones(done: Shell) -> None:

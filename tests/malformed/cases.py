@@ -31,7 +31,7 @@ def recipes(rng: random.Random) -> Case:
 
 def spaces(rng: random.Random) -> Case:
     files = base_files(rng, mine_space_toml=spoiled(rng, SPACE))
-    return Case(["space", "mine_space.toml", "--backbone", "resnet8", "--input", "1x12x12", "--samples", "2"], files)
+    return Case(["sites", "resnet8", "--space", "mine_space.toml", "--input", "1x12x12"], files)
 
 
 def placements(rng: random.Random) -> Case:
@@ -81,7 +81,7 @@ def shapes(rng: random.Random) -> Case:
         )
     backbone = rng.choice(("resnet8", "preact_resnet8", "resnet8", "torchvision:alexnet"))
     if rng.random() < 0.5:
-        return Case(["space", "small", "--backbone", backbone, "--input", shape])
+        return Case(["sites", backbone, "--space", "small", "--input", shape])
     return Case(["sites", backbone, "--input", shape])
 
 
@@ -91,7 +91,17 @@ def names(rng: random.Random) -> Case:
     if what == 0:
         return Case(["sites", word(rng, *BACKBONES), "--input", "3x32x32"], files)
     if what == 1:
-        return Case(["space", word(rng, "small", "plug_and_play", "mine_space.toml"), "--input", "1x12x12"], files)
+        return Case(
+            [
+                "sites",
+                "resnet20",
+                "--space",
+                word(rng, "small", "plug_and_play", "mine_space.toml"),
+                "--input",
+                "1x12x12",
+            ],
+            files,
+        )
     if what == 2:
         return Case(["search", word(rng, "digits", "mine.toml"), "--dry-run", "--set", "data.name=nothing"], files)
     if what == 3:

@@ -174,7 +174,7 @@ READING = (
     ["pareto"],
     ["report", "-o", "out.html"],
     ["effects"],
-    ["latency", "--study", "made", "--by-site"],
+    ["effects", "made", "--of", "latency"],
     ["backup", "copy.db"],
     ["pareto", "--json"],
 )

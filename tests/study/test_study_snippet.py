@@ -13,7 +13,7 @@ from torch.nn import functional
 from typer.testing import CliRunner
 
 import nas_attn as na
-from nas_attn.analysis.choosing import Wish
+from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.main import app
 from nas_attn.errors import PlacementError
 from nas_attn.recipe_reading import recipe_from
@@ -116,5 +116,5 @@ def test_it_is_printed_and_in_the_report(tmp_path: Path) -> None:
     printed = CliRunner().invoke(app, ["pareto", "pasted", "--storage", opened.url, "--trial", "0"])
     assert snippet in printed.output
     now = na.open_study(opened.url).snapshot()
-    page = write_report(now, tmp_path / "report.html", chosen(opened, now, Wish(trial=0))).read_text("utf-8")
+    page = write_report(now, tmp_path / "report.html", chosen(opened, now, Criteria(trial=0))).read_text("utf-8")
     assert snippet in html.unescape(page)

@@ -1,0 +1,52 @@
+"""By what a candidate is chosen. Loads nothing, as the command line makes its options of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+
+from nas_attn.errors import UserError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Criteria:
+    """Which candidate is meant: one of `trial`, `placement` and `knee`, or limits, which may be joined; else the recommended one.
+
+    Raises:
+        UserError: two ways at once, or a limit that is no number of its kind.
+    """
+
+    max_latency_ratio: float | None = field(
+        default=None, metadata={"help": "The best within so many times the bare backbone's latency."}
+    )
+    max_latency_ms: float | None = field(
+        default=None, metadata={"help": "The best within so many ms on the machine where the study measured."}
+    )
+    min_accuracy: float | None = field(
+        default=None, metadata={"help": "The fastest that reaches it, 0.7; with a latency, the best within that."}
+    )
+    knee: bool = field(default=False, metadata={"help": "The knee of the front."})
+    trial: int | None = field(default=None, metadata={"help": "The candidate of this trial."})
+    placement: str | None = field(default=None, metadata={"help": "The candidate with this placement, in notation."})
+
+    def __post_init__(self) -> None:
+        given = [f.name for f in fields(self) if getattr(self, f.name) not in (None, False)]
+        ways = [name for name in given if name in ("knee", "trial", "placement")]
+        if len(ways) + (len(given) > len(ways)) > 1:
+            raise UserError(f"{' and '.join(given)} choose in different ways: give one of them, or limits alone")
+        for name in ("max_latency_ratio", "max_latency_ms"):
+            limit = getattr(self, name)
+            if limit is not None and not (0 < limit < math.inf):
+                raise UserError(f"{name} = {limit:g} is no latency: give a number above 0")
+        if self.min_accuracy is not None and not 0 <= self.min_accuracy <= 1:
+            raise UserError(f"min_accuracy = {self.min_accuracy:g} is no accuracy: give 0.7 or 70%")
+
+    @property
+    def limited(self) -> bool:
+        """Whether limits choose."""
+        return (self.max_latency_ratio, self.max_latency_ms, self.min_accuracy) != (None, None, None)
+
+    @property
+    def default(self) -> bool:
+        """Whether nothing was said."""
+        return not (self.limited or self.knee or self.trial is not None or self.placement is not None)
