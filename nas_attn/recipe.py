@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from nas_attn import tasks
 from nas_attn.errors import did_you_mean
 from nas_attn.space_schema import Section, SpaceSpec
-from nas_attn.tasks import TASKS, Task, TaskName
+from nas_attn.tasks import TASKS
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 LARGEST = 16_384
@@ -29,13 +30,16 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 class TaskSection(Section):
     """What the networks are for."""
 
-    name: TaskName = "classification"
-    """Images into classes, scored by accuracy; each pixel into a class, scored by mean IoU; boxes, scored by mAP50-95."""
+    name: str = "classification"
+    """`classification`: images into classes, scored by accuracy; `segmentation`: each pixel into a class, scored by mean IoU;
+    `detection`: boxes, scored by mAP50-95."""
 
-    @property
-    def facts(self) -> Task:
-        """Its metrics and words."""
-        return TASKS[self.name]
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in TASKS:
+            raise ValueError(f"unknown task '{name}': {did_you_mean(name, TASKS)}")
+        return name
 
 
 class BackboneSection(Section):
@@ -383,81 +387,16 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _known_objectives(self) -> Self:
         if self.training.evaluator is None:  # else any metric that it returns
-            task = self.task.facts
+            task = tasks.of(self)
             known = {*task.shares, *task.losses, *COSTS}
             for objective in self.objectives:
                 if objective not in known:
                     raise ValueError(f"objectives names '{objective}': {did_you_mean(objective, known)}")
         return self
 
-    @property
-    def trained_here(self) -> bool:
-        """Whether our own trainer trains the candidates."""
-        return self.training.evaluator is None and not self.trained_by_ultralytics
-
-    @property
-    def trained_by_ultralytics(self) -> bool:
-        """Whether ultralytics' trainer does."""
-        detects = self.training.evaluator is None and self.task.name == "detection"
-        return detects and self.backbone.name.startswith(ULTRALYTICS)
-
     @model_validator(mode="after")
-    def _detectors_own_trainer(self) -> Self:
-        """Of what ultralytics' trainer does its own way, nothing may be asked for here."""
-        if not self.trained_by_ultralytics:
-            return self
-        usual = TrainingSection()
-        asked = [name for name in NOT_DETECTORS if getattr(self.training, name) != getattr(usual, name)]
-        if asked:
-            raise ValueError(
-                f"training.{asked[0]} has no place in a detection, which ultralytics' trainer trains: leave it out"
-            )
-        given = [name for name in NOT_BOXES if getattr(self.data, name) is not None]
-        if given:
-            raise ValueError(
-                f"data.{given[0]} has no place in a detection, whose YAML says what its splits are: leave it out"
-            )
-        for name, start in (("training", self.training.start), ("target", self.target.start)):
-            if start == "backbone":
-                raise ValueError(
-                    f"task.name = 'detection' needs {name}.start = 'scratch', or 'pretrained' with weights = 'default' for a .pt"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _detectors_of_ours(self) -> Self:
-        """What a detector that our trainer trains cannot be, or be told."""
-        if self.task.name != "detection" or not self.trained_here:
-            return self
-        source, colon, _ = self.backbone.name.partition(":")
-        if not colon or source in CLASSIFIERS:
-            raise ValueError(
-                f"backbone.name = '{self.backbone.name}' is no detector: give torchvision:fasterrcnn_mobilenet_v3_large_320_fpn or "
-                "another of torchvision's, ultralytics:NAME.yaml or '.pt', or package.module:function for one of your own"
-            )
-        if self.data.name != "digits" and not self.data.name.startswith("coco:"):
-            raise ValueError(
-                f"data.name = '{self.data.name}' has no boxes for '{self.backbone.name}': give coco:FOLDER or digits "
-                "(yolo:PATH.yaml is for detectors of ultralytics)"
-            )
-        augments = (self.training.augment, self.target.augment)
-        asked = [
-            *(f"training.{name}" for name in NOT_BOXES_LOSSES if getattr(self.training, name)),
-            *(["training.augment.mixup"] if any(one is not None and one.mixup for one in augments) else []),
-            *(["training.execution"] if self.training.execution in ("compile", "cuda-graph") else []),
-            *(f"data.{name}" for name in ("mean", "groups") if getattr(self.data, name) is not None),
-        ]
-        if asked:
-            raise ValueError(f"{asked[0]} has no place in a detection: leave it out")
-        return self
-
-    @model_validator(mode="after")
-    def _no_mixed_masks(self) -> Self:
-        for name, augment in (("training", self.training.augment), ("target", self.target.augment)):
-            if self.task.name == "segmentation" and augment is not None and augment.mixup:
-                raise ValueError(
-                    f"{name}.augment.mixup mixes the classes of whole images, and masks have none: leave it out"
-                )
+    def _fits_its_task(self) -> Self:
+        tasks.of(self).check(self)
         return self
 
     @property
@@ -488,16 +427,6 @@ class Recipe(Section):
         return json.dumps(self.model_dump(mode="json"))
 
 
-NOT_DETECTORS = ("backbone_learning_rate", "label_smoothing", "ema", "clip_norm", "execution", "augment")
-"""Settings of the training that are our own trainer's alone."""
-NOT_BOXES = ("validation", "train_subset", "mean", "groups")
-"""Settings of the data that are of images loaded here."""
-NOT_BOXES_LOSSES = ("label_smoothing",)
-"""Settings of the training that are for classes of whole images or pixels."""
-ULTRALYTICS = "ultralytics:"
-"""Beginning of the names of its detectors, which its own trainer trains."""
-CLASSIFIERS = ("timm", "smp")
-"""Sources of networks that are no detectors."""
 COSTS = frozenset({"latency", "params", "macs", "memory"})
 """Objectives that are not metrics of a trained candidate."""
 LOWER_IS_BETTER = COSTS | {name for task in TASKS.values() for name in task.losses}

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from nas_attn import tasks
 from nas_attn.analysis import units
 from nas_attn.analysis.objectives import COSTS, primary_metric
 from nas_attn.recipe import Recipe, objective_name
@@ -69,13 +70,14 @@ def _sentence(recipe: Recipe, metric: str, values: Sequence[float], candidates: 
     value = values[0]
     shown = list(dict.fromkeys(units.value(metric, value) for value in (min(values), max(values))))
     what = f"{metric} is {' to '.join(shown)} in all {len(values)} runs of all {candidates} candidates"
-    if recipe.task.name == "detection" and recipe.training.evaluator is None:
-        why = "perhaps training is too brief for a detector to find anything (training.rungs), or boxes do not belong to images"
-    elif recipe.training.evaluator is not None:
+    task = tasks.of(recipe)
+    if recipe.training.evaluator is not None:
         nothing = (
             "finds nothing to score (no detection, labels that do not fit)" if value == 0 else "returns a constant"
         )
         why = f"perhaps training.evaluator {nothing}, or it trains too briefly for this metric to move"
+    elif task.why_constant:
+        why = task.why_constant
     elif metric == "accuracy" and value == 1:
         why = "perhaps the task is too easy, or validation images are among the training images"
     else:

@@ -13,9 +13,6 @@ from nas_attn.analysis.latency import dropped
 from nas_attn.analysis.latency import estimate as estimate_latency
 from nas_attn.records import BESIDE, CandidateRow, Latency, Session
 
-NO_CHOICE = "left out of ultralytics' and torchvision's detectors"
-"""What is said of non-maximum suppression."""
-
 
 @dataclass(frozen=True, slots=True)
 class LatencyRecord:
@@ -49,11 +46,11 @@ def _reference_ms(sessions: Sequence[Session]) -> float:
     return statistics.median(session.reference_ms for session in sessions)
 
 
-def latency_record(sessions: Sequence[Session], *, detects: bool = False) -> LatencyRecord | None:
+def latency_record(sessions: Sequence[Session], more: Mapping[str, str] | None = None) -> LatencyRecord | None:
     """What stands behind the latencies; None before the first session.
 
     Args:
-        detects: the networks are detectors.
+        more: what the task adds to the conditions.
     """
     if not sessions:
         return None
@@ -61,7 +58,7 @@ def latency_record(sessions: Sequence[Session], *, detects: bool = False) -> Lat
     return LatencyRecord(
         machine=newest.fingerprint.name,
         details=dict(newest.fingerprint.details),
-        conditions={**newest.conditions, **({"nms": NO_CHOICE} if detects else {})},
+        conditions={**newest.conditions, **(more or {})},
         sessions=len(sessions),
         duration_s=sum(session.duration_s for session in sessions),
         reference_ms=_reference_ms(sessions),

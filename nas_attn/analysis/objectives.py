@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from nas_attn import tasks
 from nas_attn.recipe import COSTS, Recipe, lower_is_better, objective_name
 from nas_attn.records import Cost, Latency
 
@@ -44,4 +45,4 @@ def mean_metrics(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def primary_metric(recipe: Recipe, scored: Iterable[str]) -> str | None:
     """The trained metric that a recommendation is about: the first of the objectives that is one, else the task's."""
     trained = [objective_name(objective) for objective in recipe.objectives if objective not in COSTS]
-    return trained[0] if trained else next((metric for metric in scored if metric == recipe.task.facts.metric), None)
+    return trained[0] if trained else next((metric for metric in scored if metric == tasks.of(recipe).metric), None)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from nas_attn import tasks
 from nas_attn.analysis import units
 from nas_attn.analysis.classes import ByClass, by_class
 from nas_attn.analysis.constant import Constant, constants
@@ -259,7 +260,7 @@ def snapshot(store: StudyStore) -> Snapshot:
         backbone=backbone,
         noise={metric: evidence.noise for metric, evidence in models.items()},
         recommendation=recommended,
-        latency=latency_record(sessions, detects=recipe.task.name == "detection"),
+        latency=latency_record(sessions, tasks.of(recipe).conditions),
         test_readings=tuple(store.test_readings()),
         validations=validation_results(store),
         planned=store.settings.trials,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
+from nas_attn import tasks
 from nas_attn.analysis.evidence import Evidence, Run, fit
 from nas_attn.analysis.objectives import COSTS
 from nas_attn.errors import StorageError
@@ -68,7 +69,7 @@ class StudyEvidence:
 def _metrics(recipe: Recipe) -> dict[str, bool]:
     """Metric -> whether lower is better: the objectives that are trained, the task's metric and its loss."""
     wanted = {objective_name(o): lower_is_better(o) for o in recipe.objectives if o not in COSTS}
-    task = recipe.task.facts
+    task = tasks.of(recipe)
     return {task.metric: False, **dict.fromkeys(task.losses, True)} | wanted
 
 

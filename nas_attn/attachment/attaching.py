@@ -16,6 +16,7 @@ from torch import nn
 
 from nas_attn.attachment.hosting import CHILD, bare_class, is_attended, make_holder, make_host, unmake
 from nas_attn.attention import catalogue
+from nas_attn.backbones.ultralytics import refuse_wrapper
 from nas_attn.errors import BackboneError, did_you_mean
 from nas_attn.records import Choice, Point, ResolvedPlacement
 
@@ -92,8 +93,7 @@ def refuse_wrapped(model: nn.Module) -> None:
         )
     if isinstance(model, torch.jit.ScriptModule):
         raise BackboneError("a TorchScript model cannot take attention: attach it to the model before scripting")
-    if any(cls.__module__ == "ultralytics.engine.model" for cls in type(model).__mro__):
-        raise BackboneError(f"{type(model).__name__} is ultralytics' wrapper around a network: give its .model")
+    refuse_wrapper(model)
 
 
 def _hosts(model: nn.Module) -> dict[str, nn.Module]:

@@ -7,7 +7,7 @@ A host's class is replaced by a subclass whose `forward` sends the result throug
 
 Tools rebuild networks, and the attention stays in:
 
-- one that gives a host another `forward` (ultralytics' `fuse()`) replaces the host's own part, not the attention;
+- one that gives a host another `forward` (YOLO's `fuse()`) replaces the host's own part, not the attention;
 - one that puts another module in a host's place (SyncBatchNorm's conversion, a norm folded away by hand) meets the holder:
   the module that has the host as its child hands the attention on where the numbers allow it, and raises otherwise.
 """

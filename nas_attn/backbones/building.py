@@ -86,7 +86,9 @@ def build(
         elif source == "smp":
             model = _smp(section, name, input_shape[0], classes, published)
         elif source == "ultralytics":
-            model = _ultralytics(section, name, input_shape[0], classes, published)
+            from nas_attn.backbones import ultralytics
+
+            model = ultralytics.build(section, name, input_shape[0], classes, published)
         else:
             model = _users(section, input_shape[0], classes, published)
     if isinstance(pretrained, str) and not published:
@@ -154,7 +156,7 @@ def _torchvision(
         detectors.refuse_other_labels(name)
         raise BackboneError(f"unknown torchvision model '{name}': {did_you_mean(name, known)}")
     options = {**torchvision_options(name, input_shape, classes), **section.options}
-    model: nn.Module = _call(torchvision.models.get_model, section, name, **options)
+    model: nn.Module = call(torchvision.models.get_model, section, name, **options)
     if input_shape[0] != 3:
         _change_input(model, input_shape[0], section.name)
     if published:
@@ -216,7 +218,7 @@ def _timm(section: BackboneSection, name: str, channels: int, classes: int, publ
     if not timm.is_model(name.partition(".")[0]):
         raise BackboneError(f"unknown timm model '{name}': {did_you_mean(name, timm.list_models())}")
     arguments = {"num_classes": classes, "in_chans": channels, "pretrained": published, **section.options}
-    model: nn.Module = _call(timm.create_model, section, name, **arguments)
+    model: nn.Module = call(timm.create_model, section, name, **arguments)
     return model
 
 
@@ -240,56 +242,8 @@ def _smp(section: BackboneSection, name: str, channels: int, classes: int, publi
             "smp:ARCHITECTURE/ENCODER, like smp:unet/resnet18"
         )
     arguments = {"encoder_weights": None, "in_channels": channels, "classes": classes, **section.options}
-    model: nn.Module = _call(smp.create_model, section, architecture, encoder_name=encoder, **arguments)
+    model: nn.Module = call(smp.create_model, section, architecture, encoder_name=encoder, **arguments)
     return model
-
-
-def _ultralytics(section: BackboneSection, name: str, channels: int, classes: int, published: bool) -> nn.Module:
-    """A detector of ultralytics: random from a YAML, or as a `.pt` says, which ultralytics itself reads (a pickle)."""
-    try:
-        from ultralytics import YOLO
-        from ultralytics.nn.tasks import DetectionModel
-        from ultralytics.utils import LOGGER
-    except ImportError:
-        raise BackboneError(f"'{section.name}' needs ultralytics: pip install ultralytics") from None
-    if not name.endswith((".yaml", ".pt")):
-        raise BackboneError(
-            f"'{section.name}' is neither a .yaml nor a .pt of ultralytics, like ultralytics:yolo11n.pt"
-        )
-    if published and not name.endswith(".pt"):
-        raise BackboneError(
-            f"no weights come with '{section.name}', which describes a network: name its .pt, or start from scratch"
-        )
-    if section.options:
-        raise BackboneError(f"'{section.name}' takes no backbone.options ({', '.join(section.options)})")
-    level = LOGGER.level
-    LOGGER.setLevel("WARNING")
-    try:
-        cfg, source = name, None
-        if name.endswith(".pt"):
-            source = _call(YOLO, section, name).model
-            cfg = source.yaml
-        model: nn.Module = _call(DetectionModel, section, cfg, ch=channels, nc=classes, verbose=False)
-        if source is not None:
-            _take(model, section, source, published)
-    finally:
-        LOGGER.setLevel(level)
-    return model
-
-
-def _take(model: Any, section: BackboneSection, source: nn.Module, published: bool) -> None:
-    """Weights of a `.pt`, or its layers with random ones: ultralytics makes the branch for the classes as wide as the `.pt` has it."""
-    drawn = {key: value.clone() for key, value in model.state_dict().items()}
-    _call(model.load, section, source, verbose=False)
-    if published:
-        return
-    shapes = {key: value.shape for key, value in model.state_dict().items()}
-    same = {key: value for key, value in drawn.items() if value.shape == shapes.get(key)}
-    model.load_state_dict(same, strict=False)
-    for path, module in model.named_modules():
-        if any(f"{path}.{name}" not in same for name, _ in module.named_parameters(recurse=False)):
-            module.reset_parameters()
-    model.model[-1].bias_init()
 
 
 def _users(section: BackboneSection, channels: int, classes: int, published: bool) -> nn.Module:
@@ -304,7 +258,7 @@ def _users(section: BackboneSection, channels: int, classes: int, published: boo
         raise BackboneError(
             f"backbone '{section.name}' is a {type(function).__name__}, not a function that builds a model"
         )
-    model = _call(function, section, **{**users_arguments(function, channels, classes), **section.options})
+    model = call(function, section, **{**users_arguments(function, channels, classes), **section.options})
     if not isinstance(model, nn.Module):
         raise BackboneError(f"backbone '{section.name}' returned a {type(model).__name__}, not a torch.nn.Module")
     return model
@@ -320,7 +274,12 @@ def users_arguments(function: Any, channels: int, classes: int) -> dict[str, int
     return {name: values[what] for what, known in _USER_ARGUMENTS.items() for name in known if name in accepted}
 
 
-def _call(function: Any, section: BackboneSection, *args: Any, **options: Any) -> Any:
+def call(function: Any, section: BackboneSection, *args: Any, **options: Any) -> Any:
+    """What a package's function builds.
+
+    Raises:
+        BackboneError: the function raised something.
+    """
     try:
         return function(*args, **options)
     except Exception as error:

@@ -26,7 +26,7 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="weights, torch (torch.export), onnx, python (one readable file), or ultralytics (its .pt).",
+            help="weights, torch (torch.export), onnx, python (one readable file), or one of the trainer's own.",
         ),
     ] = "weights",
     output: Annotated[
@@ -52,19 +52,22 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Writes a trained candidate and its card: retrained as the target says where it was, else as the search left it."""
+    from nas_attn import tasks
     from nas_attn.analysis.snapshot import snapshot
-    from nas_attn.export.formats import BEGINNINGS, SUFFIXES, known_format
+    from nas_attn.export.formats import FORMATS, find_format
     from nas_attn.study.exporting import export_candidate
     from nas_attn.study.trained import chosen
 
-    known_format(format_)
     opened = study_named(study, storage)
+    kind = find_format(format_, tasks.of(opened.recipe))
     now = snapshot(opened.store)
     view = chosen(opened, now, criteria).view
-    name = output or f"{opened.store.name}{SUFFIXES[format_]}"
-    path = output_path(name, what="--output", error=UserError, replaces=BEGINNINGS[format_])
+    name = output or f"{opened.store.name}{kind.suffix}"
+    path = output_path(name, what="--output", error=UserError, replaces=kind.begins)
     if format_ == "python":
-        output_path(path.with_suffix(SUFFIXES["weights"]), what="beside --output", error=UserError, replaces=(b"pk",))
+        output_path(
+            path.with_suffix(FORMATS["weights"].suffix), what="beside --output", error=UserError, replaces=(b"pk",)
+        )
     if again:
         _train_again(opened, view, threads, device)
     done = export_candidate(
@@ -107,10 +110,7 @@ def _found(facts: dict[str, Any]) -> Iterator[str]:
             said = "" if before is None else f"; {units.value(metric, before)} when it was trained"
             yield f"in float32: {units.title(metric)} {units.value(metric, here['value'])} on {here['images']} validation images{said}"
     if compared is not None:
-        yield (
-            f"against torch: {against_torch(facts)}; "
-            f"one image takes {compared['onnxruntime_ms']:.3g} ms in ONNX Runtime, {compared['torch_ms']:.3g} ms in torch"
-        )
+        yield f"against torch: {against_torch(facts)}"
 
 
 def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, device: str) -> None:

@@ -5,34 +5,18 @@ from __future__ import annotations
 import json
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from nas_attn import data_sets
 from nas_attn.cli import completing
 from nas_attn.errors import RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
-from nas_attn.tasks import TASKS
+from nas_attn.tasks import TASKS, Task, find, variants
+from nas_attn.tasks.task import Pace
 
-FOLDER = """\
-size = 64                          # side in pixels: the shorter side is scaled to it, the middle square kept; ImageNet's: 224
-broken_images = "refuse"           # skip: leave out what cannot be read, and say how many
-# validation = 0.2                 # share of the training images to score on; without it: the folder's own val/, else a fifth
-# groups = { pattern = "^([^_]+)_" }  # images of one patient or scene stay on one side of each split; or file = "groups.csv"
-"""
-SMALL = ("digits", "cued-digits", "digits-8x8", "mnist", "fashion-mnist")
-"""Data sets of small grey pictures: few epochs, no mirroring."""
-DETECTORS = """\
-learning_rate = 0.01               # of candidates a fifth of it, or finetune_learning_rate
-clip_norm = 5.0                    # the first steps of a detector are large
-"""
-COCO = """\
-size = {size}                         # side of what the detector is fed; the longer side of an image is scaled to it
-# validation = 0.2                 # share of the training images to score on, where no annotations of others are found
-# coco = {{ train = "annotations/train.json", images = "images", validation = "annotations/val.json" }}  # where not found
-"""
 TEMPLATE = """\
 # A study: which attention module, at which stage of the backbone, with which settings.
 # Start it with:  nas-attn search {path}
@@ -78,24 +62,6 @@ OWN_BACKBONES = """\
 backbone_epochs = {backbone_epochs}
 backbones = {backbones}                      # so many are trained: what helps one need not help the next
 """
-BACKBONES_KNOWN = {
-    "classification": "resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function",
-    "detection": "ultralytics:NAME.yaml or NAME.pt, torchvision:NAME (fasterrcnn_…, retinanet_…, fcos_…, ssd…), "
-    "package.module:function",
-    "segmentation": "smp:ARCHITECTURE/ENCODER, torchvision:NAME (lraspp_…, deeplabv3_…, fcn_…), package.module:function",
-}
-USUAL = {"segmentation": "torchvision:lraspp_mobilenet_v3_large", "detection": "ultralytics:yolo11n.yaml"}
-"""Backbones, but for classification."""
-DATA_ASKED = {
-    "classification": "digits, fashion-mnist, cifar10, folder:PATH, …",
-    "segmentation": "digits, folder:PATH",
-    "detection": "digits, yolo:PATH.yaml, coco:FOLDER",
-}
-DATA_KNOWN = {
-    "classification": ("cued-digits", "digits", "fashion-mnist", "mnist", "cifar10", "cifar100", "folder:PATH"),
-    "segmentation": ("digits", "folder:PATH with images/, masks/ and classes.txt"),
-    "detection": ("digits", "yolo:PATH.yaml (for ultralytics)", "coco:FOLDER (for others)"),
-}
 MANY = 3000
 """Images of a folder from which on it is trained like a published data set."""
 STEPS = 600
@@ -139,12 +105,11 @@ def init(
             taken.append(f"--{option} {default}")
         return default
 
-    data = ask(data, "data", f"Data set ({DATA_ASKED[task]})", "digits")
-    small = data in SMALL
-    usual = "resnet8" if small else "resnet20" if "cifar" in data else "torchvision:resnet18"
-    backbone = ask(backbone, "backbone", "Backbone", USUAL.get(task, usual))
-    usual = "detector" if task == "detection" else "small" if small else "plug_and_play"
-    space = ask(space, "space", "Search space", usual)
+    proposing = variants(task)[0]
+    data = ask(data, "data", f"Data set ({', '.join(_data_known(task))})", "digits")
+    small = _small(data)
+    backbone = ask(backbone, "backbone", "Backbone", proposing.usual_backbone(data, small=small))
+    space = ask(space, "space", "Search space", proposing.hints.space or ("small" if small else "plug_and_play"))
     count = _number(
         int, ask(None if trials is None else str(trials), "trials", "Trials", "20" if small else "40"), "trials"
     )
@@ -163,31 +128,28 @@ def init(
     typer.echo(f"wrote {path}\nnext: nas-attn search {path} --dry-run")
 
 
-@dataclass(frozen=True, slots=True)
-class _Pace:
-    """How long to train."""
-
-    batch_size: int
-    epochs: int
-    rungs: tuple[int, int]
+def _small(data: str) -> bool:
+    """Whether a data set is of small grey pictures: few epochs, no mirroring."""
+    row = data_sets.find(data)
+    return row is not None and row.small
 
 
-def _pace(task: str, data: str, small: bool) -> _Pace:
+def _data_known(task: str) -> list[str]:
+    """The data sets of a task."""
+    kinds = variants(task)
+    return list(dict.fromkeys(name for one in kinds for name in (*data_sets.names(one.labels), *one.hints.more_data)))
+
+
+def _pace(task: Task, data: str, small: bool) -> Pace:
     """For a folder by how many images it has: a hundred make too few steps an epoch to learn anything in three epochs."""
     from nas_attn.data.folder import count_images
 
-    kind, _, folder = data.partition(":")
-    images = count_images(folder) if kind in ("folder", "coco") and task != "segmentation" else 0
-    if 0 < images < MANY:
-        epochs = min(100, max(20, round(STEPS * 16 / (TRAINED * images))))
-        return _Pace(16, epochs, (max(1, epochs // 20), max(3, epochs // 7)))
-    if task == "detection":
-        return _Pace(16, 20, (3, 10))
-    if task == "segmentation":
-        return _Pace(16, 8 if small else 20, (1, 2) if small else (1, 3))
-    if kind == "folder":
-        return _Pace(64, 20, (1, 3))
-    return _Pace(128, 8 if small else 20, (1, 2) if small else (1, 3))
+    folder = data.partition(":")[2]
+    images = count_images(folder) if folder and task.paced_by_images else 0
+    if not 0 < images < MANY:
+        return task.pace(data, small=small)
+    epochs = min(100, max(20, round(STEPS * 16 / (TRAINED * images))))
+    return Pace(16, epochs, (max(1, epochs // 20), max(3, epochs // 7)))
 
 
 def _options(backbone: str) -> str:
@@ -202,54 +164,22 @@ def _options(backbone: str) -> str:
     return f"# options = {{ {said} }}   # a trained encoder; from the network, once\n"
 
 
-def _by_ultralytics(task: str, backbone: str) -> bool:
-    from nas_attn.recipe import ULTRALYTICS  # here: it takes a while, and asking for help comes past this file
-
-    return task == "detection" and backbone.startswith(ULTRALYTICS)
-
-
-def _training(task: str, backbone: str, *, small: bool, epochs: int) -> dict[str, str]:
+def _training(task: Task, backbone: str, *, small: bool, epochs: int) -> dict[str, str]:
     """The lines that differ by what is trained, and by whom."""
-    if not _by_ultralytics(task, backbone):
+    lines = task.training_lines(backbone)
+    if task.own_trainer:
         own = OWN_BACKBONES.format(backbone_epochs=epochs, backbones=2 if small else 3)
-        own += DETECTORS if task == "detection" else ""
         augment = AUGMENT.format(flip="false" if small else "true", crop_padding=0 if small else 4)
         starts = "backbone: train the bare network once, candidates go on from it; scratch; pretrained"
-        return {"start": "backbone", "starts": starts, "start_lines": own, "augment": augment}
+        return {"start": "backbone", "starts": starts, "start_lines": own + lines, "augment": augment}
     trained = backbone.endswith(".pt")
-    lines = 'weights = "default"                # those of the .pt\n' if trained else ""
+    weights = 'weights = "default"                # those of the .pt\n' if trained else ""
     return {
         "start": "pretrained" if trained else "scratch",
         "starts": 'scratch; pretrained with weights = "default": those of a .pt',
-        "start_lines": f"{lines}learning_rate = 0.01               # a fifth of it from a .pt, or finetune_learning_rate\n",
+        "start_lines": weights + lines,
         "augment": "",
     }
-
-
-def _folder(data: str, task: str, backbone: str) -> str:
-    """Lines about the images' size, and how many are made."""
-    from nas_attn.backbones.detectors import usual_side
-
-    if data.startswith("coco:"):
-        return COCO.format(size=usual_side(backbone))
-    if task == "detection":
-        return _boxes(data, backbone)
-    if data.startswith("folder:"):
-        return FOLDER.replace("size = 64 ", "size = 128 ") if task == "segmentation" else FOLDER
-    return "options = { size = 32, train = 2000, validation = 1000, test = 1000 }\n" if task == "segmentation" else ""
-
-
-def _boxes(data: str, backbone: str) -> str:
-    """The same of a detector that is not fed COCO's annotations. A made digit is 8 pixels wide; torchvision's smallest anchors are 32."""
-    from nas_attn.backbones.detectors import FIXED_SIDES
-
-    by_ultralytics = _by_ultralytics("detection", backbone)
-    said = "side of what the detector is fed" + (", a multiple of 32" if by_ultralytics else "")
-    if data != "digits":
-        return f"size = 640                         # {said}\n"
-    made = 64 if by_ultralytics else 32
-    side = made if by_ultralytics else FIXED_SIDES.get(backbone.removeprefix("torchvision:"), 4 * made)
-    return f"options = {{ size = {made}, train = 1000, validation = 500, test = 500 }}\nsize = {side}                         # {said}\n"
 
 
 def _text(
@@ -264,24 +194,24 @@ def _text(
     ratio: float | None,
 ) -> str:
     """The recipe: what was answered, and for the rest what suits the task and the size of the images."""
-    small, facts = data in SMALL, TASKS[task]
-    pace = _pace(task, data, small)
+    small, facts = _small(data), find(task, backbone)
+    pace = _pace(facts, data, small)
     text = TEMPLATE.format(
         path=path,
         name=_quoted(name),
         space=_quoted(space),
         objectives=f'"{facts.metric}", "latency"',
         metrics=", ".join((*facts.shares, *facts.losses)),
-        task="" if task == "classification" else f'\n[task]\nname = "{task}"\n',
+        task="" if task == next(iter(TASKS)) else f'\n[task]\nname = "{task}"\n',
         backbone=_quoted(backbone),
-        backbones_known=BACKBONES_KNOWN[task],
+        backbones_known=", ".join(dict.fromkeys(one.hints.backbones for one in variants(task))),
         options=_options(backbone),
         data=_quoted(data),
-        data_known=", ".join(DATA_KNOWN[task]),
-        folder=_folder(data, task, backbone),
-        **_training(task, backbone, small=small, epochs=pace.epochs),
+        data_known=", ".join(_data_known(task)),
+        folder=facts.data_lines(data, backbone),
+        **_training(facts, backbone, small=small, epochs=pace.epochs),
         rungs=", ".join(map(str, pace.rungs)),
-        target_epochs=max(30, pace.epochs) if task == "detection" else pace.epochs,
+        target_epochs=max(facts.hints.target_epochs, pace.epochs),
         batch_size=pace.batch_size,
         device=_quoted(device),
         trials=trials,

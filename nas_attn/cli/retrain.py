@@ -85,11 +85,12 @@ def _check_data(opened: OpenStudy, plan: Plan, name: str | None) -> None:
     """Whether other data is there and fits the network: asked before anything is written."""
     if name is None or opened.recipe.data.name == "external":
         return
+    from nas_attn import tasks
     from nas_attn.errors import RecipeError
-    from nas_attn.evaluation.datasets import load_data
 
     given = opened.recipe.data.model_copy(update={"name": name})
-    found = load_data(opened.recipe.model_copy(update={"data": given}), device="cpu")
+    recipe = opened.recipe.model_copy(update={"data": given})
+    found = tasks.of(recipe).load(recipe, device="cpu")
     if found is not None and found.input_shape[0] != plan.input_shape[0]:
         raise RecipeError(
             f"--data {name} has images of {found.input_shape[0]} channels, the study's network takes {plan.input_shape[0]}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from nas_attn import tasks
 from nas_attn.analysis import units
 from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.recommendation import format_probability
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
 ODDS = "better than none"
 COLUMNS = {"latency": "latency (backbone 1)", "memory": "memory"}
 """Heads of the table's columns that are shorter than an axis's title."""
-OWN = {
-    "classification": "--data folder:PATH --backbone torchvision:resnet18",
-    "segmentation": "--task segmentation --data folder:PATH",
-    "detection": "--task detection --data yolo:PATH.yaml",
-}
-"""Task -> what `init` takes for images of one's own."""
 
 
 def show_answer(out: Console, now: Snapshot) -> None:
@@ -146,4 +141,4 @@ def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None,
         for one in suggest(now)[:1]:
             out.print(f'  nas-attn resume {now.study} --try "{one.placement}"{at}', markup=False)
     if now.recipe.data.name != "external" and ":" not in now.recipe.data.name:  # else it is the user's own already
-        out.print(f"  nas-attn init {OWN[now.recipe.task.name]}", markup=False)
+        out.print(f"  nas-attn init {tasks.of(now.recipe).hints.own_images}", markup=False)

@@ -1,13 +1,11 @@
 """Images with boxes for detectors that our trainer trains: `coco:FOLDER`, and the cluttered digits.
 
-An image is scaled until its longer side is what the detector is fed; below or beside it is grey. `data.boxes` has the data of
-ultralytics, which reads its own.
+An image is scaled until its longer side is what the detector is fed; below or beside it is grey.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,24 +16,19 @@ from torch.nn.functional import interpolate
 
 from nas_attn.data import coco
 from nas_attn.data.augment import EpochPlan
-from nas_attn.data.boxes import box_of
-from nas_attn.data.dataset import Dataset, Split
+from nas_attn.data.dataset import Split
 from nas_attn.data.decoding import GREY
-from nas_attn.data.digits import CLASSES, DEFAULTS, LIMITS, draw_masked, refuse_validation, whole_numbers
+from nas_attn.data.digits import CLASSES, DEFAULTS, LIMITS, box_of, draw_masked, refuse_validation, whole_numbers
 from nas_attn.data.folder import Files, prepare
-from nas_attn.data.parts import Labelled
-from nas_attn.data.splitting import amount, stratified
+from nas_attn.data.kinds import Classes, Statistics
+from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection
-from nas_attn.records import Share
 
 SIDE = 320
 """Of what a detector is fed, unless `data.size` says otherwise."""
 MEAN, STD = tuple(value / 255 for value in GREY), (1.0, 1.0, 1.0)
 """A batch has its grey at 0 while it is augmented; a detector is fed 0 to 1, and normalises itself."""
-
-Part = tuple[Labelled, NDArray[np.float32]]
-"""Images, and (N, M, 5) their boxes."""
 
 
 @dataclass(frozen=True)
@@ -63,105 +56,76 @@ class BoxedSplit(Split):
         return x + torch.tensor(self.mean, device=x.device)[:, None, None]
 
 
-def load(section: DataSection, *, device: torch.device, share: Share) -> Dataset:
-    """Reads a data set with boxes, splits it and puts it on the device.
+class Boxes(Classes):
+    """Images with boxes."""
+
+    name = "boxes"
+
+    def strata(self, classes: tuple[str, ...]) -> tuple[str, ...]:
+        return ("image",)
+
+    def check(self, part: Labelled, classes: tuple[str, ...], what: str) -> None:
+        assert part.boxes is not None  # what reads boxes gives them
+        if not (part.boxes[..., 0] > 0).any():
+            raise DataError(f"{what} has no image with a box")
+
+    def statistics(self, train: Labelled, section: DataSection) -> Statistics:
+        return MEAN, STD
+
+    def split(self, part: Labelled, place: torch.device, classes: int, statistics: Statistics) -> Split:
+        assert part.boxes is not None
+        labels, boxes = torch.from_numpy(part.labels).to(place), torch.from_numpy(part.boxes).to(place)
+        return BoxedSplit(part.pixels.to(place), labels, classes, *statistics, boxes)
+
+
+def coco_folder(section: DataSection, place: Place) -> Parts:
+    """`coco:FOLDER`.
 
     Raises:
-        DataError: the name has no boxes, or its files are not what they should be.
+        DataError: its files are not what they should be.
     """
-    if section.name == "digits":
-        return _digits(section, device)
-    if not section.name.startswith("coco:"):
-        raise DataError(f"'{section.name}' has no boxes for our trainer: give digits or coco:FOLDER")
-    return _coco(section, device, share)
-
-
-def _coco(section: DataSection, device: torch.device, share: Share) -> Dataset:
     found = coco.find(section)
     side = section.size or SIDE
-    names = tuple(found.classes.values())
 
-    def ready(part: coco.Annotated, index: NDArray[np.int64] | None = None) -> Part:
-        numbers = np.arange(len(part.images)) if index is None else index
-        files = Files(found.root, tuple(i.image for i in part.images), np.arange(len(part.images)), framed=part.images)
-        labelled = prepare(files.subset(numbers), section.model_copy(update={"size": side}), device, share)
-        return labelled, coco.scaled(part.boxes, part.images, side)[labelled.labels]  # what is broken may be left out
+    def ready(split: str) -> Labelled:
+        part = found.read(split)
+        numbers = np.arange(len(part.images))
+        files = Files(found.root, tuple(i.image for i in part.images), numbers, framed=part.images)
+        images = prepare(files, section.model_copy(update={"size": side}), place)
+        boxes = coco.scaled(part.boxes, part.images, side)[images.labels]  # what is broken may be left out
+        return Labelled(images.pixels, np.zeros_like(images.labels), images.identity, boxes=boxes)
 
-    train = found.read("train")
-    everything = np.zeros(len(train.images), np.int64)
+    validation = None
     if "validation" in found.files:
         if section.validation is not None:
             raise DataError(
                 f"data.validation does not apply, as '{found.files['validation']}' has the validation images: leave it out"
             )
-        validation, kept = ready(found.read("validation")), np.arange(len(everything))
-    else:
-        count = amount(section.validation, everything, "data.validation")
-        taken, kept = stratified(everything, count, section.seed, ("image",))
-        validation = ready(train, taken)
-    if section.train_subset is not None and section.train_subset < len(kept):
-        few_of_them, _ = stratified(everything[kept], section.train_subset, section.seed, ("image",))
-        kept = kept[few_of_them]
-    return _dataset(
-        section, names, ready(train, kept), validation, device, lambda: ready(found.read("test")), found.missing_test
-    )
+        validation = ready("validation")
+    return Parts(ready("train"), validation, lambda: ready("test"), tuple(found.classes.values()), found.missing_test)
 
 
-def _digits(section: DataSection, device: torch.device) -> Dataset:
+def digits(section: DataSection, _place: Place) -> Parts:
+    """`digits`, scaled to what the detector is fed.
+
+    Raises:
+        DataError: an option is unknown or out of range.
+    """
     refuse_validation(section)
     options = whole_numbers(section, DEFAULTS, LIMITS)
     side = section.size or SIDE
 
-    def make(split: str) -> Part:
+    def make(split: str) -> Labelled:
         images, masks = draw_masked(section.seed, split, options)
         larger = interpolate(torch.from_numpy(images)[:, None], size=(side, side), mode="bilinear")  # uint8 stays
-        table = np.array([_corners(mask, side) for mask in masks], np.float32)[:, None]
-        return Labelled.of(larger.expand(-1, 3, -1, -1).numpy(), np.zeros(len(images), np.int64)), table
+        part = Labelled.of(larger.expand(-1, 3, -1, -1).numpy(), np.zeros(len(images), np.int64))
+        boxes = np.array([_corners(mask, side) for mask in masks], np.float32)[:, None]
+        return Labelled(part.pixels, part.labels, part.identity, boxes=boxes)
 
-    train = make("train")
-    if section.train_subset is not None and section.train_subset < len(train[1]):
-        taken, _ = stratified(np.zeros(len(train[1]), np.int64), section.train_subset, section.seed, ("image",))
-        train = train[0].subset(taken), train[1][taken]
-    return _dataset(section, CLASSES, train, make("validation"), device, lambda: make("test"), "")
+    return Parts(make("train"), make("validation"), lambda: make("test"), CLASSES)
 
 
 def _corners(mask: NDArray[np.uint8], side: int) -> tuple[float, ...]:
     label, x, y, width, height = box_of(mask)
     corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
     return (label + 1, *(side * value for value in corners))
-
-
-def _dataset(
-    section: DataSection,
-    names: tuple[str, ...],
-    train: Part,
-    validation: Part,
-    device: torch.device,
-    test: Callable[[], Part],
-    missing: str,
-) -> Dataset:
-    def on_device(part: Part) -> BoxedSplit:
-        labelled, table = part
-        labels = torch.zeros(len(table), dtype=torch.int64, device=device)
-        boxes = torch.from_numpy(table).to(device)
-        return BoxedSplit(labelled.pixels.to(device), labels, len(names), MEAN, STD, boxes)
-
-    for what, (_, table) in (("training", train), ("validation", validation)):
-        if not (table[..., 0] > 0).any():
-            raise DataError(f"{what} split of '{section.name}' has no image with a box")
-    digest = hashlib.blake2b(digest_size=8)
-    for labelled, table in (train, validation):
-        digest.update(labelled.identity.tobytes())
-        digest.update(table.tobytes())
-    return Dataset(
-        name=section.name,
-        train=on_device(train),
-        validation=on_device(validation),
-        classes=names,
-        input_shape=train[0].pixels.shape,
-        digest=digest.hexdigest(),
-        open_test=lambda: on_device(test()),
-        missing_test=missing,
-        validation_identity=validation[0].identity,
-        task="detection",
-    )

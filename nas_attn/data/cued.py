@@ -23,7 +23,7 @@ from nas_attn.data.digits import (
     source_digits,
     whole_numbers,
 )
-from nas_attn.data.parts import Labelled, Parts
+from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection
 
@@ -55,7 +55,7 @@ LIMITS = {
 GROUND = 128
 
 
-def cued(section: DataSection) -> Parts:
+def cued(section: DataSection, _place: Place) -> Parts:
     """`cued-digits`: generated from `section.options` and `section.seed`.
 
     Raises:

@@ -16,7 +16,7 @@ from nas_attn.data.augment import EpochPlan
 from nas_attn.data.pixels import Pixels
 from nas_attn.errors import DataError
 from nas_attn.recipe import AugmentSection
-from nas_attn.tasks import TaskName
+from nas_attn.tasks import TASKS, Task
 
 log = logging.getLogger("nas_attn.data")
 
@@ -120,8 +120,8 @@ class Dataset:
     """Why there is no test split, with the way out; empty where there is one. Known without reading it."""
     validation_identity: NDArray[np.int64] | None = None
     """(N,), of a folder the checksums of the validation images' names and sizes, in order."""
-    task: TaskName = "classification"
-    """What the labels are for: a class of each image, or of each pixel."""
+    task: Task = TASKS["classification"]
+    """What the labels are for."""
 
     @property
     def mean(self) -> tuple[float, ...]:

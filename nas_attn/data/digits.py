@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.data.parts import Labelled, Parts
+from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.data.splitting import stratified
 from nas_attn.errors import DataError, did_you_mean
 from nas_attn.recipe import DataSection
@@ -34,10 +34,10 @@ LIMITS = {
     "validation": (20, 1_000_000),
     "test": (20, 1_000_000),
 }
-Place = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+Window = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
-def cluttered(section: DataSection) -> Parts:
+def cluttered(section: DataSection, _place: Place) -> Parts:
     """`digits`: generated from `section.options` and `section.seed`.
 
     Raises:
@@ -55,7 +55,7 @@ def cluttered(section: DataSection) -> Parts:
     return Parts(make("train"), make("validation"), lambda: make("test"), CLASSES)
 
 
-def masked(section: DataSection) -> Parts:
+def masked(section: DataSection, _place: Place) -> Parts:
     """`digits` for segmentation: the same images; a mask has the digit's strokes, what covers them or not, and background.
 
     Raises:
@@ -80,7 +80,21 @@ def draw_masked(seed: int, split: str, options: Mapping[str, int]) -> tuple[NDAr
     return images, masks
 
 
-def plain(section: DataSection) -> Parts:
+def box_of(mask: NDArray[np.uint8]) -> tuple[float, float, float, float, float]:
+    """Class (from 0), and centre, width and height of what a mask shows, as shares of the image."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    (top, bottom), (left, right) = (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1)
+    height, width = mask.shape
+    return (
+        float(mask.max()) - 1,
+        (left + right) / 2 / width,
+        (top + bottom) / 2 / height,
+        (right - left) / width,
+        (bottom - top) / height,
+    )
+
+
+def plain(section: DataSection, _place: Place) -> Parts:
     """`digits-8x8`: the source digits as they are.
 
     Raises:
@@ -152,7 +166,7 @@ def _scatter(
     return canvas, labels[chosen]
 
 
-def _paste(canvas: NDArray[np.uint8], patches: NDArray[np.uint8], random: np.random.Generator) -> Place:
+def _paste(canvas: NDArray[np.uint8], patches: NDArray[np.uint8], random: np.random.Generator) -> Window:
     """Lays one patch (N, h, h) on each canvas (N, size, size) at a random place, in place; returns where, as indices."""
     count, height = patches.shape[:2]
     corner = random.integers(0, canvas.shape[1] - height + 1, (count, 2))

@@ -23,14 +23,13 @@ from numpy.typing import NDArray
 from nas_attn.data.decoding import NOT_COUNTED, SUFFIXES, Framed, Masked, Source, channels_of, decode_all
 from nas_attn.data.files import cache_folder, cores, drop_unused, exclusive, read_arrays, write_arrays
 from nas_attn.data.grouping import GroupOf, find_groups
-from nas_attn.data.parts import Labelled, Parts
+from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.data.pixels import InMemory
 from nas_attn.data.splitting import amount, divided
 from nas_attn.data.streaming import Streamed
 from nas_attn.errors import DataError, NasAttnWarning, few
 from nas_attn.paths import user_path
 from nas_attn.recipe import DataSection
-from nas_attn.records import Share
 
 DEFAULT_SIZE = 64
 TEST_SHARE = 0.2
@@ -63,7 +62,7 @@ class Files:
         return Files(self.root, tuple(self.paths[i] for i in index), self.labels[index], groups, masks, framed)
 
 
-def read(section: DataSection, device: torch.device, share: Share) -> Parts:
+def read(section: DataSection, place: Place) -> Parts:
     """`folder:PATH`.
 
     Raises:
@@ -79,7 +78,7 @@ def read(section: DataSection, device: torch.device, share: Share) -> Parts:
     group_of = None if section.groups is None else find_groups(section.groups, root)
 
     def ready(files: Files) -> Labelled:
-        return prepare(files, section, device, share)
+        return prepare(files, section, place)
 
     def listed(folder: Path) -> Files:
         return _list(root, folder, classes, group_of)
@@ -176,12 +175,10 @@ def _list(root: Path, folder: Path, classes: Sequence[str], group_of: GroupOf | 
     return Files(root, tuple(paths), np.repeat(np.arange(len(classes)), counts), groups)
 
 
-def prepare(files: Files, section: DataSection, device: torch.device, share: Share) -> Labelled:
+def prepare(files: Files, section: DataSection, place: Place) -> Labelled:
     """Decoded images in memory, or checked files to be decoded in every epoch where that would take too much."""
     size = section.size or DEFAULT_SIZE
-    resident = len(files.paths) * channels_of(files.sources) * size * size <= section.memory_share * free_memory(
-        device, share
-    )
+    resident = len(files.paths) * channels_of(files.sources) * size * size <= section.memory_share * free_memory(place)
     broken, images = _cached_decode(files, size, keep=resident)
     if broken.any():
         _report(files, broken, section)
@@ -191,7 +188,7 @@ def prepare(files: Files, section: DataSection, device: torch.device, share: Sha
     if images is not None:
         return Labelled(InMemory(torch.from_numpy(images)), files.labels, identity, files.groups)
     workers = section.workers or cores()
-    return Labelled(Streamed(files.sources, size, workers, device), files.labels, identity, files.groups)
+    return Labelled(Streamed(files.sources, size, workers, place.device), files.labels, identity, files.groups)
 
 
 def _report(files: Files, broken: NDArray[np.bool_], section: DataSection) -> None:
@@ -247,12 +244,14 @@ def _below(path: Path, root: Path) -> str:
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
-def free_memory(device: torch.device, share: Share) -> int:
+def free_memory(place: Place) -> int:
     """Bytes that are free for one worker's images: of the host, and of the GPU where they go there."""
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         host = int(lines["MemAvailable"].split()[0]) * 1024
-    host //= share.machine
-    return min(host, torch.cuda.mem_get_info(device)[0] // share.device) if device.type == "cuda" else host
+    host //= place.share.machine
+    if place.device.type != "cuda":
+        return host
+    return min(host, torch.cuda.mem_get_info(place.device)[0] // place.share.device)

@@ -11,23 +11,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from nas_attn.data.decoding import SUFFIXES, Masked
 from nas_attn.data.folder import TEST_SHARE, VALIDATION_NAMES, Files, check_apart, prepare
 from nas_attn.data.grouping import GroupOf, find_groups
-from nas_attn.data.parts import Labelled, Parts
+from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.data.splitting import amount, divided
 from nas_attn.errors import DataError, few, shorten
 from nas_attn.paths import user_path
 from nas_attn.recipe import DataSection
-from nas_attn.records import Share
 
 NAMES_FILE = "classes.txt"
 MOST_CLASSES = 255
 
 
-def read(section: DataSection, device: torch.device, share: Share) -> Parts:
+def read(section: DataSection, place: Place) -> Parts:
     """`folder:PATH` for segmentation.
 
     Raises:
@@ -41,7 +39,7 @@ def read(section: DataSection, device: torch.device, share: Share) -> Parts:
     group_of = None if section.groups is None else find_groups(section.groups, root)
 
     def ready(files: Files) -> Labelled:
-        return prepare(files, section, device, share)
+        return prepare(files, section, place)
 
     def listed(folder: Path) -> Files:
         return _list(root, folder, len(classes), group_of)

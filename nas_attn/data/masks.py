@@ -9,6 +9,10 @@ from torch import Tensor
 
 from nas_attn.data.augment import EpochPlan
 from nas_attn.data.dataset import Split
+from nas_attn.data.decoding import NOT_COUNTED
+from nas_attn.data.kinds import Classes, Statistics
+from nas_attn.data.parts import Labelled
+from nas_attn.errors import DataError
 
 
 class MaskedSplit(Split):
@@ -27,3 +31,31 @@ class MaskedSplit(Split):
         """A mask is mirrored and cropped along with its image."""
         x, _ = super()._augmented(plan, number, mirrored[:, :-1])
         return x, plan.apply_mask(number, mirrored[:, -1:])
+
+
+class Masks(Classes):
+    """Images with a class for each pixel."""
+
+    name = "masks"
+
+    def strata(self, classes: tuple[str, ...]) -> tuple[str, ...]:
+        return ("image",)
+
+    def check(self, part: Labelled, classes: tuple[str, ...], what: str) -> None:
+        """Validation and test may lack a class, which then does not count; training may not."""
+        if not what.startswith("training"):
+            return
+        pixels = part.pixels.histogram()[-1]
+        missing = [name for number, name in enumerate(classes) if not pixels[number]]
+        if missing:
+            raise DataError(
+                f"{what} has no pixel of class '{missing[0]}' ({len(missing)} of {len(classes)} classes are missing): a mask's "
+                f"values are class numbers, 0 to {len(classes) - 1}, and {NOT_COUNTED} is not counted"
+            )
+
+    def input_shape(self, part: Labelled) -> tuple[int, int, int]:
+        channels, height, width = part.pixels.shape
+        return channels - 1, height, width
+
+    def split(self, part: Labelled, place: torch.device, classes: int, statistics: Statistics) -> Split:
+        return MaskedSplit(part.pixels.to(place), torch.from_numpy(part.labels).to(place), classes, *statistics)

@@ -12,6 +12,16 @@ import torch
 from numpy.typing import NDArray
 
 from nas_attn.data.pixels import Indices, InMemory, Pixels
+from nas_attn.records import ALONE, Share
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where images go."""
+
+    device: torch.device
+    share: Share = ALONE
+    """With how many workers its memory is shared: that decides whether the images of files are held in it."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,8 @@ class Labelled:
     """(N,), a checksum of each image, or of its file's name and size."""
     groups: NDArray[np.str_] | None = None
     """(N,), images of one group stand on one side of a split; None: each is its own."""
+    boxes: NDArray[np.float32] | None = None
+    """(N, M, 5), of images with boxes (`coco.Boxes`); zeros where an image has fewer than M."""
 
     @classmethod
     def of(cls, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Self:
@@ -35,7 +47,8 @@ class Labelled:
 
     def subset(self, index: Indices) -> Labelled:
         groups = None if self.groups is None else self.groups[index]
-        return Labelled(self.pixels.subset(index), self.labels[index], self.identity[index], groups)
+        boxes = None if self.boxes is None else self.boxes[index]
+        return Labelled(self.pixels.subset(index), self.labels[index], self.identity[index], groups, boxes)
 
 
 @dataclass(frozen=True)

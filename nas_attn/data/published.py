@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.data.files import exclusive
-from nas_attn.data.parts import Labelled, Parts
+from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.errors import DataError
 from nas_attn.paths import user_path
 from nas_attn.recipe import DataSection
@@ -29,23 +29,22 @@ DOWNLOAD_TIMEOUT_S = 30.0
 """A server that stays silent for this long counts as no network."""
 
 
-def source(name: str) -> Callable[[DataSection], Parts]:
-    """The reader of one published data set."""
+def read(section: DataSection, _place: Place) -> Parts:
+    """A published data set, by its name.
 
-    def read(section: DataSection) -> Parts:
-        if section.options:
-            raise DataError(
-                f"data.options.{next(iter(section.options))} does not apply to '{name}', which has no options"
-            )
-        root = user_path(section.root, what="data.root", error=DataError)
-        for place in (root, root / NAMES[name] / "raw"):
-            if name.endswith("mnist") and _idx(place, "train", "images") is not None:
-                return Parts(_read_idx(place, "train"), None, partial(_read_idx, place, "t10k"), _mnist_classes(name))
-        dataset = _open(name, root, train=True)
-        classes = tuple(str(label) for label in dataset.classes)
-        return Parts(_labelled(dataset), None, lambda: _labelled(_open(name, root, train=False)), classes)
-
-    return read
+    Raises:
+        DataError: options are given, or its files are missing or damaged and cannot be fetched.
+    """
+    name = section.name
+    if section.options:
+        raise DataError(f"data.options.{next(iter(section.options))} does not apply to '{name}', which has no options")
+    root = user_path(section.root, what="data.root", error=DataError)
+    for place in (root, root / NAMES[name] / "raw"):
+        if name.endswith("mnist") and _idx(place, "train", "images") is not None:
+            return Parts(_read_idx(place, "train"), None, partial(_read_idx, place, "t10k"), _mnist_classes(name))
+    dataset = _open(name, root, train=True)
+    classes = tuple(str(label) for label in dataset.classes)
+    return Parts(_labelled(dataset), None, lambda: _labelled(_open(name, root, train=False)), classes)
 
 
 def _open(name: str, root: Path, *, train: bool) -> Any:

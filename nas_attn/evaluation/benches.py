@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from nas_attn import tasks
 from nas_attn.data import Dataset
 from nas_attn.evaluation.artifact_stores import ArtifactStore
-from nas_attn.evaluation.datasets import data_section
 from nas_attn.evaluation.evaluators import Evaluator
 from nas_attn.evaluation.plan import Build
 from nas_attn.evaluation.ways import way_recipe
 from nas_attn.evaluation.workbench import Host, Workbench
+from nas_attn.recipe import Recipe
 from nas_attn.storage import SEARCH, StudyStore
 
 
@@ -49,10 +50,11 @@ class Benches:
                 build=self.build,
                 evaluator=self.evaluator,
                 way=way,
-                dataset=self._loaded(data_section(recipe).model_dump_json()),
+                dataset=self._loaded(recipe),
             )
         return self._made[way]
 
-    def _loaded(self, section: str) -> Dataset | None:
-        same = (b for b in self._made.values() if data_section(b.recipe).model_dump_json() == section)
+    def _loaded(self, recipe: Recipe) -> Dataset | None:
+        section = tasks.of(recipe).data_section(recipe)
+        same = (b for b in self._made.values() if b.task.data_section(b.recipe) == section)
         return next((bench.dataset for bench in same), None)

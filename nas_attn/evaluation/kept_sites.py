@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from nas_attn import data
-from nas_attn.evaluation.datasets import shape_and_classes
+from nas_attn import data, tasks
 from nas_attn.evaluation.plan import Build, Kept, Plan, make_plan
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe
@@ -65,7 +64,7 @@ def plan_for(
     if dataset is not None:
         shape, classes = dataset.input_shape, len(dataset.classes)
     else:
-        shape, classes = shape_and_classes(recipe)
+        shape, classes = tasks.of(recipe).shape_and_classes(recipe)
     kept = None if store is None else kept_sites(store)
     plan = make_plan(recipe, shape, classes, build=build, kept=kept)
     if store is not None and kept is None:

@@ -14,15 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas_attn import data
+from nas_attn import data, tasks
 from nas_attn.analysis.retrained import PURPOSE as RETRAIN
 from nas_attn.backbones.states import pack, restore, unpack
 from nas_attn.errors import BackboneLost, CheckpointError, NasAttnWarning, TrainingError, Unmeasurable
 from nas_attn.evaluation.artifact_stores import ArtifactStore
 from nas_attn.evaluation.artifacts import RunFiles, read_artifact, write_artifact
 from nas_attn.evaluation.curves import Curve
-from nas_attn.evaluation.datasets import load_data
-from nas_attn.evaluation.detectors import detector_evaluator
 from nas_attn.evaluation.devices import pick_device
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorTrainer, find_evaluator
 from nas_attn.evaluation.factors import Factors, candidate_factors
@@ -96,13 +94,12 @@ class Workbench:
         self.device = pick_device(host.device)
         execution_on(recipe.training, self.device)
         name = recipe.training.evaluator
-        evaluator = evaluator or (find_evaluator(name) if name else None)
-        if evaluator is None and recipe.trained_by_ultralytics:
-            evaluator = detector_evaluator(recipe)
+        self.task = tasks.of(recipe)
+        evaluator = evaluator or (find_evaluator(name) if name else self.task.evaluator(recipe))
         self._evaluator = evaluator and EvaluatorTrainer(
             evaluator, folder=host.folder, device=str(self.device), log=host.log
         )
-        self.dataset = dataset or load_data(recipe, device=self.device, share=host.share)
+        self.dataset = dataset or self.task.load(recipe, device=self.device, share=host.share)
         self.plan = plan_for(recipe, self.dataset, build=build, store=store)
         self.measurer = (
             Measurer(self.plan, store, seed=zlib.crc32(host.owner.encode()))
@@ -256,7 +253,7 @@ class Workbench:
         """Of the images behind the search's scores, and behind those on the test split."""
         if self.dataset is None or self._evaluator is not None or way not in (SEARCH, test_way(self.way)):
             return
-        if not self.recipe.task.facts.per_image:
+        if not self.task.per_image:
             return
         split = self.dataset.validation if way == SEARCH else self._test_split
         if split is not None:

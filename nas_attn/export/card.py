@@ -8,16 +8,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas_attn import tasks
 from nas_attn._version import __version__
 from nas_attn.analysis import units
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.attention import catalogue
+from nas_attn.backbones.sources import SOURCES
 from nas_attn.errors import OperationError
-from nas_attn.export.detectors import BOX
+from nas_attn.export.formats import find_format
 from nas_attn.export.python_file import Described
 from nas_attn.paths import write_whole
-from nas_attn.recipe import ULTRALYTICS
+from nas_attn.recipe import Recipe
 from nas_attn.records import Choice, Point, ResolvedPlacement
+from nas_attn.tasks.detection import BOX
 
 VERSION = 1
 """Of the card's form."""
@@ -64,13 +67,13 @@ def card(
             "dtype": "uint8" if normalised_inside else "float32",
             "channels": {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels"),
             "normalised_inside": normalised_inside,
-            "mean": list(described.mean),
-            "std": list(described.std),
+            "mean": list(described.interface.mean),
+            "std": list(described.interface.std),
         },
         "output": {
-            "shape": ["N", *described.output],
-            "what": "boxes" if described.boxes else "logits",
-            "classes": list(described.classes),
+            "shape": ["N", *described.interface.output],
+            "what": described.task.answer,
+            "classes": list(described.interface.classes),
         },
         "modules": _modules(described),
         "training": dict(training),
@@ -137,13 +140,8 @@ def _sources(described: Described) -> list[dict[str, str]]:
         licence = "MIT (nas_attn)" if ours else f"that of {row.target.partition('.')[0].partition(':')[0]}"
         found.append({"type": name, "title": row.title, "paper": row.paper, "licence": licence})
     source = described.backbone.name.partition(":")[0]
-    known = {
-        "torchvision": "BSD-3-Clause (torchvision)",
-        "timm": "Apache-2.0 (timm)",
-        "smp": "MIT (segmentation_models_pytorch)",
-        "ultralytics": "AGPL-3.0 (ultralytics)",
-    }
-    licence = known.get(source, f"that of {source}") if ":" in described.backbone.name else "MIT (nas_attn)"
+    known = SOURCES.get(source)
+    licence = known.licence if known else f"that of {source}" if ":" in described.backbone.name else "MIT (nas_attn)"
     return [{"type": "backbone", "title": described.backbone.name, "paper": "", "licence": licence}, *found]
 
 
@@ -175,11 +173,14 @@ def write_card(facts: Mapping[str, Any], path: Path) -> tuple[Path, Path]:
 
 def markdown(facts: Mapping[str, Any]) -> str:
     """A card for people."""
+    task = tasks.of(Recipe.model_validate(facts["recipe"]))
+    use = find_format(facts["format"], task).use(facts)
+    answer = task.answer_said(tuple(facts["output"]["shape"][1:]), facts["format"])
     parts = [
         f"# {facts['file']}",
         f"{facts['backbone']['name']} with attention\n\n    {facts['placement']}",
-        *(f"## {title}\n\n{_list(lines)}" for title, lines in _sections(facts) if lines),
-        f"## Use\n\n```python\n{_use(facts)}\n```",
+        *(f"## {title}\n\n{_list(lines)}" for title, lines in _sections(facts, answer) if lines),
+        f"## Use\n\n```python\n{use}\n```",
         f"## Recipe\n\n```json\n{json.dumps(facts['recipe'], indent=2)}\n```",
     ]
     return "\n\n".join(parts)
@@ -189,8 +190,8 @@ def _list(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _sections(facts: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    yield "Input and output", list(_about_images(facts))
+def _sections(facts: Mapping[str, Any], answer: str) -> Iterator[tuple[str, list[str]]]:
+    yield "Input and output", list(_about_images(facts, answer))
     yield "What it scores", list(_about_scores(facts))
     yield "What it costs", list(_about_cost(facts))
     yield "Where it comes from", list(_about_origin(facts))
@@ -200,7 +201,7 @@ def _sections(facts: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     )
 
 
-def _about_images(facts: Mapping[str, Any]) -> Iterator[str]:
+def _about_images(facts: Mapping[str, Any], answer: str) -> Iterator[str]:
     given, output = facts["input"], facts["output"]
     shape = ", ".join(map(str, given["shape"]))
     if given["normalised_inside"]:
@@ -216,15 +217,7 @@ def _about_images(facts: Mapping[str, Any]) -> Iterator[str]:
     if str(facts["data"].get("name", "")).startswith("folder:"):
         yield f"Images in the study: the shorter side scaled to {size} pixels, the middle square cut out"
     names = ", ".join(output["classes"][:20]) + (", …" if len(output["classes"]) > 20 else "")
-    what, shape = "before softmax", ", ".join(map(str, output["shape"]))
-    if output["what"] == "boxes" and facts["backbone"]["name"].startswith(ULTRALYTICS):
-        before = "before NMS" if output["shape"][-1] != BOX else "after the choice of its own"
-        what = f"boxes and scores as ultralytics decodes them, {before}"
-    elif output["what"] == "boxes":
-        shape = ", ".join(("found", *map(str, output["shape"][2:])))
-        what = "of an image: left, top, right, bottom in pixels, score, class from 1"
-        what += "" if facts["format"] == "onnx" else "; torch gives the same as boxes, scores and labels of each image"
-    yield f"Output: ({shape}) {what}; classes in order: {names}"
+    yield f"Output: {answer}; classes in order: {names}"
 
 
 def _numbers(values: Sequence[float]) -> str:
@@ -281,7 +274,7 @@ def _difference(training: Mapping[str, Any], here: Mapping[str, Any]) -> str:
 
 
 def _about_cost(facts: Mapping[str, Any]) -> Iterator[str]:
-    cost, latency, check = facts["cost"], facts["latency"], facts["check"]
+    cost, latency = facts["cost"], facts["latency"]
     yield f"{cost['parameters']:,} parameters, {cost['macs']:,} MACs for an image"
     if latency is not None:
         conditions = ", ".join(f"{name} {value}" for name, value in latency["conditions"].items())
@@ -289,11 +282,6 @@ def _about_cost(facts: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"Latency: {latency['ratio']:.3f} times the bare backbone's ({latency['low']:.3f} to {latency['high']:.3f}{how}), "
             f"{latency['ms']:.3g} ms on {latency['machine']} ({conditions})"
-        )
-    if check is not None:
-        yield (
-            f"Where it was exported, one image and one thread: {check['onnxruntime_ms']:.3g} ms in ONNX Runtime "
-            f"{check['version']}, {check['torch_ms']:.3g} ms in torch"
         )
 
 
@@ -309,37 +297,3 @@ def _about_origin(facts: Mapping[str, Any]) -> Iterator[str]:
         )
     yield "Versions: " + ", ".join(f"{name} {version}" for name, version in sorted(facts["versions"].items()))
     yield f"SHA-256: {facts['sha256']}"
-
-
-def _use(facts: Mapping[str, Any]) -> str:
-    """How to load it, in the fewest lines."""
-    name, kind = facts["file"], facts["input"]["dtype"]
-    if facts["format"] == "onnx":
-        return (
-            "import onnxruntime\n\n"
-            f'session = onnxruntime.InferenceSession("{name}")\n'
-            f'(logits,) = session.run(None, {{"image": images}})  # numpy, {kind}'
-        )
-    if facts["format"] == "torch":
-        return f'import torch\n\nnetwork = torch.export.load("{name}").module()\nlogits = network(images)  # {kind}'
-    if facts["format"] == "ultralytics":
-        return (
-            "import nas_attn  # has to be installed: the file is a pickle that holds its modules\n"
-            "from ultralytics import YOLO\n\n"
-            f'YOLO("{name}").val(data="your.yaml")'
-        )
-    if facts["format"] == "python":
-        module = Path(name).stem
-        if not module.isidentifier():
-            load = f'import importlib\n\n{"network"} = importlib.import_module("{module}").load()'
-        else:
-            load = f"import {module}\n\nnetwork = {module}.load()  # reads {module}.pt beside it"
-        return f"{load}\nlogits = network(images)  # {kind}"
-    shape = tuple(facts["input"]["shape"][1:])
-    return (
-        "import nas_attn as na\nimport torch\n\n"
-        f"network = ...  # the bare backbone: {facts['backbone']['name']}, {facts['output']['shape'][1]} classes\n"
-        f'na.attach(network, "{facts["placement"]}", input_shape={shape}, init="{facts["init"]}", key="{facts["key"]}")\n'
-        f'network.load_state_dict(torch.load("{name}", weights_only=True)["state_dict"])\n'
-        "network.eval()"
-    )

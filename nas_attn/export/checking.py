@@ -1,30 +1,25 @@
-"""Whether an exported file computes what the network did, and how fast: asked of the file, in a process of its own."""
+"""Whether an exported file computes what the network did: asked of the file, in a process of its own."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from nas_attn.errors import OperationError, shorten
 from nas_attn.export import stranger
-from nas_attn.export.detectors import BOX, Answer, Chosen
+from nas_attn.export.graphs import Graph
 
 CLOSE = 1e-3
 """Largest difference of outputs, as a share of the largest output, that is put down to other arithmetic."""
-ROUNDS = 30
-"""Timed calls, after as many that are not."""
 
 
 class Stranger:
@@ -83,22 +78,19 @@ class OnnxCheck:
     """Largest difference of two outputs, as a share of the largest output. Of a detector before NMS: of the image's side or of the
     surest score. Of boxes that are chosen: that of half of them, as a share of the image's side or of a sure score; None where no
     image had a box."""
-    torch_ms: float
-    """Median time for one image, one thread each."""
-    onnxruntime_ms: float
-    threads: int
     version: str
+    """Of ONNX Runtime."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
 
 
-def check_onnx(path: Path, model: nn.Module, images: Iterable[torch.Tensor]) -> OnnxCheck | None:
-    """Compares an ONNX file with its network, and times both; None where ONNX Runtime is not installed.
+def check_onnx(path: Path, graph: Graph, images: Iterable[torch.Tensor]) -> OnnxCheck | None:
+    """Compares an ONNX file with its network; None where ONNX Runtime is not installed.
 
     Args:
-        images: batches of other sizes, as the file takes them; of a detector that chooses its boxes, of one image each.
+        images: batches of different sizes, as the file takes them; of a detector, of one image each.
 
     Raises:
         OperationError: they differ by more than other arithmetic can explain.
@@ -107,76 +99,15 @@ def check_onnx(path: Path, model: nn.Module, images: Iterable[torch.Tensor]) -> 
         import onnxruntime
     except ImportError:
         return None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    name, apart = session.get_inputs()[0].name, list[torch.Tensor]()
-    one, chosen = None, isinstance(model, Chosen)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
     with torch.no_grad():
-        for x in images:
-            expected = model(x)
-            found = torch.from_numpy(session.run(None, {name: x.numpy()})[0])
-            chosen = chosen or (isinstance(model, Answer) and expected.shape[-1] == BOX)
-            if chosen:
-                apart.append(_boxes_apart(found.view(found.shape[-2:]), expected.view(expected.shape[-2:]), x))
-            else:
-                apart.append(
-                    _predictions_apart(found, expected, x) if isinstance(model, Answer) else _apart(found, expected)
-                )
-            one = x[:1]
-        every = torch.cat(apart)
-        worst = float(every.median() if chosen else every.max()) if len(every) else None
-        if worst is not None and not worst <= CLOSE:
-            raise OperationError(
-                f"'{path.name}' does not compute what the network does: outputs differ by {100 * worst:.2g} % of the largest"
-            )
-        assert one is not None
-        in_torch, in_onnxruntime = medians(lambda: model(one), lambda: session.run(None, {name: one.numpy()}))
-    return OnnxCheck(worst, in_torch, in_onnxruntime, threads=1, version=onnxruntime.__version__)
-
-
-def _apart(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-    """(1,) Largest difference, as a share of the largest output."""
-    return ((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12)).view(1)
-
-
-def _predictions_apart(found: torch.Tensor, expected: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """(2,) Largest difference of boxes, as a share of the image's side, and of scores, of the surest: (N, 4 + classes, places).
-
-    Apart, as sides in pixels are so much larger that another network's scores would pass for the same.
-    """
-    sides = (found - expected)[:, :4].abs().max() / max(x.shape[-2:])
-    return torch.cat([sides.view(1), _apart(found[:, 4:], expected[:, 4:])])
-
-
-def _boxes_apart(found: torch.Tensor, expected: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """(boxes,) How far each box (K, 6) of either is from the nearest of its class in the other: infinite where there is none.
-
-    By sides as shares of the image's, and by scores. Some may be far off: where scores are nearly equal, other arithmetic
-    suppresses another box. `check-export` holds their mAP against the card.
-    """
-    width, height = x.shape[-1], x.shape[-2]
-    scale = found.new_tensor([width, height, width, height, 1.0])
-    between = torch.cdist(found[:, :5] / scale, expected[:, :5] / scale, p=float("inf"))
-    between[found[:, 5, None] != expected[None, :, 5]] = float("inf")
-    far = between.new_full((1,), float("inf"))
-    rows = torch.cat([between, far.expand(len(found), 1)], 1).amin(1)
-    columns = torch.cat([between, far.expand(1, len(expected))], 0).amin(0)
-    return torch.cat([rows, columns])
-
-
-def medians(*calls: Callable[[], object]) -> list[float]:
-    """Median milliseconds of each call, all taken in turn, on one thread of torch's."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        found: list[list[float]] = [[] for _ in calls]
-        for number in range(2 * ROUNDS):
-            for call, times in zip(calls, found, strict=True):
-                start = time.perf_counter()
-                call()
-                if number >= ROUNDS:
-                    times.append(1e3 * (time.perf_counter() - start))
-    finally:
-        torch.set_num_threads(before)
-    return [float(np.median(times)) for times in found]
+        differences = [
+            graph.differences(torch.from_numpy(session.run(None, {name: x.numpy()})[0]), graph(x), x) for x in images
+        ]
+    worst = graph.worst(torch.cat(differences))
+    if worst is not None and not worst <= CLOSE:
+        raise OperationError(
+            f"'{path.name}' does not compute what the network does: outputs differ by {100 * worst:.2g} % of the largest"
+        )
+    return OnnxCheck(worst, onnxruntime.__version__)

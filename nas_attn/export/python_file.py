@@ -22,7 +22,8 @@ from nas_attn.export.bundling import OURS, bundle, import_lines
 from nas_attn.importing import PYTHON, load_object
 from nas_attn.recipe import BackboneSection
 from nas_attn.records import Choice, Point, ResolvedPlacement
-from nas_attn.tasks import TASKS, TaskName
+from nas_attn.tasks import TASKS, Task
+from nas_attn.tasks.task import Interface
 
 WIDTH = 120
 """Columns of the file."""
@@ -36,18 +37,8 @@ class Described:
     resolved: ResolvedPlacement
     input_shape: tuple[int, int, int]
     """(channels, height, width)."""
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    """Per channel, on the scale 0 to 1; empty where the images are a user's evaluator's."""
-    std: tuple[float, ...]
-    task: TaskName = "classification"
-    boxes: tuple[int, ...] = ()
-    """Shape of what a detector answers for one image."""
-
-    @property
-    def output(self) -> tuple[int, ...]:
-        """Shape of the logits, or of the boxes, for one image."""
-        return self.boxes or TASKS[self.task].output(len(self.classes), self.input_shape[1:])
+    interface: Interface
+    task: Task = TASKS["classification"]
 
 
 @dataclass
@@ -91,7 +82,7 @@ def python_source(model: nn.Module, described: Described, *, weights: str, notes
             '"""The network with random weights: `load` gives it those it was trained to."""',
             build,
         ),
-        *([_NORMALISE] if described.mean else []),
+        *([_NORMALISE] if described.interface.mean else []),
         _LOAD.replace("WEIGHTS", quoted(weights)),
     ]
     first, *rest = filter(None, parts)
@@ -114,13 +105,15 @@ def load(weights: str | Path = Path(__file__).with_name(WEIGHTS)) -> nn.Module:
 
 def _heading(described: Described, notes: Mapping[str, str]) -> str:
     channels, height, width = described.input_shape
-    how = "images as `normalise` makes them" if described.mean else "images as the evaluator of the study makes them"
+    how = (
+        "images as `normalise` makes them"
+        if described.interface.mean
+        else "images as the evaluator of the study makes them"
+    )
     title = f"{described.backbone.name} with attention: {notes.get('placement', described.resolved.text)}"
     lines = [title, "", *(f"{name}: {text}" for name, text in notes.items() if name != "placement")]
-    lines += [
-        "",
-        f"Input: {how}, float32 (N, {channels}, {height}, {width}). Output: (N, {', '.join(map(str, described.output))}) before softmax.",
-    ]
+    output = ", ".join(map(str, described.interface.output))
+    lines += ["", f"Input: {how}, float32 (N, {channels}, {height}, {width}). Output: (N, {output}) before softmax."]
     papers = dict.fromkeys(
         f"{row.title}: {row.paper}"
         for _, choices in described.resolved.modules
@@ -140,9 +133,9 @@ def _wrapped(line: str) -> str:
 
 
 def _constants(described: Described) -> str:
-    lines = [_assigned("CLASSES", described.classes), f"INPUT_SHAPE = {described.input_shape!r}"]
-    if described.mean:
-        lines += [_assigned("MEAN", described.mean), _assigned("STD", described.std)]
+    lines = [_assigned("CLASSES", described.interface.classes), f"INPUT_SHAPE = {described.input_shape!r}"]
+    if described.interface.mean:
+        lines += [_assigned("MEAN", described.interface.mean), _assigned("STD", described.interface.std)]
         lines += ['"""Per channel, on the scale 0 to 1."""']
     return "\n".join(lines)
 
@@ -152,12 +145,8 @@ def _constants(described: Described) -> str:
 
 def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str]:
     """The lines that make the bare backbone."""
-    section, classes, channels = described.backbone, len(described.classes), described.input_shape[0]
+    section, classes, channels = described.backbone, len(described.interface.classes), described.input_shape[0]
     source, colon, name = section.name.partition(":")
-    if source == "ultralytics":
-        raise OperationError(
-            "'python' is not for a detector, whose code is ultralytics' own: give --format ultralytics, onnx or weights"
-        )
     if section.name.startswith(PYTHON):
         raise OperationError(
             f"the backbone '{section.name.removeprefix(PYTHON)}' is an object of the program that searched: 'python' cannot "

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nas_attn import data
+from nas_attn import tasks
 from nas_attn.data import Dataset
 from nas_attn.errors import OperationError, UserError, shorten
 from nas_attn.evaluation.kept_sites import plan_for
@@ -23,9 +23,7 @@ from nas_attn.export.card import VERSION, card_paths, resolved_of
 from nas_attn.export.checking import run_elsewhere
 from nas_attn.recipe import DataSection
 from nas_attn.recipe_reading import recipe_from
-from nas_attn.tasks import TASKS
-from nas_attn.training.learning import Tally, answer_of
-from nas_attn.training.tasks import learnt
+from nas_attn.training.learning import answer_of
 
 Run = Callable[[NDArray[Any]], NDArray[Any]]
 BATCH = 64
@@ -75,8 +73,8 @@ def verify(path: Path, *, root: str | None = None) -> Verified:
     dataset = _data(path, facts, root)
     run = _network(facts, path, dataset) if facts["format"] == "weights" else None
     with nullcontext(run) if run is not None else run_elsewhere(path, facts["format"]) as answer:
-        tally = _tally(answer, dataset, raw=facts["input"]["normalised_inside"])
-    metric, bits, images = TASKS[dataset.task].metric, tally.right(), len(dataset.validation)
+        tally = dataset.task.judged(answer, dataset, stored=facts["input"]["normalised_inside"], batch=BATCH)
+    metric, bits, images = dataset.task.metric, tally.right(), len(dataset.validation)
     value = tally.metrics(0.0)[metric]
     right = None if bits is None else int(np.unpackbits(np.frombuffer(bits, np.uint8), count=images).sum())
     expected, where = _expected(facts, metric, right is not None)
@@ -97,14 +95,11 @@ def _expected(facts: Mapping[str, Any], metric: str, per_image: bool) -> tuple[f
 def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
     """The images that the card names."""
     section = DataSection.model_validate(facts["data"]["section"])
-    if section.name == "external":
-        raise UserError(f"'{path}' cannot be checked here: its images are those of the study's evaluator")
-    recipe = recipe_from(facts["recipe"], where=f"the card of '{path.name}'")
-    task = recipe.task.name
-    if recipe.trained_by_ultralytics:
-        raise UserError(f"'{path}' cannot be checked here: a detector is scored by its library")
     section = section if root is None else section.model_copy(update={"root": root})
-    dataset = data.load(section, device="cpu", task=task)
+    recipe = recipe_from(facts["recipe"], where=f"the card of '{path.name}'").model_copy(update={"data": section})
+    dataset = tasks.of(recipe).load(recipe, device="cpu")
+    if dataset is None:
+        raise UserError(f"'{path}' cannot be checked here: the study's evaluator or trainer reads the images itself")
     if dataset.digest != facts["data"]["digest"]:
         raise OperationError(
             f"the images of '{section.name}' are not those of the study (digest {dataset.digest}, "
@@ -152,17 +147,3 @@ def _network(facts: Mapping[str, Any], path: Path, dataset: Dataset) -> Run:
         return output
 
     return run
-
-
-def _tally(run: Run, dataset: Dataset, *, raw: bool) -> Tally:
-    """What is judged rightly of the validation images."""
-    tally, split = learnt(dataset.task, len(dataset.classes)).tally(), dataset.validation
-    if dataset.task == "detection":
-        for x, y in split.batches(1):  # an ONNX file takes one image
-            (found,) = torch.from_numpy(run(x.contiguous().numpy())).reshape(1, -1, 6)
-            found = found[found[:, 5] > 0]
-            tally.add([{"boxes": found[:, :4], "scores": found[:, 4], "labels": found[:, 5]}], y)
-        return tally
-    for x, y in split.stored(BATCH) if raw else split.batches(BATCH):
-        tally.add(torch.from_numpy(run(x.contiguous().numpy())), y)
-    return tally

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
+from nas_attn import tasks
 from nas_attn.analysis import units
 from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.recommendation import format_probability
@@ -119,7 +120,7 @@ def _outcome(view: CandidateView) -> str:
 def _scores(snapshot: Snapshot, view: CandidateView) -> str:
     metrics = [
         name
-        for name in (snapshot.recipe.task.facts.metric, "loss")
+        for name in (tasks.of(snapshot.recipe).metric, "loss")
         if any(name in point.metrics for point in view.scores)
     ]
     metrics = metrics or sorted({name for point in view.scores for name in point.metrics})

@@ -6,6 +6,7 @@ import html
 
 import plotly.graph_objects as go
 
+from nas_attn import tasks
 from nas_attn.analysis import units
 from nas_attn.analysis.retrained import Retrained
 from nas_attn.analysis.snapshot import Snapshot
@@ -38,7 +39,7 @@ def retraining_curves(snapshot: Snapshot) -> list[go.Figure]:
     runs = [run for run in snapshot.retrained if run.curve]
     if not runs:
         return []
-    own = snapshot.recipe.task.facts.metric
+    own = tasks.of(snapshot.recipe).metric
     metric = snapshot.primary if all(snapshot.primary in run.curve[-1].metrics for run in runs) else own
     assert metric is not None
     score, loss = blank_figure(height=360), blank_figure(height=320)

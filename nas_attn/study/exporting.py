@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
+from nas_attn import tasks
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.data import Dataset
-from nas_attn.data.boxes import class_names, validation_images
 from nas_attn.data.folder import named_files
 from nas_attn.errors import OperationError
-from nas_attn.evaluation.datasets import data_section, load_data
 from nas_attn.evaluation.kept_sites import plan_for
 from nas_attn.evaluation.plan import Plan
 from nas_attn.evaluation.ways import way_recipe
 from nas_attn.export import scoring
 from nas_attn.export.card import card, write_card
 from nas_attn.export.checking import check_onnx
-from nas_attn.export.detectors import Answer
-from nas_attn.export.formats import GRAPHS, answering, known_format, with_normalisation, write
+from nas_attn.export.formats import find_format, normalising, write
+from nas_attn.export.graphs import Graph
 from nas_attn.export.python_file import Described
 from nas_attn.recipe import Recipe, TrainingSection
 from nas_attn.records import Cost, Score
@@ -34,11 +31,8 @@ from nas_attn.storage import SEARCH, Run, StoredScore, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.retraining import kept_runs
 from nas_attn.study.trained import trained_model
-from nas_attn.training.detection import MOST
 from nas_attn.training.trainer import Trainer
 
-BOXED = 4
-"""Images that a detector's file is compared on: on one alone there may be nothing."""
 SEARCHED = "after the search's brief training"
 
 
@@ -77,23 +71,24 @@ def export_candidate(
         CheckpointError: the weights are not there.
         OperationError: it cannot be exported, or the file does not compute what the network does.
     """
-    known_format(format_)
+    format_found = find_format(format_, tasks.of(opened.recipe))
     run = None if as_searched else next(iter(kept_runs(opened.store, view.key)), None)
     recipe = way_recipe(opened.store, SEARCH if run is None else run.way)
-    dataset = load_data(recipe, device="cpu")
+    task = tasks.of(recipe)
+    dataset = task.load(recipe, device="cpu")
     plan = plan_for(recipe, dataset, store=opened.store)
     model = trained_model(opened, plan, view, run)
     described = describe(plan, dataset, view)
-    given = with_normalisation(model, described, format_) if normalize else model
-    given = answering(given, plan.input_shape) if format_ in GRAPHS else given
+    given = task.graph(model, plan.input_shape) if format_found.graph else model
+    given = normalising(given, described, format_found) if normalize else given
     stored = _scored(opened.store, view, run)
     trained = SEARCHED if run is None else f"{run.purpose}, {run.way}, seed {run.seed}"
     notes = {"study": now.study, "placement": view.placement, "init": plan.space.init, "key": view.key}
     notes["trained"] = trained
     written = write(given, path, format_, input_shape=plan.input_shape, notes=notes, described=described)
     compared = None
-    if check and format_ == "onnx":
-        compared = check_onnx(written, given, _batches(dataset, plan, normalize))
+    if check and isinstance(given, Graph) and format_ == "onnx":
+        compared = check_onnx(written, given, task.compared(plan, dataset, stored=normalize))
     here = _here(model, recipe, dataset, stored) if check and dataset is not None else None
     cost = plan.cost(described.resolved)
     facts = card(
@@ -115,26 +110,8 @@ def export_candidate(
 
 def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Described:
     """From what a candidate's network is built."""
-    resolved, task = resolve(parse(view.placement), plan.sites, init=plan.space.init), plan.recipe.task.name
-    if plan.recipe.trained_by_ultralytics:
-        names = class_names(plan.recipe.data)
-        zero, one = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-        return Described(plan.recipe.backbone, resolved, plan.input_shape, names, zero, one, task, _boxes(plan))
-    if task == "detection" and dataset is not None:
-        images, names = plan.input_shape, tuple(dataset.classes)
-        zero, one, boxes = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (MOST, 6)
-        return Described(plan.recipe.backbone, resolved, images, names, zero, one, task, boxes)
-    if dataset is None:
-        names = tuple(map(str, range(plan.classes)))
-        return Described(plan.recipe.backbone, resolved, plan.input_shape, names, (), (), task)
-    return Described(
-        plan.recipe.backbone, resolved, plan.input_shape, tuple(dataset.classes), dataset.mean, dataset.std, task
-    )
-
-
-def _boxes(plan: Plan) -> tuple[int, ...]:
-    with torch.no_grad():
-        return tuple(Answer(plan.bare(0).eval())(torch.zeros(1, *plan.input_shape)).shape[1:])
+    resolved, task = resolve(parse(view.placement), plan.sites, init=plan.space.init), tasks.of(plan.recipe)
+    return Described(plan.recipe.backbone, resolved, plan.input_shape, task.interface(plan, dataset), task)
 
 
 def _scored(store: StudyStore, view: CandidateView, run: Run | None) -> StoredScore | None:
@@ -189,7 +166,7 @@ def _bits(score: Score) -> np.ndarray[Any, np.dtype[np.bool_]]:
 def _here(model: nn.Module, recipe: Recipe, dataset: Dataset, stored: StoredScore | None) -> dict[str, Any]:
     """The network's own score on the validation images, in float32 as whoever loads it computes."""
     section = recipe.training.model_copy(update={"precision": "float32"})
-    score, metric = Trainer(section, dataset, device="cpu").score(model, dataset.validation), recipe.task.facts.metric
+    score, metric = Trainer(section, dataset, device="cpu").score(model, dataset.validation), dataset.task.metric
     if score.correct is None:
         value = score.metrics[metric]
         return {"metric": metric, "value": value, "images": score.examples, "precision": "float32"}
@@ -207,31 +184,12 @@ def _here(model: nn.Module, recipe: Recipe, dataset: Dataset, stored: StoredScor
     }
 
 
-def _batches(dataset: Dataset | None, plan: Plan, normalize: bool) -> Iterator[torch.Tensor]:
-    """Batches of other sizes, as the file takes them: validation images, or noise where there are none."""
-    if plan.recipe.trained_by_ultralytics:
-        found = [torch.from_numpy(x) for x in itertools.islice(validation_images(plan.recipe.data), BOXED)]
-        yield from found or [torch.rand(1, *plan.input_shape)]
-        return
-    if dataset is None:
-        yield from (torch.randn(count, *plan.input_shape) for count in (3, 1))
-        return
-    if dataset.task == "detection":
-        for x, _ in itertools.islice(dataset.validation.batches(1), BOXED):
-            yield x.contiguous()
-        return
-    images = dataset.validation.first(5)
-    if not normalize:
-        images = next(iter(dataset.validation.batches(len(images))))[0].contiguous()
-    yield from (images[:3].contiguous(), images[3:].contiguous()) if len(images) > 3 else (images,)
-
-
 def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:
     if dataset is None:
         return {"name": recipe.data.name, "section": recipe.data.model_dump(mode="json")}
     return {
         "name": recipe.data.name,
-        "section": data_section(recipe).model_dump(mode="json"),
+        "section": tasks.of(recipe).data_section(recipe).model_dump(mode="json"),
         "digest": dataset.digest,
         "training": len(dataset.train),
         "validation": len(dataset.validation),
@@ -241,7 +199,7 @@ def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:
 
 def _files(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
     """Of one's own photographs: which of them scored the network, so that anybody who has them can do so again."""
-    photographs = recipe.data.name.startswith("folder:") and recipe.task.name == "classification"
+    photographs = recipe.data.name.startswith("folder:") and dataset.task.per_image
     if not photographs or dataset.validation_identity is None:
         return {}
     folder, names = named_files(recipe.data, dataset.validation_identity)

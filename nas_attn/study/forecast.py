@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from nas_attn import tasks
 from nas_attn.analysis.duel import RIVALS
-from nas_attn.evaluation.datasets import load_data
 from nas_attn.evaluation.devices import pick_device
 from nas_attn.evaluation.given import check_weights
 from nas_attn.evaluation.kept_sites import plan_for
@@ -100,7 +100,7 @@ def forecast(
         UserError: the recipe or one of these placements cannot be carried out.
     """
     where = pick_device(device)
-    dataset = load_data(recipe, device=where)
+    dataset = tasks.of(recipe).load(recipe, device=where)
     plan = plan_for(recipe, dataset)
     own = ideas(plan, tried)
     check_weights(plan)
@@ -111,7 +111,7 @@ def forecast(
     began = time.perf_counter()
     trainer.fit(plan.bare(0), seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)
     epoch_s = time.perf_counter() - began
-    return _made(recipe, plan, own, epoch_s, len(dataset.validation) if recipe.task.facts.per_image else None)
+    return _made(recipe, plan, own, epoch_s, len(dataset.validation) if tasks.of(recipe).per_image else None)
 
 
 def _made(recipe: Recipe, plan: Plan, own: Sequence[Idea], epoch_s: float | None, images: int | None) -> Forecast:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas_attn._version import __version__
+from nas_attn.backbones.sources import SOURCES
 from nas_attn.errors import StorageError, StudyError, shorten
 from nas_attn.evaluation.artifact_stores import ArtifactStore, FolderArtifacts
 from nas_attn.paths import user_path
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     import optuna
 
 DEFAULT_URL = "sqlite:///nas_attn.db"
-PACKAGES = {"timm": "timm", "smp": "segmentation-models-pytorch", "ultralytics": "ultralytics"}
-"""Source of a backbone -> the package that it comes from."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +150,8 @@ def only_study(storage: str) -> str:
 
 def versions(recipe: Recipe | None = None) -> Mapping[str, str]:
     """Versions of what a study's results depend on, its backbone's package included."""
-    own = PACKAGES.get(recipe.backbone.name.partition(":")[0]) if recipe else None
-    names = ["torch", "torchvision", "optuna", "numpy", "scikit-learn", *([own] if own else [])]
+    own = SOURCES.get(recipe.backbone.name.partition(":")[0]) if recipe else None
+    names = dict.fromkeys(["torch", "torchvision", "optuna", "numpy", "scikit-learn", *([own.package] if own else [])])
     found = {"nas_attn": __version__, "python": platform.python_version()}
     for name in names:
         with suppress(metadata.PackageNotFoundError):  # what builds the network says that it is missing

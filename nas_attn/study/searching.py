@@ -10,10 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from nas_attn import tasks
 from nas_attn.analysis.snapshot import Snapshot, snapshot
 from nas_attn.errors import BackboneError
 from nas_attn.evaluation.benches import Benches
-from nas_attn.evaluation.datasets import load_data
 from nas_attn.evaluation.devices import pick_device
 from nas_attn.evaluation.evaluators import Evaluator, find_evaluator
 from nas_attn.evaluation.given import check_weights, wanted_weights
@@ -82,7 +82,7 @@ def plan_recipe(recipe: Recipe, *, build: Build | None = None, store: StudyStore
     Args:
         store: the study that it is for, whose sites are those that it began with.
     """
-    return plan_for(recipe, load_data(recipe, device="cpu"), build=build, store=store)
+    return plan_for(recipe, tasks.of(recipe).load(recipe, device="cpu"), build=build, store=store)
 
 
 def own_plan(opened: OpenStudy) -> Plan:

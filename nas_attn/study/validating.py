@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 
 from torch import nn
 
+from nas_attn import tasks
 from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.validation import Family, Network, families, family_name, finished_blocks
 from nas_attn.errors import DataError, StudyError
-from nas_attn.evaluation.datasets import has_test_split
 from nas_attn.evaluation.plan import Plan
 from nas_attn.evaluation.ways import TARGET
 from nas_attn.recipe import Recipe
@@ -112,7 +112,7 @@ def check_test_split(recipe: Recipe) -> None:
     Raises:
         DataError: there is none; says how to add one.
     """
-    missing = has_test_split(recipe)
+    missing = tasks.of(recipe).missing_test(recipe)
     if missing:
         raise DataError(missing)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nas_attn.errors import RecipeError, TrainingError
-from nas_attn.tasks import TASKS
+from nas_attn.tasks import Task
 from nas_attn.training.learning import Learnt, Tally
 
 MOST = 100
@@ -30,19 +30,18 @@ def require_scorer() -> None:
         )
 
 
-class Detection(Learnt):
+class BoxesOfImage(Learnt):
     """Boxes with classes: y is float32 (B, M, 5), `data.coco.Boxes`.
 
     While training, a network takes images and what is on each (`boxes` in pixels, `labels` from 1), and returns its losses by name,
     means over the images; else it takes images and returns of each `boxes`, `labels`, `scores`.
     """
 
-    facts = TASKS["detection"]
     recordable = False
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, task: Task, classes: int) -> None:
         require_scorer()
-        super().__init__(classes)
+        super().__init__(task, classes)
 
     def ask(self, network: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:
         if y is None:

@@ -36,12 +36,11 @@ class Tally(ABC):
 class Learnt(ABC):
     """A task as the trainer sees it."""
 
-    facts: Task
     recordable = True
     """Whether a step is the same operations for any batch, which compiling it or recording it as a CUDA graph needs."""
 
-    def __init__(self, classes: int) -> None:
-        self.classes = classes
+    def __init__(self, task: Task, classes: int) -> None:
+        self.task, self.classes = task, classes
 
     def ask(self, network: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:
         """The network's output for x; y where it is to learn from it."""
@@ -54,7 +53,7 @@ class Learnt(ABC):
             TrainingError: it has another shape.
         """
         found = answer_of(output)
-        expected = (len(x), *self.facts.output(self.classes, (x.shape[2], x.shape[3])))
+        expected = (len(x), *self.task.output(self.classes, (x.shape[2], x.shape[3])))
         if not isinstance(found, Tensor) or found.shape != expected:
             what = tuple(found.shape) if isinstance(found, Tensor) else type(output).__name__
             raise TrainingError(f"the network returns {what} for {len(x)} images, expected is a tensor of {expected}")

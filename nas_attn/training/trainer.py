@@ -27,7 +27,6 @@ from nas_attn.training.memory import first_line, out_of_memory
 from nas_attn.training.parameters import frozen, prompt_norms, set_training_mode
 from nas_attn.training.run import Clock, Run
 from nas_attn.training.stepping import RecordedStep, Step, Stepper, compiled, execution_on
-from nas_attn.training.tasks import learnt
 from nas_attn.training.threads import Threads, intra_op_threads
 
 SCORING_BATCH = 256
@@ -54,7 +53,7 @@ class Trainer:
         """
         self.section = section
         self.dataset = dataset
-        self.task = learnt(dataset.task, len(dataset.classes))
+        self.learnt = dataset.task.learnt(len(dataset.classes))
         self.device = torch.device(device)
         self.hook = batch_hook or _nothing
         self._threads = threads
@@ -161,15 +160,15 @@ class Trainer:
         """Sum of log-losses (float64 scalar, on the device), and what it has right."""
         model.eval()
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        tally, batch = self.task.tally(), self.section.batch_size
-        for x, y in split.batches(max(SCORING_BATCH, batch) if self.task.facts.per_image else batch):
-            loss += self.task.judge(self._output(model, x), x, y, tally)
+        tally, batch = self.learnt.tally(), self.section.batch_size
+        for x, y in split.batches(max(SCORING_BATCH, batch) if self.dataset.task.per_image else batch):
+            loss += self.learnt.judge(self._output(model, x), x, y, tally)
             self.hook()
         return loss, tally
 
     def stepper(self, run: Run, steps: int) -> Stepper:
         """What trains a run's network on one batch, in a training of so many steps."""
-        execution = execution_on(self.section, self.device, steps) if self.task.recordable else "eager"
+        execution = execution_on(self.section, self.device, steps) if self.learnt.recordable else "eager"
         network = compiled(run.model) if execution == "compile" else run.model
         step = self._step(network, run)
         return RecordedStep(step, self.device) if execution == "cuda-graph" else step
@@ -177,8 +176,8 @@ class Trainer:
     def _step(self, network: Callable[..., object], run: Run) -> Step:
         smoothing = self.section.label_smoothing
         return Step(
-            lambda x, y: self.task.logits(self._output(network, x, y), x),
-            lambda logits, y: self.task.loss(logits, y, smoothing),
+            lambda x, y: self.learnt.logits(self._output(network, x, y), x),
+            lambda logits, y: self.learnt.loss(logits, y, smoothing),
             run.optimizer,
             self.section,
             run.epoch_loss,
@@ -207,7 +206,7 @@ class Trainer:
             self.hook()
             network, x = made()
             with self._precision():
-                loss = self.task.practice(network, x)
+                loss = self.learnt.practice(network, x)
             if loss.requires_grad:
                 torch.autograd.backward(loss)
 
@@ -216,7 +215,7 @@ class Trainer:
     def _output(self, model: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:
         """The network's output, computed in the recipe's `precision`; y while it is trained."""
         with self._precision():
-            return self.task.ask(model, x, y)
+            return self.learnt.ask(model, x, y)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, self._low_precision, enabled=self._low_precision is not None)

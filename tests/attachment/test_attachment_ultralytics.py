@@ -18,7 +18,7 @@ from nas_attn import backbones
 from nas_attn.attachment import attached_modules
 from nas_attn.backbones.states import restore
 from nas_attn.errors import BackboneError
-from nas_attn.export.detectors import write_pt
+from nas_attn.export.ultralytics import write_pt
 from nas_attn.recipe import BackboneSection
 
 SHAPE = (3, 64, 64)

@@ -19,6 +19,7 @@ from nas_attn.data import Dataset
 from nas_attn.data.boxed import BoxedSplit
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe import AugmentSection, CocoSection, DataSection
+from nas_attn.tasks import TASKS
 
 SIDE = 96
 
@@ -35,7 +36,7 @@ def things(tmp_path: Path) -> Path:
 
 
 def load(folder: Path, **settings: Any) -> Dataset:
-    return data.load(DataSection(name=f"coco:{folder}", size=SIDE, **settings), device="cpu", task="detection")
+    return data.load(DataSection(name=f"coco:{folder}", size=SIDE, **settings), device="cpu", task=TASKS["detection"])
 
 
 def edited(folder: Path, edit: Callable[[dict[str, Any]], object], split: str = "train") -> None:
@@ -79,14 +80,16 @@ def test_boxes_are_round_their_things_however_images_are_scaled_mirrored_and_cro
 
 def test_the_digits_have_boxes_without_a_file() -> None:
     options = {"size": 24, "train": 20, "validation": 20, "test": 20, "fragments": 0}
-    found = data.load(DataSection(name="digits", options=options, size=SIDE), device="cpu", task="detection")
+    found = data.load(DataSection(name="digits", options=options, size=SIDE), device="cpu", task=TASKS["detection"])
     x, y = next(found.validation.batches(20))
     for image, (box,) in zip(x, y, strict=True):
         left, top, right, bottom = (int(value) for value in box[1:])
         inside = image[0, top:bottom, left:right].sum()
         assert inside > 0.6 * image[0].sum(), "the digit is in its box"
         assert 1 <= box[0] <= 10
-    other = data.load(DataSection(name="digits", seed=1, options=options, size=SIDE), device="cpu", task="detection")
+    other = data.load(
+        DataSection(name="digits", seed=1, options=options, size=SIDE), device="cpu", task=TASKS["detection"]
+    )
     assert found.digest != other.digest
 
 
@@ -193,5 +196,5 @@ def test_what_is_not_there_is_named(things: Path, tmp_path: Path) -> None:
         DataError, match=r"has no annotations to train on \(looked for .*\): name them in data\.coco\.train"
     ):
         load(things)
-    with pytest.raises(DataError, match="'mnist' has no boxes for our trainer: give digits or coco:FOLDER"):
-        data.load(DataSection(name="mnist"), device="cpu", task="detection")
+    with pytest.raises(DataError, match="'mnist' has no boxes: give digits, coco:FOLDER"):
+        data.load(DataSection(name="mnist"), device="cpu", task=TASKS["detection"])

@@ -15,6 +15,7 @@ from nas_attn.data.pixels import InMemory
 from nas_attn.data.streaming import Streamed
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe import AugmentSection, DataSection
+from nas_attn.tasks import TASKS
 
 DIGITS = DataSection(name="digits", options={"size": 16, "train": 60, "validation": 30, "test": 20, "fragments": 3})
 
@@ -25,7 +26,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def load(section: DataSection) -> Dataset:
-    return data.load(section, device="cpu", task="segmentation")
+    return data.load(section, device="cpu", task=TASKS["segmentation"])
 
 
 def pair(folder: Path, name: str, *, size: tuple[int, int] = (24, 20), mode: str = "L", value: int = 1) -> None:
@@ -140,5 +141,5 @@ def test_what_is_wrong_with_a_folder_is_said(root: Path) -> None:
     (root / "classes.txt").unlink()
     with pytest.raises(DataError, match=r"classes.txt' is not there: write the classes' names there, one a line"):
         load(section)
-    with pytest.raises(DataError, match="'mnist' has no masks, which a segmentation needs: give digits or folder:PATH"):
+    with pytest.raises(DataError, match="'mnist' has no masks: give digits, folder:PATH"):
         load(DataSection(name="mnist"))

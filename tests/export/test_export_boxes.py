@@ -13,7 +13,7 @@ import nas_attn as na
 from nas_attn.errors import OperationError, UserError
 from nas_attn.export import write
 from nas_attn.export.checking import check_onnx
-from nas_attn.export.formats import answering
+from nas_attn.export.graphs import single_output
 from nas_attn.export.stranger import boxes
 
 SHAPE = (3, 32, 32)
@@ -35,7 +35,7 @@ def test_onnx_chooses_the_same_boxes(tmp_path: Path) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="the onnx extra is not installed")
     model = made()
-    given = answering(model, SHAPE)
+    given = single_output(model, SHAPE)
     path = write(given, tmp_path / "net.onnx", "onnx", input_shape=SHAPE, notes={"study": "s"})
     images = [torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(k)) for k in range(2)]
     with torch.no_grad():
@@ -51,10 +51,10 @@ def test_a_file_without_its_attention_is_noticed(tmp_path: Path) -> None:
         pytest.importorskip(package, reason="the onnx extra is not installed")
     model = made()
     image = torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(0))
-    given = answering(model, SHAPE)
+    given = single_output(model, SHAPE)
     bare = copy.deepcopy(model)
     na.detach(bare)
-    path = write(answering(bare, SHAPE), tmp_path / "net.onnx", "onnx", input_shape=SHAPE, notes={"study": "s"})
+    path = write(single_output(bare, SHAPE), tmp_path / "net.onnx", "onnx", input_shape=SHAPE, notes={"study": "s"})
     with pytest.raises(OperationError, match="does not compute what the network does"):
         check_onnx(path, given, [image])
 
@@ -64,7 +64,7 @@ def test_where_nothing_is_found_nothing_is_compared(tmp_path: Path) -> None:
         pytest.importorskip(package, reason="the onnx extra is not installed")
     model = made()
     model.score_thresh = 1.0
-    given = answering(model, SHAPE)
+    given = single_output(model, SHAPE)
     path = write(given, tmp_path / "net.onnx", "onnx", input_shape=SHAPE, notes={"study": "s"})
     found = check_onnx(path, given, [torch.rand(1, *SHAPE)])
     assert found is not None
@@ -73,7 +73,7 @@ def test_where_nothing_is_found_nothing_is_compared(tmp_path: Path) -> None:
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the format 'torch' cannot hold a detector's choice among its boxes"):
-        write(answering(made(), SHAPE), tmp_path / "net.pt2", "torch", input_shape=SHAPE, notes={})
+        write(single_output(made(), SHAPE), tmp_path / "net.pt2", "torch", input_shape=SHAPE, notes={})
 
 
 def test_boxes_of_several_images_are_one_table() -> None:

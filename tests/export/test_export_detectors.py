@@ -12,14 +12,17 @@ from torch import nn
 
 import nas_attn as na
 from nas_attn import backbones
-from nas_attn.data import boxes
+from nas_attn.data import yolo
 from nas_attn.errors import OperationError, UserError
 from nas_attn.export import write
 from nas_attn.export.checking import check_onnx
-from nas_attn.export.formats import answering
 from nas_attn.export.python_file import Described
+from nas_attn.export.ultralytics import Answer
 from nas_attn.recipe import BackboneSection, DataSection
 from nas_attn.space import parse, resolve
+from nas_attn.tasks import find
+from nas_attn.tasks.detection import UNCHANGED
+from nas_attn.tasks.task import Interface
 
 SHAPE = (3, 64, 64)
 SECTION = BackboneSection(name="ultralytics:yolo11n.yaml")
@@ -50,7 +53,9 @@ def made(section: BackboneSection = SECTION) -> tuple[nn.Module, Described, torc
     resolved = resolve(parse(PLACEMENT), na.find_sites(model, SHAPE), init="paper")
     na.attach(model, PLACEMENT, input_shape=SHAPE, init="paper")
     names = tuple(f"digit {number}" for number in range(10))
-    described = Described(section, resolved, SHAPE, names, (0.0,) * 3, (1.0,) * 3, "detection", tuple(bare.shape[1:]))
+    described = Described(
+        section, resolved, SHAPE, Interface(names, *UNCHANGED, tuple(bare.shape[1:])), find("detection", section.name)
+    )
     return model.eval(), described, bare
 
 
@@ -67,7 +72,7 @@ def answer(model: nn.Module) -> torch.Tensor:
 def written(folder: Path, format_: str) -> tuple[nn.Module, torch.Tensor, Path]:
     model, described, bare = made()
     path = folder / ("net.onnx" if format_ == "onnx" else "net.pt")
-    given = answering(model, SHAPE) if format_ == "onnx" else model
+    given = Answer(model).eval() if format_ == "onnx" else model
     return model, bare, write(given, path, format_, input_shape=SHAPE, notes={"study": "s"}, described=described)
 
 
@@ -82,7 +87,7 @@ def test_ultralytics_loads_and_validates_it_with_its_attention(tmp_path: Path) -
     assert (answer(loaded.model) - bare).abs().max() > 1e-4
     assert [one.takes_part for one in na.check(loaded.model, SHAPE)] == [True, True]
     how = {
-        "data": str(boxes.data_file(DIGITS)),
+        "data": str(yolo.data_file(DIGITS)),
         "imgsz": 64,
         "batch": 10,
         "device": "cpu",
@@ -103,7 +108,7 @@ def test_onnx_holds_the_whole_detector(tmp_path: Path) -> None:
     for package in ("onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="the onnx extra is not installed")
     model, bare, path = written(tmp_path, "onnx")
-    found = check_onnx(path, answering(model, SHAPE), [images()])
+    found = check_onnx(path, Answer(model).eval(), [images()])
     assert found is not None
     assert found.difference is not None
     assert found.difference < 1e-4
@@ -121,13 +126,13 @@ def test_a_file_without_its_attention_is_noticed(tmp_path: Path, name: str) -> N
     for package in ("onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="the onnx extra is not installed")
     model, described, _ = made(BackboneSection(name=f"ultralytics:{name}.yaml"))
-    given = answering(model, SHAPE)
+    given = Answer(model).eval()
     whole = write(given, tmp_path / "a.onnx", "onnx", input_shape=SHAPE, notes={}, described=described)
     found = check_onnx(whole, given, [images()])
     assert found is not None
     assert found.difference is not None
     assert found.difference < 1e-4
-    lacking = answering(na.detach(copy.deepcopy(model)), SHAPE)
+    lacking = Answer(na.detach(copy.deepcopy(model))).eval()
     bare = write(lacking, tmp_path / "b.onnx", "onnx", input_shape=SHAPE, notes={}, described=described)
     with pytest.raises(OperationError, match="does not compute what the network does"):
         check_onnx(bare, given, [images()])
@@ -138,5 +143,5 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
         OperationError, match=r"'python' is not for a detector, .* give --format ultralytics, onnx or weights"
     ):
         written(tmp_path, "python")
-    with pytest.raises(UserError, match="the format 'ultralytics' is for detectors of ultralytics"):
+    with pytest.raises(UserError, match="unknown format 'ultralytics'"):
         write(nn.Conv2d(3, 3, 1), tmp_path / "x.pt", "ultralytics", input_shape=SHAPE, notes={})

@@ -17,6 +17,7 @@ from nas_attn.export import write
 from nas_attn.export.python_file import Described, python_source
 from nas_attn.recipe import BackboneSection
 from nas_attn.space import parse, resolve
+from nas_attn.tasks.task import Interface
 
 STRANGER = """
 import importlib.util, sys
@@ -55,7 +56,9 @@ def made(
     with torch.no_grad():
         for parameter in model.parameters():  # also what starts at zero has a say
             parameter.add_(0.02 * torch.randn(parameter.shape))
-    described = Described(section, resolved, shape, classes, MEAN[: shape[0]], STD[: shape[0]])
+    described = Described(
+        section, resolved, shape, Interface(classes, MEAN[: shape[0]], STD[: shape[0]], (len(classes),))
+    )
     text = python_source(model.eval(), described, weights=f"{name}.pt", notes={"study": "a", "placement": placement})
     (folder / f"{name}.py").write_text(text, "utf-8")
     torch.save({"state_dict": model.state_dict()}, folder / f"{name}.pt")
@@ -142,7 +145,9 @@ def test_a_container_as_host(tmp_path: Path) -> None:
 def test_a_name_that_would_hide_what_the_file_needs(tmp_path: Path) -> None:
     section, shape = BackboneSection(name="resnet8", width=4), (1, 12, 12)
     model = backbones.build(section, input_shape=shape, classes=5)
-    described = Described(section, resolve(parse("none"), (), init="paper"), shape, tuple("abcde"), (), ())
+    described = Described(
+        section, resolve(parse("none"), (), init="paper"), shape, Interface(tuple("abcde"), (), (), (5,))
+    )
     with pytest.raises(UserError, match=r"a file named 'torch\.py' would hide the package"):
         write(model, tmp_path / "torch.py", "python", input_shape=shape, notes={}, described=described)
     assert list(tmp_path.iterdir()) == []

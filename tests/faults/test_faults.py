@@ -33,7 +33,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from hypothesis.strategies import floats, integers, sampled_from
 
-from nas_attn.evaluation.datasets import load_data
+from nas_attn import tasks
 from nas_attn.evaluation.factors import candidate_factors
 from nas_attn.evaluation.plan import make_plan
 from nas_attn.recipe_reading import load_recipe
@@ -444,7 +444,7 @@ def trained_alone(placement: str, seed: int) -> dict[int, float]:
         path.write_text(TRAINED)
         recipe = load_recipe(str(path))
     torch.set_num_threads(1)
-    dataset = load_data(recipe, device=torch.device("cpu"))
+    dataset = tasks.of(recipe).load(recipe, device=torch.device("cpu"))
     plan = make_plan(recipe, dataset.input_shape, len(dataset.classes))
     resolved = resolve(parse(placement), plan.sites, init=plan.space.init)
     model = plan.attach(plan.bare(seed), resolved, seed)

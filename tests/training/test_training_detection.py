@@ -17,6 +17,7 @@ from nas_attn.data import Dataset
 from nas_attn.errors import TrainingError
 from nas_attn.recipe import AugmentSection, DataSection, TrainingSection
 from nas_attn.space import parse, resolve
+from nas_attn.tasks import TASKS
 from nas_attn.training import Interrupted, Trainer
 from nas_attn.training.detection import Boxes
 
@@ -37,7 +38,7 @@ TRUE = torch.tensor(
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return data.load(DataSection(name="digits", options=OPTIONS, size=32), device="cpu", task="detection")
+    return data.load(DataSection(name="digits", options=OPTIONS, size=32), device="cpu", task=TASKS["detection"])
 
 
 def network() -> nn.Module:
@@ -113,7 +114,7 @@ def test_interrupted_and_resumed_it_is_the_same_training(digits: Dataset) -> Non
 @pytest.mark.slow
 def test_it_finds_what_it_was_shown(tmp_path: Path) -> None:
     coco(tmp_path / "things", train=200, val=40)
-    things = data.load(DataSection(name=f"coco:{tmp_path / 'things'}", size=64), device="cpu", task="detection")
+    things = data.load(DataSection(name=f"coco:{tmp_path / 'things'}", size=64), device="cpu", task=TASKS["detection"])
     section = TrainingSection(start="scratch", rungs=[1, 60], batch_size=8, threads=1)
     torch.manual_seed(0)
     first, last = Trainer(section, things, device="cpu").fit(build(2), seed=0, rungs=[1, 60], learning_rate=0.05)

@@ -13,6 +13,7 @@ from nas_attn import backbones, data
 from nas_attn.data import Dataset
 from nas_attn.errors import BackboneError, TrainingError
 from nas_attn.recipe import AugmentSection, BackboneSection, DataSection, TrainingSection
+from nas_attn.tasks import TASKS
 from nas_attn.training import Interrupted, Trainer
 
 OPTIONS = {"size": 16, "train": 120, "validation": 20, "test": 20, "fragments": 1}
@@ -23,7 +24,7 @@ SECTION = TrainingSection(
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return data.load(DataSection(name="digits", options=OPTIONS), device="cpu", task="segmentation")
+    return data.load(DataSection(name="digits", options=OPTIONS), device="cpu", task=TASKS["segmentation"])
 
 
 def network() -> nn.Module:

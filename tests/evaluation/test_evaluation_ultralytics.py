@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 import nas_attn as na
-from nas_attn.data import boxes
+from nas_attn import tasks
+from nas_attn.data import yolo
 from nas_attn.data.digits import draw_masked
 from nas_attn.errors import DataError, RecipeError
-from nas_attn.evaluation.datasets import data_section
 from nas_attn.recipe import DataSection
 from nas_attn.recipe_reading import recipe_from
 
@@ -42,7 +42,7 @@ def changed(**sections: dict[str, Any]) -> dict[str, Any]:
 def test_the_task_says_what_is_sought() -> None:
     recipe = recipe_from(TABLE, where="it")
     assert recipe.objectives == ["map50_95", "latency"]
-    assert not recipe.trained_here
+    assert not tasks.of(recipe).own_trainer
 
 
 @pytest.mark.parametrize(
@@ -50,10 +50,10 @@ def test_the_task_says_what_is_sought() -> None:
     [
         (
             {"training": {"start": "backbone"}},
-            "needs training.start = 'scratch', or 'pretrained' with weights = 'default'",
+            "training.start = 'scratch', or 'pretrained' with weights = 'default'",
         ),
-        ({"training": {"label_smoothing": 0.1}}, "training.label_smoothing has no place in a detection"),
-        ({"training": {"augment": {"flip": True}}}, "training.augment has no place in a detection"),
+        ({"training": {"label_smoothing": 0.1}}, "training.label_smoothing is not supported"),
+        ({"training": {"augment": {"flip": True}}}, "training.augment is not supported"),
     ],
 )
 def test_what_ultralytics_does_its_own_way_is_not_asked_for(sections: dict[str, Any], said: str) -> None:
@@ -71,10 +71,11 @@ OURS: dict[str, Any] = {
 def test_torchvisions_detectors_are_trained_here_from_any_start() -> None:
     for start in ("scratch", "backbone"):
         recipe = recipe_from({**OURS, "training": {"start": start, "augment": {"flip": True}}}, where="it")
-        assert recipe.trained_here
+        assert tasks.of(recipe).own_trainer
         assert recipe.objectives == ["map50_95", "latency"]
-    assert data_section(recipe).size == 320
-    assert data_section(recipe_from({**OURS, "backbone": {"name": "torchvision:ssd300_vgg16"}}, where="it")).size == 300
+    assert tasks.of(recipe).data_section(recipe).size == 320
+    other = recipe_from({**OURS, "backbone": {"name": "torchvision:ssd300_vgg16"}}, where="it")
+    assert tasks.of(other).data_section(other).size == 300
 
 
 @pytest.mark.parametrize(
@@ -87,17 +88,17 @@ def test_torchvisions_detectors_are_trained_here_from_any_start() -> None:
         ({"backbone": {"name": "timm:resnet18"}}, "'timm:resnet18' is no detector"),
         (
             {"data": {"name": "yolo:a.yaml"}},
-            "'yolo:a.yaml' has no boxes for 'torchvision:.*': give coco:FOLDER or digits",
+            "'yolo:a.yaml' has no boxes for 'torchvision:.*': give digits or coco:FOLDER",
         ),
         ({"data": {"name": "digits", "coco": {}}}, "coco says where a coco:FOLDER has what, and 'digits' is none"),
         (
             {"training": {"augment": {"mixup": 0.2}}},
-            r"training\.augment\.mixup has no place in a detection: leave it out",
+            r"training\.augment\.mixup is not supported",
         ),
-        ({"training": {"execution": "compile"}}, r"training\.execution has no place in a detection"),
+        ({"training": {"execution": "compile"}}, r"training\.execution is not supported"),
         (
             {"data": {"name": "coco:drones", "mean": [0.5] * 3, "std": [0.5] * 3}},
-            r"data\.mean has no place in a detection",
+            r"data\.mean is not supported",
         ),
     ],
 )
@@ -109,8 +110,8 @@ def test_what_no_detector_of_ours_can_be_is_said(sections: dict[str, Any], said:
 def test_the_digits_boxes_are_those_of_their_masks() -> None:
     pytest.importorskip("yaml", reason="ultralytics, which brings it, is not installed")
     section = DataSection(name="digits", options=OPTIONS)
-    path = boxes.data_file(section)
-    assert boxes.class_names(section) == tuple(map(str, range(10)))
+    path = yolo.data_file(section)
+    assert yolo.class_names(section) == tuple(map(str, range(10)))
     _, masks = draw_masked(0, "validation", {**OPTIONS, "fragment_size": 4})
     for number, mask in enumerate(masks):
         text = (path.parent / "labels" / "val" / f"{number:06}.txt").read_text()
@@ -122,22 +123,22 @@ def test_the_digits_boxes_are_those_of_their_masks() -> None:
         assert 32 * (y - height / 2) == pytest.approx(rows.min().item(), abs=1e-3)
         assert 32 * (y + height / 2) == pytest.approx(rows.max().item() + 1, abs=1e-3)
     before = path.stat().st_mtime_ns
-    assert boxes.data_file(section).stat().st_mtime_ns == before, "made once"
+    assert yolo.data_file(section).stat().st_mtime_ns == before, "made once"
 
 
 def test_what_is_wrong_with_the_data_is_said(tmp_path: Path) -> None:
     pytest.importorskip("yaml", reason="ultralytics, which brings it, is not installed")
     with pytest.raises(DataError, match="does not exist"):
-        boxes.data_file(DataSection(name="yolo:none.yaml"))
+        yolo.data_file(DataSection(name="yolo:none.yaml"))
     (tmp_path / "data.yaml").write_text("train: images\n")
     with pytest.raises(DataError, match="names no classes"):
-        boxes.class_names(DataSection(name=f"yolo:{tmp_path / 'data.yaml'}"))
+        yolo.class_names(DataSection(name=f"yolo:{tmp_path / 'data.yaml'}"))
     with pytest.raises(DataError, match=r"data\.size = 50 must be a multiple of 32"):
-        boxes.side(DataSection(name="digits", size=50))
+        yolo.side(DataSection(name="digits", size=50))
     with pytest.raises(
         DataError, match=r"'mnist' has no boxes, which a detection needs: give digits or yolo:PATH\.yaml"
     ):
-        boxes.data_file(DataSection(name="mnist"))
+        yolo.data_file(DataSection(name="mnist"))
 
 
 def attended(recipe: Any) -> nn.Module:
@@ -153,8 +154,8 @@ def attended(recipe: Any) -> nn.Module:
 @pytest.mark.filterwarnings("ignore")
 def test_rung_by_rung_with_the_attention_in_what_is_scored(tmp_path: Path) -> None:
     pytest.importorskip("ultralytics", reason="ultralytics, which its users have, is not installed")
-    from nas_attn.evaluation.detectors import detector_evaluator
     from nas_attn.evaluation.evaluators import EvaluatorRun
+    from nas_attn.evaluation.ultralytics import detector_evaluator
 
     recipe = recipe_from(TABLE, where="it")
     evaluate = detector_evaluator(recipe)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nas_attn.data.decoding import SUFFIXES, Framed, decode
-from nas_attn.data.digits import CLASSES, DEFAULTS, LIMITS, draw_masked, refuse_validation, whole_numbers
+from nas_attn.data.digits import CLASSES, DEFAULTS, LIMITS, box_of, draw_masked, refuse_validation, whole_numbers
 from nas_attn.data.files import cache_folder, exclusive
 from nas_attn.errors import DataError, shorten
 from nas_attn.paths import user_path
@@ -136,17 +136,3 @@ def _write(folder: Path, part: str, images: NDArray[np.uint8], masks: NDArray[np
         label, *box = box_of(mask)
         line = " ".join([str(int(label)), *(f"{value:.6f}" for value in box)])
         (folder / "labels" / part / f"{number:06}.txt").write_text(f"{line}\n", "ascii")
-
-
-def box_of(mask: NDArray[np.uint8]) -> tuple[float, float, float, float, float]:
-    """Class (from 0), and centre, width and height of what a mask shows, as shares of the image."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    (top, bottom), (left, right) = (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1)
-    height, width = mask.shape
-    return (
-        float(mask.max()) - 1,
-        (left + right) / 2 / width,
-        (top + bottom) / 2 / height,
-        (right - left) / width,
-        (bottom - top) / height,
-    )

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas_attn.data import boxes
+from nas_attn.data import yolo
 from nas_attn.errors import TrainingError
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorRun
 from nas_attn.evaluation.factors import candidate_factors
@@ -41,7 +41,7 @@ def detector_evaluator(recipe: Recipe) -> Evaluator:
     Raises:
         DataError: the data YAML is not there, or names no classes.
     """
-    names = dict(enumerate(boxes.class_names(recipe.data)))
+    names = dict(enumerate(yolo.class_names(recipe.data)))
 
     def evaluate(model: nn.Module, run: EvaluatorRun) -> Mapping[str, float]:
         with left_alone():
@@ -91,8 +91,8 @@ def settings(recipe: Recipe, run: EvaluatorRun, rate: float) -> dict[str, Any]:
 def _common(recipe: Recipe, run: EvaluatorRun) -> dict[str, Any]:
     return {
         "task": "detect",
-        "data": str(boxes.data_file(recipe.data)),
-        "imgsz": boxes.side(recipe.data),
+        "data": str(yolo.data_file(recipe.data)),
+        "imgsz": yolo.side(recipe.data),
         "batch": recipe.training.batch_size,
         "device": run.device.removeprefix("cuda:") if ":" in run.device else run.device.replace("cuda", "0"),
         "workers": recipe.data.workers or min(8, os.cpu_count() or 1),

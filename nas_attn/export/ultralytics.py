@@ -1,0 +1,126 @@
+"""Detectors of ultralytics taken home: a `.pt` that ultralytics loads, and ONNX by ultralytics' own exporter.
+
+The `.pt` is a pickle of ultralytics' making that holds the whole network. It is written when it is asked for; nothing here reads it.
+Where it is loaded, nas_attn has to be installed for its attention.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas_attn.errors import OperationError
+from nas_attn.export import formats
+from nas_attn.export.formats import Format
+from nas_attn.export.graphs import Graph, Order, apart, boxes_apart
+from nas_attn.tasks.detection import BOX
+
+
+class Answer(Graph):
+    """What a detector answers for images, decoded boxes and scores, without what it returns beside them for training."""
+
+    metadata_prefix = "nas_attn."
+
+    def forward(self, image: Tensor) -> Tensor:
+        output = self.network(image)
+        boxes = output[0] if isinstance(output, tuple | list) else output
+        if not isinstance(boxes, Tensor):
+            raise OperationError(f"the detector answers with a {type(boxes).__name__}, not with boxes as a tensor")
+        return boxes
+
+    def differences(self, found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
+        """(2,) Largest difference of boxes, as a share of the image's side, and of scores, of the surest: (N, 4 + classes, places).
+
+        Two numbers, because sides in pixels are so much larger that another network's scores would pass for the same. Of boxes
+        that the network chooses itself: as `boxes_apart`.
+        """
+        if expected.shape[-1] == BOX:
+            return boxes_apart(found, expected, x)
+        sides = (found - expected)[:, :4].abs().max() / max(x.shape[-2:])
+        return torch.cat([sides.view(1), apart(found[:, 4:], expected[:, 4:])])
+
+    def worst(self, differences: Tensor) -> float | None:
+        return float(differences.max()) if len(differences) == 2 else super().worst(differences)
+
+    def write_onnx(self, order: Order) -> None:
+        """The whole detector, for one image of this side at a time.
+
+        Raises:
+            OperationError: ultralytics has written none.
+        """
+        from ultralytics import YOLO
+
+        with tempfile.TemporaryDirectory(dir=order.path.parent, prefix=".nas_attn-") as folder, _quiet():
+            source, side = Path(folder) / "detector.pt", order.x.shape[-1]
+            write_pt(self.network, source, _classes(order), side)
+            written = YOLO(str(source)).export(format="onnx", imgsz=side, device="cpu", simplify=False, verbose=False)
+            if not written or not Path(written).is_file():
+                raise OperationError("ultralytics has written no ONNX file")
+            Path(written).replace(order.path)
+
+
+def write_pt(model: nn.Module, path: Path, classes: Sequence[str], side: int) -> None:
+    """Writes what `ultralytics.YOLO(path)` loads, in float32."""
+    network: Any = copy.deepcopy(model).float().eval()
+    network.names, network.nc = dict(enumerate(classes)), len(classes)
+    network.criterion = None
+    arguments = {"task": "detect", "imgsz": side}
+    torch.save({"epoch": -1, "model": network, "ema": None, "train_args": arguments, **_origin()}, path)
+
+
+def _write_pt(order: Order) -> None:
+    write_pt(order.model, order.path, _classes(order), order.x.shape[-1])
+
+
+def _classes(order: Order) -> Sequence[str]:
+    return order.described.interface.classes if order.described else ()
+
+
+def _use(facts: Mapping[str, Any]) -> str:
+    return (
+        "import nas_attn  # has to be installed: the file is a pickle that holds its modules\n"
+        "from ultralytics import YOLO\n\n"
+        f'YOLO("{facts["file"]}").val(data="your.yaml")'
+    )
+
+
+def _no_python(order: Order) -> None:
+    raise OperationError(
+        "'python' is not for a detector, whose code is ultralytics' own: give --format ultralytics, onnx or weights"
+    )
+
+
+FORMATS = {
+    "ultralytics": Format("ultralytics", "-best.pt", (b"pk",), _write_pt, _use),
+    "python": replace(formats.FORMATS["python"], write=_no_python),
+}
+"""`ultralytics`: a `.pt` that `ultralytics.YOLO` loads where nas_attn is installed."""
+
+
+def _origin() -> dict[str, str]:
+    import ultralytics
+
+    from nas_attn._version import __version__
+
+    return {"version": ultralytics.__version__, "license": "AGPL-3.0 (ultralytics)", "docs": f"nas_attn {__version__}"}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    from ultralytics.utils import LOGGER
+
+    level = LOGGER.level
+    LOGGER.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)

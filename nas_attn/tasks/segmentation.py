@@ -1,0 +1,57 @@
+"""Each pixel of an image into a class."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from nas_attn.tasks.task import FOLDER, Hints, Pace, Task
+
+if TYPE_CHECKING:
+    from nas_attn.data.kinds import Classes
+    from nas_attn.recipe import Recipe
+    from nas_attn.training.learning import Learnt
+
+
+class Segmentation(Task):
+    """A class of each pixel, scored by mean IoU."""
+
+    name = "segmentation"
+    shares = MappingProxyType({"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"})
+    labels = "masks"
+    paced_by_images = False
+    hints = Hints(
+        backbones="smp:ARCHITECTURE/ENCODER, torchvision:NAME (lraspp_…, deeplabv3_…, fcn_…), package.module:function",
+        own_images="--task segmentation --data folder:PATH",
+    )
+
+    def check(self, recipe: Recipe) -> None:
+        for name, augment in (("training", recipe.training.augment), ("target", recipe.target.augment)):
+            if augment is not None and augment.mixup:
+                raise ValueError(
+                    f"{name}.augment.mixup mixes the classes of whole images, and masks have none: leave it out"
+                )
+
+    def kind(self) -> Classes:
+        from nas_attn.data.masks import Masks
+
+        return Masks()
+
+    def learnt(self, classes: int) -> Learnt:
+        from nas_attn.training.classes import ClassOfPixel
+
+        return ClassOfPixel(self, classes)
+
+    def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:
+        return (classes, *size)
+
+    def usual_backbone(self, data: str, *, small: bool) -> str:
+        return "torchvision:lraspp_mobilenet_v3_large"
+
+    def pace(self, data: str, *, small: bool) -> Pace:
+        return Pace(16, 8, (1, 2)) if small else Pace(16, 20, (1, 3))
+
+    def data_lines(self, data: str, backbone: str) -> str:
+        if data.startswith("folder:"):
+            return FOLDER.replace("size = 64 ", "size = 128 ")
+        return "options = { size = 32, train = 2000, validation = 1000, test = 1000 }\n"
