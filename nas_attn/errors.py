@@ -25,6 +25,7 @@ A message is one sentence: the place, the wrong value, the way out.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
@@ -163,6 +164,14 @@ def shorten(text: str, letters: int = SHOWN_LETTERS) -> str:
     text = " ".join(text.split())
     half = letters // 2
     return text if len(text) <= letters else f"{text[:half]} … {text[-half:]}"
+
+
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*(?=@)|([?&](?:\w*password|sslkey)=)[^&\s]*", re.IGNORECASE)
+
+
+def without_passwords(text: str) -> str:
+    """A text in which the passwords of URLs, before the host or in the query, are three stars."""
+    return _PASSWORD.sub(lambda found: f"{found[1] or found[2]}***", text)
 
 
 def _letters_apart(a: str, b: str) -> int:

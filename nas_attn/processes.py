@@ -1,7 +1,4 @@
-"""Processes of this machine as others see them: who they are, whether they live, what they hold. Standard library only.
-
-Read from Linux's /proc; elsewhere less is known, and nobody is taken for dead.
-"""
+"""Processes of this machine as others see them: who they are, whether they live, whether they stand still."""
 
 from __future__ import annotations
 
@@ -10,16 +7,23 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas_attn.errors import without_passwords
+
+if TYPE_CHECKING:
+    import psutil
 
 SEPARATOR = "/"
-PROC = Path("/proc")
 SHOWN_LENGTH = 100
 """Letters of a command that are shown."""
+SAME_S = 2.0
+"""Two starts of one process number within this time are one process: the machine's clock may be set in between."""
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_NAMESPACE = Path("/proc/self/ns/pid")
 _PROGRAM = re.compile(r"^\S*python\S* (?:-\S+ )*?(?:-m nas_attn\.cli\.main|\S*/nas-attn)(?= |$)")
-_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,40 +32,52 @@ class Process:
 
     pid: int
     started: str
-    """Clock ticks since the machine's start, as the kernel gives them."""
+    """Seconds: since the machine's start on Linux, since 1970 elsewhere."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether it still lives."""
+        found = _find(self.pid)
+        return found is not None and abs(float(_started(found)) - float(self.started)) < SAME_S
 
     @property
     def stopped(self) -> bool:
         """Whether it stands still, by `kill -STOP`, Ctrl-Z or a debugger."""
-        state, started = _stat(self.pid)
-        return started == self.started and state in ("T", "t")
+        import psutil
+
+        found = _find(self.pid)
+        try:
+            return found is not None and self.runs and found.status() in ("stopped", "tracing-stop")
+        except psutil.Error:
+            return False
 
     def __str__(self) -> str:
         """For a person: number, command, since when it runs, and whether it is stopped."""
         if self.pid == os.getpid():
             return "another thread of this process"
-        return f"pid {self.pid}{_about(self)}{', which is stopped' if self.stopped else ''}"
+        return f"pid {self.pid}{_about(self.pid)}{', which is stopped' if self.stopped else ''}"
 
 
 def process(pid: int) -> Process | None:
     """The process of this number; None where there is none."""
-    started = _stat(pid)[1]
-    return Process(pid, started) if started else None
-
-
-def shown(processes: Sequence[Process]) -> str:
-    """Several processes for a person."""
-    return "; ".join(map(str, processes)) or "a process that cannot be seen from here"
-
-
-# ------------------------------------------------------------------------------------------- owners of leases
+    found = _find(pid)
+    return None if found is None else Process(pid, _started(found))
 
 
 def owner_name() -> str:
-    """A unique name of this process: machine, PID namespace, PID, start time, and a random part."""
-    pid = os.getpid()
-    parts = [socket.gethostname(), _boot(), _namespace(), str(pid), _stat(pid)[1], uuid.uuid4().hex[:8]]
+    """A unique name of this process: host, kernel, PID namespace, PID, start time, and a random part."""
+    me = process(os.getpid())
+    assert me is not None
+    parts = [socket.gethostname(), kernel(), _namespace(), str(me.pid), me.started, uuid.uuid4().hex[:8]]
     return SEPARATOR.join(part.replace(SEPARATOR, "-") for part in parts)
+
+
+def kernel() -> str:
+    """Tells kernels apart that run under one host name."""
+    try:
+        return _BOOT.read_text("ascii").strip()[:8]
+    except OSError:
+        return f"{uuid.getnode():012x}"
 
 
 def is_dead(owner: str, *, local: bool = False) -> bool:
@@ -70,15 +86,20 @@ def is_dead(owner: str, *, local: bool = False) -> bool:
     False where that cannot be known from here (another machine, another container): its lease has to expire.
 
     Args:
-        local: what it owns can be owned by processes of this machine only, so that one of the same host name from
-            before the machine's last start is gone.
+        local: only processes of this machine can own it: an owner of the same host name from before the last boot is gone.
     """
     parts = owner.split(SEPARATOR)
-    if len(parts) != 6 or parts[0] != socket.gethostname() or not parts[1]:
+    if len(parts) != 6 or parts[0] != socket.gethostname():
         return False
-    if parts[1] != _boot():
-        return local and bool(_boot())
-    return parts[2] == _namespace() and _stat(int(parts[3]))[1] != parts[4]
+    if parts[1] != kernel():
+        return local and _BOOT.exists()  # elsewhere a kernel has no name that changes at each start
+    return parts[2] == _namespace() and not Process(int(parts[3]), parts[4]).runs
+
+
+def is_stopped(owner: str) -> bool:
+    """Whether an owner is a process of this machine that stands still."""
+    found = _here(owner)
+    return found is not None and found.stopped
 
 
 def machine_and_pid(owner: str) -> tuple[str, str]:
@@ -89,77 +110,63 @@ def machine_and_pid(owner: str) -> tuple[str, str]:
 
 def owner_shown(owner: str) -> str:
     """An owner for a person."""
-    parts = owner.split(SEPARATOR)
-    if len(parts) != 6:
-        return owner
-    host, boot, namespace, pid, started, _ = parts
-    if [host, boot, namespace] != [socket.gethostname(), _boot(), _namespace()]:
+    host, pid = machine_and_pid(owner)
+    if not pid:
+        return owner or "a process that cannot be seen from here"
+    found = _here(owner)
+    if found is None:
         return f"pid {pid} on {host}"
-    return str(Process(int(pid), started)) if _stat(int(pid))[1] == started else f"pid {pid}, which is gone"
+    return str(found) if found.runs else f"pid {pid}, which is gone"
 
 
-# ------------------------------------------------------------------------------------------- holders of locks
+def _here(owner: str) -> Process | None:
+    """The process of an owner; None where it cannot be seen from here."""
+    parts = owner.split(SEPARATOR)
+    seen = len(parts) == 6 and parts[:3] == [socket.gethostname(), kernel(), _namespace()]
+    return Process(int(parts[3]), parts[4]) if seen else None
 
 
-def flock_holders(descriptor: int) -> list[Process]:
-    """Who holds a lock by flock on an open file; empty where nobody does, or it cannot be seen from here."""
+def _find(pid: int) -> psutil.Process | None:
+    import psutil
+
     try:
-        lines = (PROC / "locks").read_text("ascii").splitlines()
-    except OSError:
-        return []
-    status = os.fstat(descriptor)
-    device = (os.major(status.st_dev), os.minor(status.st_dev))
-    same_number, same_device = [], []
-    for words in map(
-        str.split, lines
-    ):  # 1: FLOCK ADVISORY WRITE 4711 fe:00:1234 0 EOF; who waits has "->" before FLOCK
-        if len(words) < 6 or words[1] != "FLOCK":
-            continue
-        major, minor, number = words[5].split(":")
-        if int(number) == status.st_ino:
-            same_number.append(int(words[4]))
-            if (int(major, 16), int(minor, 16)) == device:
-                same_device.append(int(words[4]))
-    pids = same_device or same_number  # an overlay's files have another device than their locks
-    return [found for pid in dict.fromkeys(pids) if (found := process(pid)) is not None]
+        found = psutil.Process(pid)
+        return None if found.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD) else found
+    except psutil.AccessDenied:
+        return found
+    except (psutil.Error, OverflowError):
+        return None
 
 
-# ------------------------------------------------------------------------------------------- /proc
+def _started(found: psutil.Process) -> str:
+    import psutil
 
-
-def _stat(pid: int) -> tuple[str, str]:
-    """(state, start in clock ticks since boot) of a process; both empty where there is none (or it is a zombie)."""
     try:
-        fields = (PROC / str(pid) / "stat").read_text("utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return "", ""
-    return ("", "") if fields[0] in "ZX" else (fields[0], fields[19])
+        since = found.create_time()
+    except psutil.NoSuchProcess:
+        return "-1"
+    # On Linux psutil adds the time of the boot, which changes whenever the clock is set.
+    return f"{since - psutil.boot_time() if psutil.LINUX else since:.2f}"
 
 
-def _about(found: Process) -> str:
+def _about(pid: int) -> str:
     """Command and time of the start, in brackets; empty where they cannot be read."""
+    import psutil
+
     try:
-        words = (PROC / str(found.pid) / "cmdline").read_text("utf-8", errors="replace").split("\0")
-        booted = next(line for line in (PROC / "stat").read_text("ascii").splitlines() if line.startswith("btime"))
-    except (OSError, StopIteration):
+        found = psutil.Process(pid)
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.create_time()))
+        words = " ".join(found.cmdline())
+    except psutil.Error:
         return ""
-    command = _PASSWORD.sub(r"\1***@", _PROGRAM.sub("nas-attn", " ".join(words).strip()))
+    command = without_passwords(_PROGRAM.sub("nas-attn", words))
     if len(command) > SHOWN_LENGTH:
         command = f"{command[: SHOWN_LENGTH - 1]}…"
-    since = int(booted.split()[1]) + int(found.started) / os.sysconf("SC_CLK_TCK")
-    command = f"{command}, " if command else ""  # as of one that has only just begun
-    return f" ({command}since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(since))})"
-
-
-def _boot() -> str:
-    try:
-        return (PROC / "sys/kernel/random/boot_id").read_text().strip()[:8]
-    except OSError:
-        return ""
+    return f" ({command}, since {since})" if command else f" (since {since})"
 
 
 def _namespace() -> str:
     try:
-        return str((PROC / "self/ns/pid").stat().st_ino)
+        return str(_NAMESPACE.stat().st_ino)
     except OSError:
         return ""

@@ -10,19 +10,20 @@ in whichever room, does so through a `Wait`:
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from nas_attn.processes import Process, flock_holders, shown
+from nas_attn.processes import is_stopped, owner_name, owner_shown
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 QUIET_S = 10.0
 """Seconds after which a wait says what for."""
@@ -32,8 +33,8 @@ TICK_S = 0.2
 """Seconds within which a wait notices that it is over, or that it is asked to stop."""
 STOPPED_S = 5.0
 """Seconds that are waited for a process that is stopped: it may be continued at once."""
-
-_open_files: set[int] = set()
+POLL_S = 0.05
+"""Seconds between two attempts to take a lock."""
 
 
 class Interrupted(Exception):
@@ -159,104 +160,71 @@ class Wait:
 class Patience:
     """How long a lock's holders are waited for: each by itself, since a lock that passes from one to the next is in use."""
 
-    def __init__(self, living_s: float, passed_by: Collection[Process] = ()) -> None:
-        """Args:
-        passed_by: where these are stopped, they are not waited for again.
-        """
-        self._living_s, self._passed_by = living_s, passed_by
-        self._since: dict[tuple[Process | None, bool], float] = {}
+    def __init__(self, living_s: float) -> None:
+        self._living_s = living_s
+        self._since: dict[tuple[str, bool], float] = {}
 
-    def over(self, holders: Sequence[Process]) -> bool:
-        """Whether it has been long enough for all of them. None to be seen count as one that lives."""
+    def over(self, owners: Collection[str]) -> bool:
+        """Whether it has been long enough for all of them. An owner that cannot be seen counts as one that lives."""
         now = time.monotonic()
-        found: list[tuple[Process | None, bool]] = [(holder, holder.stopped) for holder in holders]
-        self._since = {one: self._since.get(one, now) for one in found or [(None, False)]}
-        return all(now - since >= self._limit_s(*one) for one, since in self._since.items())
-
-    def _limit_s(self, holder: Process | None, stopped: bool) -> float:
-        if not stopped:
-            return self._living_s
-        return 0.0 if holder in self._passed_by else STOPPED_S
+        found = [(owner, is_stopped(owner)) for owner in owners]
+        self._since = {one: self._since.get(one, now) for one in found}
+        limits = {True: STOPPED_S, False: self._living_s}
+        return all(now - since >= limits[stopped] for (_, stopped), since in self._since.items())
 
 
-def flock(descriptor: int, operation: int, wait: Wait, patience: Patience) -> list[Process] | None:
-    """Locks an open file. Returns None when it is locked, or whom it was waited for in vain.
+@contextmanager
+def locked(path: Path, wait: Wait, living_s: float) -> Iterator[str]:
+    """Holds a lock file, which the system frees when its holder ends, however it ends.
 
-    Waits in line, as flock does: trying again and again, others would always be quicker.
+    Args:
+        living_s: seconds that a holder is waited for; one that is stopped, STOPPED_S.
+
+    Yields:
+        "" with the lock; without it, for whom it was waited in vain.
 
     Raises:
         Interrupted: the search is asked to stop.
+        OSError: the file cannot be made.
     """
+    lock, patience = file_lock(path), Patience(living_s)
+    while not taken(lock):
+        owner = _owner_in(path)
+        if patience.over([owner]):
+            yield owner_shown(owner)
+            return
+        wait.pause(POLL_S, lambda: owner_shown(_owner_in(path)))
     try:
-        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
-        return None
-    except BlockingIOError:
-        pass
-    taker = _Taker(descriptor, operation)
-    try:
-        looked, holders = 0.0, flock_holders(descriptor)
-        while not taker.taken.wait(TICK_S):
-            if wait.stopping:
-                raise Interrupted
-            if time.monotonic() - looked > 1.0:
-                looked, holders = time.monotonic(), flock_holders(descriptor)
-            if patience.over(holders):
-                return holders
-            wait.explain(lambda: shown(flock_holders(descriptor)))
-        taker.keep()
-        return None
+        path.write_text(owner_name(), "utf-8")
+        wait.over()
+        yield ""
     finally:
-        taker.leave()
+        with suppress(OSError):  # Windows does it at the release
+            path.unlink()
+        lock.release()
 
 
-class _Taker(threading.Thread):
-    """Stands in line for a lock, in the place of a thread that has to listen meanwhile."""
+def file_lock(path: Path) -> FileLock:
+    """A lock of the system on a file, which any user of the machine may take."""
+    from filelock import FileLock
 
-    def __init__(self, descriptor: int, operation: int) -> None:
-        super().__init__(name="lock", daemon=True)
-        self._copy = private(os.dup(descriptor))  # of the same open file: what one locks, the other has locked
-        self._operation, self._mutex = operation, threading.Lock()
-        self._kept = self._left = False
-        self.taken = threading.Event()
-        self.start()
-
-    def run(self) -> None:
-        fcntl.flock(self._copy, self._operation)
-        with self._mutex:
-            if self._left:  # nobody waits any more: the last copy's closing frees the lock
-                close(self._copy)
-            self.taken.set()
-
-    def keep(self) -> None:
-        self._kept = True
-
-    def leave(self) -> None:
-        """The wait is over. A lock that comes later is given back."""
-        with self._mutex:
-            self._left = True
-            if self.taken.is_set():
-                if not self._kept:
-                    fcntl.flock(self._copy, fcntl.LOCK_UN)
-                close(self._copy)
+    return FileLock(path, mode=0o666, thread_local=False)
 
 
-def private(descriptor: int) -> int:
-    """Keeps an open file from forked children: they would share its lock. To be closed by `close`."""
-    _open_files.add(descriptor)
-    return descriptor
+def taken(lock: FileLock) -> bool:
+    """Takes a lock if it is free."""
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True
 
 
-def close(descriptor: int) -> None:
-    """Closes a file that is `private`, which frees its lock."""
-    _open_files.discard(descriptor)
-    os.close(descriptor)
-
-
-def _close_in_child() -> None:
-    """A forked child shares its parent's locks; closing its copies leaves them to the parent alone."""
-    for descriptor in _open_files:
-        os.close(descriptor)
-    _open_files.clear()
-
-
-os.register_at_fork(after_in_child=_close_in_child)
+def _owner_in(path: Path) -> str:
+    """Who holds a lock; empty where that cannot be read, as on Windows."""
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -12,12 +10,20 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from nas_attn import processes, waiting
-from nas_attn.waiting import Interrupted, Patience, Wait, flock, telling
+from nas_attn.waiting import Interrupted, Patience, Wait, locked, telling
 
-HOLD = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
+HOLD = """
+import sys, time
+from pathlib import Path
+from nas_attn.waiting import Wait, locked
+with Wait("") as wait, locked(Path(sys.argv[1]), wait, 60.0):
+    print(flush=True)
+    time.sleep(60)
+"""
 
 
 @pytest.fixture
@@ -74,25 +80,27 @@ def test_a_lock_is_waited_for_as_long_as_its_holder_deserves(
     monkeypatch.setattr(waiting, "STOPPED_S", 0.1 if stopped else 60.0)
     monkeypatch.setattr(waiting, "QUIET_S", 0.0)
     if stopped:
-        holder.send_signal(signal.SIGSTOP)
-    with (tmp_path / "lock").open() as file, Wait("the lock") as wait:
-        found = flock(file.fileno(), fcntl.LOCK_EX, wait, Patience(60.0 if stopped else 0.1))
-        assert found == [processes.process(holder.pid)]
-        assert f"pid {holder.pid} (" in lines[0]
-        assert ("which is stopped" in lines[0]) == stopped
+        psutil.Process(holder.pid).suspend()
+    path = tmp_path / "lock"
+    with Wait("the lock") as wait:
+        with locked(path, wait, 60.0 if stopped else 0.1) as found:
+            assert found.startswith(f"pid {holder.pid} (")
+            assert ("which is stopped" in found) == stopped
+            assert found in lines[0]
         holder.kill()
         holder.wait()
-        assert flock(file.fileno(), fcntl.LOCK_EX, wait, Patience(60.0)) is None
-        with (tmp_path / "lock").open() as other, pytest.raises(BlockingIOError):
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with locked(path, wait, 60.0) as found:
+            assert found == ""
+            with locked(path, wait, 0.1) as found:
+                assert "another thread of this process" in found
+    assert list(tmp_path.iterdir()) == [], "no lock file stays behind"
 
 
 def test_a_lock_that_passes_from_one_to_the_next_is_not_held_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 50.0, 100.0, 150.0, 161.0])
     monkeypatch.setattr(waiting.time, "monotonic", lambda: next(times))
-    one, other = processes.Process(1, "a"), processes.Process(1, "b")
     patience = Patience(60.0)
-    assert [patience.over([holder]) for holder in (one, one, other, other, other)] == [False, False, False, False, True]
+    assert [patience.over([holder]) for holder in ("a", "a", "b", "b", "b")] == [False, False, False, False, True]
 
 
 def test_a_process_is_described_without_passwords(tmp_path: Path) -> None:
@@ -105,8 +113,9 @@ def test_a_process_is_described_without_passwords(tmp_path: Path) -> None:
         assert shown.startswith(f"pid {child.pid} (")
         assert "me:***@db" in shown
         assert "secret" not in shown
-        child.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+        psutil.Process(child.pid).suspend()
+        while psutil.Process(child.pid).status() != psutil.STATUS_STOPPED:
+            time.sleep(0.01)
         assert str(processes.process(child.pid)).endswith(", which is stopped")
         child.kill()
     assert processes.process(child.pid) is None
@@ -127,6 +136,7 @@ def test_owners_of_this_machine_that_are_gone_are_dead(monkeypatch: pytest.Monke
     gone = "/".join([host, boot, namespace, pid, "1", random])
     assert processes.is_dead(gone)
     assert "which is gone" in processes.owner_shown(gone)
+    assert not processes.is_dead(mine.replace(started, f"{float(started) + 1}")), "the clock may have been set"
     before_the_last_start = "/".join([host, "0123abcd", namespace, pid, started, random])
     assert processes.is_dead(before_the_last_start, local=True)
     assert not processes.is_dead(before_the_last_start), "two machines may have one name"

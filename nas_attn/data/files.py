@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 import time
@@ -16,8 +15,7 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from nas_attn.processes import shown
-from nas_attn.waiting import Patience, Wait, flock
+from nas_attn.waiting import Wait, locked
 
 KEEP_UNUSED_S = 60 * 86_400
 LONGEST_S = 4 * 3600.0
@@ -35,11 +33,9 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         what: another process makes, for a person.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file, Wait(f"{what}, which another process makes") as wait:
-        holders = flock(file.fileno(), fcntl.LOCK_EX, wait, Patience(LONGEST_S))
-        if holders is not None:
-            wait.say(f"made here once more, without waiting any longer for {shown(holders)}: {what}")
-        wait.over()
+    with Wait(f"{what}, which another process makes") as wait, locked(path, wait, LONGEST_S) as holder:
+        if holder:
+            wait.say(f"made here once more, without waiting any longer for {holder}: {what}")
         yield
 
 

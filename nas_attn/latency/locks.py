@@ -1,62 +1,66 @@
 """A lock on a device across the processes of a machine: measuring has it alone, training shares it and gives way.
 
-Four files per device, locked with flock, so the kernel frees them when their holder dies, however it dies:
+Who uses a device says so by a file in the lock folder, `DEVICE.ROLE.OWNER`, which it keeps locked: the system frees the
+lock when its holder ends, however it ends, and a file that nobody has locked counts for nothing. The roles:
 
-- `.measurer`: held by whoever measures, so that measurers exclude each other even where training need not stop;
-- `.device`: shared by training, exclusive for measuring;
-- `.gate`: held exclusively by the measurer that is waiting or measuring: training looks at it between steps;
-- `.turn`: held by whoever waits for the gate. A measurer cannot take it while training waits, so a measurer that
-  measures again at once does not shut training out; training gives way at the gate, so it does not shut measuring out.
+- `alone`: measures, and training stops for it;
+- `beside`: measures, and training may go on;
+- `training`;
+- `waiting`: would train, and lets a measurer finish first.
 
-Order of taking: measurer, turn, gate, device; nobody holds a later one while waiting for an earlier one, so no cycle of waits.
+A measurer comes in when nobody measures and nobody waits to train, so a measurer that measures again at once does not
+shut training out. Training comes in when no file says `alone`, looks for one between steps, and gives way. Looking and
+coming in is one step under the lock `DEVICE.door`, which is held for less than a millisecond.
 
-No wait is without an end. A holder that is stopped (Ctrl-Z, `kill -STOP`), or does not give way for minutes, is passed by: its
-lock file is removed, and all that come from then on use a new one. It notices that when it goes on, and joins them. What
-was measured meanwhile is marked.
+No wait is without an end. A holder that is stopped (Ctrl-Z, `kill -STOP`), or does not give way for minutes, is passed by:
+a file `DEVICE.passed.OWNER` says so, and nobody waits for it any more. Training that finds itself passed by comes in anew.
+What was measured meanwhile is marked.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
-import socket
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nas_attn.errors import MeasurementError
-from nas_attn.processes import Process, shown
+from nas_attn.processes import SEPARATOR, kernel, owner_name, owner_shown
 from nas_attn.recipe import LatencySection
-from nas_attn.waiting import Interrupted, Patience, Wait, close, flock, private
+from nas_attn.waiting import POLL_S, Interrupted, Patience, Wait, file_lock, taken
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 LOCK_DIR_VARIABLE = "NAS_ATTN_LOCK_DIR"
-DEFAULT_LOCK_DIR = (
-    "/tmp/nas_attn-locks"  # not $TMPDIR: every user and container of the machine must name the same place
-)
-
 UNYIELDING_S = 60.0
 """Seconds that measuring waits for a training that goes on without giving way; its steps, and compiling, take less."""
 MEASURING_S = 600.0
 """Seconds that one process may measure, or wait to, before others pass it by."""
+DOOR_S = 5.0
+"""Seconds that the door is waited for; whoever holds it for longer was stopped on the threshold."""
 
 _sharing: set[tuple[int, str]] = set()
 """(thread, lock) that hold a share: asking for the device alone would wait for itself."""
-_passed_by: set[Process] = set()
-"""Holders of locks that this process has passed by."""
 
-os.register_at_fork(after_in_child=_sharing.clear)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_sharing.clear)
 
 
 def lock_directory() -> Path:
-    """Where the lock files lie: `$NAS_ATTN_LOCK_DIR`, else `/tmp/nas_attn-locks`.
+    """Where the lock files lie: `$NAS_ATTN_LOCK_DIR`, else `/tmp/nas_attn-locks`, on Windows in the user's own folder.
 
-    Containers on one machine that use one device must mount the same folder there.
+    Not in $TMPDIR: every user and container of the machine must name the same place. Containers on one machine that use
+    one device must mount the same folder there.
     """
-    return Path(os.environ.get(LOCK_DIR_VARIABLE) or DEFAULT_LOCK_DIR)
+    shared = Path("/tmp") if os.name == "posix" else Path(tempfile.gettempdir())
+    return Path(os.environ.get(LOCK_DIR_VARIABLE) or shared / "nas_attn-locks")
 
 
 def device_identity(section: LatencySection) -> str:
@@ -71,50 +75,30 @@ def device_identity(section: LatencySection) -> str:
         from nas_attn.latency.machine import cuda_properties
 
         return f"cuda-{cuda_properties().uuid}"
-    try:
-        kernel = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        kernel = socket.gethostname()
-    return f"cpu-{kernel}"
+    return f"cpu-{kernel()}"
 
 
 def crowded() -> bool:
     """Whether more threads want to run than there are cores for this process, in the middle of five looks."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    import psutil
+
     looks = []
     for _ in range(5):
         try:
             looks.append(float(Path("/proc/loadavg").read_text("ascii").split()[3].partition("/")[0]))
-        except OSError:
-            return os.getloadavg()[0] > cores
+        except OSError:  # no Linux: the average of the last minute
+            return psutil.getloadavg()[0] > cores()
         time.sleep(0.005)
-    return sorted(looks)[2] > cores
+    return sorted(looks)[2] > cores()
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _nothing() -> None:
     return None
-
-
-class _LockWait(Wait):
-    """A wait for a device's locks, which knows whom it has passed by."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.passed_by: set[Process] = set()
-        self._unseen = False
-
-    def pass_by(self, holders: Sequence[Process]) -> None:
-        """Waits no longer for these."""
-        self.say(f"went on without waiting any longer for {shown(holders)}")
-        self.passed_by.update(holders)
-        self._unseen |= not holders
-        _passed_by.update(holders)
-
-    def beside(self) -> list[str]:
-        """Those that were passed by just now, or before and have been stopped since."""
-        _passed_by.intersection_update({found for found in _passed_by if found.stopped} | self.passed_by)
-        found = [str(found) for found in sorted(_passed_by, key=lambda found: found.pid)]
-        return [*found, shown([])] if self._unseen else found
 
 
 class Hold:
@@ -122,56 +106,46 @@ class Hold:
 
     def __init__(self, lock: DeviceLock, settle: Callable[[], object]) -> None:
         self._lock, self._settle = lock, settle
-        self._device: int | None = None
-        self._probe: int | None = None
+        self._place: FileLock | None = None
 
     def _take(self) -> None:
         """Takes the share; without it where the search is asked to stop: what is left is to write a checkpoint."""
-        lock, what = self._lock, "the device, to train on it: another process measures there"
-        with (
-            contextlib.suppress(Interrupted),
-            _LockWait(what) as wait,
-            lock._locked("turn", fcntl.LOCK_SH, wait),
-            lock._locked("gate", fcntl.LOCK_SH, wait),
-        ):
-            self._device = lock._acquire("device", fcntl.LOCK_SH, wait)
+        what = "the device, to train on it: another process measures there"
+        with contextlib.suppress(Interrupted), Wait(what) as wait:
+            waiting = self._lock._come_in("waiting", (), wait)
+            try:
+                self._place = self._lock._come_in("training", ("alone",), wait)
+            finally:
+                _leave(waiting)
 
     def _release(self) -> None:
-        if self._device is not None:
-            close(self._device)
-            self._device = None
-
-    def _end(self) -> None:
-        self._release()
-        if self._probe is not None:
-            close(self._probe)
-            self._probe = None
-
-    def _passed_by(self) -> bool:
-        """Whether others have gone on without this process, which was stopped."""
-        return self._device is not None and _is_removed(self._device)
-
-    def _measurer_waits(self) -> bool:
-        if self._probe is not None and _is_removed(self._probe):
-            close(self._probe)
-            self._probe = None
-        if self._probe is None:
-            self._probe = self._lock._open("gate")
-        try:
-            fcntl.flock(self._probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        fcntl.flock(self._probe, fcntl.LOCK_UN)
-        return False
+        if self._place is not None:
+            _leave(self._place)
+            self._place = None
 
     def yield_(self) -> bool:
-        """Lets a waiting measurer measure, then goes on; a few microseconds where none waits. True if it waited."""
-        if not self._lock.training_stops or not (self._measurer_waits() or self._passed_by()):
+        """Lets a waiting measurer measure, then goes on; some microseconds where none waits. True if it waited."""
+        passed = self._place is not None and _passed_file(self._place).exists()
+        if not self._lock.training_stops or not (passed or self._lock._is_there("alone")):
             return False
         self._settle()
         self._release()
         self._take()
         return True
+
+
+def _leave(place: FileLock) -> None:
+    for path in (_passed_file(place), Path(place.lock_file)):
+        with contextlib.suppress(OSError):  # another user's; Windows removes a lock file at its release
+            path.unlink()
+    place.release()
+
+
+def _passed_file(place: FileLock) -> Path:
+    """The file that is there where others have gone on without waiting for this place's owner."""
+    path = Path(place.lock_file)
+    device, _, owner = path.name.split(".", 2)
+    return path.with_name(f"{device}.passed.{owner}")
 
 
 class DeviceLock:
@@ -219,18 +193,19 @@ class DeviceLock:
         assert (threading.get_ident(), self._stem) not in _sharing, (
             "give the share back before asking for the device alone"
         )
+        stops = self.training_stops and not (self.when_crowded and not crowded())
         beside: list[str] = []
-        with contextlib.ExitStack() as held, _LockWait("the device, to measure latency on it alone") as wait:
-            mine = [held.enter_context(self._locked("measurer", fcntl.LOCK_EX, wait))]
-            if self.training_stops and not (self.when_crowded and not crowded()):
-                with self._locked("turn", fcntl.LOCK_EX, wait):
-                    mine.append(held.enter_context(self._locked("gate", fcntl.LOCK_EX, wait)))
-                mine.append(held.enter_context(self._locked("device", fcntl.LOCK_EX, wait, UNYIELDING_S)))
-            wait.over()
-            beside += wait.beside()
-            yield beside
-            if any(descriptor is not None and _is_removed(descriptor) for descriptor in mine):
-                beside.append("others, which went on while this process was stopped")
+        with Wait("the device, to measure latency on it alone") as wait:
+            place = self._come_in("alone" if stops else "beside", ("alone", "beside", "waiting"), wait, beside)
+            try:
+                if stops:
+                    self._wait_for(("training",), wait, UNYIELDING_S, beside)
+                wait.over()
+                yield beside
+                if _passed_file(place).exists():
+                    beside.append("others, which went on while this process was stopped")
+            finally:
+                _leave(place)
 
     @contextmanager
     def shared(self, settle: Callable[[], object] = _nothing) -> Iterator[Hold]:
@@ -249,89 +224,91 @@ class DeviceLock:
             yield hold
         finally:
             _sharing.discard(mine)
-            hold._end()
+            hold._release()
+
+    def _come_in(self, role: str, others: Collection[str], wait: Wait, beside: list[str] | None = None) -> FileLock:
+        """A place in this role, once the others have gone or are passed by."""
+        owner = owner_name().replace(SEPARATOR, ",")
+        place = file_lock(lock_directory() / f"{self._stem}.{role}.{owner}")
+        self._wait_for(others, wait, MEASURING_S, beside, place)
+        return place
+
+    def _wait_for(
+        self,
+        others: Collection[str],
+        wait: Wait,
+        living_s: float,
+        beside: list[str] | None = None,
+        place: FileLock | None = None,
+    ) -> None:
+        """Waits until the others have gone or are passed by.
+
+        Args:
+            beside: gains those that were passed by, now or before.
+            place: is taken then, before somebody else can come.
+        """
+        patience = Patience(living_s)
+        while True:
+            with self._door():
+                there = [found for role in others for found in self._places(role)]
+                owners = {_owner(found): found for found in there if not _passed_file(found).exists()}
+                if patience.over(owners):
+                    for passed in owners.values():
+                        _passed_file(passed).touch()
+                    if place is not None:
+                        taken(place)
+                    break
+            wait.pause(POLL_S, lambda: _shown(owners))  # noqa: B023 - it is asked at once
+        if owners:
+            wait.say(f"went on without waiting any longer for {_shown(owners)}")
+        if beside is not None:
+            beside += [owner_shown(_owner(found)) for found in there]
+
+    def _places(self, role: str) -> list[FileLock]:
+        """Places in this role that somebody holds; files of others are removed."""
+        found = []
+        for path in lock_directory().glob(f"{self._stem}.{role}.*"):
+            place = file_lock(path)
+            if taken(place):
+                _leave(place)
+            else:
+                found.append(place)
+        return found
+
+    def _is_there(self, role: str) -> bool:
+        """Whether somebody is there in this role who has not been passed by."""
+        if not any(lock_directory().glob(f"{self._stem}.{role}.*")):
+            return False
+        with self._door():
+            return not all(_passed_file(place).exists() for place in self._places(role))
 
     @contextmanager
-    def _locked(
-        self, part: str, operation: int, wait: _LockWait, living_s: float = MEASURING_S
-    ) -> Iterator[int | None]:
-        descriptor = self._acquire(part, operation, wait, living_s)
-        try:
-            yield descriptor
-        finally:
-            if descriptor is not None:
-                close(descriptor)
-
-    def _acquire(self, part: str, operation: int, wait: _LockWait, living_s: float = MEASURING_S) -> int | None:
-        """A locked file. None where the lock of those that do not give it up cannot be removed: it is another user's."""
-        while True:
-            descriptor = self._open(part)
-            try:
-                holders = flock(descriptor, operation, wait, Patience(living_s, wait.passed_by))
-                if holders is None and not _is_removed(descriptor):
-                    return descriptor
-                if holders is not None:
-                    wait.pass_by(holders)
-                    if not _remove(lock_directory() / self._name(part), descriptor):
-                        close(descriptor)
-                        return None
-            except BaseException:
-                close(descriptor)
-                raise
-            close(descriptor)
-
-    def _name(self, part: str) -> str:
-        return f"{self._stem}.{part}"
-
-    def _open(self, part: str) -> int:
+    def _door(self) -> Iterator[None]:
+        """One process at a time looks who is there, and comes in."""
         folder = lock_directory()
-        path = folder / self._name(part)
+        lock = file_lock(folder / f"{self._stem}.door")
         try:
-            descriptor = _open_shared(folder, path)
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True)
+                folder.chmod(0o1777)
+            end = time.monotonic() + DOOR_S
+            while not (inside := taken(lock)) and time.monotonic() < end:
+                time.sleep(0.001)
         except OSError as error:
             raise MeasurementError(
-                f"the lock file '{path}' cannot be opened ({error.strerror}): set {LOCK_DIR_VARIABLE} to a folder "
-                f"that all processes on this machine can write"
+                f"the lock file '{lock.lock_file}' cannot be opened ({error.strerror}): set {LOCK_DIR_VARIABLE} to a "
+                "folder that all processes on this machine can write"
             ) from None
-        return private(descriptor)
+        try:
+            yield
+        finally:
+            if inside:
+                lock.release()
 
 
-def _open_shared(folder: Path, path: Path) -> int:
-    """Opens a lock file that any user of the machine may lock, creating folder and file where they are missing."""
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o1777)
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        return os.open(path, flags)  # without O_CREAT: Linux refuses it on other users' files in a sticky folder
-    except FileNotFoundError:
-        pass
-    try:
-        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
-    except FileExistsError:  # another process was faster
-        return os.open(path, flags)
-    os.fchmod(descriptor, 0o666)
-    return descriptor
+def _owner(place: FileLock) -> str:
+    return Path(place.lock_file).name.split(".", 2)[2].replace(",", SEPARATOR)
 
 
-def _is_removed(descriptor: int) -> bool:
-    """Whether an open lock file has been removed, so that others use a new one."""
-    return os.fstat(descriptor).st_nlink == 0
-
-
-def _remove(path: Path, descriptor: int) -> bool:
-    """Removes a lock file whose holders are passed by. False where that cannot be: it is another user's."""
-    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one at a time: the next finds the new file, and leaves it
-        if os.path.samestat(path.stat(), os.fstat(descriptor)):
-            path.unlink()
-    except BlockingIOError:  # another one does just that
-        time.sleep(0.01)
-    except FileNotFoundError:
-        pass
-    except OSError:
-        return False
-    finally:
-        os.close(folder)
-    return True
+def _shown(owners: Collection[str]) -> str:
+    return "; ".join(map(owner_shown, owners))

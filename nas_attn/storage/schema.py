@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -14,10 +12,9 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas_attn.errors import StorageError
-from nas_attn.processes import shown
 from nas_attn.storage.connection import Connector, TunedConnection, explained
 from nas_attn.storage.tables import VERSION_TABLE
-from nas_attn.waiting import Patience, Wait, close, flock, private
+from nas_attn.waiting import Wait, locked
 
 VERSIONS = ("0001",)
 """Schema versions that this program knows, oldest first: the revisions under `migrations/versions`."""
@@ -100,8 +97,7 @@ def _is_busy(error: sqlite3.DatabaseError) -> bool:
 def creation_lock(connector: Connector) -> Iterator[None]:
     """Held by the one process that creates or changes tables; others wait. The system frees it when its holder dies.
 
-    PostgreSQL: an advisory lock. SQLite: a lock on the database's folder, since the file itself is SQLite's to lock and
-    a lock file would stay behind. Not reentrant.
+    PostgreSQL: an advisory lock. SQLite: a lock file beside the database, as long as it is held. Not reentrant.
 
     Raises:
         StorageError: whoever holds it has been stopped, or has taken minutes.
@@ -117,15 +113,11 @@ def creation_lock(connector: Connector) -> Iterator[None]:
                 with suppress(SQLAlchemyError):  # a connection that was cut has freed its lock
                     connection.close()
             return
-        folder = private(os.open(Path(str(connector.url.database)).parent, os.O_RDONLY))
-        try:
-            holders = flock(folder, fcntl.LOCK_EX, wait, Patience(_PATIENCE_S))
-            if holders is not None:
-                raise _stuck(connector, shown(holders))
-            wait.over()
+        file = Path(str(connector.url.database))
+        with locked(file.with_name(f".{file.name}.lock"), wait, _PATIENCE_S) as holder:
+            if holder:
+                raise _stuck(connector, holder)
             yield
-        finally:
-            close(folder)
 
 
 def _locked_connection(connector: Connector, wait: Wait) -> Connection:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from nas_attn.errors import StudyError
-from nas_attn.processes import process
+from nas_attn.processes import Process, process
 from nas_attn.study.opening import OpenStudy
 
 
@@ -144,7 +144,7 @@ class Local:
                     start_new_session=True,
                 )
             seen = process(started.pid)
-            jobs.append(f"{started.pid}/{seen.started if seen else ''}")
+            jobs.append(f"{started.pid}/{seen.started if seen else -1}")
         return jobs
 
     def state(self, launched: Launched) -> str:
@@ -153,8 +153,7 @@ class Local:
         running = 0
         for job in launched.jobs:
             pid, _, started = job.partition("/")
-            seen = process(int(pid))
-            running += seen is not None and seen.started == started
+            running += Process(int(pid), started).runs
         return f"{running} running" if running else ""
 
     def end(self, launched: Launched) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -224,12 +224,19 @@ def test_images_that_a_stopped_process_prepares_are_prepared_once_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "STOPPED_S", 0.1)
-    hold = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
+    hold = """
+import sys, time
+from pathlib import Path
+from nas_attn.data.files import exclusive
+with exclusive(Path(sys.argv[1]), "the images"):
+    print(flush=True)
+    time.sleep(60)
+"""
     lock, said = tmp_path / "images.lock", []
     with subprocess.Popen([sys.executable, "-c", hold, str(lock)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        process.send_signal(signal.SIGSTOP)
+        psutil.Process(process.pid).suspend()
         with waiting.telling(said.append, lambda: False), exclusive(lock, "the images"):
             assert f"pid {process.pid} " in said[0]
             assert said[0].endswith("which is stopped: the images")

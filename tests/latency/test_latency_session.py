@@ -145,8 +145,10 @@ def test_a_session_that_had_not_the_device_alone_says_so(tmp_path: Path, monkeyp
         """While it is timed, others pass this process by."""
 
         def forward(self, x: Tensor) -> Tensor:
-            for file in lock_directory().iterdir():
-                file.unlink()
+            for file in lock_directory().glob("*.beside.*"):
+                file.with_name(file.name.replace(".beside.", ".passed.")).touch()
+            for file in lock_directory().glob("*.alone.*"):
+                file.with_name(file.name.replace(".alone.", ".passed.")).touch()
             return x
 
     for reference, beside in {

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import threading
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 import sqlalchemy
 
@@ -208,20 +208,30 @@ def test_a_lost_connection_is_one_sentence_and_the_next_call_connects_anew(postg
         database.delete_study("lost")
 
 
-HOLD_FOLDER = "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
+HOLD = """
+import sys, time
+from nas_attn.storage import Database
+with Database(sys.argv[1]) as database, database.creating():
+    print(flush=True)
+    time.sleep(60)
+"""
 
 
 def test_tables_that_a_stopped_process_makes_are_not_waited_for_without_end(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "STOPPED_S", 0.1)
-    command = [sys.executable, "-c", HOLD_FOLDER, str(tmp_path)]
+    command = [sys.executable, "-c", HOLD, sqlite_url]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        process.send_signal(signal.SIGSTOP)
-        with pytest.raises(StorageError, match=rf"pid {process.pid} .*, which is stopped, which does not finish"):
-            Database(sqlite_url)
+        psutil.Process(process.pid).suspend()
+        with (
+            pytest.raises(StorageError, match=rf"pid {process.pid} .*, which is stopped, which does not finish"),
+            Database(sqlite_url) as database,
+            database.creating(),
+        ):
+            pytest.fail("another process holds it")
         process.kill()
     with Database(sqlite_url) as database:
         assert database.studies() == []
