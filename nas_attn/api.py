@@ -223,16 +223,20 @@ class Study:
 
     # Figures are plotly's: `.show()`, `.write_html(path)`, and with the extra `figures` `.write_image("front.svg")`, .png, .pdf.
 
-    def plot_front(self) -> Figure:
-        """The first objective against the second (against the trial where it is alone), with 95 % intervals."""
-        return figures.front_figures(self.snapshot())[0]
+    def plot_front(self, absolute: bool = False) -> Figure:
+        """The first objective against the second (against the trial where it is alone), with 95 % intervals.
+
+        Args:
+            absolute: whether metrics are drawn as they are, and not as gains over the bare backbone.
+        """
+        return figures.front_figures(self.snapshot(), absolute=absolute)[0]
 
     def plot_curves(self) -> Figure | None:
         """Learning curves, a line a run; None before there are any."""
         return figures.learning_curves(self.snapshot())
 
     def plot_noise(self) -> Figure | None:
-        """Each candidate's runs beside its estimate; None before one has run."""
+        """Each candidate's runs beside its estimate, as gains over the bare backbone; None before these are known."""
         return figures.noise_figure(self.snapshot())
 
     def plot_effects(self, of: str | None = None) -> Figure | None:

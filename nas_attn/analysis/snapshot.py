@@ -17,7 +17,7 @@ from nas_attn import tasks
 from nas_attn.analysis import units
 from nas_attn.analysis.classes import ByClass, by_class
 from nas_attn.analysis.constant import Constant, constants
-from nas_attn.analysis.evidence import Estimate, Evidence, Noise
+from nas_attn.analysis.evidence import Estimate, Evidence, Gain, Noise
 from nas_attn.analysis.fronts import front_odds, front_of
 from nas_attn.analysis.latency_record import LatencyRecord, latencies, latency_record
 from nas_attn.analysis.objectives import objective_value, primary_metric
@@ -29,7 +29,7 @@ from nas_attn.analysis.ties import ties
 from nas_attn.analysis.validation import ValidationResult, validation_results
 from nas_attn.analysis.weak_rungs import WeakRung, weak_rungs
 from nas_attn.collecting import uncollected
-from nas_attn.recipe import Recipe, lower_is_better
+from nas_attn.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.records import CandidateRow, Cost, Latency, Score, Session
 from nas_attn.space.notation import parse
@@ -79,8 +79,8 @@ class CandidateView:
     on_front: bool
     """By these values, which are the model's."""
     told_on_front: bool
-    raw_on_front: bool = False
-    """By the plain means of its runs."""
+    gains: Mapping[str, Gain] = field(default_factory=dict)
+    """Metric -> how much better it is than the bare backbone, paired: where both are scored at the last rung."""
     front_odds: float | None = None
     """Probability of belonging to the true front of the scored candidates; None where a study has many runs, or no noise is known."""
     tied_with: tuple[str, ...] = ()
@@ -169,14 +169,13 @@ class Snapshot:
         ]
 
     @property
-    def raw_front_differs(self) -> bool:
-        """Whether the plain means of runs put candidates on the front that the model does not."""
-        return any(view.raw_on_front and not view.on_front for view in self.candidates)
-
-    @property
     def told_front_differs(self) -> bool:
         """Whether what Optuna was told gives another front than the current estimates."""
         return any(view.on_front != view.told_on_front for view in self.candidates)
+
+    def compared(self, objective: str) -> bool:
+        """Whether gains over the bare backbone are known for an objective."""
+        return any(objective_name(objective) in view.gains for view in self.candidates)
 
     def ordered(self, views: Iterable[CandidateView]) -> tuple[CandidateView, ...]:
         """Best in the first objective first; unscored last, by trial."""
@@ -203,7 +202,6 @@ class Snapshot:
         plain = _plain(self)
         plain["recipe"] = self.recipe.model_dump(mode="json")
         plain["front"] = [view.key for view in self.front]
-        plain["raw_front"] = [view.key for view in self.candidates if view.raw_on_front]
         plain["told_front_differs"] = self.told_front_differs
         for metric, floor in self.noise.items():
             plain["noise"][metric]["reliability"] = [floor.reliability(1), floor.reliability(3)]
@@ -240,8 +238,11 @@ def snapshot(store: StudyStore) -> Snapshot:
     same = constants(recipe, primary, ended)
     if any(constant.metric == primary for constant in same):
         model = None
-    odds = _odds(rows, model)
-    views = _views(recipe, rows, scores, latencies(rows, sessions), known, built_for(store), odds)
+    trained = {objective_name(objective) for objective in recipe.objectives} | {primary}
+    telling = trained - {constant.metric for constant in same}
+    gains = _gains(rows, {metric: found for metric, found in models.items() if metric in telling})
+    odds = {key: found[primary].probability for key, found in gains.items() if model and primary in found}
+    views = _views(recipe, rows, scores, latencies(rows, sessions), known, built_for(store), gains, odds)
     views = _with_ties(views, recipe, models, sessions)
     runs = sum(map(len, scores.values()))
     views = _with_front_odds(
@@ -296,6 +297,7 @@ def _views(
     latencies: Mapping[str, Latency],
     known: StudyEvidence,
     built: BuiltFor | None,
+    gains: Mapping[str, Mapping[str, Gain]],
     odds: Mapping[str, float],
 ) -> list[CandidateView]:
     """The candidates, with what is believed of each at the highest rung that it was scored at."""
@@ -322,6 +324,7 @@ def _views(
                 rung=rung,
                 estimates=estimates,
                 beats_none=odds.get(row.key),
+                gains=gains.get(row.key, {}),
                 values=tuple(objective_value(o, means, row.cost, latency) for o in recipe.objectives),
                 told=row.values,
                 on_front=False,
@@ -352,23 +355,16 @@ def _metrics_at(stored: Iterable[StoredScore], rung: int) -> list[Mapping[str, f
 
 
 def _with_fronts(recipe: Recipe, views: list[CandidateView]) -> list[CandidateView]:
-    """Marks the fronts of the scored candidates: of what is estimated now, of the scores as they are, of what was told."""
+    """Marks the fronts of the scored candidates: of what is estimated now, and of what was told."""
     scored = [view for view in views if view.state == "scored"]
     now = front_of(recipe.objectives, {view.key: view.values for view in scored})
-    raw = front_of(recipe.objectives, {view.key: _raw(recipe, view) for view in scored})
     told = front_of(recipe.objectives, {view.key: view.told for view in scored if view.told is not None})
     return [
-        dataclasses.replace(v, on_front=v.key in now, raw_on_front=v.key in raw, told_on_front=v.key in told)
-        if v.key in now or v.key in raw or v.key in told
+        dataclasses.replace(v, on_front=v.key in now, told_on_front=v.key in told)
+        if v.key in now or v.key in told
         else v
         for v in views
     ]
-
-
-def _raw(recipe: Recipe, view: CandidateView) -> tuple[float | None, ...]:
-    """A candidate's objectives by the plain means of its runs."""
-    means = {m: found.raw_mean for m, found in view.estimates.items() if found.raw_mean is not None}
-    return tuple(objective_value(o, means, view.cost, view.latency) for o in recipe.objectives)
 
 
 def _with_front_odds(views: list[CandidateView], recipe: Recipe, model: Evidence | None) -> list[CandidateView]:
@@ -380,14 +376,16 @@ def _with_front_odds(views: list[CandidateView], recipe: Recipe, model: Evidence
     return [dataclasses.replace(view, front_odds=odds.get(view.key)) for view in views]
 
 
-def _odds(rows: Iterable[CandidateRow], model: Evidence | None) -> dict[str, float]:
-    """Key -> probability of being better than without attention, where both ran to the model's rung."""
-    if model is None:
-        return {}
-    ran = {key for key, found in model.estimates.items() if found.seeds}
-    bare = next((row.key for row in rows if row.baseline == "none" and row.key in ran), None)
-    gains = {} if bare is None else model.gains(bare)
-    return {key: gain.probability for key, gain in gains.items() if key in ran and key != bare}
+def _gains(rows: Iterable[CandidateRow], models: Mapping[str, Evidence]) -> dict[str, dict[str, Gain]]:
+    """Key -> metric -> gain over the bare backbone, where both ran to the last rung."""
+    bare = next((row.key for row in rows if row.baseline == "none"), None)
+    found: defaultdict[str, dict[str, Gain]] = defaultdict(dict)
+    for metric, model in models.items():
+        ran = {key for key, estimate in model.estimates.items() if estimate.seeds}
+        for key, gain in model.gains(bare).items() if bare in ran else ():
+            if key in ran and key != bare:
+                found[key][metric] = gain
+    return found
 
 
 def _with_ties(

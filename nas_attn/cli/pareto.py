@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
+
+import typer
 
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.choosing import choosing, show_choice
@@ -12,7 +15,13 @@ from nas_attn.collecting import uncollected
 
 @choosing
 def pareto(
-    criteria: Criteria, study: StudyName = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False
+    criteria: Criteria,
+    study: StudyName = None,
+    absolute: Annotated[
+        bool, typer.Option("--absolute", help="Values of metrics, not gains over the bare backbone.")
+    ] = False,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
 ) -> None:
     """The front by current estimates (not the snapshot that Optuna holds), the baselines, and the one to take."""
     from nas_attn.analysis.snapshot import snapshot
@@ -32,11 +41,11 @@ def pareto(
             untried = [asdict(one) for one in suggest(now)]
             print_json(now.as_dict() | {"suggestions": untried} | ({} if found is None else {"chosen": found}))
         elif choice is None:
-            show_answer(console(), now)
+            show_answer(console(), now, absolute=absolute)
             if now.recommendation is not None:
                 show_snippet(console(), now.find(now.recommendation.key))
             show_suggestions(console(), suggest(now))
         else:
-            show_front(console(), now)
+            show_front(console(), now, absolute=absolute)
             show_choice(console(), choice)
             show_snippet(console(), choice.view)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from nas_attn import tasks
-from nas_attn.analysis import units
 from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.cli.common import at_storage, table
@@ -21,14 +20,12 @@ if TYPE_CHECKING:
     from nas_attn.analysis.suggestions import Suggestion
     from nas_attn.analysis.validation import ValidationResult
 
-ODDS = "better than none"
-COLUMNS = {"latency": "latency (backbone 1)", "memory": "memory"}
-"""Heads of the table's columns that are shorter than an axis's title."""
+ODDS = "better than\nthe bare backbone"
 
 
-def show_answer(out: Console, now: Snapshot) -> None:
+def show_answer(out: Console, now: Snapshot, *, absolute: bool = False) -> None:
     """What was tested, the front beside the baselines, and what is recommended."""
-    show_front(out, now)
+    show_front(out, now, absolute=absolute)
     if now.recommendation is None:
         out.print(nothing_recommended(now), markup=False)
         return
@@ -44,22 +41,20 @@ def show_snippet(out: Console, view: CandidateView | None) -> None:
         out.print(view.snippet, markup=False, highlight=False, soft_wrap=True)
 
 
-def show_front(out: Console, now: Snapshot) -> None:
-    """What was tested, the front beside the baselines in 80 columns, and what their placements are."""
+def show_front(out: Console, now: Snapshot, *, absolute: bool = False) -> None:
+    """What was tested, the front beside the baselines in 80 columns, and what their placements are.
+
+    Args:
+        absolute: whether metrics are shown as they are, and not as gains over the bare backbone.
+    """
     for result in reversed(now.validations):
         show_validation(out, result, now)
     front = now.front
     others = [view for view in now.ordered(now.baselines) if not view.on_front]
     shown = [*front, *others]
-    heads = [COLUMNS.get(objective, units.title(objective)) for objective in now.objectives]
-    raw = [
-        view
-        for view in now.ordered(v for v in now.candidates if v.raw_on_front)
-        if view.key not in {v.key for v in shown}
-    ]
-    shown += raw
-    title = f"Study {now.study}: the front (*){', that of plain scores (o)' if now.raw_front_differs else ''} and the baselines"
-    rows = [_row(now, view) for view in shown]
+    heads = [words.heading(now, index, absolute=absolute) for index in range(len(now.objectives))]
+    title = f"Study {now.study}: the front (*) and the baselines"
+    rows = [_row(now, view, absolute) for view in shown]
     columns = ["", "candidate", *heads, ODDS]
     widest = {"candidate": 27, ODDS: 11, **dict.fromkeys(heads, 15)}
     out.print(table(title, columns, rows, right=[*heads, ODDS], widest=widest))
@@ -102,18 +97,10 @@ def show_constants(out: Console, now: Snapshot) -> None:
         out.print(f"Note: {sentence}\n", markup=False)
 
 
-def _row(now: Snapshot, view: CandidateView) -> list[str]:
+def _row(now: Snapshot, view: CandidateView, absolute: bool) -> list[str]:
     odds = "" if view.beats_none is None else format_probability(view.beats_none)
-    values = [_value(objective, view, value) for objective, value in zip(now.objectives, view.values, strict=True)]
-    return ["*" if view.on_front else "o" if view.raw_on_front else "", view.label, *values, odds]
-
-
-def _value(objective: str, view: CandidateView, value: float | None) -> str:
-    shown = units.value(objective, value)
-    if objective == "latency" and view.latency is not None and view.latency.sessions and view.placement != "none":
-        return f"{shown} ±{(view.latency.high - view.latency.low) / 2:.3f}"
-    estimate = view.estimates.get(objective.removeprefix("-"))
-    return f"{shown} {words.spread(objective, estimate)}".rstrip() if estimate else shown
+    values = [words.shown(now, view, index, absolute=absolute) for index in range(len(now.objectives))]
+    return ["*" if view.on_front else "", words.label(view), *values, odds]
 
 
 def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None, ended: str) -> None:

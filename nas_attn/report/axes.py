@@ -10,31 +10,39 @@ import plotly.graph_objects as go
 from nas_attn.analysis import units
 
 
-def measure(figure: go.Figure, axis: Literal["x", "y"], objective: str, title: str = "") -> None:
-    """Puts an objective on an axis whose values have been drawn; shares become per cent.
+def measure(figure: go.Figure, axis: Literal["x", "y"], objective: str, title: str = "", *, gain: bool = False) -> None:
+    """Puts an objective on an axis whose values have been drawn, in the unit that people read.
 
     Args:
         title: in place of the objective's name and which way is better.
+        gain: whether gains over the bare backbone were drawn; positive is better.
     """
-    title = title or html.escape(f"{units.title(objective)} · {units.direction(objective)}")
-    if units.unit(objective) is units.SHARE:
-        per_cent(figure, axis)
-    figure.update_layout({f"{axis}axis": {"title": {"text": title}, "tickformat": units.unit(objective).ticks}})
+    unit = units.unit(objective)
+    if gain:
+        said = f"gain in {units.title(objective)} over the bare backbone"
+        title = html.escape(", ".join(filter(None, (said, unit.of_differences))))
+        _scale(figure, axis, unit.scale)
+    else:
+        title = title or html.escape(f"{units.title(objective)} · {units.direction(objective)}")
+        if unit is units.SHARE:
+            _scale(figure, axis, 100)
+            figure.update_layout({f"{axis}axis": {"ticksuffix": " %"}})
+    ticks = "+.3~g" if gain else unit.ticks
+    figure.update_layout({f"{axis}axis": {"title": {"text": title}, "tickformat": ticks}})
 
 
-def per_cent(figure: go.Figure, axis: Literal["x", "y"]) -> None:
-    """Turns what was drawn as shares into per cent. plotly's own format of shares has no room before its sign."""
+def _scale(figure: go.Figure, axis: Literal["x", "y"], factor: float) -> None:
+    """Multiplies what was drawn. Plotly's own format of shares has no space before its sign."""
+
+    def scaled(value: float) -> float:
+        return round(factor * float(value), 6)
+
     for trace in figure.data:
         bars = trace[f"error_{axis}"]
         for holder, name in ((trace, axis), (bars, "array"), (bars, "arrayminus")):
             if holder[name] is not None:
-                holder[name] = [None if share is None else _times_100(share) for share in holder[name]]
+                holder[name] = [None if value is None else scaled(value) for value in holder[name]]
     lines = [(shape, f"{axis}{end}") for shape in figure.layout.shapes for end in (0, 1)]
     for holder, name in [*lines, *((note, axis) for note in figure.layout.annotations)]:
         if holder[f"{axis}ref"] == axis:
-            holder[name] = _times_100(holder[name])
-    figure.update_layout({f"{axis}axis": {"ticksuffix": " %"}})
-
-
-def _times_100(share: float) -> float:
-    return round(100 * float(share), 4)
+            holder[name] = scaled(holder[name])

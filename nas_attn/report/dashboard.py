@@ -75,7 +75,7 @@ def note(view: CandidateView, snapshot: Snapshot) -> str:
         ]
         lines.append(f"Estimated now: {', '.join(now)}.")
         if view.beats_none is not None:
-            lines.append(f"Probability of beating no attention: {format_probability(view.beats_none)}.")
+            lines.append(f"Probability of being better than the bare backbone: {format_probability(view.beats_none)}.")
     if view.cost is not None:
         lines.append(f"{units.count(view.cost.parameters)} parameters, {units.count(view.cost.macs)} MACs.")
     if view.scores:
@@ -133,15 +133,15 @@ def _scores(snapshot: Snapshot, view: CandidateView) -> str:
 
 
 def _front(snapshot: Snapshot) -> str:
-    raw = [view for view in snapshot.candidates if view.raw_on_front]
-    views = snapshot.ordered({view.key: view for view in (*snapshot.front, *snapshot.baselines, *raw)}.values())
+    views = snapshot.ordered({view.key: view for view in (*snapshot.front, *snapshot.baselines)}.values())
     rows = [
-        [str(view.trial), ", ".join(filter(None, [_mark(view), view.baseline]))]
-        + [words.with_spread(snapshot, view, index) for index in range(len(snapshot.objectives))]
+        [str(view.trial), ", ".join(filter(None, ["front" if view.on_front else "", view.baseline]))]
+        + [words.shown(snapshot, view, index) for index in range(len(snapshot.objectives))]
         + [f"`{view.placement}`"]
         for view in views[:_MOST_ROWS]
     ]
-    return _table(["trial", "", *map(objective_name, snapshot.objectives), "placement"], rows)
+    heads = [words.heading(snapshot, index) for index in range(len(snapshot.objectives))]
+    return _table(["trial", "", *heads, "placement"], rows)
 
 
 def _classes(snapshot: Snapshot) -> list[str]:
@@ -162,10 +162,6 @@ def _spent(snapshot: Snapshot) -> list[str]:
     rows = words.spent(snapshot)
     said = ", ".join(f"{words.duration(seconds)} for {name} ({count})" for name, count, seconds in rows)
     return [f"Time spent, all workers together: {said}."] if rows else []
-
-
-def _mark(view: CandidateView) -> str:
-    return "front" if view.on_front else "front of plain scores" if view.raw_on_front else ""
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

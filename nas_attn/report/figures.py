@@ -6,12 +6,11 @@ import html
 import textwrap
 from collections.abc import Iterable, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import plotly.graph_objects as go
 
 from nas_attn.analysis import units
-from nas_attn.analysis.evidence import Estimate
 from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.recipe import lower_is_better, objective_name
 from nas_attn.report import words
@@ -20,73 +19,111 @@ from nas_attn.report.axes import measure
 BLUE, ORANGE, GREEN, RED, GREY = "#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8a919c"
 PALETTE = ("#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8f6bd1", "#3fb8c9", "#b8a200", "#c76bb0", "#7a8f3c", "#a06a42")
 """One colour per attention type, in turn."""
+BARE = "bare backbone"
 WIDTH = 90
 """Letters of a line of what is shown at a point."""
 _MOST_CURVES = 150
 """Learning curves drawn at most; the front, the baselines and the newest go first."""
 
 
-def front_figures(snapshot: Snapshot) -> list[go.Figure]:
-    """The first objective against each other one (against the trial's number where it is alone)."""
+def front_figures(snapshot: Snapshot, *, absolute: bool = False) -> list[go.Figure]:
+    """The first objective against each other one (against the trial's number where it is alone).
+
+    Args:
+        absolute: whether metrics are drawn as they are, and not as gains over the bare backbone.
+    """
     others = range(1, len(snapshot.objectives)) if len(snapshot.objectives) > 1 else [None]
-    return [_front(snapshot, other) for other in others]
+    return [_front(snapshot, other, absolute) for other in others]
 
 
-def _front(snapshot: Snapshot, other: int | None) -> go.Figure:
+Ends = tuple[float, float, float]
+"""A value and the ends of its 95 % interval."""
+
+
+def _ends(snapshot: Snapshot, view: CandidateView, index: int, absolute: bool) -> Ends | None:
+    """What a candidate has in an objective, as it is drawn; None where it is not known."""
+    objective, value = snapshot.objectives[index], view.values[index]
+    name = objective_name(objective)
+    if not absolute and snapshot.compared(objective):
+        gain = view.gains.get(name)
+        if gain is not None:
+            return gain.mean, gain.low, gain.high
+        return (0.0, 0.0, 0.0) if view.baseline == "none" else None
+    if value is None:
+        return None
+    if objective == "latency" and view.latency is not None:
+        return value, view.latency.low, view.latency.high
+    estimate = view.estimates.get(name)
+    return (value, estimate.low, estimate.high) if estimate else (value, value, value)
+
+
+Point = tuple[CandidateView, Ends, Ends]
+"""A candidate with its x and y."""
+
+
+def _front(snapshot: Snapshot, other: int | None, absolute: bool) -> go.Figure:
     figure = blank_figure(height=460)
     best = snapshot.recommendation.key if snapshot.recommendation else None
-    scored = [view for view in snapshot.candidates if view.state == "scored" and _drawable(view, other)]
+    points: list[Point] = []
+    for view in snapshot.candidates:
+        x: Ends | None = (view.trial,) * 3 if other is None else _ends(snapshot, view, other, absolute)
+        y = _ends(snapshot, view, 0, absolute)
+        if view.state == "scored" and x is not None and y is not None:
+            points.append((view, x, y))
     groups = (
-        ("searched", [v for v in scored if v.baseline is None and not v.on_front], GREY, "circle", 7, False),
-        ("uniform baselines", [v for v in scored if v.baseline not in (None, "none")], ORANGE, "diamond", 10, True),
-        ("front", [v for v in scored if v.on_front and v.baseline is None], BLUE, "circle", 11, True),
-        ("no attention", [v for v in scored if v.baseline == "none"], RED, "square", 11, True),
+        ("searched", [p for p in points if p[0].baseline is None and not p[0].on_front], GREY, "circle", 7, False),
+        ("uniform baselines", [p for p in points if p[0].baseline not in (None, "none")], ORANGE, "diamond", 10, True),
+        ("front", [p for p in points if p[0].on_front and p[0].baseline is None], BLUE, "circle", 11, True),
+        (BARE, [p for p in points if p[0].baseline == "none"], RED, "square", 11, True),
     )
-    if len(snapshot.objectives) == 2:
-        figure.add_trace(_staircase(snapshot, [view for view in scored if view.on_front]))
-        if snapshot.told_front_differs:
-            figure.add_trace(_told_staircase(snapshot))
-    for name, views, colour, symbol, size, bars in groups:
-        if views:
-            figure.add_trace(_points(snapshot, views, other, name, colour, symbol, size, bars))
-    chosen = [view for view in scored if view.key == best]
+    if other is not None and len(snapshot.objectives) == 2:
+        x_gains = not absolute and snapshot.compared(snapshot.objectives[other])
+        falls = lower_is_better(snapshot.objectives[other]) and not x_gains
+        figure.add_trace(_staircase([p for p in points if p[0].on_front], "hv" if falls else "vh"))
+    for name, group, colour, symbol, size, bars in groups:
+        if group:
+            figure.add_trace(_points(snapshot, group, name, colour, symbol, size, bars))
+    chosen = [p for p in points if p[0].key == best]
     if chosen:
-        ring = _points(snapshot, chosen, other, "recommended", GREEN, "circle-open", 22, False)
+        ring = _points(snapshot, chosen, "recommended", GREEN, "circle-open", 22, False)
         figure.add_trace(ring.update(marker_line_width=3, hoverinfo="skip", hovertemplate=None))
-    measure(figure, "y", snapshot.objectives[0])
+    _axis(snapshot, figure, "y", 0, absolute)
     if other is None:
         figure.update_xaxes(title="trial")
     else:
-        measure(figure, "x", snapshot.objectives[other])
+        _axis(snapshot, figure, "x", other, absolute)
     return figure
 
 
+def _axis(snapshot: Snapshot, figure: go.Figure, axis: Literal["x", "y"], index: int, absolute: bool) -> None:
+    objective = snapshot.objectives[index]
+    measure(figure, axis, objective, gain=not absolute and snapshot.compared(objective))
+
+
 def _points(
-    snapshot: Snapshot,
-    views: Sequence[CandidateView],
-    other: int | None,
-    name: str,
-    colour: str,
-    symbol: str,
-    size: int,
-    bars: bool,
+    snapshot: Snapshot, points: Sequence[Point], name: str, colour: str, symbol: str, size: int, bars: bool
 ) -> go.Scatter:
     trace = go.Scatter(
-        x=[_x(view, other) for view in views],
-        y=[view.values[0] for view in views],
+        x=[x[0] for _, x, _ in points],
+        y=[y[0] for _, _, y in points],
         mode="markers",
         name=name,
         marker={"color": colour, "symbol": symbol, "size": size},
-        text=[hover(snapshot, view) for view in views],
-        customdata=[view.placement for view in views],
+        text=[hover(snapshot, view) for view, _, _ in points],
+        customdata=[view.placement for view, _, _ in points],
         hovertemplate="%{text}<extra></extra>",
     )
     if bars:
         bar = {"color": colour, "thickness": 1, "width": 3}
-        trace.error_y = {"array": [_half_width(snapshot, view, 0) for view in views], **bar}
-        if other is not None:
-            trace.error_x = {"array": [_half_width(snapshot, view, other) for view in views], **bar}
+        trace.error_x = {**_bars([x for _, x, _ in points]), **bar}
+        trace.error_y = {**_bars([y for _, _, y in points]), **bar}
     return trace
+
+
+def _bars(ends: Sequence[Ends]) -> dict[str, Any]:
+    """Error bars to the ends of the 95 % intervals, which need not lie evenly about the means."""
+    up, down = [high - mean for mean, _, high in ends], [mean - low for mean, low, _ in ends]
+    return {"symmetric": False, "array": up, "arrayminus": down}
 
 
 def hover(snapshot: Snapshot, view: CandidateView) -> str:
@@ -94,36 +131,28 @@ def hover(snapshot: Snapshot, view: CandidateView) -> str:
     placement = [view.placement]
     if len(view.placement) > WIDTH:
         placement = textwrap.wrap(view.placement, WIDTH, break_long_words=False, break_on_hyphens=False)
-    lines = [f"<b>{html.escape(view.label)}</b>", *(html.escape(line) for line in placement)]
+    lines = [f"<b>{html.escape(words.label(view))}</b>", *(html.escape(line) for line in placement)]
     for index, objective in enumerate(snapshot.objectives):
         lines.append(f"{html.escape(objective_name(objective))}: {words.with_spread(snapshot, view, index)}")
+        gain = view.gains.get(objective_name(objective))
+        if gain is not None:
+            ends = units.difference_range(objective, gain.low, gain.high)
+            lines.append(f"gain over the bare backbone: {units.difference(objective, gain.mean)} ({ends})")
     if view.cost is not None:
         lines.append(f"{units.count(view.cost.parameters)} parameters, {units.count(view.cost.macs)} MACs")
     return "<br>".join(lines)
 
 
-def _staircase(snapshot: Snapshot, front: Sequence[CandidateView]) -> go.Scatter:
-    return _steps(snapshot, [(view.values[1], view.values[0]) for view in front], "front", BLUE, "solid")
-
-
-def _told_staircase(snapshot: Snapshot) -> go.Scatter:
-    told = [view.told for view in snapshot.candidates if view.told_on_front and view.told is not None]
-    return _steps(snapshot, [(values[1], values[0]) for values in told], "front as told to Optuna", GREY, "dot")
-
-
-def _steps(
-    snapshot: Snapshot, points: Iterable[tuple[float | None, float | None]], name: str, colour: str, dash: str
-) -> go.Scatter:
-    known = sorted((x, y) for x, y in points if x is not None and y is not None)
-    shape = "hv" if lower_is_better(snapshot.objectives[1]) else "vh"
+def _staircase(front: Sequence[Point], shape: str) -> go.Scatter:
+    steps = sorted((x[0], y[0]) for _, x, y in front)
     return go.Scatter(
-        x=[x for x, _ in known],
-        y=[y for _, y in known],
+        x=[x for x, _ in steps],
+        y=[y for _, y in steps],
         mode="lines",
-        name=name,
-        line={"shape": shape, "color": colour, "dash": dash, "width": 1.5},
+        name="front",
+        line={"shape": shape, "color": BLUE, "width": 1.5},
         hoverinfo="skip",
-        showlegend=dash != "solid",
+        showlegend=False,
     )
 
 
@@ -169,7 +198,7 @@ def _kind(snapshot: Snapshot, view: CandidateView) -> tuple[str, str, float]:
     if snapshot.recommendation is not None and view.key == snapshot.recommendation.key:
         return "recommended", GREEN, 3
     if view.baseline == "none":
-        return "no attention", RED, 2
+        return BARE, RED, 2
     if view.baseline is not None:
         return "uniform baselines", ORANGE, 1.5
     if view.on_front:
@@ -213,55 +242,59 @@ def _curves(
 
 
 def noise_figure(snapshot: Snapshot) -> go.Figure | None:
-    """Each run of the primary metric at the last rung as a dot, the estimate and its interval as a bar."""
+    """Each run beside the estimate and its interval: what the candidate gains over the bare backbone; None without gains.
+
+    A run is compared with the bare backbone's run of the same seed; runs without one are left out.
+    """
     metric, last = snapshot.primary, len(snapshot.recipe.training.rungs) - 1
-    if metric is None:
+    bare = next((view for view in snapshot.candidates if view.baseline == "none"), None)
+    if metric is None or bare is None:
         return None
-    views = [
-        view
-        for view in snapshot.ordered(snapshot.candidates)
-        if view.rung == last and metric in view.estimates and (view.on_front or view.baseline or _repeated(view))
-    ][:40]
+    views = [view for view in snapshot.ordered(snapshot.candidates) if metric in view.gains]
+    views = [view for view in views if view.on_front or view.baseline or _repeated(view)][:40]
     if not views:
         return None
+    sign = -1.0 if lower_is_better(metric) else 1.0
+    level = {p.seed: p.metrics[metric] for p in bare.scores if p.rung == last and metric in p.metrics}
+    runs = [
+        (view, p, sign * (p.metrics[metric] - level[p.seed]))
+        for view in views
+        for p in view.scores
+        if p.rung == last and metric in p.metrics and p.seed in level
+    ]
     figure = blank_figure(height=max(240, 26 * len(views) + 130))
-    runs = [(view, p) for view in views for p in view.scores if p.rung == last and metric in p.metrics]
     figure.add_trace(
         go.Scatter(
-            x=[point.metrics[metric] for _, point in runs],
-            y=[html.escape(view.label) for view, _ in runs],
+            x=[gain for _, _, gain in runs],
+            y=[html.escape(view.label) for view, _, _ in runs],
             mode="markers",
-            name="one run (seed)",
+            name="one run, compared with the bare backbone's of the same seed",
             marker={"color": GREY, "size": 8, "symbol": "line-ns-open", "line": {"width": 2}},
             text=[
-                f"{units.value(metric, p.metrics[metric])}<br>{hover(snapshot, view)}<br>seed {p.seed}"
-                for view, p in runs
+                f"{units.difference(metric, gain)}<br>{hover(snapshot, view)}<br>seed {p.seed}"
+                for view, p, gain in runs
             ],
             hovertemplate="%{text}<extra></extra>",
         )
     )
+    gains = [view.gains[metric] for view in views]
     figure.add_trace(
         go.Scatter(
-            x=[view.estimates[metric].mean for view in views],
+            x=[gain.mean for gain in gains],
             y=[html.escape(view.label) for view in views],
             mode="markers",
             name="estimate, 95 %",
             marker={"color": [_kind(snapshot, view)[1] for view in views], "size": 10},
-            error_x={**_bars([view.estimates[metric] for view in views]), "color": BLUE, "thickness": 1.5},
+            error_x={**_bars([(g.mean, g.low, g.high) for g in gains]), "color": BLUE, "thickness": 1.5},
             text=[hover(snapshot, view) for view in views],
             customdata=[view.placement for view in views],
             hovertemplate="%{text}<extra></extra>",
         )
     )
-    measure(figure, "x", metric)
+    figure.add_vline(x=0, line={"width": 1, "color": GREY})
+    measure(figure, "x", metric, gain=True)
     figure.update_yaxes(autorange="reversed", type="category")
     return figure
-
-
-def _bars(estimates: Sequence[Estimate]) -> dict[str, Any]:
-    """Error bars to the ends of the 95 % intervals, which need not lie evenly about the means."""
-    up = [estimate.high - estimate.mean for estimate in estimates]
-    return {"symmetric": False, "array": up, "arrayminus": [e.mean - e.low for e in estimates]}
 
 
 def _repeated(view: CandidateView) -> bool:
@@ -297,22 +330,6 @@ def blank_figure(*, height: int) -> go.Figure:
     figure.update_xaxes(**grid)
     figure.update_yaxes(**grid)
     return figure
-
-
-def _x(view: CandidateView, other: int | None) -> float | None:
-    return view.trial if other is None else view.values[other]
-
-
-def _drawable(view: CandidateView, other: int | None) -> bool:
-    return view.values[0] is not None and _x(view, other) is not None
-
-
-def _half_width(snapshot: Snapshot, view: CandidateView, index: int) -> float:
-    objective = snapshot.objectives[index]
-    if objective == "latency" and view.latency is not None:
-        return (view.latency.high - view.latency.low) / 2
-    estimate = view.estimates.get(objective_name(objective))
-    return (estimate.high - estimate.low) / 2 if estimate else 0.0
 
 
 def natural(site: str) -> tuple[object, ...]:

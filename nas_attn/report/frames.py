@@ -53,11 +53,13 @@ def _candidate(snapshot: Snapshot, view: CandidateView) -> Row:
         elif name not in COSTS:
             low, high = estimate.interval if estimate else (None, None)
             row |= {f"{name}_low": low, f"{name}_high": high, f"{name}_runs": estimate.seeds if estimate else 0}
+            gain = view.gains.get(name)
+            ends = (None, None, None) if gain is None else (gain.mean, gain.low, gain.high)
+            row |= dict(zip((f"{name}_gain", f"{name}_gain_low", f"{name}_gain_high"), ends, strict=True))
     cost = view.cost
     return row | {
         "better_than_none": view.beats_none,
         "on_front": view.on_front,
-        "raw_on_front": view.raw_on_front,
         "front_odds": view.front_odds,
         "recommended": snapshot.recommendation is not None and snapshot.recommendation.key == view.key,
         "parameters": None if cost is None else cost.parameters,

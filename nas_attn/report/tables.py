@@ -12,7 +12,6 @@ from nas_attn.analysis.classes import ByClass
 from nas_attn.analysis.effects import Effect, Effects
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.recipe import objective_name
 from nas_attn.report import words
 
 
@@ -59,14 +58,13 @@ def front_table(snapshot: Snapshot) -> Table:
     """The front beside the baselines, the best in the first objective first."""
     if not snapshot.front:
         return Table((), ())
-    raw = [view for view in snapshot.candidates if view.raw_on_front]
-    views = snapshot.ordered({view.key: view for view in (*snapshot.front, *snapshot.baselines, *raw)}.values())
-    head = ["candidate", *_titles(snapshot), "on the true front", "better than the bare backbone", "runs"]
+    views = snapshot.ordered({view.key: view for view in (*snapshot.front, *snapshot.baselines)}.values())
+    head = ["candidate", *_heads(snapshot), "on the true front", "better than the bare backbone", "runs"]
     return Table(head, [Row(_front_row(snapshot, view), view.on_front) for view in views])
 
 
 def _front_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
-    values = [Cell(words.with_spread(snapshot, view, index)) for index in range(len(snapshot.objectives))]
+    values = [Cell(words.shown(snapshot, view, index)) for index in range(len(snapshot.objectives))]
     name = Cell(words.label(view), notation=view.placement, tags=_tags(snapshot, view), wide=True)
     return [name, *values, _likely(view.front_odds), _likely(view.beats_none), _seeds(snapshot, view)]
 
@@ -75,7 +73,7 @@ def candidates_table(snapshot: Snapshot) -> Table:
     """All candidates, sortable."""
     costs = ["parameters", "MACs", "time"]
     odds = ["better than the bare backbone", "runs"]
-    head = ["trial", "placement", "state", *_titles(snapshot), *odds, *costs, "reason"]
+    head = ["trial", "placement", "state", *_heads(snapshot, absolute=True), *odds, *costs, "reason"]
     rows = [Row(_candidate_row(snapshot, view), view.on_front) for view in snapshot.candidates]
     return Table(head, rows, name="candidates", sortable=True)
 
@@ -150,8 +148,8 @@ def _share(share: float | None) -> Cell:
     return number(units.value("accuracy", share), share)
 
 
-def _titles(snapshot: Snapshot) -> list[str]:
-    return [objective_name(objective) for objective in snapshot.objectives]
+def _heads(snapshot: Snapshot, *, absolute: bool = False) -> list[str]:
+    return [words.heading(snapshot, index, absolute=absolute) for index in range(len(snapshot.objectives))]
 
 
 def _tags(snapshot: Snapshot, view: CandidateView) -> tuple[str, ...]:
@@ -159,7 +157,6 @@ def _tags(snapshot: Snapshot, view: CandidateView) -> tuple[str, ...]:
     tags = {
         "recommended": best,
         "front": view.on_front,
-        "front of plain scores": view.raw_on_front and not view.on_front,
         "baseline": view.baseline is not None,
     }
     return tuple(tag for tag, wanted in tags.items() if wanted)

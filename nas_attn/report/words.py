@@ -8,9 +8,8 @@ from nas_attn.analysis.evidence import Estimate
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.suggestions import Suggestion
-from nas_attn.analysis.units import MISSING, unit, value
+from nas_attn.analysis.units import signed, unit, value
 from nas_attn.recipe import objective_name
-from nas_attn.records import Latency
 
 
 def spread(metric: str, estimate: Estimate) -> str:
@@ -18,11 +17,26 @@ def spread(metric: str, estimate: Estimate) -> str:
     return "" if estimate.sd == 0 else f"± {unit(metric).size((estimate.high - estimate.low) / 2)}"
 
 
-def interval(latency: Latency | None) -> str:
-    """`1.110 to 1.152`."""
-    if latency is None:
-        return MISSING
-    return f"{latency.low:.3f} to {latency.high:.3f}{'' if latency.measured else ' (predicted)'}"
+def heading(snapshot: Snapshot, index: int, *, absolute: bool = False) -> str:
+    """The head of an objective's column: `gain in accuracy, points`."""
+    objective = snapshot.objectives[index]
+    if absolute or not snapshot.compared(objective):
+        return objective_name(objective)
+    return ", ".join(filter(None, (f"gain in {objective_name(objective)}", unit(objective).of_differences)))
+
+
+def shown(snapshot: Snapshot, view: CandidateView, index: int, *, absolute: bool = False) -> str:
+    """An objective in a table: the gain over the bare backbone with its paired interval, where that is known.
+
+    The bare backbone itself is shown by its value.
+    """
+    objective = snapshot.objectives[index]
+    gain = view.gains.get(objective_name(objective))
+    if absolute or not snapshot.compared(objective) or (gain is None and view.baseline != "none"):
+        return with_spread(snapshot, view, index)
+    if gain is None:
+        return value(objective, view.values[index])
+    return f"{signed(objective, gain.mean)} ± {unit(objective).size((gain.high - gain.low) / 2)}"
 
 
 def with_spread(snapshot: Snapshot, view: CandidateView, index: int) -> str:
@@ -32,8 +46,8 @@ def with_spread(snapshot: Snapshot, view: CandidateView, index: int) -> str:
     estimate = view.estimates.get(objective_name(objective))
     if estimate is not None and view.values[index] is not None:
         return f"{text} {spread(objective_name(objective), estimate)}".rstrip() + _budget(snapshot, view)
-    if objective == "latency" and view.latency is not None:
-        return f"{text} ({interval(view.latency)})"
+    if objective == "latency" and view.latency is not None and view.latency.sessions and view.baseline != "none":
+        return f"{text} ± {(view.latency.high - view.latency.low) / 2:.3f}"
     return text
 
 

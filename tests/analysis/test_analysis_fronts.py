@@ -38,18 +38,11 @@ def test_the_odds_are_sure_where_the_evidence_is_and_shared_where_it_is_not() ->
     assert front_odds(("loss", "latency"), {"a": (0.0, 1.0)}, model(), np.random.default_rng(0)) == {}
 
 
-def test_a_snapshot_has_the_front_of_plain_scores_and_the_odds_beside_the_models(tmp_path: Path) -> None:
+def test_a_snapshot_has_the_odds_of_belonging_to_the_front(tmp_path: Path) -> None:
     now = snapshot(usual(tmp_path).store)
     scored = [view for view in now.candidates if view.state == "scored"]
-    raw = [view for view in now.candidates if view.raw_on_front]
-    assert raw
-    for view in raw:
-        mine = view.estimates["accuracy"].raw_mean
-        assert not any(v.estimates["accuracy"].raw_mean > mine and v.latency.ratio < view.latency.ratio for v in scored)
     assert all(0 <= view.front_odds <= 1 for view in scored)
     assert sum(view.front_odds for view in scored) >= 1
     assert all(view.front_odds is None for view in now.candidates if view.state != "scored")
     likely = {view.key for view in scored if view.front_odds > 0.8}
     assert likely <= {view.key for view in now.front}
-    plain = now.as_dict()
-    assert plain["raw_front"] == [view.key for view in raw]

@@ -131,7 +131,7 @@ def test_a_trials_note_has_placement_outcome_and_scores(made: Snapshot) -> None:
     baseline = next(view for view in made.candidates if view.baseline == f"uniform {SE}")
     assert f"scored, baseline: uniform {SE}" in note(baseline, made)
     assert "Estimated now: accuracy" in note(baseline, made)
-    assert "beating no attention" in note(baseline, made)
+    assert "bare backbone: over 99 %" in note(baseline, made)
 
 
 def test_the_study_note_has_the_accuracy_of_each_class_and_the_time_spent(made: Snapshot) -> None:

@@ -30,22 +30,24 @@ def test_every_scored_candidate_is_a_point_and_can_be_picked(made: Snapshot) -> 
     assert sorted(placements) == sorted(view.placement for view in scored)
     (ring,) = named(figure, "recommended")
     assert list(ring.customdata) == [made.recommendation.placement]
-    (bare,) = named(figure, "no attention")
-    assert (bare.x[0], bare.error_x.array[0]) == (1.0, 0.0)
+    (bare,) = named(figure, "bare backbone")
+    assert (bare.x[0], bare.y[0], bare.error_y.array[0]) == (1.0, 0.0, 0.0)
+    (front,) = [trace for trace in named(figure, "front") if trace.mode == "markers"]
+    view = next(view for view in made.candidates if view.placement == front.customdata[0])
+    gain = view.gains["accuracy"]
+    assert front.y[0] == pytest.approx(100 * gain.mean, abs=1e-4)
+    assert front.error_y.array[0] == pytest.approx(100 * (gain.high - gain.mean), abs=1e-4)
+    assert front.error_y.arrayminus[0] == pytest.approx(100 * (gain.mean - gain.low), abs=1e-4)
+    assert "points" in figure.layout.yaxis.title.text
+
+
+def test_values_are_drawn_as_they_are_where_that_is_wanted(made: Snapshot) -> None:
+    (figure,) = figures.front_figures(made, absolute=True)
+    (bare,) = named(figure, "bare backbone")
     estimate = made.candidates[0].estimates["accuracy"]
     assert bare.y[0] == pytest.approx(100 * estimate.mean, abs=1e-4)
-    assert bare.error_y.array[0] == pytest.approx(50 * (estimate.high - estimate.low), abs=1e-4)
+    assert bare.error_y.array[0] == pytest.approx(100 * (estimate.high - estimate.mean), abs=1e-4)
     assert (figure.layout.yaxis.ticksuffix, figure.layout.xaxis.ticksuffix) == (" %", None), "70 %, as everywhere"
-
-
-def test_the_told_front_is_drawn_where_it_is_another(tmp_path: Path) -> None:
-    study = MadeStudy(tmp_path)
-    study.candidate("none", baseline="none", told=(0.70, 1.0))
-    study.candidate(everywhere(SE), told=(0.60, 1.2))
-    study.sessions(1)
-    (figure,) = figures.front_figures(snapshot(study.store))
-    (told,) = named(figure, "front as told to Optuna")
-    assert (list(told.x), list(told.y)) == ([1.0], [70.0])
 
 
 def test_one_figure_for_each_further_objective(tmp_path: Path) -> None:
@@ -64,7 +66,7 @@ def test_pruned_curves_end_early_in_a_cross(made: Snapshot) -> None:
     assert [symbol for x, symbol in zip(pruned.x, pruned.marker.symbol, strict=True) if x] == ["x"] * made.counts[
         "pruned"
     ]
-    (bare,) = (trace for trace in figure.data if trace.name == "no attention")
+    (bare,) = (trace for trace in figure.data if trace.name == "bare backbone")
     assert list(bare.x) == [1, 3, None] * 3
     assert "seed" in bare.text[0]
     assert "none" in bare.text[0]
@@ -72,11 +74,15 @@ def test_pruned_curves_end_early_in_a_cross(made: Snapshot) -> None:
     assert "66.00 %" in figure.layout.annotations[0].text
 
 
-def test_the_noise_figure_has_each_run_and_the_estimate(made: Snapshot) -> None:
+def test_the_noise_figure_compares_each_run_with_the_bare_backbones_of_its_seed(made: Snapshot) -> None:
     runs, estimates = figures.noise_figure(made).data
-    assert list(runs.y).count("none") == 3
-    drawn = dict(zip(estimates.y, estimates.x, strict=True))["none"]
-    assert drawn == pytest.approx(100 * made.candidates[0].values[0], abs=1e-4)
+    bare, se = made.candidates[:2]
+    assert list(runs.y).count(se.label) == 3
+    drawn = dict(zip(estimates.y, estimates.x, strict=True))
+    assert bare.label not in drawn
+    assert drawn[se.label] == pytest.approx(100 * se.gains["accuracy"].mean, abs=1e-4)
+    first = [p.metrics["accuracy"] for view in (se, bare) for p in view.scores if (p.seed, p.rung) == (0, 1)]
+    assert runs.x[list(runs.y).index(se.label)] == pytest.approx(100 * (first[0] - first[1]), abs=1e-4)
 
 
 def test_with_nothing_to_show_there_is_no_figure(tmp_path: Path) -> None:
