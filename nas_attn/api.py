@@ -1,4 +1,4 @@
-"""The Python interface: what the command line does, for programs and notebooks."""
+"""The Python interface, for programs and notebooks."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ def find_sites(
     custom: Mapping[str, Sequence[str]] | None = None,
     heads: bool = False,
 ) -> tuple[Site, ...]:
-    """Where attention may go in a model: its stages, then its blocks.
+    """Finds where attention can go in a model: its stages, then its blocks.
 
     Args:
         model: any CNN-like module; it is not changed.
         input_shape: (channels, height, width) of one image.
         granularity: `stage`, `block` or `both`.
         custom: further sites, name -> globs over module paths, `{"fpn": ["fpn.layer_blocks.0"]}`.
-        heads: list what leads to the outputs only, too.
+        heads: also list layers that only lead to outputs.
 
     Raises:
-        BackboneError: the model has no 4-D feature maps to put attention on, or a custom site matches none.
+        BackboneError: the model has no 4-D feature maps, or a custom site matches no module.
     """
     originals = granularity != "block"
     return attachment.find_sites(
@@ -82,30 +82,30 @@ def attach(
 ) -> nn.Module:
     """Puts attention into a model, in place.
 
-    The model's own parameters, their names and its code stay as they are; the new modules' parameters join the
+    The model's own parameters, their names and its code stay as they are; the new modules' parameters are added to the
     state_dict. New weights are drawn from torch's global generator.
 
     Args:
         placement: notation, `"stage2=ela(variant=B) stage3=se(reduction=16)"`.
         input_shape: (channels, height, width) of one image, to find the sites.
-        init: `identity`: outputs are at first those of the bare model; `paper`: the modules' published form.
-        granularity, custom, heads: as for `find_sites`: which sites the placement may name.
-        key: of the network that it is to be, as a study knows it (its candidates' `.key`).
+        init: `identity`: the outputs are at first those of the bare model; `paper`: the modules' published form.
+        granularity, custom, heads: which sites the placement can name, as in `find_sites`.
+        key: the expected key of the network, as in a study (its candidates' `.key`).
 
     Returns:
         The same model.
 
     Raises:
-        PlacementError: the network would be another one than the key's, or the notation is wrong or does not fit the model.
-        BackboneError: the model has no sites, or has attention attached already.
+        PlacementError: the network does not have this key, or the notation is wrong or does not fit the model.
+        BackboneError: the model has no sites, or already has attention attached.
     """
     typed = parse(placement) if isinstance(placement, str) else placement
     sites = find_sites(model, input_shape, granularity=granularity, custom=custom, heads=heads)
     resolved = resolve(typed, sites, init=init)
     if key is not None and resolved.key != key:
         raise PlacementError(
-            f"'{typed}' is another network here (key {resolved.key}) than the one with the key '{key}': take the model, the "
-            "input_shape, the init and the version of nas_attn that its study was made with"
+            f"'{typed}' builds another network here (key {resolved.key}) than the study's (key {key}): use the study's model, "
+            "input_shape, init and version of nas_attn"
         )
     _say_faint(resolved, sites)
     return attachment.attach(model, resolved)
@@ -121,15 +121,15 @@ def _say_faint(resolved: ResolvedPlacement, sites: Sequence[Site]) -> None:
 
 
 def detach(model: nn.Module) -> nn.Module:
-    """Takes all attention out that `attach` put in, in place; returns the same model."""
+    """Removes, in place, all attention that `attach` added; returns the same model."""
     return attachment.detach(model)
 
 
 def check(model: nn.Module, input_shape: tuple[int, int, int] = (3, 224, 224)) -> tuple[Participation, ...]:
-    """Of each attached module, whether it runs and whether the model's output depends on it; the model stays as it is.
+    """Checks for each attached module whether it runs and whether the model's output depends on it.
 
-    Ask this of the network that you deploy, after whatever rebuilds networks: fusing, quantising, another library's
-    trainer, a checkpoint loaded anew.
+    The model stays as it is. Check the network that you deploy after anything that rebuilds networks: fusing, quantising,
+    another library's trainer, loading a checkpoint.
 
     Args:
         input_shape: (channels, height, width) of one image.
@@ -144,7 +144,7 @@ def check(model: nn.Module, input_shape: tuple[int, int, int] = (3, 224, 224)) -
 
 
 class Study:
-    """A study and its answer so far. Reads the database anew at each call."""
+    """A study and its answer so far. Each call reads the database again."""
 
     def __init__(self, opened: OpenStudy) -> None:
         self._opened = opened
@@ -164,7 +164,7 @@ class Study:
         return snapshot(self._opened.store)
 
     def front(self) -> tuple[CandidateView, ...]:
-        """Candidates not dominated in the current estimates, the best in the first objective first."""
+        """Candidates that no other dominates by the current estimates; the best in the first objective comes first."""
         return self.snapshot().front
 
     def candidates(self) -> tuple[CandidateView, ...]:
@@ -172,26 +172,26 @@ class Study:
         return self.snapshot().candidates
 
     def best(self, **criteria: Any) -> CandidateView:
-        """The candidate to take: the recommended one, or as chosen; `nas-attn pareto` takes the same words.
+        """The recommended candidate, or one chosen by criteria, as by the options of `nas-attn pareto`.
 
         Args:
-            criteria: the fields of `nas_attn.analysis.criteria.Criteria`: `max_latency_ratio`, `knee`, `trial` …
+            criteria: fields of `nas_attn.analysis.criteria.Criteria`: `max_latency_ratio`, `knee`, `trial` …
 
         Raises:
-            UserError: several ways at once; limits may be joined.
-            StudyError: there is none; says which comes nearest.
+            UserError: more than one criterion (limits can be combined).
+            StudyError: no candidate meets it; the message names the nearest.
         """
         return chosen(self._opened, self.snapshot(), Criteria(**criteria)).view
 
     def effects(self, what: str = "accuracy") -> Effects | None:
         """What each choice adds at each site, to `latency` or to a metric: `.rows`, `.at("type")`, `.sentences`.
 
-        None with fewer than eight candidates that have it.
+        None if fewer than eight candidates have it.
         """
         return fit_effects(self.snapshot(), what)
 
     def suggestions(self) -> tuple[Suggestion, ...]:
-        """Untried placements that are likely to be better than what is known at their latency; at most three."""
+        """At most three untried placements that are likely better than all known ones of the same latency."""
         return suggest(self.snapshot())
 
     def extend(
@@ -202,18 +202,18 @@ class Study:
         dry_run: bool = False,
         model: Callable[[], nn.Module] | None = None,
     ) -> Extension:
-        """Gives the study another search space; every finished run is kept as evidence. `na.search(study.recipe)` goes on.
+        """Gives the study another search space; every finished run is kept as evidence. `na.search(study.recipe)` continues.
 
         Args:
-            space: shipped name, path, or as read by `nas_attn.recipe_reading.load_space`.
-            trials: new total of candidates; None: as many again as the recipe began with.
-            dry_run: only says what would change.
-            model: the function that builds the backbone, where the study was begun with one.
+            space: shipped name, path, or the result of `nas_attn.recipe_reading.load_space`.
+            trials: new total of candidates; None: the recipe's trials in addition.
+            dry_run: only say what would change.
+            model: the function that builds the backbone, if the study began with one.
 
         Raises:
-            StudyError: nothing would change, or workers are at the study.
-            RecipeError: the space is wrong, or none of this backbone.
-            PlacementError: it has no site where a candidate has attention.
+            StudyError: nothing would change, or workers are running.
+            RecipeError: the space is wrong or does not fit the backbone.
+            PlacementError: it lacks a site at which a candidate has attention.
         """
         spec = load_space(space) if isinstance(space, str) else space
         if dry_run:
@@ -232,7 +232,7 @@ class Study:
         return figures.front_figures(self.snapshot(), absolute=absolute)[0]
 
     def plot_curves(self) -> Figure | None:
-        """Learning curves, a line a run; None before there are any."""
+        """Learning curves, one line per run; None if there are none yet."""
         return figures.learning_curves(self.snapshot())
 
     def plot_noise(self) -> Figure | None:
@@ -240,7 +240,7 @@ class Study:
         return figures.noise_figure(self.snapshot())
 
     def plot_effects(self, of: str | None = None) -> Figure | None:
-        """What each choice does at each site, as a map: on the primary metric, another one, or `latency`."""
+        """A map of what each choice does at each site, to the primary metric, another one, or `latency`."""
         now = self.snapshot()
         found = fit_effects(now, of or now.primary or "latency")
         return effect_map.effect_map(found) if found is not None and found.at("choice") else None
@@ -249,7 +249,7 @@ class Study:
         """Results as plain rows, `pandas.DataFrame(study.rows())`: `trials`, `front`, `scores`, `effects` or `latencies`.
 
         Raises:
-            UserError: there is no such table.
+            UserError: the table does not exist.
         """
         return frames.rows(self.snapshot(), what)
 
@@ -257,7 +257,7 @@ class Study:
         """All figures as files: svg, pdf or png. Needs the extra `figures`, and a Chrome or Chromium.
 
         Raises:
-            UserError: another format, or kaleido is not installed.
+            UserError: the format is unknown, or kaleido is not installed.
             OperationError: there is no browser, or the files cannot be written.
         """
         return images.write_figures(images.all_figures(self.snapshot()), Path(folder), format)
@@ -272,14 +272,14 @@ class Study:
 
 
 def open_study(storage: str = DEFAULT_URL, name: str | None = None) -> Study:
-    """A study in a database.
+    """Opens a study in a database.
 
     Args:
         storage: `sqlite:///nas_attn.db`, `postgresql+psycopg://…`.
-        name: may be left out where the database holds just one.
+        name: may be omitted if the database has only one study.
 
     Raises:
-        StudyError: there is no such study, or several and none is named.
+        StudyError: the study does not exist, or there are several and no name is given.
     """
     return Study(_open(name or only_study(storage), storage))
 
@@ -304,25 +304,25 @@ def search(
     say: Callable[[str], None] = print,
     verbose: bool = False,
 ) -> Study:
-    """Runs a search, or goes on with the one of the same name and recipe; blocks until it is complete.
+    """Runs a search, or continues one with the same name and recipe; returns when it is complete.
 
     Give a recipe (shipped name, path or object), or at least `model` and `data`.
 
     Args:
         model: a backbone's name, or a function of no arguments that builds one.
-        data: a data set's name, `folder:PATH`, or `external` where the evaluator brings its own.
+        data: a data set's name, `folder:PATH`, or `external` if the evaluator brings its own.
         space: a search space's shipped name or path; default `plug_and_play`.
         evaluator: `package.module:function` or a function (see `nas_attn.evaluation.evaluators`).
         input_shape: for `external` data: (channels, height, width) of the model's input.
         overrides: dotted keys of the recipe -> values, `{"training.rungs": [1, 3]}`.
         workers: processes on this machine; a function as model or evaluator needs 1.
-        threads: intra-op threads of each; None: what proves quickest.
-        say: told one line per event.
-        verbose: show what an evaluator prints, instead of keeping it in a log file.
+        threads: intra-op threads of each; None: the fastest number.
+        say: called with one line per event.
+        verbose: show an evaluator's output instead of writing it to a log file.
 
     Raises:
-        UserError: something asked for cannot be; see its message.
-        OperationError: something outside the input failed; the study can be resumed by calling again.
+        UserError: an argument is wrong.
+        OperationError: something else failed; call again to resume the study.
     """
     build = model if callable(model) else None
     judge = evaluator if callable(evaluator) else None
@@ -339,7 +339,7 @@ def search(
     made = _recipe(recipe, changes, space)
     if (build or judge) and workers > 1:
         raise RecipeError(
-            "workers > 1 needs a model and an evaluator by name, 'package.module:function', not as objects"
+            "workers > 1 needs the model and the evaluator as names ('package.module:function'), not as objects"
         )
     searching.check_here(made, device=device, build=build, evaluator=judge)
     opened = searching.begin(made, storage, tried=try_placements, build=build)

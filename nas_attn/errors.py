@@ -134,7 +134,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name[:NAME_LETTERS], options, n=5, cutoff=0.5)
     if close:
         return f"did you mean '{min(close, key=lambda option: (_letters_apart(name, option), len(option)))}'?"
-    return f"known are: {few(options, quote='')}" if options else "none is known"
+    return f"choose from: {few(options, quote='')}" if options else "there are none"
 
 
 SHOWN_LETTERS = 240

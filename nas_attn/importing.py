@@ -25,12 +25,12 @@ def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
     """
     if name.startswith(PYTHON):
         raise error(
-            f"{what} '{name.removeprefix(PYTHON)}' is an object that a Python program gave to na.search: go on from there "
-            "by the same call, or name it as 'package.module:object' in a new study"
+            f"{what} '{name.removeprefix(PYTHON)}' was given to na.search as a Python object: continue with the same "
+            "call, or start a new study with 'package.module:object'"
         )
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
-        raise error(f"{what} '{name}' is no 'package.module:object'")
+        raise error(f"{what} '{name}' is not of the form 'package.module:object'")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:

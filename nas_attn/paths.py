@@ -29,9 +29,9 @@ def user_path(text: str | Path, *, what: str, error: type[UserError], home: bool
         os.stat(path)
     except OSError as cause:
         if cause.errno not in _NO_FILE:
-            raise error(f"{what} '{shorten(str(text))}' can be no file: {cause.strerror}") from None
+            raise error(f"{what} '{shorten(str(text))}' cannot be a file: {cause.strerror}") from None
     except (ValueError, RuntimeError) as cause:
-        raise error(f"{what} '{shorten(str(text))}' can be no file: {cause}") from None
+        raise error(f"{what} '{shorten(str(text))}' cannot be a file: {cause}") from None
     return path
 
 
@@ -52,17 +52,13 @@ def output_path(
     """
     path = user_path(text, what=what, error=error)
     if os.path.lexists(path) and not path.is_file():
-        kind = (
-            "a folder: name a file in it" if path.is_dir() else "no ordinary file, which it would replace: name another"
-        )
+        kind = "a folder: name a file in it" if path.is_dir() else "not an ordinary file: name another file"
         raise error(f"{what} '{shorten(str(text))}' is {kind}")
     if replaces is not None and path.is_file() and os.access(path, os.R_OK):
         with path.open("rb") as file:
             start = file.read(64).lower()
         if start and not start.startswith(replaces):
-            raise error(
-                f"{what} '{shorten(str(text))}' exists and is something else, which it would replace: name another"
-            )
+            raise error(f"{what} '{shorten(str(text))}' already exists and is something else: name another file")
     return path
 
 

@@ -55,7 +55,7 @@ class Process:
         """For a person: number, command, since when it runs, and whether it is stopped."""
         if self.pid == os.getpid():
             return "another thread of this process"
-        return f"pid {self.pid}{_about(self.pid)}{', which is stopped' if self.stopped else ''}"
+        return f"pid {self.pid}{_about(self.pid)}{', which is suspended' if self.stopped else ''}"
 
 
 def process(pid: int) -> Process | None:
@@ -112,11 +112,11 @@ def owner_shown(owner: str) -> str:
     """An owner for a person."""
     host, pid = machine_and_pid(owner)
     if not pid:
-        return owner or "a process that cannot be seen from here"
+        return owner or "a process of another machine or container"
     found = _here(owner)
     if found is None:
         return f"pid {pid} on {host}"
-    return str(found) if found.runs else f"pid {pid}, which is gone"
+    return str(found) if found.runs else f"pid {pid}, which has ended"
 
 
 def _here(owner: str) -> Process | None:

@@ -51,16 +51,16 @@ class BackboneSection(Section):
     width: int | None = Field(default=None, ge=1, le=1024)
     """Channels of a CIFAR ResNet's first stage; None: 16."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments for the function that builds a torchvision, timm, smp or user's model."""
+    """Keyword arguments for the function that builds the model (torchvision, timm, smp, your own)."""
 
 
 class GroupsSection(Section):
-    """Images that belong together (a patient, a scene, a burst of photographs): never on two sides of a split. For folders."""
+    """For folders: images that belong together (a patient, a scene) and must not be on both sides of a split."""
 
     file: str | None = None
     """CSV file with the columns `image` (its path in the folder, or its file's name) and `group`."""
     pattern: str | None = None
-    """Regular expression over an image's path below its class folder; what its first group matches names the images' group."""
+    """Regular expression over an image's path below its class folder; the text of its first group names the group."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
@@ -69,20 +69,20 @@ class GroupsSection(Section):
         try:
             re.compile(self.pattern or "")
         except re.error as error:
-            raise ValueError(f"pattern '{self.pattern}' is no regular expression ({error})") from None
+            raise ValueError(f"pattern '{self.pattern}' is not a regular expression ({error})") from None
         return self
 
 
 class CocoSection(Section):
-    """Where a data set in COCO's form has what, below its folder; None: as COCO and common programs lay it."""
+    """Paths of a data set in COCO's format, below its folder; None: the usual ones."""
 
     train: str | None = None
     """File of annotations, `annotations/train.json`."""
     validation: str | None = None
-    """None, where no such file is found: a part of the training images is kept."""
+    """None: the usual file if there is one, else a part of the training images."""
     test: str | None = None
     images: str | None = None
-    """Folder that the images' names are below, of all three."""
+    """Folder of the images of all three."""
 
 
 class DataSection(Section):
@@ -104,38 +104,36 @@ class DataSection(Section):
     """Settings of a generated data set (`digits`: size, fragments, fragment_size; `cued-digits`: height, width, bar, cue,
     contrast, noise; both: train, validation, test)."""
     broken_images: Literal["refuse", "skip"] = "refuse"
-    """What to do about an image of a folder that cannot be read."""
+    """For an image that cannot be read: stop with an error, or leave it out."""
     input_shape: tuple[Side, Side, Side] | None = None
-    """For `external`: (channels, height, width) of what the model is fed, to find its sites and time it."""
+    """For `external`: (channels, height, width) of the model's input, to find its sites and to time it."""
     classes: int | None = Field(default=None, ge=1, le=1_000_000)
-    """For `external`: outputs of the model."""
+    """For `external`: number of the model's outputs."""
     mean: list[float] | None = None
-    """Per channel, 0 to 1, what images are normalised with; None: of the training split. For weights trained with others."""
+    """Means per channel, 0 to 1, to normalise images; None: those of the training split. For weights that need others."""
     std: list[Annotated[float, Field(gt=0.0)]] | None = None
     """The standard deviations that go with `mean`."""
     memory_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
-    """A folder whose images take more than this share of the free memory is read from disk in every epoch."""
+    """A folder whose images need more than this share of the free memory is read from disk in every epoch."""
     workers: int | None = Field(default=None, ge=1, le=256)
-    """Processes that decode images read from disk in every epoch; None: as many as there are cores."""
+    """Processes that decode images from disk in every epoch; None: one per core."""
     seed: int = Field(default=0, ge=0)
     """Seed of the split and of generated data."""
     groups: GroupsSection | None = Field(default=None)
-    """Which images of a folder belong together; None: each stands alone."""
+    """Which images of a folder belong together; None: none do."""
     coco: CocoSection | None = Field(default=None)
-    """Where the annotations and images of a `coco:FOLDER` are; None: they are found without."""
+    """Where the annotations and images of a `coco:FOLDER` are; None: usual places are searched."""
 
     @model_validator(mode="after")
     def _groups_of_folders(self) -> Self:
         if self.groups is not None and not self.name.startswith("folder:"):
-            raise ValueError(
-                f"groups are of files, and '{self.name}' has none: leave groups out, or name a folder:PATH"
-            )
+            raise ValueError(f"groups need files, and '{self.name}' has none: remove groups, or use folder:PATH")
         return self
 
     @model_validator(mode="after")
     def _coco_of_coco(self) -> Self:
         if self.coco is not None and not self.name.startswith("coco:"):
-            raise ValueError(f"coco says where a coco:FOLDER has what, and '{self.name}' is none: leave coco out")
+            raise ValueError(f"coco is only for coco:FOLDER, and '{self.name}' is not one: remove coco")
         return self
 
     @model_validator(mode="after")
@@ -146,12 +144,12 @@ class DataSection(Section):
 
 
 class AugmentSection(Section):
-    """Batched augmentation on the training device. Off where a value is 0 or false."""
+    """Augmentation of batches on the training device; 0 or false turns a kind off."""
 
     flip: bool = False
     """Mirror each image left-right with probability 1/2."""
     crop_padding: int = Field(default=0, ge=0, le=64)
-    """Pad by this many pixels and crop back at a random place."""
+    """Pad by this many pixels and crop at random."""
     mixup: float = Field(default=0.0, ge=0.0, le=10.0)
     """Beta parameter of mixup."""
 
@@ -160,17 +158,17 @@ class TrainingSection(Section):
     """How a candidate is trained and scored."""
 
     start: Literal["scratch", "backbone", "pretrained"] = "backbone"
-    """Random weights; the study's trained backbone; the user's weights (`weights`)."""
+    """Candidates start from random weights, from a backbone that the study trains, or from your weights (`weights`)."""
     weights: str | None = None
-    """For `pretrained`: a state_dict file (`.pt`, `.pth`, `.safetensors`, `.npz`), or `default` for the source's own weights."""
+    """For `pretrained`: a state_dict file (`.pt`, `.pth`, `.safetensors`, `.npz`), or `default` for the library's published weights."""
     init: Literal["auto", "paper", "identity"] = "auto"
-    """Modules in their published form or starting as the identity; `auto`: paper from scratch, identity else."""
+    """Modules start in their published form or as the identity; `auto`: paper from scratch, else identity."""
     rungs: list[int] = Field(default_factory=lambda: [1, 3], min_length=1)
     """Epochs at which a candidate is scored and may be pruned, increasing."""
     backbone_epochs: int = Field(default=10, ge=1)
-    """Epochs of each of the study's backbones, where `start` is `backbone`."""
+    """For `start = "backbone"`: epochs of each backbone."""
     backbones: int = Field(default=3, ge=1, le=64)
-    """Backbones that the study trains where `start` is `backbone`; the run with seed s starts from number s mod this."""
+    """For `start = "backbone"`: number of backbones; the run with seed s starts from backbone s modulo this number."""
     batch_size: int = Field(default=128, ge=2)
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = Field(default=0.1, gt=0)
@@ -185,17 +183,17 @@ class TrainingSection(Section):
     weight_decay: float = Field(default=5e-4, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     ema: float = Field(default=0.9, ge=0, lt=1)
-    """Share of the averaged weights kept per epoch-hundredth; 0 scores the last weights."""
+    """Share of the averaged weights kept per hundredth of an epoch; 0 scores the last weights."""
     clip_norm: float | None = Field(default=None, gt=0)
     """Largest gradient norm; None: no clipping."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 autocast on CUDA and on CPUs with instructions for it, else float32."""
     execution: Literal["auto", "eager", "compile", "cuda-graph"] = "auto"
-    """How a training step is executed: as it is, through torch.compile, or recorded once as a CUDA graph and replayed.
+    """How a training step runs: as it is, with torch.compile, or recorded once as a CUDA graph and replayed.
     `auto`: a CUDA graph on CUDA, else as it is; `compile` pays only in long trainings."""
     augment: AugmentSection = Field(default_factory=AugmentSection)
     seeds: int = Field(default=1, ge=1, le=64)
-    """Runs with different seeds behind each candidate's score."""
+    """Runs with different seeds per candidate."""
     evaluator: str | None = None
     """`package.module:function` that trains and scores a candidate instead of the built-in trainer."""
 
@@ -226,33 +224,33 @@ class TrainingSection(Section):
         start = {
             "scratch": "from random weights",
             "backbone": "from this study's backbones" if self.backbones > 1 else "from this study's backbone",
-            "pretrained": "from the weights given",
+            "pretrained": "from the given weights",
         }[self.start]
         return f"{epochs} {start}"
 
 
 class TargetSection(Section):
-    """How the network will be trained in the end: what `validate` and `retrain` do.
+    """How the network will finally be trained: by `validate` and `retrain`.
 
-    The network is the one that was searched, its modules' form included; what is left out is as in `[training]`.
+    The network, its modules' form included, is the one that was searched. Keys that are not given are as in `[training]`.
     """
 
     start: Literal["scratch", "backbone", "pretrained"] | None = None
-    """Random weights; a backbone trained like the study's own, fresh for each block; the user's weights; None: as searched."""
+    """Random weights; a new backbone for each block, trained like the study's; your weights; None: as in the search."""
     weights: str | None = None
-    """For `pretrained`: as in `[training]`, and by default those."""
+    """For `pretrained`; None: those of `[training]`."""
     epochs: int | None = Field(default=None, ge=1)
-    """None: as long as the backbone is trained, and at least three times the last rung."""
+    """None: `backbone_epochs`, and at least three times the last rung."""
     seeds: int = Field(default=8, ge=2, le=256)
-    """Blocks of a validation: fresh seeds, each with a fresh backbone where `start` is `backbone`."""
+    """Blocks of a validation, each with a new seed, and for `start = "backbone"` with a new backbone."""
     learning_rate: float | None = Field(default=None, gt=0)
     """Peak rate; None: that of `[training]` for this start."""
     weight_decay: float | None = Field(default=None, ge=0)
-    """None, here and below: as in `[training]`."""
+    """As in `[training]` unless given, here and below."""
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
     batch_size: int | None = Field(default=None, ge=2)
     augment: AugmentSection | None = None
-    """All of it: what is not named is off."""
+    """Replaces all of `[training.augment]`: what is not named is off."""
 
 
 class LatencySection(Section):
@@ -263,20 +261,20 @@ class LatencySection(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     channels_last: bool = False
     threads: int = Field(default=1, ge=1, le=1024)
-    """Intra-op threads; more than one uses the wall clock instead of the thread's CPU time."""
+    """Intra-op threads; with more than one, the wall clock is used instead of the thread's CPU time."""
     mode: Literal["eager", "compile", "cuda-graph", "onnxruntime", "command"] = "eager"
-    """How the network is executed: as it is, through torch.compile, replayed as a CUDA graph, by ONNX Runtime, or by `command`."""
+    """How the network runs: as it is, with torch.compile, as a replayed CUDA graph, in ONNX Runtime, or by `command`."""
     command: str | None = None
-    """For `mode = "command"`: a program that measures elsewhere; `{onnx}` (or its last argument) is an ONNX file, it
-    prints milliseconds."""
+    """For `mode = "command"`: a program that measures elsewhere and prints milliseconds; `{onnx}` (or its last argument) is
+    the path of an ONNX file."""
     tolerance: float = Field(default=0.02, gt=0, lt=1)
-    """Half-width of the 95 % interval that is enough to search, as a share."""
+    """Half-width of the 95 % interval that is enough while searching, as a share of the ratio."""
     front_tolerance: float = Field(default=0.01, gt=0, lt=1)
-    """The same for the final front."""
+    """The same for the front at the end."""
     session_seconds: float = Field(default=3.0, gt=0)
-    """Time that one session takes at most."""
+    """Longest time of one session."""
     max_sessions: int = Field(default=24, ge=1)
-    """Sessions a candidate gets at most."""
+    """Largest number of sessions per candidate."""
 
     @model_validator(mode="after")
     def _mode_fits(self) -> Self:
@@ -300,21 +298,21 @@ class SearchSection(Section):
     """`placement` learns what choices add at each site and what types share over sites; `tpe`, `nsga2`, `gp` and `random`
     are Optuna's. `auto`: all placements where `trials` suffices for them, else `placement`."""
     pruner: Literal["pareto_halving", "none"] = "pareto_halving"
-    """Who goes on at a rung: the best third by non-domination; `none`: all."""
+    """Which candidates continue at a rung: the best third by non-domination; `none`: all."""
     baselines: Literal["all", "none", "bare"] = "all"
-    """`all`: no attention, and each type with its first knobs at every site; `bare`: no attention only."""
+    """`all`: the bare backbone, and each type with its first knobs at every site; `bare`: only the bare backbone."""
     confirm_seeds: int = Field(default=2, ge=0)
-    """Further seeds for the front and the baselines after the search; then up to twice as many rounds of a duel. 0: none."""
+    """More seeds for the front and the baselines after the search, then up to twice as many rounds of confirmation; 0: none."""
     confirm_share: Fraction = 1 / 3
-    """Where these were fewer runs than this share of the candidates, more follow, for candidates whose place on the front is
-    uncertain: a large search repeats where it decides."""
+    """If these were fewer runs than this share of the candidates, more follow, for candidates whose place on the front is
+    uncertain."""
     seed: Seed = 0
-    """Of proposals and runs. Neighbouring seeds share most of their runs' seeds: searches that are to be independent take seeds 1,000
-    apart."""
+    """Seed of proposals and runs. Neighbouring seeds share most of their runs' seeds; for independent searches, use seeds
+    1,000 apart."""
 
 
 class Limits(Section):
-    """What a candidate may cost; beyond, it is recorded as infeasible and not trained."""
+    """Limits of a candidate; beyond them it is recorded as infeasible and not trained."""
 
     max_latency_ratio: float | None = Field(default=None, gt=0)
     max_parameters: int | None = Field(default=None, ge=1)
@@ -322,11 +320,11 @@ class Limits(Section):
 
 
 class StorageSection(Section):
-    """What is kept of a study beside its results."""
+    """What a study keeps in addition to its results."""
 
     keep_weights: Literal["all", "front", "none"] = "all"
-    """Trained weights of the search: of all scored candidates; when it ends, of the front, the recommended and no attention
-    only; of none. Those of `retrain` stay in any case."""
+    """Trained weights of the search: of all scored candidates; at the end, of the front, the recommended candidate and the
+    bare backbone only; of none. Those of `retrain` always stay."""
 
 
 class Recipe(Section):
@@ -336,9 +334,9 @@ class Recipe(Section):
     space: SpaceSpec
     task: TaskSection = Field(default_factory=TaskSection)
     objectives: list[str] = Field(default_factory=lambda: ["accuracy", "latency"], min_length=1)
-    """`accuracy`, `balanced_accuracy` (mean over classes), `macro_f1`, `loss`; of a segmentation `mean_iou`, `pixel_accuracy`,
-    `loss`; of a detection `map50_95`, `map50`; for all `latency`, `params`, `macs`, `memory`; or a metric of the evaluator:
-    `name` where higher is better, `-name` where lower is. By default the task's own metric and the latency."""
+    """Classification: `accuracy`, `balanced_accuracy` (mean over classes), `macro_f1`, `loss`; segmentation: `mean_iou`,
+    `pixel_accuracy`, `loss`; detection: `map50_95`, `map50`; all: `latency`, `params`, `macs`, `memory`; or a metric of the
+    evaluator, `name` if higher is better, `-name` if lower is better. Default: the task's own metric and the latency."""
     backbone: BackboneSection
     data: DataSection
     training: TrainingSection = Field(default_factory=TrainingSection)
@@ -391,7 +389,7 @@ class Recipe(Section):
             known = {*task.shares, *task.losses, *COSTS}
             for objective in self.objectives:
                 if objective not in known:
-                    raise ValueError(f"objectives names '{objective}': {did_you_mean(objective, known)}")
+                    raise ValueError(f"unknown objective '{objective}': {did_you_mean(objective, known)}")
         return self
 
     @model_validator(mode="after")

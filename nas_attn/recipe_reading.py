@@ -114,9 +114,7 @@ def frozen_recipe(text: str, *, where: str) -> Recipe:
         return Recipe.model_validate_json(text)
     except ValidationError as error:
         why = sentence(Recipe, error, "recipe")
-        raise StorageError(
-            f"{where} has a recipe that cannot be read ({why}): restore the database from a backup"
-        ) from None
+        raise StorageError(f"{where} has an unreadable recipe ({why}): restore the database from a backup") from None
 
 
 def backbone_section(name: str, **settings: Any) -> BackboneSection:

@@ -1,4 +1,4 @@
-"""The search space's schema: what may go where, as a TOML file of its own says it (`search_spaces/*.toml`) or a recipe."""
+"""The schema of a search space, which is a TOML file of its own (`search_spaces/*.toml`) or part of a recipe."""
 
 from __future__ import annotations
 
@@ -29,26 +29,28 @@ class SitesSection(Section):
     granularity: Literal["stage", "block"] = "stage"
     """One decision per stage, or one per block."""
     positions: list[Position] = Field(default=["residual"], min_length=1)
-    """Where in a site a module may go; more than one: searched. A site that has none of them uses its default."""
+    """Where in a site a module goes; several are searched. A site that has none of them uses its default."""
     include: list[str] = Field(default_factory=lambda: ["*"], min_length=1)
     """Glob patterns over site names."""
     exclude: list[str] = Field(default_factory=list)
     """Glob patterns over site names that are left out."""
     custom: dict[str, list[str]] = Field(default_factory=dict)
-    """Sites of one's own: name -> glob patterns over module paths, `neck = ["fpn.layer_blocks.0"]`; after each of them."""
+    """Sites of your own: name -> glob patterns over module paths, `neck = ["fpn.layer_blocks.0"]`; after each such module."""
     originals: Literal["keep", "search"] = "keep"
-    """Attention that the backbone has of its own (`stageK.original`): stays, or is searched (kept, replaced, removed)."""
+    """Attention that the backbone already has (`stageK.original`): it stays, or is searched (kept, replaced, removed)."""
     heads: bool = False
-    """Whether what leads to outputs only (`headK`: a detector's boxes and classes) has sites, too."""
+    """Whether layers that only lead to outputs (`headK`: a detector's boxes and classes) have sites, too."""
 
     @field_validator("custom")
     @classmethod
     def _own_names(cls, custom: dict[str, list[str]]) -> dict[str, list[str]]:
         for name, patterns in custom.items():
             if not re.fullmatch(r"[A-Za-z_][\w-]*", name) or re.fullmatch(r"stage\d+", name):
-                raise ValueError(f"'{name}' is no name for a site of one's own: letters, digits, _ and -, not stage1")
+                raise ValueError(
+                    f"'{name}' cannot name a site of your own: use letters, digits, _ and -, and not stage1"
+                )
             if not patterns:
-                raise ValueError(f"'{name}' names no module: give it at least one path or glob")
+                raise ValueError(f"'{name}' has no module: give at least one path or glob")
         return custom
 
 
@@ -67,12 +69,12 @@ class SpaceLimits(Section):
 
 
 class SpaceSpec(Section):
-    """A search space as written: what may go where."""
+    """A search space as written."""
 
     name: str = Field(min_length=1)
     sites: SitesSection = Field(default_factory=SitesSection)
     choices: dict[str, bool | Grid | list[Grid]] = Field(min_length=1)
-    """Attention type -> knob -> one value or several (or a list of such tables); `none = false` takes `none` out."""
+    """Attention type -> knob -> one value or several (or a list of such tables); `none = false` removes `none`."""
     per_site: dict[str, PerSite] = Field(default_factory=dict)
     limits: SpaceLimits = Field(default_factory=SpaceLimits)
     origin: str = Field(default="", exclude=True)
@@ -89,14 +91,14 @@ class SpaceSpec(Section):
             if isinstance(value, bool) and name != "none":
                 raise ValueError(f"choices.{name} must be a table of knobs, `{name} = {{}}` for the defaults")
             if not isinstance(value, bool) and name == "none":
-                raise ValueError("choices.none is a switch: `none = false` takes it out")
+                raise ValueError("choices.none is a switch: `none = false` removes it")
         if not self.types and not self.with_none:
             raise ValueError("choices is empty: name at least one attention type")
         for site, restriction in self.per_site.items():
             for name in restriction.choices:
                 if name != "none" and name not in self.types:
                     raise ValueError(
-                        f"per_site.{site}.choices has '{name}': {did_you_mean(name, [*self.types, 'none'])}"
+                        f"per_site.{site}.choices has an unknown type '{name}': {did_you_mean(name, [*self.types, 'none'])}"
                     )
         return self
 

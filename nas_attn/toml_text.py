@@ -10,7 +10,7 @@ from nas_attn.errors import RecipeError, shorten
 
 DEPTH = 20
 """Levels of tables and lists in a recipe; what is read from it may be walked by recursion."""
-_TOO_DEEP = f"{{}} is nested deeper than {DEPTH} levels: write what is meant with fewer"
+_TOO_DEEP = f"{{}} is nested deeper than {DEPTH} levels: use fewer"
 
 
 def read_toml(text: str, where: str) -> dict[str, Any]:

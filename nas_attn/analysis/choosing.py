@@ -53,12 +53,12 @@ def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> C
         key_of: the key of a placement in notation; called for `placement` only.
 
     Raises:
-        StudyError: there is none; says which comes nearest.
+        StudyError: no candidate meets it; the message names the nearest.
     """
     if criteria.trial is not None:
-        found, rule = _by_trial(now, criteria.trial), f"trial {criteria.trial}, as named"
+        found, rule = _by_trial(now, criteria.trial), f"trial {criteria.trial}, as given"
     elif criteria.placement is not None:
-        found, rule = _by_key(now, key_of(criteria.placement), criteria.placement), "the placement named"
+        found, rule = _by_key(now, key_of(criteria.placement), criteria.placement), "the given placement"
     elif criteria.knee:
         found, rule = _knee(now)
     elif criteria.limited:
@@ -66,7 +66,7 @@ def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> C
     else:
         if now.recommendation is None:
             raise StudyError(
-                f"study '{now.study}': {nothing_recommended(now).rstrip('.')}; name a trial or a placement; 'none' is one"
+                f"study '{now.study}': {nothing_recommended(now).rstrip('.')}; choose a trial or a placement ('none' is the bare backbone)"
             )
         found, rule = _by_key(now, now.recommendation.key, now.recommendation.placement), now.recommendation.rule
     alike = tuple(view for view in now.front if view.key in found.tied_with)
@@ -78,12 +78,10 @@ def nothing_recommended(now: Snapshot) -> str:
     if any(constant.metric == now.primary for constant in now.constants):
         return f"Nothing is recommended: {now.primary} is the same for all candidates."
     if any(view.baseline == "none" and view.state == "running" for view in now.candidates):
-        return "No recommendation yet: no attention, which all others are held against, has not been scored."
+        return "No recommendation yet: the bare backbone, with which all others are compared, has not been scored."
     limit, last = now.recipe.limits.max_latency_ratio, now.recipe.training.rungs[-1]
     if limit is not None and (now.counts["scored"] or now.counts["infeasible"]):
-        return (
-            f"Nothing is recommended: no scored candidate is known to be within limits.max_latency_ratio = {limit:g}."
-        )
+        return f"Nothing is recommended: no scored candidate is within limits.max_latency_ratio = {limit:g}."
     return f"No recommendation yet: nothing has been scored at {last} epochs."
 
 
@@ -158,9 +156,7 @@ def _within(now: Snapshot, criteria: Criteria) -> tuple[CandidateView, str]:
     if criteria.min_accuracy is not None:
         known = [view for view in pool if "accuracy" in view.estimates]
         if not known:
-            raise StudyError(
-                f"study '{now.study}' has no accuracy, its metric is {metric}: min_accuracy has no place here"
-            )
+            raise StudyError(f"study '{now.study}' has no accuracy; its metric is {metric}: do not use min_accuracy")
         good = [view for view in known if view.estimates["accuracy"].mean >= criteria.min_accuracy]
         reach = f"reaches an accuracy of {units.value('accuracy', criteria.min_accuracy)}"
         if not good:
@@ -179,7 +175,7 @@ def _scored(now: Snapshot) -> list[CandidateView]:
     pool = [view for view in now.candidates if view.state == "scored" and view.rung == last]
     pool = [view for view in pool if now.primary is None or now.primary in view.estimates]
     if not pool:
-        raise StudyError(f"study '{now.study}' has scored no candidate to the end yet: there is none to choose")
+        raise StudyError(f"study '{now.study}' has no candidate scored to the end yet")
     return pool
 
 
@@ -248,10 +244,10 @@ def _sentences(
         said.append(f"Cannot be told apart from it in any objective: {', '.join(view.label for view in alike)}.")
     if found.beats_none is not None and found.beats_none < WORTH_IT:
         said.append(
-            f"That it is better than no attention has a probability of {format_probability(found.beats_none)} only."
+            f"It is better than the bare backbone with a probability of only {format_probability(found.beats_none)}."
         )
     limit = _latency_limit(now, criteria)[0] if criteria.limited else None
     if limit is not None and found.latency is not None and found.latency.high > limit:
         high = f"{found.latency.high:.3f} times ({found.latency.high * found.latency.reference_ms:.3g} ms)"
-        said.append(f"The interval of its latency reaches beyond the limit, to {high}.")
+        said.append(f"The interval of its latency exceeds the limit: it reaches {high}.")
     return said

@@ -75,15 +75,17 @@ def _sentence(recipe: Recipe, metric: str, values: Sequence[float], candidates: 
         nothing = (
             "finds nothing to score (no detection, labels that do not fit)" if value == 0 else "returns a constant"
         )
-        why = f"perhaps training.evaluator {nothing}, or it trains too briefly for this metric to move"
+        why = f"perhaps training.evaluator {nothing}, or it trains too briefly for this metric to change"
     elif task.why_constant:
         why = task.why_constant
     elif metric == "accuracy" and value == 1:
         why = "perhaps the task is too easy, or validation images are among the training images"
     else:
-        why = f"perhaps training is too brief to leave chance ({_epochs(recipe)}), or the labels do not belong to the images"
-        what += ", each naming one class for every image" if guessing else ""
-    return f"{what}: it tells none apart, so nothing can be recommended by it; {why}."
+        why = (
+            f"perhaps training is too brief to exceed chance ({_epochs(recipe)}), or the labels do not match the images"
+        )
+        what += ", each predicting the same class for every image" if guessing else ""
+    return f"{what}: it separates no candidates, so nothing can be recommended by it; {why}."
 
 
 def _epochs(recipe: Recipe) -> str:

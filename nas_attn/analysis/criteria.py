@@ -1,4 +1,4 @@
-"""By what a candidate is chosen. Loads nothing, as the command line makes its options of it."""
+"""The criteria that choose a candidate. Loads nothing: the command line makes its options from them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ from nas_attn.errors import UserError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criteria:
-    """Which candidate is meant: one of `trial`, `placement` and `knee`, or limits, which may be joined; else the recommended one.
+    """Which candidate: one of `trial`, `placement` and `knee`, or limits, which can be combined; else the recommended one.
 
     Raises:
-        UserError: two ways at once, or a limit that is no number of its kind.
+        UserError: more than one criterion, or a limit out of range.
     """
 
     max_latency_ratio: float | None = field(
-        default=None, metadata={"help": "The best within so many times the bare backbone's latency."}
+        default=None, metadata={"help": "The best with at most this many times the bare backbone's latency."}
     )
     max_latency_ms: float | None = field(
-        default=None, metadata={"help": "The best within so many ms on the machine where the study measured."}
+        default=None, metadata={"help": "The best with at most this many ms on the machine that measured."}
     )
     min_accuracy: float | None = field(
-        default=None, metadata={"help": "The fastest that reaches it, 0.7; with a latency, the best within that."}
+        default=None,
+        metadata={"help": "The fastest with at least this accuracy (0.7); with a latency limit, the best within it."},
     )
-    knee: bool = field(default=False, metadata={"help": "The knee of the front."})
+    knee: bool = field(
+        default=False,
+        metadata={"help": "The knee of the front, where more of one objective begins to cost much of the others."},
+    )
     trial: int | None = field(default=None, metadata={"help": "The candidate of this trial."})
     placement: str | None = field(default=None, metadata={"help": "The candidate with this placement, in notation."})
 
@@ -33,13 +37,13 @@ class Criteria:
         given = [f.name for f in fields(self) if getattr(self, f.name) not in (None, False)]
         ways = [name for name in given if name in ("knee", "trial", "placement")]
         if len(ways) + (len(given) > len(ways)) > 1:
-            raise UserError(f"{' and '.join(given)} choose in different ways: give one of them, or limits alone")
+            raise UserError(f"{' and '.join(given)} exclude each other: give one of them, or only limits")
         for name in ("max_latency_ratio", "max_latency_ms"):
             limit = getattr(self, name)
             if limit is not None and not (0 < limit < math.inf):
-                raise UserError(f"{name} = {limit:g} is no latency: give a number above 0")
+                raise UserError(f"{name} = {limit:g} is not a latency: give a number above 0")
         if self.min_accuracy is not None and not 0 <= self.min_accuracy <= 1:
-            raise UserError(f"min_accuracy = {self.min_accuracy:g} is no accuracy: give 0.7 or 70%")
+            raise UserError(f"min_accuracy = {self.min_accuracy:g} is not an accuracy: give 0.7 or 70%")
 
     @property
     def limited(self) -> bool:

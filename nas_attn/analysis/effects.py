@@ -45,7 +45,7 @@ class Effect:
     position: str
     """Empty unless the effect is a position's."""
     effect: float
-    """In the metric's unit and direction; on latency as a share of the bare backbone's time."""
+    """In the metric's unit and direction; on latency as a relative to the bare backbone's time."""
     low: float
     """95 % interval."""
     high: float
@@ -88,7 +88,7 @@ class Effects:
 
 
 def fit_effects(taken: Snapshot, what: str) -> Effects | None:
-    """The effects on `latency` (as a share of the bare backbone's time) or on a metric (in its own unit).
+    """The effects on `latency` (as a relative to the bare backbone's time) or on a metric (in its own unit).
 
     None with fewer than eight candidates that were measured, or that ran, one of them to the last rung.
     """
@@ -261,17 +261,17 @@ def _sentences(rows: Sequence[Effect], metric: str, cost: _Cost) -> tuple[str, .
     ranked = sorted((site for site in best if best[site].better >= PERHAPS), key=lambda site: -abs(best[site].effect))
     said = [_helping(best[site], by_site[site], metric, cost) for site in ranked[:MOST_SITES]]
     if len(ranked) > MOST_SITES:
-        said.append(f"At {len(ranked) - MOST_SITES} more sites something helps or may help, by less.")
+        said.append(f"At {len(ranked) - MOST_SITES} more sites something helps or may help, but less.")
     nothing = [site for site in by_site if site not in ranked]
     if nothing:
-        said.append(f"At {_places(nothing)} nothing helps beyond the noise.")
+        said.append(f"At {_places(nothing)}, nothing helps more than the noise.")
     harmful = sorted(
         (row for row in rows if row.level == "choice" and row.worse >= HELPS), key=lambda r: -abs(r.effect)
     )
-    said += [f"At {row.site}, `{row.name}` does harm: {_size(row, metric)}." for row in harmful[:MOST_SITES]]
+    said += [f"At {row.site}, `{row.name}` is harmful: {_size(row, metric)}." for row in harmful[:MOST_SITES]]
     anywhere = [row for row in rows if row.level == "type" and row.better >= HELPS]
     said += [
-        f"`{row.type}` wherever it stands: {_size(row, metric)} a site."
+        f"`{row.type}` at any site: {_size(row, metric)} per site."
         for row in anywhere
         if Counter(r.type for r in rows if r.level == "choice")[row.type] > 1
     ]
@@ -288,7 +288,7 @@ def _helping(row: Effect, others: Sequence[Effect], metric: str, cost: _Cost) ->
     price = "" if paid is None else f" for {_percent(paid.effect)} of latency"
     if row.better < HELPS:
         odds = format_probability(row.better)
-        return f"At {row.site} perhaps `{row.name}`: {_size(row, metric)}{price} (probability of a gain {odds})."
+        return f"At {row.site}, perhaps `{row.name}`: {_size(row, metric)}{price} (probability of a gain {odds})."
     also = [other for other in others if other is not row and other.better >= HELPS]
     so_do = ", ".join(f"`{other.name}` ({_size(other, metric)})" for other in also[:2])
     more = f" and {len(also) - 2} more" if len(also) > 2 else ""

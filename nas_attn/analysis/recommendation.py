@@ -57,21 +57,21 @@ def recommend(
     if bare is not None:
         over = bare
         chosen = max(pool, key=lambda c: _worth(evidence, c, over), default=None)
-        rule = f"the largest gain over no attention {among}, weighted with the probability that there is a gain"
+        rule = f"the largest likely gain over the bare backbone {among}"
     else:
         chosen = max(pool, key=quality, default=None)
-        rule = f"the best estimated {evidence.metric} {among} (no attention has not been scored)"
+        rule = f"the best estimated {evidence.metric} {among} (the bare backbone has not been scored)"
     if chosen is None:
         return None
     promising = chosen
     if bare is not None and bare in pool and (chosen is bare or _odds(evidence, chosen, bare) < WORTH_IT):
         within = "" if max_latency_ratio is None else f" within {max_latency_ratio:g} times the latency"
-        chosen, rule = bare, f"no placement{within} is better with a probability of {100 * WORTH_IT:.0f} %"
+        chosen, rule = bare, f"no placement{within} is better with a probability of {100 * WORTH_IT:.0f} % or more"
     best = chosen
     if bare is not None and chosen is not bare:
         chosen = fastest_level(evidence, chosen, pool, bare)
     if chosen is not best:
-        rule = f"the fastest {among} that is level with the largest gain over no attention, or hardly worse"
+        rule = f"the fastest {among} whose gain over the bare backbone is as large as the largest, or hardly smaller"
     cheaper = _cheaper(contenders, chosen, bare, evidence)
     about = words.about(evidence, promising if best is bare else chosen, chosen, own_backbone)
     gain = evidence.gain(best.key, chosen.key) if best is not chosen else None
@@ -175,12 +175,12 @@ def _recommendation(
     level = [] if chosen is bare else _level_with(contenders, chosen, (bare, found.more_accurate, cheaper), evidence)
     metric, better = evidence.metric, found.more_accurate
     sentences = [
-        f"{'Leave the backbone without attention' if chosen is bare else f'Take `{chosen.placement}`'}: {rule}.",
+        f"{'Keep the bare backbone' if chosen is bare else f'Take `{chosen.placement}`'}: {rule}.",
         words.costs(chosen, metric, trained),
         *words.against(against_none, metric),
         *words.on_new_images(against_none, metric),
         *words.against(against_uniform, metric),
-        *(["It is itself the best uniform baseline: nobody had to search for it."] if chosen is uniform else []),
+        *(["It is also the best uniform baseline: it needs no search."] if chosen is uniform else []),
         *([words.more_accurate(better, against_better, metric)] if better and against_better else []),
         *([words.less_latency(cheaper, against_cheaper)] if cheaper and against_cheaper else []),
         *words.level_with(level, metric),

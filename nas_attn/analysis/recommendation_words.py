@@ -23,8 +23,8 @@ def sureness(better: float, worse: float) -> str:
     """The probabilities of being better and of being worse, in a word or two."""
     if better < worse:
         return sureness(worse, better).replace("better", "worse")
-    steps = ((0.95, "almost surely better"), (0.8, "probably better"), (0.6, "better, more likely than not"))
-    return next((words for least, words in steps if better >= least), "no difference to be seen")
+    steps = ((0.95, "almost surely better"), (0.8, "probably better"), (0.6, "more likely better than not"))
+    return next((words for least, words in steps if better >= least), "no visible difference")
 
 
 def costs(chosen: Contender, metric: str, trained: str) -> str:
@@ -46,9 +46,9 @@ def against(comparison: Comparison | None, metric: str) -> list[str]:
     """The recommended one held against a baseline."""
     if comparison is None:
         return []
-    name = "no attention" if comparison.name == "none" else f"the best uniform baseline ({comparison.name})"
+    name = "the bare backbone" if comparison.name == "none" else f"the best uniform baseline ({comparison.name})"
     if comparison.gain is None or comparison.probability is None or comparison.worse is None:
-        return [f"Whether it beats {name} cannot be said: nothing is known about the noise yet."]
+        return [f"Whether it beats {name} is unknown: the noise has not been measured yet."]
     assert comparison.low is not None
     assert comparison.high is not None
     cost = "" if comparison.latency_ratio is None else f", at {comparison.latency_ratio:.2f} times its latency"
@@ -66,7 +66,7 @@ def on_new_images(comparison: Comparison | None, metric: str) -> list[str]:
     assert comparison.new_low is not None
     assert comparison.new_high is not None
     return [
-        "That holds for these validation images; on new ones of the same kind it is better than no attention with a "
+        "This holds for these validation images. On new images of the same kind, it is better than the bare backbone with a "
         f"probability of {format_probability(comparison.new_probability)} "
         f"({units.difference_range(metric, comparison.new_low, comparison.new_high)})."
     ]
@@ -78,7 +78,7 @@ def level_with(level: Sequence[Contender], metric: str) -> list[str]:
         return []
     names = ", ".join(f"`{c.placement}`" for c in level[:NAMED])
     more = f" and {len(level) - NAMED} more" if len(level) > NAMED else ""
-    return [f"Not surely better in {metric} than others of the front: {names}{more}."]
+    return [f"Members of the front that may have the same {metric}: {names}{more}."]
 
 
 def more_accurate(other: Contender, comparison: Comparison, metric: str) -> str:
@@ -103,8 +103,8 @@ def less_latency(cheaper: Contender, comparison: Comparison) -> str:
     assert cheaper.latency is not None  # else it would not have been found cheaper
     assert comparison.probability is not None
     return (
-        f"For less latency: `{cheaper.placement}` at {cheaper.latency.ratio:.3f} times the backbone's; that it is worse "
-        f"than the recommended one has a probability of {format_probability(comparison.probability)} only."
+        f"For less latency: `{cheaper.placement}` at {cheaper.latency.ratio:.3f} times the backbone's; it is worse than the "
+        f"recommended one with a probability of only {format_probability(comparison.probability)}."
     )
 
 
@@ -116,18 +116,18 @@ def about(evidence: Evidence, promising: Contender, chosen: Contender, own_backb
         found += [_said_promising(promising, gain), _unseen(evidence, promising, chosen)]
     if evidence.backbones > 1:
         found.append(
-            f"Differences are what is to be expected on another backbone: {evidence.backbones} were tried, and a placement's "
-            "gain on one of them is not the gain on the next."
+            f"Differences are estimates for another backbone of the same kind; {evidence.backbones} were tried, and a placement's "
+            "gain differs between them."
         )
     elif own_backbone:
-        found.append("Differences hold for this one trained backbone; on another one they may be others.")
+        found.append("Differences hold for this one trained backbone; on another one they may differ.")
     return found
 
 
 def _said_promising(promising: Contender, gain: Gain) -> str:
     return (
         f"The most promising placement, `{promising.placement}`, is better with a probability of "
-        f"{format_probability(gain.probability)} only."
+        f"only {format_probability(gain.probability)}."
     )
 
 
@@ -145,16 +145,16 @@ def noise(evidence: Evidence) -> str:
     """How much runs differ by chance, and where that is known from."""
     found, metric = evidence.noise, evidence.metric
     if found.seed_sd is None or found.paired_sd is None:
-        return "One candidate scored once says nothing about the noise."
+        return "One candidate scored once tells nothing about the noise."
 
     source = {
         "seeds": measured_on(found.repeated),
-        "images": "from the finite validation set and how the scores of one seed spread; no candidate has run twice yet",
-        "assumed": "from how the scores of one seed spread; no candidate has run twice yet",
+        "images": "from the size of the validation set and the spread of scores within a seed; no candidate has run twice yet",
+        "assumed": "from the spread of scores within a seed; no candidate has run twice yet",
         "none": "",
     }[found.source]
     return (
-        f"One run's {metric} is uncertain by {units.size(metric, found.seed_sd)}, the difference of two with the same seed by "
+        f"One run's {metric} varies by {units.size(metric, found.seed_sd)}, the difference of two with the same seed by "
         f"{units.size(metric, 2**0.5 * found.paired_sd)} ({source}). All this is estimated, not tested."
     )
 

@@ -46,7 +46,7 @@ class Family:
     epochs: int
     """Of the target."""
     chance: float | None = None
-    """What a run without a score counts as; None: the family's worst value."""
+    """What a run without a score counts as; None: the worst value of the comparison."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,4 @@ def _sentence(recipe: Recipe, epochs: int, metric: str, share: float, count: int
     )
     if recipe.search.pruner == "none":
         return said
-    return (
-        f"{said} Pruning there is mostly chance. In a new study, train longer before the first score (training.rungs)."
-    )
+    return f"{said} Pruning at this rung is mostly chance. In a new study, train longer before the first score (training.rungs)."

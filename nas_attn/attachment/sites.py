@@ -55,7 +55,7 @@ def survey(
     Args:
         input_shape: channels, height, width of one image.
         custom: further sites, name -> globs over module paths, `{"neck": ["fpn.layer_blocks.0"]}`.
-        heads: list what leads to the outputs only, too.
+        heads: also list layers that only lead to outputs.
 
     Raises:
         BackboneError: the model cannot process such an image, has no 4-D feature maps to speak of, or a custom site

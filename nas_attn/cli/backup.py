@@ -12,10 +12,14 @@ from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, print_json
 def backup(
     path: Annotated[str, typer.Argument(help="File to write.")],
     storage: Storage = DEFAULT_STORAGE,
-    force: Annotated[bool, typer.Option("--force", help="Replace an older copy, once the new one is whole.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing copy once the new one is complete.")
+    ] = False,
     artifacts: Annotated[
         bool,
-        typer.Option("--artifacts/--no-artifacts", help="Also checkpoints and weights, into PATH's stem.artifacts."),
+        typer.Option(
+            "--artifacts/--no-artifacts", help="Also copy checkpoints and weights, to PATH with the suffix .artifacts."
+        ),
     ] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -41,4 +45,4 @@ def backup(
     if done.artifacts is not None:
         typer.echo(f"{done.artifacts} ({done.files:,} files, {done.size / 1e6:,.1f} MB)")
     for bucket in done.elsewhere:
-        typer.echo(f"artifacts in {bucket} stay there, and the copy refers to them")
+        typer.echo(f"the artifacts stay in {bucket}; the copy refers to them")

@@ -12,8 +12,8 @@ from nas_attn.errors import OperationError, UserError
 
 
 def check_export(
-    file: Annotated[str, typer.Argument(help="What nas-attn export has written, with its card beside it.")],
-    root: Annotated[str | None, typer.Option("--root", help="Where the data lies now.")] = None,
+    file: Annotated[str, typer.Argument(help="A file written by nas-attn export, with its card next to it.")],
+    root: Annotated[str | None, typer.Option("--root", help="Where the data is now.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Runs an exported file on the study's validation images, in a process in which nas_attn cannot be imported."""
@@ -32,7 +32,7 @@ def check_export(
     if as_json:
         print_json({**asdict(found), found.metric: found.value, "agrees": found.agrees})
     else:
-        where = "in a process without nas_attn" if found.elsewhere else "in this process, as weights need nas_attn"
+        where = "in a process without nas_attn" if found.elsewhere else "in this process, since weights need nas_attn"
         typer.echo(f"{found.file} ({found.format}), {where}: {scored}; {expected} {found.expected_where}")
     if not found.agrees:
-        raise OperationError(f"'{found.file}' does not score what its card says: {scored}, not {expected}")
+        raise OperationError(f"'{found.file}' scores differently from its card: {scored} instead of {expected}")

@@ -50,7 +50,7 @@ def _share(text: str) -> float:
     except ValueError:
         value = float("nan")
     if rest or value != value:
-        raise UserError(f"--min-accuracy '{shorten(text)}' is no accuracy: give 0.7 or 70%")
+        raise UserError(f"--min-accuracy '{shorten(text)}' is not an accuracy: give 0.7 or 70%")
     return value / 100 if percent else value
 
 

@@ -18,14 +18,14 @@ def clean(
     storage: Storage = DEFAULT_STORAGE,
     keep: Annotated[
         str | None,
-        typer.Option("--keep", help="Whose weights of the search stay: all, front or none; default: the recipe's."),
+        typer.Option("--keep", help="Which weights of the search to keep: all, front or none; default: the recipe's."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Frees what a study no longer needs: weights, checkpoints of ended runs, files that nothing refers to. Safe while workers work."""
+    """Frees what a study no longer needs: weights, checkpoints of ended runs, unused files. Safe while workers work."""
     if keep is not None and keep not in KEEP:
-        raise StudyError(f"--keep '{keep}' is nothing that can be kept: give all, front or none")
+        raise StudyError(f"--keep '{keep}' is unknown: give all, front or none")
     from nas_attn.study.keeping import clean as free
 
     opened = study_named(study, storage)
@@ -35,8 +35,8 @@ def clean(
         return
     parts = [
         _counted(freed.weights, "network's weights", "networks' weights"),
-        _counted(freed.checkpoints, "checkpoint of runs that have ended", "checkpoints of runs that have ended"),
-        _counted(freed.strays, "file that nothing refers to", "files that nothing refers to"),
+        _counted(freed.checkpoints, "checkpoint of finished runs", "checkpoints of finished runs"),
+        _counted(freed.strays, "unused file", "unused files"),
     ]
     said = ", ".join(part for part in parts if part) or "nothing"
     verb = "would free" if dry_run else "freed"

@@ -29,7 +29,7 @@ Storage = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 StudyName = Annotated[
     str | None,
-    typer.Argument(help="Study; may be left out where the database holds one.", autocompletion=completing.studies),
+    typer.Argument(help="Study; may be omitted if the database has only one.", autocompletion=completing.studies),
 ]
 Workers = Annotated[
     int | None,
@@ -37,17 +37,19 @@ Workers = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", min=1, max=1024, help="CPU threads per worker; default: what proves quickest."),
+    typer.Option("--threads", min=1, max=1024, help="CPU threads per worker; default: the fastest number."),
 ]
 Device = Annotated[str, typer.Option("--device", help="Where to train: auto, cpu, cuda, cuda:1.")]
-Sharing = Annotated[int, typer.Option("--sharing", min=1, help="Workers on this machine, which share its memory.")]
-PerGpu = Annotated[int, typer.Option("--per-gpu", min=1, help="Workers on this GPU, which share its memory.")]
-Orders = Annotated[int | None, typer.Option("--orders", hidden=True, help="Descriptor to read from when to stop.")]
+Sharing = Annotated[
+    int, typer.Option("--sharing", min=1, help="Number of workers that share the memory of this machine.")
+]
+PerGpu = Annotated[int, typer.Option("--per-gpu", min=1, help="Number of workers that share the memory of this GPU.")]
+Orders = Annotated[int | None, typer.Option("--orders", hidden=True, help="File descriptor that signals when to stop.")]
 
 
 def _time_limit(seconds: float | None) -> float | None:
     if seconds is not None and not seconds >= 0:  # NaN is not either
-        raise UserError(f"--time-limit {seconds:g} is no time: give seconds, 0 for no new candidate at all")
+        raise UserError(f"--time-limit {seconds:g} is not a time: give seconds, or 0 to start no new candidate")
     return seconds
 
 
@@ -56,7 +58,7 @@ TimeLimit = Annotated[
     typer.Option(
         "--time-limit",
         callback=_time_limit,
-        help="Begin no new candidate after this many seconds; 0: none at all.",
+        help="Start no new candidate after this many seconds; 0: start none.",
     ),
 ]
 
@@ -74,14 +76,16 @@ StorageWait = Annotated[
         callback=_storage_wait,
         expose_value=False,
         envvar="NAS_ATTN_STORAGE_WAIT",
-        help="Seconds for which a database that does not answer is waited for; default: 1800.",
+        help="Seconds to wait for a database that does not answer; default: 1800.",
     ),
 ]
 Verbose = Annotated[
     bool,
-    typer.Option("--verbose", envvar="NAS_ATTN_VERBOSE", help="Show what an evaluator prints, instead of a log file."),
+    typer.Option(
+        "--verbose", envvar="NAS_ATTN_VERBOSE", help="Show an evaluator's output instead of writing it to a log file."
+    ),
 ]
-Tried = Annotated[list[str] | None, typer.Option("--try", help="Also evaluate this placement; may be repeated.")]
+Tried = Annotated[list[str] | None, typer.Option("--try", help="Also evaluate this placement; repeatable.")]
 ReportPath = Annotated[str | None, typer.Option("--report", help="Where to write the HTML report.")]
 Artifacts = Annotated[
     str | None, typer.Option("--artifacts", help="Folder for checkpoints and weights, or s3://BUCKET/PREFIX.")
@@ -176,7 +180,7 @@ def overrides(settings: Sequence[str]) -> dict[str, Any]:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
-            raise RecipeError(f"--set '{shorten(setting)}' is no key=value, like search.trials=20")
+            raise RecipeError(f"--set '{shorten(setting)}' is not of the form key=value, like search.trials=20")
         try:
             table = read_toml(f"value = {value}", f"--set '{shorten(setting)}'")
         except RecipeError:

@@ -36,7 +36,7 @@ class Check:
 def doctor(
     storage: Storage = DEFAULT_STORAGE,
     latency: Annotated[
-        bool, typer.Option("--latency", help="Also judge whether this machine is fit to measure latency (20 s).")
+        bool, typer.Option("--latency", help="Also test whether this machine can measure latency (20 s).")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -70,11 +70,11 @@ def _devices() -> Iterator[Check]:
             memory = properties.total_memory / 2**30
             yield Check(f"GPU {index}", "ok", f"{properties.name}, {memory:.0f} GiB, CUDA {torch.version.cuda}")
         there = shutil.which(CONTROL) is not None
-        how = "compute at once" if there else "take turns"
+        how = "compute at the same time" if there else "take turns"
         found = f"{'installed' if there else 'not installed'}: several workers on one GPU {how}"
         yield Check("MPS", "ok" if there else "note", found)
     else:
-        yield Check("GPU", "note", "none that torch can use: training runs on the CPU")
+        yield Check("GPU", "note", "none that torch can use; training runs on the CPU")
 
 
 def _machine() -> Iterator[Check]:
@@ -104,7 +104,7 @@ def _database(storage: str) -> Check:
             return Check(
                 "database",
                 "ok" if writable else "bad",
-                f"{shown_url(storage)}: not there yet; {folder} "
+                f"{shown_url(storage)}: does not exist yet; {folder} "
                 + ("is writable" if writable else "cannot be written"),
             )
         with Database(storage, must_exist=True) as database:

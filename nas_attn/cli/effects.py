@@ -34,7 +34,7 @@ def effects(
 
     now = snapshot(study_named(study, storage).store)
     found = _effects(now, what)
-    unit = "share of the bare backbone's time" if what == "latency" else what
+    unit = "relative to the bare backbone's time" if what == "latency" else what
     if as_json:
         plain = [asdict(row) for row in found.rows]
         print_json({"unit": unit, "cv_error": found.cv_error, "sentences": found.sentences, "effects": plain})
@@ -52,7 +52,7 @@ def effects(
             cells = [_cells(row, what) for row in rows]
             out.print(table(heading, [*named, *numbers], cells, right=numbers, whole=["site", *numbers]))
     if found.cv_error is not None:
-        out.print(f"error on candidates left out of the fit: {found.cv_error:.3g}", markup=False)
+        out.print(f"error for candidates left out of the fit: {found.cv_error:.3g}", markup=False)
 
 
 def _effects(now: Snapshot, what: str) -> Effects:
@@ -69,10 +69,8 @@ def _effects(now: Snapshot, what: str) -> Effects:
         *sorted({metric for view in now.candidates for point in view.scores for metric in point.metrics}),
     ]
     if len(known) > 1 and what not in known:
-        raise StudyError(
-            f"--of '{shorten(what)}' is nothing that study '{now.study}' knows: {did_you_mean(what, known)}"
-        )
-    raise StudyError(f"the effects on '{what}' are known from eight candidates with it on: let the study go on")
+        raise StudyError(f"--of '{shorten(what)}' is not a metric of study '{now.study}': {did_you_mean(what, known)}")
+    raise StudyError(f"effects on '{what}' need at least eight candidates that have it: continue the study")
 
 
 def _cells(row: Effect, what: str) -> list[str]:

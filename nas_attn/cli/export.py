@@ -36,15 +36,17 @@ def export(
         bool, typer.Option("--normalize", help="onnx, torch: the file takes uint8 images and normalises them itself.")
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Score it on the validation images; hold ONNX against torch.")
+        bool, typer.Option("--check/--no-check", help="Score it on the validation images; compare ONNX with torch.")
     ] = True,
     as_searched: Annotated[
         bool,
-        typer.Option("--as-searched", help="The weights of the search's brief training, also where it was retrained."),
+        typer.Option(
+            "--as-searched", help="The weights of the search's brief training, even if the network was retrained."
+        ),
     ] = False,
     again: Annotated[
         bool,
-        typer.Option("--again", help="As --as-searched, where these weights are lost: trains as the search did."),
+        typer.Option("--again", help="Like --as-searched; if these weights are lost, train again as the search did."),
     ] = False,
     threads: Threads = None,
     device: Device = "auto",
@@ -90,9 +92,9 @@ def export(
     typer.echo(f"{done.path}: {view.placement} ({view.label}; {facts['training']['what']})")
     for line in _found(facts):
         typer.echo(f"  {line}")
-    typer.echo(f"  what is to be known of it: {done.cards[0]}")
+    typer.echo(f"  described in: {done.cards[0]}")
     if done.run is None:
-        typer.echo(f"for weights trained as the target says: nas-attn retrain {opened.store.name}", err=True)
+        typer.echo(f"to train it as the target says first: nas-attn retrain {opened.store.name}", err=True)
 
 
 def _found(facts: dict[str, Any]) -> Iterator[str]:
@@ -136,7 +138,7 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
     with interruptible(stop, say):
         score = train_again(opened, view, Options(device=device, threads=threads, say=say, stop=stop))
     if score is None:
-        say("stopped; the same command goes on")
+        say("stopped; run the same command again to continue")
         raise typer.Exit(INTERRUPTED)
     found = ", ".join(units.named(name, value) for name, value in score.metrics.items())
     say(f"trained again, after {score.epochs} epochs: {found}")

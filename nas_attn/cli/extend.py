@@ -26,7 +26,8 @@ def extend(
     ],
     study: StudyName = None,
     trials: Annotated[
-        int | None, typer.Option("--trials", min=1, help="New total of candidates; default: as many again.")
+        int | None,
+        typer.Option("--trials", min=1, help="New total of candidates; default: the recipe's trials in addition."),
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
@@ -49,4 +50,4 @@ def extend(
     out = console()
     out.print(found.text(), markup=False)
     if not dry_run:
-        out.print(f"search on with: nas-attn resume {opened.store.name}{at_storage(storage)}", markup=False)
+        out.print(f"continue with: nas-attn resume {opened.store.name}{at_storage(storage)}", markup=False)

@@ -18,10 +18,10 @@ from nas_attn.tasks import TASKS, Task, find, variants
 from nas_attn.tasks.task import Pace
 
 TEMPLATE = """\
-# A study: which attention module, at which stage of the backbone, with which settings.
+# A study: which attention module helps, at which stage of the backbone, with which settings?
 # Start it with:  nas-attn search {path}
 name = {name}
-space = {space}                  # what may go where: plug_and_play, channel, ela, spatial_and_channel, detector, small, or a path
+space = {space}                  # the search space: plug_and_play, channel, ela, spatial_and_channel, detector, small, or a path
 objectives = [{objectives}]        # {metrics}, latency, params, macs, memory
 {task}
 [backbone]
@@ -29,38 +29,38 @@ name = {backbone}                # {backbones_known}
 {options}
 [data]
 name = {data}                    # {data_known}
-root = "data"                      # where downloaded files lie, or are put
+root = "data"                      # folder for downloaded files
 {folder}
 [training]
 start = "{start}"                  # {starts}
-{start_lines}rungs = [{rungs}]                  # epochs at which a candidate is scored, and the weak ones stop
+{start_lines}rungs = [{rungs}]                  # epochs at which candidates are scored and weak ones are stopped
 batch_size = {batch_size}
 {augment}
-[target]                           # how the network will be trained in the end: `validate` tests that, `retrain` does it
-epochs = {target_epochs}                        # from the same start; learning_rate, augment, … as above unless they stand here
-seeds = 8                          # fresh runs of each network in a validation
+[target]                           # how the network will finally be trained: by `validate` and `retrain`
+epochs = {target_epochs}                        # learning_rate, augment, … are as above unless given here
+seeds = 8                          # runs of each network in a validation
 
 [latency]
-device = {device}                # what the network will run on: cpu or cuda
+device = {device}                # where the network will run: cpu or cuda
 batch_size = 1
 
 [search]
 trials = {trials}
 sampler = "auto"                   # auto, placement, tpe, nsga2, gp, random
-confirm_seeds = 2                  # further seeds for the front and the baselines after the search
+confirm_seeds = 2                  # more seeds for the front and the baselines after the search
 
 [limits]
 {limit}
 """
 AUGMENT = """
 [training.augment]
-flip = {flip}                      # mirror images left-right; wrong for digits and text
-crop_padding = {crop_padding}      # pad by so many pixels, crop back at a random place; 0: off
+flip = {flip}                      # mirror images; wrong for digits and text
+crop_padding = {crop_padding}      # pad by this many pixels and crop at random; 0: off
 """
 OWN_BACKBONES = """\
-# weights = "default"              # with start = "pretrained": the published weights; or a file of yours, "mine.pt"
+# weights = "default"              # for start = "pretrained": published weights, or your file, "mine.pt"
 backbone_epochs = {backbone_epochs}
-backbones = {backbones}                      # so many are trained: what helps one need not help the next
+backbones = {backbones}                      # how many are trained: what helps one may not help another
 """
 MANY = 3000
 """Images of a folder from which on it is trained like a published data set."""
@@ -81,16 +81,18 @@ def init(
     ] = None,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Candidates.")] = None,
     max_latency_ratio: Annotated[
-        float | None, typer.Option("--max-latency-ratio", help="Largest latency, in times the bare backbone's.")
+        float | None, typer.Option("--max-latency-ratio", help="Largest latency, relative to the bare backbone's.")
     ] = None,
-    device: Annotated[str | None, typer.Option("--latency-device", help="Where latency counts: cpu or cuda.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing, take the defaults.")] = False,
+    device: Annotated[
+        str | None, typer.Option("--latency-device", help="Where the network will run: cpu or cuda.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask no questions, use the defaults.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Writes a commented recipe and checks it."""
     target = output_path(path, what="recipe file", error=RecipeError)
     if target.exists() and not force:
-        raise RecipeError(f"'{path}' exists: give another file, or --force to overwrite it")
+        raise RecipeError(f"'{path}' already exists: give another file, or --force to overwrite it")
 
     if task not in TASKS:
         raise RecipeError(f"--task '{shorten(task)}': {did_you_mean(task, TASKS)}")
@@ -113,18 +115,18 @@ def init(
     count = _number(
         int, ask(None if trials is None else str(trials), "trials", "Trials", "20" if small else "40"), "trials"
     )
-    device = ask(device, "latency-device", "Where does latency count (cpu, cuda)", "cpu")
+    device = ask(device, "latency-device", "Where will the network run (cpu, cuda)", "cpu")
     limit = ask(
         None if max_latency_ratio is None else str(max_latency_ratio),
         "max-latency-ratio",
-        "Largest latency in times the bare backbone's (none: no limit)",
+        "Largest latency relative to the bare backbone's (none: no limit)",
         "none",
     )
     ratio = None if limit == "none" else _number(float, limit, "the largest latency")
     text = _text(path, name or target.stem, task, space, backbone, data, device, count, ratio)
     _write(target, text)
     if taken and not yes:
-        typer.echo(f"there is no terminal to ask on, so the defaults were taken: {' '.join(taken)}")
+        typer.echo(f"there is no terminal, so defaults were used: {' '.join(taken)}")
     typer.echo(f"wrote {path}\nnext: nas-attn search {path} --dry-run")
 
 
@@ -161,7 +163,7 @@ def _options(backbone: str) -> str:
         said = 'encoder_weights = "imagenet"'
     else:
         return ""
-    return f"# options = {{ {said} }}   # a trained encoder; from the network, once\n"
+    return f"# options = {{ {said} }}   # a trained encoder; downloaded once\n"
 
 
 def _training(task: Task, backbone: str, *, small: bool, epochs: int) -> dict[str, str]:
@@ -170,13 +172,13 @@ def _training(task: Task, backbone: str, *, small: bool, epochs: int) -> dict[st
     if task.own_trainer:
         own = OWN_BACKBONES.format(backbone_epochs=epochs, backbones=2 if small else 3)
         augment = AUGMENT.format(flip="false" if small else "true", crop_padding=0 if small else 4)
-        starts = "backbone: train the bare network once, candidates go on from it; scratch; pretrained"
+        starts = "backbone: train the bare network once, candidates continue from it; scratch; pretrained"
         return {"start": "backbone", "starts": starts, "start_lines": own + lines, "augment": augment}
     trained = backbone.endswith(".pt")
-    weights = 'weights = "default"                # those of the .pt\n' if trained else ""
+    weights = 'weights = "default"                # the weights of the .pt\n' if trained else ""
     return {
         "start": "pretrained" if trained else "scratch",
-        "starts": 'scratch; pretrained with weights = "default": those of a .pt',
+        "starts": 'scratch; pretrained with weights = "default": the weights of a .pt',
         "start_lines": weights + lines,
         "augment": "",
     }
@@ -229,7 +231,7 @@ def _number(kind: type[int] | type[float], text: str, what: str) -> int | float:
     try:
         return kind(text)
     except ValueError:
-        raise RecipeError(f"'{text}' is no number, which {what} must be") from None
+        raise RecipeError(f"'{text}' is not a number, as {what} must be") from None
 
 
 def _write(target: Path, text: str) -> None:

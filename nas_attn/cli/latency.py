@@ -34,12 +34,12 @@ def latency(
     storage: Storage = DEFAULT_STORAGE,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting of [latency]: --set batch_size=32, mode=onnxruntime; may be repeated."),
+        typer.Option("--set", help="A setting of [latency]: --set batch_size=32, --set mode=onnxruntime; repeatable."),
     ] = None,
     repeat: Annotated[
-        int, typer.Option("--repeat", min=1, help="Measure so many times, and say how well it repeats.")
+        int, typer.Option("--repeat", min=1, help="Measure this many times, and say how well it repeats.")
     ] = 1,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the order of turns.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random order of measurements.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Compares placements on this machine with the bare backbone: ratios with 95 % intervals, and peak memory."""
@@ -102,7 +102,7 @@ def _asked(plan: Plan, what: Sequence[str], study: str | None, storage: str) -> 
     rows = {str(r.trial): r.placement for r in study_named(study, storage).store.candidates()} if study else {}
     for text in dict.fromkeys(what):
         if text.isdigit() and text not in rows:
-            raise StudyError(f"'{text}' is no trial of {study or 'a study: name it with --study'}")
+            raise StudyError(f"'{text}' is not a trial of {study or 'a study: name the study with --study'}")
         if "=" not in text and text != "none" and text not in rows:
             section = backbone_section(text)
             model = backbones.build(section, input_shape=plan.input_shape, classes=plan.classes)
@@ -216,7 +216,7 @@ def _show(
     first = sessions[0]
     bare = f"{first.reference_ms:.3f} ms, {_bare_memory(plan, section) / 1e6:.2f} MB"
     columns = ["ratio", "95 % interval", "ms", "peak MB", "faster than next", "placement"]
-    title = f"Latency in times the bare {plan.recipe.backbone.name} ({bare})"
+    title = f"Latency relative to the bare {plan.recipe.backbone.name} ({bare})"
     out.print(table(title, columns, rows, right=columns[:-1]))
     shown = ", ".join(f"{k} {v}" for k, v in first.conditions.items())
     out.print(f"{first.fingerprint.name}; {shown}", markup=False)

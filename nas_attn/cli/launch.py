@@ -16,16 +16,19 @@ LONGEST_S = 300.0
 
 def launch(
     study: StudyName = None,
-    on: Annotated[str, typer.Option("--on", help="Where: slurm, ray or local.")] = "local",
+    on: Annotated[str, typer.Option("--on", help="Where to run them: slurm, ray or local.")] = "local",
     workers: Annotated[int, typer.Option("--workers", min=1, max=4096, help="How many.")] = 1,
-    gpus: Annotated[float, typer.Option("--gpus-per-worker", min=0, help="GPUs of each; on Ray also 0.25.")] = 0.0,
-    cpus: Annotated[int, typer.Option("--cpus-per-worker", min=1, help="Cores of each.")] = 1,
+    gpus: Annotated[
+        float, typer.Option("--gpus-per-worker", min=0, help="GPUs per worker; on Ray also fractions, like 0.25.")
+    ] = 0.0,
+    cpus: Annotated[int, typer.Option("--cpus-per-worker", min=1, help="Cores per worker.")] = 1,
     partition: Annotated[str | None, typer.Option("--partition", help="Slurm's partition.")] = None,
     minutes: Annotated[
-        int | None, typer.Option("--minutes", min=3, help="Slurm's time limit of each job; it is queued again then.")
+        int | None,
+        typer.Option("--minutes", min=3, help="Slurm's time limit per job in minutes; the job is then queued again."),
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option("--option", help="Further option of sbatch: --option account=mine; repeatable.")
+        list[str] | None, typer.Option("--option", help="An option of sbatch: --option account=mine; repeatable.")
     ] = None,
     device: Device = "auto",
     storage: Storage = DEFAULT_STORAGE,
@@ -72,7 +75,7 @@ def stop(
         there = [worker for worker in overview(opened).workers if worker.state in ("working", "waiting")]
     if wait:
         left = ", ".join(f"{worker.machine} {worker.pid} ({worker.doing})" for worker in there)
-        typer.echo("all have ended" if not there else f"still at it after {LONGEST_S:.0f} s: {left}")
+        typer.echo("all workers have ended" if not there else f"still running after {LONGEST_S:.0f} s: {left}")
 
 
 def _options(words: list[str]) -> dict[str, str]:
@@ -80,7 +83,7 @@ def _options(words: list[str]) -> dict[str, str]:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key:
-            raise StudyError(f"--option '{word}' is no key=value, like account=mine")
+            raise StudyError(f"--option '{word}' is not of the form key=value, like account=mine")
         found[key.lstrip("-")] = value
     return found
 

@@ -49,29 +49,29 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    (init.init, "Write a recipe: asks a few questions, or takes them as options."),
-    (search.search, "Run a search from a recipe; goes on where an earlier one of the same name stopped."),
-    (resume.resume, "Go on with a study, from its database alone."),
-    (extend.extend, "Give a study another search space: more choices, sites, knobs; every finished run is kept."),
-    (worker.worker, "Take part in a study as one worker; start as many as you like, on any machine."),
-    (launch.launch, "Start workers of a study on Slurm, on Ray or in the background here, and return."),
-    (launch.stop, "Tell all workers of a study to stop in order, wherever they run."),
-    (status.status, "How far a study is; without a name, all studies of the database."),
+    (init.init, "Write a recipe: ask a few questions, or take the answers as options."),
+    (search.search, "Run a search from a recipe; continue an earlier one of the same name."),
+    (resume.resume, "Continue a study; it needs only its database."),
+    (extend.extend, "Give a study another search space; every finished run is kept."),
+    (worker.worker, "Work on a study as one more worker, on this or any other machine."),
+    (launch.launch, "Start workers of a study on Slurm, on Ray or in the background here."),
+    (launch.stop, "Tell all workers of a study to save their work and end."),
+    (status.status, "Show the progress of a study, or all studies of the database."),
     (
         validate.validate,
-        "Test what a search recommends: trained as the target says, in fresh blocks, on the test split.",
+        "Test what a search recommends: train it as the target says, on new seeds; score it on the test images.",
     ),
-    (retrain.retrain, "Train the chosen network as the target says, and keep its weights."),
-    (pareto.pareto, "The front beside the baselines, and the recommended placement."),
-    (effects.effects, "What each choice adds at each site, to a metric or the latency."),
+    (retrain.retrain, "Train a network as the target says, and keep its weights."),
+    (pareto.pareto, "Show the front, the baselines and the recommended placement."),
+    (effects.effects, "Show what each choice adds at each site, to a metric or to the latency."),
     (report.report, "Write the study's report: one self-contained HTML file."),
-    (export.export, "Write a trained candidate, with its card: weights, torch.export, ONNX, one Python file."),
+    (export.export, "Write a trained network and its card: weights, torch.export, ONNX or one Python file."),
     (check_export.check_export, "Run an exported file on the study's validation images, without nas_attn."),
-    (sites.sites, "Where attention may go in a backbone; what a search space holds there."),
-    (latency.latency, "Compare placements on this machine: latency with intervals, peak memory."),
-    (modules.modules, "The catalogue of attention modules; one module's knobs, parameters and MACs."),
-    (backup.backup, "Write a consistent copy of a database, while workers go on."),
-    (clean.clean, "Free what a study no longer needs: weights, old checkpoints, stray files; says how much."),
+    (sites.sites, "Show where attention can go in a backbone, and what a search space has there."),
+    (latency.latency, "Measure placements on this machine: latency with intervals, peak memory."),
+    (modules.modules, "List the attention modules, or show one: knobs, parameters, MACs."),
+    (backup.backup, "Copy a database consistently, also while workers use it."),
+    (clean.clean, "Delete what a study no longer needs: weights, old checkpoints, unused files."),
     (doctor.doctor, "Check this machine: devices, libraries, storage."),
 )
 
@@ -138,9 +138,13 @@ def main() -> None:
     except NasAttnError as error:
         _fail(str(error), error.exit_status, error)
     except RecursionError as error:
-        _fail("what was given is nested too deeply to be read", 2, error)
+        _fail("the input is nested too deeply to be read", 2, error)
     except Exception as error:
-        _fail(f"{type(error).__name__}: {error} (a fault of nas_attn or of a library; --debug shows where)", 1, error)
+        _fail(
+            f"{type(error).__name__}: {error} (a fault of nas_attn or of a library; --debug shows the traceback)",
+            1,
+            error,
+        )
 
 
 def _fail(message: str, status: int, error: BaseException) -> None:

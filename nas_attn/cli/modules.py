@@ -27,9 +27,11 @@ def modules(
     channels: Annotated[int, typer.Option("--channels", min=1, help="Channels of the feature map.")] = 256,
     size: Annotated[int, typer.Option("--size", min=1, help="Side of the feature map.")] = 14,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="A knob of the module: --set reduction=8; may be repeated.")
+        list[str] | None, typer.Option("--set", help="A knob of the module: --set reduction=8; repeatable.")
     ] = None,
-    measure: Annotated[bool, typer.Option("--measure", help="Also build it, and measure its time and memory.")] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Also build the module, and measure its time and memory.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Without a name the whole catalogue; with one its knobs, parameters and MACs on a map of this shape."""

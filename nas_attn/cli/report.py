@@ -18,7 +18,7 @@ def report(
     study: StudyName = None,
     storage: Storage = DEFAULT_STORAGE,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="File; default: STUDY.html beside the database.")
+        str | None, typer.Option("--output", "-o", help="File; default: STUDY.html next to the database.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -39,9 +39,10 @@ def retrain(
     criteria: Criteria,
     study: StudyName = None,
     also: Annotated[
-        list[str] | None, typer.Option("--also", help="Another one beside it, `none` for the rival; may be repeated.")
+        list[str] | None,
+        typer.Option("--also", help="Also train this placement; `none` is the bare backbone; repeatable."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the target's.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs, instead of the target's.")] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each network.")] = 1,
     data: Annotated[str | None, typer.Option("--data", help="Another data set, or folder:PATH.")] = None,
     storage: Storage = DEFAULT_STORAGE,
@@ -77,7 +78,7 @@ def retrain(
         do_runs(opened, f"the same command{at_storage(storage)}", effort, only=PURPOSE)
     _show(opened, wanted, as_json)
     if any(row.state == "waiting" for row in opened.store.queue.rows(way=wanted.way, purposes=[PURPOSE])):
-        typer.echo(f"stopped before the end; the same command goes on{at_storage(storage)}", err=True)
+        typer.echo(f"stopped before the end; run the same command again to continue{at_storage(storage)}", err=True)
         raise typer.Exit(INTERRUPTED)
 
 
@@ -93,7 +94,7 @@ def _check_data(opened: OpenStudy, plan: Plan, name: str | None) -> None:
     found = tasks.of(recipe).load(recipe, device="cpu")
     if found is not None and found.input_shape[0] != plan.input_shape[0]:
         raise RecipeError(
-            f"--data {name} has images of {found.input_shape[0]} channels, the study's network takes {plan.input_shape[0]}"
+            f"--data {name} has images of {found.input_shape[0]} channels, but the study's network takes {plan.input_shape[0]}"
         )
 
 
@@ -125,6 +126,6 @@ def _show(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
         for run, stored, reason in found
     ]
     out = console()
-    how = "as the target says" if wanted.way == TARGET else "as asked here, not as the target says"
+    how = "as the target says" if wanted.way == TARGET else "as the options say, not as the target says"
     out.print(table(f"Trained {how}; scored on the validation split", ["seed", "score", "placement"], shown))
-    out.print("The test split is read by `nas-attn validate` only; `nas-attn export` takes the first seed's weights.")
+    out.print("Only `nas-attn validate` reads the test images. `nas-attn export` takes the weights of the first seed.")

@@ -96,7 +96,7 @@ def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool)
         typer.echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
     if ended == "time":
-        typer.echo(f"the time limit is over; go on with: {again}", err=True)
+        typer.echo(f"the time limit is reached; go on with: {again}", err=True)
     if ended == "exhausted":
         typer.echo("every placement of the search space has been tried", err=True)
 

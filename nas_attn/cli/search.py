@@ -40,7 +40,7 @@ def search(
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Candidates, the baselines included.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change a setting: --set training.batch_size=256; may be repeated."),
+        typer.Option("--set", help="Change a setting: --set training.batch_size=256; repeatable."),
     ] = None,
     tried: Tried = None,
     workers: Workers = None,

@@ -30,10 +30,10 @@ def parse_shape(text: str) -> tuple[int, int, int]:
 
     parts = [part.strip() for part in text.lower().replace(",", "x").split("x")]
     if len(parts) != 3 or not all(re.fullmatch("[0-9]{1,9}", part) and int(part) for part in parts):
-        raise BackboneError(f"--input '{shorten(text)}' is no CHANNELSxHEIGHTxWIDTH, like 3x224x224")
+        raise BackboneError(f"--input '{shorten(text)}' is not of the form CHANNELSxHEIGHTxWIDTH, like 3x224x224")
     channels, height, width = map(int, parts)
     if max(channels, height, width) > LARGEST:
-        raise BackboneError(f"--input '{text}' is more than a network can take: give at most {LARGEST:,} each")
+        raise BackboneError(f"--input '{text}' is too large: give at most {LARGEST:,} for each number")
     return channels, height, width
 
 
@@ -41,12 +41,14 @@ def sites(
     backbone: Annotated[str, typer.Argument(help="resnet20, torchvision:resnet50, timm:…, package.module:function.")],
     shape: Annotated[str, typer.Option("--input", help="Shape of one image, channels first.")] = "3x224x224",
     granularity: Annotated[str, typer.Option("--granularity", help="stage, block or both.")] = "both",
-    heads: Annotated[bool, typer.Option("--heads", help="Also what leads to the outputs only.")] = False,
+    heads: Annotated[
+        bool, typer.Option("--heads", help="Also list sites of the head, whose layers only lead to outputs.")
+    ] = False,
     space: Annotated[
         str | None,
         typer.Option(
             "--space",
-            help="Lay this search space over it: choices per site, number of placements, samples.",
+            help="Show this search space on it: choices per site, number of placements, samples.",
             autocompletion=completing.spaces,
         ),
     ] = None,

@@ -26,15 +26,13 @@ REASONS = 5
 def status(
     study: StudyName = None,
     storage: Storage = DEFAULT_STORAGE,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Show it again and again, until the study ends.")
-    ] = False,
-    every: Annotated[float, typer.Option("--every", min=0.2, help="With --watch: seconds between two looks.")] = 2.0,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh the view until the study ends.")] = False,
+    every: Annotated[float, typer.Option("--every", min=0.2, help="With --watch: seconds between two updates.")] = 2.0,
     as_json: AsJson = False,
 ) -> None:
     """Counts of candidates by state; for one study also who works on it, at what, what failed, and the time left."""
     if watch and as_json:
-        raise UserError("--watch is for people, --json for programs: give one of them")
+        raise UserError("--watch and --json exclude each other: give one of them")
     if study is not None or watch:
         opened = study_named(study, storage)
         if watch:
@@ -77,9 +75,9 @@ def _once(opened: OpenStudy, as_json: bool) -> None:
         if lease["pid"] not in listed
     ]
     if rows:
-        out.print(table("Work that others hold", ["work", "state", "lease ends in (s)", "owner"], rows))
+        out.print(table("Work held by other processes", ["work", "state", "lease expires in (s)", "owner"], rows))
     if _nobody(now) and not any(lease["state"] == "held" for lease in held):
-        out.print(f"Nobody works on it; go on with: nas-attn resume {opened.store.name}", markup=False)
+        out.print(f"No worker is running; continue with: nas-attn resume {opened.store.name}", markup=False)
 
 
 def _watch(opened: OpenStudy, every_s: float) -> None:
@@ -141,7 +139,7 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
 
 def _begun(now: Overview) -> str:
     count = now.progress.running
-    return f"{count} running" if now.workers or not count else f"{count} begun, for the next worker to go on with"
+    return f"{count} running" if now.workers or not count else f"{count} begun, to be continued by the next worker"
 
 
 def _title(now: Overview) -> str:
@@ -154,7 +152,7 @@ def _row(worker: WorkerView) -> list[str]:
 
     doing = worker.doing if not worker.waiting else f"{worker.doing}; {worker.waiting}"
     if worker.state in ("silent", "gone"):
-        doing = f"{worker.state}; was at: {doing}"
+        doing = f"{worker.state}; last task: {doing}"
     seen = f"{duration(worker.silent_s)} ago"
     return [worker.machine, worker.pid, worker.device, doing, duration(worker.at_it_s), seen]
 

@@ -40,20 +40,25 @@ def validate(
     study: StudyName = None,
     storage: Storage = DEFAULT_STORAGE,
     blocks: Annotated[
-        int | None, typer.Option("--seeds", min=2, help="Blocks: fresh runs of each network; default: the target's.")
+        int | None,
+        typer.Option(
+            "--seeds", min=2, help="Number of blocks, each a new run of every network; default: the target's."
+        ),
     ] = None,
-    front: Annotated[int, typer.Option("--front", min=0, help="Also so many members of the front.")] = 0,
+    front: Annotated[int, typer.Option("--front", min=0, help="Also compare this many members of the front.")] = 0,
     placements: Annotated[
-        list[str] | None, typer.Option("--placement", help="Also this placement; may be repeated.")
+        list[str] | None, typer.Option("--placement", help="Also compare this placement; repeatable.")
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option("--margin", help="What may be lost, in the metric's unit (accuracy: 0.005 is half a point)."),
+        typer.Option(
+            "--margin", help="Loss that is acceptable, in the metric's unit (accuracy: 0.005 is half a point)."
+        ),
     ] = None,
     difference: Annotated[
-        float | None, typer.Option("--difference", help="Say how many blocks it takes to show this difference.")
+        float | None, typer.Option("--difference", help="Say how many blocks are needed to show this difference.")
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="A further validation, with fresh runs.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Start another validation, with new runs.")] = False,
     workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",
@@ -66,7 +71,7 @@ def validate(
 ) -> None:
     """Tests what a search recommends: trained as the target says, in fresh blocks, on the test split. Goes on when repeated."""
     if margin is not None and not (math.isfinite(margin) and margin > 0):
-        raise RecipeError(f"--margin {margin} must be a size above 0, in the metric's unit")
+        raise RecipeError(f"--margin {margin} must be above 0, in the metric's unit")
     from nas_attn.analysis.snapshot import snapshot
     from nas_attn.study import searching, validating
     from nas_attn.study.publishing import Publisher
@@ -107,7 +112,7 @@ def _begun(family: Family, asked: Asked) -> Family:
     """
     if any(astuple(asked)):
         raise StudyError(
-            f"validation {family.number} has been begun, and what it compares was fixed then: go on without these options"
+            f"validation {family.number} has begun with a fixed comparison: continue it without these options"
         )
     return family
 
@@ -124,20 +129,20 @@ def _announce(out: Console, opened: OpenStudy, now: Snapshot, family: Family, di
     out.print(f"Validation {family.number}: {pairs}", markup=False)
     seconds = "" if found["total_s"] is None else f", about {duration(found['total_s'])} of training in all"
     out.print(
-        f"{family.blocks} blocks of {len(family.networks)} networks, each trained for {family.epochs} epochs{seconds}; the "
-        "test split is read once per run, and logged",
+        f"{family.blocks} blocks of {len(family.networks)} networks, each trained for {family.epochs} epochs{seconds}; each "
+        "run reads the test images once, and this is logged",
         markup=False,
     )
     low, high = (size(family.metric, found[key]) for key in ("detectable_low", "detectable_high"))
     known = f"from {found['noise_blocks']} earlier blocks" if found["noise_blocks"] else "from the search's runs"
     out.print(
-        f"A true difference of {low} to {high} would be shown with 80 % (the noise is known so well only, {known})",
+        f"A true difference of {low} to {high} would be shown with 80 % (a range, since the noise is known only {known})",
         markup=False,
     )
     if difference is not None:
         needed = [blocks_for(found["comparisons"], sd, difference) for sd in (found["sd_low"], found["sd_high"])]
         said = " to ".join("over 256" if n is None else str(n) for n in needed)
-        out.print(f"To show {size(family.metric, difference)} takes {said} blocks: --seeds", markup=False)
+        out.print(f"To show {size(family.metric, difference)}, {said} blocks are needed: --seeds", markup=False)
 
 
 def _forecast(opened: OpenStudy, now: Snapshot, family: Family) -> dict[str, Any]:

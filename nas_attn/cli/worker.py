@@ -32,10 +32,10 @@ def worker(
     time_limit: TimeLimit = None,
     storage_wait: StorageWait = None,
     verbose: Verbose = False,
-    name: Annotated[str, typer.Option("--name", help="Shown before each line.")] = "worker",
+    name: Annotated[str, typer.Option("--name", help="Name shown before each line.")] = "worker",
     only: Annotated[
         str | None,
-        typer.Option("--only", help="`validate` or `retrain`: the runs of these, and not those of the search."),
+        typer.Option("--only", help="Do only the runs of `validate` or of `retrain`, not those of the search."),
     ] = None,
     sharing: Sharing = 1,
     per_gpu: PerGpu = 1,
@@ -43,9 +43,7 @@ def worker(
 ) -> None:
     """Does what a study wants until it is complete. The recipe comes from the study."""
     if only not in (None, "validate", "retrain"):
-        raise StudyError(
-            f"--only '{only}' is nothing that a worker can be kept to: give validate or retrain, or leave it out"
-        )
+        raise StudyError(f"--only '{only}' is unknown: give validate or retrain, or omit it")
     from nas_attn.cli.running import INTERRUPTED
     from nas_attn.records import Share
     from nas_attn.study.local import LAST_WORD

@@ -60,7 +60,7 @@ class Host:
     log: OutputLog | None = None
     """Takes what an evaluator prints; None: that goes to the terminal."""
     threads: int | None = None
-    """Intra-op threads, where the user says how many; None: what proves quickest."""
+    """Intra-op threads; None: the fastest number."""
 
 
 class Workbench:

@@ -27,7 +27,7 @@ from nas_attn.errors import MeasurementError
 from nas_attn.recipe import LatencySection
 
 TIMEOUT_S = 600.0
-"""Time that one call of the command may take."""
+"""Longest time of one call of the command."""
 
 
 class CommandNet:

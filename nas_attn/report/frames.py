@@ -22,7 +22,7 @@ def rows(snapshot: Snapshot, what: str) -> list[Row]:
         what: a key of FRAMES.
 
     Raises:
-        UserError: there is no such table.
+        UserError: the table does not exist.
     """
     if what not in FRAMES:
         raise UserError(f"unknown table '{what}': {did_you_mean(what, FRAMES)}")

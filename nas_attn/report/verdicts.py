@@ -16,12 +16,12 @@ from nas_attn.records import Latency
 def headline(result: ValidationResult) -> str:
     """What was done, in a line."""
     family = result.family
-    fresh = "each on a fresh backbone and seed" if family.fresh_backbones else "each with a fresh seed"
+    fresh = "each on a new backbone and seed" if family.fresh_backbones else "each with a new seed"
     done = f"{result.blocks} of {family.blocks} blocks" if result.blocks < family.blocks else f"{family.blocks} blocks"
     by = "" if family.metric == "accuracy" else f"by {units.title(family.metric)} "
     return (
         f"Validation {family.number}: trained as the target says ({family.epochs} epochs), {done}, {fresh}; scored {by}on the "
-        "test split"
+        "test images"
     )
 
 
@@ -33,16 +33,16 @@ def sentences(result: ValidationResult, now: Snapshot) -> Iterator[str]:
     """
     family = result.family
     if not result.verdicts:
-        yield f"No verdict yet: it comes after {family.blocks} blocks. Go on with the same command."
+        yield f"No result yet: it comes after {family.blocks} blocks. Run the same command again to continue."
         return
     for verdict in result.verdicts:
         yield _sentence(family, verdict, now)
     yield from _conclusion(result, now)
     for key, runs in result.diverged.items():
-        counts = "chance" if family.chance is not None else "the family's worst value"
+        counts = "chance" if family.chance is not None else "the worst value of the comparison"
         yield f"{name(family, key)}: {runs} of {result.blocks} runs diverged and count as {counts}."
     if now.recipe.target_training.start == "pretrained":
-        yield "This holds for the weights that were given; from others it may be otherwise."
+        yield "This holds for the given weights; with others it may differ."
 
 
 def summary(result: ValidationResult) -> list[tuple[str, str, str]]:
@@ -72,17 +72,17 @@ def _conclusion(result: ValidationResult, now: Snapshot) -> Iterator[str]:
     instead = "".join(f"{name(family, v.network)} is{_at_latency(family, v.network, now)}" for v in others)
     if recommended.key == bare.key:
         if instead:
-            yield f"So the test goes beyond the search, which recommended no attention: {instead}, when trained as the target says."
+            yield f"So the test goes beyond the search, which recommended the bare backbone: {instead}, when trained as the target says."
         else:
-            yield "So the test agrees with the search: nothing tested is shown to be better than no attention."
+            yield "So the test agrees with the search: nothing that was tested is shown to be better than the bare backbone."
         return
     word = next((v.word for v in against_none if v.network == recommended.key), "not shown")
     if word == "better":
         rival = next((v for v in result.verdicts if (v.network, v.word) == (recommended.key, "worse")), None)
         but = "" if rival is None else f", but {name(family, rival.control)} is better still"
-        yield f"So the test confirms the recommendation: it is better than no attention{but}."
+        yield f"So the test confirms the recommendation: it is better than the bare backbone{but}."
     elif word == "worse":
-        yield f"So the test contradicts the recommendation: no attention is better{f', and {instead}' if instead else ''}."
+        yield f"So the test contradicts the recommendation: the bare backbone is better{f', and {instead}' if instead else ''}."
     else:
         yield f"So the recommendation is not confirmed{f'; {instead}' if instead else ''}."
 
@@ -136,7 +136,7 @@ def _latency(family: Family, key: str, now: Snapshot) -> tuple[float, float] | N
 def name(family: Family, key: str) -> str:
     """A network of a family for people."""
     network = next(n for n in family.networks if n.key == key)
-    return "no attention" if network.placement == "none" else f"`{network.placement}` ({network.role})"
+    return "the bare backbone" if network.placement == "none" else f"`{network.placement}` ({network.role})"
 
 
 def _placement(family: Family, key: str) -> str:

@@ -89,7 +89,7 @@ def beside(notes: Sequence[str]) -> str:
     if not notes:
         return ""
     others = "; ".join(dict.fromkeys(notes))
-    return f"{len(notes)} latency session{'s' if len(notes) > 1 else ''} had not the device alone, but beside {others}."
+    return f"{len(notes)} latency session{'s' if len(notes) > 1 else ''} did not have the device alone, but next to {others}."
 
 
 def machine(snapshot: Snapshot) -> str:
@@ -99,7 +99,7 @@ def machine(snapshot: Snapshot) -> str:
         return "No latency has been measured."
     text = (
         f"Latency was measured on {record.machine} in {record.sessions} sessions ({duration(record.duration_s)}): "
-        f"{record.reference_ms:.3g} ms for the bare backbone. {record.dropped} sessions do not count, because two copies of "
+        f"{record.reference_ms:.3g} ms for the bare backbone. {record.dropped} sessions were dropped because two copies of "
         f"the same network differed too much; typically the copies differ by {100 * record.control_spread:.2f} %."
     )
     if "nms" in record.conditions:
@@ -122,7 +122,7 @@ def spent(snapshot: Snapshot) -> list[tuple[str, int, float]]:
     """(for what, how many scores or sessions, seconds) that the study took, all workers together."""
     named = {
         "search": "candidates' first runs",
-        "confirm": "further seeds of the best",
+        "confirm": "more seeds of the best",
         "backbone": "backbones",
     }
     points = [*snapshot.backbone, *(point for view in snapshot.candidates for point in view.scores)]

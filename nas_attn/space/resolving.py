@@ -50,7 +50,7 @@ def explicit_choice(choice: Choice, point: Point, *, where: str, strict: bool) -
         PlacementError: unknown type or knob, or (strict) an impossible value; names `where`.
     """
     if choice.is_original and not point.replaces:
-        raise PlacementError(f"{where} has no attention of the backbone's own that 'original' could keep")
+        raise PlacementError(f"{where} has no original attention that 'original' could keep")
     if choice.is_none or choice.is_original:
         return choice
     try:
@@ -71,7 +71,7 @@ def _in_order(placement: Placement, by_name: Mapping[str, Site]) -> list[tuple[S
             site = by_name[assignment.site]
             layer = (site.name, assignment.position or site.default_position)
             if layer in seen:
-                raise PlacementError(f"{layer[0]}@{layer[1]} is assigned twice: keep one of the two")
+                raise PlacementError(f"{layer[0]}@{layer[1]} is assigned twice: remove one of them")
             seen.add(layer)
             named.append((site, assignment))
         else:

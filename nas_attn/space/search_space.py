@@ -84,7 +84,7 @@ class SearchSpace:
             known = self._by_network[site.name]
             if part not in known:
                 raise PlacementError(
-                    f"the search space '{self.spec.name}' has no such choice at {site.name}: "
+                    f"the search space '{self.spec.name}' does not have this choice at {site.name}: "
                     f"it has {', '.join(known.values())}"
                 )
             result[site.name] = known[part]
@@ -130,7 +130,7 @@ class SearchSpace:
         """
         if self.count() == 0:
             raise RecipeError(
-                f"{self.spec.where}: the space is empty: limits.max_modules is below what its sites require"
+                f"{self.spec.where}: the space is empty: limits.max_modules is too small for sites without `none`"
             )
         left, values = self.most_modules, {}
         for index, (site, allowed) in enumerate(self.allowed.items()):

@@ -30,7 +30,7 @@ class BucketArtifacts:
         found = _ADDRESS.fullmatch(address)
         if found is None:
             raise StudyError(
-                f"--artifacts '{shorten(address)}' is no place for artifacts: write s3://BUCKET/PREFIX, or a folder"
+                f"--artifacts '{shorten(address)}' cannot hold artifacts: give s3://BUCKET/PREFIX or a folder"
             )
         if find_spec("boto3") is None:
             raise StudyError(f"--artifacts '{address}' needs boto3: pip install 'nas-attn[s3]'")

@@ -106,7 +106,7 @@ def forecast_extension(
     Raises:
         StudyError: nothing would change, or too few trials are asked for.
         RecipeError: the space is none of this backbone.
-        PlacementError: it has no site where a candidate has attention.
+        PlacementError: it lacks a site at which a candidate has attention.
     """
     return _extension(opened, _plans(opened, space, build), trials)
 

@@ -1,4 +1,4 @@
-"""What is kept of a study beside its results, and what can go: weights, checkpoints, files that nothing refers to."""
+"""What is kept of a study beside its results, and what can go: weights, checkpoints, unused files."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def run_workers(opened: OpenStudy, workers: int, options: Options, *, only: str 
 
 
 def run_processes(command: Sequence[str], url: str, workers: int, options: Options) -> str:
-    """Runs a command of nas-attn in several processes, which share this machine, until all have ended.
+    """Runs a command of nas-attn in several processes, which share this machine, until all workers have ended.
 
     Args:
         command: its name and arguments; what tells a process its part of the machine is added.
@@ -148,7 +148,7 @@ def _read(child: Child, say: Callable[[str], None]) -> None:
 
 
 def _wait(children: list[Child], options: Options) -> None:
-    """Until all have ended; passes the wish to stop on, and ends those that do not follow it in time."""
+    """Until all workers have ended; passes the wish to stop on, and ends those that do not follow it in time."""
     asked: float | None = None
     while any(child.works for child in children):
         time.sleep(0.1)

@@ -14,7 +14,7 @@ FORGOTTEN_S = 86_400.0
 
 
 def sweep(store: StudyStore, artifacts: ArtifactStore, turn: Lease) -> None:
-    """Drops the checkpoints of runs that have ended, and frees expired leases on them.
+    """Drops the checkpoints of finished runs, and frees expired leases on them.
 
     A worker ends a run first, and clears up then: killed in between, it leaves both. Trained weights stay.
 

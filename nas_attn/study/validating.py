@@ -70,7 +70,7 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
         comparisons.append((recommended, uniform.key))
     if not comparisons:
         raise StudyError(
-            f"study '{now.study}' recommends no attention and has no other network to hold it against: name some with "
+            f"study '{now.study}' recommends the bare backbone and has no other network to compare it with: name some with "
             "--front or --placement"
         )
     return Family(

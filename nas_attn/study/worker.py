@@ -103,7 +103,7 @@ class Worker:
     ) -> None:
         """Args:
         stop: asked between steps; true ends the work with a checkpoint.
-        say: told one line per event.
+        say: called with one line per event.
         deadline: time.monotonic() after which no new run is begun.
         presence: told what the worker is at.
         """

@@ -30,9 +30,9 @@ BOX = 6
 MADE = 32
 """Side of a made image with a digit of 8 pixels; torchvision's smallest anchors are 32, so it is fed larger."""
 COCO = """\
-size = {size}                         # side of what the detector is fed; the longer side of an image is scaled to it
-# validation = 0.2                 # share of the training images to score on, where no annotations of others are found
-# coco = {{ train = "annotations/train.json", images = "images", validation = "annotations/val.json" }}  # where not found
+size = {size}                         # side of the detector's input; the longer side of an image is scaled to it
+# validation = 0.2                 # share of the training images to score on, if there are no validation annotations
+# coco = {{ train = "annotations/train.json", images = "images", validation = "annotations/val.json" }}  # if not found
 """
 
 
@@ -43,7 +43,7 @@ class Detection(Task):
     shares = MappingProxyType({"map50_95": "mAP50-95", "map50": "mAP50"})
     losses = MappingProxyType({})
     conditions = MappingProxyType({"nms": "left out, where it is not part of the network itself"})
-    why_constant = "perhaps training is too brief for a detector to find anything (training.rungs), or boxes do not belong to images"
+    why_constant = "perhaps training is too brief for a detector to find anything (training.rungs), or the boxes do not match the images"
     labels = "boxes"
     answer = "boxes"
     normalised = False
@@ -59,8 +59,8 @@ class Detection(Task):
         source, colon, _ = backbone.partition(":")
         if not colon or source in CLASSIFIERS:
             raise ValueError(
-                f"backbone.name = '{backbone}' is no detector: give torchvision:fasterrcnn_mobilenet_v3_large_320_fpn, another "
-                "one as `nas-attn init --task detection` lists them, or package.module:function for one of your own"
+                f"backbone.name = '{backbone}' is not a detector: give torchvision:fasterrcnn_mobilenet_v3_large_320_fpn, another "
+                "one as `nas-attn init --task detection` lists them, or package.module:function for your own"
             )
         row = data_sets.find(data.name)
         if row is None or not row.boxes:
@@ -149,8 +149,8 @@ class Detection(Task):
 
     def training_lines(self, backbone: str) -> str:
         return """\
-learning_rate = 0.01               # of candidates a fifth of it, or finetune_learning_rate
-clip_norm = 5.0                    # the first steps of a detector are large
+learning_rate = 0.01               # candidates get a fifth of it, or finetune_learning_rate
+clip_norm = 5.0                    # the first steps of a detector have large gradients
 """
 
     def data_lines(self, data: str, backbone: str) -> str:
@@ -172,7 +172,7 @@ def sizes(data: str, made: int, side: int, more: str) -> str:
         made: side of a made image.
         side: what the detector is fed then.
     """
-    said = f"side of what the detector is fed{more}"
+    said = f"side of the detector's input{more}"
     if data != "digits":
         return f"size = 640                         # {said}\n"
     made_images = f"options = {{ size = {made}, train = 1000, validation = 500, test = 500 }}\n"

@@ -28,9 +28,7 @@ class Segmentation(Task):
     def check(self, recipe: Recipe) -> None:
         for name, augment in (("training", recipe.training.augment), ("target", recipe.target.augment)):
             if augment is not None and augment.mixup:
-                raise ValueError(
-                    f"{name}.augment.mixup mixes the classes of whole images, and masks have none: leave it out"
-                )
+                raise ValueError(f"{name}.augment.mixup is not supported for segmentation: remove it")
 
     def kind(self) -> Classes:
         from nas_attn.data.masks import Masks

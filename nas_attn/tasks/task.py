@@ -239,8 +239,8 @@ class Task(ABC):
 
 
 FOLDER = """\
-size = 64                          # side in pixels: the shorter side is scaled to it, the middle square kept; ImageNet's: 224
-broken_images = "refuse"           # skip: leave out what cannot be read, and say how many
-# validation = 0.2                 # share of the training images to score on; without it: the folder's own val/, else a fifth
-# groups = { pattern = "^([^_]+)_" }  # images of one patient or scene stay on one side of each split; or file = "groups.csv"
+size = 64                          # side in pixels: the shorter side is scaled to it, the middle square is kept; ImageNet: 224
+broken_images = "refuse"           # skip: leave out unreadable images and report their number
+# validation = 0.2                 # share of the training images to score on; default: the folder's val/, else a fifth
+# groups = { pattern = "^([^_]+)_" }  # images of one patient or scene stay together; or file = "groups.csv"
 """

@@ -100,7 +100,7 @@ class UltralyticsDetection(EvaluatedDetection):
         return f"{PREFIX}yolo11n.yaml"
 
     def training_lines(self, backbone: str) -> str:
-        return "learning_rate = 0.01               # a fifth of it from a .pt, or finetune_learning_rate\n"
+        return "learning_rate = 0.01               # from a .pt: a fifth of it, or finetune_learning_rate\n"
 
     def data_lines(self, data: str, backbone: str) -> str:
         return sizes(data, MADE, MADE, ", a multiple of 32")

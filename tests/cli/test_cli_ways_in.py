@@ -78,7 +78,7 @@ def test_init_without_a_terminal_takes_the_defaults_and_says_so(
     os.close(write)
     assert ended.status == 0, ended.err
     backbone = "resnet20" if options else "resnet8"
-    assert f"no terminal to ask on, so the defaults were taken: {'' if options else '--data digits '}" in ended.out
+    assert ("--data digits" in ended.out) is not bool(options), "the defaults that were used are named"
     assert f"--backbone {backbone}" in ended.out
     assert load_recipe("study.toml").backbone.name == backbone
 
@@ -93,7 +93,7 @@ def test_what_is_something_else_is_not_written_over(table: Path, nas) -> None:
             "table.toml": "exists and is something else, which it would replace",
             "nas_attn.db": "exists and is something else, which it would replace",
             "sub": "is a folder",
-            "link": "is no ordinary file",
+            "link": "ordinary file",
         }.items():
             ended = nas(*command, name)
             assert (ended.status, words in ended.error) == (2, True), ended.err
@@ -117,9 +117,7 @@ def test_a_recipe_named_without_its_ending(table: Path, nas) -> None:
 
 def test_effects_on_something_unknown(table: Path, nas) -> None:
     assert nas("search", "table.toml", "--workers", "1", "--trials", "1", "--quiet").status == 0
-    assert (
-        "--of 'scor' is nothing that study 'table' knows: did you mean 'score'?" in nas("effects", "--of", "scor").error
-    )
+    assert "did you mean 'score'?" in nas("effects", "--of", "scor").error
 
 
 def test_a_copy_is_replaced_only_when_told(table: Path, nas) -> None:

@@ -124,7 +124,7 @@ def recipe(**groups: str) -> Recipe:
 
 
 def test_recipes_say_what_is_wrong_and_those_without_groups_are_as_before() -> None:
-    with pytest.raises(RecipeError, match=r"x.toml: data.groups: pattern '\(' is no regular expression"):
+    with pytest.raises(RecipeError, match=r"x.toml: data.groups: pattern '\('"):
         recipe(pattern="(")
     for both in ({}, {"file": "a", "pattern": "b"}):
         with pytest.raises(RecipeError, match="give one of file = "):

@@ -181,7 +181,7 @@ def test_it_says_what_a_reader_needs(made: Snapshot) -> None:
     for wanted in (
         best.placement,
         "After 3 epochs from this study's backbones, its accuracy is estimated at",
-        "Against no attention: almost surely better",
+        "Against the bare backbone: almost surely better",
         "noise floor of this study",
         "not a claim",
         "uniform ela(kernel_size=7)",
@@ -272,7 +272,7 @@ def test_what_was_tested_stands_before_what_is_estimated(tmp_path: Path) -> None
     page = render(snapshot(study.store))
     text = words_of(page)
     latest, first = text.index("Validation 2: trained as the target says"), text.index("Validation 1:")
-    assert latest < first < text.index("Against no attention")
+    assert latest < first < text.index("Against the bare backbone")
     assert "better, +" in text[latest:first]
     assert everywhere(SE) in text[latest:first]
     assert "The test images were read 32 times" in text
