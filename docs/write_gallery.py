@@ -50,7 +50,6 @@ EXAMPLES = (
         "times the backbone's latency is trained for longer, exported, and run again from its file alone.",
         (
             "nas-attn search cued-digits",
-            "nas-attn pareto cued-digits --max-latency-ratio 1.2",
             "nas-attn retrain cued-digits --max-latency-ratio 1.2 --epochs 12",
             "nas-attn export cued-digits --max-latency-ratio 1.2 --format onnx",
             "nas-attn check-export cued-digits.onnx",

@@ -20,9 +20,8 @@ PAGE = Path(__file__).with_name("recipe.md")
 HEAD = """\
 # Recipe and search space, key by key
 
-Written by `make docs` from `nas_attn/recipe.py`; a test holds it to that. Both files are TOML. What is not written takes
-its default; a key that is unknown is an error that names the nearest one. Any key of a recipe can be changed for one call:
-`nas-attn search RECIPE --set training.batch_size=256`.
+`make docs` writes this page from `nas_attn/recipe.py`. Both files are TOML. A missing key has its default. An unknown key is an error
+that names the nearest one. `nas-attn search RECIPE --set training.batch_size=256` changes a key for one call.
 """
 NAMES = {int: "whole number", float: "number", bool: "true or false", str: "text", dict: "table"}
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
@@ -31,7 +30,7 @@ BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 def page() -> str:
     """The whole page."""
     parts = [HEAD, "## The recipe\n", *_section(Recipe, ""), "## The search space\n"]
-    parts.append("A file of its own that the recipe names, or the recipe's `[space]`.\n")
+    parts.append("A file that the recipe names, or the recipe's `[space]`.\n")
     parts += _section(SpaceSpec, "")
     return "\n".join(parts)
 
