@@ -69,7 +69,7 @@ def test_where_attention_only_harms_none_is_recommended(tmp_path: Path) -> None:
     best = snapshot(study.store).recommendation
     assert best.placement == "none"
     assert best.against_none is None
-    assert "without attention" in best.sentences[0]
+    assert "the bare backbone" in best.sentences[0]
 
 
 def test_without_the_bare_baseline_the_best_of_the_front_is_recommended(tmp_path: Path) -> None:

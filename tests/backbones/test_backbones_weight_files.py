@@ -244,8 +244,8 @@ def write(path: Path, kind: str, trained: nn.Module) -> None:
         ("w.npz", "words", "no .npz of plain arrays"),
         ("w.npz", "noise", "no .npz of plain arrays"),
         ("w.safetensors", "noise", "no safetensors file"),
-        ("w" * 300 + ".pt", "nothing", "can be no file: File name too long"),
-        ("w\0.pt", "nothing", "can be no file: embedded null byte"),
+        ("w" * 300 + ".pt", "nothing", "cannot be a file: File name too long"),
+        ("w\0.pt", "nothing", "cannot be a file: embedded null byte"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, trained: nn.Module, name: str, kind: str, words: str) -> None:

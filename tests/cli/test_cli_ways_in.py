@@ -90,8 +90,8 @@ def test_what_is_something_else_is_not_written_over(table: Path, nas) -> None:
     before = Path("table.toml").read_bytes()
     for command in (["report", "-o"], ["export", "--trial", "0", "-o"]):
         for name, words in {
-            "table.toml": "exists and is something else, which it would replace",
-            "nas_attn.db": "exists and is something else, which it would replace",
+            "table.toml": "exists and is something else",
+            "nas_attn.db": "exists and is something else",
             "sub": "is a folder",
             "link": "ordinary file",
         }.items():

@@ -108,7 +108,7 @@ def test_objectives_that_the_trainer_does_not_have(table: Path, nas, objective: 
     change(table, '"score", "-effort"', f'"{objective}"')
     ended = nas("search", "table.toml")
     assert ended.status == 2
-    assert f"objectives names '{objective}': did you mean 'accuracy'?" in ended.error
+    assert f"'{objective}': did you mean 'accuracy'?" in ended.error
     assert not list(table.glob("nas_attn*"))
 
 
@@ -186,7 +186,7 @@ def test_a_database_without_studies(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             "digits.toml is a recipe, not a search space: its space is",
         ),
         (["sites", "resnet8", "--space", "small", "--input", "3x32"], "--input '3x32'"),
-        (["search", "x" * 300 + ".toml"], "can be no file: File name too long"),
+        (["search", "x" * 300 + ".toml"], "cannot be a file: File name too long"),
         (["sites", "resnet9"], "unknown backbone 'resnet9': did you mean 'resnet8'?"),
         (["sites", ""], "backbone: name: string should have at least 1 character"),
         (["sites", "torchvision:resnet1888"], "unknown torchvision model 'resnet1888'"),

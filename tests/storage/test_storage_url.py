@@ -28,8 +28,8 @@ from nas_attn.storage.url import shown_url, storage_url
         ("sqlite:///file:x.db?uri=true", "more than a file's path"),
         ("sqlite:////no/such/folder/x.db", "the folder '/no/such/folder' does not exist"),
         ("sqlite:////proc", "is a folder"),
-        ("sqlite:///a\0b.db", "can be no file: embedded null byte"),
-        (f"sqlite:///{'x' * 300}.db", "can be no file: File name too long"),
+        ("sqlite:///a\0b.db", "cannot be a file: embedded null byte"),
+        (f"sqlite:///{'x' * 300}.db", "cannot be a file: File name too long"),
     ],
 )
 def test_an_unusable_url_is_refused_with_the_way_out(text: str, sentence: str) -> None:
