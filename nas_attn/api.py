@@ -21,7 +21,7 @@ from nas_attn.importing import PYTHON
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe, load_space, recipe_from
 from nas_attn.records import Participation, Placement, ResolvedPlacement, Site
-from nas_attn.report import effect_map, figures, frames, images, write_report
+from nas_attn.report import effect_map, figures, frames, images
 from nas_attn.report.html import summary
 from nas_attn.space import parse, resolve
 from nas_attn.space_schema import SpaceSpec
@@ -30,7 +30,7 @@ from nas_attn.study.extending import Extension, extend, forecast_extension
 from nas_attn.study.local import run_workers
 from nas_attn.study.opening import DEFAULT_URL, OpenStudy, only_study
 from nas_attn.study.opening import open_study as _open
-from nas_attn.study.publishing import report_path
+from nas_attn.study.reporting import write_study_report
 from nas_attn.study.stopping import interruptible
 from nas_attn.study.trained import chosen
 
@@ -268,7 +268,7 @@ class Study:
 
     def report(self, path: str | Path | None = None) -> Path:
         """Writes the self-contained HTML report; returns its path."""
-        return write_report(self.snapshot(), Path(path) if path else report_path(self._opened))
+        return write_study_report(self._opened, self.snapshot(), Path(path) if path else None)
 
 
 def open_study(storage: str = DEFAULT_URL, name: str | None = None) -> Study:

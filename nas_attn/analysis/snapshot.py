@@ -18,6 +18,7 @@ from nas_attn.analysis import units
 from nas_attn.analysis.classes import ByClass, by_class
 from nas_attn.analysis.constant import Constant, constants
 from nas_attn.analysis.evidence import Estimate, Evidence, Gain, Noise
+from nas_attn.analysis.examples import Examples, examples
 from nas_attn.analysis.fronts import front_odds, front_of
 from nas_attn.analysis.latency_record import LatencyRecord, latencies, latency_record
 from nas_attn.analysis.objectives import objective_value, primary_metric
@@ -142,7 +143,9 @@ class Snapshot:
     retrained: tuple[Retrained, ...]
     """Trainings for use, in the order in which they were ordered."""
     by_class: ByClass | None
-    """Accuracy class by class at the last rung, of no attention and the recommended; None where it is not known."""
+    """Accuracy class by class at the last rung, of the bare backbone and the recommended; None where it is not known."""
+    examples: Examples | None
+    """Validation images that these two classify differently; None where it is not known, or they are the same."""
     evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
     """Metric -> the model of all evidence about it at the last rung, for further questions; no part of `as_dict`."""
     store: StudyStore = field(repr=False, compare=False)
@@ -249,6 +252,7 @@ def snapshot(store: StudyStore) -> Snapshot:
         views, recipe, model if runs < KEPT_FROM else None
     )  # else who only reads would wait for a fit
     recommended = _recommend(recipe, views, model, last)
+    compared = _compared_runs(views, recommended, scores, last)
     taken = Snapshot(
         study=store.name,
         created_at=store.created_at,
@@ -268,7 +272,8 @@ def snapshot(store: StudyStore) -> Snapshot:
         constants=tuple(same),
         weak_rungs=tuple(weak_rungs(recipe, primary, known.items())),
         retrained=retrained(store),
-        by_class=by_class(store, SEARCH, _shown_by_class(views, recommended, scores, last)),
+        by_class=by_class(store, SEARCH, compared),
+        examples=_examples(views, recommended, compared),
         evidence=models,
         store=store,
     )
@@ -276,15 +281,24 @@ def snapshot(store: StudyStore) -> Snapshot:
     return taken
 
 
-def _shown_by_class(
+def _compared_runs(
     views: Iterable[CandidateView],
     recommended: Recommendation | None,
     scores: Mapping[str, Sequence[StoredScore]],
     last: int,
 ) -> dict[str, list[Score]]:
-    """Key -> runs of the networks whose accuracy is shown class by class."""
+    """Key -> runs at the last rung of the bare backbone and of the recommended network."""
     keys = [view.key for view in views if view.baseline == "none" or (recommended and recommended.key == view.key)]
     return {key: [s.score for s in scores.get(key, ()) if s.score.rung == last] for key in keys}
+
+
+def _examples(
+    views: Iterable[CandidateView], recommended: Recommendation | None, runs: Mapping[str, Sequence[Score]]
+) -> Examples | None:
+    bare = next((view.key for view in views if view.baseline == "none"), None)
+    if bare is None or recommended is None or recommended.key == bare:
+        return None
+    return examples(runs[bare], runs[recommended.key])
 
 
 # ------------------------------------------------------------------------------------------- candidates

@@ -23,8 +23,8 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Writes the report from what the database holds now, and refreshes the dashboard's notes and plots."""
-    from nas_attn.report import write_report
-    from nas_attn.study.publishing import Publisher, report_path
+    from nas_attn.study.publishing import Publisher
+    from nas_attn.study.reporting import write_study_report
 
     path = page_path(output, "--output")
     with uncollected():
@@ -35,7 +35,7 @@ def report(
             from nas_attn.study.trained import chosen
 
             choice = chosen(opened, now, criteria)
-        path = write_report(now, path or report_path(opened), choice)
+        path = write_study_report(opened, now, path, choice)
     if as_json:
         print_json({"report": str(path)})
     else:

@@ -70,8 +70,8 @@ def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool)
     Raises:
         typer.Exit: with 130 where it was interrupted.
     """
-    from nas_attn.report import write_report
-    from nas_attn.study.publishing import Publisher, report_path
+    from nas_attn.study.publishing import Publisher
+    from nas_attn.study.reporting import write_study_report
 
     again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
     ended = do_runs(opened, again, effort)
@@ -79,7 +79,7 @@ def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool)
     path: Path | None = None
     unwritten: NasAttnError | None = None
     try:
-        path = write_report(now, Path(report) if report else report_path(opened))
+        path = write_study_report(opened, now, Path(report) if report else None)
     except NasAttnError as error:  # after a long search the answer comes first
         unwritten = error
     if as_json:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from nas_attn.analysis import units
 from nas_attn.analysis.choosing import Chosen, nothing_recommended
 from nas_attn.analysis.effects import Effects, fit_effects
+from nas_attn.analysis.examples import Example, Picture
 from nas_attn.analysis.recommendation_words import measured_on
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
 from nas_attn.analysis.suggestions import suggest
@@ -20,15 +24,19 @@ from nas_attn.report import effect_map, figures, retrained, tables, verdicts, wo
 from nas_attn.report.templating import Page, plotly_script, templates, trusted, when
 from nas_attn.toml_text import write_toml
 
+NONE: Mapping[int, Picture] = MappingProxyType({})
 _PINNED = {"nas_attn": "nas-attn"} | {n: n for n in ("torch", "torchvision", "timm", "optuna", "numpy", "scikit-learn")}
 """Library, as a study names it -> what pip calls it."""
 
 
-def write_report(snapshot: Snapshot, path: Path, choice: Chosen | None = None) -> Path:
+def write_report(
+    snapshot: Snapshot, path: Path, choice: Chosen | None = None, *, pictures: Mapping[int, Picture] = NONE
+) -> Path:
     """Writes the report; what was at `path` is replaced once the new one is complete.
 
     Args:
         choice: a candidate that was chosen; it is shown first.
+        pictures: number of a validation image -> the image, of `snapshot.examples`.
 
     Returns:
         The absolute path.
@@ -39,14 +47,14 @@ def write_report(snapshot: Snapshot, path: Path, choice: Chosen | None = None) -
     target = user_path(path, what="report", error=StudyError).absolute()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, render(snapshot, choice))
+        write_whole(target, render(snapshot, choice, pictures))
     except OSError as error:
         raise StudyError(f"the report cannot be written to '{target}': {error.strerror}; give another path") from None
     return target
 
 
 @uncollected()
-def render(snapshot: Snapshot, choice: Chosen | None = None) -> str:
+def render(snapshot: Snapshot, choice: Chosen | None = None, pictures: Mapping[int, Picture] = NONE) -> str:
     """The whole page as text."""
     page = Page()
     called = {view.key: words.called(view, snapshot) for view in snapshot.candidates}
@@ -62,6 +70,7 @@ def render(snapshot: Snapshot, choice: Chosen | None = None) -> str:
         "effects": [_effects(found, page) for found in _known_effects(snapshot)],
         "suggestions": [words.suggestion(one) for one in suggest(snapshot)],
         "classes": _classes(snapshot, called),
+        "examples": _examples(snapshot, pictures),
         "curves": page.draw(figures.learning_curves(snapshot)),
         "retrained": _retrained(snapshot, page),
         "candidates": tables.candidates_table(snapshot),
@@ -174,6 +183,36 @@ def _classes(snapshot: Snapshot, called: dict[str, str]) -> list[tables.Table]:
     if snapshot.by_class is None:
         return []
     return [tables.balance_table(snapshot, called), tables.classes_table(snapshot.by_class, called)]
+
+
+def _examples(snapshot: Snapshot, pictures: Mapping[int, Picture]) -> dict[str, Any] | None:
+    """What the two networks classify differently, with the images that are at hand."""
+    found = snapshot.examples
+    if found is None or not (found.better or found.worse):
+        return None
+    kinds = (
+        ("Right more often with the recommended placement", found.gained),
+        ("Right more often with the bare backbone", found.lost),
+    )
+    return {
+        "found": found,
+        "kinds": [(title, shown) for title, kind in kinds if (shown := _shown(kind, pictures, found.runs))],
+    }
+
+
+def _shown(
+    kind: Iterable[Example], pictures: Mapping[int, Picture], runs: tuple[int, int]
+) -> list[tuple[str, str, str]]:
+    """(data URL, class, in how many runs which network is right) of each image that is at hand."""
+    return [
+        (
+            f"data:image/png;base64,{base64.b64encode(pictures[one.image].png).decode()}",
+            pictures[one.image].label,
+            f"bare {round(one.bare * runs[0])} of {runs[0]}, recommended {round(one.best * runs[1])} of {runs[1]}",
+        )
+        for one in kind
+        if one.image in pictures
+    ]
 
 
 def _retrained(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:

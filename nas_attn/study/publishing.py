@@ -1,4 +1,4 @@
-"""A study's notes and plots for optuna-dashboard, and where its report lies.
+"""A study's notes and plots for optuna-dashboard.
 
 Drawing up a study of many candidates takes seconds. So the workers of a study take turns: one publishes for all, the more
 seldom the longer it takes, and what stands there already is not drawn up again. What it costs does not grow with the workers.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from nas_attn._version import __version__
 from nas_attn.analysis.snapshot import Snapshot, snapshot
@@ -87,9 +86,3 @@ class Publisher:
     def _postpone(self, seconds: float) -> None:
         wait = min(max(seconds, PUBLISH_S), LONGEST_S)
         self._opened.store.set(publish_at=self._opened.database.now() + wait)
-
-
-def report_path(opened: OpenStudy) -> Path:
-    """Where a study's HTML report goes unless told otherwise: beside the database."""
-    base = opened.database.path.parent if opened.database.path else Path.cwd()
-    return base / f"{opened.store.name}.html"
