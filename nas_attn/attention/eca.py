@@ -40,5 +40,5 @@ class EfficientChannel(nn.Module):
             zero_(self.conv)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        z_N1C = self.conv(x_NCHW.mean((2, 3))[:, None])
-        return x_NCHW * gate(z_N1C, x_NCHW, identity=self.identity).view(*x_NCHW.shape[:2], 1, 1)
+        z_NC1 = self.conv(x_NCHW.mean((2, 3))[:, None]).transpose(1, 2)
+        return x_NCHW * gate(z_NC1, x_NCHW, identity=self.identity)[..., None]

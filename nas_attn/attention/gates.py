@@ -19,6 +19,28 @@ def max_mean(x: Tensor, dim: int) -> Tensor:
     return torch.cat((x.amax(dim, keepdim=True), x.mean(dim, keepdim=True)), dim)
 
 
+TINY = 1e-37
+"""Keeps a quotient or the gradient of a root finite at 0, and changes no other value."""
+
+
+def magnitude(x: Tensor) -> Tensor:
+    """`|x|`, from operators that every runtime has."""
+    return torch.maximum(x, x * -1)
+
+
+def sum_of_squares(x_NCHW: Tensor) -> Tensor:
+    """Over H and W: `(N, C, 1, 1)`. A norm is the quickest way on a CPU; traced, it would be an operator that some lack."""
+    if is_traced(x_NCHW):
+        return x_NCHW.square().sum((2, 3), keepdim=True)
+    norm_NC11: Tensor = torch.linalg.vector_norm(x_NCHW, dim=(2, 3), keepdim=True)
+    return norm_NC11.square()
+
+
+def free_values(count: int) -> int:
+    """`max(count - 1, 1)`, what an unbiased variance divides by, in a form that torch.fx can trace."""
+    return count - 1 + 1 // count
+
+
 def gate(z: Tensor, x: Tensor, *, identity: bool) -> Tensor:
     """`s(z)`, or `2s(z)` where the module starts as the identity; in x's dtype (autocast may have left it)."""
     s = torch.sigmoid(z).to(x.dtype)
@@ -31,7 +53,9 @@ def blend_gate(s: Tensor, a: Tensor | None) -> Tensor:
 
 
 def laid_out_like(x: Tensor, y: Tensor) -> Tensor:
-    """y in the memory format of x: channels_last where x is that and not contiguous as well."""
+    """y in the memory format of x: channels_last where x is that and not contiguous as well. A traced map has none."""
+    if is_traced(x):
+        return y
     channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return y.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from nas_attn.attention.gates import magnitude, sum_of_squares
 from nas_attn.attention.row import Init
 
 EPS = 1e-5
@@ -37,10 +38,10 @@ class GatedChannel(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         if self.norm == "l2":
-            s_NC = (torch.linalg.vector_norm(x_NCHW, dim=(2, 3)).square() + EPS).sqrt() * self.alpha
+            s_NC = (sum_of_squares(x_NCHW)[:, :, 0, 0] + EPS).sqrt() * self.alpha
             rms_N1 = (s_NC.square().mean(1, keepdim=True) + EPS).sqrt()
         else:
-            s_NC = torch.linalg.vector_norm(x_NCHW, 1, dim=(2, 3)) * self.alpha
-            rms_N1 = s_NC.abs().mean(1, keepdim=True) + EPS
+            s_NC = magnitude(x_NCHW).sum((2, 3)) * self.alpha
+            rms_N1 = magnitude(s_NC).mean(1, keepdim=True) + EPS
         a_NC = 1 + torch.tanh(s_NC * (self.gamma / rms_N1) + self.beta)
         return x_NCHW * a_NC.to(x_NCHW.dtype)[:, :, None, None]

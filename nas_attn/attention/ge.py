@@ -28,9 +28,13 @@ class GlobalDepthwise(nn.Conv2d):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = self.kernel_size
-        if x_NCHW.shape[2:] != (height, width):
-            x_NCHW = adaptive_mean(x_NCHW, height, width)
-        return super().forward(x_NCHW)
+        return super().forward(brought_to(x_NCHW, height, width))
+
+
+@torch.fx.wrap
+def brought_to(x_NCHW: Tensor, height: int, width: int) -> Tensor:
+    """The map in this size, by adaptive average pooling where it is another."""
+    return x_NCHW if x_NCHW.shape[2:] == (height, width) else adaptive_mean(x_NCHW, height, width)
 
 
 class GatherExcite(nn.Module):

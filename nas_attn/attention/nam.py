@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas_attn.attention.gates import blend_gate
+from nas_attn.attention.gates import TINY, blend_gate, magnitude
 from nas_attn.attention.norms import BatchNorm2d
 from nas_attn.attention.row import Init
 
@@ -32,9 +32,9 @@ class NormalizationAttention(nn.Module):
         self.blend = nn.Parameter(torch.zeros(())) if init == "identity" else None
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        size_C = self.norm.weight.abs()
+        size_C = magnitude(self.norm.weight)
         if self.detach:
             size_C = size_C.detach()
-        w_C = size_C / size_C.sum().clamp_min(torch.finfo(size_C.dtype).tiny)
+        w_C = size_C / size_C.sum().clamp_min(TINY)
         s_NCHW = torch.sigmoid(self.norm(x_NCHW) * w_C[:, None, None]).to(x_NCHW.dtype)
         return x_NCHW * blend_gate(s_NCHW, self.blend)

@@ -66,13 +66,12 @@ class SynergisticAttention(nn.Module):
 
     def _along(self, m_NCL: Tensor) -> Tensor:
         parts = torch.split(m_NCL, self.width, 1)
-        return torch.cat([strip(part) for strip, part in zip(self.strips, parts, strict=True)], 1)
+        return torch.cat([strip(parts[i]) for i, strip in enumerate(self.strips)], 1)
 
     def _channels(self, u_NCHW: Tensor) -> Tensor:
         """`(N, C)`: what the heads give, before the sigmoid. The mean over windows is taken before the product with V's
         weights, which is the same and less."""
-        window = [min(self.window_size, side) for side in u_NCHW.shape[2:]]
-        p_NChw = self.norm(functional.avg_pool2d(u_NCHW, window))
+        p_NChw = self.norm(window_means(u_NCHW, self.window_size))
         q, k, v = (
             torch.unflatten(layer(p_NChw).flatten(2), 1, (self.heads, -1))
             for layer in (self.query, self.key, self.value)
@@ -80,3 +79,9 @@ class SynergisticAttention(nn.Module):
         weight_NADD = torch.softmax(q @ k.transpose(2, 3) * self.scale, 3)
         z_NAD1 = weight_NADD.to(v.dtype) @ v.mean(3, keepdim=True)
         return z_NAD1.flatten(1)
+
+
+@torch.fx.wrap
+def window_means(x_NCHW: Tensor, side: int) -> Tensor:
+    """Means over windows of this side, at most the map's own."""
+    return functional.avg_pool2d(x_NCHW, [min(side, size) for size in x_NCHW.shape[2:]])

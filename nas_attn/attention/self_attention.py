@@ -165,6 +165,7 @@ def _project(qkv: nn.Conv2d, x_NCHW: Tensor, downsample: int) -> tuple[Tensor, T
     return functional.conv2d(x_NCHW, qkv.weight[:width]), k, v
 
 
+@torch.fx.wrap
 def _resized(table_LD: Tensor, length: int) -> Tensor:
     """A position table for another map size, by linear interpolation."""
     if table_LD.shape[0] == length:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas_attn.attention.gates import gate
+from nas_attn.attention.gates import TINY, free_values, gate, sum_of_squares
 from nas_attn.attention.row import Init
 
 EPS = 1e-5
@@ -40,7 +40,6 @@ class SpatialGroupEnhance(nn.Module):
         x_NGCHW = torch.unflatten(x_NCHW, 1, self.shape)
         t_NGHW = (x_NGCHW * x_NGCHW.mean((3, 4), keepdim=True)).sum(2)
         d_NGHW = t_NGHW - t_NGHW.mean((2, 3), keepdim=True)
-        # The norm's gradient at 0 is 0, where that of a square root is not finite.
-        std_NG11 = torch.linalg.vector_norm(d_NGHW, dim=(2, 3), keepdim=True) * max(height * width - 1, 1) ** -0.5
+        std_NG11 = (sum_of_squares(d_NGHW) / free_values(height * width) + TINY).sqrt()
         z_NGHW = d_NGHW / (std_NG11 + EPS) * self.weight[:, None, None] + self.bias[:, None, None]
         return (x_NGCHW * gate(z_NGHW, x_NCHW, identity=self.identity)[:, :, None]).flatten(1, 2)

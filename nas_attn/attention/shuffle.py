@@ -56,12 +56,12 @@ class ShuffleAttention(nn.Module):
             1,
         )
         y_NCHW = torch.unflatten(y_BCHW, 0, (-1, self.shape[0])).flatten(1, 2)
-        return laid_out_like(x_NCHW, interleaved(y_NCHW))
+        return laid_out_like(x_NCHW, interleaved(y_NCHW, self.shape[0] * self.shape[1]))
 
 
-def interleaved(x_NCHW: Tensor) -> Tensor:
+def interleaved(x_NCHW: Tensor, channels: int) -> Tensor:
     """The channels of the first half (of an odd number, the larger) in turn with those of the second."""
-    half = x_NCHW.shape[1] // 2
-    first, last = x_NCHW[:, :half], x_NCHW[:, x_NCHW.shape[1] - half :]
+    half = channels // 2
+    first, last = x_NCHW[:, :half], x_NCHW[:, channels - half :]
     mixed = torch.stack((first, last), 2).flatten(1, 2)
-    return mixed if 2 * half == x_NCHW.shape[1] else torch.cat((mixed, x_NCHW[:, half : half + 1]), 1)
+    return mixed if channels % 2 == 0 else torch.cat((mixed, x_NCHW[:, half : half + 1]), 1)

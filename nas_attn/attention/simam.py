@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from nas_attn.attention.gates import free_values
 from nas_attn.attention.row import Init
 
 
@@ -34,7 +35,7 @@ class SimAM(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = x_NCHW.shape[2:]
-        count = max(height * width - 1, 1) if self.unbiased else height * width
+        count = free_values(height * width) if self.unbiased else height * width
         d_NCHW = (x_NCHW - x_NCHW.mean((2, 3), keepdim=True)).square()
         v_NC11 = d_NCHW.sum((2, 3), keepdim=True) / count
         y_NCHW = x_NCHW * torch.sigmoid(d_NCHW / (4 * (v_NC11 + self.e_lambda)) + 0.5)

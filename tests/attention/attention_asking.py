@@ -37,6 +37,14 @@ def asked(draw: st.DrawFn, row: Row) -> dict[str, Any]:
     return {k.name: draw(values_of(k)) for k in row.knobs if k.name in names and not (presets and k.auto)}
 
 
+def choices(row: Row) -> list[dict[str, Any]]:
+    """The defaults, and each choice that a knob offers."""
+    offered = [
+        {k.name: v} for k in row.knobs for v in ((False, True) if k.kind is bool else k.choices) if v != k.default
+    ]
+    return [{}, *offered]
+
+
 def sizes(channels: int = 40, side: int = 9) -> st.SearchStrategy[tuple[int, int, int]]:
     """(channels, height, width)."""
     return st.tuples(st.integers(1, channels), st.integers(1, side), st.integers(1, side))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import Any
 
 import pytest
 import torch
-from attention_asking import FAST, ROWS, asked, shake, sizes
+from attention_asking import FAST, ROWS, asked, choices, shake, sizes
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -71,21 +72,23 @@ def test_bfloat16_in_bfloat16_out(row: Row, data: st.DataObject, size: Any, init
 
 
 @every_row
-@pytest.mark.parametrize("init", INITS)
-@pytest.mark.parametrize(("batch", "size"), [(128, (128, 1, 1)), (4, (64, 14, 14)), (4, (16, 36, 33))])
 @pytest.mark.parametrize("autocast", [False, True])
-def test_a_layer_behind_may_work_in_place(
-    row: Row, init: Any, batch: int, size: tuple[int, int, int], autocast: bool
-) -> None:
-    """As the ReLUs of torchvision's networks do; large maps in bfloat16 on a CPU are products of matrices."""
-    module = catalogue.build(Choice(row.name, row.resolve({}, *size, strict=False, init=init).knobs), *size, init=init)
-    x = image(batch, size).to(torch.bfloat16 if autocast else torch.float32).requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        wanted = torch.relu(module.eval()(x))
-        torch.relu_(module(x)).float().sum().backward()
-        torch.testing.assert_close(torch.relu_(module(x)), wanted)
-        torch.relu_(module.train()(x)).float().sum().backward()
-    assert x.grad is not None
+def test_a_layer_behind_may_work_in_place(row: Row, autocast: bool) -> None:
+    """As the ReLUs of torchvision's networks do, on a map and on single values."""
+    for init, size in itertools.product(INITS, ((16, 9, 7), (64, 1, 1))):
+        choice = Choice(row.name, row.resolve({}, *size, strict=False, init=init).knobs)
+        module = shake(catalogue.build(choice, *size, init=init), 7)
+        inputs = [image(8, size).requires_grad_() for _ in range(2)]
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            outputs = [
+                nn.functional.relu(module(x), inplace=in_place)
+                for x, in_place in zip(inputs, (True, False), strict=True)
+            ]
+        torch.testing.assert_close(*outputs)
+        for y in outputs:
+            y.float().sum().backward()
+        assert inputs[0].grad is not None
+        torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
 
 
 @every_row
@@ -98,24 +101,6 @@ def test_channels_last_in_channels_last_out(row: Row, data: st.DataObject, size:
     assert y.is_contiguous(memory_format=torch.channels_last)
     assert module(x).is_contiguous()
     torch.testing.assert_close(y, module(x), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("size", [(8, 9, 7), (4, 33, 40)], ids=str)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("init", INITS)
-@every_row
-def test_what_works_in_place_may_stand_behind(
-    row: Row, init: Any, dtype: torch.dtype, size: tuple[int, int, int]
-) -> None:
-    """torchvision's networks end their blocks in `relu_`."""
-    choice = Choice(row.name, row.resolve({}, *size, strict=False, init=init).knobs)
-    module = shake(catalogue.build(choice, *size, init=init), 7).to(dtype)
-    inputs = [image(2, size).to(dtype).requires_grad_() for _ in range(2)]
-    for x, in_place in zip(inputs, (True, False), strict=True):
-        nn.functional.relu(module(x), inplace=in_place).sum().backward()
-    assert inputs[0].grad is not None
-    assert inputs[1].grad is not None
-    torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
 
 
 @every_row
@@ -169,33 +154,24 @@ WITHOUT_EFFECT = {
 """Published biases that a batch normalisation or a softmax behind them takes out again: their gradient is rounding."""
 
 
-CHOSEN = [
-    (row, {knob.name: value})
-    for row in ROWS
-    for knob in row.knobs
-    for value in ((False, True) if knob.kind is bool else knob.choices)
-] + [(row, {}) for row in ROWS]
-"""Every row with its defaults, and with each choice it offers."""
-
-
-@pytest.mark.parametrize("init", INITS)
-@pytest.mark.parametrize(("row", "knobs"), CHOSEN, ids=lambda v: v.name if isinstance(v, Row) else str(v))
-def test_training_reaches_every_parameter(row: Row, knobs: dict[str, Any], init: Any) -> None:
-    """Some gradient at the first step, on every parameter after one, and all of them move."""
-    size = (64, 6, 5)
-    torch.manual_seed(0)
-    choice = Choice(row.name, row.resolve(knobs, *size, strict=False, init=init).knobs)
-    module = catalogue.build(choice, *size, init=init).double()  # a small step is not lost in rounding
-    parameters = {n: p for n, p in module.named_parameters() if n not in WITHOUT_EFFECT.get(row.name, ())}
-    if not parameters:
-        pytest.skip("it has no parameters in this form")
-    before = {n: p.detach().clone() for n, p in parameters.items()}
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-    x, target = image(8, size).double(), image(8, size, 1).double()
-    for step in range(4):
-        module.zero_grad()
-        (module(x) - target).square().mean().backward()
-        moving = {n for n, p in parameters.items() if p.grad is not None and p.grad.abs().max() > 0}
-        assert moving if step == 0 else moving == set(parameters)
-        optimizer.step()
-    assert all(not torch.equal(p, before[n]) for n, p in parameters.items())
+@every_row
+def test_training_reaches_every_parameter(row: Row) -> None:
+    """With each choice that it offers: a gradient at the first step, on every parameter after one, and all of them move."""
+    for knobs, init in itertools.product(choices(row), INITS):
+        size = (64, 6, 5)
+        torch.manual_seed(0)
+        choice = Choice(row.name, row.resolve(knobs, *size, strict=False, init=init).knobs)
+        module = catalogue.build(choice, *size, init=init).double()  # a small step is not lost in rounding
+        parameters = {n: p for n, p in module.named_parameters() if n not in WITHOUT_EFFECT.get(row.name, ())}
+        if not parameters:
+            continue
+        before = {n: p.detach().clone() for n, p in parameters.items()}
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+        x, target = image(8, size).double(), image(8, size, 1).double()
+        for step in range(4):
+            module.zero_grad()
+            (module(x) - target).square().mean().backward()
+            moving = {n for n, p in parameters.items() if p.grad is not None and p.grad.abs().max() > 0}
+            assert moving if step == 0 else moving == set(parameters), (knobs, init)
+            optimizer.step()
+        assert all(not torch.equal(p, before[n]) for n, p in parameters.items()), (knobs, init)

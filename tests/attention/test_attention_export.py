@@ -1,4 +1,4 @@
-"""Modules through torch.export, ONNX Runtime and torch.compile; a few by default, all of them under `slow`."""
+"""Modules through torch.export, ONNX Runtime, torch.fx and torch.compile; some by default, all of them under `slow`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from attention_asking import ROWS, shake
+from attention_asking import ROWS, choices, shake
 from torch import Tensor, nn
 
+import nas_attn as na
+from nas_attn import backbones
 from nas_attn.attention import catalogue
-from nas_attn.attention.row import INITS
+from nas_attn.attention.row import INITS, Row
 from nas_attn.records import Choice
 
 SIZE = (32, 8, 7)
@@ -28,9 +30,9 @@ def rows(*quick: str) -> list[Any]:
     return [pytest.param(row, id=row.name, marks=() if row.name in quick else pytest.mark.slow) for row in ROWS]
 
 
-def built(name: str, init: Any) -> nn.Module:
-    knobs = catalogue.find(name).resolve({}, *SIZE, strict=False, init=init).knobs
-    return shake(catalogue.build(Choice(name, knobs), *SIZE, init=init), 5).eval()
+def built(name: str, init: Any, knobs: dict[str, Any] | None = None) -> nn.Module:
+    canonical = catalogue.find(name).resolve(knobs or {}, *SIZE, strict=False, init=init).knobs
+    return shake(catalogue.build(Choice(name, canonical), *SIZE, init=init), 5).eval()
 
 
 def images(batch: int = 2, height: int = SIZE[1], width: int = SIZE[2]) -> Tensor:
@@ -77,24 +79,57 @@ def test_onnx_runtime_computes_the_same_at_other_sizes(row: Any, init: Any) -> N
         torch.testing.assert_close(torch.from_numpy(y), module(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("opset", [17, 18])
-@pytest.mark.parametrize("size", [8, 20])
+EVERYWHERE = """
+    Add And AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv Div Equal Erf Expand
+    Flatten Floor Gather Gemm GreaterOrEqual HardSigmoid HardSwish Identity LayerNormalization MatMul Max Mod
+    Mul Pad Pow ReduceMax ReduceMean ReduceSum Relu Reshape Resize Shape Sigmoid Slice Softmax Split Sqrt
+    Squeeze Sub Tanh Transpose Unsqueeze Where
+"""
+"""Operators that all runtimes have. The narrowest is RKNN: this is of the list in its toolkit 2.1 (no Abs, Neg, Reciprocal,
+ReduceL1, ReduceL2), without InstanceNormalization, which RK3588 rejects."""
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 @pytest.mark.filterwarnings("ignore")  # the tracer's own
-def test_onnx_by_tracing_computes_the_same(row: Any, size: int, opset: int) -> None:
-    """As ultralytics and whole detectors are exported: the operators of a trace, on a map of few values and of many."""
+def test_onnx_by_tracing_computes_the_same_with_common_operators(row: Row) -> None:
+    """As ultralytics and whole detectors are exported, with each choice that the module offers."""
     pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
+    onnx = pytest.importorskip("onnx", reason="the onnx extra is not installed")
     runtime = pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
-    shape = (64, size, size)
-    knobs = catalogue.find(row.name).resolve({}, *shape, strict=False, init="identity").knobs
-    module = shake(catalogue.build(Choice(row.name, knobs), *shape, init="identity"), 5).eval()
-    x = torch.randn(1, *shape, generator=torch.Generator().manual_seed(1))
-    file = io.BytesIO()
-    torch.onnx.export(module, (x,), file, dynamo=False, opset_version=opset, input_names=["x"])
-    session = runtime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
-    (y,) = session.run(None, {"x": x.numpy()})
-    want = module(x)
-    assert (torch.from_numpy(y) - want).abs().max() < 1e-4 * want.abs().max()
+    x = images(1)
+    for knobs in choices(row):
+        module = built(row.name, "identity", knobs)
+        file = io.BytesIO()
+        torch.onnx.export(module, (x,), file, dynamo=False, opset_version=18 if knobs else 17, input_names=["x"])
+        nodes = onnx.load_from_string(file.getvalue()).graph.node
+        assert {node.op_type for node in nodes} <= set(EVERYWHERE.split()), knobs
+        session = runtime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+        (y,) = session.run(None, {"x": x.numpy()})
+        want = module(x)
+        assert (torch.from_numpy(y) - want).abs().max() < 1e-4 * want.abs().max(), knobs
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_modules_traced_by_fx_compute_the_same(row: Row) -> None:
+    """With each choice, traced in training; the graph follows `eval()` and takes maps of other sizes."""
+    for knobs in choices(row):
+        module = built(row.name, "paper", knobs).train()
+        graph = torch.fx.symbolic_trace(module).eval()
+        module.eval()
+        for x in (images(), images(1, 5, 11)):
+            torch.testing.assert_close(graph(x), module(x))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_networks_traced_by_fx_compute_the_same(row: Row) -> None:
+    for option in ("block", "residual"):
+        model = backbones.create("resnet20", input_shape=(3, 16, 16), classes=10, width=8)
+        network = na.attach(model, f"stage2@{option}={row.name} stage3@{option}={row.name}", input_shape=(3, 16, 16))
+        shake(network.double(), 3)
+        graph = torch.fx.symbolic_trace(network)
+        x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(2)).double()
+        torch.testing.assert_close(graph(x), network(x))  # in training
+        torch.testing.assert_close(graph.eval()(x), network.eval()(x))
 
 
 @pytest.mark.parametrize("row", rows(*QUICK))

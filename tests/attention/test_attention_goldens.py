@@ -1,4 +1,4 @@
-"""Each module against outputs and gradients of its authors' code (shared/data/goldens), in float64 to 1e-10."""
+"""Each module against outputs and gradients of its authors' code (shared/data/goldens), in float64 to 1e-12."""
 
 from __future__ import annotations
 
@@ -128,12 +128,13 @@ class Golden:
 
 
 def close(actual: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(actual.reshape(expected.shape), expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(actual.reshape(expected.shape), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_outputs_and_gradients_agree(name: str) -> None:
     golden = Golden(name)
+    assert sum(p.numel() for p in golden.module.parameters()) == json.loads(str(golden.data["meta"]))["params"]
     x = golden.tensor("x").requires_grad_()
     y = golden.module(x)
     (y * golden.tensor("w")).sum().backward()
@@ -153,23 +154,14 @@ def test_outputs_and_gradients_agree(name: str) -> None:
     assert checked == len(gradients)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["gam_group_c32_r4_shuffle", "gam_sigmoid_c16_r4", "srm_c32"])
 def test_training_mode_agrees(name: str) -> None:
     golden = Golden(name)
-    if "y_train" not in golden.data:
-        pytest.skip("the file has no training-mode output")
     close(golden.module.train()(golden.tensor("x")), golden.tensor("y_train"))
     state = golden.module.state_dict()
     for key in golden.data:
         if key.startswith("after:"):
             close(state[golden.ours(key[6:])], golden.tensor(key))
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_parameter_count_agrees(name: str) -> None:
-    golden = Golden(name)
-    official = json.loads(str(golden.data["meta"]))["params"]
-    assert sum(p.numel() for p in golden.module.parameters()) == official
 
 
 def test_every_file_is_checked() -> None:
