@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from nas_attn import tasks
+from nas_attn import costs, tasks
 from nas_attn.errors import did_you_mean
 from nas_attn.space_schema import Section, SpaceSpec
 from nas_attn.tasks import TASKS
@@ -386,9 +386,9 @@ class Recipe(Section):
     def _known_objectives(self) -> Self:
         if self.training.evaluator is None:  # else any metric that it returns
             task = tasks.of(self)
-            known = {*task.shares, *task.losses, *COSTS}
+            known = {*task.shares, *task.losses, *costs.ROWS}
             for objective in self.objectives:
-                if objective not in known:
+                if objective not in known and not costs.is_own(objective):
                     raise ValueError(f"unknown objective '{objective}': {did_you_mean(objective, known)}")
         return self
 
@@ -425,9 +425,7 @@ class Recipe(Section):
         return json.dumps(self.model_dump(mode="json"))
 
 
-COSTS = frozenset({"latency", "params", "macs", "memory"})
-"""Objectives that are not metrics of a trained candidate."""
-LOWER_IS_BETTER = COSTS | {name for task in TASKS.values() for name in task.losses}
+LOWER_IS_BETTER = {name for task in TASKS.values() for name in task.losses}
 
 
 def objective_name(objective: str) -> str:
@@ -437,4 +435,4 @@ def objective_name(objective: str) -> str:
 
 def lower_is_better(objective: str) -> bool:
     """Whether an objective is minimised."""
-    return objective.startswith("-") or objective in LOWER_IS_BETTER
+    return objective.startswith("-") or costs.is_cost(objective) or objective in LOWER_IS_BETTER

@@ -166,15 +166,8 @@ class Participation:
         return self.ran and self.depends
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a network costs at batch size 1, counted and not measured."""
-
-    parameters: int
-    macs: int
-    """Multiply-accumulates of convolutions, linear layers and matrix products."""
-    activation_bytes: int
-    """Bytes of all tensors that one forward makes, in float32; views and in-place results make none."""
+Costs = Mapping[str, float]
+"""What a network costs at batch size 1, counted and not measured: name in `nas_attn.costs` -> number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +307,7 @@ class CandidateRow:
     baseline: str | None
     """Name of the baseline (`none`, `uniform se(reduction=16)`), None for a searched one."""
     reason: str
-    cost: Cost | None
+    cost: Costs | None
     values: tuple[float, ...] | None
     """Objective values as told to Optuna: the snapshot."""
     told: bool

@@ -14,7 +14,7 @@ from nas_attn.analysis import validation
 from nas_attn.analysis.validation import Family, Network, family_name
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from
-from nas_attn.records import Cost, Fingerprint, Score, Session, SessionSample
+from nas_attn.records import Fingerprint, Score, Session, SessionSample
 from nas_attn.storage import Database, Run, StudyStore
 
 IMAGES = 2000
@@ -72,7 +72,9 @@ class MadeStudy:
         store.claim(key, placement=placement, trial=self.trials, baseline=baseline, lease=lease)
         self.trials += 1
         modules = sum(placement.count(choice) for choice in TRUE_GAIN)
-        store.set_cost(key, Cost(78_000 + 1_500 * modules, 12_500_000 + 40_000 * modules, 3_000_000), lease)
+        store.set_cost(
+            key, {"params": 78_000 + 1_500 * modules, "macs": 12_500_000 + 40_000 * modules, "memory": 3_000_000}, lease
+        )
         for seed in range(seeds):
             for rung in range(rungs):
                 purpose = "search" if seed == 0 else "confirm"

@@ -12,9 +12,9 @@ from typing import Any
 
 from nas_attn.analysis import units
 from nas_attn.analysis.criteria import Criteria
-from nas_attn.analysis.objectives import COSTS
 from nas_attn.analysis.recommendation import WORTH_IT, format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.costs import is_cost
 from nas_attn.errors import StudyError, shorten
 from nas_attn.recipe import lower_is_better
 
@@ -198,13 +198,13 @@ def _cost(now: Snapshot, pool: Sequence[CandidateView]) -> tuple[str, Callable[[
     """What the cheapest is cheapest in: the latency, else the first cost among the objectives, else parameters."""
     if now.latency is not None and any(view.latency is not None for view in pool):
         return "fastest", _ratio
-    index = next((i for i, objective in enumerate(now.objectives) if objective in COSTS), None)
+    index = next((i for i, objective in enumerate(now.objectives) if is_cost(objective)), None)
     if index is not None:
         return (
             f"one of fewest {now.objectives[index]}",
             lambda view: math.inf if (v := view.values[index]) is None else v,
         )
-    return "one of fewest parameters", lambda view: math.inf if view.cost is None else view.cost.parameters
+    return "one of fewest parameters", lambda view: math.inf if view.cost is None else view.cost["params"]
 
 
 def _ratio(view: CandidateView) -> float:

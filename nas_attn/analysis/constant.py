@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from nas_attn import tasks
 from nas_attn.analysis import units
-from nas_attn.analysis.objectives import COSTS, primary_metric
+from nas_attn.analysis.objectives import primary_metric
+from nas_attn.costs import is_cost
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.storage import StudyStore
 
@@ -38,7 +39,7 @@ def constants(recipe: Recipe, primary: str | None, runs: Mapping[str, Sequence[M
     Args:
         runs: key -> metrics of each of its runs at the last rung.
     """
-    trained = [objective_name(objective) for objective in recipe.objectives if objective not in COSTS]
+    trained = [objective_name(objective) for objective in recipe.objectives if not is_cost(objective)]
     found = []
     for metric in dict.fromkeys([*trained, *([primary] if primary else [])]):
         having = {key: known for key, scores in runs.items() if (known := _values(metric, scores))}
@@ -106,7 +107,7 @@ def study_constants(store: StudyStore, recipe: Recipe) -> list[Constant]:
 
 def _all_differ(recipe: Recipe, few: Sequence[tuple[str, Mapping[str, float]]]) -> bool:
     """Whether a few runs show already that no metric is constant."""
-    trained = {objective_name(objective) for objective in recipe.objectives if objective not in COSTS} or {"accuracy"}
+    trained = {objective_name(objective) for objective in recipe.objectives if not is_cost(objective)} or {"accuracy"}
     for metric in trained:
         values = _values(metric, (metrics for _, metrics in few))
         if not values or all(math.isclose(value, values[0], rel_tol=1e-9) for value in values):

@@ -6,14 +6,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from nas_attn import tasks
-from nas_attn.recipe import COSTS, Recipe, lower_is_better, objective_name
-from nas_attn.records import Cost, Latency
-
-__all__ = ["COSTS", "mean_metrics", "minimised", "objective_value", "primary_metric"]
+from nas_attn.costs import is_cost
+from nas_attn.recipe import Recipe, lower_is_better, objective_name
+from nas_attn.records import Costs, Latency
 
 
 def objective_value(
-    objective: str, metrics: Mapping[str, float], cost: Cost | None, latency: Latency | None
+    objective: str, metrics: Mapping[str, float], cost: Costs | None, latency: Latency | None
 ) -> float | None:
     """One objective in its own unit (accuracy 0 to 1, latency as ratio to the bare backbone, memory in bytes).
 
@@ -21,10 +20,8 @@ def objective_value(
     """
     if objective == "latency":
         return latency.ratio if latency else None
-    if objective in COSTS:
-        if cost is None:
-            return None
-        return float({"params": cost.parameters, "macs": cost.macs, "memory": cost.activation_bytes}[objective])
+    if is_cost(objective):
+        return None if cost is None else cost[objective]
     return metrics.get(objective_name(objective))
 
 
@@ -44,5 +41,5 @@ def mean_metrics(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def primary_metric(recipe: Recipe, scored: Iterable[str]) -> str | None:
     """The trained metric that a recommendation is about: the first of the objectives that is one, else the task's."""
-    trained = [objective_name(objective) for objective in recipe.objectives if objective not in COSTS]
+    trained = [objective_name(objective) for objective in recipe.objectives if not is_cost(objective)]
     return trained[0] if trained else next((metric for metric in scored if metric == tasks.of(recipe).metric), None)

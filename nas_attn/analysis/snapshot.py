@@ -32,7 +32,7 @@ from nas_attn.analysis.weak_rungs import WeakRung, weak_rungs
 from nas_attn.collecting import uncollected
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.recipe_reading import frozen_recipe
-from nas_attn.records import CandidateRow, Cost, Latency, Score, Session
+from nas_attn.records import CandidateRow, Costs, Latency, Score, Session
 from nas_attn.space.notation import parse
 from nas_attn.storage import SEARCH, SplitReading, StoredScore, StudyStore
 
@@ -64,7 +64,7 @@ class CandidateView:
     baseline: str | None
     reason: str
     """Why it was pruned, is infeasible or failed."""
-    cost: Cost | None
+    cost: Costs | None
     latency: Latency | None
     scores: tuple[ScorePoint, ...]
     rung: int | None

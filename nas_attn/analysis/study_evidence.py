@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from nas_attn import tasks
 from nas_attn.analysis.evidence import Evidence, Run, fit
-from nas_attn.analysis.objectives import COSTS
+from nas_attn.costs import is_cost
 from nas_attn.errors import StorageError
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.storage import StoredScore, StudyStore
@@ -68,7 +68,7 @@ class StudyEvidence:
 
 def _metrics(recipe: Recipe) -> dict[str, bool]:
     """Metric -> whether lower is better: the objectives that are trained, the task's metric and its loss."""
-    wanted = {objective_name(o): lower_is_better(o) for o in recipe.objectives if o not in COSTS}
+    wanted = {objective_name(o): lower_is_better(o) for o in recipe.objectives if not is_cost(o)}
     task = tasks.of(recipe)
     return {task.metric: False, **dict.fromkeys(task.losses, True)} | wanted
 

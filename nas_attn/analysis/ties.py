@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from nas_attn.analysis.evidence import Evidence
 from nas_attn.analysis.latency import Order
-from nas_attn.analysis.objectives import COSTS
+from nas_attn.costs import is_cost
 from nas_attn.recipe import objective_name
 from nas_attn.records import Session
 
@@ -41,7 +41,7 @@ def ties(
     def apart(objective: str, position: int, a: str, b: str) -> bool:
         if objective == "latency":
             return faster_known(a, b)
-        if objective in COSTS:
+        if is_cost(objective):
             return values[a][position] != values[b][position]
         model = models.get(objective_name(objective))
         gain = model.gains(a, keys).get(b) if model else None

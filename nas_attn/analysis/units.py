@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from nas_attn import costs
 from nas_attn.recipe import lower_is_better, objective_name
 from nas_attn.tasks import TASKS
 
@@ -45,6 +46,9 @@ BYTES = Unit(lambda size: f"{count(size)}B", lambda size: f"{count(size)}B", tic
 NUMBER = Unit(lambda number: f"{number:.4g}", lambda size: f"{size:.3g}")
 
 
+_UNITS: Mapping[str, Unit] = {"ratio": RATIO, "count": COUNT, "bytes": BYTES, "number": NUMBER}
+
+
 @dataclass(frozen=True, slots=True)
 class Quantity:
     """A metric or a cost."""
@@ -56,12 +60,7 @@ class Quantity:
 QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
     {name: Quantity(title, SHARE) for task in TASKS.values() for name, title in task.shares.items()}
     | {name: Quantity(title) for task in TASKS.values() for name, title in task.losses.items()}
-    | {
-        "latency": Quantity("latency (times the backbone's)", RATIO),
-        "params": Quantity("parameters", COUNT),
-        "macs": Quantity("MACs", COUNT),
-        "memory": Quantity("activation memory", BYTES),
-    }
+    | {row.name: Quantity(row.title, _UNITS[row.unit]) for row in costs.ROWS.values()}
 )
 """Name -> how it is called and written. Metrics of a user's evaluator are not here: they are plain numbers."""
 
@@ -69,6 +68,8 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
 def title(objective: str) -> str:
     """An objective's name on an axis or above a column."""
     known = QUANTITIES.get(objective_name(objective))
+    if known is None and costs.is_own(objective):
+        return objective.rpartition(":")[2].replace("_", " ")
     return known.title if known else objective_name(objective)
 
 
@@ -116,3 +117,8 @@ def difference_range(objective: str, low: float, high: float) -> str:
 def plus_minus(objective: str, number: float, half: float) -> str:
     """A difference and half of its 95 % interval: `+0.60 ± 0.20 points`."""
     return f"{signed(objective, number)} ± {size(objective, half)}"
+
+
+def counted(cost: Mapping[str, float]) -> str:
+    """`12.3 k parameters, 1.20 M MACs, 3.1 MB activation memory`."""
+    return ", ".join(f"{value(name, number)} {title(name)}" for name, number in cost.items())

@@ -1,24 +1,77 @@
-"""What a network costs, counted on shapes."""
+"""What a network costs, counted on shapes: the functions behind the table of costs (`nas_attn.costs`)."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from functools import cached_property
+
 from torch import nn
 
+from nas_attn import costs
 from nas_attn.attachment.hosting import replaced_parameters
-from nas_attn.attachment.recording import record
-from nas_attn.records import Cost
+from nas_attn.attachment.recording import Recording, record
+from nas_attn.errors import NasAttnError, OperationError, RecipeError
+from nas_attn.importing import load_object
+from nas_attn.records import Costs
 
 
-def cost(model: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
-    """Parameters, multiply-accumulates and activation bytes of a model for one image; nothing in the model changes.
+class Network:
+    """A network whose cost is counted, for one image; nothing in the model changes."""
 
-    MACs are half the FLOPs by torch's own formulas: convolutions, linear layers, matrix products, scaled dot-product
-    attention. A parameter that several modules share counts once, one of a replaced module not at all.
+    def __init__(self, model: nn.Module, input_shape: tuple[int, int, int]) -> None:
+        self.model, self.input_shape = model, input_shape
+
+    @cached_property
+    def recording(self) -> Recording:
+        """One forward pass, recorded.
+
+        Raises:
+            BackboneError: the model cannot process an image of this shape.
+        """
+        return record(self.model, self.input_shape, bare=False)
+
+
+def cost(model: nn.Module, input_shape: tuple[int, int, int], objectives: Iterable[str] = ()) -> Costs:
+    """Name -> number, of all costs that are counted.
+
+    Args:
+        objectives: may name a user's own costs, `package.module:function`.
 
     Raises:
         BackboneError: the model cannot process an image of this shape.
+        RecipeError: a user's function is not there.
+        OperationError: it raised something, or returned no finite number.
     """
-    recording = record(model, input_shape, bare=False)
-    idle = {id(parameter) for module in model.modules() for parameter in replaced_parameters(module)}
-    parameters = sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in idle)
-    return Cost(parameters, recording.macs, recording.activation_bytes)
+    network = Network(model, input_shape)
+    return {name: _number(name, path, network) for name, path in costs.functions(objectives).items()}
+
+
+def _number(name: str, path: str, network: Network) -> float:
+    function = load_object(path, what="objectives", error=RecipeError)
+    try:
+        found = function(network)
+    except NasAttnError:
+        raise
+    except Exception as error:  # whatever a user's own code may raise
+        raise OperationError(f"the cost '{name}' raised {type(error).__name__}: {error}") from error
+    if not isinstance(found, int | float) or not math.isfinite(found):
+        raise OperationError(f"the cost '{name}' returned {found!r}, not a finite number")
+    return found
+
+
+def parameters(network: Network) -> int:
+    """Numbers that are trained. One that several modules share counts once, one of a replaced module not at all."""
+    idle = {id(parameter) for module in network.model.modules() for parameter in replaced_parameters(module)}
+    return sum(parameter.numel() for parameter in network.model.parameters() if id(parameter) not in idle)
+
+
+def macs(network: Network) -> int:
+    """Multiply-accumulates: half the FLOPs by torch's own formulas of convolutions, linear layers, matrix products, and scaled
+    dot-product attention."""
+    return network.recording.macs
+
+
+def activation_bytes(network: Network) -> int:
+    """Bytes of all tensors that one forward pass makes, in float32; views and in-place results make none."""
+    return network.recording.activation_bytes

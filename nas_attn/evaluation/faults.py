@@ -76,7 +76,7 @@ def shared_fault(doing: str) -> Iterator[None]:
         raise OperationError(f"{doing} raised {said(error)}, so no candidate can begin") from error
 
 
-def require_memory(parameters: int) -> None:
+def require_memory(parameters: float) -> None:
     """Refuses what cannot be trained in the memory that this machine's processes could still get.
 
     Where memory runs out, Linux kills whatever process it likes, without a word.

@@ -11,7 +11,7 @@ from torch import nn
 from nas_attn import attachment, backbones
 from nas_attn.errors import BackboneError, NasAttnError
 from nas_attn.recipe import Recipe
-from nas_attn.records import Cost, ResolvedPlacement, Site
+from nas_attn.records import Costs, ResolvedPlacement, Site
 from nas_attn.space import SearchSpace
 
 Build = Callable[[], nn.Module]
@@ -29,7 +29,7 @@ class Plan:
     sites: tuple[Site, ...]
     """Stages, then blocks."""
     space: SearchSpace
-    bare_cost: Cost
+    bare_cost: Costs
     build: Build
 
     def bare(self, seed: int) -> nn.Module:
@@ -44,9 +44,9 @@ class Plan:
             torch.manual_seed(seed)
             return attachment.attach(model, resolved)
 
-    def cost(self, resolved: ResolvedPlacement) -> Cost:
-        """Parameters, MACs and activation memory of a candidate."""
-        return attachment.cost(self.attach(self.bare(0), resolved, 0), self.input_shape)
+    def cost(self, resolved: ResolvedPlacement) -> Costs:
+        """What a candidate costs."""
+        return attachment.cost(self.attach(self.bare(0), resolved, 0), self.input_shape, self.recipe.objectives)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,9 @@ def make_plan(
         sites = kept.sites if same else attachment.reshaped(kept.sites, model, input_shape)
     else:
         sites = both_granularities(model, input_shape, wanted.custom, heads=wanted.heads)
+    bare_cost = attachment.cost(model, input_shape, recipe.objectives)
     space = SearchSpace(recipe.space, sites, init=recipe.training.resolved_init)
-    return Plan(recipe, input_shape, classes, sites, space, attachment.cost(model, input_shape), build)
+    return Plan(recipe, input_shape, classes, sites, space, bare_cost, build)
 
 
 def _checked(build: Build) -> Build:

@@ -37,7 +37,7 @@ from nas_attn.evaluation.plan import Build
 from nas_attn.evaluation.ways import backbone_way
 from nas_attn.latency import DeviceLock
 from nas_attn.recipe import Recipe
-from nas_attn.records import ALONE, Cost, EpochPoint, Latency, ResolvedPlacement, Score, Share
+from nas_attn.records import ALONE, Costs, EpochPoint, Latency, ResolvedPlacement, Score, Share
 from nas_attn.storage import SEARCH, Lease, Run, StudyStore
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import execution_on
@@ -131,7 +131,7 @@ class Workbench:
         latency = None
         reason = over_limits(self.recipe, cost, None)
         if not reason and self._evaluator is None and self.device.type == "cpu":
-            require_memory(cost.parameters)
+            require_memory(cost["params"])
         if not reason and self.measurer is not None:
             latency = self.latency(resolved, companions)
             reason = over_limits(self.recipe, cost, latency)
@@ -395,7 +395,7 @@ class Workbench:
 class Checked:
     """What is known of a candidate before it is trained."""
 
-    cost: Cost
+    cost: Costs
     latency: Latency | None
     """None where it is not needed, or is left to a worker on another machine."""
     reason: str

@@ -38,7 +38,7 @@ def card(
     here: Mapping[str, Any] | None,
     check: Mapping[str, Any] | None,
     data: Mapping[str, Any],
-    cost: Mapping[str, int],
+    cost: Mapping[str, float],
 ) -> dict[str, Any]:
     """The facts, as JSON knows them.
 
@@ -275,7 +275,7 @@ def _difference(training: Mapping[str, Any], here: Mapping[str, Any]) -> str:
 
 def _about_cost(facts: Mapping[str, Any]) -> Iterator[str]:
     cost, latency = facts["cost"], facts["latency"]
-    yield f"{cost['parameters']:,} parameters, {cost['macs']:,} MACs for an image"
+    yield f"For an image: {units.counted(cost)}"
     if latency is not None:
         conditions = ", ".join(f"{name} {value}" for name, value in latency["conditions"].items())
         how = "" if latency["measured"] else ", predicted and not measured"

@@ -77,7 +77,7 @@ def note(view: CandidateView, snapshot: Snapshot) -> str:
         if view.beats_none is not None:
             lines.append(f"Probability of being better than the bare backbone: {format_probability(view.beats_none)}.")
     if view.cost is not None:
-        lines.append(f"{units.count(view.cost.parameters)} parameters, {units.count(view.cost.macs)} MACs.")
+        lines.append(f"{units.counted(view.cost)}.")
     if view.scores:
         lines.append(_scores(snapshot, view))
     return "\n\n".join(lines)

@@ -139,7 +139,7 @@ def hover(snapshot: Snapshot, view: CandidateView) -> str:
             ends = units.difference_range(objective, gain.low, gain.high)
             lines.append(f"gain over the bare backbone: {units.difference(objective, gain.mean)} ({ends})")
     if view.cost is not None:
-        lines.append(f"{units.count(view.cost.parameters)} parameters, {units.count(view.cost.macs)} MACs")
+        lines.append(units.counted(view.cost))
     return "<br>".join(lines)
 
 

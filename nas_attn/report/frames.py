@@ -7,10 +7,12 @@ from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
+from nas_attn import costs
 from nas_attn.analysis.effects import fit_effects
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.costs import is_cost
 from nas_attn.errors import UserError, did_you_mean
-from nas_attn.recipe import COSTS, objective_name
+from nas_attn.recipe import objective_name
 
 Row = dict[str, Any]
 
@@ -50,7 +52,7 @@ def _candidate(snapshot: Snapshot, view: CandidateView) -> Row:
             if view.latency is not None:
                 row |= {"latency_low": view.latency.low, "latency_high": view.latency.high}
                 row |= {"latency_ms": view.latency.ms, "latency_measured": view.latency.measured}
-        elif name not in COSTS:
+        elif not is_cost(name):
             low, high = estimate.interval if estimate else (None, None)
             row |= {f"{name}_low": low, f"{name}_high": high, f"{name}_runs": estimate.seeds if estimate else 0}
             gain = view.gains.get(name)
@@ -62,8 +64,7 @@ def _candidate(snapshot: Snapshot, view: CandidateView) -> Row:
         "on_front": view.on_front,
         "front_odds": view.front_odds,
         "recommended": snapshot.recommendation is not None and snapshot.recommendation.key == view.key,
-        "parameters": None if cost is None else cost.parameters,
-        "macs": None if cost is None else cost.macs,
+        **{name: None if cost is None else cost.get(name) for name in costs.functions(snapshot.objectives)},
         "rung": view.rung,
         "seconds": sum(point.wall_s for point in view.scores),
         "reason": view.reason,

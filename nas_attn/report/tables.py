@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
+from nas_attn import costs
 from nas_attn.analysis import units
 from nas_attn.analysis.classes import ByClass
 from nas_attn.analysis.effects import Effect, Effects
@@ -71,11 +72,16 @@ def _front_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
 
 def candidates_table(snapshot: Snapshot) -> Table:
     """All candidates, sortable."""
-    costs = ["parameters", "MACs", "time"]
+    more = [*map(units.title, _counted(snapshot)), "time"]
     odds = ["better than the bare backbone", "runs"]
-    head = ["trial", "placement", "state", *_heads(snapshot, absolute=True), *odds, *costs, "reason"]
+    head = ["trial", "placement", "state", *_heads(snapshot, absolute=True), *odds, *more, "reason"]
     rows = [Row(_candidate_row(snapshot, view), view.on_front) for view in snapshot.candidates]
     return Table(head, rows, name="candidates", sortable=True)
+
+
+def _counted(snapshot: Snapshot) -> list[str]:
+    """Costs that stand in a column although they are no objectives."""
+    return [name for name in costs.functions(()) if name not in snapshot.objectives]
 
 
 def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
@@ -83,7 +89,7 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
         number(words.with_spread(snapshot, view, index), view.values[index])
         for index in range(len(snapshot.objectives))
     ]
-    cost, seconds = view.cost, sum(point.wall_s for point in view.scores)
+    cost, seconds = view.cost or {}, sum(point.wall_s for point in view.scores)
     pruned = view.state == "pruned" and view.rung is not None
     return [
         Cell(str(view.trial), view.trial, tags=_tags(snapshot, view)),
@@ -92,8 +98,7 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
         *values,
         _likely(view.beats_none),
         _seeds(snapshot, view),
-        number(units.count(cost.parameters) if cost else units.MISSING, cost.parameters if cost else None),
-        number(units.count(cost.macs) if cost else units.MISSING, cost.macs if cost else None),
+        *(number(units.value(name, cost.get(name)), cost.get(name)) for name in _counted(snapshot)),
         number(words.duration(seconds) if seconds else units.MISSING, seconds or None),
         Cell(view.reason, wide=len(view.reason) > 40),
     ]

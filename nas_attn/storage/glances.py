@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sqlalchemy import and_, func, or_, select
 
-from nas_attn.records import CandidateRow, Cost
+from nas_attn.records import CandidateRow, Costs
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector
 from nas_attn.storage.outages import enduring
@@ -24,7 +24,7 @@ class Brief(NamedTuple):
     state: str
     placement: str
     """Explicit notation."""
-    cost: Cost | None
+    cost: Costs | None
 
 
 @enduring
@@ -74,11 +74,11 @@ class Glances:
     def briefs(self) -> dict[str, Brief]:
         """Key -> candidate, by trial."""
         c = _candidate.c
-        query = select(c.key, c.trial, c.state, c.placement, c.parameters, c.macs, c.activation_bytes)
+        query = select(c.key, c.trial, c.state, c.placement, c.costs)
         with self._connector.read() as connection:
             return {
-                key: Brief(trial, state, placement, None if cost[0] is None else Cost(*cost))
-                for key, trial, state, placement, *cost in connection.execute(query.where(self._mine).order_by(c.trial))
+                key: Brief(trial, state, placement, None if cost is None else json.loads(cost))
+                for key, trial, state, placement, cost in connection.execute(query.where(self._mine).order_by(c.trial))
             }
 
     def told_values(self) -> list[tuple[float, ...]]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from sqlalchemy import Row
 
-from nas_attn.records import CandidateRow, Cost, Fingerprint, Score, Session, SessionSample
+from nas_attn.records import CandidateRow, Fingerprint, Score, Session, SessionSample
 
 T = TypeVar("T")
 
@@ -276,9 +276,8 @@ def to_candidates(rows: Sequence[Row[Any]]) -> list[CandidateRow]:
     if not rows:
         return []
     columns = _columns(rows)
-    counted = [row for row in rows if row.parameters is not None]
-    costs = iter(read_all(Cost, {f.name: [getattr(row, f.name) for row in counted] for f in fields(Cost)}))
-    columns["cost"] = [None if number is None else next(costs) for number in columns["parameters"]]
+    counted = iter(_contents([text for text in columns["costs"] if text is not None]))
+    columns["cost"] = [None if text is None else next(counted) for text in columns["costs"]]
     texts = columns["objective_values"]
     told = iter(_contents([text for text in texts if text is not None]))
     columns["values"] = [None if text is None else tuple(next(told)) for text in texts]

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from nas_attn.errors import StorageError
-from nas_attn.records import CandidateRow, Cost, Score, Session
+from nas_attn.records import CandidateRow, Costs, Score, Session
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, insert
 from nas_attn.storage.documents import Documents
@@ -214,15 +214,16 @@ class StudyStore(Leases):
         with self._connector.read() as connection:
             return [float(found) for found in connection.scalars(query.limit(count))]
 
-    def set_cost(self, key: str, cost: Cost, lease: Lease) -> None:
+    def set_cost(self, key: str, cost: Costs, lease: Lease) -> None:
         """Write down what a candidate costs.
 
         Raises:
             LeaseLost: another worker has taken over; nothing is written.
         """
-        columns = {"parameters": cost.parameters, "macs": cost.macs, "activation_bytes": cost.activation_bytes}
         with self._fenced(lease) as connection:
-            connection.execute(update(tables.candidate).where(self._candidate(key)).values(columns))
+            connection.execute(
+                update(tables.candidate).where(self._candidate(key)).values(costs=json.dumps(dict(cost)))
+            )
 
     def finish(self, key: str, *, state: str, reason: str, values: tuple[float, ...] | None, lease: Lease) -> bool:
         """Bring a running candidate to its final state (one of FINAL_STATES), once.

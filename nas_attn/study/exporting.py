@@ -25,7 +25,7 @@ from nas_attn.export.formats import find_format, normalising, write
 from nas_attn.export.graphs import Graph
 from nas_attn.export.python_file import Described
 from nas_attn.recipe import Recipe, TrainingSection
-from nas_attn.records import Cost, Score
+from nas_attn.records import Score
 from nas_attn.space import parse, resolve
 from nas_attn.storage import SEARCH, Run, StoredScore, StudyStore
 from nas_attn.study.opening import OpenStudy
@@ -90,7 +90,6 @@ def export_candidate(
     if check and isinstance(given, Graph) and format_ == "onnx":
         compared = check_onnx(written, given, task.compared(plan, dataset, stored=normalize))
     here = _here(model, recipe, dataset, stored) if check and dataset is not None else None
-    cost = plan.cost(described.resolved)
     facts = card(
         now,
         view,
@@ -102,7 +101,7 @@ def export_candidate(
         here=here,
         check=None if compared is None else compared.as_dict(),
         data=_data(recipe, dataset),
-        cost=_cost(cost),
+        cost=plan.cost(described.resolved),
     )
     _write_scoring(facts, written)
     return Exported(written, write_card(facts, written), facts, run)
@@ -220,7 +219,3 @@ def _write_scoring(facts: Mapping[str, Any], written: Path) -> None:
         target.write_text(Path(scoring.__file__).read_text("utf-8"), "utf-8")
     except OSError as error:
         raise OperationError(f"'{target}' cannot be written: {error}") from None
-
-
-def _cost(cost: Cost) -> dict[str, int]:
-    return {"parameters": cost.parameters, "macs": cost.macs}

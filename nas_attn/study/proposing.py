@@ -15,7 +15,8 @@ from torch import nn
 
 from nas_attn.analysis.halving import survives
 from nas_attn.analysis.levels import net
-from nas_attn.analysis.objectives import COSTS, minimised, objective_value
+from nas_attn.analysis.objectives import minimised, objective_value
+from nas_attn.costs import is_cost
 from nas_attn.errors import RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.measuring import BARE
 from nas_attn.evaluation.ways import backbone_number
@@ -279,7 +280,7 @@ class Search(Duties):
         for rung in range(last + 1):
             for key, (values, runs) in self._reached(rung, rows).items():
                 if rung == last:
-                    noise = [1.0 if o in COSTS else 1 / runs for o in self.recipe.objectives]
+                    noise = [1.0 if is_cost(o) else 1 / runs for o in self.recipe.objectives]
                     full[rows[key].trial] = Known(tuple(values), tuple(noise))
                 elif rows[key].state != "infeasible":
                     brief[rows[key].trial][rung] = values
@@ -288,7 +289,7 @@ class Search(Duties):
     def _best(self, key: str, rung: int) -> bool:
         """Whether a candidate is among the best share of a rung; where none is told from another there (an mAP of 0), all go on."""
         peers = self._peers(rung)
-        trained = [i for i, objective in enumerate(self.recipe.objectives) if objective not in COSTS]
+        trained = [i for i, objective in enumerate(self.recipe.objectives) if not is_cost(objective)]
         seen = [[values[i] for values in peers.values()] for i in trained]
         if seen and all(max(values) - min(values) <= SAME for values in seen):
             return True
@@ -343,7 +344,7 @@ class Search(Duties):
         """
         for objective in self.recipe.objectives:
             name = objective_name(objective)
-            if objective not in COSTS and name not in score.metrics:
+            if not is_cost(objective) and name not in score.metrics:
                 raise RecipeError(
                     f"objectives names '{objective}', but training.evaluator returned no '{name}': "
                     f"{did_you_mean(name, score.metrics)}"

@@ -13,8 +13,8 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_attn.analysis.objectives import COSTS
 from nas_attn.analysis.placement_model import kin_of_value
+from nas_attn.costs import is_cost
 from nas_attn.space import SearchSpace
 from nas_attn.space.search_space import FREE, Values
 from nas_attn.study.ideas import outside
@@ -67,7 +67,7 @@ class DistinctSampler(BaseSampler):
             at_most=space.most_modules,
             free=FREE,
             kin=kin_of_value,
-            primary=next((index for index, name in enumerate(objectives) if name not in COSTS), 0),
+            primary=next((index for index, name in enumerate(objectives) if not is_cost(name)), 0),
             evidence=evidence,
         )
 

@@ -51,7 +51,7 @@ def attributes(opened: OpenStudy, row: CandidateRow, latency: Latency | None) ->
     if row.reason:
         found["reason"] = row.reason
     if row.cost:
-        found |= {"parameters": row.cost.parameters, "macs": row.cost.macs}
+        found |= row.cost
     if latency:
         found |= {"latency_ratio": round(latency.ratio, 4), "latency_ms": round(latency.ms, 4)}
         if latency.sessions:

@@ -29,7 +29,7 @@ def test_own_model_module_and_evaluator_with_two_workers(shell: Shell) -> None:
     placements = {c["placement"] for c in answer["candidates"]}
     assert "stage1=spotlight:Spotlight(power=2.0)" in placements
     assert all(
-        c["values"] == [pytest.approx(c["estimates"]["f1"]["mean"]), c["cost"]["parameters"]] for c in scored(answer)
+        c["values"] == [pytest.approx(c["estimates"]["f1"]["mean"]), c["cost"]["params"]] for c in scored(answer)
     )
     assert max(c["values"][0] for c in scored(answer)) > 0.5
     assert shell.files() == before | {"nas_attn.db", "nas_attn.artifacts", "own.html"}

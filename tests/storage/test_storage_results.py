@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn.records import Cost, Fingerprint, Score, Session, SessionSample
+from nas_attn.records import Fingerprint, Score, Session, SessionSample
 from nas_attn.storage import Database, Lease, Run, StudyStore
 from nas_attn.storage.rows import from_session, to_sessions
 
@@ -30,13 +30,13 @@ def test_a_candidate_is_claimed_by_one_trial(store: StudyStore, lease: Lease) ->
 
 def test_a_candidate_is_finished_once(store: StudyStore, lease: Lease) -> None:
     store.claim("key", placement="", trial=1, baseline=None, lease=lease)
-    store.set_cost("key", Cost(10**10, 10**12, 10**11), lease)
+    store.set_cost("key", {"params": 10**10, "macs": 10**12, "energy": 0.5}, lease)
     assert store.finish("key", state="pruned", reason="outranked at rung 0", values=None, lease=lease)
     assert not store.finish("key", state="scored", reason="", values=(0.9, 1.1), lease=lease)
     row = store.candidate("key")
     assert row is not None
     assert (row.state, row.reason, row.values, row.told) == ("pruned", "outranked at rung 0", None, False)
-    assert row.cost == Cost(10**10, 10**12, 10**11)
+    assert row.cost == {"params": 10**10, "macs": 10**12, "energy": 0.5}
     store.mark_told("key")
     told = store.candidate("key")
     assert told is not None

@@ -6,7 +6,6 @@ import time
 import pytest
 
 from nas_attn.errors import LeaseLost, StudyError
-from nas_attn.records import Cost
 from nas_attn.storage import Database, Lease, StudyStore
 
 
@@ -69,7 +68,7 @@ def test_a_deleted_study_is_gone_and_its_worker_cannot_write_into_its_successor(
     successor = database.create_study("digits", recipe=store.recipe, versions={})
     successor.acquire("trial/1", owner="me", ttl_s=1000)
     with pytest.raises(LeaseLost):
-        store.set_cost("key", Cost(1, 2, 3), lease)
+        store.set_cost("key", {"params": 1, "macs": 2}, lease)
     with pytest.raises(LeaseLost):
         store.claim("key", placement="", trial=1, baseline=None, lease=lease)
     assert successor.candidates() == []

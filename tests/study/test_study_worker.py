@@ -190,7 +190,7 @@ def test_a_failing_candidate_is_recorded_with_its_reason_and_not_proposed_again(
 
 def test_limits_make_candidates_infeasible_without_training_them(table: Path) -> None:
     recipe = load_recipe("table.toml")
-    bare = searching.plan_recipe(recipe).bare_cost.parameters
+    bare = searching.plan_recipe(recipe).bare_cost["params"]
     study = na.search("table.toml", overrides={"limits.max_parameters": bare + 50}, say=lambda line: None)
     infeasible = {view.placement for view in study.candidates() if view.state == "infeasible"}
     assert infeasible
