@@ -51,13 +51,18 @@ ROWS = (
     Row("cifar100", classes=f"{_PUBLISHED}:read"),
     Row("folder:PATH", classes="nas_attn.data.folder:read", masks="nas_attn.data.mask_folder:read"),
     Row("coco:FOLDER", boxes=f"{_BOXES}:coco_folder"),
+    Row("yolo:PATH.yaml"),  # a trainer other than ours reads these itself
 )
 
 
 def find(name: str) -> Row | None:
-    """The row of a name as a recipe writes it; None where there is none."""
+    """The row of a name as a recipe writes it; None where there is none.
+
+    Any other `package.module:function` is a user's own, which reads whatever labels the task needs.
+    """
     source, colon, _ = name.partition(":")
-    return next((row for row in ROWS if row.name == name or (colon and row.name.startswith(f"{source}:"))), None)
+    known = next((row for row in ROWS if row.name == name or (colon and row.name.startswith(f"{source}:"))), None)
+    return known or (Row(name, classes=name, masks=name, boxes=name) if colon else None)
 
 
 def names(kind: Kind) -> list[str]:

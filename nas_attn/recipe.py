@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from nas_attn import costs, tasks
+from nas_attn import costs, latency_modes, samplers, tasks
 from nas_attn.errors import did_you_mean
 from nas_attn.space_schema import Section, SpaceSpec
 from nas_attn.tasks import TASKS
@@ -276,15 +276,23 @@ class LatencySection(Section):
     max_sessions: int = Field(default=24, ge=1)
     """Largest number of sessions per candidate."""
 
+    @field_validator("mode")
+    @classmethod
+    def _known_mode(cls, name: str) -> str:
+        if name not in latency_modes.ROWS:
+            raise ValueError(f"unknown mode '{name}': {did_you_mean(name, latency_modes.ROWS)}")
+        return name
+
     @model_validator(mode="after")
     def _mode_fits(self) -> Self:
         if (self.mode == "command") != (self.command is not None):
             raise ValueError("mode = 'command' and command = '…' belong together")
         if self.command is not None and not self.command.strip():
             raise ValueError("command must name a program, not ''")
-        if self.mode == "cuda-graph" and self.device != "cuda":
-            raise ValueError("mode = 'cuda-graph' needs device = 'cuda'")
-        if self.mode in ("onnxruntime", "command") and self.dtype == "bfloat16":
+        mode = latency_modes.ROWS[self.mode]
+        if mode.cuda_only and self.device != "cuda":
+            raise ValueError(f"mode = '{self.mode}' needs device = 'cuda'")
+        if not mode.takes_bfloat16 and self.dtype == "bfloat16":
             raise ValueError(f"mode = '{self.mode}' takes dtype = 'float32' or 'float16', not 'bfloat16'")
         return self
 
@@ -294,9 +302,9 @@ class SearchSection(Section):
 
     trials: int = Field(default=30, ge=1)
     """Candidates, the baselines included."""
-    sampler: Literal["auto", "placement", "tpe", "nsga2", "gp", "random"] = "auto"
-    """`placement` learns what choices add at each site and what types share over sites; `tpe`, `nsga2`, `gp` and `random`
-    are Optuna's. `auto`: all placements where `trials` suffices for them, else `placement`."""
+    sampler: str = "auto"
+    """`auto`: all placements where `trials` suffices for them, else `placement`, which learns what choices add at each site and what
+    types share over sites; `tpe`, `nsga2`, `gp` and `random` are Optuna's; or `package.module:function` that makes one of your own."""
     pruner: Literal["pareto_halving", "none"] = "pareto_halving"
     """Which candidates continue at a rung: the best third by non-domination; `none`: all."""
     baselines: Literal["all", "none", "bare"] = "all"
@@ -309,6 +317,13 @@ class SearchSection(Section):
     seed: Seed = 0
     """Seed of proposals and runs. Neighbouring seeds share most of their runs' seeds; for independent searches, use seeds
     1,000 apart."""
+
+    @field_validator("sampler")
+    @classmethod
+    def _known_sampler(cls, name: str) -> str:
+        if name not in samplers.ROWS and ":" not in name:
+            raise ValueError(f"unknown sampler '{name}': {did_you_mean(name, samplers.ROWS)}")
+        return name
 
 
 class Limits(Section):

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from nas_attn import data_sets
+from nas_attn import costs, data_sets, samplers
 from nas_attn.cli import completing
 from nas_attn.errors import RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
@@ -22,7 +22,7 @@ TEMPLATE = """\
 # Start it with:  nas-attn search {path}
 name = {name}
 space = {space}                  # the search space: plug_and_play, channel, ela, spatial_and_channel, detector, small, or a path
-objectives = [{objectives}]        # {metrics}, latency, params, macs, memory
+objectives = [{objectives}]        # {metrics}, {costs}
 {task}
 [backbone]
 name = {backbone}                # {backbones_known}
@@ -46,7 +46,7 @@ batch_size = 1
 
 [search]
 trials = {trials}
-sampler = "auto"                   # auto, placement, tpe, nsga2, gp, random
+sampler = "auto"                   # {samplers}
 confirm_seeds = 2                  # more seeds for the front and the baselines after the search
 
 [limits]
@@ -204,6 +204,7 @@ def _text(
         space=_quoted(space),
         objectives=f'"{facts.metric}", "latency"',
         metrics=", ".join((*facts.shares, *facts.losses)),
+        costs=", ".join(costs.ROWS),
         task="" if task == next(iter(TASKS)) else f'\n[task]\nname = "{task}"\n',
         backbone=_quoted(backbone),
         backbones_known=", ".join(dict.fromkeys(one.hints.backbones for one in variants(task))),
@@ -217,6 +218,7 @@ def _text(
         batch_size=pace.batch_size,
         device=_quoted(device),
         trials=trials,
+        samplers=", ".join(samplers.ROWS),
         limit="# max_latency_ratio = 1.3" if ratio is None else f"max_latency_ratio = {ratio}",
     )
     return re.sub(r"(?m)^(\S.*?) {2,}# ", lambda line: f"{line[1]:<34} # ", text)  # the answers' lengths differ

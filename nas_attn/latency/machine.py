@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from nas_attn.errors import MeasurementError
+from nas_attn.latency_modes import ROWS, Row
 from nas_attn.recipe import LatencySection
 from nas_attn.records import Fingerprint
 
@@ -32,8 +33,9 @@ def fingerprint(section: LatencySection) -> Fingerprint:
     if section.command is not None:
         return Fingerprint("command", section.command, tuple(sorted(details.items())))
     details |= {"python": platform.python_version().rpartition(".")[0], "system": platform.system()}
-    if section.mode == "onnxruntime":
-        details["onnxruntime"] = _onnxruntime_version()
+    mode = ROWS[section.mode]
+    if mode.package:
+        details[mode.package] = _version(mode)
     if section.device == "cuda":
         name, found = _cuda()
     else:
@@ -149,16 +151,18 @@ def _nvidia_smi(queries: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in zip(queries, values, strict=True) if value and not value.startswith("[")}
 
 
-def _onnxruntime_version() -> str:
+def _version(mode: Row) -> str:
+    """Of the package that a mode needs.
+
+    Raises:
+        MeasurementError: it is not installed.
+    """
     try:
-        return metadata.version("onnxruntime")
-    except metadata.PackageNotFoundError:
-        pass
-    try:
-        return metadata.version("onnxruntime-gpu")
-    except metadata.PackageNotFoundError:
+        return str(importlib.import_module(mode.package).__version__)
+    except ModuleNotFoundError:
+        way = f"pip install 'nas-attn[{mode.extra}]'" if mode.extra else f"pip install {mode.package}"
         raise MeasurementError(
-            "latency.mode is 'onnxruntime', which is not installed: pip install 'nas-attn[onnx]'"
+            f"latency.mode = '{mode.name}' needs {mode.package}, which is not installed: {way}"
         ) from None
 
 

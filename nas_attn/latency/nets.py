@@ -1,6 +1,6 @@
 """A network made ready to be timed: how it is executed (the recipe's mode) and on which clock.
 
-Every mode ends in a `Net`, whose `turn(calls)` does one untimed call and then times `calls` calls.
+Every mode (a row of `nas_attn.latency_modes`) ends in a `Net`, whose `turn(calls)` does one untimed call and then times `calls` calls.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.backbones.detectors import undecided
-from nas_attn.errors import MeasurementError
+from nas_attn.errors import MeasurementError, RecipeError
+from nas_attn.importing import load_object
 from nas_attn.latency.command import CommandNet, write_onnx
+from nas_attn.latency_modes import ROWS
 from nas_attn.recipe import LatencySection
 
 Call = Callable[[], object]
 Times = tuple[float, float]
 """(milliseconds a call on the study's clock, milliseconds a call on the wall clock)."""
-
-COSTLY_MODES = frozenset({"compile", "onnxruntime", "command"})
-"""Modes in which making a network ready takes longer than timing it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +38,11 @@ class Net:
 
 
 def clock_name(section: LatencySection) -> str:
-    """The study's clock under these settings: `thread`, `wall`, `cuda-events` or `command`.
-
-    ONNX Runtime works on a CUDA stream of its own, which torch's events do not see, and waits for it: the wall clock.
-    """
+    """The study's clock under these settings: `thread`, `wall`, `cuda-events` or `command`."""
     if section.mode == "command":
         return "command"
     if section.device == "cuda":
-        return "wall" if section.mode == "onnxruntime" else "cuda-events"
+        return "wall" if ROWS[section.mode].own_stream else "cuda-events"
     return "thread" if section.threads == 1 else "wall"
 
 
@@ -77,7 +73,9 @@ def prepare(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
         MeasurementError: it cannot be compiled, captured, exported or run in this mode.
     """
     try:
-        return _MODES[section.mode](deployed(model, section), section, x)
+        make = load_object(ROWS[section.mode].prepare, what="latency.mode", error=RecipeError)
+        net: Net = make(deployed(model, section), section, x)
+        return net
     except MeasurementError:
         raise
     except Exception as error:
@@ -88,25 +86,29 @@ def prepare(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
         ) from error
 
 
-def _eager(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
-    return _timed(lambda: model(x), section)
+def eager(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+    """As it is."""
+    return timed(lambda: model(x), section)
 
 
-def _compiled(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+def compiled(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+    """Through torch.compile."""
+
     def forward(x: Tensor) -> object:
         return model(x)
 
     # The compiler keeps what it compiled by code object, a few a piece, and then runs the rest as it is without a word.
     forward.__code__ = forward.__code__.replace()
-    compiled: Callable[[Tensor], object] = torch.compile(forward, dynamic=False)
+    quick: Callable[[Tensor], object] = torch.compile(forward, dynamic=False)
     # in inference mode as it will be timed, or it would be compiled again; the compiler's warnings are not about this network
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        compiled(x)
-    return _timed(lambda: compiled(x), section)
+        quick(x)
+    return timed(lambda: quick(x), section)
 
 
-def _cuda_graph(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+def cuda_graph(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+    """Replayed as a CUDA graph."""
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):  # libraries choose their kernels before the capture
@@ -116,17 +118,14 @@ def _cuda_graph(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         result = model(x)
-    net = _timed(graph.replay, section)
+    net = timed(graph.replay, section)
     return Net(net.turn, owned=(model, x, result))  # the graph reads and writes their memory
 
 
-def _onnxruntime(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
-    try:
-        import onnxruntime
-    except ModuleNotFoundError:
-        raise MeasurementError(
-            "latency.mode is 'onnxruntime', which is not installed: pip install 'nas-attn[onnx]'"
-        ) from None
+def by_onnxruntime(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+    """By ONNX Runtime."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = section.threads
     options.inter_op_num_threads = 1
@@ -147,13 +146,13 @@ def _onnxruntime(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
     )
     for output in session.get_outputs():
         binding.bind_output(output.name, section.device)
-    return _timed(lambda: session.run_with_iobinding(binding), section)
+    return timed(lambda: session.run_with_iobinding(binding), section)
 
 
 # ------------------------------------------------------------------------------------------- clocks
 
 
-def _timed(call: Call, section: LatencySection) -> Net:
+def timed(call: Call, section: LatencySection) -> Net:
     """A network whose turns are timed on the section's clock."""
     clock = clock_name(section)
     if clock == "cuda-events":
@@ -191,7 +190,8 @@ def _cuda_turns(call: Call, filler: Tensor | None) -> Callable[[int], Times]:
     return turn
 
 
-def _command(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+def by_command(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+    """By a program of the user's, on another machine perhaps."""
     net = CommandNet(model, section, x)
     return Net(net.turn, owned=net)
 
@@ -204,12 +204,3 @@ def _l2_filler() -> Tensor:
     """A tensor larger than the L2 cache: writing it pushes everything else out."""
     size: int = torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
     return torch.empty(2 * max(size, 2**20), dtype=torch.int8, device="cuda")
-
-
-_MODES: dict[str, Callable[[nn.Module, LatencySection, Tensor], Net]] = {
-    "eager": _eager,
-    "compile": _compiled,
-    "cuda-graph": _cuda_graph,
-    "onnxruntime": _onnxruntime,
-    "command": _command,
-}

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from nas_attn.errors import MeasurementError, Unmeasurable
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import fingerprint, state
-from nas_attn.latency.nets import COSTLY_MODES, Net, Times, clock_name, example_input, prepare
+from nas_attn.latency.nets import Net, Times, clock_name, example_input, prepare
+from nas_attn.latency_modes import ROWS
 from nas_attn.recipe import LatencySection
 from nas_attn.records import BESIDE, Knob, Session, SessionSample
 
@@ -146,7 +147,7 @@ def _prepare_all(
     kept: MutableMapping[str, Net] | None,
 ) -> list[Net]:
     """Reference, control, candidates: ready to be timed."""
-    store: MutableMapping[str, Net] = kept if kept is not None and section.mode in COSTLY_MODES else {}
+    store: MutableMapping[str, Net] = kept if kept is not None and ROWS[section.mode].costly else {}
     named = {"reference": reference, "control": reference}  # each is copied when it is made ready
     named |= {candidate_name(key): model for key, model in candidates.items()}
     for name, model in named.items():

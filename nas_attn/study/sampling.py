@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -15,6 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas_attn.analysis.placement_model import kin_of_value
 from nas_attn.costs import is_cost
+from nas_attn.errors import RecipeError
+from nas_attn.importing import load_object
+from nas_attn.samplers import ROWS
 from nas_attn.space import SearchSpace
 from nas_attn.space.search_space import FREE, Values
 from nas_attn.study.ideas import outside
@@ -54,7 +57,7 @@ class DistinctSampler(BaseSampler):
         evidence: Evidence = known_of_trials,
     ) -> None:
         """Args:
-        name: `auto`, `placement`, `tpe`, `nsga2`, `gp` or `random`.
+        name: of a row in `nas_attn.samplers`, or `package.module:function`.
         trials: planned size of the study; NSGA-II's population follows it.
         objectives: as in the recipe; the first that has to be trained for is what `placement` seeks, the others cost it.
         evidence: what `placement` learns from.
@@ -160,15 +163,32 @@ class DistinctSampler(BaseSampler):
         return str(self._inner.sample_independent(study, trial, site, distribution))
 
     def _make_inner(self, name: str, seed: int) -> BaseSampler:
-        makers: dict[str, Callable[[], BaseSampler]] = {
-            "random": lambda: RandomSampler(seed=seed),
-            "tpe": lambda: TPESampler(seed=seed, multivariate=True, constant_liar=True),
-            "gp": lambda: GPSampler(seed=seed, deterministic_objective=False),
-            "nsga2": lambda: NSGAIISampler(seed=seed, population_size=max(8, min(50, self._trials // 5))),
-        }
+        path = ROWS[name].make if name in ROWS else name
+        make = load_object(path, what="search.sampler", error=RecipeError)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return makers[name]()
+            made: BaseSampler = make(seed=seed, trials=self._trials)
+        return made
+
+
+def at_random(*, seed: int, trials: int) -> BaseSampler:
+    """Optuna's random sampler."""
+    return RandomSampler(seed=seed)
+
+
+def tpe(*, seed: int, trials: int) -> BaseSampler:
+    """Optuna's TPE, all sites together."""
+    return TPESampler(seed=seed, multivariate=True, constant_liar=True)
+
+
+def gp(*, seed: int, trials: int) -> BaseSampler:
+    """Optuna's Gaussian process, for objectives with noise."""
+    return GPSampler(seed=seed, deterministic_objective=False)
+
+
+def nsga2(*, seed: int, trials: int) -> BaseSampler:
+    """Optuna's NSGA-II, with a population that follows the number of trials."""
+    return NSGAIISampler(seed=seed, population_size=max(8, min(50, trials // 5)))
 
 
 def known_params(trial: FrozenTrial) -> dict[str, Any]:

@@ -50,9 +50,9 @@ def test_what_is_exported_scores_elsewhere_what_its_card_says(folder: Path, nas)
         assert card["input"]["dtype"] == ("uint8" if name == "camera.onnx" else "float32")
         assert (card["training"]["images"], card["here"]["images"]) == (150, 150)
         assert abs(card["training"]["right"] - card["here"]["right"]) <= card["here"]["judged_otherwise"]
-        assert card["cost"]["params"] == sum(
-            p.numel() for p in trained(folder).values() if p.is_floating_point()
-        ) - bn(folder)
+        assert card["cost"]["params"] == sum(p.numel() for p in trained(folder).values() if p.is_floating_point()) - bn(
+            folder
+        )
         found = nas("check-export", name, "--json").json
         assert found["agrees"]
         assert found["elsewhere"] == (name != "digits.pt")
