@@ -39,4 +39,15 @@ def contributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     numpy = folder / "tests" / "attention" / "attention_in_numpy.py"
     insert(numpy, "REFERENCES: ", piece("numpy: function") + "\n\n")
     numpy.write_text(numpy.read_text("utf-8").replace("    for f in (\n", "    for f in (\n        lct,\n"), "utf-8")
+    _other_rows(folder / "nas_attn")
     return folder
+
+
+def _other_rows(package: Path) -> None:
+    """A data set, a sampler, a cost, a metric and a latency mode."""
+    insert(package / "data_sets.py", '    Row("digits-8x8"', piece("data_sets: row"))
+    insert(package / "samplers.py", '            Row("tpe"', piece("samplers: row"))
+    insert(package / "costs.py", '            Row("params"', piece("costs: row"))
+    insert(package / "tasks" / "classification.py", '            "macro_f1": "macro F1",\n', piece("tasks: metric"))
+    insert(package / "training" / "classes.py", '        "macro_f1": ', piece("classes: metric"))
+    insert(package / "latency_modes.py", '            Row("compile"', piece("latency_modes: row"))

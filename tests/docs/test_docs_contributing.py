@@ -1,4 +1,4 @@
-"""Someone adds an attention module as CONTRIBUTING says: in a copy of the repository, to the letter."""
+"""Someone adds a module, a data set, a sampler, a cost, a metric and a latency mode as CONTRIBUTING says, to the letter."""
 
 from __future__ import annotations
 
@@ -46,3 +46,38 @@ def test_tests_of_the_catalogue_take_it_up(contributed: Path) -> None:
     shown = python(contributed, *command)
     assert " failed" not in shown
     assert int(shown.rsplit(" passed", 1)[0].split()[-1]) >= 10
+
+
+OWN = """
+def depth(network):
+    return sum(1 for _ in network.model.modules())
+"""
+
+
+def test_data_set_sampler_cost_metric_and_latency_mode_work_in_a_search(contributed: Path, tmp_path: Path) -> None:
+    """And so does a cost that a recipe names without a row."""
+    (contributed / "my_costs.py").write_text(OWN)
+    url = f"sqlite:///{tmp_path}/a.db"
+    settings = {
+        "data.name": "stripes",
+        "data.options": "{}",
+        "search.sampler": "one_change",
+        "search.trials": "4",
+        "search.baselines": "bare",
+        "search.confirm_seeds": "0",
+        "latency.mode": "traced",
+        "latency.max_sessions": "1",
+        "latency.session_seconds": "0.1",
+        "objectives": '["worst_class", "energy", "my_costs:depth", "latency"]',
+        "training.start": "scratch",
+        "training.rungs": "[1]",
+        "backbone.width": "4",
+    }
+    options = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    run = ["search", "digits", "--workers", "1", "--threads", "1", "--quiet", "--storage", url, *options]
+    python(contributed, "-m", "nas_attn.cli.main", *run)
+    shown = python(contributed, "-m", "nas_attn.cli.main", "pareto", "digits", "--storage", url, "--json")
+    front = json.loads(shown)["candidates"]
+    costs = [one["cost"] for one in front]
+    assert all(0 < cost["energy"] < 1e-3 and cost["my_costs:depth"] > 10 for cost in costs)
+    assert all(0 <= one["values"][0] <= 1 and one["values"][3] > 0 for one in front)
