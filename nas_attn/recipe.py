@@ -262,8 +262,8 @@ class LatencySection(Section):
     channels_last: bool = False
     threads: int = Field(default=1, ge=1, le=1024)
     """Intra-op threads; with more than one, the wall clock is used instead of the thread's CPU time."""
-    mode: Literal["eager", "compile", "cuda-graph", "onnxruntime", "command"] = "eager"
-    """How the network runs: as it is, with torch.compile, as a replayed CUDA graph, in ONNX Runtime, or by `command`."""
+    mode: str = "eager"
+    """How the network runs: `eager` (as it is), `compile` (torch.compile), `cuda-graph` (replayed), `onnxruntime`, or `command`."""
     command: str | None = None
     """For `mode = "command"`: a program that measures elsewhere and prints milliseconds; `{onnx}` (or its last argument) is
     the path of an ONNX file."""
