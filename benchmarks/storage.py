@@ -150,7 +150,7 @@ def _proposals(opened: Any) -> None:
     from nas_attn.study.proposing import Search
     from nas_attn.study.worker import Worker
 
-    benches = Benches(opened.store, opened.artifacts, Host("benchmark", opened.folder, "cpu"))
+    benches = Benches(opened.store, opened.artifacts, Host("benchmark", opened.folder, "cpu"), opened.plan)
     worker = Worker(opened, benches, stop=lambda: False, say=print)
     search = Search(worker)
     for which in ("first", "second", "third"):

@@ -349,7 +349,6 @@ def search(
         threads=threads,
         say=say,
         stop=stop,
-        build=build,
         evaluator=judge,
         verbose=verbose,
     )

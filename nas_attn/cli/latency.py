@@ -59,10 +59,9 @@ def latency(
 def _plan(backbone: str, shape: str, study: str | None, storage: str) -> Plan:
     from nas_attn.evaluation.kept_sites import plan_for
     from nas_attn.recipe_reading import recipe_from
-    from nas_attn.study.searching import own_plan
 
     if study is not None:
-        return own_plan(study_named(study, storage))
+        return study_named(study, storage).plan
     data = {"name": "external", "input_shape": parse_shape(shape), "classes": 1000}
     recipe = {"name": "latency", "space": "small", "backbone": {"name": backbone}, "data": data}
     return plan_for(
@@ -96,7 +95,6 @@ def _asked(plan: Plan, what: Sequence[str], study: str | None, storage: str) -> 
     """Text as given -> network: a placement, a trial of the study, or another backbone."""
     from nas_attn import backbones
     from nas_attn.recipe_reading import backbone_section
-    from nas_attn.space import parse, resolve
 
     found = {}
     rows = {str(r.trial): r.placement for r in study_named(study, storage).store.candidates()} if study else {}
@@ -108,7 +106,7 @@ def _asked(plan: Plan, what: Sequence[str], study: str | None, storage: str) -> 
             model = backbones.build(section, input_shape=plan.input_shape, classes=plan.classes)
             found[text] = Asked(text, model)
             continue
-        resolved = resolve(parse(rows.get(text, text)), plan.sites, init=plan.space.init)
+        resolved = plan.resolved(rows.get(text, text))
         found[text] = Asked(resolved.text, plan.attach(plan.bare(0), resolved, 0))
     return found
 

@@ -42,16 +42,11 @@ def resume(
     """Goes on with a study: half-trained trials from their last checkpoint, then new ones."""
     from nas_attn.cli.running import Effort, run
     from nas_attn.study import searching
-    from nas_attn.study.ideas import enqueue, ideas
 
     page_path(report)
     opened = study_named(study, storage)
     searching.check_here(opened.recipe, device=device)
-    searching.check_start(opened.recipe)
-    if trials is not None:
-        searching.set_trials(opened, trials)
-    if tried:
-        for idea in ideas(searching.own_plan(opened), tried):
-            enqueue(opened, idea)
+    searching.check_start(opened)
+    searching.take_up(opened, trials=trials, tried=tried or [])
     effort = Effort(workers, threads, device, time_limit, quiet or as_json, verbose)
     run(opened, effort, report=report, as_json=as_json)

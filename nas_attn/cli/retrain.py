@@ -63,9 +63,9 @@ def retrain(
     from nas_attn.study.trained import named
 
     opened = study_named(study, storage)
-    plan = searching.own_plan(opened)
+    plan = opened.plan
     now = snapshot(opened.store)
-    chosen = dict(named(opened, now, plan, one) for one in (criteria, *map(criteria_for, also or ())))
+    chosen = dict(named(opened, now, one) for one in (criteria, *map(criteria_for, also or ())))
     searching.check_here(opened.recipe, device=device)
     check_weights(plan)
     _check_data(opened, plan, data)
@@ -83,13 +83,13 @@ def retrain(
 
 
 def _check_data(opened: OpenStudy, plan: Plan, name: str | None) -> None:
-    """Whether other data is there and fits the network: asked before anything is written."""
-    if name is None or opened.recipe.data.name == "external":
+    """Whether the data is there and fits the network: asked before anything is written."""
+    if opened.recipe.data.name == "external":
         return
     from nas_attn import tasks
     from nas_attn.errors import RecipeError
 
-    given = opened.recipe.data.model_copy(update={"name": name})
+    given = opened.recipe.data if name is None else opened.recipe.data.model_copy(update={"name": name})
     recipe = opened.recipe.model_copy(update={"data": given})
     found = tasks.of(recipe).load(recipe, device="cpu")
     if found is not None and found.input_shape[0] != plan.input_shape[0]:

@@ -83,10 +83,10 @@ def validate(
     if not begun and now.validations and not again and not dry_run:
         _show(now.validations, now, as_json)
         return
-    family = _begun(begun[0], asked) if begun else validating.family_of(opened, now, searching.own_plan(opened), asked)
+    family = _begun(begun[0], asked) if begun else validating.family_of(opened, now, opened.plan, asked)
     validating.check_test_split(opened.recipe)
     searching.check_here(opened.recipe, device=device)
-    searching.check_start(opened.recipe)
+    searching.check_start(opened)
     if not as_json and not quiet:
         _announce(console(), opened, now, family, difference)
     if dry_run:

@@ -21,7 +21,7 @@ def kept_sites(store: StudyStore) -> Kept | None:
         return None
     content = json.loads(text)
     channels, height, width = content["input_shape"]
-    return Kept((channels, height, width), tuple(_site(entry) for entry in content["sites"]))
+    return Kept((channels, height, width), content["classes"], tuple(_site(entry) for entry in content["sites"]))
 
 
 def keep_sites(store: StudyStore, plan: Plan) -> None:
@@ -54,19 +54,34 @@ def _site(entry: Mapping[str, Any]) -> Site:
 
 
 def plan_for(
-    recipe: Recipe, dataset: data.Dataset | None, *, build: Build | None = None, store: StudyStore | None = None
+    recipe: Recipe, dataset: data.Dataset | None, *, build: Build | None = None, kept: Kept | None = None
 ) -> Plan:
     """A recipe's plan with the shape and classes of its data.
 
     Args:
-        store: the study that it is for, whose sites are those that it began with.
+        kept: the sites that the study began with which it is for.
     """
     if dataset is not None:
         shape, classes = dataset.input_shape, len(dataset.classes)
     else:
         shape, classes = tasks.of(recipe).shape_and_classes(recipe)
-    kept = None if store is None else kept_sites(store)
-    plan = make_plan(recipe, shape, classes, build=build, kept=kept)
-    if store is not None and kept is None:
+    return make_plan(recipe, shape, classes, build=build, kept=kept)
+
+
+def study_plan(store: StudyStore, plan: Plan | None = None) -> Plan:
+    """The plan of a study's own recipe, on the sites that it began with, which are written down the first time.
+
+    Args:
+        plan: of the recipe as a user has it now, which is taken where nothing has changed since: the file may have been put in
+            another order, which names values anew.
+    """
+    recipe, kept = frozen_recipe(store.recipe, where=f"study '{store.name}'"), kept_sites(store)
+    build = plan.own_build if plan is not None else None
+    if plan is None and kept is None:
+        plan = plan_for(recipe, tasks.of(recipe).load(recipe, device="cpu"))
+    elif plan is None or (kept and kept.sites != plan.sites) or recipe.to_json() != plan.recipe.to_json():
+        shape, classes = (kept or plan).input_shape, (kept or plan).classes  # type: ignore[union-attr]
+        plan = make_plan(recipe, shape, classes, build=build, kept=kept)
+    if kept is None:
         keep_sites(store, plan)
     return plan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from nas_attn import attachment, backbones
 from nas_attn.errors import BackboneError, NasAttnError
 from nas_attn.recipe import Recipe
 from nas_attn.records import Costs, ResolvedPlacement, Site
-from nas_attn.space import SearchSpace
+from nas_attn.space import SearchSpace, parse, resolve
 
 Build = Callable[[], nn.Module]
 """Builds the bare backbone, randomly initialised from torch's global generator."""
@@ -31,6 +31,19 @@ class Plan:
     space: SearchSpace
     bare_cost: Costs
     build: Build
+    own_build: Build | None = None
+    """The user's function behind `build`; None: the recipe's backbone."""
+    _resolved: dict[str, ResolvedPlacement] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def resolved(self, placement: str) -> ResolvedPlacement:
+        """The network that a placement in notation means here; the same text is read once.
+
+        Raises:
+            PlacementError: it is none of this backbone.
+        """
+        if placement not in self._resolved:
+            self._resolved[placement] = resolve(parse(placement), self.sites, init=self.space.init)
+        return self._resolved[placement]
 
     def bare(self, seed: int) -> nn.Module:
         """The bare backbone with the seed's random weights; the global generator is left alone."""
@@ -55,6 +68,7 @@ class Kept:
 
     input_shape: tuple[int, int, int]
     """The images' that the points' shapes are for."""
+    classes: int
     sites: tuple[Site, ...]
 
 
@@ -80,9 +94,9 @@ def make_plan(
     def from_recipe() -> nn.Module:
         return backbones.build(recipe.backbone, input_shape=input_shape, classes=classes)
 
-    build = from_recipe if build is None else _checked(build)
+    made_by = from_recipe if build is None else _checked(build)
     with torch.random.fork_rng(devices=[]):
-        model = build()
+        model = made_by()
     wanted = recipe.space.sites
     if kept is not None:
         same = kept.input_shape == input_shape
@@ -91,7 +105,7 @@ def make_plan(
         sites = both_granularities(model, input_shape, wanted.custom, heads=wanted.heads)
     bare_cost = attachment.cost(model, input_shape, recipe.objectives)
     space = SearchSpace(recipe.space, sites, init=recipe.training.resolved_init)
-    return Plan(recipe, input_shape, classes, sites, space, bare_cost, build)
+    return Plan(recipe, input_shape, classes, sites, space, bare_cost, made_by, build)
 
 
 def _checked(build: Build) -> Build:

@@ -26,17 +26,15 @@ from nas_attn.evaluation.evaluators import Evaluator, EvaluatorTrainer, find_eva
 from nas_attn.evaluation.factors import Factors, candidate_factors
 from nas_attn.evaluation.faults import own_fault, require_memory, shared_fault
 from nas_attn.evaluation.given import given_weights
-from nas_attn.evaluation.kept_sites import plan_for
 from nas_attn.evaluation.labels import keep_labels
 from nas_attn.evaluation.limits import over_limits, wanted
 from nas_attn.evaluation.measuring import Measurer
 from nas_attn.evaluation.names import BACKBONE, backbone_name, test_way, weights_run
 from nas_attn.evaluation.output import OutputLog
 from nas_attn.evaluation.participation import require_participation
-from nas_attn.evaluation.plan import Build
+from nas_attn.evaluation.plan import Plan
 from nas_attn.evaluation.ways import backbone_way
 from nas_attn.latency import DeviceLock
-from nas_attn.recipe import Recipe
 from nas_attn.records import ALONE, Costs, EpochPoint, Latency, ResolvedPlacement, Score, Share
 from nas_attn.storage import SEARCH, Lease, Run, StudyStore
 from nas_attn.training import Trainer
@@ -68,29 +66,28 @@ class Workbench:
 
     def __init__(
         self,
-        recipe: Recipe,
+        plan: Plan,
+        dataset: data.Dataset | None,
         store: StudyStore,
         artifacts: ArtifactStore,
         host: Host,
         *,
-        build: Build | None = None,
         evaluator: Evaluator | None = None,
         way: str = SEARCH,
-        dataset: data.Dataset | None = None,
     ) -> None:
         """Args:
-            recipe: the study's, with the training and the data of the way.
-            build: replaces the recipe's backbone (a Python object given to `na.search`).
-            evaluator: replaces the recipe's evaluator, likewise.
+            plan: of the study's recipe with the training and the data of the way.
+            dataset: the recipe's data; None where an evaluator brings its own.
+            evaluator: replaces the recipe's evaluator (a Python object given to `na.search`).
             way: the way of training; latencies are measured by the search's own only.
-            dataset: the recipe's data, where it is loaded already.
 
         Raises:
-            UserError: the data, the backbone, its weights or the space cannot be had.
+            UserError: the evaluator or the weights cannot be had.
             MeasurementError: the study's latencies belong to another machine.
         """
-        self.recipe, self.store, self._artifacts, self._host = recipe, store, artifacts, host
-        self.way = way
+        self.plan, self.recipe, self.dataset, self.way = plan, plan.recipe, dataset, way
+        self.store, self._artifacts, self._host = store, artifacts, host
+        recipe = plan.recipe
         self.device = pick_device(host.device)
         execution_on(recipe.training, self.device)
         name = recipe.training.evaluator
@@ -99,8 +96,6 @@ class Workbench:
         self._evaluator = evaluator and EvaluatorTrainer(
             evaluator, folder=host.folder, device=str(self.device), log=host.log
         )
-        self.dataset = dataset or self.task.load(recipe, device=self.device, share=host.share)
-        self.plan = plan_for(recipe, self.dataset, build=build, store=store)
         self.measurer = (
             Measurer(self.plan, store, seed=zlib.crc32(host.owner.encode()))
             if way == SEARCH and "latency" in wanted(recipe)

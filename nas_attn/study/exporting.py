@@ -15,7 +15,7 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.data import Dataset
 from nas_attn.data.folder import named_files
 from nas_attn.errors import OperationError
-from nas_attn.evaluation.kept_sites import plan_for
+from nas_attn.evaluation.kept_sites import kept_sites, plan_for
 from nas_attn.evaluation.plan import Plan
 from nas_attn.evaluation.ways import way_recipe
 from nas_attn.export import scoring
@@ -26,7 +26,6 @@ from nas_attn.export.graphs import Graph
 from nas_attn.export.python_file import Described
 from nas_attn.recipe import Recipe, TrainingSection
 from nas_attn.records import Score
-from nas_attn.space import parse, resolve
 from nas_attn.storage import SEARCH, Run, StoredScore, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.retraining import kept_runs
@@ -76,7 +75,7 @@ def export_candidate(
     recipe = way_recipe(opened.store, SEARCH if run is None else run.way)
     task = tasks.of(recipe)
     dataset = task.load(recipe, device="cpu")
-    plan = plan_for(recipe, dataset, store=opened.store)
+    plan = plan_for(recipe, dataset, kept=kept_sites(opened.store))
     model = trained_model(opened, plan, view, run)
     described = describe(plan, dataset, view)
     given = task.graph(model, plan.input_shape) if format_found.graph else model
@@ -109,7 +108,7 @@ def export_candidate(
 
 def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Described:
     """From what a candidate's network is built."""
-    resolved, task = resolve(parse(view.placement), plan.sites, init=plan.space.init), tasks.of(plan.recipe)
+    resolved, task = plan.resolved(view.placement), tasks.of(plan.recipe)
     return Described(plan.recipe.backbone, resolved, plan.input_shape, task.interface(plan, dataset), task)
 
 

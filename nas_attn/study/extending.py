@@ -277,7 +277,7 @@ def _placement(trial: FrozenTrial, row: CandidateRow | None, plans: _Plans) -> R
 
 
 def _resolved(plan: Plan, placement: str) -> ResolvedPlacement:
-    return resolve(parse(placement), plan.sites, init=plan.space.init)
+    return plan.resolved(placement)
 
 
 def _values(space: SearchSpace, placement: ResolvedPlacement) -> dict[str, str] | None:

@@ -15,7 +15,6 @@ from optuna.trial import BaseTrial, FrozenTrial, TrialState
 from nas_attn.errors import NasAttnWarning, PlacementError
 from nas_attn.evaluation.plan import Plan
 from nas_attn.records import ResolvedPlacement
-from nas_attn.space import parse, resolve
 from nas_attn.space.search_space import Values
 from nas_attn.study.opening import OpenStudy
 
@@ -43,7 +42,7 @@ def ideas(plan: Plan, placements: Iterable[str]) -> list[Idea]:
     """
     found: dict[str, Idea] = {}
     for typed in placements:
-        resolved = resolve(parse(typed), plan.sites, init=plan.space.init)
+        resolved = plan.resolved(typed)
         try:
             values = plan.space.values(resolved)
         except PlacementError:

@@ -26,6 +26,8 @@ from nas_attn.study.buckets import SCHEME, BucketArtifacts
 if TYPE_CHECKING:
     import optuna
 
+    from nas_attn.evaluation.plan import Plan
+
 DEFAULT_URL = "sqlite:///nas_attn.db"
 
 
@@ -65,6 +67,17 @@ class OpenStudy:
         except StorageInternalError as error:  # Optuna's word for whatever the database answered
             cause = error.__cause__
             raise explained(getattr(cause, "orig", None) or cause or error, str(self.database)) from error
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What its recipe means, on the sites that it began with.
+
+        Raises:
+            UserError: the backbone or, before any worker has been at it, the data cannot be had.
+        """
+        from nas_attn.evaluation.kept_sites import study_plan
+
+        return study_plan(self.store)
 
     @property
     def url_of_database(self) -> str:

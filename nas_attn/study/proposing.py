@@ -22,7 +22,6 @@ from nas_attn.evaluation.measuring import BARE
 from nas_attn.evaluation.ways import backbone_number
 from nas_attn.recipe import objective_name
 from nas_attn.records import CandidateRow, ResolvedPlacement, Score
-from nas_attn.space import parse, resolve
 from nas_attn.storage import SEARCH, Lease, Run, RunRow
 from nas_attn.storage.glances import Brief
 from nas_attn.storage.queue import WAITING
@@ -130,7 +129,7 @@ class Search(Duties):
     def _proposed(self, trial: Trial) -> ResolvedPlacement:
         own = outside(trial)
         if own is not None:
-            return resolve(parse(own), self.bench.plan.sites, init=self.space.init)
+            return self.bench.plan.resolved(own)
         return self.space.resolve(
             {site: trial.suggest_categorical(site, choices) for site, choices in self.space.parameters.items()}
         )
@@ -362,7 +361,7 @@ class Search(Duties):
     # ------------------------------------------------------------------------------------ words
 
     def _resolved(self, row: CandidateRow) -> ResolvedPlacement:
-        return resolve(parse(row.placement), self.bench.plan.sites, init=self.space.init)
+        return self.bench.plan.resolved(row.placement)
 
     def _why_pruned(self, row: CandidateRow) -> str:
         rung = max((s.score.epochs for s in self.store.scores(row.key, way=SEARCH)), default=0)

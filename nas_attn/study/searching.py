@@ -17,9 +17,9 @@ from nas_attn.evaluation.benches import Benches
 from nas_attn.evaluation.devices import pick_device
 from nas_attn.evaluation.evaluators import Evaluator, find_evaluator
 from nas_attn.evaluation.given import check_weights, wanted_weights
-from nas_attn.evaluation.kept_sites import keep_sites, kept_sites, plan_for
+from nas_attn.evaluation.kept_sites import kept_sites, plan_for, study_plan
 from nas_attn.evaluation.output import log_for
-from nas_attn.evaluation.plan import Build, Plan, make_plan
+from nas_attn.evaluation.plan import Build, Plan
 from nas_attn.evaluation.workbench import Host
 from nas_attn.importing import PYTHON, load_object
 from nas_attn.processes import owner_name
@@ -54,9 +54,8 @@ class Options:
     time_limit_s: float | None = None
     say: Callable[[str], None] = print
     stop: threading.Event = field(default_factory=threading.Event)
-    build: Build | None = None
-    """Replaces the recipe's backbone (a Python object given to `na.search`)."""
     evaluator: Evaluator | None = None
+    """Replaces the recipe's evaluator (a Python object given to `na.search`)."""
     share: Share = ALONE
     verbose: bool = False
     """Whether what an evaluator prints goes to the terminal instead of a log file."""
@@ -82,32 +81,18 @@ def plan_recipe(recipe: Recipe, *, build: Build | None = None, store: StudyStore
     Args:
         store: the study that it is for, whose sites are those that it began with.
     """
-    return plan_for(recipe, tasks.of(recipe).load(recipe, device="cpu"), build=build, store=store)
+    kept = None if store is None else kept_sites(store)
+    return plan_for(recipe, tasks.of(recipe).load(recipe, device="cpu"), build=build, kept=kept)
 
 
-def own_plan(opened: OpenStudy) -> Plan:
-    """What a study's frozen recipe means, on the sites that it began with."""
-    return plan_recipe(opened.recipe, store=opened.store)
-
-
-def check_start(recipe: Recipe) -> None:
-    """Whether the weights that a recipe names are there and fit: asked before workers are started.
+def check_start(opened: OpenStudy) -> None:
+    """Whether the weights that a study's recipe names are there and fit: asked before workers are started.
 
     Raises:
         BackboneError: they are not.
     """
-    if wanted_weights(recipe):
-        check_weights(plan_recipe(recipe))
-
-
-def study_plan(opened: OpenStudy, plan: Plan) -> Plan:
-    """The plan of the study's frozen recipe: its file may have been put in another order since, which names values anew."""
-    kept = kept_sites(opened.store)
-    if kept is None or kept.sites != plan.sites or opened.recipe.to_json() != plan.recipe.to_json():
-        plan = make_plan(opened.recipe, plan.input_shape, plan.classes, build=plan.build, kept=kept)
-    if kept is None:
-        keep_sites(opened.store, plan)
-    return plan
+    if wanted_weights(opened.recipe):
+        check_weights(opened.plan)
 
 
 def first_baselines(recipe: Recipe, space: SearchSpace) -> dict[str, Baseline]:
@@ -118,10 +103,10 @@ def first_baselines(recipe: Recipe, space: SearchSpace) -> dict[str, Baseline]:
     return found
 
 
-def enqueue_baselines(opened: OpenStudy, plan: Plan) -> None:
+def enqueue_baselines(opened: OpenStudy) -> None:
     """Puts the baselines in front of the queue; those that are there already stay where they are."""
     with opened.database.creating():
-        for baseline in first_baselines(opened.recipe, plan.space).values():
+        for baseline in first_baselines(opened.recipe, opened.plan.space).values():
             opened.optuna_study.enqueue_trial(
                 dict(baseline.values), user_attrs={BASELINE: baseline.name}, skip_if_exists=True
             )
@@ -145,9 +130,25 @@ def begin(
     ideas(plan, tried)
     check_weights(plan)
     opened = create_study(recipe, url, artifacts=artifacts)
-    plan = study_plan(opened, plan)
-    enqueue_baselines(opened, plan)
-    for idea in ideas(plan, tried):
+    vars(opened)["plan"] = study_plan(opened.store, plan)  # made already
+    return take_up(opened, tried=tried)
+
+
+def take_up(opened: OpenStudy, *, trials: int | None = None, tried: Iterable[str] = ()) -> OpenStudy:
+    """A known study ready for workers, with its queue.
+
+    Args:
+        trials: its new total of candidates; None: as it is.
+        tried: placements of one's own that it is to evaluate, too.
+
+    Raises:
+        PlacementError: one of these is no placement of its backbone; nothing has been written then.
+    """
+    own = ideas(opened.plan, tried)
+    if trials is not None:
+        set_trials(opened, trials)
+    enqueue_baselines(opened)
+    for idea in own:
         enqueue(opened, idea)
     return opened
 
@@ -178,8 +179,7 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
         for agenda in (validation, retraining):
             if only == agenda.purpose:
                 return worker.run([agenda])
-        plan = worker.benches.search.plan
-        enqueue_baselines(opened, plan)
+        enqueue_baselines(opened)
         ended = worker.run([validation, retraining, Search(worker), Confirmation(worker)])
         if ended in ("complete", "exhausted") and opened.recipe.search.confirm_seeds and narrow(worker) == "stopped":
             return "stopped"
@@ -217,7 +217,7 @@ def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], str]
         intra_op_threads(1),
         on_device(pick_device(options.device), options.share),
     ):
-        benches = Benches(opened.store, opened.artifacts, host, options.build, options.evaluator)
+        benches = Benches(opened.store, opened.artifacts, host, opened.plan, options.evaluator)
         deadline = None if options.time_limit_s is None else began + options.time_limit_s
         worker = Worker(
             opened,

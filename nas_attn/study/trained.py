@@ -16,45 +16,33 @@ from nas_attn.evaluation.artifacts import read_artifact
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.names import weights_run
 from nas_attn.evaluation.plan import Plan
-from nas_attn.records import ResolvedPlacement, Score
-from nas_attn.space import parse, resolve
+from nas_attn.records import Score
 from nas_attn.storage import SEARCH, Run
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.searching import Options, own_plan, with_worker
+from nas_attn.study.searching import Options, with_worker
 from nas_attn.study.worker import Worker
 
 AGAIN = f"{SEARCH}/again"
 """The way under which runs that are done only for their weights stand, scores included."""
 
 
-def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria, plan: Plan | None = None) -> Chosen:
+def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen:
     """The candidate that criteria mean.
-
-    Args:
-        plan: of the study, where it has been made; made for a placement that is not written as the study writes it.
 
     Raises:
         StudyError: there is no such candidate.
         PlacementError: the placement is none of this backbone.
     """
-
-    def key_of(placement: str) -> str:
-        return key_among(now, placement) or _resolved(plan or own_plan(opened), placement).key
-
-    return choose(now, criteria, key_of)
+    return choose(now, criteria, lambda text: key_among(now, text) or opened.plan.resolved(text).key)
 
 
-def named(opened: OpenStudy, now: Snapshot, plan: Plan, criteria: Criteria) -> tuple[str, str]:
+def named(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> tuple[str, str]:
     """(key, placement) of a network: as `chosen`, but a placement need not have been tried."""
     if criteria.placement is not None:
-        resolved = _resolved(plan, criteria.placement)
+        resolved = opened.plan.resolved(criteria.placement)
         return resolved.key, resolved.text
-    view = chosen(opened, now, criteria, plan).view
+    view = chosen(opened, now, criteria).view
     return view.key, view.placement
-
-
-def _resolved(plan: Plan, placement: str) -> ResolvedPlacement:
-    return resolve(parse(placement), plan.sites, init=plan.space.init)
 
 
 def trained_model(opened: OpenStudy, plan: Plan, view: CandidateView, run: Run | None = None) -> nn.Module:
@@ -85,8 +73,7 @@ def trained_model(opened: OpenStudy, plan: Plan, view: CandidateView, run: Run |
     except CheckpointError as error:
         raise CheckpointError(f"the weights of {view.label} are lost ({error}): {again}") from None
     model = plan.bare(0)
-    resolved = resolve(parse(view.placement), plan.sites, init=plan.space.init)
-    return restore(plan.attach(model, resolved, 0), weights).eval()
+    return restore(plan.attach(model, plan.resolved(view.placement), 0), weights).eval()
 
 
 def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Score | None:

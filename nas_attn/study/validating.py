@@ -21,7 +21,6 @@ from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.plan import Plan
 from nas_attn.evaluation.ways import TARGET
 from nas_attn.recipe import Recipe
-from nas_attn.space import parse, resolve
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.worker import Duties, Worker
@@ -59,7 +58,7 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
     if metric is None or now.recommendation is None:
         raise StudyError(f"study '{now.study}' has nothing to validate. {nothing_recommended(now)}")
     number = 1 + len(families(opened.store))
-    bare = Network(resolve(parse("none"), plan.sites, init=plan.space.init).key, "none", "none")
+    bare = Network(plan.resolved("none").key, "none", "none")
     networks = {bare.key: bare}
     uniform = next((v for v in now.ordered(now.baselines) if v.baseline != "none" and v.state == "scored"), None)
     finalists = _finalists(now, plan, asked, uniform)
@@ -98,7 +97,7 @@ def _finalists(now: Snapshot, plan: Plan, asked: Asked, uniform: CandidateView |
     front = [view for view in now.front if view.baseline != "none"]
     found += [Network(view.key, view.placement, "front") for view in front[: asked.front]]
     for typed in asked.placements:
-        resolved = resolve(parse(typed), plan.sites, init=plan.space.init)
+        resolved = plan.resolved(typed)
         found.append(Network(resolved.key, resolved.text, "named"))
     kept: dict[str, Network] = {}
     for network in found:

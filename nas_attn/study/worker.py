@@ -21,7 +21,6 @@ from nas_attn.evaluation.benches import Benches
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.evaluation.names import BACKBONE
 from nas_attn.records import ResolvedPlacement, Score
-from nas_attn.space import parse, resolve
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.storage.queue import WAITING
 from nas_attn.study.failing import stop_if_all_fail
@@ -309,8 +308,7 @@ class Worker:
 
     def resolved(self, run: Run) -> ResolvedPlacement:
         """The network of a run."""
-        plan = self.benches.of(run.way).plan
-        return resolve(parse(run.placement), plan.sites, init=plan.space.init)
+        return self.benches.of(run.way).plan.resolved(run.placement)
 
 
 def _unseen(doing: str) -> None:

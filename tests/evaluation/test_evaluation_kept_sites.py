@@ -8,11 +8,10 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.evaluation.kept_sites import kept_sites
+from nas_attn.evaluation.kept_sites import kept_sites, study_plan
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import ResolvedPlacement
-from nas_attn.space import parse, resolve
 from nas_attn.study import searching
 from nas_attn.study.opening import OpenStudy
 
@@ -65,7 +64,7 @@ def begun(folder: Path) -> OpenStudy:
 
 def read(opened: OpenStudy, placement: str) -> ResolvedPlacement:
     plan = searching.plan_recipe(opened.recipe, build=Hourglass, store=opened.store)
-    return resolve(parse(placement), plan.sites, init=plan.space.init)
+    return plan.resolved(placement)
 
 
 def with_other_sites(opened: OpenStudy) -> None:
@@ -87,7 +86,7 @@ def test_a_study_goes_by_the_sites_that_it_began_with(tmp_path: Path) -> None:
     assert [point.path for point, _ in read(opened, "stage1=eca").modules] == ["blocks.0.two"]
     with_other_sites(opened)
     assert [point.path for point, _ in read(opened, "stage1=eca").modules] == ["blocks.0.two", "blocks.2.two"]
-    plan = searching.study_plan(opened, searching.plan_recipe(opened.recipe, build=Hourglass))
+    plan = study_plan(opened.store, searching.plan_recipe(opened.recipe, build=Hourglass))
     assert list(plan.space.parameters) == ["stage1", "stage2"]
 
 

@@ -14,7 +14,6 @@ from nas_attn.latency import fingerprint
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Fingerprint, Session, SessionSample
-from nas_attn.space import parse, resolve
 from nas_attn.storage import Database, StudyStore
 from nas_attn.study import searching
 from nas_attn.study.opening import create_study
@@ -84,7 +83,7 @@ def test_no_more_sessions_than_allowed_and_the_bare_backbone_needs_none(tmp_path
     made = recipe(tolerance=0.0001)
     plan = searching.plan_recipe(made)
     measurer = Measurer(plan, store(tmp_path, made), seed=0)
-    placements = [resolve(parse(text), plan.sites, init=plan.space.init) for text in ("none", "stage1=eca", "*=simam")]
+    placements = [plan.resolved(text) for text in ("none", "stage1=eca", "*=simam")]
     measurer.narrow(placements, 0.0001, lambda: False)
     known = measurer.latencies({p.key: p.text for p in placements})
     assert known[placements[0].key].ratio == 1.0
@@ -122,7 +121,7 @@ def test_a_network_that_cannot_be_timed_costs_neither_its_companions_nor_the_stu
     made = recipe(tolerance=0.9)
     plan = searching.plan_recipe(made)
     kept = store(tmp_path, made)
-    good, bad = (resolve(parse(text), plan.sites, init=plan.space.init) for text in ("stage1=eca", not_timed))
+    good, bad = (plan.resolved(text) for text in ("stage1=eca", not_timed))
     measurer = Measurer(plan, kept, seed=0)
     assert measurer.measure(good, [bad]).sessions >= 1
     assert {sample.key for session in kept.sessions() for sample in session.samples} == {good.key}

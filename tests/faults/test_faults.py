@@ -38,7 +38,6 @@ from nas_attn.evaluation.factors import candidate_factors
 from nas_attn.evaluation.plan import make_plan
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Score
-from nas_attn.space import parse, resolve
 from nas_attn.storage import Database
 from nas_attn.study import searching
 from nas_attn.study.opening import OpenStudy
@@ -446,7 +445,7 @@ def trained_alone(placement: str, seed: int) -> dict[int, float]:
     torch.set_num_threads(1)
     dataset = tasks.of(recipe).load(recipe, device=torch.device("cpu"))
     plan = make_plan(recipe, dataset.input_shape, len(dataset.classes))
-    resolved = resolve(parse(placement), plan.sites, init=plan.space.init)
+    resolved = plan.resolved(placement)
     model = plan.attach(plan.bare(seed), resolved, seed)
     factors = candidate_factors(recipe, model)
     scores = Trainer(recipe.training, dataset, device=torch.device("cpu")).fit(

@@ -19,7 +19,6 @@ from nas_attn.errors import PlacementError
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Score
 from nas_attn.report import write_report
-from nas_attn.space import parse, resolve
 from nas_attn.storage import Run
 from nas_attn.study import searching
 from nas_attn.study.opening import OpenStudy
@@ -57,7 +56,7 @@ def begun(folder: Path, backbone: dict[str, Any], sites: dict[str, Any], build: 
 def candidate(opened: OpenStudy, placement: str, build: Any = None) -> tuple[str, nn.Module]:
     """A scored trial with this placement: its snippet, and its network as a worker builds it."""
     plan = searching.plan_recipe(opened.recipe, build=build, store=opened.store)
-    resolved = resolve(parse(placement), plan.sites, init=plan.space.init)
+    resolved = plan.resolved(placement)
     store = opened.store
     lease = store.acquire("trial", owner="test", ttl_s=60)
     assert lease is not None

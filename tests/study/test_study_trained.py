@@ -109,7 +109,7 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path) -> N
     with pytest.warns(NasAttnWarning, match="trained weights are lost: the process that had trained it was stopped"):
         searching.work(study, searching.Options(say=lambda line: None))
     plan, now = searching.plan_recipe(study.recipe), snapshot(study.store)
-    view = chosen(study, now, Criteria(trial=0), plan).view
+    view = chosen(study, now, Criteria(trial=0)).view
     with pytest.raises(CheckpointError, match=r"not there \(the process that had trained it was stopped .*--again"):
         trained_model(study, plan, view)
     assert train_again(study, view, searching.Options(say=lambda line: None)).metrics["score"] == 1.0
