@@ -18,6 +18,7 @@ from nas_attn.analysis.suggestions import Suggestion, suggest
 from nas_attn.errors import NasAttnWarning, PlacementError, RecipeError
 from nas_attn.evaluation.evaluators import Evaluator
 from nas_attn.importing import PYTHON
+from nas_attn.paths import DEFAULT_URL
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe, load_space, recipe_from
 from nas_attn.records import Participation, Placement, ResolvedPlacement, Site
@@ -28,7 +29,7 @@ from nas_attn.space_schema import SpaceSpec
 from nas_attn.study import searching
 from nas_attn.study.extending import Extension, extend, forecast_extension
 from nas_attn.study.local import run_workers
-from nas_attn.study.opening import DEFAULT_URL, OpenStudy, only_study
+from nas_attn.study.opening import OpenStudy, only_study
 from nas_attn.study.opening import open_study as _open
 from nas_attn.study.reporting import write_study_report
 from nas_attn.study.stopping import interruptible

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from nas_attn.errors import UserError, shorten
 
+DEFAULT_URL = "sqlite:///nas_attn.db"
+"""The database that is used where none is named."""
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
 
 

@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, print_json
+from nas_attn.cli.common import AsJson, Storage, print_json
+from nas_attn.paths import DEFAULT_URL
 
 
 def backup(
     path: Annotated[str, typer.Argument(help="File to write.")],
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_URL,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an existing copy once the new one is complete.")
     ] = False,

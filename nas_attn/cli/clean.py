@@ -7,15 +7,16 @@ from typing import Annotated
 
 import typer
 
-from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, StudyName, print_json, study_named
+from nas_attn.cli.common import AsJson, Storage, StudyName, print_json, study_named
 from nas_attn.errors import StudyError
+from nas_attn.paths import DEFAULT_URL
 
 KEEP = ("all", "front", "none")
 
 
 def clean(
     study: StudyName = None,
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_URL,
     keep: Annotated[
         str | None,
         typer.Option("--keep", help="Which weights of the search to keep: all, front or none; default: the recipe's."),

@@ -13,6 +13,7 @@ import typer
 
 from nas_attn.cli import completing
 from nas_attn.errors import OperationError, RecipeError, StudyError, UserError, shorten
+from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nas_attn.study.opening import OpenStudy
-
-DEFAULT_STORAGE = "sqlite:///nas_attn.db"
 
 Storage = Annotated[
     str, typer.Option("--storage", envvar="NAS_ATTN_STORAGE", help="Database: sqlite:///FILE or postgresql://…")
@@ -44,7 +43,6 @@ Sharing = Annotated[
     int, typer.Option("--sharing", min=1, help="Number of workers that share the memory of this machine.")
 ]
 PerGpu = Annotated[int, typer.Option("--per-gpu", min=1, help="Number of workers that share the memory of this GPU.")]
-Orders = Annotated[int | None, typer.Option("--orders", hidden=True, help="File descriptor that signals when to stop.")]
 
 
 def _time_limit(seconds: float | None) -> float | None:
@@ -96,7 +94,7 @@ def at_storage(url: str) -> str:
     """The option with which a printed command finds a database; empty where it does without."""
     from nas_attn.storage import shown_url
 
-    known = url in (DEFAULT_STORAGE, os.environ.get("NAS_ATTN_STORAGE"))
+    known = url in (DEFAULT_URL, os.environ.get("NAS_ATTN_STORAGE"))
     return "" if known else f" --storage {shown_url(url)}"
 
 

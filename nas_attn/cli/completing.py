@@ -9,6 +9,7 @@ from typing import Literal
 import typer
 
 from nas_attn.errors import NasAttnError
+from nas_attn.paths import DEFAULT_URL
 
 
 def recipes(incomplete: str) -> list[str]:
@@ -30,11 +31,10 @@ def modules(incomplete: str) -> list[str]:
 
 def studies(context: typer.Context, incomplete: str) -> list[str]:
     """Studies of the database that is named, or usual."""
-    from nas_attn.cli.common import DEFAULT_STORAGE
     from nas_attn.storage import Database
 
     try:
-        with Database(context.params.get("storage") or DEFAULT_STORAGE, must_exist=True) as database:
+        with Database(context.params.get("storage") or DEFAULT_URL, must_exist=True) as database:
             return _beginning((study.name for study in database.studies()), incomplete)
     except NasAttnError:  # who completes a word is not told of errors
         return []

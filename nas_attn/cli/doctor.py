@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, console, print_json, table
+from nas_attn.cli.common import AsJson, Storage, console, print_json, table
+from nas_attn.paths import DEFAULT_URL
 
 EXTRAS = {
     "dashboard": "optuna_dashboard",
@@ -34,7 +35,7 @@ class Check:
 
 
 def doctor(
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_URL,
     latency: Annotated[
         bool, typer.Option("--latency", help="Also test whether this machine can measure latency (20 s).")
     ] = False,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, StudyName, console, print_json, study_named, table
+from nas_attn.cli.common import AsJson, Storage, StudyName, console, print_json, study_named, table
 from nas_attn.errors import StudyError, did_you_mean, shorten
+from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from nas_attn.analysis.effects import Effect, Effects
@@ -25,7 +26,7 @@ TITLES = {
 def effects(
     study: StudyName = None,
     what: Annotated[str, typer.Option("--of", help="latency, or a metric: accuracy, loss, …")] = "accuracy",
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Says what each choice does at each site, each type over all its sites, and each knob."""

@@ -9,9 +9,9 @@ import typer
 
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.choosing import choosing
-from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Device, Storage, StudyName, Threads, print_json, study_named
+from nas_attn.cli.common import AsJson, Device, Storage, StudyName, Threads, print_json, study_named
 from nas_attn.errors import UserError
-from nas_attn.paths import output_path
+from nas_attn.paths import DEFAULT_URL, output_path
 
 if TYPE_CHECKING:
     from nas_attn.analysis.snapshot import CandidateView
@@ -50,7 +50,7 @@ def export(
     ] = False,
     threads: Threads = None,
     device: Device = "auto",
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Writes a trained candidate and its card: retrained as the target says where it was, else as the search left it."""

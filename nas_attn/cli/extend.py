@@ -8,7 +8,6 @@ import typer
 
 from nas_attn.cli import completing
 from nas_attn.cli.common import (
-    DEFAULT_STORAGE,
     AsJson,
     Storage,
     StudyName,
@@ -17,6 +16,7 @@ from nas_attn.cli.common import (
     print_json,
     study_named,
 )
+from nas_attn.paths import DEFAULT_URL
 
 
 def extend(
@@ -29,7 +29,7 @@ def extend(
         int | None,
         typer.Option("--trials", min=1, help="New total of candidates; default: the recipe's trials in addition."),
     ] = None,
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_URL,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, console, overrides, print_json, study_named, table
+from nas_attn.cli.common import AsJson, Storage, console, overrides, print_json, study_named, table
 from nas_attn.cli.sites import parse_shape
 from nas_attn.errors import RecipeError, StudyError
+from nas_attn.paths import DEFAULT_URL
 from nas_attn.records import BESIDE
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def latency(
     study: Annotated[
         str | None, typer.Option("--study", help="Take backbone, input and [latency] from this study.")
     ] = None,
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_URL,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting of [latency]: --set batch_size=32, --set mode=onnxruntime; repeatable."),

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Device, Storage, StudyName, at_storage, print_json, study_named
+from nas_attn.cli.common import AsJson, Device, Storage, StudyName, at_storage, print_json, study_named
 from nas_attn.errors import NasAttnError, StudyError
+from nas_attn.paths import DEFAULT_URL
 
 LONGEST_S = 300.0
 
@@ -31,16 +32,16 @@ def launch(
         list[str] | None, typer.Option("--option", help="An option of sbatch: --option account=mine; repeatable.")
     ] = None,
     device: Device = "auto",
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Starts workers of a study on a cluster, and returns. The study is there already: nas-attn search RECIPE --time-limit 0."""
-    from nas_attn.study.launching import Wish
+    from nas_attn.study.engines import Request
     from nas_attn.study.launching import launch as start
 
     opened = study_named(study, storage)
-    wish = Wish(workers, device, gpus, cpus, minutes, partition, _options(option or []))
-    done = start(opened, on, wish)
+    request = Request(workers, device, gpus, cpus, minutes, partition, _options(option or []))
+    done = start(opened, on, request)
     if as_json:
         print_json(asdict(done))
         return
@@ -53,7 +54,7 @@ def launch(
 def stop(
     study: StudyName = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until they have ended.")] = True,
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_URL,
 ) -> None:
     """Tells all workers of a study to stop in order, wherever they run; those that only queue are taken back."""
     from nas_attn.study.launching import engine, launches

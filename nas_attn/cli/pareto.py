@@ -9,8 +9,9 @@ import typer
 
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.choosing import choosing, show_choice
-from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, StudyName, console, print_json, study_named
+from nas_attn.cli.common import AsJson, Storage, StudyName, console, print_json, study_named
 from nas_attn.collecting import uncollected
+from nas_attn.paths import DEFAULT_URL
 
 
 @choosing
@@ -20,7 +21,7 @@ def pareto(
     absolute: Annotated[
         bool, typer.Option("--absolute", help="Values of metrics, not gains over the bare backbone.")
     ] = False,
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """The front by current estimates (not the snapshot that Optuna holds), the baselines, and the one to take."""

@@ -8,15 +8,16 @@ import typer
 
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.choosing import choosing
-from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, StudyName, page_path, print_json, study_named
+from nas_attn.cli.common import AsJson, Storage, StudyName, page_path, print_json, study_named
 from nas_attn.collecting import uncollected
+from nas_attn.paths import DEFAULT_URL
 
 
 @choosing
 def report(
     criteria: Criteria,
     study: StudyName = None,
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_URL,
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="File; default: STUDY.html next to the database.")
     ] = None,

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from nas_attn.cli.common import (
-    DEFAULT_STORAGE,
     AsJson,
     Device,
     ReportPath,
@@ -22,11 +21,12 @@ from nas_attn.cli.common import (
     page_path,
     study_named,
 )
+from nas_attn.paths import DEFAULT_URL
 
 
 def resume(
     study: StudyName = None,
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_URL,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="New total of candidates.")] = None,
     tried: Tried = None,
     workers: Workers = None,

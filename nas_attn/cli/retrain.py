@@ -10,7 +10,6 @@ import typer
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.choosing import choosing, criteria_for
 from nas_attn.cli.common import (
-    DEFAULT_STORAGE,
     AsJson,
     Device,
     Storage,
@@ -27,6 +26,7 @@ from nas_attn.cli.common import (
     table,
 )
 from nas_attn.cli.running import INTERRUPTED, Effort, do_runs
+from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from nas_attn.evaluation.plan import Plan
@@ -45,7 +45,7 @@ def retrain(
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs, instead of the target's.")] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each network.")] = 1,
     data: Annotated[str | None, typer.Option("--data", help="Another data set, or folder:PATH.")] = None,
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_URL,
     workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",

@@ -8,7 +8,6 @@ import typer
 
 from nas_attn.cli import completing
 from nas_attn.cli.common import (
-    DEFAULT_STORAGE,
     Artifacts,
     AsJson,
     Device,
@@ -26,6 +25,7 @@ from nas_attn.cli.common import (
     print_json,
     quiet_optuna,
 )
+from nas_attn.paths import DEFAULT_URL
 
 
 def search(
@@ -35,7 +35,7 @@ def search(
             help="Shipped name (digits, cifar10-resnet20, …) or path of a recipe.", autocompletion=completing.recipes
         ),
     ],
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_URL,
     name: Annotated[str | None, typer.Option("--name", help="Name of the study instead of the recipe's.")] = None,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Candidates, the baselines included.")] = None,
     settings: Annotated[

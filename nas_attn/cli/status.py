@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas_attn.cli.common import DEFAULT_STORAGE, AsJson, Storage, StudyName, console, print_json, study_named, table
+from nas_attn.cli.common import AsJson, Storage, StudyName, console, print_json, study_named, table
 from nas_attn.errors import StorageAway, UserError
+from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -25,7 +26,7 @@ REASONS = 5
 
 def status(
     study: StudyName = None,
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_URL,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh the view until the study ends.")] = False,
     every: Annotated[float, typer.Option("--every", min=0.2, help="With --watch: seconds between two updates.")] = 2.0,
     as_json: AsJson = False,

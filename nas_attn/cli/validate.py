@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas_attn.cli.common import (
-    DEFAULT_STORAGE,
     AsJson,
     Device,
     Storage,
@@ -26,6 +25,7 @@ from nas_attn.cli.common import (
 )
 from nas_attn.cli.running import INTERRUPTED, Effort, do_runs
 from nas_attn.errors import RecipeError, StudyError
+from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 def validate(
     study: StudyName = None,
-    storage: Storage = DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_URL,
     blocks: Annotated[
         int | None,
         typer.Option(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from nas_attn.errors import WARNING, NasAttnError, NasAttnWarning, OperationError, UserError
@@ -16,6 +15,7 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.study.searching import Options, work
 from nas_attn.study.sharing import devices_of, mps, shares_of
 from nas_attn.study.stopping import NOW, STOP, Orders
+from nas_attn.study.worker_process import WorkerSettings, worker_command
 from nas_attn.training.threads import cores
 
 GRACE_S = 60.0
@@ -54,30 +54,16 @@ def run_workers(opened: OpenStudy, workers: int, options: Options, *, only: str 
     """
     if workers == 1:
         return work(opened, options, only=only)
-    command = ["worker", opened.store.name, *(["--only", only] if only else [])]
-    if options.time_limit_s is not None:
-        command += ["--time-limit", str(options.time_limit_s)]
-    return run_processes(command, opened.database.url, workers, options)
-
-
-def run_processes(command: Sequence[str], url: str, workers: int, options: Options) -> str:
-    """Runs a command of nas-attn in several processes, which share this machine, until all workers have ended.
-
-    Args:
-        command: its name and arguments; what tells a process its part of the machine is added.
-        url: of the database.
-
-    Returns:
-        `complete`, or `stopped` where `options.stop` was set.
-
-    Raises:
-        NasAttnError: what stopped all of them.
-        KeyboardInterrupt: a second signal; they have said what they leave, or were killed.
-    """
+    told = WorkerSettings(threads=options.threads, time_limit_s=options.time_limit_s, only=only)
     devices = devices_of(options.device, workers)
     with mps(devices, options.say) as clients:
         children = [
-            _start(command, url, replace(options, device=device, share=share), f"worker {number}", clients)
+            _start(
+                opened,
+                replace(told, name=f"worker {number}", device=device, sharing=share.machine, per_gpu=share.device),
+                clients,
+                verbose=options.verbose,
+            )
             for number, (device, share) in enumerate(zip(devices, shares_of(devices), strict=True), 1)
         ]
         return _attend(children, options)
@@ -104,15 +90,11 @@ def _attend(children: list[Child], options: Options) -> str:
     return "stopped" if asked else _ended(codes, options)
 
 
-def _start(command: Sequence[str], url: str, options: Options, name: str, clients: Mapping[str, str]) -> Child:
+def _start(opened: OpenStudy, told: WorkerSettings, clients: Mapping[str, str], *, verbose: bool) -> Child:
     orders = Orders()
-    threads = options.threads or cores(options.share.machine)
-    part = ["--device", options.device]
-    part += [] if options.threads is None else ["--threads", str(options.threads)]
-    part += ["--sharing", str(options.share.machine), "--per-gpu", str(options.share.device)]
-    part += ["--orders", str(orders.reader), "--name", name]
+    told = replace(told, orders=orders.reader)
     process = subprocess.Popen(
-        [sys.executable, "-m", "nas_attn.cli.main", *command, *part],
+        worker_command(opened.store.name),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -120,16 +102,15 @@ def _start(command: Sequence[str], url: str, options: Options, name: str, client
         env={
             **os.environ,
             **clients,
-            "NAS_ATTN_STORAGE": url,  # not an argument: everyone may read those, passwords included
-            "OMP_NUM_THREADS": str(threads),
-            "PYTHONUNBUFFERED": "1",
-            **({VERBOSE: "1"} if options.verbose else {}),
+            **told.environment(opened.database.url),
+            "OMP_NUM_THREADS": str(told.threads or cores(told.sharing)),
+            **({VERBOSE: "1"} if verbose else {}),
         },
         pass_fds=[orders.reader],
         start_new_session=True,  # Ctrl-C reaches them through us, once
     )
     orders.started()
-    return Child(name, process, orders)
+    return Child(told.name, process, orders)
 
 
 def _read(child: Child, say: Callable[[str], None]) -> None:

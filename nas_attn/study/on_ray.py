@@ -7,14 +7,16 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nas_attn.errors import StudyError, shorten
-from nas_attn.study.launching import Launched, Wish, worker_command, worker_environment
+from nas_attn.study.engines import Launched, Request, refuse_slurms, worker_environment
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.stopping import Orders
+from nas_attn.study.worker_process import STORAGE, WorkerSettings, worker_command
 
 NAMESPACE = "nas_attn"
 ATTEMPTS = 3
@@ -24,11 +26,11 @@ ATTEMPTS = 3
 class WorkerActor:
     """Runs a worker as a process of its own, which ends with the actor. Ray makes a dead actor anew, and so the worker."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: str) -> None:
+    def __init__(self, study: str, settings: WorkerSettings, environment: Mapping[str, str], folder: str) -> None:
         import ray
 
         self._me = ray.get_runtime_context().current_actor
-        self._command, self._environment, self._folder = list(command), dict(environment), folder
+        self._study, self._settings, self._environment, self._folder = study, settings, dict(environment), folder
         threading.Thread(target=self._work, daemon=True).start()
 
     def _work(self) -> None:
@@ -36,9 +38,10 @@ class WorkerActor:
 
         for _ in range(ATTEMPTS):
             orders = Orders()
+            told = replace(self._settings, orders=orders.reader).environment(self._environment[STORAGE])
             process = subprocess.Popen(
-                [*self._command, "--orders", str(orders.reader)],
-                env={**os.environ, **self._environment},
+                worker_command(self._study),
+                env={**os.environ, **self._environment, **told},
                 cwd=self._folder,
                 pass_fds=[orders.reader],  # whose end, when the actor dies, stops the worker
             )
@@ -57,20 +60,19 @@ class WorkerActor:
 class Ray:
     """The cluster that `RAY_ADDRESS` names, or that runs on this machine."""
 
-    def launch(self, opened: OpenStudy, wish: Wish, logs: Path) -> list[str]:
-        if wish.partition or wish.minutes or wish.more:
-            raise StudyError("--partition, --minutes and --option are Slurm's: leave them out with --on ray")
-        ray = _connected()
-        names = [f"{opened.store.name}-{uuid.uuid4().hex[:8]}" for _ in range(wish.workers)]
+    def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
+        refuse_slurms(request, "ray")
+        ray, settings = _connected(), WorkerSettings(device=request.device)
+        names = [f"{opened.store.name}-{uuid.uuid4().hex[:8]}" for _ in range(request.workers)]
         for name in names:
             ray.remote(WorkerActor).options(
                 name=name,
                 namespace=NAMESPACE,
                 lifetime="detached",
-                num_cpus=wish.cpus,
-                num_gpus=wish.gpus,
+                num_cpus=request.cpus,
+                num_gpus=request.gpus,
                 max_restarts=-1,
-            ).remote(worker_command(opened, wish), worker_environment(opened, wish), str(Path.cwd()))
+            ).remote(opened.store.name, settings, worker_environment(opened, request, settings), str(Path.cwd()))
         return names
 
     def state(self, launched: Launched) -> str:
@@ -103,7 +105,7 @@ def _connected() -> Any:
             ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), namespace=NAMESPACE, log_to_driver=False)
         except Exception as error:  # Ray has many kinds
             raise StudyError(
-                f"--on ray: no cluster can be reached ({shorten(str(error), 160)}): start one with `ray start --head`, or name "
+                f"no Ray cluster can be reached ({shorten(str(error), 160)}): start one with `ray start --head`, or name "
                 "it in RAY_ADDRESS"
             ) from error
     return ray

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from nas_attn.errors import OperationError, StudyError, shorten
-from nas_attn.study.launching import Launched, Wish, worker_command, worker_environment
+from nas_attn.study.engines import Launched, Request, worker_environment
 from nas_attn.study.opening import OpenStudy
+from nas_attn.study.worker_process import WorkerSettings, worker_command
 
 MINUTES = 24 * 60
 WARNING_S = 60
@@ -63,39 +64,42 @@ class WorkerCommand:
 class Slurm:
     """The cluster whose `sbatch` is found here."""
 
-    def launch(self, opened: OpenStudy, wish: Wish, logs: Path) -> list[str]:
+    def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
         import submitit
 
-        if wish.gpus != int(wish.gpus):
+        if request.gpus != int(request.gpus):
             raise StudyError(
-                f"--gpus-per-worker {wish.gpus:g}: Slurm gives whole GPUs; several workers share one with --on ray, or as "
-                "nas-attn resume --workers in a job of your own"
+                f"{request.gpus:g} GPUs per worker: Slurm gives whole GPUs; several workers share one on Ray, or in one job of your own"
             )
         executor = submitit.SlurmExecutor(folder=logs, max_num_timeout=1000)
         settings: dict[str, Any] = {
             "job_name": f"nas-attn-{opened.store.name}"[:64],
-            "time": wish.minutes or MINUTES,
-            "cpus_per_task": wish.cpus,
+            "time": request.minutes or MINUTES,
+            "cpus_per_task": request.cpus,
             "ntasks_per_node": 1,
             "nodes": 1,
             "signal_delay_s": WARNING_S,
-            "array_parallelism": wish.workers,
-            "additional_parameters": {"requeue": True, **wish.more},
+            "array_parallelism": request.workers,
+            "additional_parameters": {"requeue": True, **request.more},
         }
-        if wish.partition:
-            settings["partition"] = wish.partition
-        if wish.gpus:
-            settings["gres"] = f"gpu:{int(wish.gpus)}"
+        if request.partition:
+            settings["partition"] = request.partition
+        if request.gpus:
+            settings["gres"] = f"gpu:{int(request.gpus)}"
         executor.update_parameters(**settings)
         before = dict(os.environ)
-        os.environ.update(worker_environment(opened, wish))  # which sbatch hands on to the jobs
+        os.environ.update(
+            worker_environment(opened, request, WorkerSettings(device=request.device))
+        )  # which sbatch hands on to the jobs
         try:
             with executor.batch():
-                jobs = [executor.submit(WorkerCommand(worker_command(opened, wish))) for _ in range(wish.workers)]
+                jobs = [
+                    executor.submit(WorkerCommand(worker_command(opened.store.name))) for _ in range(request.workers)
+                ]
             return [str(job.job_id) for job in jobs]
         except Exception as error:  # submitit's own, and what sbatch says
             said = shorten(str(error.__cause__ or error), 300)
-            raise StudyError(f"--on slurm: sbatch refused the jobs: {said}") from error
+            raise StudyError(f"sbatch refused the jobs: {said}") from error
         finally:
             os.environ.clear()
             os.environ.update(before)

@@ -17,7 +17,7 @@ from nas_attn._version import __version__
 from nas_attn.backbones.sources import SOURCES
 from nas_attn.errors import StorageError, StudyError, shorten
 from nas_attn.evaluation.artifact_stores import ArtifactStore, FolderArtifacts
-from nas_attn.paths import user_path
+from nas_attn.paths import DEFAULT_URL, user_path
 from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.storage import Database, StudyStore, explained, shown_url
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     import optuna
 
     from nas_attn.evaluation.plan import Plan
-
-DEFAULT_URL = "sqlite:///nas_attn.db"
 
 
 @dataclass(frozen=True)

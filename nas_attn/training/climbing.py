@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from nas_attn.data.dataset import Split
 from nas_attn.errors import OutOfMemory, TrainingError
+from nas_attn.recipe import TrainingSection
 from nas_attn.records import EpochPoint, Score
 from nas_attn.training.memory import first_line, out_of_memory
 from nas_attn.training.parameters import set_training_mode
@@ -20,30 +21,31 @@ from nas_attn.training.schedule import rate_factor
 from nas_attn.training.stepping import Pace, Stepper
 from nas_attn.waiting import Interrupted
 
-if TYPE_CHECKING:
-    from nas_attn.training.trainer import Trainer
-
 CHECKPOINT_EVERY_S = 60.0
 """In an epoch that takes longer, checkpoints are written between."""
 
 
+@dataclass
 class Climb:
     """Takes one run from rung to rung."""
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        run: Run,
-        step: Stepper,
-        seed: int,
-        learning_rate: float,
-        on_rung: Callable[[Score], bool],
-        stop: Callable[[], bool],
-        on_epoch: Callable[[EpochPoint], None] | None,
-    ) -> None:
-        self.trainer, self.run, self.step, self.seed, self.learning_rate = trainer, run, step, seed, learning_rate
-        self.on_rung, self.stop, self.on_epoch = on_rung, stop, on_epoch
-        self.pace = Pace(trainer.device)
+    section: TrainingSection
+    train: Split
+    scored: Callable[[], Score]
+    """What the averaged weights score on the validation split."""
+    device: torch.device
+    hook: Callable[[], object]
+    """Called between batches."""
+    run: Run
+    step: Stepper
+    seed: int
+    learning_rate: float
+    on_rung: Callable[[Score], bool]
+    stop: Callable[[], bool]
+    on_epoch: Callable[[EpochPoint], None] | None
+
+    def __post_init__(self) -> None:
+        self.pace = Pace(self.device)
 
     def __call__(self, rungs: Sequence[int]) -> None:
         run = self.run
@@ -56,7 +58,7 @@ class Climb:
                 loss = self._epoch(begin)
                 if run.epoch < run.end:
                     if self.on_epoch is not None:
-                        self.on_epoch(EpochPoint(run.epoch, loss, self._scored().metrics))
+                        self.on_epoch(EpochPoint(run.epoch, loss, self.scored().metrics))
                     run.save()
             if not self._reach(rung, loss):
                 return
@@ -64,7 +66,7 @@ class Climb:
     def _reach(self, rung: int, loss: float) -> bool:
         """Scores at a rung; whether the training goes on."""
         run = self.run
-        score = self._scored()
+        score = self.scored()
         if self.on_epoch is not None:
             self.on_epoch(EpochPoint(run.epoch, loss, score.metrics))
         wall, device = run.clock.read()
@@ -77,14 +79,9 @@ class Climb:
         run.save()
         return self.on_rung(score)
 
-    def _scored(self) -> Score:
-        """The averaged weights on the validation split."""
-        with self.run.average.installed():
-            return self.trainer.score(self.run.model, self.trainer.dataset.validation)
-
     def _epoch(self, begin: int) -> float:
         """Trains to the end of the epoch begun, or to an interruption; returns its mean loss."""
-        run, section, train = self.run, self.trainer.section, self.trainer.dataset.train
+        run, section, train = self.run, self.section, self.train
         set_training_mode(run.model)
         batches = train.epoch(
             section.batch_size,
@@ -111,7 +108,7 @@ class Climb:
 
     def _between(self) -> None:
         self.pace()
-        self.trainer.hook()
+        self.hook()
         if self.stop():
             self.run.save()
             raise Interrupted(
@@ -130,7 +127,7 @@ class Climb:
                 raise
             reason = first_line(error)
         # Outside of the handler, which keeps the failed attempt's tensors alive.
-        if self.trainer.device.type == "cuda":
+        if self.device.type == "cuda":
             torch.cuda.empty_cache()
         if self.run.parts > 1 or len(x) < 4:
             raise OutOfMemory(f"memory did not suffice at half the batch of {len(x)} either: {reason}")

@@ -121,7 +121,25 @@ class Trainer:
             run.threads = self._thread_number(run)
             torch.set_num_threads(run.threads)
             step = self.stepper(run, rungs[-1] * run.steps)
-            climb = Climb(self, run, step, seed, learning_rate, on_rung or _always, stop or _never, on_epoch)
+
+            def scored() -> Score:
+                with run.average.installed():
+                    return self.score(model, self.dataset.validation)
+
+            climb = Climb(
+                self.section,
+                self.dataset.train,
+                scored,
+                self.device,
+                self.hook,
+                run,
+                step,
+                seed,
+                learning_rate,
+                on_rung or _always,
+                stop or _never,
+                on_epoch,
+            )
             climb(rungs)
             run.keep_average()
         return tuple(run.scores)

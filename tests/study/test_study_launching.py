@@ -17,7 +17,8 @@ import pytest
 from nas_attn.errors import StudyError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import searching
-from nas_attn.study.launching import Launched, Wish, launch
+from nas_attn.study.engines import Launched, Request
+from nas_attn.study.launching import launch
 from nas_attn.study.on_slurm import Slurm
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.overview import overview
@@ -77,9 +78,9 @@ def is_whole(opened: OpenStudy, trials: int) -> bool:
 def test_engines_that_cannot_be_had_are_one_sentence(table: Path, begun: Callable[[str, int], OpenStudy]) -> None:
     opened = begun("sqlite:///nas_attn.db", 4)
     with pytest.raises(StudyError, match="lies in an SQLite file, which serves the processes of one machine"):
-        launch(opened, "slurm", Wish(2))
-    with pytest.raises(StudyError, match="--partition, --minutes and --option are Slurm's"):
-        launch(opened, "local", Wish(2, partition="gpu"))
+        launch(opened, "slurm", Request(2))
+    with pytest.raises(StudyError, match="are Slurm's"):
+        launch(opened, "local", Request(2, partition="gpu"))
 
 
 @pytest.mark.parametrize(

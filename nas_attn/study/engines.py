@@ -1,0 +1,67 @@
+"""What the engines for workers have in common: what is asked of them, and what they have started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from nas_attn.errors import StudyError
+from nas_attn.study.opening import OpenStudy
+from nas_attn.study.worker_process import WorkerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of an engine."""
+
+    workers: int
+    device: str = "auto"
+    gpus: float = 0.0
+    """Per worker; parts of one on Ray only."""
+    cpus: int = 1
+    """Per worker."""
+    minutes: int | None = None
+    """Slurm's time limit for each; the worker stops in order before it, and is queued again."""
+    partition: str | None = None
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Further options of Slurm's sbatch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """What was launched."""
+
+    on: str
+    jobs: tuple[str, ...]
+    """Jobs of Slurm, names of Ray's actors, processes."""
+    host: str
+    at: float
+    """Unix seconds by the database's clock."""
+
+
+class Engine(Protocol):
+    """Where workers can be launched."""
+
+    def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
+        """Starts the workers; names of their jobs."""
+
+    def state(self, launched: Launched) -> str:
+        """What the engine says of them, in words; empty where none is left."""
+
+    def end(self, launched: Launched) -> None:
+        """Takes back those that have not begun; those that have are told by the study."""
+
+
+def worker_environment(opened: OpenStudy, request: Request, settings: WorkerSettings) -> dict[str, str]:
+    """What a worker's environment has beside the usual."""
+    return settings.environment(opened.url_of_database) | {"OMP_NUM_THREADS": str(request.cpus)}
+
+
+def refuse_slurms(request: Request, engine: str) -> None:
+    """Raises:
+    StudyError: something is asked that only Slurm has.
+    """
+    if request.partition or request.minutes or request.more:
+        raise StudyError(f"partition, minutes and further options are Slurm's: leave them out on {engine}")
