@@ -33,7 +33,6 @@ backbone_epochs = 2
 backbones = 2
 rungs = [1, 2]
 batch_size = 128
-threads = 1
 [search]
 trials = 3
 baselines = "all"
@@ -52,7 +51,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def search(**changes: Any) -> na.Study:
     return na.search(
-        "tiny.toml", overrides=changes.pop("overrides", None), say=lambda line: None, device="cpu", **changes
+        "tiny.toml", overrides=changes.pop("overrides", None), say=lambda line: None, device="cpu", threads=1, **changes
     )
 
 

@@ -68,7 +68,6 @@ name = "digits"
 options = { train = 60, validation = 40, test = 20 }
 [training]
 start = "scratch"
-threads = 1
 rungs = [1]
 [search]
 trials = 4

@@ -37,7 +37,6 @@ name = "digits"
 options = { train = 60, validation = 40, test = 20 }
 [training]
 start = "scratch"
-threads = 1
 rungs = [1]
 [search]
 trials = 2
@@ -54,7 +53,7 @@ def nas(*arguments: str, limited: bool = False) -> subprocess.CompletedProcess[s
 def test_weights_that_do_not_fit_on_the_disk_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("heavy.toml").write_text(RECIPE)
-    done = nas("search", "heavy.toml", "--workers", "1", limited=True)
+    done = nas("search", "heavy.toml", "--workers", "1", "--threads", "1", limited=True)
     assert done.returncode == 0, done.stderr
     assert "trained weights are lost: a checkpoint of" in done.stderr
     assert "File too large" in done.stderr
@@ -67,7 +66,7 @@ def test_weights_that_do_not_fit_on_the_disk_are_made_again(tmp_path: Path, monk
     ) as error:
         trained_model(study, plan, view)
     assert "nas-attn export heavy --trial 1 --again trains it again" in str(error.value)
-    again = nas("export", "--trial", "1", "--again", "--output", "eca.pt")
+    again = nas("export", "--trial", "1", "--again", "--threads", "1", "--output", "eca.pt")
     assert again.returncode == 0, again.stderr
     found = before.candidates[1].scores[0].metrics["accuracy"]
     assert f"trained again, after 1 epochs: accuracy {found:.4g}" in again.stderr, "to the same bits"

@@ -32,7 +32,6 @@ backbone_epochs = 1
 backbones = 2
 rungs = [1]
 batch_size = 128
-threads = 1
 [target]
 epochs = 2
 seeds = 3
