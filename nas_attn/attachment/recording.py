@@ -163,9 +163,7 @@ def _way_out(model: nn.Module, error: Exception, input_shape: tuple[int, int, in
     began, (channels, *sides) = time.monotonic(), input_shape
     for side in _SIDES:
         if sides != [side, side] and time.monotonic() - began < _PATIENCE_S and _passes(model, (channels, side, side)):
-            return (
-                f"it takes {channels}x{side}x{side}: give it such images (--input, data.size), or a network for these"
-            )
+            return f"it takes {channels}x{side}x{side}: give it such images (data.size), or a network for these"
     return "look at its forward, or give the shape that it is made for"
 
 

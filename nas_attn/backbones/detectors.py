@@ -52,7 +52,7 @@ def arguments(name: str, size: tuple[int, int], classes: int) -> dict[str, Any]:
     fixed = FIXED_SIDES.get(name)
     if fixed is not None and size != (fixed, fixed):
         raise BackboneError(
-            f"'torchvision:{name}' scales all images to {fixed}x{fixed}: set data.size = {fixed} (--input 3x{fixed}x{fixed})"
+            f"'torchvision:{name}' scales all images to {fixed}x{fixed}: give it images of 3x{fixed}x{fixed} (data.size = {fixed})"
         )
     usual: dict[str, Any] = {"weights_backbone": None, "num_classes": classes + 1}
     return usual if fixed else {**usual, "min_size": min(size), "max_size": max(size)}

@@ -56,7 +56,7 @@ def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str,
     if any(ATTENTION in name.split(".") for name in state):
         raise BackboneError(
             f"{where}: they are of a network with attention of nas_attn in it, and every candidate starts from the bare "
-            "backbone: give that one's weights (nas-attn export STUDY --placement none)"
+            "backbone: give that one's weights (export the placement none)"
         )
     first, head = _ends(model)
     needed = [name for name in own if not name.endswith((COUNTER, EXTRA))]

@@ -128,4 +128,5 @@ def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None,
         for one in suggest(now)[:1]:
             out.print(f'  nas-attn resume {now.study} --try "{one.placement}"{at}', markup=False)
     if now.recipe.data.name != "external" and ":" not in now.recipe.data.name:  # else it is the user's own already
-        out.print(f"  nas-attn init {tasks.of(now.recipe).hints.own_images}", markup=False)
+        own = " ".join(f"--{name} {value}" for name, value in tasks.of(now.recipe).hints.own_images.items())
+        out.print(f"  nas-attn init {own}", markup=False)

@@ -27,7 +27,7 @@ from nas_attn.training import Interrupted
 from nas_attn.training.memory import out_of_memory
 
 DEBUG = "NAS_ATTN_DEBUG"
-"""Environment variable behind `--debug`."""
+"""Environment variable that a user sets for debugging."""
 LONGEST = 400
 """Characters of a stranger's message that are kept."""
 
@@ -108,7 +108,7 @@ def message(error: BaseException) -> str:
 
 
 def show_traceback(error: BaseException) -> None:
-    """On standard error, where `--debug` asks for it."""
+    """On standard error, where a user debugs."""
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
 
@@ -122,5 +122,5 @@ def _check_device(device: torch.device, error: Exception) -> None:
     except RuntimeError:
         raise OperationError(
             f"the device '{device}' does not answer any more in this process, after {said(error)}; the candidate is set "
-            "back to waiting: resume, and give --debug to see where it happens"
+            "back to waiting: resume with NAS_ATTN_DEBUG=1 to see where it happens"
         ) from error

@@ -28,11 +28,11 @@ from nas_attn.evaluation.faults import DEBUG
 FOLDER = "logs"
 """Beside a study's artifacts."""
 VERBOSE = "NAS_ATTN_VERBOSE"
-"""Environment variable behind `--verbose`."""
+"""Environment variable that a user sets for it."""
 
 
 def log_for(folder: Path, study: str, say: Callable[[str], None], *, verbose: bool) -> OutputLog | None:
-    """The log of this process; None where its evaluator is to print to the terminal (`--verbose`, `--debug`)."""
+    """The log of this process; None where its evaluator is to print to the terminal (verbose or debugging)."""
     if verbose or os.environ.get(DEBUG):
         return None
     name = re.sub(r"[^\w.-]+", "_", f"{study}-{socket.gethostname()}-{os.getpid()}")
@@ -94,7 +94,7 @@ class OutputLog:
     def _tell(self) -> None:
         if not self._told:
             self._told = True
-            self._say(f"what the evaluator prints is kept in {shown(self.path)} (--verbose shows it here)")
+            self._say(f"what the evaluator prints is kept in {shown(self.path)} (verbose shows it here)")
 
 
 def shown(path: Path) -> str:

@@ -56,14 +56,12 @@ def normalising(graph: nn.Module, described: Described, format_: Format) -> nn.M
     """
     if not format_.graph:
         graphs = " or ".join(one.name for one in FORMATS.values() if one.graph)
-        raise UserError(
-            f"--normalize does not apply to the format '{format_.name}', which holds no graph: give --format {graphs}"
-        )
+        raise UserError(f"normalize does not apply to the format '{format_.name}', which holds no graph: take {graphs}")
     if not described.task.normalised:
-        raise UserError("--normalize does not apply to detectors, which take images from 0 to 1: leave it out")
+        raise UserError("normalize does not apply to detectors, which take images from 0 to 1: leave it out")
     mean, std = described.interface.mean, described.interface.std
     if not mean:
-        raise UserError("--normalize: this study's evaluator normalises its images, and how is not known: leave it out")
+        raise UserError("normalize: this study's evaluator normalises its images, and how is not known: leave it out")
     return Normalising(graph, mean, std).eval()
 
 

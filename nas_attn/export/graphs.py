@@ -126,7 +126,7 @@ class Chosen(Graph):
 
     def write_program(self, order: Order) -> None:
         raise UserError(
-            "the format 'torch' cannot hold a detector's choice among its boxes: give --format onnx, python or weights"
+            "the format 'torch' cannot hold a detector's choice among its boxes: take onnx, python or weights"
         )
 
 

@@ -150,7 +150,7 @@ def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str
     if section.name.startswith(PYTHON):
         raise OperationError(
             f"the backbone '{section.name.removeprefix(PYTHON)}' is an object of the program that searched: 'python' cannot "
-            "import it; give --format weights, torch or onnx"
+            "import it; take the format weights, torch or onnx"
         )
     if not colon:
         family, depth = MODELS[section.name]

@@ -95,7 +95,7 @@ def _use(facts: Mapping[str, Any]) -> str:
 
 def _no_python(order: Order) -> None:
     raise OperationError(
-        "'python' is not for a detector, whose code is ultralytics' own: give --format ultralytics, onnx or weights"
+        "'python' is not for a detector, whose code is ultralytics' own: take ultralytics, onnx or weights"
     )
 
 

@@ -103,7 +103,7 @@ def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
     if dataset.digest != facts["data"]["digest"]:
         raise OperationError(
             f"the images of '{section.name}' are not those of the study (digest {dataset.digest}, "
-            f"not {facts['data']['digest']}): give the folder that holds the study's as --root"
+            f"not {facts['data']['digest']}): name the folder that holds the study's as root"
         )
     return dataset
 

@@ -58,7 +58,7 @@ def check_target(source: Path, target: Path, overwrite: bool) -> None:
     if start not in (b"", _HEADER):
         raise StudyError(f"backup '{target}' exists and is not a database: name another file")
     if not overwrite:
-        raise StudyError(f"backup '{target}' exists: name another file, or --force to replace that copy")
+        raise StudyError(f"backup '{target}' exists: name another file, or force to replace that copy")
 
 
 def _copy(source: Path, part: Path) -> None:

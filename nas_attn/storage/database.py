@@ -54,7 +54,9 @@ class Database:
         self._connector = Connector(parsed)
         path = self.path
         if must_exist and path is not None and not path.is_file():
-            raise StudyError(f"there is no study database '{path}': go to the folder of your search, or give --storage")
+            raise StudyError(
+                f"there is no study database '{path}': go to the folder of your search, or name another storage"
+            )
         self._connector.endure(lambda: prepare(self._connector))
 
     def __str__(self) -> str:
@@ -131,7 +133,7 @@ class Database:
             shown = ", ".join(difference[:_SHOWN_DIFFERENCES])
             more = f" and {len(difference) - _SHOWN_DIFFERENCES} more" if len(difference) > _SHOWN_DIFFERENCES else ""
             raise StudyError(
-                f"study '{name}' exists with another recipe ({shown}{more}): give the new one another name (--name), or go on "
+                f"study '{name}' exists with another recipe ({shown}{more}): give the new one another name, or go on "
                 f"with the old one by `nas-attn resume {name}`"
             )
         return store

@@ -75,7 +75,7 @@ def _check_file(path: Path, shown: str) -> None:
             f"storage '{shown}': the folder '{folder}' does not exist, or may not be entered: create it, or name another"
         )
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise StudyError(f"storage '{shown}': the folder '{folder}' is not writable: choose another with --storage")
+        raise StudyError(f"storage '{shown}': the folder '{folder}' is not writable: choose another storage")
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
         raise StudyError(f"storage '{shown}': the file is not readable and writable for this user")
     kind = network_filesystem(path)

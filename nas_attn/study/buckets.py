@@ -30,10 +30,10 @@ class BucketArtifacts:
         found = _ADDRESS.fullmatch(address)
         if found is None:
             raise StudyError(
-                f"--artifacts '{shorten(address)}' cannot hold artifacts: give s3://BUCKET/PREFIX or a folder"
+                f"artifacts '{shorten(address)}' cannot hold artifacts: give s3://BUCKET/PREFIX or a folder"
             )
         if find_spec("boto3") is None:
-            raise StudyError(f"--artifacts '{address}' needs boto3: pip install 'nas-attn[s3]'")
+            raise StudyError(f"artifacts '{address}' needs boto3: pip install 'nas-attn[s3]'")
         import boto3
         from optuna.artifacts import Boto3ArtifactStore
 
@@ -68,6 +68,6 @@ class BucketArtifacts:
             self._client.head_bucket(Bucket=self._bucket)
         except Exception as error:  # botocore has many kinds
             raise StudyError(
-                f"--artifacts '{SCHEME}{self._bucket}/{self._prefix}' cannot be used ({shorten(str(error), 160)}): create the "
+                f"artifacts '{SCHEME}{self._bucket}/{self._prefix}' cannot be used ({shorten(str(error), 160)}): create the "
                 "bucket, and give credentials as boto3 takes them (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL)"
             ) from None

@@ -82,7 +82,7 @@ class Extension:
         lines.append(f"candidates in all: {self.trials[0]} -> {self.trials[1]}")
         needed = self.inside + self.outside + len(self.baselines)
         if needed > self.trials[1]:
-            lines.append(f"the new baselines alone ask for --trials {needed}; what else is to be searched comes on top")
+            lines.append(f"the new baselines alone ask for {needed} trials; what else is to be searched comes on top")
         return "\n".join(lines)
 
 
@@ -178,7 +178,7 @@ def _extension(opened: OpenStudy, plans: _Plans, trials: int | None) -> Extensio
     rows = opened.store.candidates()
     if after <= len(rows):
         raise StudyError(
-            f"--trials {after} leaves nothing to search: study '{opened.store.name}' has {len(rows)} candidates already"
+            f"{after} trials leave nothing to search: study '{opened.store.name}' has {len(rows)} candidates already"
         )
     old, new = plans.old.space, plans.new.space
     held = sum(_values(new, _resolved(plans.new, row.placement)) is not None for row in rows)

@@ -67,7 +67,7 @@ class Forecast:
         if self.trials <= self.queued and self.trials < self.placements:
             lines.append(
                 f"nothing is searched for: {self.queued} placements are tried first, which take all {self.trials} trials; give more "
-                f"(--trials {2 * self.queued}) or fewer baselines (search.baselines)"
+                f"({2 * self.queued} trials) or fewer baselines (search.baselines)"
             )
         if self.epoch_s is not None and self.total_s is not None:
             lines.append(

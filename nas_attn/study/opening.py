@@ -200,7 +200,7 @@ def _make_folder(folder: Path) -> None:
         writable = False
     if not writable:
         raise StudyError(
-            f"the artifacts folder '{shorten(str(folder))}' cannot be written: give another one with --artifacts"
+            f"the artifacts folder '{shorten(str(folder))}' cannot be written: choose another for artifacts"
         )
 
 
@@ -236,6 +236,6 @@ def _place(database: Database, chosen: Path | str | None) -> str:
     if isinstance(chosen, str) and chosen.startswith(SCHEME):
         return chosen
     if chosen is not None:
-        return str(user_path(chosen, what="--artifacts", error=StudyError).resolve())
+        return str(user_path(chosen, what="artifacts", error=StudyError).resolve())
     folder = _default_folder(database)
     return folder if database.path is not None else str(Path(folder).resolve())

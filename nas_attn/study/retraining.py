@@ -55,7 +55,7 @@ def order(
     """
     recipe, store = opened.recipe, opened.store
     if data is not None and recipe.data.name == "external":
-        raise RecipeError(f"--data {data} is not supported: the evaluator of this study brings its own data")
+        raise RecipeError(f"data '{data}' is not supported: the evaluator of this study brings its own data")
     training = recipe.target_training
     if epochs is not None:
         training = training.model_copy(update={"rungs": [epochs]})

@@ -26,7 +26,7 @@ TOGETHER_S = 0.5
 """Signals this close are one: `timeout` and schedulers send to a process and to its group."""
 STOP, NOW = b"s", b"n"
 STORAGE_WAIT = "NAS_ATTN_STORAGE_WAIT"
-"""Environment variable behind `--storage-wait`."""
+"""Environment variable that says how long a database is waited for."""
 STORAGE_WAIT_S = 1800.0
 """Long enough for a server to be updated and started again."""
 
@@ -75,7 +75,7 @@ def storage_wait_s() -> float:
     except ValueError:
         seconds = math.nan
     if not seconds >= 0:
-        raise StudyError(f"{STORAGE_WAIT} (--storage-wait) is '{shorten(text)}': give seconds, 0 for no waiting at all")
+        raise StudyError(f"{STORAGE_WAIT} is '{shorten(text)}': give seconds, 0 for no waiting at all")
     return seconds
 
 

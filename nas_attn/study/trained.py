@@ -61,9 +61,9 @@ def trained_model(opened: OpenStudy, plan: Plan, view: CandidateView, run: Run |
             f"the weights of {view.label} ({view.state}) were not kept: only scored candidates have them"
         )
     again = (
-        f"nas-attn export {opened.store.name} --trial {view.trial} --again trains it again as the search did"
+        f"exporting trial {view.trial} `again` trains it once more, as the search did"
         if run is None
-        else "nas-attn retrain makes others"
+        else "retraining makes others"
     )
     if not rows:
         lost = opened.store.weights_lost.get(name) or "nothing is known of them"

@@ -69,8 +69,8 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
         comparisons.append((recommended, uniform.key))
     if not comparisons:
         raise StudyError(
-            f"study '{now.study}' recommends the bare backbone and has no other network to compare it with: name some with "
-            "--front or --placement"
+            f"study '{now.study}' recommends the bare backbone and has no other network to compare it with: name members "
+            "of the front, or placements"
         )
     return Family(
         number=number,

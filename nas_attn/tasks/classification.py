@@ -26,7 +26,7 @@ class Classification(Task):
     per_image = True
     hints = Hints(
         backbones="resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function",
-        own_images="--data folder:PATH --backbone torchvision:resnet18",
+        own_images={"data": "folder:PATH", "backbone": "torchvision:resnet18"},
     )
 
     def kind(self) -> Classes:

@@ -49,7 +49,11 @@ class Detection(Task):
     normalised = False
     hints = Hints(
         backbones="torchvision:NAME (fasterrcnn_…, retinanet_…, fcos_…, ssd…), package.module:function",
-        own_images="--task detection --data coco:FOLDER --backbone torchvision:fasterrcnn_mobilenet_v3_large_320_fpn",
+        own_images={
+            "task": "detection",
+            "data": "coco:FOLDER",
+            "backbone": "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn",
+        },
         space="detector",
         target_epochs=30,
     )
@@ -60,7 +64,7 @@ class Detection(Task):
         if not colon or source in CLASSIFIERS:
             raise ValueError(
                 f"backbone.name = '{backbone}' is not a detector: give torchvision:fasterrcnn_mobilenet_v3_large_320_fpn, another "
-                "one as `nas-attn init --task detection` lists them, or package.module:function for your own"
+                "one of torchvision's or Ultralytics' detectors, or package.module:function for your own"
             )
         row = data_sets.find(data.name)
         if row is None or not row.boxes:

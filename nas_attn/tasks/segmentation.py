@@ -22,7 +22,7 @@ class Segmentation(Task):
     paced_by_images = False
     hints = Hints(
         backbones="smp:ARCHITECTURE/ENCODER, torchvision:NAME (lraspp_…, deeplabv3_…, fcn_…), package.module:function",
-        own_images="--task segmentation --data folder:PATH",
+        own_images={"task": "segmentation", "data": "folder:PATH"},
     )
 
     def check(self, recipe: Recipe) -> None:

@@ -56,7 +56,7 @@ class Hints:
 
     backbones: str
     """The backbones that there are, for a comment."""
-    own_images: str
+    own_images: Mapping[str, str]
     """Options of `init` for images of one's own."""
     space: str = ""
     """Search space; empty: by the data."""

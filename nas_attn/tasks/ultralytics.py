@@ -34,7 +34,7 @@ class UltralyticsDetection(EvaluatedDetection):
     own_trainer = False
     hints = Hints(
         backbones="ultralytics:NAME.yaml or NAME.pt",
-        own_images="--task detection --data yolo:PATH.yaml",
+        own_images={"task": "detection", "data": "yolo:PATH.yaml"},
         space="detector",
         target_epochs=30,
         more_data=("yolo:PATH.yaml (for ultralytics)",),

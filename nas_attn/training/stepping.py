@@ -42,7 +42,7 @@ def execution_on(section: TrainingSection, device: torch.device, steps: int = LO
     if section.execution == "cuda-graph" and device.type != "cuda":
         raise RecipeError(
             f"training.execution = 'cuda-graph' needs a GPU, and this worker trains on '{device}': "
-            "give --device cuda, or set training.execution = 'auto'"
+            "take the device cuda, or set training.execution = 'auto'"
         )
     return section.execution
 

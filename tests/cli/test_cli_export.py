@@ -83,7 +83,7 @@ def bn(folder: Path) -> int:
 
 
 def test_what_an_export_or_its_check_cannot_do(folder: Path, nas) -> None:
-    assert "--normalize has no place in the format 'weights'" in nas("export", "--trial", "1", "--normalize").error
+    assert "normalize does not apply to the format 'weights'" in nas("export", "--trial", "1", "--normalize").error
     assert "there is no file 'digits.pt'" in nas("check-export", "digits.pt").error
     assert nas("export", "--trial", "1", "--no-check").status == 0
     assert json.loads((folder / "digits.pt.json").read_text())["here"] is None

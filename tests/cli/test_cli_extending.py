@@ -128,7 +128,7 @@ def test_a_trial_under_way_goes_on_in_the_new_space(table: Path) -> None:
     searching.work(opened, searching.Options(say=say, stop=stop))
     waiting = opened.optuna_study.ask()  # and its worker dies
     (table / "wider.toml").write_text(WIDER)
-    with pytest.raises(StudyError, match="leaves nothing to search"):
+    with pytest.raises(StudyError, match="leave nothing to search"):
         extend(opened, load_space("wider.toml"), trials=6)
     opened, _ = extend(opened, load_space("wider.toml"), trials=12)
     assert loaded().trials[waiting.number].state in (TrialState.WAITING, TrialState.FAIL)

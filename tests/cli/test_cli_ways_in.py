@@ -127,6 +127,6 @@ def test_a_copy_is_replaced_only_when_told(table: Path, nas) -> None:
     for options in ([], ["--no-artifacts"]):
         ended = nas("backup", "copy.db", *options)
         assert ended.status == 2
-        assert f"'{table / 'copy.db'}' exists: name another file, or --force to replace that copy" in ended.error
+        assert f"'{table / 'copy.db'}' exists: name another file, or force to replace that copy" in ended.error
         assert Path("copy.db").read_bytes() == before
     assert nas("backup", "copy.db", "--force").status == 0

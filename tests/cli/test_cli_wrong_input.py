@@ -97,7 +97,7 @@ def test_a_dry_run_checks_what_the_search_would(table: Path, nas, options: list[
 def test_an_artifacts_folder_that_cannot_be_is_not_recorded(table: Path, nas) -> None:
     ended = nas("search", "table.toml", "--artifacts", "table.toml/below")
     assert ended.status == 2
-    assert "cannot be written: give another one with --artifacts" in ended.error
+    assert "cannot be written: choose another for artifacts" in ended.error
     again = nas("search", "table.toml", "--artifacts", "fine", "--workers", "1", "--trials", "1")
     assert again.status == 0, again.err
 

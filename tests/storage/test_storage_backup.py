@@ -72,7 +72,7 @@ def test_a_copy_holds_optunas_tables_too(here: Database, filled: StudyStore, tar
 def test_an_older_copy_is_replaced_only_when_told(here: Database, filled: StudyStore, target: Path) -> None:
     here.backup(target)
     filled.set(published="newer")
-    with pytest.raises(StudyError, match="exists: name another file, or --force"):
+    with pytest.raises(StudyError, match="exists: name another file, or force"):
         here.backup(target)
     with Database(f"sqlite:///{target}") as copy:
         assert copy.study("digits").settings.published == "text"

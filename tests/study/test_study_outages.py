@@ -179,7 +179,7 @@ def test_a_worker_that_cannot_wait_any_longer(table: Path, server: Any, ends: st
     if ends == "the time":
         assert status == 1
         assert "does not answer: " in said.read_text()
-        assert "it was waited for for 3 s (--storage-wait says another time)" in said.read_text()
+        assert "it was waited for for 3 s (NAS_ATTN_STORAGE_WAIT sets another time)" in said.read_text()
     else:
         assert status == 0, said.read_text()
         assert "done (stopped)" in said.read_text()
@@ -257,4 +257,4 @@ def test_a_wait_that_is_no_time(table: Path, monkeypatch: pytest.MonkeyPatch) ->
     command = [sys.executable, "-m", "nas_attn.cli.main", "worker", "table"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "--storage-wait" in done.stderr
+    assert "NAS_ATTN_STORAGE_WAIT" in done.stderr

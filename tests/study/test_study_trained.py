@@ -65,7 +65,7 @@ def test_weights_that_do_not_fit_on_the_disk_are_made_again(tmp_path: Path, monk
         CheckpointError, match=r"of uniform eca are not there \(a checkpoint of .*File too large"
     ) as error:
         trained_model(study, plan, view)
-    assert "nas-attn export heavy --trial 1 --again trains it again" in str(error.value)
+    assert "trains it once more" in str(error.value)
     again = nas("export", "--trial", "1", "--again", "--threads", "1", "--output", "eca.pt")
     assert again.returncode == 0, again.stderr
     found = before.candidates[1].scores[0].metrics["accuracy"]
@@ -75,7 +75,7 @@ def test_weights_that_do_not_fit_on_the_disk_are_made_again(tmp_path: Path, monk
     trained_model(study, plan, view)
     assert not [name for name in study.store.checkpointed() if name.startswith(AGAIN)]
     (study.folder / study.store.checkpoints(f"weights:{view.key}")[0].artifact).unlink()
-    with pytest.raises(CheckpointError, match=r"the weights of uniform eca are lost \(checkpoint .*--again"):
+    with pytest.raises(CheckpointError, match=r"the weights of uniform eca are lost \(checkpoint .*again"):
         trained_model(study, plan, view)
 
 
@@ -109,7 +109,7 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path) -> N
         searching.work(study, searching.Options(say=lambda line: None))
     plan, now = searching.plan_recipe(study.recipe), snapshot(study.store)
     view = chosen(study, now, Criteria(trial=0)).view
-    with pytest.raises(CheckpointError, match=r"not there \(the process that had trained it was stopped .*--again"):
+    with pytest.raises(CheckpointError, match=r"not there \(the process that had trained it was stopped .*again"):
         trained_model(study, plan, view)
     assert train_again(study, view, searching.Options(say=lambda line: None)).metrics["score"] == 1.0
     assert torch.all(next(trained_model(study, plan, view).parameters()) == 7.0)
