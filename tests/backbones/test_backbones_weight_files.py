@@ -178,9 +178,7 @@ def test_a_deeper_networks_weights_are_refused(tmp_path: Path) -> None:
 def test_weights_with_attention_are_refused(tmp_path: Path) -> None:
     model = na.attach(small(), "stage2=se(reduction=4)", input_shape=(3, 32, 32))
     for state in (model.state_dict(), {"state_dict": named(model.state_dict(), "module."), "notes": {"study": "x"}}):
-        with pytest.raises(
-            BackboneError, match=r"attention of nas_attn in it.*export the placement none"
-        ) as caught:
+        with pytest.raises(BackboneError, match=r"attention of nas_attn in it.*export the placement none") as caught:
             load(tmp_path / "weights.pt", state)
         sentence(caught.value)
 
