@@ -69,6 +69,11 @@ class Effect:
         """Half of the 95 % interval."""
         return (self.high - self.low) / 2
 
+    @property
+    def sure(self) -> bool:
+        """Whether the 95 % interval excludes zero."""
+        return self.low > 0 or self.high < 0
+
 
 @dataclass(frozen=True, slots=True)
 class Effects:
@@ -237,10 +242,7 @@ def _on_metric(taken: Snapshot, metric: str) -> Effects | None:
     gains = model.effects({name: one.sum for name, one in wanted.items()})
     rows = []
     for name, gain in gains.items():
-        mean, low, high = gain.mean, gain.low, gain.high
-        if model.lower_is_better:
-            mean, low, high = -mean, -high, -low
-        rows.append(wanted[name].effect(mean, low, high, gain.probability, gain.worse))
+        rows.append(wanted[name].effect(gain.mean, gain.low, gain.high, gain.probability, gain.worse))
     latency = fit_effects(taken, "latency")
     cost = {(row.site, row.name): row for row in latency.at("choice")} if latency else {}
     return Effects(metric, tuple(rows), _sentences(rows, metric, cost), None) if rows else None

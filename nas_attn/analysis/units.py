@@ -116,7 +116,12 @@ def difference_range(objective: str, low: float, high: float) -> str:
 
 def plus_minus(objective: str, number: float, half: float) -> str:
     """A difference and half of its 95 % interval: `+0.60 ± 0.20 points`."""
-    return f"{signed(objective, number)} ± {size(objective, half)}"
+    return f"{bare_plus_minus(objective, number, half)} {unit(objective).of_differences}".rstrip()
+
+
+def bare_plus_minus(objective: str, number: float, half: float) -> str:
+    """The same without the unit, for a column that names it: `+0.60 ± 0.20`."""
+    return f"{signed(objective, number)} ± {unit(objective).size(half)}"
 
 
 def counted(cost: Mapping[str, float]) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console
+    from rich.text import Text
 
     from nas_attn.study.opening import OpenStudy
 
@@ -124,13 +125,13 @@ def print_json(value: Any) -> None:
 def table(
     title: str,
     columns: Sequence[str],
-    rows: Iterable[Sequence[str]],
+    rows: Iterable[Sequence[str | Text]],
     *,
     right: Sequence[str] = (),
     widest: Mapping[str, int] | None = None,
     whole: Sequence[str] = (),
 ) -> Any:
-    """A rich table of plain texts.
+    """A rich table of plain texts, and of texts with a style.
 
     Args:
         right: columns of numbers.
@@ -147,7 +148,7 @@ def table(
         side: Literal["right", "left"] = "right" if column in right else "left"
         made.add_column(column, justify=side, overflow="fold", max_width=limit, no_wrap=column in whole)
     for row in rows:
-        made.add_row(*(Text(str(cell)) for cell in row))
+        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return made
 
 

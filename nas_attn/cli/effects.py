@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas_attn.cli.common import AsJson, Storage, StudyName, console, print_json, study_named, table
+from nas_attn.cli.common import AsJson, Storage, StudyName, console, print_json, study_named
 from nas_attn.errors import StudyError, did_you_mean, shorten
 from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
-    from nas_attn.analysis.effects import Effect, Effects
+    from nas_attn.analysis.effects import Effects, Level
     from nas_attn.analysis.snapshot import Snapshot
 
-TITLES = {
-    "choice": "What each choice adds at each site",
-    "type": "What each type adds at a site, over all its sites",
-    "knob": "What a knob's value adds to its type's mean",
-    "position": "What a position adds to the mean of all",
+TITLES: dict[Level, str] = {
+    "choice": "What each choice gains at each site",
+    "type": "What each type gains at a site, over all its sites",
+    "knob": "What a knob's value gains over its type's mean",
+    "position": "What a position gains over the mean of all",
 }
 
 
@@ -30,28 +30,29 @@ def effects(
     as_json: AsJson = False,
 ) -> None:
     """Says what each choice does at each site, each type over all its sites, and each knob."""
+    from nas_attn.analysis.in_place import in_place
     from nas_attn.analysis.snapshot import snapshot
     from nas_attn.analysis.units import unit as unit_of
+    from nas_attn.cli.effect_tables import choices, others
 
     now = snapshot(study_named(study, storage).store)
-    found = _effects(now, what)
+    found, placed = _effects(now, what), in_place(now, what)
     unit = "relative to the bare backbone's time" if what == "latency" else what
     if as_json:
         plain = [asdict(row) for row in found.rows]
-        print_json({"unit": unit, "cv_error": found.cv_error, "sentences": found.sentences, "effects": plain})
+        facts = {"unit": unit, "cv_error": found.cv_error, "sentences": found.sentences, "effects": plain}
+        print_json(facts | {"in_place": [asdict(one) for one in placed.values()]})
         return
     out = console()
     for sentence in found.sentences:
         out.print(sentence, markup=False)
     for level, title in TITLES.items():
-        rows = [row for row in found.rows if row.level == level]
+        rows = found.at(level)
         if rows:
-            at_site = level == "choice"
-            named = ["site", "choice"] if at_site else ["choice"]
-            numbers = ["adds", "95 % interval", "does good", "tried", *(["its type\nelsewhere"] if at_site else [])]
             heading = ", ".join(filter(None, (f"{title} ({unit})", unit_of(what).of_differences)))
-            cells = [_cells(row, what) for row in rows]
-            out.print(table(heading, [*named, *numbers], cells, right=numbers, whole=["site", *numbers]))
+            heading = heading.replace("gains", "adds") if what == "latency" else heading
+            out.print(choices(heading, what, rows, placed) if level == "choice" else others(heading, what, rows))
+    out.print("Bold: the 95 % interval excludes zero.", markup=False)
     if found.cv_error is not None:
         out.print(f"error for candidates left out of the fit: {found.cv_error:.3g}", markup=False)
 
@@ -72,19 +73,3 @@ def _effects(now: Snapshot, what: str) -> Effects:
     if len(known) > 1 and what not in known:
         raise StudyError(f"--of '{shorten(what)}' is not a metric of study '{now.study}': {did_you_mean(what, known)}")
     raise StudyError(f"effects on '{what}' need at least eight candidates that have it: continue the study")
-
-
-def _cells(row: Effect, what: str) -> list[str]:
-    from nas_attn.analysis.recommendation import format_probability
-    from nas_attn.analysis.units import signed
-
-    at_site = row.level == "choice"
-    return [
-        *([row.site] if at_site else []),
-        row.name,
-        signed(what, row.effect),
-        f"{signed(what, row.low)} to {signed(what, row.high)}",
-        format_probability(row.better),
-        str(row.observations),
-        *([str(row.elsewhere)] if at_site else []),
-    ]

@@ -12,7 +12,6 @@ from nas_attn.analysis import units
 from nas_attn.analysis.effects import Effect, Effects, fit_effects
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.recipe import lower_is_better
 from nas_attn.report.figures import blank_figure, natural
 
 GOOD, NOTHING, BAD = "rgba(47,129,214,0.7)", "rgba(128,128,128,0.10)", "rgba(224,138,0,0.7)"
@@ -102,7 +101,7 @@ def column_names(rows: Sequence[Effect]) -> Mapping[tuple[str, str], str]:
 def described(of: str, effects: Effects) -> str:
     """A map in a sentence or two, for who does not see it."""
     rows = effects.at("choice")
-    sure = sorted((row for row in rows if row.low > 0 or row.high < 0), key=lambda row: -abs(row.effect))
+    sure = sorted((row for row in rows if row.sure), key=lambda row: -abs(row.effect))
     said = "; ".join(f"{row.name} at {row.site} {units.plus_minus(of, row.effect, row.half)}" for row in sure[:5])
     head = f"Map of effects on {units.title(of)}: {len(rows)} choices at {len({row.site for row in rows})} sites."
     return (
@@ -120,8 +119,8 @@ def _notation(row: Effect | None) -> str | None:
 
 
 def _cell(of: str, row: Effect) -> str:
-    shown = f"{units.signed(of, row.effect)}<br>± {units.unit(of).size(row.half)}"
-    return f"<b>{shown}</b>" if row.low > 0 or row.high < 0 else shown
+    shown = units.bare_plus_minus(of, row.effect, row.half).replace(" ±", "<br>±")
+    return f"<b>{shown}</b>" if row.sure else shown
 
 
 def _hover(of: str, row: Effect) -> str:
@@ -141,5 +140,5 @@ def _unit(of: str) -> str:
 
 
 def _colours(of: str) -> list[tuple[float, str]]:
-    low, high = (GOOD, BAD) if of == "latency" or lower_is_better(of) else (BAD, GOOD)
+    low, high = (GOOD, BAD) if of == "latency" else (BAD, GOOD)
     return [(0.0, low), (0.5, NOTHING), (1.0, high)]

@@ -13,6 +13,7 @@ from nas_attn.analysis import units
 from nas_attn.analysis.choosing import Chosen, nothing_recommended
 from nas_attn.analysis.effects import Effects, fit_effects
 from nas_attn.analysis.examples import Example, Picture
+from nas_attn.analysis.in_place import in_place
 from nas_attn.analysis.recommendation_words import measured_on
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
 from nas_attn.analysis.suggestions import suggest
@@ -67,7 +68,7 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, pictures: Mapping[i
         "fronts": [page.draw(figure, _front_in_words(snapshot)) for figure in figures.front_figures(snapshot)],
         "ties": ", ".join(f"{a.label} and {b.label}" for a, b in snapshot.ties),
         "noise": _noise(snapshot, page),
-        "effects": [_effects(found, page) for found in _known_effects(snapshot)],
+        "effects": [_effects(snapshot, found, page) for found in _known_effects(snapshot)],
         "suggestions": [words.suggestion(one) for one in suggest(snapshot)],
         "classes": _classes(snapshot, called),
         "examples": _examples(snapshot, pictures),
@@ -167,7 +168,7 @@ def _known_effects(snapshot: Snapshot) -> list[Effects]:
     return [effects for effects in found if effects is not None and effects.rows]
 
 
-def _effects(found: Effects, page: Page) -> dict[str, Any]:
+def _effects(snapshot: Snapshot, found: Effects, page: Page) -> dict[str, Any]:
     error = "" if found.cv_error is None else f" (additive model, leave-one-out error {100 * found.cv_error:.1f} %)"
     figure = effect_map.effect_map(found) if found.at("choice") else None
     return {
@@ -175,7 +176,7 @@ def _effects(found: Effects, page: Page) -> dict[str, Any]:
         "error": error,
         "sentences": found.sentences,
         "figure": page.draw(figure, effect_map.described(found.of, found)),
-        "table": tables.effects_table(found),
+        "table": tables.effects_table(found, in_place(snapshot, found.of)),
     }
 
 

@@ -11,6 +11,7 @@ from nas_attn import costs
 from nas_attn.analysis import units
 from nas_attn.analysis.classes import ByClass
 from nas_attn.analysis.effects import Effect, Effects
+from nas_attn.analysis.in_place import InPlace, Part
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.report import words
@@ -26,6 +27,9 @@ class Cell(NamedTuple):
     """A placement, to be copied."""
     tags: tuple[str, ...] = ()
     wide: bool = False
+    bold: bool = False
+    more: str = ""
+    """A second line."""
 
 
 class Row(NamedTuple):
@@ -104,23 +108,35 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
     ]
 
 
-def effects_table(found: Effects) -> Table:
-    """What each choice, type, knob and position does."""
-    head = ["site", "choice", "adds", "95 % interval", "good", "candidates", "with the type elsewhere"]
-    return Table(head, [Row(_effect_row(found.of, row)) for row in found.rows], f"effects-{found.of}", sortable=True)
+def effects_table(found: Effects, placed: Mapping[tuple[str, str], InPlace]) -> Table:
+    """What each choice, type, knob and position does: on average, and of choices in two networks."""
+    place = ["alone", "next to the recommended"] if placed else []
+    head = ["site", "choice", "on average", "good", *place, "candidates", "with the type elsewhere"]
+    rows = [Row(_effect_row(found.of, row, placed)) for row in found.rows]
+    return Table(head, rows, f"effects-{found.of}", sortable=True)
 
 
-def _effect_row(metric: str, row: Effect) -> list[Cell]:
+def _effect_row(metric: str, row: Effect, placed: Mapping[tuple[str, str], InPlace]) -> list[Cell]:
     sites = row.site or {"type": "any", "knob": "any, against the type's mean"}.get(row.level, "against the mean")
+    one = placed.get((row.site, row.name)) if row.level == "choice" else None
+    parts = [one.alone if one else None, one.beside if one else None] if placed else []
     return [
         Cell(sites),
         Cell(notation=row.name, wide=True),
-        number(units.difference(metric, row.effect), row.effect),
-        Cell(units.difference_range(metric, row.low, row.high)),
+        Cell(units.plus_minus(metric, row.effect, row.half), row.effect, bold=row.sure),
         number(format_probability(row.better), row.better),
+        *(_part(metric, part) for part in parts),
         number(str(row.observations), row.observations),
         number(str(row.elsewhere), row.elsewhere),
     ]
+
+
+def _part(metric: str, part: Part | None) -> Cell:
+    if part is None:
+        return Cell(sort="")
+    return Cell(
+        units.plus_minus(metric, part.mean, part.half), part.mean, bold=part.sure, more=words.measured(metric, part)
+    )
 
 
 def classes_table(found: ByClass, names: Mapping[str, str]) -> Table:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nas_attn.analysis.evidence import Estimate
+from nas_attn.analysis.in_place import Part
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.suggestions import Suggestion
-from nas_attn.analysis.units import signed, unit, value
+from nas_attn.analysis.units import bare_plus_minus, signed, unit, value
 from nas_attn.recipe import objective_name
 
 
@@ -36,7 +37,7 @@ def shown(snapshot: Snapshot, view: CandidateView, index: int, *, absolute: bool
         return with_spread(snapshot, view, index)
     if gain is None:
         return value(objective, view.values[index])
-    return f"{signed(objective, gain.mean)} ± {unit(objective).size((gain.high - gain.low) / 2)}"
+    return bare_plus_minus(objective, gain.mean, (gain.high - gain.low) / 2)
 
 
 def with_spread(snapshot: Snapshot, view: CandidateView, index: int) -> str:
@@ -56,6 +57,13 @@ def _budget(snapshot: Snapshot, view: CandidateView) -> str:
     if view.rung is None or view.rung >= len(rungs) - 1:
         return ""
     return f" after {rungs[view.rung]} of {rungs[-1]} epochs"
+
+
+def measured(metric: str, part: Part) -> str:
+    """`measured +1.10 in 3 runs`; empty where nothing was."""
+    if part.measured is None:
+        return ""
+    return f"measured {signed(metric, part.measured)} in {part.runs} run{'' if part.runs == 1 else 's'}"
 
 
 def suggestion(one: Suggestion) -> str:

@@ -45,9 +45,9 @@ def test_latency_is_told_apart_from_gain(study: MadeStudy) -> None:
         assert row.worse > 0.99
 
 
-def test_a_lower_loss_does_good(study: MadeStudy) -> None:
+def test_a_lower_loss_is_a_gain(study: MadeStudy) -> None:
     (row,) = [row for row in found(study, "loss").at("type") if row.type == "cbam"]
-    assert row.effect < 0
+    assert row.effect > 0
     assert row.low < row.effect < row.high
     assert row.better > 0.99
 

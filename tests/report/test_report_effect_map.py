@@ -48,7 +48,7 @@ def test_blue_does_good_whichever_way_the_metric_goes_and_nothing_is_in_the_midd
     loss = fit_effects(made, "loss")
     assert loss is not None
     ends = [(f.data[0].colorscale[0][1], f.data[0].colorscale[-1][1]) for f in (accuracy, latency, effect_map(loss))]
-    assert ends == [(BAD, GOOD), (GOOD, BAD), (GOOD, BAD)]
+    assert ends == [(BAD, GOOD), (GOOD, BAD), (BAD, GOOD)], "a gain in log-loss is a lower one"
     for figure in (accuracy, latency):
         assert figure.data[0].zmid == 0
         assert figure.data[0].zmin == -figure.data[0].zmax
