@@ -44,7 +44,7 @@ lint: $(VENV)/installed-dev  ## check style, format, imports between rooms, and 
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
-	@$(BIN)/mypy
+	@for platform in linux win32 darwin; do $(BIN)/mypy --platform $$platform || exit 1; done
 
 limits: $(VENV)/installed-dev  ## show the project's size beside its limits
 	@$(BIN)/python tools/limits.py

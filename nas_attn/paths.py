@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
-from contextlib import suppress
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from nas_attn.errors import UserError, shorten
 
 DEFAULT_URL = "sqlite:///nas_attn.db"
 """The database that is used where none is named."""
+PART = ".part"
+"""Ending of a file that is being written."""
+REPLACE_S = 10.0
+"""Seconds for which a file that is open elsewhere is tried to be replaced."""
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
 
 
@@ -65,29 +72,47 @@ def output_path(
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file, which is there whole or as it was before, with the rights of a new one.
+    """Writes a file, which is there whole or as it was before.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full.
     """
-    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with whole_file(path) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which comes to its place when it is whole, and on the disk.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PART}")
     try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(draft, rights())
-        os.replace(draft, path)
+        with draft.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        replace_file(draft, path)
     except BaseException:
         with suppress(OSError):
-            os.unlink(draft)
+            draft.unlink()
         raise
 
 
-def rights() -> int:
-    """A new file's. There is no way to ask a process for its umask without setting it, so the file system is asked."""
-    try:
-        line = next(
-            line for line in Path("/proc/self/status").read_text("ascii").splitlines() if line.startswith("Umask")
-        )
-        return 0o666 & ~int(line.split()[1], 8)
-    except (OSError, StopIteration, ValueError):
-        return 0o644
+def replace_file(draft: Path, path: Path) -> None:
+    """Moves a finished file to its place. Windows refuses that while another process reads the old one: tried for a while.
+
+    Raises:
+        OSError: it cannot be done.
+    """
+    end = time.monotonic() + REPLACE_S
+    while True:
+        try:
+            os.replace(draft, path)
+            return
+        except PermissionError:
+            if os.name == "posix" or time.monotonic() > end:
+                raise
+            time.sleep(0.05)

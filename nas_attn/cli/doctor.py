@@ -79,13 +79,16 @@ def _devices() -> Iterator[Check]:
 
 
 def _machine() -> Iterator[Check]:
-    cores = len(os.sched_getaffinity(0))
-    load = os.getloadavg()[0]
-    busy = load > cores / 2
+    import psutil
+
+    from nas_attn.processes import cores
+
+    load = psutil.getloadavg()[0]
+    busy = load > cores() / 2
     yield Check(
         "CPU",
         "note" if busy else "ok",
-        f"{cores} cores, load {load:.1f}" + (" (busy: expect slow searches)" if busy else ""),
+        f"{cores()} cores, load {load:.1f}" + (" (busy: expect slow searches)" if busy else ""),
     )
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     yield Check("disk", "ok" if free > 2 else "bad", f"{free:.1f} GiB free in {Path.cwd()}")

@@ -57,7 +57,7 @@ def worker(
         share=Share(machine=told.sharing, device=told.per_gpu),
         verbose=verbose,
     )
-    with interruptible(stop, say, told.orders):
+    with interruptible(stop, say, orders=told.orders):
         try:
             ended = work(study_named(study, storage), options, only=told.only)
         except KeyboardInterrupt:  # the second signal; what it leaves has been said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
+from nas_attn.paths import whole_file
 from nas_attn.waiting import Wait, locked
 
 KEEP_UNUSED_S = 60 * 86_400
@@ -37,11 +37,6 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         if holder:
             wait.say(f"made here once more, without waiting any longer for {holder}: {what}")
         yield
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cache_folder() -> Path:
@@ -73,11 +68,5 @@ def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
         OSError: the folder cannot be written, or the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        np.savez(file, allow_pickle=False, **arrays)

@@ -9,7 +9,6 @@ out. This is done once: the result is kept in the user's cache folder until a fi
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from nas_attn.data.decoding import NOT_COUNTED, SUFFIXES, Framed, Masked, Source, channels_of, decode_all
-from nas_attn.data.files import cache_folder, cores, drop_unused, exclusive, read_arrays, write_arrays
+from nas_attn.data.files import cache_folder, drop_unused, exclusive, read_arrays, write_arrays
 from nas_attn.data.grouping import GroupOf, find_groups
 from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.data.pixels import InMemory
@@ -29,6 +28,7 @@ from nas_attn.data.splitting import amount, divided
 from nas_attn.data.streaming import Streamed
 from nas_attn.errors import DataError, NasAttnWarning, few
 from nas_attn.paths import user_path
+from nas_attn.processes import cores
 from nas_attn.recipe import DataSection
 
 DEFAULT_SIZE = 64
@@ -246,12 +246,9 @@ def _below(path: Path, root: Path) -> str:
 
 def free_memory(place: Place) -> int:
     """Bytes that are free for one worker's images: of the host, and of the GPU where they go there."""
-    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        host = int(lines["MemAvailable"].split()[0]) * 1024
-    host //= place.share.machine
+    import psutil
+
+    host = int(psutil.virtual_memory().available) // place.share.machine
     if place.device.type != "cuda":
         return host
     return min(host, torch.cuda.mem_get_info(place.device)[0] // place.share.device)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from nas_attn.paths import rights
-
-PART = ".part"
-"""Ending of a file that is being written."""
+from nas_attn.paths import whole_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +49,8 @@ class FolderArtifacts:
         return self._path(artifact_id).open("rb")
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        path = self._path(artifact_id)
-        handle, part = tempfile.mkstemp(prefix=f"{path.name}.", suffix=PART, dir=self.folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                shutil.copyfileobj(content_body, file)
-                file.flush()
-                os.fsync(file.fileno())  # the database will say that it is there
-            Path(part).chmod(rights())
-            os.replace(part, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(part)
-            raise
+        with whole_file(self._path(artifact_id)) as file:  # the database will say that it is there
+            shutil.copyfileobj(content_body, file)
 
     def remove(self, artifact_id: str) -> None:
         self._path(artifact_id).unlink()

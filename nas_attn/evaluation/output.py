@@ -126,11 +126,11 @@ def leave_terminal() -> None:
 
     Whoever holds a copy of it: a log that has taken over, or a line that moves.
     """
-    for descriptor in map(int, os.listdir("/dev/fd")):
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in range(256):
         if os.isatty(descriptor):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, descriptor)
-            os.close(nowhere)
+    os.close(nowhere)
 
 
 @dataclass(frozen=True, slots=True)

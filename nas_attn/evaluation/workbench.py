@@ -39,7 +39,7 @@ from nas_attn.records import ALONE, Costs, EpochPoint, Latency, ResolvedPlacemen
 from nas_attn.storage import SEARCH, Lease, Run, StudyStore
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import execution_on
-from nas_attn.training.threads import Threads, cores, intra_op_threads
+from nas_attn.training.threads import Threads, cores_for, intra_op_threads
 
 Stop = Callable[[], bool]
 
@@ -101,7 +101,7 @@ class Workbench:
             if way == SEARCH and "latency" in wanted(recipe)
             else None
         )
-        self._threads = Threads(host.threads, most=cores(host.share.machine))
+        self._threads = Threads(host.threads, most=cores_for(host.share.machine))
         self._weights: Mapping[str, Any] | None = None
         if recipe.training.start == "pretrained":
             self._weights, _ = given_weights(self.plan)

@@ -71,7 +71,7 @@ def run_command(words: Sequence[str], timeout_s: float = TIMEOUT_S) -> list[floa
     """
     name = f"latency.command '{words[0]}'"
     try:
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=timeout_s)
+        done = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace", timeout=timeout_s)
     except subprocess.TimeoutExpired:
         raise MeasurementError(f"{name} took longer than {timeout_s:g} s") from None
     except OSError as error:

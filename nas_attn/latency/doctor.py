@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+import psutil
 from torch import nn
 
 from nas_attn.errors import MeasurementError
@@ -83,32 +82,12 @@ def _governor(section: LatencySection) -> list[Finding]:
 
 
 def _load(section: LatencySection) -> list[Finding]:
-    busy = _busy_share()
-    if busy is None:
-        return []
+    busy = psutil.cpu_percent(interval=0.5) / 100
     disturbs = section.device == "cuda" or section.threads > 1
     advice = "stop other work, or measure with threads = 1 on the CPU, whose thread time other work disturbs least"
     if not disturbs:
         advice = "thread CPU time copes with it, at two to three times the sessions: stop other work for a quick answer"
     return [Finding("other load", f"{busy:.0%} of the CPUs busy", busy <= BUSY, "" if busy <= BUSY else advice)]
-
-
-def _busy_share(seconds: float = 0.5) -> float | None:
-    """Share of the machine's CPU time that anybody used while this thread slept; None where it cannot be read."""
-
-    def read() -> tuple[int, int] | None:
-        try:
-            numbers = [int(word) for word in Path("/proc/stat").read_text("ascii").split("\n", 1)[0].split()[1:9]]
-        except (OSError, ValueError):
-            return None
-        return sum(numbers) - numbers[3] - numbers[4], sum(numbers)  # idle and waiting for input or output
-
-    before = read()
-    time.sleep(seconds)
-    after = read()
-    if before is None or after is None or after[1] == before[1]:
-        return None
-    return (after[0] - before[0]) / (after[1] - before[1])
 
 
 def _heat(section: LatencySection) -> list[Finding]:

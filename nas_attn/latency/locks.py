@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas_attn.errors import MeasurementError
-from nas_attn.processes import SEPARATOR, kernel, owner_name, owner_shown
+from nas_attn.processes import SEPARATOR, cores, kernel, owner_name, owner_shown
 from nas_attn.recipe import LatencySection
 from nas_attn.waiting import POLL_S, Interrupted, Patience, Wait, file_lock, taken
 
@@ -90,11 +90,6 @@ def crowded() -> bool:
             return psutil.getloadavg()[0] > cores()
         time.sleep(0.005)
     return sorted(looks)[2] > cores()
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _nothing() -> None:

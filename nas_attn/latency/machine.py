@@ -6,10 +6,10 @@ import importlib
 import os
 import platform
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from nas_attn.errors import MeasurementError
@@ -58,7 +58,7 @@ def difference(pinned: Fingerprint, here: Fingerprint) -> str:
 
 def state(section: LatencySection) -> dict[str, str]:
     """Clock, temperature and load as far as they can be read: name -> value with its unit."""
-    found = {"load": f"{os.getloadavg()[0]:.2f}"} if hasattr(os, "getloadavg") else {}
+    found = {"load": f"{psutil.getloadavg()[0]:.2f}"}
     if section.device == "cuda" and section.mode != "command":
         asked = {
             "clock": "clocks.sm",
@@ -102,7 +102,7 @@ def _cpu(section: LatencySection) -> tuple[str, dict[str, str]]:
 
 def _cpu_name() -> str:
     """The CPU's model as the system names it."""
-    if sys.platform == "darwin":
+    if platform.system() == "Darwin":
         asked = _output(["sysctl", "-n", "machdep.cpu.brand_string"])
         return asked or platform.machine()
     for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
@@ -176,6 +176,7 @@ def _read(path: Path) -> str | None:
 def _output(command: list[str]) -> str:
     """What a system tool prints; empty where it is missing or fails."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True)
+        return done.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""

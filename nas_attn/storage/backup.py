@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from nas_attn.errors import StorageError, StudyError
+from nas_attn.paths import replace_file
 from nas_attn.storage.connection import TunedConnection, explained
 
 _HEADER = b"SQLite format 3\x00"
@@ -29,7 +30,7 @@ def backup_sqlite(source: Path, target: Path) -> Path:
     try:
         _copy(source, part)
         part.chmod(source.stat().st_mode & 0o777)
-        os.replace(part, target)
+        replace_file(part, target)
     except sqlite3.Error as error:
         raise explained(error, f"backup of '{source}'") from error
     except OSError as error:

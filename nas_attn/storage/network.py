@@ -6,10 +6,7 @@ index is memory shared between processes, and locks on network file systems are 
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-
-MOUNTS = Path("/proc/mounts")
 
 KINDS = frozenset(
     """
@@ -20,35 +17,22 @@ KINDS = frozenset(
 """File systems that other machines may write to; with `fuse.` in front, too."""
 
 
-def network_filesystem(path: Path, mounts: str | None = None) -> str | None:
+def network_filesystem(path: Path) -> str | None:
     """The kind of network file system that a path is on, None where it is local or cannot be known.
 
     Args:
         path: a file or folder; symbolic links are followed, the file need not exist.
-        mounts: text in the form of Linux's /proc/mounts; None reads that file (no such file: nothing is known).
     """
-    if mounts is None:
-        try:
-            mounts = MOUNTS.read_text("utf-8", errors="surrogateescape")
-        except OSError:
-            return None
-    real = path.resolve()
-    kind, depth = None, -1
-    for line in mounts.splitlines():
-        fields = line.split(" ")
-        if len(fields) < 3:
-            continue
-        point = Path(_unescape(fields[1]))
+    import psutil
+
+    real, kind, depth = path.resolve(), "", -1
+    for mount in psutil.disk_partitions(all=True):
+        point = Path(mount.mountpoint)
         # A later mount on the same point hides the earlier one.
         if real.is_relative_to(point) and len(point.parts) >= depth:
-            kind, depth = fields[2], len(point.parts)
-            if kind == "9p" and "aname=drvfs" in line:  # a Windows drive seen from WSL
+            kind, depth = mount.fstype, len(point.parts)
+            if "aname=drvfs" in mount.opts:  # a Windows drive seen from WSL
                 kind = "drvfs"
-    if kind is None:
-        return None
+            if "remote" in mount.opts.split(","):  # so Windows says it
+                kind = "cifs"
     return kind if kind == "drvfs" or kind.removeprefix("fuse.") in KINDS else None
-
-
-def _unescape(field: str) -> str:
-    r"""Blanks and backslashes stand as octal in /proc/mounts: `\040`."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas_attn.errors import OperationError
-from nas_attn.evaluation.artifact_stores import PART
+from nas_attn.paths import PART
 from nas_attn.storage import Database
 from nas_attn.study.buckets import SCHEME
 from nas_attn.study.opening import artifacts_folder

@@ -22,7 +22,7 @@ from nas_attn.study.ideas import Idea, ideas
 from nas_attn.study.progress import duration
 from nas_attn.study.searching import default_workers, first_baselines
 from nas_attn.training import Trainer
-from nas_attn.training.threads import Threads, cores
+from nas_attn.training.threads import Threads, cores_for
 
 TYPICAL_SEED_SD = 0.009
 """Spread of one placement's accuracy over seeds on a small task; what a study really has, it measures itself."""
@@ -106,7 +106,7 @@ def forecast(
     check_weights(plan)
     if recipe.training.evaluator is not None or dataset is None:
         return _made(recipe, plan, own, None, None)
-    taken = Threads(threads, most=cores(default_workers(device)))
+    taken = Threads(threads, most=cores_for(default_workers(device)))
     trainer = Trainer(recipe.training, dataset, device=where, threads=taken)
     began = time.perf_counter()
     trainer.fit(plan.bare(0), seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)

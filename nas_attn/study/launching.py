@@ -8,7 +8,7 @@ from any machine.
 from __future__ import annotations
 
 import json
-import os
+import socket
 from dataclasses import asdict
 from importlib.util import find_spec
 
@@ -31,7 +31,7 @@ def launch(opened: OpenStudy, on: str, request: Request) -> Launched:
     logs = opened.folder / "launched"
     logs.mkdir(parents=True, exist_ok=True)
     jobs = engine(on).launch(opened, request, logs)
-    found = Launched(on, tuple(jobs), os.uname().nodename, opened.database.now())
+    found = Launched(on, tuple(jobs), socket.gethostname(), opened.database.now())
     opened.store.launches.put(f"{found.at:.3f}", json.dumps(asdict(found)))
     return found
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 from nas_attn.errors import WARNING, NasAttnError, NasAttnWarning, OperationError, UserError
 from nas_attn.evaluation.output import VERBOSE
+from nas_attn.processes import apart
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.searching import Options, work
 from nas_attn.study.sharing import devices_of, mps, shares_of
 from nas_attn.study.stopping import NOW, STOP, Orders
 from nas_attn.study.worker_process import WorkerSettings, worker_command
-from nas_attn.training.threads import cores
+from nas_attn.training.threads import cores_for
 
 GRACE_S = 60.0
 """Seconds that worker processes get to write their checkpoints after the first Ctrl-C."""
@@ -33,7 +34,7 @@ class Child:
     """A worker process that we started."""
 
     name: str
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     orders: Orders
     last_word: str = ""
     """Why it ended. It has said so, and only has to leave: on a machine with much else to do that takes a while, too."""
@@ -91,33 +92,28 @@ def _attend(children: list[Child], options: Options) -> str:
 
 
 def _start(opened: OpenStudy, told: WorkerSettings, clients: Mapping[str, str], *, verbose: bool) -> Child:
-    orders = Orders()
-    told = replace(told, orders=orders.reader)
     process = subprocess.Popen(
         worker_command(opened.store.name),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
         env={
             **os.environ,
             **clients,
-            **told.environment(opened.database.url),
-            "OMP_NUM_THREADS": str(told.threads or cores(told.sharing)),
+            **replace(told, orders=True).environment(opened.database.url),
+            "OMP_NUM_THREADS": str(told.threads or cores_for(told.sharing)),
             **({VERBOSE: "1"} if verbose else {}),
         },
-        pass_fds=[orders.reader],
-        start_new_session=True,  # Ctrl-C reaches them through us, once
+        **apart(),  # Ctrl-C reaches them through us, once
     )
-    orders.started()
-    return Child(told.name, process, orders)
+    return Child(told.name, process, Orders(process.stdin))
 
 
 def _read(child: Child, say: Callable[[str], None]) -> None:
     output = child.process.stdout
     assert output is not None
     with output:
-        for line in output:
+        for line in (raw.decode("utf-8", "backslashreplace") for raw in output):
             warned, text = line.startswith(WARNING), line.rstrip()
             if warned and text.removeprefix(WARNING) in NasAttnWarning.said:
                 continue  # another worker, or this process, has said so

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from pathlib import Path
 
-from nas_attn.processes import Process, process
+from nas_attn.processes import Process, apart, process
 from nas_attn.study.engines import Launched, Request, refuse_slurms, worker_environment
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.worker_process import WorkerSettings, worker_command
@@ -32,14 +33,14 @@ class Local:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **worker_environment(opened, request, settings)},
-                    start_new_session=True,
+                    **apart(),
                 )
             seen = process(started.pid)
             jobs.append(f"{started.pid}/{seen.started if seen else -1}")
         return jobs
 
     def state(self, launched: Launched) -> str:
-        if launched.host != os.uname().nodename:
+        if launched.host != socket.gethostname():
             return f"on {launched.host}"
         running = 0
         for job in launched.jobs:

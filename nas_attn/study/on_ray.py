@@ -37,15 +37,14 @@ class WorkerActor:
         import ray
 
         for _ in range(ATTEMPTS):
-            orders = Orders()
-            told = replace(self._settings, orders=orders.reader).environment(self._environment[STORAGE])
+            told = replace(self._settings, orders=True).environment(self._environment[STORAGE])
             process = subprocess.Popen(
                 worker_command(self._study),
+                stdin=subprocess.PIPE,  # whose end, when the actor dies, stops the worker
                 env={**os.environ, **self._environment, **told},
                 cwd=self._folder,
-                pass_fds=[orders.reader],  # whose end, when the actor dies, stops the worker
             )
-            orders.started()
+            orders = Orders(process.stdin)
             status = process.wait()
             orders.close()
             if status == 0:

@@ -12,11 +12,11 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from nas_attn.errors import OperationError, StudyError, shorten
+from nas_attn.processes import process
 from nas_attn.study.engines import Launched, Request, worker_environment
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.worker_process import WorkerSettings, worker_command
@@ -39,25 +39,21 @@ class WorkerCommand:
         self._pid: int | None = None
 
     def __call__(self) -> int:
-        process = subprocess.Popen(self.command)
-        self._pid = process.pid
-        while process.poll() is None:  # in small parts: a signal's handler must find no lock held
+        worker = subprocess.Popen(self.command)
+        self._pid = worker.pid
+        while worker.poll() is None:  # in small parts: a signal's handler must find no lock held
             time.sleep(0.2)
-        if process.returncode:
-            raise OperationError(f"the worker ended with status {process.returncode}: its output is above")
-        return process.returncode
+        if worker.returncode:
+            raise OperationError(f"the worker ended with status {worker.returncode}: its output is above")
+        return worker.returncode
 
     def checkpoint(self) -> Any:
         """Called by submitit before it queues the job again: the worker has had the same signal."""
         import submitit
 
         end = time.monotonic() + GRACE_S
-        while self._pid is not None and time.monotonic() < end:
-            with suppress(ChildProcessError):
-                if os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-                    time.sleep(0.2)
-                    continue
-            break
+        while self._pid is not None and process(self._pid) is not None and time.monotonic() < end:
+            time.sleep(0.2)
         return submitit.helpers.DelayedSubmission(WorkerCommand(self.command))
 
 
@@ -119,6 +115,6 @@ class Slurm:
 def _slurm(*command: str) -> subprocess.CompletedProcess[str] | None:
     """Runs one of Slurm's commands; None where there is none on this machine."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=60)
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -22,7 +21,7 @@ from nas_attn.evaluation.output import log_for
 from nas_attn.evaluation.plan import Build, Plan
 from nas_attn.evaluation.workbench import Host
 from nas_attn.importing import PYTHON, load_object
-from nas_attn.processes import owner_name
+from nas_attn.processes import cores, owner_name
 from nas_attn.recipe import Recipe
 from nas_attn.records import ALONE, Share
 from nas_attn.space import SearchSpace
@@ -237,4 +236,4 @@ def default_workers(device: str) -> int:
 
     if device != "cpu" and torch.cuda.is_available():
         return torch.cuda.device_count() if device in ("auto", "cuda") else 1
-    return max(1, min(4, len(os.sched_getaffinity(0))))
+    return max(1, min(4, cores()))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import _thread
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from types import FrameType
+from typing import IO
 
 from nas_attn.errors import StudyError, shorten
 from nas_attn.evaluation.artifacts import Note
@@ -19,9 +22,11 @@ from nas_attn.storage import CheckpointRow
 from nas_attn.waiting import telling
 
 ALWAYS = (signal.SIGINT, signal.SIGTERM)
-WHERE_UNUSED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""A terminal that closes, and what schedulers send before they take the machine away. Left alone where the program that we
-run in handles them itself, or has them ignored, as `nohup` does."""
+WHERE_UNUSED = tuple(
+    getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGBREAK") if hasattr(signal, name)
+)
+"""A terminal that closes, and what schedulers send before they take the machine away, as far as the system has them. Left
+alone where the program that we run in handles them itself, or has them ignored, as `nohup` does."""
 TOGETHER_S = 0.5
 """Signals this close are one: `timeout` and schedulers send to a process and to its group."""
 STOP, NOW = b"s", b"n"
@@ -32,19 +37,22 @@ STORAGE_WAIT_S = 1800.0
 
 
 @contextmanager
-def interruptible(stop: threading.Event, say: Callable[[str], None], orders: int | None = None) -> Iterator[None]:
+def interruptible(stop: threading.Event, say: Callable[[str], None], *, orders: bool = False) -> Iterator[None]:
     """A signal once: finish the step, checkpoint, leave the trial resumable. Twice: now, as a KeyboardInterrupt.
 
     Waits inside tell `say` for whom, and end when `stop` is set; a database that does not answer is waited for.
 
     Args:
-        orders: for a worker: where it reads what the process that started it wants (`Orders.reader`). The end of the file,
-            when that process is gone, stops the worker.
+        orders: for a worker: its standard input says what the process that started it wants (`Orders`). The end of the
+            input, when that process is gone, stops the worker.
     """
     ear = _Ear(stop, say)
-    if orders is not None:
-        os.set_inheritable(orders, False)
-        threading.Thread(target=ear.follow, args=(orders,), name="orders", daemon=True).start()
+    if orders:
+        words = os.dup(0)  # not inherited; what an evaluator reads is another file
+        nowhere = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nowhere, 0)
+        os.close(nowhere)
+        threading.Thread(target=ear.follow, args=(words,), name="orders", daemon=True).start()
     if threading.current_thread() is not threading.main_thread():
         with telling(say, stop.is_set, storage_wait_s()):
             yield
@@ -90,7 +98,7 @@ class _Ear:
         self.heard: SimpleQueue[int | None] = SimpleQueue()
 
     def hear(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:
+        if signal.Signals(number).name == "SIGHUP":
             leave_terminal()
         if self._now or (self._first and time.monotonic() - self._first > TOGETHER_S):
             raise KeyboardInterrupt
@@ -110,10 +118,9 @@ class _Ear:
     def follow(self, orders: int) -> None:
         while word := os.read(orders, 1):
             self._stop.set()
-            main = threading.main_thread().ident
-            if word == NOW and main is not None:
+            if word == NOW:
                 self._now = True
-                signal.pthread_kill(main, signal.SIGINT)  # a real one, which ends its sleep
+                interrupt_main()
         self._stop.set()
 
 
@@ -123,24 +130,32 @@ class Orders:
     Not a signal: a scheduler sends that to the worker as well, and its second one would stop it at once.
     """
 
-    def __init__(self) -> None:
-        self.reader, self._writer = os.pipe()
-        """The worker's end, to be inherited by it alone."""
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        """Args:
+        pipe: the worker's standard input.
+        """
+        assert pipe is not None
+        self._pipe = pipe
 
     def send(self, word: bytes) -> None:
         """Tells the worker STOP or NOW; one that has ended does not mind."""
-        try:
-            os.write(self._writer, word)
-        except BrokenPipeError:
-            return
-
-    def started(self) -> None:
-        """The worker has its end now; ours of it must close, so that its being gone is noticed."""
-        os.close(self.reader)
+        with suppress(OSError):
+            self._pipe.write(word)
+            self._pipe.flush()
 
     def close(self) -> None:
         """No more orders; the worker, if it still works, stops."""
-        os.close(self._writer)
+        with suppress(OSError):
+            self._pipe.close()
+
+
+def interrupt_main() -> None:
+    """Sends the main thread a Ctrl-C that also ends its sleep."""
+    main = threading.main_thread().ident
+    if sys.platform == "win32" or main is None:
+        _thread.interrupt_main()
+    else:
+        signal.pthread_kill(main, signal.SIGINT)
 
 
 def left_behind(checkpoint: CheckpointRow | None, now: float, *, in_order: bool) -> str:

@@ -12,6 +12,8 @@ from nas_attn.errors import StudyError
 SETTINGS = "NAS_ATTN_WORKER"
 """Environment variable that holds a worker's settings as JSON."""
 STORAGE = "NAS_ATTN_STORAGE"
+UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
+"""Makes a process print the same everywhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +32,8 @@ class WorkerSettings:
     """Workers on this machine."""
     per_gpu: int = 1
     """Workers on this GPU."""
-    orders: int | None = None
-    """Descriptor from which it reads when to stop (`stopping.Orders`)."""
+    orders: bool = False
+    """Whether its standard input says when to stop (`stopping.Orders`)."""
 
     def environment(self, url: str) -> dict[str, str]:
         """What the process has beside the usual environment.
@@ -39,7 +41,7 @@ class WorkerSettings:
         Args:
             url: of the study's database.
         """
-        return {STORAGE: url, SETTINGS: json.dumps(asdict(self)), "PYTHONUNBUFFERED": "1"}
+        return {STORAGE: url, SETTINGS: json.dumps(asdict(self)), "PYTHONUNBUFFERED": "1", **UTF8}
 
 
 def worker_command(study: str) -> list[str]:

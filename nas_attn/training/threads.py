@@ -14,11 +14,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
 from nas_attn.errors import NasAttnWarning
+from nas_attn.processes import cores
 
 GAIN = 0.9
 """More threads are taken where steps take less than this share of the time with fewer, and each of them less."""
@@ -55,7 +55,7 @@ class Threads:
         here: int | None = None,
     ) -> None:
         self.fixed, self.most = fixed, most or cores()
-        self._cores = here or usable()
+        self._cores = here or cores()
         self._busy = busy or Load(self._cores).others
         self._chosen: int | None = None
         self._latest = fixed or 1
@@ -159,20 +159,24 @@ def _time(step: Callable[[], object], threads: int) -> float:
     return time.perf_counter() - began
 
 
-def usable() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-
-
-def cores(workers: int = 1) -> int:
+def cores_for(workers: int = 1) -> int:
     """Cores for each of several workers of this machine: those that this process may use, or `$OMP_NUM_THREADS` of them."""
-    here = usable()
+    here = cores()
     said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     return max(1, min(here // workers, int(said) if said.isdigit() and int(said) else here))
 
 
+def busy_s() -> float:
+    """Seconds that all cores of this machine have been busy since some time."""
+    import psutil
+
+    times = psutil.cpu_times()
+    guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # which are in user, too
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - guests)
+
+
 class Load:
-    """What the machine's cores are busy with, by the kernel's own account; nothing where it is no Linux.
+    """What the machine's cores are busy with, by the system's own account.
 
     Args:
         here: the cores of interest, with their part of what all are busy with.
@@ -193,10 +197,4 @@ class Load:
     def _account() -> tuple[float, float, float]:
         """Seconds since some time: on the wall, of all cores busy, of this process."""
         wall, mine = time.monotonic(), time.process_time()
-        try:
-            ticks = [int(field) for field in Path("/proc/stat").read_text("ascii").split("\n", 1)[0].split()[1:9]]
-        except (OSError, ValueError):
-            return wall, mine, mine
-        user, nice, system, _idle, _waiting, *interrupts_and_stolen = ticks
-        busy = user + nice + system + sum(interrupts_and_stolen)
-        return wall, busy / os.sysconf("SC_CLK_TCK"), mine
+        return wall, busy_s(), mine

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -91,17 +92,24 @@ except StudyError as error:
     assert "is not writable" in done.stdout, done.stderr
 
 
-MOUNTS = """\
-/dev/sda1 / ext4 rw 0 0
-server:/home /home nfs4 rw,vers=4.2 0 0
-/dev/sdb1 /home/me/local\\040disk xfs rw 0 0
-me@host:/data /mnt/ssh fuse.sshfs rw 0 0
-//nas/share /mnt/share cifs rw 0 0
-scratch@tcp:/s /scratch lustre rw 0 0
-C:\\134 /mnt/c 9p rw,aname=drvfs;path=C:\\134 0 0
-none /mnt/gofer 9p rw 0 0
-tmpfs /scratch/ram tmpfs rw 0 0
-"""
+def mounted(monkeypatch: pytest.MonkeyPatch, *mounts: tuple[str, str, str]) -> None:
+    """Mounts these (folder, file system, options), in this order."""
+    found = [SimpleNamespace(mountpoint=point, fstype=kind, opts=options) for point, kind, options in mounts]
+    monkeypatch.setattr("psutil.disk_partitions", lambda all: found)
+
+
+MOUNTS = (
+    ("/", "ext4", "rw"),
+    ("/home", "nfs4", "rw,vers=4.2"),
+    ("/home/me/local disk", "xfs", "rw"),
+    ("/mnt/ssh", "fuse.sshfs", "rw"),
+    ("/mnt/share", "cifs", "rw"),
+    ("/scratch", "lustre", "rw"),
+    ("/mnt/c", "9p", "rw,aname=drvfs;path=C:\\"),
+    ("/mnt/gofer", "9p", "rw"),
+    ("/mnt/z", "NTFS", "rw,remote"),
+    ("/scratch/ram", "tmpfs", "rw"),
+)
 
 
 @pytest.mark.parametrize(
@@ -117,27 +125,30 @@ tmpfs /scratch/ram tmpfs rw 0 0
         ("/scratch/ram/x.db", None),
         ("/mnt/c/x.db", "drvfs"),
         ("/mnt/gofer/x.db", None),
+        ("/mnt/z/x.db", "cifs"),
     ],
 )
-def test_network_file_systems_are_told_by_the_deepest_mount(path: str, kind: str | None) -> None:
-    assert network_filesystem(Path(path), MOUNTS) == kind
+def test_network_file_systems_are_told_by_the_deepest_mount(
+    path: str, kind: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted(monkeypatch, *MOUNTS)
+    assert network_filesystem(Path(path)) == kind
 
 
-def test_a_later_mount_hides_an_earlier_one() -> None:
-    assert network_filesystem(Path("/a/x"), "s:/a /a nfs rw 0 0\n/dev/sda /a ext4 rw 0 0\n") is None
+def test_a_later_mount_hides_an_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    mounted(monkeypatch, ("/a", "nfs", "rw"), ("/a", "ext4", "rw"))
+    assert network_filesystem(Path("/a/x")) is None
 
 
-def test_a_symbolic_link_into_a_network_file_system_is_seen(tmp_path: Path) -> None:
+def test_a_symbolic_link_into_a_network_file_system_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "far").mkdir()
     (tmp_path / "near").symlink_to(tmp_path / "far")
-    mounts = f"/dev/sda1 / ext4 rw 0 0\ns:/x {tmp_path / 'far'} nfs rw 0 0\n"
-    assert network_filesystem(tmp_path / "near" / "x.db", mounts) == "nfs"
+    mounted(monkeypatch, ("/", "ext4", "rw"), (str(tmp_path / "far"), "nfs", "rw"))
+    assert network_filesystem(tmp_path / "near" / "x.db") == "nfs"
 
 
 def test_sqlite_on_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mounts = tmp_path / "mounts"
-    mounts.write_text(f"s:/x {tmp_path} nfs4 rw 0 0\n")
-    monkeypatch.setattr("nas_attn.storage.network.MOUNTS", mounts)
+    mounted(monkeypatch, (str(tmp_path), "nfs4", "rw"))
     with pytest.raises(StudyError, match=r"network file system \(nfs4\).*PostgreSQL"):
         Database(f"sqlite:///{tmp_path}/x.db")
     assert not (tmp_path / "x.db").exists()

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 
 from nas_attn.errors import OperationError
@@ -166,10 +167,10 @@ def test_a_worker_that_is_done_but_slow_to_leave_is_no_error(monkeypatch: pytest
     """A machine with much else to do takes long to end a process; all that it did is in the database then."""
     monkeypatch.setattr(local, "GRACE_S", 2.0)
     program = f"print({word!r}, flush=True); import time; time.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     said: list[str] = []
     options = searching.Options(say=said.append)
-    children = [local.Child("worker 1", process, Orders())]
+    children = [local.Child("worker 1", process, Orders(process.stdin))]
     with when(lambda: said, options.stop.set):
         if "done" in word:
             assert local._attend(children, options) == "stopped"
@@ -189,7 +190,7 @@ def test_workers_stop_when_the_process_that_started_them_is_killed(
     process.kill()
     process.communicate()
     deadline = time.monotonic() + 60
-    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+    while any(psutil.pid_exists(pid) for pid in workers):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert {lease.state for lease in open_study("table", URL).store.leases()} == {"released"}

@@ -83,7 +83,7 @@ def test_without_a_number_a_search_finds_out_how_many_threads_pay(
     forward = Trainer._output
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(threads, "usable", lambda: 8)
+    monkeypatch.setattr(threads, "cores", lambda: 8)
     monkeypatch.setattr(threads, "quickest", lambda step, most: looked.append(step()) or 1)
     monkeypatch.setattr(Trainer, "_output", lambda *args: used.add(torch.get_num_threads()) or forward(*args))
     settings = {"data.train_subset": 64, "training.rungs": [1], "training.start": "scratch"}

@@ -14,7 +14,7 @@ from nas_attn import data
 from nas_attn.errors import NasAttnWarning
 from nas_attn.recipe import DataSection
 from nas_attn.training import Interrupted, Trainer
-from nas_attn.training.threads import Load, Threads, cores, quickest
+from nas_attn.training.threads import Load, Threads, cores_for, quickest
 
 
 @pytest.fixture(autouse=True)
@@ -130,11 +130,11 @@ def test_choosing_changes_nothing_in_the_training(tmp_path: Path, monkeypatch: p
 
 
 def test_cores_are_shared_out_and_the_environments_word_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr("nas_attn.training.threads.cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert [cores(workers) for workers in (1, 3, 4, 20)] == [8, 2, 2, 1]
+    assert [cores_for(workers) for workers in (1, 3, 4, 20)] == [8, 2, 2, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "2,1")
-    assert [cores(workers) for workers in (1, 8)] == [2, 1]
+    assert [cores_for(workers) for workers in (1, 8)] == [2, 1]
 
 
 def test_what_others_do_is_not_what_this_process_does(monkeypatch: pytest.MonkeyPatch) -> None:
