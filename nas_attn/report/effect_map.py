@@ -15,9 +15,9 @@ from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.report.figures import blank_figure, natural
 
 GOOD, NOTHING, BAD = "rgba(47,129,214,0.7)", "rgba(128,128,128,0.10)", "rgba(224,138,0,0.7)"
-"""Blue and orange are told apart by the colour-blind; both lie on the page, so that its text is readable on them."""
+"""The colour-blind can tell blue from orange. Both are translucent, so the page's text is readable on them."""
 MOST_WRITTEN = 16
-"""Columns up to which the numbers stand in the cells; beyond, on hovering."""
+"""Columns up to which cells show their numbers; with more, hovering shows them."""
 CELL = 78
 """Pixels of a column with numbers."""
 
@@ -25,7 +25,7 @@ CELL = 78
 def effect_maps(snapshot: Snapshot) -> list[tuple[str, go.Figure]]:
     """(what it is of, the map) of the primary metric and of the latency; those that are known.
 
-    Blue does good, orange harm, whatever the direction of the metric; the colours are centred at no effect.
+    Blue is good, orange is bad; no effect lies in the middle of the colours.
     """
     asked = [what for what in (snapshot.primary, "latency") if what]
     found = [(what, fit_effects(snapshot, what)) for what in asked]
@@ -33,7 +33,7 @@ def effect_maps(snapshot: Snapshot) -> list[tuple[str, go.Figure]]:
 
 
 def effect_map(effects: Effects) -> go.Figure:
-    """Sites down, choices across; a cell's number is the effect and half of its 95 % interval, bold where that leaves out 0."""
+    """Sites down, choices across; a cell has the effect and half of its 95 % interval, bold where the interval excludes zero."""
     rows = effects.at("choice")
     names = column_names(rows)
     sites = sorted({row.site for row in rows}, key=natural)
@@ -58,7 +58,6 @@ def effect_map(effects: Effects) -> go.Figure:
             y=sites,
             text=each("cell") if written else None,
             texttemplate="%{text}" if written else None,
-            customdata=[[_notation(cells.get((s, c))) for c in columns] for s in sites],
             hovertext=each("hover"),
             hovertemplate="%{hovertext}<extra></extra>",
             colorscale=_colours(effects.of),
@@ -112,10 +111,6 @@ def described(of: str, effects: Effects) -> str:
 def _knobs(row: Effect) -> dict[str, str]:
     pairs = (piece.partition("=") for piece in row.knobs.split(",") if piece)
     return {knob.strip(): value.strip() for knob, _, value in pairs}
-
-
-def _notation(row: Effect | None) -> str | None:
-    return None if row is None else f"{row.site}={row.name}"
 
 
 def _cell(of: str, row: Effect) -> str:

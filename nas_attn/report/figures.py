@@ -121,7 +121,7 @@ def _points(
 
 
 def _bars(ends: Sequence[Ends]) -> dict[str, Any]:
-    """Error bars to the ends of the 95 % intervals, which need not lie evenly about the means."""
+    """Error bars to the ends of the 95 % intervals, which may be asymmetric."""
     up, down = [high - mean for mean, _, high in ends], [mean - low for mean, low, _ in ends]
     return {"symmetric": False, "array": up, "arrayminus": down}
 
@@ -157,7 +157,7 @@ def _staircase(front: Sequence[Point], shape: str) -> go.Scatter:
 
 
 def learning_curves(snapshot: Snapshot) -> go.Figure | None:
-    """The primary metric by epochs, one line per run, those that were pruned ending in a cross."""
+    """The primary metric by epochs, one line per run; a cross ends a pruned run."""
     metric = snapshot.primary
     if metric is None:
         return None
@@ -188,7 +188,7 @@ def learning_curves(snapshot: Snapshot) -> go.Figure | None:
 
 
 def _for_curves(snapshot: Snapshot) -> list[CandidateView]:
-    """What is drawn, the important last, so that it lies on top."""
+    """The candidates that are drawn; the important ones come last and lie on top."""
     weight = {view.key: (view.on_front, view.baseline is not None, view.trial) for view in snapshot.candidates}
     views = sorted((view for view in snapshot.candidates if view.scores), key=lambda view: weight[view.key])
     return views[-_MOST_CURVES:]
@@ -212,7 +212,7 @@ def _curves(
     metric: str,
     style: tuple[str, str, float],
 ) -> go.Scatter:
-    """Curves of one kind, a gap after each: one trace, as a browser and plotly take their time over each."""
+    """Curves of one kind as one trace with gaps, because each trace costs the browser time."""
     kind, colour, width = style
     x: list[int | None] = []
     y: list[float | None] = []
@@ -287,7 +287,6 @@ def noise_figure(snapshot: Snapshot) -> go.Figure | None:
             marker={"color": [_kind(snapshot, view)[1] for view in views], "size": 10},
             error_x={**_bars([(g.mean, g.low, g.high) for g in gains]), "color": BLUE, "thickness": 1.5},
             text=[hover(snapshot, view) for view in views],
-            customdata=[view.placement for view in views],
             hovertemplate="%{text}<extra></extra>",
         )
     )
