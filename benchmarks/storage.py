@@ -184,7 +184,7 @@ def fill(count: int) -> None:
             runs.append(run | {"placement": resolved.text} | _ended(pruned, now))
             scores += [run | _score(rung, hard, noise, resolved.text) for rung in range(1 if pruned else 2)]
         told = (json.loads(scores[-1]["metrics"])["accuracy"], 1.0 + 0.02 * resolved.text.count("="))
-        candidates.append(of | {"placement": resolved.text} | _state(trial, pruned, told, now))
+        candidates.append(of | {"placement": resolved.text} | _state(trial, pruned, now))
         trials.append((values, pruned, told, resolved))
     with store._connector.write() as connection:
         connection.execute(insert(tables.candidate), candidates)
@@ -236,7 +236,7 @@ def _score(rung: int, hard: NDArray[np.float64], noise: np.random.Generator, tex
     }
 
 
-def _state(trial: int, pruned: bool, told: tuple[float, float], now: float) -> dict[str, Any]:
+def _state(trial: int, pruned: bool, now: float) -> dict[str, Any]:
     """What a candidate's row holds beside its key and placement."""
     return {
         "trial": trial,
@@ -244,8 +244,6 @@ def _state(trial: int, pruned: bool, told: tuple[float, float], now: float) -> d
         "state": "pruned" if pruned else "scored",
         "reason": "not among the best third after 1 epoch, all objectives together" if pruned else "",
         "costs": json.dumps({"params": 270_000 + 10 * trial, "macs": 41_000_000, "memory": 1_000_000}),
-        "objective_values": None if pruned else json.dumps(told),
-        "told": True,
         "created_at": now + trial,
         "finished_at": now + trial + 1,
     }
@@ -274,8 +272,7 @@ def _fill_optuna(opened: Any, space: Any, trials: list[Any]) -> None:
 
     from nas_attn.study.sampling import distributions
 
-    study = opened.optuna_study
-    storage, found = study._storage._backend, distributions(space)
+    storage, found = opened.book.storage, distributions(space)
     rows: dict[Any, list[dict[str, Any]]] = {
         models.TrialModel: [],
         models.TrialParamModel: [],
@@ -284,7 +281,7 @@ def _fill_optuna(opened: Any, space: Any, trials: list[Any]) -> None:
     attributes = []
     for number, (values, pruned, told, resolved) in enumerate(trials):
         state, at = TrialState.PRUNED if pruned else TrialState.COMPLETE, datetime.now()
-        trial = {"trial_id": number + 1, "number": number, "study_id": study._study_id, "state": state}
+        trial = {"trial_id": number + 1, "number": number, "study_id": opened.book.number(), "state": state}
         rows[models.TrialModel].append({**trial, "datetime_start": at, "datetime_complete": at})
         for site, value in values.items():
             internal = found[site].to_internal_repr(value)

@@ -308,10 +308,6 @@ class CandidateRow:
     """Name of the baseline (`none`, `uniform se(reduction=16)`), None for a searched one."""
     reason: str
     cost: Costs | None
-    values: tuple[float, ...] | None
-    """Objective values as told to Optuna: the snapshot."""
-    told: bool
-    """Whether Optuna has been told."""
     created_at: float
     """Unix seconds, by the database's clock."""
     finished_at: float | None = None

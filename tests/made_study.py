@@ -62,7 +62,6 @@ class MadeStudy:
         state: str | None = "scored",
         seeds: int = 1,
         rungs: int | None = None,
-        told: tuple[float, ...] | None = None,
         reason: str = "",
     ) -> str:
         """One candidate, scored with `seeds` seeds at the first `rungs` rungs; returns its key."""
@@ -81,9 +80,7 @@ class MadeStudy:
                 run = Run(key, placement, seed, purpose=purpose)
                 store.add_score(run, self.score(placement, seed, rung), lease=lease)
         if state is not None:
-            if told is None and state == "scored":
-                told = (0.7 + true_gain(placement), 1 + true_cost(placement))
-            store.finish(key, state=state, reason=reason, values=told, lease=lease)
+            store.finish(key, state=state, reason=reason, lease=lease)
         return key
 
     def score(self, placement: str, seed: int, rung: int) -> Score:
@@ -202,21 +199,18 @@ def usual(folder: Path, made_from: Recipe | None = None, *, searched: int = 12, 
             state="pruned" if pruned else "scored",
             seeds=3 if index % 3 == 0 and not pruned else 1,
             rungs=1 if pruned else None,
-            told=(0.6, 1.1) if pruned else None,
             reason="at 1 epoch behind the best third" if pruned else "",
         )
     made.candidate(
         everywhere("se(reduction=8)") + " stage4=se(reduction=8)",
         state="infeasible",
         rungs=0,
-        told=None,
         reason="latency ratio 1.62 is above the limit of 1.5",
     )
     made.candidate(
         "stage1=se(reduction=8) stage3=ela(kernel_size=7)",
         state="failed",
         rungs=0,
-        told=None,
         reason="<b>loss</b> became NaN & stopped",
     )
     made.candidate("stage2=se(reduction=8)", state=None, rungs=1)

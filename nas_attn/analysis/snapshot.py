@@ -75,11 +75,8 @@ class CandidateView:
     """Probability that its primary metric is better than without attention, where both are scored at the last rung."""
     values: tuple[float | None, ...]
     """The objectives as estimated now, in the recipe's order and units (accuracy 0 to 1, latency as ratio, bytes)."""
-    told: tuple[float, ...] | None
-    """The objectives as told to Optuna."""
     on_front: bool
     """By these values, which are the model's."""
-    told_on_front: bool
     gains: Mapping[str, Gain] = field(default_factory=dict)
     """Metric -> how much better it is than the bare backbone, paired: where both are scored at the last rung."""
     front_odds: float | None = None
@@ -171,11 +168,6 @@ class Snapshot:
             *(sentence for sentence in two if sentence),
         ]
 
-    @property
-    def told_front_differs(self) -> bool:
-        """Whether what Optuna was told gives another front than the current estimates."""
-        return any(view.on_front != view.told_on_front for view in self.candidates)
-
     def compared(self, objective: str) -> bool:
         """Whether gains over the bare backbone are known for an objective."""
         return any(objective_name(objective) in view.gains for view in self.candidates)
@@ -205,7 +197,6 @@ class Snapshot:
         plain = _plain(self)
         plain["recipe"] = self.recipe.model_dump(mode="json")
         plain["front"] = [view.key for view in self.front]
-        plain["told_front_differs"] = self.told_front_differs
         for metric, floor in self.noise.items():
             plain["noise"][metric]["reliability"] = [floor.reliability(1), floor.reliability(3)]
         return plain  # type: ignore[no-any-return]
@@ -340,13 +331,11 @@ def _views(
                 beats_none=odds.get(row.key),
                 gains=gains.get(row.key, {}),
                 values=tuple(objective_value(o, means, row.cost, latency) for o in recipe.objectives),
-                told=row.values,
                 on_front=False,
-                told_on_front=False,
                 snippet=lines(row.placement, row.key),
             )
         )
-    return _with_fronts(recipe, views)
+    return _with_front(recipe, views)
 
 
 def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
@@ -368,17 +357,10 @@ def _metrics_at(stored: Iterable[StoredScore], rung: int) -> list[Mapping[str, f
     return [s.score.metrics for s in stored if s.score.rung == rung]
 
 
-def _with_fronts(recipe: Recipe, views: list[CandidateView]) -> list[CandidateView]:
-    """Marks the fronts of the scored candidates: of what is estimated now, and of what was told."""
-    scored = [view for view in views if view.state == "scored"]
-    now = front_of(recipe.objectives, {view.key: view.values for view in scored})
-    told = front_of(recipe.objectives, {view.key: view.told for view in scored if view.told is not None})
-    return [
-        dataclasses.replace(v, on_front=v.key in now, told_on_front=v.key in told)
-        if v.key in now or v.key in told
-        else v
-        for v in views
-    ]
+def _with_front(recipe: Recipe, views: list[CandidateView]) -> list[CandidateView]:
+    """Marks the front of the scored candidates, by what is estimated now."""
+    now = front_of(recipe.objectives, {view.key: view.values for view in views if view.state == "scored"})
+    return [dataclasses.replace(view, on_front=True) if view.key in now else view for view in views]
 
 
 def _with_front_odds(views: list[CandidateView], recipe: Recipe, model: Evidence | None) -> list[CandidateView]:

@@ -55,26 +55,28 @@ def results(opened: OpenStudy) -> list[str]:
 
     try:
         with impatient():
-            rows = opened.store.candidates()
+            rows = {row.trial: row for row in opened.store.candidates()}
+            values = opened.book.values() if any(row.state == "scored" for row in rows.values()) else {}
     except OperationError:
         return []
-    objectives, front = opened.recipe.objectives, front_now(opened, rows)
+    objectives, front = opened.recipe.objectives, [trial for trial in front_now(opened, values) if trial in rows]
     lines = ["front so far:"] if front else []
-    lines += [f"  {_short(objectives, row)}" for row in front[:FRONT]]
+    lines += [f"  {_short(objectives, rows[trial], values[trial])}" for trial in front[:FRONT]]
     if len(front) > FRONT:
         lines.append(f"  and {len(front) - FRONT} more")
-    ended = sorted((row for row in rows if row.finished_at is not None), key=lambda row: row.finished_at or 0.0)
+    ended = sorted(
+        (row for row in rows.values() if row.finished_at is not None), key=lambda row: row.finished_at or 0.0
+    )
     lines += ["last:"] if ended else []
-    return lines + [f"  {_short(objectives, row)}" for row in reversed(ended[-LAST:])]
+    return lines + [f"  {_short(objectives, row, values.get(row.trial))}" for row in reversed(ended[-LAST:])]
 
 
-def _short(objectives: Sequence[str], row: CandidateRow) -> str:
+def _short(objectives: Sequence[str], row: CandidateRow, values: Sequence[float] | None) -> str:
     """A candidate that has ended, what counts first: its values or its state, its name, its placement or what went wrong."""
     from nas_attn.analysis.units import value
 
     name = row.baseline or f"trial {row.trial}"
-    known = row.state == "scored" and row.values is not None
-    words = [value(o, v) for o, v in zip(objectives, row.values or (), strict=False)] if known else [row.state]
+    words = [row.state] if values is None else [value(o, v) for o, v in zip(objectives, values, strict=False)]
     more = row.reason if row.state in ("failed", "infeasible") else row.placement
     return "  ".join([*words, name, *([more] if more and more != name else [])])
 

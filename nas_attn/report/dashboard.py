@@ -6,6 +6,7 @@ also where it is not installed: the database may be opened elsewhere. A test rea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
@@ -20,7 +21,7 @@ from nas_attn.recipe import objective_name
 from nas_attn.report import effect_map, figures, retrained, verdicts, words
 
 if TYPE_CHECKING:
-    import optuna
+    from optuna.storages import BaseStorage
 
 BELOW = "*Kept up to date by nas_attn. What you write below this line stays.*"
 _CHUNK = 2045
@@ -40,27 +41,28 @@ _MOST_ROWS = 40
 """Rows of the study note's table at most."""
 
 
-def publish(optuna_study: optuna.Study, snapshot: Snapshot) -> None:
+def publish(storage: BaseStorage, study: int, identity: Callable[[int], int], snapshot: Snapshot) -> None:
     """Brings the notes of the study and its trials and our plots up to date.
 
     Cheap enough to be called after each trial: reads once, writes what has changed. Several workers may do so at once.
+
+    Args:
+        study: its number in Optuna's storage.
+        identity: number of a trial -> its number in the storage.
     """
-    # Optuna's public interface cannot set system attributes; optuna-dashboard goes the same way.
-    storage, study_id = optuna_study._storage, optuna_study._study_id
-    ids = {trial.number: trial._trial_id for trial in optuna_study.get_trials(deepcopy=False)}
+    views = [(view, identity(view.trial)) for view in snapshot.candidates]
     for _ in range(_ROUNDS):
-        known = storage.get_study_system_attrs(study_id)
+        known = storage.get_study_system_attrs(study)
         wanted = _note_attributes(known, "dashboard:", study_note(snapshot))
-        for view in snapshot.candidates:
-            if view.trial in ids:
-                wanted |= _note_attributes(known, f"dashboard:{ids[view.trial]}:", note(view, snapshot))
+        for view, trial in views:
+            wanted |= _note_attributes(known, f"dashboard:{trial}:", note(view, snapshot))
         for name, figure in _plots(snapshot).items():
             wanted |= _chunks(known, f"dashboard:plot_data:{name}:", figure)
         changed = {key: value for key, value in wanted.items() if known.get(key) != value}
         if not changed:
             return
         for key, value in changed.items():
-            storage.set_study_system_attr(study_id, key, value)
+            storage.set_study_system_attr(study, key, value)
 
 
 def note(view: CandidateView, snapshot: Snapshot) -> str:
@@ -84,7 +86,7 @@ def note(view: CandidateView, snapshot: Snapshot) -> str:
 
 
 def study_note(snapshot: Snapshot) -> str:
-    """The study's note (Markdown): recommendation, front beside the baselines, where told and current front differ."""
+    """The study's note (Markdown): recommendation, and the front beside the baselines."""
     best = snapshot.recommendation
     lines = [f"# {snapshot.study}"]
     for result in reversed(snapshot.validations):  # what was tested stands before what is estimated
@@ -99,14 +101,10 @@ def study_note(snapshot: Snapshot) -> str:
     if untried:
         lines.append("Predicted, never tried:")
         lines.append("\n".join(f"- {words.suggestion(one)}" for one in untried))
-    differ = [view for view in snapshot.candidates if view.on_front != view.told_on_front]
-    if differ:
-        came = ", ".join(str(view.trial) for view in differ if view.on_front) or "–"
-        went = ", ".join(str(view.trial) for view in differ if view.told_on_front) or "–"
-        lines.append(
-            "The Pareto plot here shows the values told to Optuna when a trial ended. By today's estimates, with further "
-            f"seeds and latency sessions, trials on the front that the plot does not have: {came}; no longer on it: {went}."
-        )
+    lines.append(
+        "The Pareto plot here shows the values told to Optuna when a trial ended. The front above also uses the seeds and the "
+        "latency sessions that came later."
+    )
     lines += [*_classes(snapshot), *_spent(snapshot)]
     lines.append("Estimates from brief training on the validation images, with two standard deviations; not a claim.")
     return "\n\n".join(lines)

@@ -185,7 +185,7 @@ class Database:
         trials: int,
         other_sites: bool,
         baselines: Mapping[str, str],
-        optuna: tuple[str, str],
+        optuna: str,
     ) -> None:
         """Give a study another recipe and another Optuna study, in one transaction.
 
@@ -193,9 +193,8 @@ class Database:
             trials: how many candidates it is to evaluate from now on.
             other_sites: whether its list of sites is to be made anew.
             baselines: key -> new name of the baseline.
-            optuna: (name of the Optuna study that takes the study's name, name that the present one has from now on).
+            optuna: name of the Optuna study that takes the study's name; the present one is called `OPTUNA/old` from now on.
         """
-        made, kept = optuna
         mine, named = tables.study.c.id == store._id, _OPTUNA_STUDIES.c.study_name
         with self._connector.write() as connection:
             changed: dict[str, Any] = {"recipe": recipe, "trials": trials} | ({"sites": None} if other_sites else {})
@@ -203,8 +202,8 @@ class Database:
             for key, baseline in baselines.items():
                 which = (tables.candidate.c.study_id == store._id, tables.candidate.c.key == key)
                 connection.execute(update(tables.candidate).where(*which).values(baseline=baseline))
-            connection.execute(update(_OPTUNA_STUDIES).where(named == store.name).values(study_name=kept))
-            connection.execute(update(_OPTUNA_STUDIES).where(named == made).values(study_name=store.name))
+            connection.execute(update(_OPTUNA_STUDIES).where(named == store.name).values(study_name=f"{optuna}/old"))
+            connection.execute(update(_OPTUNA_STUDIES).where(named == optuna).values(study_name=store.name))
 
     def delete_study(self, name: str) -> None:
         """Delete a study from our tables; its workers lose their leases. The caller deletes Optuna's study.

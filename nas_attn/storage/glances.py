@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, func, select
 
 from nas_attn.records import CandidateRow, Costs
 from nas_attn.storage import tables
@@ -47,15 +48,9 @@ class Glances:
         with self._connector.read() as connection:
             return list(connection.scalars(select(at).where(self._mine, at.is_not(None))))
 
-    def trials(self) -> set[int]:
-        """Numbers of the trials that have a candidate."""
-        with self._connector.read() as connection:
-            return set(connection.scalars(select(_candidate.c.trial).where(self._mine)))
-
-    def unsettled(self) -> list[CandidateRow]:
-        """Candidates that are running, or whose result Optuna has not been told, by trial."""
-        open_ones = or_(_candidate.c.state == "running", _candidate.c.told.is_(False))
-        query = select(_candidate).where(self._mine, open_ones).order_by(_candidate.c.trial)
+    def of_trials(self, numbers: Collection[int]) -> list[CandidateRow]:
+        """The candidates of these trials, by trial."""
+        query = select(_candidate).where(self._mine, _candidate.c.trial.in_(numbers)).order_by(_candidate.c.trial)
         with self._connector.read() as connection:
             return to_candidates(connection.execute(query).all())
 
@@ -80,13 +75,6 @@ class Glances:
                 key: Brief(trial, state, placement, None if cost is None else json.loads(cost))
                 for key, trial, state, placement, cost in connection.execute(query.where(self._mine).order_by(c.trial))
             }
-
-    def told_values(self) -> list[tuple[float, ...]]:
-        """Objectives of the scored candidates as they were told, in no order."""
-        values = _candidate.c.objective_values
-        with self._connector.read() as connection:
-            texts = connection.scalars(select(values).where(self._mine, values.is_not(None)))
-            return [tuple(map(float, json.loads(text))) for text in texts]
 
     def failures(self) -> dict[str, int]:
         """Reason -> candidates that failed by it."""

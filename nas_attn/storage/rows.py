@@ -278,9 +278,6 @@ def to_candidates(rows: Sequence[Row[Any]]) -> list[CandidateRow]:
     columns = _columns(rows)
     counted = iter(_contents([text for text in columns["costs"] if text is not None]))
     columns["cost"] = [None if text is None else next(counted) for text in columns["costs"]]
-    texts = columns["objective_values"]
-    told = iter(_contents([text for text in texts if text is not None]))
-    columns["values"] = [None if text is None else tuple(next(told)) for text in texts]
     return read_all(CandidateRow, {f.name: columns[f.name] for f in fields(CandidateRow)})
 
 

@@ -7,7 +7,6 @@ taken it over, `LeaseLost` is raised and nothing is written. Methods may be call
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -187,7 +186,6 @@ class StudyStore(Leases):
                 baseline=baseline,
                 state="running",
                 reason="",
-                told=False,
                 created_at=self._connector.clock,
             )
             connection.execute(new.on_conflict_do_nothing())
@@ -225,7 +223,7 @@ class StudyStore(Leases):
                 update(tables.candidate).where(self._candidate(key)).values(costs=json.dumps(dict(cost)))
             )
 
-    def finish(self, key: str, *, state: str, reason: str, values: tuple[float, ...] | None, lease: Lease) -> bool:
+    def finish(self, key: str, *, state: str, reason: str, lease: Lease) -> bool:
         """Bring a running candidate to its final state (one of FINAL_STATES), once.
 
         Returns:
@@ -235,20 +233,10 @@ class StudyStore(Leases):
             LeaseLost: another worker has taken over; nothing is written.
         """
         assert state in FINAL_STATES
-        result = {
-            "state": state,
-            "reason": reason,
-            "objective_values": None if values is None else json.dumps(values),
-            "finished_at": self._connector.clock,
-        }
+        result = {"state": state, "reason": reason, "finished_at": self._connector.clock}
         with self._fenced(lease) as connection:
             running = and_(self._candidate(key), tables.candidate.c.state == "running")
             return connection.execute(update(tables.candidate).where(running).values(result)).rowcount == 1
-
-    def mark_told(self, key: str) -> None:
-        """Note that Optuna has been told a candidate's result."""
-        with self._connector.write() as connection:
-            connection.execute(update(tables.candidate).where(self._candidate(key)).values(told=True))
 
     def _candidate(self, key: str) -> Any:
         return and_(tables.candidate.c.study_id == self._id, tables.candidate.c.key == key)

@@ -89,8 +89,6 @@ candidate = Table(
     Column("state", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("costs", Text),
-    Column("objective_values", Text),
-    Column("told", Boolean, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("finished_at", Double),
     PrimaryKeyConstraint("study_id", "key", name="nas_candidate_pkey"),

@@ -4,6 +4,7 @@ Optuna refuses other choices within one study ("dynamic value space"). So a seco
 the same trials under the same numbers, their placements in the new space's values; what the new space does not hold becomes
 a trial without parameters, as a placement of one's own. Our rows stay as they are, for runs are keyed by their network. Then
 one transaction gives the second the study's name, and the study the new space: whoever is killed leaves the old or the new.
+At last the first is deleted.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas_attn.attention.row import INITS
@@ -27,15 +27,13 @@ from nas_attn.recipe import Recipe
 from nas_attn.records import CandidateRow, ResolvedPlacement
 from nas_attn.space import SearchSpace, parse, resolve
 from nas_attn.space_schema import SpaceSpec
-from nas_attn.study.ideas import OUTSIDE, outside
-from nas_attn.study.opening import OpenStudy, open_study, optuna_part
+from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.sampling import distributions
 from nas_attn.study.searching import first_baselines, plan_recipe
+from nas_attn.study.trial_book import FIXED, OUTSIDE, TrialBook, known_params, outside
 
 PART = "~"
 """In the name of an Optuna study: what stands before it is the study it belongs to. A recipe's name cannot hold it."""
-FIXED = "fixed_params"
-"""System attribute in which Optuna keeps what an enqueued trial is to try."""
 MADE = f"{PART}extending"
 """After the study's name: the Optuna study that is being filled."""
 
@@ -133,8 +131,9 @@ def extend(
                 trials=found.trials[1],
                 other_sites=_names_other_sites(space, plans.old.recipe.space),
                 baselines=_renamed_baselines(opened, plans.new),
-                optuna=(made, _free_name(opened)),
+                optuna=made,
             )
+            _forget(opened)
     return open_study(opened.store.name, opened.url), found
 
 
@@ -229,36 +228,41 @@ def _alone(opened: OpenStudy) -> Iterator[None]:
 
 def _fill(opened: OpenStudy, plans: _Plans) -> str:
     """The Optuna study with all trials in the new space's values, under a name of its own; returns the name."""
-    name, storage = opened.store.name + MADE, opened.optuna_study._storage
-    if name in optuna.get_all_study_names(storage):  # an extension before was cut off
-        optuna.delete_study(study_name=name, storage=storage)
-    made = optuna_part(plans.new.recipe, opened.database, name=name)
+    name = opened.store.name + MADE
+    _forget(opened)
+    made = TrialBook(opened.database, name, made_for=plans.new.recipe)
     rows = {row.trial: row for row in opened.store.candidates()}
-    for trial in opened.optuna_study.get_trials(deepcopy=False):
-        made.add_trial(_translated(trial, rows.get(trial.number), plans))
+    for trial in opened.book.all():
+        made.study.add_trial(_translated(trial, rows.get(trial.number), plans))
+    made.close()
     return name
 
 
+def _forget(opened: OpenStudy) -> None:
+    """Removes what an extension, or one that was cut off, has left."""
+    for name in optuna.get_all_study_names(opened.book.storage):
+        if name.startswith(opened.store.name + MADE):
+            optuna.delete_study(study_name=name, storage=opened.book.storage)
+
+
 def _translated(trial: FrozenTrial, row: CandidateRow | None, plans: _Plans) -> FrozenTrial:
-    """A trial as the new space says it. One that was running waits, as workers leave it to each other."""
+    """A trial as the new space says it. One that was asked for and never begun waits."""
     placement = _placement(trial, row, plans)
     values = None if placement is None else _values(plans.new.space, placement)
     users = {name: value for name, value in trial.user_attrs.items() if name != OUTSIDE}
-    system = {name: value for name, value in trial.system_attrs.items() if name != FIXED}
     if placement is not None and values is None:
         users[OUTSIDE] = placement.text
-        system = {name: value for name, value in system.items() if "NSGAII" not in name}  # its parents have parameters
-    held: dict[str, BaseDistribution] = distributions(plans.new.space) if values is not None else {}
-    if not trial.state.is_finished():
+    system = {name: value for name, value in trial.system_attrs.items() if name.startswith("constraints")}
+    if not trial.state.is_finished() and row is None:
         state = TrialState.WAITING if placement is not None else TrialState.FAIL
         return create_trial(state=state, user_attrs=users, system_attrs={**system, FIXED: values or {}})
     made = create_trial(
         state=trial.state,
         values=trial.values,
         params=values or {},
-        distributions=held,
+        distributions={} if values is None else distributions(plans.new.space),
         user_attrs=users,
-        system_attrs=system,
+        system_attrs={**system, FIXED: values} if values and FIXED in trial.system_attrs else system,
         intermediate_values=trial.intermediate_values,
     )
     made.datetime_start, made.datetime_complete = trial.datetime_start, trial.datetime_complete
@@ -270,7 +274,7 @@ def _placement(trial: FrozenTrial, row: CandidateRow | None, plans: _Plans) -> R
     known = row.placement if row is not None else outside(trial)
     if known is not None:
         return _resolved(plans.new, known)
-    values = {**trial.system_attrs.get(FIXED, {}), **trial.params}
+    values = known_params(trial)
     if values.keys() != plans.old.space.parameters.keys():
         return None
     return _resolved(plans.new, plans.old.space.resolve(values).text)
@@ -297,12 +301,3 @@ def _renamed_baselines(opened: OpenStudy, plan: Plan) -> dict[str, str]:
         for row in rows
         if row.baseline is not None and new.get(row.baseline, row.key) != row.key
     }
-
-
-def _free_name(opened: OpenStudy) -> str:
-    """What the Optuna study of before is called from now on."""
-    taken = set(optuna.get_all_study_names(opened.optuna_study._storage))
-    number = 1
-    while f"{opened.store.name}{PART}{number}" in taken:
-        number += 1
-    return f"{opened.store.name}{PART}{number}"

@@ -10,18 +10,14 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from optuna.trial import BaseTrial, FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from nas_attn.errors import NasAttnWarning, PlacementError
 from nas_attn.evaluation.plan import Plan
 from nas_attn.records import ResolvedPlacement
 from nas_attn.space.search_space import Values
 from nas_attn.study.opening import OpenStudy
-
-OUTSIDE = "outside"
-"""User attribute of a trial without parameters: its placement, in explicit notation, which the space does not hold."""
-TRIED = "tried"
-"""User attribute of a trial that a person asked for: the placement as typed."""
+from nas_attn.study.trial_book import TRIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +53,17 @@ def enqueue(opened: OpenStudy, idea: Idea) -> None:
     if known is not None:
         warnings.warn(f"'{idea.typed}' is trial {known.trial} already ({known.state})", NasAttnWarning, stacklevel=2)
         return
-    study = opened.optuna_study
     with opened.database.creating():
         if idea.values is not None:
-            study.enqueue_trial(dict(idea.values), user_attrs={TRIED: idea.typed}, skip_if_exists=True)
-        elif not any(outside(trial) == idea.resolved.text for trial in study.get_trials(deepcopy=False)):
-            study.enqueue_trial({}, user_attrs={TRIED: idea.typed, OUTSIDE: idea.resolved.text})
+            opened.book.enqueue(idea.values, {TRIED: idea.typed})
+        else:
+            opened.book.enqueue_outside(idea.resolved.text, {TRIED: idea.typed})
     _grow(opened)
-
-
-def outside(trial: BaseTrial | FrozenTrial) -> str | None:
-    """The placement of a trial that lies outside the study's space; None for all others."""
-    text = trial.user_attrs.get(OUTSIDE)
-    return None if text is None else str(text)
 
 
 def _grow(opened: OpenStudy) -> None:
     """Makes the study large enough for the last idea that waits: workers take what waits in order."""
-    trials = opened.optuna_study.get_trials(deepcopy=False)
+    trials = opened.book.all()
     ideas_waiting = [t.number for t in trials if t.state == TrialState.WAITING and TRIED in t.user_attrs]
     if not ideas_waiting:
         return

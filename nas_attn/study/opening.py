@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,15 +17,16 @@ from nas_attn.backbones.sources import SOURCES
 from nas_attn.errors import StorageError, StudyError, shorten
 from nas_attn.evaluation.artifact_stores import ArtifactStore, FolderArtifacts
 from nas_attn.paths import DEFAULT_URL, user_path
-from nas_attn.recipe import Recipe, lower_is_better
+from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe
-from nas_attn.storage import Database, StudyStore, explained, shown_url
+from nas_attn.storage import Database, StudyStore, shown_url
 from nas_attn.study.buckets import SCHEME, BucketArtifacts
 
 if TYPE_CHECKING:
     import optuna
 
     from nas_attn.evaluation.plan import Plan
+    from nas_attn.study.trial_book import TrialBook
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,16 @@ class OpenStudy:
     """Where its artifacts lie; where they lie in a bucket, what belongs to this machine: logs, an evaluator's own files."""
 
     @cached_property
-    def optuna_study(self) -> optuna.Study:
+    def book(self) -> TrialBook:
         """Its trials.
 
         Raises:
             StorageError: the database has lost them.
         """
-        import optuna
-        from optuna.exceptions import StorageInternalError
-
-        from nas_attn.study.optuna_storage import open_storage
+        from nas_attn.study.trial_book import TrialBook
 
         try:
-            return optuna.load_study(study_name=self.store.name, storage=open_storage(self.database))
+            return TrialBook(self.database, self.store.name)
         except KeyError:
             if self.store.candidates():
                 raise StorageError(
@@ -61,10 +58,12 @@ class OpenStudy:
                     "backup"
                 ) from None
             with self.database.creating():  # its creation was cut off half way
-                return optuna_part(self.recipe, self.database)
-        except StorageInternalError as error:  # Optuna's word for whatever the database answered
-            cause = error.__cause__
-            raise explained(getattr(cause, "orig", None) or cause or error, str(self.database)) from error
+                return TrialBook(self.database, self.store.name, made_for=self.recipe)
+
+    @property
+    def optuna_study(self) -> optuna.Study:
+        """The Optuna study with its trials."""
+        return self.book.study
 
     @cached_property
     def plan(self) -> Plan:
@@ -121,9 +120,11 @@ def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | st
             trials=recipe.search.trials,
             artifacts=_place(database, artifacts),
         )
-        study = optuna_part(recipe, database)
+        from nas_attn.study.trial_book import TrialBook
+
+        book = TrialBook(database, recipe.name, made_for=recipe)
     opened = _opened(url, database, store)
-    vars(opened)["optuna_study"] = study  # loaded already, with connections of its own
+    vars(opened)["book"] = book  # loaded already, with connections of its own
     return opened
 
 
@@ -138,7 +139,7 @@ def open_study(name: str, url: str = DEFAULT_URL) -> OpenStudy:
     store = database.study(name)
     opened = _opened(url, database, store)
     if not database.has_trials(name):  # what is wrong with them is said now; who only reads does without loading Optuna
-        assert opened.optuna_study is not None
+        assert opened.book is not None
     return opened
 
 
@@ -202,29 +203,6 @@ def _make_folder(folder: Path) -> None:
         raise StudyError(
             f"the artifacts folder '{shorten(str(folder))}' cannot be written: choose another for artifacts"
         )
-
-
-def optuna_part(recipe: Recipe, database: Database, *, name: str | None = None) -> optuna.Study:
-    """The Optuna study of a recipe, made where it is not there; `name`: another one than the study's."""
-    import optuna
-
-    from nas_attn.study.optuna_storage import open_storage
-
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))  # that it is made, or there, is ours to say
-    try:
-        study = optuna.create_study(
-            study_name=name or recipe.name,
-            storage=open_storage(database),
-            directions=["minimize" if lower_is_better(o) else "maximize" for o in recipe.objectives],
-            load_if_exists=True,
-        )
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(list(recipe.objectives))
-    return study
 
 
 def _default_folder(database: Database) -> str:

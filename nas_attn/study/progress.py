@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from nas_attn.analysis.front import non_dominated
 from nas_attn.analysis.objectives import minimised
@@ -77,7 +77,7 @@ class Progress:
 def progress(opened: OpenStudy) -> Progress:
     """The study as of now."""
     states, objective = opened.store.glance.counts(), opened.recipe.objectives[0]
-    values = [told[0] for told in opened.store.glance.told_values()]
+    values = [told[0] for told in opened.book.values().values()] if states.get("scored") else []
     best = min(values, key=lambda v: minimised([objective], [v]), default=None)
     done = sum(many for state, many in states.items() if state != "running")
     return Progress(
@@ -94,22 +94,22 @@ def progress(opened: OpenStudy) -> Progress:
     )
 
 
-def told(objectives: Sequence[str], row: CandidateRow) -> str:
+def told(objectives: Sequence[str], row: CandidateRow, values: Sequence[float] | None) -> str:
     """A candidate that has ended, in a line: its state, its values or the reason, its placement."""
-    values = ", ".join(named(objective, value) for objective, value in zip(objectives, row.values or (), strict=False))
+    words = ", ".join(named(objective, value) for objective, value in zip(objectives, values or (), strict=False))
     name = f" ({row.baseline})" if row.baseline else ""
-    return f"trial {row.trial}{name}: {row.state}: {row.reason or values}; {row.placement}"
+    return f"trial {row.trial}{name}: {row.state}: {row.reason or words}; {row.placement}"
 
 
-def front_now(opened: OpenStudy, rows: Sequence[CandidateRow]) -> list[CandidateRow]:
-    """The front by the values told when each candidate ended, the best in the first objective first."""
-    objectives = opened.recipe.objectives
-    known = [row for row in rows if row.state == "scored" and row.values and len(row.values) == len(objectives)]
-    if not known:
-        return []
-    costs = [minimised(objectives, row.values or ()) for row in known]
-    best = [(cost[0], row.trial, row) for cost, row, on in zip(costs, known, non_dominated(costs), strict=True) if on]
-    return [row for *_, row in sorted(best, key=lambda found: found[:2])]
+def front_now(opened: OpenStudy, values: Mapping[int, Sequence[float]]) -> list[int]:
+    """Trials on the front of these values, the best in the first objective first.
+
+    Args:
+        values: trial -> its values as told to Optuna.
+    """
+    costs = {trial: minimised(opened.recipe.objectives, told) for trial, told in sorted(values.items())}
+    on: Sequence[bool] = list(non_dominated(list(costs.values()))) if costs else []
+    return sorted(itertools.compress(costs, on), key=lambda trial: (costs[trial][0], trial))
 
 
 def time_left(finished: Sequence[float], open_: int) -> Left | None:
@@ -120,7 +120,7 @@ def time_left(finished: Sequence[float], open_: int) -> Left | None:
         open_: how many are to come.
     """
     times = sorted(finished)[-PACE_OF:]
-    gaps = [b - a for a, b in pairwise(times)]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
     if len(gaps) < FEWEST or open_ <= 0:
         return None
     usual = statistics.median(gaps)

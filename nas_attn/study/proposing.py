@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
 from nas_attn.analysis.halving import survives
@@ -25,17 +25,14 @@ from nas_attn.records import CandidateRow, ResolvedPlacement, Score
 from nas_attn.storage import SEARCH, Lease, Run, RunRow
 from nas_attn.storage.glances import Brief
 from nas_attn.storage.queue import WAITING
-from nas_attn.study.ideas import TRIED, outside
 from nas_attn.study.known import Known, hints
 from nas_attn.study.progress import told
 from nas_attn.study.sampling import DistinctSampler, seen_values
-from nas_attn.study.telling import tell
+from nas_attn.study.trial_book import BASELINE, OUTSIDE, TRIED, Asked, attributes
 from nas_attn.study.worker import Duties, Worker
 
 COMPANIONS = 3
 """Candidates whose latency is narrowed beside a new one's."""
-BASELINE = "baseline"
-"""User attribute of an enqueued trial that names the baseline."""
 PRIORITY = 30
 ETA = 3.0
 """Of the candidates at a rung, the best 1/ETA go on."""
@@ -51,11 +48,11 @@ class Search(Duties):
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
         self.store, self.recipe, self.queue = worker.store, worker.recipe, worker.queue
-        self.study = worker.opened.optuna_study
+        self.book = worker.opened.book
         self.bench = worker.benches.search
         self.space = self.bench.plan.space
         search = self.recipe.search
-        self.study.sampler = DistinctSampler(
+        self.book.study.sampler = DistinctSampler(
             search.sampler,
             self.space,
             seed=search.seed,
@@ -69,14 +66,11 @@ class Search(Duties):
 
     def want(self, turn: Lease) -> bool:
         """The next trial's runs."""
-        trials = self.study.get_trials(deepcopy=False)
-        known = self.store.glance.trials()
-        begun = sum(
-            t.state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED) or t.number in known for t in trials
-        )
+        trials = self.book.all()
+        begun = sum(t.state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED) for t in trials)
         if begun >= self.worker.opened.trials:
             return False
-        waiting = any(t.state == TrialState.WAITING and t.number not in known for t in trials)
+        waiting = any(t.state == TrialState.WAITING for t in trials)
         self._exhausted = not waiting and self._all_seen(trials)
         return not self._exhausted and self._ask(turn)
 
@@ -104,35 +98,24 @@ class Search(Duties):
         return allowed >= self.space.count()
 
     def _ask(self, turn: Lease) -> bool:
-        """Whether there is a new trial, or a further one has to be asked for."""
+        """Whether there is a new trial."""
         while True:
-            trial = self.study.ask()
-            if trial.number in self.store.glance.trials():
-                return False  # one that waited for its runs, which are in the queue: it runs now
-            if self._claim(trial, turn):
+            if self._claim(self.book.ask(self.space.parameters), turn):
                 return True
-            if self._all_seen(self.study.get_trials(deepcopy=False)):
+            if self._all_seen(self.book.all()):
                 return self.want(turn)
 
-    def _claim(self, trial: Trial, turn: Lease) -> bool:
-        baseline = trial.user_attrs.get(BASELINE)
-        resolved = self._proposed(trial)
-        row = self.store.claim(resolved.key, placement=resolved.text, trial=trial.number, baseline=baseline, lease=turn)
+    def _claim(self, asked: Asked, turn: Lease) -> bool:
+        baseline = asked.attributes.get(BASELINE)
+        own = asked.attributes.get(OUTSIDE)
+        resolved = self.space.resolve(asked.values) if own is None else self.bench.plan.resolved(str(own))
+        row = self.store.claim(resolved.key, placement=resolved.text, trial=asked.number, baseline=baseline, lease=turn)
         if row is None:
             first = self.store.candidate(resolved.key)
-            trial.set_user_attr("reason", f"the same network as trial {first.trial if first else '?'}")
-            self.study.tell(trial, state=TrialState.FAIL)
+            self.book.give_up(asked.number, f"the same network as trial {first.trial if first else '?'}")
             return False
         self.queue.want(self._runs(row)[: None if row.baseline else 1])
         return True
-
-    def _proposed(self, trial: Trial) -> ResolvedPlacement:
-        own = outside(trial)
-        if own is not None:
-            return self.bench.plan.resolved(own)
-        return self.space.resolve(
-            {site: trial.suggest_categorical(site, choices) for site, choices in self.space.parameters.items()}
-        )
 
     def _runs(self, row: CandidateRow) -> list[Run]:
         """All runs of a candidate in the search: spread over the backbones in balance, `none` on each of them."""
@@ -150,17 +133,16 @@ class Search(Duties):
     # ------------------------------------------------------------------------------------ taking over
 
     def recover(self, turn: Lease) -> None:
-        """Trials that nobody claimed wait again; candidates whose runs have all ended are finished and told."""
-        trials, known = self.study.get_trials(deepcopy=False), self.store.glance.trials()
-        for trial in trials:
-            if trial.state == TrialState.RUNNING and trial.number not in known:
-                self._set_state(trial, TrialState.WAITING)  # its worker is gone: in our turn, nobody else is asking
-        states = self.store.glance.run_states()
-        for row in self.store.glance.unsettled():
-            if row.trial >= len(trials):
-                continue
+        """Trials that nobody claimed are asked for again; candidates whose runs have all ended are finished and told."""
+        open_ones = {trial.number: trial for trial in self.book.all() if trial.state == TrialState.RUNNING}
+        states, rows = self.store.glance.run_states(), self.store.glance.of_trials(open_ones)
+        for number in open_ones.keys() - {row.trial for row in rows}:
+            self.book.ask_again(open_ones[number], self.space.parameters)  # in our turn, nobody else is asking
+        for row in rows:
             if row.state != "running":
-                self._tell(row)
+                values = self._values(row) if row.state == "scored" else None
+                if values is not None or row.state != "scored":
+                    self._tell(row, values)
             elif WAITING not in states[row.key] or states[row.key] & {"pruned", "failed"}:
                 self._settle(row, turn)
 
@@ -196,19 +178,22 @@ class Search(Duties):
         self, row: CandidateRow, state: str, reason: str, values: tuple[float, ...] | None, lease: Lease
     ) -> None:
         self.queue.withdraw(row.key, lease)
-        if self.store.finish(row.key, state=state, reason=reason, values=values, lease=lease):
+        if self.store.finish(row.key, state=state, reason=reason, lease=lease):
             known = self.store.candidate(row.key)
             assert known is not None
-            self._tell(known)
-            self.worker.say(told(self.recipe.objectives, known))
+            self._tell(known, values)
+            self.worker.say(told(self.recipe.objectives, known, values))
 
-    def _tell(self, row: CandidateRow) -> None:
-        frozen = self.study.get_trials(deepcopy=False)[row.trial]
+    def _tell(self, row: CandidateRow, values: tuple[float, ...] | None) -> None:
         measurer = self.bench.measurer
-        tell(self.worker.opened, frozen, row, measurer.known(self._resolved(row)) if measurer else None)
-
-    def _set_state(self, trial: FrozenTrial, state: TrialState) -> None:
-        self.study._storage.set_trial_state_values(trial._trial_id, state)
+        latency = measurer.known(self._resolved(row)) if measurer else None
+        limited = any(limit is not None for limit in self.recipe.limits.model_dump().values())
+        self.book.tell(
+            row.trial,
+            values,
+            attributes(row, latency, self.store.scores(row.key, way=SEARCH)),
+            violated=row.state == "infeasible" if limited else None,
+        )
 
     # ------------------------------------------------------------------------------------ one run
 
@@ -216,9 +201,6 @@ class Search(Duties):
         """Counts and measures a candidate before its first run; one over the limits is not trained."""
         candidate = self.store.candidate(row.run.key)
         assert candidate is not None
-        trial = self.study.get_trials(deepcopy=False)[candidate.trial]
-        if trial.state == TrialState.WAITING:
-            self._set_state(trial, TrialState.RUNNING)
         if self.store.scores(row.run.key, way=SEARCH):
             return True
         checked = self.bench.check(self._resolved(candidate), self._companions(row.run.key))
@@ -235,7 +217,7 @@ class Search(Duties):
         search, last = self.recipe.search, len(self.recipe.training.rungs) - 1
         if search.pruner == "none" or row.baseline or score.rung == last or run.seed != self._runs(row)[0].seed:
             return True
-        if TRIED in self.study.get_trials(deepcopy=False)[row.trial].user_attrs:
+        if TRIED in self.book.all()[row.trial].user_attrs:
             return True
         return self._best(run.key, score.rung)
 
@@ -252,18 +234,6 @@ class Search(Duties):
         candidate = self.store.candidate(row.run.key)
         if candidate is not None and candidate.state == "running":
             self._settle(candidate, lease)
-
-    def left(self, row: RunRow) -> None:
-        """The trial waits, unless another worker is at one of its runs."""
-        candidate = self.store.candidate(row.run.key)
-        assert candidate is not None
-        held = {lease.resource for lease in self.store.leases(released=False) if lease.state == "held"}
-        others = [r for r in self.queue.rows(key=row.run.key, way=SEARCH, state="waiting") if r.id != row.id]
-        trial = self.study.get_trials(deepcopy=False)[candidate.trial]
-        if candidate.state != "running":
-            return
-        if trial.state == TrialState.RUNNING and not any(r.resource in held for r in others):
-            self._set_state(trial, TrialState.WAITING)
 
     # ------------------------------------------------------------------------------------ values
 

@@ -50,7 +50,8 @@ class Publisher:
         """Publishes the study as of now."""
         began, state = time.monotonic(), self._state()
         current = snapshot(self._opened.store)
-        dashboard.publish(self._opened.optuna_study, current)
+        book = self._opened.book
+        book.endure(lambda: dashboard.publish(book.storage, book.number(), book.identity, current))
         self._last = time.monotonic()
         self._opened.store.set(published=state)
         self._postpone((self._last - began) / SHARE)

@@ -20,9 +20,9 @@ from nas_attn.importing import load_object
 from nas_attn.samplers import ROWS
 from nas_attn.space import SearchSpace
 from nas_attn.space.search_space import FREE, Values
-from nas_attn.study.ideas import outside
 from nas_attn.study.known import Evidence, known_of_trials
 from nas_attn.study.placement_sampler import PlacementSampler
+from nas_attn.study.trial_book import known_params, outside
 
 REDRAWS = 30
 """Draws from the sampler before an unseen neighbour is taken instead."""
@@ -125,7 +125,7 @@ class DistinctSampler(BaseSampler):
 
     def _covers(self, others: Sequence[FrozenTrial]) -> bool:
         """Whether the trials that are left, with this one, suffice for all placements that are."""
-        left = self._trials - len(others)
+        left = self._trials - sum(other.state != TrialState.FAIL for other in others)
         if self._space.count() - len(others) > left:
             return False
         seen = seen_values(others, list(self._space.parameters))
@@ -189,11 +189,6 @@ def gp(*, seed: int, trials: int) -> BaseSampler:
 def nsga2(*, seed: int, trials: int) -> BaseSampler:
     """Optuna's NSGA-II, with a population that follows the number of trials."""
     return NSGAIISampler(seed=seed, population_size=max(8, min(50, trials // 5)))
-
-
-def known_params(trial: FrozenTrial) -> dict[str, Any]:
-    """Parameters of a trial, those that it will have included."""
-    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
 def seen_values(trials: Sequence[FrozenTrial], sites: Sequence[str]) -> set[tuple[str, ...]]:

@@ -32,10 +32,11 @@ from nas_attn.study.ideas import enqueue, ideas
 from nas_attn.study.keeping import sweep_weights
 from nas_attn.study.opening import OpenStudy, create_study
 from nas_attn.study.presence import Presence
-from nas_attn.study.proposing import BASELINE, Search
+from nas_attn.study.proposing import Search
 from nas_attn.study.publishing import Publisher
 from nas_attn.study.retraining import Retraining
 from nas_attn.study.sharing import on_device
+from nas_attn.study.trial_book import BASELINE
 from nas_attn.study.validating import Validation, unfinished
 from nas_attn.study.worker import Worker
 from nas_attn.training.stepping import execution_on
@@ -106,9 +107,7 @@ def enqueue_baselines(opened: OpenStudy) -> None:
     """Puts the baselines in front of the queue; those that are there already stay where they are."""
     with opened.database.creating():
         for baseline in first_baselines(opened.recipe, opened.plan.space).values():
-            opened.optuna_study.enqueue_trial(
-                dict(baseline.values), user_attrs={BASELINE: baseline.name}, skip_if_exists=True
-            )
+            opened.book.enqueue(baseline.values, {BASELINE: baseline.name})
 
 
 def begin(

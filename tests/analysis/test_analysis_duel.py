@@ -45,6 +45,6 @@ def test_only_those_that_may_be_recommended_take_part(tmp_path: Path) -> None:
     study.candidate("none", baseline="none", seeds=2)
     assert met(snapshot(study.store)) == []
     study.candidate(everywhere("se(reduction=8)"), baseline="uniform se(reduction=8)", seeds=2)
-    study.candidate("stage1=se(reduction=8)", state="pruned", rungs=1, told=(0.6, 1.1))
+    study.candidate("stage1=se(reduction=8)", state="pruned", rungs=1)
     study.sessions()
     assert met(snapshot(study.store)) == ["none", everywhere("se(reduction=8)")]

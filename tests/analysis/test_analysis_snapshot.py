@@ -109,17 +109,14 @@ def test_pruned_failed_and_infeasible_candidates_are_there_but_not_on_the_front(
     for view in made.candidates:
         if view.state != "scored":
             assert not view.on_front
-            assert not view.told_on_front
     assert all(view.rung == 0 and view.beats_none is None for view in made.candidates if view.state == "pruned")
 
 
-def test_objectives_are_estimates_and_not_what_was_told(made: Snapshot) -> None:
+def test_objectives_are_estimates(made: Snapshot) -> None:
     view = by_label(made, f"uniform {SE}")
     assert view.values == (view.estimates["accuracy"].mean, view.latency.ratio)
-    assert view.told == pytest.approx((0.718, 1.15))
     assert view.estimates["accuracy"].seeds == 3
     assert view.values[1] == pytest.approx(1.15, abs=0.02)
-    assert made.told_front_differs == any(v.on_front != v.told_on_front for v in made.candidates)
 
 
 def test_the_bare_backbone_is_its_own_reference(made: Snapshot) -> None:
@@ -148,7 +145,7 @@ def test_sessions_with_an_odd_control_are_counted_as_dropped(tmp_path: Path) -> 
 def test_objectives_of_every_kind(tmp_path: Path) -> None:
     wanted = ["loss", "latency", "params", "macs", "memory"]
     study = MadeStudy(tmp_path, recipe(objectives=wanted))
-    study.candidate(everywhere(SE), told=(0.8, 1.1, 1.0, 1.0, 1.0))
+    study.candidate(everywhere(SE))
     study.sessions(1)
     view = snapshot(study.store).candidates[0]
     assert view.values[0] == view.estimates["loss"].mean
@@ -164,7 +161,7 @@ def test_an_evaluators_metric_where_lower_is_better(tmp_path: Path) -> None:
         tmp_path, recipe(objectives=["-rmse", "params"], training={"rungs": [1, 3], "evaluator": "a.b:c"})
     )
     for placement, rmse in (("none", 0.50), (f"stage1={SE}", 0.40), (f"stage2={ELA}", 0.60)):
-        key = study.candidate(placement, baseline="none" if placement == "none" else None, rungs=0, told=(rmse, 1.0))
+        key = study.candidate(placement, baseline="none" if placement == "none" else None, rungs=0)
         for seed in range(3):
             score = Score(seed, 1, 3, {"rmse": rmse + 0.01 * seed})
             study.store.add_score(Run(key, placement, seed), score, lease=study.lease)
@@ -177,8 +174,8 @@ def test_an_evaluators_metric_where_lower_is_better(tmp_path: Path) -> None:
 
 def test_without_a_trained_objective_there_is_a_front_and_accuracy_is_still_compared(tmp_path: Path) -> None:
     study = MadeStudy(tmp_path, recipe(objectives=["params", "macs"]))
-    study.candidate("none", baseline="none", told=(1.0, 1.0))
-    study.candidate(everywhere(SE), told=(2.0, 2.0))
+    study.candidate("none", baseline="none")
+    study.candidate(everywhere(SE))
     taken = snapshot(study.store)
     assert [view.placement for view in taken.front] == ["none"]
     assert taken.primary == "accuracy"
@@ -190,7 +187,7 @@ def test_a_diverged_run_takes_nobody_along(tmp_path: Path) -> None:
 
     study = MadeStudy(tmp_path)
     good = study.candidate(everywhere(SE), seeds=2)
-    bad = study.candidate(everywhere(ELA), rungs=0, told=(0.1, 1.1))
+    bad = study.candidate(everywhere(ELA), rungs=0)
     nan = Score(0, 1, 3, {"accuracy": float("nan"), "loss": float("inf")})
     study.store.add_score(Run(bad, everywhere(ELA), 0), nan, lease=study.lease)
     study.sessions(1)

@@ -74,9 +74,8 @@ def test_a_worker_elsewhere_trains_and_leaves_the_measuring_to_one_that_fits(tmp
     finally:
         stop.set()
         worker.join()
-    told = opened.store.candidate(row.key)
-    assert told.state == "scored"
-    assert told.values[1] == pytest.approx(estimate(opened.store.sessions())[row.key].ratio)
+    assert opened.store.candidate(row.key).state == "scored"
+    assert opened.book.values()[row.trial][1] == pytest.approx(estimate(opened.store.sessions())[row.key].ratio)
 
 
 def test_no_more_sessions_than_allowed_and_the_bare_backbone_needs_none(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ import torch
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from hypothesis.strategies import floats, integers, sampled_from
+from optuna.trial import TrialState
 
 from nas_attn import tasks
 from nas_attn.evaluation.factors import candidate_factors
@@ -41,6 +42,7 @@ from nas_attn.records import Score
 from nas_attn.storage import Database
 from nas_attn.study import searching
 from nas_attn.study.opening import OpenStudy
+from nas_attn.study.trial_book import TrialBook
 from nas_attn.training import Trainer
 
 EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", "2"))
@@ -273,18 +275,25 @@ class Faults(RuleBasedStateMachine):
                 assert not patience.over, f"workers do not end:\n{self._stand()}\n{self._said()}"
                 self._alive()[0].join(timeout=1.0)
             rows = store.candidates()
-            told = len(rows) == self.trials and all(row.told for row in rows)
-            if told and not store.queue.rows(state="waiting"):
+            if len(rows) == self.trials and not self._untold(database) and not store.queue.rows(state="waiting"):
                 return
             assert not patience.over, f"the study does not end:\n{self._said()}"
             self._start("last")
+
+    def _untold(self, database: Database) -> list[int]:
+        book = TrialBook(database, "faults")
+        found = [trial.number for trial in book.all() if trial.state == TrialState.RUNNING]
+        book.close()
+        return found
 
     def _check(self, database: Database) -> None:
         tally["sequences"] += 1
         store, said = database.study("faults"), self._said()
         fault = self.folder / faulty_worker.FAULTS
         assert not fault.exists(), f"{fault.read_text()}\n{said}"
-        rows = store.candidates()
+        rows, book = store.candidates(), TrialBook(database, "faults")
+        values = book.values()
+        book.close()
         assert sorted(row.trial for row in rows) == sorted({row.trial for row in rows}), "every number once"
         assert len({row.placement for row in rows}) == len(rows) == self.trials, "no placement twice"
         for stored in store.scores():
@@ -294,8 +303,7 @@ class Faults(RuleBasedStateMachine):
             seed = min(r.run.seed for r in store.queue.rows(key=row.key, way="search"))
             if row.state == "scored":
                 runs = [s for s in store.scores(row.key, way="search") if s.purpose == "search" and s.score.rung == 1]
-                assert row.values is not None
-                assert row.values[0] == sum(s.score.metrics[self.metric] for s in runs) / len(runs), (row, seed)
+                assert values[row.trial][0] == sum(s.score.metrics[self.metric] for s in runs) / len(runs), (row, seed)
         assert not [lease for lease in store.leases() if lease.state == "held"], said
         known = {row.artifact for found in store.all_checkpoints().values() for row in found}
         stray = {path.name for path in (self.folder / "artifacts").iterdir() if path.is_file()} - known
@@ -370,9 +378,7 @@ class Faults(RuleBasedStateMachine):
         )
 
     def _close(self, opened: OpenStudy) -> None:
-        storage = opened.optuna_study._storage
-        storage.remove_session()
-        storage._backend.engine.dispose()
+        opened.book.close()
         opened.database.close()
 
     def _stand(self) -> str:

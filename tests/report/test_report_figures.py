@@ -53,7 +53,7 @@ def test_values_are_drawn_as_they_are_where_that_is_wanted(made: Snapshot) -> No
 def test_one_figure_for_each_further_objective(tmp_path: Path) -> None:
     for objectives, axes in ((["accuracy"], ["trial"]), (["loss", "latency", "params"], ["latency", "parameters"])):
         study = MadeStudy(tmp_path, recipe(objectives=objectives), name="-".join(objectives))
-        study.candidate(everywhere(SE), told=(0.5,) * len(objectives))
+        study.candidate(everywhere(SE))
         study.sessions(1)
         drawn = figures.front_figures(snapshot(study.store))
         assert [figure.layout.xaxis.title.text.partition(" ")[0] for figure in drawn] == axes

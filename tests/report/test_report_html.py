@@ -220,9 +220,8 @@ def test_nothing_of_a_study_becomes_markup(tmp_path: Path) -> None:
 )
 def test_objectives_in_any_choice(tmp_path: Path, objectives: list[str]) -> None:
     study = MadeStudy(tmp_path, recipe(objectives=objectives))
-    told = (0.5,) * len(objectives)
-    study.candidate("none", baseline="none", told=told)
-    study.candidate(everywhere(SE), baseline=f"uniform {SE}", told=told)
+    study.candidate("none", baseline="none")
+    study.candidate(everywhere(SE), baseline=f"uniform {SE}")
     study.sessions(1)
     text = words_of(render(snapshot(study.store)))
     assert all(objective in text for objective in objectives)

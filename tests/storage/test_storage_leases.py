@@ -109,7 +109,7 @@ def test_a_wrong_clock_on_sqlite_takes_no_lease_that_is_renewed_and_leaves_none_
 WRITES: dict[str, Callable[[StudyStore, Lease], object]] = {
     "claim": lambda store, lease: store.claim("new", placement="", trial=9, baseline=None, lease=lease),
     "set_cost": lambda store, lease: store.set_cost("key", {"params": 1, "macs": 2}, lease),
-    "finish": lambda store, lease: store.finish("key", state="scored", reason="", values=(1.0,), lease=lease),
+    "finish": lambda store, lease: store.finish("key", state="scored", reason="", lease=lease),
     "add_score": lambda store, lease: store.add_score(Run("key", "none", 0), Score(0, 0, 1, {}), lease=lease),
     "add_checkpoint": lambda store, lease: store.add_checkpoint(
         "run", artifact="a", sha256="b", size=1, epochs=1, lease=lease

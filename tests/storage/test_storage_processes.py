@@ -41,7 +41,7 @@ def test_many_processes_share_a_new_database_with_optuna(url: str) -> None:
     with Database(url) as database:
         rows = database.study("digits").candidates()
         assert [row.trial for row in rows] == list(range(32))
-        assert all(row.told and row.state == "scored" for row in rows)
+        assert all(row.state == "scored" for row in rows)
         assert {lease.number for lease in database.study("digits").leases()} == {1}
     address, arguments = optuna_engine_arguments(url)
     storage = optuna.storages.RDBStorage(address, engine_kwargs=arguments)
@@ -130,7 +130,7 @@ def test_a_writer_waits_for_another_and_then_writes(sqlite_url: str) -> None:
         store = database.create_study("a", recipe="{}", versions={})
         blocker = sqlite3.connect(str(database.path), isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
-        thread = threading.Thread(target=store.put, args=("who", "thread"))
+        thread = threading.Thread(target=store.set, kwargs={"published": "thread"})
         thread.start()
         thread.join(0.3)
         assert thread.is_alive()

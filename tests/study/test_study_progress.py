@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from made_study import everywhere, usual
+from made_study import usual
 
 from nas_attn.study.progress import Progress, front_now, time_left, told
 
@@ -44,9 +44,12 @@ def test_results_read_the_same_everywhere(tmp_path: Path) -> None:
     made = usual(tmp_path)
     rows = made.store.candidates()
     opened = SimpleNamespace(recipe=made.recipe)
-    front = front_now(opened, rows)  # type: ignore[arg-type]
-    assert front[0].placement == everywhere("cbam(reduction=16, spatial_kernel_size=7)")
-    assert front[-1].placement == "none"
-    assert told(made.recipe.objectives, front[-1]) == "trial 0 (none): scored: accuracy 70.00 %, latency 1.000 ×; none"
+    values = {0: (0.70, 1.0), 1: (0.69, 1.1), 2: (0.71, 1.2), 3: (0.71, 1.3)}
+    assert front_now(opened, values) == [2, 0]  # type: ignore[arg-type]
+    assert front_now(opened, {}) == []  # type: ignore[arg-type]
+    assert (
+        told(made.recipe.objectives, rows[0], values[0])
+        == "trial 0 (none): scored: accuracy 70.00 %, latency 1.000 ×; none"
+    )
     failed = next(row for row in rows if row.state == "failed")
-    assert told(made.recipe.objectives, failed).endswith(f": failed: {failed.reason}; {failed.placement}")
+    assert told(made.recipe.objectives, failed, None).endswith(f": failed: {failed.reason}; {failed.placement}")

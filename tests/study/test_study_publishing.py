@@ -18,7 +18,7 @@ from nas_attn.study.publishing import Publisher
 def opened(table: Path) -> Iterator[OpenStudy]:
     study = create_study(load_recipe("table.toml"), "sqlite:///nas_attn.db")
     yield study
-    study.optuna_study._storage._backend.engine.dispose()
+    study.book.close()
     study.database.close()
 
 

@@ -63,7 +63,7 @@ def candidate(opened: OpenStudy, placement: str, build: Any = None) -> tuple[str
     store.claim(resolved.key, placement=resolved.text, trial=0, baseline=None, lease=lease)
     store.set_cost(resolved.key, plan.cost(resolved), lease)
     store.add_score(Run(resolved.key, resolved.text, 0), Score(0, 0, 1, {"accuracy": 0.5}), lease=lease)
-    store.finish(resolved.key, state="scored", reason="", values=(0.5, 1.0), lease=lease)
+    store.finish(resolved.key, state="scored", reason="", lease=lease)
     return na.open_study(opened.url).best(trial=0).snippet, plan.attach(plan.bare(3), resolved, 4)
 
 

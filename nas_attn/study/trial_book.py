@@ -1,0 +1,252 @@
+"""A study's trials: the only code that speaks to Optuna's study.
+
+Each call waits for a database that is away, and may be repeated. A trial that was asked for without our hearing of it is RUNNING
+and nobody's: the search gives it up in its next turn (`TrialBook.ask_again`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import optuna
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from nas_attn.analysis.latency import half_width
+from nas_attn.errors import LeaseLost, StorageError
+from nas_attn.recipe import Recipe, lower_is_better
+from nas_attn.records import CandidateRow, Latency
+from nas_attn.storage import Database, StoredScore, explained, optuna_engine_arguments, translate_errors
+from nas_attn.storage.outages import Outage, enduring
+
+T = TypeVar("T")
+
+BASELINE = "baseline"
+"""User attribute of an enqueued trial that names the baseline."""
+OUTSIDE = "outside"
+"""User attribute of a trial without parameters: its placement, in explicit notation, which the space does not hold."""
+TRIED = "tried"
+"""User attribute of a trial that a person asked for: the placement as typed."""
+FIXED = "fixed_params"
+"""System attribute in which Optuna keeps what an enqueued trial is to try."""
+_CONSTRAINTS = "constraints"
+"""System attribute from which optuna-dashboard greys infeasible trials."""
+_LIMITS = "limits"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A trial that was asked for."""
+
+    number: int
+    values: Mapping[str, str]
+    """Site -> value; empty where the placement lies outside the space."""
+    attributes: Mapping[str, Any]
+
+
+class _Patient:
+    """Waits for the database as our own tables' code does."""
+
+    def __init__(self, outage: Outage, renew: Callable[[], None]) -> None:
+        self._outage, self._renew = outage, renew
+
+    def endure(self, work: Callable[[], T]) -> T:
+        return self._outage.endure(work, self._renew)
+
+
+@enduring
+class TrialBook:
+    """The trials of one study."""
+
+    def __init__(self, database: Database, name: str, *, made_for: Recipe | None = None) -> None:
+        """Args:
+        made_for: makes the Optuna study where it is not there.
+
+        Raises:
+            KeyError: it is not there.
+            StorageError: the database cannot be opened, or is one of another Optuna.
+        """
+        self.storage = database.outage.endure(lambda: _open(database), lambda: None)
+        self._connector = _Patient(database.outage, self.storage.engine.dispose)
+        try:
+            if made_for is None:
+                self.study = optuna.load_study(study_name=name, storage=self.storage)
+            else:
+                self.study = _made(made_for, name, self.storage)
+        except StorageInternalError as error:  # Optuna's word for whatever the database answered
+            cause = error.__cause__
+            raise explained(getattr(cause, "orig", None) or cause or error, str(database)) from error
+        self._identities: dict[int, int] = {}
+        self._number = self.storage.get_study_id_from_name(name)
+
+    def number(self) -> int:
+        """By which optuna-dashboard knows the study."""
+        return self._number
+
+    def identity(self, number: int) -> int:
+        """By which the storage and optuna-dashboard know a trial."""
+        if number not in self._identities:
+            self._identities[number] = self.storage.get_trial_id_from_study_id_trial_number(self._number, number)
+        return self._identities[number]
+
+    def all(self) -> list[FrozenTrial]:
+        """All trials, by number; not copies."""
+        return self.study.get_trials(deepcopy=False)
+
+    def values(self) -> dict[int, tuple[float, ...]]:
+        """Number -> values as told, of the trials that have some."""
+        return {t.number: tuple(t.values) for t in self.all() if t.state == TrialState.COMPLETE}
+
+    def enqueue(self, values: Mapping[str, str], attributes: Mapping[str, Any]) -> None:
+        """Lets a placement of the space wait to be tried; nothing where it is a trial already."""
+        if not any(known_params(trial) == values for trial in self.all()):
+            self.study.enqueue_trial(dict(values), user_attrs=dict(attributes))
+
+    def enqueue_outside(self, text: str, attributes: Mapping[str, Any]) -> None:
+        """The same for one that the space does not hold."""
+        if not any(outside(trial) == text for trial in self.all()):
+            self.study.enqueue_trial({}, user_attrs={**attributes, OUTSIDE: text})
+
+    def ask(self, choices: Mapping[str, Sequence[str]]) -> Asked:
+        """The next trial: one that waits, or what the study's sampler proposes.
+
+        Args:
+            choices: site -> values of the space.
+
+        Raises:
+            LeaseLost: another worker took this one for dead.
+        """
+        trial = self.study.ask()
+        try:
+            values = {} if outside(trial) else {site: trial.suggest_categorical(site, c) for site, c in choices.items()}
+        except UpdateFinishedTrialError:
+            raise LeaseLost(f"trial {trial.number} was given up by another worker meanwhile") from None
+        return Asked(trial.number, values, trial.user_attrs)
+
+    def ask_again(self, trial: FrozenTrial, sites: Collection[str]) -> None:
+        """Gives up a trial that nobody is at, and lets what it was to try wait again, as a new one."""
+        values = known_params(trial)
+        if values.keys() >= set(sites) or outside(trial):
+            self.study.enqueue_trial(values, user_attrs=trial.user_attrs)
+        self.give_up(trial.number, "its worker died before it was begun")
+
+    def give_up(self, number: int, reason: str) -> None:
+        """Ends a trial that has no candidate."""
+        self._end(number, TrialState.FAIL, None, {"reason": reason})
+
+    def tell(
+        self,
+        number: int,
+        values: Sequence[float] | None,
+        attributes: Mapping[str, Any],
+        *,
+        violated: bool | None = None,
+    ) -> None:
+        """Ends a trial; one that has ended stays as it is.
+
+        Args:
+            values: None: pruned. Samplers take that for a bad trial; a failed one they would not see, and propose its like again.
+            attributes: what a person wants to see beside its values.
+            violated: whether it is over the study's limits; None: there are none.
+        """
+        state = TrialState.PRUNED if values is None else TrialState.COMPLETE
+        self._end(number, state, values, attributes, violated)
+
+    def endure(self, work: Callable[[], T]) -> T:
+        """Does something else with the study, which may be repeated."""
+        return work()
+
+    def close(self) -> None:
+        """Closes all connections; they reopen on the next use."""
+        self.storage.remove_session()
+        self.storage.engine.dispose()
+
+    def _end(
+        self,
+        number: int,
+        state: TrialState,
+        values: Sequence[float] | None,
+        attributes: Mapping[str, Any],
+        violated: bool | None = None,
+    ) -> None:
+        identity = self.identity(number)
+        trial = Trial(self.study, identity)
+        try:
+            for name, value in attributes.items():
+                trial.set_user_attr(name, value)
+            if violated is not None:
+                if not trial.constraints:
+                    trial.set_constraint(_LIMITS, float(violated))
+                self.storage.set_trial_system_attr(identity, _CONSTRAINTS, [float(violated)])
+            self.study.tell(number, None if values is None else list(values), state=state, skip_if_finished=True)
+        except UpdateFinishedTrialError:
+            pass  # another worker, taking over, has just told the same
+
+
+def known_params(trial: FrozenTrial) -> dict[str, Any]:
+    """Parameters of a trial, those that it will have included."""
+    return {**trial.system_attrs.get(FIXED, {}), **trial.params}
+
+
+def outside(trial: BaseTrial | FrozenTrial) -> str | None:
+    """The placement of a trial that lies outside the study's space; None for all others."""
+    text = trial.user_attrs.get(OUTSIDE)
+    return None if text is None else str(text)
+
+
+def attributes(row: CandidateRow, latency: Latency | None, scores: Iterable[StoredScore]) -> Mapping[str, Any]:
+    """User attributes of a trial: what a person wants to see beside its values."""
+    found: dict[str, Any] = {"placement": row.placement, "key": row.key, "state": row.state}
+    if row.baseline:
+        found["baseline"] = row.baseline
+    if row.reason:
+        found["reason"] = row.reason
+    if row.cost:
+        found |= {"parameters": row.cost.parameters, "macs": row.cost.macs}
+    if latency:
+        found |= {"latency_ratio": round(latency.ratio, 4), "latency_ms": round(latency.ms, 4)}
+        if latency.sessions:
+            found["latency_half_width"] = round(half_width(latency), 4)
+    for stored in scores:
+        of = stored.score
+        found |= {f"{name}@{of.epochs} (seed {of.seed})": value for name, value in of.metrics.items()}
+    return found
+
+
+def _open(database: Database) -> RDBStorage:
+    """Optuna's storage in our database, with the same settings and the same sentences."""
+    address, arguments = optuna_engine_arguments(database.url)
+    try:
+        storage = RDBStorage(address, engine_kwargs=arguments)
+    except RuntimeError as error:  # Optuna's word for a schema of another version
+        raise StorageError(f"Optuna {optuna.__version__} cannot use the database '{database}': {error}") from None
+    except (SQLAlchemyError, StorageInternalError) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        if isinstance(cause, DBAPIError) and cause.orig is not None:
+            raise explained(cause.orig, str(database)) from error
+        raise StorageError(f"the database '{database}' cannot be opened: {error}") from None
+    translate_errors(storage.engine, str(database))
+    return storage
+
+
+def _made(recipe: Recipe, name: str, storage: RDBStorage) -> optuna.Study:
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))  # that it is made, or there, is ours to say
+    try:
+        study = optuna.create_study(
+            study_name=name,
+            storage=storage,
+            directions=["minimize" if lower_is_better(o) else "maximize" for o in recipe.objectives],
+            load_if_exists=True,
+        )
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(list(recipe.objectives))
+    return study
