@@ -47,13 +47,14 @@ class RunQueue:
                     "seed": run.seed,
                     "backbone": run.backbone,
                     "purpose": run.purpose,
+                    "round": run.round,
                     "priority": run.priority,
                 }
                 new = insert(connection, _run).values(
                     state=WAITING, reason="", attempts=0, wanted_at=self._connector.clock, **row
                 )
                 more = and_(_run.c.state == WAITING, _run.c.priority < run.priority)
-                wanted = {"purpose": run.purpose, "priority": run.priority, "state": WAITING}
+                wanted = {"purpose": run.purpose, "round": run.round, "priority": run.priority, "state": WAITING}
                 connection.execute(
                     new.on_conflict_do_update(
                         index_elements=["study_id", "key", "way", "seed", "backbone"],

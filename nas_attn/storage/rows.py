@@ -68,6 +68,8 @@ class Run:
     """One of PURPOSES: what it is wanted for."""
     priority: int = 0
     """Those with a higher one are taken first."""
+    round: int = 0
+    """Of a duel or of repeats: which round, from 1; of a validation: its number."""
 
     @property
     def identity(self) -> tuple[str, str, int, int]:
@@ -310,7 +312,7 @@ def to_scores(rows: Sequence[Row[Any]], *, with_correct: bool) -> list[StoredSco
 
 def to_run(row: Row[Any]) -> RunRow:
     """A row of `nas_run`."""
-    names = ("key", "placement", "seed", "backbone", "way", "purpose", "priority")
+    names = ("key", "placement", "seed", "backbone", "way", "purpose", "priority", "round")
     run = read_as(Run, **{name: getattr(row, name) for name in names})
     return read_as(RunRow, id=row.id, run=run, state=row.state, reason=row.reason, attempts=row.attempts)
 

@@ -124,6 +124,7 @@ run = Table(
     Column("seed", BigInteger, nullable=False),
     Column("backbone", Integer, nullable=False),
     Column("purpose", Text, nullable=False),
+    Column("round", Integer, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("state", Text, nullable=False),
     Column("reason", Text, nullable=False),

@@ -9,6 +9,7 @@ model cannot say whether they belong to the front. These are runs, never trials:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -20,14 +21,15 @@ from nas_attn.evaluation.ways import backbone_number
 from nas_attn.storage import SEARCH, Lease, Run, RunRow
 from nas_attn.study.worker import Duties, Worker
 
-CONFIRM = "confirm"
+CONFIRM, DUEL, REPEAT = FURTHER = ("confirm", "duel", "repeat")
+"""Purposes of the runs that make an answer of a search."""
 LARGEST_FRONT = 8
 """Members of the front that get further seeds: those best in the first objective."""
 PRIORITY = 20
 DUEL_SEED = 100_000
-"""Seeds of duels begin this far above the search's, their backbones are of the same numbers."""
+"""The first duel's seed is so far above the search's; its backbone has this number."""
 REPEAT_SEED = 200_000
-"""Seeds of the repeats begin this far above the search's, on the study's own backbones."""
+"""Likewise of repeats, which start from the study's own backbones."""
 TOGETHER = 4
 """Candidates that are repeated with one seed: what a seed moves is told from what they differ by."""
 UNCERTAIN = 0.05
@@ -36,46 +38,78 @@ ROUNDS = 2
 """Rounds of a duel at most, for each of `search.confirm_seeds`."""
 
 
-class Confirmation(Duties):
-    """The agenda of the runs that make an answer of a search."""
+class _Further(Duties):
+    """Runs of candidates that have been scored."""
 
-    purpose = CONFIRM
+    purpose: str
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
         self.store, self.recipe, self.queue = worker.store, worker.recipe, worker.queue
 
     def want(self, turn: Lease) -> bool:
-        """Further seeds for those that matter, then the rounds of the duel and of repeats, one when the one before is over."""
-        if not self.recipe.search.confirm_seeds or self.queue.rows(state="waiting", purposes=[CONFIRM]):
+        """The next runs, once those before have ended."""
+        if not self.recipe.search.confirm_seeds or self.queue.rows(state="waiting", purposes=[self.purpose]):
             return False
-        runs = self._further() or self._duel() or self._repeats()
+        runs = self.next()
         self.queue.want(runs)
         return bool(runs)
+
+    def next(self) -> list[Run]:
+        raise NotImplementedError
 
     def ended(self, row: RunRow, lease: Lease) -> None:
         run = row.run
         if row.state == "done":
-            self.worker.say(f"confirmed with seed {run.seed}: {run.placement}")
+            self.worker.say(f"{self.purpose} with seed {run.seed}: {run.placement}")
         else:
             self.worker.say(f"seed {run.seed} of {run.placement} {row.state}: {row.reason}")
 
-    def _further(self) -> list[Run]:
-        """Further seeds, on the study's own backbones, for the candidates that matter: chosen once, when the search ends."""
+    def rounds(self, purpose: str) -> dict[int, set[str]]:
+        """Number of each round -> the candidates that ran in it."""
+        found: dict[int, set[str]] = {}
+        for row in self.queue.rows(purposes=[purpose]):
+            found.setdefault(row.run.round, set()).add(row.run.key)
+        return found
+
+    def missing(self, views: Iterable[CandidateView], backbones: Mapping[int, int], round: int = 0) -> list[Run]:
+        """Runs of candidates with all seeds (-> backbone) that the queue has not."""
+        there = {row.run.identity for row in self.queue.rows(way=SEARCH)}
+        views = list(views)
+        runs = [
+            Run(view.key, view.placement, seed, number, purpose=self.purpose, priority=PRIORITY, round=round)
+            for seed, number in backbones.items()
+            for view in views
+        ]
+        return [run for run in runs if run.identity not in there]
+
+
+class Confirmation(_Further):
+    """Further seeds, on the study's own backbones, for the candidates that matter: chosen once, when the search ends."""
+
+    purpose = CONFIRM
+
+    def next(self) -> list[Run]:
         training, search, trials = self.recipe.training, self.recipe.search, self.worker.opened.trials
         if self.store.settings.confirmed_trials == trials:
             return []
-        keys = {view.key: view.placement for view in _choose(snapshot(self.store))}
         first = search.seed + max(training.seeds, training.backbones if training.start == "backbone" else 1)
         seeds = range(first, first + search.confirm_seeds)
-        runs = self._missing(keys, {seed: backbone_number(self.recipe, seed) for seed in seeds})
+        backbones = {seed: backbone_number(self.recipe, seed) for seed in seeds}
+        runs = self.missing(_choose(snapshot(self.store)), backbones)
         self.queue.want(runs)  # whoever dies before the note chooses again
-        self.store.set(confirmed_trials=trials, duels_before=len(self._rounds()))
+        self.store.set(confirmed_trials=trials, duels_before=len(self.rounds(DUEL)))
         return runs
 
-    def _duel(self) -> list[Run]:
+
+class Duel(_Further):
+    """The best-looking candidate meets its rivals, round by round, on fresh seeds and backbones."""
+
+    purpose = DUEL
+
+    def next(self) -> list[Run]:
         """The next round; none where enough is known, or where there were as many as there are to be."""
-        search, rounds = self.recipe.search, self._rounds()
+        search, rounds = self.recipe.search, self.rounds(DUEL)
         held = len(rounds) - self.store.settings.duels_before
         if held >= ROUNDS * search.confirm_seeds:
             return []
@@ -83,21 +117,26 @@ class Confirmation(Duties):
         met = held > 0 and now.recommendation is not None and now.recommendation.key in rounds[max(rounds)]
         if met and decided(now):
             return []
-        keys = {view.key: view.placement for view in duelists(now, np.random.default_rng([search.seed, len(rounds)]))}
-        seed = max(rounds, default=search.seed + DUEL_SEED - 1) + 1
-        return self._missing(keys, {seed: seed - search.seed if self.recipe.training.start == "backbone" else 0})
+        views = duelists(now, np.random.default_rng([search.seed, len(rounds)]))
+        number = DUEL_SEED + len(rounds)
+        fresh = self.recipe.training.start == "backbone"
+        return self.missing(views, {search.seed + number: number if fresh else 0}, len(rounds) + 1)
 
-    def _repeats(self) -> list[Run]:
-        """Another run of those whose place on the front is the most uncertain; none where the share of the budget is spent."""
-        search, rows = self.recipe.search, self.queue.rows(purposes=[CONFIRM])
+
+class Repeats(_Further):
+    """Another run of those whose place on the front is the most uncertain, within a share of the budget."""
+
+    purpose = REPEAT
+
+    def next(self) -> list[Run]:
+        search, rows = self.recipe.search, self.queue.rows(purposes=FURTHER)
         left = math.floor(search.confirm_share * len(self.store.candidates())) - len(rows)
         if left <= 0:
             return []
         uncertain = self._uncertain()[: min(left, TOGETHER)]
-        first = search.seed + REPEAT_SEED
-        seed = max((row.run.seed + 1 for row in rows if row.run.seed >= first), default=first)
-        backbone = backbone_number(self.recipe, seed)
-        return self._missing({view.key: view.placement for view in uncertain}, {seed: backbone})
+        before = len(self.rounds(REPEAT))
+        seed = search.seed + REPEAT_SEED + before
+        return self.missing(uncertain, {seed: backbone_number(self.recipe, seed)}, before + 1)
 
     def _uncertain(self) -> list[CandidateView]:
         """Candidates that may belong to the front, or not, the most uncertain first."""
@@ -111,24 +150,6 @@ class Confirmation(Duties):
         open_ones = [key for key, p in odds.items() if UNCERTAIN < p < 1 - UNCERTAIN]
         return [scored[key] for key in sorted(open_ones, key=lambda key: (abs(odds[key] - 0.5), key))]
 
-    def _rounds(self) -> dict[int, set[str]]:
-        """Seed of each round -> the candidates that met in it."""
-        found: dict[int, set[str]] = {}
-        for row in self.queue.rows(purposes=[CONFIRM]):
-            if DUEL_SEED <= row.run.seed - self.recipe.search.seed < REPEAT_SEED:
-                found.setdefault(row.run.seed, set()).add(row.run.key)
-        return found
-
-    def _missing(self, keys: dict[str, str], backbones: dict[int, int]) -> list[Run]:
-        """Runs of all keys with all seeds (-> backbone) that the queue has not."""
-        there = {row.run.identity for row in self.queue.rows(way=SEARCH)}
-        runs = [
-            Run(key, placement, seed, number, purpose=CONFIRM, priority=PRIORITY)
-            for seed, number in backbones.items()
-            for key, placement in keys.items()
-        ]
-        return [run for run in runs if run.identity not in there]
-
 
 def narrow(worker: Worker) -> str:
     """One worker gives the front the latency sessions that its tolerance asks for; the others are done."""
@@ -140,7 +161,7 @@ def narrow(worker: Worker) -> str:
     if lease is None:
         return "complete"
     with LeaseKeeper(worker.store, lease) as keeper:
-        runs = {row.run.key: row.run for row in worker.queue.rows(purposes=[CONFIRM])}
+        runs = {row.run.key: row.run for row in worker.queue.rows(purposes=FURTHER)}
         tolerance = worker.recipe.latency.front_tolerance
         measurer.narrow(
             [worker.resolved(run) for run in runs.values()], tolerance, lambda: worker.stop() or keeper.lost

@@ -27,7 +27,7 @@ from nas_attn.records import ALONE, Share
 from nas_attn.space import SearchSpace
 from nas_attn.space.search_space import Baseline
 from nas_attn.storage import StudyStore
-from nas_attn.study.confirming import Confirmation, narrow
+from nas_attn.study.confirming import Confirmation, Duel, Repeats, narrow
 from nas_attn.study.ideas import enqueue, ideas
 from nas_attn.study.keeping import sweep_weights
 from nas_attn.study.opening import OpenStudy, create_study
@@ -178,7 +178,9 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
             if only == agenda.purpose:
                 return worker.run([agenda])
         enqueue_baselines(opened)
-        ended = worker.run([validation, retraining, Search(worker), Confirmation(worker)])
+        ended = worker.run(
+            [validation, retraining, Search(worker), Confirmation(worker), Duel(worker), Repeats(worker)]
+        )
         if ended in ("complete", "exhausted") and opened.recipe.search.confirm_seeds and narrow(worker) == "stopped":
             return "stopped"
         return ended

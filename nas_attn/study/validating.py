@@ -134,6 +134,7 @@ def family_runs(family: Family) -> list[Run]:
             TARGET,
             PURPOSE,
             PRIORITY,
+            family.number,
         )
         for block in range(family.blocks)
         for network in family.networks
@@ -167,7 +168,7 @@ class Validation(Duties):
         bench.keep_weights(row.run.files, model, lease)
 
     def ended(self, row: RunRow, lease: Lease) -> None:
-        (family,) = (f for f in self._families if row.run.seed in range(f.first_seed, f.first_seed + f.blocks))
+        (family,) = (f for f in self._families if f.number == row.run.round)
         runs = {run.identity for run in family_runs(family)}
         done = sum(r.run.identity in runs and r.state != "waiting" for r in self.worker.queue.rows(way=TARGET))
         failed = f" {row.state}: {row.reason}" if row.state != "done" else ""

@@ -39,8 +39,6 @@ LONELY_S = 600.0
 """Seconds that a worker waits for what it cannot do itself, while nobody else is at anything."""
 ATTEMPTS = 3
 """Workers that a run may take along before it counts as failed."""
-FRESH = 100_000
-"""Backbones that are trained for one use only have numbers that begin at multiples of this."""
 
 
 class Agenda(Protocol):
@@ -300,7 +298,7 @@ class Worker:
             many = self.benches.of(run.way).recipe.training.backbones
             if run.backbone < many:
                 return f"backbone {run.backbone + 1} of {many}"
-            return f"fresh backbone {run.backbone % FRESH + 1}"  # of a duel, a validation, a retraining
+            return f"fresh backbone for seed {run.seed}"  # of a duel, a validation, a retraining
         if run.purpose == "search":
             known = self.store.candidate(run.key)
             return f"trial {known.trial}" if known else run.placement

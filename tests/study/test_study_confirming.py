@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import searching
-from nas_attn.study.confirming import REPEAT_SEED, TOGETHER
+from nas_attn.study.confirming import FURTHER, TOGETHER
 from nas_attn.study.opening import OpenStudy, create_study
 
 URL = "sqlite:///nas_attn.db"
@@ -25,8 +25,8 @@ def work(opened: OpenStudy, lines: list[str]) -> str:
 def test_repeats_go_to_those_whose_place_on_the_front_is_uncertain(table: Path) -> None:
     opened = study(16, confirm_seeds=1, confirm_share=1.0)
     assert work(opened, []) == "complete"
-    rows = opened.store.queue.rows(purposes=["confirm"])
-    repeats = Counter(row.run.seed for row in rows if row.run.seed >= REPEAT_SEED)
+    rows = opened.store.queue.rows(purposes=FURTHER)
+    repeats = Counter(row.run.round for row in rows if row.run.purpose == "repeat")
     assert repeats
     assert max(repeats.values()) <= TOGETHER
     assert len(rows) <= 16
@@ -35,6 +35,4 @@ def test_repeats_go_to_those_whose_place_on_the_front_is_uncertain(table: Path) 
 def test_no_share_no_repeats(table: Path) -> None:
     opened = study(6, confirm_seeds=1, confirm_share=0.0)
     work(opened, [])
-    rows = opened.store.queue.rows(purposes=["confirm"])
-    assert rows
-    assert all(row.run.seed < REPEAT_SEED for row in rows)
+    assert {row.run.purpose for row in opened.store.queue.rows(purposes=FURTHER)} == {"confirm", "duel"}
