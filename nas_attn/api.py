@@ -27,7 +27,7 @@ from nas_attn.report.html import summary
 from nas_attn.space import parse, resolve
 from nas_attn.space_schema import SpaceSpec
 from nas_attn.study import searching
-from nas_attn.study.extending import Extension, extend, forecast_extension
+from nas_attn.study.extending import Extension, extend
 from nas_attn.study.local import run_workers
 from nas_attn.study.opening import OpenStudy, only_study
 from nas_attn.study.opening import open_study as _open
@@ -217,9 +217,8 @@ class Study:
             PlacementError: it lacks a site at which a candidate has attention.
         """
         spec = load_space(space) if isinstance(space, str) else space
-        if dry_run:
-            return forecast_extension(self._opened, spec, trials=trials, build=model)
-        self._opened, found = extend(self._opened, spec, trials=trials, build=model)
+        found = extend(self._opened, spec, trials=trials, build=model, dry_run=dry_run)
+        self._opened = _open(self._opened.store.name, self._opened.url)
         return found
 
     # Figures are plotly's: `.show()`, `.write_html(path)`, and with the extra `figures` `.write_image("front.svg")`, .png, .pdf.

@@ -36,14 +36,9 @@ def extend(
     """Gives a study another search space: more choices, sites, knobs. Every finished run is kept as evidence."""
     from nas_attn.recipe_reading import load_space
     from nas_attn.study.extending import extend as do
-    from nas_attn.study.extending import forecast_extension
 
-    spec = load_space(space)
     opened = study_named(study, storage)
-    if dry_run:
-        found = forecast_extension(opened, spec, trials=trials)
-    else:
-        opened, found = do(opened, spec, trials=trials)
+    found = do(opened, load_space(space), trials=trials, dry_run=dry_run)
     if as_json:
         print_json(found.as_dict())
         return

@@ -205,13 +205,6 @@ class StudyStore(Leases):
         with self._connector.read() as connection:
             return to_candidates(connection.execute(query).all())
 
-    def finished_last(self, count: int) -> list[float]:
-        """When the last candidates were finished, the latest first, in Unix seconds by the database's clock."""
-        at = tables.candidate.c.finished_at
-        query = select(at).where(tables.candidate.c.study_id == self._id, at.is_not(None)).order_by(at.desc())
-        with self._connector.read() as connection:
-            return [float(found) for found in connection.scalars(query.limit(count))]
-
     def set_cost(self, key: str, cost: Costs, lease: Lease) -> None:
         """Write down what a candidate costs.
 
@@ -331,13 +324,6 @@ class StudyStore(Leases):
         with self._connector.read() as connection:
             rows = connection.execute(query.order_by(checkpoint.c.id.desc()))
             return [read_as(CheckpointRow, **row._mapping) for row in rows]
-
-    def checkpointed(self) -> list[str]:
-        """Runs that have checkpoints, and names under which weights are kept."""
-        checkpoint = tables.checkpoint
-        with self._connector.read() as connection:
-            query = select(checkpoint.c.run).where(checkpoint.c.study_id == self._id).distinct()
-            return list(connection.scalars(query.order_by(checkpoint.c.run)))
 
     def all_checkpoints(self) -> dict[str, list[CheckpointRow]]:
         """Name -> checkpoints or weights of that name, the newest first."""

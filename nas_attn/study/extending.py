@@ -27,7 +27,7 @@ from nas_attn.recipe import Recipe
 from nas_attn.records import CandidateRow, ResolvedPlacement
 from nas_attn.space import SearchSpace, parse, resolve
 from nas_attn.space_schema import SpaceSpec
-from nas_attn.study.opening import OpenStudy, open_study
+from nas_attn.study.opening import OpenStudy
 from nas_attn.study.sampling import distributions
 from nas_attn.study.searching import first_baselines, plan_recipe
 from nas_attn.study.trial_book import FIXED, OUTSIDE, TrialBook, known_params, outside
@@ -92,49 +92,41 @@ class _Plans:
     new: Plan
 
 
-def forecast_extension(
-    opened: OpenStudy, space: SpaceSpec, *, trials: int | None = None, build: Build | None = None
+def extend(
+    opened: OpenStudy,
+    space: SpaceSpec,
+    *,
+    trials: int | None = None,
+    build: Build | None = None,
+    dry_run: bool = False,
 ) -> Extension:
-    """What an extension would change; nothing is written.
+    """Gives a study another search space; open it anew afterwards.
 
     Args:
         trials: candidates in all; None: as many more as the recipe began with.
         build: the study's backbone, where that is a Python object.
+        dry_run: only says what would change.
 
     Raises:
-        StudyError: nothing would change, or too few trials are asked for.
+        StudyError: nothing would change, too few trials are asked for, or workers are at the study.
         RecipeError: the space is none of this backbone.
         PlacementError: it lacks a site at which a candidate has attention.
     """
-    return _extension(opened, _plans(opened, space, build), trials)
-
-
-def extend(
-    opened: OpenStudy, space: SpaceSpec, *, trials: int | None = None, build: Build | None = None
-) -> tuple[OpenStudy, Extension]:
-    """Gives a study another search space; arguments and errors as `forecast_extension`'s.
-
-    Returns:
-        The study opened anew, and what has changed.
-
-    Raises:
-        StudyError: also where workers are at the study.
-    """
     plans = _plans(opened, space, build)
-    with _alone(opened):
+    if dry_run:
+        return _extension(opened, plans, trials)
+    with _alone(opened), opened.database.creating():
         found = _extension(opened, plans, trials)
-        with opened.database.creating():
-            made = _fill(opened, plans)
-            opened.database.extend_study(
-                opened.store,
-                recipe=plans.new.recipe.to_json(),
-                trials=found.trials[1],
-                other_sites=_names_other_sites(space, plans.old.recipe.space),
-                baselines=_renamed_baselines(opened, plans.new),
-                optuna=made,
-            )
-            _forget(opened)
-    return open_study(opened.store.name, opened.url), found
+        opened.database.extend_study(
+            opened.store,
+            recipe=plans.new.recipe.to_json(),
+            trials=found.trials[1],
+            other_sites=_names_other_sites(space, plans.old.recipe.space),
+            baselines=_renamed_baselines(opened, plans.new),
+            optuna=_fill(opened, plans),
+        )
+        _forget(opened)
+    return found
 
 
 def _plans(opened: OpenStudy, space: SpaceSpec, build: Build | None) -> _Plans:

@@ -56,7 +56,7 @@ def overview(opened: OpenStudy) -> Overview:
     workers = workers_of(opened)
     per_hour = None
     if any(worker.state in ("working", "waiting") for worker in workers):
-        per_hour = _per_hour(store.finished_last(PACE_OF), now)
+        per_hour = _per_hour(sorted(store.glance.finished_times(), reverse=True)[:PACE_OF], now)
     open_ones = found.trials - found.finished
     return Overview(
         progress=found,

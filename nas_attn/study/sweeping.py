@@ -25,7 +25,7 @@ def sweep(store: StudyStore, artifacts: ArtifactStore, turn: Lease) -> None:
         if worker.silent_s > FORGOTTEN_S or is_dead(worker.owner, local=store.is_local):
             store.workers.gone(worker.owner)
     overdue = [row for row in store.leases(released=False) if row.state == "expired"]
-    left = [name for name in store.checkpointed() if not name.startswith(weights_run(""))]
+    left = [name for name in store.all_checkpoints() if not name.startswith(weights_run(""))]
     if not left and not overdue:
         return
     rows = store.queue.rows(state=WAITING)

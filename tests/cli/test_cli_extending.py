@@ -130,7 +130,8 @@ def test_a_trial_under_way_goes_on_in_the_new_space(table: Path) -> None:
     (table / "wider.toml").write_text(WIDER)
     with pytest.raises(StudyError, match="leave nothing to search"):
         extend(opened, load_space("wider.toml"), trials=6)
-    opened, _ = extend(opened, load_space("wider.toml"), trials=12)
+    extend(opened, load_space("wider.toml"), trials=12)
+    opened = open_study("table", URL)
     assert loaded().trials[waiting.number].state in (TrialState.WAITING, TrialState.FAIL)
     assert searching.work(opened, searching.Options(say=silent)) == "complete"
     assert sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in loaded().trials) == 12

@@ -66,7 +66,7 @@ def check_whole(opened: OpenStudy, folder: Path) -> None:
     calls = [line.rsplit("|", 1)[0] for line in (folder / "calls.txt").read_text().splitlines()]
     assert [call for call, times in Counter(calls).items() if times > 1] == []
     assert not [row for row in opened.store.leases() if row.state == "held"]
-    kept = {row.artifact for run in opened.store.checkpointed() for row in opened.store.checkpoints(run)}
+    kept = {row.artifact for rows in opened.store.all_checkpoints().values() for row in rows}
     assert {path.name for path in opened.folder.iterdir() if path.is_file()} == kept
     opened.database.close()
     opened.book.close()

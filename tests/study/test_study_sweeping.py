@@ -27,7 +27,7 @@ def test_checkpoints_and_leases_of_runs_that_have_ended_are_swept_by_whoever_com
     opened = searching.begin(load_recipe("table.toml", overrides={"search.trials": 3}), URL)
     for _ in range(2):
         assert subprocess.run([sys.executable, "-c", DIES], check=False).returncode == 9
-    left = opened.store.checkpointed()
+    left = list(opened.store.all_checkpoints())
     assert [name.partition(":")[0] for name in left].count("search") == 1, "the second swept what the first left"
     with sqlite3.connect("nas_attn.db") as database:  # as a worker on another machine leaves it
         database.execute(
@@ -36,7 +36,7 @@ def test_checkpoints_and_leases_of_runs_that_have_ended_are_swept_by_whoever_com
     database.close()
     na.search(load_recipe("table.toml", overrides={"search.trials": 3}), say=lambda line: None)
     opened = open_study("table", URL)
-    assert {name.partition(":")[0] for name in opened.store.checkpointed()} == {"weights"}
+    assert {name.partition(":")[0] for name in opened.store.all_checkpoints()} == {"weights"}
     assert {row.state for row in opened.store.leases()} == {"released"}
-    kept = {row.artifact for name in opened.store.checkpointed() for row in opened.store.checkpoints(name)}
+    kept = {row.artifact for rows in opened.store.all_checkpoints().values() for row in rows}
     assert {path.name for path in opened.folder.iterdir() if path.is_file()} == kept

@@ -73,7 +73,7 @@ def test_weights_that_do_not_fit_on_the_disk_are_made_again(tmp_path: Path, monk
     assert Path("eca.pt").stat().st_size > LIMIT
     assert na.open_study().snapshot().as_dict() == before.as_dict(), "what the study knows stays as it is"
     trained_model(study, plan, view)
-    assert not [name for name in study.store.checkpointed() if name.startswith(AGAIN)]
+    assert not [name for name in study.store.all_checkpoints() if name.startswith(AGAIN)]
     (study.folder / study.store.checkpoints(f"weights:{view.key}")[0].artifact).unlink()
     with pytest.raises(CheckpointError, match=r"the weights of uniform eca are lost \(checkpoint .*again"):
         trained_model(study, plan, view)
