@@ -7,6 +7,7 @@ taken it over, `LeaseLost` is raised and nothing is written. Methods may be call
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import fields

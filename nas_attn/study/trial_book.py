@@ -207,7 +207,7 @@ def attributes(row: CandidateRow, latency: Latency | None, scores: Iterable[Stor
     if row.reason:
         found["reason"] = row.reason
     if row.cost:
-        found |= {"parameters": row.cost.parameters, "macs": row.cost.macs}
+        found |= row.cost
     if latency:
         found |= {"latency_ratio": round(latency.ratio, 4), "latency_ms": round(latency.ms, 4)}
         if latency.sessions:
