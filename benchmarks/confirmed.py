@@ -16,8 +16,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.storage import Database
+from nas_attn.study.reading import snapshot
 
 COMMON = {
     "training.backbones": "2",

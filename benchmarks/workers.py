@@ -23,12 +23,12 @@ from pathlib import Path
 import optuna
 
 from nas_attn.analysis.latency import dropped
-from nas_attn.analysis.snapshot import snapshot
 from nas_attn.cli.common import overrides
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Latency
 from nas_attn.study.local import run_workers
 from nas_attn.study.opening import create_study
+from nas_attn.study.reading import snapshot
 from nas_attn.study.searching import Options, set_trials
 
 TRIALS = 15

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.data.loading import load
 from nas_attn.report.images import all_figures, write_figures
 from nas_attn.storage import Database
+from nas_attn.study.reading import snapshot
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"

@@ -13,7 +13,7 @@ from torch import nn
 from nas_attn import attachment
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.effects import Effects, fit_effects
-from nas_attn.analysis.snapshot import CandidateView, Snapshot, snapshot
+from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.suggestions import Suggestion, suggest
 from nas_attn.errors import NasAttnWarning, PlacementError, RecipeError
 from nas_attn.evaluation.evaluators import Evaluator
@@ -31,6 +31,7 @@ from nas_attn.study.extending import Extension, extend
 from nas_attn.study.local import run_workers
 from nas_attn.study.opening import OpenStudy, only_study
 from nas_attn.study.opening import open_study as _open
+from nas_attn.study.reading import snapshot
 from nas_attn.study.reporting import write_study_report
 from nas_attn.study.stopping import interruptible
 from nas_attn.study.trained import chosen

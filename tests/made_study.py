@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from nas_attn.analysis import validation
 from nas_attn.analysis.validation import Family, Network, family_name
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Fingerprint, Score, Session, SessionSample
 from nas_attn.storage import Database, Run, StudyStore
+from nas_attn.study.reading import families
 
 IMAGES = 2000
 TRUE_GAIN = {"se(reduction=8)": 0.006, "cbam(reduction=16, spatial_kernel_size=7)": 0.010, "ela(kernel_size=7)": -0.012}
@@ -118,7 +118,7 @@ class MadeStudy:
             evaluator: no results per image, and no chance to count a failed run as.
             recommended: key of what the search recommended; nothing of the kind where it is empty.
         """
-        keys, known = list(networks), validation.families(self.store)
+        keys, known = list(networks), families(self.store)
         number = 1 + len(known)
         family = Family(
             number=number,

@@ -1,10 +1,7 @@
-"""Accuracy class by class, from the labels that a study keeps and its results per image."""
+"""Accuracy class by class, from labels and results per image."""
 
 from __future__ import annotations
 
-import base64
-import json
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.records import Score
-from nas_attn.storage import StudyStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +22,33 @@ class ByClass:
     """Key -> share of each class, 0 to 1."""
 
 
-def by_class(store: StudyStore, way: str, scores: Mapping[str, Sequence[Score]]) -> ByClass | None:
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The labels of a split's images."""
+
+    classes: tuple[str, ...]
+    numbers: NDArray[np.int32]
+    """(images,): each one's class, from 0."""
+
+
+def by_class(labels: Labels | None, scores: Mapping[str, Sequence[Score]]) -> ByClass | None:
     """Accuracy class by class; None where there are no labels or no results per image.
 
     Args:
-        way: the way of training under which the scores stand.
         scores: key -> the network's runs.
     """
-    text = store.labels.get(way)
-    if text is None:
+    if labels is None:
         return None
-    kept = json.loads(text)
-    labels = np.frombuffer(zlib.decompress(base64.b64decode(kept["labels"])), "<i4")
-    counts = np.bincount(labels, minlength=len(kept["classes"]))
+    numbers = labels.numbers
+    counts = np.bincount(numbers, minlength=len(labels.classes))
     values = {}
     for key, runs in scores.items():
-        shares = [_shares(run.correct, labels, counts) for run in runs if run.correct and run.examples == len(labels)]
+        shares = [_shares(run.correct, numbers, counts) for run in runs if run.correct and run.examples == len(numbers)]
         if shares:
             values[key] = tuple(float(share) for share in np.mean(shares, axis=0))
     if not values:
         return None
-    return ByClass(tuple(kept["classes"]), tuple(int(count) for count in counts), values)
+    return ByClass(labels.classes, tuple(int(count) for count in counts), values)
 
 
 def _shares(correct: bytes, labels: NDArray[np.int32], counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nas_attn import tasks
 from nas_attn.analysis import units
-from nas_attn.analysis.objectives import primary_metric
 from nas_attn.costs import is_cost
 from nas_attn.recipe import Recipe, objective_name
-from nas_attn.storage import StudyStore
 
 FEW = 50
 """Runs that are looked at first: in most studies they tell already that nothing is constant."""
@@ -93,23 +90,11 @@ def _epochs(recipe: Recipe) -> str:
     return "training.backbone_epochs" if recipe.training.start == "backbone" else "training.rungs"
 
 
-def study_constants(store: StudyStore, recipe: Recipe) -> list[Constant]:
-    """The same of a study as of now, without the rest of a snapshot."""
-    last = len(recipe.training.rungs) - 1
-    if _all_differ(recipe, store.glance.scored_metrics(last, FEW)):
-        return []
-    runs: dict[str, list[Mapping[str, float]]] = defaultdict(list)
-    for key, metrics in store.glance.scored_metrics(last):
-        runs[key].append(metrics)
-    metrics_seen = {name for scores in runs.values() for score in scores for name in score}
-    return constants(recipe, primary_metric(recipe, metrics_seen), runs)
-
-
-def _all_differ(recipe: Recipe, few: Sequence[tuple[str, Mapping[str, float]]]) -> bool:
+def all_differ(recipe: Recipe, few: Sequence[Mapping[str, float]]) -> bool:
     """Whether a few runs show already that no metric is constant."""
     trained = {objective_name(objective) for objective in recipe.objectives if not is_cost(objective)} or {"accuracy"}
     for metric in trained:
-        values = _values(metric, (metrics for _, metrics in few))
+        values = _values(metric, few)
         if not values or all(math.isclose(value, values[0], rel_tol=1e-9) for value in values):
             return False
     return True

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -17,12 +17,9 @@ from nas_attn.analysis import units
 from nas_attn.analysis.additive import LEAST_MEASURED, Feature, features, fit, latency_observations
 from nas_attn.analysis.evidence import Sum
 from nas_attn.analysis.evidence.normal import cdf
-from nas_attn.analysis.kept import kept
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import Snapshot
 
-KEPT = "effects/{of}"
-"""Attribute of a study that keeps the effects on a metric or the latency."""
 Level = Literal["choice", "type", "position", "knob"]
 HELPS, PERHAPS = 0.95, 0.80
 """Probability of being better from which it is said that a choice helps, and that it may."""
@@ -98,22 +95,7 @@ def fit_effects(taken: Snapshot, what: str) -> Effects | None:
     None with fewer than eight candidates that were measured, or that ran, one of them to the last rung.
     """
 
-    def make() -> Effects | None:
-        return _on_latency(taken) if what == "latency" else _on_metric(taken, what)
-
-    found: Effects | None = kept(taken, KEPT.format(of=what), make, _written, _recalled)
-    return found
-
-
-def _written(found: Effects | None) -> dict[str, Any] | None:
-    return None if found is None else asdict(found)
-
-
-def _recalled(found: dict[str, Any] | None) -> Effects | None:
-    if found is None:
-        return None
-    rows = tuple(Effect(**row) for row in found["rows"])
-    return Effects(found["of"], rows, tuple(found["sentences"]), found["cv_error"])
+    return _on_latency(taken) if what == "latency" else _on_metric(taken, what)
 
 
 # ------------------------------------------------------------------------------------------- what is asked

@@ -19,22 +19,21 @@ from nas_attn.analysis.classes import ByClass, by_class
 from nas_attn.analysis.constant import Constant, constants
 from nas_attn.analysis.evidence import Estimate, Evidence, Gain, Noise
 from nas_attn.analysis.examples import Examples, examples
+from nas_attn.analysis.facts import StudyFacts
 from nas_attn.analysis.fronts import front_odds, front_of
 from nas_attn.analysis.latency_record import LatencyRecord, latencies, latency_record
 from nas_attn.analysis.objectives import objective_value, primary_metric
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend
-from nas_attn.analysis.retrained import Retrained, retrained
-from nas_attn.analysis.snippet import BuiltFor, built_for, snippets
-from nas_attn.analysis.study_evidence import KEPT_FROM, StudyEvidence
+from nas_attn.analysis.retrained import Retrained
+from nas_attn.analysis.snippet import BuiltFor, snippets
+from nas_attn.analysis.study_evidence import StudyEvidence
 from nas_attn.analysis.ties import ties
-from nas_attn.analysis.validation import ValidationResult, validation_results
+from nas_attn.analysis.validation import TEST_WAY, ValidationResult, validation_results
 from nas_attn.analysis.weak_rungs import WeakRung, weak_rungs
-from nas_attn.collecting import uncollected
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
-from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.records import CandidateRow, Costs, Latency, Score, Session
 from nas_attn.space.notation import parse
-from nas_attn.storage import SEARCH, SplitReading, StoredScore, StudyStore
+from nas_attn.storage import SEARCH, SplitReading, StoredScore
 
 STATES = ("running", "scored", "pruned", "infeasible", "failed")
 
@@ -145,8 +144,6 @@ class Snapshot:
     """Validation images that these two classify differently; None where it is not known, or they are the same."""
     evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
     """Metric -> the model of all evidence about it at the last rung, for further questions; no part of `as_dict`."""
-    store: StudyStore = field(repr=False, compare=False)
-    """Where it was read, and where answers to further questions are kept."""
 
     @property
     def front(self) -> tuple[CandidateView, ...]:
@@ -214,16 +211,14 @@ def _two_values(model: Evidence) -> str:
     )
 
 
-@uncollected()
-def snapshot(store: StudyStore) -> Snapshot:
-    """The study as of now, read through its store; also of an empty or half-finished study."""
-    recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
-    rows, sessions = store.candidates(), store.sessions()
+def snapshot_of(facts: StudyFacts) -> Snapshot:
+    """The study as of now, by what its database holds; also of an empty or half-finished study."""
+    recipe, rows, sessions = facts.recipe, facts.candidates, facts.sessions
     scores: dict[str, list[StoredScore]] = defaultdict(list)
-    for stored in store.scores(way=SEARCH, with_correct=True):
+    for stored in facts.scores:
         scores["" if stored.purpose == "backbone" else stored.key].append(stored)
     backbone = _points(scores.pop("", []))
-    known = StudyEvidence(store, recipe, {row.key: row.placement for row in rows}, itertools.chain(*scores.values()))
+    known = StudyEvidence(recipe, {row.key: row.placement for row in rows}, itertools.chain(*scores.values()))
     last = len(recipe.training.rungs) - 1
     models = {metric: evidence for (metric, rung), evidence in known.items() if rung == last}
     primary = primary_metric(recipe, [metric for (metric, _), _ in known.items()])
@@ -236,19 +231,16 @@ def snapshot(store: StudyStore) -> Snapshot:
     telling = trained - {constant.metric for constant in same}
     gains = _gains(rows, {metric: found for metric, found in models.items() if metric in telling})
     odds = {key: found[primary].probability for key, found in gains.items() if model and primary in found}
-    views = _views(recipe, rows, scores, latencies(rows, sessions), known, built_for(store), gains, odds)
+    views = _views(recipe, rows, scores, latencies(rows, sessions), known, facts.built, gains, odds)
     views = _with_ties(views, recipe, models, sessions)
-    runs = sum(map(len, scores.values()))
-    views = _with_front_odds(
-        views, recipe, model if runs < KEPT_FROM else None
-    )  # else who only reads would wait for a fit
+    views = _with_front_odds(views, recipe, model)
     recommended = _recommend(recipe, views, model, last)
     compared = _compared_runs(views, recommended, scores, last)
-    taken = Snapshot(
-        study=store.name,
-        created_at=store.created_at,
+    return Snapshot(
+        study=facts.name,
+        created_at=facts.created_at,
         recipe=recipe,
-        versions=store.versions,
+        versions=facts.versions,
         objectives=tuple(recipe.objectives),
         primary=primary,
         counts={state: sum(row.state == state for row in rows) for state in STATES},
@@ -257,19 +249,18 @@ def snapshot(store: StudyStore) -> Snapshot:
         noise={metric: evidence.noise for metric, evidence in models.items()},
         recommendation=recommended,
         latency=latency_record(sessions, tasks.of(recipe).conditions),
-        test_readings=tuple(store.test_readings()),
-        validations=validation_results(store),
-        planned=store.settings.trials,
+        test_readings=tuple(facts.test_readings),
+        validations=validation_results(
+            recipe, facts.families, facts.ended, facts.test_scores, facts.labels.get(TEST_WAY)
+        ),
+        planned=facts.planned,
         constants=tuple(same),
         weak_rungs=tuple(weak_rungs(recipe, primary, known.items())),
-        retrained=retrained(store),
-        by_class=by_class(store, SEARCH, compared),
+        retrained=tuple(facts.retrained),
+        by_class=by_class(facts.labels.get(SEARCH), compared),
         examples=_examples(views, recommended, compared),
         evidence=models,
-        store=store,
     )
-    known.keep()
-    return taken
 
 
 def _compared_runs(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from nas_attn.importing import PYTHON
 from nas_attn.recipe import BackboneSection, Recipe
-from nas_attn.storage import StudyStore
 
 WIDEST = 88
 """Letters of a line at most, where it can be broken."""
@@ -21,16 +20,6 @@ class BuiltFor:
     input_shape: tuple[int, int, int]
     """Channels, height, width of one image."""
     classes: int
-
-
-def built_for(store: StudyStore) -> BuiltFor | None:
-    """As the study wrote it down; None for one that has not begun yet."""
-    text = store.sites
-    if text is None:
-        return None
-    content = json.loads(text)
-    channels, height, width = content["input_shape"]
-    return BuiltFor((channels, height, width), content["classes"])
 
 
 def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[str, str], str]:

@@ -1,36 +1,27 @@
-"""A study's runs as evidence: the models of its metrics, fitted once for each state of the evidence."""
+"""A study's runs as evidence: the models of its metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 
 from nas_attn import tasks
 from nas_attn.analysis.evidence import Evidence, Run, fit
 from nas_attn.costs import is_cost
-from nas_attn.errors import StorageError
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
-from nas_attn.storage import StoredScore, StudyStore
-
-KEPT_FROM = 300
-"""Runs from which on answers are kept in the study, so that one command computes them and the others read them."""
-_NAME = "evidence/{metric}/{rung}"
+from nas_attn.storage import StoredScore
 
 
 class StudyEvidence:
     """The models of a study's metrics, by metric and rung; each is solved when it is asked.
 
     Args:
-        store: where answers are kept.
         recipe: the study's.
         placements: key -> explicit notation of the candidates.
         scores: of the search's way of training, of whatever purpose.
     """
 
-    def __init__(
-        self, store: StudyStore, recipe: Recipe, placements: Mapping[str, str], scores: Iterable[StoredScore]
-    ) -> None:
-        self._store, self._asked = store, dict[tuple[str, int], Evidence]()
+    def __init__(self, recipe: Recipe, placements: Mapping[str, str], scores: Iterable[StoredScore]) -> None:
+        self._asked = dict[tuple[str, int], Evidence]()
         runs: dict[str, list[Run]] = {metric: [] for metric in _metrics(recipe)}
         for stored in scores:
             for metric, found in runs.items():
@@ -38,11 +29,9 @@ class StudyEvidence:
                     found.append(_run(metric, stored))
         for metric, lower in _metrics(recipe).items():
             for rung in sorted({run.rung for run in runs[metric]}):
-                kept = self._kept(metric, rung) if len(runs[metric]) >= KEPT_FROM else None
-                evidence = fit(runs[metric], placements, metric=metric, lower_is_better=lower, rung=rung, stored=kept)
+                evidence = fit(runs[metric], placements, metric=metric, lower_is_better=lower, rung=rung)
                 if evidence is not None:
                     self._asked[metric, rung] = evidence
-        self._count = {metric: len(found) for metric, found in runs.items()}
 
     def get(self, metric: str, rung: int) -> Evidence | None:
         """The model of a metric at a rung; None where no candidate has been scored there."""
@@ -51,19 +40,6 @@ class StudyEvidence:
     def items(self) -> Iterator[tuple[tuple[str, int], Evidence]]:
         """((metric, rung), model) in order."""
         return iter(self._asked.items())
-
-    def keep(self) -> None:
-        """Keeps what was answered and is not kept yet, of metrics with many runs.
-
-        Who only reads a study is not to fail where nothing can be written: then it is worked out again next time.
-        """
-        for (metric, rung), evidence in self._asked.items():
-            if self._count[metric] >= KEPT_FROM and evidence.newly_answered:
-                with suppress(StorageError):
-                    self._store.put(_NAME.format(metric=metric, rung=rung), evidence.to_json())
-
-    def _kept(self, metric: str, rung: int) -> str | None:
-        return self._store.get(_NAME.format(metric=metric, rung=rung))
 
 
 def _metrics(recipe: Recipe) -> dict[str, bool]:

@@ -10,17 +10,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from nas_attn.analysis.additive import LEAST_MEASURED, Feature, features, fit, latency_observations, predict_latency
 from nas_attn.analysis.evidence import Estimate, Evidence
-from nas_attn.analysis.kept import kept
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.records import Latency
 
-KEPT = "suggestions"
-"""Attribute of a study that keeps them."""
 MOST = 300
 """Placements that are looked at."""
 SHOWN = 3
@@ -48,19 +44,6 @@ class Suggestion:
 
 def suggest(now: Snapshot) -> tuple[Suggestion, ...]:
     """At most three, the largest likely gain first; empty where nothing untried looks better than what is known."""
-    return kept(now, KEPT, lambda: _suggested(now), lambda found: [asdict(one) for one in found], _recalled)
-
-
-def _recalled(rows: Iterable[dict[str, Any]]) -> tuple[Suggestion, ...]:
-    return tuple(
-        Suggestion(
-            **row | {"estimate": Estimate(**row["estimate"]), "latency": row["latency"] and Latency(**row["latency"])}
-        )
-        for row in rows
-    )
-
-
-def _suggested(now: Snapshot) -> tuple[Suggestion, ...]:
     model = now.evidence.get(now.primary or "")
     scored = [view for view in now.candidates if view.state == "scored" and view.key in (model.keys if model else ())]
     constant = any(same.metric == now.primary for same in now.constants)

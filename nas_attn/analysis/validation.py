@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.analysis.classes import ByClass, by_class
+from nas_attn.analysis.classes import ByClass, Labels, by_class
 from nas_attn.analysis.verdict import Comparison, Verdict, judge
-from nas_attn.recipe import lower_is_better
-from nas_attn.recipe_reading import frozen_recipe
-from nas_attn.storage import StoredScore, StudyStore
+from nas_attn.recipe import Recipe, lower_is_better
+from nas_attn.storage import StoredScore
 
 WAY, TEST_WAY = "target", "target/test"
 
@@ -76,23 +74,35 @@ def family_name(number: int) -> str:
     return f"{number:04d}"
 
 
-def families(store: StudyStore) -> list[Family]:
-    """The validations that were begun, the first first."""
-    return [_family(json.loads(text)) for text in store.validations.all().values()]
-
-
-def _family(plain: dict[str, Any]) -> Family:
+def read_family(text: str) -> Family:
+    """A family as a study keeps it, JSON."""
+    plain = json.loads(text)
     networks = tuple(Network(**network) for network in plain.pop("networks"))
     comparisons = tuple((key, control) for key, control in plain.pop("comparisons"))
     return Family(networks=networks, comparisons=comparisons, **plain)
 
 
-def validation_results(store: StudyStore) -> tuple[ValidationResult, ...]:
-    """All validations of a study, the first first; with verdicts where all of its blocks have ended."""
-    found = []
-    for family in families(store):
-        blocks = finished_blocks(store, family)
-        found.append(ValidationResult(family, blocks, (), {}, {}) if blocks < family.blocks else _judged(store, family))
+def validation_results(
+    recipe: Recipe,
+    families: Iterable[Family],
+    ended: Collection[tuple[str, int]],
+    scores: Iterable[StoredScore],
+    labels: Labels | None,
+) -> tuple[ValidationResult, ...]:
+    """Validations as they stand, with verdicts where all of their blocks have ended.
+
+    Args:
+        ended: (key, seed) of the runs that have ended.
+        scores: on the test split, with results per image.
+        labels: of the test split.
+    """
+    found, known = [], list(scores)
+    for family in families:
+        blocks = finished_blocks(family, ended)
+        if blocks < family.blocks:
+            found.append(ValidationResult(family, blocks, (), {}, {}))
+        else:
+            found.append(_judged(recipe, family, _scores(known, family), labels))
     return tuple(found)
 
 
@@ -119,19 +129,20 @@ def block_noise(results: Sequence[ValidationResult]) -> tuple[float, float, int]
     return math.sqrt(squares / high), math.sqrt(squares / low), blocks
 
 
-def finished_blocks(store: StudyStore, family: Family) -> int:
+def finished_blocks(family: Family, ended: Collection[tuple[str, int]]) -> int:
     """Blocks from the first on whose runs have all ended."""
-    ended = {(r.run.key, r.run.seed) for r in store.queue.rows(way=WAY) if r.state in ("done", "failed")}
     for block in range(family.blocks):
         if any((network.key, family.first_seed + block) not in ended for network in family.networks):
             return block
     return family.blocks
 
 
-def _judged(store: StudyStore, family: Family) -> ValidationResult:
+def _judged(
+    recipe: Recipe, family: Family, scores: Mapping[tuple[str, int], StoredScore], labels: Labels | None
+) -> ValidationResult:
     """The verdicts over all blocks. A run without a score counts as chance, else as the family's worst."""
-    scores, blocks = _scores(store, family), family.blocks
-    sign = -1.0 if lower_is_better(_objective(store, family)) else 1.0
+    blocks, objective = family.blocks, f"-{family.metric}"
+    sign = -1.0 if lower_is_better(objective if objective in recipe.objectives else family.metric) else 1.0
     raw = {
         network.key: [_value(scores.get((network.key, block)), family.metric) for block in range(blocks)]
         for network in family.networks
@@ -148,28 +159,22 @@ def _judged(store: StudyStore, family: Family) -> ValidationResult:
         images=images,
     )
     runs = {n.key: [scores[n.key, b].score for b in range(blocks) if (n.key, b) in scores] for n in family.networks}
-    classes = by_class(store, TEST_WAY, runs)
+    classes = by_class(labels, runs)
     return ValidationResult(family, blocks, verdicts, values, {key: n for key, n in diverged.items() if n}, classes)
 
 
-def _scores(store: StudyStore, family: Family) -> dict[tuple[str, int], StoredScore]:
+def _scores(scores: Iterable[StoredScore], family: Family) -> dict[tuple[str, int], StoredScore]:
     """(key, block) -> score on the test split."""
     keys = {network.key for network in family.networks}
     return {
         (s.key, s.score.seed - family.first_seed): s
-        for s in store.scores(way=TEST_WAY, with_correct=True)
+        for s in scores
         if s.key in keys and 0 <= s.score.seed - family.first_seed < family.blocks
     }
 
 
 def _value(stored: StoredScore | None, metric: str) -> float:
     return math.nan if stored is None else stored.score.metrics.get(metric, math.nan)
-
-
-def _objective(store: StudyStore, family: Family) -> str:
-    """The metric with the sign that the recipe gives it."""
-    recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
-    return f"-{family.metric}" if f"-{family.metric}" in recipe.objectives else family.metric
 
 
 def _images(scores: Mapping[tuple[str, int], StoredScore], family: Family) -> dict[str, list[NDArray[np.bool_]]] | None:

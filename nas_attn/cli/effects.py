@@ -31,9 +31,9 @@ def effects(
 ) -> None:
     """Says what each choice does at each site, each type over all its sites, and each knob."""
     from nas_attn.analysis.in_place import in_place
-    from nas_attn.analysis.snapshot import snapshot
     from nas_attn.analysis.units import unit as unit_of
     from nas_attn.cli.effect_tables import choices, others
+    from nas_attn.study.reading import snapshot
 
     now = snapshot(study_named(study, storage).store)
     found, placed = _effects(now, what), in_place(now, what)

@@ -55,9 +55,9 @@ def export(
 ) -> None:
     """Writes a trained candidate and its card: retrained as the target says where it was, else as the search left it."""
     from nas_attn import tasks
-    from nas_attn.analysis.snapshot import snapshot
     from nas_attn.export.formats import FORMATS, find_format
     from nas_attn.study.exporting import export_candidate
+    from nas_attn.study.reading import snapshot
     from nas_attn.study.trained import chosen
 
     opened = study_named(study, storage)

@@ -25,9 +25,9 @@ def pareto(
     as_json: AsJson = False,
 ) -> None:
     """The front by current estimates (not the snapshot that Optuna holds), the baselines, and the one to take."""
-    from nas_attn.analysis.snapshot import snapshot
     from nas_attn.analysis.suggestions import suggest
     from nas_attn.cli.showing import show_answer, show_front, show_snippet, show_suggestions
+    from nas_attn.study.reading import snapshot
 
     with uncollected():
         opened = study_named(study, storage)

@@ -57,9 +57,9 @@ def retrain(
 ) -> None:
     """Trains a chosen network as the target says and keeps its weights for `export`. Goes on when repeated."""
     from nas_attn.analysis.retrained import PURPOSE
-    from nas_attn.analysis.snapshot import snapshot
     from nas_attn.evaluation.given import check_weights
     from nas_attn.study import retraining, searching
+    from nas_attn.study.reading import snapshot
     from nas_attn.study.trained import named
 
     opened = study_named(study, storage)

@@ -54,11 +54,11 @@ def status(
 
 
 def _once(opened: OpenStudy, as_json: bool) -> None:
-    from nas_attn.analysis.constant import study_constants
     from nas_attn.study.overview import overview
+    from nas_attn.study.reading import constants_now
 
     now = overview(opened)
-    same = study_constants(opened.store, opened.recipe)
+    same = constants_now(opened.store, opened.recipe)
     held = _leases(opened)
     if as_json:
         found = {**asdict(now.progress), "finished": now.progress.finished}

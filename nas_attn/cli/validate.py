@@ -72,14 +72,14 @@ def validate(
     """Tests what a search recommends: trained as the target says, in fresh blocks, on the test split. Goes on when repeated."""
     if margin is not None and not (math.isfinite(margin) and margin > 0):
         raise RecipeError(f"--margin {margin} must be above 0, in the metric's unit")
-    from nas_attn.analysis.snapshot import snapshot
     from nas_attn.study import searching, validating
     from nas_attn.study.publishing import Publisher
+    from nas_attn.study.reading import snapshot, unfinished
 
     opened = study_named(study, storage)
     now = snapshot(opened.store)
     asked = validating.Asked(blocks, front, tuple(placements or ()), margin)
-    begun = validating.unfinished(opened)
+    begun = unfinished(opened.store)
     if not begun and now.validations and not again and not dry_run:
         _show(now.validations, now, as_json)
         return

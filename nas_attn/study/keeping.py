@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.evaluation.artifacts import mark, note_name, read_note, remove_artifact
 from nas_attn.evaluation.names import weights_run
 from nas_attn.storage import CheckpointRow, StudyStore
 from nas_attn.storage.queue import WAITING
 from nas_attn.study.opening import OpenStudy
+from nas_attn.study.reading import snapshot
 
 YOUNG_S = 3600.0
 """An artifact younger than this may be one whose row is being written."""

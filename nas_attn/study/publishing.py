@@ -11,10 +11,11 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from nas_attn._version import __version__
-from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import StorageAway
 from nas_attn.report import dashboard
 from nas_attn.study.opening import OpenStudy
+from nas_attn.study.reading import snapshot
 from nas_attn.waiting import impatient
 
 PUBLISH_S = 10.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nas_attn import tasks
-from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import BackboneError
 from nas_attn.evaluation.benches import Benches
 from nas_attn.evaluation.devices import pick_device
@@ -34,10 +34,11 @@ from nas_attn.study.opening import OpenStudy, create_study
 from nas_attn.study.presence import Presence
 from nas_attn.study.proposing import Search
 from nas_attn.study.publishing import Publisher
+from nas_attn.study.reading import snapshot, unfinished
 from nas_attn.study.retraining import Retraining
 from nas_attn.study.sharing import on_device
 from nas_attn.study.trial_book import BASELINE
-from nas_attn.study.validating import Validation, unfinished
+from nas_attn.study.validating import Validation
 from nas_attn.study.worker import Worker
 from nas_attn.training.stepping import execution_on
 from nas_attn.training.threads import intra_op_threads
@@ -173,7 +174,7 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
         publisher.maybe()
 
     def search(worker: Worker) -> str:
-        validation, retraining = Validation(worker, unfinished(opened)), Retraining(worker)
+        validation, retraining = Validation(worker, unfinished(opened.store)), Retraining(worker)
         for agenda in (validation, retraining):
             if only == agenda.purpose:
                 return worker.run([agenda])

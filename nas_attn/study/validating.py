@@ -16,13 +16,14 @@ from torch import nn
 from nas_attn import tasks
 from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.analysis.validation import Family, Network, families, family_name, finished_blocks
+from nas_attn.analysis.validation import Family, Network, family_name
 from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.plan import Plan
 from nas_attn.evaluation.ways import TARGET
 from nas_attn.recipe import Recipe
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.study.opening import OpenStudy
+from nas_attn.study.reading import families
 from nas_attn.study.worker import Duties, Worker
 
 PURPOSE = "validate"
@@ -176,8 +177,3 @@ class Validation(Duties):
         self.worker.say(
             f"validation {family.number}, run {done}/{len(runs)}, block {block}: {row.run.placement}{failed}"
         )
-
-
-def unfinished(opened: OpenStudy) -> list[Family]:
-    """The validations that have been begun and not come to their end."""
-    return [family for family in families(opened.store) if finished_blocks(opened.store, family) < family.blocks]

@@ -8,8 +8,9 @@ import pytest
 
 from nas_attn.analysis.choosing import Chosen, choose, key_among
 from nas_attn.analysis.criteria import Criteria
-from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import StudyError, UserError
+from nas_attn.study.reading import snapshot
 
 made_study = runpy.run_path(str(Path(__file__).parents[1] / "made_study.py"))
 

@@ -7,7 +7,8 @@ import pytest
 from made_study import TRUE_GAIN, MadeStudy, everywhere, usual
 
 from nas_attn.analysis.duel import RIVALS, decided, duelists
-from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.study.reading import snapshot
 
 
 def met(now: Snapshot, seed: int = 0) -> list[str]:

@@ -7,7 +7,7 @@ from made_study import TRUE_COST, TRUE_GAIN, MadeStudy, recipe, usual
 
 from nas_attn.analysis import effects
 from nas_attn.analysis.effects import Effect, Effects, fit_effects
-from nas_attn.analysis.snapshot import snapshot
+from nas_attn.study.reading import snapshot
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
 

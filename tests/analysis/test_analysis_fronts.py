@@ -10,7 +10,7 @@ from made_study import usual
 
 from nas_attn.analysis.evidence import fit
 from nas_attn.analysis.fronts import front_odds, front_of
-from nas_attn.analysis.snapshot import snapshot
+from nas_attn.study.reading import snapshot
 
 OBJECTIVES = ("accuracy", "latency")
 EFFECTS = {"a": 0.0, "b": 0.05, "c": 0.0501, "d": -0.05}

@@ -4,7 +4,8 @@ import pytest
 from made_study import MadeStudy, everywhere, usual
 
 from nas_attn.analysis.in_place import in_place
-from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.study.reading import snapshot
 
 SE, CBAM = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)"
 

@@ -7,8 +7,9 @@ import pytest
 from made_study import MadeStudy, everywhere, recipe, usual
 
 from nas_attn.analysis.choosing import nothing_recommended
-from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot, snapshot
+from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
 from nas_attn.storage import Run
+from nas_attn.study.reading import snapshot
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
 

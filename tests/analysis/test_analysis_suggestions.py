@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from made_study import TRUE_GAIN, MadeStudy, recipe, true_cost, true_gain, usual
 
-from nas_attn.analysis import kept, suggestions
 from nas_attn.analysis.additive import features
-from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.suggestions import suggest
 from nas_attn.report import words
+from nas_attn.study.reading import snapshot
 
 SE, CBAM = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)"
 
@@ -64,19 +64,3 @@ def test_few_candidates_suggest_nothing(tmp_path: Path) -> None:
     study = MadeStudy(tmp_path)
     study.candidate("none", baseline="none")
     assert suggest(snapshot(study.store)) == ()
-
-
-def test_what_was_suggested_is_kept_until_something_else_is_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kept, "KEPT_FROM", 1)
-    study = usual(tmp_path, searched=20)
-    first = suggest(snapshot(study.store))
-    with monkeypatch.context() as never:
-        never.setattr(suggestions, "_suggested", lambda now: pytest.fail("worked out again"))
-        assert suggest(snapshot(study.store)) == first
-    study.candidate(f"stage1={SE} stage2={SE} stage3={SE}", seeds=2)
-    asked: list[Snapshot] = []
-    monkeypatch.setattr(suggestions, "_suggested", lambda now: (asked.append(now), ())[1])
-    assert suggest(snapshot(study.store)) == ()
-    assert len(asked) == 1

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from made_study import MadeStudy, everywhere
 
-from nas_attn.analysis.snapshot import snapshot
-from nas_attn.analysis.validation import block_noise, finished_blocks, validation_results
+from nas_attn.analysis.validation import ValidationResult, block_noise
 from nas_attn.report.verdicts import headline, sentences
+from nas_attn.study.reading import snapshot
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
 
@@ -30,45 +30,48 @@ NETWORKS = {"key-002": everywhere(CBAM), "key-001": everywhere(SE), "key-000": "
 AGAINST_NONE = {"key-001": everywhere(SE), "key-000": "none"}
 
 
+def results(made: MadeStudy) -> tuple[ValidationResult, ...]:
+    return snapshot(made.store).validations
+
+
 def said(made: MadeStudy) -> str:
     now = snapshot(made.store)
     return " ".join([headline(now.validations[-1]), *sentences(now.validations[-1], now)])
 
 
 def test_no_verdict_is_given_before_all_blocks_have_ended(made: MadeStudy) -> None:
-    family = made.validation(NETWORKS, blocks=12, done=3)
-    assert finished_blocks(made.store, family) == 3
-    (result,) = validation_results(made.store)
+    made.validation(NETWORKS, blocks=12, done=3)
+    (result,) = results(made)
     assert (result.blocks, result.verdicts, result.complete) == (3, (), False)
     assert "3 of 12 blocks" in said(made)
     assert "after" in said(made)
     made.validation(AGAINST_NONE, blocks=12, gain={"key-001": 0.05})
-    last = validation_results(made.store)[-1]
+    last = results(made)[-1]
     assert (last.blocks, last.complete, last.verdicts[0].word) == (12, True, "better")
 
 
 def test_a_run_that_diverged_counts_as_chance_and_that_is_said(made: MadeStudy) -> None:
     made.validation(AGAINST_NONE, gain={"key-001": 0.05}, diverged="key-001")
-    (result,) = validation_results(made.store)
+    (result,) = results(made)
     assert result.values["key-001"][0] == 0.1
     assert result.diverged == {"key-001": 1}
     assert result.verdicts[0].word == "not shown", "one run of eight came to nothing"
     assert "1 of 8 runs diverged and count as chance" in said(made)
     made.validation(AGAINST_NONE, diverged="key-001", evaluator=True)
-    result = validation_results(made.store)[1]
+    result = results(made)[1]
     assert result.values["key-001"][0] == min(v for values in result.values.values() for v in values)
     assert "worst value" in said(made)
 
 
 def test_new_images_are_spoken_of_only_where_there_are_results_per_image(made: MadeStudy) -> None:
     made.validation(NETWORKS)
-    (result,) = validation_results(made.store)
+    (result,) = results(made)
     for verdict in result.verdicts:
         assert verdict.new_low is not None
         assert verdict.new_low < verdict.low
     assert "; for new images" in said(made)
     made.validation(NETWORKS, evaluator=True)
-    assert all(v.new_low is None for v in validation_results(made.store)[1].verdicts)
+    assert all(v.new_low is None for v in results(made)[1].verdicts)
     assert "new images" not in said(made)
 
 
@@ -103,15 +106,15 @@ def test_what_the_test_means_for_the_recommendation(
 
 
 def test_the_noise_of_a_block_is_known_from_the_validations_before(made: MadeStudy) -> None:
-    assert block_noise(validation_results(made.store)) is None
+    assert block_noise(results(made)) is None
     made.validation(NETWORKS, blocks=8, done=8)
-    (first,) = found = validation_results(made.store)
+    (first,) = found = results(made)
     low, high, blocks = block_noise(found) or (0.0, 0.0, 0)
     own = [np.subtract(first.values[a], first.values[b]).std(ddof=1) for a, b in first.family.comparisons]
     assert low < float(np.sqrt(np.mean(np.square(own)))) < high
     assert blocks == 8
     made.validation(NETWORKS, blocks=8, done=8)
-    narrower = block_noise(validation_results(made.store)) or (0.0, 0.0, 0)
+    narrower = block_noise(results(made)) or (0.0, 0.0, 0)
     assert narrower[1] / narrower[0] < high / low, "more blocks, better known"
     assert narrower[2] == 16
 
@@ -119,7 +122,7 @@ def test_the_noise_of_a_block_is_known_from_the_validations_before(made: MadeStu
 def test_the_interval_of_a_blocks_noise_holds_what_it_says(made: MadeStudy) -> None:
     rng, held, sd = np.random.default_rng(1), 0, 0.01 * 2**0.5
     made.validation(AGAINST_NONE, blocks=5, done=5)
-    (result,) = validation_results(made.store)
+    (result,) = results(made)
     for _ in range(300):
         values = {key: tuple(rng.normal(0.5, 0.01, 5)) for key in result.values}
         low, high, _ = block_noise([replace(result, values=values)]) or (0.0, 0.0, 0)

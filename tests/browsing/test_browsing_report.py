@@ -9,8 +9,9 @@ import pytest
 from browser import Page, browser
 from made_study import usual
 
-from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.report import write_report
+from nas_attn.study.reading import snapshot
 
 pytestmark = pytest.mark.slow
 FIRST = "document.querySelector('.figure')"

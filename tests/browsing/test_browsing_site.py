@@ -17,8 +17,8 @@ import pytest
 from browser import Page, browser
 from made_study import usual
 
-from nas_attn.analysis.snapshot import snapshot
 from nas_attn.report.dashboard import publish
+from nas_attn.study.reading import snapshot
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,10 +6,10 @@ import pytest
 
 import nas_attn as na
 from nas_attn.analysis.constant import constants
-from nas_attn.analysis.snapshot import snapshot
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.report.dashboard import study_note
 from nas_attn.study.opening import open_study
+from nas_attn.study.reading import snapshot
 
 ZERO = "def evaluate(model, run):\n    return {'mAP': 0.0, 'effort': float(len(run.placement))}\n"
 SENTENCE = "mAP is 0 in all {} runs of all 6 candidates"

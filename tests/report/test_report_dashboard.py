@@ -10,10 +10,11 @@ import pytest
 from made_study import MadeStudy, everywhere, usual
 
 from nas_attn.analysis.classes import ByClass
-from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.report import dashboard
 from nas_attn.report.dashboard import BELOW, note, study_note
 from nas_attn.storage import Database, optuna_engine_arguments
+from nas_attn.study.reading import snapshot
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 SE = "se(reduction=8)"

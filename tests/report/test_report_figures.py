@@ -7,8 +7,9 @@ from made_study import MadeStudy, everywhere, recipe, usual
 
 from nas_attn.analysis import units
 from nas_attn.analysis.evidence import Estimate
-from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.report import figures, words
+from nas_attn.study.reading import snapshot
 
 SE, ELA = "se(reduction=8)", "ela(kernel_size=7)"
 

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from made_study import MadeStudy, everywhere, recipe, usual
 
-from nas_attn.analysis.snapshot import Snapshot, snapshot
+from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import StudyError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import BESIDE
 from nas_attn.report import write_report
 from nas_attn.report.html import render
+from nas_attn.study.reading import snapshot
 
 SE = "se(reduction=8)"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from nas_attn.analysis.snapshot import snapshot
 from nas_attn.errors import OperationError, StudyError
 from nas_attn.evaluation.artifacts import mark
 from nas_attn.evaluation.names import weights_run
@@ -20,6 +19,7 @@ from nas_attn.study import searching
 from nas_attn.study.backing_up import back_up
 from nas_attn.study.keeping import clean
 from nas_attn.study.opening import OpenStudy, create_study, open_study
+from nas_attn.study.reading import snapshot
 
 URL = "sqlite:///nas_attn.db"
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from nas_attn.analysis.snapshot import snapshot
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import searching
 from nas_attn.study.opening import create_study, open_study
+from nas_attn.study.reading import snapshot
 
 URL = "sqlite:///nas_attn.db"
 EVALUATOR = """

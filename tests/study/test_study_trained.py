@@ -9,11 +9,11 @@ import torch
 
 import nas_attn as na
 from nas_attn.analysis.criteria import Criteria
-from nas_attn.analysis.snapshot import snapshot
 from nas_attn.errors import CheckpointError, NasAttnWarning
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import searching
 from nas_attn.study.opening import OpenStudy, open_study
+from nas_attn.study.reading import snapshot
 from nas_attn.study.trained import AGAIN, chosen, train_again, trained_model
 
 LIMIT = 8_000_000

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import nas_attn as na
-from nas_attn.analysis.snapshot import snapshot
 from nas_attn.study.opening import open_study
+from nas_attn.study.reading import snapshot
 from nas_attn.study.validating import FIRST_SEED
 
 TINY = """

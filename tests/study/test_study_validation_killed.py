@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 import nas_attn as na
-from nas_attn.analysis.validation import TEST_WAY, validation_results
+from nas_attn.analysis.validation import TEST_WAY
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import searching, validating
 from nas_attn.study.opening import open_study
+from nas_attn.study.reading import snapshot
 
 PHASES = (
     "nas_attn.study.validating:Validation.want",
@@ -90,7 +91,7 @@ def test_killed_in_every_phase_by_several_workers(table: Path, server: bool, req
     readings = Counter(reading.reason for reading in opened.store.test_readings())
     assert readings == Counter(f"validate {row.run.files}" for row in rows), "each run's reading is logged, once"
     assert len(opened.store.scores(way=TEST_WAY)) == len(rows)
-    (result,) = validation_results(opened.store)
+    (result,) = snapshot(opened.store).validations
     assert result.complete
     assert result.blocks == blocks
     assert not result.diverged

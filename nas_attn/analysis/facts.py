@@ -1,0 +1,44 @@
+"""What a study's database holds, as the analysis takes it. `study.reading` reads it; nothing here knows a database."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from nas_attn.analysis.classes import Labels
+from nas_attn.analysis.retrained import Retrained
+from nas_attn.analysis.snippet import BuiltFor
+from nas_attn.analysis.validation import Family
+from nas_attn.recipe import Recipe
+from nas_attn.records import CandidateRow, Session
+from nas_attn.storage import SplitReading, StoredScore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyFacts:
+    """A study as its database holds it at one moment."""
+
+    name: str
+    created_at: float
+    """Unix seconds."""
+    recipe: Recipe
+    versions: Mapping[str, str]
+    planned: int
+    """Candidates that are to be evaluated in all."""
+    candidates: Sequence[CandidateRow]
+    """By trial."""
+    scores: Sequence[StoredScore]
+    """Of the search's way of training and the study's backbones, with results per image."""
+    sessions: Sequence[Session]
+    built: BuiltFor | None
+    """What the backbone is built for; None before the study has begun."""
+    labels: Mapping[str, Labels]
+    """Way of training -> labels of the images that its scores are of."""
+    families: Sequence[Family]
+    """The validations, the first first."""
+    ended: Collection[tuple[str, int]]
+    """(key, seed) of the target's runs that have ended."""
+    test_scores: Sequence[StoredScore]
+    """Of the target's runs on the test split, with results per image."""
+    test_readings: Sequence[SplitReading]
+    retrained: Sequence[Retrained]

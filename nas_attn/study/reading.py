@@ -1,0 +1,115 @@
+"""Reads a study from its database: the only place where what is analysed comes from our tables."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from nas_attn.analysis.classes import Labels
+from nas_attn.analysis.constant import FEW, Constant, all_differ, constants
+from nas_attn.analysis.facts import StudyFacts
+from nas_attn.analysis.objectives import primary_metric
+from nas_attn.analysis.retrained import PURPOSE, Retrained
+from nas_attn.analysis.snapshot import Snapshot, snapshot_of
+from nas_attn.analysis.snippet import BuiltFor
+from nas_attn.analysis.validation import TEST_WAY, WAY, Family, finished_blocks, read_family
+from nas_attn.collecting import uncollected
+from nas_attn.recipe import Recipe
+from nas_attn.recipe_reading import frozen_recipe
+from nas_attn.records import EpochPoint
+from nas_attn.storage import SEARCH, StudyStore
+
+
+@uncollected()
+def snapshot(store: StudyStore) -> Snapshot:
+    """The study as of now; also of an empty or half-finished study."""
+    return snapshot_of(read(store))
+
+
+def read(store: StudyStore) -> StudyFacts:
+    """The study as its database holds it."""
+    return StudyFacts(
+        name=store.name,
+        created_at=store.created_at,
+        recipe=frozen_recipe(store.recipe, where=f"study '{store.name}'"),
+        versions=store.versions,
+        planned=store.settings.trials,
+        candidates=store.candidates(),
+        scores=store.scores(way=SEARCH, with_correct=True),
+        sessions=store.sessions(),
+        built=_built_for(store),
+        labels={way: _labels(text) for way in (SEARCH, TEST_WAY) if (text := store.labels.get(way)) is not None},
+        families=families(store),
+        ended=_ended(store),
+        test_scores=store.scores(way=TEST_WAY, with_correct=True),
+        test_readings=store.test_readings(),
+        retrained=_retrained(store),
+    )
+
+
+def families(store: StudyStore) -> list[Family]:
+    """The validations that were begun, the first first."""
+    return [read_family(text) for text in store.validations.all().values()]
+
+
+def unfinished(store: StudyStore) -> list[Family]:
+    """The validations that have been begun and not come to their end."""
+    ended = _ended(store)
+    return [family for family in families(store) if finished_blocks(family, ended) < family.blocks]
+
+
+def constants_now(store: StudyStore, recipe: Recipe) -> list[Constant]:
+    """The metrics that are the same for all candidates by now, without the rest of a snapshot."""
+    last = len(recipe.training.rungs) - 1
+    if all_differ(recipe, [metrics for _, metrics in store.glance.scored_metrics(last, FEW)]):
+        return []
+    runs: dict[str, list[Mapping[str, float]]] = defaultdict(list)
+    for key, metrics in store.glance.scored_metrics(last):
+        runs[key].append(metrics)
+    seen = {name for scores in runs.values() for score in scores for name in score}
+    return constants(recipe, primary_metric(recipe, seen), runs)
+
+
+def _ended(store: StudyStore) -> Collection[tuple[str, int]]:
+    return {(row.run.key, row.run.seed) for row in store.queue.rows(way=WAY) if row.state in ("done", "failed")}
+
+
+def _built_for(store: StudyStore) -> BuiltFor | None:
+    if store.sites is None:
+        return None
+    content = json.loads(store.sites)
+    channels, height, width = content["input_shape"]
+    return BuiltFor((channels, height, width), content["classes"])
+
+
+def _labels(text: str) -> Labels:
+    content = json.loads(text)
+    numbers = np.frombuffer(zlib.decompress(base64.b64decode(content["labels"])), "<i4")
+    return Labels(tuple(content["classes"]), numbers)
+
+
+def _retrained(store: StudyStore) -> list[Retrained]:
+    """All that were ordered, in the order of the orders."""
+    rows = sorted(store.queue.rows(purposes=[PURPOSE]), key=lambda row: row.id)
+    if not rows:
+        return []
+    curves = store.curves.all()
+    scores = {(s.key, s.way, s.score.seed, s.backbone): s.score.metrics for s in store.scores()}
+    return [
+        Retrained(
+            key=row.run.key,
+            placement=row.run.placement,
+            way=row.run.way,
+            seed=row.run.seed,
+            state=row.state,
+            reason=row.reason,
+            curve=tuple(EpochPoint(**point) for point in json.loads(curves.get(row.run.files, "[]"))),
+            metrics=scores.get((row.run.key, row.run.way, row.run.seed, row.run.backbone)),
+        )
+        for row in rows
+    ]
