@@ -27,7 +27,7 @@ from simulated_studies import COSTS, SITES, TYPES, Study, World, known
 from simulated_studies import FINE_TUNING as NOISE
 from trust_figures import SURE, TAKEN, Outcome
 
-from nas_attn.analysis.evidence import Run
+from nas_attn.model import Run
 from nas_attn.records import Latency
 
 WORLDS = ("never", "luck 0.05", "luck 0.3", "luck 0.7", "luck 0.9", "luck 0.98", "backbone 0.7", "place", "any")

@@ -32,10 +32,10 @@ from torch import Tensor, nn
 from torch.utils import benchmark
 
 from nas_attn import attachment, backbones, space
-from nas_attn.analysis.additive import features, fit, latency_observations
 from nas_attn.analysis.latency import dropped, estimate, half_width, open_keys, session_spread
 from nas_attn.latency import DeviceLock, fingerprint, run_session
 from nas_attn.latency import measure as run_sessions
+from nas_attn.model.latencies import latency_model
 from nas_attn.recipe import BackboneSection, LatencySection
 from nas_attn.records import Session
 
@@ -224,9 +224,10 @@ def additive(arguments: argparse.Namespace) -> str:
     truth, guess, off = [], [], []
     for fold in range(FOLDS):
         held_out = set(keys[fold::FOLDS])
-        model = fit(latency_observations({k: v for k, v in known.items() if k not in held_out}, texts))
+        model = latency_model({k: v for k, v in known.items() if k not in held_out}, texts)
+        assert model is not None
         for key in held_out:
-            predicted, error = model.predict(features(texts[key]))
+            predicted, error = model.predict([texts[key]])[0]
             measured_error = known[key].ratio * half_width(known[key]) / 1.96
             truth.append(known[key].ratio)
             guess.append(predicted)

@@ -31,8 +31,8 @@ import numpy as np
 import optuna
 from searching.problems import Problem, enumerate_all, made_up, nasbench, own_tables
 
-from nas_attn.analysis.evidence import Run, fit
-from nas_attn.analysis.placement_model import kin_of_value
+from nas_attn.model import Run, fit
+from nas_attn.model.coding import names_of
 from nas_attn.study.placement_sampler import PlacementSampler
 from nas_attn.study.sampling import DistinctSampler, distributions
 
@@ -242,7 +242,7 @@ def _proposal_times(sites: int, choices: int, trials: int, count: int = 12) -> l
     spaces = {site: optuna.distributions.CategoricalDistribution(v) for site, v in space.items()}
     effects = rng.standard_normal((2, sites, choices))
     study = optuna.create_study(
-        directions=["maximize", "minimize"], sampler=PlacementSampler(seed=0, space=space, kin=kin_of_value)
+        directions=["maximize", "minimize"], sampler=PlacementSampler(seed=0, space=space, names=names_of)
     )
 
     def outcome(params: Mapping[str, str]) -> list[float]:

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tables import read
 
-from nas_attn.analysis.evidence import Run
-from nas_attn.analysis.evidence.normal import cdf
+from nas_attn.model import Run
+from nas_attn.model.mixture import cdf
 from nas_attn.records import Latency
 
 Floats = NDArray[np.floating]

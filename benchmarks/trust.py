@@ -29,10 +29,9 @@ import trust_figures
 from simulated_studies import FINE_TUNING, SCRATCH, Study, TableStudy, TableWorld, World, study, tables
 from trust_figures import Outcome
 
-from nas_attn.analysis.evidence import Evidence, Run, fit
-from nas_attn.analysis.evidence.fitting import VERSION
-from nas_attn.analysis.front import non_dominated
 from nas_attn.analysis.recommendation import Contender, recommend
+from nas_attn.model import Evidence, Run, fit
+from nas_attn.model.front import non_dominated
 
 AnyStudy = Study | TableStudy
 AnyWorld = World | TableWorld
@@ -180,19 +179,13 @@ ROUND = 10
 
 
 class Kept:
-    """Outcomes in a file, a line each, so that a benchmark of hours can be stopped; without a folder nothing is kept.
-
-    Raises:
-        SystemExit: the file is of another version of the model.
-    """
+    """Outcomes in a file, a line each, so that a benchmark of hours can be stopped; without a folder nothing is kept."""
 
     def __init__(self, folder: Path | None) -> None:
         self._file, self.outcomes = folder and folder / "trust.jsonl", dict[str, dict[int, Outcome]]()
         if self._file is not None and self._file.exists():
             for line in self._file.read_text().splitlines():
                 known = json.loads(line)
-                if known["version"] != VERSION:
-                    raise SystemExit(f"{self._file} is of version {known['version']} of the model, not {VERSION}")
                 self.outcomes.setdefault(known["world"], {})[known["seed"]] = Outcome(**known["outcome"])
 
     def add(self, world: str, seed: int, outcome: Outcome) -> None:
@@ -200,7 +193,7 @@ class Kept:
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("a") as file:
-                known = {"version": VERSION, "world": world, "seed": seed, "outcome": asdict(outcome)}
+                known = {"world": world, "seed": seed, "outcome": asdict(outcome)}
                 file.write(json.dumps(known) + "\n")
 
 

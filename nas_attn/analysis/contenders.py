@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas_attn.analysis.evidence import Estimate
+from nas_attn.model import Estimate
 from nas_attn.records import Latency
 
 

@@ -14,11 +14,12 @@ from typing import Literal
 import numpy as np
 
 from nas_attn.analysis import units
-from nas_attn.analysis.additive import LEAST_MEASURED, Feature, features, fit, latency_observations
-from nas_attn.analysis.evidence import Sum
-from nas_attn.analysis.evidence.normal import cdf
+from nas_attn.analysis.features import Feature, features
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.model.evidence import Sum
+from nas_attn.model.latencies import LEAST_MEASURED, latency_model
+from nas_attn.model.mixture import cdf
 
 Level = Literal["choice", "type", "position", "knob"]
 HELPS, PERHAPS = 0.95, 0.80
@@ -203,14 +204,12 @@ def _pieces(feature: Feature) -> list[str]:
 def _on_latency(taken: Snapshot) -> Effects | None:
     latencies = {view.key: view.latency for view in taken.candidates if view.latency is not None}
     texts = {view.key: view.placement for view in taken.candidates}
-    observations = latency_observations(latencies, texts)
-    if len(observations) < LEAST_MEASURED:
+    model = latency_model(latencies, texts)
+    if model is None:
         return None
-    model = fit(observations)
-    measured = [texts[key] for key, latency in latencies.items() if latency.measured]
+    asked = _wanted(texts[key] for key, latency in latencies.items() if latency.measured)
     rows = []
-    for wanted in _wanted(measured):
-        mean, error = model.sum([(features(text), weight) for text, weight in wanted.sum])
+    for wanted, (mean, error) in zip(asked, model.sums([one.sum for one in asked]), strict=True):
         faster = float(cdf(-mean / error)) if error > 0 else float(mean < 0)
         rows.append(wanted.effect(mean, mean - 1.96 * error, mean + 1.96 * error, faster, 1 - faster))
     return Effects("latency", tuple(rows), (), model.cv_error)

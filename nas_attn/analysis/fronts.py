@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.analysis.evidence import Evidence
-from nas_attn.analysis.front import non_dominated
+from nas_attn.model import Evidence
+from nas_attn.model.front import non_dominated
 from nas_attn.recipe import lower_is_better, objective_name
 
 Values = Sequence[float | None]

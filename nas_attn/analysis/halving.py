@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.analysis.front import hypervolume_contributions, non_dominated_rank
+from nas_attn.model.front import hypervolume_contributions, non_dominated_rank
 
 _MARGIN = 0.1
 """The reference lies this share of the peers' range beyond the worst, so that a front's ends count too."""

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nas_attn.analysis.additive import with_predictions
 from nas_attn.analysis.latency import dropped
 from nas_attn.analysis.latency import estimate as estimate_latency
+from nas_attn.model.latencies import with_predictions
 from nas_attn.records import BESIDE, CandidateRow, Latency, Session
 
 

@@ -19,9 +19,9 @@ from nas_attn.analysis import recommendation_words as words
 from nas_attn.analysis.contenders import Comparison as Comparison
 from nas_attn.analysis.contenders import Contender as Contender
 from nas_attn.analysis.contenders import Recommendation as Recommendation
-from nas_attn.analysis.evidence import Evidence
 from nas_attn.analysis.recommendation_words import format_probability as format_probability
 from nas_attn.analysis.recommendation_words import sureness as sureness
+from nas_attn.model import Evidence
 
 WORTH_IT = 0.70
 """Probability of being better from which a slower candidate is worth its latency."""

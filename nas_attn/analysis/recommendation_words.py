@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nas_attn.analysis import units
 from nas_attn.analysis.contenders import Comparison, Contender
-from nas_attn.analysis.evidence import Evidence, Gain
+from nas_attn.model import Evidence, Gain
 
 NAMED = 3
 """Placements that are written out in a sentence; the others are counted."""

@@ -17,7 +17,6 @@ from nas_attn import tasks
 from nas_attn.analysis import units
 from nas_attn.analysis.classes import ByClass, by_class
 from nas_attn.analysis.constant import Constant, constants
-from nas_attn.analysis.evidence import Estimate, Evidence, Gain, Noise
 from nas_attn.analysis.examples import Examples, examples
 from nas_attn.analysis.facts import StudyFacts
 from nas_attn.analysis.fronts import front_odds, front_of
@@ -30,6 +29,7 @@ from nas_attn.analysis.study_evidence import StudyEvidence
 from nas_attn.analysis.ties import ties
 from nas_attn.analysis.validation import TEST_WAY, ValidationResult, validation_results
 from nas_attn.analysis.weak_rungs import WeakRung, weak_rungs
+from nas_attn.model import Estimate, Evidence, Gain, Noise
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.records import CandidateRow, Costs, Latency, Score, Session
 from nas_attn.space.notation import parse

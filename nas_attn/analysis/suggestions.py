@@ -12,9 +12,10 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nas_attn.analysis.additive import LEAST_MEASURED, Feature, features, fit, latency_observations, predict_latency
-from nas_attn.analysis.evidence import Estimate, Evidence
+from nas_attn.analysis.features import Feature, features
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.model import Estimate, Evidence
+from nas_attn.model.latencies import LEAST_MEASURED, latency_model, predicted_latencies
 from nas_attn.records import Latency
 
 MOST = 300
@@ -140,8 +141,8 @@ def _text(placement: Iterable[Feature]) -> str:
 def _latencies(now: Snapshot, texts: Iterable[str]) -> Mapping[str, Latency]:
     """Predicted by the additive model; empty where it has too little to go by."""
     known = {view.key: view.latency for view in now.candidates if view.latency is not None}
-    observations = latency_observations(known, {view.key: view.placement for view in now.candidates})
-    if now.latency is None or len(observations) < LEAST_MEASURED:
+    model = latency_model(known, {view.key: view.placement for view in now.candidates})
+    if now.latency is None or model is None:
         return {}
-    model = fit(observations)
-    return {text: predict_latency(model, features(text), now.latency.reference_ms) for text in texts}
+    wanted = list(texts)
+    return dict(zip(wanted, predicted_latencies(model, wanted, now.latency.reference_ms), strict=True))

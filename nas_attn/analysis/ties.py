@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
-from nas_attn.analysis.evidence import Evidence
 from nas_attn.analysis.latency import Order
 from nas_attn.costs import is_cost
+from nas_attn.model import Evidence
 from nas_attn.recipe import objective_name
 from nas_attn.records import Session
 

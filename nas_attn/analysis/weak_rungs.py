@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nas_attn.analysis.evidence import Evidence
+from nas_attn.model import Evidence
 from nas_attn.recipe import Recipe
 
 FEWEST = 12

@@ -13,12 +13,12 @@ from dataclasses import asdict, replace
 
 from torch import nn
 
-from nas_attn.analysis.additive import Predictions, suspicious
 from nas_attn.analysis.latency import estimate, needs_more, open_keys
 from nas_attn.errors import MeasurementError, NasAttnWarning, Unmeasurable
 from nas_attn.evaluation.plan import Plan
 from nas_attn.latency import MAX_CANDIDATES, DeviceLock, Net, fingerprint, measure, run_session
 from nas_attn.latency.session import candidate_name
+from nas_attn.model.latencies import suspicious, with_predictions
 from nas_attn.records import Fingerprint, Latency, ResolvedPlacement, Session
 from nas_attn.storage import StudyStore
 from nas_attn.waiting import Interrupted, Wait
@@ -44,7 +44,6 @@ class Measurer:
         self._random = random.Random(seed)
         self._models: OrderedDict[str, nn.Module] = OrderedDict()
         self._nets: dict[str, Net] = {}
-        self._predictions = Predictions()
         self._estimated: tuple[list[Session], dict[str, Latency]] = [], {}
         self._lock = DeviceLock.for_section(self._section)
         here = fingerprint(self._section)
@@ -78,7 +77,7 @@ class Measurer:
         if sessions != self._estimated[0]:
             self._estimated = sessions, estimate(sessions)
         bare = {key: self.bare() for key, text in texts.items() if text == BARE}
-        return self._predictions.added(bare | self._estimated[1], texts)
+        return with_predictions(bare | self._estimated[1], texts)
 
     def measure(self, candidate: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Latency:
         """The candidate's estimate, after a session with it and its companions unless it is known without.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas_attn.analysis.evidence import Estimate
 from nas_attn.analysis.in_place import Part
 from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.suggestions import Suggestion
 from nas_attn.analysis.units import bare_plus_minus, signed, unit, value
+from nas_attn.model import Estimate
 from nas_attn.recipe import objective_name
 
 

@@ -10,7 +10,8 @@ from optuna.distributions import CategoricalDistribution
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
-from nas_attn.analysis.placement_model import Codes, Coding, Kin, Learner, Value
+from nas_attn.model.coding import Codes, Coding, Names
+from nas_attn.model.learner import Learner, Value
 from nas_attn.study.known import Known
 
 Space = dict[str, CategoricalDistribution]
@@ -19,12 +20,12 @@ Space = dict[str, CategoricalDistribution]
 class History:
     """What is tried, what is known of it, and what is learned from that: a function of the trials, however it came about."""
 
-    def __init__(self, key: object, space: Space, kin: Kin) -> None:
+    def __init__(self, key: object, space: Space, names: Names) -> None:
         """Args:
         key: of the study and the space; another one needs a history of its own.
         """
         self.key = key
-        self.coding = Coding({name: d.choices for name, d in space.items()}, kin)
+        self.coding = Coding({name: d.choices for name, d in space.items()}, names)
         self.tried: set[tuple[int, ...]] = set()
         """Placements that were tried, are being tried, or wait."""
         self.learners: list[Learner] = []

@@ -6,9 +6,9 @@
         types = [trial.suggest_categorical(f"stage{k}", ["none", "se", "eca"]) for k in (1, 2, 3, 4)]
         return accuracy(types), latency_ms(types)
 
-Each objective is learned as a sum of effects of the choices (`analysis.placement_model`), anew for each proposal under
-widths that are drawn; of the changes of what looks best the one is proposed that would move the front most, or the best below a
-cost drawn at random, no placement twice (`analysis.placement_proposals`). How it does against other samplers: docs/benchmarks/search.md.
+Each objective is learned by the model of placements (`nas_attn.model`). Of the changes of what looks best, the sampler proposes
+the one that would move the front most, or the best one below a random cost limit. Every third proposal goes by a function drawn
+from the posterior instead of its mean. No placement comes twice. Comparison with other samplers: docs/benchmarks/search.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import itertools
 import math
 import secrets
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,8 @@ from optuna.search_space import intersection_search_space
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from nas_attn.analysis.placement_model import Coding, Kin, itself
-from nas_attn.analysis.placement_proposals import Allowed, Beliefs, proposals
+from nas_attn.model.coding import Coding, Names, itself
+from nas_attn.model.proposals import Allowed, Beliefs, proposals
 from nas_attn.study.known import Evidence, known_of_trials
 from nas_attn.study.placement_history import History, Space
 
@@ -36,17 +36,11 @@ START = 5
 """Values of an objective from which on it is modelled; until the first one is, placements are drawn at random."""
 LIMITED = 8
 """So many proposals, and every second one after, are the best below costs drawn at random."""
+EXPLORING = 3
+"""Every so-manieth proposal goes by a function drawn from the posterior instead of its mean, so that bad luck is found out."""
 RANDOM_TRIES = 30
 LISTED = 20_000
 """Placements of a space that is gone through one by one where random ones have all been tried."""
-
-Costs = Callable[[Study], Mapping[int, Mapping[str, Mapping[Any, float]]]]
-"""Study -> for objectives that are a known sum: what each choice adds, by parameter; a constant does not matter."""
-
-
-def nothing_told(study: Study) -> Mapping[int, Mapping[str, Mapping[Any, float]]]:
-    """No costs but what is learned."""
-    return {}
 
 
 class PlacementSampler(BaseSampler):
@@ -63,24 +57,22 @@ class PlacementSampler(BaseSampler):
         space: Mapping[str, Sequence[Any]] | None = None,
         at_most: int | None = None,
         free: Collection[Any] = ("none",),
-        kin: Kin = itself,
+        names: Names = itself,
         primary: int = 0,
         evidence: Evidence = known_of_trials,
-        costs: Costs = nothing_told,
     ) -> None:
         """Args:
         space: parameter -> the choices that may be proposed; None: those that the study's trials have had so far. Until
             one of these is complete, parameters are then drawn at random, and may repeat.
         at_most: parameters with a choice that is not in `free`, at most; None: any number.
-        kin: names of a choice; choices that share one share an effect, at all parameters alike.
+        names: of a choice; choices that share one share an effect, at all parameters alike.
         primary: index of the objective that is sought; the others are what it costs.
         evidence: what is known of the trials.
-        costs: objectives that need not be learned, as a latency that was modelled elsewhere.
         """
         self._seed = secrets.randbits(31) if seed is None else seed
         self._space = None if space is None else {name: tuple(choices) for name, choices in space.items()}
-        self._at_most, self._free, self._kin, self._primary = at_most, tuple(free), kin, primary
-        self._evidence, self._costs = evidence, costs
+        self._at_most, self._free, self._names, self._primary = at_most, tuple(free), names, primary
+        self._evidence = evidence
         self._random = RandomSampler(seed=self._seed)
         self._history: History | None = None
         self._lock = threading.Lock()
@@ -126,7 +118,7 @@ class PlacementSampler(BaseSampler):
         with self._lock:
             history = self._read(study, trial, space)
             allowed = self._allowed(history.coding)
-            chosen = self._choose(study, history, allowed, trial.number, rng, again)
+            chosen = self._choose(history, allowed, trial.number, rng, again)
             if chosen is None:
                 return None
             history.given[trial.number] = chosen
@@ -143,16 +135,16 @@ class PlacementSampler(BaseSampler):
     def _read(self, study: Study, trial: FrozenTrial, space: Space) -> History:
         key = study.study_name, tuple((name, d.choices) for name, d in space.items())
         if self._history is None or self._history.key != key:
-            self._history = History(key, space, self._kin)
+            self._history = History(key, space, self._names)
         self._history.read(study, trial.number, self._evidence(study))
         return self._history
 
     def _choose(
-        self, study: Study, history: History, allowed: Allowed, number: int, rng: np.random.Generator, again: bool
+        self, history: History, allowed: Allowed, number: int, rng: np.random.Generator, again: bool
     ) -> tuple[int, ...] | None:
         """The first of the ranked placements that was not tried, else any such."""
         first = None
-        for codes in self._ranked(study, history, allowed, number, rng):
+        for codes in self._ranked(history, allowed, number, rng):
             if codes not in history.tried:
                 return codes
             first = first or codes
@@ -160,20 +152,20 @@ class PlacementSampler(BaseSampler):
         return unseen or (first or allowed.random(rng) if again else None)
 
     def _ranked(
-        self, study: Study, history: History, allowed: Allowed, number: int, rng: np.random.Generator
+        self, history: History, allowed: Allowed, number: int, rng: np.random.Generator
     ) -> Iterator[tuple[int, ...]]:
         """Placements, what to try first first; those that were tried may be among them. None while too little is known."""
         learners = history.learners
-        told = {index: history.coding.effects(table) for index, table in self._costs(study).items()}
-        modelled = [i for i, learner in enumerate(learners) if i in told or learner.count >= START]
+        modelled = [i for i, learner in enumerate(learners) if learner.count >= START]
         if self._primary not in modelled or not len(history.standing):
             return
+        before = history.proposals_before(number)
+        around = before % EXPLORING == EXPLORING - 1
         beliefs = Beliefs(
-            functions=[told[i] if i in told else learners[i].draw(rng)[0] for i in modelled],
-            bounds=[(learner.draw(rng)[0], bound) for learner, bound in history.bounds],
+            functions=[learners[i].draw(rng, around=around and i == self._primary) for i in modelled],
+            bounds=[(learner.draw(rng, around=False), bound) for learner, bound in history.bounds],
             primary=modelled.index(self._primary),
         )
-        before = history.proposals_before(number)
         by_limit = before < LIMITED or before % 2 == 0
         yield from proposals(beliefs, history.standing, allowed, rng, by_limit=by_limit)
 
@@ -197,7 +189,7 @@ def _unseen(allowed: Allowed, history: History, rng: np.random.Generator) -> tup
     if drawn:
         over = np.zeros(len(drawn))
         for learner, bound in history.bounds:
-            over += np.maximum(learner.draw(rng)[0].of(np.array(drawn)) - bound, 0.0)
+            over += np.maximum(learner.draw(rng, around=False).of(np.array(drawn)) - bound, 0.0)
         return drawn[int(np.argmin(over))]
     options = [np.flatnonzero(site).tolist() for site in allowed.choices]
     if math.prod(map(len, options)) > LISTED + 10 * len(history.tried):

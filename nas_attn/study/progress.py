@@ -8,9 +8,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nas_attn.analysis.front import non_dominated
 from nas_attn.analysis.objectives import minimised
 from nas_attn.analysis.units import named
+from nas_attn.model.front import non_dominated
 from nas_attn.recipe import lower_is_better
 from nas_attn.records import CandidateRow
 from nas_attn.study.opening import OpenStudy

@@ -13,10 +13,10 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_attn.analysis.placement_model import kin_of_value
 from nas_attn.costs import is_cost
 from nas_attn.errors import RecipeError
 from nas_attn.importing import load_object
+from nas_attn.model.coding import names_of
 from nas_attn.samplers import ROWS
 from nas_attn.space import SearchSpace
 from nas_attn.space.search_space import FREE, Values
@@ -69,7 +69,7 @@ class DistinctSampler(BaseSampler):
             space=space.allowed,
             at_most=space.most_modules,
             free=FREE,
-            kin=kin_of_value,
+            names=names_of,
             primary=next((index for index, name in enumerate(objectives) if not is_cost(name)), 0),
             evidence=evidence,
         )

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evidence_made import runs
 from made_study import usual
+from runs_made import runs
 
-from nas_attn.analysis.evidence import fit
 from nas_attn.analysis.fronts import front_odds, front_of
+from nas_attn.model import fit
 from nas_attn.study.reading import snapshot
 
 OBJECTIVES = ("accuracy", "latency")

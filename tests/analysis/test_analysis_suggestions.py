@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from made_study import TRUE_GAIN, MadeStudy, recipe, true_cost, true_gain, usual
 
-from nas_attn.analysis.additive import features
+from nas_attn.analysis.features import features
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.suggestions import suggest
 from nas_attn.report import words

@@ -2,9 +2,9 @@ import dataclasses
 
 import numpy as np
 
-from nas_attn.analysis.additive import suspicious
-from nas_attn.analysis.evidence import Evidence, Run, fit
 from nas_attn.analysis.ties import ties
+from nas_attn.model import Evidence, Run, fit
+from nas_attn.model.latencies import suspicious
 from nas_attn.records import Fingerprint, Latency, Session, SessionSample
 
 MACHINE = Fingerprint("cpu", "test", ())

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
-from evidence_made import additive, placements, runs
 from made_study import recipe
+from runs_made import additive, placements, runs
 
-from nas_attn.analysis.evidence import fit
 from nas_attn.analysis.weak_rungs import WeakRung, weak_rungs
+from nas_attn.model import fit
 
 
 def found(size: float, count: int = 24, **search: object) -> list[WeakRung]:

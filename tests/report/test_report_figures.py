@@ -6,8 +6,8 @@ import pytest
 from made_study import MadeStudy, everywhere, recipe, usual
 
 from nas_attn.analysis import units
-from nas_attn.analysis.evidence import Estimate
 from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.model import Estimate
 from nas_attn.report import figures, words
 from nas_attn.study.reading import snapshot
 

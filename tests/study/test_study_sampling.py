@@ -8,8 +8,8 @@ import optuna
 import pytest
 
 from nas_attn import backbones
-from nas_attn.analysis.front import hypervolume
 from nas_attn.evaluation.plan import both_granularities
+from nas_attn.model.front import hypervolume
 from nas_attn.recipe import BackboneSection
 from nas_attn.space import SearchSpace
 from nas_attn.space_schema import SpaceSpec

@@ -1,4 +1,4 @@
-"""The additive model that functions are drawn from."""
+"""The model as samplers use it: functions over placements that may be the truth."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn.analysis.placement_model import Coding, Learner, Value, kin_of_value, winsorised
+from nas_attn.model.coding import Coding, names_of
+from nas_attn.model.learner import Function, Learner, Value, winsorised
 
 SITES, CHOICES = 6, 5
 
@@ -32,17 +33,21 @@ def truth(effects: np.ndarray) -> np.ndarray:
     return np.asarray(effects[np.arange(SITES), everywhere()].sum(axis=1))
 
 
+def drawn_from(learner: Learner, seed: int = 0, *, around: bool = False) -> Function:
+    return learner.draw(np.random.default_rng(seed), around=around)
+
+
 def test_names_of_values_go_from_the_general_to_the_particular() -> None:
-    assert kin_of_value("none") == ("none",)
-    assert kin_of_value("se(reduction=8)") == ("attention", "se", "se(reduction=8)")
-    assert kin_of_value("@block=se(reduction=8)") == (
+    assert names_of("none") == ("none",)
+    assert names_of("se(reduction=8)") == ("attention", "se", "se(reduction=8)")
+    assert names_of("@block=se(reduction=8)") == (
         "attention",
         "se",
         "se(reduction=8)",
         "@block",
         "@block=se(reduction=8)",
     )
-    assert kin_of_value("simam") == ("attention", "simam")
+    assert names_of("simam") == ("attention", "simam")
 
 
 def test_placements_of_another_space_are_no_codes() -> None:
@@ -61,9 +66,8 @@ def test_draws_come_near_an_additive_truth_as_far_as_the_noise_allows(count: int
     for noise in (0.01, 2.0):
         learner = Learner(coding())
         learner.update(rows(count, effects, noise))
-        draws = [learner.draw(np.random.default_rng(seed)) for seed in range(30)]
-        drawn = np.stack([draw.of(everywhere()) for _, draw in draws])
-        mean = np.stack([mean.of(everywhere()) for mean, _ in draws]).mean(axis=0)
+        drawn = np.stack([drawn_from(learner, seed, around=True).of(everywhere()) for seed in range(30)])
+        mean = np.stack([drawn_from(learner, seed).of(everywhere()) for seed in range(30)]).mean(axis=0)
         found[noise] = (
             np.corrcoef(mean, truth(effects))[0, 1],
             drawn.std(axis=0).mean(),
@@ -86,9 +90,10 @@ def test_types_that_mean_the_same_everywhere_are_borrowed_and_others_are_not() -
         learner = Learner(coding())
         seen = {n: row for n, row in rows(150, effects, 0.3).items() if row.codes[0] != 4}
         learner.update(seen)
-        tables = np.stack([learner.draw(np.random.default_rng(seed))[0].table for seed in range(10)]).mean(axis=0)
-        gaps[name] = tables[0, 4] - tables[0, :4].mean()
-    assert gaps["shared"] > 4
+        at_first = np.array([[choice, 0, 0, 0, 0, 0] for choice in range(CHOICES)])
+        values = np.mean([drawn_from(learner, seed).of(at_first) for seed in range(20)], axis=0)
+        gaps[name] = values[4] - values[:4].mean()
+    assert gaps["shared"] > 3.5
     assert abs(gaps["own"]) < 1.5
 
 
@@ -99,8 +104,10 @@ def test_blocks_of_a_stage_are_related() -> None:
     assert 20 < len(kept) < 60
     learner = Learner(Coding(sites))
     learner.update(kept)
-    table = np.mean([learner.draw(np.random.default_rng(seed))[0].table for seed in range(10)], axis=0)
-    assert table[1, 2] - table[1, 0] == pytest.approx(effects[1, 2] - effects[1, 0], abs=1.0)
+    both = np.zeros((2, 9), dtype=int)
+    both[1, 1] = 2
+    bare, changed = np.mean([drawn_from(learner, seed).of(both) for seed in range(20)], axis=0)
+    assert changed - bare == pytest.approx(effects[1, 2] - effects[1, 0], abs=1.2)
 
 
 @settings(deadline=None, max_examples=25)
@@ -120,24 +127,25 @@ def test_only_what_is_known_matters_not_how_it_came(data: st.DataObject) -> None
         in_pieces.update({n: Value(final[n].codes, 9.0) if n % 5 == 0 else final[n] for n in some})
     in_pieces.update(dict(reversed(final.items())))
     for seed in range(3):
-        one, other = (learner.draw(np.random.default_rng(seed)) for learner in (at_once, in_pieces))
-        for a, b in zip(one, other, strict=True):
-            assert a.constant == b.constant
-            assert np.array_equal(a.table, b.table)
+        for around in (False, True):
+            one, other = (drawn_from(learner, seed, around=around) for learner in (at_once, in_pieces))
+            assert one.constant == other.constant
+            assert np.array_equal(one.entries, other.entries)
 
 
-def test_equations_in_effects_and_in_placements_have_the_same_solution() -> None:
-    learner = Learner(coding())
-    effects = np.random.default_rng(2).standard_normal((SITES, CHOICES))
-    learner.update({n: Value(r.codes, r.value, 1.0 + n % 3) for n, r in rows(40, effects, 1.0).items()})
-    for point in learner._grid[0]:
-        prior = learner.coding.prior(point.mix)
-        centre, mean_value = learner._centre()
-        values = learner._values - mean_value
-        rng = np.random.default_rng(0)
-        by_entries, _ = learner._by_entries(point, prior, values, centre, rng)
-        by_rows, _ = learner._by_rows(point, prior, values, centre, rng)
-        assert np.allclose(learner.coding.table(by_entries), learner.coding.table(by_rows), atol=1e-8)
+def test_what_two_choices_do_together_is_found() -> None:
+    """Choice 1 at both of two sites is good, at one of them alone it is bad."""
+    rng = np.random.default_rng(5)
+    codes = rng.integers(3, size=(200, 4))
+    both = (codes[:, 0] == 1) & (codes[:, 2] == 1)
+    one = (codes[:, 0] == 1) ^ (codes[:, 2] == 1)
+    values = np.where(both, -2.0, np.where(one, 1.0, 0.0)) + 0.3 * rng.standard_normal(200)
+    learner = Learner(coding(4, 3))
+    learner.update({n: Value(tuple(map(int, c)), float(v)) for n, (c, v) in enumerate(zip(codes, values, strict=True))})
+    asked = np.array([[0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [1, 0, 1, 0]])
+    bare, left, right, pair = np.mean([drawn_from(learner, seed).of(asked) for seed in range(20)], axis=0)
+    assert pair < bare - 1
+    assert min(left, right) > bare + 0.4
 
 
 def test_a_weak_hint_says_less_than_a_full_run() -> None:
@@ -148,7 +156,7 @@ def test_a_weak_hint_says_less_than_a_full_run() -> None:
     for noise in (1.0, 16.0):
         learner = Learner(coding())
         learner.update({**base, 99: Value(codes, 20.0, noise)})
-        draws = [learner.draw(np.random.default_rng(s))[0].of(np.array([codes]))[0] for s in range(20)]
+        draws = [drawn_from(learner, s).of(np.array([codes]))[0] for s in range(20)]
         found.append(np.mean(draws))
     assert found[1] < found[0]
 
@@ -159,7 +167,7 @@ def test_broken_placements_do_not_rule_the_fit() -> None:
     broken = {n: Value(row.codes, row.value + (1e6 if n in (3, 17) else 0)) for n, row in usual.items()}
     learner = Learner(coding())
     learner.update(broken)
-    mean = learner.draw(np.random.default_rng(0))[0].of(everywhere())
+    mean = drawn_from(learner).of(everywhere())
     assert np.corrcoef(mean, truth(effects))[0, 1] > 0.8
     assert winsorised(np.array([0.0, 1, 2, 3, 1e6])).max() < 10
     assert np.array_equal(winsorised(np.full(9, 2.0)), np.full(9, 2.0))
@@ -168,10 +176,9 @@ def test_broken_placements_do_not_rule_the_fit() -> None:
 def test_values_that_do_not_differ_are_borne() -> None:
     learner = Learner(coding())
     learner.update({n: Value(row.codes, 1.0) for n, row in rows(30, np.zeros((SITES, CHOICES)), 0.0).items()})
-    _, draw = learner.draw(np.random.default_rng(0))
-    assert np.allclose(draw.of(everywhere()), 1.0)
+    assert np.allclose(drawn_from(learner, around=True).of(everywhere()), 1.0)
 
 
 def test_nothing_known_is_said() -> None:
     with pytest.raises(ValueError, match="nothing is known"):
-        Learner(coding()).draw(np.random.default_rng(0))
+        drawn_from(Learner(coding()))

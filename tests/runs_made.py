@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nas_attn.analysis.evidence import Run
+from nas_attn.model import Run
 
 TYPES = ("none", "se", "eca", "ela", "simam")
 

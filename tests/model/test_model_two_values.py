@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from evidence_made import additive, placements
-from evidence_made import runs as drawn
+from runs_made import additive, placements
+from runs_made import runs as drawn
 
-from nas_attn.analysis.evidence import Run, fit
+from nas_attn.model import Run, fit
 
 TEXTS = placements(30, np.random.default_rng(0))
 

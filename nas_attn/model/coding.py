@@ -1,0 +1,212 @@
+"""How placements are alike: each is one choice per site, and choices share names.
+
+The effect of a placement has four parts, each normal with a covariance ("kernel") over placements:
+
+    site   what a choice does at its site; choices share their names there: `attention`, `se`, `se(reduction=8)`
+    type   what a name does wherever it stands, and within a stage where stages have several sites
+    pair   what two choices at two sites do together, beyond what each does alone
+    own    what none of these explains
+
+A shape says how the variance is shared between the parts. Each part is scaled so that two evaluated placements differ, on
+average, by a variance of 2: that of two independent effects of variance 1.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_attn.space import parse
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.intp]
+"""(n, sites): which of its site's choices each placement has."""
+Names = Callable[[Hashable], Sequence[str]]
+"""Choice -> its names, from the general to the particular; choices that share a name share an effect."""
+
+NONE = "none"
+"""What stands at a site that a placement does not name: a choice like others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Shares of the parts in the variance of effects; they add up to 1."""
+
+    prior: float
+    """Prior probability."""
+    site: float = 0.0
+    type: float = 0.0
+    pair: float = 0.0
+    own: float = 0.0
+
+
+SHAPES = (
+    Shape(0.45, own=1.0),
+    Shape(0.20, site=0.8, own=0.2),
+    Shape(0.20, site=0.4, type=0.4, own=0.2),
+    Shape(0.15, site=0.35, type=0.15, pair=0.35, own=0.15),
+)
+"""Pairs are few and small: most of the prior is without them."""
+
+
+def itself(choice: Hashable) -> tuple[str, ...]:
+    """A choice that is related to its equals only."""
+    return (f"{type(choice).__name__} {choice}",)
+
+
+def names_of(choice: Hashable) -> tuple[str, ...]:
+    """Names of a choice in notation: `@block=se(reduction=8)` is `attention`, `se`, `se(reduction=8)`, `@block`, itself."""
+    text = str(choice)
+    if text in (NONE, "original"):
+        return (text,)
+    found: dict[str, None] = {}
+    for part in text.split(" "):  # a site with modules at two positions has two parts
+        position, _, bare = part.partition("=") if part.startswith("@") else ("", "", part)
+        found |= dict.fromkeys(["attention", bare.partition("(")[0], bare, *([position, part] if position else [])])
+    return tuple(found)
+
+
+@lru_cache(maxsize=1 << 16)
+def read(text: str) -> Mapping[str, str]:
+    """Site -> choice of an explicit placement, positions included where they are written."""
+    found: dict[str, str] = {}
+    for assignment in parse(text).assignments:
+        if not assignment.choice.is_none:
+            here = f"@{assignment.position}={assignment.choice}" if assignment.position else str(assignment.choice)
+            found[assignment.site] = f"{found[assignment.site]} {here}" if assignment.site in found else here
+    return found
+
+
+class Coding:
+    """Placements as rows of codes, and their kernels.
+
+    Args:
+        sites: site -> its choices. `stage2.block1` is in the stage `stage2`.
+        names: names of a choice.
+    """
+
+    def __init__(self, sites: Mapping[str, Sequence[Hashable]], names: Names = itself) -> None:
+        self.sites = {site: tuple(choices) for site, choices in sites.items()}
+        self._codes = [{choice: code for code, choice in enumerate(choices)} for choices in self.sites.values()]
+        self.most_choices = max(map(len, self.sites.values()), default=0)
+        self.first = np.cumsum([0, *map(len, self.sites.values())])[:-1].astype(np.intp)
+        stages = {site: site.partition(".")[0] for site in self.sites}
+        staged = 1 < len(set(stages.values())) < len(stages)
+        at_site, anywhere = list[list[str]](), list[list[str]]()
+        for site, choices in self.sites.items():
+            for choice in choices:
+                known = list(names(choice))
+                at_site.append([f"{site}/{name}" for name in known])
+                anywhere.append([*known, *(f"{stages[site]}/{name}" for name in known if staged)])
+        self.site_names, self.type_names = _indicators(at_site), _indicators(anywhere)
+        self.middle = np.zeros(len(at_site))
+        """(entries,) how often the evaluated placements have each choice."""
+        self._scale = {"site": 0.0, "type": 0.0, "pair": 0.0}
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Coding:
+        """For explicit placements, with the choices that they have."""
+        found: dict[str, dict[str, None]] = {site: {NONE: None} for site in sorted({s for t in texts for s in read(t)})}
+        for choices in map(read, texts):
+            for site, choice in choices.items():
+                found[site][choice] = None
+        return cls({site: sorted(choices) for site, choices in found.items()}, names_of)
+
+    def encode(self, values: Mapping[str, object]) -> tuple[int, ...] | None:
+        """A placement as one number per site; None where a site is missing or has a choice of another space."""
+        try:
+            return tuple(codes[values[site]] for site, codes in zip(self.sites, self._codes, strict=True))
+        except (KeyError, TypeError):
+            return None
+
+    def codes(self, texts: Sequence[str]) -> Codes:
+        """(n, sites) of explicit placements."""
+        rows = [self.encode({**dict.fromkeys(self.sites, NONE), **read(text)}) for text in texts]
+        return np.array(rows, dtype=np.intp).reshape(len(texts), len(self.sites))
+
+    def decode(self, codes: Sequence[int]) -> dict[str, Hashable]:
+        """Site -> choice."""
+        return {site: choices[code] for (site, choices), code in zip(self.sites.items(), codes, strict=True)}
+
+    def scaled_to(self, codes: Codes) -> Coding:
+        """The same with parts scaled, and pairs centred, to fit these (the evaluated) placements."""
+        found = copy.copy(self)
+        found.middle = self.one_hot(codes).mean(axis=0) if len(codes) else self.middle
+        found._scale = dict.fromkeys(self._scale, 1.0)
+        for part in self._scale:
+            size = contrast(found._kernel(part, codes, codes)) if len(codes) > 1 else 0.0
+            found._scale[part] = 2 / size if size > 1e-9 else 0.0
+        return found
+
+    def shapes(self, shapes: Sequence[Shape] = SHAPES) -> list[Shape]:
+        """The shapes that the evaluated placements can tell from one another."""
+        parts = self._scale
+        return [s for s in shapes if all(parts[name] or not getattr(s, name) for name in parts)]
+
+    def kernel(self, shape: Shape, left: Codes, right: Codes) -> Floats:
+        """(n, m) covariance of what the placements share; `own` is not in it."""
+        found = np.zeros((len(left), len(right)))
+        for part in self._scale:
+            if share := getattr(shape, part):
+                found += share * self._kernel(part, left, right)
+        return found
+
+    def one_hot(self, codes: Codes) -> Floats:
+        """(n, entries): 1 for the choice that each placement has at each site."""
+        found = np.zeros((len(codes), len(self.site_names)))
+        found[np.arange(len(codes))[:, None], self.first + codes] = 1.0
+        return found
+
+    def main(self, shape: Shape) -> Floats:
+        """(entries, names) root of the covariance that a choice's own effects have: site and type."""
+        site = np.sqrt(shape.site * self._scale["site"]) * self.site_names
+        return np.concatenate((site, np.sqrt(shape.type * self._scale["type"]) * self.type_names), axis=1)
+
+    def pair_size(self, shape: Shape) -> float:
+        """Standard deviation of what a pair of choices does."""
+        return float(np.sqrt(shape.pair * self._scale["pair"]))
+
+    def centred(self, codes: Codes) -> Floats:
+        """(n, entries): choices less how often the evaluated placements have them."""
+        return self.one_hot(codes) - self.middle
+
+    def between_sites(self, matrix: Floats) -> Floats:
+        """(entries, entries) with 0 where both entries are of one site."""
+        site = np.repeat(np.arange(len(self.sites)), [len(c) for c in self.sites.values()])
+        return np.where(site[:, None] == site, 0.0, matrix)
+
+    def _kernel(self, part: str, left: Codes, right: Codes) -> Floats:
+        scale = self._scale[part]
+        if part == "pair":
+            return scale * self._pairs(self.centred(left), self.centred(right))
+        names = self.site_names if part == "site" else self.type_names
+        return np.asarray(scale * (self.one_hot(left) @ names) @ (self.one_hot(right) @ names).T)
+
+    def _pairs(self, left: Floats, right: Floats) -> Floats:
+        """Sum over pairs of sites of the product of the two sites' likenesses: half of (sum² - sum of squares)."""
+        ends = [*self.first[1:], len(self.middle)]
+        total, squares = np.zeros((2, len(left), len(right)))
+        for start, end in zip(self.first, ends, strict=True):
+            one = left[:, start:end] @ right[:, start:end].T
+            total += one
+            squares += one**2
+        return np.asarray(0.5 * (total**2 - squares))
+
+
+def contrast(kernel: Floats) -> float:
+    """Mean variance of the difference of two placements."""
+    n, trace = len(kernel), float(np.trace(kernel))
+    return 2 * (trace / n - (float(kernel.sum()) - trace) / (n * (n - 1)))
+
+
+def _indicators(rows: Sequence[Sequence[str]]) -> Floats:
+    columns = {name: i for i, name in enumerate(sorted({name for row in rows for name in row}))}
+    found = np.zeros((len(rows), len(columns)))
+    for i, row in enumerate(rows):
+        found[i, [columns[name] for name in row]] = 1.0
+    return found

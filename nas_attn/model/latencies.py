@@ -1,0 +1,161 @@
+"""The model of latency: what placements that were not measured take, and what each choice costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_attn.model.evidence import Effects, Solution, Sum, recoded
+from nas_attn.model.priors import Priors
+from nas_attn.model.runs import MOST, Data, coded
+from nas_attn.records import Latency
+
+Floats = NDArray[np.float64]
+Measured = tuple[str, float, float]
+"""(explicit notation, ratio to the bare backbone, half of its 95 % interval)."""
+
+LEAST_MEASURED = 8
+"""Measured candidates from which on the model speaks of others."""
+OUTLIER = 4.0
+"""Measurements this many standard deviations from what all others predict are suspicious."""
+LEAST_HALF = 1e-3
+"""Half of the interval of a ratio that a model takes for granted, as a share: none is known better."""
+
+
+class LatencyModel:
+    """The ratio of latencies as a sum over sites and types, pairs, and what fits neither; made by `latency_model`."""
+
+    def __init__(self, measured: Sequence[Measured]) -> None:
+        self._texts = [text for text, _, _ in measured]
+        ratios = np.array([ratio for _, ratio, _ in measured])
+        noise = np.array([max(half, LEAST_HALF * ratio) ** 2 for _, ratio, half in measured])
+        coding, codes = coded(self._texts, len(measured))
+        none, each = np.zeros(len(measured), dtype=np.intp), np.arange(len(measured))
+        priors = Priors.of(ratios - ratios.mean(), float(np.median(ratios)), share=False, floor=None)
+        weight = np.clip(noise / np.median(noise), 0.01, 100.0)
+        self._data = Data(coding, codes, each, none, none, none, each, ratios, weight, (priors,))
+
+    def predict(self, texts: Sequence[str]) -> list[tuple[float, float]]:
+        """(ratio, standard error) of placements, what is their own included; whether they were measured does not matter."""
+        return list(zip(*self._moments(*self._effects(texts).values()), strict=True))
+
+    def sums(self, sums: Sequence[Sum]) -> list[tuple[float, float]]:
+        """(ratio, standard error) of weighted sums of what placements add to the bare backbone."""
+        texts = sorted({text for found in sums for text, _ in found})
+        weights = np.zeros((len(sums), len(texts)))
+        for row, found in zip(weights, sums, strict=True):
+            for text, weight in found:
+                row[texts.index(text)] += weight
+        return list(zip(*self._moments(*self._effects(texts, own=False).combined(weights)), strict=True))
+
+    @property
+    def outliers(self) -> list[int]:
+        """Measurements that are far from what all others predict."""
+        return np.flatnonzero(np.abs(self._left_out / self._left_out_sd) > OUTLIER).tolist()
+
+    @property
+    def cv_error(self) -> float:
+        """Root mean square error of each measurement's prediction from all others."""
+        return math.sqrt(float(np.mean(self._left_out**2)))
+
+    @cached_property
+    def _solution(self) -> Solution:
+        return Solution(self._data)
+
+    @cached_property
+    def _left_out(self) -> Floats:
+        return self._errors[0]
+
+    @cached_property
+    def _left_out_sd(self) -> Floats:
+        return self._errors[1]
+
+    @cached_property
+    def _errors(self) -> tuple[Floats, Floats]:
+        """(errors, their standard deviations) of predictions from all others, at the likeliest node."""
+        nodes = self._solution.nodes
+        node = int(np.argsort(nodes.noise)[len(nodes.noise) // 2])
+        solved = self._solution.at(*nodes.draws[node])
+        inverse = np.linalg.solve(solved.root, np.eye(len(solved.root)))
+        down = np.linalg.solve(solved.inner, solved.means.T @ inverse)
+        precision = inverse.T @ inverse - down.T @ down
+        diagonal = np.diag(precision)
+        return precision @ self._data.value / diagonal, nodes.noise[node] / np.sqrt(diagonal)
+
+    def _effects(self, texts: Sequence[str], *, own: bool = True) -> Effects:
+        data = recoded(self._data, [*self._texts, *texts])
+        at = {text: i for i, text in enumerate(self._texts)} if own else {}
+        place = np.array([at.get(text, -1) for text in texts], dtype=np.intp)
+        return Effects(self._solution, data, data.coding.codes(texts), place)
+
+    def _moments(self, means: Floats, variances: Floats) -> tuple[list[float], list[float]]:
+        weight = self._solution.nodes.weight
+        mean = weight @ means
+        return mean.tolist(), np.sqrt(weight @ (variances + (means - mean) ** 2)).tolist()
+
+
+@lru_cache(maxsize=2)  # a report asks the same of it in several places
+def _model(measured: tuple[Measured, ...]) -> LatencyModel:
+    return LatencyModel(measured)
+
+
+def latency_model(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> LatencyModel | None:
+    """The model of measured latencies; None where too few were measured.
+
+    Args:
+        latencies: key -> latency; predictions are left out.
+        texts: key -> explicit notation.
+    """
+    found = _measured(latencies, texts)
+    if len(found) < LEAST_MEASURED:
+        return None
+    if len(found) > MOST:
+        found = [found[i] for i in np.linspace(0, len(found) - 1, MOST).astype(int)]
+    return _model(tuple(found))
+
+
+def with_predictions(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> dict[str, Latency]:
+    """Latencies with what the model says of candidates that were not measured; unchanged while too few were.
+
+    Args:
+        latencies: key -> measured latency, the bare backbone's included.
+        texts: key -> explicit notation of all candidates.
+    """
+    missing = sorted(texts.keys() - latencies.keys())
+    model = latency_model(latencies, texts) if missing else None
+    if model is None:
+        return dict(latencies)
+    reference_ms = next(iter(latencies.values())).reference_ms
+    predicted = predicted_latencies(model, [texts[key] for key in missing], reference_ms)
+    return {**latencies, **dict(zip(missing, predicted, strict=True))}
+
+
+def predicted_latencies(model: LatencyModel, texts: Sequence[str], reference_ms: float) -> list[Latency]:
+    """Latencies that were not measured: the model's ratios with their 95 % intervals."""
+    found = []
+    for ratio, error in model.predict(texts):
+        low = max(ratio - 1.96 * error, 1e-3)
+        high = max(ratio + 1.96 * error, low)
+        found.append(Latency(max(ratio, low), low, high, reference_ms, sessions=0, measured=False))
+    return found
+
+
+def suspicious(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> list[str]:
+    """Keys whose measured latency is far from what all others predict: worth measuring again. Empty while too few are."""
+    keys = [key for key, latency in latencies.items() if latency.measured and key in texts]
+    if not LEAST_MEASURED <= len(keys) <= MOST:
+        return []
+    model = latency_model({key: latencies[key] for key in keys}, texts)
+    return [] if model is None else [keys[index] for index in model.outliers]
+
+
+def _measured(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> list[Measured]:
+    return [
+        (texts[key], latency.ratio, (latency.high - latency.low) / 2)
+        for key, latency in latencies.items()
+        if latency.measured and key in texts
+    ]

@@ -1,0 +1,409 @@
+"""The posterior of all variances, by adaptive importance sampling, and the linear model at each of its nodes.
+
+Two hypotheses are weighed: no placement differs from another ("equal"), or they do. Under either the variances are drawn from
+proposals that are fitted to what the rounds before found (Cornuet et al. 2012, arXiv:0907.1254), and weighted with the
+marginal likelihood of the runs, the rungs' means integrated out. All variances are in units of the noise, which is integrated
+on a grid. The draws are those of a fixed generator: equal runs give equal answers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_attn.model.coding import SHAPES, Codes, Shape
+from nas_attn.model.priors import log_level
+from nas_attn.model.runs import Data
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+ROUNDS, EQUAL_ROUNDS = (64, 40, 40, 40), (32, 32, 32)
+"""Draws of each round; more where there are more parameters."""
+TAILS = 6
+"""Degrees of freedom of the proposals."""
+NODES = 48
+"""Draws that stand for the posterior in the end."""
+LEARNED_FROM = 160
+"""Runs that the variances are learned from, at most."""
+FEW_NODES, MANY = 12, 300
+"""Nodes from so many runs on."""
+NOISES = 14
+"""Values of the noise at each draw."""
+JITTER = 1e-9
+LUCK, MOST_ETA = 0.5, 0.97
+"""A run keeps most of its luck from rung to rung: the middle of that correlation's prior, on the normal scale, and its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """m draws of the variances, in units of the last rung's noise."""
+
+    shape: Ints
+    """(m,) index into the shapes."""
+    equal: bool
+    noise: Floats
+    """(m, rungs)"""
+    spread: Floats
+    """(m, rungs) of the placements' effects; 0 where all are equal."""
+    interaction: Floats
+    """(m, rungs) of placement x backbone; 0 with one backbone."""
+    rho: Floats
+    """(m,) correlation of the effects at neighbouring rungs."""
+    eta: Floats
+    """(m,) correlation of a run's noise at neighbouring rungs."""
+    seeds: Floats
+    """(m,) scatter of the levels over seeds, in units of the noise."""
+    backbones: Floats
+    """(m,) scatter of the levels over backbones."""
+
+
+class Family:
+    """One hypothesis: what its parameters are, and how a vector of real numbers means them."""
+
+    def __init__(self, data: Data, shapes: Sequence[Shape], *, equal: bool) -> None:
+        self.data, self.shapes, self.equal = data, list(shapes), equal
+        several, rungs = data.backbones > 1, data.rungs
+        if equal and not several:
+            self.shapes = self.shapes[:1]
+        sizes = np.log([p.size for p in data.priors])
+        names: dict[str, tuple[float, float]] = {}
+        for k in range(rungs):
+            if not equal or several:
+                names[f"spread{k}"] = (-0.7, 1.2)
+            if k < rungs - 1:
+                names[f"noise{k}"] = (float(np.clip(sizes[k] - sizes[-1], -4, 4)), 0.6)
+        if rungs > 1:
+            names["eta"] = (LUCK, 1.0)
+            names |= {} if equal and not several else {"rho": (0.0, 1.0)}
+        if several:
+            names["backbones"] = (0.0, 1.2)
+            names |= {} if equal else {"interaction": (-0.3, 0.8)}
+        if data.repeated_blocks:
+            names["seeds"] = (0.0, 1.2)
+        self.index = {name: i for i, name in enumerate(names)}
+        self.middle, self.width = np.array([*names.values()]).reshape(-1, 2).T
+        prior = np.array([shape.prior for shape in self.shapes])
+        self.prior = prior / prior.sum()
+
+    def draws(self, shape: Ints, z: Floats) -> Draws:
+        """The variances that (m, parameters) mean."""
+        m, rungs = len(z), self.data.rungs
+        noise = np.stack([*(self._exp(z, f"noise{k}") for k in range(rungs - 1)), np.ones(m)], axis=1)
+        size = noise * np.stack([self._exp(z, f"spread{k}") for k in range(rungs)], axis=1)
+        several = self.data.backbones > 1
+        ratio = np.ones(m) if self.equal else self._exp(z, "interaction")
+        angle = 0.5 * math.pi * _cdf(self._get(z, "rho"))
+        return Draws(
+            shape,
+            self.equal,
+            noise=noise,
+            spread=np.zeros_like(size) if self.equal else size,
+            interaction=size * ratio[:, None] if several else np.zeros_like(size),
+            rho=np.sin(angle),
+            eta=MOST_ETA * _cdf(self._get(z, "eta")),
+            seeds=self._exp(z, "seeds") if "seeds" in self.index else np.zeros(m),
+            backbones=self._exp(z, "backbones") if "backbones" in self.index else np.zeros(m),
+        )
+
+    def noises(self, squares: Floats) -> Floats:
+        """(m, NOISES) noises around what the runs' squares (m,) say, in even steps of their logarithm."""
+        freedoms = len(self.data.value) - self.data.rungs
+        priors = self.data.priors[-1]
+        near = np.sqrt(squares / max(freedoms, 1))
+        reach = 4 / math.sqrt(2 * max(freedoms, 1))
+        least, most = priors.bounds
+        low = np.clip(near * math.exp(-reach), least, most / 2)
+        high = np.clip(np.maximum(near * math.exp(1.3 * reach), 1.3 * low), 1.3 * least, most)
+        return np.asarray(np.exp(np.linspace(np.log(low), np.log(high), NOISES)).T)
+
+    def log_prior(self, draws: Draws, z: Floats, noises: Floats) -> Floats:
+        """(m, NOISES) log density of the parameters and of the log noise, shapes included."""
+        s = draws.noise[:, :, None] * noises[:, None, :]  # (m, rungs, NOISES)
+        found = np.log(self.prior)[draws.shape][:, None] + np.zeros(noises.shape)
+        for k, priors in enumerate(self.data.priors):
+            found = found + priors.log_noise(s[:, k])
+            t = draws.spread[:, k, None] * noises
+            u = draws.interaction[:, k, None] * noises
+            if not self.equal:
+                found = found + priors.log_spread(t, s[:, k])
+            if self.data.backbones > 1 and (self.equal or k == self.data.rungs - 1):
+                found = found + priors.log_interaction(u, t, s[:, k])
+        for name, middle in (("rho", 0.0), ("eta", LUCK)):
+            if name in self.index:
+                found = found - 0.5 * (self._get(z, name)[:, None] - middle) ** 2 - 0.5 * math.log(2 * math.pi)
+        for name, value in (("seeds", draws.seeds), ("backbones", draws.backbones)):
+            if name in self.index:
+                found = found + log_level(value)[:, None]
+        return np.asarray(found)
+
+    def _get(self, z: Floats, name: str) -> Floats:
+        return z[:, self.index[name]] if name in self.index else np.zeros(len(z))
+
+    def _exp(self, z: Floats, name: str) -> Floats:
+        return np.asarray(np.exp(np.clip(self._get(z, name), -12, 12)))
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A multivariate t distribution of the parameters, and probabilities of the shapes."""
+
+    middle: Floats
+    root: Floats
+    """(d, d) lower triangular"""
+    shapes: Floats
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[Ints, Floats]:
+        normal = rng.standard_normal((count, len(self.middle)))
+        stretch = np.sqrt(TAILS / rng.chisquare(TAILS, count))[:, None]
+        return rng.choice(len(self.shapes), count, p=self.shapes), self.middle + stretch * (normal @ self.root.T)
+
+    def log_density(self, shape: Ints, z: Floats) -> Floats:
+        d = len(self.middle)
+        squares = (np.linalg.solve(self.root, (z - self.middle).T) ** 2).sum(axis=0) if d else np.zeros(len(z))
+        scale = math.lgamma((TAILS + d) / 2) - math.lgamma(TAILS / 2) - 0.5 * d * math.log(TAILS * math.pi)
+        log = scale - np.log(np.diag(self.root)).sum() - 0.5 * (TAILS + d) * np.log1p(squares / TAILS)
+        return np.asarray(log + np.log(self.shapes)[shape])
+
+
+class Algebra:
+    """The covariance of the runs for given variances, and what follows from it."""
+
+    def __init__(self, data: Data, shapes: Sequence[Shape]) -> None:
+        self.data, self.shapes = data, list(shapes)
+        self.same_backbone = (data.backbone[:, None] == data.backbone).astype(np.float64)
+        self.same_block = (data.block[:, None] == data.block).astype(np.float64)
+        run = data.run[:, None] == data.run
+        self.same_run = run + np.diag(data.weight - 1)
+        self.means = (np.arange(data.rungs)[:, None] == data.rung).T.astype(np.float64)
+        self._kernels: dict[int, Floats] = {}
+
+    def kernel(self, number: int) -> Floats:
+        """(runs, runs) of a shape."""
+        if number not in self._kernels:
+            shape, place = self.shapes[number], self.data.place
+            kernel = self.data.coding.kernel(shape, self.data.codes, self.data.codes)
+            own = place[:, None] == place
+            self._kernels[number] = kernel[np.ix_(place, place)] + shape.own * own
+        return self._kernels[number]
+
+    def covariance(self, draws: Draws, i: int) -> Floats:
+        """(runs, runs) in units of the noise's square, at one draw."""
+        rung, steps = self.data.rung, np.arange(self.data.rungs)
+        near = np.abs(steps[:, None] - steps)
+
+        def between(size: Floats, correlation: float) -> Floats:
+            """(runs, runs) covariance of something of this size at each rung."""
+            table = np.outer(size, size) * correlation**near
+            return np.asarray(table[0, 0] if self.data.rungs == 1 else table[rung[:, None], rung])
+
+        found = self.same_run + draws.seeds[i] ** 2 * self.same_block if draws.seeds[i] else self.same_run.copy()
+        if draws.backbones[i]:
+            found += draws.backbones[i] ** 2 * self.same_backbone
+        if self.data.rungs > 1:
+            found *= between(draws.noise[i], draws.eta[i])
+        kernel = self.kernel(int(draws.shape[i]))
+        if draws.spread[i].any():
+            found += between(draws.spread[i], draws.rho[i]) * kernel
+        if draws.interaction[i].any():
+            found += between(draws.interaction[i], draws.rho[i]) * (self.same_backbone * kernel)
+        found.flat[:: len(found) + 1] *= 1 + JITTER
+        return np.asarray(found)
+
+    def solve(self, draws: Draws, i: int) -> Solved:
+        """Raises:
+        numpy.linalg.LinAlgError: the covariance is singular.
+        """
+        from scipy.linalg.lapack import dtrtrs
+
+        root = np.asarray(np.linalg.cholesky(self.covariance(draws, i)), dtype=np.float64)
+        both, _ = dtrtrs(root, np.column_stack((self.data.value, self.means)), lower=1)
+        value, means = both[:, 0], both[:, 1:]
+        inner = np.asarray(np.linalg.cholesky(means.T @ means), dtype=np.float64)
+        projected = np.linalg.solve(inner, means.T @ value)
+        return Solved(root, value, means, inner, projected)
+
+    def dual(self, draws: Draws, i: int, values: Floats) -> tuple[float, Floats]:
+        """(mean of the last rung, (runs,) covariance⁻¹ times the values less their rungs' means) of other values."""
+        from scipy.linalg.lapack import dtrtrs
+
+        solved = self.solve(draws, i)
+        inside, _ = dtrtrs(solved.root, values, lower=1)
+        means = np.linalg.solve(solved.inner.T, np.linalg.solve(solved.inner, solved.means.T @ inside))
+        dual, _ = dtrtrs(solved.root, inside - solved.means @ means, lower=1, trans=1)
+        return float(means[-1]), dual
+
+    def sums(self, draws: Draws) -> tuple[Floats, Floats]:
+        """(log determinants / 2, squares), each (m,): what the likelihood needs, the rungs' means integrated out."""
+        sizes, squares = np.full(len(draws.shape), np.inf), np.ones(len(draws.shape))
+        for i in range(len(draws.shape)):
+            with suppress(np.linalg.LinAlgError):
+                solved = self.solve(draws, i)
+                squares[i] = max(float(solved.value @ solved.value - solved.projected @ solved.projected), 1e-300)
+                sizes[i] = np.log(np.diag(solved.root)).sum() + np.log(np.diag(solved.inner)).sum()
+        return sizes, squares
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """The equations at one draw."""
+
+    root: Floats
+    value: Floats
+    """root⁻¹ times the values, and"""
+    means: Floats
+    """times the rungs' indicators."""
+    inner: Floats
+    """(rungs, rungs) root of their information."""
+    projected: Floats
+    """(rungs,)"""
+
+    @property
+    def rung_means(self) -> Floats:
+        """(rungs,) estimated."""
+        return np.asarray(np.linalg.solve(self.inner.T, self.projected))
+
+    @property
+    def residual(self) -> Floats:
+        """root⁻¹ times the values less their rungs' means."""
+        return self.value - self.means @ self.rung_means
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """Weighted draws that stand for the posterior; noises in the metric's unit."""
+
+    draws: Sequence[tuple[Draws, int]]
+    """The variances of each node: draws, and which of them."""
+    weight: Floats
+    """(k,) adding up to 1."""
+    noise: Floats
+    """(k,) of one run at the last rung."""
+
+
+def posterior(data: Data, shapes: Sequence[Shape] = SHAPES, *, equal: bool = True) -> Nodes:
+    """The posterior of the variances, from at most LEARNED_FROM of the runs.
+
+    Args:
+        equal: whether it may be that no placement differs from another.
+    """
+    learned = _thinned(data)
+    shapes = learned.coding.shapes(shapes) or [Shape(1.0, own=1.0)]
+    null = learned.priors[-1].equal if equal else 0.0
+    found: list[tuple[Draws, Floats, Floats]] = []
+    rng = np.random.default_rng(0)
+    for family, rounds, prior in (
+        (Family(learned, shapes, equal=False), ROUNDS, 1 - null),
+        (Family(learned, shapes, equal=True), EQUAL_ROUNDS, null),
+    ):
+        if not prior:
+            continue
+        draws, logs, noises = _sampled(family, Algebra(learned, family.shapes), rounds, rng)
+        found.append((draws, logs + math.log(prior), noises))
+    return _kept(found, NODES if len(data.value) < MANY else FEW_NODES)
+
+
+def _thinned(data: Data) -> Data:
+    """The placements with the most runs, and of the others an even share, for as many runs as variances are learned from."""
+    if len(data.value) <= LEARNED_FROM:
+        return data
+    counts = np.bincount(data.place, minlength=len(data.codes))
+    best = np.lexsort((np.arange(len(counts)), -counts))
+    half = best[: np.searchsorted(np.cumsum(counts[best]), LEARNED_FROM / 2)]
+    rest = np.setdiff1d(best, half)
+    share = (LEARNED_FROM - counts[half].sum()) / max(counts[rest].sum(), 1)
+    some = rest[np.unique(np.linspace(0, len(rest) - 1, max(int(len(rest) * share), 1)).astype(np.intp))]
+    return data.part(np.sort(np.concatenate((half, some))))
+
+
+def _sampled(
+    family: Family, algebra: Algebra, rounds: Sequence[int], rng: np.random.Generator
+) -> tuple[Draws, Floats, Floats]:
+    """(draws, (m, NOISES) log weights, noises): a sample whose weights add up to the hypothesis' marginal likelihood."""
+    proposals = [Proposal(family.middle, np.diag(family.width), family.prior)]
+    freedoms = len(algebra.data.value) - algebra.data.rungs
+    shape, z, mixed = np.zeros(0, dtype=np.intp), np.zeros((0, len(family.middle))), np.zeros(0)
+    logs, noises = np.zeros((2, 0, NOISES))
+    rounds = [int(count * np.clip(0.08 * len(family.middle) ** 2, 0.8, 3.0)) for count in rounds]
+    for number, count in enumerate(rounds):
+        new_shape, new_z = proposals[-1].draw(rng, count)
+        draws = family.draws(new_shape, new_z)
+        sizes, squares = algebra.sums(draws)
+        s = family.noises(squares)
+        target = family.log_prior(draws, new_z, s) + np.log(np.log(s[:, 1] / s[:, 0]))[:, None]
+        target = target - sizes[:, None] - freedoms * np.log(s) - 0.5 * squares[:, None] / s**2
+        shape, z = np.append(shape, new_shape), np.concatenate((z, new_z))
+        logs, noises = np.concatenate((logs, target)), np.concatenate((noises, s))
+        densities = [
+            p.log_density(shape, z) + math.log(n / sum(rounds[: number + 1]))
+            for p, n in zip(proposals, rounds, strict=False)
+        ]
+        mixed = np.logaddexp.reduce(densities, axis=0)
+        if number + 1 < len(rounds):
+            proposals.append(_fitted(family, shape, z, np.logaddexp.reduce(logs, axis=1) - mixed))
+    return family.draws(shape, z), logs - mixed[:, None] - math.log(len(z)), noises
+
+
+def _fitted(family: Family, shape: Ints, z: Floats, logs: Floats) -> Proposal:
+    """A proposal at the weighted draws, flattened until enough of them count."""
+    power, enough = 1.0, min(2.0 * len(family.middle) + 8, 0.5 * len(z))
+    logs = logs - logs.max()
+    while power > 0.05 and (w := np.exp(power * logs)).sum() ** 2 / (w**2).sum() < enough:
+        power *= 0.8
+    weights = np.exp(power * logs)
+    weights /= weights.sum()
+    middle = weights @ z
+    off = z - middle
+    covariance = (off.T * weights) @ off + np.diag((0.15 * family.width) ** 2)
+    shapes = 0.85 * np.bincount(shape, weights=weights, minlength=len(family.shapes)) + 0.15 * family.prior
+    root = np.asarray(np.linalg.cholesky(1.2 * covariance), dtype=np.float64)
+    return Proposal(middle, root, shapes / shapes.sum())
+
+
+def _kept(found: Sequence[tuple[Draws, Floats, Floats]], count: int) -> Nodes:
+    """Nodes drawn in even steps along the weights; the weight of "equal" is exact."""
+    top = max(float(logs.max()) for _, logs, _ in found)
+    shares = [np.exp(logs - top) for _, logs, _ in found]
+    total = sum(float(w.sum()) for w in shares)
+    chosen: list[tuple[Draws, int]] = []
+    weight, noise = list[float](), list[float]()
+    for (draws, _, noises), w in zip(found, shares, strict=True):
+        mass = float(w.sum()) / total
+        many = max(round(count * mass), 8) if mass > 1e-4 else 0
+        if not many:
+            continue
+        order = np.lexsort((draws.interaction[:, -1], draws.spread[:, -1]))
+        below = np.cumsum(w[order].ravel())
+        hits = np.searchsorted(below, (np.arange(many) + 0.5) / many * below[-1])
+        for hit in hits.tolist():
+            i, g = divmod(min(hit, w.size - 1), NOISES)
+            chosen.append((draws, int(order[i])))
+            weight.append(mass / many)
+            noise.append(float(noises[order[i], g]))
+    weights = np.array(weight)
+    return Nodes(chosen, weights / weights.sum(), np.array(noise))
+
+
+def cross(data: Data, shape: Shape, draws: Draws, i: int, codes: Codes, place: Ints) -> Floats:
+    """(targets, runs) covariance of the targets' effects at the last rung with the runs, in units of the noise's square.
+
+    Args:
+        codes: (targets, sites) of the targets.
+        place: (targets,) which evaluated placement each is; -1 for none.
+    """
+    shared = data.coding.kernel(shape, codes, data.codes)[:, data.place]
+    shared += shape.own * (place[:, None] == data.place)
+    top = data.rungs - 1
+    along = draws.spread[i, top] * draws.spread[i, data.rung] * draws.rho[i] ** (top - data.rung)
+    return np.asarray(shared * along)
+
+
+def _cdf(z: Floats) -> Floats:
+    from nas_attn.model.mixture import cdf
+
+    return cdf(z)
