@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -173,71 +173,26 @@ def write_card(facts: Mapping[str, Any], path: Path) -> tuple[Path, Path]:
 
 def markdown(facts: Mapping[str, Any]) -> str:
     """A card for people."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     task = tasks.of(Recipe.model_validate(facts["recipe"]))
-    use = find_format(facts["format"], task).use(facts)
-    answer = task.answer_said(tuple(facts["output"]["shape"][1:]), facts["format"])
-    parts = [
-        f"# {facts['file']}",
-        f"{facts['backbone']['name']} with attention\n\n    {facts['placement']}",
-        *(f"## {title}\n\n{_list(lines)}" for title, lines in _sections(facts, answer) if lines),
-        f"## Use\n\n```python\n{use}\n```",
-        f"## Recipe\n\n```json\n{json.dumps(facts['recipe'], indent=2)}\n```",
-    ]
-    return "\n\n".join(parts)
-
-
-def _list(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _sections(facts: Mapping[str, Any], answer: str) -> Iterator[tuple[str, list[str]]]:
-    yield "Input and output", list(_about_images(facts, answer))
-    yield "What it scores", list(_about_scores(facts))
-    yield "What it costs", list(_about_cost(facts))
-    yield "Where it comes from", list(_about_origin(facts))
-    yield (
-        "Sources and licences",
-        [f"{s['title']}{': ' + s['paper'] if s['paper'] else ''}; code: {s['licence']}" for s in facts["sources"]],
+    environment = Environment(
+        loader=PackageLoader("nas_attn", "export/templates"),
+        undefined=StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
     )
-
-
-def _about_images(facts: Mapping[str, Any], answer: str) -> Iterator[str]:
-    given, output = facts["input"], facts["output"]
-    shape = ", ".join(map(str, given["shape"]))
-    if given["normalised_inside"]:
-        yield f"Input: uint8 ({shape}), {given['channels']}, 0 to 255; the file normalises them itself"
-    elif given["mean"]:
-        yield (
-            f"Input: float32 ({shape}), {given['channels']}: `(pixel / 255 - mean) / std` per channel, "
-            f"mean {_numbers(given['mean'])}, std {_numbers(given['std'])}"
-        )
-    else:
-        yield f"Input: float32 ({shape}), as the study's evaluator makes them"
-    size = facts["recipe"]["data"].get("size") or 64
-    if str(facts["data"].get("name", "")).startswith("folder:"):
-        yield f"Images in the study: the shorter side scaled to {size} pixels, the middle square cut out"
-    names = ", ".join(output["classes"][:20]) + (", …" if len(output["classes"]) > 20 else "")
-    yield f"Output: {answer}; classes in order: {names}"
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.6g}" for value in values)
-
-
-def _about_scores(facts: Mapping[str, Any]) -> Iterator[str]:
-    training, here, check = facts["training"], facts["here"], facts["check"]
-    run = training["what"] if "seed" in training["what"] else f"{training['what']}, seed {training['seed']}"
-    for name, value in training["metrics"].items():
-        yield f"{name}: {units.value(name, value)} when it was trained ({run}){_images(name, training)}"
-    if here is not None:
-        yield (f"This network in float32 on the same images: {_here(here)}{_difference(training, here)}")
-    for name, e in facts["estimate"].items():
-        between = f"{units.value(name, e['low'])} to {units.value(name, e['high'])}"
-        mean = units.value(name, e["mean"])
-        yield f"The study's estimate of its {name} after the search's training: {mean} ({between}, {e['runs']} runs)"
-    if check is not None:
-        yield f"Against torch: {against_torch(facts)} (ONNX Runtime {check['version']})"
-    yield "All of this on validation images, which chose the network; the test images are for `nas-attn validate`"
+    environment.filters |= {
+        "value": lambda number, name: units.value(name, number),
+        "numbers": lambda values: ", ".join(f"{value:.6g}" for value in values),
+        "counted": units.counted,
+    }
+    return environment.get_template("card.md").render(
+        **facts,
+        use=find_format(facts["format"], task).use(facts),
+        answer=task.answer_said(tuple(facts["output"]["shape"][1:]), facts["format"]),
+        compared=against_torch(facts) if facts["check"] else "",
+    )
 
 
 def against_torch(facts: Mapping[str, Any]) -> str:
@@ -250,50 +205,3 @@ def against_torch(facts: Mapping[str, Any]) -> str:
     if facts["output"]["shape"][-1] == BOX:
         return f"half of the boxes differ by at most {100 * difference:.1g} % of the image's side, as do their scores"
     return f"boxes differ by at most {100 * difference:.1g} % of the image's side, scores by that of the surest"
-
-
-def _here(here: Mapping[str, Any]) -> str:
-    metric = here.get("metric", "accuracy")
-    value = units.value(metric, here.get("value", here.get("accuracy")))
-    return f"{value}, {here['right']} of {here['images']} right" if "right" in here else f"{metric} {value}"
-
-
-def _images(metric: str, training: Mapping[str, Any]) -> str:
-    if metric != "accuracy" or training["right"] is None:
-        return ""
-    return f": {training['right']} of {training['images']} validation images right, computed in {training['precision']}"
-
-
-def _difference(training: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    others = here.get("judged_otherwise")
-    if others is None or training.get("right") is None:
-        return ""
-    if others == 0:
-        return ", the same ones"
-    return f"; {others} are judged otherwise than when it was scored in {training['precision']}"
-
-
-def _about_cost(facts: Mapping[str, Any]) -> Iterator[str]:
-    cost, latency = facts["cost"], facts["latency"]
-    yield f"For an image: {units.counted(cost)}"
-    if latency is not None:
-        conditions = ", ".join(f"{name} {value}" for name, value in latency["conditions"].items())
-        how = "" if latency["measured"] else ", predicted and not measured"
-        yield (
-            f"Latency: {latency['ratio']:.3f} times the bare backbone's ({latency['low']:.3f} to {latency['high']:.3f}{how}), "
-            f"{latency['ms']:.3g} ms on {latency['machine']} ({conditions})"
-        )
-
-
-def _about_origin(facts: Mapping[str, Any]) -> Iterator[str]:
-    data = facts["data"]
-    yield f"Study {facts['study']}, trial {facts['trial']}; {facts['written_by']}"
-    numbers = ", ".join(f"{data[part]} {part} images" for part in ("training", "validation") if part in data)
-    yield ", ".join(filter(None, [f"Data: {data['name']}", numbers, f"digest {data['digest']}" if numbers else ""]))
-    if "files" in data:
-        yield (
-            f"Validation images: {len(data['files'])} files of `{data['folder']}`, named in the JSON card; "
-            f"`python {facts['file']}.score.py` scores the network on them again, without nas_attn"
-        )
-    yield "Versions: " + ", ".join(f"{name} {version}" for name, version in sorted(facts["versions"].items()))
-    yield f"SHA-256: {facts['sha256']}"
