@@ -69,45 +69,67 @@ def read(section: DataSection, place: Place) -> Parts:
         DataError: the folder is missing or has no classes, an image is broken and `broken_images` is `refuse`, or a
             class is missing from a split.
     """
+    root = image_folder(section)
+    train_folder = root / "train"
+    classes = _class_names(train_folder if train_folder.is_dir() else root)
+    group_of = None if section.groups is None else find_groups(section.groups, root)
+    missing = f"image folder '{root}' has no test split: add '{root / 'test'}' with a folder per class"
+    return split_folder(
+        root, section, place, lambda folder: _list(root, folder, classes, group_of), classes, classes, missing
+    )
+
+
+def image_folder(section: DataSection) -> Path:
+    """Raises:
+    DataError: `folder:PATH` is no folder.
+    """
     root = user_path(section.name.removeprefix("folder:"), what="image folder", error=DataError)
     if not root.is_dir():
         raise DataError(f"image folder '{root}' does not exist (looked in {Path.cwd()})")
-    train_folder = root / "train"
-    classes = _class_names(train_folder if train_folder.is_dir() else root)
+    return root
 
-    group_of = None if section.groups is None else find_groups(section.groups, root)
+
+def split_folder(
+    root: Path,
+    section: DataSection,
+    place: Place,
+    listed: Callable[[Path], Files],
+    classes: tuple[str, ...],
+    strata: tuple[str, ...],
+    missing: str,
+) -> Parts:
+    """The splits of a folder: those in `train`, `val` and `test`, else of everything a fifth for the test.
+
+    Args:
+        listed: the files of a split's folder.
+        strata: names of what the test split keeps the shares of.
+        missing: what to say where there is no test split.
+    """
 
     def ready(files: Files) -> Labelled:
         return prepare(files, section, place)
 
-    def listed(folder: Path) -> Files:
-        return _list(root, folder, classes, group_of)
-
-    if not train_folder.is_dir():
+    if not (root / "train").is_dir():
         everything = listed(root)
         count = amount(TEST_SHARE, everything.labels, "the test split")
-        test, rest = divided(everything.labels, count, section.seed, classes, everything.groups)
+        test, rest = divided(everything.labels, count, section.seed, strata, everything.groups)
         return Parts(ready(everything.subset(rest)), None, lambda: ready(everything.subset(test)), classes)
     folder = next((root / name for name in VALIDATION_NAMES if (root / name).is_dir()), None)
     if folder is not None and section.validation is not None:
         raise DataError(f"data.validation does not apply, as '{folder}' holds the validation images: leave it out")
-    train, own_validation = listed(train_folder), None if folder is None else listed(folder)
-    if group_of is not None:
-        others = [] if own_validation is None else [own_validation]
-        others += [listed(root / "test")] if (root / "test").is_dir() else []  # names of files; no image is read
-        check_apart([train, *others])
-
-    missing = f"image folder '{root}' has no test split: add '{root / 'test'}' with a folder per class"
+    splits = [listed(one) for one in (root / "train", folder) if one is not None]
     if (root / "test").is_dir():
         missing = _wrong_with(lambda: listed(root / "test"))
+    if splits[0].groups is not None:
+        others = [listed(root / "test")] if (root / "test").is_dir() else []  # names of files; no image is read
+        check_apart([*splits, *others])
 
     def test_part() -> Labelled:
         if missing:
             raise DataError(missing)
         return ready(listed(root / "test"))
 
-    validation = None if own_validation is None else ready(own_validation)
-    return Parts(ready(train), validation, test_part, classes, missing)
+    return Parts(ready(splits[0]), ready(splits[1]) if folder is not None else None, test_part, classes, missing)
 
 
 def count_images(path: str) -> int:

@@ -13,12 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from nas_attn.data.decoding import SUFFIXES, Masked
-from nas_attn.data.folder import TEST_SHARE, VALIDATION_NAMES, Files, check_apart, prepare
+from nas_attn.data.folder import Files, image_folder, split_folder
 from nas_attn.data.grouping import GroupOf, find_groups
-from nas_attn.data.parts import Labelled, Parts, Place
-from nas_attn.data.splitting import amount, divided
+from nas_attn.data.parts import Parts, Place
 from nas_attn.errors import DataError, few, shorten
-from nas_attn.paths import user_path
 from nas_attn.recipe import DataSection
 
 NAMES_FILE = "classes.txt"
@@ -32,39 +30,13 @@ def read(section: DataSection, place: Place) -> Parts:
         DataError: a folder, a mask or the names are missing, or an image cannot be read with its mask and
             `broken_images` is `refuse`.
     """
-    root = user_path(section.name.removeprefix("folder:"), what="image folder", error=DataError)
-    if not root.is_dir():
-        raise DataError(f"image folder '{root}' does not exist (looked in {Path.cwd()})")
+    root = image_folder(section)
     classes = _names(root)
     group_of = None if section.groups is None else find_groups(section.groups, root)
-
-    def ready(files: Files) -> Labelled:
-        return prepare(files, section, place)
-
-    def listed(folder: Path) -> Files:
-        return _list(root, folder, len(classes), group_of)
-
-    if not (root / "train").is_dir():
-        everything = listed(root)
-        count = amount(TEST_SHARE, everything.labels, "the test split")
-        test, rest = divided(everything.labels, count, section.seed, ("image",), everything.groups)
-        return Parts(ready(everything.subset(rest)), None, lambda: ready(everything.subset(test)), classes)
-    folder = next((root / name for name in VALIDATION_NAMES if (root / name).is_dir()), None)
-    if folder is not None and section.validation is not None:
-        raise DataError(f"data.validation does not apply, as '{folder}' holds the validation images: leave it out")
-    missing = ""
-    if not (root / "test").is_dir():
-        missing = f"image folder '{root}' has no test split: add '{root / 'test'}' with images and masks"
-
-    def test_part() -> Labelled:
-        if missing:
-            raise DataError(missing)
-        return ready(listed(root / "test"))
-
-    splits = [listed(place) for place in (root / "train", folder) if place is not None]
-    if group_of is not None:
-        check_apart(splits if missing else [*splits, listed(root / "test")])
-    return Parts(ready(splits[0]), ready(splits[1]) if folder is not None else None, test_part, classes, missing)
+    missing = f"image folder '{root}' has no test split: add '{root / 'test'}' with images and masks"
+    return split_folder(
+        root, section, place, lambda folder: _list(root, folder, len(classes), group_of), classes, ("image",), missing
+    )
 
 
 def _names(root: Path) -> tuple[str, ...]:

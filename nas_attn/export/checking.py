@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from nas_attn.errors import OperationError, shorten
-from nas_attn.export import stranger
+from nas_attn.export import scoring
 from nas_attn.export.graphs import Graph
 
 CLOSE = 1e-3
 """Largest difference of outputs, as a share of the largest output, that is put down to other arithmetic."""
 
 
-class Stranger:
+class Isolated:
     """An exported file in a process in which nas_attn cannot be imported."""
 
     def __init__(self, process: subprocess.Popen[bytes], complaint: Path) -> None:
@@ -38,8 +38,8 @@ class Stranger:
         assert source is not None
         assert target is not None
         try:
-            stranger.send(target, x)
-            answer = stranger.receive(source)
+            scoring.send(target, x)
+            answer = scoring.receive(source)
         except (OSError, ValueError):
             answer = None
         if answer is None:
@@ -52,16 +52,23 @@ class Stranger:
 
 
 @contextmanager
-def run_elsewhere(path: Path, format_: str) -> Iterator[Stranger]:
+def run_elsewhere(path: Path, format_: str) -> Iterator[Isolated]:
     """A process that has loaded an exported file (`onnx`, `torch` or `python`) and takes batches."""
     with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder:
         complaint = Path(folder) / "stderr"
         with complaint.open("wb") as errors:
             # As text, so that the folder of this package is not on the path, but the working folder is.
-            command = [sys.executable, "-c", Path(stranger.__file__).read_text("utf-8"), format_, str(path.resolve())]
+            command = [
+                sys.executable,
+                "-c",
+                Path(scoring.__file__).read_text("utf-8"),
+                "--stream",
+                format_,
+                str(path.resolve()),
+            ]
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
         try:
-            yield Stranger(process, complaint)
+            yield Isolated(process, complaint)
         finally:
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:

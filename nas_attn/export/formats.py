@@ -215,4 +215,4 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         )
     }
 )
-"""The formats of all tasks; a task may have more (`Task.formats`). A file of a graph is loaded by `stranger.RUNNERS`."""
+"""The formats of all tasks; a task may have more (`Task.formats`). A file of a graph is loaded by `scoring.RUNNERS`."""

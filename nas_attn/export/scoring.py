@@ -3,28 +3,107 @@
     python NAME.score.py                      # the validation images that the card names: the study's accuracy
     python NAME.score.py --root FOLDER        # where the folder of photographs lies now
     python NAME.score.py a.jpg b.jpg          # what they are
+    python NAME.score.py --stream FORMAT FILE # batches on standard input, answers on standard output
 
 Needs numpy, Pillow, and onnxruntime or torch by the network's format. nas_attn is not needed.
+In a stream, a batch is a line with its shape and kind, then its bytes; so is an answer.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from numpy.typing import NDArray
 
+Array = NDArray[Any]
 BATCH = 64
+
+
+def send(pipe: IO[bytes], array: Array) -> None:
+    """Writes an array; numpy's own format wants a file that can be sought in."""
+    pipe.write(json.dumps([array.shape, array.dtype.str]).encode() + b"\n" + np.ascontiguousarray(array).tobytes())
+    pipe.flush()
+
+
+def receive(pipe: IO[bytes]) -> Array | None:
+    """Reads an array; None at the end."""
+    head = pipe.readline()
+    if not head:
+        return None
+    shape, kind = json.loads(head)
+    kind = np.dtype(kind)
+    return np.frombuffer(pipe.read(int(np.prod(shape)) * kind.itemsize), kind).reshape(shape).copy()
+
+
+def _onnx(path: str) -> Callable[[Array], Array]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(x: Array) -> Array:
+        output: Array = session.run(None, {name: x})[0]
+        return output
+
+    return run
+
+
+def _program(path: str) -> Callable[[Array], Array]:
+    import torch
+
+    return _torch(torch.export.load(path).module())
+
+
+def _python(path: str) -> Callable[[Array], Array]:
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("exported", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return _torch(module.load())
+
+
+def _torch(network: Any) -> Callable[[Array], Array]:
+    import torch
+
+    def run(x: Array) -> Array:
+        with torch.no_grad():
+            found = network(torch.from_numpy(x))
+        if isinstance(found, list):
+            return boxes(found)
+        output: Array = (found["out"] if isinstance(found, dict) else found).numpy()
+        return output
+
+    return run
+
+
+def boxes(found: Any) -> Array:
+    """What a detector of torchvision answers for N images as one array (N, K, 6), zeros where an image has fewer boxes than K.
+
+    Of each box left, top, right, bottom, score, class.
+    """
+    rows = [np.hstack([o["boxes"], o["scores"][:, None], o["labels"][:, None]]) for o in found]
+    table = np.zeros((len(rows), max(map(len, rows)), 6), np.float32)
+    for number, row in enumerate(rows):
+        table[number, : len(row)] = row
+    return table
+
+
+RUNNERS = {"onnx": _onnx, "torch": _program, "python": _python}
 
 
 def decode(path: Path, size: int) -> Any:
     """One photograph as the study saw it: uint8 (3, size, size), the shorter side scaled to `size`, the middle cut out."""
+    from PIL import Image, ImageOps
+
     with Image.open(path) as opened:
         opened.draft("RGB", (2 * size, 2 * size))
         image = ImageOps.exif_transpose(opened)
@@ -51,34 +130,8 @@ def prepared(images: Any, given: dict[str, Any]) -> Any:
     return ((images.astype(np.float32) / 255 - mean) / std).astype(np.float32)
 
 
-def network(path: Path, format_: str) -> Callable[[Any], Any]:
-    """What takes a batch and gives the classes' scores."""
-    if format_ == "onnx":
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        return lambda x: session.run(None, {session.get_inputs()[0].name: x})[0]
-    import torch
-
-    if format_ == "torch":
-        model = torch.export.load(path).module()
-    else:
-        spec = importlib.util.spec_from_file_location("exported", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        model = module.load()
-
-    def run(x: Any) -> Any:
-        with torch.no_grad():
-            return model(torch.from_numpy(np.ascontiguousarray(x))).numpy()
-
-    return run
-
-
-def main() -> int:
-    """Prints what was right, or what each image is."""
+def score() -> int:
+    """Prints how many images are right, or what each one is."""
     here = Path(__file__).resolve()
     target = here.with_name(here.name.removesuffix(".score.py"))
     card = json.loads(target.with_name(f"{target.name}.json").read_text("utf-8"))
@@ -94,7 +147,7 @@ def main() -> int:
         what = "is a folder" if missing[0].is_dir() else "is not there"
         print(f"'{missing[0]}' {what} ({len(missing)} of {len(named)} images): {where}", file=sys.stderr)
         return 2
-    run, size, classes = network(target, card["format"]), card["input"]["shape"][2], card["output"]["classes"]
+    run, size, classes = RUNNERS[card["format"]](str(target)), card["input"]["shape"][2], card["output"]["classes"]
     right = 0
     for start in range(0, len(named), BATCH):
         batch = named[start : start + BATCH]
@@ -111,5 +164,18 @@ def main() -> int:
     return 0
 
 
+def stream(format_: str, path: str) -> None:
+    """Answers one batch after another, until there is none."""
+    sys.modules["nas_attn"] = None  # type: ignore[assignment]  # whoever imports it gets an error
+    run = RUNNERS[format_](path)
+    target = sys.stdout.buffer
+    sys.stdout = sys.stderr  # what a backbone prints is no answer
+    while (x := receive(sys.stdin.buffer)) is not None:
+        send(target, run(x))
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:2] == ["--stream"]:
+        stream(*sys.argv[2:])
+    else:
+        sys.exit(score())

@@ -18,7 +18,7 @@ from nas_attn import tasks
 from nas_attn.data import Dataset
 from nas_attn.errors import OperationError, UserError, shorten
 from nas_attn.evaluation.kept_sites import plan_for
-from nas_attn.export import stranger
+from nas_attn.export import scoring
 from nas_attn.export.card import VERSION, card_paths, resolved_of
 from nas_attn.export.checking import run_elsewhere
 from nas_attn.recipe import DataSection
@@ -141,7 +141,7 @@ def _network(facts: Mapping[str, Any], path: Path, dataset: Dataset) -> Run:
         with torch.no_grad():
             found = answer_of(network(torch.from_numpy(x)))
         if isinstance(found, list):
-            return stranger.boxes(found)
+            return scoring.boxes(found)
         assert isinstance(found, torch.Tensor)
         output: NDArray[Any] = found.numpy()
         return output

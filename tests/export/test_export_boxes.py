@@ -14,7 +14,7 @@ from nas_attn.errors import OperationError, UserError
 from nas_attn.export import write
 from nas_attn.export.checking import check_onnx
 from nas_attn.export.graphs import single_output
-from nas_attn.export.stranger import boxes
+from nas_attn.export.scoring import boxes
 
 SHAPE = (3, 32, 32)
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
