@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 Knob = int | float | bool | str
 
@@ -189,6 +190,17 @@ class Score:
     """Seconds of training and scoring since the previous rung."""
     device_s: float = 0.0
     """Seconds the device worked on it (CPU: process time of the training threads)."""
+
+    def as_plain(self) -> dict[str, Any]:
+        """The score as JSON knows it."""
+        correct = None if self.correct is None else base64.b64encode(self.correct).decode()
+        return {**asdict(self), "metrics": dict(self.metrics), "correct": correct}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Score:
+        """What `as_plain` wrote."""
+        correct = plain["correct"]
+        return cls(**{**plain, "correct": None if correct is None else base64.b64decode(correct)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,12 @@ The recipe names it, `[training] evaluator = "my_package.eval:evaluate"`, and it
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -152,7 +151,7 @@ class EvaluatorTrainer:
             Interrupted: `stop` said so.
         """
         blob = slot.load()
-        scores = [] if blob is None else [_from_plain(row) for row in json.loads(blob)]
+        scores = [] if blob is None else [Score.from_plain(row) for row in json.loads(blob)]
         if needed and len(scores) == len(rungs) == 1:
             scores = []
         self.evaluated = 0
@@ -165,7 +164,7 @@ class EvaluatorTrainer:
                     run = EvaluatorRun(placement, rung, epochs, new, seed, folder, self._device, asked=stop)
                     scores.append(self._one(model, run))
                     self.evaluated += 1
-                    slot.save(json.dumps([_plain(score) for score in scores]).encode(), epochs)
+                    slot.save(json.dumps([score.as_plain() for score in scores]).encode(), epochs)
                 if not on_rung(scores[rung]):
                     break
         return tuple(scores)
@@ -236,12 +235,3 @@ def _accuracy(metrics: Mapping[str, float], flags: NDArray[np.bool_] | None, run
             f"run.right {share!r} are right"
         )
     return {"accuracy": share}
-
-
-def _plain(score: Score) -> dict[str, Any]:
-    """A score as JSON knows it."""
-    return {**asdict(score), "correct": score.correct and base64.b64encode(score.correct).decode()}
-
-
-def _from_plain(row: Mapping[str, Any]) -> Score:
-    return Score(**{**row, "correct": row["correct"] and base64.b64decode(row["correct"])})

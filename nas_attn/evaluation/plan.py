@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -102,7 +102,7 @@ def make_plan(
         same = kept.input_shape == input_shape
         sites = kept.sites if same else attachment.reshaped(kept.sites, model, input_shape)
     else:
-        sites = both_granularities(model, input_shape, wanted.custom, heads=wanted.heads)
+        sites = attachment.survey(model, input_shape, custom=wanted.custom, heads=wanted.heads).sites
     bare_cost = attachment.cost(model, input_shape, recipe.objectives)
     space = SearchSpace(recipe.space, sites, init=recipe.training.resolved_init)
     return Plan(recipe, input_shape, classes, sites, space, bare_cost, made_by, build)
@@ -123,14 +123,3 @@ def _checked(build: Build) -> Build:
         return model
 
     return checked
-
-
-def both_granularities(
-    model: nn.Module,
-    input_shape: tuple[int, int, int],
-    custom: Mapping[str, Sequence[str]] | None = None,
-    *,
-    heads: bool = False,
-) -> tuple[Site, ...]:
-    """All sites of a model: stages, its own attention and the custom ones, then blocks."""
-    return attachment.survey(model, input_shape, custom=custom, heads=heads).sites

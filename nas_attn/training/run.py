@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -123,7 +121,7 @@ class Run:
             "threads": self.threads,
             "wall_s": wall,
             "device_s": device,
-            "scores": [_plain(score) for score in self.scores],
+            "scores": [score.as_plain() for score in self.scores],
         }
         self._slot.save(encode(payload), self.epoch)
 
@@ -163,7 +161,7 @@ class Run:
         self.epoch_loss.copy_(state["epoch_loss"])
         self.loss_sum, self.parts = float(state["loss_sum"]), int(state["parts"])
         self.threads = state["threads"]
-        self.scores = [_score(plain) for plain in state["scores"]]
+        self.scores = [Score.from_plain(plain) for plain in state["scores"]]
         self.clock.reset(float(state["wall_s"]), float(state["device_s"]))
 
     @torch.no_grad()
@@ -172,18 +170,6 @@ class Run:
         for name, tensor in (*self.model.named_parameters(), *self.model.named_buffers()):
             if name in self.average.state():
                 tensor.copy_(self.average.state()[name])
-
-
-def _plain(score: Score) -> dict[str, Any]:
-    fields = asdict(score)
-    fields["metrics"] = dict(score.metrics)
-    fields["correct"] = torch.frombuffer(bytearray(score.correct or b""), dtype=torch.uint8) if score.correct else None
-    return fields
-
-
-def _score(plain: dict[str, Any]) -> Score:
-    correct = plain["correct"]
-    return Score(**{**plain, "correct": None if correct is None else np.asarray(correct).tobytes()})
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:

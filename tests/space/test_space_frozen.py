@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_attn import attachment, backbones
+from nas_attn.attachment import survey
 from nas_attn.attention.catalogue import ROWS
 from nas_attn.errors import RecipeError
-from nas_attn.evaluation.plan import both_granularities
 from nas_attn.recipe import BackboneSection, Recipe
 from nas_attn.recipe_reading import load_recipe, recipe_from, shipped
 from nas_attn.records import Site
@@ -24,7 +24,7 @@ KNOBS = {"int": [1, 2, 4, 8], "float": [0.5, 1.0], "bool": [True, False]}
 @cache
 def sites(name: str) -> tuple[Site, ...]:
     model = backbones.build(BackboneSection(name=name), input_shape=(3, 32, 32), classes=4)
-    return both_granularities(model, (3, 32, 32))
+    return survey(model, (3, 32, 32)).sites
 
 
 def consequences(recipe: Recipe, backbone: str) -> list[object]:

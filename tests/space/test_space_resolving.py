@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_attn import attachment, backbones
+from nas_attn.attachment import survey
 from nas_attn.errors import PlacementError
-from nas_attn.evaluation.plan import both_granularities
 from nas_attn.recipe import BackboneSection
 from nas_attn.records import Assignment, Choice, Placement, ResolvedPlacement, Site
 from nas_attn.space import parse, resolve
@@ -26,7 +26,7 @@ def bare() -> torch.nn.Module:
 
 @cache
 def sites() -> tuple[Site, ...]:
-    return both_granularities(bare(), SHAPE)
+    return survey(bare(), SHAPE).sites
 
 
 def resolved(text: str | Placement, init: str = "paper") -> ResolvedPlacement:

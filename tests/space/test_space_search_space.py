@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nas_attn import attachment, backbones
+from nas_attn.attachment import survey
 from nas_attn.errors import PlacementError, RecipeError
-from nas_attn.evaluation.plan import both_granularities
 from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import load_space, shipped
 from nas_attn.records import Site
@@ -22,7 +22,7 @@ from nas_attn.space_schema import SpaceSpec
 @cache
 def sites() -> tuple[Site, ...]:
     model = backbones.build(BackboneSection(name="resnet20"), input_shape=(3, 32, 32), classes=10)
-    return both_granularities(model, (3, 32, 32))
+    return survey(model, (3, 32, 32)).sites
 
 
 def space(**table: object) -> SearchSpace:
@@ -165,7 +165,7 @@ def test_a_wrong_file_is_one_sentence_with_file_key_and_way_out(tmp_path: Path, 
 
 @cache
 def mobilenet_sites() -> tuple[Site, ...]:
-    return both_granularities(mobilenet(), (3, 64, 64), {"last": ["features.12"]})
+    return survey(mobilenet(), (3, 64, 64), custom={"last": ["features.12"]}).sites
 
 
 def mobilenet() -> nn.Module:

@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from nas_attn import backbones
-from nas_attn.evaluation.plan import both_granularities
+from nas_attn.attachment import survey
 from nas_attn.model.front import hypervolume
 from nas_attn.recipe import BackboneSection
 from nas_attn.space import SearchSpace
@@ -22,7 +22,7 @@ TYPES = ["none", "se", "eca", "simam", "cbam"]
 @cache
 def sites():  # type: ignore[no-untyped-def]
     model = backbones.build(BackboneSection(name="resnet14", width=8), input_shape=(3, 16, 16), classes=4)
-    return both_granularities(model, (3, 16, 16))
+    return survey(model, (3, 16, 16)).sites
 
 
 def space(types: list[str] = TYPES, **table: object) -> SearchSpace:
