@@ -129,7 +129,7 @@ def test_recipes_say_what_is_wrong() -> None:
     for both in ({}, {"file": "a", "pattern": "b"}):
         with pytest.raises(RecipeError, match="give one of file = "):
             recipe(**both)
-    with pytest.raises(RecipeError, match="groups.* 'digits'"):
+    with pytest.raises(RecipeError, match=r"groups.* 'digits'"):
         recipe_from(
             {
                 "name": "x",
