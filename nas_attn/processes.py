@@ -66,11 +66,6 @@ def process(pid: int) -> Process | None:
     return None if found is None else Process(pid, _started(found))
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def owner_name() -> str:
     """A unique name of this process: host, kernel, PID namespace, PID, start time, and a random part."""
     me = process(os.getpid())

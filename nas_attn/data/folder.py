@@ -269,7 +269,6 @@ def _below(path: Path, root: Path) -> str:
 
 def free_memory(place: Place) -> int:
     """Bytes that are free for one worker's images: of the host, and of the GPU where they go there."""
-    import psutil
 
     host = int(psutil.virtual_memory().available) // place.share.machine
     if place.device.type != "cuda":
