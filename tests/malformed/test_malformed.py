@@ -19,7 +19,7 @@ from cases import case, described
 from slips import Case
 
 from nas_attn.recipe import Recipe
-from nas_attn.study.opening import optuna_part
+from nas_attn.study.trial_book import TrialBook
 
 HERE = Path(__file__).parent
 nas = runpy.run_path(str(HERE.parent / "cli" / "conftest.py"))["nas"]
@@ -40,7 +40,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made_study = runpy.run_path(str(HERE.parent / "made_study.py"))
     folder = tmp_path_factory.mktemp("study")
     made = made_study["usual"](folder)
-    optuna_part(Recipe.model_validate_json(made.store.recipe), made.database)
+    TrialBook(made.database, made.store.name, made_for=Recipe.model_validate_json(made.store.recipe)).close()
     return made.database.backup(folder / "whole.db")  # type: ignore[no-any-return]
 
 
