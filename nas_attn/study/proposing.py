@@ -6,27 +6,21 @@ ran there, net of what runs of one seed and backbone have in common; further see
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
-from nas_attn.analysis.halving import survives
-from nas_attn.analysis.objectives import minimised, objective_value
 from nas_attn.costs import is_cost
 from nas_attn.errors import RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.measuring import BARE
 from nas_attn.evaluation.ways import backbone_number
-from nas_attn.model.net import net
 from nas_attn.recipe import objective_name
 from nas_attn.records import CandidateRow, ResolvedPlacement, Score
 from nas_attn.storage import SEARCH, Lease, Run, RunRow
-from nas_attn.storage.glances import Brief
 from nas_attn.storage.queue import WAITING
-from nas_attn.study.known import Known, hints
 from nas_attn.study.progress import told
+from nas_attn.study.rung_scores import RungScores
 from nas_attn.study.sampling import DistinctSampler, seen_values
 from nas_attn.study.trial_book import BASELINE, OUTSIDE, TRIED, Asked, attributes
 from nas_attn.study.worker import Duties, Worker
@@ -34,10 +28,6 @@ from nas_attn.study.worker import Duties, Worker
 COMPANIONS = 3
 """Candidates whose latency is narrowed beside a new one's."""
 PRIORITY = 30
-ETA = 3.0
-"""Of the candidates at a rung, the best 1/ETA go on."""
-SAME = 1e-9
-"""Values no further apart are the same, but for the rounding of their seeds' levels."""
 
 
 class Search(Duties):
@@ -51,6 +41,7 @@ class Search(Duties):
         self.book = worker.opened.book
         self.bench = worker.benches.search
         self.space = self.bench.plan.space
+        self.scores = RungScores(self.store, self.recipe, self.bench)
         search = self.recipe.search
         self.book.study.sampler = DistinctSampler(
             search.sampler,
@@ -58,7 +49,7 @@ class Search(Duties):
             seed=search.seed,
             trials=worker.opened.trials,
             objectives=self.recipe.objectives,
-            evidence=self.known,
+            evidence=lambda study: self.scores.known(),
         )
         self._exhausted = False
 
@@ -140,7 +131,7 @@ class Search(Duties):
             self.book.ask_again(open_ones[number], self.space.parameters)  # in our turn, nobody else is asking
         for row in rows:
             if row.state != "running":
-                values = self._values(row) if row.state == "scored" else None
+                values = self.scores.final(row) if row.state == "scored" else None
                 if values is not None or row.state != "scored":
                     self._tell(row, values)
             elif WAITING not in states[row.key] or states[row.key] & {"pruned", "failed"}:
@@ -167,7 +158,7 @@ class Search(Duties):
     def _score(self, row: CandidateRow, lease: Lease) -> None:
         """Finishes a candidate that is trained; nothing where its latency is still to be measured elsewhere."""
         try:
-            values = self._values(row)
+            values = self.scores.final(row)
         except TrainingError as error:  # it cannot be measured
             self._finish(row, "failed", str(error), None, lease)
             return
@@ -219,7 +210,7 @@ class Search(Duties):
             return True
         if TRIED in self.book.all()[row.trial].user_attrs:
             return True
-        return self._best(run.key, score.rung)
+        return self.scores.among_best(run.key, score.rung)
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         """The weights of a candidate's first run are kept."""
@@ -235,77 +226,7 @@ class Search(Duties):
         if candidate is not None and candidate.state == "running":
             self._settle(candidate, lease)
 
-    # ------------------------------------------------------------------------------------ values
-
-    def known(self, study: Study) -> dict[int, Known]:
-        """What the sampler learns from: what our tables know by now, as latencies and further seeds come after a trial's end.
-
-        Candidates that were pruned are known by their last rung. Costs are exact or common to all runs: one run's noise.
-        """
-        rows = self.store.glance.briefs()
-        last = len(self.recipe.training.rungs) - 1
-        full: dict[int, Known] = {}
-        brief: dict[int, dict[int, Sequence[float | None]]] = defaultdict(dict)
-        for rung in range(last + 1):
-            for key, (values, runs) in self._reached(rung, rows).items():
-                if rung == last:
-                    noise = [1.0 if is_cost(o) else 1 / runs for o in self.recipe.objectives]
-                    full[rows[key].trial] = Known(tuple(values), tuple(noise))
-                elif rows[key].state != "infeasible":
-                    brief[rows[key].trial][rung] = values
-        return {**hints(brief, full), **full}
-
-    def _best(self, key: str, rung: int) -> bool:
-        """Whether a candidate is among the best share of a rung; where none is told from another there (an mAP of 0), all go on."""
-        peers = self._peers(rung)
-        trained = [i for i, objective in enumerate(self.recipe.objectives) if not is_cost(objective)]
-        seen = [[values[i] for values in peers.values()] for i in trained]
-        if seen and all(max(values) - min(values) <= SAME for values in seen):
-            return True
-        return survives(peers, key, ETA)
-
-    def _peers(self, rung: int) -> dict[str, tuple[float, ...]]:
-        """Key -> objectives to be minimised of all candidates that reached a rung, net of their seeds' levels."""
-        rows = self.store.glance.briefs()
-        reached = self._reached(rung, rows)
-        return {key: minimised(self.recipe.objectives, values) for key, (values, _) in reached.items()}
-
-    def _reached(self, rung: int, rows: Mapping[str, Brief]) -> dict[str, tuple[list[float | None], int]]:
-        """Key -> (objectives, runs behind them) of all candidates that reached a rung, net of their seeds' levels."""
-        latencies = self.bench.measurer.latencies() if self.bench.measurer else {}
-        return {
-            key: (
-                [objective_value(o, metrics, rows[key].cost, latencies.get(key)) for o in self.recipe.objectives],
-                runs,
-            )
-            for key, (metrics, runs) in self._metrics(rung).items()
-            if key in rows
-        }
-
-    def _metrics(self, rung: int) -> dict[str, tuple[dict[str, float], int]]:
-        """Key -> (metrics at a rung, runs): the mean over the candidate's runs, net of their seeds' levels."""
-        by_metric: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-        for key, seed, values in self.store.glance.metrics(rung):
-            for name, value in values.items():
-                by_metric[name][key][seed] = value
-        found: dict[str, tuple[dict[str, float], int]] = {}
-        for name, by_key in by_metric.items():
-            for key, runs in net(by_key).items():
-                metrics, _ = found.setdefault(key, ({}, len(runs)))
-                metrics[name] = sum(runs.values()) / len(runs)
-        return found
-
-    def _values(self, row: CandidateRow) -> tuple[float, ...] | None:
-        """A scored candidate's objectives; None while a worker on the right machine has still to measure it."""
-        measurer = self.bench.measurer
-        latency = measurer.known(self._resolved(row)) if measurer is not None else None
-        if measurer is not None and latency is None:
-            latency = self.bench.latency(self._resolved(row), [])
-            if latency is None:
-                return None
-        metrics, _ = self._metrics(len(self.recipe.training.rungs) - 1)[row.key]
-        values = [objective_value(o, metrics, row.cost, latency) for o in self.recipe.objectives]
-        return tuple(v for v in values if v is not None)
+    # ------------------------------------------------------------------------------------ small things
 
     def _check_metrics(self, score: Score) -> None:
         """Raises:
@@ -327,8 +248,6 @@ class Search(Duties):
         rows = {r.key: r for r in self.store.candidates() if r.state in ("running", "scored") and r.placement != BARE}
         wanted = measurer.open_keys([other for other in rows if other != key], self.recipe.latency.tolerance)
         return [self._resolved(rows[other]) for other in wanted[:COMPANIONS]]
-
-    # ------------------------------------------------------------------------------------ words
 
     def _resolved(self, row: CandidateRow) -> ResolvedPlacement:
         return self.bench.plan.resolved(row.placement)

@@ -29,7 +29,7 @@ def test_candidates_that_were_pruned_are_learned_from(table: Path) -> None:
     searching.with_worker(opened, searching.Options(say=lambda line: None), lambda worker: _look(worker, seen))
     na.search("table.toml", overrides=OVERRIDES, say=lambda line: None)
     search, study = seen[0], open_study("table", URL).optuna_study
-    known, trials = search.known(study), study.get_trials(deepcopy=False)
+    known, trials = search.scores.known(), study.get_trials(deepcopy=False)
     pruned = [t.number for t in trials if t.state == optuna.trial.TrialState.PRUNED]
     assert len(pruned) >= 8
     assert known.keys() == {t.number for t in trials}
