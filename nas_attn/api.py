@@ -237,7 +237,7 @@ class Study:
         return figures.learning_curves(self.snapshot())
 
     def plot_noise(self) -> Figure | None:
-        """Each candidate's runs beside its estimate, as gains over the bare backbone; None before these are known."""
+        """Each candidate's runs next to its estimate, as gains over the bare backbone; None before these are known."""
         return figures.noise_figure(self.snapshot())
 
     def plot_effects(self, of: str | None = None) -> Figure | None:

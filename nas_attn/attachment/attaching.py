@@ -40,7 +40,7 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
     refuse_wrapped(model)
     if attached_modules(model):
         raise BackboneError(
-            "the model already carries attention: call detach(model) before attaching another placement"
+            "the model already has attention: call detach(model) before attaching another placement"
         )
     modules = dict(model.named_modules())
     hosts = [(_host(modules, point), point, choices) for point, choices in resolved.modules]
@@ -89,7 +89,7 @@ def refuse_wrapped(model: nn.Module) -> None:
     """Raises BackboneError for what is a model no more but a wrapper or a program."""
     if isinstance(model, nn.parallel.DistributedDataParallel):
         raise BackboneError(
-            "give the model itself, before it is wrapped in DistributedDataParallel, which would not see what is attached"
+            "attach before wrapping the model in DistributedDataParallel, which would not see the new modules"
         )
     if isinstance(model, torch.jit.ScriptModule):
         raise BackboneError("a TorchScript model cannot take attention: attach it to the model before scripting")
@@ -108,7 +108,7 @@ def _host(modules: dict[str, nn.Module], point: Point) -> nn.Module:
         raise BackboneError(f"'{point.path}' is a TorchScript module and cannot take attention")
     if iterates_children(host):
         raise BackboneError(
-            f"'{point.path}' runs all its children in turn and cannot take one more: name one of its children"
+            f"'{point.path}' runs all its children in order and cannot take another: name one of its children"
         )
     return host
 

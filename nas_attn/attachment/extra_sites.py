@@ -30,7 +30,7 @@ def custom_sites(
         if len(shapes) > 1:
             found = ", ".join(f"{path} {'x'.join(map(str, shape))}" for shape, path in shapes.items())
             raise BackboneError(
-                f"site '{name}' matches maps of different shapes ({found}): give each a site of its own"
+                f"site '{name}' matches maps of different shapes ({found}): give each its own site"
             )
         unique = {call.index: call for call in calls}.values()
         role = roles.of(calls[-1].output) if calls[-1].output is not None else "backbone"

@@ -193,7 +193,7 @@ def _successor(holder: nn.Module, name: str, new: Any) -> Any:
             make_host(new, attention)
             return new
     kinds = ", ".join(type(module).__name__ for module in cast(nn.Sequential, old._modules[CHILD]).children())
-    what = f"a {type(new).__name__} cannot take its place" if new is not None else "it cannot be taken away"
+    what = f"a {type(new).__name__} cannot take its place" if new is not None else "it cannot be removed"
     raise BackboneError(
         f"'{name}' of {bare_class(holder).__name__} carries attention ({kinds}) and {what}: call detach(model) before, and "
         "attach again afterwards"

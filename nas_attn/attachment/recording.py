@@ -31,7 +31,7 @@ from nas_attn.errors import BackboneError, shorten
 
 _SIDES = (32, 64, 96, 128, 224, 256, 299, 384, 448, 512)
 _PATIENCE_S = 5.0
-_MAPS = "and attention is searched for networks of images (N, C, H, W): give such a one, or a model around this that takes images"
+_MAPS = "but networks must take images (N, C, H, W): give such a network, or wrap this one"
 Value = int
 """Number of a tensor's value in the order of appearance."""
 
@@ -164,7 +164,7 @@ def _way_out(model: nn.Module, error: Exception, input_shape: tuple[int, int, in
     for side in _SIDES:
         if sides != [side, side] and time.monotonic() - began < _PATIENCE_S and _passes(model, (channels, side, side)):
             return f"it takes {channels}x{side}x{side}: give it such images (data.size), or a network for these"
-    return "look at its forward, or give the shape that it is made for"
+    return "check its forward, or give the shape that it expects"
 
 
 def _needed_inputs(model: nn.Module) -> list[str] | None:

@@ -84,11 +84,11 @@ def notes(finder: BlockFinder, roles: Roles, blocks: Sequence[Block], sites: Seq
         yield said_of_faint(faint)
     hidden = [block.path for block in blocks if roles.of(block.value) == "head"]
     if hidden and not any(site.role == "head" for site in stages):
-        yield f"no sites, since they lead to outputs only: {_listed(hidden)}; heads=True lists them as head1 …"
+        yield f"no sites, since they only lead to outputs: {_listed(hidden)}; heads=True lists them as head1 …"
     for path, maps in finder.several.items():
         if roles.of(maps[0]) != "head":
             shapes = _listed(["x".join(map(str, flow.shapes[value][1:])) for value in maps])
-            yield f"{path} is no site: it runs on maps of several shapes ({shapes}), and attention is made for one"
+            yield f"{path} is not a site: it runs on maps of several shapes ({shapes}), and attention is built for one"
     yield from _apart(stages)
 
 

@@ -86,7 +86,7 @@ def survey(
         )
     own = list(custom_sites(flow, custom or {}, unusable, total, roles))
     for name in {site.name for site in own} & {site.name for site in (*wholes, *parts)}:
-        raise BackboneError(f"'{name}' is a site that the network has by itself: give the one of your own another name")
+        raise BackboneError(f"'{name}' is already a site of the network: give yours another name")
     sites = (*wholes, *own, *parts)
     return Survey(sites, tuple(notes(finder, roles, blocks, sites)))
 

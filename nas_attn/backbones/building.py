@@ -77,7 +77,7 @@ def build(
     else:
         if section.width is not None:
             raise BackboneError(
-                f"backbone.width is a setting of the CIFAR ResNets, '{section.name}' has none: leave it out"
+                f"backbone.width is only for CIFAR ResNets, not for '{section.name}': remove it"
             )
         if source == "torchvision":
             model = _torchvision(section, name, input_shape, classes, published)
@@ -178,7 +178,7 @@ def _torchvision_weights(section: BackboneSection, name: str) -> Mapping[str, An
             f"leaves them in {hub.get_dir()}, or give a file of your own as training.weights"
         ) from error
     except Exception as error:
-        raise BackboneError(f"the weights of '{section.name}' could not be had: {_said(error)}") from error
+        raise BackboneError(f"the weights of '{section.name}' could not be loaded: {_said(error)}") from error
     state: Mapping[str, Any] = source.state_dict()
     return state
 
@@ -232,7 +232,7 @@ def _smp(section: BackboneSection, name: str, channels: int, classes: int, publi
         ) from None
     if published:
         raise BackboneError(
-            f"no weights are published for all of '{section.name}': leave training.weights out, and for a trained encoder set "
+            f"no weights are published for all of '{section.name}': remove training.weights, and for a trained encoder set "
             'backbone.options = { encoder_weights = "imagenet" }'
         )
     architecture, slash, encoder = name.partition("/")

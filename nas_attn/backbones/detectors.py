@@ -38,7 +38,7 @@ def refuse_other_labels(name: str) -> None:
     labels = OF_OTHER_LABELS.get(name.partition("_")[0])
     if labels is not None:
         raise BackboneError(
-            f"'torchvision:{name}' learns from {labels}, which no task here has: take fasterrcnn_{name.partition('_')[2]}, or an "
+            f"'torchvision:{name}' learns from {labels}, which no task here has: use fasterrcnn_{name.partition('_')[2]}, or an "
             "evaluator of your own with a function that builds it"
         )
 

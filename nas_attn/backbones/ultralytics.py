@@ -22,11 +22,11 @@ def build(section: BackboneSection, name: str, channels: int, classes: int, publ
         raise BackboneError(f"'{section.name}' needs ultralytics: pip install ultralytics") from None
     if not name.endswith((".yaml", ".pt")):
         raise BackboneError(
-            f"'{section.name}' is neither a .yaml nor a .pt of ultralytics, like ultralytics:yolo11n.pt"
+            f"'{section.name}' is neither a .yaml nor a .pt of Ultralytics, like ultralytics:yolo11n.pt"
         )
     if published and not name.endswith(".pt"):
         raise BackboneError(
-            f"no weights come with '{section.name}', which describes a network: name its .pt, or start from scratch"
+            f"no weights come with '{section.name}', which only describes a network: give its .pt, or start from scratch"
         )
     if section.options:
         raise BackboneError(f"'{section.name}' takes no backbone.options ({', '.join(section.options)})")
@@ -65,4 +65,4 @@ def refuse_wrapper(model: object) -> None:
     BackboneError: it is ultralytics' wrapper around a network.
     """
     if any(cls.__module__ == "ultralytics.engine.model" for cls in type(model).__mro__):
-        raise BackboneError(f"{type(model).__name__} is ultralytics' wrapper around a network: give its .model")
+        raise BackboneError(f"{type(model).__name__} is Ultralytics' wrapper of a network: give its .model")

@@ -97,11 +97,11 @@ def _why(file: Path, error: Exception) -> str:
     if start.startswith(b"version https://git-lfs"):
         return "it is Git LFS's pointer to them: fetch the file itself with `git lfs pull`"
     if file.suffix == ".npz":
-        return f"it is no .npz of plain arrays ({_first(said)})"
+        return f"it is not an .npz of plain arrays ({_first(said)})"
     if file.suffix == ".safetensors":
-        return f"it is no safetensors file, or cut off ({_first(said)})"
+        return f"it is not a safetensors file, or it is cut off ({_first(said)})"
     if start.isascii() and all(letter.isprintable() or letter.isspace() for letter in start.decode()):
-        return f"it is a text, not weights: give what {_SAVE} writes"
+        return f"it is text, not weights: use a file written by {_SAVE}"
     if "TorchScript" in said:
         return f"it is a TorchScript program, not weights: load it with torch.jit.load, then {_SAVE}"
     unknown = re.search(r"GLOBAL ([\w.]+)", said)
@@ -111,10 +111,10 @@ def _why(file: Path, error: Exception) -> str:
             f"load it yourself and write the weights alone by {_SAVE}"
         )
     if start.startswith((b"PK", _OLD_FORMAT)) or "EOF" in said:
-        return f"it is damaged or cut off, or of another kind than {_SAVE} writes"
+        return f"it is damaged, cut off, or not written by {_SAVE}"
     if isinstance(error, pickle.UnpicklingError) and start[:1] == b"\x80":
-        return f"it is a pickle, which could run code as it is read: where you trust it, load it yourself, then {_SAVE}"
-    return f"it is nothing that {_SAVE} writes"
+        return f"it is a pickle, which could run code when it is read: if you trust it, load it yourself, then use {_SAVE}"
+    return f"it was not written by {_SAVE}"
 
 
 def _first(text: str) -> str:
@@ -126,13 +126,13 @@ def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
     notes: list[str] = []
     for _ in range(_DEPTH):
         if not isinstance(loaded, Mapping):
-            raise BackboneError(f"{where} holds a {type(loaded).__name__}, not a state_dict: give what {_SAVE} writes")
+            raise BackboneError(f"{where} holds a {type(loaded).__name__}, not a state_dict: use a file written by {_SAVE}")
         known = _wraps(loaded)
         others = [key for key, value in loaded.items() if _is_state(value) or _wraps(value)] if not known else []
         if known:
             states = [key for key in known if _is_state(loaded[key])]
             if len(states) > 1:
-                notes.append(f"it holds {few(states)}; taken is {states[0]}")
+                notes.append(f"it has {few(states)}; {states[0]} is used")
             loaded = loaded[(states or known)[0]]
         elif _is_state(loaded):
             return loaded, notes
@@ -142,7 +142,7 @@ def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
             break
     keys = list(map(str, loaded)) if isinstance(loaded, Mapping) else []
     held = f" (it has {few(keys)})" if keys else ""
-    raise BackboneError(f"{where} holds no state_dict, names and tensors{held}: give what {_SAVE} writes")
+    raise BackboneError(f"{where} has no state_dict (names and tensors){held}: use a file written by {_SAVE}")
 
 
 def _wraps(value: Any) -> list[str]:

@@ -80,7 +80,7 @@ def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str,
         restore(model, with_versions(taken, versions_of(state)))
     except Exception as error:  # a module's own way of loading, and torch, raise what they like
         said = " ".join(str(error).split())[:300]
-        raise BackboneError(f"{where}: the network does not take them ({type(error).__name__}: {said})") from None
+        raise BackboneError(f"{where}: they do not fit the network ({type(error).__name__}: {said})") from None
     return tuple(f"{where}: {note}" for note in notes)
 
 
@@ -100,7 +100,7 @@ def _without_prefix(state: Mapping[str, Any], body: Sequence[str], where: str) -
     whole = [prefix for prefix in prefixes if counts[prefix] == len(body)]
     if len(whole) > 1:
         raise BackboneError(
-            f"{where}: they hold this network {len(whole)} times, under {few(whole)}: write a file with the one that is meant"
+            f"{where}: they contain this network {len(whole)} times, under {few(whole)}: write a file with only one of them"
         )
     prefix = max(prefixes, key=counts.__getitem__, default="")
     if not prefix or counts[prefix] <= max(len(body) / 2, sum(name in state for name in body)):
@@ -113,7 +113,7 @@ def _without_prefix(state: Mapping[str, Any], body: Sequence[str], where: str) -
         for path, entry in (versions_of(state) or {}).items()
         if path == module or path.startswith(prefix)
     }
-    note = f"taken is what begins with '{prefix}', left out are {len(outside)} other names: {few(outside, letters=80)}"
+    note = f"names that begin with '{prefix}' are used, {len(outside)} others are ignored: {few(outside, letters=80)}"
     return with_versions(inside, versions or None), [note] if outside else []
 
 

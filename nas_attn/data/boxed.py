@@ -99,7 +99,7 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
     if "validation" in found.files:
         if section.validation is not None:
             raise DataError(
-                f"data.validation does not apply, as '{found.files['validation']}' has the validation images: leave it out"
+                f"data.validation does not apply, since '{found.files['validation']}' has the validation images: remove it"
             )
         validation = ready("validation")
     return Parts(ready("train"), validation, lambda: ready("test"), tuple(found.classes.values()), found.missing_test)

@@ -119,7 +119,7 @@ def _content(path: Path) -> dict[str, Any]:
     lists = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(_tables(content.get(name)) for name in lists):
         raise DataError(
-            f"'{path}' is not in COCO's form: it needs lists of tables named images, annotations and categories"
+            f"'{path}' is not in COCO's format: it needs lists named images, annotations and categories"
         )
     if not content["images"]:
         raise DataError(f"'{path}' names no image")
@@ -139,7 +139,7 @@ def _names(content: Mapping[str, Any], path: Path) -> dict[int, str]:
     twice = [name for name, count in Counter(name for _, name in named).items() if count > 1]
     if twice or len(dict(named)) < len(named):
         what = f"names '{twice[0]}'" if twice else "gives an id"
-        raise DataError(f"'{path}' {what} twice among its categories: each needs an id and a name of its own")
+        raise DataError(f"'{path}' {what} twice among its categories: each needs its own id and name")
     return dict(named)
 
 
@@ -157,7 +157,7 @@ def _classes(path: Path) -> dict[int, str]:
     if lacking or not used:
         what = f"no box of category '{lacking[0]}'" if lacking else "no boxes"
         more = f" ({len(lacking)} of {len(names)} categories have none)" if lacking else ""
-        raise DataError(f"'{path}' has {what} to learn from{more}: leave it out of the categories, or give it boxes")
+        raise DataError(f"'{path}' has {what} to learn from{more}: remove the category, or add boxes")
     return {number: name for number, name in names.items() if number in used}
 
 
@@ -194,7 +194,7 @@ def _annotated(coco: Coco, split: str, content: Mapping[str, Any]) -> Annotated:
             label = order[row["category_id"]]
             boxes[row["image_id"]].append((-label if row.get("iscrowd") else label, *found))
     if empty:
-        warnings.warn(f"{empty} boxes of '{path}' have no width or no height: left out", NasAttnWarning, stacklevel=2)
+        warnings.warn(f"ignored {empty} boxes of '{path}' without width or height", NasAttnWarning, stacklevel=2)
     if not any(box[0] > 0 for found in boxes.values() for box in found):
         raise DataError(f"'{path}' has no box of the categories of '{coco.files['train'].relative_to(root)}'")
     images = tuple(Framed(folder / files[number], sizes[number]) for number in files)
@@ -211,9 +211,9 @@ def _box(
     """
     known = f"the box with id {row.get('id')} of '{path}'"
     if row.get("image_id") not in sizes:
-        raise DataError(f"{known} is of the image {row.get('image_id')}, which is not among its images")
+        raise DataError(f"{known} names the image {row.get('image_id')}, which does not exist")
     if row.get("category_id") not in names:
-        raise DataError(f"{known} is of the category {row.get('category_id')}, which is not among its categories")
+        raise DataError(f"{known} names the category {row.get('category_id')}, which does not exist")
     given, (width, height) = row.get("bbox"), sizes[row["image_id"]]
     if not isinstance(given, list) or len(given) != 4 or not all(_finite(value) for value in given):
         raise DataError(f"{known} is {shorten(str(given))}, not [left, top, width, height] in pixels")

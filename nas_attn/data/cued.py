@@ -75,7 +75,7 @@ def _options(section: DataSection) -> dict[str, int]:
     room = options["height"] - SIDE - JITTER
     if options["bar"] > room:
         raise DataError(
-            f"data.options.bar = {options['bar']} reaches into the digits: with data.options.height = {options['height']} "
+            f"data.options.bar = {options['bar']} overlaps the digits: with data.options.height = {options['height']} "
             f"at most {room} rows are free"
         )
     return options

@@ -140,6 +140,6 @@ class Dataset:
             DataError: no reason is given, or the data set has no test split.
         """
         if not reason.strip():
-            raise DataError(f"the test split of '{self.name}' is read for a stated reason only, and none was given")
+            raise DataError(f"the test split of '{self.name}' can be read only for a stated reason")
         log.info("test split of '%s' read: %s", self.name, reason)
         return self.open_test()

@@ -35,7 +35,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with Wait(f"{what}, which another process makes") as wait, locked(path, wait, LONGEST_S) as holder:
         if holder:
-            wait.say(f"made here once more, without waiting any longer for {holder}: {what}")
+            wait.say(f"stopped waiting for {holder} and made it again: {what}")
         yield
 
 

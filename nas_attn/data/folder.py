@@ -117,7 +117,7 @@ def split_folder(
         return Parts(ready(everything.subset(rest)), None, lambda: ready(everything.subset(test)), classes)
     folder = next((root / name for name in VALIDATION_NAMES if (root / name).is_dir()), None)
     if folder is not None and section.validation is not None:
-        raise DataError(f"data.validation does not apply, as '{folder}' holds the validation images: leave it out")
+        raise DataError(f"data.validation does not apply, since '{folder}' has the validation images: remove it")
     splits = [listed(one) for one in (root / "train", folder) if one is not None]
     if (root / "test").is_dir():
         missing = _wrong_with(lambda: listed(root / "test"))
@@ -167,7 +167,7 @@ def check_apart(splits: Sequence[Files]) -> None:
             here, there = path.relative_to(files.root), first.relative_to(files.root)
             if here.parts[0] != there.parts[0]:
                 raise DataError(
-                    f"group '{group}' of data.groups is on two sides of a split, '{there}' and '{here}' of '{files.root}': "
+                    f"group '{group}' of data.groups is on both sides of a split, in '{there}' and '{here}' of '{files.root}': "
                     "move its images into one folder"
                 )
 
@@ -220,7 +220,7 @@ def _report(files: Files, broken: NDArray[np.bool_], section: DataSection) -> No
     count = f"{len(names)} image{'s' if len(names) > 1 else ''} of '{files.root}' cannot be read"
     if files.masks:
         last = files.masks[0].classes - 1
-        count += f" with its mask (gray or palette, of the image's size, values 0 to {last}, {NOT_COUNTED} for what is not counted)"
+        count += f" with its mask (gray or palette, of the image's size, values 0 to {last}, {NOT_COUNTED} for pixels that do not count)"
     if files.framed:
         count += " at the size that its annotations say"
     if section.broken_images == "refuse":
@@ -251,7 +251,7 @@ def _cached_decode(files: Files, size: int, *, keep: bool) -> tuple[NDArray[np.b
                 arrays = {"broken": broken, **({} if images is None else {"images": images})}
                 write_arrays(path, arrays)
     except OSError as error:
-        warnings.warn(f"prepared images cannot be kept in {path.parent} ({error})", NasAttnWarning, stacklevel=2)
+        warnings.warn(f"prepared images cannot be saved in {path.parent} ({error})", NasAttnWarning, stacklevel=2)
         return decode_all(files.sources, size, keep=keep)
     return arrays["broken"], arrays.get("images")
 

@@ -54,7 +54,7 @@ def _of_file(file: Path, root: Path) -> GroupOf:
         inside = path.relative_to(root).as_posix()
         group = known.get(inside) or known.get(path.name)
         if group is None:
-            raise DataError(f"data.groups.file '{file}' says nothing of '{inside}': give every image a line")
+            raise DataError(f"data.groups.file '{file}' has no line for '{inside}': every image needs one")
         return group
 
     return group_of
@@ -67,13 +67,13 @@ def _read(file: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"data.groups.file '{file}' cannot be read: {shorten(str(error))}") from None
     if not rows or rows[0] != COLUMNS:
-        raise DataError(f"data.groups.file '{file}' does not begin with the line 'image,group'")
+        raise DataError(f"data.groups.file '{file}' must begin with the line 'image,group'")
     known: dict[str, str] = {}
     for number, row in enumerate(rows[1:], 2):
         if not row:
             continue
         if len(row) != 2 or not all(row):
-            raise DataError(f"data.groups.file '{file}', line {number}: '{shorten(','.join(row))}' is no image,group")
+            raise DataError(f"data.groups.file '{file}', line {number}: '{shorten(','.join(row))}' is not of the form image,group")
         if known.setdefault(row[0], row[1]) != row[1]:
             raise DataError(
                 f"data.groups.file '{file}', line {number}: '{shorten(row[0])}' is of group '{shorten(known[row[0]])}' above "

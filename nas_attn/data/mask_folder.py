@@ -46,11 +46,11 @@ def _names(root: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         why = "is not there" if not path.exists() else f"cannot be read ({shorten(str(error))})"
         raise DataError(
-            f"'{path}' {why}: write the classes' names there, one a line; the first is what a mask's value 0 means"
+            f"'{path}' {why}: write the classes' names into it, one per line; the first belongs to mask value 0"
         ) from None
     if not 2 <= len(names) <= MOST_CLASSES or len(set(names)) < len(names):
         raise DataError(
-            f"'{path}' must name 2 to {MOST_CLASSES} classes, one a line, each once; it has {len(names)} lines"
+            f"'{path}' must name 2 to {MOST_CLASSES} different classes, one per line; it has {len(names)} lines"
         )
     return tuple(names)
 

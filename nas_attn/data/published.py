@@ -104,7 +104,7 @@ def _read_idx(root: Path, part: str) -> Labelled:
     images, labels = (_array(_idx(root, part, what), root, f"{part}-{what}") for what in ("images", "labels"))
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
         raise DataError(
-            f"the {part} files in {root} do not belong together: images {images.shape}, labels {labels.shape}"
+            f"the {part} files in {root} do not match: images {images.shape}, labels {labels.shape}"
         )
     return Labelled.of(images, labels.astype(np.int64))
 
@@ -112,7 +112,7 @@ def _read_idx(root: Path, part: str) -> Labelled:
 def _array(path: Path | None, root: Path, what: str) -> NDArray[np.uint8]:
     """An IDX file of bytes: magic (0, 0, 8, dimensions), the sizes as big-endian int32, the content."""
     if path is None:
-        raise DataError(f"{root} has no {what}-idx…-ubyte file beside the others of its data set")
+        raise DataError(f"{root} has no {what}-idx…-ubyte file next to the others of its data set")
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read()
@@ -121,4 +121,4 @@ def _array(path: Path | None, root: Path, what: str) -> NDArray[np.uint8]:
         sizes = np.frombuffer(content, ">i4", count=content[3], offset=4)
         return np.frombuffer(content, np.uint8, offset=4 + 4 * len(sizes)).reshape(sizes).copy()
     except (OSError, EOFError, ValueError, IndexError) as error:
-        raise DataError(f"{path} is damaged ({error}): fetch it again") from None
+        raise DataError(f"{path} is damaged ({error}): download it again") from None

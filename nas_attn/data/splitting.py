@@ -122,6 +122,6 @@ def amount(wanted: int | float | None, labels: NDArray[np.int64], what: str) -> 
         count = share
     if not 0 < count < total:
         raise DataError(
-            f"{what} = {wanted} would take {count} of {total} training images: give a count or a share between"
+            f"{what} = {wanted} would take {count} of {total} training images: give a number or share in between"
         )
     return count

@@ -53,7 +53,7 @@ def data_file(section: DataSection) -> Path:
     if section.name == "digits":
         return _digits(section)
     if not section.name.startswith("yolo:"):
-        raise DataError(f"'{section.name}' has no boxes, which a detection needs: give digits or yolo:PATH.yaml")
+        raise DataError(f"'{section.name}' has no boxes: for detection, give digits or yolo:PATH.yaml")
     path = user_path(section.name.removeprefix("yolo:"), what="data YAML", error=DataError)
     if not path.is_file():
         raise DataError(f"data YAML '{path}' does not exist (looked in {Path.cwd()})")

@@ -67,5 +67,5 @@ class FolderArtifacts:
 
     def _path(self, artifact_id: str) -> Path:
         if not artifact_id or Path(artifact_id).name != artifact_id:
-            raise ValueError(f"'{artifact_id}' is no artifact's name")
+            raise ValueError(f"'{artifact_id}' is not the name of an artifact")
         return self.folder / artifact_id

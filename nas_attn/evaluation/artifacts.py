@@ -60,7 +60,7 @@ class RunFiles:
                 return read_artifact(self._artifacts, row.artifact, row.sha256)
             except CheckpointError as error:
                 warnings.warn(
-                    f"{error}; going on from the one before it, or from the start", NasAttnWarning, stacklevel=2
+                    f"{error}; continuing from the previous one, or from the start", NasAttnWarning, stacklevel=2
                 )
                 self._drop(row)
         return None
@@ -76,7 +76,7 @@ class RunFiles:
         try:
             artifact, sha256 = write_artifact(self._store, self._artifacts, blob)
         except CheckpointError as error:
-            warnings.warn(f"{error}; training goes on without this checkpoint", NasAttnWarning, stacklevel=2)
+            warnings.warn(f"{error}; training continues without this checkpoint", NasAttnWarning, stacklevel=2)
             return
         before, new = self.noted(), Note(artifact, sha256, len(blob), epochs)
         try:

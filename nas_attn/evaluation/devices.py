@@ -22,5 +22,5 @@ def pick_device(name: str) -> torch.device:
     if device is None or device.type not in ("cpu", "cuda"):
         raise RecipeError(f"unknown device '{name}': give auto, cpu, cuda or cuda:1")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise RecipeError(f"device '{name}' is not there: this machine has {torch.cuda.device_count()} CUDA devices")
+        raise RecipeError(f"device '{name}' does not exist: this machine has {torch.cuda.device_count()} CUDA devices")
     return device

@@ -197,7 +197,7 @@ class EvaluatorTrainer:
         except BaseException as error:  # whatever a user's own code may raise, sys.exit included
             show_traceback(error)
             if isinstance(error, MemoryError | torch.OutOfMemoryError):
-                raise OutOfMemory(f"memory did not suffice for the evaluator: {said(error)}") from error
+                raise OutOfMemory(f"not enough memory for the evaluator: {said(error)}") from error
             kind = type(error).__name__
             see = f" (more in {shown(self._log.path)})" if self._log else ""
             raise TrainingError(f"the evaluator raised {kind} for '{run.placement}': {message(error)}{see}") from error

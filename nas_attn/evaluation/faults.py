@@ -53,7 +53,7 @@ def own_fault(doing: str, device: torch.device) -> Iterator[None]:
     except Exception as error:  # whatever a stranger's code may raise
         show_traceback(error)
         if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and out_of_memory(error)):
-            raise OutOfMemory(f"memory did not suffice for {doing}: {said(error)}") from error
+            raise OutOfMemory(f"not enough memory for {doing}: {said(error)}") from error
         _check_device(device, error)
         raise TrainingError(f"{doing} raised {said(error)}") from error
 
@@ -68,12 +68,12 @@ def shared_fault(doing: str) -> Iterator[None]:
     try:
         yield
     except TrainingError as error:
-        raise OperationError(f"{doing} failed, so no candidate can begin: {error}") from error
+        raise OperationError(f"{doing} failed, so no candidate can start: {error}") from error
     except (NasAttnError, Interrupted):
         raise
     except Exception as error:  # whatever a stranger's code may raise
         show_traceback(error)
-        raise OperationError(f"{doing} raised {said(error)}, so no candidate can begin") from error
+        raise OperationError(f"{doing} raised {said(error)}, so no candidate can start") from error
 
 
 def require_memory(parameters: float) -> None:
@@ -121,6 +121,6 @@ def _check_device(device: torch.device, error: Exception) -> None:
         torch.zeros(1, device=device).add_(1).item()
     except RuntimeError:
         raise OperationError(
-            f"the device '{device}' does not answer any more in this process, after {said(error)}; the candidate is set "
+            f"the device '{device}' no longer answers in this process, after {said(error)}; the candidate is set "
             "back to waiting: resume with NAS_ATTN_DEBUG=1 to see where it happens"
         ) from error

@@ -91,12 +91,12 @@ class Measurer:
             Interrupted: the search was asked to stop while this waited.
         """
         group = {r.key: r for r in [candidate, *companions][:MAX_CANDIDATES] if r.modules}
-        wait = Wait("a quiet moment to measure latency in")
+        wait = Wait("a quiet moment to measure latency")
         for pause in PAUSES_S:  # a session whose A/A control is off tells nothing
             latency = self.known(candidate)
             if latency is not None:
                 return latency
-            wait.pause(pause, lambda: "the machine was too busy for a session that counts")
+            wait.pause(pause, lambda: "the machine was too busy for a valid session")
             self._session_without_faulty(candidate.key, group)
         latency = self.known(candidate)
         if latency is not None:

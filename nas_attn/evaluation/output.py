@@ -84,7 +84,7 @@ class OutputLog:
             except OSError as error:
                 if not self._told:
                     self._told = True
-                    self._say(f"what the evaluator prints cannot be kept in {shown(self.path)}: {error.strerror}")
+                    self._say(f"the evaluator's output cannot be written to {shown(self.path)}: {error.strerror}")
                 return None
             buffered = io.BufferedWriter(raw)
             self._stream = io.TextIOWrapper(buffered, "utf-8", "backslashreplace", line_buffering=True)

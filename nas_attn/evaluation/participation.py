@@ -8,7 +8,7 @@ from nas_attn import attachment
 from nas_attn.errors import BackboneError, TrainingError
 from nas_attn.records import Participation, ResolvedPlacement
 
-WAY_OUT = "score the network that was handed to the evaluator, or name the one that you score with run.scored(network)"
+WAY_OUT = "score the network that the evaluator was given, or name the one that you score with run.scored(network)"
 
 
 def require_participation(network: nn.Module, resolved: ResolvedPlacement, input_shape: tuple[int, int, int]) -> None:
@@ -28,9 +28,9 @@ def require_participation(network: nn.Module, resolved: ResolvedPlacement, input
             return
     except BackboneError as error:
         raise TrainingError(
-            f"whether attention took part in the network that was scored cannot be seen: {error}"
+            f"it cannot be checked whether attention took part in the scored network: {error}"
         ) from error
-    raise TrainingError(f"attention took no part in the network that was scored: {idle}; {WAY_OUT}")
+    raise TrainingError(f"attention took no part in the scored network: {idle}; {WAY_OUT}")
 
 
 def _idle(found: tuple[Participation, ...], resolved: ResolvedPlacement) -> str:
@@ -42,5 +42,5 @@ def _idle(found: tuple[Participation, ...], resolved: ResolvedPlacement) -> str:
         if not any(one.ran for one in there):
             return f"{choice} at '{path}' did not run"
         if not any(one.depends for one in there):
-            return f"{choice} at '{path}' has no effect on what it answers"
+            return f"{choice} at '{path}' has no effect on its output"
     return ""

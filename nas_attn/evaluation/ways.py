@@ -58,7 +58,7 @@ def way_recipe(store: StudyStore, way: str) -> Recipe:
         return recipe.model_copy(update={"training": recipe.target_training})
     text = store.ways.get(way)
     if text is None:
-        raise StudyError(f"study '{store.name}' has lost what its way of training '{way}' says: restore the database")
+        raise StudyError(f"study '{store.name}' has lost its training protocol '{way}': restore the database")
     content = json.loads(text)
     return recipe.model_copy(
         update={

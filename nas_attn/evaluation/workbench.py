@@ -286,7 +286,7 @@ class Workbench:
         """Keeps a trained network's weights under a name; where that fails, why, for whoever asks for them."""
         lost = ""
         if self._evaluator is not None and not self._evaluator.evaluated:
-            lost = "the process that had trained it was stopped before they were written"
+            lost = "the process that trained it was stopped before writing them"
         else:
             try:
                 files = RunFiles(self.store, self._artifacts, weights_run(name), lease)
@@ -325,7 +325,7 @@ class Workbench:
             name = backbone_name(backbone_way(self.store, self.way), backbone)
             known = self.store.backbones.get(name)
             if not known:
-                raise BackboneLost(f"backbone {backbone} is not there: it is trained first")
+                raise BackboneLost(f"backbone {backbone} is missing: it is trained first")
             try:
                 self._weights = unpack(read_artifact(self._artifacts, **json.loads(known)))
             except CheckpointError as error:

@@ -199,9 +199,9 @@ def against_torch(facts: Mapping[str, Any]) -> str:
     """How the file compares with the network, where that was asked."""
     difference = facts["check"]["difference"]
     if difference is None:
-        return "the network finds no box on these images, so there was nothing to compare"
+        return "the network finds no boxes in these images, so nothing was compared"
     if facts["output"]["what"] != "boxes":
         return f"outputs differ by at most {100 * difference:.1g} % of the largest"
     if facts["output"]["shape"][-1] == BOX:
         return f"half of the boxes differ by at most {100 * difference:.1g} % of the image's side, as do their scores"
-    return f"boxes differ by at most {100 * difference:.1g} % of the image's side, scores by that of the surest"
+    return f"boxes differ by at most {100 * difference:.1g} % of the image's side, scores relative to the highest"

@@ -46,7 +46,7 @@ class Isolated:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(10)
             said = self._complaint.read_text("utf-8", errors="replace").strip().splitlines()
-            reason = shorten(said[-1]) if said else "it ended without a word"
+            reason = shorten(said[-1]) if said else "it ended without output"
             raise OperationError(f"the exported file does not run in a process of its own: {reason}")
         return answer
 
@@ -115,6 +115,6 @@ def check_onnx(path: Path, graph: Graph, images: Iterable[torch.Tensor]) -> Onnx
     worst = graph.worst(torch.cat(differences))
     if worst is not None and not worst <= CLOSE:
         raise OperationError(
-            f"'{path.name}' does not compute what the network does: outputs differ by {100 * worst:.2g} % of the largest"
+            f"'{path.name}' does not compute the same as the network: outputs differ by {100 * worst:.2g} % of the largest"
         )
     return OnnxCheck(worst, onnxruntime.__version__)

@@ -157,10 +157,10 @@ def _metadata(order: Order) -> dict[str, str]:
 def _python(order: Order) -> None:
     """A Python file that defines this network and nothing else, and its weights beside it, as `weights` writes them."""
     if order.described is None:
-        raise UserError("the format 'python' has to know from what the network was built")
+        raise UserError("the format 'python' needs to know how the network was built")
     if order.path.stem in {"torch", "torchvision", "timm", order.described.backbone.name.partition(":")[0]}:
         raise UserError(
-            f"a file named '{order.path.name}' would hide the package of this name, which it needs: name another"
+            f"a file named '{order.path.name}' would hide the package of this name: choose another"
         )
     weights = order.path.with_suffix(FORMATS["weights"].suffix)
     text = python_source(order.model, order.described, weights=weights.name, notes=order.notes)

@@ -141,7 +141,7 @@ def single_output(model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
     if isinstance(output, list) and output and isinstance(output[0], Mapping):
         return Chosen(model).eval()
     if not isinstance(answer_of(output), Tensor):
-        raise OperationError(f"the network answers with a {type(output).__name__}, which a graph's file cannot hold")
+        raise OperationError(f"the network answers with a {type(output).__name__}, which a graph file cannot contain")
     return Graph(model).eval()
 
 

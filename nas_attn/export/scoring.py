@@ -137,13 +137,13 @@ def score() -> int:
     card = json.loads(target.with_name(f"{target.name}.json").read_text("utf-8"))
     reader = argparse.ArgumentParser(description=f"Runs {target.name} on images.")
     reader.add_argument("images", nargs="*", type=Path, help="photographs; none: the study's validation images")
-    reader.add_argument("--root", type=Path, default=None, help="where the study's folder of photographs lies now")
+    reader.add_argument("--root", type=Path, default=None, help="where the study's folder of photographs is now")
     asked = reader.parse_args()
     root = asked.root or Path(card["data"]["folder"])
     named = [(path, -1) for path in asked.images] or [(root / name, label) for name, label in card["data"]["files"]]
     missing = [path for path, _ in named if not path.is_file()]
     if missing:
-        where = "name photographs, or none and --root FOLDER" if asked.images else "give --root FOLDER"
+        where = "give photographs, or only --root FOLDER" if asked.images else "give --root FOLDER"
         what = "is a folder" if missing[0].is_dir() else "is not there"
         print(f"'{missing[0]}' {what} ({len(missing)} of {len(named)} images): {where}", file=sys.stderr)
         return 2

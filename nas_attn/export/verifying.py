@@ -69,7 +69,7 @@ def verify(path: Path, *, root: str | None = None) -> Verified:
     """
     facts = read_card(path)
     if hashlib.sha256(path.read_bytes()).hexdigest() != facts["sha256"]:
-        raise OperationError(f"'{path}' is not the file that its card describes: export it anew")
+        raise OperationError(f"'{path}' is not the file that its card describes: export it again")
     dataset = _data(path, facts, root)
     run = _network(facts, path, dataset) if facts["format"] == "weights" else None
     with nullcontext(run) if run is not None else run_elsewhere(path, facts["format"]) as answer:
@@ -121,11 +121,11 @@ def read_card(path: Path) -> dict[str, Any]:
         facts = json.loads(at.read_text("utf-8"))
         known = facts["card"] == VERSION
     except OSError:
-        raise UserError(f"there is no card '{at.name}' beside '{path.name}': nas-attn export writes it") from None
+        raise UserError(f"there is no card '{at.name}' next to '{path.name}': nas-attn export writes it") from None
     except (ValueError, KeyError, TypeError):
         known = False
     if not known:
-        raise UserError(f"'{at}' is no card of this version of nas-attn export: export the network anew")
+        raise UserError(f"'{at}' is not a card of this version of nas-attn: export the network again")
     return facts  # type: ignore[no-any-return]
 
 

@@ -50,7 +50,7 @@ def examine(
     """
     if section.mode == "command":
         raise MeasurementError(
-            "latency.mode is 'command': nas_attn cannot judge the machine that the command measures on"
+            "latency.mode is 'command': nas_attn cannot check the machine on which the command measures"
         )
     found = [_device(section), _lock(section), *_governor(section), *_load(section), *_heat(section)]
     return (*found, *_sessions(section, _control_sessions(section, sessions, on_session)))
@@ -84,15 +84,15 @@ def _governor(section: LatencySection) -> list[Finding]:
 def _load(section: LatencySection) -> list[Finding]:
     busy = psutil.cpu_percent(interval=0.5) / 100
     disturbs = section.device == "cuda" or section.threads > 1
-    advice = "stop other work, or measure with threads = 1 on the CPU, whose thread time other work disturbs least"
+    advice = "stop other work, or measure with threads = 1 on the CPU, where other work disturbs least"
     if not disturbs:
-        advice = "thread CPU time copes with it, at two to three times the sessions: stop other work for a quick answer"
+        advice = "thread CPU time works here, but needs two to three times the sessions: stop other work for a fast answer"
     return [Finding("other load", f"{busy:.0%} of the CPUs busy", busy <= BUSY, "" if busy <= BUSY else advice)]
 
 
 def _heat(section: LatencySection) -> list[Finding]:
     found = state(section)
-    advice = "clocks move with heat and load; `sudo nvidia-smi --lock-gpu-clocks=MHZ` holds them for the finest results"
+    advice = "clocks change with heat and load; `sudo nvidia-smi --lock-gpu-clocks=MHZ` fixes them for the best results"
     return [
         Finding(name, found[name], fit=True, advice=advice if name == "clock" and section.device == "cuda" else "")
         for name in ("clock", "temperature", "power")
@@ -134,7 +134,7 @@ def _sessions(section: LatencySection, sessions: Sequence[Session]) -> list[Find
             "A/A control",
             f"two copies of one network within {off:.2%} of each other in every one of {len(sessions)} sessions",
             steady,
-            "" if steady else "more sessions make up for it (latency.max_sessions), longer ones too (session_seconds)",
+            "" if steady else "use more sessions (latency.max_sessions) or longer ones (session_seconds)",
         )
     ]
     spread = statistics.stdev(s.samples[0].log_ratio for s in sessions) if len(sessions) > 1 else off
@@ -145,6 +145,6 @@ def _sessions(section: LatencySection, sessions: Sequence[Session]) -> list[Find
         found.append(Finding(f"sessions {name}", text, enough, "" if enough else "raise latency.max_sessions"))
     if section.device == "cpu" and section.threads == 1:
         waits = statistics.median(s.samples[0].wall_ms / s.samples[0].candidate_ms for s in sessions)
-        advice = "" if waits <= PREEMPTED else "other work takes the core: stop it, or expect wall times to mean little"
+        advice = "" if waits <= PREEMPTED else "other work uses the core: stop it; wall times mean little here"
         found.append(Finding("wall over thread time", f"{waits:.2f}", waits <= PREEMPTED, advice))
     return found

@@ -198,7 +198,7 @@ class DeviceLock:
                 wait.over()
                 yield beside
                 if _passed_file(place).exists():
-                    beside.append("others, which went on while this process was stopped")
+                    beside.append("others, which continued while this process was suspended")
             finally:
                 _leave(place)
 
@@ -255,7 +255,7 @@ class DeviceLock:
                     break
             wait.pause(POLL_S, lambda: _shown(owners))  # noqa: B023 - it is asked at once
         if owners:
-            wait.say(f"went on without waiting any longer for {_shown(owners)}")
+            wait.say(f"stopped waiting for {_shown(owners)}")
         if beside is not None:
             beside += [owner_shown(_owner(found)) for found in there]
 

@@ -81,7 +81,7 @@ def prepare(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise MeasurementError(
-            f"the network cannot be made ready for latency.mode = '{section.mode}' with dtype {section.dtype} "
+            f"the network cannot be prepared for latency.mode = '{section.mode}' with dtype {section.dtype} "
             f"on {section.device}: {reason}"
         ) from error
 

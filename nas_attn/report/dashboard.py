@@ -23,7 +23,7 @@ from nas_attn.report import effect_map, figures, retrained, verdicts, words
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-BELOW = "*Kept up to date by nas_attn. What you write below this line stays.*"
+BELOW = "*nas_attn updates this note. Text below this line stays.*"
 _CHUNK = 2045
 """Characters that one attribute holds at most, as in optuna-dashboard (MySQL's limit)."""
 _ROUNDS = 3
@@ -33,7 +33,7 @@ _TITLES = {
     "nas_attn-learning-curves": "Learning curves",
     "nas_attn-effects-latency": "What each choice adds to the latency at each site, % of the backbone's",
     "nas_attn-effects": "What each choice adds at each site",
-    "nas_attn-noise": "Each candidate's runs beside its estimate",
+    "nas_attn-noise": "Each candidate's runs next to its estimate",
     "nas_attn-retrained": "Trained for use",
 }
 """By how a plot's name begins; the first that fits."""

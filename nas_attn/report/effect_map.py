@@ -104,7 +104,7 @@ def described(of: str, effects: Effects) -> str:
     said = "; ".join(f"{row.name} at {row.site} {units.plus_minus(of, row.effect, row.half)}" for row in sure[:5])
     head = f"Map of effects on {units.title(of)}: {len(rows)} choices at {len({row.site for row in rows})} sites."
     return (
-        f"{head} Surely different from nothing: {said}." if said else f"{head} None is surely different from nothing."
+        f"{head} Certainly different from zero: {said}." if said else f"{head} None is certainly different from zero."
     )
 
 
@@ -124,7 +124,7 @@ def _hover(of: str, row: Effect) -> str:
         (
             f"<b>{html.escape(f'{row.site} = {row.name}')}</b>",
             f"{html.escape(units.title(of))}: {units.difference(of, row.effect)} (95 %: {between})",
-            f"does good with a probability of {format_probability(row.better)}",
+            f"helps with a probability of {format_probability(row.better)}",
             f"{row.observations} candidates have it, {row.elsewhere} more the type elsewhere",
         )
     )

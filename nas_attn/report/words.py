@@ -111,7 +111,7 @@ def machine(snapshot: Snapshot) -> str:
         f"the same network differed too much; typically the copies differ by {100 * record.control_spread:.2f} %."
     )
     if "nms" in record.conditions:
-        text += " A detector is timed without the choice among its boxes (NMS), where that is not part of the network."
+        text += " A detector is timed without the selection of boxes (NMS), unless it is part of the network."
     return f"{text} {beside(record.beside)}".rstrip()
 
 

@@ -56,10 +56,10 @@ def _postgresql_url(url: URL) -> URL:
 def _sqlite_url(url: URL) -> URL:
     shown = shorten(url.render_as_string())
     if not url.database or url.database == ":memory:":
-        raise StudyError(f"storage '{shown}' would live in one process's memory: name a file, sqlite:///nas_attn.db")
+        raise StudyError(f"storage '{shown}' would be in one process's memory: give a file, sqlite:///nas_attn.db")
     if url.host or url.query or url.database.startswith("file:"):
         raise StudyError(
-            f"storage '{shown}' has more than a file's path: write sqlite:///FILE (sqlite:////ABSOLUTE/FILE)"
+            f"storage '{shown}' has more than a file path: write sqlite:///FILE (sqlite:////ABSOLUTE/FILE)"
         )
     path = user_path(url.database, what=f"storage '{shown}'", error=StudyError, home=False).absolute()
     _check_file(path, shown)
@@ -72,7 +72,7 @@ def _check_file(path: Path, shown: str) -> None:
         raise StudyError(f"storage '{shown}' is a folder: name a file in it, sqlite:///{path / 'nas_attn.db'}")
     if not os.path.isdir(folder):
         raise StudyError(
-            f"storage '{shown}': the folder '{folder}' does not exist, or may not be entered: create it, or name another"
+            f"storage '{shown}': the folder '{folder}' does not exist or cannot be entered: create it, or choose another"
         )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StudyError(f"storage '{shown}': the folder '{folder}' is not writable: choose another storage")

@@ -50,7 +50,7 @@ def back_up(database: Database, path: str | Path, *, overwrite: bool = False, ar
     folders = {artifacts_folder(database, place) for place in places}
     if beside in folders:
         raise OperationError(
-            f"backup '{target}': its artifacts would lie in '{beside}', where those of the database itself lie: name another"
+            f"backup '{target}': its artifacts would be in '{beside}', which has those of the database itself: choose another name"
         )
     _copy(folders, beside)
     written = database.backup(target, overwrite=True)

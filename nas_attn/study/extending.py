@@ -73,7 +73,7 @@ class Extension:
             lines += [f"  {sign} {site}: {few(names, quote='')}" for site, names in values.items()]
         kept = f"kept: {self.inside + self.outside} candidates with {self.runs} runs"
         if self.outside:
-            kept += f"; {self.outside} of them outside the new space, from which samplers do not learn"
+            kept += f"; {self.outside} of them are outside the new space, and samplers do not learn from them"
         lines.append(kept)
         if self.baselines:
             lines.append(f"new baselines, which come first: {few(self.baselines, quote='')}")
@@ -209,7 +209,7 @@ def _alone(opened: OpenStudy) -> Iterator[None]:
         if lease is not None:
             store.release(lease)
         raise StudyError(
-            f"study '{store.name}' is being worked on ({'; '.join(others) or 'a worker looks for work'}): stop that first"
+            f"study '{store.name}' has running workers ({'; '.join(others) or 'a worker looks for work'}): stop them first"
         )
     with LeaseKeeper(store, lease):
         yield

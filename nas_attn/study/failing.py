@@ -29,7 +29,7 @@ def stop_if_all_fail(store: StudyStore, recipe: Recipe, run: Run, error: Trainin
     kind: type[NasAttnError] = TrainingError if recipe.training.evaluator is None else RecipeError
     who = "" if recipe.training.evaluator is None else "training.evaluator has not scored one run yet: "
     if run.placement == BARE:
-        what = "the backbone without attention fails, so every network would, and nothing was recorded of it"
+        what = "the bare backbone fails, so every network would; nothing was recorded"
     else:
-        what = f"{len(failed)} networks failed and none has been scored, so this stops; the last, '{run.placement}'"
-    raise kind(f"{who}{what}: {error}; when that is mended, go on with nas-attn resume {store.name}") from error
+        what = f"{len(failed)} networks failed and none has been scored, so the search stops; the last, '{run.placement}'"
+    raise kind(f"{who}{what}: {error}; fix this, then run nas-attn resume {store.name}") from error

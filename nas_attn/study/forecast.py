@@ -72,7 +72,7 @@ class Forecast:
         if self.epoch_s is not None and self.total_s is not None:
             lines.append(
                 f"one epoch takes about {self.epoch_s:.1f} s here; the whole search at most {self.total_s / 60:.1f} "
-                "minutes with one worker, less what is pruned and what other workers do"
+                "minutes with one worker, less with pruning and more workers"
             )
         if self.target_s is not None and self.validation_s is not None:
             lines.append(

@@ -150,7 +150,7 @@ def _hurry(children: list[Child], options: Options) -> None:
         time.sleep(0.05)
     for child in children:
         if child.works:
-            options.say(f"{child.name}: killed; what it has done since its last checkpoint is lost")
+            options.say(f"{child.name}: killed; its work since the last checkpoint is lost")
 
 
 def _ended(codes: list[int], options: Options) -> str:
@@ -159,7 +159,7 @@ def _ended(codes: list[int], options: Options) -> str:
     if 0 in codes:
         for code in codes:
             if code:
-                options.say(f"a worker ended with status {code}; the others went on without it")
+                options.say(f"a worker ended with status {code}; the others continued")
         return "complete"
     error: type[NasAttnError] = UserError if set(codes) == {UserError.exit_status} else OperationError
     raise error(f"all {len(codes)} workers ended with an error (above); the study can be resumed")

@@ -72,7 +72,7 @@ class Presence:
                 if (self._store.settings.stop_asked_at or 0.0) > self._came_at and not self._stop.is_set():
                     self._stop.set()
                     with on_terminal():
-                        say("stopping, as nas-attn stop has asked: finishing the step and writing a checkpoint")
+                        say("stopping, as requested by nas-attn stop: finishing the step and writing a checkpoint")
 
     def _hear(self, line: str) -> None:
         if line.startswith(("waiting for ", "waited ", "the database is back")):

@@ -111,7 +111,7 @@ class _Ear:
             why = "" if number == signal.SIGINT else f" on {signal.Signals(number).name}"
             try:
                 with on_terminal():
-                    self._say(f"stopping{why}: finishing the step and writing a checkpoint; once more to stop at once")
+                    self._say(f"stopping{why}: finishing the step and writing a checkpoint; repeat to stop at once")
             finally:  # though there may be nobody left to tell
                 self._stop.set()
 
@@ -167,12 +167,12 @@ def left_behind(checkpoint: CheckpointRow | None, now: float, *, in_order: bool)
         in_order: whether the step was finished; False: it ended where it stood.
     """
     if checkpoint is None:
-        return f"stopped{'' if in_order else ' at once'} before its first checkpoint: it will begin anew"
+        return f"stopped{'' if in_order else ' at once'} before its first checkpoint: it will start again"
     epochs = f"{checkpoint.epochs} epoch{'' if checkpoint.epochs == 1 else 's'}"
     kept = (
         f"will go on from its checkpoint ({epochs} trained, written {max(0.0, now - checkpoint.created_at):.0f} s ago)"
     )
-    return f"stopped, {kept}" if in_order else f"stopped at once, {kept}; what came after is lost"
+    return f"stopped, {kept}" if in_order else f"stopped at once, {kept}; later work is lost"
 
 
 def left_untold(note: Note | None) -> str:
@@ -181,7 +181,7 @@ def left_untold(note: Note | None) -> str:
     Args:
         note: of a checkpoint that was written meanwhile.
     """
-    told = "stopped; the database cannot be told, so others take it up when its lease is over"
+    told = "stopped; the database cannot be reached, so others continue it when its lease expires"
     if note is None:
         return f"{told}, from the last checkpoint that the database knows of"
     return f"{told}, from its checkpoint ({note.epochs} epoch{'' if note.epochs == 1 else 's'} trained)"

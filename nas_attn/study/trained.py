@@ -58,7 +58,7 @@ def trained_model(opened: OpenStudy, plan: Plan, view: CandidateView, run: Run |
     rows = opened.store.checkpoints(weights_run(name))
     if not rows and run is None and view.state != "scored":
         raise CheckpointError(
-            f"the weights of {view.label} ({view.state}) were not kept: only scored candidates have them"
+            f"the weights of {view.label} ({view.state}) were not kept: only those of scored candidates are"
         )
     again = (
         f"exporting trial {view.trial} `again` trains it once more, as the search did"
@@ -101,7 +101,7 @@ def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Sco
         release_dead(store, AGAIN)
         lease = store.acquire(run.files, owner=worker.owner, ttl_s=TTL_S)
         if lease is None:
-            raise OperationError(f"another process trains {view.label} again at the moment: wait for it")
+            raise OperationError(f"another process is training {view.label} again: wait for it")
         with LeaseKeeper(store, lease) as keeper:
 
             def once() -> Sequence[Score]:

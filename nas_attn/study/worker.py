@@ -189,7 +189,7 @@ class Worker:
             if row.state != "waiting":  # another worker has just ended it
                 self.store.release(lease)
             elif row.attempts >= ATTEMPTS:
-                self._end(Step(row, agenda, lease), "failed", f"{ATTEMPTS} workers died in it")
+                self._end(Step(row, agenda, lease), "failed", f"it killed {ATTEMPTS} workers")
                 self.store.release(lease)
             else:
                 return Step(self.queue.begin(row, lease), agenda, lease)
@@ -207,7 +207,7 @@ class Worker:
         row = self._backbone(needed, run)
         lease = self.store.acquire(row.resource, owner=self.owner, ttl_s=TTL_S)
         if lease is None:
-            raise OperationError(f"another process trains backbone {run.backbone} at the moment: wait for it")
+            raise OperationError(f"another process is training backbone {run.backbone}: wait for it")
         self._do(Step(self.queue.begin(row, lease), None, lease))
 
     def _backbone(self, needed: Run, wanted_by: Run) -> RunRow:
@@ -234,7 +234,7 @@ class Worker:
                 self.say(f"{name}: {error}")
                 self.queue.hand_back(step.row, step.lease)
             except LeaseLost:
-                self.say(f"{name}: taken over by another worker, left alone here")
+                self.say(f"{name}: taken over by another worker")
             except BaseException as error:
                 in_order = isinstance(error, Interrupted)
                 if not keeper.lost:
@@ -341,7 +341,7 @@ class _Idle:
         if others or self._alone_since is None:
             self._alone_since = None if others else time.monotonic()
         elif time.monotonic() - self._alone_since > LONELY_S:
-            raise OperationError(self._lacks() or f"study '{self._worker.store.name}' has work left that nobody takes")
+            raise OperationError(self._lacks() or f"study '{self._worker.store.name}' has work left that no worker takes")
         pause = min(self._poll_s, LONGEST_POLL_S if nothing else LONGEST_TURN_POLL_S)
         self._poll_s = 1.3 * pause
         self._wait.pause(

@@ -61,9 +61,9 @@ def decode(blob: bytes, fits: str) -> dict[str, Any]:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"the checkpoint of {len(blob)} bytes is damaged: {reason}") from None
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
-        raise CheckpointError(f"the checkpoint is not one of format {FORMAT}: it was written by another version")
+        raise CheckpointError(f"the checkpoint does not have format {FORMAT}: another version wrote it")
     if payload.get("fits") != fits:
         raise CheckpointError(
-            "the checkpoint belongs to another training (other network, data, seed or settings): start this one anew"
+            "the checkpoint belongs to another training (other network, data, seed or settings): start this one again"
         )
     return payload

@@ -130,6 +130,6 @@ class Climb:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         if self.run.parts > 1 or len(x) < 4:
-            raise OutOfMemory(f"memory did not suffice at half the batch of {len(x)} either: {reason}")
+            raise OutOfMemory(f"not enough memory, even for half the batch of {len(x)}: {reason}")
         self.run.parts = 2
         self._step(x, y, rate)

@@ -145,7 +145,7 @@ class Run:
         under_way = [self.end] if self.epoch > max(done, default=0) or self.batch else []
         if done + under_way != list(rungs)[: len(done + under_way)]:
             raise CheckpointError(
-                f"the checkpoint was trained towards rungs {done + under_way}, which {list(rungs)} does not begin with"
+                f"the checkpoint was trained towards rungs {done + under_way}, which are not the first of {list(rungs)}"
             )
 
     def _restore(self, state: dict[str, Any]) -> None:

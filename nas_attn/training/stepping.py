@@ -192,7 +192,7 @@ class RecordedStep:
             self.able = False
             torch.cuda.synchronize(x.device)
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            log.info("training goes on without a CUDA graph, which could not be recorded: %s", reason)
+            log.info("training continues without a CUDA graph, which could not be recorded: %s", reason)
             return
         self._recordings[shapes] = recording
 

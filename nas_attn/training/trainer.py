@@ -156,7 +156,7 @@ class Trainer:
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            raise OutOfMemory(f"memory did not suffice to score {len(split)} images: {first_line(error)}") from None
+            raise OutOfMemory(f"not enough memory to score {len(split)} images: {first_line(error)}") from None
         mean = loss.item() / len(split)
         if not math.isfinite(mean):
             raise TrainingError(f"the loss on {len(split)} images is {mean}: the weights have diverged")

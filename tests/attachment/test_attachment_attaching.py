@@ -295,7 +295,7 @@ def test_distributed_data_parallel(tmp_path: Path) -> None:
         parallel = nn.parallel.DistributedDataParallel(model)
         parallel(images(4)).sum().backward()
         assert all(p.grad is not None for module in attached_modules(model).values() for p in module.parameters())
-        with pytest.raises(BackboneError, match="before it is wrapped"):
+        with pytest.raises(BackboneError, match="DistributedDataParallel"):
             attach(parallel, everywhere(small()))
     finally:
         torch.distributed.destroy_process_group()

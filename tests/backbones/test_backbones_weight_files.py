@@ -86,11 +86,11 @@ def test_what_is_chosen_is_said(tmp_path: Path, trained: nn.Module) -> None:
     model, notes = load(tmp_path / "two.pt", {"state_dict": state, "state_dict_ema": other})
     assert same(model, trained)
     assert len(notes) == 1
-    assert "holds 'state_dict', 'state_dict_ema'; taken is state_dict" in notes[0]
+    assert "'state_dict', 'state_dict_ema'; state_dict" in notes[0]
     around = named(state, "model.") | {"criterion.weight": torch.ones(3)}
     model, notes = load(tmp_path / "lightning.ckpt", {"state_dict": around})
     assert same(model, trained)
-    assert "what begins with 'model.', left out are 1 other names: 'criterion.weight'" in notes[0]
+    assert "'criterion.weight'" in notes[0]
 
 
 def test_a_head_for_other_classes_stays_random_and_so_does_one_that_is_missing(
@@ -134,10 +134,10 @@ WRONG: dict[str, tuple[Callable[[State], Any], str]] = {
     "infinite": (lambda s: broken(s, "layer1.0.bn1.running_var", spoiled(float("inf"))), "not finite numbers"),
     "deeper": (
         lambda s: {**s, "layer1.1.conv1.weight": torch.zeros(4, 4, 3, 3)},
-        r"has 'layer1.1.conv1.weight', which the backbone does not have \(1 such names\), so it is another network's",
+        r"has 'layer1.1.conv1.weight', which the backbone does not have \(1 such names\)",
     ),
     "shallower": (lambda s: {n: v for n, v in s.items() if n != CONV}, rf"has no '{CONV}' \(1 of \d+ names are missing\)"),
-    "another": (lambda s: nn.Conv2d(3, 3, 3).state_dict(), "missing\\), but 'weight', 'bias', so it is another network's"),
+    "another": (lambda s: nn.Conv2d(3, 3, 3).state_dict(), "missing\\), but 'weight', 'bias'"),
     "wider": (lambda s: small(width=8).state_dict(), "has shape"),
     "other kernel": (lambda s: broken(s, "conv1.weight", lambda t: torch.zeros(4, 3, 7, 7)), "has shape"),
     "other features": (lambda s: broken(s, "linear.weight", lambda t: torch.zeros(10, 99)), "'linear.weight' has shape"),
@@ -145,11 +145,11 @@ WRONG: dict[str, tuple[Callable[[State], Any], str]] = {
     "sparse": (lambda s: broken(s, CONV, lambda t: t.to_sparse()), "without plain numbers"),
     "without content": (lambda s: broken(s, CONV, lambda t: t.to("meta")), "without plain numbers"),
     "numbers": (lambda s: broken(s, CONV, lambda t: 3), "is a int, not a tensor"),
-    "twice": (lambda s: named(s, "encoder_q.") | named(s, "encoder_k."), "hold this network 2 times, under"),
+    "twice": (lambda s: named(s, "encoder_q.") | named(s, "encoder_k."), "this network 2 times, under"),
     "a list": (lambda s: list(s.values()), "holds a list, not a state_dict"),
     "a tensor": (lambda s: s[CONV], "holds a Tensor, not a state_dict"),
     "nothing": (lambda s: {}, "holds no state_dict"),
-    "other things": (lambda s: {"epoch": 3, "args": {"lr": 0.1}}, r"no state_dict, names and tensors \(it has 'epoch', 'args'\)"),
+    "other things": (lambda s: {"epoch": 3, "args": {"lr": 0.1}}, r"no state_dict .*\(it has 'epoch', 'args'\)"),
     "two of unknown names": (lambda s: {"teacher": s, "student": s}, "it has 'teacher', 'student'"),
     "numbered": (lambda s: dict(enumerate(s.values())), "holds no state_dict"),
 }  # fmt: skip
@@ -229,18 +229,18 @@ def write(path: Path, kind: str, trained: nn.Module) -> None:
         ("w.pt", "empty", "it is empty"),
         ("w.npz", "empty", "it is empty"),
         ("w.safetensors", "empty", "it is empty"),
-        ("w.pt", "text", "it is a text"),
+        ("w.pt", "text", "it is text"),
         ("w.pt", "git lfs", "git lfs pull"),
         ("w.pt", "pickle", "it is a pickle, which could run code"),
         ("w.pt", "whole model", r"holds a Python object \(.*Whole\), which could run code"),
         ("w.pt", "with arguments", r"holds a Python object \(argparse.Namespace\)"),
         ("w.pt", "script", "it is a TorchScript program"),
-        ("w.pt", "cut off", "damaged or cut off"),
-        ("w.pt", "old and cut off", "damaged or cut off"),
+        ("w.pt", "cut off", "cut off"),
+        ("w.pt", "old and cut off", "cut off"),
         ("w.pt", "noise", "nothing that torch.save"),
-        ("w.npz", "objects", "no .npz of plain arrays"),
-        ("w.npz", "words", "no .npz of plain arrays"),
-        ("w.npz", "noise", "no .npz of plain arrays"),
+        ("w.npz", "objects", "not an .npz"),
+        ("w.npz", "words", "not an .npz"),
+        ("w.npz", "noise", "not an .npz"),
         ("w.safetensors", "noise", "no safetensors file"),
         ("w" * 300 + ".pt", "nothing", "cannot be a file: File name too long"),
         ("w\0.pt", "nothing", "cannot be a file: embedded null byte"),

@@ -83,7 +83,7 @@ def test_a_cell_of_a_map_is_explained(made: tuple[Snapshot, str], tab: Page) -> 
     ]
     label = f"{maps}[0].querySelector('.heatmap-label text')"
     tab.point(label)
-    tab.until(f"{HOVERED}.includes('does good with a probability of')")
+    tab.until(f"{HOVERED}.includes('helps with a probability of')")
     assert tab.errors == []
 
 

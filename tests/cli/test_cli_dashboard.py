@@ -80,7 +80,7 @@ def test_objectives_notes_and_our_plots_are_shown(table: Path, nas, tmp_path_fac
     assert "score" in front
     assert "-effort" in front
     titles = ("Front and baselines, as estimated now", "Learning curves", "Placements, best first")
-    for title in (*titles, "Where the time goes", "How the front grew", "Each candidate's runs beside its estimate"):
+    for title in (*titles, "Where the time goes", "How the front grew", "Each candidate's runs next to its estimate"):
         assert title in analytics
     assert "stage1=eca(kernel_size=3) stage2=eca(kernel_size=3) stage3=eca(kernel_size=3)" in trials
-    assert "Kept up to date by nas_attn" in trials
+    assert "nas_attn updates this note" in trials

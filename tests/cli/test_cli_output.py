@@ -30,7 +30,7 @@ def test_a_search_keeps_it_in_a_file_whose_path_it_says_once(talks: Path, nas) -
     assert "by print" not in done.out + done.err
     assert "by a child" not in done.out + done.err
     (log,) = (talks / "nas_attn.artifacts" / "logs").iterdir()
-    assert done.err.count(f"is kept in nas_attn.artifacts/logs/{log.name} ") == 1
+    assert done.err.count(f"nas_attn.artifacts/logs/{log.name} ") == 1
     assert log.read_text().count("by a child") >= 4
     (failed,) = [view for view in na.open_study().candidates() if view.state == "failed"]
     assert failed.reason.endswith(f"not this one (more in nas_attn.artifacts/logs/{log.name})")

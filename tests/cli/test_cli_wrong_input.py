@@ -70,7 +70,7 @@ def test_a_wrong_recipe(table: Path, nas, old: str, new: str, words: str) -> Non
         (["--set", "name.x=1"], "'name' is not a section"),
         (["--device", "gpu9"], "unknown device 'gpu9': give auto, cpu, cuda or cuda:1"),
         (["--device", "meta"], "unknown device 'meta'"),
-        (["--device", "cuda:99"], "device 'cuda:99' is not there"),
+        (["--device", "cuda:99"], "device 'cuda:99'"),
         (["--storage", "sqlite:////nope/x.db"], "the folder '/nope' does not exist"),
         (["--storage", "sqlite:///table.toml/x.db"], "does not exist"),
         (["--storage", "sqlite:///table.toml"], "is not an SQLite database"),

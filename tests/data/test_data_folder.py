@@ -163,7 +163,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_done_without(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.warns(NasAttnWarning, match="cannot be kept"):
+    with pytest.warns(NasAttnWarning, match="cannot be saved"):
         dataset = load(folder)
     assert len(dataset.train) == 19
 

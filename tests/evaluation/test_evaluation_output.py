@@ -100,7 +100,7 @@ def test_a_full_disk_costs_the_output_only(tmp_path: Path) -> None:
     said: list[str] = []
     run(evaluate, OutputLog(tmp_path / "file" / "w.log", said.append), tmp_path)
     assert len(said) == 1
-    assert "cannot be kept" in said[0]
+    assert "cannot be written" in said[0]
 
 
 def test_the_first_interrupt_is_heard_on_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

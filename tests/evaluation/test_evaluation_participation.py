@@ -40,13 +40,13 @@ def candidate() -> nn.Module:
         (lambda model: na.detach(copy.deepcopy(model)), "eca at '1.nas_attn.0' is not in it"),
         (lambda model: nn.Sequential(model[0], nn.ReLU(), *model[2:]), "eca at '1.nas_attn.0' is not in it"),
         (lambda model: Ignoring(model), "eca at '1.nas_attn.0' did not run"),
-        (lambda model: Hiding(model), "eca at '1.nas_attn.0' has no effect on what it answers"),
+        (lambda model: Hiding(model), "eca at '1.nas_attn.0' has no effect on its output"),
     ],
     ids=["built anew", "detached", "rebuilt", "not run", "no effect"],
 )
 def test_a_network_without_its_attention_is_told(rebuild: Any, words: str) -> None:
     with pytest.raises(
-        TrainingError, match=f"^attention took no part in the network that was scored: {words}; .*run.scored"
+        TrainingError, match=f"^attention took no part in the scored network: {words}; .*run.scored"
     ):
         require_participation(rebuild(candidate()), PLACED, SHAPE)
 
@@ -66,7 +66,7 @@ def test_a_network_that_has_collapsed_is_scored_all_the_same() -> None:
 
 
 def test_a_network_that_cannot_be_looked_at_is_told() -> None:
-    with pytest.raises(TrainingError, match="cannot be seen: Sequential cannot be checked on a 5x8x8 image"):
+    with pytest.raises(TrainingError, match="Sequential cannot be checked on a 5x8x8 image"):
         require_participation(candidate(), PLACED, (5, 8, 8))
 
 
@@ -158,6 +158,6 @@ def test_such_a_candidate_fails_and_the_others_are_scored(tmp_path: Path, monkey
     assert [placement for placement in failed if "simam" not in placement] == []
     (reason,) = failed.values()
     assert (
-        "attention took no part in the network that was scored: simam at 'layer1.0.bn2.nas_attn.0' is not in it"
+        "attention took no part in the scored network: simam at 'layer1.0.bn2.nas_attn.0' is not in it"
         in reason
     )

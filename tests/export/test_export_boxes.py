@@ -55,7 +55,7 @@ def test_a_file_without_its_attention_is_noticed(tmp_path: Path) -> None:
     bare = copy.deepcopy(model)
     na.detach(bare)
     path = write(single_output(bare, SHAPE), tmp_path / "net.onnx", "onnx", input_shape=SHAPE, notes={"study": "s"})
-    with pytest.raises(OperationError, match="does not compute what the network does"):
+    with pytest.raises(OperationError, match="does not compute the same"):
         check_onnx(path, given, [image])
 
 
@@ -72,7 +72,7 @@ def test_where_nothing_is_found_nothing_is_compared(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the format 'torch' cannot hold a detector's choice among its boxes"):
+    with pytest.raises(UserError, match="the format 'torch'"):
         write(single_output(made(), SHAPE), tmp_path / "net.pt2", "torch", input_shape=SHAPE, notes={})
 
 

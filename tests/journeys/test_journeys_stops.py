@@ -56,7 +56,7 @@ def test_killed_with_two_workers(shell: Shell) -> None:
 
 def ctrl_c_twice(search: Running) -> None:
     """As a person who reads what the first one is answered with: signals within half a second count as one."""
-    search.ctrl_c().until("once more to stop at once")
+    search.ctrl_c().until("to stop at once")
     time.sleep(2 * TOGETHER_S)
     search.ctrl_c()
 

@@ -190,11 +190,11 @@ def test_a_stopped_training_is_measured_beside_and_joins_again(processes: Proces
         with lock.exclusive() as beside:
             pass
         assert beside[0].startswith(f"pid {pid} (")
-        assert beside[0].endswith("), which is stopped")
+        assert beside[0].endswith("), which is suspended")
         assert "since 20" in beside[0]
         assert beside[0] in lines[0]
         assert lines[0].startswith("waiting for the device, to measure latency on it alone")
-        assert "went on without waiting any longer for pid" in lines[1]
+        assert "stopped waiting for pid" in lines[1]
         lines.clear()
         with lock.exclusive() as beside:  # it is still there, and no longer waited for
             assert f"pid {pid}" in beside[0]
@@ -249,7 +249,7 @@ def test_a_measurer_that_was_stopped_learns_that_others_went_on(processes: Proce
         pass
     psutil.Process(pid).resume()
     pipe.send("go on")
-    assert pipe.recv() == ["others, which went on while this process was stopped"]
+    assert pipe.recv() == ["others, which continued while this process was suspended"]
     with DeviceLock("gpu").exclusive() as beside:
         assert beside == []
 

@@ -153,7 +153,7 @@ def test_a_session_that_had_not_the_device_alone_says_so(tmp_path: Path, monkeyp
 
     for reference, beside in {
         nn.Identity(): None,
-        Passed(): "others, which went on while this process was stopped",
+        Passed(): "others, which continued while this process was suspended",
     }.items():
         lock = DeviceLock("here")
         found = run_session(section(), reference=reference, candidates={}, input_shape=SHAPE, seed=0, lock=lock)

@@ -59,7 +59,7 @@ def test_in_words_it_names_what_is_sure(made: Snapshot) -> None:
     assert effects is not None
     assert "cbam(reduction=16, spatial_kernel_size=7) at stage" in described("latency", effects)
     nothing = replace(effects, rows=tuple(replace(row, low=-1.0, high=1.0) for row in effects.rows))
-    assert described("latency", nothing).endswith("None is surely different from nothing.")
+    assert described("latency", nothing).endswith("None is certainly different from zero.")
 
 
 def effect(site: str, kind: str, knobs: str) -> Effect:

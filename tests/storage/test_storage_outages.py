@@ -78,4 +78,4 @@ def test_reading_meanwhile_does_not_prolong_a_wait_to_write(locked: tuple[Databa
                 raised.append(error)
 
     beside(work, database)
-    assert "it was waited for for 1 s" in str(raised[0])
+    assert "gave up after 1 s" in str(raised[0])

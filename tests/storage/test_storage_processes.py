@@ -227,7 +227,7 @@ def test_tables_that_a_stopped_process_makes_are_not_waited_for_without_end(
         process.stdout.readline()
         psutil.Process(process.pid).suspend()
         with (
-            pytest.raises(StorageError, match=rf"pid {process.pid} .*, which is stopped, which does not finish"),
+            pytest.raises(StorageError, match=rf"pid {process.pid} .*, which does not finish"),
             Database(sqlite_url) as database,
             database.creating(),
         ):
