@@ -85,7 +85,7 @@ def test_a_lock_is_waited_for_as_long_as_its_holder_deserves(
     with Wait("the lock") as wait:
         with locked(path, wait, 60.0 if stopped else 0.1) as found:
             assert found.startswith(f"pid {holder.pid} (")
-            assert ("which is stopped" in found) == stopped
+            assert ("which is suspended" in found) == stopped
             assert found in lines[0]
         holder.kill()
         holder.wait()
@@ -116,7 +116,7 @@ def test_a_process_is_described_without_passwords(tmp_path: Path) -> None:
         psutil.Process(child.pid).suspend()
         while psutil.Process(child.pid).status() != psutil.STATUS_STOPPED:
             time.sleep(0.01)
-        assert str(processes.process(child.pid)).endswith(", which is stopped")
+        assert str(processes.process(child.pid)).endswith(", which is suspended")
         child.kill()
     assert processes.process(child.pid) is None
 

@@ -239,5 +239,5 @@ with exclusive(Path(sys.argv[1]), "the images"):
         psutil.Process(process.pid).suspend()
         with waiting.telling(said.append, lambda: False), exclusive(lock, "the images"):
             assert f"pid {process.pid} " in said[0]
-            assert said[0].endswith("which is stopped: the images")
+            assert said[0].endswith("which is suspended: the images")
         process.kill()
