@@ -135,7 +135,7 @@ def test_owners_of_this_machine_that_are_gone_are_dead(monkeypatch: pytest.Monke
     assert str(os.getpid()) in mine
     gone = "/".join([host, boot, namespace, pid, "1", random])
     assert processes.is_dead(gone)
-    assert "which is gone" in processes.owner_shown(gone)
+    assert "which has ended" in processes.owner_shown(gone)
     assert not processes.is_dead(mine.replace(started, f"{float(started) + 1}")), "the clock may have been set"
     before_the_last_start = "/".join([host, "0123abcd", namespace, pid, started, random])
     assert processes.is_dead(before_the_last_start, local=True)

@@ -39,7 +39,7 @@ def _of_pattern(pattern: str) -> GroupOf:
         group = found and (found.group(1) if expression.groups else found.group())
         if not group:
             raise DataError(
-                f"data.groups.pattern '{shorten(pattern)}' finds no group in '{below}' of '{folder}': it has to match every "
+                f"data.groups.pattern '{shorten(pattern)}' does not match '{below}' of '{folder}': it must match every "
                 "image's path below its class folder"
             )
         return str(group)
