@@ -89,7 +89,7 @@ class Outage:
                     raise Interrupted from error
                 if now - began > common.storage_s:
                     raise StorageAway(
-                        f"{error}; it was waited for for {shown_s(common.storage_s)} (NAS_ATTN_STORAGE_WAIT sets another time)"
+                        f"{error}; gave up after {shown_s(common.storage_s)} (change it with NAS_ATTN_STORAGE_WAIT)"
                     ) from error
                 self._tell(common, str(error))
 

@@ -148,10 +148,10 @@ WRONG: dict[str, tuple[Callable[[State], Any], str]] = {
     "twice": (lambda s: named(s, "encoder_q.") | named(s, "encoder_k."), "this network 2 times, under"),
     "a list": (lambda s: list(s.values()), "holds a list, not a state_dict"),
     "a tensor": (lambda s: s[CONV], "holds a Tensor, not a state_dict"),
-    "nothing": (lambda s: {}, "holds no state_dict"),
+    "nothing": (lambda s: {}, "has no state_dict"),
     "other things": (lambda s: {"epoch": 3, "args": {"lr": 0.1}}, r"no state_dict .*\(it has 'epoch', 'args'\)"),
     "two of unknown names": (lambda s: {"teacher": s, "student": s}, "it has 'teacher', 'student'"),
-    "numbered": (lambda s: dict(enumerate(s.values())), "holds no state_dict"),
+    "numbered": (lambda s: dict(enumerate(s.values())), "has no state_dict"),
 }  # fmt: skip
 
 
@@ -237,11 +237,11 @@ def write(path: Path, kind: str, trained: nn.Module) -> None:
         ("w.pt", "script", "it is a TorchScript program"),
         ("w.pt", "cut off", "cut off"),
         ("w.pt", "old and cut off", "cut off"),
-        ("w.pt", "noise", "nothing that torch.save"),
+        ("w.pt", "noise", "torch.save"),
         ("w.npz", "objects", "not an .npz"),
         ("w.npz", "words", "not an .npz"),
         ("w.npz", "noise", "not an .npz"),
-        ("w.safetensors", "noise", "no safetensors file"),
+        ("w.safetensors", "noise", "not a safetensors file"),
         ("w" * 300 + ".pt", "nothing", "cannot be a file: File name too long"),
         ("w\0.pt", "nothing", "cannot be a file: embedded null byte"),
     ],
