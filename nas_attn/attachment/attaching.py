@@ -39,9 +39,7 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
     """
     refuse_wrapped(model)
     if attached_modules(model):
-        raise BackboneError(
-            "the model already has attention: call detach(model) before attaching another placement"
-        )
+        raise BackboneError("the model already has attention: call detach(model) before attaching another placement")
     modules = dict(model.named_modules())
     hosts = [(_host(modules, point), point, choices) for point, choices in resolved.modules]
     built = [_attention(model, host, point, choices, resolved.init) for host, point, choices in hosts]

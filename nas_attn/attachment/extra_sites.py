@@ -29,9 +29,7 @@ def custom_sites(
         shapes = {(p.channels, p.height, p.width): p.path for p in points}
         if len(shapes) > 1:
             found = ", ".join(f"{path} {'x'.join(map(str, shape))}" for shape, path in shapes.items())
-            raise BackboneError(
-                f"site '{name}' matches maps of different shapes ({found}): give each its own site"
-            )
+            raise BackboneError(f"site '{name}' matches maps of different shapes ({found}): give each its own site")
         unique = {call.index: call for call in calls}.values()
         role = roles.of(calls[-1].output) if calls[-1].output is not None else "backbone"
         yield Site(name, (("block", points),), sum(flow.macs(call) for call in unique) / total, role)

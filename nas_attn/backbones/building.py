@@ -76,9 +76,7 @@ def build(
         model = _cifar(section, input_shape[0], classes, published)
     else:
         if section.width is not None:
-            raise BackboneError(
-                f"backbone.width is only for CIFAR ResNets, not for '{section.name}': remove it"
-            )
+            raise BackboneError(f"backbone.width is only for CIFAR ResNets, not for '{section.name}': remove it")
         if source == "torchvision":
             model = _torchvision(section, name, input_shape, classes, published)
         elif source == "timm":

@@ -113,7 +113,9 @@ def _why(file: Path, error: Exception) -> str:
     if start.startswith((b"PK", _OLD_FORMAT)) or "EOF" in said:
         return f"it is damaged, cut off, or not written by {_SAVE}"
     if isinstance(error, pickle.UnpicklingError) and start[:1] == b"\x80":
-        return f"it is a pickle, which could run code when it is read: if you trust it, load it yourself, then use {_SAVE}"
+        return (
+            f"it is a pickle, which could run code when it is read: if you trust it, load it yourself, then use {_SAVE}"
+        )
     return f"it was not written by {_SAVE}"
 
 
@@ -126,7 +128,9 @@ def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
     notes: list[str] = []
     for _ in range(_DEPTH):
         if not isinstance(loaded, Mapping):
-            raise BackboneError(f"{where} holds a {type(loaded).__name__}, not a state_dict: use a file written by {_SAVE}")
+            raise BackboneError(
+                f"{where} holds a {type(loaded).__name__}, not a state_dict: use a file written by {_SAVE}"
+            )
         known = _wraps(loaded)
         others = [key for key, value in loaded.items() if _is_state(value) or _wraps(value)] if not known else []
         if known:

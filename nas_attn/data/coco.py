@@ -118,9 +118,7 @@ def _content(path: Path) -> dict[str, Any]:
         raise DataError(f"annotations '{path}' cannot be read: {shorten(str(error))}") from None
     lists = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(_tables(content.get(name)) for name in lists):
-        raise DataError(
-            f"'{path}' is not in COCO's format: it needs lists named images, annotations and categories"
-        )
+        raise DataError(f"'{path}' is not in COCO's format: it needs lists named images, annotations and categories")
     if not content["images"]:
         raise DataError(f"'{path}' names no image")
     return content

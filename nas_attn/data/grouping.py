@@ -73,7 +73,9 @@ def _read(file: Path) -> dict[str, str]:
         if not row:
             continue
         if len(row) != 2 or not all(row):
-            raise DataError(f"data.groups.file '{file}', line {number}: '{shorten(','.join(row))}' is not of the form image,group")
+            raise DataError(
+                f"data.groups.file '{file}', line {number}: '{shorten(','.join(row))}' is not of the form image,group"
+            )
         if known.setdefault(row[0], row[1]) != row[1]:
             raise DataError(
                 f"data.groups.file '{file}', line {number}: '{shorten(row[0])}' is of group '{shorten(known[row[0]])}' above "

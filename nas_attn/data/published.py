@@ -103,9 +103,7 @@ def _idx(root: Path, part: str, what: str) -> Path | None:
 def _read_idx(root: Path, part: str) -> Labelled:
     images, labels = (_array(_idx(root, part, what), root, f"{part}-{what}") for what in ("images", "labels"))
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
-        raise DataError(
-            f"the {part} files in {root} do not match: images {images.shape}, labels {labels.shape}"
-        )
+        raise DataError(f"the {part} files in {root} do not match: images {images.shape}, labels {labels.shape}")
     return Labelled.of(images, labels.astype(np.int64))
 
 

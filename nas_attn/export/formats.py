@@ -159,9 +159,7 @@ def _python(order: Order) -> None:
     if order.described is None:
         raise UserError("the format 'python' needs to know how the network was built")
     if order.path.stem in {"torch", "torchvision", "timm", order.described.backbone.name.partition(":")[0]}:
-        raise UserError(
-            f"a file named '{order.path.name}' would hide the package of this name: choose another"
-        )
+        raise UserError(f"a file named '{order.path.name}' would hide the package of this name: choose another")
     weights = order.path.with_suffix(FORMATS["weights"].suffix)
     text = python_source(order.model, order.described, weights=weights.name, notes=order.notes)
     order.path.write_text(text, "utf-8")

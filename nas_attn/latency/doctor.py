@@ -86,7 +86,9 @@ def _load(section: LatencySection) -> list[Finding]:
     disturbs = section.device == "cuda" or section.threads > 1
     advice = "stop other work, or measure with threads = 1 on the CPU, where other work disturbs least"
     if not disturbs:
-        advice = "thread CPU time works here, but needs two to three times the sessions: stop other work for a fast answer"
+        advice = (
+            "thread CPU time works here, but needs two to three times the sessions: stop other work for a fast answer"
+        )
     return [Finding("other load", f"{busy:.0%} of the CPUs busy", busy <= BUSY, "" if busy <= BUSY else advice)]
 
 

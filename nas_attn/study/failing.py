@@ -31,5 +31,7 @@ def stop_if_all_fail(store: StudyStore, recipe: Recipe, run: Run, error: Trainin
     if run.placement == BARE:
         what = "the bare backbone fails, so every network would; nothing was recorded"
     else:
-        what = f"{len(failed)} networks failed and none has been scored, so the search stops; the last, '{run.placement}'"
+        what = (
+            f"{len(failed)} networks failed and none has been scored, so the search stops; the last, '{run.placement}'"
+        )
     raise kind(f"{who}{what}: {error}; fix this, then run nas-attn resume {store.name}") from error

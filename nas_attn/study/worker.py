@@ -341,7 +341,9 @@ class _Idle:
         if others or self._alone_since is None:
             self._alone_since = None if others else time.monotonic()
         elif time.monotonic() - self._alone_since > LONELY_S:
-            raise OperationError(self._lacks() or f"study '{self._worker.store.name}' has work left that no worker takes")
+            raise OperationError(
+                self._lacks() or f"study '{self._worker.store.name}' has work left that no worker takes"
+            )
         pause = min(self._poll_s, LONGEST_POLL_S if nothing else LONGEST_TURN_POLL_S)
         self._poll_s = 1.3 * pause
         self._wait.pause(

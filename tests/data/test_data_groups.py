@@ -71,9 +71,7 @@ def test_folders_of_ones_own_that_share_a_group_are_refused(photos: Path, tmp_pa
     for split, whose in (("train", range(6)), ("val", range(6, 10)), ("test", range(9, 12))):
         for patient in whose:
             picture(root / split / ("ill", "well")[patient % 2] / f"p{patient}_{split}.png", patient, 0)
-    with pytest.raises(
-        DataError, match=r"group 'p9' of data.groups .*'val/.*' and 'test/.*'"
-    ):
+    with pytest.raises(DataError, match=r"group 'p9' of data.groups .*'val/.*' and 'test/.*'"):
         load(root, PATTERN)
     (root / "test" / "well" / "p9_test.png").rename(root / "val" / "well" / "p9_2.png")
     load(root, PATTERN)

@@ -45,9 +45,7 @@ def candidate() -> nn.Module:
     ids=["built anew", "detached", "rebuilt", "not run", "no effect"],
 )
 def test_a_network_without_its_attention_is_told(rebuild: Any, words: str) -> None:
-    with pytest.raises(
-        TrainingError, match=f"^attention took no part in the scored network: {words}; .*run.scored"
-    ):
+    with pytest.raises(TrainingError, match=f"^attention took no part in the scored network: {words}; .*run.scored"):
         require_participation(rebuild(candidate()), PLACED, SHAPE)
 
 
@@ -157,7 +155,4 @@ def test_such_a_candidate_fails_and_the_others_are_scored(tmp_path: Path, monkey
     assert len(states) == 3
     assert [placement for placement in failed if "simam" not in placement] == []
     (reason,) = failed.values()
-    assert (
-        "attention took no part in the scored network: simam at 'layer1.0.bn2.nas_attn.0' is not in it"
-        in reason
-    )
+    assert "attention took no part in the scored network: simam at 'layer1.0.bn2.nas_attn.0' is not in it" in reason

@@ -135,9 +135,7 @@ def test_what_is_wrong_with_the_data_is_said(tmp_path: Path) -> None:
         yolo.class_names(DataSection(name=f"yolo:{tmp_path / 'data.yaml'}"))
     with pytest.raises(DataError, match=r"data\.size = 50 must be a multiple of 32"):
         yolo.side(DataSection(name="digits", size=50))
-    with pytest.raises(
-        DataError, match=r"'mnist' has no boxes: .*digits or yolo:PATH\.yaml"
-    ):
+    with pytest.raises(DataError, match=r"'mnist' has no boxes: .*digits or yolo:PATH\.yaml"):
         yolo.data_file(DataSection(name="mnist"))
 
 
