@@ -53,7 +53,7 @@ def test_its_size_is_the_images() -> None:
     assert usual_side("torchvision:retinanet_resnet50_fpn") == usual_side("my_models:build") == 320
     with pytest.raises(BackboneError, match=r"scales all images to 300x300: set data\.size = 300"):
         build("ssd300_vgg16", 64)
-    with pytest.raises(BackboneError, match="learns from masks.*fasterrcnn_resnet50_fpn"):
+    with pytest.raises(BackboneError, match=r"learns from masks.*fasterrcnn_resnet50_fpn"):
         build("maskrcnn_resnet50_fpn")
     assert "keypointrcnn_resnet50_fpn" not in names()
 
