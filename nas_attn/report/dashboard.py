@@ -19,6 +19,7 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.suggestions import suggest
 from nas_attn.recipe import objective_name
 from nas_attn.report import effect_map, figures, retrained, verdicts, words
+from nas_attn.report.answer_study import SUFFIX
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -103,7 +104,7 @@ def study_note(snapshot: Snapshot) -> str:
         lines.append("\n".join(f"- {words.suggestion(one)}" for one in untried))
     lines.append(
         "The Pareto plot here shows the values told to Optuna when a trial ended. The front above also uses the seeds and the "
-        "latency sessions that came later."
+        f"latency sessions that came later; after the search, the Pareto plot of the study {snapshot.study}{SUFFIX} shows it."
     )
     lines += [*_classes(snapshot), *_spent(snapshot)]
     lines.append("Estimates from brief training on the validation images, with two standard deviations; not a claim.")

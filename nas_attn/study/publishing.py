@@ -14,6 +14,7 @@ from nas_attn._version import __version__
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import StorageAway
 from nas_attn.report import dashboard
+from nas_attn.report.answer_study import write_answer_study
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.reading import snapshot
 from nas_attn.waiting import impatient
@@ -67,8 +68,10 @@ class Publisher:
         return current
 
     def current(self) -> Snapshot:
-        """The study as of now, published if it is not yet."""
-        return self.changed() or snapshot(self._opened.store)
+        """The study as of now, published if it is not yet, with the answer as a study of its own."""
+        now, book = self.changed() or snapshot(self._opened.store), self._opened.book
+        book.endure(lambda: write_answer_study(book.storage, now))
+        return now
 
     def changed(self) -> Snapshot | None:
         """Publishes the study as of now, unless that is what stands there already."""
