@@ -12,7 +12,7 @@ from typing import Any
 
 from nas_attn.analysis import units
 from nas_attn.analysis.criteria import Criteria
-from nas_attn.analysis.recommendation import WORTH_IT, format_probability
+from nas_attn.analysis.recommendation import REQUIRED, format_probability
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.costs import is_cost
 from nas_attn.errors import StudyError, shorten
@@ -242,7 +242,7 @@ def _sentences(
     said = [f"{found.label}: {rule}.", f"{figures(now, found)}."]
     if alike:
         said.append(f"Cannot be told apart from it in any objective: {', '.join(view.label for view in alike)}.")
-    if found.beats_none is not None and found.beats_none < WORTH_IT:
+    if found.beats_none is not None and found.beats_none < REQUIRED:
         said.append(
             f"It is better than the bare backbone with a probability of only {format_probability(found.beats_none)}."
         )

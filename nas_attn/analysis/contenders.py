@@ -60,12 +60,17 @@ class Recommendation:
     """None where it is itself no attention, or that has not been scored."""
     against_uniform: Comparison | None
     """Against the best uniform baseline, by posterior mean; None where it is that one, or none has been scored."""
+    worth: float | None
+    """The smallest difference that counts, in the metric's unit; None where the noise is unknown."""
+    best_bet: Comparison | None
+    """Where the bare backbone is recommended: the most promising placement held against it."""
     more_accurate: Comparison | None
-    """Against the one with the larger likely gain to which it was preferred, as it is faster and hardly worse; None: there is none."""
+    """The recommendation against the one with the largest likely gain, where that one is slower; None: it is that one."""
     cheaper: Comparison | None
-    """The recommendation against the fastest of the front that it does not beat with 70 %, but that itself so beats no
-    attention; None where there is none, or latency is not known."""
+    """The recommendation against the fastest one that loses less than twice what counts; None where there is none."""
     level_with: tuple[str, ...]
     """Keys of others on the front that it is not better than with 95 %, the most level first; empty for no attention."""
-    sentences: tuple[str, ...]
-    """The same in plain words."""
+    answer: tuple[str, ...]
+    """The answer in at most six lines, the first one whole, the others `Name  what it says`."""
+    why: tuple[str, ...]
+    """The reasons, in sentences."""

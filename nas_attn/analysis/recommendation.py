@@ -3,15 +3,16 @@
 The rule. Candidates are those scored at the last rung, baselines included: of the front, or with a latency limit in the
 recipe, those whose estimated ratio is within the limit. Once there is one with attention that has run twice, nobody is
 recommended on a single run.
-1. The largest gain over no attention, weighted with the probability that there is one. A tie is no gain.
-2. Whatever is not better than no attention with at least 70 % gives way to no attention: attention costs latency, and
-   the best-looking of many is partly lucky.
-3. By the same measure it gives way to a placement with attention: the fastest that it is not better than with 70 %, if that
-   one is itself so sure to be better than no attention. Latencies whose intervals overlap are no reason to change.
+1. The best bet is the placement with the largest gain over the bare backbone, weighted with the probability of a gain.
+2. If it is not better than the bare backbone with a probability of 70 %, the bare backbone is recommended.
+3. Differences below `worth` do not count: a tenth of the best bet's gain, or half of one run's noise, whichever is larger. The
+   fastest placement is recommended whose expected loss against the best bet is below that, and that is itself better than the
+   bare backbone with 70 %.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,11 +23,14 @@ from nas_attn.analysis.contenders import Recommendation as Recommendation
 from nas_attn.analysis.recommendation_words import format_probability as format_probability
 from nas_attn.analysis.recommendation_words import sureness as sureness
 from nas_attn.model import Evidence
+from nas_attn.model.mixture import cdf
 
-WORTH_IT = 0.70
-"""Probability of being better from which a slower candidate is worth its latency."""
+REQUIRED = 0.70
+"""Probability of being better than the bare backbone that a placement needs."""
 TOLD_APART = 0.95
-"""Probability of being better from which the recommended one is not said to be level with another."""
+"""Probability of being better from which the recommended one is said to be better than another."""
+OF_GAIN, OF_NOISE = 0.1, 0.5
+"""What counts: this share of the best gain, or of one run's noise, whichever is larger."""
 
 
 def recommend(
@@ -44,7 +48,7 @@ def recommend(
         evidence: about the metric, at that rung.
         max_latency_ratio: the recipe's limit.
         own_backbone: whether all runs start from one trained backbone, on which the answer is conditional then.
-        trained: how the runs were, `after 2 epochs from this study's backbones`: what all that is said is about.
+        trained: how the runs were trained, `after 2 epochs from this study's backbones`.
     """
     sign = -1.0 if evidence.lower_is_better else 1.0
 
@@ -54,51 +58,64 @@ def recommend(
     bare = next((c for c in contenders if c.baseline == "none"), None)
     uniform = max((c for c in contenders if c.baseline not in (None, "none")), key=quality, default=None)
     pool, among = _pool(contenders, max_latency_ratio)
-    if bare is not None:
-        over = bare
-        chosen = max(pool, key=lambda c: _worth(evidence, c, over), default=None)
-        rule = f"the largest likely gain over the bare backbone {among}"
-    else:
-        chosen = max(pool, key=quality, default=None)
-        rule = f"the best estimated {evidence.metric} {among} (the bare backbone has not been scored)"
-    if chosen is None:
+    if not pool:
         return None
-    promising = chosen
-    if bare is not None and bare in pool and (chosen is bare or _odds(evidence, chosen, bare) < WORTH_IT):
+    if bare is None:
+        chosen = max(pool, key=quality)
+        rule = f"the best estimated {evidence.metric} {among} (the bare backbone has not been scored)"
+        return _recommendation(
+            _Found(chosen, None, uniform, None, None, None, None), contenders, evidence, rule, [], trained
+        )
+    best = max(pool, key=lambda c: (_worth(evidence, c, bare), c is not bare))
+    if best is bare or _odds(evidence, best, bare) < REQUIRED:
         within = "" if max_latency_ratio is None else f" within {max_latency_ratio:g} times the latency"
-        chosen, rule = bare, f"no placement{within} is better with a probability of {100 * WORTH_IT:.0f} % or more"
-    best = chosen
-    if bare is not None and chosen is not bare:
-        chosen = fastest_level(evidence, chosen, pool, bare)
-    if chosen is not best:
-        rule = f"the fastest {among} whose gain over the bare backbone is as large as the largest, or hardly smaller"
-    cheaper = _cheaper(contenders, chosen, bare, evidence)
-    about = words.about(evidence, promising if best is bare else chosen, chosen, own_backbone)
-    gain = evidence.gain(best.key, chosen.key) if best is not chosen else None
-    found = _Found(chosen, bare, uniform, best if gain is not None and gain.mean > 0 else None, cheaper)
-    return _recommendation(contenders, found, evidence, rule, about, trained)
-
-
-def fastest_level(evidence: Evidence, best: Contender, pool: Sequence[Contender], bare: Contender) -> Contender:
-    """Who is to be taken in place of the one with the largest likely gain: the fastest that is hardly worse, mostly itself.
-
-    Args:
-        best: who is to give way; better than no attention with `WORTH_IT`.
-        pool: who may be recommended.
-        bare: no attention.
-    """
-    if best.latency is None:
-        return best
-    level = [
-        (c.latency, c)
-        for c in pool
-        if c.latency is not None and c.latency.high < best.latency.low and c is not bare
-        if _odds(evidence, best, c) < WORTH_IT <= _odds(evidence, c, bare)
+        rule = f"no placement{within} is better with a probability of {100 * REQUIRED:.0f} %"
+        about = words.about(evidence, best, bare, own_backbone)
+        chosen = bare if bare in pool or best is bare else best
+        bet = best if best is not chosen else None
+        return _recommendation(
+            _Found(chosen, bare, uniform, bet, None, None, None), contenders, evidence, rule, about, trained
+        )
+    counts = what_counts(evidence, best, bare)
+    able = [c for c in pool if c is not bare and _odds(evidence, c, bare) >= REQUIRED]
+    chosen = _fastest(evidence, best, able, counts)
+    rule = f"the fastest {among} that loses less than what counts against the best bet"
+    if chosen is best:
+        rule = f"the largest likely gain over the bare backbone {among}"
+    others = [
+        c for c in able if c.latency is not None and chosen.latency is not None and c.latency.high < chosen.latency.low
     ]
-    if not level:
+    cheaper = _fastest(evidence, best, others, 2 * counts) if others else None
+    if cheaper is not None and expected_loss(evidence, best, cheaper) >= 2 * counts:
+        cheaper = None
+    about = words.about(evidence, chosen, chosen, own_backbone)
+    dearer = best if best is not chosen else None
+    return _recommendation(
+        _Found(chosen, bare, uniform, None, dearer, cheaper, counts), contenders, evidence, rule, about, trained
+    )
+
+
+def what_counts(evidence: Evidence, best: Contender, bare: Contender) -> float:
+    """The smallest difference that counts, in the metric's unit."""
+    gain, noise = evidence.gain(best.key, bare.key), evidence.noise.paired_sd
+    return max(OF_GAIN * max(gain.mean, 0.0) if gain else 0.0, OF_NOISE * (noise or 0.0))
+
+
+def expected_loss(evidence: Evidence, best: Contender, other: Contender) -> float:
+    """What is lost on average by taking another instead of the best one, where the best one is better."""
+    gain = None if best is other else evidence.gain(best.key, other.key)
+    if gain is None or gain.sd == 0:
+        return max(gain.mean, 0.0) if gain else 0.0
+    z = gain.mean / gain.sd
+    return gain.mean * float(cdf(z)) + gain.sd * math.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+
+
+def _fastest(evidence: Evidence, best: Contender, able: Sequence[Contender], counts: float) -> Contender:
+    """The fastest whose expected loss is below what counts; the best one where latencies are unknown."""
+    level = [(c.latency.ratio, c) for c in able if c.latency is not None and expected_loss(evidence, best, c) < counts]
+    if best.latency is None or not level:
         return best
-    fastest = min(latency.high for latency, _ in level)
-    return max((c for latency, c in level if latency.low <= fastest), key=lambda c: _worth(evidence, c, bare))
+    return min(level, key=lambda found: found[0])[1]
 
 
 def _pool(contenders: Sequence[Contender], max_latency_ratio: float | None) -> tuple[list[Contender], str]:
@@ -124,21 +141,6 @@ def _worth(evidence: Evidence, contender: Contender, bare: Contender) -> float:
     return 0.0 if gain is None else gain.worth
 
 
-def _cheaper(
-    contenders: Sequence[Contender], chosen: Contender, bare: Contender | None, evidence: Evidence
-) -> Contender | None:
-    """The fastest contender on the front that is faster than the chosen one and hardly worse."""
-    if bare is None or chosen.latency is None:
-        return None
-    faster = [
-        (c.latency.ratio, c)
-        for c in contenders
-        if c.on_front and c.latency is not None and c.latency.high < chosen.latency.low
-        if _odds(evidence, chosen, c) < WORTH_IT <= _odds(evidence, c, bare)
-    ]
-    return min(faster, key=lambda found: found[0], default=(0.0, None))[1]
-
-
 def _level_with(
     contenders: Sequence[Contender], chosen: Contender, named: Sequence[Contender | None], evidence: Evidence
 ) -> list[Contender]:
@@ -155,37 +157,38 @@ class _Found:
     chosen: Contender
     bare: Contender | None
     uniform: Contender | None
-    more_accurate: Contender | None
+    best_bet: Contender | None
+    dearer: Contender | None
     cheaper: Contender | None
+    worth: float | None
 
 
 def _recommendation(
-    contenders: Sequence[Contender],
-    found: _Found,
-    evidence: Evidence,
-    rule: str,
-    about: Sequence[str],
-    trained: str,
+    found: _Found, contenders: Sequence[Contender], evidence: Evidence, rule: str, about: Sequence[str], trained: str
 ) -> Recommendation:
-    chosen, bare, uniform, cheaper = found.chosen, found.bare, found.uniform, found.cheaper
-    against_none = _compare(evidence, chosen, bare)
-    against_uniform = _compare(evidence, chosen, uniform)
-    against_better = _compare(evidence, chosen, found.more_accurate)
-    against_cheaper = _compare(evidence, chosen, cheaper)
-    level = [] if chosen is bare else _level_with(contenders, chosen, (bare, found.more_accurate, cheaper), evidence)
-    metric, better = evidence.metric, found.more_accurate
-    sentences = [
+    chosen, bare, metric = found.chosen, found.bare, evidence.metric
+    against_none, against_uniform = _compare(evidence, chosen, bare), _compare(evidence, chosen, found.uniform)
+    dearer, cheaper = _compare(evidence, chosen, found.dearer), _compare(evidence, chosen, found.cheaper)
+    bet = None if found.best_bet is None else _compare(evidence, found.best_bet, chosen)
+    level = [] if chosen is bare else _level_with(contenders, chosen, (bare, found.dearer, found.cheaper), evidence)
+    why = [
         f"{'Keep the bare backbone' if chosen is bare else f'Take `{chosen.placement}`'}: {rule}.",
         words.costs(chosen, metric, trained),
         *words.against(against_none, metric),
         *words.on_new_images(against_none, metric),
         *words.against(against_uniform, metric),
-        *(["It is also the best uniform baseline: it needs no search."] if chosen is uniform else []),
-        *([words.more_accurate(better, against_better, metric)] if better and against_better else []),
-        *([words.less_latency(cheaper, against_cheaper)] if cheaper and against_cheaper else []),
+        *(["It is the best uniform baseline: it needed no search."] if chosen is found.uniform else []),
+        *words.counted(found.worth, metric),
         *words.level_with(level, metric),
         *about,
         words.noise(evidence),
+    ]
+    answer = [
+        words.headline(chosen, bare, metric),
+        *words.gain_line(against_none, metric, trained),
+        *words.best_bet_line(found.best_bet, bet, metric),
+        *words.other_line("Dearer", found.dearer, dearer, metric),
+        *words.other_line("Cheaper", found.cheaper, cheaper, metric),
     ]
     return Recommendation(
         key=chosen.key,
@@ -196,10 +199,13 @@ def _recommendation(
         rule=rule,
         against_none=against_none,
         against_uniform=against_uniform,
-        more_accurate=against_better,
-        cheaper=against_cheaper,
+        worth=found.worth,
+        best_bet=bet,
+        more_accurate=dearer,
+        cheaper=cheaper,
         level_with=tuple(contender.key for contender in level),
-        sentences=tuple(sentences),
+        answer=tuple(answer),
+        why=tuple(why),
     )
 
 

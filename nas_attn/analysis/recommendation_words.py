@@ -8,6 +8,8 @@ from nas_attn.analysis import units
 from nas_attn.analysis.contenders import Comparison, Contender
 from nas_attn.model import Evidence, Gain
 
+SURE = 0.95
+"""Probability from which a difference is not put down to chance."""
 NAMED = 3
 """Placements that are written out in a sentence; the others are counted."""
 
@@ -81,31 +83,60 @@ def level_with(level: Sequence[Contender], metric: str) -> list[str]:
     return [f"Members of the front that may have the same {metric}: {names}{more}."]
 
 
-def more_accurate(other: Contender, comparison: Comparison, metric: str) -> str:
-    """What a larger likely gain would buy, and cost."""
-    assert other.latency is not None  # else the chosen one would not have been found faster
+def headline(chosen: Contender, bare: Contender | None, metric: str) -> str:
+    """What to take, beside the bare backbone."""
+    at = "" if chosen.latency is None else f" at {chosen.latency.ratio:.2f} × latency"
+    if chosen is bare:
+        return f"Keep the bare backbone: {units.value(metric, chosen.estimate.mean)} at 1.00 × latency."
+    beside = "" if bare is None else f" (bare backbone: {units.value(metric, bare.estimate.mean)})"
+    return f"Take {chosen.placement}: {units.value(metric, chosen.estimate.mean)}{at}{beside}."
+
+
+def gain_line(comparison: Comparison | None, metric: str, trained: str) -> list[str]:
+    """The gain over the bare backbone, and that it is an estimate."""
+    if comparison is None:
+        return []
+    how = f"estimated {trained}, not tested" if trained else "estimated, not tested"
+    if comparison.gain is None or comparison.probability is None:
+        return [f"Gain      unknown: the noise has not been measured yet; {how}"]
+    return [f"Gain      {_gain(comparison, metric)}; {how}"]
+
+
+def best_bet_line(bet: Contender | None, comparison: Comparison | None, metric: str) -> list[str]:
+    """The most promising placement, where none is convincing."""
+    if bet is None or comparison is None or comparison.gain is None:
+        return []
+    name = bet.baseline or bet.placement
+    at = "" if bet.latency is None else f", at {bet.latency.ratio:.2f} ×"
+    return [f"Best bet  {name}: {_gain(comparison, metric)}{at}"]
+
+
+def other_line(title: str, other: Contender | None, comparison: Comparison | None, metric: str) -> list[str]:
+    """A dearer or a cheaper one: what it gains or loses, and at which latency."""
+    if other is None or comparison is None or comparison.gain is None or other.latency is None:
+        return []
+    assert comparison.probability is not None
+    assert comparison.worse is not None
+    chance = ", may be chance" if max(comparison.probability, comparison.worse) < SURE else ""
+    difference = units.difference(metric, -comparison.gain)
+    return [f"{title:<10}{other.baseline or other.placement}: {difference}{chance}, at {other.latency.ratio:.2f} ×"]
+
+
+def counted(worth: float | None, metric: str) -> list[str]:
+    """What counts as a difference."""
+    if worth is None:
+        return []
+    size = f"{units.size(metric, worth)} {units.unit(metric).of_differences}".rstrip()
+    return [f"Differences below {size} do not count: a tenth of the best gain or half of one run's noise."]
+
+
+def _gain(comparison: Comparison, metric: str) -> str:
     assert comparison.gain is not None
     assert comparison.low is not None
     assert comparison.high is not None
-    assert comparison.worse is not None
-    assert comparison.latency_ratio is not None
-    lead = f"{'More accurate' if metric == 'accuracy' else 'Better'} by the estimate"
-    return (
-        f"{lead}: `{other.placement}`, by {units.difference(metric, -comparison.gain)} "
-        f"({units.difference_range(metric, -comparison.high, -comparison.low)}; better than the recommended one with a probability of "
-        f"{format_probability(comparison.worse)}), for {1 / comparison.latency_ratio:.2f} times its latency "
-        f"({other.latency.ratio:.3f} times the backbone's)."
-    )
-
-
-def less_latency(cheaper: Contender, comparison: Comparison) -> str:
-    """A faster one that is hardly worse."""
-    assert cheaper.latency is not None  # else it would not have been found cheaper
     assert comparison.probability is not None
-    return (
-        f"For less latency: `{cheaper.placement}` at {cheaper.latency.ratio:.3f} times the backbone's; it is worse than the "
-        f"recommended one with a probability of only {format_probability(comparison.probability)}."
-    )
+    between = units.difference_range(metric, comparison.low, comparison.high)
+    return f"{units.difference(metric, comparison.gain)} ({between}), {format_probability(comparison.probability)} likely to help"
 
 
 def about(evidence: Evidence, promising: Contender, chosen: Contender, own_backbone: bool) -> list[str]:

@@ -85,10 +85,12 @@ def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool)
     if as_json:
         _print_ended(opened, now, ended, path)
     else:
-        from nas_attn.cli.showing import show_answer, show_next
+        from nas_attn.cli.showing import show_answer, show_front, show_next
 
         out = console()
         show_answer(out, now)
+        out.print()
+        show_front(out, now)
         show_next(out, now, storage=opened.url, report=path, ended=ended)
     if unwritten is not None:
         raise unwritten

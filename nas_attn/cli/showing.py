@@ -23,15 +23,23 @@ if TYPE_CHECKING:
 ODDS = "better than\nthe bare backbone"
 
 
-def show_answer(out: Console, now: Snapshot, *, absolute: bool = False) -> None:
-    """What was tested, the front beside the baselines, and what is recommended."""
-    show_front(out, now, absolute=absolute)
-    if now.recommendation is None:
-        out.print(nothing_recommended(now), markup=False)
+def show_answer(out: Console, now: Snapshot) -> None:
+    """What to take, in at most eight lines."""
+    best = now.recommendation
+    if best is None:
+        out.print(nothing_recommended(now), style="bold", markup=False)
         return
-    out.print("Recommended", style="bold")
-    for sentence in now.recommendation.sentences:
-        out.print(f"  {sentence}", markup=False)
+    out.print(best.answer[0], style="bold", markup=False, highlight=False, soft_wrap=True)
+    for line in best.answer[1:]:
+        out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_why(out: Console, now: Snapshot) -> None:
+    """The reasons behind the answer."""
+    if now.recommendation is not None:
+        out.print("Why", style="bold")
+        for sentence in now.recommendation.why:
+            out.print(f"  {sentence}", markup=False)
 
 
 def show_snippet(out: Console, view: CandidateView | None) -> None:

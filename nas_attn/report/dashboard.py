@@ -93,7 +93,7 @@ def study_note(snapshot: Snapshot) -> str:
     for result in reversed(snapshot.validations):  # what was tested stands before what is estimated
         lines.append(f"**{verdicts.headline(result)}**")
         lines += [f"- {sentence}" for sentence in verdicts.sentences(result, snapshot)]
-    answer = "  \n".join(best.sentences) if best else nothing_recommended(snapshot)
+    answer = "  \n".join(best.answer) if best else nothing_recommended(snapshot)
     lines += [answer, *snapshot.remarks] if best else [*snapshot.remarks, answer]
     if snapshot.front:
         lines.append(_front(snapshot))

@@ -97,7 +97,7 @@ def summary(snapshot: Snapshot) -> str:
 def _answer(snapshot: Snapshot) -> dict[str, Any]:
     """What the answer's box shows, and the front's table."""
     best = snapshot.recommendation
-    said = [*best.sentences, *snapshot.remarks] if best else [*snapshot.remarks, nothing_recommended(snapshot)]
+    said = [*best.answer, *best.why, *snapshot.remarks] if best else [*snapshot.remarks, nothing_recommended(snapshot)]
     view = snapshot.find(best.key) if best else None
     return {"now": snapshot, "best": view, "sentences": said, "front": tables.front_table(snapshot)}
 
