@@ -109,7 +109,7 @@ def section(example: Example, place: Path) -> str:
     now = snapshot(Database("sqlite:///nas_attn.db").study(example.study))
     pictures = draw(example, now, place / "figures")
     best = now.recommendation
-    sentences = best.sentences if best else ["Nothing is recommended."]
+    sentences = best.answer if best else ["Nothing is recommended."]
     answer = "\n".join(f"> - {sentence}" for sentence in sentences[:SENTENCES])
     parts = [f"## {example.title}", example.why]
     commands = "\n".join(example.commands)

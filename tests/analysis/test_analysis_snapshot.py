@@ -49,8 +49,8 @@ def test_the_recommendation_is_the_best_of_the_truth_and_sure_of_it(made: Snapsh
     assert best.against_none is not None
     assert best.against_none.probability > 0.9
     assert best.against_none.gain == pytest.approx(0.025, abs=0.012)
-    assert best.placement in best.sentences[0]
-    assert "the bare backbone" in best.sentences[2]
+    assert best.placement in best.answer[0]
+    assert "the bare backbone" in best.why[2]
 
 
 def test_within_a_latency_limit_the_recommendation_keeps_it(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_where_attention_only_harms_none_is_recommended(tmp_path: Path) -> None:
     best = snapshot(study.store).recommendation
     assert best.placement == "none"
     assert best.against_none is None
-    assert "the bare backbone" in best.sentences[0]
+    assert "bare backbone" in best.answer[0]
 
 
 def test_without_the_bare_baseline_the_best_of_the_front_is_recommended(tmp_path: Path) -> None:
