@@ -18,9 +18,9 @@ from nas_attn.evaluation.plan import Plan
 from nas_attn.recipe import Recipe
 from nas_attn.space.search_space import Values
 from nas_attn.study.confirming import LARGEST_FRONT, ROUNDS
-from nas_attn.study.ideas import Idea, ideas
 from nas_attn.study.progress import duration
 from nas_attn.study.searching import default_workers, first_baselines
+from nas_attn.study.user_trials import UserTrial, user_trials
 from nas_attn.training import Trainer
 from nas_attn.training.threads import Threads, cores_for
 
@@ -102,7 +102,7 @@ def forecast(
     where = pick_device(device)
     dataset = tasks.of(recipe).load(recipe, device=where)
     plan = plan_for(recipe, dataset)
-    own = ideas(plan, tried)
+    own = user_trials(plan, tried)
     check_weights(plan)
     if recipe.training.evaluator is not None or dataset is None:
         return _made(recipe, plan, own, None, None)
@@ -114,7 +114,7 @@ def forecast(
     return _made(recipe, plan, own, epoch_s, len(dataset.validation) if tasks.of(recipe).per_image else None)
 
 
-def _made(recipe: Recipe, plan: Plan, own: Sequence[Idea], epoch_s: float | None, images: int | None) -> Forecast:
+def _made(recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float | None, images: int | None) -> Forecast:
     training, search = recipe.training, recipe.search
     placements, queue = plan.space.count(), _queue(recipe, plan, own)
     wished = max(search.trials, len(queue)) if own else search.trials
@@ -154,8 +154,8 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[Idea], epoch_s: float | None
     )
 
 
-def _queue(recipe: Recipe, plan: Plan, own: Sequence[Idea]) -> list[tuple[str, Values | None]]:
+def _queue(recipe: Recipe, plan: Plan, own: Sequence[UserTrial]) -> list[tuple[str, Values | None]]:
     """(`baseline` or `own`, values in the space) of what a new study begins with, in order."""
     baselines = first_baselines(recipe, plan.space)
     queue: list[tuple[str, Values | None]] = [("baseline", baseline.values) for baseline in baselines.values()]
-    return queue + [("own", idea.values) for idea in own if idea.resolved.key not in baselines]
+    return queue + [("own", trial.values) for trial in own if trial.resolved.key not in baselines]

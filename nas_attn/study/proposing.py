@@ -31,7 +31,7 @@ PRIORITY = 30
 
 
 class Search(Duties):
-    """The agenda of a study's trials."""
+    """The task source of a study's trials."""
 
     purpose = SEARCH
 

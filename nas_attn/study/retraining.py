@@ -105,7 +105,7 @@ def _kept(store: StudyStore, run: Run) -> bool:
 
 
 class Retraining(Duties):
-    """The agenda of the runs that were ordered."""
+    """The task source of the runs that were ordered."""
 
     purpose = PURPOSE
 

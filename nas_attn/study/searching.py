@@ -28,7 +28,6 @@ from nas_attn.space import SearchSpace
 from nas_attn.space.search_space import Baseline
 from nas_attn.storage import StudyStore
 from nas_attn.study.confirming import Confirmation, Duel, Repeats, narrow
-from nas_attn.study.ideas import enqueue, ideas
 from nas_attn.study.keeping import sweep_weights
 from nas_attn.study.opening import OpenStudy, create_study
 from nas_attn.study.presence import Presence
@@ -38,6 +37,7 @@ from nas_attn.study.reading import snapshot, unfinished
 from nas_attn.study.retraining import Retraining
 from nas_attn.study.sharing import on_device
 from nas_attn.study.trial_book import BASELINE
+from nas_attn.study.user_trials import enqueue, user_trials
 from nas_attn.study.validating import Validation
 from nas_attn.study.worker import Worker
 from nas_attn.training.stepping import execution_on
@@ -126,7 +126,7 @@ def begin(
     """
     tried = list(tried)
     plan = plan_recipe(recipe, build=build)
-    ideas(plan, tried)
+    user_trials(plan, tried)
     check_weights(plan)
     opened = create_study(recipe, url, artifacts=artifacts)
     vars(opened)["plan"] = study_plan(opened.store, plan)  # made already
@@ -143,12 +143,12 @@ def take_up(opened: OpenStudy, *, trials: int | None = None, tried: Iterable[str
     Raises:
         PlacementError: one of these is no placement of its backbone; nothing has been written then.
     """
-    own = ideas(opened.plan, tried)
+    own = user_trials(opened.plan, tried)
     if trials is not None:
         set_trials(opened, trials)
     enqueue_baselines(opened)
-    for idea in own:
-        enqueue(opened, idea)
+    for trial in own:
+        enqueue(opened, trial)
     return opened
 
 
@@ -175,9 +175,9 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
 
     def search(worker: Worker) -> str:
         validation, retraining = Validation(worker, unfinished(opened.store)), Retraining(worker)
-        for agenda in (validation, retraining):
-            if only == agenda.purpose:
-                return worker.run([agenda])
+        for source in (validation, retraining):
+            if only == source.purpose:
+                return worker.run([source])
         enqueue_baselines(opened)
         ended = worker.run(
             [validation, retraining, Search(worker), Confirmation(worker), Duel(worker), Repeats(worker)]

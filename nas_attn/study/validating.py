@@ -147,7 +147,7 @@ def _backbone(family: Family, block: int) -> int:
 
 
 class Validation(Duties):
-    """The agenda of a family's runs."""
+    """The task source of a family's runs."""
 
     purpose = PURPOSE
 

@@ -1,8 +1,8 @@
-"""A worker: takes runs from a study's queue one by one, under leases, until nothing is wanted or it is told to stop.
+"""A worker takes runs from a study's queue one by one until nothing is left or it is told to stop.
 
-What is wanted, and in which order, is said by agendas (search, confirmation, validation, retraining); how a
-run is done is the same for all of them. One worker at a time looks for work, under the lease `turn`, so that nothing is
-proposed or begun twice; the run's own lease fences all writes about it.
+Task sources (search, confirmation, validation, retraining) decide which runs are wanted, and in which order. All runs are
+done in the same way. One worker at a time holds the scheduling lock (the lease `turn`) and looks for work, so that nothing
+is proposed or begun twice. The lease of a run guards all writes about it.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from nas_attn.waiting import Interrupted, Wait, impatient
 
 POLL_S = 0.5
 LONGEST_POLL_S = 5.0
-"""Seconds between looks for work, at most, by a worker that finds none: a look costs the database as much as a proposal."""
+"""Longest pause of an idle worker between two looks for work, in seconds: a look costs the database as much as a proposal."""
 LONGEST_TURN_POLL_S = 2.0
-"""The same while it is another's turn to look: looks of many would leave that one no time."""
+"""The same while another worker holds the scheduling lock: frequent looks would slow that one down."""
 LONELY_S = 600.0
-"""Seconds that a worker waits for what it cannot do itself, while nobody else is at anything."""
+"""Seconds that a worker waits for work that it cannot do itself while no other worker is busy."""
 ATTEMPTS = 3
-"""Workers that a run may take along before it counts as failed."""
+"""A run that has killed this many workers counts as failed."""
 
 
-class Agenda(Protocol):
+class TaskSource(Protocol):
     """Something that a study wants done: which runs, and what becomes of them."""
 
     purpose: str
@@ -80,7 +80,7 @@ class Step:
     """A run that is this worker's."""
 
     row: RunRow
-    agenda: Agenda | None
+    source: TaskSource | None
     """None for a backbone."""
     lease: Lease
 
@@ -109,19 +109,19 @@ class Worker:
         self.stop, self.say, self._deadline = stop, say, deadline
         self.store, self.recipe, self.queue = opened.store, opened.recipe, opened.store.queue
 
-    def run(self, agendas: Sequence[Agenda]) -> str:
-        """Works until the agendas want nothing more. Returns `time`, `stopped`, or the last agenda's word that is not `complete`.
+    def run(self, sources: Sequence[TaskSource]) -> str:
+        """Works until the sources want nothing more. Returns `time`, `stopped`, or the last source's word that is not `complete`.
 
         Args:
-            agendas: in their order: one wants runs only when nothing is left of those before.
+            sources: in their order: one wants runs only when nothing is left of those before.
         """
-        idle = _Idle(self, agendas)
+        idle = _Idle(self, sources)
         try:
             while not self.stop():
                 if self._deadline is not None and time.monotonic() >= self._deadline:
                     return "time"
                 with self.turn() as turn:
-                    step = self._next(agendas, turn) if turn is not None else None
+                    step = self._next(sources, turn) if turn is not None else None
                 if isinstance(step, str):
                     return step
                 if step is None:
@@ -136,7 +136,7 @@ class Worker:
 
     @contextmanager
     def turn(self) -> Iterator[Lease | None]:
-        """One worker at a time looks for work; None where it is another's turn."""
+        """Takes the scheduling lock; yields None where another worker holds it."""
         taken = release_dead(self.store, "turn")  # many look, and reading costs them less than trying to take it
         lease = None if taken else self.store.acquire("turn", owner=self.owner, ttl_s=TTL_S)
         if lease is None:
@@ -147,39 +147,39 @@ class Worker:
 
     # ------------------------------------------------------------------------------------ taking
 
-    def _next(self, agendas: Sequence[Agenda], turn: Lease) -> Step | str | None:
+    def _next(self, sources: Sequence[TaskSource], turn: Lease) -> Step | str | None:
         """The next run; None while others are at the last ones; a word where there is none left."""
         if not self.store.is_current:
             raise StudyError(f"study '{self.store.name}' has been extended since this worker began: start it again")
         release_dead(self.store, "run/")
         sweep(self.store, self.opened.artifacts, turn)
-        for agenda in agendas:
-            agenda.recover(turn)
-        step = self._take(agendas)
+        for source in sources:
+            source.recover(turn)
+        step = self._take(sources)
         if step is not None:
             return step
         word = "complete"
-        for agenda in agendas:
-            if agenda.want(turn):
-                return self._take(agendas)
-            if self.queue.rows(state="waiting", purposes=[agenda.purpose]):
+        for source in sources:
+            if source.want(turn):
+                return self._take(sources)
+            if self.queue.rows(state="waiting", purposes=[source.purpose]):
                 return None
-            ended = agenda.close()
+            ended = source.close()
             if not ended:
                 return None
             word = ended if ended != "complete" else word
         return word
 
-    def _take(self, agendas: Sequence[Agenda]) -> Step | None:
+    def _take(self, sources: Sequence[TaskSource]) -> Step | None:
         """The first waiting run that nobody is at, or the backbone that it needs first."""
-        by_purpose = {agenda.purpose: agenda for agenda in agendas}
+        by_purpose = {source.purpose: source for source in sources}
         held = {lease.resource for lease in self.store.leases(released=False) if lease.state == "held"}
         for row in self.queue.rows(state="waiting", purposes=list(by_purpose)):
             needed = self.benches.of(row.run.way).needs_backbone(row.run.backbone)
             if needed is not None:
-                row, agenda = self._backbone(needed, row.run), None
+                row, source = self._backbone(needed, row.run), None
             else:
-                agenda = by_purpose[row.run.purpose]
+                source = by_purpose[row.run.purpose]
             if row.resource in held:
                 continue
             lease = self.store.acquire(row.resource, owner=self.owner, ttl_s=TTL_S)
@@ -189,10 +189,10 @@ class Worker:
             if row.state != "waiting":  # another worker has just ended it
                 self.store.release(lease)
             elif row.attempts >= ATTEMPTS:
-                self._end(Step(row, agenda, lease), "failed", f"it killed {ATTEMPTS} workers")
+                self._end(Step(row, source, lease), "failed", f"it killed {ATTEMPTS} workers")
                 self.store.release(lease)
             else:
-                return Step(self.queue.begin(row, lease), agenda, lease)
+                return Step(self.queue.begin(row, lease), source, lease)
         return None
 
     def backbone_again(self, run: Run) -> None:
@@ -224,9 +224,9 @@ class Worker:
     def _do(self, step: Step) -> None:
         """Carries out one run. Interrupted, it goes back to the queue with its checkpoint."""
         name, run = self.name(step.row), step.row.run
-        if step.agenda is None:
+        if step.source is None:
             self.say(f"{name}: training")  # the first thing that happens, and for minutes the only one
-        self._at(name if step.agenda is None or run.placement in name else f"{name}, seed {run.seed}: {run.placement}")
+        self._at(name if step.source is None or run.placement in name else f"{name}, seed {run.seed}: {run.placement}")
         with LeaseKeeper(self.store, step.lease) as keeper:
             try:
                 self._carry_out(step, lambda: self.stop() or keeper.lost)
@@ -244,22 +244,22 @@ class Worker:
                     raise
 
     def _carry_out(self, step: Step, stop: Callable[[], bool]) -> None:
-        row, agenda, lease = step.row, step.agenda, step.lease
+        row, source, lease = step.row, step.source, step.lease
         run, bench = row.run, self.benches.of(row.run.way)
         state, reason = "done", ""
         try:
-            if agenda is None:
+            if source is None:
                 bench.train_backbone(run, lease=lease, stop=stop)
-            elif not agenda.prepare(row, lease):
+            elif not source.prepare(row, lease):
                 state = "withdrawn"
             else:
                 scores = bench.train(
                     run,
                     self.resolved(run),
                     lease=lease,
-                    go_on=lambda score: agenda.go_on(run, score),
+                    go_on=lambda score: source.go_on(run, score),
                     stop=stop,
-                    trained=lambda model: agenda.trained(row, model, lease),
+                    trained=lambda model: source.trained(row, model, lease),
                 )
                 if scores[-1].rung < len(bench.recipe.training.rungs) - 1:
                     state = "pruned"
@@ -269,21 +269,21 @@ class Worker:
         self._end(step, state, reason)
 
     def _end(self, step: Step, state: str, reason: str) -> None:
-        row, agenda, lease = step.row, step.agenda, step.lease
+        row, source, lease = step.row, step.source, step.lease
         self.queue.finish(row, state, reason, lease)
         self.benches.of(row.run.way).files(row.run, lease).clear()
-        if agenda is None:
+        if source is None:
             self.say(f"{self.name(row)}: {'trained' if state == 'done' else f'{state}: {reason}'}")
         else:
-            agenda.ended(self.queue.row(row.id), lease)
+            source.ended(self.queue.row(row.id), lease)
 
     def _hand_back(self, step: Step, name: str, *, in_order: bool) -> None:
         """Leaves the run for whoever takes it up, and says what of it is stored."""
         files = self.benches.of(step.row.run.way).files(step.row.run, step.lease)
         try:
             self.queue.hand_back(step.row, step.lease)
-            if step.agenda is not None and self.queue.row(step.row.id).state == WAITING:
-                step.agenda.left(step.row)
+            if step.source is not None and self.queue.row(step.row.id).state == WAITING:
+                step.source.left(step.row)
             kept = next(iter(self.store.checkpoints(step.row.run.files)), None)
             self.say(f"{name}: {left_behind(kept, self.opened.database.now(), in_order=in_order)}")
         except (StorageAway, Interrupted):
@@ -316,8 +316,8 @@ def _unseen(doing: str) -> None:
 class _Idle:
     """A worker's wait for what others are at."""
 
-    def __init__(self, worker: Worker, agendas: Sequence[Agenda]) -> None:
-        self._worker, self._agendas = worker, agendas
+    def __init__(self, worker: Worker, sources: Sequence[TaskSource]) -> None:
+        self._worker, self._sources = worker, sources
         self._wait = Wait("others' part of the work")
         self._alone_since: float | None = None
         self._poll_s = POLL_S
@@ -351,11 +351,11 @@ class _Idle:
         )
 
     def _lacks(self) -> str:
-        return next(filter(None, (agenda.lacks() for agenda in self._agendas)), "")
+        return next(filter(None, (source.lacks() for source in self._sources)), "")
 
 
 class Duties:
-    """What most agendas answer; they add `purpose`, `want` and what else they need."""
+    """What most task sources answer; they add `purpose`, `want` and what else they need."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker

@@ -16,8 +16,8 @@ from nas_attn.errors import NasAttnWarning, PlacementError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import searching
 from nas_attn.study.forecast import forecast
-from nas_attn.study.ideas import enqueue, ideas
 from nas_attn.study.opening import open_study
+from nas_attn.study.user_trials import enqueue, user_trials
 
 URL = "sqlite:///nas_attn.db"
 OUTSIDE = "stage2.block1@block=eca stage3=se(reduction=8)"
@@ -57,15 +57,15 @@ def test_a_full_study_grows_for_each_of_them_and_a_known_one_is_named(table: Pat
     na.search("table.toml", trials=5, say=silent)
     opened = open_study("table", URL)
     plan = searching.plan_recipe(opened.recipe)
-    for idea in ideas(plan, [OUTSIDE, "stage1=cbam", EXPLICIT, "stage3=simam"]):
-        enqueue(opened, idea)
-        enqueue(opened, idea)
+    for trial in user_trials(plan, [OUTSIDE, "stage1=cbam", EXPLICIT, "stage3=simam"]):
+        enqueue(opened, trial)
+        enqueue(opened, trial)
     searching.work(opened, searching.Options(say=silent))
     states = {row.placement: row.trial for row in opened.store.candidates()}
     assert list(states.values()) == list(range(8))
     assert list(states)[5:7] == [EXPLICIT, "stage1=cbam(reduction=8)"]
     with pytest.warns(NasAttnWarning, match=r"is trial 5 already \((scored|pruned)\)"):
-        enqueue(opened, ideas(plan, [OUTSIDE])[0])
+        enqueue(opened, user_trials(plan, [OUTSIDE])[0])
 
 
 def test_ideas_are_evaluated_also_where_the_baselines_fill_the_study(table: Path) -> None:
