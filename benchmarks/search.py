@@ -1,6 +1,6 @@
 """How far from the true front a search ends: regret of what it reports, for our sampler and Optuna's.
 
-    python benchmarks/search.py --nasbench FILE                      # a quick look: some minutes
+    python benchmarks/search.py --nasbench FILE --imagenet FILE      # a quick look: some minutes
     python benchmarks/search.py --nasbench FILE --full --out R.jsonl # all of docs/benchmarks/search.md; hours, resumable
     python benchmarks/search.py --report R.jsonl                     # the tables of what is there
     python benchmarks/search.py --speed                              # time a proposal takes
@@ -29,7 +29,17 @@ from typing import Any
 
 import numpy as np
 import optuna
-from searching.problems import Problem, enumerate_all, made_up, nasbench, own_tables
+from searching.problems import (
+    IMAGENET_DEVICES,
+    Problem,
+    enumerate_all,
+    imagenet,
+    made_up,
+    nasbench,
+    own_tables,
+    pairs,
+    sparse,
+)
 
 from nas_attn.model import Run, fit
 from nas_attn.model.coding import names_of
@@ -49,7 +59,8 @@ class Job:
     """One search."""
 
     problem: str
-    """`shared RATIO`, `unshared RATIO`, `nb201 DEVICE RATIO`, `relabelled DEVICE RATIO` or `tables`."""
+    """`shared RATIO`, `unshared RATIO`, `pairs RATIO`, `sparse RATIO`, `nb201 DEVICE RATIO`, `relabelled DEVICE RATIO`,
+    `imagenet DEVICE` or `tables`."""
     method: str
     seed: int
     budget: int
@@ -122,19 +133,20 @@ def judged(problem: Problem, rows: np.ndarray, accuracies: np.ndarray) -> dict[s
 # ---------------------------------------------------------------------------------------- which searches
 
 
-def jobs(full: bool, nasbench_there: bool, methods: Sequence[str], runs: int) -> list[Job]:
+def jobs(full: bool, nasbench_there: bool, imagenet_there: bool, methods: Sequence[str], runs: int) -> list[Job]:
     """All searches: first those up to 60 runs, seed by seed, so that what is done when it is stopped has all problems in it.
 
     Those that stop at a budget serve the smaller ones too, but for NSGA-II, whose population follows it.
     """
-    made = [f"{kind} 0.5" for kind in ("shared", "unshared")]
+    made = [*(f"{kind} 0.5" for kind in ("shared", "unshared")), *(f"{kind} 1" for kind in ("pairs", "sparse"))]
     ratios = [("nb201", 0.5), ("nb201", 1.0), ("relabelled", 1.0), ("nb201", 3.0)]
     found = []
     for budgets in ((30, 60), (120,), (300,))[: 3 if full else 1]:
         for seed in range(runs):
             device = DEVICES[seed % len(DEVICES)]
             names = [f"{kind} {device} {ratio:g}" for kind, ratio in ratios] if nasbench_there else []
-            chosen = [*names, *made, "tables"]
+            published = [f"imagenet {seed % len(IMAGENET_DEVICES)}"] if imagenet_there else []
+            chosen = [*names, *published, *made, "tables"]
             if budgets == (300,):
                 chosen = [name for name in chosen if name in (f"nb201 {device} 1", *LONG)]
             for name, method in itertools.product(chosen, methods):
@@ -147,13 +159,17 @@ def jobs(full: bool, nasbench_there: bool, methods: Sequence[str], runs: int) ->
 
 
 @lru_cache(maxsize=40)
-def problems_of(name: str, nasbench_file: str, tables: str, seed: int) -> list[Problem]:
+def problems_of(name: str, nasbench_file: str, imagenet_file: str, tables: str, seed: int) -> list[Problem]:
     """The problems behind a job's name; all but NAS-Bench-201 as it is differ from seed to seed."""
     kind, *rest = name.split()
     if kind == "tables":
         return [found for found in own_tables(Path(tables), seed) if not isinstance(found, str)]
     if kind in ("shared", "unshared"):
         return [made_up(seed, float(rest[0]), shared=kind == "shared")]
+    if kind in ("pairs", "sparse"):
+        return [(pairs if kind == "pairs" else sparse)(seed, float(rest[0]))]
+    if kind == "imagenet":
+        return [imagenet(Path(imagenet_file), int(rest[0]), seed)]
     device, ratio = int(rest[0]), float(rest[1])
     return [nasbench(Path(nasbench_file), device, ratio, seed if kind == "relabelled" else None)]
 
@@ -166,7 +182,9 @@ def budgets_of(job: Job) -> list[int]:
 def work(job: Job, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """One line for each problem and budget."""
     fixed = job.seed if not job.problem.startswith("nb201") else 0
-    for problem in problems_of(job.problem, str(arguments.nasbench), str(arguments.tables), fixed):
+    for problem in problems_of(
+        job.problem, str(arguments.nasbench), str(arguments.imagenet), str(arguments.tables), fixed
+    ):
         began = time.process_time()
         rows, accuracies = search(problem, job)
         seconds = time.process_time() - began
@@ -269,6 +287,7 @@ def _proposal_times(sites: int, choices: int, trials: int, count: int = 12) -> l
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nasbench", type=Path, default=Path("nasbench201.npz"), help="NAS-Bench-201 as one .npz")
+    parser.add_argument("--imagenet", type=Path, default=Path("accel_nasbench.npz"), help="Accel-NASBench as one .npz")
     parser.add_argument("--tables", type=Path, default=Path(__file__).parent / "tables", help="folder of own tables")
     parser.add_argument("--full", action="store_true", help="all problems, 50 runs or more of each")
     parser.add_argument("--runs", type=int, help="searches a problem and method (quick 4, full 52)")
@@ -298,13 +317,18 @@ def _all(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     there = arguments.nasbench.is_file()
     if not there:
         print(f"NAS-Bench-201 is left out: --nasbench {arguments.nasbench} is no file")
+    published = arguments.imagenet.is_file()
+    if not published:
+        print(f"ImageNet is left out: --imagenet {arguments.imagenet} is no file")
     for found in own_tables(arguments.tables, 0):
         if isinstance(found, str):
             print(f"left out: {found}")
     runs = arguments.runs or (52 if arguments.full else 4)
     part, parts = map(int, arguments.part.split("/"))
     todo = [
-        job for job in jobs(arguments.full, there, arguments.methods, runs) if job.problem.startswith(arguments.only)
+        job
+        for job in jobs(arguments.full, there, published, arguments.methods, runs)
+        if job.problem.startswith(arguments.only)
     ]
     done: dict[str, list[dict[str, Any]]] = defaultdict(list)
     if arguments.out and arguments.out.exists():

@@ -187,6 +187,71 @@ def made_up(seed: int, ratio: float, *, shared: bool) -> Problem:
     return make(f"{'shared' if shared else 'unshared'} {ratio:g}", sites, codes, truth, latency, tuple(noise))
 
 
+def pairs(seed: int, ratio: float) -> Problem:
+    """Five types on five sites. The best placements need two choices at two sites, each of which is harmful alone.
+
+    Everything else adds a little. Noise is normal; `ratio` as in `nasbench`.
+    """
+    rng = np.random.default_rng([seed, 2])
+    codes = np.indices((len(TYPES),) * 5).reshape(5, -1).T.astype(np.intp)
+    small = 0.15 * rng.standard_normal((5, len(TYPES)))
+    truth = small[np.arange(5), codes].sum(axis=1)
+    left, right = (int(site) for site in rng.choice(5, 2, replace=False))
+    a, b = (int(kind) for kind in rng.integers(1, len(TYPES), 2))
+    truth += np.where((codes[:, left] == a) & (codes[:, right] == b), 1.0, 0.0)
+    truth -= np.where((codes[:, left] == a) ^ (codes[:, right] == b), 0.4, 0.0)
+    return _drawn(f"pairs {ratio:g}", codes, truth, ratio, rng)
+
+
+def sparse(seed: int, ratio: float) -> Problem:
+    """Five types on six sites, of which a single choice at a single site matters."""
+    rng = np.random.default_rng([seed, 3])
+    codes = np.indices((len(TYPES),) * SITES).reshape(SITES, -1).T.astype(np.intp)
+    site, kind = int(rng.integers(SITES)), int(rng.integers(1, len(TYPES)))
+    return _drawn(f"sparse {ratio:g}", codes, 1.0 * (codes[:, site] == kind), ratio, rng)
+
+
+def _drawn(name: str, codes: NDArray[np.intp], effects: Floats, ratio: float, rng: np.random.Generator) -> Problem:
+    """A problem with these effects, whose noise is SPREAD / ratio points; what a type adds to the latency is drawn."""
+    prices = np.append(0.0, rng.gamma(2.0, size=len(TYPES) - 1))
+    latency = 1 + 0.05 * prices[codes].sum(axis=1)
+    noise = SPREAD / ratio * rng.standard_normal((len(codes), 8))
+    sites = {f"stage{i + 1}": TYPES for i in range(codes.shape[1])}
+    return make(name, sites, codes, 70 + effects, latency, tuple(noise))
+
+
+# ---------------------------------------------------------------------------------------- ImageNet
+
+BRIEF_NOISE = 0.305
+"""Points of top-1 by which brief trainings of one network differ, from the networks of the table with three seeds."""
+IMAGENET_DEVICES = ("a100", "rtx3090", "tpuv2")
+
+
+def imagenet(path: Path, device: int, seed: int) -> Problem:
+    """SE on or off at each of seven stages of MnasNet's space on ImageNet (Accel-NASBench), in front of a network drawn by `seed`.
+
+    Truth and latency come from a fit to 5,138 trained networks: each stage's shape, SE at each stage, the square of the
+    number of stages with SE (top-1 only). A run is off by what brief trainings are off by.
+    """
+    with np.load(path) as file:
+        shape = np.stack([file[name] for name in ("expansion", "kernel", "layers")], axis=2).astype(int)
+        se, top1 = file["se"].astype(float), file["top1"].astype(float)
+        seconds = -np.log(file[f"images_per_s_{IMAGENET_DEVICES[device]}"].astype(float))
+    kinds = [np.unique(stage @ np.array([100, 10, 1]), return_inverse=True)[1] for stage in shape.transpose(1, 0, 2)]
+    shapes = np.concatenate([np.eye(kind.max() + 1)[kind] for kind in kinds], axis=1)
+    number = se.sum(axis=1, keepdims=True)
+    gains = np.linalg.lstsq(np.concatenate((se, number**2, shapes), axis=1), top1, rcond=None)[0]
+    timed = np.isfinite(seconds)
+    times = np.linalg.lstsq(np.concatenate((se, shapes), axis=1)[timed], seconds[timed], rcond=None)[0]
+    codes = np.indices((2,) * 7).reshape(7, -1).T.astype(np.intp)
+    truth = codes @ gains[:7] + gains[7] * codes.sum(axis=1) ** 2
+    base = shapes[np.random.default_rng([seed, 4]).integers(len(shapes))] @ gains[8:]
+    noise = BRIEF_NOISE * np.random.default_rng([seed, 5]).standard_normal((len(codes), 16))
+    sites = {f"stage{i + 1}": ("none", "se") for i in range(7)}
+    name = f"imagenet {IMAGENET_DEVICES[device]}"
+    return make(name, sites, codes, base + truth, np.exp(codes @ times[:7]), tuple(noise))
+
+
 # ---------------------------------------------------------------------------------------- own tables
 
 

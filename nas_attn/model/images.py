@@ -36,17 +36,6 @@ def noise_floor(runs: Sequence[Run]) -> float | None:
     return float(np.sqrt(half)) if half > 0 else None
 
 
-def seed_floor(runs: Sequence[Run]) -> float | None:
-    """The same for two runs of different seeds; None where there are none with results per image."""
-    picked = [run for group in _groups(runs).values() for run in group[: MOST_COMPARED // 8]][:MOST_COMPARED]
-    seeds = np.array([run.seed for run in picked])
-    apart = np.triu(seeds[:, None] != seeds, k=1)
-    if not apart.any():
-        return None
-    half = float(np.median(_pair_variances(picked)[apart])) / 2
-    return float(np.sqrt(half)) if half > 0 else None
-
-
 class NewImages:
     """Variances that exchanging the validation images would add.
 
