@@ -161,6 +161,8 @@ class Participation:
     ran: bool
     depends: bool
     """Whether the network's output depends on it. One that ran may have no effect: a branch that ends in a scale of zero."""
+    lost: bool = False
+    """Whether it was attached and is not in the network any more: a tool removed it. `module` is then the attention type."""
 
     @property
     def takes_part(self) -> bool:

@@ -5,6 +5,7 @@ from nas_attn.attachment.checking import check, tells_images_apart, unwrapped
 from nas_attn.attachment.counting import cost
 from nas_attn.attachment.folding import fold_batchnorm
 from nas_attn.attachment.remarks import said_of_faint
+from nas_attn.attachment.reparameterizing import reparameterized
 from nas_attn.attachment.sites import Granularity, find_sites, reshaped, survey
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "expected_modules",
     "find_sites",
     "fold_batchnorm",
+    "reparameterized",
     "reshaped",
     "said_of_faint",
     "survey",

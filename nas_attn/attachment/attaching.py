@@ -9,6 +9,7 @@ word, but it leaves a class alone that is not exactly BatchNorm2d.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -19,6 +20,9 @@ from nas_attn.attention import catalogue
 from nas_attn.backbones.ultralytics import refuse_wrapper
 from nas_attn.errors import BackboneError, did_you_mean
 from nas_attn.records import Choice, Point, ResolvedPlacement
+
+PLACED = "_nas_attn_placed"
+"""Attribute of a model that attention was attached to: path -> type of each module."""
 
 ITERATING_NAMES = frozenset({"children", "named_children", "_modules", "modules", "named_modules"})
 """What a forward uses that runs all its children in turn: a child more would be run, too."""
@@ -45,9 +49,10 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
     built = [_attention(model, host, point, choices, resolved.init) for host, point, choices in hosts]
     for (host, point, _), attention in zip(hosts, built, strict=True):
         make_host(host, attention, replaces=point.replaces)
-    for module in list(model.modules()):
-        if any(child is not None and is_attended(child) for child in module._modules.values()):
-            make_holder(module)
+    above = {name.rpartition(".")[0] for point, _ in resolved.modules for name in _prefixes(point.path)}
+    for path in above:
+        make_holder(modules[path])
+    model.__dict__[PLACED] = expected_modules(resolved)
     return model
 
 
@@ -55,6 +60,7 @@ def detach(model: nn.Module) -> nn.Module:
     """Takes all attention out of `model`, in place, and gives the bare model back."""
     for module in list(model.modules()):
         unmake(module)
+        module.__dict__.pop(PLACED, None)
     return model
 
 
@@ -67,6 +73,17 @@ def attached_modules(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
+def lost_modules(model: nn.Module) -> dict[str, str]:
+    """Path -> type of each module that `attach` put into the model and that is not there any more."""
+    there = {path for path, _ in model.named_modules(remove_duplicate=False)}
+    return {
+        path: kind
+        for prefix, module in model.named_modules()
+        for name, kind in module.__dict__.get(PLACED, {}).items()
+        if (path := f"{prefix}.{name}" if prefix else name) not in there
+    }
+
+
 def expected_modules(resolved: ResolvedPlacement) -> dict[str, str]:
     """Path -> type of each module that `attach` puts into a model for a placement."""
     return {
@@ -74,6 +91,12 @@ def expected_modules(resolved: ResolvedPlacement) -> dict[str, str]:
         for point, choices in resolved.modules
         for i, choice in enumerate(choices)
     }
+
+
+def _prefixes(path: str) -> Iterator[str]:
+    """`a`, `a.b`, `a.b.c` for `a.b.c`."""
+    names = path.split(".")
+    return (".".join(names[: i + 1]) for i in range(len(names)))
 
 
 def iterates_children(module: nn.Module) -> bool:

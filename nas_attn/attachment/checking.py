@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from nas_attn.attachment.attaching import attached_modules
+from nas_attn.attachment.attaching import attached_modules, lost_modules
 from nas_attn.attachment.hosting import CHILD
 from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import BackboneError
@@ -29,7 +29,8 @@ def check(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Particip
         input_shape: channels, height, width of one image.
 
     Returns:
-        In the order of `named_modules()`, attention that has lost its host (a tool rebuilt that) included.
+        In the order of `named_modules()`, attention that has lost its host (a tool rebuilt that) included; then what was
+        attached and is not there any more.
 
     Raises:
         BackboneError: the model cannot be copied, or cannot process such an image.
@@ -50,9 +51,11 @@ def check(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Particip
         raise BackboneError(
             f"{name} cannot be checked on a {shape} image ({type(error).__name__}: {message}): give the shape it expects"
         ) from error
-    return tuple(
+    there = [
         Participation(path, type(module).__name__, path in ran, path in depends) for path, module in modules.items()
-    )
+    ]
+    lost = [Participation(path, kind, False, False, lost=True) for path, kind in lost_modules(twin).items()]
+    return (*there, *lost)
 
 
 def tells_images_apart(model: nn.Module, input_shape: tuple[int, int, int]) -> bool:

@@ -41,7 +41,13 @@ def _matching(flow: Flow, name: str, pattern: str, unusable: frozenset[str]) -> 
         raise BackboneError(
             f"site '{name}': no module that runs matches '{pattern}': {did_you_mean(pattern, flow.calls_of)}"
         )
-    calls = [call for path in paths if path not in unusable for call in flow.calls_of[path]]
+    usable = [path for path in paths if path not in unusable]
+    if not usable:
+        raise BackboneError(
+            f"site '{name}': '{paths[0]}' cannot carry attention: it runs all its children in turn, or the network's own "
+            "reparameterization removes it; name a module around it"
+        )
+    calls = [call for path in usable for call in flow.calls_of[path]]
     maps = [call for call in calls if flow.map_of(call) is not None]
     if not maps:
         raise BackboneError(
@@ -50,7 +56,9 @@ def _matching(flow: Flow, name: str, pattern: str, unusable: frozenset[str]) -> 
     return maps
 
 
-def original_attention(flow: Flow, within: Sequence[str], prefix: str, role: Role) -> Iterator[Site]:
+def original_attention(
+    flow: Flow, within: Sequence[str], unusable: frozenset[str], prefix: str, role: Role
+) -> Iterator[Site]:
     """Attention that the backbone has of its own in the modules at these paths: one site per shape of map.
 
     Found are modules that scale their input by a gate which they compute from it with at least one layer; of one inside
@@ -63,8 +71,10 @@ def original_attention(flow: Flow, within: Sequence[str], prefix: str, role: Rol
             for call in flow.calls[block.index + 1 :]:
                 if call.last > block.last or call.first >= block.last:
                     break
-                if call.last > end and gates_its_input(flow, call) and call.output is not None:
+                usable = call.last > end and call.path not in unusable and call.output is not None
+                if usable and gates_its_input(flow, call):
                     end = call.last
+                    assert call.output is not None
                     _, channels, height, width = flow.shapes[call.output]
                     found.setdefault((channels, height, width), []).append(call)
     for number, calls in enumerate(found.values(), start=1):

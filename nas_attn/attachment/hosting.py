@@ -8,8 +8,9 @@ A host's class is replaced by a subclass whose `forward` sends the result throug
 Tools rebuild networks, and the attention stays in:
 
 - one that gives a host another `forward` (YOLO's `fuse()`) replaces the host's own part, not the attention;
-- one that puts another module in a host's place (SyncBatchNorm's conversion, a norm folded away by hand) meets the holder:
-  the module that has the host as its child hands the attention on where the numbers allow it, and raises otherwise.
+- one that puts another module in a host's place (SyncBatchNorm's conversion, a norm folded away by hand), or deletes what a
+  host is in (a reparameterization), meets the holder: the modules above a host hand its attention on where the numbers
+  allow it, and raise otherwise.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def make_host(module: nn.Module, attention: nn.Module, *, replaces: bool = False
 
 
 def make_holder(module: nn.Module) -> None:
-    """Lets the module look after its children that are hosts."""
+    """Lets the module look after its children: those that are hosts, and those with a host somewhere below."""
     if role_of(module) is None:
         module.__class__ = _class(type(module), "holder")
 
@@ -177,13 +178,13 @@ def _successor(holder: nn.Module, name: str, new: Any) -> Any:
     """What takes a child's place, with the attention of the child before it.
 
     Raises:
-        BackboneError: the child is a host whose attention cannot stand behind what is to take its place.
+        BackboneError: the child is a host, or has one in it, and its attention cannot stand behind what is to take its place.
     """
     old = holder.__dict__.get("_modules", {}).get(name)
-    if old is None or new is old or not is_attended(old) or (isinstance(new, nn.Module) and is_attended(new)):
+    if old is None or new is old or not _holds_attention(old) or (isinstance(new, nn.Module) and _holds_attention(new)):
         return new
-    role = cast(Role, role_of(old))
-    if isinstance(new, nn.Module):
+    role = role_of(old)
+    if isinstance(new, nn.Module) and role in ("after", "instead"):
         if CHILD in new._modules:  # a conversion that takes a module's children along
             _take(new, role)
             return new
@@ -192,12 +193,18 @@ def _successor(holder: nn.Module, name: str, new: Any) -> Any:
             unmake(old)
             make_host(new, attention)
             return new
-    kinds = ", ".join(type(module).__name__ for module in cast(nn.Sequential, old._modules[CHILD]).children())
+    carried = (cast(nn.Sequential, host._modules[CHILD]) for host in old.modules() if is_attended(host))
+    kinds = ", ".join(type(module).__name__ for one in carried for module in one.children())
     what = f"a {type(new).__name__} cannot take its place" if new is not None else "it cannot be removed"
     raise BackboneError(
         f"'{name}' of {bare_class(holder).__name__} carries attention ({kinds}) and {what}: call detach(model) before, and "
         "attach again afterwards"
     )
+
+
+def _holds_attention(module: nn.Module) -> bool:
+    """Whether a module or one in it is a host."""
+    return role_of(module) is not None and any(map(is_attended, module.modules()))
 
 
 def _is_light(module: nn.Module) -> bool:

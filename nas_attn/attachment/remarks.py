@@ -75,13 +75,24 @@ def _is_small(model: nn.Module, name: str) -> bool:
 # ------------------------------------------------------------------------------------------- notes
 
 
-def notes(finder: BlockFinder, roles: Roles, blocks: Sequence[Block], sites: Sequence[Site]) -> Iterator[str]:
-    """One sentence for each thing that a reader of the sites may wonder about."""
+def notes(
+    finder: BlockFinder, roles: Roles, blocks: Sequence[Block], sites: Sequence[Site], merged: frozenset[str]
+) -> Iterator[str]:
+    """One sentence for each thing that a reader of the sites may wonder about.
+
+    Args:
+        merged: paths of modules that the network's own reparameterization removes.
+    """
     flow = finder.flow
     stages = [site for site in sites if "." not in site.name]
     faint = [site.name for site in stages if site.faint]
     if faint:
         yield said_of_faint(faint)
+    if merged:
+        yield (
+            f"{len(merged)} modules are no sites, since the network's own reparameterization for inference removes or changes "
+            f"them: {_listed(sorted(merged))}"
+        )
     hidden = [block.path for block in blocks if roles.of(block.value) == "head"]
     if hidden and not any(site.role == "head" for site in stages):
         yield f"no sites, since they only lead to outputs: {_listed(hidden)}; heads=True lists them as head1 …"

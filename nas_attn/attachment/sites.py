@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -10,13 +11,14 @@ from typing import Literal
 
 from torch import nn
 
-from nas_attn.attachment.attaching import iterates_children
+from nas_attn.attachment.attaching import detach, iterates_children
 from nas_attn.attachment.blocks import Block, BlockFinder
 from nas_attn.attachment.extra_sites import custom_sites, original_attention
 from nas_attn.attachment.flow import CONVOLUTIONS, MATRIX_PRODUCTS, Flow
 from nas_attn.attachment.joints import composite, joined_in, with_levels
 from nas_attn.attachment.recording import record
 from nas_attn.attachment.remarks import faint_blocks, notes
+from nas_attn.attachment.reparameterizing import merged_modules
 from nas_attn.attachment.roles import Roles
 from nas_attn.errors import BackboneError
 from nas_attn.records import Point, Role, Site, Survey
@@ -63,7 +65,8 @@ def survey(
     """
     recording = record(model, input_shape, bare=True)
     flow = Flow(recording)
-    unusable = frozenset(path for path, module in model.named_modules() if iterates_children(module))
+    merged = merged_modules(detach(copy.deepcopy(model)).eval(), input_shape)
+    unusable = merged | {path for path, module in model.named_modules() if iterates_children(module)}
     finder = BlockFinder(flow, unusable)
     total = max(recording.macs, 1)
     blocks = _blocks(finder, required=model if not custom else None)
@@ -79,7 +82,7 @@ def survey(
     parts: list[Site] = []
     for stage in stages:
         wholes.append(_stage_site(stage, finder, paths, total, faint))
-        wholes.extend(original_attention(flow, [block.path for block in stage.blocks], stage.name, stage.role))
+        wholes.extend(original_attention(flow, [b.path for b in stage.blocks], unusable, stage.name, stage.role))
         parts.extend(
             _block_site(f"{stage.name}.block{j}", stage.role, block, total, faint)
             for j, block in enumerate(stage.blocks, start=1)
@@ -88,7 +91,7 @@ def survey(
     for name in {site.name for site in own} & {site.name for site in (*wholes, *parts)}:
         raise BackboneError(f"'{name}' is already a site of the network: give yours another name")
     sites = (*wholes, *own, *parts)
-    return Survey(sites, tuple(notes(finder, roles, blocks, sites)))
+    return Survey(sites, tuple(notes(finder, roles, blocks, sites, merged)))
 
 
 def find_sites(

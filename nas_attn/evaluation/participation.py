@@ -36,7 +36,8 @@ def require_participation(network: nn.Module, resolved: ResolvedPlacement, input
 def _idle(found: tuple[Participation, ...], resolved: ResolvedPlacement) -> str:
     """The first module that took no part, and how; empty where all did."""
     for path, choice in attachment.expected_modules(resolved).items():
-        there = [one for one in found if one.path == path or one.path.endswith(f".{path}")]  # it may have been wrapped
+        same = [one for one in found if one.path == path or one.path.endswith(f".{path}")]  # it may have been wrapped
+        there = [one for one in same if not one.lost]
         if not there:
             return f"{choice} at '{path}' is not in it"
         if not any(one.ran for one in there):

@@ -14,7 +14,7 @@ from nas_attn.latency.nets import deployed, example_input
 from nas_attn.recipe import LatencySection
 
 
-def peak_memory(section: LatencySection, model: nn.Module, input_shape: tuple[int, ...]) -> int:
+def peak_memory(section: LatencySection, model: nn.Module, input_shape: tuple[int, int, int]) -> int:
     """Bytes at the peak of one eager forward: weights, input and all tensors alive at once.
 
     On CUDA what torch's allocator gave out, so with the kernels' workspaces; on a CPU the tensors that operations return,
@@ -25,7 +25,7 @@ def peak_memory(section: LatencySection, model: nn.Module, input_shape: tuple[in
     """
     if section.device == "cuda":
         return _cuda_peak(section, model, input_shape)
-    copied, x = deployed(model, section), example_input(section, input_shape, 0)
+    copied, x = deployed(model, section, input_shape), example_input(section, input_shape, 0)
     alive = _Alive()
     with torch.inference_mode(), alive:
         for tensor in (*copied.parameters(), *copied.buffers(), x):
@@ -34,10 +34,10 @@ def peak_memory(section: LatencySection, model: nn.Module, input_shape: tuple[in
     return alive.peak
 
 
-def _cuda_peak(section: LatencySection, model: nn.Module, input_shape: tuple[int, ...]) -> int:
+def _cuda_peak(section: LatencySection, model: nn.Module, input_shape: tuple[int, int, int]) -> int:
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
-    copied, x = deployed(model, section), example_input(section, input_shape, 0)
+    copied, x = deployed(model, section, input_shape), example_input(section, input_shape, 0)
     torch.cuda.reset_peak_memory_stats()
     with torch.inference_mode():
         copied(x)

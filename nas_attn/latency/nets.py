@@ -5,7 +5,6 @@ Every mode (a row of `nas_attn.latency_modes`) ends in a `Net`, whose `turn(call
 
 from __future__ import annotations
 
-import copy
 import tempfile
 import time
 import warnings
@@ -16,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from nas_attn.attachment import fold_batchnorm, reparameterized
 from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import MeasurementError, RecipeError
 from nas_attn.importing import load_object
@@ -54,12 +54,21 @@ def example_input(section: LatencySection, input_shape: tuple[int, ...], seed: i
     return x.contiguous(memory_format=torch.channels_last) if section.channels_last else x
 
 
-def deployed(model: nn.Module, section: LatencySection) -> nn.Module:
-    """A copy of the model as it is timed: eval, on the device, in dtype and memory format. The model stays as it is.
+def deployed(model: nn.Module, section: LatencySection, input_shape: tuple[int, int, int]) -> nn.Module:
+    """A copy of the model as it is timed: as it is deployed, on the device, in dtype and memory format.
 
-    Of torchvision's detectors all but the choice among their boxes, which depends on weights and image.
+    Deployed is a network in evaluation mode, reparameterized by its own methods, with each BatchNorm folded into the
+    convolution before it. Torchvision's detectors are timed without the choice among their boxes, which depends on weights
+    and image.
+
+    Args:
+        input_shape: (C, H, W).
+
+    Raises:
+        BackboneError: the model cannot process an image of this shape.
     """
-    copied = undecided(copy.deepcopy(model).eval().requires_grad_(False))
+    copied = fold_batchnorm(reparameterized(model, input_shape), input_shape)
+    copied = undecided(copied.requires_grad_(False))
     copied = copied.to(device=section.device, dtype=getattr(torch, section.dtype))
     if section.channels_last:
         copied = copied.to(memory_format=torch.channels_last)
@@ -74,7 +83,8 @@ def prepare(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
     """
     try:
         make = load_object(ROWS[section.mode].prepare, what="latency.mode", error=RecipeError)
-        net: Net = make(deployed(model, section), section, x)
+        channels, height, width = x.shape[1:]
+        net: Net = make(deployed(model, section, (channels, height, width)), section, x)
         return net
     except MeasurementError:
         raise

@@ -218,9 +218,7 @@ def test_more_than_eight_candidates_are_refused() -> None:
 
 
 def test_a_network_that_does_not_run_is_named() -> None:
-    with pytest.raises(
-        MeasurementError, match=r"candidate broken: the network does not run with float32 on cpu: .*channels"
-    ):
+    with pytest.raises(MeasurementError, match=r"candidate broken: .*float32 on cpu: .*channels"):
         session(section(), broken=nn.Conv2d(5, 5, 1))
 
 
