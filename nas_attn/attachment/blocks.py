@@ -48,7 +48,7 @@ class Block:
     """(C, H, W) of its output."""
     macs: int
     value: Value
-    """Its output."""
+    """Its output, of the first call where there are several."""
 
 
 class BlockFinder:
@@ -63,6 +63,8 @@ class BlockFinder:
         self.outer = self._outer_branches()
         self.several: dict[str, list[Value]] = {}
         """Modules that would be blocks but for running on maps of several shapes -> those maps."""
+        self.repeated: dict[str, Value] = {}
+        """Modules that would be blocks but for being called at several places -> the map of the first."""
 
     def find(self) -> list[Block]:
         """Blocks in the order of execution; empty where the network is a plain chain of layers."""
@@ -217,14 +219,16 @@ class BlockFinder:
         shapes = {self.flow.shapes[call.output]: call.output for call in same if call.output is not None}
         if len(shapes) > 1:
             self.several[path] = list(shapes.values())
-        if len(shapes) != 1 or len(same) != len(self.flow.calls_of[path]):
+        elif shapes and len(same) != len(self.flow.calls_of[path]):
+            self.repeated[path] = next(iter(shapes.values()))
+        if len(shapes) != 1 or path in self.repeated:
             return None
         ((_, channels, height, width),) = shapes
         host = self._block_host(same[0])
         residual = tuple(dict.fromkeys(found for call in same for found in self._residual_hosts(call)))
         macs = sum(self.flow.macs(call) for call in same)
         added = [self.outer[call.output] for call in same if call.output in self.outer]
-        shape, value = (channels, height, width), same[-1].output
+        shape, value = (channels, height, width), same[0].output
         assert value is not None
         if host is not None and added:
             return Block(path, None, (host,), shape, sum(added), value)
@@ -272,9 +276,12 @@ class BlockFinder:
             host = None
             value: Value | None = op.outputs[0]
             while value is not None:
-                host = safest(c for c in flow.returned[value] if self.once(c)) or host
+                host = safest(c for c in flow.returned[value] if self.in_one_place(c)) or host
                 value = self._next_unary(value)
             if host is None:
+                path = flow.calls[flow.frame(i)].path
+                if len(flow.calls_of[path]) > 1 and path not in self.unusable:
+                    self.repeated.setdefault(path, op.outputs[0])
                 continue
             assert host.output is not None
             _, channels, height, width = flow.shapes[host.output]
@@ -283,9 +290,11 @@ class BlockFinder:
         wide = [block for block in blocks.values() if block.shape[1:] != (1, 1)]
         return wide or list(blocks.values())
 
-    def once(self, call: Call) -> bool:
-        """Whether a call is the only one of its module, which may carry attention."""
-        return len(self.flow.calls_of[call.path]) == 1 and call.path not in self.unusable and call.index != 0
+    def in_one_place(self, call: Call) -> bool:
+        """Whether a module may carry attention, and each call of the module around it calls it once."""
+        if call.parent is None or call.path in self.unusable:
+            return False
+        return len(self.flow.calls_of[call.path]) == len(self.flow.calls_of[self.flow.calls[call.parent].path])
 
     def _next_unary(self, value: Value) -> Value | None:
         """The map that the only use of a map turns it into, where that is no layer but a norm."""

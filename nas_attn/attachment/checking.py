@@ -38,13 +38,14 @@ def check(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Particip
     model = unwrapped(model)
     name = type(model).__name__
     try:
-        twin = undecided(copy.deepcopy(model).eval())
-        modules = _attention(twin)
-        run = _Run(twin, _image(twin, input_shape))
-        ran, depends = run.gradients(modules)
-        for path in ran - depends:
-            if run.changes_with(modules[path]):
-                depends.add(path)
+        with torch.inference_mode(False):
+            twin = undecided(copy.deepcopy(model).eval())
+            modules = _attention(twin)
+            run = _Run(twin, _image(twin, input_shape))
+            ran, depends = run.gradients(modules)
+            for path in ran - depends:
+                if run.changes_with(modules[path]):
+                    depends.add(path)
     except Exception as error:  # whatever a user's own model may raise
         shape = "x".join(map(str, input_shape))
         message = (str(error).strip().splitlines() or [""])[0]
@@ -125,15 +126,16 @@ class _Run:
             return hook
 
         with torch.enable_grad(), _hooks({module: watch(path) for path, module in modules.items()}):
-            total = [
+            parts = [
                 (y * torch.rand(y.shape, generator=torch.Generator().manual_seed(1)).to(y)).sum()
                 for y in self.outputs()
                 if y.requires_grad
             ]
+            total = sum(parts[1:], parts[0]) if parts else None
         flat = [(path, probe) for path, found in probes.items() for probe in found]
         depends: set[str] = set()
-        if total and flat:
-            gradients = torch.autograd.grad(sum(total[1:], total[0]), [probe for _, probe in flat], allow_unused=True)
+        if total is not None and flat:
+            gradients = torch.autograd.grad(total, [probe for _, probe in flat], allow_unused=True)
             depends = {
                 path for (path, _), g in zip(flat, gradients, strict=True) if g is not None and g.count_nonzero()
             }

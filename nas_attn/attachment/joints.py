@@ -27,7 +27,7 @@ def composite(
         inside = {c.path for c in flow.calls[call.index :] if c.last <= call.last and c.path in paths}
         if value is None or not inside <= mine or flow.shapes[value][2:] != blocks[-1].shape[1:]:
             break
-        if finder.once(call) and not issubclass(call.module, CONTAINERS) and finder.joins(call, layers=2):
+        if finder.in_one_place(call) and not issubclass(call.module, CONTAINERS) and finder.joins(call, layers=2):
             found = (call.path, (flow.shapes[value][1], *blocks[-1].shape[1:]))
     return found
 
@@ -52,7 +52,7 @@ def with_levels(finder: BlockFinder, blocks: list[Block], levels: Sequence[Value
     }
     added = []
     for value in levels:
-        host = safest(call for call in flow.returned[value] if finder.once(call))
+        host = safest(call for call in flow.returned[value] if finder.in_one_place(call))
         if value not in known and host is not None:
             _, channels, height, width = flow.shapes[value]
             added.append(Block(host.path, host.path, (), (channels, height, width), flow.macs(host), value))

@@ -12,6 +12,7 @@ import copy
 import inspect
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -121,7 +122,9 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
     except Exception as error:
         raise BackboneError(f"{name} cannot be copied, which looking into it needs: {_first_line(error)}") from error
     try:
-        return _on_numbers(twin, input_shape, bare)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _on_numbers(twin, input_shape, bare)
     except Exception as error:
         shape = "x".join(map(str, input_shape))
         raise BackboneError(
@@ -135,11 +138,13 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def quiet_fakes() -> Iterator[None]:
-    """Torch reports what fails on fake tensors in its own log, traceback and all, before it raises it."""
+    """Torch reports what fails on fake tensors in its own log, traceback and all, and warns of it, before it raises it."""
     log = logging.getLogger(FakeTensorMode.__module__)
     before, log.disabled = log.disabled, True
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         log.disabled = before
 
@@ -164,7 +169,7 @@ def _way_out(model: nn.Module, error: Exception, input_shape: tuple[int, int, in
     for side in _SIDES:
         if sides != [side, side] and time.monotonic() - began < _PATIENCE_S and _passes(model, (channels, side, side)):
             return f"it takes {channels}x{side}x{side}: give it such images (data.size), or a network for these"
-    return "check its forward, or give the shape that it expects"
+    return "its forward has to take one batch of images (N, C, H, W); wrap a model that takes a dict or a list"
 
 
 def _needed_inputs(model: nn.Module) -> list[str] | None:

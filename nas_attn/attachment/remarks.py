@@ -7,7 +7,7 @@ from itertools import groupby
 
 from torch import nn
 
-from nas_attn.attachment.blocks import Block, BlockFinder
+from nas_attn.attachment.blocks import FOLDED, Block, BlockFinder
 from nas_attn.attachment.flow import ADDITIONS, CONVOLUTIONS, NORMS, Flow
 from nas_attn.attachment.recording import Value
 from nas_attn.attachment.roles import Roles
@@ -88,10 +88,11 @@ def notes(
     faint = [site.name for site in stages if site.faint]
     if faint:
         yield said_of_faint(faint)
-    if merged:
+    branched = sorted({call.path for call in flow.calls if call.path in merged and not issubclass(call.module, FOLDED)})
+    if branched:
         yield (
-            f"{len(merged)} modules are no sites, since the network's own reparameterization for inference removes or changes "
-            f"them: {_listed(sorted(merged))}"
+            f"no sites, since the network's own reparameterization removes or changes them: {_listed(branched)}; latency is "
+            "measured after it"
         )
     hidden = [block.path for block in blocks if roles.of(block.value) == "head"]
     if hidden and not any(site.role == "head" for site in stages):
@@ -100,6 +101,10 @@ def notes(
         if roles.of(maps[0]) != "head":
             shapes = _listed(["x".join(map(str, flow.shapes[value][1:])) for value in maps])
             yield f"{path} is not a site: it runs on maps of several shapes ({shapes}), and attention is built for one"
+    for path, value in finder.repeated.items():
+        if roles.of(value) != "head":
+            times = len(flow.calls_of[path])
+            yield f"{path} is not a site: the network calls it at {times} places, and attention would go to all of them"
     yield from _apart(stages)
 
 

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Collection, Iterator
 
 from nas_attn.attachment.flow import ACTIVATIONS, ADDITIONS, CONVOLUTIONS, LAYOUT_CHANGING, NORMS, Flow
@@ -24,6 +25,9 @@ FEW = 4
 GROWTH = 1.5
 """A map has grown if it is so much wider and higher than all that it was made from: padding is no growth."""
 
+
+WHOLE_LAYERS = ACTIVATIONS | {"native_layer_norm", "linear", "addmm", "mm"}
+"""Layers over all channels at a place, which a map may reach in another layout."""
 
 UPSAMPLING = "upsample_"
 """Beginning of the names of operations that bring a map to a larger one's size, which may happen to be its own."""
@@ -79,16 +83,29 @@ class Roles:
         return found
 
     def _last_convolutions(self) -> Iterator[int]:
-        """Convolutions that no convolution follows, and neither a norm nor an activation of hidden layers."""
+        """Convolutions that no convolution follows, and neither a norm nor an activation of hidden layers.
+
+        A prediction is often cut up and decoded, so what follows a change of layout does not count, but for a layer that
+        takes the map as a whole (ConvNeXt's layer norm).
+        """
         followed: set[Value] = set()
+        whole: set[Value] = set()
         for i in reversed(range(len(self.flow.operations))):
             op = self.flow.operations[i]
+            if op.name in WHOLE_LAYERS:
+                whole.update(op.inputs)
             if op.name in LAYOUT_CHANGING:
+                sizes = {self._size(v) for v in op.outputs if v in whole}
+                whole.update(v for v in op.inputs if self._size(v) in sizes)
                 continue
-            if op.name in CONVOLUTIONS and op.outputs[0] in self.flow.maps and followed.isdisjoint(op.outputs):
+            hidden = not (followed.isdisjoint(op.outputs) and whole.isdisjoint(op.outputs))
+            if op.name in CONVOLUTIONS and op.outputs[0] in self.flow.maps and not hidden:
                 yield i
-            if op.name in CONVOLUTIONS | NORMS | ACTIVATIONS or not followed.isdisjoint(op.outputs):
+            if op.name in CONVOLUTIONS | NORMS | ACTIVATIONS or hidden:
                 followed.update(op.inputs)
+
+    def _size(self, value: Value) -> int:
+        return math.prod(self.flow.shapes[value])
 
     @functools.cached_property
     def _leads_to(self) -> dict[Value, frozenset[int]]:

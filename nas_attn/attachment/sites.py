@@ -170,19 +170,29 @@ def _blocks(finder: BlockFinder, *, required: nn.Module | None) -> list[Block]:
     return blocks
 
 
-def _stages(finder: BlockFinder, blocks: Iterable[Block], roles: Roles) -> list[Stage]:
+def _stages(finder: BlockFinder, blocks: Sequence[Block], roles: Roles) -> list[Stage]:
     """Blocks grouped by role and shape: consecutive ones, and those of one repeated list (branches at several
-    resolutions) but for such as different modules join."""
+    resolutions) but for such as different modules join, or as a block of another shape lies between (a pyramid's way
+    down and its way up)."""
     stages: list[Stage] = []
     for block in blocks:
         role = roles.of(block.value)
         alike = [s for s in stages if s.role == role and s.blocks[0].shape == block.shape]
-        fitting = [s for s in alike if s is stages[-1] or _of_one_list(finder, s.blocks[0], block)]
+        fitting = [s for s in alike if s is stages[-1] or _in_parallel(finder, s.blocks[-1], block, blocks)]
         if fitting:
             fitting[-1].blocks.append(block)
-            continue
-        stages.append(Stage(role, [block]))
+        else:
+            stages.append(Stage(role, [block]))
     return stages
+
+
+def _in_parallel(finder: BlockFinder, one: Block, other: Block, blocks: Sequence[Block]) -> bool:
+    """Whether two blocks are of one list, beside blocks of other shapes and not before and behind one."""
+    if _list(one) != _list(other) or joined_in(finder, one) != joined_in(finder, other):
+        return False
+    before = finder.flow.ancestors(other.value)
+    between = (block for block in blocks if block.shape != one.shape and block.value in before)
+    return not any(one.value in finder.flow.ancestors(block.value) for block in between)
 
 
 def _named(stages: list[Stage], heads: bool) -> list[Stage]:
@@ -194,10 +204,6 @@ def _named(stages: list[Stage], heads: bool) -> list[Stage]:
         numbers[stage.role] += 1
         stage.name = f"{NAMES[stage.role]}{numbers[stage.role]}"
     return shown
-
-
-def _of_one_list(finder: BlockFinder, one: Block, other: Block) -> bool:
-    return _list(one) == _list(other) and joined_in(finder, one) == joined_in(finder, other)
 
 
 def _list(block: Block) -> str:

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from attachment_models import SE, AddsItself, Repeating, RunsItsChildren, placed, points_of
+from attachment_models import SE, AddsItself, Repeating, RunsItsChildren, UNetEncoder, placed, points_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
+import nas_attn as na
 from nas_attn.attachment import attach, attached_modules, cost, detach, find_sites, fold_batchnorm
 from nas_attn.attention import catalogue
 from nas_attn.backbones import build
@@ -416,3 +417,12 @@ def test_own_attention_replaced_and_removed() -> None:
     attach(model, placed(own, Choice("eca"), init="paper"))
     assert len(attached_modules(model)) == 9
     assert cost(model, (3, 64, 64))["params"] < full["params"]
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_networks_that_return_lists_are_checked_without_gradients_too(mode: Any) -> None:
+    model = na.attach(UNetEncoder(), "stage*=se(reduction=2)", input_shape=(3, 32, 32))
+    with mode():
+        found = na.check(model, (3, 32, 32))
+    assert found
+    assert all(one.takes_part for one in found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from nas_attn.attachment import find_sites
 from nas_attn.errors import BackboneError
@@ -59,3 +59,18 @@ def test_an_image_that_is_too_small(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(BackboneError, match=r"cannot process a 3x32x32 image \(.*\): it takes 3x64x64"):
         find_sites(model, (3, 32, 32))
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_forward_that_takes_a_dict_is_one_error_and_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    class OfDicts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(3, 8, 3)
+
+        def forward(self, batch: dict[str, Tensor]) -> Tensor:
+            y: Tensor = self.layer(batch["image"])
+            return y
+
+    with pytest.raises(BackboneError, match="wrap a model that takes a dict"):
+        find_sites(OfDicts(), (3, 32, 32))
+    assert not list(recwarn)

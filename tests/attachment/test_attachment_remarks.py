@@ -139,3 +139,36 @@ def test_blocks_alone_are_meant_by_a_star() -> None:
     assert len([name for name in model.state_dict() if "nas_attn" in name]) == 5
     with pytest.raises(PlacementError, match="unknown site 'stage1'"):
         na.attach(na.detach(model), "stage1=eca", input_shape=SHAPE, granularity="block")
+
+
+def test_one_module_at_several_places_is_said_to_be_no_site() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.shared, self.last = (nn.Conv2d(i, 8, 3, padding=1) for i in (3, 8, 8))
+            self.classes = nn.Linear(8, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.shared(functional.relu(self.last(functional.relu(self.shared(self.first(x))))))
+            y: Tensor = self.classes(x.mean((2, 3)))
+            return y
+
+    found = survey(Twice(), SHAPE)
+    assert "shared" not in {point.path for site in found.sites for _, points in site.points for point in points}
+    assert any(note.startswith("shared is not a site") for note in found.notes)
+
+
+def test_blocks_of_an_encoder_that_runs_twice_are_sites() -> None:
+    class Siamese(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = nn.Sequential(*(nn.Sequential(nn.Conv2d(i, 8, 3), nn.ReLU()) for i in (3, 8, 8)))
+            self.classes = nn.Linear(16, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.classes(torch.cat([self.encoder(v).mean((2, 3)) for v in (x, x.flip(-1))], 1))
+            return y
+
+    assert survey(Siamese(), SHAPE).sites
+    attended = na.attach(Siamese(), "*=se(reduction=2)", input_shape=SHAPE)
+    assert all(one.takes_part for one in na.check(attended, SHAPE))

@@ -293,3 +293,74 @@ def test_attention_that_segmentation_models_bring_is_original(smp: Any) -> None:
         na.attach(model, "neck1.original2=none", input_shape=SHAPE)
         assert not torch.equal(model(x), want)
         assert torch.equal(na.detach(model)(x), want)
+
+
+def test_encoders_with_layer_norm_have_stages() -> None:
+    """ConvNeXt's convolutions go into a layer norm in another layout: they predict nothing."""
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    for name in ("convnext_atto", "convnextv2_atto", "focalnet_tiny_srf"):
+        found = named(find_sites(timm.create_model(name, pretrained=False, features_only=True), SHAPE))
+        assert [role for role, _ in found.values()] == ["backbone"] * 4, name
+        assert list(found) == [f"stage{k}" for k in range(1, 5)]
+
+
+def test_an_own_decoder_behind_convnext_keeps_its_logits_to_itself() -> None:
+    class Segmenter(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = torchvision.models.convnext_tiny().features
+            self.decoder = nn.ModuleList(unit(i, o) for i, o in ((768, 64), (64, 32), (32, 16)))
+            self.classes = nn.Conv2d(16, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.features(x)
+            for layer in self.decoder:
+                x = layer(functional.interpolate(x, scale_factor=2.0))
+            y: Tensor = self.classes(x)
+            return y
+
+    found = named(find_sites(Segmenter(), SHAPE))
+    assert [path for role, path in found.values() if role == "backbone"] == [
+        "features.1.2",
+        "features.3.2",
+        "features.5.8",
+        "features.7.2",
+    ]
+    assert not any("classes" in path for _, path in found.values())
+
+
+class Boxes(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.boxes = nn.ModuleList(nn.Conv2d(16, 4, 1) for _ in range(2))
+
+    def forward(self, levels: list[Tensor]) -> list[Tensor]:
+        return [boxes(m) for boxes, m in zip(self.boxes, levels, strict=True)]
+
+
+class UpAndDown(nn.Module):
+    """A pyramid on whose levels the maps come by twice, all of its layers in one list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Residual(i, o) for i, o in ((3, 16), (16, 16), (16, 16), (16, 16)))
+        self.layers.extend(nn.Sequential(unit(16, 16), unit(16, 16)) for _ in range(3))
+        self.head = Boxes()
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps = []
+        for layer in self.layers[:4]:
+            x = layer(x)
+            maps.append(x)
+        up = self.layers[4](functional.interpolate(x, scale_factor=2.0) + maps[2])
+        top = self.layers[5](functional.interpolate(up, scale_factor=2.0) + maps[1])
+        down = self.layers[6](functional.max_pool2d(top, 2) + up)
+        found: list[Tensor] = self.head([top, down])
+        return found
+
+
+def test_the_way_up_and_the_way_down_of_a_pyramid_have_names_of_their_own() -> None:
+    necks = {
+        name: path for name, (role, path) in named(find_sites(UpAndDown(), (3, 128, 128))).items() if role == "neck"
+    }
+    assert [path.split(".")[1] for path in necks.values()] == ["4", "5", "6"]
