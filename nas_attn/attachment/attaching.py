@@ -15,7 +15,8 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from nas_attn.attachment.hosting import CHILD, bare_class, is_attended, make_holder, make_host, unmake
+from nas_attn.attachment import ultralytics
+from nas_attn.attachment.hosting import CHILD, Attention, bare_class, is_attended, make_holder, make_host, unmake
 from nas_attn.attention import catalogue
 from nas_attn.backbones.ultralytics import refuse_wrapper
 from nas_attn.errors import BackboneError, did_you_mean
@@ -53,6 +54,8 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
     for path in above:
         make_holder(modules[path])
     model.__dict__[PLACED] = expected_modules(resolved)
+    ultralytics.note(model, resolved)
+    ultralytics.keep_in_rebuilt_networks()
     return model
 
 
@@ -61,6 +64,7 @@ def detach(model: nn.Module) -> nn.Module:
     for module in list(model.modules()):
         unmake(module)
         module.__dict__.pop(PLACED, None)
+    ultralytics.forget(model)
     return model
 
 
@@ -138,7 +142,7 @@ def _attention(
     model: nn.Module, host: nn.Module, point: Point, choices: tuple[Choice, ...], init: str
 ) -> nn.Sequential:
     built = (catalogue.build(c, point.channels, point.height, point.width, init=cast(Any, init)) for c in choices)
-    attention = nn.Sequential(*built).train(host.training)
+    attention = Attention(*built).train(host.training)
     like = _tensor_of(host, model)
     return attention if like is None else attention.to(device=like.device, dtype=like.dtype)
 

@@ -23,6 +23,8 @@ from typing import Any, Literal, cast
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from nas_attn.attachment.pickling import by_name, packed, unpacked
+from nas_attn.attachment.ultralytics import keep_in_rebuilt_networks
 from nas_attn.attention.gates import refuse_scripting
 from nas_attn.errors import BackboneError
 
@@ -248,13 +250,21 @@ _CLASSES: dict[tuple[type[nn.Module], Role], type[nn.Module]] = {}
 
 
 def _reduce(self: Any, protocol: Any) -> tuple[Callable[..., Any], tuple[type[nn.Module], Role], Any]:
-    return _blank, (type(self)._nas_attn_bare, type(self)._nas_attn_role), self.__getstate__()
+    return by_name(blank), (type(self)._nas_attn_bare, type(self)._nas_attn_role), self.__getstate__()
 
 
-def _blank(bare: type[nn.Module], role: Role) -> nn.Module:
+def blank(bare: type[nn.Module], role: Role) -> nn.Module:
     """An empty module of the class for a role: what copy and pickle fill."""
+    keep_in_rebuilt_networks()
     cls = _class(bare, role)
     return cls.__new__(cls)
+
+
+class Attention(nn.Sequential):
+    """The attention modules behind one host, in turn."""
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return by_name(unpacked), (packed(self),)
 
 
 class AttendedDict:

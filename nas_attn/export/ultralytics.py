@@ -1,7 +1,7 @@
 """Detectors of ultralytics taken home: a `.pt` that ultralytics loads, and ONNX by ultralytics' own exporter.
 
 The `.pt` is a pickle of ultralytics' making that holds the whole network. It is written when it is asked for; nothing here reads it.
-Where it is loaded, nas_attn has to be installed for its attention.
+Where it is loaded, nas_attn has to be installed for its attention; without it, reading the file ends with an error that says so.
 """
 
 from __future__ import annotations
@@ -87,8 +87,7 @@ def _classes(order: Order) -> Sequence[str]:
 
 def _use(facts: Mapping[str, Any]) -> str:
     return (
-        "import nas_attn  # has to be installed: the file is a pickle that holds its modules\n"
-        "from ultralytics import YOLO\n\n"
+        "from ultralytics import YOLO  # nas_attn has to be installed, too\n\n"
         f'YOLO("{facts["file"]}").val(data="your.yaml")'
     )
 

@@ -22,7 +22,7 @@ from nas_attn.export.ultralytics import write_pt
 from nas_attn.recipe import BackboneSection
 
 SHAPE = (3, 64, 64)
-GENERATIONS = ["yolov8n", "yolov5n", "yolov10n", "yolo11n", "yolo12n", "yolo26n"]
+GENERATIONS = ["yolov8n", "yolov5n", "yolov6n", "yolov10n", "yolo11n", "yolo12n", "yolo26n"]
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -124,6 +124,14 @@ def test_sites_are_those_of_its_yaml(tasks: Any) -> None:
     assert [site.name for site in asked if site.role == "head"] == [f"head{k}" for k in range(1, 7)]
 
 
+@pytest.mark.parametrize("name", generations("yolov6n"))
+def test_each_level_of_a_pyramid_has_its_own_name(tasks: Any, name: str) -> None:
+    sites = na.find_sites(tasks.DetectionModel(f"{name}.yaml", verbose=False).eval(), SHAPE, granularity="stage")
+    for site in sites:
+        layers = [int(point.path.split(".")[1]) for _, points in site.points for point in points]
+        assert max(layers) - min(layers) <= 2, site.name
+
+
 def test_its_wrapper_is_refused_with_the_way_out(tasks: Any) -> None:
     from ultralytics import YOLO
 
@@ -152,29 +160,33 @@ class Disc:
         self.file.write_text(f"path: {folder}\ntrain: images/train\nval: images/val\nnames: [disc]\n")
 
 
+PLACEMENT = "stage3@stage=cbam(reduction=4) neck2@stage=eca"
+
+
+def training(tmp_path: Path) -> dict[str, Any]:
+    """How ultralytics trains for a moment."""
+    how: dict[str, Any] = {"imgsz": 64, "batch": 4, "workers": 0, "device": "cpu", "plots": False, "verbose": False}
+    how |= {"optimizer": "SGD", "lr0": 0.1, "warmup_epochs": 0, "project": str(tmp_path / "runs")}
+    return {**how, "data": str(Disc(tmp_path / "discs", 8).file)}
+
+
+def attention(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.float() for name, value in model.state_dict().items() if ".nas_attn." in name}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", GENERATIONS)
 def test_trained_validated_and_exported_by_ultralytics(
     tasks: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What its own trainer trains, averages, writes, fuses and exports has the attention that its trainer was given."""
+    """What its own trainer trains, averages, writes, fuses and exports has the attention that was attached."""
     from ultralytics import YOLO
-    from ultralytics.models.yolo.detect import DetectionTrainer
 
     monkeypatch.chdir(tmp_path)
-    placement = "stage3@stage=cbam(reduction=4) neck2@stage=eca"
-
-    class Trainer(DetectionTrainer):  # type: ignore[misc]
-        def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:
-            model: nn.Module = super().get_model(cfg, weights, verbose)
-            return na.attach(model, placement, input_shape=SHAPE, init="paper")
-
-    data = Disc(tmp_path / "discs", 8).file
     yolo = YOLO(f"{name}.yaml")
-    how = {"imgsz": 64, "batch": 4, "workers": 0, "device": "cpu", "plots": False, "verbose": False}
-    how["project"] = str(tmp_path / "runs")
-    yolo.train(trainer=Trainer, data=str(data), epochs=1, optimizer="SGD", lr0=0.1, warmup_epochs=0, **how)
+    na.attach(yolo.model, PLACEMENT, input_shape=SHAPE, init="paper")
+    yolo.train(epochs=1, **training(tmp_path))
     best = Path(yolo.trainer.best)
     found = na.check(YOLO(best).model.float(), SHAPE)
     assert [one.module for one in found] == ["ConvolutionalBlockAttention", "EfficientChannel"]
@@ -194,6 +206,60 @@ def test_trained_validated_and_exported_by_ultralytics(
     here = answer(fused)[:1]
     assert here.shape == there.shape
     assert (torch.from_numpy(there) - here).abs().max() < 0.1 * effect, "in single precision"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_trained_network_is_trained_further_and_resumed_with_its_attention(
+    tasks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ultralytics import YOLO
+
+    monkeypatch.chdir(tmp_path)
+    how = training(tmp_path)
+    first = YOLO("yolov8n.yaml")
+    na.attach(first.model, PLACEMENT, input_shape=SHAPE, init="paper")
+
+    class Stopped(Exception):
+        pass
+
+    def stop(trainer: Any) -> None:
+        if trainer.epoch == 1:
+            raise Stopped
+
+    first.add_callback("on_train_epoch_start", stop)
+    with pytest.raises(Stopped):
+        first.train(epochs=2, name="first", **how)
+    last = str(first.trainer.last)
+    want = attention(YOLO(last).model)
+    assert want
+    begun: list[dict[str, Tensor]] = []
+    for options in ({**how, "epochs": 1, "name": "further"}, {"resume": True}):
+        again = YOLO(last)
+        again.add_callback("on_train_start", lambda trainer: begun.append(attention(trainer.ema.ema)))
+        again.train(**options)
+        torch.testing.assert_close(begun.pop(), want)
+        inside = [module for path, module in again.model.named_modules() if ".nas_attn." in path]
+        assert {module.eps for module in inside if isinstance(module, nn.BatchNorm2d)} <= {1e-5}
+        assert all(one.takes_part for one in na.check(again.model.float(), SHAPE))
+
+
+def test_several_gpus_need_a_file_with_the_attention(tasks: Any) -> None:
+    from ultralytics import YOLO
+
+    yolo = YOLO("yolov8n.yaml")
+    na.attach(yolo.model, PLACEMENT, input_shape=SHAPE)
+    with pytest.raises(BackboneError, match=r"device=\[0, 1\] .* save it"):
+        yolo.train(data="coco8.yaml", device=[0, 1])
+
+
+def test_networks_built_from_its_yaml_have_the_attention_and_its_own_norms(tasks: Any) -> None:
+    model: Any = tasks.DetectionModel("yolov8n.yaml", verbose=False)
+    na.attach(model, PLACEMENT, input_shape=SHAPE, init="paper")
+    built = tasks.DetectionModel(model.yaml, nc=3, verbose=False)
+    assert list(attached_modules(built)) == list(attached_modules(model))
+    assert not attached_modules(tasks.DetectionModel("yolov8n.yaml", verbose=False))
+    assert not attached_modules(tasks.DetectionModel(na.detach(model).yaml, verbose=False))
 
 
 @pytest.mark.parametrize("name", generations("yolov8n", "yolo11n"))

@@ -1,0 +1,94 @@
+"""How networks with attention are pickled: by names that are looked up when the file is read, with no import of this package.
+
+A tool that reads a pickle without this package would otherwise see a missing module. Ultralytics then installs whatever is
+registered under that module's name. A file written here fails with one sentence instead.
+"""
+
+from __future__ import annotations
+
+import pydoc
+from collections.abc import Callable
+from importlib import import_module
+from types import FunctionType
+from typing import Any
+
+from torch import nn
+
+from nas_attn.errors import BackboneError
+
+MISSING = "nas_attn: this file needs it, install it and try again"
+"""The name under which a pickle asks for `_resolved`: without this package, Python's error message ends in it."""
+
+
+def by_name(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of this package, to be returned from `__reduce_ex__`: called as itself, pickled by its name."""
+    return _Named(function)
+
+
+def packed(module: nn.Module) -> Any:
+    """A module as plain values: one that is all torch's as it is, others as (class by name, attributes, children)."""
+    kind = type(module)
+    if all(type(part).__module__.startswith("torch.") for part in module.modules()):
+        return module
+    attributes = {name: _plain(value) for name, value in vars(module).items() if name != "_modules"}
+    children = {name: child if child is None else packed(child) for name, child in module._modules.items()}
+    return f"{kind.__module__}:{kind.__qualname__}", attributes, children
+
+
+def _plain(value: Any) -> Any:
+    ours = isinstance(value, FunctionType) and value.__module__.startswith("nas_attn.")
+    return by_name(value) if ours else value
+
+
+def unpacked(given: Any) -> nn.Module | None:
+    """The module that was packed.
+
+    Raises:
+        BackboneError: its class is not there.
+    """
+    if given is None or isinstance(given, nn.Module):
+        return given
+    name, attributes, children = given
+    module: nn.Module = _found(name).__new__(_found(name))
+    vars(module).update(attributes, _modules={key: unpacked(child) for key, child in children.items()})
+    return module
+
+
+def _found(name: str) -> Any:
+    path, _, qualname = name.partition(":")
+    try:
+        found: Any = import_module(path)
+        for part in qualname.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise BackboneError(f"the file needs '{name}', which cannot be imported: {error}") from None
+    return found
+
+
+class _Named:
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _Resolver(), (f"{self._function.__module__}:{self._function.__qualname__}",)
+
+
+class _Resolver:
+    """`_found`, pickled as `getattr(pydoc.locate("nas_attn.attachment.pickling"), MISSING)`."""
+
+    def __call__(self, name: str) -> Any:
+        return _found(name)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return getattr, (_Here(), MISSING)
+
+
+class _Here:
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return pydoc.locate, (__name__,)
+
+
+globals()[MISSING] = _found

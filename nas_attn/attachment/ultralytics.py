@@ -1,0 +1,126 @@
+"""Ultralytics' networks keep their attention where its trainer builds them anew.
+
+`YOLO(...).train()` does not train the network that it holds. It builds another one from the network's YAML, a dict that the network
+and its files carry, and copies the weights whose names it finds there. So the attention is noted in that dict, and the function
+that builds networks from it puts the attention in. Three functions of ultralytics are wrapped for that, once it is imported.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+from weakref import WeakSet
+
+from torch import nn
+
+from nas_attn.errors import BackboneError
+from nas_attn.records import Choice, Point, ResolvedPlacement
+
+KEY = "nas_attn"
+"""Key of the attention in a network's YAML."""
+
+LAYERS = "model"
+"""Name of the layers in a network that is built from a YAML."""
+
+KEPT = ("eps", "momentum", "inplace")
+"""What ultralytics sets in all norms and activations of a network that it has built."""
+
+
+def note(model: nn.Module, resolved: ResolvedPlacement) -> None:
+    """Notes in the YAML of an ultralytics network what is attached to it; does nothing to other networks."""
+    if _is_built_from_yaml(model):
+        vars(model)["yaml"] = {**vars(model)["yaml"], KEY: _plain(resolved)}
+        _ATTACHED_HERE.add(model)
+
+
+def forget(model: nn.Module) -> None:
+    """Removes the note."""
+    if _is_built_from_yaml(model):
+        vars(model)["yaml"] = {name: value for name, value in vars(model)["yaml"].items() if name != KEY}
+
+
+def keep_in_rebuilt_networks() -> None:
+    """From now on, a network that ultralytics builds from such a YAML has the attention; does nothing before it is imported."""
+    tasks: Any = sys.modules.get("ultralytics.nn.tasks")
+    if tasks is not None and not hasattr(tasks.parse_model, KEY):
+        tasks.parse_model = _building(tasks.parse_model)
+        tasks.initialize_weights = _initialising(tasks.initialize_weights)
+    model: Any = sys.modules.get("ultralytics.engine.model")
+    if model is not None and not hasattr(model.Model.train, KEY):
+        model.Model.train = _training(model.Model.train)
+
+
+def _building(build: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(build)
+    def parse_model(d: Mapping[str, Any], *args: Any, **options: Any) -> Any:
+        layers, saved = build(d, *args, **options)
+        if KEY in d:
+            from nas_attn.attachment.attaching import attach  # which notes what it attaches
+
+            attach(layers, _resolved(d[KEY]))
+        return layers, saved
+
+    setattr(parse_model, KEY, True)
+    return parse_model
+
+
+def _initialising(initialise: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(initialise)
+    def initialize_weights(model: nn.Module) -> None:
+        inside = [m for path, m in model.named_modules() if f".{KEY}." in path]
+        before = [(m, name, getattr(m, name)) for m in inside for name in KEPT if hasattr(m, name)]
+        initialise(model)
+        for module, name, value in before:
+            setattr(module, name, value)
+
+    return initialize_weights
+
+
+def _training(begin: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(begin)
+    def train(self: Any, trainer: Any = None, **options: Any) -> Any:
+        network = self.model
+        if isinstance(network, nn.Module) and KEY in (vars(network).get("yaml") or {}):
+            device = options.get("device", self.overrides.get("device"))
+            if network in _ATTACHED_HERE and len(str(device).strip("[]()").split(",")) > 1:
+                raise BackboneError(
+                    f"device={device!r} starts a process for each GPU, which reads the network from a file without the "
+                    "attention that was attached here: save it with .save('attended.pt'), then train YOLO('attended.pt')"
+                )
+            if not self.ckpt:  # built from a YAML: the trainer would begin from that file
+                self.ckpt = {"model": network}
+        return begin(self, trainer=trainer, **options)
+
+    setattr(train, KEY, True)
+    return train
+
+
+_ATTACHED_HERE: WeakSet[nn.Module] = WeakSet()
+"""Networks to which attention was attached in this process."""
+
+
+def _is_built_from_yaml(model: nn.Module) -> bool:
+    tasks: Any = sys.modules.get("ultralytics.nn.tasks")
+    return tasks is not None and isinstance(model, tasks.BaseModel) and isinstance(vars(model).get("yaml"), dict)
+
+
+def _plain(resolved: ResolvedPlacement) -> dict[str, Any]:
+    """A placement as what YAML can hold, its paths as they are in the layers."""
+    modules = [
+        [
+            [point.path.removeprefix(f"{LAYERS}."), point.channels, point.height, point.width, point.replaces],
+            [[choice.type, dict(choice.knobs)] for choice in choices],
+        ]
+        for point, choices in resolved.modules
+    ]
+    return {"init": resolved.init, "placement": resolved.text, "key": resolved.key, "modules": modules}
+
+
+def _resolved(plain: Mapping[str, Any]) -> ResolvedPlacement:
+    modules = tuple(
+        (Point(*point), tuple(Choice(kind, tuple(knobs.items())) for kind, knobs in choices))
+        for point, choices in plain["modules"]
+    )
+    return ResolvedPlacement(modules, plain["placement"], plain["init"], plain["key"])
