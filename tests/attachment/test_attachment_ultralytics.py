@@ -171,7 +171,7 @@ def training(tmp_path: Path) -> dict[str, Any]:
 
 
 def attention(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.float() for name, value in model.state_dict().items() if ".nas_attn." in name}
+    return {name: value.float().clone() for name, value in model.state_dict().items() if ".nas_attn." in name}
 
 
 @pytest.mark.slow
