@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.model.latencies import with_predictions
 from nas_attn.recipe import lower_is_better
 
 Choices = frozenset[tuple[str, str]]
 """(site, choice in notation) of a placement."""
-
-
 Pair = tuple[Choices, Choices]
 """A network with a choice, and the same without it."""
 
@@ -84,10 +83,8 @@ def _gains(
     model = taken.evidence.get(metric)
     if model is None:
         return {}
-    keys = {choices: view.key for choices, view in known.items()}
-    new = {choices for pair in asked for choices in pair} - keys.keys()
-    keys |= {choices: f"in place/{_text(choices)}" for choices in new}
-    wider, found = model.including({keys[choices]: _text(choices) for choices in new}), {}
+    keys, new = _keys(known, asked)
+    wider, found = model.including(new), {}
     for has, lacks in asked:
         gain = wider.gain(keys[has], keys[lacks])
         if gain is not None:
@@ -98,17 +95,27 @@ def _gains(
 
 
 def _latencies(known: Mapping[Choices, CandidateView], asked: Iterable[Pair]) -> dict[Pair, Part]:
-    """What the first network of a pair takes longer than the second, where the latency of both is known."""
-    ends = {choices: (1.0, 0.0) for choices in known if not choices}
-    for choices, view in known.items():
-        if view.latency is not None and choices:
-            ends[choices] = view.latency.ratio, (view.latency.high - view.latency.low) / 2
+    """What the first network of a pair takes longer than the second; latencies that were not measured are predicted."""
+    keys, new = _keys(known, asked)
+    measured = {view.key: view.latency for view in known.values() if view.latency is not None}
+    latencies = (
+        with_predictions(measured, {keys[choices]: _text(choices) for choices in known} | new) if measured else {}
+    )
     found = {}
     for has, lacks in asked:
-        if has in ends and lacks in ends:
-            mean, half = ends[has][0] - ends[lacks][0], math.hypot(ends[has][1], ends[lacks][1])
+        mine, other = latencies.get(keys[has]), latencies.get(keys[lacks])
+        if mine is not None and other is not None:
+            mean, half = mine.ratio - other.ratio, math.hypot(mine.high - mine.low, other.high - other.low) / 2
             found[has, lacks] = Part(mean, mean - half, mean + half, None, 0)
     return found
+
+
+def _keys(known: Mapping[Choices, CandidateView], asked: Iterable[Pair]) -> tuple[dict[Choices, str], dict[str, str]]:
+    """Key of each network that is asked for, and (key -> notation) of those that are no candidates."""
+    keys = {choices: view.key for choices, view in known.items()}
+    new = {choices for pair in asked for choices in pair} - keys.keys()
+    keys |= {choices: f"in place/{_text(choices)}" for choices in new}
+    return keys, {keys[choices]: _text(choices) for choices in new}
 
 
 def _choices(view: CandidateView) -> Choices:

@@ -52,6 +52,8 @@ def test_latency_is_the_difference_of_two_networks(now: Snapshot) -> None:
     assert found.alone.mean == pytest.approx(0.05, abs=0.01)
     assert found.alone.sure
     assert found.alone.low < 0.05 < found.alone.high
+    assert found.beside is not None
+    assert found.beside.mean == pytest.approx(0.05, abs=0.02), "next to the others it was never measured"
 
 
 def test_without_scores_nothing_is_said(tmp_path: Path) -> None:
