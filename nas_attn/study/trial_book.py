@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import optuna
@@ -121,12 +122,14 @@ class TrialBook:
         Raises:
             LeaseLost: another worker took this one for dead.
         """
-        trial = self.study.ask()
+        trial, values = self.study.ask(), dict[str, str]()
+        users = self._step(lambda: trial.user_attrs)
         try:
-            values = {} if outside(trial) else {site: trial.suggest_categorical(site, c) for site, c in choices.items()}
+            for site, known in choices.items() if OUTSIDE not in users else ():
+                values[site] = str(self._step(partial(trial.suggest_categorical, site, known)))
         except UpdateFinishedTrialError:
             raise LeaseLost(f"trial {trial.number} was given up by another worker meanwhile") from None
-        return Asked(trial.number, values, trial.user_attrs)
+        return Asked(trial.number, values, users)
 
     def ask_again(self, trial: FrozenTrial, sites: Collection[str]) -> None:
         """Gives up a trial that nobody is at, and lets what it was to try wait again, as a new one."""
@@ -175,17 +178,21 @@ class TrialBook:
         violated: bool | None = None,
     ) -> None:
         identity = self.identity(number)
-        trial = Trial(self.study, identity)
+        trial = self._step(lambda: Trial(self.study, identity))
         try:
             for name, value in attributes.items():
-                trial.set_user_attr(name, value)
+                self._step(partial(trial.set_user_attr, name, value))
             if violated is not None:
-                if not trial.constraints:
-                    trial.set_constraint(_LIMITS, float(violated))
-                self.storage.set_trial_system_attr(identity, _CONSTRAINTS, [float(violated)])
+                if not self._step(lambda: trial.constraints):
+                    self._step(lambda: trial.set_constraint(_LIMITS, float(violated)))
+                self._step(lambda: self.storage.set_trial_system_attr(identity, _CONSTRAINTS, [float(violated)]))
             self.study.tell(number, None if values is None else list(values), state=state, skip_if_finished=True)
         except UpdateFinishedTrialError:
             pass  # another worker, taking over, has just told the same
+
+    def _step(self, work: Callable[[], T]) -> T:
+        """A part of a call, which is repeated alone where the database goes away in it."""
+        return self._connector.endure(work)
 
 
 def known_params(trial: FrozenTrial) -> dict[str, Any]:

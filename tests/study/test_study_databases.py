@@ -83,7 +83,7 @@ def test_a_recipe_that_cannot_be_read(table: Path, recipe: str) -> None:
     with sqlite3.connect("nas_attn.db") as database:
         database.execute("UPDATE nas_study SET recipe = ?", [recipe])
     database.close()
-    with pytest.raises(StorageError, match=r"cannot be read \(.*\): restore the database from a backup") as error:
+    with pytest.raises(StorageError, match="restore the database from a backup") as error:
         open_study("table", URL)
     assert "\n" not in str(error.value)
 

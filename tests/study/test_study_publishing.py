@@ -25,6 +25,7 @@ def opened(table: Path) -> Iterator[OpenStudy]:
 def claim(opened: OpenStudy, trial: int) -> None:
     lease = opened.store.acquire(f"trial/{trial}", owner="test", ttl_s=600)
     assert lease is not None
+    assert opened.book.ask({}).number == trial
     opened.store.claim(f"key{trial}", placement="stage1=eca", trial=trial, baseline=None, lease=lease)
 
 
