@@ -85,14 +85,6 @@ class Leases:
         with self._connector.write() as connection:
             connection.execute(update(tables.lease).where(self._held(lease)).values(released=True))
 
-    def expired(self, prefix: str) -> list[str]:
-        """Resources whose names begin so and whose holder has neither renewed nor released them in time."""
-        return [
-            row.resource
-            for row in self.leases(released=False)
-            if row.state == "expired" and row.resource.startswith(prefix)
-        ]
-
     def leases(self, *, released: bool = True) -> list[LeaseRow]:
         """All leases ever taken, by name.
 

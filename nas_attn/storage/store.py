@@ -1,4 +1,4 @@
-"""One study's tables: leases, candidates, scores, latency sessions, checkpoints, attributes.
+"""One study's tables: settings, documents, leases, candidates, scores, latency sessions, checkpoints.
 
 Who owns what: a worker acquires a lease on a piece of work, renews it while it works, and passes it to every write
 about that work. Each write is one transaction that first makes sure the lease is still the worker's; if another has
@@ -342,34 +342,7 @@ class StudyStore(Leases):
         with self._connector.write() as connection:
             connection.execute(delete(checkpoint).where(checkpoint.c.study_id == self._id, checkpoint.c.id == row.id))
 
-    # ------------------------------------------------------------------------------------------- attributes
-
-    def attributes(self, prefix: str) -> dict[str, str]:
-        """The study's attributes whose names begin so."""
-        attribute = tables.attribute
-        named = attribute.c.name.startswith(prefix, autoescape=True)
-        query = select(attribute.c.name, attribute.c.text).where(attribute.c.study_id == self._id, named)
-        with self._connector.read() as connection:
-            return {row.name: row.text for row in connection.execute(query.order_by(attribute.c.name))}
-
-    def put(self, name: str, text: str) -> None:
-        """Set an attribute of the study."""
-        row = {"study_id": self._id, "name": name, "text": text}
-        attribute = tables.attribute
-        with self._connector.write() as connection:
-            new = insert(connection, attribute).values(row)
-            identity = list(attribute.primary_key.columns)
-            connection.execute(new.on_conflict_do_update(index_elements=identity, set_={"text": text}))
-
-    def get(self, name: str) -> str | None:
-        """An attribute of the study, None where it is not set."""
-        attribute = tables.attribute
-        with self._connector.read() as connection:
-            mine = and_(attribute.c.study_id == self._id, attribute.c.name == name)
-            text: Any = connection.scalar(select(attribute.c.text).where(mine))
-            if text is not None and not isinstance(text, str):
-                raise ValueError(f"attribute '{name}' is no text")
-            return text
+    # ------------------------------------------------------------------------------------------- test split
 
     def log_test_reading(self, reason: str) -> None:
         """Log that the test split is about to be read, and what for."""

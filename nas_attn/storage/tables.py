@@ -159,15 +159,6 @@ checkpoint = Table(
     sqlite_autoincrement=True,
 )
 
-attribute = Table(
-    "nas_attribute",
-    metadata,
-    Column("study_id", Integer, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("text", Text, nullable=False),
-    PrimaryKeyConstraint("study_id", "name", name="nas_attribute_pkey"),
-)
-
 
 def _documents(name: str) -> Table:
     return Table(
