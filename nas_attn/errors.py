@@ -159,6 +159,13 @@ def sentence(text: str, letters: int) -> str:
     return line if len(line) <= letters else shorten(line, letters - len(" … "))
 
 
+def printable(text: str) -> str:
+    """A text of several lines that a terminal shows as it is."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1] for letter in text)
+
+
 def shorten(text: str, letters: int = SHOWN_LETTERS) -> str:
     """A text for a sentence: as it is, or its beginning and its end."""
     text = " ".join(text.split())

@@ -408,6 +408,16 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _limit_can_be_met(self) -> Self:
+        ratio = self.limits.max_latency_ratio
+        if ratio is not None and ratio < 1 and self.space.sites.originals == "keep":
+            raise ValueError(
+                f"limits.max_latency_ratio = {ratio:g} cannot be met: attention is added to the backbone, whose ratio is 1; "
+                "give more than 1"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fits_its_task(self) -> Self:
         tasks.of(self).check(self)
         return self

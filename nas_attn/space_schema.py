@@ -92,6 +92,12 @@ class SpaceSpec(Section):
                 raise ValueError(f"choices.{name} must be a table of knobs, `{name} = {{}}` for the defaults")
             if not isinstance(value, bool) and name == "none":
                 raise ValueError("choices.none is a switch: `none = false` removes it")
+        for name, grids in self.types.items():
+            for knob, values in ((knob, values) for grid in grids for knob, values in grid.items()):
+                if not values:
+                    raise ValueError(f"choices.{name}.{knob} has no value: give at least one, or leave it out")
+            if not grids:
+                raise ValueError(f"choices.{name} has no table of knobs: `{name} = {{}}` for the defaults")
         if not self.types and not self.with_none:
             raise ValueError("choices is empty: name at least one attention type")
         for site, restriction in self.per_site.items():

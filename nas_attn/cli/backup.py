@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nas_attn.cli.common import AsJson, Storage, print_json
+from nas_attn.cli.common import AsJson, Storage, echo, print_json
 from nas_attn.paths import DEFAULT_URL
 
 
@@ -42,8 +42,8 @@ def backup(
             }
         )
         return
-    typer.echo(str(done.database))
+    echo(str(done.database))
     if done.artifacts is not None:
-        typer.echo(f"{done.artifacts} ({done.files:,} files, {done.size / 1e6:,.1f} MB)")
+        echo(f"{done.artifacts} ({done.files:,} files, {done.size / 1e6:,.1f} MB)")
     for bucket in done.elsewhere:
-        typer.echo(f"the artifacts stay in {bucket}; the copy refers to them")
+        echo(f"the artifacts stay in {bucket}; the copy refers to them")

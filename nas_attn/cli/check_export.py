@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nas_attn.cli.common import AsJson, print_json
+from nas_attn.cli.common import AsJson, echo, print_json
 from nas_attn.errors import OperationError, UserError
 
 
@@ -33,6 +33,6 @@ def check_export(
         print_json({**asdict(found), found.metric: found.value, "agrees": found.agrees})
     else:
         where = "in a process without nas_attn" if found.elsewhere else "in this process, since weights need nas_attn"
-        typer.echo(f"{found.file} ({found.format}), {where}: {scored}; {expected} {found.expected_where}")
+        echo(f"{found.file} ({found.format}), {where}: {scored}; {expected} {found.expected_where}")
     if not found.agrees:
         raise OperationError(f"'{found.file}' scores differently from its card: {scored} instead of {expected}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nas_attn.cli.common import AsJson, Storage, StudyName, print_json, study_named
+from nas_attn.cli.common import AsJson, Storage, StudyName, echo, print_json, study_named
 from nas_attn.errors import StudyError
 from nas_attn.paths import DEFAULT_URL
 
@@ -41,7 +41,7 @@ def clean(
     ]
     said = ", ".join(part for part in parts if part) or "nothing"
     verb = "would free" if dry_run else "freed"
-    typer.echo(f"{verb} {_size(freed.size)}: {said}; the weights of {freed.kept} networks stay")
+    echo(f"{verb} {_size(freed.size)}: {said}; the weights of {freed.kept} networks stay")
 
 
 def _counted(count: int, one: str, several: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 import typer
 
 from nas_attn.cli import completing
-from nas_attn.errors import OperationError, RecipeError, StudyError, UserError, shorten
+from nas_attn.errors import OperationError, RecipeError, StudyError, UserError, printable, shorten
 from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
@@ -110,16 +110,21 @@ def page_path(text: str | None, option: str = "--report") -> Path | None:
     return None if text is None else output_path(text, what=option, error=StudyError, replaces=HTML)
 
 
+def echo(text: str, *, err: bool = False) -> None:
+    """One or more lines on standard output or standard error, as they are."""
+    typer.echo(printable(text), err=err)
+
+
 def console() -> Console:
     """Standard output; as wide as the terminal, or wide enough for a placement."""
-    from rich.console import Console
+    from nas_attn.cli.terminal import SafeConsole
 
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, soft_wrap=False)
+    return SafeConsole(width=None if sys.stdout.isatty() else 160, highlight=False, soft_wrap=False)
 
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
-    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+    echo(json.dumps(value, indent=2, allow_nan=False))
 
 
 def table(
@@ -198,13 +203,12 @@ def display(opened: OpenStudy, *, quiet: bool) -> Iterator[Callable[[str], None]
     """
     import threading
 
-    from rich.console import Console
-
     from nas_attn.cli.live import LOWEST, at_work, live_view, results
+    from nas_attn.cli.terminal import SafeConsole
     from nas_attn.study.progress import progress
     from nas_attn.waiting import impatient
 
-    shown = Console(stderr=True, highlight=False)
+    shown = SafeConsole(stderr=True, highlight=False)
     last = ""
 
     def line() -> str:
@@ -225,7 +229,10 @@ def display(opened: OpenStudy, *, quiet: bool) -> Iterator[Callable[[str], None]
         return
     done = threading.Event()
     # A descriptor of its own: a log takes over standard error while an evaluator runs, and the line moves on.
-    with os.fdopen(os.dup(2), "w") as terminal, live_view(_on(terminal)) as (moving, show):
+    with (
+        os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace") as terminal,
+        live_view(_on(terminal)) as (moving, show),
+    ):
 
         def update() -> None:
             room = moving.console.height >= LOWEST
@@ -246,6 +253,6 @@ def display(opened: OpenStudy, *, quiet: bool) -> Iterator[Callable[[str], None]
 
 
 def _on(terminal: TextIO) -> Console:
-    from rich.console import Console
+    from nas_attn.cli.terminal import SafeConsole
 
-    return Console(file=terminal, highlight=False)
+    return SafeConsole(file=terminal, highlight=False)

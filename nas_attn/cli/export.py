@@ -9,7 +9,7 @@ import typer
 
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.choosing import choosing
-from nas_attn.cli.common import AsJson, Device, Storage, StudyName, Threads, print_json, study_named
+from nas_attn.cli.common import AsJson, Device, Storage, StudyName, Threads, echo, print_json, study_named
 from nas_attn.errors import UserError
 from nas_attn.paths import DEFAULT_URL, output_path
 
@@ -89,12 +89,12 @@ def export(
             {**told, "file": str(done.path), "format": format_, "trained": facts["training"]["what"], "card": facts}
         )
         return
-    typer.echo(f"{done.path}: {view.placement} ({view.label}; {facts['training']['what']})")
+    echo(f"{done.path}: {view.placement} ({view.label}; {facts['training']['what']})")
     for line in _found(facts):
-        typer.echo(f"  {line}")
-    typer.echo(f"  described in: {done.cards[0]}")
+        echo(f"  {line}")
+    echo(f"  described in: {done.cards[0]}")
     if done.run is None:
-        typer.echo(f"to train it as the target says first: nas-attn retrain {opened.store.name}", err=True)
+        echo(f"to train it as the target says first: nas-attn retrain {opened.store.name}", err=True)
 
 
 def _found(facts: dict[str, Any]) -> Iterator[str]:
@@ -130,7 +130,7 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
     from nas_attn.study.trained import train_again
 
     def say(line: str) -> None:
-        typer.echo(line, err=True)
+        echo(line, err=True)
 
     check_here(opened.recipe, device=device)
     stop = threading.Event()

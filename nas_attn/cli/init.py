@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,8 @@ import typer
 
 from nas_attn import costs, data_sets, samplers
 from nas_attn.cli import completing
-from nas_attn.errors import RecipeError, did_you_mean, shorten
+from nas_attn.cli.common import echo
+from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
 from nas_attn.tasks import TASKS, Task, find, variants
 from nas_attn.tasks.task import Pace
@@ -62,6 +64,8 @@ OWN_BACKBONES = """\
 backbone_epochs = {backbone_epochs}
 backbones = {backbones}                      # how many are trained: what helps one may not help another
 """
+PACKAGES = {"timm": "timm", "smp": "segmentation_models_pytorch", "ultralytics": "ultralytics"}
+"""Source of a backbone -> the package that has to be installed to build it."""
 MANY = 3000
 """Images of a folder from which on it is trained like a published data set."""
 STEPS = 600
@@ -123,11 +127,38 @@ def init(
         "none",
     )
     ratio = None if limit == "none" else _number(float, limit, "the largest latency")
+    seen = _look(task, data, backbone)
     text = _text(path, name or target.stem, task, space, backbone, data, device, count, ratio)
     _write(target, text)
     if taken and not yes:
-        typer.echo(f"there is no terminal, so defaults were used: {' '.join(taken)}")
-    typer.echo(f"wrote {path}\nnext: nas-attn search {path} --dry-run")
+        echo(f"there is no terminal, so defaults were used: {' '.join(taken)}")
+    if seen:
+        echo(f"{data}: {seen}")
+    echo(f"wrote {path}\nnext: nas-attn search {path} --dry-run")
+
+
+def _look(task: str, data: str, backbone: str) -> str:
+    """Looks whether data and backbone are there; what the data are, where it is a folder of classes.
+
+    Raises:
+        DataError, BackboneError: they are not.
+    """
+    from nas_attn import backbones
+    from nas_attn.recipe_reading import backbone_section
+
+    source, colon, place = data.partition(":")
+    if colon and source in ("folder", "coco", "yolo") and not Path(place).expanduser().exists():
+        raise DataError(f"'{place}' does not exist (looked in {Path.cwd()})")
+    section, package = backbone_section(backbone), PACKAGES.get(backbone.partition(":")[0])
+    if package is None or find_spec(package) is not None:
+        backbones.build(section, input_shape=(3, 64, 64), classes=10)
+    if task != "classification" or source != "folder":
+        return ""
+    from nas_attn.data.inspecting import look_at
+
+    found = look_at(place)
+    advice = ' (data.broken_images = "skip" leaves them out)' if found.unreadable else ""
+    return f"{found}{advice}"
 
 
 def _small(data: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nas_attn.cli.common import AsJson, Device, Storage, StudyName, at_storage, print_json, study_named
+from nas_attn.cli.common import AsJson, Device, Storage, StudyName, at_storage, echo, print_json, study_named
 from nas_attn.errors import NasAttnError, StudyError
 from nas_attn.paths import DEFAULT_URL
 
@@ -47,8 +47,8 @@ def launch(
         return
     at = at_storage(storage)
     name = opened.store.name
-    typer.echo(f"launched {workers} worker{'' if workers == 1 else 's'} on {on}: {_few(done.jobs)}")
-    typer.echo(f"watch: nas-attn status {name} --watch{at}\nstop:  nas-attn stop {name}{at}")
+    echo(f"launched {workers} worker{'' if workers == 1 else 's'} on {on}: {_few(done.jobs)}")
+    echo(f"watch: nas-attn status {name} --watch{at}\nstop:  nas-attn stop {name}{at}")
 
 
 def stop(
@@ -67,16 +67,16 @@ def stop(
         try:
             engine(launched.on).end(launched)
         except NasAttnError as error:  # another machine's engine; its workers hear of it by the study
-            typer.echo(f"{launched.on}: {error}", err=True)
+            echo(f"{launched.on}: {error}", err=True)
     there = [worker for worker in overview(opened).workers if worker.state in ("working", "waiting")]
-    typer.echo(f"told {len(there)} worker{'' if len(there) == 1 else 's'} to stop")
+    echo(f"told {len(there)} worker{'' if len(there) == 1 else 's'} to stop")
     end = time.monotonic() + LONGEST_S
     while wait and there and time.monotonic() < end:
         time.sleep(0.5)
         there = [worker for worker in overview(opened).workers if worker.state in ("working", "waiting")]
     if wait:
         left = ", ".join(f"{worker.machine} {worker.pid} ({worker.doing})" for worker in there)
-        typer.echo("all workers have ended" if not there else f"still running after {LONGEST_S:.0f} s: {left}")
+        echo("all workers have ended" if not there else f"still running after {LONGEST_S:.0f} s: {left}")
 
 
 def _options(words: list[str]) -> dict[str, str]:

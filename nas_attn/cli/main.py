@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import os
 import sys
 import traceback
@@ -35,6 +36,7 @@ from nas_attn.cli import (
     validate,
     worker,
 )
+from nas_attn.cli.common import echo
 from nas_attn.cli.running import INTERRUPTED
 from nas_attn.errors import WARNING, NasAttnError, NasAttnWarning, sentence, shorten
 from nas_attn.waiting import Interrupted
@@ -81,7 +83,7 @@ for function, text in COMMANDS:
 
 def _version(show: bool) -> None:
     if show:
-        typer.echo(f"nas-attn {__version__}")
+        echo(f"nas-attn {__version__}")
         raise typer.Exit
 
 
@@ -119,6 +121,9 @@ def _leave() -> None:
 
 def main() -> None:
     """Runs the command line: exit status 2 for the user's input, 1 for the rest, 130 when interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # not every terminal has every letter
     warnings.showwarning = _show_warning
     atexit.register(_leave)
     _shown.clear()
@@ -133,7 +138,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except typer.Abort:
-        typer.echo("Aborted!", err=True)
+        echo("Aborted!", err=True)
         sys.exit(1)
     except NasAttnError as error:
         _fail(str(error), error.exit_status, error)
@@ -150,7 +155,7 @@ def main() -> None:
 def _fail(message: str, status: int, error: BaseException) -> None:
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
-    typer.echo(f"error: {sentence(message, sys.maxsize if os.environ.get(DEBUG) else LETTERS)}", err=True)
+    echo(f"error: {sentence(message, sys.maxsize if os.environ.get(DEBUG) else LETTERS)}", err=True)
     sys.exit(status)
 
 
@@ -166,9 +171,9 @@ def _show_warning(
     if issubclass(category, NasAttnWarning):
         if str(message) not in _shown:  # Python forgets what it has shown whenever a filter changes
             _shown.add(str(message))
-            typer.echo(f"{WARNING}{message}", err=True)
+            echo(f"{WARNING}{message}", err=True)
     elif os.environ.get(DEBUG):
-        typer.echo(warnings.formatwarning(message, category, filename, lineno, line), err=True)
+        echo(warnings.formatwarning(message, category, filename, lineno, line), err=True)
 
 
 if __name__ == "__main__":

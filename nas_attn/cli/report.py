@@ -8,7 +8,7 @@ import typer
 
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.choosing import choosing
-from nas_attn.cli.common import AsJson, Storage, StudyName, page_path, print_json, study_named
+from nas_attn.cli.common import AsJson, Storage, StudyName, echo, page_path, print_json, study_named
 from nas_attn.collecting import uncollected
 from nas_attn.paths import DEFAULT_URL
 
@@ -40,4 +40,4 @@ def report(
     if as_json:
         print_json({"report": str(path)})
     else:
-        typer.echo(str(path))
+        echo(str(path))

@@ -21,6 +21,7 @@ from nas_attn.cli.common import (
     Workers,
     at_storage,
     console,
+    echo,
     print_json,
     study_named,
     table,
@@ -78,7 +79,7 @@ def retrain(
         do_runs(opened, f"the same command{at_storage(storage)}", effort, only=PURPOSE)
     _show(opened, wanted, as_json)
     if any(row.state == "waiting" for row in opened.store.queue.rows(way=wanted.way, purposes=[PURPOSE])):
-        typer.echo(f"stopped before the end; run the same command again to continue{at_storage(storage)}", err=True)
+        echo(f"stopped before the end; run the same command again to continue{at_storage(storage)}", err=True)
         raise typer.Exit(INTERRUPTED)
 
 

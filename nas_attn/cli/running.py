@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from nas_attn.cli.common import at_storage, console, display, print_json
+from nas_attn.cli.common import at_storage, console, display, echo, print_json
 from nas_attn.errors import NasAttnError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def do_runs(opened: OpenStudy, again: str, effort: Effort, *, only: str | None =
         with suppress(KeyboardInterrupt):
             ended = run_workers(opened, effort.workers or default_workers(effort.device), options, only=only)
     if not ended:
-        typer.echo(f"stopped at once; go on with: {again}", err=True)
+        echo(f"stopped at once; go on with: {again}", err=True)
         os._exit(INTERRUPTED)  # no waiting for threads: the database holds all that counts
     return ended
 
@@ -95,12 +95,12 @@ def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool)
     if unwritten is not None:
         raise unwritten
     if ended == "stopped":
-        typer.echo(f"stopped before the end; go on with: {again}", err=True)
+        echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
     if ended == "time":
-        typer.echo(f"the time limit is reached; go on with: {again}", err=True)
+        echo(f"the time limit is reached; go on with: {again}", err=True)
     if ended == "exhausted":
-        typer.echo("every placement of the search space has been tried", err=True)
+        echo("every placement of the search space has been tried", err=True)
 
 
 def _print_ended(opened: OpenStudy, now: Snapshot, ended: str, report: Path | None) -> None:

@@ -25,6 +25,7 @@ from nas_attn.cli.common import (
     print_json,
     quiet_optuna,
 )
+from nas_attn.cli.trusting import Trust, check_trust
 from nas_attn.paths import DEFAULT_URL
 
 
@@ -52,6 +53,7 @@ def search(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
     storage_wait: StorageWait = None,
     verbose: Verbose = False,
+    trust: Trust = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -62,6 +64,7 @@ def search(
     changes = overrides(settings or [])
     changes |= {k: v for k, v in {"name": name, "search.trials": trials}.items() if v is not None}
     made = load_recipe(recipe, overrides=changes)
+    check_trust(recipe, made, trust=trust)
     from nas_attn.study import searching
 
     quiet_optuna()

@@ -20,6 +20,7 @@ from nas_attn.cli.common import (
     Workers,
     at_storage,
     console,
+    echo,
     print_json,
     study_named,
 )
@@ -100,7 +101,7 @@ def validate(
     now = Publisher(opened).current()
     _show(now.validations, now, as_json)
     if not now.validations[family.number - 1].complete:
-        typer.echo(f"stopped before the end; go on with: {goes_on}", err=True)
+        echo(f"stopped before the end; go on with: {goes_on}", err=True)
         raise typer.Exit(INTERRUPTED)
 
 

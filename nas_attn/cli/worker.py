@@ -16,6 +16,7 @@ from nas_attn.cli.common import (
     Threads,
     TimeLimit,
     Verbose,
+    echo,
     study_named,
 )
 from nas_attn.paths import DEFAULT_URL
@@ -46,7 +47,7 @@ def worker(
     stop = threading.Event()
 
     def say(line: str) -> None:
-        typer.echo(f"{told.name}: {line}")
+        echo(f"{told.name}: {line}")
 
     options = Options(
         device=told.device,

@@ -33,10 +33,10 @@ from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import Pool
 
-from nas_attn.errors import NasAttnError, StorageAway, StorageError, StudyError, shorten
+from nas_attn.errors import NasAttnError, StorageAway, StorageError, StudyError, shorten, without_passwords
 from nas_attn.storage.outages import Outage
 from nas_attn.storage.silence import Silence
-from nas_attn.storage.url import storage_url
+from nas_attn.storage.url import shown_url, storage_url
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
@@ -130,7 +130,7 @@ class Connector:
         weakref.finalize(self, self.engine.dispose)
 
     def __str__(self) -> str:
-        return self.url.render_as_string(hide_password=True)
+        return shown_url(self.url)
 
     def endure(self, work: Callable[[], T]) -> T:
         """Does `work`, transactions that may be repeated, and waits for the database where it is away (`outages`)."""
@@ -245,7 +245,11 @@ def explained(original: BaseException, where: str) -> StorageError | StudyError:
         if name.startswith(prefix):
             kind = StorageAway if name.startswith(_PASSING) else StorageError
             return kind(f"storage '{where}': {sentence} (SQLite says: {original})")
-    first_line = (str(original).strip().splitlines() or [type(original).__name__])[0]
+    lines = without_passwords(str(original)).strip().splitlines() or [type(original).__name__]
+    first_line = lines[0]
+    refused = next((line.strip() for line in lines if _REFUSED.search(line)), None)
+    if refused is not None and not name:
+        return StorageError(f"storage '{where}' cannot be opened: {refused}: check user, password, host and database")
     if _tables_gone(original):
         return StorageError(
             f"storage '{where}' has lost its tables ({first_line}): it was emptied or replaced, so put it back, or its last "
@@ -258,8 +262,7 @@ def explained(original: BaseException, where: str) -> StorageError | StudyError:
         return StorageAway(f"storage '{where}': {first_line}")
     if name or (state is not None and not state.startswith(_NO_SERVER)):
         return StorageError(f"storage '{where}': {first_line}")
-    kind = StorageError if state is None and _REFUSED.search(str(original)) else StorageAway
-    return kind(f"storage '{where}' does not answer: {first_line}; when it is back, resume")
+    return StorageAway(f"storage '{where}' does not answer: {first_line}; when it is back, resume")
 
 
 def translate_errors(engine: Engine, where: str) -> None:

@@ -9,19 +9,20 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from nas_attn.errors import StudyError, shorten
+from nas_attn.errors import StudyError, shorten, without_passwords
 from nas_attn.paths import user_path
 from nas_attn.storage.network import network_filesystem
 
 FORMS = "write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
 
 
-def shown_url(text: str) -> str:
+def shown_url(url: str | URL) -> str:
     """A storage URL as it may be printed: without its password."""
     try:
-        return make_url(text).render_as_string(hide_password=True)
+        text = make_url(url).render_as_string(hide_password=True)
     except (ArgumentError, ValueError):
-        return text
+        text = str(url)
+    return without_passwords(text)
 
 
 def storage_url(text: str) -> URL:
@@ -33,19 +34,19 @@ def storage_url(text: str) -> URL:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        text = shorten(text)
+        text = shorten(without_passwords(text))
         hint = f"; for a file write sqlite:///{text}" if "://" not in text else ""
         raise StudyError(f"storage '{text}' is not a URL: {FORMS}{hint}") from None
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         return _sqlite_url(url)
     if url.drivername in ("postgresql", "postgresql+psycopg"):
         return _postgresql_url(url)
-    shown = shorten(url.render_as_string(hide_password=True))
+    shown = shorten(shown_url(url))
     raise StudyError(f"storage '{shown}': '{shorten(url.drivername)}' is not supported: {FORMS}")
 
 
 def _postgresql_url(url: URL) -> URL:
-    shown = shorten(url.render_as_string(hide_password=True))
+    shown = shorten(shown_url(url))
     if not url.database:
         raise StudyError(f"storage '{shown}' names no database: {FORMS}")
     if find_spec("psycopg") is None:
@@ -54,7 +55,7 @@ def _postgresql_url(url: URL) -> URL:
 
 
 def _sqlite_url(url: URL) -> URL:
-    shown = shorten(url.render_as_string())
+    shown = shorten(shown_url(url))
     if not url.database or url.database == ":memory:":
         raise StudyError(f"storage '{shown}' would be in one process's memory: give a file, sqlite:///nas_attn.db")
     if url.host or url.query or url.database.startswith("file:"):

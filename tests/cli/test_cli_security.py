@@ -1,0 +1,168 @@
+"""What a stranger's recipe, database or file cannot do: run code unasked, move the cursor, take the memory, print a password."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from nas_attn.errors import RecipeError, StorageError, printable, without_passwords
+from nas_attn.recipe_reading import load_recipe, load_space
+from nas_attn.storage import Database, shown_url
+from nas_attn.storage.connection import explained
+from nas_attn.toml_text import read_toml
+
+RECIPE = """
+name = "theirs"
+space = "small"
+[backbone]
+name = "intruder:run"
+[data]
+name = "digits"
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, beside which lies a stranger's."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.syspath_prepend(tmp_path / "there")
+    monkeypatch.delitem(sys.modules, "intruder", raising=False)
+    (tmp_path / "there" / "intruder.py").write_text("open('ran', 'w')\nrun = None\n")
+    (tmp_path / "there" / "study.toml").write_text(RECIPE)
+    return tmp_path / "here"
+
+
+def test_code_of_a_recipe_from_elsewhere_runs_only_when_trusted(here: Path, nas) -> None:
+    command = ["search", "../there/study.toml", "--dry-run"]
+    ended = nas(*command)
+    assert ended.status == 2
+    assert "intruder:run" in ended.error
+    assert "--trust" in ended.error
+    assert not (here / "ran").exists()
+    assert nas(*command, "--trust").status != 0
+    assert (here / "ran").exists(), "then it is imported"
+
+
+def test_a_recipe_of_the_current_folder_is_the_users_own(here: Path, nas) -> None:
+    (here / "study.toml").write_text(RECIPE)
+    ended = nas("search", "study.toml", "--dry-run")
+    assert "--trust" not in ended.error
+    assert (here / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:secret@db/x",
+        "postgresql+psycopg://me@db/x?password=secret",
+        "postgresql+psycopg://db/x?user=me&sslpassword=secret&connect_timeout=3",
+        "nonsense?password=secret",
+    ],
+)
+def test_no_password_of_a_url_is_shown(url: str) -> None:
+    assert "secret" not in shown_url(url)
+    assert "secret" not in without_passwords(f"cannot open {url}: no")
+    with pytest.raises(Exception) as error:  # noqa: PT011 - whatever is wrong with it
+        Database(url)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'connection failed: connection to server at "db" failed: FATAL:  password authentication failed for user "me"',
+        'connection failed: connection to server at "db" failed: FATAL:  database "x" does not exist',
+    ],
+)
+def test_a_server_that_refuses_is_not_waited_for(said: str) -> None:
+    found = explained(ConnectionError(said), "postgresql://me:***@db/x")
+    assert type(found) is StorageError
+    assert "does not answer" not in str(found)
+    assert "check user, password, host and database" in str(found)
+
+
+def test_escapes_of_a_foreign_database_do_not_reach_the_terminal(here: Path, nas) -> None:
+    with Database("sqlite:///nas_attn.db") as database:
+        database.create_study("evil", recipe=load_recipe("digits").to_json(), versions={})
+        with database._connector.write() as connection:
+            connection.exec_driver_sql("UPDATE nas_study SET name = ?", ("evil\x1b]0;owned\x07\x1b[2J",))
+    ended = nas("status")
+    assert "\x1b" not in ended.out + ended.err
+    assert "\x07" not in ended.out + ended.err
+    assert printable("a\x1b[2Jb\n") == "a\\x1b[2Jb\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["a." * 20_000 + "a = 1", "[" + "a." * 20_000 + "a]", "x = { " + "a." * 20_000 + "a = 1 }"]
+)
+def test_very_many_dots_take_no_memory(text: str) -> None:
+    tracemalloc.start()
+    with pytest.raises(RecipeError, match="nested deeper"):
+        read_toml(text, "this")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6
+    with pytest.raises(RecipeError, match="letters"):
+        read_toml("# " + "x" * 2_000_000, "this")
+
+
+def test_dots_in_texts_and_numbers_are_no_keys() -> None:
+    table = {"a": ".".join("abcdefghijklmnopqrstuvwxyz"), "b": [1.5, 2.5]}
+    assert read_toml(f'a = "{table["a"]}"\nb = [1.5, 2.5]\n', "this") == table
+
+
+def test_a_terminal_that_knows_ascii_only_is_no_error(here: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    for command in (["modules", "se"], ["search", "Größe", "--dry-run"]):
+        ended = subprocess.run(
+            [sys.executable, "-m", "nas_attn.cli.main", *command], capture_output=True, check=False, env=environment
+        )
+        assert ended.returncode == (2 if "search" in command else 0), ended.stderr
+        assert b"UnicodeEncodeError" not in ended.stderr
+
+
+@pytest.mark.parametrize("choices", ["cbam = { reduction = [] }", "cbam = []"])
+def test_a_knob_without_values_is_one_sentence(here: Path, choices: str) -> None:
+    (here / "space.toml").write_text(f'name = "x"\n[choices]\n{choices}\n')
+    with pytest.raises(RecipeError, match=r"choices\.cbam"):
+        load_space("space.toml")
+
+
+def test_a_latency_limit_that_nothing_can_meet_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"max_latency_ratio = 0\.9"):
+        load_recipe("digits", overrides={"limits.max_latency_ratio": 0.9})
+    assert load_recipe("digits", overrides={"limits.max_latency_ratio": 1.1}).limits.max_latency_ratio == 1.1
+
+
+def photographs(folder: Path, classes: dict[str, int]) -> None:
+    for name, count in classes.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / name / f"{number}.png")
+
+
+def test_init_looks_at_the_images_and_the_backbone(here: Path, nas) -> None:
+    def init(data: str, *more: str):
+        return nas("init", "--yes", "--force", "--data", data, "--backbone", "resnet8", *more)
+
+    ended = init("folder:photos")
+    assert (ended.status, "photos" in ended.error) == (2, True)
+    photographs(here / "one", {"ant": 9})
+    assert "at least two" in init("folder:one").error
+    photographs(here / "few", {"ant": 2, "bee": 1})
+    assert "cannot split" in init("folder:few").error
+    assert init("folder:one", "--backbone", "resnet21").status == 2
+    assert not (here / "study.toml").exists()
+    photographs(here / "photos", {"ant": 9, "bee": 9, "cat": 9})
+    (here / "photos" / "ant" / "broken.jpg").write_bytes(b"no image")
+    ended = init("folder:photos")
+    assert ended.status == 0, ended.error
+    assert "3 classes, 28 images, 1 unreadable" in ended.out
