@@ -13,7 +13,7 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 BENCHMARKS := $(sort $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install dev test test-slow test-faults lint limits format docs gallery site wheel clean $(BENCHMARKS)
+.PHONY: help quickstart install dev test test-slow test-portable test-faults lint limits format docs gallery site wheel clean $(BENCHMARKS)
 
 help:  ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: $(VENV)/installed-dev  ## run the tests; those that need what is not here 
 
 test-slow: $(VENV)/installed-dev  ## run all tests, the long ones included
 	@$(PYTEST) -m "slow or not slow" --timeout 1800 $(ARGS)
+
+test-portable: $(VENV)/installed-dev  ## run the tests without fcntl, os.fork, SIGUSR1 and /proc, as on Windows and macOS
+	@$(PYTEST) -p tests.portable_platform $(ARGS)
 
 # Sequences of faults against a small study, and events in each; FAULTS_TALLY=FILE counts them by kind, and does not shrink.
 FAULTS_EXAMPLES ?= 100

@@ -20,7 +20,7 @@ from nas_attn.latency import DeviceLock, lock_directory, locks
 from nas_attn.recipe import LatencySection
 
 # Processes come from a server that has imported torch once, so that starting one takes milliseconds.
-SERVER = multiprocessing.get_context("forkserver")
+SERVER = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
 SERVER.set_forkserver_preload(["nas_attn.latency.locks"])
 PATIENCE_S = 60.0
 
