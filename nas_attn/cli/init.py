@@ -64,7 +64,7 @@ OWN_BACKBONES = """\
 backbone_epochs = {backbone_epochs}
 backbones = {backbones}                      # how many are trained: what helps one may not help another
 """
-PACKAGES = {"timm": "timm", "smp": "segmentation_models_pytorch", "ultralytics": "ultralytics"}
+PACKAGES = {"timm": "timm", "smp": "segmentation_models_pytorch"}
 """Source of a backbone -> the package that has to be installed to build it."""
 MANY = 3000
 """Images of a folder from which on it is trained like a published data set."""
@@ -147,10 +147,10 @@ def _look(task: str, data: str, backbone: str) -> str:
     from nas_attn.recipe_reading import backbone_section
 
     source, colon, place = data.partition(":")
-    if colon and source in ("folder", "coco", "yolo") and not Path(place).expanduser().exists():
+    if colon and source in ("folder", "coco") and not Path(place).expanduser().exists():
         raise DataError(f"'{place}' does not exist (looked in {Path.cwd()})")
-    section, package = backbone_section(backbone), PACKAGES.get(backbone.partition(":")[0])
-    if package is None or find_spec(package) is not None:
+    section, maker = backbone_section(backbone), backbone.partition(":")[0]
+    if maker != "ultralytics" and (maker not in PACKAGES or find_spec(PACKAGES[maker]) is not None):
         backbones.build(section, input_shape=(3, 64, 64), classes=10)
     if task != "classification" or source != "folder":
         return ""

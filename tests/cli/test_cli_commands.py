@@ -186,6 +186,7 @@ def test_a_backup_while_workers_write_opens_with_plain_optuna(
 
 def test_init_writes_a_recipe_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
     monkeypatch.chdir(tmp_path)
+    photographs(tmp_path / 'my "images"', of_each=20)
     options = ["--data", 'folder:my "images"', "--trials", "7", "--max-latency-ratio", "1.25"]
     ended = nas("init", "mine.toml", "--yes", *options)
     assert ended.status == 0, ended.err
