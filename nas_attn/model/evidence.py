@@ -58,10 +58,6 @@ class Evidence:
         two = self._runs.two
         return None if two is None else (self._sign * two[0], self._sign * two[1])
 
-    def estimate(self, key: str) -> Estimate | None:
-        """A placement's expected score; None for one that the model does not know."""
-        return self.estimates.get(key)
-
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
         """Every placement's expected score at this rung, those that had no run there included."""
@@ -156,11 +152,6 @@ class Evidence:
         if self.backbones > 1:
             variance = variance + 2 * self._interactions**2 / min(pairs, self.backbones)
         return (CERTAIN + POWER) * math.sqrt(float(self._nodes.weight @ variance))
-
-    def predict(self, placements: Mapping[str, str]) -> dict[str, Estimate]:
-        """Expected scores of placements that the model does not know yet; key -> explicit notation as in `fit`."""
-        wider = self.including(placements)
-        return {key: wider.estimates[key] for key in placements}
 
     def including(self, placements: Mapping[str, str]) -> Evidence:
         """The model with further placements, which changes nothing for the others; key -> explicit notation as in `fit`."""

@@ -1,9 +1,7 @@
-"""What goes into the model of all evidence, and what comes out."""
+"""What goes into the model, and what comes out."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,11 +71,6 @@ class Gain:
     """the probability of being better there."""
 
     @property
-    def tie(self) -> float:
-        """Probability that neither is better."""
-        return max(1.0 - self.probability - self.worse, 0.0)
-
-    @property
     def worth(self) -> float:
         """Gain weighted with the probability that there is one: what a placement is chosen by."""
         return self.mean * self.probability
@@ -119,13 +112,3 @@ class Noise:
             return None
         signal, noise = self.between_sd**2, self.paired_sd**2 / runs
         return signal / (signal + noise) if signal + noise > 0 else None
-
-
-def digest(runs: Iterable[Run]) -> str:
-    """Short text that is equal for equal evidence, in whatever order it comes."""
-    lines = sorted(
-        f"{r.key}|{r.seed}|{r.backbone}|{r.rung}|{r.value!r}|{r.examples}|"
-        + (hashlib.sha256(r.correct).hexdigest() if r.correct is not None else "")
-        for r in runs
-    )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
