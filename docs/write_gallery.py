@@ -23,8 +23,6 @@ from nas_attn.study.reading import snapshot
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
-SENTENCES = 4
-"""Sentences of an answer that the page shows."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ def section(example: Example, place: Path) -> str:
     pictures = draw(example, now, place / "figures")
     best = now.recommendation
     sentences = best.answer if best else ["Nothing is recommended."]
-    answer = "\n".join(f"> - {sentence}" for sentence in sentences[:SENTENCES])
+    answer = "\n".join(f"> - {sentence}" for sentence in sentences)
     parts = [f"## {example.title}", example.why]
     commands = "\n".join(example.commands)
     parts += [f"```\n{commands}\n```", answer, *printed]
