@@ -68,8 +68,6 @@ PACKAGES = {"timm": "timm", "smp": "segmentation_models_pytorch"}
 """Source of a backbone -> the package that has to be installed to build it."""
 MANY = 3000
 """Images of a folder from which on it is trained like a published data set."""
-STEPS = 600
-"""Training steps of a backbone that a smaller folder gets, or 100 epochs."""
 TRAINED = 0.64
 """Of a folder's images what is left to train on: a fifth is for the test, a fifth of the rest for validation."""
 
@@ -174,15 +172,14 @@ def _data_known(task: str) -> list[str]:
 
 
 def _pace(task: Task, data: str, small: bool) -> Pace:
-    """For a folder by how many images it has: a hundred make too few steps an epoch to learn anything in three epochs."""
+    """For a folder, or that of a YAML file, by how many images it has: a hundred make few steps an epoch."""
     from nas_attn.data.folder import count_images
 
     folder = data.partition(":")[2]
+    if folder.endswith((".yaml", ".yml")):
+        folder = str(Path(folder).parent)
     images = count_images(folder) if folder and task.paced_by_images else 0
-    if not 0 < images < MANY:
-        return task.pace(data, small=small)
-    epochs = min(100, max(20, round(STEPS * 16 / (TRAINED * images))))
-    return Pace(16, epochs, (max(1, epochs // 20), max(3, epochs // 7)))
+    return task.pace_of_few(TRAINED * images) if 0 < images < MANY else task.pace(data, small=small)
 
 
 def _options(backbone: str) -> str:

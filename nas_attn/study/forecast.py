@@ -6,11 +6,14 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from nas_attn import tasks
 from nas_attn.analysis.duel import RIVALS
 from nas_attn.evaluation.devices import pick_device
+from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.evaluation.given import check_weights
 from nas_attn.evaluation.kept_sites import plan_for
 from nas_attn.evaluation.limits import wanted
@@ -105,13 +108,25 @@ def forecast(
     own = user_trials(plan, tried)
     check_weights(plan)
     if recipe.training.evaluator is not None or dataset is None:
-        return _made(recipe, plan, own, None, None)
+        return _made(recipe, plan, own, _epoch_of_task(recipe, plan, str(where)), None)
     taken = Threads(threads, most=cores_for(default_workers(device)))
     trainer = Trainer(recipe.training, dataset, device=where, threads=taken)
     began = time.perf_counter()
     trainer.fit(plan.bare(0), seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)
     epoch_s = time.perf_counter() - began
     return _made(recipe, plan, own, epoch_s, len(dataset.validation) if tasks.of(recipe).per_image else None)
+
+
+def _epoch_of_task(recipe: Recipe, plan: Plan, device: str) -> float | None:
+    """Seconds of an epoch where the task has an evaluator of its own (Ultralytics); None for a user's evaluator."""
+    evaluate = None if recipe.training.evaluator is not None else tasks.of(recipe).evaluator(recipe)
+    if evaluate is None:
+        return None
+    with TemporaryDirectory(prefix="nas_attn-") as folder:
+        run = EvaluatorRun("none", 0, epochs=1, new_epochs=1, seed=0, folder=Path(folder), device=device)
+        began = time.perf_counter()
+        evaluate(plan.bare(0), run)
+        return time.perf_counter() - began
 
 
 def _made(recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float | None, images: int | None) -> Forecast:

@@ -151,6 +151,11 @@ class Detection(Task):
     def pace(self, data: str, *, small: bool) -> Pace:
         return Pace(16, 20, (3, 10))
 
+    def pace_of_few(self, images: float) -> Pace:
+        """1,500 steps, or 300 epochs: a detector finds nothing at all for the first few hundred steps."""
+        epochs = min(300, max(20, round(1500 * 16 / images)))
+        return Pace(16, epochs, (max(3, epochs // 5), max(10, epochs // 2)))
+
     def training_lines(self, backbone: str) -> str:
         return """\
 learning_rate = 0.01               # candidates get a fifth of it, or finetune_learning_rate

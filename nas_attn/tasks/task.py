@@ -229,6 +229,11 @@ class Task(ABC):
     def pace(self, data: str, *, small: bool) -> Pace:
         """How long `init` proposes to train, where a folder is not small."""
 
+    def pace_of_few(self, images: float) -> Pace:
+        """How long `init` proposes to train on so few images: 600 steps, or 100 epochs."""
+        epochs = min(100, max(20, round(600 * 16 / images)))
+        return Pace(16, epochs, (max(1, epochs // 20), max(3, epochs // 7)))
+
     def training_lines(self, backbone: str) -> str:
         """Lines of `[training]` that this task adds to a recipe."""
         return ""

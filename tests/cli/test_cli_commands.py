@@ -218,7 +218,7 @@ def test_init_fits_a_detectors_training_to_its_images(tmp_path: Path, monkeypatc
     network = ["--task", "detection", "--backbone", "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"]
     assert nas("init", "own.toml", "--yes", *network, "--data", "coco:things").status == 0
     training = load_recipe("own.toml").training
-    assert (training.batch_size, training.backbone_epochs, training.rungs) == (16, 100, [5, 14])
+    assert (training.batch_size, training.backbone_epochs, training.rungs) == (16, 300, [60, 150])
     assert nas("init", "made.toml", "--yes", *network, "--data", "digits").status == 0
     made = load_recipe("made.toml")
     assert 8 * made.data.size / made.data.options["size"] == 32
