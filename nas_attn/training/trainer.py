@@ -96,11 +96,7 @@ class Trainer:
         """
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         names = [name for name, _ in model.named_parameters() if name not in attention_parameters]
-        cuda = [self.device] if self.device.type == "cuda" else []
-        current = torch.cuda.device(self.device) if cuda else nullcontext()
-        held = frozen(model, names if backbone_factor == 0 else ())
-        norms = prompt_norms(model)
-        with current, held, norms, torch.random.fork_rng(devices=cuda), cudnn_chooses(), intra_op_threads(None):
+        with self._apart(model, names if backbone_factor == 0 else ()):
             torch.manual_seed(seed)
             what = {
                 "seed": seed,
@@ -120,29 +116,38 @@ class Trainer:
             run.resume(rungs)
             run.threads = self._thread_number(run)
             torch.set_num_threads(run.threads)
-            step = self.stepper(run, rungs[-1] * run.steps)
-
-            def scored() -> Score:
-                with run.average.installed():
-                    return self.score(model, self.dataset.validation)
-
-            climb = Climb(
-                self.section,
-                self.dataset.train,
-                scored,
-                self.device,
-                self.hook,
-                run,
-                step,
-                seed,
-                learning_rate,
-                on_rung or _always,
-                stop or _never,
-                on_epoch,
-            )
-            climb(rungs)
+            self._climb(run, seed, learning_rate, on_rung or _always, stop or _never, on_epoch, rungs)
             run.keep_average()
         return tuple(run.scores)
+
+    @contextmanager
+    def _apart(self, model: nn.Module, held: Collection[str]) -> Iterator[None]:
+        """The trainer's device, with parameters held fixed; torch's generators and threads are as before afterwards."""
+        cuda = [self.device] if self.device.type == "cuda" else []
+        current = torch.cuda.device(self.device) if cuda else nullcontext()
+        norms, generators = prompt_norms(model), torch.random.fork_rng(devices=cuda)
+        with current, frozen(model, held), norms, generators, cudnn_chooses(), intra_op_threads(None):
+            yield
+
+    def _climb(
+        self,
+        run: Run,
+        seed: int,
+        learning_rate: float,
+        on_rung: Callable[[Score], bool],
+        stop: Callable[[], bool],
+        on_epoch: Callable[[EpochPoint], None] | None,
+        rungs: Sequence[int],
+    ) -> None:
+        """Takes a run from rung to rung."""
+
+        def scored() -> Score:
+            with run.average.installed():
+                return self.score(run.model, self.dataset.validation)
+
+        step = self.stepper(run, rungs[-1] * run.steps)
+        train, device, hook = self.dataset.train, self.device, self.hook
+        Climb(self.section, train, scored, device, hook, run, step, seed, learning_rate, on_rung, stop, on_epoch)(rungs)
 
     def score(self, model: nn.Module, split: Split, *, seed: int = 0, rung: int = 0, epochs: int = 0) -> Score:
         """Scores a network as it is on any split: the task's metrics, the log-loss, which images it has right.
