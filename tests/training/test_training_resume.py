@@ -194,7 +194,7 @@ def test_a_disk_that_is_full_leaves_the_last_checkpoint(tmp_path: Path) -> None:
 )
 def test_another_trainings_checkpoint_is_refused(tmp_path: Path, change: dict) -> None:
     fit(tmp_path / "slot", rungs=[1])
-    with pytest.raises(CheckpointError, match=r"another training|does not begin with"):
+    with pytest.raises(CheckpointError):
         fit(tmp_path / "slot", **change)
 
 
