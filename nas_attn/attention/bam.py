@@ -45,15 +45,10 @@ class BottleneckAttention(nn.Module):
         self.channel = nn.Sequential(
             nn.Linear(channels, hidden), BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, channels)
         )
-        dilated = [
-            layer
-            for _ in range(2)
-            for layer in (
-                nn.Conv2d(hidden, hidden, 3, padding=dilation, dilation=dilation),
-                BatchNorm2d(hidden),
-                nn.ReLU(),
-            )
-        ]
+        dilated: list[nn.Module] = []
+        for _ in range(2):
+            conv = nn.Conv2d(hidden, hidden, 3, padding=dilation, dilation=dilation)
+            dilated += [conv, BatchNorm2d(hidden), nn.ReLU()]
         self.spatial = nn.Sequential(
             nn.Conv2d(channels, hidden, 1), BatchNorm2d(hidden), nn.ReLU(), *dilated, nn.Conv2d(hidden, 1, 1)
         )

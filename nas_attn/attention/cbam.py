@@ -10,9 +10,9 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.attention.gates import gate, max_mean, zero_
-from nas_attn.attention.norms import BatchNorm2d
+from nas_attn.attention.gates import gate, zero_
 from nas_attn.attention.row import Init
+from nas_attn.attention.triplet import PlaneGate
 
 
 class ChannelGate(nn.Module):
@@ -33,22 +33,6 @@ class ChannelGate(nn.Module):
     def _mlp(self, pooled_NC: Tensor) -> Tensor:
         z_NC: Tensor = self.expand(functional.relu(self.reduce(pooled_NC)))
         return z_NC
-
-
-class SpatialGate(nn.Module):
-    """`x·s(BN(conv_k([max_C x; mean_C x])))`. Ties of the maximum share the gradient."""
-
-    def __init__(self, kernel_size: int, *, norm: bool, identity: bool) -> None:
-        super().__init__()
-        self.identity = identity
-        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
-        self.norm = BatchNorm2d(1, momentum=0.01) if norm else nn.Identity()
-        if identity:
-            zero_(self.norm if norm else self.conv)
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        z_N1HW = self.norm(self.conv(max_mean(x_NCHW, 1)))
-        return x_NCHW * gate(z_N1HW, x_NCHW, identity=self.identity)
 
 
 class ConvolutionalBlockAttention(nn.Module):
@@ -80,12 +64,12 @@ class ConvolutionalBlockAttention(nn.Module):
         super().__init__()
         identity, hidden = init == "identity", max(1, channels // reduction)
         self.channel: nn.Module = nn.Identity()
-        self.spatial: nn.Module = nn.Identity()
+        self.spatial: nn.Module | None = None
         if gates != "spatial":
             self.channel = ChannelGate(channels, hidden, bias=bias, identity=identity)
         if gates != "channel":
-            self.spatial = SpatialGate(spatial_kernel_size, norm=spatial_norm, identity=identity)
+            self.spatial = PlaneGate(spatial_kernel_size, norm=spatial_norm, identity=identity)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        y_NCHW: Tensor = self.spatial(self.channel(x_NCHW))
-        return y_NCHW
+        u_NCHW: Tensor = self.channel(x_NCHW)
+        return u_NCHW if self.spatial is None else u_NCHW * self.spatial(u_NCHW, 1)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.attention.gates import gate, zero_
+from nas_attn.attention.gates import blend, gate, zero_
 from nas_attn.attention.row import Init
 
 STRIPS = (7, 11, 21)
@@ -76,7 +76,7 @@ class ChannelPrior(nn.Module):
         y_NCHW: Tensor = u_NCHW * self.mix(sum_NCHW).to(x_NCHW.dtype)
         if self.projected:
             y_NCHW = self.mix(y_NCHW).to(x_NCHW.dtype)
-        return y_NCHW if self.blend is None else torch.lerp(x_NCHW, y_NCHW, self.blend.to(x_NCHW.dtype))
+        return blend(x_NCHW, y_NCHW, self.blend)
 
     def _channels(self, x_NCHW: Tensor) -> Tensor:
         """`(N, C)`: the channel gate."""

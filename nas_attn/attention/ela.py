@@ -5,7 +5,7 @@ Xu, Wan: ELA: Efficient Local Attention for Deep Convolutional Neural Networks, 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -46,15 +46,11 @@ class EfficientLocalAttention(nn.Module):
         super().__init__()
         self.identity = init == "identity"
         self.activation = activation
-        self.conv_h = nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2, groups=groups, bias=False)
+        how: dict[str, Any] = {"padding": kernel_size // 2, "groups": groups, "bias": False}
+        self.conv_h = nn.Conv1d(channels, channels, kernel_size, **how)
         self.norm_h = GroupNorm(norm_groups, channels)
-        self.conv_w: nn.Conv1d | None = None
-        self.norm_w: nn.Module | None = None
-        if not shared:
-            self.conv_w = nn.Conv1d(
-                channels, channels, kernel_size, padding=kernel_size // 2, groups=groups, bias=False
-            )
-            self.norm_w = GroupNorm(norm_groups, channels)
+        self.conv_w = None if shared else nn.Conv1d(channels, channels, kernel_size, **how)
+        self.norm_w = None if shared else GroupNorm(norm_groups, channels)
         if self.identity:
             zero_(*(norm for norm in (self.norm_h, self.norm_w) if norm is not None))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas_attn.attention.gates import blend_gate
+from nas_attn.attention.gates import blend
 from nas_attn.attention.norms import GroupNorm
 from nas_attn.attention.row import Init
 
@@ -45,7 +45,7 @@ class EfficientMultiScale(nn.Module):
         v_BCHW: Tensor = self.conv(x_BCHW)
         z_B1P = self._weigh(u_BCHW, v_BCHW) + self._weigh(v_BCHW, u_BCHW)
         s_NG1HW = torch.sigmoid(z_B1P).to(x_NCHW.dtype).view(-1, self.shape[0], 1, height, width)
-        return (x_NGCHW * blend_gate(s_NG1HW, self.blend)).flatten(1, 2)
+        return blend(x_NGCHW, x_NGCHW * s_NG1HW, self.blend).flatten(1, 2)
 
     @staticmethod
     def _weigh(by_BCHW: Tensor, of_BCHW: Tensor) -> Tensor:

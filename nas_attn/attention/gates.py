@@ -47,9 +47,9 @@ def gate(z: Tensor, x: Tensor, *, identity: bool) -> Tensor:
     return s + s if identity else s
 
 
-def blend_gate(s: Tensor, a: Tensor | None) -> Tensor:
-    """`1 + a·(s - 1)`: the gate of `x + a·(x·s - x)`; s itself without a."""
-    return s if a is None else 1 + a.to(s.dtype) * (s - 1)
+def blend(x: Tensor, y: Tensor, a: Tensor | None) -> Tensor:
+    """`x + a·(y - x)`; y itself without a."""
+    return y if a is None else torch.lerp(x, y, a.to(x.dtype))
 
 
 def laid_out_like(x: Tensor, y: Tensor) -> Tensor:
@@ -88,4 +88,4 @@ class Blended(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.module(x)
-        return torch.lerp(x, y, self.blend.to(x.dtype))
+        return blend(x, y, self.blend)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.attention.gates import gate, zero_
+from nas_attn.attention.gates import blend, gate, zero_
 from nas_attn.attention.norms import BatchNorm2d
 from nas_attn.attention.pooling import adaptive_mean
 from nas_attn.attention.row import Init
@@ -103,7 +103,7 @@ class GatherExcite(nn.Module):
         if self.extent > 0:  # of the whole map there is one, which spreads by itself
             a_NChw = functional.interpolate(a_NChw, size=x_NCHW.shape[2:], mode="nearest")
         y_NCHW = x_NCHW * a_NChw
-        return y_NCHW if self.blend is None else torch.lerp(x_NCHW, y_NCHW, self.blend.to(x_NCHW.dtype))
+        return blend(x_NCHW, y_NCHW, self.blend)
 
 
 def _steps(channels: int, extent: int, height: int, width: int) -> list[nn.Module]:

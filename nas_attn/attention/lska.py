@@ -5,6 +5,8 @@ Lau, Po, Rehman: LSKA, Expert Systems with Applications 2023, https://arxiv.org/
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from nas_attn.attention.gates import zero_
@@ -29,12 +31,9 @@ class LargeSeparableKernel(nn.Module):
         reach = dilated // 2 * dilation
         self.rows = nn.Conv2d(channels, channels, (1, dense), padding=(0, dense // 2), groups=channels)
         self.columns = nn.Conv2d(channels, channels, (dense, 1), padding=(dense // 2, 0), groups=channels)
-        self.far_rows = nn.Conv2d(
-            channels, channels, (1, dilated), padding=(0, reach), dilation=dilation, groups=channels
-        )
-        self.far_columns = nn.Conv2d(
-            channels, channels, (dilated, 1), padding=(reach, 0), dilation=dilation, groups=channels
-        )
+        far: dict[str, Any] = {"dilation": dilation, "groups": channels}
+        self.far_rows = nn.Conv2d(channels, channels, (1, dilated), padding=(0, reach), **far)
+        self.far_columns = nn.Conv2d(channels, channels, (dilated, 1), padding=(reach, 0), **far)
         self.mix = nn.Conv2d(channels, channels, 1)
         if init == "identity":
             zero_(self.mix)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas_attn.attention.gates import TINY, blend_gate, magnitude
+from nas_attn.attention.gates import TINY, blend, magnitude
 from nas_attn.attention.norms import BatchNorm2d
 from nas_attn.attention.row import Init
 
@@ -37,4 +37,4 @@ class NormalizationAttention(nn.Module):
             size_C = size_C.detach()
         w_C = size_C / size_C.sum().clamp_min(TINY)
         s_NCHW = torch.sigmoid(self.norm(x_NCHW) * w_C[:, None, None]).to(x_NCHW.dtype)
-        return x_NCHW * blend_gate(s_NCHW, self.blend)
+        return blend(x_NCHW, x_NCHW * s_NCHW, self.blend)

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nas_attn.attention.gates import gate, zero_
+from nas_attn.attention.gates import blend, gate, zero_
 from nas_attn.attention.row import Init
 
 
@@ -128,4 +128,4 @@ class PolarizedSelfAttention(nn.Module):
             u_NCHW = x_NCHW * c_NC11
             return u_NCHW * gate(self.spatial(u_NCHW), x_NCHW, identity=self.doubled)
         y_NCHW = x_NCHW * (c_NC11 + gate(self.spatial(x_NCHW), x_NCHW, identity=False))
-        return y_NCHW if self.blend is None else torch.lerp(x_NCHW, y_NCHW, self.blend.to(x_NCHW.dtype))
+        return blend(x_NCHW, y_NCHW, self.blend)

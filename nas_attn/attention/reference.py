@@ -6,7 +6,6 @@ python -m nas_attn.attention.reference docs/reference/attention.md
 from __future__ import annotations
 
 import inspect
-import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +35,7 @@ wrote it, a warning says so. Defaults always fit.
 
 
 def page() -> str:
-    """The whole page, Markdown with Mermaid drawings."""
+    """The whole page, in Markdown."""
     parts = [INTRODUCTION]
     parts += [f"- **{name}**: {text}" for name, text in IDENTITY_FORMS.items() if name != "own"]
     parts += ["", *_overview(), ""]
@@ -71,36 +70,13 @@ def _section(row: Row) -> Iterator[str]:
         yield ""
     scalar = len({row.resolve({}, *SHAPES[0], init=init).parameters for init in INITS}) > 1
     yield f"Identity start: {IDENTITY_FORMS[row.identity]}{' (one parameter more)' if scalar else ''}."
-    yield from ("", *drawing(row), "")
+    yield ""
 
 
 def _description(row: Row) -> str:
     """The class's docstring without its arguments, which the table of knobs holds."""
     paragraphs = (inspect.getdoc(load(row.target)) or "").split("\n\n")
     return "\n\n".join(" ".join(p.split()) for p in paragraphs if not p.startswith("Args:"))
-
-
-def drawing(row: Row) -> Iterator[str]:
-    """The row's data flow as a Mermaid flowchart: equal labels are one node."""
-    numbers: dict[str, int] = {}
-    yield from ("```mermaid", "flowchart LR")
-    edges = []
-    for path in row.flow:
-        labels = path.split(" -> ")
-        for label in labels:
-            if label not in numbers:
-                numbers[label] = len(numbers)
-                yield f"    n{numbers[label]}{_shape(label)}"
-        edges += [f"    n{numbers[a]} --> n{numbers[b]}" for a, b in itertools.pairwise(labels)]
-    yield from dict.fromkeys(edges)
-    yield "```"
-
-
-def _shape(label: str) -> str:
-    """Round for the map that comes and goes, a circle where two meet, a box for the rest."""
-    if label in ("x", "y"):
-        return f'(["{label}"])'
-    return f'(("{label}"))' if label in ("×", "+") else f'["{label}"]'
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from nas_attn.errors import KnobError, NasAttnWarning, did_you_mean
@@ -209,8 +209,6 @@ class Row:
     identity: str
     """How it starts as the identity: `gate`, `zero` or `blend` (see IDENTITY_FORMS)."""
     knobs: tuple[KnobSpec, ...] = ()
-    flow: tuple[str, ...] = field(default=(), repr=False)
-    """Its data flow: paths like `x -> mean over H, W -> sigmoid -> × -> y`; equal labels are the same node."""
 
     def knob(self, name: str) -> KnobSpec:
         """Raises:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.attention.gates import is_traced, laid_out_like, zero_
+from nas_attn.attention.gates import blend, is_traced, laid_out_like, zero_
 from nas_attn.attention.row import Init
 
 
@@ -116,7 +116,7 @@ class MultiHead(nn.Module):
             out_NCHW: Tensor = self.out(a_NCHW)
             return x_NCHW + out_NCHW.to(x_NCHW.dtype)
         y_NCHW = laid_out_like(x_NCHW, a_NCHW.to(x_NCHW.dtype))
-        return y_NCHW if self.blend is None else torch.lerp(x_NCHW, y_NCHW, self.blend.to(x_NCHW.dtype))
+        return blend(x_NCHW, y_NCHW, self.blend)
 
     def _relative(self, q_NAHWD: Tensor, grid: tuple[int, int]) -> Tensor:
         """`q·(r_row + r_column)` for every pixel and cell: `(N, A, P, K)`."""

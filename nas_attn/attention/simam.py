@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas_attn.attention.gates import free_values
+from nas_attn.attention.gates import blend, free_values
 from nas_attn.attention.row import Init
 
 
@@ -39,4 +39,4 @@ class SimAM(nn.Module):
         d_NCHW = (x_NCHW - x_NCHW.mean((2, 3), keepdim=True)).square()
         v_NC11 = d_NCHW.sum((2, 3), keepdim=True) / count
         y_NCHW = x_NCHW * torch.sigmoid(d_NCHW / (4 * (v_NC11 + self.e_lambda)) + 0.5)
-        return y_NCHW if self.blend is None else torch.lerp(x_NCHW, y_NCHW, self.blend.to(x_NCHW.dtype))
+        return blend(x_NCHW, y_NCHW, self.blend)

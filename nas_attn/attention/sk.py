@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas_attn.attention.gates import blend
 from nas_attn.attention.norms import BatchNorm1d, BatchNorm2d
 from nas_attn.attention.row import Init
 
@@ -64,4 +65,4 @@ class SelectiveKernel(nn.Module):
         y_NCHW = u[0].to(x_NCHW.dtype) * a_NMC[:, 0, :, None, None]
         for i, u_NCHW in enumerate(u[1:], 1):
             y_NCHW = torch.addcmul(y_NCHW, u_NCHW.to(x_NCHW.dtype), a_NMC[:, i, :, None, None])
-        return y_NCHW if self.blend is None else torch.lerp(x_NCHW, y_NCHW, self.blend.to(x_NCHW.dtype))
+        return blend(x_NCHW, y_NCHW, self.blend)

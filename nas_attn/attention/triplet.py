@@ -13,15 +13,16 @@ from nas_attn.attention.row import Init
 
 
 class PlaneGate(nn.Module):
-    """`s(BN(conv_k([max; mean])))` over one dimension: `(N, 2, A, B)` pooled maps to a gate `(N, 1, A, B)`."""
+    """`s(BN(conv_k([max; mean])))`, pooled over one dimension, in which the gate has size 1. Ties of the maximum share the
+    gradient."""
 
-    def __init__(self, kernel_size: int, *, identity: bool) -> None:
+    def __init__(self, kernel_size: int, *, norm: bool = True, identity: bool) -> None:
         super().__init__()
         self.identity = identity
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
-        self.norm = BatchNorm2d(1, momentum=0.01)
+        self.norm = BatchNorm2d(1, momentum=0.01) if norm else nn.Identity()
         if identity:
-            zero_(self.norm)
+            zero_(self.norm if norm else self.conv)
 
     def forward(self, x_NCHW: Tensor, dim: int) -> Tensor:
         pooled_N2AB = max_mean(x_NCHW, dim).movedim(dim, 1)

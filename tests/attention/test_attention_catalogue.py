@@ -41,7 +41,6 @@ def test_row_and_class_speak_of_the_same_knobs(row: Row) -> None:
         assert knob.auto if parameter.default is inspect.Parameter.empty else parameter.default == knob.default
     assert row.identity in attention.row.IDENTITY_FORMS
     assert row.paper
-    assert row.flow
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)

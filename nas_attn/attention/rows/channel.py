@@ -103,7 +103,6 @@ ROWS = (
             BIAS,
             KnobSpec("divisor", int, 1, "the hidden width is rounded to a multiple of this (timm: 8)", choices=(1, 8)),
         ),
-        flow=("x -> mean over H, W -> linear C to h -> ReLU -> linear h to C -> sigmoid -> × -> y", "x -> ×"),
     ),
     Row(
         name="eca",
@@ -115,11 +114,8 @@ ROWS = (
         identity="gate",
         knobs=(
             *ECA_KERNEL,
-            KnobSpec(
-                "padding", str, "zeros", "what lies beyond the first and last channel", choices=("zeros", "circular")
-            ),
+            KnobSpec("padding", str, "zeros", "beyond the first and last channel", choices=("zeros", "circular")),
         ),
-        flow=("x -> mean over H, W -> conv k over channels -> sigmoid -> × -> y", "x -> ×"),
     ),
     Row(
         name="ese",
@@ -129,7 +125,6 @@ ROWS = (
         family="channel",
         fit=_fit_ese,
         identity="gate",
-        flow=("x -> mean over H, W -> linear C to C -> hard sigmoid -> × -> y", "x -> ×"),
     ),
     Row(
         name="nam",
@@ -140,7 +135,6 @@ ROWS = (
         fit=_fit_nam,
         identity="blend",
         knobs=(KnobSpec("detach", bool, False, "keep the gradient out of the weights, as the authors' code does"),),
-        flow=("x -> batch norm γ, β -> × |γ| / Σ|γ| -> sigmoid -> × -> y", "x -> ×"),
     ),
     Row(
         name="srm",
@@ -150,11 +144,6 @@ ROWS = (
         family="channel",
         fit=_fit_srm,
         identity="gate",
-        flow=(
-            "x -> mean over H, W -> weighted sum per channel -> batch norm -> sigmoid -> × -> y",
-            "x -> deviation over H, W -> weighted sum per channel",
-            "x -> ×",
-        ),
     ),
     Row(
         name="gct",
@@ -165,7 +154,6 @@ ROWS = (
         fit=_fit_gct,
         identity="gate",
         knobs=(KnobSpec("norm", str, "l2", "norm over the pixels", choices=("l2", "l1")),),
-        flow=("x -> norm over H, W -> × α -> / rms over C -> × γ + β -> 1 + tanh -> × -> y", "x -> ×"),
     ),
     Row(
         name="gc",
@@ -179,12 +167,6 @@ ROWS = (
             REDUCTION,
             KnobSpec("pooling", str, "attention", "how pixels are summed up", choices=("attention", "average")),
             KnobSpec("fusion", str, "add", "how the context meets x", choices=("add", "multiply", "both")),
-        ),
-        flow=(
-            "x -> conv 1×1 C to 1 -> softmax over H, W -> weighted sum of pixels -> linear C to h -> layer norm"
-            " -> ReLU -> linear h to C -> + -> y",
-            "x -> weighted sum of pixels",
-            "x -> +",
         ),
     ),
 )

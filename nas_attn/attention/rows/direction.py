@@ -78,13 +78,6 @@ ROWS = (
             KnobSpec("reduction", int, 32, "channels divided by the hidden width", low=1, high=4096),
             KnobSpec("min_hidden", int, 8, "the hidden width is at least this", low=1, high=4096),
         ),
-        flow=(
-            "x -> mean over W -> join along H and W -> conv 1×1 C to h -> batch norm -> h-swish -> split",
-            "x -> mean over H -> join along H and W",
-            "split -> conv 1×1 h to C of H -> sigmoid along H -> × -> y",
-            "split -> conv 1×1 h to C of W -> sigmoid along W -> ×",
-            "x -> ×",
-        ),
     ),
     Row(
         name="ela",
@@ -96,22 +89,13 @@ ROWS = (
         identity="gate",
         knobs=(
             KnobSpec(
-                "variant", str, "B", "the paper's sizes for what is left auto", choices=tuple(VARIANTS), preset=True
+                "variant", str, "B", "sizes of the paper where others are auto", choices=tuple(VARIANTS), preset=True
             ),
-            KnobSpec(
-                "kernel_size", int, "auto", "odd length of the convolution along a strip", low=1, high=63, auto=True
-            ),
+            KnobSpec("kernel_size", int, "auto", "odd length of the convolutions", low=1, high=63, auto=True),
             KnobSpec("groups", int, "auto", "groups of the convolution", low=1, high=65536, auto=True),
             KnobSpec("norm_groups", int, "auto", "groups of the group normalisation", low=1, high=65536, auto=True),
             KnobSpec("shared", bool, True, "whether both directions share convolution and normalisation"),
-            KnobSpec(
-                "activation", str, "none", "what stands before the sigmoid (timm: silu)", choices=("none", "silu")
-            ),
-        ),
-        flow=(
-            "x -> mean over W -> conv k along H -> group norm of H -> sigmoid along H -> × -> y",
-            "x -> mean over H -> conv k along W -> group norm of W -> sigmoid along W -> ×",
-            "x -> ×",
+            KnobSpec("activation", str, "none", "before the sigmoid (timm: silu)", choices=("none", "silu")),
         ),
     ),
     Row(
@@ -126,14 +110,6 @@ ROWS = (
             KnobSpec("heads", int, 8, "heads in which channels attend to channels", low=1, high=4096),
             KnobSpec("window_size", int, 7, "side of the windows whose means they are compared by", low=1, high=64),
             KnobSpec("groups", int, 4, "groups of channels with strips of 3, 5, 7 and 9", low=1, high=4),
-        ),
-        flow=(
-            "x -> mean over W -> depth-wise convs along H -> group norm of H -> sigmoid along H -> × strips"
-            " -> means of windows -> normalise, scale to Q, K, V -> softmax(QKᵀ / √d)·V over channels -> mean over windows"
-            " -> sigmoid per channel -> × per channel -> y",
-            "x -> mean over H -> depth-wise convs along W -> group norm of W -> sigmoid along W -> × strips",
-            "x -> × strips",
-            "× strips -> × per channel",
         ),
     ),
 )

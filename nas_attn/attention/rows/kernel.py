@@ -65,10 +65,6 @@ ROWS = (
         fit=_fit_lska,
         identity="zero",
         knobs=(KnobSpec("kernel_size", int, 11, "side of the kernel that the strips stand for", choices=LSKA_KERNELS),),
-        flow=(
-            "x -> depth-wise row -> depth-wise column -> dilated row -> dilated column -> conv 1×1 C to C -> × -> y",
-            "x -> ×",
-        ),
     ),
     Row(
         name="lsk",
@@ -81,16 +77,6 @@ ROWS = (
         knobs=(
             KnobSpec("reduction", int, 2, "channels divided by the hidden width", low=1, high=4096),
             KnobSpec("kernel_size", int, 7, "odd side of the convolution that selects", low=1, high=31),
-        ),
-        flow=(
-            "x -> depth-wise 5×5 -> conv 1×1 C to h (near) -> max over both -> conv k×k 2 to 2, sigmoid -> × near -> +"
-            " -> conv 1×1 h to C -> × -> y",
-            "depth-wise 5×5 -> depth-wise 7×7, dilation 3 -> conv 1×1 C to h (far) -> max over both",
-            "conv 1×1 C to h (near) -> mean over both -> conv k×k 2 to 2, sigmoid -> × far -> +",
-            "conv 1×1 C to h (far) -> mean over both",
-            "conv 1×1 C to h (near) -> × near",
-            "conv 1×1 C to h (far) -> × far",
-            "x -> ×",
         ),
     ),
     Row(
@@ -108,13 +94,6 @@ ROWS = (
             KnobSpec("reduction", int, 16, "channels divided by the hidden width", low=1, high=4096),
             KnobSpec("min_hidden", int, 32, "the hidden width is at least this", low=1, high=4096),
         ),
-        flow=(
-            "x -> near conv, batch norm, ReLU -> + -> mean over H, W -> linear C to h, batch norm, ReLU -> linear h to M·C"
-            " -> softmax over the branches -> sum weighted by channel -> y",
-            "x -> far conv, batch norm, ReLU -> +",
-            "near conv, batch norm, ReLU -> sum weighted by channel",
-            "far conv, batch norm, ReLU -> sum weighted by channel",
-        ),
     ),
     Row(
         name="caa",
@@ -129,11 +108,6 @@ ROWS = (
             KnobSpec("pool_size", int, 7, "odd side of the means before them", low=1, high=31),
             KnobSpec("norm", bool, True, "batch norm and SiLU behind both 1×1 convolutions, as the authors' code has"),
         ),
-        flow=(
-            "x -> mean over p×p pixels -> conv 1×1, batch norm, SiLU -> depth-wise row -> depth-wise column"
-            " -> conv 1×1, batch norm, SiLU again -> sigmoid -> × -> y",
-            "x -> ×",
-        ),
     ),
     Row(
         name="cpca",
@@ -146,23 +120,9 @@ ROWS = (
         knobs=(
             KnobSpec("reduction", int, 4, "channels divided by the hidden width", low=1, high=4096),
             KnobSpec(
-                "channel_gate",
-                str,
-                "sum",
-                "the paper's sigmoid of the sum, or the code's sum of two sigmoids",
-                choices=("sum", "sigmoids"),
+                "channel_gate", str, "sum", "of the sum, or (code) the sum of sigmoids", choices=("sum", "sigmoids")
             ),
             KnobSpec("projected", bool, False, "the code's 1×1 convolution and GELU before, and the same 1×1 behind"),
-        ),
-        flow=(
-            "x -> mean over H, W -> shared MLP C to h to C -> + -> sigmoid -> × per channel -> depth-wise 5×5"
-            " -> depth-wise strips of 7 -> sum -> conv 1×1 C to C -> × -> y",
-            "x -> max over H, W -> shared MLP C to h to C",
-            "x -> × per channel",
-            "depth-wise 5×5 -> depth-wise strips of 11 -> sum",
-            "depth-wise 5×5 -> depth-wise strips of 21 -> sum",
-            "depth-wise 5×5 -> sum",
-            "× per channel -> ×",
         ),
     ),
 )

@@ -51,12 +51,6 @@ ROWS = (
             KnobSpec("reduction", int, 2, "channels divided by the head's width", low=1, high=4096),
             DOWNSAMPLE,
         ),
-        flow=(
-            "x -> conv 1×1 C to h (Q) -> softmax(QKᵀ / √h)·V -> conv 1×1 h to C -> + -> y",
-            "x -> mean over cells -> conv 1×1 C to h (K) -> softmax(QKᵀ / √h)·V",
-            "mean over cells -> conv 1×1 C to h (V) -> softmax(QKᵀ / √h)·V",
-            "x -> +",
-        ),
     ),
     Row(
         name="mhsa",
@@ -70,16 +64,7 @@ ROWS = (
             KnobSpec("heads", int, 4, "number of heads", low=1, high=4096),
             KnobSpec("position", str, "relative", "learned position", choices=("relative", "absolute", "none")),
             DOWNSAMPLE,
-            KnobSpec(
-                "residual", bool, True, "add to x through an output projection; false: attention alone, as BoTNet"
-            ),
-        ),
-        flow=(
-            "x -> conv 1×1 C to C (Q) -> per head softmax(QKᵀ / √d + position)·V -> conv 1×1 C to C -> + -> y",
-            "x -> mean over cells -> conv 1×1 C to C (K) -> per head softmax(QKᵀ / √d + position)·V",
-            "mean over cells -> conv 1×1 C to C (V) -> per head softmax(QKᵀ / √d + position)·V",
-            "position tables -> per head softmax(QKᵀ / √d + position)·V",
-            "x -> +",
+            KnobSpec("residual", bool, True, "add to x by a projection; false: attention alone (BoTNet)"),
         ),
     ),
 )

@@ -139,13 +139,6 @@ ROWS = (
             BIAS,
             KnobSpec("spatial_norm", bool, True, "whether the spatial gate ends in a batch normalisation"),
         ),
-        flow=(
-            "x -> mean over H, W -> shared MLP C to h to C -> + -> sigmoid -> × per channel",
-            "x -> max over H, W -> shared MLP C to h to C",
-            "x -> × per channel -> max over C -> conv k×k 2 to 1 -> batch norm -> sigmoid of the map -> × per pixel -> y",
-            "× per channel -> mean over C -> conv k×k 2 to 1",
-            "× per channel -> × per pixel",
-        ),
     ),
     Row(
         name="bam",
@@ -159,19 +152,8 @@ ROWS = (
             REDUCTION,
             KnobSpec("dilation", int, 4, "of the two 3×3 convolutions", low=1, high=64),
             KnobSpec(
-                "combine",
-                str,
-                "sum",
-                "the paper's sum of branches that end in batch norms, or the code's product without these",
-                choices=("sum", "product"),
+                "combine", str, "sum", "the paper's, or the code's without last norms", choices=("sum", "product")
             ),
-        ),
-        flow=(
-            "x -> mean over H, W -> linear C to h -> batch norm -> ReLU -> linear h to C -> batch norm of C -> +"
-            " -> sigmoid -> 1 + s -> × -> y",
-            "x -> conv 1×1 C to h, batch norm, ReLU -> twice dilated conv 3×3, batch norm, ReLU -> conv 1×1 h to 1"
-            " -> batch norm of the map -> +",
-            "x -> ×",
         ),
     ),
     Row(
@@ -189,11 +171,6 @@ ROWS = (
             KnobSpec("channel_sigmoid", bool, True, "whether the channel gate is a sigmoid, as in the paper's figure"),
             KnobSpec("padding", str, "zeros", "of the two convolutions", choices=("zeros", "replicate")),
         ),
-        flow=(
-            "x -> MLP over C at each pixel, C to h to C -> sigmoid -> × channel gate -> conv 7×7 C to h"
-            " -> batch norm, ReLU -> conv 7×7 h to C -> batch norm -> sigmoid of the map -> × spatial gate -> y",
-            "x -> × channel gate -> × spatial gate",
-        ),
     ),
     Row(
         name="simam",
@@ -207,11 +184,6 @@ ROWS = (
             KnobSpec("e_lambda", float, 1e-4, "added to the variance", low=1e-12, high=1e3),
             KnobSpec("unbiased", bool, True, "variance over HW - 1 (the authors' code) or HW (the paper)"),
         ),
-        flow=(
-            "x -> d = (x - mean over H, W)² -> d / (4(variance + λ)) + ½ -> sigmoid -> × -> y",
-            "d = (x - mean over H, W)² -> variance -> d / (4(variance + λ)) + ½",
-            "x -> ×",
-        ),
     ),
     Row(
         name="sge",
@@ -222,12 +194,6 @@ ROWS = (
         fit=_fit_sge,
         identity="gate",
         knobs=(KnobSpec("groups", int, 64, "groups of channels, each with its own map", low=1, high=65536),),
-        flow=(
-            "x -> mean over H, W -> t = sum over the group of x·mean -> normalise over H, W -> w·t + b -> sigmoid"
-            " -> × -> y",
-            "x -> t = sum over the group of x·mean",
-            "x -> ×",
-        ),
     ),
     Row(
         name="scse",
@@ -240,12 +206,6 @@ ROWS = (
         knobs=(
             KnobSpec("reduction", int, 2, "channels divided by the hidden width", low=1, high=4096),
             KnobSpec("combine", str, "max", "how the two gated maps become one", choices=("max", "sum")),
-        ),
-        flow=(
-            "x -> mean over H, W -> linear C to h -> ReLU -> linear h to C -> sigmoid -> × per channel -> max or sum -> y",
-            "x -> conv 1×1 C to 1 -> sigmoid of the map -> × per pixel -> max or sum",
-            "x -> × per channel",
-            "x -> × per pixel",
         ),
     ),
     Row(
@@ -260,12 +220,6 @@ ROWS = (
             KnobSpec("kernel_size", int, 7, "odd side of the three convolutions", low=1, high=31),
             KnobSpec("spatial", bool, True, "whether there is a gate over H and W"),
         ),
-        flow=(
-            "x -> max and mean over H -> conv k×k, batch norm over (C, W) -> sigmoid (C, W) -> mean of gates -> × -> y",
-            "x -> max and mean over W -> conv k×k, batch norm over (H, C) -> sigmoid (H, C) -> mean of gates",
-            "x -> max and mean over C -> conv k×k, batch norm over (H, W) -> sigmoid (H, W) -> mean of gates",
-            "x -> ×",
-        ),
     ),
     Row(
         name="ema",
@@ -276,18 +230,6 @@ ROWS = (
         fit=_fit_ema,
         identity="blend",
         knobs=(KnobSpec("groups", int, 32, "groups of channels, which share their weights", low=1, high=65536),),
-        flow=(
-            "x -> groups of channels -> mean over W -> conv 1×1 on the strips -> sigmoids -> × both gates"
-            " -> u: group norm",
-            "groups of channels -> mean over H -> conv 1×1 on the strips",
-            "groups of channels -> × both gates",
-            "groups of channels -> v: conv 3×3",
-            "u: group norm -> softmax(mean u)·v -> + -> sigmoid -> × -> y",
-            "v: conv 3×3 -> softmax(mean u)·v",
-            "v: conv 3×3 -> softmax(mean v)·u -> +",
-            "u: group norm -> softmax(mean v)·u",
-            "groups of channels -> ×",
-        ),
     ),
     Row(
         name="shuffle",
@@ -297,18 +239,7 @@ ROWS = (
         family="spatial",
         fit=_fit_shuffle,
         identity="gate",
-        knobs=(
-            KnobSpec(
-                "groups", int, 64, "groups of channels, each of two halves, which share weights", low=1, high=65536
-            ),
-        ),
-        flow=(
-            "x -> halves of groups -> u -> mean over H, W -> w·mean + b -> sigmoid per channel -> × u -> join"
-            " -> interleave the halves of C -> y",
-            "u -> × u",
-            "halves of groups -> v -> normalise each channel -> w·v + b -> sigmoid per value -> × v -> join",
-            "v -> × v",
-        ),
+        knobs=(KnobSpec("groups", int, 64, "groups of channels, which share weights", low=1, high=65536),),
     ),
     Row(
         name="mlca",
@@ -321,15 +252,7 @@ ROWS = (
         knobs=(
             *ECA_KERNEL,
             KnobSpec("local_size", int, 5, "cells along each side of the map", low=1, high=16),
-            KnobSpec(
-                "local_weight", float, 0.5, "share of the cells' gate, the map's has the rest", low=0.05, high=0.95
-            ),
-        ),
-        flow=(
-            "x -> means of cells -> conv k over channels of all cells -> sigmoid per cell -> weighted sum"
-            " -> spread over the map -> × -> y",
-            "means of cells -> mean of the cells -> conv k over channels -> sigmoid -> weighted sum",
-            "x -> ×",
+            KnobSpec("local_weight", float, 0.5, "share of the cells' gate beside the map's", low=0.05, high=0.95),
         ),
     ),
     Row(
@@ -342,26 +265,8 @@ ROWS = (
         identity="gate",
         knobs=(
             KnobSpec("reduction", int, 2, "channels divided by the hidden width", low=1, high=4096),
-            KnobSpec(
-                "layout", str, "parallel", "the two gates side by side or in turn", choices=("parallel", "sequential")
-            ),
-            KnobSpec(
-                "form",
-                str,
-                "paper",
-                "the paper's, or the code's, whose spatial softmax is over the pixels and whose channel gate ends otherwise",
-                choices=("paper", "code"),
-            ),
-        ),
-        flow=(
-            "x -> conv 1×1 C to 1 -> softmax over H, W -> weighted sum of pixels -> linear C to h, then C -> layer norm"
-            " -> sigmoid per channel -> × per channel -> + -> y",
-            "x -> weighted sum of pixels",
-            "x -> mean over H, W -> linear C to h -> softmax over h -> weighted sum of channels -> sigmoid per pixel"
-            " -> × per pixel -> +",
-            "x -> conv 1×1 C to h -> weighted sum of channels",
-            "x -> × per channel",
-            "x -> × per pixel",
+            KnobSpec("layout", str, "parallel", "side by side or in turn", choices=("parallel", "sequential")),
+            KnobSpec("form", str, "paper", "the paper's, or the code's other softmax", choices=("paper", "code")),
         ),
     ),
     Row(
@@ -374,12 +279,9 @@ ROWS = (
         identity="blend",
         knobs=(
             KnobSpec("extent", int, 0, "of the neighbourhoods, 0 for the whole map", choices=(0, 2, 4, 8)),
-            KnobSpec(
-                "gather", str, "mean", "means (GE-θ⁻) or depth-wise convolutions (GE-θ)", choices=("mean", "conv")
-            ),
+            KnobSpec("gather", str, "mean", "means (GE-θ⁻) or convolutions (GE-θ)", choices=("mean", "conv")),
             KnobSpec("mlp", bool, False, "a small network over the channels behind it (with conv: GE-θ⁺)"),
             KnobSpec("reduction", int, 16, "channels divided by that network's hidden width", low=1, high=4096),
         ),
-        flow=("x -> mean over neighbourhoods -> sigmoid -> nearest for each pixel -> × -> y", "x -> ×"),
     ),
 )
