@@ -166,6 +166,11 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1] for letter in text)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, its type where there is none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def shorten(text: str, letters: int = SHOWN_LETTERS) -> str:
     """A text for a sentence: as it is, or its beginning and its end."""
     text = " ".join(text.split())

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas_attn.errors import CheckpointError
+from nas_attn.errors import CheckpointError, first_line
 
 Versions = Mapping[str, Mapping[str, Any]]
 """Path of a module -> its entry, `{"version": 2}`."""
@@ -61,6 +61,6 @@ def unpack(blob: bytes) -> Mapping[str, Any]:
     try:
         state: Mapping[str, Any] = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises what it likes
-        first = str(error).strip().partition("\n")[0] or type(error).__name__
+        first = first_line(error)
         raise CheckpointError(f"kept weights of {len(blob):,} bytes cannot be read: {first}") from None
     return state

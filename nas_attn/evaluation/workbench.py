@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from nas_attn.backbones.states import pack, restore, unpack
 from nas_attn.errors import BackboneLost, CheckpointError, NasAttnWarning, TrainingError, Unmeasurable
 from nas_attn.evaluation.artifact_stores import ArtifactStore
 from nas_attn.evaluation.artifacts import RunFiles, read_artifact, write_artifact
-from nas_attn.evaluation.curves import Curve
+from nas_attn.evaluation.curves import keep_curve
 from nas_attn.evaluation.devices import pick_device
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorTrainer, find_evaluator
 from nas_attn.evaluation.factors import Factors, candidate_factors
@@ -201,8 +200,10 @@ class Workbench:
                     )
             else:
                 how = candidate_factors(self.recipe, model)
-                with self._curve(run, lease) as on_epoch:
-                    scores = self._fit(model, run, rungs, files, on_rung, stop, how, on_epoch)
+                on_epoch = (
+                    keep_curve(self.store, run, lease) if run.purpose == RETRAIN else None
+                )  # others are not scored
+                scores = self._fit(model, run, rungs, files, on_rung, stop, how, on_epoch)
         if trained is not None and len(scores) == len(rungs):
             trained(model)
         return scores
@@ -367,18 +368,6 @@ class Workbench:
                 backbone_factor=factors.backbone,
                 on_epoch=on_epoch,
             )
-
-    @contextmanager
-    def _curve(self, run: Run, lease: Lease) -> Iterator[Callable[[EpochPoint], None] | None]:
-        """Where a run's curve goes; trainings for use have one, others are not scored after each epoch."""
-        if run.purpose != RETRAIN:
-            yield None
-            return
-        curve = Curve(self.store, run, lease, self._host.folder)
-        try:
-            yield curve.add
-        finally:
-            curve.close()
 
     def _settle(self) -> None:
         """Waits for what the host has told the GPU to do, some batches ahead."""

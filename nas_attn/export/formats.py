@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
+from nas_attn.errors import NasAttnError, OperationError, UserError, first_line, shorten
 from nas_attn.export.graphs import Graph, Normalising, Order
 from nas_attn.export.python_file import Described, python_source
 from nas_attn.tasks import Task
@@ -106,7 +106,7 @@ def write(
     except NasAttnError:
         raise
     except Exception as error:  # the exporters raise what they like
-        first = str(error).strip().partition("\n")[0] or type(error).__name__
+        first = first_line(error)
         raise OperationError(f"the network cannot be exported as '{format_}': {first}") from error
     return path
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nas_attn.attachment import fold_batchnorm, reparameterized
 from nas_attn.backbones.detectors import undecided
-from nas_attn.errors import MeasurementError, RecipeError
+from nas_attn.errors import MeasurementError, RecipeError, first_line
 from nas_attn.importing import load_object
 from nas_attn.latency.command import CommandNet, write_onnx
 from nas_attn.latency_modes import ROWS
@@ -89,7 +89,7 @@ def prepare(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
     except MeasurementError:
         raise
     except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = first_line(error)
         raise MeasurementError(
             f"the network cannot be prepared for latency.mode = '{section.mode}' with dtype {section.dtype} "
             f"on {section.device}: {reason}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.errors import OperationError, UserError, shorten
+from nas_attn.errors import OperationError, UserError, first_line, shorten
 from nas_attn.paths import user_path
 from nas_attn.report import effect_map, figures, retrained
 
@@ -60,7 +60,7 @@ def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) ->
     except OSError as error:
         raise OperationError(f"figures cannot be written to '{place}': {error}") from None
     except Exception as error:  # kaleido's own, for a browser that is missing or does not answer
-        first = str(error).strip().partition("\n")[0] or type(error).__name__
+        first = first_line(error)
         raise OperationError(
             f"figures are drawn by Chrome or Chromium, which did not work ({shorten(first)}): install one, or name it in BROWSER_PATH"
         ) from error

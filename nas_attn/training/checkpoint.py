@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from nas_attn.errors import CheckpointError
+from nas_attn.errors import CheckpointError, first_line
 
 FORMAT = 2
 
@@ -58,7 +58,7 @@ def decode(blob: bytes, fits: str) -> dict[str, Any]:
     try:
         payload = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise CheckpointError(f"the checkpoint of {len(blob)} bytes is damaged: {reason}") from None
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise CheckpointError(f"the checkpoint does not have format {FORMAT}: another version wrote it")

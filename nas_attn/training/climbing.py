@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from nas_attn.data.dataset import Split
-from nas_attn.errors import OutOfMemory, TrainingError
+from nas_attn.errors import OutOfMemory, TrainingError, first_line
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import EpochPoint, Score
-from nas_attn.training.memory import first_line, out_of_memory
+from nas_attn.training.memory import out_of_memory
 from nas_attn.training.parameters import set_training_mode
 from nas_attn.training.run import Run
 from nas_attn.training.schedule import rate_factor

@@ -8,8 +8,3 @@ import torch
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether this is a device's or the host's way of saying so."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def first_line(error: BaseException) -> str:
-    """An error's first line, or its type."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

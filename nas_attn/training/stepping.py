@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nas_attn.errors import RecipeError, TrainingError
+from nas_attn.errors import RecipeError, TrainingError, first_line
 from nas_attn.recipe import TrainingSection
 
 log = logging.getLogger("nas_attn.training")
@@ -65,7 +65,7 @@ def compiled(model: nn.Module) -> Callable[[Tensor], object]:
         try:
             return quick(x)
         except torch._dynamo.exc.TorchDynamoException as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise TrainingError(
                 f"the network cannot be compiled: {reason}; set training.execution = 'eager'"
             ) from error
@@ -191,7 +191,7 @@ class RecordedStep:
         except Exception as error:  # whatever a network does; an ordinary step says what is wrong
             self.able = False
             torch.cuda.synchronize(x.device)
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             log.info("training continues without a CUDA graph, which could not be recorded: %s", reason)
             return
         self._recordings[shapes] = recording

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.data import Dataset, Split
-from nas_attn.errors import OutOfMemory, TrainingError
+from nas_attn.errors import OutOfMemory, TrainingError, first_line
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import EpochPoint, Score
 from nas_attn.training.checkpoint import CheckpointSlot
 from nas_attn.training.climbing import Climb
 from nas_attn.training.learning import Tally
-from nas_attn.training.memory import first_line, out_of_memory
+from nas_attn.training.memory import out_of_memory
 from nas_attn.training.parameters import frozen, prompt_norms, set_training_mode
 from nas_attn.training.run import Clock, Run
 from nas_attn.training.stepping import RecordedStep, Step, Stepper, compiled, execution_on

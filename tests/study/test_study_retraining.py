@@ -45,14 +45,12 @@ def test_the_chosen_network_is_trained_as_the_target_says_and_exported(searched:
     assert curves[0].curve[0].train_loss > curves[0].curve[1].train_loss > 0
     assert curves[0].curve[1].metrics["accuracy"] == runs[0]["metrics"]["accuracy"]
     assert "Trained for use" in na.open_study().report().read_text()
-    events = list((searched / "nas_attn.artifacts" / "tensorboard" / "tiny").glob("*/events.out.tfevents.*"))
-    assert len(events) == 2
     again = run(*command, "--workers", "1")
     assert json.loads(again[1])["runs"] == runs, "nothing is trained twice"
     code, out, err = run("export", "--placement", "stage1=simam stage2=simam stage3=simam", "-o", "after.pt")
     assert code == 0, err
     assert f"retrain, target, seed {FIRST_SEED}" in out
-    assert f"when it was trained (retrain, target, seed {FIRST_SEED}): " in Path("after.pt.md").read_text()
+    assert f"retrain, target, seed {FIRST_SEED}" in Path("after.pt.md").read_text()
     before, after = weights("before.pt"), weights("after.pt")
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[key], after[key]) for key in before)
