@@ -27,7 +27,7 @@ OURS = re.compile(
       | worker\ \d+:\                            # the same of several workers
       | (backbone|trial)\ \d+:\ |(search|confirm|validate|retrain),\ seed\ \d+:\   # a run that ended or stopped
        | stopping(:|\ on)\ |stopped\ |waiting\ for\ |waited\ |went\ on\ |failed:\ 
-       | every\ placement\ of\ |the\ time\ limit\ |for\ weights\ |training\ .+\ again:\ |trained\ again,\ """,
+       | every\ placement\ of\ |the\ time\ limit\ |to\ train\ it\ |training\ .+\ again:\ |trained\ again,\ """,
     re.VERBOSE,
 )
 FOREIGN = re.compile(
