@@ -53,7 +53,7 @@ class Publisher:
         began, state = time.monotonic(), self._state()
         current = snapshot(self._opened.store)
         book = self._opened.book
-        book.endure(lambda: dashboard.publish(book.storage, book.number(), book.identity, current))
+        dashboard.publish(book.storage, book.number(), book.identity, current)
         self._last = time.monotonic()
         self._opened.store.set(published=state)
         self._postpone((self._last - began) / SHARE)
@@ -70,7 +70,7 @@ class Publisher:
     def current(self) -> Snapshot:
         """The study as of now, published if it is not yet, with the answer as a study of its own."""
         now, book = self.changed() or snapshot(self._opened.store), self._opened.book
-        book.endure(lambda: write_answer_study(book.storage, now))
+        write_answer_study(book.storage, now)
         return now
 
     def changed(self) -> Snapshot | None:

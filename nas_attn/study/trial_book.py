@@ -1,15 +1,17 @@
 """A study's trials: the only code that speaks to Optuna's study.
 
-Each call waits for a database that is away, and may be repeated. A trial that was asked for without our hearing of it is RUNNING
-and nobody's: the search gives it up in its next turn (`TrialBook.ask_again`).
+Each call of the storage waits for a database that is away, and is repeated. A trial that was asked for without our hearing of it
+is RUNNING and nobody's: the search gives it up in its next turn (`TrialBook.ask_again`).
 """
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MethodType
 from typing import Any, TypeVar
 
 import optuna
@@ -23,7 +25,7 @@ from nas_attn.errors import LeaseLost, StorageError
 from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.records import CandidateRow, Latency
 from nas_attn.storage import Database, StoredScore, explained, optuna_engine_arguments, translate_errors
-from nas_attn.storage.outages import Outage, enduring
+from nas_attn.storage.outages import Outage
 
 T = TypeVar("T")
 
@@ -50,17 +52,34 @@ class Asked:
     attributes: Mapping[str, Any]
 
 
-class _Patient:
-    """Waits for the database as our own tables' code does."""
-
-    def __init__(self, outage: Outage, renew: Callable[[], None]) -> None:
-        self._outage, self._renew = outage, renew
-
-    def endure(self, work: Callable[[], T]) -> T:
-        return self._outage.endure(work, self._renew)
+class _Calls(threading.local):
+    inside = False
 
 
-@enduring
+_CALLS = _Calls()
+
+
+class _PatientStorage(RDBStorage):
+    """Each call from outside waits for a database that is away, and is then repeated."""
+
+    outage: Outage | None = None
+
+    def __getattribute__(self, name: str) -> Any:
+        found = object.__getattribute__(self, name)
+        outage = object.__getattribute__(self, "outage")
+        if outage is None or _CALLS.inside or not isinstance(found, MethodType):
+            return found
+        return partial(_patiently, outage, self.engine.dispose, found)
+
+
+def _patiently(outage: Outage, renew: Callable[[], None], method: Callable[..., T], *given: Any, **named: Any) -> T:
+    _CALLS.inside = True
+    try:
+        return outage.endure(lambda: method(*given, **named), renew)
+    finally:
+        _CALLS.inside = False
+
+
 class TrialBook:
     """The trials of one study."""
 
@@ -73,7 +92,6 @@ class TrialBook:
             StorageError: the database cannot be opened, or is one of another Optuna.
         """
         self.storage = database.outage.endure(lambda: _open(database), lambda: None)
-        self._connector = _Patient(database.outage, self.storage.engine.dispose)
         try:
             if made_for is None:
                 self.study = optuna.load_study(study_name=name, storage=self.storage)
@@ -123,10 +141,10 @@ class TrialBook:
             LeaseLost: another worker took this one for dead.
         """
         trial, values = self.study.ask(), dict[str, str]()
-        users = self._step(lambda: trial.user_attrs)
+        users = trial.user_attrs
         try:
             for site, known in choices.items() if OUTSIDE not in users else ():
-                values[site] = str(self._step(partial(trial.suggest_categorical, site, known)))
+                values[site] = trial.suggest_categorical(site, known)
         except UpdateFinishedTrialError:
             raise LeaseLost(f"trial {trial.number} was given up by another worker meanwhile") from None
         return Asked(trial.number, values, users)
@@ -160,10 +178,6 @@ class TrialBook:
         state = TrialState.PRUNED if values is None else TrialState.COMPLETE
         self._end(number, state, values, attributes, violated)
 
-    def endure(self, work: Callable[[], T]) -> T:
-        """Does something else with the study, which may be repeated."""
-        return work()
-
     def close(self) -> None:
         """Closes all connections; they reopen on the next use."""
         self.storage.remove_session()
@@ -178,21 +192,17 @@ class TrialBook:
         violated: bool | None = None,
     ) -> None:
         identity = self.identity(number)
-        trial = self._step(lambda: Trial(self.study, identity))
+        trial = Trial(self.study, identity)
         try:
             for name, value in attributes.items():
-                self._step(partial(trial.set_user_attr, name, value))
+                trial.set_user_attr(name, value)
             if violated is not None:
-                if not self._step(lambda: trial.constraints):
-                    self._step(lambda: trial.set_constraint(_LIMITS, float(violated)))
-                self._step(lambda: self.storage.set_trial_system_attr(identity, _CONSTRAINTS, [float(violated)]))
+                if not trial.constraints:
+                    trial.set_constraint(_LIMITS, float(violated))
+                self.storage.set_trial_system_attr(identity, _CONSTRAINTS, [float(violated)])
             self.study.tell(number, None if values is None else list(values), state=state, skip_if_finished=True)
         except UpdateFinishedTrialError:
             pass  # another worker, taking over, has just told the same
-
-    def _step(self, work: Callable[[], T]) -> T:
-        """A part of a call, which is repeated alone where the database goes away in it."""
-        return self._connector.endure(work)
 
 
 def known_params(trial: FrozenTrial) -> dict[str, Any]:
@@ -225,11 +235,11 @@ def attributes(row: CandidateRow, latency: Latency | None, scores: Iterable[Stor
     return found
 
 
-def _open(database: Database) -> RDBStorage:
+def _open(database: Database) -> _PatientStorage:
     """Optuna's storage in our database, with the same settings and the same sentences."""
     address, arguments = optuna_engine_arguments(database.url)
     try:
-        storage = RDBStorage(address, engine_kwargs=arguments)
+        storage = _PatientStorage(address, engine_kwargs=arguments)
     except RuntimeError as error:  # Optuna's word for a schema of another version
         raise StorageError(f"Optuna {optuna.__version__} cannot use the database '{database}': {error}") from None
     except (SQLAlchemyError, StorageInternalError) as error:
@@ -238,6 +248,7 @@ def _open(database: Database) -> RDBStorage:
             raise explained(cause.orig, str(database)) from error
         raise StorageError(f"the database '{database}' cannot be opened: {error}") from None
     translate_errors(storage.engine, str(database))
+    storage.outage = database.outage
     return storage
 
 
