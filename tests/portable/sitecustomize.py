@@ -8,7 +8,7 @@ import sys
 import psutil  # noqa: F401 - before os loses what it takes from there
 
 MODULES = ("fcntl", "termios", "resource", "pwd", "grp", "pty")
-OS = ("fork", "register_at_fork", "sched_getaffinity", "getloadavg", "killpg", "waitid")
+OS = ("fork", "sched_getaffinity", "getloadavg", "killpg", "waitid")
 SIGNALS = ("SIGHUP", "SIGUSR1", "SIGUSR2")
 STANDARD = ("pathlib", "io", "os", "codecs", "shutil", "tempfile")
 _import = builtins.__import__
