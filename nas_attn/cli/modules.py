@@ -8,16 +8,10 @@ import typer
 
 from nas_attn.cli import completing
 from nas_attn.cli.common import AsJson, console, overrides, print_json, table
-from nas_attn.records import Choice, Knob, format_knob
+from nas_attn.records import Knob, format_knob
 
 if TYPE_CHECKING:
     from nas_attn.attention import Row
-
-
-TURNS = 40
-"""Turns of one measurement."""
-CALLS = 20
-"""Timed calls in a turn."""
 
 
 def modules(
@@ -29,9 +23,6 @@ def modules(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A knob of the module: --set reduction=8; repeatable.")
     ] = None,
-    measure: Annotated[
-        bool, typer.Option("--measure", help="Also build the module, and measure its time and memory.")
-    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Without a name the whole catalogue; with one its knobs, parameters and MACs on a map of this shape."""
@@ -51,8 +42,6 @@ def modules(
         "parameters": resolved.parameters,
         "macs": resolved.macs,
     }
-    if measure:
-        found |= _measured(name, knobs, channels, size)
     if as_json:
         print_json(found)
     else:
@@ -116,43 +105,6 @@ def _one(row: Row, found: dict[str, Any]) -> None:
     shown = ", ".join(f"{k}={format_knob(v)}" for k, v in found["resolved"].items())
     out.print(f"On {shape}: {row.name}({shown})", markup=False)
     out.print(f"{found['parameters']:,} parameters, {found['macs']:,} MACs", markup=False)
-    if "forward_ms" in found:
-        spread = f"{found['forward_ms_low']:.4f} to {found['forward_ms_high']:.4f}"
-        out.print(
-            f"forward on one CPU thread, batch 1: {found['forward_ms']:.4f} ms (middle half of {TURNS} turns: {spread}), "
-            f"{found['peak_bytes']:,} bytes at the peak",
-            markup=False,
-        )
-
-
-def _measured(name: str, knobs: dict[str, Knob], channels: int, size: int) -> dict[str, Any]:
-    """Time of the thread's own CPU work in an inference of the module alone, and its peak memory."""
-    import statistics
-
-    import torch
-
-    from nas_attn.attention import catalogue
-    from nas_attn.latency.memory import peak_memory
-    from nas_attn.latency.nets import example_input, prepare
-    from nas_attn.recipe import LatencySection
-
-    section, shape = LatencySection(), (channels, size, size)
-    module = catalogue.build(Choice(name, tuple(knobs.items())), channels, size, size)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            net = prepare(module, section, example_input(section, shape, 0))
-            times = [net.turn(CALLS)[0] for _ in range(TURNS)]
-    finally:
-        torch.set_num_threads(before)
-    low, middle, high = statistics.quantiles(times, n=4)
-    return {
-        "forward_ms": middle,
-        "forward_ms_low": low,
-        "forward_ms_high": high,
-        "peak_bytes": peak_memory(section, module, shape),
-    }
 
 
 def _described(row: Row) -> dict[str, Any]:
