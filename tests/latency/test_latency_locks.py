@@ -152,6 +152,7 @@ def test_nobody_starves(processes: Processes) -> None:
     assert min(pipe.recv()[0] for pipe in trainers) >= 5  # of 40 sessions
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_a_forked_child_does_not_keep_its_parents_lock(processes: Processes) -> None:
     parent, pipe = processes.start(hold_and_fork)
     child = pipe.recv()

@@ -21,10 +21,10 @@ from nas_attn.errors import OperationError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import local, searching
 from nas_attn.study.opening import create_study, open_study
-from nas_attn.study.stopping import TOGETHER_S, Orders, interruptible
+from nas_attn.study.stopping import ALWAYS, TOGETHER_S, WHERE_UNUSED, Orders, interruptible
 
 URL = "sqlite:///nas_attn.db"
-ALL = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
+ALL = [*ALWAYS, *WHERE_UNUSED]
 
 
 def calls(folder: Path) -> list[str]:
