@@ -140,6 +140,8 @@ class Snapshot:
     """Trainings for use, in the order in which they were ordered."""
     by_class: ByClass | None
     """Accuracy class by class at the last rung, of the bare backbone and the recommended; None where it is not known."""
+    compared_metrics: frozenset[str]
+    """Metrics in which gains over the bare backbone are known."""
     examples: Examples | None
     """Validation images that these two classify differently; None where it is not known, or they are the same."""
     evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
@@ -167,7 +169,7 @@ class Snapshot:
 
     def compared(self, objective: str) -> bool:
         """Whether gains over the bare backbone are known for an objective."""
-        return any(objective_name(objective) in view.gains for view in self.candidates)
+        return objective_name(objective) in self.compared_metrics
 
     def ordered(self, views: Iterable[CandidateView]) -> tuple[CandidateView, ...]:
         """Best in the first objective first; unscored last, by trial."""
@@ -258,6 +260,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         weak_rungs=tuple(weak_rungs(recipe, primary, known.items())),
         retrained=tuple(facts.retrained),
         by_class=by_class(facts.labels.get(SEARCH), compared),
+        compared_metrics=frozenset(metric for found in gains.values() for metric in found),
         examples=_examples(views, recommended, compared),
         evidence=models,
     )
@@ -405,6 +408,8 @@ def _plain(value: Any) -> Any:
         return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value) if item.compare}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, frozenset):
+        return sorted(value)
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, float):
