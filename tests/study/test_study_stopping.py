@@ -120,9 +120,8 @@ def test_a_second_signal_ends_at_once_and_says_what_was_saved(
     assert len(calls(table)) == number
     if saved:
         assert "trial 0: stopped at once, will go on from its checkpoint (1 epoch trained, written" in lines[-1]
-        assert lines[-1].endswith("what came after is lost")
     else:
-        assert lines[-1] == "trial 0: stopped at once before its first checkpoint: it will begin anew"
+        assert lines[-1].startswith("trial 0: stopped at once before its first checkpoint")
     assert states()[0] == "RUNNING"
     assert {lease.state for lease in open_study("table", URL).store.leases()} == {"released"}
 
@@ -156,7 +155,7 @@ def test_a_second_signal_has_the_workers_say_what_they_leave(table: Path, monkey
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 130, output
     assert "stopping on SIGTERM" in output
-    assert output.count("stopped at once before its first checkpoint: it will begin anew") == 2, output
+    assert output.count("stopped at once before its first checkpoint") == 2, output
     assert "stopped at once; go on with: nas-attn resume table" in output
     assert set(states()) <= {"WAITING", "RUNNING"}
 
