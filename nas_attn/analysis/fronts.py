@@ -44,14 +44,14 @@ def front_odds(
         model: of a metric among the objectives.
     """
     names = [objective_name(objective) for objective in objectives]
-    index = {key: i for i, key in enumerate(model.keys)}
-    known = {key: row for key, row in rows.items() if len(row) == len(names) and None not in row and key in index}
+    able = set(model.keys)
+    known = {key: row for key, row in rows.items() if len(row) == len(names) and None not in row and key in able}
     if model.metric not in names or not known:
         return {}
     sought, signs = names.index(model.metric), _signs(objectives)
     values = np.array(list(known.values()), dtype=float)
     counts = np.zeros(len(known))
-    for drawn in model.draw(rng, DRAWS)[:, [index[key] for key in known]]:
+    for drawn in model.draw(rng, DRAWS, list(known)):
         values[:, sought] = drawn
         counts += non_dominated(values * signs)
     return dict(zip(known, (counts / DRAWS).tolist(), strict=True))

@@ -52,6 +52,8 @@ SHAPES = (
     Shape(0.15, site=0.35, type=0.15, pair=0.35, own=0.15),
 )
 """Pairs are few and small: most of the prior is without them."""
+ALONE = Shape(1.0, own=1.0)
+"""Where the evaluated placements tell no shapes apart."""
 
 
 def itself(choice: Hashable) -> tuple[str, ...]:
@@ -154,6 +156,20 @@ class Coding:
         for part in self._scale:
             if share := getattr(shape, part):
                 found += share * self._kernel(part, left, right)
+        return found
+
+    def diagonal(self, shape: Shape, codes: Codes) -> Floats:
+        """(n,) variance of what each placement shares with others."""
+        found = np.zeros(len(codes))
+        for part, names in (("site", self.site_names), ("type", self.type_names)):
+            found += getattr(shape, part) * self._scale[part] * ((self.one_hot(codes) @ names) ** 2).sum(axis=1)
+        if shape.pair:
+            squares, total, both = self.centred(codes) ** 2, np.zeros(len(codes)), np.zeros(len(codes))
+            for start, end in zip(self.first, [*self.first[1:], len(self.middle)], strict=True):
+                one = squares[:, start:end].sum(axis=1)
+                both += total * one
+                total += one
+            found += shape.pair * self._scale["pair"] * both
         return found
 
     def one_hot(self, codes: Codes) -> Floats:

@@ -11,11 +11,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_attn.model.coding import ALONE, SHAPES, Shape
 from nas_attn.model.facts import Estimate, Gain, Noise, Run, Source
 from nas_attn.model.images import NewImages
 from nas_attn.model.mixture import cdf, interval
 from nas_attn.model.runs import Assembled, Data, assemble, coded
-from nas_attn.model.variances import Algebra, Draws, Nodes, Solved, cross, posterior
+from nas_attn.model.variances import JITTER, Algebra, Draws, Nodes, Solved, cross, posterior
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -186,12 +187,14 @@ class Evidence:
         columns = self._columns(*effects.combined(weights))
         return {name: _gain(np.append(row, np.full(3, np.nan))) for name, row in zip(sums, columns, strict=True)}
 
-    def draw(self, rng: np.random.Generator, count: int) -> Floats:
-        """(count, placements) joint draws of the placements' expected scores, in the order of `keys`."""
+    def draw(self, rng: np.random.Generator, count: int, keys: Sequence[str] | None = None) -> Floats:
+        """(count, placements) joint draws of expected scores, of some placements or all, in the order of `keys`."""
+        wanted = self.keys if keys is None else keys
         if self._constant:
-            return np.full((count, len(self.keys)), self._runs.last[0].value)
-        shift = np.array([self._runs.excess.get(key, 0.0) for key in self.keys])
-        return np.asarray(self._sign * (self._effects.draws(rng, count) + shift))
+            return np.full((count, len(wanted)), self._runs.last[0].value)
+        shift = np.array([self._runs.excess.get(key, 0.0) for key in wanted])
+        some = np.array([self._index[key] for key in wanted], dtype=np.intp)
+        return np.asarray(self._sign * (self._effects.draws(rng, count, some) + shift))
 
     # ------------------------------------------------------------------------------------------- inside
 
@@ -283,10 +286,10 @@ class Evidence:
 class Solution:
     """The variances of some runs, and the equations at each node."""
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: Data, shapes: Sequence[Shape] = SHAPES) -> None:
         self.data = data
-        self.nodes = posterior(data)
-        self.shapes = data.coding.shapes()
+        self.nodes = posterior(data, shapes)
+        self.shapes = data.coding.shapes(shapes) or [ALONE]
         self.algebra = Algebra(data, self.shapes)
         self._solved: dict[tuple[int, int], Solved] = {}
 
@@ -307,7 +310,7 @@ class Effects:
         codes: (targets, sites); `place` (targets,): which evaluated placement each is, -1 for none of them.
         """
         self._solution, self._data, self._codes, self._place = solution, data, codes, place
-        self._kernels: dict[int, Floats] = {}
+        self._diagonals: dict[int, Floats] = {}
         self._made: dict[tuple[int, int], tuple[Floats, Floats, Floats]] = {}
 
     def values(self) -> tuple[Floats, Floats]:
@@ -327,7 +330,7 @@ class Effects:
         rows = []
         for (draws, i), noise in self._each():
             mean, across, down = self._parts(draws, i)
-            diagonal, beside = self._diagonal(draws, i), self._kernel(draws, i, np.array([over]), targets)[0]
+            diagonal, beside = self._diagonal(draws, i), self._beside(draws, i, over, targets)
             prior = draws.spread[i, -1] ** 2 * (diagonal[targets] + diagonal[over] - 2 * beside)
             a, d = across[:, targets] - across[:, [over]], down[:, targets] - down[:, [over]]
             variance = prior - (a**2).sum(axis=0) + (d**2).sum(axis=0)
@@ -345,21 +348,23 @@ class Effects:
             rows.append((weights @ mean, noise**2 * np.maximum(((weights @ covariance) * weights).sum(axis=1), 0.0)))
         return np.array([m for m, _ in rows]), np.array([v for _, v in rows])
 
-    def draws(self, rng: np.random.Generator, count: int) -> Floats:
-        """(count, targets) joint draws of the scores; placements that are all alike are exactly equal."""
-        rows, every = [], np.arange(len(self._codes))
+    def draws(self, rng: np.random.Generator, count: int, some: Ints) -> Floats:
+        """(count, m) joint draws of some targets' scores; placements that are all alike are exactly equal."""
+        rows = []
         times = rng.multinomial(count, self._solution.nodes.weight)
         for ((draws, i), noise), many in zip(self._each(), times, strict=True):
             if not many:
                 continue
             mean, across, down = self._parts(draws, i)
             level = self._solution.at(draws, i).rung_means[-1]
-            found = np.tile(mean + level, (many, 1))
+            found = np.tile(mean[some] + level, (many, 1))
             if not draws.equal:
-                prior = draws.spread[i, -1] ** 2 * self._kernel(draws, i, every, every)
-                values, vectors = np.linalg.eigh(prior - across.T @ across + down.T @ down)
-                root = vectors * np.sqrt(np.maximum(values, 0.0))
-                found += noise * rng.standard_normal((many, len(mean))) @ root.T
+                shape, codes = self._solution.shapes[draws.shape[i]], self._codes[some]
+                prior = self._data.coding.kernel(shape, codes, codes) + shape.own * np.eye(len(some))
+                a, d = across[:, some], down[:, some]
+                covariance = draws.spread[i, -1] ** 2 * prior - a.T @ a + d.T @ d
+                covariance.flat[:: len(some) + 1] += JITTER * (1 + draws.spread[i, -1] ** 2)
+                found += noise * rng.standard_normal((many, len(some))) @ np.linalg.cholesky(covariance).T
             rows.append(found)
         return np.asarray(rng.permutation(np.concatenate(rows)))
 
@@ -386,19 +391,17 @@ class Effects:
 
     def _diagonal(self, draws: Draws, i: int) -> Floats:
         """(targets,) prior variances of effects of size 1."""
-        return np.diag(self._whole(draws, i))
-
-    def _kernel(self, draws: Draws, i: int, rows: Ints, columns: Ints) -> Floats:
-        return self._whole(draws, i)[np.ix_(rows, columns)]
-
-    def _whole(self, draws: Draws, i: int) -> Floats:
-        """(targets, targets) of the draw's shape; a target that is no placement of the study has no part of its own."""
         number = int(draws.shape[i])
-        if number not in self._kernels:
+        if number not in self._diagonals:
             shape = self._solution.shapes[number]
-            kernel = self._data.coding.kernel(shape, self._codes, self._codes)
-            self._kernels[number] = kernel + np.diag(np.full(len(kernel), shape.own))
-        return self._kernels[number]
+            self._diagonals[number] = self._data.coding.diagonal(shape, self._codes) + shape.own
+        return self._diagonals[number]
+
+    def _beside(self, draws: Draws, i: int, over: int, targets: Ints) -> Floats:
+        """(m,) prior covariances with one of the targets."""
+        shape = self._solution.shapes[draws.shape[i]]
+        shared = self._data.coding.kernel(shape, self._codes[[over]], self._codes[targets])[0]
+        return np.asarray(shared + shape.own * (targets == over))
 
 
 def recoded(data: Data, texts: Sequence[str]) -> Data:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.model.coding import Codes, Coding, Shape
+from nas_attn.model.coding import ALONE, Codes, Coding, Shape
 from nas_attn.model.priors import Priors
 from nas_attn.model.runs import MOST, Data
 from nas_attn.model.variances import Algebra, Draws, Nodes, posterior
@@ -99,7 +99,7 @@ class Learner:
     def _solved(self) -> Algebra:
         if self._algebra is None:
             data = _data(self.coding, list(self._rows.values()))
-            self._algebra = Algebra(data, data.coding.shapes(SHAPES) or [Shape(1.0, own=1.0)])
+            self._algebra = Algebra(data, data.coding.shapes(SHAPES) or [ALONE])
         return self._algebra
 
     @property

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 MOST = 600
-"""Placements that the model is fitted to at most: those with the most runs at the highest rungs."""
+"""Runs that the model is fitted to at most: those of the placements with the most runs at the highest rungs."""
 FEWEST = 8
 """Runs of a block from which on one of them can be called broken."""
 BROKEN = 3.0
@@ -147,7 +147,8 @@ def _best_informed(runs: Sequence[Run]) -> set[str]:
     rungs = defaultdict[str, list[int]](list)
     for run in runs:
         rungs[run.key].append(run.rung)
-    return set(sorted(rungs, key=lambda key: (-max(rungs[key]), -len(rungs[key]), key))[:MOST])
+    best = sorted(rungs, key=lambda key: (-max(rungs[key]), -len(rungs[key]), key))
+    return {key for key, count in zip(best, np.cumsum([len(rungs[key]) for key in best]), strict=True) if count <= MOST}
 
 
 def _numbered(names: Sequence[Hashable]) -> Ints:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.model.coding import SHAPES, Codes, Shape
+from nas_attn.model.coding import ALONE, SHAPES, Codes, Shape
 from nas_attn.model.priors import log_level
 from nas_attn.model.runs import Data
 
@@ -31,7 +31,7 @@ NODES = 48
 """Draws that stand for the posterior in the end."""
 LEARNED_FROM = 160
 """Runs that the variances are learned from, at most."""
-FEW_NODES, MANY = 12, 300
+FEW_NODES, MANY = 8, 300
 """Nodes from so many runs on."""
 NOISES = 14
 """Values of the noise at each draw."""
@@ -293,7 +293,7 @@ def posterior(data: Data, shapes: Sequence[Shape] = SHAPES, *, equal: bool = Tru
         equal: whether it may be that no placement differs from another.
     """
     learned = _thinned(data)
-    shapes = learned.coding.shapes(shapes) or [Shape(1.0, own=1.0)]
+    shapes = learned.coding.shapes(shapes) or [ALONE]
     null = learned.priors[-1].equal if equal else 0.0
     found: list[tuple[Draws, Floats, Floats]] = []
     rng = np.random.default_rng(0)
