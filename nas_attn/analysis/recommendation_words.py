@@ -135,7 +135,7 @@ def _gain(comparison: Comparison, metric: str) -> str:
     assert comparison.low is not None
     assert comparison.high is not None
     assert comparison.probability is not None
-    between = units.difference_range(metric, comparison.low, comparison.high)
+    between = f"{units.signed(metric, comparison.low)} to {units.signed(metric, comparison.high)}"
     return f"{units.difference(metric, comparison.gain)} ({between}), {format_probability(comparison.probability)} likely to help"
 
 
