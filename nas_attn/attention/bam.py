@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from nas_attn.attention.gates import gate, zero_
@@ -65,4 +64,4 @@ class BottleneckAttention(nn.Module):
         s_N1HW = self.spatial(x_NCHW)
         z_NCHW = c_NC11 + s_N1HW if self.combine == "sum" else c_NC11 * s_N1HW
         a_NCHW = gate(z_NCHW, x_NCHW, identity=self.identity)
-        return x_NCHW * a_NCHW if self.identity else torch.addcmul(x_NCHW, x_NCHW, a_NCHW)
+        return x_NCHW * a_NCHW if self.identity else x_NCHW + x_NCHW * a_NCHW

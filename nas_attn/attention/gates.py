@@ -49,7 +49,10 @@ def gate(z: Tensor, x: Tensor, *, identity: bool) -> Tensor:
 
 def blend(x: Tensor, y: Tensor, a: Tensor | None) -> Tensor:
     """`x + a·(y - x)`; y itself without a."""
-    return y if a is None else torch.lerp(x, y, a.to(x.dtype))
+    if a is None:
+        return y
+    a = a.to(x.dtype)
+    return x + a * (y - x) if is_traced(x) else torch.lerp(x, y, a)  # pnnx knows no lerp
 
 
 def laid_out_like(x: Tensor, y: Tensor) -> Tensor:

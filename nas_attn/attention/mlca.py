@@ -56,9 +56,10 @@ class MixedLocalChannel(nn.Module):
         p_NLC = p_NCLL.flatten(2).transpose(1, 2)
         z_NLC = self.conv_local(p_NLC.reshape(-1, 1, local**2 * self.channels)).view(-1, local**2, self.channels)
         z_NC1 = self.conv(p_NLC.mean(1)[:, None]).view(-1, self.channels, 1)
-        a_NCL = torch.lerp(self._gate(z_NC1, x_NCHW), self._gate(z_NLC, x_NCHW).transpose(1, 2), self.local_weight)
+        a_NC1, a_NCL = self._gate(z_NC1, x_NCHW), self._gate(z_NLC, x_NCHW).transpose(1, 2)
+        a_NCL = a_NC1 + self.local_weight * (a_NCL - a_NC1)
         a_NCHW = adaptive_mean(torch.unflatten(a_NCL, 2, (local, local)), height, width, growing=True).to(x_NCHW.dtype)
-        return torch.addcmul(x_NCHW, x_NCHW, a_NCHW) if self.identity else x_NCHW * a_NCHW
+        return x_NCHW + x_NCHW * a_NCHW if self.identity else x_NCHW * a_NCHW
 
     def _gate(self, z: Tensor, x: Tensor) -> Tensor:
         """`s(z)`; in the identity form `2s(z) - 1`, to which 1 is added at last, where no rounding of a mean can change it."""

@@ -64,5 +64,5 @@ class SelectiveKernel(nn.Module):
         a_NMC = torch.softmax(torch.unflatten(z_NB, 1, (len(u), -1)), 1).to(x_NCHW.dtype)
         y_NCHW = u[0].to(x_NCHW.dtype) * a_NMC[:, 0, :, None, None]
         for i, u_NCHW in enumerate(u[1:], 1):
-            y_NCHW = torch.addcmul(y_NCHW, u_NCHW.to(x_NCHW.dtype), a_NMC[:, i, :, None, None])
+            y_NCHW = y_NCHW + u_NCHW.to(x_NCHW.dtype) * a_NMC[:, i, :, None, None]
         return blend(x_NCHW, y_NCHW, self.blend)

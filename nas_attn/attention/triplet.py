@@ -25,11 +25,9 @@ class PlaneGate(nn.Module):
             zero_(self.norm if norm else self.conv)
 
     def forward(self, x_NCHW: Tensor, dim: int) -> Tensor:
-        pooled_N2AB = max_mean(x_NCHW, dim).movedim(dim, 1)
-        if dim == 3:  # the authors' map over (H, C), not (C, H)
-            pooled_N2AB = pooled_N2AB.transpose(2, 3)
-        a_N1AB = gate(self.norm(self.conv(pooled_N2AB)), x_NCHW, identity=self.identity)[:, 0]
-        return (a_N1AB.transpose(1, 2) if dim == 3 else a_N1AB).unsqueeze(dim)
+        pooled_N2AB = max_mean(x_NCHW, dim).transpose(1, dim)  # for W over (H, C), as the authors have it
+        a_N1AB = gate(self.norm(self.conv(pooled_N2AB)), x_NCHW, identity=self.identity)
+        return a_N1AB.transpose(1, dim)
 
 
 class TripletAttention(nn.Module):
