@@ -1,35 +1,27 @@
 """Attention modules side by side: ours, timm's, torchvision's, and the published formula written down plainly.
 
-    python benchmarks/attention.py                                    # the whole table, about 10 minutes
+    python benchmarks/attention.py                                    # prints every shape and the page's table, 5 minutes
     python benchmarks/attention.py --modules simam ela --channels 64 256 --maps 14 --batches 1 --dtypes float32
-    python benchmarks/attention.py --markdown docs/benchmarks/attention.md
+    python benchmarks/attention.py --csv docs/benchmarks/data/attention.csv
 
 In one process and in turns: every round calls each contender once, in random order; the figure is the median over rounds
-of the ratio of the two times in that round, with its quartiles. On a CPU the clock is the thread's CPU time with
-one thread, on a GPU the device's events. `saved` are the bytes kept for the backward pass, `peak` the bytes above
-the input while a forward and backward pass runs.
+of the ratio of the two times in that round, with its quartiles. On a CPU the clock is the thread's CPU time with one
+thread, on a GPU the device's events. `saved` are the bytes kept for the backward pass.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import gc
 import importlib
-import itertools
-import json
-import os
-import platform
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler is used for memory only
 
 import torch
 from torch import Tensor, nn
@@ -37,28 +29,9 @@ from torch import Tensor, nn
 from nas_attn import attention
 
 Factory = Callable[[int, int], nn.Module]
-AIMS = {"cbam": 0.7, "coord": 0.7, "ela": 0.7, "triplet": 0.7, "simam": 0.7}
-"""Largest ratio to the best other that is aimed at; 1 where nothing is said."""
 
 MHSA_VALUES, MHSA_PIXELS = 2**21, 14 * 14
 """Largest input and map of `mhsa`, whose weights are maps of pixels x pixels."""
-
-NOTES = """
-How ours are quicker on a CPU: the gradient of `mean` is a view of a sum's; the gradient of `amax` compares nothing; strips
-(`nas_attn/attention/strips.py`) are summed and spread by products with ones, in bfloat16 by matrices of ones, and values of
-both directions are joined before they meet the map; ELA's depth-wise convolutions run as maps in channels_last; the learned
-bias of `mhsa` is written out, which torch's own attention does not do on a CPU; small maps take the plain expressions.
-
-Tried and left out, since slower: float32 strips by matrices of ones (14x14: 0.8 ms against 0.4 for 8192 maps), both means from one
-such product (1.8 ms against 0.6), columns by batched products, pooling layers or halving; ELA's grouped convolutions as
-maps (up to 5 times as long); the relative position folded into longer queries and keys, so that torch's fused attention takes it
-(mostly 1.1 to 1.5 times as long as the bias written out, up to 3 times going back in bfloat16).
-
-What is left: at batch 1 on small maps calls are the cost, not arithmetic, and ours are as many as theirs or a few more
-(knobs, dtype under autocast); in float32 a row of 7 or 14 values stays a loop of 7 or 14. At batch 1 `mhsa` keeps the tables'
-rows per distance, up to a tenth more bytes than timm; `cbam` on the smallest maps keeps its maxima twice (2 % more bytes),
-which is quicker.
-"""
 
 
 class PlainSimAM(nn.Module):
@@ -158,48 +131,59 @@ class Result:
     our_ms: float
     saved_ratio: float
     """Our bytes saved for backward over the other's."""
-    peak_ratio: float
 
 
 def main() -> None:
     arguments = parse()
     torch.set_num_threads(1)
-    arguments.started = time.monotonic(), load()
     results = []
     for result in measure_all(arguments):
         results.append(result)
-        print(row_of(result), flush=True)
-        write(results, arguments)  # as they come: the whole table takes long
+        print(*asdict(result).values(), flush=True)
+        if arguments.csv:
+            write(results, arguments.csv)  # as they come: the whole table takes long
+    print(summary(results))
 
 
-def load() -> str:
-    return f"{os.getloadavg()[0]:.1f}"
+def write(results: list[Result], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, asdict(results[0]))
+        writer.writeheader()
+        writer.writerows({k: f"{v:.3f}" if isinstance(v, float) else v for k, v in asdict(r).items()} for r in results)
 
 
-def write(results: list[Result], arguments: argparse.Namespace) -> None:
-    if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(r) for r in results], indent=1))
-    if arguments.markdown:
-        arguments.markdown.parent.mkdir(parents=True, exist_ok=True)
-        arguments.markdown.write_text(report(results, arguments))
+def summary(results: list[Result]) -> str:
+    """Per module and other, the geometric mean over shapes (smallest to largest)."""
+    columns = [(dtype, mode) for dtype in ("float32", "bfloat16") for mode in ("forward", "backward")]
+    lines = [
+        "| module | other | " + " | ".join(f"{d}, {m}" for d, m in columns) + " |",
+        "|---|---|" + "---|" * len(columns),
+    ]
+    for pair in dict.fromkeys((r.module, r.other) for r in results):
+        cells = []
+        for column in columns:
+            ratios = [r.ratio for r in results if (r.module, r.other, r.dtype, r.mode) == (*pair, *column)]
+            spread = (
+                f"{statistics.geometric_mean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else ""
+            )
+            cells.append(spread)
+        lines.append(f"| {' | '.join([*pair, *cells])} |")
+    return "\n".join(lines)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--modules", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
-    parser.add_argument("--channels", nargs="+", type=int, default=[64, 256, 1024])
+    parser.add_argument("--channels", nargs="+", type=int, default=[64, 256])
     parser.add_argument("--maps", nargs="+", type=int, default=[56, 14, 7])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 32])
     parser.add_argument("--dtypes", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
     parser.add_argument("--modes", nargs="+", choices=["forward", "backward"], default=["forward", "backward"])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--compile", action="store_true", help="compile every contender with torch.compile")
-    parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=0.2, help="about this long on one shape and mode")
     parser.add_argument("--max-mib", type=float, default=25.0, help="skip inputs larger than this in float32")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--csv", type=Path)
     return parser.parse_args()
 
 
@@ -221,22 +205,16 @@ def measure_shape(
     name: str, channels: int, side: int, batch: int, dtype: str, arguments: argparse.Namespace
 ) -> Iterator[Result]:
     x = torch.randn(batch, channels, side, side, dtype=getattr(torch, dtype), device=arguments.device)
-    if arguments.channels_last:
-        x = x.to(memory_format=torch.channels_last)
-    built = {}
-    for who, factory in CONTENDERS[name].items():
-        module = factory(channels, side).to(x.device, x.dtype).train()
-        built[who] = torch.compile(module) if arguments.compile else module
-    memory = {who: memory_of(module, x) for who, module in built.items()}
+    built = {who: make(channels, side).to(x.device, x.dtype).train() for who, make in CONTENDERS[name].items()}
+    saved = {who: saved_by(module, x) for who, module in built.items()}
     for mode in arguments.modes:
         calls = {who: call_of(module.train(mode == "backward"), x, mode) for who, module in built.items()}
         times = in_turns(calls, arguments)
         for other in list(calls)[1:]:
             ratios = [a / b for a, b in zip(times["ours"], times[other], strict=True)]
             low, ratio, high = statistics.quantiles(ratios, n=4)
-            saved, peak = (a / max(b, 1) for a, b in zip(memory["ours"], memory[other], strict=True))
-            our_ms = statistics.median(times["ours"]) * 1e3
-            yield Result(name, other, channels, side, batch, dtype, mode, ratio, low, high, our_ms, saved, peak)
+            our_ms, kept = statistics.median(times["ours"]) * 1e3, saved["ours"] / max(saved[other], 1)
+            yield Result(name, other, channels, side, batch, dtype, mode, ratio, low, high, our_ms, kept)
 
 
 def call_of(module: nn.Module, x: Tensor, mode: str) -> Callable[[], object]:
@@ -294,8 +272,8 @@ def event_clock(call: Callable[[], object], repeats: int) -> float:
     return start.elapsed_time(end) / 1e3 / repeats
 
 
-def memory_of(module: nn.Module, x: Tensor) -> tuple[int, int]:
-    """(bytes saved for backward, input and parameters not counted; peak bytes of forward and backward)."""
+def saved_by(module: nn.Module, x: Tensor) -> int:
+    """Bytes saved for backward, input and parameters not counted."""
     leaf = x.clone().requires_grad_()
     own = {leaf.untyped_storage().data_ptr()} | {p.untyped_storage().data_ptr() for p in module.parameters()}
     saved: dict[int, int] = {}
@@ -306,107 +284,8 @@ def memory_of(module: nn.Module, x: Tensor) -> tuple[int, int]:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        y = module(leaf)
-    kept = sum(saved.values())
-    del y
-    return kept, peak_of(lambda: module(leaf).sum().backward(), x.device.type)
-
-
-def peak_of(call: Callable[[], object], device: str) -> int:
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call()
-        return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        call()
-    level = peak = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            level += event.nbytes()
-            peak = max(peak, level)
-    return peak
-
-
-def row_of(r: Result) -> str:
-    shape = f"{r.channels:>5} {r.side:>3} {r.batch:>3} {r.dtype:>8} {r.mode:>8}"
-    ratio = f"{r.ratio:5.2f} [{r.low:.2f}, {r.high:.2f}]"
-    return f"{r.module:>8} / {r.other:<11} {shape} {ratio} {r.our_ms:9.3f} ms  saved {r.saved_ratio:.2f}  peak {r.peak_ratio:.2f}"
-
-
-def machine(arguments: argparse.Namespace) -> str:
-    if arguments.device == "cuda":
-        name = torch.cuda.get_device_name()
-    else:
-        lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-        name = next(
-            (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-        )
-    import timm
-
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}, timm {timm.__version__}"
-    how = "torch.compile" if arguments.compile else "eager"
-    layout = "channels_last" if arguments.channels_last else "contiguous"
-    return f"{name}, {os.cpu_count()} cores, one thread, {versions}, {how}, {layout}, {arguments.rounds} rounds at most"
-
-
-def left_out(arguments: argparse.Namespace) -> str:
-    """Shapes of the grid that were not measured."""
-    grid = itertools.product(arguments.batches, arguments.channels, arguments.maps)
-    shapes = [f"{b}x{c}x{m}x{m}" for b, c, m in grid if 4 * b * c * m * m > arguments.max_mib * 2**20]
-    mhsa = f"for `mhsa` maps above {MHSA_PIXELS} pixels and inputs above {MHSA_VALUES:,} values"
-    return ", ".join([*shapes, mhsa] if "mhsa" in arguments.modules else shapes) or "nothing"
-
-
-def report(results: list[Result], arguments: argparse.Namespace) -> str:
-    """The table as a page: per module and mode the geometric mean and the worst shape, then every shape."""
-    lines = [
-        "# Attention modules: ours against others",
-        "",
-        f"`{' '.join(['python benchmarks/attention.py', *sys.argv[1:]])}`",
-        "",
-        f"Machine: {machine(arguments)}.",
-        "",
-        f"{date.today()}, {(time.monotonic() - arguments.started[0]) / 60:.0f} minutes, load average {arguments.started[1]} at the "
-        f"beginning and {load()} at the end. Left out by their size: {left_out(arguments)}.",
-        "",
-        "Time and memory are ours divided by the other's (below 1: we are better). The aim is 1, and 0.7 of the time for "
-        + ", ".join(f"`{name}`" for name in AIMS)
-        + "; `plain` is the published formula written down operation by operation, where no library has the module.",
-        "",
-        "| module | other | dtype | mode | shapes | time, geometric mean | best | worst | shapes within the aim | saved bytes |"
-        " peak bytes | met |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    groups: dict[tuple[str, str, str, str], list[Result]] = {}
-    for r in results:
-        groups.setdefault((r.module, r.other, r.dtype, r.mode), []).append(r)
-    for (name, other, dtype, mode), group in groups.items():
-        aim, times = AIMS.get(name, 1.0), [r.ratio for r in group]
-        within = sum(t <= aim for t in times)
-        heavy = round(max(max(r.saved_ratio, r.peak_ratio) for r in group), 2)
-        met = "yes" if within == len(group) and heavy <= 1 else "no"
-        lines.append(
-            f"| {name} | {other} | {dtype} | {mode} | {len(group)} | {statistics.geometric_mean(times):.2f} | {min(times):.2f} | "
-            f"{max(times):.2f} | {within} of {len(group)} at ≤ {aim:g} | {max(r.saved_ratio for r in group):.2f} | "
-            f"{max(r.peak_ratio for r in group):.2f} | {met} |"
-        )
-    lines += [
-        "",
-        "Saved and peak bytes: the largest ratio over the shapes.",
-        *NOTES.splitlines(),
-        "",
-        "## Every shape",
-        "",
-        "| module | other | C | map | batch | dtype | mode | time (quartiles) | our ms | saved | peak |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {r.module} | {r.other} | {r.channels} | {r.side} | {r.batch} | {r.dtype} | {r.mode} | "
-        f"{r.ratio:.2f} ({r.low:.2f} to {r.high:.2f}) | {r.our_ms:.3f} | {r.saved_ratio:.2f} | {r.peak_ratio:.2f} |"
-        for r in results
-    ]
-    return "\n".join(lines) + "\n"
+        module(leaf)
+    return sum(saved.values())
 
 
 if __name__ == "__main__":

@@ -70,9 +70,7 @@ def test_index_of_benchmarks_names_every_page() -> None:
 HEAD = ("Question", "Answer", "Key figures", "What it means for you", "Reproduce")
 
 
-@pytest.mark.parametrize(
-    "page", [p for p in PAGES if "benchmarks" in str(p) and p.name != "attention.md"], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", [p for p in PAGES if "benchmarks" in str(p)], ids=lambda page: page.name)
 def test_a_page_of_measurements_begins_with_what_it_says(page: Path) -> None:
     begin = page.read_text("utf-8").split("\n## ")[0]
     assert re.findall(r"^- \*\*(.+?)\*\*: ", begin, re.MULTILINE)[: len(HEAD)] == list(HEAD)
