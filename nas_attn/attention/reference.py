@@ -30,6 +30,8 @@ A value that is impossible on the channels at hand is an error where a person wr
 one in a search space. A group count that does not divide the channels becomes the largest divisor below; where a person
 wrote it, a warning says so. Defaults always fit.
 
+Which runtimes take a module, and what it costs there: [runtimes](runtimes.md).
+
 `init = "paper"` is the published form. `init = "identity"` starts as the identity, in one of these exact forms:
 """
 

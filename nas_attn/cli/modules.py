@@ -23,11 +23,17 @@ def modules(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A knob of the module: --set reduction=8; repeatable.")
     ] = None,
+    runtimes: Annotated[
+        bool, typer.Option("--runtimes", help="Where each module exports and runs, and its cost there.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Without a name the whole catalogue; with one its knobs, parameters and MACs on a map of this shape."""
     from nas_attn.attention import catalogue
 
+    if runtimes:
+        _runtimes(name, as_json)
+        return
     if name is None:
         _all(channels, size, as_json)
         return
@@ -67,6 +73,21 @@ def _all(channels: int, size: int, as_json: bool) -> None:
     out.print(table(title, columns, rows, right=["parameters", "MACs"]))
     for module in unusable:
         out.print(f"{module['name']} ({module['package']}) cannot be used: {module['reason']}", markup=False)
+
+
+def _runtimes(name: str | None, as_json: bool) -> None:
+    from nas_attn.attention import runtimes
+
+    measured = runtimes.load()
+    if as_json:
+        print_json(measured)
+        return
+    titles, *lines = runtimes.lines(measured)
+    rows = [line for line in lines if name in (None, line[0])]
+    title = "CPU time of ResNet-8 with the module at every residual site, relative to the bare network"
+    console().print(table(title, titles, rows, right=titles[1:]))
+    dates = ", ".join(f"{runtime} {column['date']}" for runtime, column in measured.items())
+    console().print(f"Measured: {dates}. TensorRT, RKNN and Core ML were not tested.", markup=False)
 
 
 def _counted(row: Row, channels: int, size: int) -> dict[str, Any]:

@@ -87,6 +87,8 @@ def test_modules(nas) -> None:
     assert found["resolved"]["reduction"] == 8
     assert found["parameters"] >= 2 * 64 * 8
     assert "se(reduction=8" in nas("modules", "se", "--channels", "64", "--set", "reduction=8").out
+    assert set(nas("modules", "--runtimes", "--json").json) >= {"onnxruntime", "openvino", "ncnn"}
+    assert "openvino" in nas("modules", "se", "--runtimes").out
 
 
 def test_modules_lists_what_installed_packages_offer(nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,9 +88,7 @@ ROWS = (
         fit=_fit_ela,
         identity="gate",
         knobs=(
-            KnobSpec(
-                "variant", str, "B", "sizes of the paper where others are auto", choices=tuple(VARIANTS), preset=True
-            ),
+            KnobSpec("variant", str, "B", "the paper's sizes for auto knobs", choices=tuple(VARIANTS), preset=True),
             KnobSpec("kernel_size", int, "auto", "odd length of the convolutions", low=1, high=63, auto=True),
             KnobSpec("groups", int, "auto", "groups of the convolution", low=1, high=65536, auto=True),
             KnobSpec("norm_groups", int, "auto", "groups of the group normalisation", low=1, high=65536, auto=True),
