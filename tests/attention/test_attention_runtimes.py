@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from conftest import ROOT, load_script
+import importlib.util
+from pathlib import Path
 
 from nas_attn.attention import catalogue, runtimes
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_module_was_measured_in_every_runtime() -> None:
@@ -15,5 +18,9 @@ def test_every_module_was_measured_in_every_runtime() -> None:
 
 
 def test_page_is_current() -> None:
-    script = load_script(ROOT / "benchmarks" / "runtimes.py")
+    spec = importlib.util.spec_from_file_location("runtimes_script", ROOT / "benchmarks" / "runtimes.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
     assert (ROOT / "docs" / "reference" / "runtimes.md").read_text("utf-8") == script.page(runtimes.load())
