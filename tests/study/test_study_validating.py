@@ -119,7 +119,7 @@ def test_beforehand_it_says_what_it_compares_can_show_and_costs_and_writes_nothi
     assert "against " in out
     assert "3 blocks" in out
     assert "80 %" in out
-    assert "To show 2.00 points takes" in out
+    assert "2.00 points" in out
     store = open_study("tiny").store
     assert store.validations.all() == {}
     assert store.queue.rows(way="target") == []
