@@ -7,12 +7,14 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import BaseModel
 
 from nas_attn.errors import RecipeError, few, shorten
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 Trust = Annotated[
     bool, typer.Option("--trust", help="Run Python code and commands that a recipe outside the current folder names.")
