@@ -23,9 +23,7 @@ def test_what_is_written_reads_as_it_was(table: dict[str, object]) -> None:
 @pytest.mark.parametrize(("begin", "end"), [("[", "]"), ("{ a = ", " }")])
 @pytest.mark.parametrize("depth", [DEPTH, 5000])
 def test_what_is_nested_too_deeply_is_one_sentence(begin: str, end: str, depth: int) -> None:
-    with pytest.raises(
-        RecipeError, match=f"^this is nested deeper than {DEPTH} levels: write what is meant with fewer$"
-    ):
+    with pytest.raises(RecipeError, match=rf"^this .*\b{DEPTH}\b"):
         read_toml(f"x = {begin * depth}{'1' if 'a' in begin else ''}{end * depth}", "this")
 
 

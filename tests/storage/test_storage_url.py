@@ -26,7 +26,7 @@ from nas_attn.storage.url import shown_url, storage_url
         ("postgresql://me:secret@host", "names no database"),
         ("sqlite://", "one process's memory"),
         ("sqlite:///:memory:", "one process's memory"),
-        ("sqlite:///file:x.db?uri=true", "more than a file's path"),
+        ("sqlite:///file:x.db?uri=true", "more than a file path"),
         ("sqlite:////no/such/folder/x.db", "the folder '/no/such/folder' does not exist"),
         ("sqlite:////proc", "is a folder"),
         ("sqlite:///a\0b.db", "cannot be a file: embedded null byte"),

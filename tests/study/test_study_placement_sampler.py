@@ -219,15 +219,6 @@ def test_trials_without_parameters_without_values_and_with_broken_ones_are_borne
     assert len(set(with_parameters)) >= len(with_parameters) - 1  # the one that was asked for may have been tried
 
 
-def test_a_cost_that_is_told_need_not_be_learned() -> None:
-    """With the latency's sum told, nothing that is slower than it can be is tried for it."""
-    among = space(8)
-    told = {1: dict.fromkeys(among, COST)}
-    study = study_of(PlacementSampler(seed=0, costs=lambda _: told))
-    go_on(study, 60, lambda p: (noisy(p)[0], cost(p)), among)
-    assert best_believed(study, 3.0) > 5
-
-
 def test_evidence_replaces_what_trials_hold() -> None:
     """Optuna was told nonsense; what is handed over beside it counts."""
     among = space(6)

@@ -60,7 +60,7 @@ def test_the_metrics_are_those_of_all_pixels_together(digits: Dataset) -> None:
 
 
 def test_pixels_that_are_not_counted_change_neither_loss_nor_score(digits: Dataset) -> None:
-    task = Trainer(SECTION, digits, device="cpu").task
+    task = Trainer(SECTION, digits, device="cpu").learnt
     random = torch.Generator().manual_seed(0)
     logits, y = torch.randn(2, 11, 4, 4, generator=random), torch.randint(11, (2, 4, 4), generator=random)
     whole, part = task.tally(), task.tally()

@@ -276,7 +276,7 @@ def test_out_of_memory_goes_on_with_half_batches_once(digits: Dataset) -> None:
     (score,) = fit(digits, Hungry(32), section)
     (whole,) = fit(digits, Hungry(64), section)
     assert score.metrics["accuracy"] == pytest.approx(whole.metrics["accuracy"], abs=0.15)
-    with pytest.raises(TrainingError, match="at half the batch of 60 either: tried to allocate memory for 30"):
+    with pytest.raises(TrainingError, match=r"half the batch of 60.*memory for 30"):
         fit(digits, Hungry(20), section)
 
 
