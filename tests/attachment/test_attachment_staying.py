@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import nas_attn as na
-from nas_attn.attachment import attach, attached_modules, detach, find_sites, pickling
+from nas_attn.attachment import attach, attached_modules, detach, find_sites, hosting, pickling
 from nas_attn.attention import catalogue
 from nas_attn.backbones import build
 from nas_attn.errors import BackboneError

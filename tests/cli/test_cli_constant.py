@@ -40,8 +40,8 @@ def test_a_metric_without_differences_is_named_everywhere(table: Path, nas) -> N
         assert "Nothing is recommended: mAP is the same for all candidates" in text
     assert "Nothing is recommended" in nas("pareto").out
     refused = nas("export").error
-    assert "Nothing is recommended: mAP is the same for all candidates" in refused
-    assert "name a trial or a placement" in refused
+    assert "Nothing is recommended: mAP" in refused
+    assert "a trial or a placement" in refused
     assert sentence in nas("effects", "--of", "mAP").error
 
 
