@@ -139,7 +139,7 @@ def test_a_backbone_that_cannot_be_trained_stops_the_study(faults: Path) -> None
 
     space = {"name": "any", "choices": {"stranger:Works": {}}}
     for _ in range(2):  # and likewise when it is taken up again
-        with pytest.raises(TrainingError, match=r"without attention fails.*RuntimeError: expected 7 dimensions"):
+        with pytest.raises(TrainingError, match=r"bare backbone fails.*RuntimeError: expected 7 dimensions"):
             na.search("faults.toml", model=build, overrides={"space": space}, say=lambda line: None)
     assert not open_study("faults", URL).store.scores()
     assert [row.state for row in open_study("faults", URL).store.candidates()] == ["running"]

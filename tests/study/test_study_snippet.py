@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,11 @@ def test_a_network_that_was_given_as_an_object_is_imported(tmp_path: Path) -> No
 
 def test_what_would_be_another_network_is_refused(tmp_path: Path) -> None:
     snippet, _ = candidate(begun(tmp_path, RESNET, {}), "stage1=se(reduction=4)")
+    (wanted,) = re.findall(r'key="(\w{16})"', snippet)
     for changed in (snippet.replace("reduction=4", "reduction=8"), snippet.replace('init="paper"', 'init="identity"')):
-        with pytest.raises(PlacementError, match=r"is another network here .* than the one with the key"):
+        with pytest.raises(
+            PlacementError, match=rf"another network here \(key (?!{wanted})\w{{16}}\) .*\(key {wanted}\)"
+        ):
             pasted(changed)
 
 

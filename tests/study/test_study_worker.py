@@ -286,7 +286,9 @@ def test_a_study_of_python_objects_is_taken_up_in_python_only(table: Path) -> No
     output = result.communicate()[0]
     assert result.returncode == 2
     assert output.count("error:") == 1
-    assert "is an object that a Python program gave to na.search" in output
+    assert f"backbone '{__name__}." in output
+    assert "na.search" in output
+    assert "Python object" in output
 
 
 def test_a_run_that_another_worker_has_just_finished_is_not_done_again(
@@ -330,7 +332,7 @@ def test_a_run_that_kills_its_workers_is_given_up_and_the_study_goes_on(
     assert last.returncode == 0, output
     (failed,) = [row for row in open_study("table", URL).store.candidates() if row.state == "failed"]
     assert failed.baseline == "uniform simam"
-    assert failed.reason == "3 workers died in it"
+    assert "3 workers" in failed.reason
 
 
 def test_a_study_goes_on_when_its_recipe_is_written_in_another_order(table: Path) -> None:
