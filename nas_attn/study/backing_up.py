@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas_attn.errors import OperationError
+from nas_attn.errors import OperationError, shorten
 from nas_attn.paths import PART
 from nas_attn.storage import Database
 from nas_attn.study.buckets import SCHEME
@@ -48,9 +48,11 @@ def back_up(database: Database, path: str | Path, *, overwrite: bool = False, ar
     beside = target.with_name(f"{target.stem}.artifacts")
     places = {store.settings.artifacts for store in database.stores()}
     folders = {artifacts_folder(database, place) for place in places}
-    if beside in folders:
+    around = next((folder for folder in folders if _holds(folder, beside)), None)
+    if around is not None:
         raise OperationError(
-            f"backup '{target}': its artifacts would be in '{beside}', which has those of the database itself: choose another name"
+            f"backup '{target}': its artifacts would be in '{beside}', among those of the database itself, which are in "
+            f"'{shorten(str(around))}': name another file or folder"
         )
     _copy(folders, beside)
     written = database.backup(target, overwrite=True)
@@ -63,6 +65,14 @@ def back_up(database: Database, path: str | Path, *, overwrite: bool = False, ar
     files = [found for found in beside.rglob("*") if found.is_file()] if beside.is_dir() else []
     buckets = sorted(place for place in places if place.startswith(SCHEME))
     return Backup(written, beside if files else None, len(files), sum(f.stat().st_size for f in files), tuple(buckets))
+
+
+def _holds(folder: Path, beside: Path) -> bool:
+    """Whether what is copied from a folder would lie in it, and be copied again and again."""
+    try:
+        return beside.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError) as error:  # no folder's name
+        raise OperationError(f"the artifacts folder '{shorten(str(folder))}' cannot be read: {error}") from error
 
 
 def _copy(folders: set[Path], beside: Path) -> None:

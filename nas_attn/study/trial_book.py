@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,9 @@ import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.orm import Session, scoped_session
 
 from nas_attn.analysis.latency import half_width
 from nas_attn.errors import LeaseLost, StorageError
@@ -100,6 +103,7 @@ class TrialBook:
         except StorageInternalError as error:  # Optuna's word for whatever the database answered
             cause = error.__cause__
             raise explained(getattr(cause, "orig", None) or cause or error, str(database)) from error
+        self._database = str(database)
         self._identities: dict[int, int] = {}
         self._number = self.storage.get_study_id_from_name(name)
 
@@ -108,9 +112,18 @@ class TrialBook:
         return self._number
 
     def identity(self, number: int) -> int:
-        """By which the storage and optuna-dashboard know a trial."""
+        """By which the storage and optuna-dashboard know a trial.
+
+        Raises:
+            StorageError: the database has lost it.
+        """
         if number not in self._identities:
-            self._identities[number] = self.storage.get_trial_id_from_study_id_trial_number(self._number, number)
+            try:
+                self._identities[number] = self.storage.get_trial_id_from_study_id_trial_number(self._number, number)
+            except KeyError:
+                raise StorageError(
+                    f"the database '{self._database}' has lost trial {number}: restore the database from a backup"
+                ) from None
         return self._identities[number]
 
     def all(self) -> list[FrozenTrial]:
@@ -180,8 +193,7 @@ class TrialBook:
 
     def close(self) -> None:
         """Closes all connections; they reopen on the next use."""
-        self.storage.remove_session()
-        self.storage.engine.dispose()
+        _close(self.storage.scoped_session, self.storage.engine)
 
     def _end(
         self,
@@ -249,7 +261,14 @@ def _open(database: Database) -> _PatientStorage:
         raise StorageError(f"the database '{database}' cannot be opened: {error}") from None
     translate_errors(storage.engine, str(database))
     storage.outage = database.outage
+    weakref.finalize(storage, _close, storage.scoped_session, storage.engine)  # at the latest when the process ends
     return storage
+
+
+def _close(sessions: scoped_session[Session], engine: Engine) -> None:
+    """SQLite folds its log into the file when the last connection is closed, and leaves it beside where none is."""
+    sessions.remove()
+    engine.dispose()
 
 
 def _made(recipe: Recipe, name: str, storage: RDBStorage) -> optuna.Study:
