@@ -17,6 +17,7 @@ from nas_attn.model.images import NewImages
 from nas_attn.model.mixture import cdf, interval
 from nas_attn.model.runs import Assembled, Data, assemble, coded
 from nas_attn.model.variances import JITTER, Algebra, Draws, Nodes, Solved, cross, posterior
+from nas_attn.tasks import SHARES
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -26,6 +27,9 @@ Sum = Sequence[tuple[str, float]]
 TINY = 1e-300
 CERTAIN, POWER = 1.645, 0.842
 """Standard deviations of 95 % certainty, and of 80 % power."""
+
+REPEATS = 3
+"""Repetitions without any difference from which on a metric that is no share of images is known to have no noise."""
 
 
 class Evidence:
@@ -74,8 +78,12 @@ class Evidence:
         if self._images is not None:
             new = interval(weight, means, np.sqrt(variances + self._images.value()))
         found = {}
+        exact = {run.key: run.value for run in self._runs.last} if self._exact else {}
         for i, key in enumerate(self.keys):
             raw, count = self._runs.raw.get(key, (None, 0))
+            if key in exact:  # not its mean, which rounding may move by a bit: enough to be on the front
+                found[key] = Estimate(exact[key], 0.0, exact[key], exact[key], None, None, raw, count)
+                continue
             least, most = self._turned(low[i] + shift[i], high[i] + shift[i])
             new_low, new_high = (
                 (None, None) if new is None else self._turned(new[0][i] + shift[i], new[1][i] + shift[i])
@@ -236,6 +244,17 @@ class Evidence:
         """Whether all of several runs came out the same: then nothing differs, as far as can be seen."""
         values = [run.value for run in self._runs.last]
         return len(values) > 1 and min(values) == max(values)
+
+    @cached_property
+    def _exact(self) -> bool:
+        """Whether repeated runs always came out the same, as a size does: then a run says all, with nothing to be shrunk."""
+        values = defaultdict[str, list[float]](list)
+        for run in self._runs.last:
+            values[run.key].append(run.value)
+        repeated = [found for found in values.values() if len(found) > 1]
+        if self.metric in SHARES or len(repeated) < 2 or sum(len(found) - 1 for found in repeated) < REPEATS:
+            return False
+        return all(min(found) == max(found) for found in repeated)
 
     def _same(self, key: str) -> Estimate:
         value = self._runs.last[0].value

@@ -381,3 +381,18 @@ def test_thousands_of_placements_are_answered_for() -> None:
     assert len(estimates) == len(texts)
     assert np.corrcoef([effects[k] for k in texts], [estimates[k].mean for k in texts])[0, 1] > 0.9
     assert model.gains("bare")["k0007"].sd > 0
+
+
+@pytest.mark.parametrize(
+    ("metric", "jitter", "exact"), [("size", 0.0, True), ("size", 1.0, False), ("accuracy", 0.0, False)]
+)
+def test_what_comes_out_the_same_each_time_is_taken_as_it_is(metric: str, jitter: float, exact: bool) -> None:
+    """A share of images may come out the same by chance; the size of a network does because it is the same."""
+    texts = made.placements(12, np.random.default_rng(3))
+    values = {key: (0.4 if metric == "accuracy" else 6000.0) + 0.01 * i for i, key in enumerate(texts)}
+    runs = [Run(key, 0, 0, value) for key, value in values.items()]
+    runs += [Run(key, seed, 0, values[key] + jitter * seed) for key in list(texts)[:2] for seed in (1, 2)]
+    found = fit(runs, texts, metric=metric, lower_is_better=metric == "size").estimates
+    assert {found[key].sd == 0.0 for key in values} == {exact}
+    if exact:
+        assert [found[key].mean for key in values] == list(values.values()), "to the last bit"
