@@ -115,7 +115,7 @@ def test_a_backup_goes_on_elsewhere_with_its_artifacts(table: Path, tmp_path_fac
     assert len(opened.store.candidates()) == 5
     with pytest.raises(StudyError, match="in use"):
         back_up(opened.database, elsewhere / "copy.db")
-    with pytest.raises(OperationError, match=r"nas_attn\.artifacts'.* another name"):
+    with pytest.raises(OperationError, match=r"nas_attn\.artifacts'.* another"):
         back_up(opened.database, "nas_attn.sqlite")
 
 
