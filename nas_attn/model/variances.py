@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.model.coding import ALONE, SHAPES, Codes, Shape
+from nas_attn.model.mixture import cdf
 from nas_attn.model.priors import log_level
 from nas_attn.model.runs import Data
 
@@ -98,7 +99,7 @@ class Family:
         size = noise * np.stack([self._exp(z, f"spread{k}") for k in range(rungs)], axis=1)
         several = self.data.backbones > 1
         ratio = np.ones(m) if self.equal else self._exp(z, "interaction")
-        angle = 0.5 * math.pi * _cdf(self._get(z, "rho"))
+        angle = 0.5 * math.pi * cdf(self._get(z, "rho"))
         return Draws(
             shape,
             self.equal,
@@ -106,7 +107,7 @@ class Family:
             spread=np.zeros_like(size) if self.equal else size,
             interaction=size * ratio[:, None] if several else np.zeros_like(size),
             rho=np.sin(angle),
-            eta=MOST_ETA * _cdf(self._get(z, "eta")),
+            eta=MOST_ETA * cdf(self._get(z, "eta")),
             seeds=self._exp(z, "seeds") if "seeds" in self.index else np.zeros(m),
             backbones=self._exp(z, "backbones") if "backbones" in self.index else np.zeros(m),
         )
@@ -401,9 +402,3 @@ def cross(data: Data, shape: Shape, draws: Draws, i: int, codes: Codes, place: I
     top = data.rungs - 1
     along = draws.spread[i, top] * draws.spread[i, data.rung] * draws.rho[i] ** (top - data.rung)
     return np.asarray(shared * along)
-
-
-def _cdf(z: Floats) -> Floats:
-    from nas_attn.model.mixture import cdf
-
-    return cdf(z)

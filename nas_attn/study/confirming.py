@@ -9,6 +9,7 @@ model cannot say whether they belong to the front. These are runs, never trials:
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -39,7 +40,7 @@ ROUNDS = 2
 """Rounds of a duel at most, for each of `search.confirm_seeds`."""
 
 
-class _Further(Duties):
+class _Further(Duties, ABC):
     """Runs of candidates that have been scored."""
 
     purpose: str
@@ -56,8 +57,9 @@ class _Further(Duties):
         self.queue.want(runs)
         return bool(runs)
 
+    @abstractmethod
     def next(self) -> list[Run]:
-        raise NotImplementedError
+        """The runs of the next round; empty where none is needed."""
 
     def ended(self, row: RunRow, lease: Lease) -> None:
         run = row.run
