@@ -207,7 +207,7 @@ def test_a_stopped_training_is_measured_beside_and_joins_again(processes: Proces
             assert beside == []
     pipe.send("end")
     yields, settled = pipe.recv()
-    assert yields >= 2  # when it noticed that it had been passed by, and for the measuring after that
+    assert yields >= 1  # it noticed that it had been passed by; the measuring after that may fall into the same wait
     assert settled == yields
 
 
