@@ -181,7 +181,9 @@ def stop(process: multiprocessing.process.BaseProcess) -> int:
 
 
 @pytest.mark.usefixtures("hurry")
-def test_a_stopped_training_is_measured_beside_and_joins_again(processes: Processes) -> None:
+def test_a_stopped_training_is_measured_beside_and_joins_again(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     process, pipe = processes.start(train)
     assert pipe.recv() == "trains"
     pid = stop(process)
@@ -203,6 +205,7 @@ def test_a_stopped_training_is_measured_beside_and_joins_again(processes: Proces
         psutil.Process(pid).resume()
         while list(lock_directory().glob("*.passed.*")):
             time.sleep(0.01)
+        monkeypatch.setattr(locks, "UNYIELDING_S", PATIENCE_S)
         with lock.exclusive() as beside:
             assert beside == []
     pipe.send("end")
