@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas_attn.cli.common import AsJson, Device, Storage, StudyName, at_storage, echo, print_json, study_named
 from nas_attn.errors import NasAttnError, StudyError
 from nas_attn.paths import DEFAULT_URL
+
+if TYPE_CHECKING:
+    from nas_attn.study.opening import OpenStudy
+    from nas_attn.study.overview import WorkerView
 
 LONGEST_S = 300.0
 
@@ -29,7 +33,7 @@ def launch(
         typer.Option("--minutes", min=3, help="Slurm's time limit per job in minutes; the job is then queued again."),
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option("--option", help="An option of sbatch: --option account=mine; repeatable.")
+        list[str] | None, typer.Option("--option", help="An option of sbatch: account=mine, exclusive; repeatable.")
     ] = None,
     device: Device = "auto",
     storage: Storage = DEFAULT_URL,
@@ -37,6 +41,7 @@ def launch(
 ) -> None:
     """Starts workers of a study on a cluster, and returns. The study is there already: nas-attn search RECIPE --time-limit 0."""
     from nas_attn.study.engines import Request
+    from nas_attn.study.launching import LOGS
     from nas_attn.study.launching import launch as start
 
     opened = study_named(study, storage)
@@ -48,7 +53,7 @@ def launch(
     at = at_storage(storage)
     name = opened.store.name
     echo(f"launched {workers} worker{'' if workers == 1 else 's'} on {on}: {_few(done.jobs)}")
-    echo(f"watch: nas-attn status {name} --watch{at}\nstop:  nas-attn stop {name}{at}")
+    echo(f"logs:  {opened.folder / LOGS}\nwatch: nas-attn status {name} --watch{at}\nstop:  nas-attn stop {name}{at}")
 
 
 def stop(
@@ -58,34 +63,40 @@ def stop(
 ) -> None:
     """Tells all workers of a study to stop in order, wherever they run; those that only queue are taken back."""
     from nas_attn.study.launching import engine, launches
-    from nas_attn.study.overview import overview
     from nas_attn.study.presence import stop_workers
 
     opened = study_named(study, storage)
+    there, queued = _working(opened), 0
     stop_workers(opened)
     for launched in launches(opened):
         try:
-            engine(launched.on).end(launched)
+            queued += engine(launched.on).end(launched)
         except NasAttnError as error:  # another machine's engine; its workers hear of it by the study
             echo(f"{launched.on}: {error}", err=True)
-    there = [worker for worker in overview(opened).workers if worker.state in ("working", "waiting")]
-    echo(f"told {len(there)} worker{'' if len(there) == 1 else 's'} to stop")
+    taken = f", took back {queued} that had not begun" if queued else ""
+    echo(f"told {len(there)} worker{'' if len(there) == 1 else 's'} to stop{taken}")
     end = time.monotonic() + LONGEST_S
     while wait and there and time.monotonic() < end:
         time.sleep(0.5)
-        there = [worker for worker in overview(opened).workers if worker.state in ("working", "waiting")]
+        there = _working(opened)
     if wait:
         left = ", ".join(f"{worker.machine} {worker.pid} ({worker.doing})" for worker in there)
         echo("all workers have ended" if not there else f"still running after {LONGEST_S:.0f} s: {left}")
 
 
+def _working(opened: OpenStudy) -> list[WorkerView]:
+    from nas_attn.study.overview import workers_of
+
+    return [worker for worker in workers_of(opened) if worker.state in ("working", "waiting")]
+
+
 def _options(words: list[str]) -> dict[str, str]:
     found = {}
     for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise StudyError(f"--option '{word}' is not of the form key=value, like account=mine")
-        found[key.lstrip("-")] = value
+        key, _, value = word.lstrip("-").partition("=")
+        if not key:
+            raise StudyError(f"--option '{word}': write an option of sbatch, like account=mine or exclusive")
+        found[key] = value
     return found
 
 

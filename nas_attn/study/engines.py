@@ -26,7 +26,7 @@ class Request:
     """Slurm's time limit for each; the worker stops in order before it, and is queued again."""
     partition: str | None = None
     more: Mapping[str, str] = field(default_factory=dict)
-    """Further options of Slurm's sbatch."""
+    """Further options of Slurm's sbatch; an empty value is an option without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ class Engine(Protocol):
     def state(self, launched: Launched) -> str:
         """What the engine says of them, in words; empty where none is left."""
 
-    def end(self, launched: Launched) -> None:
-        """Takes back those that have not begun; those that have are told by the study."""
+    def end(self, launched: Launched) -> int:
+        """Takes back those that have not begun, and counts them; those that have are told by the study."""
 
 
 def worker_environment(opened: OpenStudy, request: Request, settings: WorkerSettings) -> dict[str, str]:

@@ -16,6 +16,9 @@ from nas_attn.errors import StudyError
 from nas_attn.study.engines import Engine, Launched, Request
 from nas_attn.study.opening import OpenStudy
 
+LOGS = "launched"
+"""The folder with the workers' output, in the folder of the study's artifacts."""
+
 
 def launch(opened: OpenStudy, on: str, request: Request) -> Launched:
     """Starts workers of a study on an engine.
@@ -28,7 +31,7 @@ def launch(opened: OpenStudy, on: str, request: Request) -> Launched:
             f"study '{opened.store.name}' lies in an SQLite file, which serves the processes of one machine: begin it in "
             "PostgreSQL (storage postgresql+psycopg://…), or launch on local"
         )
-    logs = opened.folder / "launched"
+    logs = opened.folder / LOGS
     logs.mkdir(parents=True, exist_ok=True)
     jobs = engine(on).launch(opened, request, logs)
     found = Launched(on, tuple(jobs), socket.gethostname(), opened.database.now())
@@ -52,18 +55,13 @@ def engine(name: str) -> Engine:
 
         return Local()
     if name == "slurm":
-        _need("submitit", "slurm")
         from nas_attn.study.on_slurm import Slurm
 
         return Slurm()
     if name == "ray":
-        _need("ray", "ray")
+        if find_spec("ray") is None:
+            raise StudyError("ray is not installed: pip install 'nas-attn[ray]'")
         from nas_attn.study.on_ray import Ray
 
         return Ray()
     raise StudyError(f"'{name}' is no engine: give slurm, ray or local")
-
-
-def _need(module: str, extra: str) -> None:
-    if find_spec(module) is None:
-        raise StudyError(f"{extra} needs {module}: pip install 'nas-attn[{extra}]'")

@@ -48,5 +48,5 @@ class Local:
             running += Process(int(pid), started).runs
         return f"{running} running" if running else ""
 
-    def end(self, launched: Launched) -> None:
-        return None
+    def end(self, launched: Launched) -> int:
+        return 0

@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,14 @@ ATTEMPTS = 3
 class WorkerActor:
     """Runs a worker as a process of its own, which ends with the actor. Ray makes a dead actor anew, and so the worker."""
 
-    def __init__(self, study: str, settings: WorkerSettings, environment: Mapping[str, str], folder: str) -> None:
+    def __init__(
+        self, study: str, settings: WorkerSettings, environment: Mapping[str, str], folder: str, log: str
+    ) -> None:
         import ray
 
         self._me = ray.get_runtime_context().current_actor
         self._study, self._settings, self._environment, self._folder = study, settings, dict(environment), folder
+        self._log = Path(log)
         threading.Thread(target=self._work, daemon=True).start()
 
     def _work(self) -> None:
@@ -38,12 +42,16 @@ class WorkerActor:
 
         for _ in range(ATTEMPTS):
             told = replace(self._settings, orders=True).environment(self._environment[STORAGE])
-            process = subprocess.Popen(
-                worker_command(self._study),
-                stdin=subprocess.PIPE,  # whose end, when the actor dies, stops the worker
-                env={**os.environ, **self._environment, **told},
-                cwd=self._folder,
-            )
+            self._log.parent.mkdir(parents=True, exist_ok=True)  # this node may not share the folder
+            with self._log.open("ab") as output:
+                process = subprocess.Popen(
+                    worker_command(self._study),
+                    stdin=subprocess.PIPE,  # whose end, when the actor dies, stops the worker
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **self._environment, **told},
+                    cwd=self._folder,
+                )
             orders = Orders(process.stdin)
             status = process.wait()
             orders.close()
@@ -71,7 +79,13 @@ class Ray:
                 num_cpus=request.cpus,
                 num_gpus=request.gpus,
                 max_restarts=-1,
-            ).remote(opened.store.name, settings, worker_environment(opened, request, settings), str(Path.cwd()))
+            ).remote(
+                opened.store.name,
+                settings,
+                worker_environment(opened, request, settings),
+                str(Path.cwd()),
+                str((logs / f"ray-{name}.log").resolve()),
+            )
         return names
 
     def state(self, launched: Launched) -> str:
@@ -84,16 +98,19 @@ class Ray:
         count = len(alive & set(launched.jobs))
         return f"{count} there" if count else ""
 
-    def end(self, launched: Launched) -> None:
+    def end(self, launched: Launched) -> int:
         ray = _connected()
+        asked = {}
         for name in launched.jobs:
-            try:
+            with suppress(ValueError):  # it has ended
                 actor = ray.get_actor(name, namespace=NAMESPACE)
-            except ValueError:  # it has ended
-                continue
-            ready, _ = ray.wait([actor.ready.remote()], timeout=2.0)
-            if not ready:  # it waits for a place
-                ray.kill(actor, no_restart=True)
+                asked[actor.ready.remote()] = actor
+        if not asked:
+            return 0
+        _, queued = ray.wait(list(asked), num_returns=len(asked), timeout=3.0)
+        for one in queued:
+            ray.kill(asked[one], no_restart=True)
+        return len(queued)
 
 
 def _connected() -> Any:

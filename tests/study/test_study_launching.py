@@ -103,6 +103,24 @@ def test_what_squeue_cannot_say_is_not_taken_for_no_jobs(
     assert Slurm().state(Launched("slurm", ("7_0", "7_1"), "here", 0.0)) == shown
 
 
+def test_sbatch_gets_options_without_a_value_and_its_own_reason_is_shown(
+    table: Path, begun: Callable[[str, int], OpenStudy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = table / "sbatch"
+    refusal = 'case "$*" in *=nowhere*) echo "sbatch: error: invalid partition specified: nowhere" >&2; exit 1;; esac'
+    program.write_text(f'#!/bin/sh\n{refusal}\necho "$@" > asked; cat > script; echo "7;other"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{table}:/usr/bin:/bin")
+    opened = begun("sqlite:///nas_attn.db", 4)
+    jobs = Slurm().launch(opened, Request(2, more={"exclusive": "", "time": "5"}), table / "logs")
+    assert jobs == ["7_0", "7_1"]
+    asked = (table / "asked").read_text().split()
+    assert {"--exclusive", "--time=5", "--array=0-1"} <= set(asked)
+    assert opened.url_of_database not in " ".join(asked) + (table / "script").read_text()
+    with pytest.raises(StudyError, match="invalid partition specified: nowhere"):
+        Slurm().launch(opened, Request(2, partition="nowhere"), table / "logs")
+
+
 @pytest.mark.slow
 def test_workers_in_the_background_are_seen_and_stopped(
     table: Path, begun: Callable[[str, int], OpenStudy], monkeypatch: pytest.MonkeyPatch
@@ -169,7 +187,6 @@ def test_a_ray_clusters_workers_come_back_when_their_node_dies(
 def test_a_slurm_clusters_jobs_go_on_after_they_were_queued_again(
     table: Path, begun: Callable[[str, int], OpenStudy], postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("submitit", reason="submitit is not installed (extra `slurm`)")
     if shutil.which("sinfo") is None or subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
         pytest.skip("no Slurm answers here; runners/slurm/one_node.py starts one")
     monkeypatch.setenv("PYTHONPATH", f"{table}:{os.environ.get('PYTHONPATH', '')}")
@@ -181,8 +198,9 @@ def test_a_slurm_clusters_jobs_go_on_after_they_were_queued_again(
     until(lambda: len(opened.store.workers.rows()) == 2, "two workers")
     subprocess.run(["scontrol", "requeue", jobs[0]], check=True)
     logs = opened.folder / "launched"
-    until(lambda: any("SIGTERM" in path.read_text() for path in logs.glob("*.out")), "the worker to hear of it")
+    until(lambda: any("SIGTERM" in path.read_text() for path in logs.glob("*.log")), "the worker to hear of it")
     until(lambda: is_whole(opened, 8), "the study to end", 2400)
     until(lambda: not overview(opened).launched, "the jobs to leave the queue", 2400)
+    assert {path.suffix for path in logs.iterdir()} == {".log"}
     calls = [line.rsplit("|", 1)[0] for line in (table / "calls.txt").read_text().splitlines()]
     assert len(calls) - len(set(calls)) <= 1, "what was under way is evaluated again, no more"
