@@ -13,7 +13,8 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 BENCHMARKS := $(sort $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install dev test test-slow test-portable test-faults lint limits format docs gallery site wheel clean $(BENCHMARKS)
+.PHONY: help quickstart install dev test test-slow test-portable test-lowest test-faults lint limits format docs gallery site \
+  wheel release clean $(BENCHMARKS)
 
 help:  ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +35,13 @@ test-slow: $(VENV)/installed-dev  ## run all tests, the long ones included
 
 test-portable: $(VENV)/installed-dev  ## run the tests without fcntl, os.fork, SIGUSR1 and /proc, as on Windows and macOS
 	@$(PYTEST) -p tests.portable_platform $(ARGS)
+
+test-lowest: $(VENV)/installed-dev  ## run the tests with the lowest versions that pyproject.toml allows, in build/lowest
+	@$(BIN)/python -m venv --clear build/lowest
+	@$(BIN)/python tools/release.py --lowest > build/lowest/versions.txt
+	@build/lowest/bin/python -m pip install --disable-pip-version-check --quiet --constraint build/lowest/versions.txt \
+	  --editable '.[timm,onnx]' pytest pytest-timeout pytest-xdist hypothesis
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 build/lowest/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 # Sequences of faults against a small study, and events in each; FAULTS_TALLY=FILE counts them by kind, and does not shrink.
 FAULTS_EXAMPLES ?= 100
@@ -69,6 +77,9 @@ site: $(VENV)/installed-dev  ## build the documentation site into build/site
 
 wheel: $(VENV)/installed-dev  ## build the wheel and the source archive into dist/
 	@$(BIN)/python -m build --outdir dist .
+
+release: $(VENV)/installed-dev  ## build what is published, install it into an empty environment, and try it there
+	@$(BIN)/python tools/release.py
 
 $(BENCHMARKS): bench-%: $(VENV)/installed-dev
 	@$(BIN)/python benchmarks/$*.py $(ARGS)

@@ -1,4 +1,6 @@
-"""Digits without a download: scikit-learn's 1,797 handwritten ones, plain, or hidden among fragments of others.
+"""Digits without a download: 1,797 handwritten ones, plain, or hidden among fragments of others.
+
+They are those of scikit-learn (Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI 1998, CC BY 4.0).
 
 A cluttered image shows one digit at a random place among pieces of other digits, so that it pays to look at the right
 place (as in cluttered MNIST: Mnih et al., Recurrent Models of Visual Attention, 1406.6247). The source digits are
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,11 +121,9 @@ def plain(section: DataSection, _place: Place) -> Parts:
 @lru_cache(maxsize=2)
 def source_digits(seed: int) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]:
     """Split -> images (N, 8, 8) and labels (N,) of its source digits."""
-    from sklearn.datasets import load_digits  # an import of a second, for this data set only
-
-    bunch = load_digits()
-    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)
-    labels = bunch.target.astype(np.int64)
+    with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as shipped:
+        images = np.round(shipped["images"] * (255 / 16)).astype(np.uint8)
+        labels = shipped["labels"].astype(np.int64)
     others, train = stratified(labels, len(labels) // 2, seed)
     test, validation = stratified(labels[others], len(others) // 2, seed)
     index = {"train": train, "validation": others[validation], "test": others[test]}

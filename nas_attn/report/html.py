@@ -26,7 +26,7 @@ from nas_attn.report.templating import Page, plotly_script, templates, trusted, 
 from nas_attn.toml_text import write_toml
 
 NONE: Mapping[int, Picture] = MappingProxyType({})
-_PINNED = {"nas_attn": "nas-attn"} | {n: n for n in ("torch", "torchvision", "timm", "optuna", "numpy", "scikit-learn")}
+_PINNED = {"nas_attn": "nas-attn"} | {n: n for n in ("torch", "torchvision", "timm", "optuna", "numpy")}
 """Library, as a study names it -> what pip calls it."""
 
 

@@ -163,7 +163,7 @@ def only_study(storage: str) -> str:
 def versions(recipe: Recipe | None = None) -> Mapping[str, str]:
     """Versions of what a study's results depend on, its backbone's package included."""
     own = SOURCES.get(recipe.backbone.name.partition(":")[0]) if recipe else None
-    names = dict.fromkeys(["torch", "torchvision", "optuna", "numpy", "scikit-learn", *([own.package] if own else [])])
+    names = dict.fromkeys(["torch", "torchvision", "optuna", "numpy", *([own.package] if own else [])])
     found = {"nas_attn": __version__, "python": platform.python_version()}
     for name in names:
         with suppress(metadata.PackageNotFoundError):  # what builds the network says that it is missing

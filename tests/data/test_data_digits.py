@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from nas_attn import data
 from nas_attn.data.digits import source_digits
@@ -25,6 +27,13 @@ def test_the_standard_size() -> None:
     shares = torch.bincount(dataset.validation.labels) / 5000
     assert shares.min() > 0.08
     assert shares.max() < 0.12
+
+
+def test_the_digits_are_scikit_learns() -> None:
+    theirs, ours = load_digits(), source_digits(0).values()
+    pixels = np.round(theirs.images * (255 / 16)).astype(np.uint8)
+    expected = sorted((image.tobytes(), label) for image, label in zip(pixels, theirs.target, strict=True))
+    assert sorted((image.tobytes(), label) for split in ours for image, label in zip(*split, strict=True)) == expected
 
 
 def test_equal_seeds_give_equal_images_and_others_do_not() -> None:
