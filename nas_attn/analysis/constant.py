@@ -11,8 +11,6 @@ from nas_attn.analysis import units
 from nas_attn.costs import is_cost
 from nas_attn.recipe import Recipe, objective_name
 
-FEW = 50
-"""Runs that are looked at first: in most studies they tell already that nothing is constant."""
 FEWEST = 2
 """Candidates with the same value from which on it is worth saying."""
 
@@ -88,13 +86,3 @@ def _sentence(recipe: Recipe, metric: str, values: Sequence[float], candidates: 
 
 def _epochs(recipe: Recipe) -> str:
     return "training.backbone_epochs" if recipe.training.start == "backbone" else "training.rungs"
-
-
-def all_differ(recipe: Recipe, few: Sequence[Mapping[str, float]]) -> bool:
-    """Whether a few runs show already that no metric is constant."""
-    trained = {objective_name(objective) for objective in recipe.objectives if not is_cost(objective)} or {"accuracy"}
-    for metric in trained:
-        values = _values(metric, few)
-        if not values or all(math.isclose(value, values[0], rel_tol=1e-9) for value in values):
-            return False
-    return True

@@ -141,7 +141,7 @@ def read_note(store: StudyStore, artifacts: ArtifactStore, run: str) -> Note | N
     """What the note of a run's checkpoint says; None where there is none that can be read."""
     try:
         with artifacts.open_reader(note_name(store, run)) as reader:
-            return read_as(Note, **json.loads(reader.read()))
+            return read_as(Note, json.loads(reader.read()))
     except Exception:  # missing, as each artifact store says in its own way, or cut off
         return None
 

@@ -72,7 +72,7 @@ class Measurer:
         Args:
             more: key -> explicit notation of candidates that the store does not know yet.
         """
-        texts = {key: row.placement for key, row in self._store.glance.briefs().items()} | dict(more or {})
+        texts = {row.key: row.placement for row in self._store.candidates()} | dict(more or {})
         sessions = self._store.sessions()
         if sessions != self._estimated[0]:
             self._estimated = sessions, estimate(sessions)
@@ -137,7 +137,7 @@ class Measurer:
         sessions, limit = self._store.sessions(), self._section.max_sessions
         wanted = open_keys(sessions, keys, tolerance=tolerance, max_sessions=limit)
         known = estimate(sessions)
-        odd = suspicious(known, {key: row.placement for key, row in self._store.glance.briefs().items()})
+        odd = suspicious(known, {row.key: row.placement for row in self._store.candidates()})
         again = [key for key in odd if key in keys and known[key].sessions < min(AGAIN, limit)]
         return [*again, *(key for key in wanted if key not in again)]
 

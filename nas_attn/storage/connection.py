@@ -35,7 +35,6 @@ from sqlalchemy.pool import Pool
 
 from nas_attn.errors import NasAttnError, StorageAway, StorageError, StudyError, shorten, without_passwords
 from nas_attn.storage.outages import Outage
-from nas_attn.storage.silence import Silence
 from nas_attn.storage.url import shown_url, storage_url
 
 if TYPE_CHECKING:
@@ -120,8 +119,8 @@ class Connector:
             raise StudyError(f"storage '{self}' cannot be used: {error}: pip install 'nas-attn[postgres]'") from None
         if self.is_sqlite:
             event.listen(self.engine, "begin", _begin)
-        self.silence = Silence()
-        """What this process has seen of leases, which says when they are over on SQLite."""
+        self.seen_leases: dict[tuple[int, str], tuple[int, float, float]] = {}
+        """(study, resource) -> (number, expires_at, since when this process has seen it so): see `leases`."""
         self.outage = Outage(str(self))
         self._writing = self.engine.execution_options(nas_attn_write=True)
         self._file: tuple[int, int] | None = None

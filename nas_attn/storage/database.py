@@ -19,7 +19,7 @@ from nas_attn.storage import tables
 from nas_attn.storage.backup import backup_sqlite, check_target
 from nas_attn.storage.connection import Connector, insert
 from nas_attn.storage.outages import Outage, enduring
-from nas_attn.storage.rows import StudySummary, read_as
+from nas_attn.storage.rows import StudySummary, read_all
 from nas_attn.storage.schema import creation_lock, prepare
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.url import storage_url
@@ -168,14 +168,10 @@ class Database:
         counting = select(*columns, func.count().label("count")).group_by(*columns).order_by(*columns)
         states: defaultdict[int, dict[str, int]] = defaultdict(dict)
         with self._connector.read() as connection:
-            rows = connection.execute(select(study).order_by(study.c.created_at, study.c.id)).all()
+            rows = connection.execute(select(study).order_by(study.c.created_at, study.c.id)).mappings()
             for found in connection.execute(counting).mappings():
                 states[found["study_id"]][found["state"]] = found["count"]
-            named = ("name", "created_at", "fingerprint")
-            return [
-                read_as(StudySummary, **{name: getattr(row, name) for name in named}, candidates=states[row.id])
-                for row in rows
-            ]
+            return read_all(StudySummary, ({**row, "candidates": states[row["id"]]} for row in rows))
 
     def extend_study(
         self,

@@ -1,7 +1,13 @@
-"""Leases: the right to work on something and to write about it, until another takes it over."""
+"""Leases: the right to work on something and to write about it, until another takes it over.
+
+PostgreSQL's clock decides when one expires. SQLite has no clock of its own: it takes that of the process that asks, and one that
+is an hour ahead would find every lease expired. There each process watches: a lease whose row has not changed for as long as it
+lasts has expired. Its holder renews it several times in that span.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,8 +19,10 @@ from nas_attn.errors import LeaseLost
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, insert
 from nas_attn.storage.outages import enduring
-from nas_attn.storage.rows import Lease, LeaseRow, read_as
-from nas_attn.storage.silence import TICK_S
+from nas_attn.storage.rows import Lease, LeaseRow, read_all
+
+TICK_S = 0.001
+"""By how much a renewal changes a lease at least, where the clock has not moved on."""
 
 
 @enduring
@@ -96,17 +104,7 @@ class Leases:
             mine = and_(mine, tables.lease.c.released == false())
         with self._connector.read() as connection:
             rows = connection.execute(self._leases(mine).order_by(tables.lease.c.resource)).all()
-            return [
-                read_as(
-                    LeaseRow,
-                    resource=row.resource,
-                    owner=row.owner,
-                    number=row.number,
-                    expires_at=row.expires_at,
-                    state=self._state(row),
-                )
-                for row in rows
-            ]
+            return read_all(LeaseRow, ({**row._mapping, "state": self._state(row)} for row in rows))
 
     def _leases(self, which: ColumnElement[bool]) -> Select[Any]:
         overdue = tables.lease.c.expires_at < self._connector.clock
@@ -118,8 +116,15 @@ class Leases:
     def _state(self, row: Row[Any]) -> str:
         if row.released:
             return "released"
-        over = self._connector.silence.is_over(self._id, row) if self.is_local else row.overdue
+        over = self._silent(row) if self.is_local else row.overdue
         return "expired" if over and not self._connector.outage.just_over(row.ttl_s) else "held"
+
+    def _silent(self, row: Row[Any]) -> bool:
+        """Whether this process has seen a lease unchanged for as long as it lasts."""
+        seen, place, now = self._connector.seen_leases, (self._id, row.resource), time.monotonic()
+        if place not in seen or seen[place][:2] != (row.number, row.expires_at):
+            seen[place] = (row.number, row.expires_at, now)
+        return bool(now - seen[place][2] >= row.ttl_s)
 
     def _lease(self, resource: str) -> Any:
         return and_(tables.lease.c.study_id == self._id, tables.lease.c.resource == resource)

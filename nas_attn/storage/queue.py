@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, true, update
 
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, insert
 from nas_attn.storage.outages import enduring
-from nas_attn.storage.rows import Lease, Run, RunRow, to_run
+from nas_attn.storage.rows import Lease, Run, RunRow, to_runs
 
 WAITING = "waiting"
 ENDS = frozenset({"done", "pruned", "failed", "withdrawn"})
@@ -39,19 +39,13 @@ class RunQueue:
         """
         with self._connector.write() as connection:
             for run in runs:
-                row = {
-                    "study_id": self._id,
-                    "key": run.key,
-                    "placement": run.placement,
-                    "way": run.way,
-                    "seed": run.seed,
-                    "backbone": run.backbone,
-                    "purpose": run.purpose,
-                    "round": run.round,
-                    "priority": run.priority,
-                }
                 new = insert(connection, _run).values(
-                    state=WAITING, reason="", attempts=0, wanted_at=self._connector.clock, **row
+                    study_id=self._id,
+                    state=WAITING,
+                    reason="",
+                    attempts=0,
+                    wanted_at=self._connector.clock,
+                    **asdict(run),
                 )
                 more = and_(_run.c.state == WAITING, _run.c.priority < run.priority)
                 wanted = {"purpose": run.purpose, "round": run.round, "priority": run.priority, "state": WAITING}
@@ -80,12 +74,12 @@ class RunQueue:
             true() if way is None else _run.c.way == way,
         )
         with self._connector.read() as connection:
-            return [to_run(row) for row in connection.execute(query.order_by(_run.c.priority.desc(), _run.c.id))]
+            return to_runs(connection.execute(query.order_by(_run.c.priority.desc(), _run.c.id)).mappings())
 
     def row(self, number: int) -> RunRow:
         """A run as it is now."""
         with self._connector.read() as connection:
-            return to_run(connection.execute(select(_run).where(self._mine(number))).one())
+            return to_runs(connection.execute(select(_run).where(self._mine(number))).mappings())[0]
 
     def counts(self) -> dict[tuple[str, str], int]:
         """(purpose, state) -> runs."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
-from itertools import chain, islice
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
-from sqlalchemy import Row
+from pydantic import TypeAdapter
 
-from nas_attn.records import CandidateRow, Fingerprint, Score, Session, SessionSample
+from nas_attn.records import CandidateRow, Score, Session
 
 T = TypeVar("T")
 
@@ -200,148 +198,52 @@ class SplitReading:
     reason: str
 
 
-def read_as(kind: type[T], **values: Any) -> T:
-    """A record of values from the database, which are of the types that it says: SQLite keeps whatever is put in.
+def read_all(kind: type[T], rows: Iterable[Mapping[Any, Any]]) -> list[T]:
+    """Records of rows of the database; columns that the record does not have are left out.
 
     Raises:
-        ValueError: they are not.
+        ValueError: a value is of another type than the record says: SQLite keeps whatever is put in.
     """
-    return read_all(kind, {name: [value] for name, value in values.items()})[0]
+    found: list[T] = _adapter(kind).validate_python([dict(row) for row in rows])
+    return found
 
 
-def read_all(kind: type[T], columns: Mapping[str, Sequence[Any]]) -> list[T]:
-    """As `read_as` of each row, a column at a time.
-
-    Args:
-        columns: field -> its values, of all rows.
-    """
-    hints, order = _hints(kind)  # type: ignore[arg-type]
-    if columns.keys() != set(order):
-        raise ValueError(f"{kind.__name__} has other fields than {', '.join(columns)}")
-    for name in order:
-        if not _are(hints[name], columns[name]):
-            raise ValueError(f"{kind.__name__}.{name} is of another type")
-    return list(map(kind, *(columns[name] for name in order)))
+def read_as(kind: type[T], row: Mapping[Any, Any]) -> T:
+    """As `read_all`, of one row."""
+    return read_all(kind, [row])[0]
 
 
 @cache
-def _hints(kind: type) -> tuple[dict[str, Any], list[str]]:
-    return get_type_hints(kind), [field.name for field in fields(kind)]
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(list[kind])  # type: ignore[valid-type]
 
 
-def _are(hint: Any, values: Sequence[Any]) -> bool:
-    """Whether all values are of a type."""
-    wanted = set(get_args(hint)) if isinstance(hint, UnionType) else {hint}
-    wanted |= {int} if float in wanted else set()
-    rest = [value for value in values if type(value) not in wanted]
-    nested = next((option for option in wanted if get_origin(option) in (tuple, Mapping)), None)
-    if not rest or nested is None:
-        return not rest
-    arguments = get_args(nested)
-    if get_origin(nested) is Mapping:
-        contents = [entry for value in rest if type(value) is dict for entry in value.items()]
-        types = zip(arguments, zip(*contents, strict=True), strict=False)
-        return {dict} == set(map(type, rest)) and all(_are(inner, found) for inner, found in types)
-    if set(map(type, rest)) != {tuple}:
-        return False
-    if arguments[1:] == (...,):
-        return _are(arguments[0], list(chain(*rest)))
-    return {len(arguments)} == set(map(len, rest)) and all(map(_are, arguments, zip(*rest, strict=True)))
-
-
-def _contents(texts: Sequence[str]) -> list[Any]:
-    """What each text is in JSON, read in one go."""
-    try:
-        found = json.loads(f"[{','.join(texts)}]")
-    except ValueError:
-        found = []
-    return found if len(found) == len(texts) else [json.loads(text) for text in texts]
-
-
-def _columns(rows: Sequence[Row[Any]]) -> dict[str, Sequence[Any]]:
-    """Column -> its values."""
-    return dict(zip(rows[0]._fields, zip(*rows, strict=True), strict=True)) if rows else {}
-
-
-def to_candidates(rows: Sequence[Row[Any]]) -> list[CandidateRow]:
+def to_candidates(rows: Iterable[Mapping[Any, Any]]) -> list[CandidateRow]:
     """Rows of `nas_candidate`."""
-    if not rows:
-        return []
-    columns = _columns(rows)
-    counted = iter(_contents([text for text in columns["costs"] if text is not None]))
-    columns["cost"] = [None if text is None else next(counted) for text in columns["costs"]]
-    return read_all(CandidateRow, {f.name: columns[f.name] for f in fields(CandidateRow)})
+    return read_all(CandidateRow, ({**row, "cost": json.loads(row["costs"] or "null")} for row in rows))
 
 
 def from_score(score: Score) -> dict[str, Any]:
     """Columns of `nas_score`."""
-    return {
-        "seed": score.seed,
-        "rung": score.rung,
-        "epochs": score.epochs,
-        "metrics": json.dumps(dict(score.metrics)),
-        "examples": score.examples,
-        "wall_s": score.wall_s,
-        "device_s": score.device_s,
-        "correct": score.correct,
-    }
+    return {**asdict(score), "metrics": json.dumps(dict(score.metrics))}
 
 
-def to_scores(rows: Sequence[Row[Any]], *, with_correct: bool) -> list[StoredScore]:
-    """Rows of `nas_score`; their `correct` column is needed only when asked for."""
-    if not rows:
-        return []
-    columns = _columns(rows)
-    columns["metrics"] = _contents(columns["metrics"])
-    if not with_correct:
-        columns["correct"] = [None] * len(rows)
-    scores = read_all(Score, {f.name: columns[f.name] for f in fields(Score)})
-    names = ("key", "purpose", "way", "backbone")
-    return read_all(StoredScore, {"score": scores, **{name: columns[name] for name in names}})
+def to_scores(rows: Iterable[Mapping[Any, Any]]) -> list[StoredScore]:
+    """Rows of `nas_score`."""
+    return read_all(StoredScore, ({**row, "score": {**row, "metrics": json.loads(row["metrics"])}} for row in rows))
 
 
-def to_run(row: Row[Any]) -> RunRow:
-    """A row of `nas_run`."""
-    names = ("key", "placement", "seed", "backbone", "way", "purpose", "priority", "round")
-    run = read_as(Run, **{name: getattr(row, name) for name in names})
-    return read_as(RunRow, id=row.id, run=run, state=row.state, reason=row.reason, attempts=row.attempts)
+def to_runs(rows: Iterable[Mapping[Any, Any]]) -> list[RunRow]:
+    """Rows of `nas_run`."""
+    return read_all(RunRow, ({**row, "run": dict(row)} for row in rows))
 
 
 def from_session(session: Session) -> str:
     """A latency session as JSON."""
-    document = {
-        "fingerprint": asdict(session.fingerprint),
-        "conditions": dict(session.conditions),
-        "started_at": session.started_at,
-        "duration_s": session.duration_s,
-        "reference_ms": session.reference_ms,
-        "control_log_ratio": session.control_log_ratio,
-        "samples": [asdict(sample) for sample in session.samples],
-        "notes": dict(session.notes),
-    }
-    return json.dumps(document)
+    return json.dumps(asdict(session))
 
 
 def to_sessions(documents: Sequence[str]) -> list[Session]:
     """The sessions that `from_session` wrote."""
-    contents, machines = _contents(documents), dict[str, Fingerprint]()
-    samples = iter(_records(SessionSample, [sample for content in contents for sample in content["samples"]]))
-    for content in contents:
-        text = json.dumps(content["fingerprint"])
-        if text not in machines:
-            of = content["fingerprint"]
-            details = tuple((name, value) for name, value in of.pop("details"))
-            machines[text] = read_as(Fingerprint, **of, details=details)
-        content["fingerprint"] = machines[text]
-        content["samples"] = tuple(islice(samples, len(content["samples"])))
-    return _records(Session, contents)
-
-
-def _records(kind: type[T], contents: Sequence[Mapping[str, Any]]) -> list[T]:
-    """Records of mappings."""
-    if not contents:
-        return []
-    names = contents[0].keys()
-    if any(content.keys() != names for content in contents):
-        raise ValueError(f"{kind.__name__} has other fields than {', '.join(names)}")
-    return read_all(kind, {name: [content[name] for content in contents] for name in names})
+    found: list[Session] = _adapter(Session).validate_json(f"[{','.join(documents)}]")
+    return found

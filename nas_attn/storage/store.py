@@ -13,25 +13,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import (
-    and_,
-    delete,
-    func,
-    select,
-    true,
-    update,
-)
+from sqlalchemy import Table, and_, delete, func, select, true, update
 
 from nas_attn.errors import StorageError
 from nas_attn.records import CandidateRow, Costs, Score, Session
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, insert
-from nas_attn.storage.documents import Documents
-from nas_attn.storage.glances import Glances
 from nas_attn.storage.leases import Leases
 from nas_attn.storage.outages import enduring
 from nas_attn.storage.queue import RunQueue
 from nas_attn.storage.rows import (
+    SEARCH,
     CheckpointRow,
     Lease,
     Run,
@@ -40,6 +32,7 @@ from nas_attn.storage.rows import (
     StudySettings,
     from_score,
     from_session,
+    read_all,
     read_as,
     to_candidates,
     to_scores,
@@ -56,6 +49,36 @@ _CHECKPOINT = [tables.checkpoint.c[field.name] for field in fields(CheckpointRow
 
 
 @enduring
+class Documents:
+    """A study's documents of one kind, by name. Only their writers and readers know the shape of the JSON texts."""
+
+    def __init__(self, connector: Connector, study_id: int, table: Table) -> None:
+        self._connector, self._id, self._table = connector, study_id, table
+
+    def put(self, name: str, content: str) -> None:
+        """Writes a document, or replaces it."""
+        row = {"study_id": self._id, "name": name, "content": content}
+        with self._connector.write() as connection:
+            new = insert(connection, self._table).values(row)
+            connection.execute(
+                new.on_conflict_do_update(index_elements=["study_id", "name"], set_={"content": content})
+            )
+
+    def get(self, name: str) -> str | None:
+        """A document; None where there is none."""
+        named = and_(self._table.c.study_id == self._id, self._table.c.name == name)
+        with self._connector.read() as connection:
+            found: str | None = connection.scalar(select(self._table.c.content).where(named))
+        return found
+
+    def all(self) -> dict[str, str]:
+        """Name -> document, by name."""
+        query = select(self._table.c.name, self._table.c.content).where(self._table.c.study_id == self._id)
+        with self._connector.read() as connection:
+            return {row.name: row.content for row in connection.execute(query.order_by(self._table.c.name))}
+
+
+@enduring
 class StudyStore(Leases):
     """A study's rows. Made by `Database.create_study` and `Database.study`."""
 
@@ -69,65 +92,33 @@ class StudyStore(Leases):
         """Library -> version at creation."""
         self.created_at = created_at
         """Unix seconds by the database's clock."""
-        self._sessions: dict[int, Session] = {}
-        """By row, those read so far: a session never changes."""
-
-    @property
-    def queue(self) -> RunQueue:
-        """The study's runs: those wanted and those done."""
-        return RunQueue(self._connector, self._id, self._fenced)
-
-    @property
-    def glance(self) -> Glances:
-        """Cheap questions about many candidates."""
-        return Glances(self._connector, self._id)
-
-    @property
-    def workers(self) -> WorkerBook:
+        self._sessions: tuple[object, list[Session]] = (None, [])
+        """Those read so far, and how many there were: a session never changes."""
+        self.queue = RunQueue(connector, id, self._fenced)
+        """Its runs: those wanted and those done."""
+        self.workers = WorkerBook(connector, id)
         """Who works on it."""
-        return WorkerBook(self._connector, self._id)
-
-    @property
-    def ways(self) -> Documents:
-        """Ways of training by name: the training and the data as JSON."""
-        return Documents(self._connector, self._id, tables.way)
-
-    @property
-    def backbones(self) -> Documents:
-        """`WAY/NUMBER` -> where a trained backbone lies; empty: it is lost."""
-        return Documents(self._connector, self._id, tables.backbone)
-
-    @property
-    def weights_lost(self) -> Documents:
+        self.ways = Documents(connector, id, tables.way)
+        """Training protocols by name: the training and the data as JSON."""
+        self.backbones = Documents(connector, id, tables.backbone)
+        """`PROTOCOL/NUMBER` -> where a trained backbone lies; empty: it is lost."""
+        self.weights_lost = Documents(connector, id, tables.weights_lost)
         """Name of trained weights -> why they are not there; empty: they are."""
-        return Documents(self._connector, self._id, tables.weights_lost)
-
-    @property
-    def curves(self) -> Documents:
+        self.curves = Documents(connector, id, tables.curve)
         """Name of a run's files -> the points of its training."""
-        return Documents(self._connector, self._id, tables.curve)
-
-    @property
-    def labels(self) -> Documents:
-        """Way of training -> the labels behind its results per image."""
-        return Documents(self._connector, self._id, tables.labels)
-
-    @property
-    def validations(self) -> Documents:
+        self.labels = Documents(connector, id, tables.labels)
+        """Training protocol -> the labels behind its results per image."""
+        self.validations = Documents(connector, id, tables.validation)
         """Number of a validation -> its networks and comparisons."""
-        return Documents(self._connector, self._id, tables.validation)
-
-    @property
-    def launches(self) -> Documents:
+        self.launches = Documents(connector, id, tables.launch)
         """Time of a launch -> what was launched."""
-        return Documents(self._connector, self._id, tables.launch)
 
     # ------------------------------------------------------------------------------------------- settings
 
     @property
     def settings(self) -> StudySettings:
         """What changes of the study while it goes on, as it is now."""
-        return read_as(StudySettings, **self._columns([field.name for field in fields(StudySettings)]))
+        return read_as(StudySettings, self._columns([field.name for field in fields(StudySettings)]))
 
     @property
     def sites(self) -> str | None:
@@ -151,17 +142,13 @@ class StudyStore(Leases):
     @property
     def is_current(self) -> bool:
         """Whether the study's recipe is still the one that was read: false once its search space has been extended."""
-        with self._connector.read() as connection:
-            now = connection.scalar(select(tables.study.c.recipe).where(tables.study.c.id == self._id))
-        return now is None or now == self.recipe
-
-    # ------------------------------------------------------------------------------------------- latency device
+        return bool(self._columns(["recipe"])["recipe"] == self.recipe)
 
     @property
     def fingerprint(self) -> str | None:
         """The device that the study's latencies are pinned to, None as long as nothing was measured."""
-        with self._connector.read() as connection:
-            return connection.scalar(select(tables.study.c.fingerprint).where(tables.study.c.id == self._id))
+        found: str | None = self._columns(["fingerprint"])["fingerprint"]
+        return found
 
     def set_fingerprint_once(self, fingerprint: str) -> str:
         """Pin the study to a latency device; the first to do so wins. Returns what is pinned."""
@@ -169,10 +156,19 @@ class StudyStore(Leases):
         with self._connector.write() as connection:
             mine = and_(study.c.id == self._id, study.c.fingerprint.is_(None))
             connection.execute(update(study).where(mine).values(fingerprint=fingerprint))
-            pinned: str | None = connection.scalar(select(study.c.fingerprint).where(study.c.id == self._id))
-        if pinned is None:
-            raise StorageError(f"study '{self.name}' has been deleted from '{self._connector}'")
-        return pinned
+        return str(self._columns(["fingerprint"])["fingerprint"])
+
+    def state(self) -> str:
+        """A text that is another one whenever there are results that were not there before."""
+        parts = []
+        with self._connector.read() as connection:
+            for table in (tables.candidate, tables.run):
+                query = select(table.c.state, func.count()).where(table.c.study_id == self._id).group_by(table.c.state)
+                parts += sorted(f"{state} {count}" for state, count in connection.execute(query))
+            for table in (tables.score, tables.session, tables.test_reading):
+                count = connection.scalar(select(func.count()).where(table.c.study_id == self._id))
+                parts.append(f"{table.name} {count}")
+        return ", ".join(parts)
 
     # ------------------------------------------------------------------------------------------- candidates
 
@@ -190,21 +186,21 @@ class StudyStore(Leases):
                 created_at=self._connector.clock,
             )
             connection.execute(new.on_conflict_do_nothing())
-            row = connection.execute(select(tables.candidate).where(self._candidate(key))).one()
-        return to_candidates([row])[0] if row.trial == trial else None
+            row = connection.execute(select(tables.candidate).where(self._candidate(key))).mappings().one()
+        return to_candidates([row])[0] if row["trial"] == trial else None
 
     def candidate(self, key: str) -> CandidateRow | None:
         """The candidate with this key, None where there is none."""
         with self._connector.read() as connection:
-            row = connection.execute(select(tables.candidate).where(self._candidate(key))).one_or_none()
-        return None if row is None else to_candidates([row])[0]
+            rows = connection.execute(select(tables.candidate).where(self._candidate(key))).mappings()
+            return next(iter(to_candidates(rows)), None)
 
     def candidates(self) -> list[CandidateRow]:
         """All candidates, by trial."""
         candidate = tables.candidate
         query = select(candidate).where(candidate.c.study_id == self._id).order_by(candidate.c.trial, candidate.c.key)
         with self._connector.read() as connection:
-            return to_candidates(connection.execute(query).all())
+            return to_candidates(connection.execute(query).mappings())
 
     def set_cost(self, key: str, cost: Costs, lease: Lease) -> None:
         """Write down what a candidate costs.
@@ -269,7 +265,19 @@ class StudyStore(Leases):
         )
         order = (score.c.key, score.c.way, score.c.seed, score.c.backbone, score.c.rung)
         with self._connector.read() as connection:
-            return to_scores(connection.execute(query.order_by(*order)).all(), with_correct=with_correct)
+            return to_scores(connection.execute(query.order_by(*order)).mappings())
+
+    def metrics(self, rung: int) -> list[tuple[str, int, dict[str, float]]]:
+        """(key, seed, metrics) of the runs at a rung that were trained as the search does, by key and seed."""
+        score = tables.score
+        query = (
+            select(score.c.key, score.c.seed, score.c.metrics)
+            .where(score.c.study_id == self._id, score.c.way == SEARCH)
+            .where(score.c.rung == rung, score.c.purpose != "backbone")
+            .order_by(score.c.key, score.c.seed, score.c.backbone)
+        )
+        with self._connector.read() as connection:
+            return [(key, seed, {**json.loads(text)}) for key, seed, text in connection.execute(query)]
 
     # ------------------------------------------------------------------------------------------- latency sessions
 
@@ -283,22 +291,14 @@ class StudyStore(Leases):
 
     def sessions(self) -> list[Session]:
         """All latency sessions in the order of their beginning."""
-        session, known = tables.session, self._sessions
+        session = tables.session
         mine = session.c.study_id == self._id
         with self._connector.read() as connection:
             count = connection.scalar(select(func.count()).where(mine))
-            if count != len(
-                known
-            ):  # one that was begun earlier may come later, so all that are not known are looked for
-                there = set(connection.scalars(select(session.c.id).where(mine)))
-                known = {number: found for number, found in known.items() if number in there}
-                new = select(session.c.id, session.c.document).where(mine)
-                if known and there - known.keys():
-                    new = new.where(session.c.id >= min(there - known.keys()))
-                rows = [row for row in connection.execute(new) if row.id not in known]
-                known |= dict(zip((row.id for row in rows), to_sessions([row.document for row in rows]), strict=True))
-                self._sessions = known
-        return [found for _, found in sorted(known.items(), key=lambda item: (item[1].started_at, item[0]))]
+            if count != self._sessions[0]:
+                query = select(session.c.document).where(mine).order_by(session.c.started_at, session.c.id)
+                self._sessions = count, to_sessions(list(connection.scalars(query)))
+        return self._sessions[1]
 
     # ------------------------------------------------------------------------------------------- checkpoints
 
@@ -323,8 +323,7 @@ class StudyStore(Leases):
         checkpoint = tables.checkpoint
         query = select(*_CHECKPOINT).where(checkpoint.c.study_id == self._id, checkpoint.c.run == run)
         with self._connector.read() as connection:
-            rows = connection.execute(query.order_by(checkpoint.c.id.desc()))
-            return [read_as(CheckpointRow, **row._mapping) for row in rows]
+            return read_all(CheckpointRow, connection.execute(query.order_by(checkpoint.c.id.desc())).mappings())
 
     def all_checkpoints(self) -> dict[str, list[CheckpointRow]]:
         """Name -> checkpoints or weights of that name, the newest first."""
@@ -332,8 +331,8 @@ class StudyStore(Leases):
         found: defaultdict[str, list[CheckpointRow]] = defaultdict(list)
         query = select(*_CHECKPOINT).where(checkpoint.c.study_id == self._id).order_by(checkpoint.c.id.desc())
         with self._connector.read() as connection:
-            for row in connection.execute(query):
-                found[row.run].append(read_as(CheckpointRow, **row._mapping))
+            for row in read_all(CheckpointRow, connection.execute(query).mappings()):
+                found[row.run].append(row)
         return dict(found)
 
     def drop_checkpoint(self, row: CheckpointRow) -> None:
@@ -362,5 +361,4 @@ class StudyStore(Leases):
         reading = tables.test_reading
         query = select(reading.c.read_at, reading.c.reason).where(reading.c.study_id == self._id)
         with self._connector.read() as connection:
-            rows = connection.execute(query.order_by(reading.c.id))
-            return [read_as(SplitReading, **row._mapping) for row in rows]
+            return read_all(SplitReading, connection.execute(query.order_by(reading.c.id)).mappings())

@@ -11,8 +11,15 @@ from sqlalchemy.exc import ArgumentError
 
 from nas_attn.errors import StudyError, shorten, without_passwords
 from nas_attn.paths import user_path
-from nas_attn.storage.network import network_filesystem
 
+NETWORKS = frozenset(
+    """
+    afs afs3 beegfs ceph cephfs cifs coda davfs fhgfs gcsfuse gfs2 glusterfs gpfs juicefs lustre moosefs ncpfs nfs nfs4
+    ocfs2 orangefs panfs pvfs2 rclone s3fs smb smb2 smb3 smbfs sshfs
+    """.split()  # noqa: SIM905 - a list of words reads better so
+)
+"""File systems that other machines may write to; with `fuse.` in front, too. SQLite's write-ahead log must not be on one: its index
+is memory shared between processes, and locks are often wrong there (wal.html)."""
 FORMS = "write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
 
 
@@ -85,3 +92,24 @@ def _check_file(path: Path, shown: str) -> None:
             f"storage '{shown}' is on a network file system ({kind}), where SQLite's locks and shared memory do not "
             "hold and studies get damaged: use a local disk, or PostgreSQL for several machines"
         )
+
+
+def network_filesystem(path: Path) -> str | None:
+    """The kind of network file system that a path is on, None where it is local or cannot be known.
+
+    Args:
+        path: a file or folder; symbolic links are followed, the file need not exist.
+    """
+    import psutil
+
+    real, kind, depth = path.resolve(), "", -1
+    for mount in psutil.disk_partitions(all=True):
+        point = Path(mount.mountpoint)
+        # A later mount on the same point hides the earlier one.
+        if real.is_relative_to(point) and len(point.parts) >= depth:
+            kind, depth = mount.fstype, len(point.parts)
+            if "aname=drvfs" in mount.opts:  # a Windows drive seen from WSL
+                kind = "drvfs"
+            if "remote" in mount.opts.split(","):  # so Windows says it
+                kind = "cifs"
+    return kind if kind == "drvfs" or kind.removeprefix("fuse.") in NETWORKS else None

@@ -9,7 +9,7 @@ from sqlalchemy import and_, case, delete, func, select
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, insert
 from nas_attn.storage.outages import enduring
-from nas_attn.storage.rows import WorkerRow, read_as
+from nas_attn.storage.rows import WorkerRow, read_all
 
 _worker, _lease = tables.worker, tables.lease
 
@@ -51,13 +51,15 @@ class WorkerBook:
         query = select(*columns).where(_worker.c.study_id == self._id)
         with self._connector.read() as connection:
             found = connection.execute(query.order_by(_worker.c.began_at, _worker.c.owner)).mappings()
-            return [
-                read_as(
-                    WorkerRow,
-                    **{name: row[name] for name in ("owner", "device", "doing", "waiting")},
-                    here_s=row["now"] - row["began_at"],
-                    at_it_s=row["now"] - row["since"],
-                    silent_s=max(0.0, row["now"] - max(row["seen_at"], row["renewed_at"] or 0.0)),
-                )
-                for row in found
-            ]
+            return read_all(
+                WorkerRow,
+                (
+                    {
+                        **row,
+                        "here_s": row["now"] - row["began_at"],
+                        "at_it_s": row["now"] - row["since"],
+                        "silent_s": max(0.0, row["now"] - max(row["seen_at"], row["renewed_at"] or 0.0)),
+                    }
+                    for row in found
+                ),
+            )

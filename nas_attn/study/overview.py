@@ -56,7 +56,8 @@ def overview(opened: OpenStudy) -> Overview:
     workers = workers_of(opened)
     per_hour = None
     if any(worker.state in ("working", "waiting") for worker in workers):
-        per_hour = _per_hour(sorted(store.glance.finished_times(), reverse=True)[:PACE_OF], now)
+        times = [row.finished_at for row in store.candidates() if row.finished_at]
+        per_hour = _per_hour(sorted(times, reverse=True)[:PACE_OF], now)
     open_ones = found.trials - found.finished
     return Overview(
         progress=found,
@@ -105,7 +106,7 @@ def _launched(opened: OpenStudy) -> list[str]:
 
 
 def _failures(opened: OpenStudy) -> list[tuple[str, int]]:
-    found = Counter(opened.store.glance.failures())
+    found = Counter(row.reason for row in opened.store.candidates() if row.state == "failed")
     found.update(row.reason for row in opened.store.queue.rows(state="failed") if row.run.purpose != SEARCH)
     named: Counter[str] = Counter()
     for reason, count in found.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -76,7 +77,8 @@ class Progress:
 
 def progress(opened: OpenStudy) -> Progress:
     """The study as of now."""
-    states, objective = opened.store.glance.counts(), opened.recipe.objectives[0]
+    rows, objective = opened.store.candidates(), opened.recipe.objectives[0]
+    states = Counter(row.state for row in rows)
     values = [told[0] for told in opened.book.values().values()] if states.get("scored") else []
     best = min(values, key=lambda v: minimised([objective], [v]), default=None)
     done = sum(many for state, many in states.items() if state != "running")
@@ -87,7 +89,7 @@ def progress(opened: OpenStudy) -> Progress:
         infeasible=states.get("infeasible", 0),
         failed=states.get("failed", 0),
         running=states.get("running", 0),
-        left=time_left(opened.store.glance.finished_times(), opened.trials - done),
+        left=time_left([row.finished_at for row in rows if row.finished_at], opened.trials - done),
         best=""
         if best is None
         else f"{named(objective, best)}{' (lower is better)' if lower_is_better(objective) else ''}",

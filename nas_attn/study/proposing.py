@@ -66,19 +66,23 @@ class Search(Duties):
         return not self._exhausted and self._ask(turn)
 
     def close(self) -> str:
-        if "running" in self.store.glance.counts():
+        if self._open():
             return ""  # trained, but not measured yet by the machine that the latencies belong to
         return "exhausted" if self._exhausted else "complete"
 
     def lacks(self) -> str:
         measurer = self.bench.measurer
-        waiting = self.store.glance.counts().get("running", 0)
+        waiting = self._open()
         if measurer is None or measurer.fits or not waiting:
             return ""
         return (
             f"{waiting} trained candidate{'s lack their latencies' if waiting > 1 else ' lacks its latency'}, which "
             f"only '{measurer.machine}' can measure: start a worker there with nas-attn worker {self.store.name}"
         )
+
+    def _open(self) -> int:
+        """Candidates that have not ended."""
+        return sum(row.state == "running" for row in self.store.candidates())
 
     def _all_seen(self, trials: Sequence[FrozenTrial]) -> bool:
         sites = list(self.space.parameters)
@@ -126,7 +130,7 @@ class Search(Duties):
     def recover(self, turn: Lease) -> None:
         """Trials that nobody claimed are asked for again; candidates whose runs have all ended are finished and told."""
         open_ones = {trial.number: trial for trial in self.book.all() if trial.state == TrialState.RUNNING}
-        states, rows = self.store.glance.run_states(), self.store.glance.of_trials(open_ones)
+        rows = [row for row in self.store.candidates() if row.trial in open_ones]
         for number in open_ones.keys() - {row.trial for row in rows}:
             self.book.ask_again(open_ones[number], self.space.parameters)  # in our turn, nobody else is asking
         for row in rows:
@@ -134,7 +138,9 @@ class Search(Duties):
                 values = self.scores.final(row) if row.state == "scored" else None
                 if values is not None or row.state != "scored":
                     self._tell(row, values)
-            elif WAITING not in states[row.key] or states[row.key] & {"pruned", "failed"}:
+                continue
+            states = {found.state for found in self.queue.rows(key=row.key, way=SEARCH)}
+            if WAITING not in states or states & {"pruned", "failed"}:
                 self._settle(row, turn)
 
     def _settle(self, row: CandidateRow, lease: Lease) -> None:

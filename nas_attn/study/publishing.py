@@ -78,7 +78,7 @@ class Publisher:
         return None if self._opened.store.settings.published == self._state() else self.now()
 
     def _state(self) -> str:
-        return f"{__version__} {self._opened.store.glance.state()}"
+        return f"{__version__} {self._opened.store.state()}"
 
     def _take(self) -> bool:
         """Whether it is to be published now, and by this worker: who says so first."""

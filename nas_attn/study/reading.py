@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from nas_attn.analysis.classes import Labels
-from nas_attn.analysis.constant import FEW, Constant, all_differ, constants
+from nas_attn.analysis.constant import Constant, constants
 from nas_attn.analysis.facts import StudyFacts
 from nas_attn.analysis.objectives import primary_metric
 from nas_attn.analysis.retrained import PURPOSE, Retrained
@@ -65,12 +65,11 @@ def unfinished(store: StudyStore) -> list[Family]:
 
 def constants_now(store: StudyStore, recipe: Recipe) -> list[Constant]:
     """The metrics that are the same for all candidates by now, without the rest of a snapshot."""
-    last = len(recipe.training.rungs) - 1
-    if all_differ(recipe, [metrics for _, metrics in store.glance.scored_metrics(last, FEW)]):
-        return []
+    scored = {row.key for row in store.candidates() if row.state == "scored"}
     runs: dict[str, list[Mapping[str, float]]] = defaultdict(list)
-    for key, metrics in store.glance.scored_metrics(last):
-        runs[key].append(metrics)
+    for key, _, metrics in store.metrics(len(recipe.training.rungs) - 1):
+        if key in scored:
+            runs[key].append(metrics)
     seen = {name for scores in runs.values() for score in scores for name in score}
     return constants(recipe, primary_metric(recipe, seen), runs)
 

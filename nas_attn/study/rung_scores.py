@@ -13,7 +13,6 @@ from nas_attn.model.net import net
 from nas_attn.recipe import Recipe
 from nas_attn.records import CandidateRow
 from nas_attn.storage import StudyStore
-from nas_attn.storage.glances import Brief
 from nas_attn.study.known import Known, hints
 
 ETA = 3.0
@@ -36,7 +35,7 @@ class RungScores:
 
         Candidates that were pruned are known by their last rung. Costs are exact or common to all runs: one run's noise.
         """
-        rows = self._store.glance.briefs()
+        rows = {row.key: row for row in self._store.candidates()}
         last = len(self._recipe.training.rungs) - 1
         full: dict[int, Known] = {}
         brief: dict[int, dict[int, Sequence[float | None]]] = defaultdict(dict)
@@ -60,11 +59,11 @@ class RungScores:
 
     def _peers(self, rung: int) -> dict[str, tuple[float, ...]]:
         """Key -> objectives to be minimised of all candidates that reached a rung, net of their seeds' levels."""
-        rows = self._store.glance.briefs()
+        rows = {row.key: row for row in self._store.candidates()}
         reached = self._reached(rung, rows)
         return {key: minimised(self._recipe.objectives, values) for key, (values, _) in reached.items()}
 
-    def _reached(self, rung: int, rows: Mapping[str, Brief]) -> dict[str, tuple[list[float | None], int]]:
+    def _reached(self, rung: int, rows: Mapping[str, CandidateRow]) -> dict[str, tuple[list[float | None], int]]:
         """Key -> (objectives, runs behind them) of all candidates that reached a rung, net of their seeds' levels."""
         latencies = self._bench.measurer.latencies() if self._bench.measurer else {}
         return {
@@ -79,7 +78,7 @@ class RungScores:
     def _metrics(self, rung: int) -> dict[str, tuple[dict[str, float], int]]:
         """Key -> (metrics at a rung, runs): the mean over the candidate's runs, net of their seeds' levels."""
         by_metric: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-        for key, seed, values in self._store.glance.metrics(rung):
+        for key, seed, values in self._store.metrics(rung):
             for name, value in values.items():
                 by_metric[name][key][seed] = value
         found: dict[str, tuple[dict[str, float], int]] = {}

@@ -199,7 +199,7 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
 def _sweep(opened: OpenStudy, current: Snapshot | None) -> None:
     """Drops the weights that are not to be kept; once for the workers that end together."""
     keep = opened.recipe.storage.keep_weights
-    state = f"{keep} {opened.store.glance.state()}"
+    state = f"{keep} {opened.store.state()}"
     if keep != "all" and opened.store.settings.swept != state:
         sweep_weights(opened, current or snapshot(opened.store), keep)
         opened.store.set(swept=state)

@@ -45,26 +45,16 @@ def test_candidates_come_by_trial(store: StudyStore, lease: Lease) -> None:
     assert [row.trial for row in store.candidates()] == [2, 10, 33]
 
 
-def test_counts_and_reasons_are_those_of_the_candidates(store: StudyStore, lease: Lease) -> None:
-    for trial, (state, reason) in enumerate([("scored", ""), ("failed", "no"), ("failed", "no"), ("failed", "never")]):
-        store.claim(f"key{trial}", placement="", trial=trial, baseline=None, lease=lease)
-        store.finish(f"key{trial}", state=state, reason=reason, lease=lease)
-    store.claim("key9", placement="", trial=9, baseline=None, lease=lease)
-    assert store.glance.counts() == {"scored": 1, "failed": 3, "running": 1}
-    assert store.glance.failures() == {"no": 2, "never": 1}
-    assert [row.trial for row in store.glance.of_trials([2, 9, 40])] == [2, 9]
-
-
 def test_the_state_is_another_one_after_each_result(store: StudyStore, lease: Lease) -> None:
-    seen = [store.glance.state()]
+    seen = [store.state()]
     store.claim("key", placement="", trial=0, baseline=None, lease=lease)
-    seen.append(store.glance.state())
+    seen.append(store.state())
     store.add_score(Run("key", "none", 0), Score(0, 0, 1, {"accuracy": 0.5}), lease=lease)
-    seen.append(store.glance.state())
+    seen.append(store.state())
     store.finish("key", state="scored", reason="", lease=lease)
-    seen.append(store.glance.state())
+    seen.append(store.state())
     store.set(published="else")
-    assert store.glance.state() == seen[-1]
+    assert store.state() == seen[-1]
     assert len(set(seen)) == 4
 
 

@@ -12,8 +12,7 @@ import pytest
 
 from nas_attn.errors import StorageError, StudyError
 from nas_attn.storage import Database, optuna_engine_arguments
-from nas_attn.storage.network import network_filesystem
-from nas_attn.storage.url import shown_url, storage_url
+from nas_attn.storage.url import network_filesystem, shown_url, storage_url
 
 
 @pytest.mark.parametrize(
