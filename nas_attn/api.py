@@ -31,8 +31,8 @@ from nas_attn.study.extending import Extension, extend
 from nas_attn.study.local import run_workers
 from nas_attn.study.opening import OpenStudy, only_study
 from nas_attn.study.opening import open_study as _open
+from nas_attn.study.publishing import write_study_report
 from nas_attn.study.reading import snapshot
-from nas_attn.study.reporting import write_study_report
 from nas_attn.study.stopping import interruptible
 from nas_attn.study.trained import chosen
 

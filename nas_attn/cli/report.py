@@ -24,8 +24,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Writes the report from what the database holds now, and refreshes the dashboard's notes and plots."""
-    from nas_attn.study.publishing import Publisher
-    from nas_attn.study.reporting import write_study_report
+    from nas_attn.study.publishing import Publisher, write_study_report
 
     path = page_path(output, "--output")
     with uncollected():

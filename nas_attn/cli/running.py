@@ -70,8 +70,7 @@ def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool)
     Raises:
         typer.Exit: with 130 where it was interrupted.
     """
-    from nas_attn.study.publishing import Publisher
-    from nas_attn.study.reporting import write_study_report
+    from nas_attn.study.publishing import Publisher, write_study_report
 
     again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
     ended = do_runs(opened, again, effort)

@@ -204,7 +204,9 @@ def read_all(kind: type[T], rows: Iterable[Mapping[Any, Any]]) -> list[T]:
     Raises:
         ValueError: a value is of another type than the record says: SQLite keeps whatever is put in.
     """
-    found: list[T] = _adapter(kind).validate_python([dict(row) for row in rows])
+    found: list[T] = _adapter(kind).validate_python(  # type: ignore[arg-type]
+        [dict(row) for row in rows]
+    )
     return found
 
 

@@ -21,7 +21,7 @@ from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.ways import backbone_number
 from nas_attn.storage import SEARCH, Lease, Run, RunRow
 from nas_attn.study.reading import snapshot
-from nas_attn.study.worker import Duties, Worker
+from nas_attn.study.worker import TaskSource, Worker
 
 CONFIRM, DUEL, REPEAT = FURTHER = ("confirm", "duel", "repeat")
 """Purposes of the runs that make an answer of a search."""
@@ -40,7 +40,7 @@ ROUNDS = 2
 """Rounds of a duel at most, for each of `search.confirm_seeds`."""
 
 
-class _Further(Duties, ABC):
+class _Further(TaskSource, ABC):
     """Runs of candidates that have been scored."""
 
     purpose: str

@@ -22,8 +22,7 @@ from nas_attn.recipe import Recipe
 from nas_attn.space.search_space import Values
 from nas_attn.study.confirming import LARGEST_FRONT, ROUNDS
 from nas_attn.study.progress import duration
-from nas_attn.study.searching import default_workers, first_baselines
-from nas_attn.study.user_trials import UserTrial, user_trials
+from nas_attn.study.searching import UserTrial, default_workers, first_baselines, user_trials
 from nas_attn.training import Trainer
 from nas_attn.training.threads import Threads, cores_for
 

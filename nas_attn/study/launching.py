@@ -13,7 +13,7 @@ from dataclasses import asdict
 from importlib.util import find_spec
 
 from nas_attn.errors import StudyError
-from nas_attn.study.engines import Engine, Launched, Request
+from nas_attn.study.engines import Engine, Launched, Local, Request
 from nas_attn.study.opening import OpenStudy
 
 LOGS = "launched"
@@ -51,8 +51,6 @@ def engine(name: str) -> Engine:
     StudyError: there is no such engine, or what it needs is not installed.
     """
     if name == "local":
-        from nas_attn.study.on_local import Local
-
         return Local()
     if name == "slurm":
         from nas_attn.study.on_slurm import Slurm

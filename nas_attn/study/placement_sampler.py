@@ -29,8 +29,7 @@ from optuna.trial import FrozenTrial
 
 from nas_attn.model.coding import Coding, Names, itself
 from nas_attn.model.proposals import Allowed, Beliefs, proposals
-from nas_attn.study.known import Evidence, known_of_trials
-from nas_attn.study.placement_history import History, Space
+from nas_attn.study.placement_history import Evidence, History, Space, known_of_trials
 
 START = 5
 """Values of an objective from which on it is modelled; until the first one is, placements are drawn at random."""

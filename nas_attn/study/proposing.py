@@ -23,14 +23,14 @@ from nas_attn.study.progress import told
 from nas_attn.study.rung_scores import RungScores
 from nas_attn.study.sampling import DistinctSampler, seen_values
 from nas_attn.study.trial_book import BASELINE, OUTSIDE, TRIED, Asked, attributes
-from nas_attn.study.worker import Duties, Worker
+from nas_attn.study.worker import TaskSource, Worker
 
 COMPANIONS = 3
 """Candidates whose latency is narrowed beside a new one's."""
 PRIORITY = 30
 
 
-class Search(Duties):
+class Search(TaskSource):
     """The task source of a study's trials."""
 
     purpose = SEARCH

@@ -9,11 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from nas_attn._version import __version__
+from nas_attn.analysis.choosing import Chosen
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.errors import StorageAway
-from nas_attn.report import dashboard
+from nas_attn.errors import NasAttnError, StorageAway
+from nas_attn.evaluation.pictures import pictures
+from nas_attn.report import dashboard, write_report
 from nas_attn.report.answer_study import write_answer_study
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.reading import snapshot
@@ -91,3 +94,28 @@ class Publisher:
     def _postpone(self, seconds: float) -> None:
         wait = min(max(seconds, PUBLISH_S), LONGEST_S)
         self._opened.store.set(publish_at=self._opened.database.now() + wait)
+
+
+def write_study_report(
+    opened: OpenStudy, now: Snapshot, path: Path | None = None, choice: Chosen | None = None
+) -> Path:
+    """Writes the report, with example images where the data can be loaded; returns its absolute path.
+
+    Args:
+        path: None: `report_path`.
+
+    Raises:
+        StudyError: the file cannot be written there.
+    """
+    found = now.examples
+    try:
+        shown = {} if found is None else pictures(now.recipe, [one.image for one in (*found.gained, *found.lost)])
+    except NasAttnError:  # the data are not on this machine: the report goes without images
+        shown = {}
+    return write_report(now, path or report_path(opened), choice, pictures=shown)
+
+
+def report_path(opened: OpenStudy) -> Path:
+    """Where a study's report goes unless told otherwise: beside the database."""
+    base = opened.database.path.parent if opened.database.path else Path.cwd()
+    return base / f"{opened.store.name}.html"

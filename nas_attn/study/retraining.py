@@ -17,7 +17,7 @@ from nas_attn.evaluation.names import weights_run
 from nas_attn.evaluation.ways import TARGET, keep_way, way_recipe
 from nas_attn.storage import Lease, Run, RunRow, StoredScore, StudyStore
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.worker import Duties
+from nas_attn.study.worker import TaskSource
 
 PRIORITY = 50
 FIRST_SEED = 500_000
@@ -104,13 +104,10 @@ def _kept(store: StudyStore, run: Run) -> bool:
     return bool(store.checkpoints(weights_run(run.files)))
 
 
-class Retraining(Duties):
+class Retraining(TaskSource):
     """The task source of the runs that were ordered."""
 
     purpose = PURPOSE
-
-    def want(self, turn: Lease) -> bool:
-        return False  # an order enters its runs itself
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         """For export."""

@@ -13,7 +13,7 @@ from nas_attn.model.net import net
 from nas_attn.recipe import Recipe
 from nas_attn.records import CandidateRow
 from nas_attn.storage import StudyStore
-from nas_attn.study.known import Known, hints
+from nas_attn.study.placement_history import Known, weak_values
 
 ETA = 3.0
 """Of the candidates at a rung, the best 1/ETA go on."""
@@ -46,7 +46,7 @@ class RungScores:
                     full[rows[key].trial] = Known(tuple(values), tuple(noise))
                 elif rows[key].state != "infeasible":
                     brief[rows[key].trial][rung] = values
-        return {**hints(brief, full), **full}
+        return {**weak_values(brief, full), **full}
 
     def among_best(self, key: str, rung: int) -> bool:
         """Whether a candidate is among the best share of a rung; where none is told from another there (an mAP of 0), all go on."""

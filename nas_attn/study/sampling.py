@@ -20,7 +20,7 @@ from nas_attn.model.coding import names_of
 from nas_attn.samplers import ROWS
 from nas_attn.space import SearchSpace
 from nas_attn.space.search_space import FREE, Values
-from nas_attn.study.known import Evidence, known_of_trials
+from nas_attn.study.placement_history import Evidence, known_of_trials
 from nas_attn.study.placement_sampler import PlacementSampler
 from nas_attn.study.trial_book import known_params, outside
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from optuna.trial import TrialState
+
 from nas_attn import tasks
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.errors import BackboneError
+from nas_attn.errors import BackboneError, NasAttnWarning, PlacementError
 from nas_attn.evaluation.benches import Benches
 from nas_attn.evaluation.devices import pick_device
 from nas_attn.evaluation.evaluators import Evaluator, find_evaluator
@@ -23,9 +26,9 @@ from nas_attn.evaluation.workbench import Host
 from nas_attn.importing import PYTHON, load_object
 from nas_attn.processes import cores, owner_name
 from nas_attn.recipe import Recipe
-from nas_attn.records import ALONE, Share
+from nas_attn.records import ALONE, ResolvedPlacement, Share
 from nas_attn.space import SearchSpace
-from nas_attn.space.search_space import Baseline
+from nas_attn.space.search_space import Baseline, Values
 from nas_attn.storage import StudyStore
 from nas_attn.study.confirming import Confirmation, Duel, Repeats, narrow
 from nas_attn.study.keeping import sweep_weights
@@ -36,8 +39,7 @@ from nas_attn.study.publishing import Publisher
 from nas_attn.study.reading import snapshot, unfinished
 from nas_attn.study.retraining import Retraining
 from nas_attn.study.sharing import on_device
-from nas_attn.study.trial_book import BASELINE
-from nas_attn.study.user_trials import enqueue, user_trials
+from nas_attn.study.trial_book import BASELINE, TRIED
 from nas_attn.study.validating import Validation
 from nas_attn.study.worker import Worker
 from nas_attn.training.stepping import execution_on
@@ -155,6 +157,60 @@ def take_up(opened: OpenStudy, *, trials: int | None = None, tried: Iterable[str
 def set_trials(opened: OpenStudy, trials: int) -> None:
     """Changes how many candidates the study is to evaluate in all."""
     opened.store.set(trials=trials)
+
+
+@dataclass(frozen=True, slots=True)
+class UserTrial:
+    """A placement that the user adds to a study."""
+
+    typed: str
+    resolved: ResolvedPlacement
+    values: Values | None
+    """Its values in the study's space; None where the space does not contain it."""
+
+
+def user_trials(plan: Plan, placements: Iterable[str]) -> list[UserTrial]:
+    """The user's placements, checked; nothing is written. Placements of the same network come once.
+
+    Raises:
+        PlacementError: one of them is no placement of this backbone.
+    """
+    found: dict[str, UserTrial] = {}
+    for typed in placements:
+        resolved = plan.resolved(typed)
+        try:
+            values = plan.space.values(resolved)
+        except PlacementError:
+            values = None
+        found.setdefault(resolved.key, UserTrial(typed, resolved, values))
+    return list(found.values())
+
+
+def enqueue(opened: OpenStudy, trial: UserTrial) -> None:
+    """Queues the trial behind the baselines and raises the study's number of trials where necessary."""
+    known = opened.store.candidate(trial.resolved.key)
+    if known is not None:
+        warnings.warn(f"'{trial.typed}' is trial {known.trial} already ({known.state})", NasAttnWarning, stacklevel=2)
+        return
+    with opened.database.creating():
+        if trial.values is not None:
+            opened.book.enqueue(trial.values, {TRIED: trial.typed})
+        else:
+            opened.book.enqueue_outside(trial.resolved.text, {TRIED: trial.typed})
+    _grow(opened)
+
+
+def _grow(opened: OpenStudy) -> None:
+    """Makes the study large enough for the last of these trials: workers take waiting trials in order."""
+    trials = opened.book.all()
+    waiting = [t.number for t in trials if t.state == TrialState.WAITING and TRIED in t.user_attrs]
+    if not waiting:
+        return
+    counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    ahead = [t for t in trials if t.state == TrialState.WAITING and t.number <= max(waiting)]
+    needed = len(ahead) + sum(trial.state in counted for trial in trials)
+    if needed > opened.trials:
+        opened.store.set(trials=needed)
 
 
 def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str:

@@ -24,7 +24,7 @@ from nas_attn.recipe import Recipe
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.reading import families
-from nas_attn.study.worker import Duties, Worker
+from nas_attn.study.worker import TaskSource, Worker
 
 PURPOSE = "validate"
 PRIORITY = 60
@@ -146,7 +146,7 @@ def _backbone(family: Family, block: int) -> int:
     return FIRST_SEED * family.number + block if family.fresh_backbones else 0
 
 
-class Validation(Duties):
+class Validation(TaskSource):
     """The task source of a family's runs."""
 
     purpose = PURPOSE

@@ -12,22 +12,31 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from torch import nn
 
-from nas_attn.errors import BackboneLost, LeaseLost, OperationError, StorageAway, StudyError, TrainingError
+from nas_attn.errors import (
+    BackboneLost,
+    LeaseLost,
+    NasAttnError,
+    OperationError,
+    OutOfMemory,
+    RecipeError,
+    StorageAway,
+    StudyError,
+    TrainingError,
+)
 from nas_attn.evaluation.benches import Benches
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, holders, release_dead
+from nas_attn.evaluation.measuring import BARE
 from nas_attn.evaluation.names import BACKBONE
+from nas_attn.recipe import Recipe
 from nas_attn.records import ResolvedPlacement, Score
-from nas_attn.storage import Lease, Run, RunRow
-from nas_attn.storage.queue import WAITING
-from nas_attn.study.failing import stop_if_all_fail
+from nas_attn.storage import Lease, Run, RunRow, StudyStore
+from nas_attn.study.keeping import sweep
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.presence import IDLE, Presence
 from nas_attn.study.stopping import left_behind, left_untold
-from nas_attn.study.sweeping import sweep
 from nas_attn.waiting import Interrupted, Wait, impatient
 
 POLL_S = 0.5
@@ -40,39 +49,48 @@ LONELY_S = 600.0
 ATTEMPTS = 3
 """A run that has killed this many workers counts as failed."""
 
+MANY_FAILED = 3
+"""Failed networks, while none has been scored, that end a study."""
 
-class TaskSource(Protocol):
-    """Something that a study wants done: which runs, and what becomes of them."""
+
+class TaskSource:
+    """Something that a study wants done: which runs, and what becomes of them. Subclasses add `purpose`, and what they need."""
 
     purpose: str
     """Purpose of its runs."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
 
     def recover(self, turn: Lease) -> None:
         """Puts in order what a worker that is gone has left."""
 
     def want(self, turn: Lease) -> bool:
         """Enters the runs that are wanted next; whether it entered any."""
+        return False
 
     def prepare(self, row: RunRow, lease: Lease) -> bool:
         """What comes before a run; false where the run is not wanted after all."""
+        return True
 
     def go_on(self, run: Run, score: Score) -> bool:
         """Whether a run goes on from a rung."""
+        return True
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         """A run has reached its last rung; this is the network."""
 
     def ended(self, row: RunRow, lease: Lease) -> None:
         """A run has ended as the queue says; the lease is held still."""
-
-    def left(self, row: RunRow) -> None:
-        """A run was interrupted and is handed back."""
+        self.worker.say(f"{self.worker.name(row)}: {row.state}{f': {row.reason}' if row.reason else ''}")
 
     def close(self) -> str:
         """No run of it is left: `complete`, a word why there is nothing more to begin, or empty while others finish it."""
+        return "complete"
 
     def lacks(self) -> str:
         """What others have to do before it can end, in one sentence with the way out; empty where that is nothing."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -282,8 +300,6 @@ class Worker:
         files = self.benches.of(step.row.run.way).files(step.row.run, step.lease)
         try:
             self.queue.hand_back(step.row, step.lease)
-            if step.source is not None and self.queue.row(step.row.id).state == WAITING:
-                step.source.left(step.row)
             kept = next(iter(self.store.checkpoints(step.row.run.files)), None)
             self.say(f"{name}: {left_behind(kept, self.opened.database.now(), in_order=in_order)}")
         except (StorageAway, Interrupted):
@@ -354,32 +370,26 @@ class _Idle:
         return next(filter(None, (source.lacks() for source in self._sources)), "")
 
 
-class Duties:
-    """What most task sources answer; they add `purpose`, `want` and what else they need."""
+def stop_if_all_fail(store: StudyStore, recipe: Recipe, run: Run, error: TrainingError) -> None:
+    """Stops where a fault hits every network: the bare backbone itself, or several while no run of this way has a score.
 
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
+    Running out of memory does not count: that depends on the network, and on who else uses the machine.
 
-    def recover(self, turn: Lease) -> None:
-        return None
-
-    def prepare(self, row: RunRow, lease: Lease) -> bool:
-        return True
-
-    def go_on(self, run: Run, score: Score) -> bool:
-        return True
-
-    def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
-        return None
-
-    def ended(self, row: RunRow, lease: Lease) -> None:
-        self.worker.say(f"{self.worker.name(row)}: {row.state}{f': {row.reason}' if row.reason else ''}")
-
-    def left(self, row: RunRow) -> None:
-        return None
-
-    def close(self) -> str:
-        return "complete"
-
-    def lacks(self) -> str:
-        return ""
+    Raises:
+        RecipeError: an evaluator has not scored one run yet.
+        TrainingError: likewise without an evaluator.
+    """
+    if isinstance(error, OutOfMemory) or any(s.purpose != BACKBONE for s in store.scores(way=run.way)):
+        return
+    failed = {row.run.key for row in store.queue.rows(state="failed", way=run.way)} | {run.key}
+    if run.placement != BARE and len(failed) < MANY_FAILED:
+        return
+    kind: type[NasAttnError] = TrainingError if recipe.training.evaluator is None else RecipeError
+    who = "" if recipe.training.evaluator is None else "training.evaluator has not scored one run yet: "
+    if run.placement == BARE:
+        what = "the bare backbone fails, so every network would; nothing was recorded"
+    else:
+        what = (
+            f"{len(failed)} networks failed and none has been scored, so the search stops; the last, '{run.placement}'"
+        )
+    raise kind(f"{who}{what}: {error}; fix this, then run nas-attn resume {store.name}") from error

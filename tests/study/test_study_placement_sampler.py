@@ -18,7 +18,7 @@ from optuna.testing.pytest_samplers import (
     RelativeSamplerTestCase,
 )
 
-from nas_attn.study.known import Known, hints, known_of_trials
+from nas_attn.study.placement_history import Known, known_of_trials, weak_values
 from nas_attn.study.placement_sampler import PlacementSampler
 from nas_attn.study.pruning import ParetoHalving
 
@@ -238,7 +238,7 @@ def test_hints_of_pruned_trials_are_moved_by_what_others_gained() -> None:
         7: {1: [0.4, 3.0]},
         8: {3: [0.2, 1.0]},
     }
-    found = hints(brief, full)
+    found = weak_values(brief, full)
     assert found.keys() == {7, 8}
     assert found[7].values == (pytest.approx(0.7), 3.0)
     assert found[8].values == (pytest.approx(0.3), None)  # nobody has told a cost at that rung

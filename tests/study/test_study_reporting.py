@@ -12,8 +12,8 @@ from PIL import Image
 from nas_attn import tasks
 from nas_attn.evaluation.pictures import SIDE, pictures
 from nas_attn.study.opening import OpenStudy
+from nas_attn.study.publishing import write_study_report
 from nas_attn.study.reading import snapshot
-from nas_attn.study.reporting import write_study_report
 
 DATA = {"name": "digits", "options": {"train": 200, "validation": 2000, "test": 100, "size": 20}}
 

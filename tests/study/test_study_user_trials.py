@@ -17,7 +17,7 @@ from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import searching
 from nas_attn.study.forecast import forecast
 from nas_attn.study.opening import open_study
-from nas_attn.study.user_trials import enqueue, user_trials
+from nas_attn.study.searching import enqueue, user_trials
 
 URL = "sqlite:///nas_attn.db"
 OUTSIDE = "stage2.block1@block=eca stage3=se(reduction=8)"
