@@ -311,9 +311,6 @@ class SearchSection(Section):
     """`all`: the bare backbone, and each type with its first knobs at every site; `bare`: only the bare backbone."""
     confirm_seeds: int = Field(default=2, ge=0)
     """More seeds for the front and the baselines after the search, then up to twice as many rounds of confirmation; 0: none."""
-    confirm_share: Fraction = 1 / 3
-    """If these were fewer runs than this share of the candidates, more follow, for candidates whose place on the front is
-    uncertain."""
     seed: Seed = 0
     """Seed of proposals and runs. Neighbouring seeds share most of their runs' seeds; for independent searches, use seeds
     1,000 apart."""

@@ -343,7 +343,7 @@ def _place(point: ScorePoint) -> tuple[int, int, int]:
     return _PURPOSES.index(point.purpose), point.seed, point.epochs
 
 
-_PURPOSES = ("backbone", "search", "confirm", "duel", "repeat")
+_PURPOSES = ("backbone", "search", "confirm", "duel")
 """What a run of the search was made for, in the order in which they are shown."""
 
 

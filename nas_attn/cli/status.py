@@ -115,16 +115,14 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    from nas_attn.study.progress import duration
 
     words = [f"Study {opened.store.name}: {now.progress.line(working=False)}", _begun(now)]
     if now.per_hour is not None:
         words.append(
             f"{now.per_hour:,.0f} candidates an hour" if now.per_hour >= 100 else f"{now.per_hour:.3g} an hour"
         )
-    if now.left_s is not None:
-        left = now.progress.left
-        words.append(left.text if left is not None else f"about {duration(now.left_s)} left")
+    if now.per_hour is not None and now.progress.left is not None:
+        words.append(now.progress.left.text)
     parts: list[Any] = [Text("; ".join(words))]
     if now.workers:
         columns = ["machine", "pid", "device", "at", "for", "last sign of life"]

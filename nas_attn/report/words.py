@@ -132,7 +132,6 @@ def spent(snapshot: Snapshot) -> list[tuple[str, int, float]]:
         "search": "candidates' first runs",
         "confirm": "more seeds of the best",
         "duel": "duels of the best",
-        "repeat": "repeats of uncertain candidates",
         "backbone": "backbones",
     }
     points = [*snapshot.backbone, *(point for view in snapshot.candidates for point in view.scores)]

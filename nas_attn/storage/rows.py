@@ -67,7 +67,7 @@ class Run:
     priority: int = 0
     """Those with a higher one are taken first."""
     round: int = 0
-    """Of a duel or of repeats: which round, from 1; of a validation: its number."""
+    """Of a duel: which round, from 1; of a validation: its number."""
 
     @property
     def identity(self) -> tuple[str, str, int, int]:

@@ -40,7 +40,7 @@ from nas_attn.storage.rows import (
 )
 from nas_attn.storage.workers import WorkerBook
 
-PURPOSES = frozenset({"search", "confirm", "duel", "repeat", "backbone", "validate", "retrain"})
+PURPOSES = frozenset({"search", "confirm", "duel", "backbone", "validate", "retrain"})
 """What a score was made for."""
 FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})
 """What a candidate ends as."""

@@ -2,40 +2,32 @@
 
 The front, no attention and the best uniform candidate get further seeds. Then the best-looking one meets no attention and its
 rivals in rounds, on seeds and backbones that had no part in choosing it, until it is known to be better or the rounds are over;
-who meets is decided anew before each (`analysis.duel`). What is left of `search.confirm_share` goes to candidates of which the
-model cannot say whether they belong to the front. These are runs, never trials: what Optuna holds stays the snapshot at `tell`.
+who meets is decided anew before each (`analysis.duel`). These are runs, never trials: what Optuna holds stays as it was told.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from nas_attn.analysis.duel import decided, duelists
-from nas_attn.analysis.fronts import front_odds
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
+from nas_attn.evaluation.measuring import BARE
 from nas_attn.evaluation.ways import backbone_number
 from nas_attn.storage import SEARCH, Lease, Run, RunRow
 from nas_attn.study.reading import snapshot
 from nas_attn.study.worker import TaskSource, Worker
 
-CONFIRM, DUEL, REPEAT = FURTHER = ("confirm", "duel", "repeat")
+CONFIRM, DUEL = FURTHER = ("confirm", "duel")
 """Purposes of the runs that make an answer of a search."""
 LARGEST_FRONT = 8
 """Members of the front that get further seeds: those best in the first objective."""
 PRIORITY = 20
 DUEL_SEED = 100_000
 """The first duel's seed is so far above the search's; its backbone has this number."""
-REPEAT_SEED = 200_000
-"""Likewise of repeats, which start from the study's own backbones."""
-TOGETHER = 4
-"""Candidates that are repeated with one seed: what a seed moves is told from what they differ by."""
-UNCERTAIN = 0.05
-"""Probability of belonging to the front, or of not doing so, from which a candidate's place is uncertain."""
 ROUNDS = 2
 """Rounds of a duel at most, for each of `search.confirm_seeds`."""
 
@@ -126,34 +118,6 @@ class Duel(_Further):
         return self.missing(views, {search.seed + number: number if fresh else 0}, len(rounds) + 1)
 
 
-class Repeats(_Further):
-    """Another run of those whose place on the front is the most uncertain, within a share of the budget."""
-
-    purpose = REPEAT
-
-    def next(self) -> list[Run]:
-        search, rows = self.recipe.search, self.queue.rows(purposes=FURTHER)
-        left = math.floor(search.confirm_share * len(self.store.candidates())) - len(rows)
-        if left <= 0:
-            return []
-        uncertain = self._uncertain()[: min(left, TOGETHER)]
-        before = len(self.rounds(REPEAT))
-        seed = search.seed + REPEAT_SEED + before
-        return self.missing(uncertain, {seed: backbone_number(self.recipe, seed)}, before + 1)
-
-    def _uncertain(self) -> list[CandidateView]:
-        """Candidates that may belong to the front, or not, the most uncertain first."""
-        now = snapshot(self.store)
-        model = now.evidence.get(now.primary or "")
-        if model is None or not model.noise.paired_sd:
-            return []
-        scored = {view.key: view for view in now.candidates if view.state == "scored" and now.primary in view.estimates}
-        rows = {key: view.values for key, view in scored.items()}
-        odds = front_odds(now.objectives, rows, model, np.random.default_rng(self.recipe.search.seed))
-        open_ones = [key for key, p in odds.items() if UNCERTAIN < p < 1 - UNCERTAIN]
-        return [scored[key] for key in sorted(open_ones, key=lambda key: (abs(odds[key] - 0.5), key))]
-
-
 def narrow(worker: Worker) -> str:
     """One worker gives the front the latency sessions that its tolerance asks for; the others are done."""
     measurer = worker.benches.search.measurer
@@ -173,13 +137,8 @@ def narrow(worker: Worker) -> str:
 
 
 def _choose(now: Snapshot) -> list[CandidateView]:
-    chosen = [*_bare(now), *_best_uniform(now), *now.front[:LARGEST_FRONT]]
-    return list({view.key: view for view in chosen}.values())
-
-
-def _bare(now: Snapshot) -> list[CandidateView]:
-    return [v for v in now.baselines if v.baseline == "none" and v.state == "scored"]
-
-
-def _best_uniform(now: Snapshot) -> list[CandidateView]:
-    return [v for v in now.ordered(now.baselines) if v.state == "scored" and v.baseline != "none"][:1]
+    """The bare backbone, the best uniform candidate and the front, each once."""
+    scored = [view for view in now.baselines if view.state == "scored"]
+    bare = [view for view in scored if view.baseline == BARE]
+    uniform = [view for view in now.ordered(scored) if view.baseline != BARE][:1]
+    return list({view.key: view for view in [*bare, *uniform, *now.front[:LARGEST_FRONT]]}.values())

@@ -60,7 +60,7 @@ class Engine(Protocol):
 
 def worker_environment(opened: OpenStudy, request: Request, settings: WorkerSettings) -> dict[str, str]:
     """What a worker's environment has beside the usual."""
-    return settings.environment(opened.url_of_database) | {"OMP_NUM_THREADS": str(request.cpus)}
+    return settings.environment(opened.database.url) | {"OMP_NUM_THREADS": str(request.cpus)}
 
 
 def refuse_slurms(request: Request, engine: str) -> None:

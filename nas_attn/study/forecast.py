@@ -140,8 +140,6 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float |
     backbones = training.backbones + rounds if from_backbone else 0
     further = min(LARGEST_FRONT + 2, trials) * search.confirm_seeds  # the front, no attention and a uniform one
     confirmed = further + min(RIVALS + 2, trials) * rounds
-    if search.confirm_seeds:
-        confirmed = max(confirmed, math.floor(search.confirm_share * trials))
     spread = training.backbones - 1 if from_backbone else 0  # no attention runs on each backbone
     epochs = backbones * training.backbone_epochs
     epochs += training.rungs[-1] * (trials * training.seeds + spread + confirmed)

@@ -76,11 +76,6 @@ class OpenStudy:
 
         return study_plan(self.store)
 
-    @property
-    def url_of_database(self) -> str:
-        """As another process needs it: with an absolute path, or a password."""
-        return self.database.url
-
     @cached_property
     def artifacts(self) -> ArtifactStore:
         """Its checkpoints and weights."""

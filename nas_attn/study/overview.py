@@ -40,8 +40,6 @@ class Overview:
     progress: Progress
     per_hour: float | None
     """Candidates finished in an hour, at the pace of the last ones; None where there are too few, or nobody works."""
-    left_s: float | None
-    """Seconds until all planned ones are, at this pace."""
     workers: tuple[WorkerView, ...]
     launched: tuple[str, ...]
     """What engines say of what was launched on them: `slurm: 3 running, 13 pending`."""
@@ -62,7 +60,6 @@ def overview(opened: OpenStudy) -> Overview:
     return Overview(
         progress=found,
         per_hour=per_hour,
-        left_s=None if not per_hour or open_ones <= 0 else open_ones / per_hour * 3600,
         workers=workers,
         launched=tuple(_launched(opened)) if workers or open_ones > 0 else (),
         failures=tuple(_failures(opened)),

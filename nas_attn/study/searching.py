@@ -30,7 +30,7 @@ from nas_attn.records import ALONE, ResolvedPlacement, Share
 from nas_attn.space import SearchSpace
 from nas_attn.space.search_space import Baseline, Values
 from nas_attn.storage import StudyStore
-from nas_attn.study.confirming import Confirmation, Duel, Repeats, narrow
+from nas_attn.study.confirming import Confirmation, Duel, narrow
 from nas_attn.study.keeping import sweep_weights
 from nas_attn.study.opening import OpenStudy, create_study
 from nas_attn.study.presence import Presence
@@ -235,9 +235,7 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
             if only == source.purpose:
                 return worker.run([source])
         enqueue_baselines(opened)
-        ended = worker.run(
-            [validation, retraining, Search(worker), Confirmation(worker), Duel(worker), Repeats(worker)]
-        )
+        ended = worker.run([validation, retraining, Search(worker), Confirmation(worker), Duel(worker)])
         if ended in ("complete", "exhausted") and opened.recipe.search.confirm_seeds and narrow(worker) == "stopped":
             return "stopped"
         return ended

@@ -158,30 +158,15 @@ def interrupt_main() -> None:
         signal.pthread_kill(main, signal.SIGINT)
 
 
-def left_behind(checkpoint: CheckpointRow | None, now: float, *, in_order: bool) -> str:
-    """What an unfinished trial leaves for whoever takes it up, in words that are true.
+def left_behind(checkpoint: CheckpointRow | Note | None, *, in_order: bool, told: bool = True) -> str:
+    """What an unfinished run leaves for whoever takes it up.
 
     Args:
-        checkpoint: its newest.
-        now: by the database's clock.
+        checkpoint: its newest, as far as it is known.
         in_order: whether the step was finished; False: it ended where it stood.
+        told: whether the database knows that it is left; else others wait until its lease expires.
     """
+    begin = f"stopped{'' if in_order else ' at once'}{'' if told else '; the database does not answer'}"
     if checkpoint is None:
-        return f"stopped{'' if in_order else ' at once'} before its first checkpoint: it will start again"
-    epochs = f"{checkpoint.epochs} epoch{'' if checkpoint.epochs == 1 else 's'}"
-    kept = (
-        f"will go on from its checkpoint ({epochs} trained, written {max(0.0, now - checkpoint.created_at):.0f} s ago)"
-    )
-    return f"stopped, {kept}" if in_order else f"stopped at once, {kept}; later work is lost"
-
-
-def left_untold(note: Note | None) -> str:
-    """Likewise where the database is away, and cannot be told that it is left.
-
-    Args:
-        note: of a checkpoint that was written meanwhile.
-    """
-    told = "stopped; the database cannot be reached, so others continue it when its lease expires"
-    if note is None:
-        return f"{told}, from the last checkpoint that the database knows of"
-    return f"{told}, from its checkpoint ({note.epochs} epoch{'' if note.epochs == 1 else 's'} trained)"
+        return f"{begin}, before a checkpoint that is known: it will start again" if told else begin
+    return f"{begin}, will go on from its checkpoint ({checkpoint.epochs} epoch{'' if checkpoint.epochs == 1 else 's'} trained)"

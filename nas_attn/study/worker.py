@@ -36,7 +36,7 @@ from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study.keeping import sweep
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.presence import IDLE, Presence
-from nas_attn.study.stopping import left_behind, left_untold
+from nas_attn.study.stopping import left_behind
 from nas_attn.waiting import Interrupted, Wait, impatient
 
 POLL_S = 0.5
@@ -301,9 +301,9 @@ class Worker:
         try:
             self.queue.hand_back(step.row, step.lease)
             kept = next(iter(self.store.checkpoints(step.row.run.files)), None)
-            self.say(f"{name}: {left_behind(kept, self.opened.database.now(), in_order=in_order)}")
+            self.say(f"{name}: {left_behind(kept, in_order=in_order)}")
         except (StorageAway, Interrupted):
-            self.say(f"{name}: {left_untold(files.noted())}")
+            self.say(f"{name}: {left_behind(files.noted(), in_order=in_order, told=False)}")
 
     # ------------------------------------------------------------------------------------ small things
 
