@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -40,7 +41,7 @@ def extend(
     opened = study_named(study, storage)
     found = do(opened, load_space(space), trials=trials, dry_run=dry_run)
     if as_json:
-        print_json(found.as_dict())
+        print_json(asdict(found))
         return
     out = console()
     out.print(found.text(), markup=False)

@@ -115,7 +115,6 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-
     words = [f"Study {opened.store.name}: {now.progress.line(working=False)}", _begun(now)]
     if now.per_hour is not None:
         words.append(

@@ -126,34 +126,17 @@ def _scored(store: StudyStore, view: CandidateView, run: Run | None) -> StoredSc
 
 
 def _training(stored: StoredScore | None, what: str, section: TrainingSection) -> dict[str, Any]:
+    facts: dict[str, Any] = dict.fromkeys(("seed", "epochs", "right", "images", "precision"))
+    facts |= {"what": what, "metrics": {}}
     if stored is None:
-        return {
-            "what": what,
-            "seed": None,
-            "epochs": None,
-            "metrics": {},
-            "right": None,
-            "images": None,
-            "precision": None,
-        }
-    score = stored.score
-    known = score.correct is not None and score.examples > 0
+        return facts
+    score, precision = stored.score, section.precision
     metrics = {name: value for name, value in score.metrics.items() if name != "train_loss_sum"}
-    return {
-        "what": what,
-        "seed": score.seed,
-        "epochs": score.epochs,
-        "metrics": metrics,
-        "right": int(_bits(score).sum()) if known else None,
-        "images": score.examples if known else None,
-        "precision": _precision(section),
-    }
-
-
-def _precision(section: TrainingSection) -> str:
-    if section.precision != "auto":
-        return section.precision
-    return "bfloat16, or float32 on a machine without it"
+    facts |= {"seed": score.seed, "epochs": score.epochs, "metrics": metrics}
+    facts["precision"] = "bfloat16, or float32 on a machine without it" if precision == "auto" else precision
+    if score.correct is not None and score.examples > 0:
+        facts |= {"right": int(_bits(score).sum()), "images": score.examples}
+    return facts
 
 
 def _bits(score: Score) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -165,21 +148,14 @@ def _here(model: nn.Module, recipe: Recipe, dataset: Dataset, stored: StoredScor
     """The network's own score on the validation images, in float32 as whoever loads it computes."""
     section = recipe.training.model_copy(update={"precision": "float32"})
     score, metric = Trainer(section, dataset, device="cpu").score(model, dataset.validation), dataset.task.metric
-    if score.correct is None:
-        value = score.metrics[metric]
-        return {"metric": metric, "value": value, "images": score.examples, "precision": "float32"}
-    right = _bits(score)
-    before = None if stored is None else stored.score
-    same = before is not None and before.correct is not None and before.examples == len(right)
-    return {
-        "metric": metric,
-        "value": score.metrics[metric],
-        "accuracy": score.metrics["accuracy"],
-        "right": int(right.sum()),
-        "images": len(right),
-        "precision": "float32",
-        "judged_otherwise": int((right != _bits(before)).sum()) if same and before is not None else None,
-    }
+    facts = {"metric": metric, "value": score.metrics[metric], "images": score.examples, "precision": "float32"}
+    if score.correct is not None:
+        right = _bits(score)
+        facts |= {"accuracy": score.metrics["accuracy"], "right": int(right.sum()), "images": len(right)}
+        before = None if stored is None else stored.score
+        if before is not None and before.correct is not None and before.examples == len(right):
+            facts["judged_otherwise"] = int((right != _bits(before)).sum())
+    return facts
 
 
 def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:

@@ -1,10 +1,9 @@
-"""A study with another search space: more choices, sites, knobs, and every finished run kept as evidence.
+"""A study with another search space: more choices, sites, knobs. Every finished run is kept.
 
-Optuna refuses other choices within one study ("dynamic value space"). So a second Optuna study is filled beside the first:
-the same trials under the same numbers, their placements in the new space's values; what the new space does not hold becomes
-a trial without parameters, as a placement of one's own. Our rows stay as they are, for runs are keyed by their network. Then
-one transaction gives the second the study's name, and the study the new space: whoever is killed leaves the old or the new.
-At last the first is deleted.
+Optuna refuses other choices within one study ("dynamic value space"). So a second Optuna study is filled: the same trials under the
+same numbers, their placements in the new space's values; a placement that the new space does not hold becomes a trial without
+parameters. Runs are keyed by their network and stay as they are. One transaction gives the second study the name and the new space,
+so a killed process leaves the old state or the new one. Then the first study is deleted.
 """
 
 from __future__ import annotations
@@ -12,8 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -58,12 +56,9 @@ class Extension:
     runs: int
     """Finished runs, all of which are kept."""
     baselines: tuple[str, ...]
-    """New baselines."""
+    """New baselines, which come first."""
     trials: tuple[int, int]
     """Candidates in all, before and after."""
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     def text(self) -> str:
         """For a person."""
@@ -71,25 +66,13 @@ class Extension:
         lines = [f"study {self.study}, search space {self.space}: {before:,} -> {after:,} placements"]
         for sign, values in (("+", self.added), ("-", self.removed)):
             lines += [f"  {sign} {site}: {few(names, quote='')}" for site, names in values.items()]
-        kept = f"kept: {self.inside + self.outside} candidates with {self.runs} runs"
-        if self.outside:
-            kept += f"; {self.outside} of them are outside the new space, and samplers do not learn from them"
-        lines.append(kept)
+        lines.append(
+            f"kept: {self.inside + self.outside} candidates with {self.runs} runs; {self.outside} of them are outside the new "
+            "space, and samplers do not learn from them"
+        )
         if self.baselines:
             lines.append(f"new baselines, which come first: {few(self.baselines, quote='')}")
-        lines.append(f"candidates in all: {self.trials[0]} -> {self.trials[1]}")
-        needed = self.inside + self.outside + len(self.baselines)
-        if needed > self.trials[1]:
-            lines.append(f"the new baselines alone ask for {needed} trials; what else is to be searched comes on top")
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class _Plans:
-    """A study's plan before and after."""
-
-    old: Plan
-    new: Plan
+        return "\n".join([*lines, f"candidates in all: {self.trials[0]} -> {self.trials[1]}"])
 
 
 def extend(
@@ -112,37 +95,36 @@ def extend(
         RecipeError: the space is none of this backbone.
         PlacementError: it lacks a site at which a candidate has attention.
     """
-    plans = _plans(opened, space, build)
+    old = plan_recipe(opened.recipe, build=build, store=opened.store)
+    new = _new_plan(opened, space, build)
     if dry_run:
-        return _extension(opened, plans, trials)
+        return _extension(opened, old, new, trials)
     with _alone(opened), opened.database.creating():
-        found = _extension(opened, plans, trials)
+        found = _extension(opened, old, new, trials)
         opened.database.extend_study(
             opened.store,
-            recipe=plans.new.recipe.to_json(),
+            recipe=new.recipe.to_json(),
             trials=found.trials[1],
-            other_sites=_names_other_sites(space, plans.old.recipe.space),
-            baselines=_renamed_baselines(opened, plans.new),
-            optuna=_fill(opened, plans),
+            other_sites=_names_other_sites(space, opened.recipe.space),
+            baselines=_renamed_baselines(opened, new),
+            optuna=_fill(opened, old, new),
         )
         _forget(opened)
     return found
 
 
-def _plans(opened: OpenStudy, space: SpaceSpec, build: Build | None) -> _Plans:
+def _new_plan(opened: OpenStudy, space: SpaceSpec, build: Build | None) -> Plan:
+    """The plan with the new space, in which all that the study has tried must be the same networks."""
     if json.loads(space.model_dump_json()) == json.loads(opened.recipe.space.model_dump_json()):
         raise StudyError(f"study '{opened.store.name}' has this search space already ({space.where})")
     recipe = Recipe.model_validate({**opened.recipe.model_dump(), "space": space})
     new_sites = _names_other_sites(space, opened.recipe.space)
-    plans = _Plans(
-        plan_recipe(opened.recipe, build=build, store=opened.store),
-        plan_recipe(recipe, build=build, store=None if new_sites else opened.store),
-    )
+    new = plan_recipe(recipe, build=build, store=None if new_sites else opened.store)
     wanted = {row.key: row.placement for row in opened.store.candidates()}
     wanted |= {row.run.key: row.run.placement for row in opened.store.queue.rows() if row.run.key != "backbone"}
     for key, placement in wanted.items():
-        _check_same(plans.new, key, placement, space.where)
-    return plans
+        _check_same(new, key, placement, space.where)
+    return new
 
 
 def _names_other_sites(one: SpaceSpec, other: SpaceSpec) -> bool:
@@ -163,7 +145,7 @@ def _check_same(plan: Plan, key: str, placement: str, where: str) -> None:
         )
 
 
-def _extension(opened: OpenStudy, plans: _Plans, trials: int | None) -> Extension:
+def _extension(opened: OpenStudy, old_plan: Plan, new_plan: Plan, trials: int | None) -> Extension:
     before = opened.trials
     after = before + opened.recipe.search.trials if trials is None else trials
     rows = opened.store.candidates()
@@ -171,20 +153,20 @@ def _extension(opened: OpenStudy, plans: _Plans, trials: int | None) -> Extensio
         raise StudyError(
             f"{after} trials leave nothing to search: study '{opened.store.name}' has {len(rows)} candidates already"
         )
-    old, new = plans.old.space, plans.new.space
-    held = sum(_values(new, _resolved(plans.new, row.placement)) is not None for row in rows)
+    old, new = old_plan.space, new_plan.space
+    held = sum(_values(new, new_plan.resolved(row.placement)) is not None for row in rows)
     known = {row.key for row in rows}
     runs = [row for row in opened.store.queue.rows() if row.state != "waiting"]
     return Extension(
         study=opened.store.name,
-        space=plans.new.recipe.space.name,
+        space=new_plan.recipe.space.name,
         placements=(old.count(), new.count()),
         added=_more(old, new),
         removed=_more(new, old),
         inside=held,
         outside=len(rows) - held,
         runs=len(runs),
-        baselines=tuple(b.name for key, b in first_baselines(plans.new.recipe, new).items() if key not in known),
+        baselines=tuple(b.name for key, b in first_baselines(new_plan.recipe, new).items() if key not in known),
         trials=(before, after),
     )
 
@@ -218,14 +200,14 @@ def _alone(opened: OpenStudy) -> Iterator[None]:
 # ------------------------------------------------------------------------------------ trials
 
 
-def _fill(opened: OpenStudy, plans: _Plans) -> str:
+def _fill(opened: OpenStudy, old: Plan, new: Plan) -> str:
     """The Optuna study with all trials in the new space's values, under a name of its own; returns the name."""
     name = opened.store.name + MADE
     _forget(opened)
-    made = TrialBook(opened.database, name, made_for=plans.new.recipe)
+    made = TrialBook(opened.database, name, made_for=new.recipe)
     rows = {row.trial: row for row in opened.store.candidates()}
     for trial in opened.book.all():
-        made.study.add_trial(_translated(trial, rows.get(trial.number), plans))
+        made.study.add_trial(_translated(trial, rows.get(trial.number), old, new))
     made.close()
     return name
 
@@ -237,10 +219,10 @@ def _forget(opened: OpenStudy) -> None:
             optuna.delete_study(study_name=name, storage=opened.book.storage)
 
 
-def _translated(trial: FrozenTrial, row: CandidateRow | None, plans: _Plans) -> FrozenTrial:
+def _translated(trial: FrozenTrial, row: CandidateRow | None, old: Plan, new: Plan) -> FrozenTrial:
     """A trial as the new space says it. One that was asked for and never begun waits."""
-    placement = _placement(trial, row, plans)
-    values = None if placement is None else _values(plans.new.space, placement)
+    placement = _placement(trial, row, old, new)
+    values = None if placement is None else _values(new.space, placement)
     users = {name: value for name, value in trial.user_attrs.items() if name != OUTSIDE}
     if placement is not None and values is None:
         users[OUTSIDE] = placement.text
@@ -252,7 +234,7 @@ def _translated(trial: FrozenTrial, row: CandidateRow | None, plans: _Plans) -> 
         state=trial.state,
         values=trial.values,
         params=values or {},
-        distributions={} if values is None else distributions(plans.new.space),
+        distributions={} if values is None else distributions(new.space),
         user_attrs=users,
         system_attrs={**system, FIXED: values} if values and FIXED in trial.system_attrs else system,
         intermediate_values=trial.intermediate_values,
@@ -261,19 +243,15 @@ def _translated(trial: FrozenTrial, row: CandidateRow | None, plans: _Plans) -> 
     return made
 
 
-def _placement(trial: FrozenTrial, row: CandidateRow | None, plans: _Plans) -> ResolvedPlacement | None:
+def _placement(trial: FrozenTrial, row: CandidateRow | None, old: Plan, new: Plan) -> ResolvedPlacement | None:
     """What a trial is about; None for one that was asked for and not proposed yet."""
     known = row.placement if row is not None else outside(trial)
     if known is not None:
-        return _resolved(plans.new, known)
+        return new.resolved(known)
     values = known_params(trial)
-    if values.keys() != plans.old.space.parameters.keys():
+    if values.keys() != old.space.parameters.keys():
         return None
-    return _resolved(plans.new, plans.old.space.resolve(values).text)
-
-
-def _resolved(plan: Plan, placement: str) -> ResolvedPlacement:
-    return plan.resolved(placement)
+    return new.resolved(old.space.resolve(values).text)
 
 
 def _values(space: SearchSpace, placement: ResolvedPlacement) -> dict[str, str] | None:
