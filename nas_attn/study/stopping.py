@@ -168,5 +168,5 @@ def left_behind(checkpoint: CheckpointRow | Note | None, *, in_order: bool, told
     """
     begin = f"stopped{'' if in_order else ' at once'}{'' if told else '; the database does not answer'}"
     if checkpoint is None:
-        return f"{begin}, before a checkpoint that is known: it will start again" if told else begin
+        return f"{begin} before its first checkpoint: it will start again" if told else begin
     return f"{begin}, will go on from its checkpoint ({checkpoint.epochs} epoch{'' if checkpoint.epochs == 1 else 's'} trained)"
