@@ -145,8 +145,7 @@ def measure_size(folder: Path, count: int) -> None:
 
 def _proposals(opened: Any) -> None:
     """A worker's way to its next run: what others left, Optuna's word, the claim."""
-    from nas_attn.evaluation.benches import Benches
-    from nas_attn.evaluation.workbench import Host
+    from nas_attn.evaluation.workbench import Benches, Host
     from nas_attn.study.proposing import Search
     from nas_attn.study.worker import Worker
 

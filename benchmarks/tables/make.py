@@ -41,8 +41,8 @@ from nas_attn.analysis.latency import estimate, open_keys
 from nas_attn.backbones import states
 from nas_attn.data.digits import SPLITS, draw_sources, source_digits
 from nas_attn.errors import NasAttnWarning
-from nas_attn.evaluation.factors import Factors, candidate_factors
 from nas_attn.evaluation.plan import make_plan
+from nas_attn.evaluation.starts import Factors, candidate_factors
 from nas_attn.latency import DeviceLock, measure
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Score, Session

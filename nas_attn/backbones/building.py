@@ -23,6 +23,8 @@ TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {"googlenet": _AUXILIARY_OFF, "
 _SEGMENTATION: dict[str, Any] = {"weights_backbone": None, "aux_loss": False}
 """Arguments of torchvision's segmentation networks: no weights are fetched unless asked for, no second head."""
 
+Shape = tuple[int, int, int]
+"""(channels, height, width) of one image."""
 _USER_ARGUMENTS = {"classes": ("classes", "num_classes"), "channels": ("in_channels", "in_chans")}
 
 
@@ -60,12 +62,11 @@ def create(
 def build(
     section: BackboneSection, *, input_shape: tuple[int, int, int], classes: int, pretrained: bool | str = False
 ) -> nn.Module:
-    """A backbone for images of this shape, initialised from torch's global generator.
+    """A backbone for images of (channels, height, width), initialised from torch's global generator.
 
     Args:
-        input_shape: channels, height, width of one image.
-        pretrained: True or `default` for the weights that torchvision or timm publish, or the path of a state_dict
-            file. A head for another number of classes stays random, a first layer for other channels is adapted.
+        pretrained: True or `default` for published weights, or the path of a state_dict file. A head for another number of
+            classes stays random, a first layer for other channels is adapted.
 
     Raises:
         BackboneError: the name or an option is unknown, a package is missing, the weights do not fit.
@@ -77,18 +78,10 @@ def build(
     else:
         if section.width is not None:
             raise BackboneError(f"backbone.width is only for CIFAR ResNets, not for '{section.name}': remove it")
-        if source == "torchvision":
-            model = _torchvision(section, name, input_shape, classes, published)
-        elif source == "timm":
-            model = _timm(section, name, input_shape[0], classes, published)
-        elif source == "smp":
-            model = _smp(section, name, input_shape[0], classes, published)
-        elif source == "ultralytics":
-            from nas_attn.backbones import ultralytics
-
-            model = ultralytics.build(section, name, input_shape[0], classes, published)
-        else:
-            model = _users(section, input_shape[0], classes, published)
+        make = {"torchvision": _torchvision, "timm": _timm, "smp": _smp, "ultralytics": _ultralytics}.get(
+            source, _users
+        )
+        model = make(section, name, input_shape, classes, published)
     if isinstance(pretrained, str) and not published:
         for note in trained.load_weights(model, pretrained):
             warnings.warn(note, NasAttnWarning, stacklevel=2)
@@ -99,9 +92,9 @@ def _cifar(section: BackboneSection, channels: int, classes: int, published: boo
     from nas_attn.backbones.cifar import MODELS
 
     if section.name not in MODELS:
-        close = did_you_mean(section.name, [*MODELS, *_torchvision_names()])
-        for name in _torchvision_names():
-            close = close.replace(f"'{name}'", f"'torchvision:{name}'")
+        known = names()
+        same = f"torchvision:{section.name}"
+        close = f"did you mean '{same}'?" if same in known else did_you_mean(section.name, known)
         raise BackboneError(
             f"unknown backbone '{section.name}': {close} "
             "Others are written torchvision:NAME, timm:NAME, smp:ARCHITECTURE/ENCODER or package.module:function."
@@ -118,17 +111,11 @@ def _cifar(section: BackboneSection, channels: int, classes: int, published: boo
     return family(depth, classes=classes, in_channels=channels, width=section.width or 16)
 
 
-def _torchvision_names() -> list[str]:
+def _torchvision_names(package: str = "") -> list[str]:
     import torchvision
 
-    found: list[str] = torchvision.models.list_models(module=torchvision.models)
-    return found
-
-
-def _segmentation_names() -> list[str]:
-    import torchvision
-
-    found: list[str] = torchvision.models.list_models(module=torchvision.models.segmentation)
+    module = getattr(torchvision.models, package) if package else torchvision.models
+    found: list[str] = torchvision.models.list_models(module=module)
     return found
 
 
@@ -140,16 +127,14 @@ def torchvision_options(name: str, input_shape: tuple[int, int, int], classes: i
     """
     if name in detectors.names():
         return detectors.arguments(name, input_shape[1:], classes)
-    usual = _SEGMENTATION if name in _segmentation_names() else TORCHVISION_OPTIONS.get(name, {})
+    usual = _SEGMENTATION if name in _torchvision_names("segmentation") else TORCHVISION_OPTIONS.get(name, {})
     return {**usual, "num_classes": classes}
 
 
-def _torchvision(
-    section: BackboneSection, name: str, input_shape: tuple[int, int, int], classes: int, published: bool
-) -> nn.Module:
+def _torchvision(section: BackboneSection, name: str, input_shape: Shape, classes: int, published: bool) -> nn.Module:
     import torchvision
 
-    known = [*_torchvision_names(), *_segmentation_names(), *detectors.names()]
+    known = [*_torchvision_names(), *_torchvision_names("segmentation"), *detectors.names()]
     if name not in known:
         detectors.refuse_other_labels(name)
         raise BackboneError(f"unknown torchvision model '{name}': {did_you_mean(name, known)}")
@@ -172,8 +157,8 @@ def _torchvision_weights(section: BackboneSection, name: str) -> Mapping[str, An
         source = torchvision.models.get_model(name, weights="DEFAULT", progress=False, **auxiliary, **section.options)
     except OSError as error:
         raise BackboneError(
-            f"the weights of '{section.name}' could not be downloaded ({_said(error)}): begin once where there is a network, which "
-            f"leaves them in {hub.get_dir()}, or give a file of your own as training.weights"
+            f"the weights of '{section.name}' could not be downloaded ({_said(error)}): put them into {hub.get_dir()}, or give a "
+            "file of your own as training.weights"
         ) from error
     except Exception as error:
         raise BackboneError(f"the weights of '{section.name}' could not be loaded: {_said(error)}") from error
@@ -208,19 +193,25 @@ def _change_input(model: nn.Module, channels: int, name: str) -> None:
     model.set_submodule(path, new)
 
 
-def _timm(section: BackboneSection, name: str, channels: int, classes: int, published: bool) -> nn.Module:
+def _ultralytics(section: BackboneSection, name: str, shape: Shape, classes: int, published: bool) -> nn.Module:
+    from nas_attn.backbones import ultralytics
+
+    return ultralytics.build(section, name, shape[0], classes, published)
+
+
+def _timm(section: BackboneSection, name: str, shape: Shape, classes: int, published: bool) -> nn.Module:
     try:
         import timm
     except ImportError:
         raise BackboneError(f"'{section.name}' needs timm: pip install 'nas-attn[timm]'") from None
     if not timm.is_model(name.partition(".")[0]):
         raise BackboneError(f"unknown timm model '{name}': {did_you_mean(name, timm.list_models())}")
-    arguments = {"num_classes": classes, "in_chans": channels, "pretrained": published, **section.options}
+    arguments = {"num_classes": classes, "in_chans": shape[0], "pretrained": published, **section.options}
     model: nn.Module = call(timm.create_model, section, name, **arguments)
     return model
 
 
-def _smp(section: BackboneSection, name: str, channels: int, classes: int, published: bool) -> nn.Module:
+def _smp(section: BackboneSection, name: str, shape: Shape, classes: int, published: bool) -> nn.Module:
     """A network of segmentation_models_pytorch, `unet/resnet18`: architecture and encoder."""
     try:
         import segmentation_models_pytorch as smp
@@ -239,12 +230,12 @@ def _smp(section: BackboneSection, name: str, channels: int, classes: int, publi
             f"'{section.name}' names no encoder: networks of segmentation_models_pytorch are written "
             "smp:ARCHITECTURE/ENCODER, like smp:unet/resnet18"
         )
-    arguments = {"encoder_weights": None, "in_channels": channels, "classes": classes, **section.options}
+    arguments = {"encoder_weights": None, "in_channels": shape[0], "classes": classes, **section.options}
     model: nn.Module = call(smp.create_model, section, architecture, encoder_name=encoder, **arguments)
     return model
 
 
-def _users(section: BackboneSection, channels: int, classes: int, published: bool) -> nn.Module:
+def _users(section: BackboneSection, name: str, shape: Shape, classes: int, published: bool) -> nn.Module:
     from torch import nn
 
     if published:
@@ -256,7 +247,7 @@ def _users(section: BackboneSection, channels: int, classes: int, published: boo
         raise BackboneError(
             f"backbone '{section.name}' is a {type(function).__name__}, not a function that builds a model"
         )
-    model = call(function, section, **{**users_arguments(function, channels, classes), **section.options})
+    model = call(function, section, **{**users_arguments(function, shape[0], classes), **section.options})
     if not isinstance(model, nn.Module):
         raise BackboneError(f"backbone '{section.name}' returned a {type(model).__name__}, not a torch.nn.Module")
     return model
@@ -281,13 +272,10 @@ def call(function: Any, section: BackboneSection, *args: Any, **options: Any) ->
     try:
         return function(*args, **options)
     except Exception as error:
+        shown = ", ".join(f"{name}={value!r}" for name, value in options.items()) or "no options"
         raise BackboneError(
-            f"backbone '{section.name}' could not be built with {_options(options)}: {type(error).__name__}: {_said(error)}"
+            f"backbone '{section.name}' could not be built with {shown}: {type(error).__name__}: {_said(error)}"
         ) from error
-
-
-def _options(options: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in options.items()) or "no options"
 
 
 def _said(error: BaseException) -> str:

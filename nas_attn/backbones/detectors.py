@@ -7,6 +7,7 @@ weights, and says nothing of what a module costs. `undecided` leaves that choice
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from nas_attn.errors import BackboneError
@@ -71,19 +72,15 @@ def undecided(model: nn.Module) -> nn.Module:
     """
     kind = type(model)
     forward = _forwards().get(getattr(kind, "forward", None))
-    if forward is not None and not _has_other_branches(model):
+    heads = getattr(model, "roi_heads", None)
+    if forward is not None and (heads is None or not (heads.has_mask() or heads.has_keypoint())):
         model.__class__ = _without_choice(kind, forward)
     return model
 
 
+@cache
 def _without_choice(kind: type[nn.Module], forward: Callable[..., Any]) -> type[nn.Module]:
-    if kind not in _MADE:
-        _MADE[kind] = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
-    return _MADE[kind]
-
-
-_MADE: dict[type[nn.Module], type[nn.Module]] = {}
-"""A detector's class -> the one made of it; one for all of its networks."""
+    return type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
 
 
 def _forwards() -> Mapping[Any, Callable[..., Any]]:
@@ -97,11 +94,6 @@ def _forwards() -> Mapping[Any, Callable[..., Any]]:
 
     dense = (detection.RetinaNet, detection.FCOS, detection.ssd.SSD)
     return {GeneralizedRCNN.forward: _in_two_stages, **{kind.forward: _at_once for kind in dense}}
-
-
-def _has_other_branches(model: Any) -> bool:
-    heads = getattr(model, "roi_heads", None)
-    return heads is not None and (heads.has_mask() or heads.has_keypoint())
 
 
 def _features(model: Any, images: Any) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ AUXILIARY = ("aux1.", "aux2.", "AuxLogits.", "aux_classifier.", "n_averaged")
 def load_weights(model: nn.Module, path: str) -> tuple[str, ...]:
     """Loads a state_dict file into a bare model; a head for other classes stays random, a first layer is adapted.
 
-    What wraps the weights is taken off: a dictionary of other things around them (`weight_files.WRAPPERS`), a prefix
+    What wraps the weights is taken off: a dictionary of other things around them (`states.WRAPPERS`), a prefix
     before all names.
 
     Args:
@@ -35,7 +35,7 @@ def load_weights(model: nn.Module, path: str) -> tuple[str, ...]:
     Raises:
         BackboneError: the file cannot be read, or does not hold this model's weights.
     """
-    from nas_attn.backbones.weight_files import read_state
+    from nas_attn.backbones.states import read_state
 
     state, notes = read_state(path)
     return (*notes, *fit(model, state, where=f"weights '{path}'"))
@@ -145,27 +145,21 @@ def _check_names(
     """Raises:
     BackboneError: a name is missing, or there are others: the weights are another network's.
     """
-    missing = [name for name in body if name not in state]
-    if missing:
-        others = [str(name) for name in state if name not in own]
+    others = [str(name) for name in state if name not in own]
+    if missing := [name for name in body if name not in state]:
         instead = f", but {few(others, letters=120)}" if others else ""
-        raise BackboneError(
-            f"{where}: has no '{missing[0]}' ({len(missing)} of {len(needed)} names are missing){instead}, so it is another "
-            "network's: give those of this backbone, or name that backbone"
-        )
-    further = [
+        what = f"has no '{missing[0]}' ({len(missing)} of {len(needed)} names are missing){instead}"
+    elif further := [
         name
-        for name in state
-        if name not in own
-        and not name.startswith((f"{head}.", *AUXILIARY))
+        for name in others
+        if not name.startswith((f"{head}.", *AUXILIARY))
         and not name.endswith((COUNTER, EXTRA))
         and hasattr(state[name], "shape")
-    ]
-    if further:
-        raise BackboneError(
-            f"{where}: has '{further[0]}', which the backbone does not have ({len(further)} such names), so it is another "
-            "network's: give those of this backbone, or name that backbone"
-        )
+    ]:
+        what = f"has '{further[0]}', which the backbone does not have ({len(further)} such names)"
+    else:
+        return
+    raise BackboneError(f"{where}: {what}: give the weights of this backbone, or name the backbone that they belong to")
 
 
 def _check_values(name: str, own: Tensor, given: Any, where: str) -> None:

@@ -43,7 +43,7 @@ def latency(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random order of measurements.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Compares placements on this machine with the bare backbone: ratios with 95 % intervals, and peak memory."""
+    """Compares placements on this machine with the bare backbone: ratios with 95 % intervals."""
     if not what:
         raise RecipeError("latency needs at least one placement, like 'stage2=se(reduction=8)'")
     plan = _plan(backbone, shape, study, storage)
@@ -52,13 +52,13 @@ def latency(
     runs = [_measure(plan, section, asked, seed + number) for number in range(repeat)]
     sessions = [session for run in runs for session in run]
     if as_json:
-        print_json(_as_dict(plan, section, asked, sessions, runs))
+        print_json(_as_dict(plan, asked, sessions, runs))
     else:
-        _show(plan, section, asked, sessions, runs)
+        _show(plan, asked, sessions, runs)
 
 
 def _plan(backbone: str, shape: str, study: str | None, storage: str) -> Plan:
-    from nas_attn.evaluation.kept_sites import plan_for
+    from nas_attn.evaluation.plan import plan_for
     from nas_attn.recipe_reading import recipe_from
 
     if study is not None:
@@ -132,36 +132,24 @@ def _measure(plan: Plan, section: LatencySection, asked: dict[str, Asked], seed:
     )
 
 
-def _rows(
-    plan: Plan, section: LatencySection, asked: dict[str, Asked], sessions: Sequence[Session]
-) -> list[dict[str, Any]]:
+def _rows(asked: dict[str, Asked], sessions: Sequence[Session]) -> list[dict[str, Any]]:
     from nas_attn.analysis.latency import compare
-    from nas_attn.latency import peak_memory
 
-    rows = []
-    for row in compare(sessions):
-        rows.append(
-            {
-                "placement": row.key,
-                "resolved": asked[row.key].shown,
-                **asdict(row.latency),
-                "ms": row.latency.ms,
-                "faster_than_bare": row.faster_than_bare,
-                "faster_than_next": row.faster_than_next,
-                "tied_with": list(row.tied),
-                "peak_memory_bytes": peak_memory(section, asked[row.key].model, plan.input_shape),
-            }
-        )
-    return rows
+    return [
+        {
+            "placement": row.key,
+            "resolved": asked[row.key].shown,
+            **asdict(row.latency),
+            "ms": row.latency.ms,
+            "faster_than_bare": row.faster_than_bare,
+            "faster_than_next": row.faster_than_next,
+            "tied_with": list(row.tied),
+        }
+        for row in compare(sessions)
+    ]
 
 
-def _as_dict(
-    plan: Plan,
-    section: LatencySection,
-    asked: dict[str, Asked],
-    sessions: list[Session],
-    runs: list[list[Session]],
-) -> dict[str, Any]:
+def _as_dict(plan: Plan, asked: dict[str, Asked], sessions: list[Session], runs: list[list[Session]]) -> dict[str, Any]:
     from nas_attn.analysis.latency import dropped, repeatability
 
     found: dict[str, Any] = {
@@ -171,8 +159,7 @@ def _as_dict(
         "sessions": len(sessions),
         "dropped": len(dropped(sessions)),
         "beside": _beside(sessions),
-        "reference_peak_memory_bytes": _bare_memory(plan, section),
-        "candidates": _rows(plan, section, asked, sessions),
+        "candidates": _rows(asked, sessions),
     }
     if len(runs) > 1:
         found["repeats_within"] = repeatability(runs)
@@ -184,19 +171,7 @@ def _beside(sessions: Sequence[Session]) -> list[str]:
     return [session.notes[BESIDE] for session in sessions if BESIDE in session.notes]
 
 
-def _bare_memory(plan: Plan, section: LatencySection) -> int:
-    from nas_attn.latency import peak_memory
-
-    return peak_memory(section, plan.bare(0), plan.input_shape)
-
-
-def _show(
-    plan: Plan,
-    section: LatencySection,
-    asked: dict[str, Asked],
-    sessions: list[Session],
-    runs: list[list[Session]],
-) -> None:
+def _show(plan: Plan, asked: dict[str, Asked], sessions: list[Session], runs: list[list[Session]]) -> None:
     from nas_attn.analysis.latency import dropped, repeatability
     from nas_attn.report import words
 
@@ -206,15 +181,14 @@ def _show(
             f"{row['ratio']:.3f}",
             f"{row['low']:.3f} to {row['high']:.3f}",
             f"{row['ms']:.3f}",
-            f"{row['peak_memory_bytes'] / 1e6:.2f}",
             "" if row["faster_than_next"] is None else f"{100 * row['faster_than_next']:.1f} %",
             row["placement"],
         ]
-        for row in _rows(plan, section, asked, sessions)
+        for row in _rows(asked, sessions)
     ]
     first = sessions[0]
-    bare = f"{first.reference_ms:.3f} ms, {_bare_memory(plan, section) / 1e6:.2f} MB"
-    columns = ["ratio", "95 % interval", "ms", "peak MB", "faster than next", "placement"]
+    bare = f"{first.reference_ms:.3f} ms"
+    columns = ["ratio", "95 % interval", "ms", "faster than next", "placement"]
     title = f"Latency relative to the bare {plan.recipe.backbone.name} ({bare})"
     out.print(table(title, columns, rows, right=columns[:-1]))
     shown = ", ".join(f"{k} {v}" for k, v in first.conditions.items())

@@ -58,7 +58,7 @@ def retrain(
 ) -> None:
     """Trains a chosen network as the target says and keeps its weights for `export`. Goes on when repeated."""
     from nas_attn.analysis.retrained import PURPOSE
-    from nas_attn.evaluation.given import check_weights
+    from nas_attn.evaluation.starts import check_weights
     from nas_attn.study import retraining, searching
     from nas_attn.study.reading import snapshot
     from nas_attn.study.trained import named
@@ -101,7 +101,7 @@ def _check_data(opened: OpenStudy, plan: Plan, name: str | None) -> None:
 
 def _show(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
     from nas_attn.analysis import units
-    from nas_attn.evaluation.ways import TARGET
+    from nas_attn.evaluation.protocols import TARGET
     from nas_attn.study.retraining import results
 
     found = results(opened.store, wanted)

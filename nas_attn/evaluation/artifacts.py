@@ -1,19 +1,22 @@
-"""Checkpoints and weights: files in an artifact store, their hashes in the study's database."""
+"""Checkpoints and weights: files in a folder or bucket, their hashes in the study's database."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
+import os
+import shutil
+import time
 import uuid
 import warnings
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
 
 from nas_attn.errors import CheckpointError, NasAttnWarning, StorageAway
-from nas_attn.evaluation.artifact_stores import ArtifactStore
+from nas_attn.paths import whole_file
 from nas_attn.storage import CheckpointRow, Lease, StudyStore
-from nas_attn.storage.rows import read_as
 from nas_attn.waiting import impatient
 
 KEPT = 2
@@ -21,22 +24,66 @@ KEPT = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """Where a checkpoint lies that the database could not be told of."""
+class Stored:
+    """An artifact that lies there, whoever refers to it."""
 
-    artifact: str
-    sha256: str
+    name: str
     size: int
     """Bytes."""
-    epochs: int
+    age_s: float
+
+
+class ArtifactStore(Protocol):
+    """A folder, or a bucket of S3 (`study.buckets`). A missing artifact is an exception of its own kind."""
+
+    def open_reader(self, artifact_id: str) -> BinaryIO: ...
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Stores an artifact, all of it or nothing."""
+
+    def remove(self, artifact_id: str) -> None: ...
+
+    def stored(self) -> list[Stored]:
+        """All artifacts, half-written ones included."""
+
+
+class FolderArtifacts:
+    """Files of a folder, each written whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        return self._path(artifact_id).open("rb")
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        with whole_file(self._path(artifact_id)) as file:  # the database will say that it is there
+            shutil.copyfileobj(content_body, file)
+
+    def remove(self, artifact_id: str) -> None:
+        self._path(artifact_id).unlink()
+
+    def stored(self) -> list[Stored]:
+        found = []
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    if entry.is_file(follow_symlinks=False):
+                        status = entry.stat()
+                        found.append(Stored(entry.name, status.st_size, max(0.0, time.time() - status.st_mtime)))
+        return found
+
+    def _path(self, artifact_id: str) -> Path:
+        if not artifact_id or Path(artifact_id).name != artifact_id:
+            raise ValueError(f"'{artifact_id}' is not the name of an artifact")
+        return self.folder / artifact_id
 
 
 class RunFiles:
     """The checkpoints of one run (a candidate's seed, or the study's backbone) under one lease.
 
-    A checkpoint counts from the moment its row is in the database, which is after its file is whole. While the database is
-    away, a note beside the files takes the place of the row: whoever takes the run up finds it. A file with neither is
-    never read. Implements `training.CheckpointSlot`.
+    A checkpoint counts from the moment its row is in the database, which is after its file is whole.
+    Implements `training.CheckpointSlot`.
     """
 
     def __init__(self, store: StudyStore, artifacts: ArtifactStore, run: str, lease: Lease) -> None:
@@ -48,13 +95,6 @@ class RunFiles:
 
     def load(self) -> bytes | None:
         """The newest checkpoint that is undamaged; None where there is none. Damaged ones are dropped with a warning."""
-        newest = next(iter(self._store.checkpoints(self._run)), None)
-        note = self.noted()
-        if note is not None and (newest is None or note.epochs >= newest.epochs):
-            try:
-                return read_artifact(self._artifacts, note.artifact, note.sha256)
-            except CheckpointError:
-                self._drop_note(note)  # of no use; there may be others
         for row in self._store.checkpoints(self._run):
             try:
                 return read_artifact(self._artifacts, row.artifact, row.sha256)
@@ -66,31 +106,18 @@ class RunFiles:
         return None
 
     def save(self, blob: bytes, epochs: int) -> None:
-        """Adds a checkpoint and drops those that are no longer needed; one that cannot be written is done without.
+        """Adds a checkpoint and drops those that are no longer needed.
 
-        A database that is away is not waited for: a note of the checkpoint is left beside it.
+        Training continues without a checkpoint that cannot be written, or that the database cannot be told of.
 
         Raises:
             LeaseLost: the run belongs to another worker now.
         """
         try:
-            artifact, sha256 = write_artifact(self._store, self._artifacts, blob)
-        except CheckpointError as error:
-            warnings.warn(f"{error}; training continues without this checkpoint", NasAttnWarning, stacklevel=2)
-            return
-        before, new = self.noted(), Note(artifact, sha256, len(blob), epochs)
-        try:
             with impatient():
-                self._record(new)
-        except StorageAway:
-            remove_artifact(self._artifacts, self._note_name)
-            with suppress(Exception):  # each artifact store has its own
-                self._artifacts.write(self._note_name, io.BytesIO(json.dumps(asdict(new)).encode()))
-            if before is not None:
-                remove_artifact(self._artifacts, before.artifact)
-        else:
-            if before is not None:
-                self._drop_note(before)
+                self.keep(blob, epochs)
+        except (CheckpointError, StorageAway) as error:
+            warnings.warn(f"{error}; training continues without this checkpoint", NasAttnWarning, stacklevel=2)
 
     def keep(self, blob: bytes, epochs: int) -> None:
         """As `save`, where what cannot be written is an error.
@@ -100,10 +127,9 @@ class RunFiles:
             CheckpointError: it cannot be written.
         """
         artifact, sha256 = write_artifact(self._store, self._artifacts, blob)
-        self._record(Note(artifact, sha256, len(blob), epochs))
-
-    def _record(self, note: Note) -> None:
-        self._store.add_checkpoint(self._run, **asdict(note), lease=self._lease)
+        self._store.add_checkpoint(
+            self._run, artifact=artifact, sha256=sha256, size=len(blob), epochs=epochs, lease=self._lease
+        )
         for row in self._store.checkpoints(self._run)[KEPT:]:
             self._drop(row)
 
@@ -111,39 +137,10 @@ class RunFiles:
         """Drops all checkpoints of the run."""
         for row in self._store.checkpoints(self._run):
             self._drop(row)
-        note = self.noted()
-        if note is not None:
-            self._drop_note(note)
-
-    def noted(self) -> Note | None:
-        """The checkpoint that was written while the database was away, and has no row; None where there is none."""
-        return read_note(self._store, self._artifacts, self._run)
-
-    @property
-    def _note_name(self) -> str:
-        return note_name(self._store, self._run)
-
-    def _drop_note(self, note: Note) -> None:
-        remove_artifact(self._artifacts, self._note_name)
-        remove_artifact(self._artifacts, note.artifact)
 
     def _drop(self, row: CheckpointRow) -> None:
         self._store.drop_checkpoint(row)
         remove_artifact(self._artifacts, row.artifact)
-
-
-def note_name(store: StudyStore, run: str) -> str:
-    """Name of the artifact that says where a checkpoint lies which the database could not be told of."""
-    return f"{mark(store)}-note-{hashlib.sha256(run.encode()).hexdigest()[:32]}"
-
-
-def read_note(store: StudyStore, artifacts: ArtifactStore, run: str) -> Note | None:
-    """What the note of a run's checkpoint says; None where there is none that can be read."""
-    try:
-        with artifacts.open_reader(note_name(store, run)) as reader:
-            return read_as(Note, json.loads(reader.read()))
-    except Exception:  # missing, as each artifact store says in its own way, or cut off
-        return None
 
 
 def mark(store: StudyStore) -> str:
@@ -184,7 +181,5 @@ def read_artifact(artifacts: ArtifactStore, artifact: str, sha256: str) -> bytes
 
 def remove_artifact(artifacts: ArtifactStore, artifact: str) -> None:
     """Deletes an artifact; one that is gone already is fine."""
-    try:
+    with suppress(Exception):  # each artifact store has its own; nothing depends on the file any more
         artifacts.remove(artifact)
-    except Exception as error:  # nothing depends on it any more, so it must not stop a trial
-        del error

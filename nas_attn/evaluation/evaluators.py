@@ -62,10 +62,10 @@ class EvaluatorRun:
 
     @property
     def stopping(self) -> bool:
-        """Whether the search is to stop, because of a signal or because another worker has taken this run over.
+        """Whether the search is to stop: a signal came, or another worker has taken this run over.
 
-        Ask it between steps: an evaluator is not interrupted, and a scheduler waits for seconds only. Then write down in
-        `folder` what is to be gone on from, and `leave`.
+        Ask between steps, since a scheduler waits for seconds only. Then write to `folder` what the run needs to continue, and
+        `leave`.
         """
         return self.asked()
 
@@ -74,20 +74,19 @@ class EvaluatorRun:
         raise Interrupted
 
     def scored(self, network: nn.Module) -> None:
-        """Tells which network the metrics are of, where it is another than the model: an average of weights, a trainer's own.
+        """Tells which network the metrics are of, if not the model: an average of weights, a trainer's own.
 
-        It is looked at afterwards: a score without the candidate's attention is an error.
+        A score of a network without the candidate's attention is an error.
         """
         self.networks.append(network)
 
     def right(self, flags: Sequence[bool] | NDArray[Any] | torch.Tensor) -> None:
-        """Tells of each image of the split, in an order that is always the same, whether the model has it right.
+        """Tells of each image of the split, always in the same order, whether the model is right; their mean is `accuracy`.
 
-        Their mean is the metric `accuracy`. With results per image the noise is known better, and a validation says what
-        holds for new images; without, it says nothing about these.
+        With results per image the noise is known better, and a validation can speak of new images.
 
         Raises:
-            TrainingError: they are no row of true and false.
+            TrainingError: they are not a row of true and false.
         """
         held = flags.detach().cpu().numpy() if isinstance(flags, torch.Tensor) else np.asarray(flags)
         if held.ndim != 1 or not held.size or not np.isin(held, (0, 1)).all():
@@ -170,7 +169,7 @@ class EvaluatorTrainer:
         return tuple(scores)
 
     def test(self, model: nn.Module, *, name: str, placement: str, seed: int, epochs: int) -> Score:
-        """The evaluator's metrics on its test split, of a network that has reached its last rung; raises as `fit`."""
+        """The evaluator's metrics on its test split; raises as `fit`."""
         with self._place(name) as folder:
             return self._one(model, EvaluatorRun(placement, 0, epochs, 0, seed, folder, self._device, "test"))
 
@@ -201,15 +200,7 @@ class EvaluatorTrainer:
             kind = type(error).__name__
             see = f" (more in {shown(self._log.path)})" if self._log else ""
             raise TrainingError(f"the evaluator raised {kind} for '{run.placement}': {message(error)}{see}") from error
-        if not isinstance(metrics, Mapping) or not metrics:
-            raise TrainingError(
-                f"the evaluator returned {metrics!r} for '{run.placement}', not named metrics like {{'miou': 0.4}}"
-            )
-        for name, value in metrics.items():
-            if not isinstance(value, int | float) or not math.isfinite(value):
-                raise TrainingError(
-                    f"the evaluator returned {name} = {value!r} for '{run.placement}', not a finite number"
-                )
+        _check(metrics, run)
         self.network = run.networks[-1] if run.networks else None
         flags = run.flags[-1] if run.flags else None
         return Score(
@@ -224,6 +215,15 @@ class EvaluatorTrainer:
         )
 
 
+def _check(metrics: object, run: EvaluatorRun) -> None:
+    returned = f"the evaluator returned {metrics!r} for '{run.placement}'"
+    if not isinstance(metrics, Mapping) or not metrics:
+        raise TrainingError(f"{returned}, not named metrics like {{'miou': 0.4}}")
+    for name, value in metrics.items():
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise TrainingError(f"{returned}: '{name}' is not a finite number")
+
+
 def _accuracy(metrics: Mapping[str, float], flags: NDArray[np.bool_] | None, run: EvaluatorRun) -> dict[str, float]:
     """The share of the images that are right, where the evaluator has told; it is what its accuracy has to be."""
     if flags is None:
@@ -231,7 +231,7 @@ def _accuracy(metrics: Mapping[str, float], flags: NDArray[np.bool_] | None, run
     share = float(flags.mean())
     if abs(metrics.get("accuracy", share) - share) > TOLERANCE:
         raise TrainingError(
-            f"the evaluator returned accuracy = {metrics['accuracy']!r} for '{run.placement}', but of the images that it told "
-            f"run.right {share!r} are right"
+            f"the evaluator returned accuracy = {metrics['accuracy']!r} for '{run.placement}', but told run.right that {share!r} "
+            "of the images are right"
         )
     return {"accuracy": share}

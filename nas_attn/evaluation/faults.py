@@ -1,8 +1,4 @@
-"""Where a candidate's own code fails: told as that candidate's failure, in one sentence.
-
-Modules, backbones and evaluators are strangers' code, and may raise whatever they like. One candidate that does so must
-not end a search; what hits every candidate must.
-"""
+"""Errors of modules, backbones and evaluators: those of one candidate fail it, those that hit all candidates end the search."""
 
 from __future__ import annotations
 
@@ -22,9 +18,11 @@ from nas_attn.errors import (
     OutOfMemory,
     PlacementError,
     TrainingError,
+    first_line,
+    shorten,
 )
 from nas_attn.training import Interrupted
-from nas_attn.training.memory import out_of_memory
+from nas_attn.training.stepping import out_of_memory
 
 DEBUG = "NAS_ATTN_DEBUG"
 """Environment variable that a user sets for debugging."""
@@ -34,15 +32,13 @@ LONGEST = 400
 
 @contextmanager
 def own_fault(doing: str, device: torch.device) -> Iterator[None]:
-    """Whatever is raised in here is a `TrainingError` of the candidate, but for what is raised on purpose.
+    """Unexpected exceptions in here become a `TrainingError` of the candidate.
 
     Args:
         doing: what is being done with the candidate: `building it`.
-        device: where it is done; when a GPU no longer answers, no candidate is to blame.
 
     Raises:
-        TrainingError: type, message, and what was being done.
-        OperationError: the device does not answer any more in this process.
+        OperationError: the device no longer answers in this process, which is no candidate's fault.
     """
     try:
         yield
@@ -60,11 +56,7 @@ def own_fault(doing: str, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def shared_fault(doing: str) -> Iterator[None]:
-    """Whatever fails in here fails for all candidates: it ends the work.
-
-    Raises:
-        OperationError: what was being done, type and message.
-    """
+    """Whatever fails in here fails for all candidates: it becomes an `OperationError`, which ends the work."""
     try:
         yield
     except TrainingError as error:
@@ -77,16 +69,12 @@ def shared_fault(doing: str) -> Iterator[None]:
 
 
 def require_memory(parameters: float) -> None:
-    """Refuses what cannot be trained in the memory that this machine's processes could still get.
+    """Refuses a network that needs more memory than is free: Linux would kill any process, without a message.
 
-    Where memory runs out, Linux kills whatever process it likes, without a word.
-
-    Args:
-        parameters: of the network; its training holds weights, gradients and momentum in float32, and at times a checkpoint
-            of weights and momentum.
+    Training holds weights, gradients and momentum in float32, and at times a checkpoint of weights and momentum.
 
     Raises:
-        OutOfMemory: they are more than that.
+        OutOfMemory: it needs more.
     """
     needed, free = 5 * 4 * parameters, psutil.virtual_memory().available
     if needed > free:
@@ -103,8 +91,7 @@ def said(error: BaseException) -> str:
 
 def message(error: BaseException) -> str:
     """The first line of an error's message, not longer than a sentence can be."""
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "without a message")
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+    return shorten(first_line(error), LONGEST)
 
 
 def show_traceback(error: BaseException) -> None:

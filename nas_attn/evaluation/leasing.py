@@ -64,11 +64,7 @@ class LeaseKeeper:
 
 
 def release_dead(store: StudyStore, prefix: str) -> bool:
-    """Frees the leases, on resources named so, of processes of this machine that have died; others' have to expire.
-
-    Returns:
-        Whether one of them is still held.
-    """
+    """Frees the leases on resources with this prefix of this machine's dead processes; whether one is still held."""
     held = False
     for row in store.leases(released=False):
         if row.state != "held" or not row.resource.startswith(prefix):
@@ -81,10 +77,6 @@ def release_dead(store: StudyStore, prefix: str) -> bool:
 
 
 def holders(store: StudyStore, mine: str) -> list[str]:
-    """Who else holds a lease of a study, and on what, for a person.
-
-    Args:
-        mine: the owner that is not meant.
-    """
+    """Who else than the owner `mine` holds a lease of a study, and on what, for a person."""
     rows = [row for row in store.leases(released=False) if row.state == "held" and row.owner != mine]
     return [f"{owner_shown(row.owner)} holds '{row.resource}'" for row in rows]

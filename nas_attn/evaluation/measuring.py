@@ -16,7 +16,7 @@ from torch import nn
 from nas_attn.analysis.latency import estimate, needs_more, open_keys
 from nas_attn.errors import MeasurementError, NasAttnWarning, Unmeasurable
 from nas_attn.evaluation.plan import Plan
-from nas_attn.latency import MAX_CANDIDATES, DeviceLock, Net, fingerprint, measure, run_session
+from nas_attn.latency import MAX_CANDIDATES, DeviceLock, Net, fingerprint, run_session
 from nas_attn.latency.session import candidate_name
 from nas_attn.model.latencies import suspicious, with_predictions
 from nas_attn.records import Fingerprint, Latency, ResolvedPlacement, Session
@@ -97,7 +97,7 @@ class Measurer:
             if latency is not None:
                 return latency
             wait.pause(pause, lambda: "the machine was too busy for a valid session")
-            self._session_without_faulty(candidate.key, group)
+            self._session(group, needed=candidate.key)
         latency = self.known(candidate)
         if latency is not None:
             return latency
@@ -108,29 +108,15 @@ class Measurer:
 
     def narrow(self, candidates: Sequence[ResolvedPlacement], tolerance: float, stop: Callable[[], bool]) -> None:
         """Sessions until each candidate's interval is within the tolerance, or it has had its share of sessions."""
-        models = {r.key: self._model(r) for r in candidates if r.modules}
-
-        def still_open(_: Sequence[Session]) -> list[str]:
-            return [] if stop() else self.open_keys(list(models), tolerance)
-
-        while True:
-            try:
-                with suppress(Interrupted):
-                    for session in measure(
-                        self._section,
-                        reference=self._model(None),
-                        candidates=models,
-                        input_shape=self._plan.input_shape,
-                        seed=self._random.getrandbits(31),
-                        still_open=still_open,
-                        lock=self._lock,
-                    ):
-                        self._store.add_session(session)
-                return
-            except Unmeasurable as error:
-                if models.pop(error.network, None) is None:
-                    raise
-                warnings.warn(f"left out of the latency sessions: {error}", NasAttnWarning, stacklevel=2)
+        known = {r.key: r for r in candidates if r.modules}
+        with suppress(Interrupted):
+            while not stop() and (keys := self.open_keys(list(known), tolerance)):
+                others = [key for key in known if key not in keys]  # room that is left costs little
+                self._random.shuffle(others)
+                group = {key: known[key] for key in [*keys, *others][:MAX_CANDIDATES]}
+                for faulty in self._session(group):
+                    del known[faulty.network]
+                    warnings.warn(f"left out of the latency sessions: {faulty}", NasAttnWarning, stacklevel=2)
 
     def open_keys(self, keys: Sequence[str], tolerance: float) -> list[str]:
         """Those that are due for another session: what looks wrong, then the neediest first."""
@@ -146,27 +132,27 @@ class Measurer:
         times = sorted(session.reference_ms for session in self._store.sessions())
         return Latency(1.0, 1.0, 1.0, times[len(times) // 2] if times else math.nan, len(times))
 
-    def _session_without_faulty(self, key: str, group: dict[str, ResolvedPlacement]) -> None:
-        """A session; a companion that does not run is left out of it and of those to come."""
+    def _session(self, group: dict[str, ResolvedPlacement], needed: str = "") -> list[Unmeasurable]:
+        """A session; what does not run is left out of the group and returned, except the candidate that is needed."""
+        faulty: list[Unmeasurable] = []
         while True:
             try:
-                return self._session(group)
+                session = run_session(
+                    self._section,
+                    reference=self._model(None),
+                    candidates={key: self._model(resolved) for key, resolved in group.items()},
+                    input_shape=self._plan.input_shape,
+                    seed=self._random.getrandbits(31),
+                    lock=self._lock,
+                    kept=self._nets,
+                )
             except Unmeasurable as error:
-                if error.network == key or group.pop(error.network, None) is None:
+                if error.network == needed or group.pop(error.network, None) is None:
                     raise
-
-    def _session(self, group: dict[str, ResolvedPlacement]) -> None:
-        models = {key: self._model(resolved) for key, resolved in group.items()}
-        session = run_session(
-            self._section,
-            reference=self._model(None),
-            candidates=models,
-            input_shape=self._plan.input_shape,
-            seed=self._random.getrandbits(31),
-            lock=self._lock,
-            kept=self._nets,
-        )
-        self._store.add_session(session)
+                faulty.append(error)
+            else:
+                self._store.add_session(session)
+                return faulty
 
     def _model(self, resolved: ResolvedPlacement | None) -> nn.Module:
         key = resolved.key if resolved else ""

@@ -1,7 +1,6 @@
-"""What an evaluator prints, kept in a file instead of flooding the terminal.
+"""What an evaluator prints, kept in a file: from Python, C libraries, and processes that it starts.
 
-That is whatever reaches standard output and standard error while it runs: from Python, from C libraries, from processes
-that it starts. The file's descriptor stands in for descriptors 1 and 2 for that time.
+While the evaluator runs, the file's descriptor stands in for descriptors 1 and 2.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import io
 import os
 import re
 import socket
-import stat
 import sys
 import threading
 import time
@@ -19,7 +17,6 @@ import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -70,7 +67,7 @@ class OutputLog:
         finally:
             _end()
             if _size(stream) > begun:
-                self._tell()
+                self._tell(f"the evaluator's output is in {shown(self.path)} (verbose shows it here)")
             else:
                 with suppress(OSError):
                     os.ftruncate(stream.fileno(), empty)
@@ -82,19 +79,17 @@ class OutputLog:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 raw = _Forgiving(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666))
             except OSError as error:
-                if not self._told:
-                    self._told = True
-                    self._say(f"the evaluator's output cannot be written to {shown(self.path)}: {error.strerror}")
+                self._tell(f"the evaluator's output cannot be written to {shown(self.path)}: {error.strerror}")
                 return None
             buffered = io.BufferedWriter(raw)
             self._stream = io.TextIOWrapper(buffered, "utf-8", "backslashreplace", line_buffering=True)
             weakref.finalize(self, _remove_if_empty, self.path)
         return self._stream
 
-    def _tell(self) -> None:
+    def _tell(self, line: str) -> None:
         if not self._told:
             self._told = True
-            self._say(f"what the evaluator prints is kept in {shown(self.path)} (verbose shows it here)")
+            self._say(line)
 
 
 def shown(path: Path) -> str:
@@ -106,10 +101,7 @@ def shown(path: Path) -> str:
 
 @contextmanager
 def on_terminal() -> Iterator[None]:
-    """In here, standard output and standard error are what they were, also while a log has taken them over.
-
-    For another thread than the evaluator's; not for a signal's handler.
-    """
+    """In here, standard output and error are the terminal's, for another thread than the evaluator's; not in signal handlers."""
     with _lock:
         if _taken is None:
             yield
@@ -122,10 +114,7 @@ def on_terminal() -> Iterator[None]:
 
 
 def leave_terminal() -> None:
-    """Lets output to a terminal that has closed go nowhere, where writing to it would be an error.
-
-    Whoever holds a copy of it: a log that has taken over, or a line that moves.
-    """
+    """Lets output to a terminal that has closed go nowhere, by whichever copy of its descriptor."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in range(256):
         if os.isatty(descriptor):
@@ -133,27 +122,32 @@ def leave_terminal() -> None:
     os.close(nowhere)
 
 
-@dataclass(frozen=True, slots=True)
 class _Taken:
-    """Standard output and error as they were, and what stands in for them."""
+    """Standard output and error as they were, and the stream that stands in for them."""
 
-    descriptors: tuple[tuple[int, int], ...]
-    """(1 or 2, a copy of it)."""
-    output: TextIO
-    error: TextIO
-    stream: TextIO
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._output, self._error = stream, sys.stdout, sys.stderr
+        self._copies: dict[int, int] = {}
+        for number in (1, 2):
+            with suppress(OSError):  # closed
+                self._copies[number] = os.dup(number)
 
     def take(self) -> None:
         _flush(sys.stdout, sys.stderr)
-        for number, _ in self.descriptors:
-            os.dup2(self.stream.fileno(), number)
-        sys.stdout = sys.stderr = self.stream
+        for number in self._copies:
+            os.dup2(self._stream.fileno(), number)
+        sys.stdout = sys.stderr = self._stream
 
     def give_back(self) -> None:
-        _flush(self.stream, self.output, self.error)
-        for number, copy in self.descriptors:
+        _flush(self._stream, self._output, self._error)
+        for number, copy in self._copies.items():
             os.dup2(copy, number)
-        sys.stdout, sys.stderr = self.output, self.error
+        sys.stdout, sys.stderr = self._output, self._error
+
+    def end(self) -> None:
+        self.give_back()
+        for copy in self._copies.values():
+            os.close(copy)
 
 
 _taken: _Taken | None = None
@@ -166,11 +160,8 @@ def _begin(stream: TextIO) -> bool:
     with _lock:
         if _taken is not None:
             return False
-        _flush(sys.stdout, sys.stderr)
-        copies = [(number, os.dup(number)) for number in (1, 2) if _is_open(number)]
-        taken = _Taken(tuple(copies), sys.stdout, sys.stderr, stream)
-        taken.take()
-        _taken = taken
+        _taken = _Taken(stream)
+        _taken.take()
     return True
 
 
@@ -178,18 +169,8 @@ def _end() -> None:
     global _taken
     with _lock:
         assert _taken is not None
-        _taken.give_back()
-        for _, copy in _taken.descriptors:
-            os.close(copy)
+        _taken.end()
         _taken = None
-
-
-def _is_open(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True
 
 
 def _flush(*streams: TextIO | None) -> None:
@@ -208,16 +189,12 @@ def _size(stream: TextIO) -> int:
 
 def _remove_if_empty(path: Path) -> None:
     with suppress(OSError):
-        found = path.stat()
-        if stat.S_ISREG(found.st_mode) and found.st_size == 0:
+        if path.is_file() and path.stat().st_size == 0:
             path.unlink()
 
 
 class _Forgiving(io.FileIO):
-    """A file that loses what does not fit on a full disk: an evaluator must not fail because of what it prints.
-
-    It is open as long as something holds it, as a logger may, and closes without a word when nothing does.
-    """
+    """A file that loses what does not fit on a full disk, and is open as long as something holds it, as a logger may."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "w", closefd=False)  # else its deletion warns of an unclosed file

@@ -12,9 +12,9 @@ WAY_OUT = "score the network that the evaluator was given, or name the one that 
 
 
 def require_participation(network: nn.Module, resolved: ResolvedPlacement, input_shape: tuple[int, int, int]) -> None:
-    """Looks whether each module of a placement ran in the network that was scored, and had a say in its output.
+    """Checks that each module of a placement ran in the scored network and affected its output.
 
-    A network that has collapsed, whose answer is the same for any image, is let pass: its score says so.
+    A network that gives the same answer for any image passes: its score tells.
 
     Raises:
         TrainingError: one did not; names it.

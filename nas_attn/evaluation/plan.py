@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
 
-from nas_attn import attachment, backbones
+from nas_attn import attachment, backbones, data, tasks
 from nas_attn.errors import BackboneError, NasAttnError
 from nas_attn.recipe import Recipe
-from nas_attn.records import Costs, ResolvedPlacement, Site
+from nas_attn.recipe_reading import frozen_recipe
+from nas_attn.records import Costs, Latency, Point, ResolvedPlacement, Site
 from nas_attn.space import SearchSpace, parse, resolve
+from nas_attn.storage import StudyStore
 
 Build = Callable[[], nn.Module]
 """Builds the bare backbone, randomly initialised from torch's global generator."""
@@ -123,3 +127,90 @@ def _checked(build: Build) -> Build:
         return model
 
     return checked
+
+
+def kept_sites(store: StudyStore) -> Kept | None:
+    """The sites that a study began with; None where that has not been written down yet."""
+    if store.sites is None:
+        return None
+    content = json.loads(store.sites)
+    channels, height, width = content["input_shape"]
+    return Kept((channels, height, width), content["classes"], tuple(_site(entry) for entry in content["sites"]))
+
+
+def _keep_sites(store: StudyStore, plan: Plan) -> None:
+    """Writes the sites of a study down."""
+    sites = [_entry(site) for site in plan.sites]
+    content = {"input_shape": plan.input_shape, "classes": plan.classes, "sites": sites}
+    store.set(sites=json.dumps(content, separators=(",", ":")))
+
+
+def _entry(site: Site) -> dict[str, object]:
+    return {
+        "name": site.name,
+        "role": site.role,
+        "macs_share": site.macs_share,
+        "points": {
+            position: [[p.path, p.channels, p.height, p.width, p.replaces] for p in points]
+            for position, points in site.points
+        },
+    }
+
+
+def _site(entry: Mapping[str, Any]) -> Site:
+    points = ((position, tuple(Point(*point) for point in found)) for position, found in entry["points"].items())
+    return Site(entry["name"], tuple(points), entry["macs_share"], entry["role"])
+
+
+def plan_for(
+    recipe: Recipe, dataset: data.Dataset | None, *, build: Build | None = None, kept: Kept | None = None
+) -> Plan:
+    """A recipe's plan with the shape and classes of its data.
+
+    Args:
+        kept: the sites that the study began with which it is for.
+    """
+    if dataset is not None:
+        shape, classes = dataset.input_shape, len(dataset.classes)
+    else:
+        shape, classes = tasks.of(recipe).shape_and_classes(recipe)
+    return make_plan(recipe, shape, classes, build=build, kept=kept)
+
+
+def study_plan(store: StudyStore, plan: Plan | None = None) -> Plan:
+    """The plan of a study's own recipe, on the sites that it began with, whatever a later version finds in its backbone.
+
+    Args:
+        plan: of the recipe as a user has it now; taken where nothing has changed since the study began.
+    """
+    recipe, kept = frozen_recipe(store.recipe, where=f"study '{store.name}'"), kept_sites(store)
+    build = plan.own_build if plan is not None else None
+    if plan is None and kept is None:
+        plan = plan_for(recipe, tasks.of(recipe).load(recipe, device="cpu"))
+    elif plan is None or (kept and kept.sites != plan.sites) or recipe.to_json() != plan.recipe.to_json():
+        shape, classes = (kept or plan).input_shape, (kept or plan).classes  # type: ignore[union-attr]
+        plan = make_plan(recipe, shape, classes, build=build, kept=kept)
+    if kept is None:
+        _keep_sites(store, plan)
+    return plan
+
+
+def wanted(recipe: Recipe) -> set[str]:
+    """The quantities that a recipe's objectives and limits need."""
+    needed = {objective.removeprefix("-") for objective in recipe.objectives}
+    if recipe.limits.max_latency_ratio is not None:
+        needed.add("latency")
+    return needed
+
+
+def over_limits(recipe: Recipe, cost: Costs, latency: Latency | None) -> str:
+    """Why a candidate is infeasible, one sentence; empty where it is not. A latency counts by its interval's low end."""
+    limits = recipe.limits
+    if limits.max_parameters is not None and cost["params"] > limits.max_parameters:
+        return f"{cost['params']:,} parameters are more than limits.max_parameters = {limits.max_parameters:,}"
+    if limits.max_macs is not None and cost["macs"] > limits.max_macs:
+        return f"{cost['macs']:,} MACs are more than limits.max_macs = {limits.max_macs:,}"
+    top = limits.max_latency_ratio
+    if latency is not None and top is not None and latency.low > top:
+        return f"its latency ratio {latency.ratio:.3f} ({latency.low:.3f} to {latency.high:.3f}) is above limits.max_latency_ratio = {top}"
+    return ""

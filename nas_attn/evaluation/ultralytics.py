@@ -1,9 +1,7 @@
-"""Detectors of ultralytics, trained by its own trainer: an evaluator made ready from a recipe.
+"""Detectors of Ultralytics, trained by its own trainer: an evaluator made from a recipe.
 
-One schedule leads to the last rung, whatever stops before: warm-up, optimiser and the end of mosaic images are set here, the same
-for all candidates, and nothing is chosen by the library. Each rung is a call of the trainer that takes up weights, their average,
-the optimiser's state and the epoch from the rung before; what is scored is the average, by mAP on the validation images.
-ultralytics is its users' own (AGPL-3.0): it is imported, nothing of it is here.
+All candidates have the same schedule up to the last rung. Each rung is a call of the trainer that takes up weights, their average,
+the optimiser's state and the epoch from the rung before; the average is scored, by mAP on the validation images.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from torch import nn
 from nas_attn.data import yolo
 from nas_attn.errors import TrainingError
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorRun
-from nas_attn.evaluation.factors import candidate_factors
+from nas_attn.evaluation.starts import candidate_factors
 from nas_attn.recipe import Recipe
 
 METRICS = {"map50_95": "metrics/mAP50-95(B)", "map50": "metrics/mAP50(B)"}
@@ -36,11 +34,7 @@ OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 
 
 def detector_evaluator(recipe: Recipe) -> Evaluator:
-    """Trains and scores candidates as a recipe says.
-
-    Raises:
-        DataError: the data YAML is not there, or names no classes.
-    """
+    """Trains and scores candidates as a recipe says; a `DataError` where the data YAML is missing or names no classes."""
     names = dict(enumerate(yolo.class_names(recipe.data)))
 
     def evaluate(model: nn.Module, run: EvaluatorRun) -> Mapping[str, float]:
@@ -51,7 +45,7 @@ def detector_evaluator(recipe: Recipe) -> Evaluator:
         scored = trainer.ema.ema
         if not all(torch.isfinite(t).all() for t in scored.state_dict().values()):
             raise TrainingError(
-                f"the weights have diverged by epoch {run.epochs}: lower training.learning_rate ({_rate(recipe, model):g})"
+                f"the weights have diverged by epoch {run.epochs}: lower training.learning_rate ({candidate_factors(recipe, model).rate:g})"
             )
         run.scored(scored)
         model.load_state_dict(scored.state_dict())
@@ -61,7 +55,7 @@ def detector_evaluator(recipe: Recipe) -> Evaluator:
 
 
 def settings(recipe: Recipe, run: EvaluatorRun, rate: float) -> dict[str, Any]:
-    """What ultralytics is told, all that decides a training: nothing is left to be chosen by it."""
+    """All settings that decide a training: Ultralytics chooses nothing."""
     training, epochs = recipe.training, recipe.training.rungs[-1]
     low = training.precision != "float32" and run.device.startswith("cuda")
     return {
@@ -104,14 +98,11 @@ def _common(recipe: Recipe, run: EvaluatorRun) -> dict[str, Any]:
     }
 
 
-def _rate(recipe: Recipe, model: nn.Module) -> float:
-    return candidate_factors(recipe, model).rate
-
-
 def _trained(recipe: Recipe, model: nn.Module, run: EvaluatorRun) -> Any:
     """ultralytics' trainer at the end of a rung, which it has scored."""
     factors = candidate_factors(recipe, model)
-    before = _state(run.folder, run.rung - 1) if run.rung else None
+    last = _path(run.folder, run.rung - 1)
+    before = torch.load(last, map_location="cpu", weights_only=True) if run.rung else None
     threads = torch.get_num_threads()
     trainer = _trainer_class()(overrides=settings(recipe, run, factors.rate))
     torch.set_num_threads(threads)  # it takes what it likes
@@ -192,11 +183,6 @@ def _keep(folder: Path, rung: int, trainer: Any) -> None:
     torch.save(state, path.with_suffix(".part"))
     os.replace(path.with_suffix(".part"), path)
     _path(folder, rung - 2).unlink(missing_ok=True)  # a rung that was not noted as done begins from the one before
-
-
-def _state(folder: Path, rung: int) -> Mapping[str, Any]:
-    state: Mapping[str, Any] = torch.load(_path(folder, rung), map_location="cpu", weights_only=True)
-    return state
 
 
 def _path(folder: Path, rung: int) -> Path:

@@ -1,4 +1,4 @@
-"""What a worker builds once, and what it does with each candidate: count, measure, train."""
+"""What a worker builds once per training protocol, and what it does with each candidate: count, measure, train."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,18 @@ from nas_attn import data, tasks
 from nas_attn.analysis.retrained import PURPOSE as RETRAIN
 from nas_attn.backbones.states import pack, restore, unpack
 from nas_attn.errors import BackboneLost, CheckpointError, NasAttnWarning, TrainingError, Unmeasurable
-from nas_attn.evaluation.artifact_stores import ArtifactStore
-from nas_attn.evaluation.artifacts import RunFiles, read_artifact, write_artifact
-from nas_attn.evaluation.curves import keep_curve
-from nas_attn.evaluation.devices import pick_device
+from nas_attn.evaluation.artifacts import ArtifactStore, RunFiles, read_artifact, write_artifact
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorTrainer, find_evaluator
-from nas_attn.evaluation.factors import Factors, candidate_factors
 from nas_attn.evaluation.faults import own_fault, require_memory, shared_fault
-from nas_attn.evaluation.given import given_weights
-from nas_attn.evaluation.labels import keep_labels
-from nas_attn.evaluation.limits import over_limits, wanted
+from nas_attn.evaluation.kept import BACKBONE, backbone_name, keep_curve, keep_labels, test_way, weights_run
 from nas_attn.evaluation.measuring import Measurer
-from nas_attn.evaluation.names import BACKBONE, backbone_name, test_way, weights_run
 from nas_attn.evaluation.output import OutputLog
 from nas_attn.evaluation.participation import require_participation
-from nas_attn.evaluation.plan import Plan
-from nas_attn.evaluation.ways import backbone_way
+from nas_attn.evaluation.plan import Plan, kept_sites, over_limits, plan_for, wanted
+from nas_attn.evaluation.protocols import backbone_protocol, protocol_recipe
+from nas_attn.evaluation.starts import Factors, candidate_factors, given_weights, pick_device
 from nas_attn.latency import DeviceLock
+from nas_attn.recipe import Recipe
 from nas_attn.records import ALONE, Costs, EpochPoint, Latency, ResolvedPlacement, Score, Share
 from nas_attn.storage import SEARCH, Lease, Run, StudyStore
 from nas_attn.training import Trainer
@@ -60,8 +55,52 @@ class Host:
     """Intra-op threads; None: the fastest number."""
 
 
+@dataclass
+class Benches:
+    """The workbenches of one worker, each made when its first run is taken; equal data is loaded once."""
+
+    store: StudyStore
+    artifacts: ArtifactStore
+    host: Host
+    plan: Plan
+    """Of the study's own recipe."""
+    evaluator: Evaluator | None = None
+    """Replaces the recipe's evaluator (a Python object given to `na.search`)."""
+    _made: dict[str, Workbench] = field(default_factory=dict, init=False)
+
+    @property
+    def search(self) -> Workbench:
+        """The one of the search's own protocol, which also counts and measures."""
+        return self.of(SEARCH)
+
+    def of(self, way: str) -> Workbench:
+        """The one that trains by this protocol.
+
+        Raises:
+            UserError: data, backbone, space, evaluator or weights are not available.
+            MeasurementError: the study's latencies belong to another machine.
+        """
+        if way not in self._made:
+            recipe = protocol_recipe(self.store, way)
+            dataset, plan = self._dataset(recipe), replace(self.plan, recipe=recipe)
+            if recipe.data != self.plan.recipe.data:
+                plan = plan_for(recipe, dataset, build=self.plan.own_build, kept=kept_sites(self.store))
+            self._made[way] = Workbench(
+                plan, dataset, self.store, self.artifacts, self.host, evaluator=self.evaluator, way=way
+            )
+        return self._made[way]
+
+    def _dataset(self, recipe: Recipe) -> data.Dataset | None:
+        task = tasks.of(recipe)
+        section = task.data_section(recipe)
+        for bench in self._made.values():
+            if bench.task.data_section(bench.recipe) == section and bench.dataset is not None:
+                return bench.dataset
+        return task.load(recipe, device=pick_device(self.host.device), share=self.host.share)
+
+
 class Workbench:
-    """Data, trainer, space and trained backbone of one study, ready to evaluate candidates."""
+    """Data, trainer, space and trained backbone for one training protocol of a study."""
 
     def __init__(
         self,
@@ -75,14 +114,9 @@ class Workbench:
         way: str = SEARCH,
     ) -> None:
         """Args:
-            plan: of the study's recipe with the training and the data of the way.
-            dataset: the recipe's data; None where an evaluator brings its own.
-            evaluator: replaces the recipe's evaluator (a Python object given to `na.search`).
-            way: the way of training; latencies are measured by the search's own only.
-
-        Raises:
-            UserError: the evaluator or the weights cannot be had.
-            MeasurementError: the study's latencies belong to another machine.
+        plan: of the study's recipe with the protocol's training and data.
+        dataset: the recipe's data; None where an evaluator brings its own.
+        way: the training protocol; only the search's own measures latencies.
         """
         self.plan, self.recipe, self.dataset, self.way = plan, plan.recipe, dataset, way
         self.store, self._artifacts, self._host = store, artifacts, host
@@ -95,20 +129,15 @@ class Workbench:
         self._evaluator = evaluator and EvaluatorTrainer(
             evaluator, folder=host.folder, device=str(self.device), log=host.log
         )
-        self.measurer = (
-            Measurer(self.plan, store, seed=zlib.crc32(host.owner.encode()))
-            if way == SEARCH and "latency" in wanted(recipe)
-            else None
-        )
+        measures = way == SEARCH and "latency" in wanted(recipe)
+        self.measurer = Measurer(plan, store, seed=zlib.crc32(host.owner.encode())) if measures else None
         self._threads = Threads(host.threads, most=cores_for(host.share.machine))
         self._weights: Mapping[str, Any] | None = None
         if recipe.training.start == "pretrained":
-            self._weights, _ = given_weights(self.plan)
+            self._weights, _ = given_weights(plan)
         self._test_split: data.Split | None = None
         self._number = -1
         """Of the backbone whose weights are kept."""
-
-    # ------------------------------------------------------------------------------------ one candidate
 
     def check(self, resolved: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Checked:
         """Counts and measures a candidate, before any training.
@@ -117,7 +146,7 @@ class Workbench:
             companions: candidates whose latency could use another session.
 
         Raises:
-            TrainingError: it cannot be built, does not run, or takes more memory to train than there is.
+            TrainingError: it cannot be built, does not run, or needs more memory than there is.
             MeasurementError: nothing can be measured here.
         """
         with own_fault("building it", torch.device("cpu")):
@@ -132,12 +161,7 @@ class Workbench:
         return Checked(cost, latency, reason)
 
     def latency(self, resolved: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Latency | None:
-        """A candidate's latency, measured where it is not known; None where that is left to another machine.
-
-        Raises:
-            TrainingError: it does not run as it is to be measured.
-            MeasurementError: nothing can be measured here.
-        """
+        """A candidate's latency, measured where it is not known; None where that is left to another machine."""
         measurer = self.measurer
         assert measurer is not None  # asked for only where latency is wanted
         if not measurer.fits:
@@ -160,17 +184,17 @@ class Workbench:
         stop: Stop,
         trained: Callable[[nn.Module], None] | None = None,
     ) -> tuple[Score, ...]:
-        """Carries out one run, rung by rung; goes on from its last checkpoint where there is one.
+        """Carries out one run, rung by rung, from its last checkpoint; its scores are in the store afterwards.
 
-        Scores are in the store when this returns. `go_on` decides after each rung; `trained` is given the network that
-        reached the last.
+        Args:
+            go_on: decides after each rung.
+            trained: is given the network that reached the last rung.
 
         Raises:
             Interrupted: `stop` said so; a checkpoint is stored.
             LeaseLost: another worker has taken the run over.
             BackboneLost: the backbone that it starts from has to be trained again first.
-            TrainingError: the loss diverged, the memory did not suffice, a module or the evaluator raised something, or
-                attention took no part in the network that was scored.
+            TrainingError: it cannot be trained, or attention took no part in the network that was scored.
         """
         files = self.files(run, lease)
 
@@ -199,32 +223,25 @@ class Workbench:
                         needed=self.way != SEARCH,
                     )
             else:
-                how = candidate_factors(self.recipe, model)
-                on_epoch = (
-                    keep_curve(self.store, run, lease) if run.purpose == RETRAIN else None
-                )  # others are not scored
-                scores = self._fit(model, run, rungs, files, on_rung, stop, how, on_epoch)
+                curve = keep_curve(self.store, run, lease) if run.purpose == RETRAIN else None
+                scores = self._fit(
+                    model, run, rungs, files, on_rung, stop, candidate_factors(self.recipe, model), curve
+                )
         if trained is not None and len(scores) == len(rungs):
             trained(model)
         return scores
 
     def test(self, run: Run, model: nn.Module, *, lease: Lease) -> Score:
-        """Scores a trained network on the test split, once: a run that has its score is not scored again.
-
-        The reading is logged before it happens; repeated after a crash, it is the same one.
+        """Scores a trained network on the test split, once; the reading is logged before it happens.
 
         Raises:
             DataError: there is no test split.
             TrainingError: it cannot be scored.
         """
         of_test = replace(run, way=test_way(run.way))
-        known = [
-            s.score
-            for s in self.store.scores(run.key, way=of_test.way)
-            if (s.score.seed, s.backbone) == (run.seed, run.backbone)
-        ]
-        if known:
-            return known[0]
+        for known in self.store.scores(run.key, way=of_test.way):
+            if (known.score.seed, known.backbone) == (run.seed, run.backbone):
+                return known.score
         reason = f"{run.purpose} {run.files}"
         if reason not in {reading.reason for reading in self.store.test_readings()}:
             self.store.log_test_reading(reason)
@@ -247,23 +264,15 @@ class Workbench:
 
     def _keep_labels(self, way: str) -> None:
         """Of the images behind the search's scores, and behind those on the test split."""
-        if self.dataset is None or self._evaluator is not None or way not in (SEARCH, test_way(self.way)):
+        if self.dataset is None or self._evaluator is not None or not self.task.per_image:
             return
-        if not self.task.per_image:
-            return
-        split = self.dataset.validation if way == SEARCH else self._test_split
+        split = {SEARCH: self.dataset.validation, test_way(self.way): self._test_split}.get(way)
         if split is not None:
             keep_labels(self.store, way, split, self.dataset.classes)
 
     def train_backbone(self, run: Run, *, lease: Lease, stop: Stop) -> None:
-        """Trains one of the study's backbones and keeps it.
-
-        Raises:
-            Interrupted, LeaseLost: as `train`.
-            OperationError: it cannot be trained.
-        """
-        recipe = self.recipe
-        files = self.files(run, lease)
+        """Trains one of the study's backbones and keeps it; an `OperationError` where that fails."""
+        training, files = self.recipe.training, self.files(run, lease)
         model = self.plan.bare(run.seed).to(self.device)
 
         def on_rung(score: Score) -> bool:
@@ -271,8 +280,7 @@ class Workbench:
             return True
 
         with shared_fault(f"training backbone {run.backbone}"):
-            how = Factors(rate=recipe.training.learning_rate)
-            self._fit(model, run, [recipe.training.backbone_epochs], files, on_rung, stop, how)
+            self._fit(model, run, [training.backbone_epochs], files, on_rung, stop, Factors(training.learning_rate))
         artifact, sha256 = write_artifact(self.store, self._artifacts, pack(model))
         self.store.renew(lease)
         self.store.backbones.put(
@@ -284,7 +292,7 @@ class Workbench:
         return RunFiles(self.store, self._artifacts, run.files, lease)
 
     def keep_weights(self, name: str, model: nn.Module, lease: Lease) -> None:
-        """Keeps a trained network's weights under a name; where that fails, why, for whoever asks for them."""
+        """Keeps a trained network's weights under a name, or why that failed."""
         lost = ""
         if self._evaluator is not None and not self._evaluator.evaluated:
             lost = "the process that trained it was stopped before writing them"
@@ -307,13 +315,11 @@ class Workbench:
             restore(model, weights)
         return self.plan.attach(model, resolved, seed).to(self.device)
 
-    # ------------------------------------------------------------------------------------ starts
-
     def needs_backbone(self, number: int) -> Run | None:
         """The run that trains the backbone of this number; None where it is there, or none is started from."""
         if self.recipe.training.start != "backbone":
             return None
-        way = backbone_way(self.store, self.way)
+        way = backbone_protocol(self.store, self.way)
         if self.store.backbones.get(backbone_name(way, number)):
             return None
         seed = self.recipe.search.seed + number
@@ -323,7 +329,7 @@ class Workbench:
         """Weights of the bare backbone that a run starts from; None where it starts from scratch."""
         start = self.recipe.training.start
         if start == "backbone" and self._number != backbone:
-            name = backbone_name(backbone_way(self.store, self.way), backbone)
+            name = backbone_name(backbone_protocol(self.store, self.way), backbone)
             known = self.store.backbones.get(name)
             if not known:
                 raise BackboneLost(f"backbone {backbone} is missing: it is trained first")
@@ -346,15 +352,11 @@ class Workbench:
         factors: Factors,
         on_epoch: Callable[[EpochPoint], None] | None = None,
     ) -> tuple[Score, ...]:
-        """The built-in training, which yields the device to latency sessions between its steps."""
+        """The built-in training, which gives way to latency sessions between its steps."""
         assert self.dataset is not None  # with data of its own, an evaluator trains
         with DeviceLock.for_section(self.recipe.latency).shared(self._settle) as hold:
             trainer = Trainer(
-                self.recipe.training,
-                self.dataset,
-                device=self.device,
-                batch_hook=hold.yield_,
-                threads=self._threads,
+                self.recipe.training, self.dataset, device=self.device, batch_hook=hold.yield_, threads=self._threads
             )
             return trainer.fit(
                 model,

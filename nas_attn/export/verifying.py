@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nas_attn import tasks
 from nas_attn.data import Dataset
 from nas_attn.errors import OperationError, UserError, shorten
-from nas_attn.evaluation.kept_sites import plan_for
+from nas_attn.evaluation.plan import plan_for
 from nas_attn.export import scoring
 from nas_attn.export.card import VERSION, card_paths, resolved_of
 from nas_attn.export.checking import run_elsewhere

@@ -1,12 +1,10 @@
 """Latency: paired sessions, the machine's fingerprint, and a lock so that only one measures."""
 
-from nas_attn.latency.comparing import measure
 from nas_attn.latency.doctor import Finding, examine
 from nas_attn.latency.locks import DeviceLock, lock_directory
 from nas_attn.latency.machine import difference, fingerprint, state
-from nas_attn.latency.memory import peak_memory
 from nas_attn.latency.nets import Net
-from nas_attn.latency.session import MAX_CANDIDATES, conditions, run_session
+from nas_attn.latency.session import MAX_CANDIDATES, conditions, measure, run_session
 
 __all__ = [
     "MAX_CANDIDATES",
@@ -19,7 +17,6 @@ __all__ = [
     "fingerprint",
     "lock_directory",
     "measure",
-    "peak_memory",
     "run_session",
     "state",
 ]

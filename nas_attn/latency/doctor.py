@@ -40,65 +40,54 @@ class Finding:
 def examine(
     section: LatencySection, *, sessions: int = 6, on_session: Callable[[Session], None] | None = None
 ) -> tuple[Finding, ...]:
-    """Looks at device, clocks, load and lock, and runs a few A/A sessions of a small CNN.
-
-    Takes about `sessions` times `section.session_seconds` (a third of it each).
+    """Looks at device, clocks, load and lock, and runs A/A sessions of a small CNN, each a third of `session_seconds`.
 
     Raises:
-        MeasurementError: the device is not there, has fewer cores than `threads`, or is a command's, or the lock folder
-            cannot be written.
+        MeasurementError: the device is missing, has fewer cores than `threads`, or is a command's; no lock can be written.
     """
     if section.mode == "command":
         raise MeasurementError(
             "latency.mode is 'command': nas_attn cannot check the machine on which the command measures"
         )
-    found = [_device(section), _lock(section), *_governor(section), *_load(section), *_heat(section)]
+    found = [*_device(section), *_load(section)]
     return (*found, *_sessions(section, _control_sessions(section, sessions, on_session)))
 
 
-def _device(section: LatencySection) -> Finding:
-    here = fingerprint(section)
-    cores = os.cpu_count() or 1
+def _device(section: LatencySection) -> list[Finding]:
+    here, cores = fingerprint(section), os.cpu_count() or 1
     if section.threads > cores:
         raise MeasurementError(
             f"this machine has {cores} cores, latency.threads is {section.threads}: set {cores} or fewer"
         )
     details = ", ".join(f"{key} {value}" for key, value in here.details)
-    return Finding("device", f"{here.name} ({details}; fingerprint {here.id})", fit=True)
-
-
-def _lock(section: LatencySection) -> Finding:
+    found = [Finding("device", f"{here.name} ({details}; fingerprint {here.id})", fit=True)]
     with DeviceLock.for_section(section).exclusive():
-        shared = "shared with other users and containers that mount it"
-        return Finding("lock", f"{lock_directory()} can be written, {shared}", fit=True)
-
-
-def _governor(section: LatencySection) -> list[Finding]:
-    governor = dict(fingerprint(section).details).get("governor")
-    if governor is None:
-        return []
-    fit = governor == "performance"
-    return [Finding("CPU governor", governor, fit, "" if fit else "sudo cpupower frequency-set --governor performance")]
+        found.append(Finding("lock", f"{lock_directory()} can be written", fit=True))
+    governor = dict(here.details).get("governor")
+    if governor is not None:
+        fit = governor == "performance"
+        advice = "" if fit else "sudo cpupower frequency-set --governor performance"
+        found.append(Finding("CPU governor", governor, fit, advice))
+    return found
 
 
 def _load(section: LatencySection) -> list[Finding]:
     busy = psutil.cpu_percent(interval=0.5) / 100
-    disturbs = section.device == "cuda" or section.threads > 1
-    advice = "stop other work, or measure with threads = 1 on the CPU, where other work disturbs least"
-    if not disturbs:
-        advice = (
-            "thread CPU time works here, but needs two to three times the sessions: stop other work for a fast answer"
-        )
-    return [Finding("other load", f"{busy:.0%} of the CPUs busy", busy <= BUSY, "" if busy <= BUSY else advice)]
-
-
-def _heat(section: LatencySection) -> list[Finding]:
-    found = state(section)
-    advice = "clocks change with heat and load; `sudo nvidia-smi --lock-gpu-clocks=MHZ` fixes them for the best results"
+    if busy <= BUSY:
+        advice = ""
+    elif section.device == "cuda" or section.threads > 1:
+        advice = "stop other work, or measure with threads = 1 on the CPU, where other work disturbs least"
+    else:
+        advice = "thread CPU time works here, but needs two to three times the sessions: stop other work"
+    now = state(section)
+    clock = "clocks change with heat and load; `sudo nvidia-smi --lock-gpu-clocks=MHZ` fixes them"
     return [
-        Finding(name, found[name], fit=True, advice=advice if name == "clock" and section.device == "cuda" else "")
-        for name in ("clock", "temperature", "power")
-        if name in found
+        Finding("other load", f"{busy:.0%} of the CPUs busy", busy <= BUSY, advice),
+        *(
+            Finding(name, now[name], fit=True, advice=clock if name == "clock" and section.device == "cuda" else "")
+            for name in ("clock", "temperature", "power")
+            if name in now
+        ),
     ]
 
 

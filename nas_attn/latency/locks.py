@@ -12,9 +12,8 @@ A measurer comes in when nobody measures and nobody waits to train, so a measure
 shut training out. Training comes in when no file says `alone`, looks for one between steps, and gives way. Looking and
 coming in is one step under the lock `DEVICE.door`, which is held for less than a millisecond.
 
-No wait is without an end. A holder that is stopped (Ctrl-Z, `kill -STOP`), or does not give way for minutes, is passed by:
-a file `DEVICE.passed.OWNER` says so, and nobody waits for it any more. Training that finds itself passed by comes in anew.
-What was measured meanwhile is marked.
+Every wait has an end: a holder that is stopped (Ctrl-Z, `kill -STOP`), or does not give way for minutes, is no longer
+waited for, and the session notes that it was there.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ import contextlib
 import hashlib
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas_attn import waiting
 from nas_attn.errors import MeasurementError
-from nas_attn.processes import SEPARATOR, cores, kernel, owner_name, owner_shown
+from nas_attn.processes import SEPARATOR, cores, is_stopped, kernel, owner_name, owner_shown
 from nas_attn.recipe import LatencySection
-from nas_attn.waiting import POLL_S, Interrupted, Patience, Wait, file_lock, taken
+from nas_attn.waiting import POLL_S, Interrupted, Wait, file_lock, taken
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -42,15 +41,9 @@ LOCK_DIR_VARIABLE = "NAS_ATTN_LOCK_DIR"
 UNYIELDING_S = 60.0
 """Seconds that measuring waits for a training that goes on without giving way; its steps, and compiling, take less."""
 MEASURING_S = 600.0
-"""Seconds that one process may measure, or wait to, before others pass it by."""
+"""Seconds that one process may measure, or wait to, before others no longer wait for it."""
 DOOR_S = 5.0
 """Seconds that the door is waited for; whoever holds it for longer was stopped on the threshold."""
-
-_sharing: set[tuple[int, str]] = set()
-"""(thread, lock) that hold a share: asking for the device alone would wait for itself."""
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_sharing.clear)
 
 
 def lock_directory() -> Path:
@@ -92,10 +85,6 @@ def crowded() -> bool:
     return sorted(looks)[2] > cores()
 
 
-def _nothing() -> None:
-    return None
-
-
 class Hold:
     """Training's share of a device; `yield_()` between steps lets a waiting measurer in."""
 
@@ -104,7 +93,7 @@ class Hold:
         self._place: FileLock | None = None
 
     def _take(self) -> None:
-        """Takes the share; without it where the search is asked to stop: what is left is to write a checkpoint."""
+        """Takes the share; goes on without it where the search is asked to stop, to write a checkpoint."""
         what = "the device, to train on it: another process measures there"
         with contextlib.suppress(Interrupted), Wait(what) as wait:
             waiting = self._lock._come_in("waiting", (), wait)
@@ -120,8 +109,7 @@ class Hold:
 
     def yield_(self) -> bool:
         """Lets a waiting measurer measure, then goes on; some microseconds where none waits. True if it waited."""
-        passed = self._place is not None and _passed_file(self._place).exists()
-        if not self._lock.training_stops or not (passed or self._lock._is_there("alone")):
+        if not self._lock.training_stops or not self._lock._is_there("alone"):
             return False
         self._settle()
         self._release()
@@ -130,17 +118,9 @@ class Hold:
 
 
 def _leave(place: FileLock) -> None:
-    for path in (_passed_file(place), Path(place.lock_file)):
-        with contextlib.suppress(OSError):  # another user's; Windows removes a lock file at its release
-            path.unlink()
+    with contextlib.suppress(OSError):  # another user's; Windows removes a lock file at its release
+        Path(place.lock_file).unlink()
     place.release()
-
-
-def _passed_file(place: FileLock) -> Path:
-    """The file that is there where others have gone on without waiting for this place's owner."""
-    path = Path(place.lock_file)
-    device, _, owner = path.name.split(".", 2)
-    return path.with_name(f"{device}.passed.{owner}")
 
 
 class DeviceLock:
@@ -162,6 +142,8 @@ class DeviceLock:
     def __init__(self, identity: str, *, training_stops: bool = True, when_crowded: bool = False) -> None:
         self.training_stops, self.when_crowded = training_stops, when_crowded
         self._stem = hashlib.sha256(identity.encode()).hexdigest()[:24]
+        self._since: dict[tuple[str, int, bool], float] = {}
+        """(place, when it was taken, whether its holder is stopped) -> since when this process has waited for it."""
 
     @classmethod
     def for_section(cls, section: LatencySection) -> DeviceLock:
@@ -179,15 +161,11 @@ class DeviceLock:
     def exclusive(self) -> Iterator[list[str]]:
         """The device alone: waits until other measurers are done and training has given way.
 
-        Yields what was going on beside: processes that were passed by, since they did not give way. Complete when the
-        device has been given back.
+        Yields the processes that did not give way. Complete when the device has been given back.
 
         Raises:
             Interrupted: the search was asked to stop while this waited.
         """
-        assert (threading.get_ident(), self._stem) not in _sharing, (
-            "give the share back before asking for the device alone"
-        )
         stops = self.training_stops and not (self.when_crowded and not crowded())
         beside: list[str] = []
         with Wait("the device, to measure latency on it alone") as wait:
@@ -197,32 +175,32 @@ class DeviceLock:
                     self._wait_for(("training",), wait, UNYIELDING_S, beside)
                 wait.over()
                 yield beside
-                if _passed_file(place).exists():
-                    beside.append("others, which continued while this process was suspended")
+                with self._door():  # whoever did not wait for this process, while it was stopped
+                    there = [found for role in ("alone", "beside") for found in self._places(role)]
+                late = [owner_shown(_owner(found)) for found in there if found.lock_file != place.lock_file]
+                beside += [owner for owner in late if owner not in beside]
             finally:
                 _leave(place)
 
     @contextmanager
-    def shared(self, settle: Callable[[], object] = _nothing) -> Iterator[Hold]:
+    def shared(self, settle: Callable[[], object] = lambda: None) -> Iterator[Hold]:
         """The device together with others that train; call the hold's `yield_()` at least every second.
 
         Args:
             settle: called before the device is given away: waits until it has done what it was told to.
         """
-        hold, mine = Hold(self, settle), (threading.get_ident(), self._stem)
+        hold = Hold(self, settle)
         if not self.training_stops:
             yield hold
             return
         hold._take()
-        _sharing.add(mine)
         try:
             yield hold
         finally:
-            _sharing.discard(mine)
             hold._release()
 
     def _come_in(self, role: str, others: Collection[str], wait: Wait, beside: list[str] | None = None) -> FileLock:
-        """A place in this role, once the others have gone or are passed by."""
+        """A place in this role, once the others have gone or were waited for long enough."""
         owner = owner_name().replace(SEPARATOR, ",")
         place = file_lock(lock_directory() / f"{self._stem}.{role}.{owner}")
         self._wait_for(others, wait, MEASURING_S, beside, place)
@@ -236,28 +214,37 @@ class DeviceLock:
         beside: list[str] | None = None,
         place: FileLock | None = None,
     ) -> None:
-        """Waits until the others have gone or are passed by.
+        """Waits until the others have gone or were waited for long enough.
 
         Args:
-            beside: gains those that were passed by, now or before.
+            beside: gains those that are still there.
             place: is taken then, before somebody else can come.
         """
-        patience = Patience(living_s)
+        waited: list[FileLock] = []
         while True:
             with self._door():
                 there = [found for role in others for found in self._places(role)]
-                owners = {_owner(found): found for found in there if not _passed_file(found).exists()}
-                if patience.over(owners):
-                    for passed in owners.values():
-                        _passed_file(passed).touch()
+                open_ = [found for found in there if not self._long_enough(found, living_s)]
+                if not open_:
                     if place is not None:
                         taken(place)
                     break
-            wait.pause(POLL_S, lambda: _shown(owners))  # noqa: B023 - it is asked at once
-        if owners:
-            wait.say(f"stopped waiting for {_shown(owners)}")
+            waited = open_
+            wait.pause(POLL_S, lambda: _shown(open_))  # noqa: B023 - it is asked at once
+        if left := [found for found in there if found.lock_file in {one.lock_file for one in waited}]:
+            wait.say(f"stopped waiting for {_shown(left)}")
         if beside is not None:
             beside += [owner_shown(_owner(found)) for found in there]
+
+    def _long_enough(self, place: FileLock, living_s: float) -> bool:
+        """Whether this process has waited long enough for the holder of a place."""
+        stopped = is_stopped(_owner(place))
+        try:
+            taken_at = Path(place.lock_file).stat().st_mtime_ns
+        except OSError:  # it has just gone
+            return False
+        since = self._since.setdefault((place.lock_file, taken_at, stopped), time.monotonic())
+        return time.monotonic() - since >= (waiting.STOPPED_S if stopped else living_s)
 
     def _places(self, role: str) -> list[FileLock]:
         """Places in this role that somebody holds; files of others are removed."""
@@ -271,11 +258,11 @@ class DeviceLock:
         return found
 
     def _is_there(self, role: str) -> bool:
-        """Whether somebody is there in this role who has not been passed by."""
+        """Whether somebody is there in this role who has not been waited for long enough."""
         if not any(lock_directory().glob(f"{self._stem}.{role}.*")):
             return False
         with self._door():
-            return not all(_passed_file(place).exists() for place in self._places(role))
+            return not all(self._long_enough(place, MEASURING_S) for place in self._places(role))
 
     @contextmanager
     def _door(self) -> Iterator[None]:
@@ -305,5 +292,5 @@ def _owner(place: FileLock) -> str:
     return Path(place.lock_file).name.split(".", 2)[2].replace(",", SEPARATOR)
 
 
-def _shown(owners: Collection[str]) -> str:
-    return "; ".join(map(owner_shown, owners))
+def _shown(places: Collection[FileLock]) -> str:
+    return "; ".join(owner_shown(_owner(place)) for place in places)

@@ -36,10 +36,7 @@ def fingerprint(section: LatencySection) -> Fingerprint:
     mode = ROWS[section.mode]
     if mode.package:
         details[mode.package] = _version(mode)
-    if section.device == "cuda":
-        name, found = _cuda()
-    else:
-        name, found = _cpu(section)
+    name, found = _cuda() if section.device == "cuda" else _cpu(section)
     return Fingerprint(section.device, name, tuple(sorted((details | found).items())))
 
 
@@ -60,13 +57,8 @@ def state(section: LatencySection) -> dict[str, str]:
     """Clock, temperature and load as far as they can be read: name -> value with its unit."""
     found = {"load": f"{psutil.getloadavg()[0]:.2f}"}
     if section.device == "cuda" and section.mode != "command":
-        asked = {
-            "clock": "clocks.sm",
-            "memory_clock": "clocks.mem",
-            "temperature": "temperature.gpu",
-            "power": "power.draw",
-        }
-        return found | _nvidia_smi(asked)
+        asked = {"clock": "clocks.sm", "memory_clock": "clocks.mem"}
+        return found | _nvidia_smi(asked | {"temperature": "temperature.gpu", "power": "power.draw"})
     if clock := _read(_CPUFREQ / "scaling_cur_freq"):
         found["clock"] = f"{int(clock) / 1000:.0f} MHz"
     if heat := _read(Path("/sys/class/thermal/thermal_zone0/temp")):
@@ -103,8 +95,7 @@ def _cpu(section: LatencySection) -> tuple[str, dict[str, str]]:
 def _cpu_name() -> str:
     """The CPU's model as the system names it."""
     if platform.system() == "Darwin":
-        asked = _output(["sysctl", "-n", "machdep.cpu.brand_string"])
-        return asked or platform.machine()
+        return _output(["sysctl", "-n", "machdep.cpu.brand_string"]) or platform.machine()
     for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "model name" and value.strip():
@@ -135,16 +126,9 @@ def _visible_is_mig() -> bool:
 
 def _nvidia_smi(queries: dict[str, str]) -> dict[str, str]:
     """name -> value of nvidia-smi's queries for the current device; what it does not know is left out."""
-    uuid = str(cuda_properties().uuid)
-    text = _output(
-        [
-            "nvidia-smi",
-            f"--query-gpu={','.join(queries.values())}",
-            "--format=csv,noheader",
-            "-i",
-            f"GPU-{uuid.removeprefix('GPU-')}",
-        ]
-    )
+    gpu = f"GPU-{str(cuda_properties().uuid).removeprefix('GPU-')}"
+    asked = f"--query-gpu={','.join(queries.values())}"
+    text = _output(["nvidia-smi", asked, "--format=csv,noheader", "-i", gpu])
     values = [value.strip() for value in text.split(",")]
     if len(values) != len(queries):
         return {}

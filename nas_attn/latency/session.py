@@ -13,7 +13,7 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
@@ -29,6 +29,8 @@ from nas_attn.recipe import LatencySection
 from nas_attn.records import BESIDE, Knob, Session, SessionSample
 
 MAX_CANDIDATES = 8
+StillOpen = Callable[[Sequence[Session]], Collection[str]]
+"""Sessions so far -> keys that need more, the neediest first; none ends the measuring."""
 CANDIDATE = "candidate "
 """Stands before a candidate's key in the names of a session's networks."""
 MIN_ROUNDS = 5
@@ -51,18 +53,17 @@ def run_session(
 ) -> Session:
     """Times up to 8 candidates against the bare backbone, as many rounds as fit `section.session_seconds` (at least 5).
 
-    In each round every network has one turn, in random order: one untimed call, then the timed ones. Copies are timed;
-    the models stay as they are. Threads and garbage collection are set for the session and restored.
+    In each round every network has one turn, in random order: one untimed call, then the timed ones. Copies are timed.
 
     Args:
         reference: the bare backbone.
-        candidates: key -> network, any device and mode.
+        candidates: key -> network, on any device.
         input_shape: (C, H, W); the batch comes from the section.
         seed: of the order of turns and of the input.
         notes: goes into the session's notes, beside clock, temperature and load before and after.
         lock: held exclusively while timing, not while compiling or exporting; None: the caller sees to it.
-        kept: networks made ready are put here and taken from here, where that takes long (compile, onnxruntime,
-            command). One mapping per section, reference and input shape; keys must mean the same network throughout.
+        kept: networks whose preparation takes long are put here and taken from here: one mapping per section, reference
+            and input shape.
 
     Raises:
         MeasurementError: more than 8 candidates, no such device.
@@ -80,9 +81,8 @@ def run_session(
             before = state(section)
             rounds, calls = _time_rounds(nets, candidates, section, random.Random(seed))
             after = state(section)
-    found = {f"{name}_before": text for name, text in before.items()} | {
-        f"{name}_after": text for name, text in after.items()
-    }
+    states = {"before": before, "after": after}.items()
+    found = {f"{name}_{when}": text for when, state_ in states for name, text in state_.items()}
     reference_times, control_times, *candidate_times = rounds
     copies = (reference_times, control_times)
     return Session(
@@ -105,6 +105,44 @@ def run_session(
         ),
         notes={**found, **({BESIDE: "; ".join(beside)} if beside else {}), **(notes or {})},
     )
+
+
+def measure(
+    section: LatencySection,
+    *,
+    reference: nn.Module,
+    candidates: Mapping[str, nn.Module],
+    input_shape: tuple[int, ...],
+    seed: int,
+    still_open: StillOpen,
+    lock: DeviceLock | None = None,
+) -> Iterator[Session]:
+    """Runs sessions, each with the 8 neediest candidates, and hands over each as it ends.
+
+    A session with room left takes candidates that need nothing more as companions: that costs little and pairs them.
+
+    Args:
+        still_open: decides what goes on: `lambda s: analysis.latency.open_keys(s, keys, tolerance=…, max_sessions=…)`.
+        lock: held for each session alone, so that others get their turns between.
+    """
+    rng = random.Random(seed)
+    sessions: list[Session] = []
+    kept: dict[str, Net] = {}
+    while open_ := list(still_open(sessions)):
+        others = [key for key in candidates if key not in open_]
+        rng.shuffle(others)
+        group = [*open_, *others][:MAX_CANDIDATES]
+        session = run_session(
+            section,
+            reference=reference,
+            candidates={key: candidates[key] for key in group},
+            input_shape=input_shape,
+            seed=rng.getrandbits(31),
+            lock=lock,
+            kept=kept,
+        )
+        sessions.append(session)
+        yield session
 
 
 def conditions(section: LatencySection, input_shape: tuple[int, ...]) -> dict[str, Knob | None]:
@@ -160,10 +198,7 @@ def _prepare_all(
 
 def _prepare_one(name: str, model: nn.Module, section: LatencySection, x: Tensor) -> Net:
     try:
-        with (
-            torch.inference_mode(False),
-            torch.no_grad(),
-        ):  # tensors made in inference mode cannot be compiled or exported
+        with torch.inference_mode(False), torch.no_grad():  # inference tensors cannot be compiled or exported
             net = prepare(model, section, x.clone())
         if section.mode != "command":
             net.turn(1)

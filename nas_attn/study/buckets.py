@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 from nas_attn.errors import StudyError, shorten
-from nas_attn.evaluation.artifact_stores import Stored
+from nas_attn.evaluation.artifacts import Stored
 
 SCHEME = "s3://"
 _ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[^\s?#]*))?")

@@ -15,9 +15,8 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.data import Dataset
 from nas_attn.data.folder import named_files
 from nas_attn.errors import OperationError
-from nas_attn.evaluation.kept_sites import kept_sites, plan_for
-from nas_attn.evaluation.plan import Plan
-from nas_attn.evaluation.ways import way_recipe
+from nas_attn.evaluation.plan import Plan, kept_sites, plan_for
+from nas_attn.evaluation.protocols import protocol_recipe
 from nas_attn.export import scoring
 from nas_attn.export.card import card, write_card
 from nas_attn.export.checking import check_onnx
@@ -72,7 +71,7 @@ def export_candidate(
     """
     format_found = find_format(format_, tasks.of(opened.recipe))
     run = None if as_searched else next(iter(kept_runs(opened.store, view.key)), None)
-    recipe = way_recipe(opened.store, SEARCH if run is None else run.way)
+    recipe = protocol_recipe(opened.store, SEARCH if run is None else run.way)
     task = tasks.of(recipe)
     dataset = task.load(recipe, device="cpu")
     plan = plan_for(recipe, dataset, kept=kept_sites(opened.store))

@@ -12,12 +12,9 @@ from typing import Any
 
 from nas_attn import tasks
 from nas_attn.analysis.duel import RIVALS
-from nas_attn.evaluation.devices import pick_device
 from nas_attn.evaluation.evaluators import EvaluatorRun
-from nas_attn.evaluation.given import check_weights
-from nas_attn.evaluation.kept_sites import plan_for
-from nas_attn.evaluation.limits import wanted
-from nas_attn.evaluation.plan import Plan
+from nas_attn.evaluation.plan import Plan, plan_for, wanted
+from nas_attn.evaluation.starts import check_weights, pick_device
 from nas_attn.recipe import Recipe
 from nas_attn.space.search_space import Values
 from nas_attn.study.confirming import LARGEST_FRONT, ROUNDS

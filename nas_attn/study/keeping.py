@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.evaluation.artifact_stores import ArtifactStore
-from nas_attn.evaluation.artifacts import RunFiles, mark, note_name, read_note, remove_artifact
-from nas_attn.evaluation.names import weights_run
+from nas_attn.evaluation.artifacts import ArtifactStore, RunFiles, mark, remove_artifact
+from nas_attn.evaluation.kept import weights_run
 from nas_attn.processes import is_dead
 from nas_attn.storage import CheckpointRow, Lease, StudyStore
 from nas_attn.storage.queue import WAITING
@@ -81,7 +80,7 @@ def clean(opened: OpenStudy, keep: str | None = None, *, dry_run: bool = False) 
         if name in over:
             freed.checkpoints += len(rows)
             _drop(opened, rows, freed, dry_run=dry_run)
-    _sweep_strays(opened, [row.run.files for row in runs if row.state == WAITING], freed, dry_run=dry_run)
+    _sweep_strays(opened, freed, dry_run=dry_run)
     return freed
 
 
@@ -112,19 +111,12 @@ def _drop(opened: OpenStudy, rows: Iterable[CheckpointRow], freed: Freed, *, dry
             remove_artifact(opened.artifacts, row.artifact)
 
 
-def _sweep_strays(opened: OpenStudy, waiting: Iterable[str], freed: Freed, *, dry_run: bool) -> None:
-    """What a worker wrote that died before it could say so, and what could not be removed at its time.
-
-    Args:
-        waiting: names of the checkpoints of runs that wait.
-    """
+def _sweep_strays(opened: OpenStudy, freed: Freed, *, dry_run: bool) -> None:
+    """What a worker wrote that died before it could say so, and what could not be removed at its time."""
     lying = [found for found in opened.artifacts.stored() if found.name.startswith(mark(opened.store))]
     needed = referred(opened.store) | set(
         freed.names
     )  # read after the files, so that a new one is not taken for a stray
-    for run in waiting:
-        note = read_note(opened.store, opened.artifacts, run)
-        needed |= {note_name(opened.store, run), *([note.artifact] if note else [])}
     for found in lying:
         if found.name in needed or found.age_s < YOUNG_S:
             continue

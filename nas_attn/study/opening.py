@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from nas_attn._version import __version__
 from nas_attn.backbones.sources import SOURCES
 from nas_attn.errors import StorageError, StudyError, shorten
-from nas_attn.evaluation.artifact_stores import ArtifactStore, FolderArtifacts
+from nas_attn.evaluation.artifacts import ArtifactStore, FolderArtifacts
 from nas_attn.paths import DEFAULT_URL, user_path
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe
@@ -72,7 +72,7 @@ class OpenStudy:
         Raises:
             UserError: the backbone or, before any worker has been at it, the data cannot be had.
         """
-        from nas_attn.evaluation.kept_sites import study_plan
+        from nas_attn.evaluation.plan import study_plan
 
         return study_plan(self.store)
 

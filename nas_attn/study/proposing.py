@@ -14,7 +14,7 @@ from torch import nn
 from nas_attn.costs import is_cost
 from nas_attn.errors import RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.measuring import BARE
-from nas_attn.evaluation.ways import backbone_number
+from nas_attn.evaluation.protocols import backbone_number
 from nas_attn.recipe import objective_name
 from nas_attn.records import CandidateRow, ResolvedPlacement, Score
 from nas_attn.storage import SEARCH, Lease, Run, RunRow

@@ -13,8 +13,8 @@ from torch import nn
 
 from nas_attn.analysis.retrained import PURPOSE
 from nas_attn.errors import RecipeError
-from nas_attn.evaluation.names import weights_run
-from nas_attn.evaluation.ways import TARGET, keep_way, way_recipe
+from nas_attn.evaluation.kept import weights_run
+from nas_attn.evaluation.protocols import TARGET, keep_protocol, protocol_recipe
 from nas_attn.storage import Lease, Run, RunRow, StoredScore, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.worker import TaskSource
@@ -60,7 +60,7 @@ def order(
     if epochs is not None:
         training = training.model_copy(update={"rungs": [epochs]})
     section = recipe.data if data is None else recipe.data.model_copy(update={"name": data})
-    way = TARGET if epochs is None and data is None else keep_way(store, training, section)
+    way = TARGET if epochs is None and data is None else keep_protocol(store, training, section)
     done = [row.run for row in store.queue.rows(way=way, state="done") if _kept(store, row.run)]
     runs: list[Run] = []
     for key, placement in networks.items():
@@ -84,7 +84,7 @@ def open_runs(store: StudyStore, wanted: Order) -> list[Run]:
 
 def results(store: StudyStore, wanted: Order) -> list[tuple[Run, StoredScore | None, str]]:
     """Each run with its score on the validation split, and why it has none."""
-    last = len(way_recipe(store, wanted.way).training.rungs) - 1
+    last = len(protocol_recipe(store, wanted.way).training.rungs) - 1
     rows = {row.run.identity: row for row in store.queue.rows(way=wanted.way)}
     scores = {(s.key, s.score.seed, s.backbone): s for s in store.scores(way=wanted.way) if s.score.rung == last}
     return [

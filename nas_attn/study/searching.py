@@ -15,14 +15,11 @@ from optuna.trial import TrialState
 from nas_attn import tasks
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import BackboneError, NasAttnWarning, PlacementError
-from nas_attn.evaluation.benches import Benches
-from nas_attn.evaluation.devices import pick_device
 from nas_attn.evaluation.evaluators import Evaluator, find_evaluator
-from nas_attn.evaluation.given import check_weights, wanted_weights
-from nas_attn.evaluation.kept_sites import kept_sites, plan_for, study_plan
 from nas_attn.evaluation.output import log_for
-from nas_attn.evaluation.plan import Build, Plan
-from nas_attn.evaluation.workbench import Host
+from nas_attn.evaluation.plan import Build, Plan, kept_sites, plan_for, study_plan
+from nas_attn.evaluation.starts import check_weights, pick_device, wanted_weights
+from nas_attn.evaluation.workbench import Benches, Host
 from nas_attn.importing import PYTHON, load_object
 from nas_attn.processes import cores, owner_name
 from nas_attn.recipe import Recipe

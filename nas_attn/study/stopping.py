@@ -16,7 +16,6 @@ from types import FrameType
 from typing import IO
 
 from nas_attn.errors import StudyError, shorten
-from nas_attn.evaluation.artifacts import Note
 from nas_attn.evaluation.output import leave_terminal, on_terminal
 from nas_attn.storage import CheckpointRow
 from nas_attn.waiting import telling
@@ -158,7 +157,7 @@ def interrupt_main() -> None:
         signal.pthread_kill(main, signal.SIGINT)
 
 
-def left_behind(checkpoint: CheckpointRow | Note | None, *, in_order: bool, told: bool = True) -> str:
+def left_behind(checkpoint: CheckpointRow | None, *, in_order: bool, told: bool = True) -> str:
     """What an unfinished run leaves for whoever takes it up.
 
     Args:

@@ -26,10 +26,10 @@ from nas_attn.errors import (
     StudyError,
     TrainingError,
 )
-from nas_attn.evaluation.benches import Benches
+from nas_attn.evaluation.kept import BACKBONE
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.evaluation.measuring import BARE
-from nas_attn.evaluation.names import BACKBONE
+from nas_attn.evaluation.workbench import Benches
 from nas_attn.recipe import Recipe
 from nas_attn.records import ResolvedPlacement, Score
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
@@ -297,13 +297,12 @@ class Worker:
 
     def _hand_back(self, step: Step, name: str, *, in_order: bool) -> None:
         """Leaves the run for whoever takes it up, and says what of it is stored."""
-        files = self.benches.of(step.row.run.way).files(step.row.run, step.lease)
         try:
             self.queue.hand_back(step.row, step.lease)
             kept = next(iter(self.store.checkpoints(step.row.run.files)), None)
             self.say(f"{name}: {left_behind(kept, in_order=in_order)}")
         except (StorageAway, Interrupted):
-            self.say(f"{name}: {left_behind(files.noted(), in_order=in_order, told=False)}")
+            self.say(f"{name}: {left_behind(None, in_order=in_order, told=False)}")
 
     # ------------------------------------------------------------------------------------ small things
 

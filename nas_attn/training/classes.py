@@ -77,11 +77,7 @@ class _Pixels(Tally):
 
 
 def confusion(labels: Tensor, predicted: Tensor, classes: int) -> NDArray[np.int64]:
-    """(classes, classes): how often a class was taken for another; rows are the true ones.
-
-    Args:
-        labels: int64 (N,), like `predicted`, on one device.
-    """
+    """(classes, classes) counts of int64 (N,) labels and predictions; rows are the true ones."""
     pairs = torch.bincount(labels * classes + predicted, minlength=classes * classes)
     counts: NDArray[np.int64] = pairs.view(classes, classes).cpu().numpy()
     return counts
@@ -94,12 +90,8 @@ def class_metrics(counts: NDArray[np.int64]) -> dict[str, float]:
     """
     right, true, taken = np.diag(counts), counts.sum(1), counts.sum(0)
     there = true > 0
-    recall = right[there] / true[there]
     f1 = 2 * right[there] / (true[there] + taken[there])
-    return {
-        "balanced_accuracy": float(recall.mean()),
-        "macro_f1": float(f1.mean()),
-    }
+    return {"balanced_accuracy": float((right[there] / true[there]).mean()), "macro_f1": float(f1.mean())}
 
 
 def mean_iou(counts: NDArray[np.int64]) -> float:

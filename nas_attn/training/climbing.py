@@ -14,13 +14,13 @@ from nas_attn.data.dataset import Split
 from nas_attn.errors import OutOfMemory, TrainingError, first_line
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import EpochPoint, Score
-from nas_attn.training.memory import out_of_memory
 from nas_attn.training.parameters import set_training_mode
 from nas_attn.training.run import Run
-from nas_attn.training.schedule import rate_factor
-from nas_attn.training.stepping import Pace, Stepper
+from nas_attn.training.stepping import Pace, Stepper, out_of_memory
 from nas_attn.waiting import Interrupted
 
+WARM_UP = 0.2
+"""Share of a rung's steps in which the learning rate rises."""
 CHECKPOINT_EVERY_S = 60.0
 """In an epoch that takes longer, checkpoints are written between."""
 
@@ -38,16 +38,12 @@ class Climb:
     """Called between batches."""
     run: Run
     step: Stepper
-    seed: int
-    learning_rate: float
-    on_rung: Callable[[Score], bool]
-    stop: Callable[[], bool]
-    on_epoch: Callable[[EpochPoint], None] | None
+    on_rung: Callable[[Score], bool] = lambda score: True
+    stop: Callable[[], bool] = lambda: False
+    on_epoch: Callable[[EpochPoint], None] | None = None
 
-    def __post_init__(self) -> None:
-        self.pace = Pace(self.device)
-
-    def __call__(self, rungs: Sequence[int]) -> None:
+    def __call__(self, rungs: Sequence[int], seed: int, learning_rate: float) -> None:
+        self.seed, self.learning_rate, self.pace = seed, learning_rate, Pace(self.device)
         run = self.run
         if not all(self.on_rung(score) for score in run.scores):
             return
@@ -65,8 +61,7 @@ class Climb:
 
     def _reach(self, rung: int, loss: float) -> bool:
         """Scores at a rung; whether the training goes on."""
-        run = self.run
-        score = self.scored()
+        run, score = self.run, self.scored()
         if self.on_epoch is not None:
             self.on_epoch(EpochPoint(run.epoch, loss, score.metrics))
         wall, device = run.clock.read()
@@ -84,11 +79,7 @@ class Climb:
         run, section, train = self.run, self.section, self.train
         set_training_mode(run.model)
         batches = train.epoch(
-            section.batch_size,
-            seed=self.seed,
-            epoch=run.epoch,
-            augment=section.augment,
-            first_batch=run.batch,
+            section.batch_size, seed=self.seed, epoch=run.epoch, augment=section.augment, first_batch=run.batch
         )
         for x, y in batches:
             step = (run.epoch - begin) * run.steps + run.batch
@@ -133,3 +124,18 @@ class Climb:
             raise OutOfMemory(f"not enough memory, even for half the batch of {len(x)}: {reason}")
         self.run.parts = 2
         self._step(x, y, rate)
+
+
+def rate_factor(step: int, steps: int) -> float:
+    """Factor on the peak learning rate at one step of a rung.
+
+    It rises linearly over the first fifth of the steps between two rungs and falls linearly to nearly zero at the rung, where the
+    network is scored (one cycle: Smith and Topin, 1708.07120; repeated: Loshchilov and Hutter, 1608.03983). So a score at a rung
+    is that of a finished short training, and does not depend on whether further rungs follow.
+
+    Args:
+        step: 0 to steps - 1, counted from the previous rung.
+        steps: steps between the previous rung and this one.
+    """
+    position = (step + 0.5) / steps
+    return position / WARM_UP if position < WARM_UP else (1.0 - position) / (1.0 - WARM_UP)

@@ -134,12 +134,8 @@ class Boxes(Tally):
                 }
                 rows.append({**row, "bbox": [left, top, wide, high], "area": wide * high})
         categories = [{"id": number, "name": str(number)} for number in range(1, self._classes + 1)]
-        return {
-            "info": {},
-            "images": [{"id": i} for i in range(len(self._there))],
-            "annotations": rows,
-            "categories": categories,
-        }
+        images = [{"id": image} for image in range(len(self._there))]
+        return {"info": {}, "images": images, "annotations": rows, "categories": categories}
 
     def _detections(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
         """(K, 7), as pycocotools takes them: image, left, top, width, height, score, class."""

@@ -224,3 +224,8 @@ class Pace:
         self._under_way.append(event)
         if len(self._under_way) > AHEAD:
             self._under_way.popleft().synchronize()
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device or the host says that memory did not suffice."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

@@ -1,10 +1,8 @@
 """How many intra-op threads a training takes: as many as a few of its own steps show to be worth it.
 
-Threads wait for each other at the end of every operation. Beside other busy processes one of them does not run then, and the
-others wait for its turn: a step of a small network took 1.1 s with two threads where it took 20 ms with one (2 cores, two
-other busy processes). Nothing known beforehand tells this from an idle machine; timing a few steps does.
-
-The number is fixed for a run and goes into its checkpoint: sums are taken in another order with another number.
+Threads wait for each other at the end of every operation, and beside busy processes for the one that does not run: a step of a
+small network took 1.1 s with two threads where it took 20 ms with one (2 cores, two other busy processes). The number is
+fixed for a run and goes into its checkpoint, because it changes the order of sums.
 """
 
 from __future__ import annotations
@@ -28,12 +26,8 @@ FAR = 5.0
 """So many times the time of fewer threads, and the first step with more is the last."""
 LONG_S = 0.5
 """Where a step takes this long, one round is enough."""
-CHANGED = 0.5
-"""Cores more or less that others keep busy, upon which threads are chosen anew."""
 LATEST_S = 900.0
-"""Seconds after which they are chosen anew in any case."""
-SHORTEST_S = 0.3
-"""Over which the machine's load can be told."""
+"""Seconds after which the number is chosen anew."""
 
 
 class Threads:
@@ -42,29 +36,17 @@ class Threads:
     Args:
         fixed: a user's own number; None: chosen by measuring.
         most: not more than these; None: all cores.
-        busy: of the cores, how many others have kept busy since it was last asked.
-        here: cores that this process may use.
     """
 
-    def __init__(
-        self,
-        fixed: int | None = None,
-        *,
-        most: int | None = None,
-        busy: Callable[[], float] | None = None,
-        here: int | None = None,
-    ) -> None:
+    def __init__(self, fixed: int | None = None, *, most: int | None = None) -> None:
         self.fixed, self.most = fixed, most or cores()
-        self._cores = here or cores()
-        self._busy = busy or Load(self._cores).others
-        self._chosen: int | None = None
         self._latest = fixed or 1
-        self._seen, self._at = 0.0, 0.0
-        """What others kept busy when it was chosen, and when that was."""
+        self._chosen: tuple[int, float] | None = None
+        """The number, and when it was chosen."""
 
     @property
     def usual(self) -> int:
-        """For what is no training of ours and cannot be timed, like a user's evaluator."""
+        """For what cannot be timed, like a user's evaluator."""
         return self.fixed or self.most
 
     @contextmanager
@@ -87,7 +69,7 @@ class Threads:
         if self.fixed is not None:
             if recorded not in (None, self.fixed):
                 warnings.warn(
-                    f"a run that was begun with {recorded} threads goes on with {self.fixed}, as you asked: its result "
+                    f"a run that began with {recorded} threads continues with {self.fixed}, as you asked: its result "
                     "will differ in the last digits",
                     NasAttnWarning,
                     stacklevel=2,
@@ -95,14 +77,9 @@ class Threads:
             return self.fixed
         if recorded is not None:
             return recorded
-        if self.most == 1:
-            return 1
-        busy = self._busy()
-        old = time.monotonic() - self._at > LATEST_S
-        if self._chosen is None or old or abs(busy - self._seen) >= CHANGED:
-            free = round(self._cores - busy)
-            self._chosen, self._seen, self._at = quickest(step, min(self.most, free)), busy, time.monotonic()
-        return self._chosen
+        if self._chosen is None or time.monotonic() - self._chosen[1] > LATEST_S:
+            self._chosen = quickest(step, self.most), time.monotonic()
+        return self._chosen[0]
 
 
 @contextmanager
@@ -117,25 +94,17 @@ def intra_op_threads(threads: int | None) -> Iterator[None]:
 
 
 def quickest(step: Callable[[], object], most: int) -> int:
-    """The number of threads (1, 2, 4, …, most) with which a step is quickest, never slower than with one.
-
-    Goes up as long as that pays, each time.
-    """
-    best = 1
+    """The number of threads (1, 2, 4, …, most) with which a step is quickest: it goes up as long as that pays."""
+    best, numbers = 1, [2**power for power in range(1, 32) if 2**power < most]
     with intra_op_threads(None):
-        for number in _numbers(most):
+        for number in (*numbers, most) if most > 1 else ():
             try:
                 if not _pays(step, number, best):
                     break
-            except Exception:  # what is wrong with it the training itself will say
+            except Exception:  # the training itself will say what is wrong
                 break
             best = number
     return best
-
-
-def _numbers(most: int) -> list[int]:
-    """2, 4, …, most; none where there is nothing to choose."""
-    return [*(2**power for power in range(1, 32) if 2**power < most), most] if most > 1 else []
 
 
 def _pays(step: Callable[[], object], number: int, fewer: int) -> bool:
@@ -164,37 +133,3 @@ def cores_for(workers: int = 1) -> int:
     here = cores()
     said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     return max(1, min(here // workers, int(said) if said.isdigit() and int(said) else here))
-
-
-def busy_s() -> float:
-    """Seconds that all cores of this machine have been busy since some time."""
-    import psutil
-
-    times = psutil.cpu_times()
-    guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # which are in user, too
-    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - guests)
-
-
-class Load:
-    """What the machine's cores are busy with, by the system's own account.
-
-    Args:
-        here: the cores of interest, with their part of what all are busy with.
-    """
-
-    def __init__(self, here: int) -> None:
-        self._share = here / (os.cpu_count() or here)
-        self._last = self._account()
-
-    def others(self) -> float:
-        """Cores that other processes have kept busy, on average since the last call (or the beginning)."""
-        time.sleep(max(0.0, SHORTEST_S - (time.monotonic() - self._last[0])))
-        before, self._last = self._last, self._account()
-        wall, busy, mine = (now - then for now, then in zip(self._last, before, strict=True))
-        return max(0.0, self._share * (busy - mine)) / wall
-
-    @staticmethod
-    def _account() -> tuple[float, float, float]:
-        """Seconds since some time: on the wall, of all cores busy, of this process."""
-        wall, mine = time.monotonic(), time.process_time()
-        return wall, busy_s(), mine

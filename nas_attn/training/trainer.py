@@ -23,10 +23,9 @@ from nas_attn.records import EpochPoint, Score
 from nas_attn.training.checkpoint import CheckpointSlot
 from nas_attn.training.climbing import Climb
 from nas_attn.training.learning import Tally
-from nas_attn.training.memory import out_of_memory
 from nas_attn.training.parameters import frozen, prompt_norms, set_training_mode
 from nas_attn.training.run import Clock, Run
-from nas_attn.training.stepping import RecordedStep, Step, Stepper, compiled, execution_on
+from nas_attn.training.stepping import RecordedStep, Step, Stepper, compiled, execution_on, out_of_memory
 from nas_attn.training.threads import Threads, intra_op_threads
 
 SCORING_BATCH = 256
@@ -55,7 +54,7 @@ class Trainer:
         self.dataset = dataset
         self.learnt = dataset.task.learnt(len(dataset.classes))
         self.device = torch.device(device)
-        self.hook = batch_hook or _nothing
+        self.hook = batch_hook or (lambda: None)
         self._threads = threads
         bfloat16 = section.precision == "bfloat16" or (section.precision == "auto" and computes_bfloat16(self.device))
         self._low_precision = torch.bfloat16 if bfloat16 else None
@@ -96,18 +95,13 @@ class Trainer:
         """
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         names = [name for name, _ in model.named_parameters() if name not in attention_parameters]
+        what = {"seed": seed, "learning_rate": learning_rate, "attention": sorted(attention_parameters)}
         with self._apart(model, names if backbone_factor == 0 else ()):
             torch.manual_seed(seed)
-            what = {
-                "seed": seed,
-                "learning_rate": learning_rate,
-                "attention": sorted(attention_parameters),
-                "backbone_factor": backbone_factor,
-            }
             run = Run(
                 model,
                 self.section,
-                self._identity(model, what),
+                self._identity(model, {**what, "backbone_factor": backbone_factor}),
                 steps=self.dataset.train.steps(self.section.batch_size),
                 attention=attention_parameters,
                 backbone_factor=backbone_factor,
@@ -116,7 +110,12 @@ class Trainer:
             run.resume(rungs)
             run.threads = self._thread_number(run)
             torch.set_num_threads(run.threads)
-            self._climb(run, seed, learning_rate, on_rung or _always, stop or _never, on_epoch, rungs)
+            step = self.stepper(run, rungs[-1] * run.steps)
+            climb = Climb(
+                self.section, self.dataset.train, lambda: self._scored(run), self.device, self.hook, run, step
+            )
+            climb.on_rung, climb.stop, climb.on_epoch = on_rung or climb.on_rung, stop or climb.stop, on_epoch
+            climb(rungs, seed, learning_rate)
             run.keep_average()
         return tuple(run.scores)
 
@@ -129,25 +128,9 @@ class Trainer:
         with current, frozen(model, held), norms, generators, cudnn_chooses(), intra_op_threads(None):
             yield
 
-    def _climb(
-        self,
-        run: Run,
-        seed: int,
-        learning_rate: float,
-        on_rung: Callable[[Score], bool],
-        stop: Callable[[], bool],
-        on_epoch: Callable[[EpochPoint], None] | None,
-        rungs: Sequence[int],
-    ) -> None:
-        """Takes a run from rung to rung."""
-
-        def scored() -> Score:
-            with run.average.installed():
-                return self.score(run.model, self.dataset.validation)
-
-        step = self.stepper(run, rungs[-1] * run.steps)
-        train, device, hook = self.dataset.train, self.device, self.hook
-        Climb(self.section, train, scored, device, hook, run, step, seed, learning_rate, on_rung, stop, on_epoch)(rungs)
+    def _scored(self, run: Run) -> Score:
+        with run.average.installed():
+            return self.score(run.model, self.dataset.validation)
 
     def score(self, model: nn.Module, split: Split, *, seed: int = 0, rung: int = 0, epochs: int = 0) -> Score:
         """Scores a network as it is on any split: the task's metrics, the log-loss, which images it has right.
@@ -167,16 +150,8 @@ class Trainer:
             raise TrainingError(f"the loss on {len(split)} images is {mean}: the weights have diverged")
         metrics, right = tally.metrics(mean), tally.right()
         wall, device = clock.read()
-        return Score(
-            seed=seed,
-            rung=rung,
-            epochs=epochs,
-            metrics=metrics,
-            correct=right,
-            examples=len(split),
-            wall_s=wall,
-            device_s=device,
-        )
+        done = {"seed": seed, "rung": rung, "epochs": epochs}
+        return Score(**done, metrics=metrics, correct=right, examples=len(split), wall_s=wall, device_s=device)
 
     @torch.no_grad()
     def _evaluate(self, model: nn.Module, split: Split) -> tuple[Tensor, Tally]:
@@ -273,15 +248,3 @@ def cudnn_chooses() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.benchmark = before
-
-
-def _nothing() -> None:
-    return None
-
-
-def _always(_score: Score) -> bool:
-    return True
-
-
-def _never() -> bool:
-    return False

@@ -11,7 +11,7 @@ from made_study import IMAGES, MadeStudy, everywhere, usual
 
 from nas_attn.data import Split
 from nas_attn.data.pixels import InMemory
-from nas_attn.evaluation.labels import keep_labels
+from nas_attn.evaluation.kept import keep_labels
 from nas_attn.report.html import render
 from nas_attn.storage import SEARCH
 from nas_attn.study.reading import snapshot

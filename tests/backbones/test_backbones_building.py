@@ -183,25 +183,3 @@ def test_head_and_first_layer_may_differ(tmp_path: Path) -> None:
     assert torch.allclose(grey.conv1(x), colour.conv1(x.expand(1, 3, 16, 16)), atol=1e-5)  # type: ignore[operator]
     assert grey(x).shape == (1, 3)
     assert torch.equal(grey.state_dict()["layer3.0.conv2.weight"], colour.state_dict()["layer3.0.conv2.weight"])
-
-
-def test_wrong_weights_are_refused_in_one_sentence(tmp_path: Path) -> None:
-    for content, words in {b"garbage": "cannot be read", None: "does not exist"}.items():
-        path = tmp_path / "weights.pt"
-        path.unlink(missing_ok=True)
-        if content is not None:
-            path.write_bytes(content)
-        with pytest.raises(BackboneError, match=words) as caught:
-            pretrained(path)
-        assert "\n" not in str(caught.value)
-    torch.save(build("resnet8").state_dict(), path)
-    with pytest.raises(BackboneError, match=r"has no 'layer1\.1"):
-        pretrained(path)
-    torch.save(build("resnet20", width=8).state_dict(), path)
-    with pytest.raises(BackboneError, match="has shape"):
-        pretrained(path)
-    torch.save([1, 2], path)
-    with pytest.raises(BackboneError, match="holds a list"):
-        pretrained(path)
-    with pytest.raises(BackboneError, match="no published weights"):
-        backbones.build(BackboneSection(name="resnet8"), input_shape=(3, 8, 8), classes=2, pretrained=True)

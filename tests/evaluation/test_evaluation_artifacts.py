@@ -11,8 +11,14 @@ from typing import BinaryIO
 import pytest
 
 from nas_attn.errors import CheckpointError, LeaseLost, NasAttnWarning
-from nas_attn.evaluation.artifact_stores import FolderArtifacts, Stored
-from nas_attn.evaluation.artifacts import KEPT, RunFiles, note_name, read_artifact, write_artifact
+from nas_attn.evaluation.artifacts import (
+    KEPT,
+    FolderArtifacts,
+    RunFiles,
+    Stored,
+    read_artifact,
+    write_artifact,
+)
 from nas_attn.storage import Database, StudyStore, connection
 
 
@@ -121,34 +127,20 @@ def test_who_has_lost_the_lease_records_no_checkpoint(files: RunFiles, store: St
     assert files.load() == b"mine"
 
 
-def test_while_the_database_is_away_a_note_takes_the_place_of_the_row(
-    files: RunFiles, store: StudyStore, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_while_the_database_is_away_training_continues_without_a_checkpoint(
+    files: RunFiles, store: StudyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files.save(b"epoch 1", 1)
     monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0.1)
     store._connector.close()
     with closing(sqlite3.connect(tmp_path / "study.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        files.save(b"epoch 2", 2)
-        files.save(b"epoch 3", 3)
+        with pytest.warns(NasAttnWarning, match="without this checkpoint"):
+            files.save(b"epoch 2", 2)
         other.execute("ROLLBACK")
-    assert [row.epochs for row in store.checkpoints("run")] == [1]
-    assert len(list(folder.iterdir())) == 3, "one with a row, one with a note, the note"
+    assert files.load() == b"epoch 1"
+    files.save(b"epoch 3", 3)
     assert files.load() == b"epoch 3"
-    files.save(b"epoch 4", 4)
-    assert [row.epochs for row in store.checkpoints("run")] == [4, 1]
-    assert files.load() == b"epoch 4"
-    assert len(list(folder.iterdir())) == 2
-    files.clear()
-    assert not list(folder.iterdir())
-
-
-def test_a_note_that_leads_nowhere_is_passed_by(files: RunFiles, store: StudyStore, folder: Path) -> None:
-    files.save(b"epoch 1", 1)
-    (folder / note_name(store, "run")).write_text('{"artifact": "none", "sha256": "0", "size": 1, "epochs": 5}')
-    assert files.load() == b"epoch 1"
-    (folder / note_name(store, "run")).write_text('{"artif')
-    assert files.load() == b"epoch 1"
 
 
 def test_a_write_that_is_cut_off_leaves_nothing(folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.evaluation.kept_sites import kept_sites, study_plan
+from nas_attn.evaluation.plan import kept_sites, study_plan
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import ResolvedPlacement

@@ -35,8 +35,8 @@ from hypothesis.strategies import floats, integers, sampled_from
 from optuna.trial import TrialState
 
 from nas_attn import tasks
-from nas_attn.evaluation.factors import candidate_factors
 from nas_attn.evaluation.plan import make_plan
+from nas_attn.evaluation.starts import candidate_factors
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Score
 from nas_attn.storage import Database

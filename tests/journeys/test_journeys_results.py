@@ -39,7 +39,7 @@ def test_latency_of_placements_of_trials_and_of_other_backbones(done: Shell) -> 
     asked = "latency --study digits --set max_sessions=1 --set session_seconds=0.2"
     found = done.types(f"{asked} 'stage1=se(reduction=4)' 3 none --json").json
     assert {row["placement"] for row in found["candidates"]} == {"stage1=se(reduction=4)", "3", "none"}
-    assert all(0.3 < row["ratio"] < 30 and row["peak_memory_bytes"] > 0 for row in found["candidates"])
+    assert all(0.3 < row["ratio"] < 30 for row in found["candidates"])
     shown = done.types(
         "latency resnet8 'stage1=eca' --input 1x12x12 --set max_sessions=1 --set session_seconds=0.2"
     ).out

@@ -9,7 +9,7 @@ from torch import nn
 from nas_attn.analysis.latency import open_keys
 from nas_attn.errors import MeasurementError
 from nas_attn.latency import examine, measure
-from nas_attn.latency.comparing import StillOpen
+from nas_attn.latency.session import StillOpen
 from nas_attn.recipe import LatencySection
 from nas_attn.records import Session
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from nas_attn.errors import RecipeError
-from nas_attn.latency import difference, fingerprint, state
+from nas_attn.latency import difference, fingerprint
 from nas_attn.recipe import LatencySection
 from nas_attn.recipe_reading import recipe_from
 
@@ -45,12 +44,6 @@ def test_the_difference_names_what_differs_only() -> None:
     details = dict(here.details) | {"torch": "1.0"}
     assert difference(replace(here, details=tuple(sorted(details.items()))), here).startswith("torch 1.0 there, ")
     assert difference(here, here) == ""
-
-
-def test_the_machines_state_is_text() -> None:
-    found = state(SECTION)
-    assert json.loads(json.dumps(found)) == found
-    assert float(found["load"]) >= 0
 
 
 @pytest.mark.parametrize(

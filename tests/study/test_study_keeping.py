@@ -12,7 +12,7 @@ import pytest
 
 from nas_attn.errors import OperationError, StudyError
 from nas_attn.evaluation.artifacts import mark
-from nas_attn.evaluation.names import weights_run
+from nas_attn.evaluation.kept import weights_run
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.storage import Database
 from nas_attn.study import searching

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from nas_attn import data
 from nas_attn.errors import NasAttnWarning
 from nas_attn.recipe import DataSection
 from nas_attn.training import Interrupted, Trainer
-from nas_attn.training.threads import Load, Threads, cores_for, quickest
+from nas_attn.training.threads import Threads, cores_for, quickest
 
 
 @pytest.fixture(autouse=True)
@@ -28,11 +28,11 @@ class Machine:
     """A machine whose steps take a time by the number of threads."""
 
     def __init__(self, takes_s: dict[int, float]) -> None:
-        self.takes_s, self.asked, self.busy = takes_s, [], 0.0
+        self.takes_s, self.asked, self.now_s = takes_s, [], 0.0
 
     def step(self) -> None:
         self.asked.append(torch.get_num_threads())
-        time.sleep(self.takes_s[self.asked[-1]])
+        self.now_s += self.takes_s[self.asked[-1]]
 
 
 IDLE = {1: 0.04, 2: 0.02, 4: 0.01, 6: 0.002}
@@ -43,12 +43,17 @@ CROWDED = {1: 0.005, 2: 0.3, 4: 0.3, 6: 0.3}
     ("takes_s", "most", "expected"),
     [(IDLE, 6, 6), (IDLE, 2, 2), (IDLE | {4: 0.02, 6: 0.001}, 6, 2), (CROWDED, 6, 1), (IDLE, 1, 1)],
 )
-def test_the_quickest_number_is_taken(takes_s: dict[int, float], most: int, expected: int) -> None:
-    assert quickest(Machine(takes_s).step, most) == expected
+def test_the_quickest_number_is_taken(
+    takes_s: dict[int, float], most: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(takes_s)
+    monkeypatch.setattr("nas_attn.training.threads.time", SimpleNamespace(perf_counter=lambda: machine.now_s))
+    assert quickest(machine.step, most) == expected
 
 
-def test_a_number_that_is_far_too_slow_costs_one_step() -> None:
+def test_a_number_that_is_far_too_slow_costs_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(CROWDED)
+    monkeypatch.setattr("nas_attn.training.threads.time", SimpleNamespace(perf_counter=lambda: machine.now_s))
     quickest(machine.step, 6)
     assert machine.asked.count(2) == 1
     assert 4 not in machine.asked
@@ -56,9 +61,9 @@ def test_a_number_that_is_far_too_slow_costs_one_step() -> None:
 
 def test_where_there_is_nothing_to_choose_no_step_is_made() -> None:
     machine = Machine(IDLE)
-    assert Threads(most=1, busy=lambda: 0.0, here=8).number(None, machine.step) == 1
+    assert Threads(most=1).number(None, machine.step) == 1
     assert Threads(3).number(None, machine.step) == 3
-    assert Threads(most=4, busy=lambda: 0.0, here=8).number(2, machine.step) == 2
+    assert Threads(most=4).number(2, machine.step) == 2
     assert not machine.asked
 
 
@@ -69,28 +74,17 @@ def test_a_step_that_fails_is_left_to_the_training_to_report() -> None:
     assert quickest(step, 4) == 1
 
 
-def test_it_is_looked_at_again_when_others_take_or_leave_cores() -> None:
-    machine = Machine(dict(IDLE))
-    threads = Threads(most=2, busy=lambda: machine.busy, here=3)
-    assert [threads.number(None, machine.step) for _ in range(3)] == [2, 2, 2]
-    looked = len(machine.asked)
-    machine.busy, machine.takes_s = 1.0, CROWDED
-    assert [threads.number(None, machine.step) for _ in range(3)] == [1, 1, 1]
-    assert looked < len(machine.asked) <= 2 * looked
-    machine.busy, machine.takes_s = 0.0, IDLE
-    assert threads.number(None, machine.step) == 2
-
-
-def test_threads_for_which_no_core_is_free_are_not_tried() -> None:
-    machine = Machine(dict(IDLE))
-    assert Threads(most=4, busy=lambda: 3.9, here=4).number(None, machine.step) == 1
-    assert not machine.asked
-    assert Threads(most=4, busy=lambda: 1.8, here=4).number(None, machine.step) == 2
-    assert 4 not in machine.asked
+def test_the_number_is_chosen_once_and_anew_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = iter([2, 1])
+    monkeypatch.setattr("nas_attn.training.threads.quickest", lambda step, most: next(chosen))
+    threads = Threads(most=2)
+    assert [threads.number(None, lambda: None) for _ in range(3)] == [2, 2, 2]
+    monkeypatch.setattr("nas_attn.training.threads.LATEST_S", -1.0)
+    assert threads.number(None, lambda: None) == 1
 
 
 def test_a_users_number_goes_before_the_one_that_a_run_was_begun_with() -> None:
-    with pytest.warns(NasAttnWarning, match="begun with 2 threads goes on with 1"):
+    with pytest.warns(NasAttnWarning, match="began with 2 threads continues with 1"):
         assert Threads(1).number(2, lambda: None) == 1
 
 
@@ -125,7 +119,7 @@ def test_choosing_changes_nothing_in_the_training(tmp_path: Path, monkeypatch: p
 
     whole = fit(tmp_path / "fixed", Threads(1))
     monkeypatch.setattr("nas_attn.training.threads.quickest", look)
-    assert_same(fit(tmp_path / "chosen", Threads(most=8, busy=lambda: 0.0, here=8)), whole)
+    assert_same(fit(tmp_path / "chosen", Threads(most=8)), whole)
     assert looks == [8]
 
 
@@ -135,17 +129,3 @@ def test_cores_are_shared_out_and_the_environments_word_is_kept(monkeypatch: pyt
     assert [cores_for(workers) for workers in (1, 3, 4, 20)] == [8, 2, 2, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "2,1")
     assert [cores_for(workers) for workers in (1, 8)] == [2, 1]
-
-
-def test_what_others_do_is_not_what_this_process_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    accounts = iter([(0.0, 50.0, 5.0), (10.0, 65.0, 10.0), (20.0, 66.0, 11.5)])
-    monkeypatch.setattr(Load, "_account", lambda self: next(accounts))
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
-    load = Load(2)
-    assert (
-        load.others() == 0.5
-    )  # of the 15 s that 4 cores were busy in these 10 s, 5 were ours; 2 of the 4 are of interest
-    assert load.others() == 0.0
-    monkeypatch.undo()
-    _, busy, mine = Load._account()
-    assert busy >= mine > 0

@@ -18,9 +18,9 @@ from nas_attn.errors import TrainingError
 from nas_attn.recipe import AugmentSection, DataSection, TrainingSection
 from nas_attn.records import Score
 from nas_attn.training import Trainer
+from nas_attn.training.climbing import rate_factor
 from nas_attn.training.parameters import WeightAverage, make_optimizer
 from nas_attn.training.run import Run
-from nas_attn.training.schedule import rate_factor
 from nas_attn.training.trainer import computes_bfloat16
 
 

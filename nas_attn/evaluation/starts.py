@@ -1,0 +1,101 @@
+"""What a training starts with: its device, trained weights, learning rates."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from nas_attn import attachment, backbones
+from nas_attn.errors import NasAttnWarning, RecipeError
+from nas_attn.evaluation.plan import Plan
+from nas_attn.recipe import Recipe
+
+
+def pick_device(name: str) -> torch.device:
+    """The training device that a name means; `auto` takes a GPU where there is one.
+
+    Raises:
+        RecipeError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise RecipeError(f"unknown device '{name}': give auto, cpu, cuda or cuda:1")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise RecipeError(f"device '{name}' does not exist: this machine has {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+def given_weights(plan: Plan, weights: str | None = None) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """The state_dict of the bare backbone with trained weights, and what a user should know of them.
+
+    Args:
+        weights: a file or `default`; None: those of `training.weights`.
+
+    Raises:
+        BackboneError: they cannot be had, or are not this backbone's.
+    """
+    weights = weights or plan.recipe.training.weights
+    assert weights is not None  # the recipe's schema sees to it
+    if weights == "default":
+        section, shape = plan.recipe.backbone, plan.input_shape
+        return backbones.build(section, input_shape=shape, classes=plan.classes, pretrained=True).state_dict(), ()
+    model = plan.bare(plan.recipe.search.seed)
+    notes = backbones.load_weights(model, weights)
+    return model.state_dict(), notes
+
+
+def check_weights(plan: Plan) -> None:
+    """Reads the weights that a recipe names, before anything is begun with them, and warns of what a user should know.
+
+    Raises:
+        BackboneError: they cannot be had, or are not this backbone's.
+    """
+    for weights in wanted_weights(plan.recipe):
+        for note in given_weights(plan, weights)[1]:
+            warnings.warn(note, NasAttnWarning, stacklevel=2)
+
+
+def wanted_weights(recipe: Recipe) -> list[str]:
+    """The weights that a recipe's search and its target start from, each once."""
+    ways = (recipe.training, recipe.target_training)
+    return list(dict.fromkeys(way.weights for way in ways if way.start == "pretrained" and way.weights is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """Learning rates of one training."""
+
+    rate: float
+    attention: frozenset[str] = frozenset()
+    """Names of the attention modules' parameters."""
+    backbone: float = 1.0
+
+
+def candidate_factors(recipe: Recipe, model: nn.Module) -> Factors:
+    """Learning rates of a candidate: those of fine-tuning where it starts from trained weights."""
+    section = recipe.training
+    modules = attachment.attached_modules(model)
+    attention = frozenset(f"{path}.{name}" for path, module in modules.items() for name, _ in module.named_parameters())
+    if section.start == "scratch":
+        return Factors(section.learning_rate, attention)
+    if section.backbone_learning_rate == 0:
+        attention |= head_parameters(model)  # frozen, a head for other classes would stay random
+    rate = section.finetune_learning_rate or section.learning_rate / 5
+    return Factors(rate, attention, section.backbone_learning_rate)
+
+
+def head_parameters(model: nn.Module) -> frozenset[str]:
+    """Names of the last linear layer's parameters: the classifier of all common networks."""
+    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    last = layers[-1:]
+    return frozenset(n for n, _ in model.named_parameters() if any(n.startswith(f"{name}.") for name in last))
