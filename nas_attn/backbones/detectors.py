@@ -7,7 +7,6 @@ weights, and says nothing of what a module costs. `undecided` leaves that choice
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from nas_attn.errors import BackboneError
@@ -78,9 +77,14 @@ def undecided(model: nn.Module) -> nn.Module:
     return model
 
 
-@cache
 def _without_choice(kind: type[nn.Module], forward: Callable[..., Any]) -> type[nn.Module]:
-    return type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
+    if kind not in _MADE:
+        _MADE[kind] = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
+    return _MADE[kind]
+
+
+_MADE: dict[type[nn.Module], type[nn.Module]] = {}
+"""A detector's class -> the one made of it; one for all of its networks."""
 
 
 def _forwards() -> Mapping[Any, Callable[..., Any]]:
