@@ -66,7 +66,7 @@ format: $(VENV)/installed-dev  ## write the code in the common format
 
 docs: $(VENV)/installed-dev  ## write docs/reference/ from the recipe's schema and the catalogue
 	@$(BIN)/python docs/reference/write_recipe.py
-	@$(BIN)/python -m nas_attn.attention.reference docs/reference/attention.md
+	@$(BIN)/python docs/reference/write_attention.py
 
 gallery: $(VENV)/installed-dev  ## run the gallery's examples and write docs/gallery.md; needs kaleido and Chromium
 	@$(PIP) --editable '.[figures]'

@@ -2,7 +2,7 @@
 
     from nas_attn import attention
     module = attention.create("coord", 256, reduction=32)
-    rows = attention.catalogue()
+    rows = attention.catalogue.ROWS
 
 Importing this package loads no torch; building a module does.
 """

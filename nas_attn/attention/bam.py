@@ -3,8 +3,6 @@
 Park, Woo, Lee, Kweon: BAM, BMVC 2018, https://arxiv.org/abs/1807.06514
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from torch import Tensor, nn
@@ -17,15 +15,11 @@ from nas_attn.attention.row import Init
 class BottleneckAttention(nn.Module):
     """`y = x·(1 + s(M_c + M_s))`: M_c an MLP on the channel means, M_s 1x1, two dilated 3x3, 1x1 convolutions.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        reduction: C divided by the hidden width h.
-        dilation: of the 3x3 convolutions.
-        combine: `sum`, the paper's, with a batch normalisation at the end of each branch; `product` `M_c·M_s`, the
-            authors' code, without.
-        init: `identity` zeroes the last layers (`product`: of the spatial branch) and uses `y = x·2s(…)`.
+    Each branch ends in a batch normalisation (`sum`); the authors' code has none and multiplies the two (`product`).
 
-    Cost: 3Ch + 18h² + 13h + C + 1 parameters, `sum` 2C + 2 more; 2Ch + (Ch + 18h² + h)HW MACs. Any map size.
+    Start: `identity` zeroes the last layers (`product`: of the spatial branch) and uses `y = x·2s(…)`.
+    Cost, h = C / reduction: 3Ch + 18h² + 13h + C + 1 parameters, `sum` 2C + 2 more; 2Ch + (Ch + 18h² + h)HW MACs. Any
+    map size.
     """
 
     def __init__(

@@ -3,8 +3,6 @@
 Cai, Lai, Wang, Wang, Sun, Liao: Poly Kernel Inception Network (PKINet), CVPR 2024, https://arxiv.org/abs/2403.06258
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,13 +17,7 @@ class ContextAnchor(nn.Module):
     The means are over p x p pixels, zeros beyond the border among them. f1, f2 are a 1x1 convolution, batch
     normalisation and SiLU in the authors' code; the paper's equations have the convolution alone.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        kernel_size: odd length k of the strips (the paper's grow by 2 from block to block, from 11).
-        pool_size: odd side p of the means.
-        norm: batch normalisation and SiLU behind both 1x1 convolutions, which then have no biases.
-        init: `identity` zeroes the last layer and uses 2s.
-
+    Start: `identity` zeroes the last layer and uses 2s.
     Cost: 2C² + (2k + 6)C parameters, (2C² + 2kC)HW MACs; without `norm` 2C less. Any map size.
     """
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import sys
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from nas_attn.attention.foreign import find_foreign
-from nas_attn.attention.row import Init, Row, check_init
+from nas_attn.attention.row import INITS, Init, Row
 from nas_attn.attention.rows import channel, direction, kernel, self_attention, spatial
+from nas_attn.errors import KnobError
 from nas_attn.records import Choice, Knob
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ ROWS: MappingProxyType[str, Row] = MappingProxyType(
 )
 """Name -> row of every module of this package, in the order in which they are shown."""
 
-MAP_SIZE = 14
-"""Side of the map assumed where nobody says it: position tables are interpolated from it."""
-
 
 def find(name: str) -> Row:
     """The row behind a name: of this package, of an entry point, or of `package.module:Class`.
@@ -43,8 +40,7 @@ def find(name: str) -> Row:
     Raises:
         KnobError: there is none; names the nearest.
     """
-    row = ROWS.get(name)
-    return row if row is not None else find_foreign(name, ROWS)
+    return ROWS.get(name) or find_foreign(name, ROWS)
 
 
 def build(choice: Choice, channels: int, height: int, width: int, *, init: Init = "paper") -> nn.Module:
@@ -54,11 +50,19 @@ def build(choice: Choice, channels: int, height: int, width: int, *, init: Init 
         init: `paper`: as published; `identity`: starts as the identity.
 
     Raises:
-        KnobError: unknown type or knob, or a value that is impossible on this shape.
+        KnobError: unknown type, knob or init, or a value that is impossible on this shape.
     """
+    from nas_attn.attention.gates import Blended, refuse_scripting
+
+    if init not in INITS:
+        raise KnobError(f"unknown init {init!r}: it is 'paper' or 'identity'")
     row = find(choice.type)
-    canonical = row.resolve(choice.knobs, channels, height, width, strict=True, init=check_init(init)).knobs
-    return instantiate(row, dict(canonical), channels, height, width, init)
+    knobs = dict(row.resolve(choice.knobs, channels, height, width, init=init).knobs)
+    cls, arguments, blended = construction(row, knobs, height, width, init)
+    module: nn.Module = cls(channels, **arguments)
+    if row.name in ROWS:
+        module.__dict__["__prepare_scriptable__"] = refuse_scripting
+    return Blended(module) if blended else module
 
 
 def create(
@@ -82,19 +86,8 @@ def create(
         KnobError: unknown name or knob, or a value that is impossible with this many channels.
     """
     choice = Choice(name, tuple(knobs.items()))
-    sides = [side for side in (height, width) if side is not None] or [MAP_SIZE]
+    sides = [side for side in (height, width) if side is not None] or [14]  # position tables are interpolated from it
     return build(choice, channels, sides[0], sides[-1], init=init)
-
-
-def instantiate(row: Row, knobs: dict[str, Knob], channels: int, height: int, width: int, init: Init) -> nn.Module:
-    """Construct the class behind a row from canonical knobs."""
-    from nas_attn.attention.gates import Blended, refuse_scripting
-
-    cls, arguments, blended = construction(row, knobs, height, width, init)
-    module: nn.Module = cls(channels, **arguments)
-    if row.name in ROWS:
-        module.__dict__["__prepare_scriptable__"] = refuse_scripting
-    return Blended(module) if blended else module
 
 
 def construction(
@@ -113,13 +106,3 @@ def load(target: str) -> Any:
     """The class behind `package.module:Class`."""
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)
-
-
-class _CallableModule(ModuleType):
-    """Lets `attention.catalogue()` give the rows, while `attention.catalogue` is this module."""
-
-    def __call__(self) -> dict[str, Row]:
-        return dict(ROWS)
-
-
-sys.modules[__name__].__class__ = _CallableModule

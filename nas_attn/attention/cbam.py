@@ -3,8 +3,6 @@
 Woo, Park, Lee, Kweon: CBAM, ECCV 2018, https://arxiv.org/abs/1807.06521
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from torch import Tensor, nn
@@ -38,16 +36,8 @@ class ChannelGate(nn.Module):
 class ConvolutionalBlockAttention(nn.Module):
     """`u = x·s(MLP(mean x) + MLP(max x))`, then `y = u·s(BN(conv_k([max_C u; mean_C u])))`.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        reduction: C divided by the MLP's hidden width.
-        spatial_kernel_size: odd side of the spatial convolution; the paper has 7 and 3.
-        gates: `both`, or one half alone: `channel`, `spatial`.
-        bias: biases of the MLP.
-        spatial_norm: batch normalisation of the spatial map, as in the authors' code.
-        init: `identity` zeroes the last layer of each gate and uses 2s.
-
-    Cost: 2Ch + h + C + 2k² + 2 parameters, 4Ch + 2k²HW MACs.
+    Start: `identity` zeroes the last layer of each gate and uses 2s.
+    Cost, h = C / reduction: 2Ch + h + C + 2k² + 2 parameters, 4Ch + 2k²HW MACs.
     """
 
     def __init__(

@@ -3,8 +3,6 @@
 Hou, Zhou, Feng: Coordinate Attention for Efficient Mobile Network Design, CVPR 2021, https://arxiv.org/abs/2103.02907
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,13 +15,8 @@ from nas_attn.attention.row import Init
 class CoordinateAttention(nn.Module):
     """`y = x·s(F_h(f_h))·s(F_w(f_w))`, `[f_h; f_w] = hswish(BN(F([mean_W x; mean_H x])))`.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        reduction: C divided by the hidden width m.
-        min_hidden: m is at least this.
-        init: `identity` zeroes F_h and F_w and uses 2s in both directions.
-
-    Cost: 3Cm + 3m + 2C parameters, 2Cm(H + W) MACs. Any map size.
+    Start: `identity` zeroes F_h and F_w and uses 2s in both directions.
+    Cost, m = max(C / reduction, min_hidden): 3Cm + 3m + 2C parameters, 2Cm(H + W) MACs. Any map size.
     """
 
     def __init__(self, channels: int, *, reduction: int = 32, min_hidden: int = 8, init: Init = "paper") -> None:

@@ -3,15 +3,13 @@
 Huang, Chen, Zou, Lu, Chen, Shen: Computers in Biology and Medicine 2024, https://arxiv.org/abs/2306.05196
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.attention.gates import blend, gate, zero_
+from nas_attn.attention.gates import blend, gate, unity_, zero_
 from nas_attn.attention.row import Init
 
 STRIPS = (7, 11, 21)
@@ -21,18 +19,13 @@ STRIPS = (7, 11, 21)
 class ChannelPrior(nn.Module):
     """`u = x·s(MLP(mean x) + MLP(max x))`, then `y = u·W(d + Σ_k column_k(row_k(d)))`, `d = conv5(u)`, k = 7, 11, 21.
 
-    conv5, rows and columns are depth-wise, W is a 1x1 convolution, without a sigmoid. Ties of the maximum share the
-    gradient.
+    conv5, rows and columns are depth-wise, W is a 1x1 convolution, without a sigmoid. `projected` takes gelu(Wx) in the
+    place of x and gives Wy, with the one W, as the authors' code does. Ties of the maximum share the gradient.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        reduction: C divided by the MLP's hidden width.
-        channel_gate: `sum`: one sigmoid of the sum, as in the paper; `sigmoids`: the sum of two, as in the authors' code.
-        projected: gelu(Wx) in the place of x, and Wy as the result, with the one W, as in the authors' code.
-        init: `identity` zeroes the MLP's last layer, with 2s for `sum` (½ + ½ is 1 already), and starts W at weight 0
-            and bias 1; `projected` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
-
-    Cost: C² + 112C + 2Ch + h parameters, 4Ch + (C² + 103C)HW MACs; `projected` 2C²HW more. Any map size.
+    Start: `identity` zeroes the MLP's last layer, with 2s for `sum` (½ + ½ is 1 already), and starts W at weight 0 and
+    bias 1; `projected` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+    Cost, h = C / reduction: C² + 112C + 2Ch + h parameters, 4Ch + (C² + 103C)HW MACs; `projected` 2C²HW more. Any map
+    size.
     """
 
     def __init__(
@@ -62,9 +55,8 @@ class ChannelPrior(nn.Module):
         self.mix = nn.Conv2d(channels, channels, 1)
         self.blend = nn.Parameter(torch.zeros(())) if identity and projected else None
         if identity and not projected:
-            zero_(self.expand, self.mix)
-            assert self.mix.bias is not None
-            nn.init.ones_(self.mix.bias)
+            zero_(self.expand)
+            unity_(self.mix)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         v_NCHW = functional.gelu(self.mix(x_NCHW)).to(x_NCHW.dtype) if self.projected else x_NCHW

@@ -3,8 +3,6 @@
 Wang, Wu, Zhu, Li, Zuo, Hu: ECA-Net, CVPR 2020, https://arxiv.org/abs/1910.03151
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from torch import Tensor, nn
@@ -16,22 +14,12 @@ from nas_attn.attention.row import Init
 class EfficientChannel(nn.Module):
     """`y = x·s(conv_k(mean(x)))`, the mean over H and W, the convolution over the channels.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        kernel_size: odd; the catalogue finds it from C as in the paper.
-        padding: beyond the first and last channel: `zeros`, or `circular` (timm's `ceca`).
-        init: `identity` zeroes the convolution and uses 2s.
-
+    Start: `identity` zeroes the convolution and uses 2s.
     Cost: k parameters, Ck MACs. Any map size.
     """
 
     def __init__(
-        self,
-        channels: int,
-        *,
-        kernel_size: int,
-        padding: Literal["zeros", "circular"] = "zeros",
-        init: Init = "paper",
+        self, channels: int, *, kernel_size: int, padding: Literal["zeros", "circular"] = "zeros", init: Init = "paper"
     ) -> None:
         super().__init__()
         self.identity = init == "identity"

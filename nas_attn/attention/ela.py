@@ -3,8 +3,6 @@
 Xu, Wan: ELA: Efficient Local Attention for Deep Convolutional Neural Networks, 2024, https://arxiv.org/abs/2403.01123
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -20,15 +18,7 @@ class EfficientLocalAttention(nn.Module):
 
     The variants T, B, S, L of the paper are settings of kernel and groups, which the catalogue knows.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        kernel_size: odd length of the convolution.
-        groups: groups of the convolution, a divisor of C.
-        norm_groups: groups of the normalisation, a divisor of C.
-        shared: one convolution and normalisation for both directions, as in every circulating copy; the paper writes two.
-        activation: before the sigmoid: `none`, or `silu` (timm).
-        init: `identity` zeroes the normalisation's affine and uses 2s in both directions.
-
+    Start: `identity` zeroes the normalisation's affine and uses 2s in both directions.
     Cost: C(C/groups)k + 2C parameters (twice without `shared`), C(C/groups)k(H + W) MACs. Any map size.
     """
 

@@ -3,8 +3,6 @@
 Ouyang, He, Zhang, Luo, Guo, Zhan, Huang: EMA, ICASSP 2023, https://arxiv.org/abs/2305.13563
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -19,11 +17,7 @@ class EfficientMultiScale(nn.Module):
     The strips are a shared 1x1 convolution of the means along W and along H; GN has one group per channel, so `mean u`
     is its bias and the first softmax does not depend on x.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        groups: a divisor of C (the authors' `factor`); the groups share their weights.
-        init: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
-
+    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
     Cost: 10g² + 4g parameters, g = C / groups (1 more with the blend); (g(H + W) + (9g + 2)HW)C MACs. Any map size.
     """
 

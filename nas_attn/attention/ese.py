@@ -3,8 +3,6 @@
 Lee, Park: CenterMask, CVPR 2020, https://arxiv.org/abs/1911.06667
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,10 +13,7 @@ from nas_attn.attention.row import Init
 class EffectiveSqueezeExcitation(nn.Module):
     """`y = x·hardsigmoid(W mean(x))`, the mean over H and W, `hardsigmoid(z) = clip(z + 3, 0, 6) / 6`.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        init: `identity` zeroes W and doubles the gate.
-
+    Start: `identity` zeroes W and doubles the gate.
     Cost: C² + C parameters, C² MACs. Any map size.
     """
 

@@ -47,7 +47,6 @@ def installed() -> dict[str, EntryPoint]:
 
 def _row(name: str, target: str) -> Row:
     cls = _load(name, target)
-    knobs = tuple(_knobs(name, cls))
     return Row(
         name=name,
         target=target,
@@ -55,8 +54,7 @@ def _row(name: str, target: str) -> Row:
         paper="",
         family="foreign",
         fit=lambda fitting: _count(cls, fitting),
-        identity="own" if "init" in inspect.signature(cls).parameters else "blend",
-        knobs=knobs,
+        knobs=tuple(_knobs(name, cls)),
     )
 
 

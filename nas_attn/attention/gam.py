@@ -3,8 +3,6 @@
 Liu, Shao, Hoffmann: GAM, 2021, https://arxiv.org/abs/2112.05561
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch
@@ -18,16 +16,8 @@ from nas_attn.attention.row import Init
 class GlobalAttention(nn.Module):
     """`u = x·s(W2 relu(W1 x))` at every pixel, then `y = u·s(BN(conv7(relu(BN(conv7(u))))))`.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        reduction: C divided by the hidden width h.
-        groups: groups of both convolutions, a divisor of C and h.
-        shuffle: with groups, mix the channels of the spatial gate, as the circulating grouped version does.
-        channel_sigmoid: the sigmoid of the channel gate, in the paper's figure but not in most copies.
-        padding: of the convolutions: `zeros`, or `replicate`.
-        init: `identity` zeroes the last layer of each gate and uses 2s (a channel gate without sigmoid starts at 1).
-
-    Cost: 2Ch + 98Ch/groups + 4h + 4C parameters, (2Ch + 98Ch/groups)HW MACs. Any map size.
+    Start: `identity` zeroes the last layer of each gate and uses 2s (a channel gate without sigmoid starts at 1).
+    Cost, h = C / reduction: 2Ch + 98Ch/groups + 4h + 4C parameters, (2Ch + 98Ch/groups)HW MACs. Any map size.
     """
 
     def __init__(

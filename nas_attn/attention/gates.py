@@ -81,6 +81,12 @@ def zero_(*layers: nn.Module) -> None:
             nn.init.zeros_(parameter)
 
 
+def unity_(layer: nn.Module) -> None:
+    """Put the layer's weight to zero and its bias to one: whatever is multiplied by its result stays as it is."""
+    zero_(layer)
+    nn.init.ones_(layer.get_parameter("bias"))
+
+
 class Blended(nn.Module):
     """`y = x + a·(A(x) - x)` with one learned scalar `a`, which starts at 0: any module A, begun as the identity."""
 

@@ -3,8 +3,6 @@
 Cao, Xu, Lin, Wei, Hu: GCNet, ICCV workshops 2019, https://arxiv.org/abs/1904.11492
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch
@@ -18,15 +16,10 @@ from nas_attn.attention.row import Init
 class GlobalContext(nn.Module):
     """`y = x + W2 relu(LN(W1 c))`, `c = Σ softmax(conv x)·x` over the pixels; or `y = x·s(…)`; or `y = x·s(…) + …`.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        reduction: C divided by the hidden width p; at least 2 stay, since LN of a single value ignores it.
-        pooling: `attention` as above, or `average`: `c = mean(x)`.
-        fusion: `add`, or `multiply` by a sigmoid, or `both`: multiply, then add, each with layers of its own.
-        init: W2 starts at zero in all, as in the authors' code: `add` is the identity; `identity` uses 2s where it multiplies.
-
-    Cost: 2Cp + 3p + C parameters (twice for `both`) and C + 1 for the attention map; 2Cp (4Cp) + 2CHW MACs, `average`
-    without the last. Any map size.
+    Start: W2 starts at zero in all, as in the authors' code: `add` is the identity; `identity` uses 2s where it
+    multiplies.
+    Cost, p = C / reduction, at least 2, since LN of a single value ignores it: 2Cp + 3p + C parameters (twice for
+    `both`) and C + 1 for the attention map; 2Cp (4Cp) + 2CHW MACs, `average` without the last. Any map size.
     """
 
     def __init__(

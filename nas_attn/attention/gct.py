@@ -3,8 +3,6 @@
 Yang, Zhu, Wu, Yang: Gated Channel Transformation for Visual Recognition, CVPR 2020, https://arxiv.org/abs/1909.11519
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch
@@ -20,11 +18,7 @@ EPS = 1e-5
 class GatedChannel(nn.Module):
     """`y = x·(1 + tanh(γ·ŝ + β))`, `s_c = α_c·‖x_c‖`, `ŝ = s / rms(s)` over the channels.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        norm: `l2`, the paper's, or `l1`.
-        init: both are the same: γ = β = 0 is the identity.
-
+    Start: both are the same: γ = β = 0 is the identity.
     Cost: 3C parameters, no MACs. Any map size.
     """
 

@@ -3,8 +3,6 @@
 Hu, Shen, Albanie, Sun, Vedaldi: Gather-Excite, NeurIPS 2018, https://arxiv.org/abs/1810.12348
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch
@@ -40,24 +38,16 @@ def brought_to(x_NCHW: Tensor, height: int, width: int) -> Tensor:
 class GatherExcite(nn.Module):
     """`y = x·s(up(g(x)))`: g gathers each channel over neighbourhoods, up repeats the nearest for every pixel.
 
-    The paper's GE-θ⁻ gathers means, GE-θ depth-wise convolutions, GE-θ⁺ has a small network of 1x1 convolutions behind
-    these. The whole map in means with that network is squeeze-and-excitation.
+    The neighbourhoods are 2e - 1 wide and e apart, e the extent; 0 stands for the whole map. GE-θ⁻ gathers means, at
+    the border over what lies inside. GE-θ gathers by log2 e depth-wise 3x3 convolutions of stride 2 (for the whole map
+    by one as large as it), each followed by a batch normalisation, with ReLU between. GE-θ⁺ has
+    `conv1x1(relu(conv1x1(relu(g))))` behind these (`mlp`; of means without the first ReLU). `height` and `width` are
+    those of the map for which a convolution over the whole of it is made.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        extent: e of the neighbourhoods, which are 2e - 1 wide and e apart: 2, 4 or 8; 0 for the whole map.
-        gather: `mean`, at the border over what lies inside; or `conv`: log2 e depth-wise 3x3 convolutions of stride 2,
-            for the whole map one as large as it, each followed by a batch normalisation, with ReLU between.
-        mlp: whether `conv1x1(relu(conv1x1(relu(g))))` with biases and a hidden width h follows (of means without the
-            first ReLU).
-        reduction: C divided by h.
-        height: rows of the map for which the convolution over the whole of it is made.
-        width: columns of that map.
-        init: `identity` zeroes the last layer and uses 2s; of bare means it blends, `x + a·(y - x)` with one learned
-            scalar a, at first 0.
-
-    Cost: no parameters (1 with the blend); `conv` 11C a step, or CHW + 2C; `mlp` 2Ch + h + C more. MACs: `conv` 9C a
-    pixel it makes, or CHW; `mlp` 2Ch a neighbourhood. Any map size.
+    Start: `identity` zeroes the last layer and uses 2s; of bare means it blends, `x + a·(y - x)` with one learned
+    scalar a, at first 0.
+    Cost, h = C / reduction: no parameters (1 with the blend); `conv` 11C a step, or CHW + 2C; `mlp` 2Ch + h + C more.
+    MACs: `conv` 9C a pixel it makes, or CHW; `mlp` 2Ch a neighbourhood. Any map size.
     """
 
     def __init__(

@@ -3,12 +3,10 @@
 Li, Hou, Zheng, Cheng, Yang, Li: LSKNet, ICCV 2023, https://arxiv.org/abs/2303.09030
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
-from nas_attn.attention.gates import gate, zero_
+from nas_attn.attention.gates import gate, unity_
 from nas_attn.attention.row import Init
 
 
@@ -19,13 +17,8 @@ class LargeSelectiveKernel(nn.Module):
     alone; the block that LSKNet puts around it (1x1, GELU, this, 1x1, shortcut) is the network's. Ties of the maximum
     share the gradient.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        reduction: C divided by h.
-        kernel_size: odd side of the convolution that selects.
-        init: `identity` starts W at weight 0 and bias 1.
-
-    Cost: 77C + 3Ch + 2h + 4k² + 2 parameters, (74C + 3Ch + 4k²)HW MACs. Any map size.
+    Start: `identity` starts W at weight 0 and bias 1.
+    Cost, h = C / reduction: 77C + 3Ch + 2h + 4k² + 2 parameters, (74C + 3Ch + 4k²)HW MACs. Any map size.
     """
 
     def __init__(self, channels: int, *, reduction: int = 2, kernel_size: int = 7, init: Init = "paper") -> None:
@@ -38,9 +31,7 @@ class LargeSelectiveKernel(nn.Module):
         self.select = nn.Conv2d(2, 2, kernel_size, padding=kernel_size // 2)
         self.expand = nn.Conv2d(hidden, channels, 1)
         if init == "identity":
-            zero_(self.expand)
-            assert self.expand.bias is not None
-            nn.init.ones_(self.expand.bias)
+            unity_(self.expand)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         near_NCHW = self.near(x_NCHW)

@@ -3,13 +3,11 @@
 Lau, Po, Rehman: LSKA, Expert Systems with Applications 2023, https://arxiv.org/abs/2309.01439
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor, nn
 
-from nas_attn.attention.gates import zero_
+from nas_attn.attention.gates import unity_
 from nas_attn.attention.row import Init
 from nas_attn.attention.rows.kernel import lska_sizes
 
@@ -17,11 +15,7 @@ from nas_attn.attention.rows.kernel import lska_sizes
 class LargeSeparableKernel(nn.Module):
     """`y = x·conv1x1(dilated strips(strips(x)))`: rows and columns, depth-wise, once dense and once dilated.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        kernel_size: side of the kernel that the strips stand for: 7, 11, 23, 35, 41 or 53.
-        init: `identity` starts the 1x1 convolution at weight 0 and bias 1.
-
+    Start: `identity` starts the 1x1 convolution at weight 0 and bias 1.
     Cost: 2C(a + b + 2) + C² + C parameters, (2a + 2b + C)CHW MACs, strips of a and b taps (11: 3 and 5). Any map size.
     """
 
@@ -36,9 +30,7 @@ class LargeSeparableKernel(nn.Module):
         self.far_columns = nn.Conv2d(channels, channels, (dilated, 1), padding=(reach, 0), **far)
         self.mix = nn.Conv2d(channels, channels, 1)
         if init == "identity":
-            zero_(self.mix)
-            assert self.mix.bias is not None
-            nn.init.ones_(self.mix.bias)
+            unity_(self.mix)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         a_NCHW: Tensor = self.mix(self.far_columns(self.far_rows(self.columns(self.rows(x_NCHW)))))

@@ -4,8 +4,6 @@ Wan, Lu, Shen, Feng, Tang, Wei: Mixed local channel attention for object detecti
 https://doi.org/10.1016/j.engappai.2023.106442
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -15,30 +13,18 @@ from nas_attn.attention.row import Init
 
 
 class MixedLocalChannel(nn.Module):
-    """`y = x·U((1 - w)·s(conv_k(mean(p))) + w·s(conv_k'(p)))`, p the means of local_size x local_size cells of the map.
+    """`y = x·U((1 - w)·s(conv_k(mean(p))) + w·s(conv_k'(p)))`, p the means of l x l cells of the map.
 
-    Both convolutions run along the channels, the second along those of all cells, one cell behind the other. Means
-    over cells and their spreading over the map, U, are adaptive average pooling, down and up again. The mean of a map
-    is that of its cells.
+    Both convolutions run along the channels, the second along those of all cells, one cell behind the other. Means over
+    cells and their spreading over the map, U, are adaptive average pooling, down and up again. The mean of a map is
+    that of its cells.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        kernel_size: odd number of neighbouring channels seen.
-        local_size: cells along each side.
-        local_weight: w.
-        init: `identity` zeroes both convolutions and uses 2s.
-
-    Cost: 2k parameters, Ck(1 + l²) + 2ClH(W + l) MACs, l the local_size. Any map size.
+    Start: `identity` zeroes both convolutions and uses 2s.
+    Cost: 2k parameters, Ck(1 + l²) + 2ClH(W + l) MACs, l = local_size. Any map size.
     """
 
     def __init__(
-        self,
-        channels: int,
-        *,
-        kernel_size: int,
-        local_size: int = 5,
-        local_weight: float = 0.5,
-        init: Init = "paper",
+        self, channels: int, *, kernel_size: int, local_size: int = 5, local_weight: float = 0.5, init: Init = "paper"
     ) -> None:
         super().__init__()
         self.channels = channels

@@ -4,8 +4,6 @@ Liu, Shao, Teng, Hoffmann: NAM, 2021, https://arxiv.org/abs/2111.12419
 The paper's L1 penalty on the scales belongs to the loss; its spatial branch, never released, ties a module to one map size.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -17,11 +15,7 @@ from nas_attn.attention.row import Init
 class NormalizationAttention(nn.Module):
     """`y = x·s(w·BN(x))`, `w = |gamma| / sum |gamma|`; all gammas zero: w = 0.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        detach: keep the gradient out of w, as the authors' code does.
-        init: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
-
+    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
     Cost: 2C parameters (1 more with the blend), no MACs. Any map size.
     """
 

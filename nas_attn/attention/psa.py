@@ -3,8 +3,6 @@
 Liu, Liu, Fan, Huang: Polarized Self-Attention, 2021, https://arxiv.org/abs/2107.00782
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch
@@ -79,20 +77,15 @@ class SpatialBranch(nn.Module):
 class PolarizedSelfAttention(nn.Module):
     """`y = x·a_c + x·a_s`, or first `u = x·a_c`, then `y = u·a_s(u)`.
 
-    `a_c = s(LN(W_z W_v Σ_p m_p x_p))`, m the softmax of `w_q·x` over the pixels; `a_s = s(softmax(W_q' mean(x))·W_v' x)`,
-    its softmax over the hidden channels.
+    `a_c = s(LN(W_z W_v Σ_p m_p x_p))`, m the softmax of `w_q·x` over the pixels;
+    `a_s = s(softmax(W_q' mean(x))·W_v' x)`, its softmax over the hidden channels. In the authors' code (`form="code"`)
+    that softmax is over the pixels, in the parallel layout of its product, in the sequential one of `W_v' x`; a_c has
+    no LN, in the sequential layout `W2 relu(LN(W1 ·))` in the place of W_z.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        reduction: C divided by the hidden width h.
-        layout: `parallel` as the first, `sequential` as the second.
-        form: `paper` as above. `code`: the softmax of a_s is over the pixels, in the parallel layout of its product, in the
-            sequential one of `W_v' x`; a_c has no LN, in the sequential layout `W2 relu(LN(W1 ·))` in the place of W_z.
-        init: `identity` zeroes the last layer of each gate, with 2s where the layout is `sequential` (½ + ½ is 1
-            already); the parallel code's a_s cannot be: there it blends, `x + a·(y - x)` with one scalar a, at first 0.
-
-    Cost: 4Ch + 3C parameters, `code` 4Ch + C; 4Ch + 3CHW MACs. Sequential code: 3Ch + 2C + h(q + 1) + Cq + 3q
-    parameters, 2Ch + hq + qC + (Ch + 2C + h)HW MACs, q = h / 4. Any map size.
+    Start: `identity` zeroes the last layer of each gate, with 2s where the layout is `sequential` (½ + ½ is 1 already);
+    the parallel code's a_s cannot be: there it blends, `x + a·(y - x)` with one scalar a, at first 0.
+    Cost, h = C / reduction: 4Ch + 3C parameters, `code` 4Ch + C; 4Ch + 3CHW MACs. Sequential code: 3Ch + 2C + h(q + 1)
+    + Cq + 3q parameters, 2Ch + hq + qC + (Ch + 2C + h)HW MACs, q = h / 4. Any map size.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from nas_attn.errors import KnobError, NasAttnWarning, did_you_mean
 from nas_attn.records import Knob, format_knob
@@ -62,11 +62,9 @@ class KnobSpec:
 
     @property
     def range(self) -> str:
-        """What may be written, for people: `1 to 64, or auto`, `T, B, S or L`."""
+        """What may be written, for people: `1 to 64, or auto`, `one of T, B, S, L`."""
         if self.choices:
-            text = " or ".join(
-                filter(None, [", ".join(map(format_knob, self.choices[:-1])), format_knob(self.choices[-1])])
-            )
+            text = f"one of {', '.join(map(format_knob, self.choices))}"
         elif self.kind is bool:
             text = "true or false"
         elif self.low is not None and self.high is not None:
@@ -83,25 +81,19 @@ class KnobSpec:
         """
         if self.auto and value == "auto":
             return "auto"
-        wrong = KnobError(f"{where}: {self.name}={_shown(value)} is not possible, it must be {self.range}")
         if self.kind is float and type(value) is int:
             value = float(value)
-        if type(value) is not self.kind:
-            raise wrong
-        assert isinstance(value, int | float | str)
-        if self.choices and value not in self.choices:
-            if isinstance(value, str):
-                raise KnobError(
-                    f"{where}: unknown {self.name} '{value}': {did_you_mean(value, map(str, self.choices))}"
-                )
-            raise wrong
-        if isinstance(value, float) and not math.isfinite(value):
-            raise wrong
-        if not isinstance(value, str) and (
-            (self.low is not None and value < self.low) or (self.high is not None and value > self.high)
-        ):
-            raise wrong
-        return value
+        if type(value) is self.kind and isinstance(value, int | float | str) and self._holds(value):
+            return value
+        if self.choices and isinstance(value, str):
+            raise KnobError(f"{where}: unknown {self.name} '{value}': {did_you_mean(value, map(str, self.choices))}")
+        raise KnobError(f"{where}: {self.name}={_shown(value)} is not possible, it must be {self.range}")
+
+    def _holds(self, value: Knob) -> bool:
+        if self.choices or isinstance(value, str):
+            return not self.choices or value in self.choices
+        low, high = (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
+        return math.isfinite(value) and low <= value <= high
 
 
 class Fitting:
@@ -113,11 +105,8 @@ class Fitting:
         self.row = row
         self.given = given
         """Knobs that were asked for by name."""
-        self.channels = channels
-        self.height = height
-        self.width = width
-        self.strict = strict
-        self.init = init
+        self.channels, self.height, self.width = channels, height, width
+        self.strict, self.init = strict, init
         self.values: dict[str, Knob] = {knob.name: given.get(knob.name, knob.default) for knob in row.knobs}
         """All knobs; becomes canonical while fitting."""
 
@@ -138,10 +127,8 @@ class Fitting:
         """
         channels, smallest = self.channels, min(smallest, self.channels)
         reduction, largest = self.integer(name), channels // smallest
-        if self.strict and name in self.given and reduction > largest:
-            raise self.error(
-                name, f"leaves less than {smallest} of {channels} channels, the largest possible is {largest}"
-            )
+        if reduction > largest:
+            self.refuse(name, f"leaves less than {smallest} of {channels} channels, the largest possible is {largest}")
         hidden = channels // min(reduction, largest)
         self.values[name] = channels // hidden
         return hidden
@@ -154,16 +141,10 @@ class Fitting:
         """
         size = self.integer(name)
         if size % 2 == 0:
-            if self.strict and name in self.given:
-                raise self.error(
-                    name, f"is even and cannot be centred, the nearest possible are {size - 1} and {size + 1}"
-                )
+            self.refuse(name, f"is even and cannot be centred, the nearest possible are {size - 1} and {size + 1}")
             size += 1
         if largest is not None and size > largest:
-            if self.strict and name in self.given:
-                raise self.error(
-                    name, f"reaches beyond all {self.channels} channels, the largest possible is {largest}"
-                )
+            self.refuse(name, f"reaches beyond all {self.channels} channels, the largest possible is {largest}")
             size = largest
         self.values[name] = size
         return size
@@ -183,9 +164,12 @@ class Fitting:
             if knob.name in names:
                 self.values[knob.name] = knob.default
 
-    def error(self, name: str, why: str) -> KnobError:
-        value = self.given.get(name, self.values[name])
-        return KnobError(f"{self.row.name}: {name}={format_knob(value)} {why}")
+    def refuse(self, name: str, why: str) -> None:
+        """Raises:
+        KnobError: strict, and the knob was asked for by name.
+        """
+        if self.strict and name in self.given:
+            raise KnobError(f"{self.row.name}: {name}={format_knob(self.given[name])} {why}")
 
     def warn(self, what: str) -> None:
         # Level 4: fit's caller, resolve's caller.
@@ -206,20 +190,16 @@ class Row:
     """`channel`, `spatial`, `kernel`, `direction`, `self-attention` or `foreign`."""
     fit: Callable[[Fitting], Count]
     """Makes the knobs explicit on a shape and counts the cost, the identity form's extra scalar left out."""
-    identity: str
-    """How it starts as the identity: `gate`, `zero` or `blend` (see IDENTITY_FORMS)."""
     knobs: tuple[KnobSpec, ...] = ()
 
     def knob(self, name: str) -> KnobSpec:
-        """Raises:
-        KnobError: the module has no such knob; names the nearest.
-        """
-        for knob in self.knobs:
-            if knob.name == name:
-                return knob
-        if not self.knobs:
-            raise KnobError(f"{self.name}: unknown knob '{name}', it has none")
-        raise KnobError(f"{self.name}: unknown knob '{name}': {did_you_mean(name, [k.name for k in self.knobs])}")
+        """The knob of this name; KnobError names the nearest."""
+        known = {knob.name: knob for knob in self.knobs}
+        if name not in known:
+            raise KnobError(
+                f"{self.name}: unknown knob '{name}': {did_you_mean(name, known) if known else 'it has none'}"
+            )
+        return known[name]
 
     def check(self, name: str, value: object) -> Knob:
         """A knob's value in its type, whatever the shape.
@@ -243,7 +223,11 @@ class Row:
         Raises:
             KnobError: unknown knob, wrong type or range, presets that contradict; strict: impossible on this shape.
         """
-        given = self._checked(knobs)
+        given: dict[str, Knob] = {}
+        for name, value in knobs.items() if isinstance(knobs, Mapping) else knobs:
+            if name in given:
+                raise KnobError(f"{self.name}: {name} is given twice, as {_shown(given[name])} and as {_shown(value)}")
+            given[name] = self.check(name, value)
         for what, size in (("channels", channels), ("height", height), ("width", width)):
             if type(size) is not int or size < 1:
                 raise KnobError(f"{self.name}: {what}={_shown(size)} is not possible, it must be at least 1")
@@ -251,23 +235,6 @@ class Row:
         count = self.fit(fitting)
         canonical = tuple((knob.name, fitting.values[knob.name]) for knob in self.knobs if not knob.preset)
         return Resolved(canonical, count.parameters, count.macs)
-
-    def _checked(self, knobs: KnobPairs) -> dict[str, Knob]:
-        given: dict[str, Knob] = {}
-        for name, value in knobs.items() if isinstance(knobs, Mapping) else knobs:
-            if name in given:
-                raise KnobError(f"{self.name}: {name} is given twice, as {_shown(given[name])} and as {_shown(value)}")
-            given[name] = self.check(name, value)
-        return given
-
-
-IDENTITY_FORMS = {
-    "gate": "x·2s(z): the last layer of each gate starts at zero",
-    "zero": "the layer whose output is added (or multiplied) starts at zero (or one)",
-    "blend": "x + a·(A(x) - x) with one learned scalar a, which starts at zero",
-    "own": "as the module's own `init` does it",
-}
-"""The exact ways in which a module may start as the identity."""
 
 
 def largest_divisor(of: int, at_most: int) -> int:
@@ -295,16 +262,6 @@ def hidden_knobs(channels: int, hidden: int, usual: int) -> tuple[int, int]:
 def blended(count: Count, init: Init) -> Count:
     """The cost of a module whose identity form has one learned scalar more."""
     return count._replace(parameters=count.parameters + 1) if init == "identity" else count
-
-
-def check_init(init: Any) -> Init:
-    """Raises:
-    KnobError: `init` is neither `paper` nor `identity`.
-    """
-    if init not in INITS:
-        raise KnobError(f"unknown init {_shown(init)}: it is 'paper' or 'identity'")
-    chosen: Init = init
-    return chosen
 
 
 def _shown(value: object) -> str:

@@ -3,8 +3,6 @@
 Si, Xu, Zhu, Zhang, Dong, Chen, Li: SCSA, Neurocomputing 2025, https://arxiv.org/abs/2407.05128
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -22,18 +20,12 @@ class SynergisticAttention(nn.Module):
 
     f: depth-wise convolutions along a strip, of length 3, 5, 7, 9 for the four quarters of the channels; both
     directions share them. Q, K, V are u in means over windows, normalised over all of C, H and W and scaled by channel;
-    in each head, channels attend to channels.
+    in each head of d = C / heads channels, channels attend to channels. The windows do not overlap, and are never
+    larger than the map; what is left over at the border takes no part.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        heads: a divisor of C; each has d = C / heads channels.
-        window_size: side of the windows, which do not overlap; what is left over at the border takes no part. Never more
-            than the map's side.
-        groups: groups of the strips' convolutions and normalisations, a divisor of C; 4, fewer take the shorter lengths.
-        init: `identity` zeroes both strips' normalisations and V, and uses 2s in all three gates.
-
-    Cost: tC / groups + 10C parameters, t the sum of the lengths (24), tC / groups·(H + W) + (d + 3)C a window + Cd MACs.
-    Any map size.
+    Start: `identity` zeroes both strips' normalisations and V, and uses 2s in all three gates.
+    Cost: tC / groups + 10C parameters, t the sum of the lengths (24), tC / groups·(H + W) + (d + 3)C a window + Cd
+    MACs. Any map size.
     """
 
     def __init__(

@@ -3,8 +3,6 @@
 Guha Roy, Navab, Wachinger: MICCAI 2018, https://arxiv.org/abs/1803.02579
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch
@@ -18,13 +16,8 @@ from nas_attn.attention.row import Init
 class ConcurrentSqueezeExcitation(nn.Module):
     """`y = max(x·s(W2 relu(W1 mean(x))), x·s(conv1x1(x)))`, or the sum of the two.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        reduction: C divided by the hidden width h.
-        combine: `max`, value by value, or `sum`.
-        init: `identity` zeroes the last layer of each gate; `max` uses 2s, for `sum` ½ + ½ is 1 already.
-
-    Cost: 2Ch + h + C and C + 1 parameters, 2Ch + CHW MACs. Any map size.
+    Start: `identity` zeroes the last layer of each gate; `max` uses 2s, for `sum` ½ + ½ is 1 already.
+    Cost, h = C / reduction: 2Ch + h + C and C + 1 parameters, 2Ch + CHW MACs. Any map size.
     """
 
     def __init__(

@@ -3,8 +3,6 @@
 Hu, Shen, Albanie, Sun, Wu: Squeeze-and-Excitation Networks, CVPR 2018, https://arxiv.org/abs/1709.01507
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,13 +13,7 @@ from nas_attn.attention.row import Init, hidden_width
 class SqueezeExcitation(nn.Module):
     """`y = x·s(W2 relu(W1 mean(x)))`, the mean over H and W, h = max(1, C // reduction).
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        reduction: C divided by the hidden width.
-        bias: biases of both layers; the authors' Caffe file has them, most copies do not.
-        divisor: the hidden width is rounded to a multiple of this (timm: 8).
-        init: `identity` zeroes W2 and uses 2s.
-
+    Start: `identity` zeroes W2 and uses 2s.
     Cost: 2Ch parameters (and h + C biases), 2Ch MACs. Any map size.
     """
 

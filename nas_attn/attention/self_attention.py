@@ -6,8 +6,6 @@ and Srinivas et al. 2021 (BoTNet), https://arxiv.org/abs/2101.11605
 Letters: A heads, M heads of all images, D channels of a head, P pixels, K cells of the (down-sampled) keys, S rows and T columns of these.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch
@@ -21,13 +19,8 @@ from nas_attn.attention.row import Init
 class ScaledDotProduct(nn.Module):
     """`y = x + W_o·softmax(QKᵀ/√h)V` with one head of width h, Q, K, V 1x1 convolutions of x.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        reduction: C divided by h.
-        downsample: keys and values are means over cells of this side.
-        init: `identity` zeroes W_o.
-
-    Cost: 4Ch + C parameters; (2ChP + 2ChK + 2hPK) MACs. Any map size.
+    Start: `identity` zeroes W_o.
+    Cost, h = C / reduction: 4Ch + C parameters; (2ChP + 2ChK + 2hPK) MACs. Any map size.
     """
 
     def __init__(self, channels: int, *, reduction: int = 2, downsample: int = 1, init: Init = "paper") -> None:
@@ -52,18 +45,10 @@ class MultiHead(nn.Module):
     """`y = x + W_o·concat softmax(QKᵀ/√d + position)V`, Q, K, V 1x1 convolutions of x without bias.
 
     Position: `relative` adds `q·(r_row + r_column)` by the distance in rows and in columns (in cells of the keys);
-    `absolute` the same by the place of the key. Their tables are made for one map size and interpolated to others.
+    `absolute` the same by the place of the key. Their tables are made for maps of `height` x `width` and interpolated
+    to others. Without `residual` there is neither W_o nor the sum: BoTNet's attention stands in a convolution's place.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        heads: a divisor of C.
-        position: `relative` (BoTNet), `absolute` or `none`.
-        downsample: keys and values are means over cells of this side, so that large maps stay affordable.
-        residual: add to x through W_o; BoTNet has neither, its attention stands in a convolution's place.
-        height: rows of the map for which the position tables are made.
-        width: columns of that map.
-        init: `identity` zeroes W_o; without `residual` it blends: `x + a·(y - x)` with one learned scalar a, at first 0.
-
+    Start: `identity` zeroes W_o; without `residual` it blends: `x + a·(y - x)` with one learned scalar a, at first 0.
     Cost: 4C² parameters (3C² without `residual`), the position (2S + 2T - 2)d or (S + T)d.
     """
 

@@ -3,8 +3,6 @@
 Li, Hu, Yang: Spatial Group-wise Enhance, 2019, https://arxiv.org/abs/1905.09646
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -20,11 +18,7 @@ class SpatialGroupEnhance(nn.Module):
 
     The standard deviation is the unbiased one; a constant map, or one of one pixel, has t̂ = 0.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        groups: a divisor of C.
-        init: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s.
-
+    Start: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s.
     Cost: 2·groups parameters, no MACs. Any map size.
     """
 

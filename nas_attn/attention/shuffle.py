@@ -3,8 +3,6 @@
 Zhang, Yang: SA-Net, ICASSP 2021, https://arxiv.org/abs/2102.00240
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -19,12 +17,8 @@ class ShuffleAttention(nn.Module):
     IN normalises each channel over the map, with scale and shift of its own before w and b. The groups share all of it.
     The halves of an odd group are unequal, v has one channel more; an odd C is interleaved from its larger half.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        groups: a divisor of C / 2 (of C where that is odd).
-        init: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s, and deals the channels out beforehand, so
-            that the mixing brings each back to its place.
-
+    Start: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s, and deals the channels out beforehand, so
+    that the mixing brings each back to its place.
     Cost: 3C/groups parameters, no MACs. Any map size.
     """
 

@@ -3,8 +3,6 @@
 Yang, Zhang, Li, Xie: SimAM, ICML 2021, https://proceedings.mlr.press/v139/yang21o.html
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -17,12 +15,7 @@ class SimAM(nn.Module):
 
     A map of one pixel has d = v = 0, so its gate is s(½).
 
-    Args:
-        channels: C of `(N, C, H, W)`; any number works.
-        e_lambda: λ.
-        unbiased: divide by HW - 1 as in the authors' code, or by HW as in the paper.
-        init: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
-
+    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
     Cost: no parameters (1 with the blend), no MACs. Any map size.
     """
 

@@ -3,8 +3,6 @@
 Li, Wang, Hu, Yang: Selective Kernel Networks, CVPR 2019, https://arxiv.org/abs/1903.06586
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,19 +15,12 @@ from nas_attn.attention.row import Init
 class SelectiveKernel(nn.Module):
     """`y = Σ_i a_i·u_i`, `u_i = relu(BN(conv_i x))`, `a = softmax_i(W_i relu(BN(W mean(Σ u))))` for each channel.
 
-    It convolves x, to whose values nothing leads back but the identity start: C to C channels, stride 1.
+    It convolves x, to whose values nothing leads back but the identity start: C to C channels, stride 1. conv_i is a
+    3x3 with dilation i, as the authors have it for the sake of speed, or of side 2i + 1.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        branches: M.
-        dilated: conv_i is 3x3 with dilation i, as the authors have it for the sake of speed; or of side 2i + 1.
-        groups: of the convolutions, a divisor of C.
-        reduction: C divided by the hidden width d.
-        min_hidden: d is at least this.
-        init: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
-
-    Cost: M(9C²/groups + 2C) + (M + 1)Cd + 2d parameters (1 more with the blend), 9MC²/groups·HW + (M + 1)Cd MACs;
-    without `dilated` (2i + 1)² in the place of each 9. Any map size.
+    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+    Cost, M branches and d = max(C / reduction, min_hidden): M(9C²/groups + 2C) + (M + 1)Cd + 2d parameters (1 more with
+    the blend), 9MC²/groups·HW + (M + 1)Cd MACs; without `dilated` (2i + 1)² in the place of each 9. Any map size.
     """
 
     def __init__(

@@ -3,8 +3,6 @@
 Lee, Kim, Nam: SRM, ICCV 2019, https://arxiv.org/abs/1903.10829
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -19,10 +17,7 @@ EPS = 1e-5
 class StyleRecalibration(nn.Module):
     """`y = x·s(BN(w_c·[mean(x), std(x)]))`, over H and W; a map of one pixel has variance 0.
 
-    Args:
-        channels: C of `(N, C, H, W)`.
-        init: `paper` starts w at zero; `identity` draws it, zeroes the normalisation's affine and uses 2s.
-
+    Start: `paper` starts w at zero; `identity` draws it, zeroes the normalisation's affine and uses 2s.
     Cost: 4C parameters, no MACs. Any map size; the normalisation learns from the batch, so train with N > 1.
     """
 

@@ -3,8 +3,6 @@
 Misra, Nalamada, Arasanipalai, Hou: Rotate to Attend, WACV 2021, https://arxiv.org/abs/2010.03045
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from nas_attn.attention.gates import gate, max_mean, zero_
@@ -35,12 +33,7 @@ class TripletAttention(nn.Module):
 
     Ties of a maximum share the gradient.
 
-    Args:
-        channels: C of `(N, C, H, W)`; any number works.
-        kernel_size: odd side of the three convolutions.
-        spatial: whether there is a_hw; without it the mean is over two.
-        init: `identity` zeroes each normalisation's affine and uses 2s.
-
+    Start: `identity` zeroes each normalisation's affine and uses 2s.
     Cost: 2k² + 2 parameters a gate, 2k²(CH + CW + HW) MACs. Any map size.
     """
 

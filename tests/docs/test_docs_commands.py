@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import subprocess
-import sys
 import urllib.parse
 from pathlib import Path
 
@@ -52,13 +52,11 @@ def test_links_lead_somewhere(page: object) -> None:
             assert (page.parent / target).exists(), target
 
 
-def test_recipe_reference_is_current() -> None:
-    sys.path.insert(0, str(ROOT / "docs" / "reference"))
-    try:
-        import write_recipe
-    finally:
-        sys.path.pop(0)
-    assert write_recipe.PAGE.read_text("utf-8") == write_recipe.page(), "run `make docs`"
+@pytest.mark.parametrize("name", ["write_recipe", "write_attention"])
+def test_written_references_are_current(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs" / "reference")
+    script = importlib.import_module(name)
+    assert script.PAGE.read_text("utf-8") == script.page(), "run `make docs`"
 
 
 def test_index_of_benchmarks_names_every_page() -> None:

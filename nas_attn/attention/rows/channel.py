@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from nas_attn.attention.row import Count, Fitting, KnobSpec, Row, blended, hidden_width
-from nas_attn.errors import KnobError
 
 REDUCTION = KnobSpec("reduction", int, 16, "channels divided by the hidden width", low=1, high=4096)
-BIAS = KnobSpec("bias", bool, True, "whether the two linear layers have biases")
-ECA_KERNEL = (
-    KnobSpec("kernel_size", int, "auto", "odd number of neighbouring channels seen", low=1, high=63, auto=True),
-    KnobSpec("gamma", float, 2.0, "slope of the rule behind auto", low=0.1, high=16.0, preset=True),
-    KnobSpec("b", float, 1.0, "offset of the rule behind auto", low=-16.0, high=16.0, preset=True),
-)
-"""The knobs of a convolution along the channels, as `fit_eca_kernel` reads them."""
+BIAS = KnobSpec("bias", bool, True, "whether the two linear layers have biases, as the authors' Caffe file of SE has")
+ECA_KERNEL = KnobSpec("kernel_size", int, "auto", "odd number of neighbouring channels seen", low=1, high=63, auto=True)
+"""As `fit_eca_kernel` reads it."""
 
 
 def _fit_se(f: Fitting) -> Count:
@@ -41,18 +37,15 @@ def _fit_eca(f: Fitting) -> Count:
 
 
 def fit_eca_kernel(f: Fitting) -> int:
-    """The kernel size along the channels, by the rule where it is `auto`.
+    """The kernel size along the channels, where it is `auto` by the paper's rule: |(log2 C + 1) / 2|, cut to an integer, the
+    next odd one where it is even.
 
     Raises:
-        KnobError: a size and the rule's constants were both asked for; strict: the size is even or too large.
+        KnobError: strict, and the size is even or too large.
     """
-    given = f.given.get("kernel_size", "auto")
-    if given == "auto":
-        f.values["kernel_size"] = eca_kernel_size(f.channels, float(f.values["gamma"]), float(f.values["b"]))
-    elif {"gamma", "b"} & f.given.keys():
-        raise KnobError(
-            f"{f.row.name}: gamma and b choose the kernel size, and kernel_size={given} says another: leave one out"
-        )
+    if f.values["kernel_size"] == "auto":
+        size = int((math.log2(f.channels) + 1) / 2)
+        f.values["kernel_size"] = size if size % 2 else size + 1
     return f.odd("kernel_size", largest=min(2 * f.channels - 1, 63))
 
 
@@ -83,86 +76,74 @@ def _fit_gc(f: Fitting) -> Count:
     return Count(parameters, macs)
 
 
-def eca_kernel_size(channels: int, gamma: float, b: float) -> int:
-    """The paper's rule: |(log2 C + b) / gamma|, cut to an integer, the next odd one where it is even."""
-    t = int(abs((math.log2(channels) + b) / gamma))
-    return t if t % 2 else t + 1
-
+_row = partial(Row, family="channel")
 
 ROWS = (
-    Row(
+    _row(
         name="se",
         target="nas_attn.attention.se:SqueezeExcitation",
         title="Squeeze-and-excitation",
         paper="Hu et al. 2018, arXiv:1709.01507",
-        family="channel",
         fit=_fit_se,
-        identity="gate",
         knobs=(
             REDUCTION,
             BIAS,
             KnobSpec("divisor", int, 1, "the hidden width is rounded to a multiple of this (timm: 8)", choices=(1, 8)),
         ),
     ),
-    Row(
+    _row(
         name="eca",
         target="nas_attn.attention.eca:EfficientChannel",
         title="Efficient channel attention",
         paper="Wang et al. 2020, arXiv:1910.03151",
-        family="channel",
         fit=_fit_eca,
-        identity="gate",
         knobs=(
-            *ECA_KERNEL,
-            KnobSpec("padding", str, "zeros", "beyond the first and last channel", choices=("zeros", "circular")),
+            ECA_KERNEL,
+            KnobSpec(
+                "padding",
+                str,
+                "zeros",
+                "beyond the first and last channel (timm's `ceca`: circular)",
+                choices=("zeros", "circular"),
+            ),
         ),
     ),
-    Row(
+    _row(
         name="ese",
         target="nas_attn.attention.ese:EffectiveSqueezeExcitation",
         title="Effective squeeze-and-excitation",
         paper="Lee and Park 2020, arXiv:1911.06667",
-        family="channel",
         fit=_fit_ese,
-        identity="gate",
     ),
-    Row(
+    _row(
         name="nam",
         target="nas_attn.attention.nam:NormalizationAttention",
         title="Normalisation-based attention, channel branch",
         paper="Liu et al. 2021, arXiv:2111.12419",
-        family="channel",
         fit=_fit_nam,
-        identity="blend",
         knobs=(KnobSpec("detach", bool, False, "keep the gradient out of the weights, as the authors' code does"),),
     ),
-    Row(
+    _row(
         name="srm",
         target="nas_attn.attention.srm:StyleRecalibration",
         title="Style-based recalibration",
         paper="Lee et al. 2019, arXiv:1903.10829",
-        family="channel",
         fit=_fit_srm,
-        identity="gate",
     ),
-    Row(
+    _row(
         name="gct",
         target="nas_attn.attention.gct:GatedChannel",
         title="Gated channel transformation",
         paper="Yang et al. 2020, arXiv:1909.11519",
-        family="channel",
         fit=_fit_gct,
-        identity="gate",
         knobs=(KnobSpec("norm", str, "l2", "norm over the pixels", choices=("l2", "l1")),),
     ),
-    Row(
+    _row(
         name="gc",
         target="nas_attn.attention.gc:GlobalContext",
         title="Global context block",
         paper="Cao et al. 2019, arXiv:1904.11492",
-        family="channel",
         fit=_fit_gc,
-        identity="zero",
         knobs=(
             REDUCTION,
             KnobSpec("pooling", str, "attention", "how pixels are summed up", choices=("attention", "average")),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from nas_attn.attention.row import Count, Fitting, KnobSpec, Row, hidden_knobs, largest_divisor
 from nas_attn.errors import KnobError
 from nas_attn.records import format_knob
@@ -9,8 +11,8 @@ from nas_attn.records import format_knob
 
 def _fit_coord(f: Fitting) -> Count:
     channels, reduction, floor = f.channels, f.integer("reduction"), f.integer("min_hidden")
-    if f.strict and "reduction" in f.given and reduction > channels:
-        raise f.error("reduction", f"is more than the {channels} channels, the largest possible is {channels}")
+    if reduction > channels:
+        f.refuse("reduction", f"is more than the {channels} channels, the largest possible is {channels}")
     hidden = max(floor, channels // reduction)
     f.values["reduction"], f.values["min_hidden"] = hidden_knobs(channels, hidden, 8)
     macs = (channels * hidden) * (f.height + f.width) * 2
@@ -65,45 +67,43 @@ def _fit_scsa(f: Fitting) -> Count:
     return Count(taps + 10 * channels, macs)
 
 
+_row = partial(Row, family="direction")
+
 ROWS = (
-    Row(
+    _row(
         name="coord",
         target="nas_attn.attention.coord:CoordinateAttention",
         title="Coordinate attention",
         paper="Hou et al. 2021, arXiv:2103.02907",
-        family="direction",
         fit=_fit_coord,
-        identity="gate",
         knobs=(
             KnobSpec("reduction", int, 32, "channels divided by the hidden width", low=1, high=4096),
             KnobSpec("min_hidden", int, 8, "the hidden width is at least this", low=1, high=4096),
         ),
     ),
-    Row(
+    _row(
         name="ela",
         target="nas_attn.attention.ela:EfficientLocalAttention",
         title="Efficient local attention",
         paper="Xu and Wan 2024, arXiv:2403.01123",
-        family="direction",
         fit=_fit_ela,
-        identity="gate",
         knobs=(
             KnobSpec("variant", str, "B", "the paper's sizes for auto knobs", choices=tuple(VARIANTS), preset=True),
             KnobSpec("kernel_size", int, "auto", "odd length of the convolutions", low=1, high=63, auto=True),
             KnobSpec("groups", int, "auto", "groups of the convolution", low=1, high=65536, auto=True),
             KnobSpec("norm_groups", int, "auto", "groups of the group normalisation", low=1, high=65536, auto=True),
-            KnobSpec("shared", bool, True, "whether both directions share convolution and normalisation"),
+            KnobSpec(
+                "shared", bool, True, "one convolution and norm for both directions, as in all copies (paper: two)"
+            ),
             KnobSpec("activation", str, "none", "before the sigmoid (timm: silu)", choices=("none", "silu")),
         ),
     ),
-    Row(
+    _row(
         name="scsa",
         target="nas_attn.attention.scsa:SynergisticAttention",
         title="Spatial and channel synergistic attention",
         paper="Si et al. 2025, arXiv:2407.05128",
-        family="direction",
         fit=_fit_scsa,
-        identity="gate",
         knobs=(
             KnobSpec("heads", int, 8, "heads in which channels attend to channels", low=1, high=4096),
             KnobSpec("window_size", int, 7, "side of the windows whose means they are compared by", low=1, high=64),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from nas_attn.attention.row import Count, Fitting, KnobSpec, Row, blended, hidden_knobs
 
 
@@ -55,38 +57,34 @@ def _fit_cpca(f: Fitting) -> Count:
     return blended(count, f.init) if f.values["projected"] else count
 
 
+_row = partial(Row, family="kernel")
+
 ROWS = (
-    Row(
+    _row(
         name="lska",
         target="nas_attn.attention.lska:LargeSeparableKernel",
         title="Large separable kernel attention",
         paper="Lau et al. 2023, arXiv:2309.01439",
-        family="kernel",
         fit=_fit_lska,
-        identity="zero",
         knobs=(KnobSpec("kernel_size", int, 11, "side of the kernel that the strips stand for", choices=LSKA_KERNELS),),
     ),
-    Row(
+    _row(
         name="lsk",
         target="nas_attn.attention.lsk:LargeSelectiveKernel",
         title="Large selective kernel",
         paper="Li et al. 2023, arXiv:2303.09030",
-        family="kernel",
         fit=_fit_lsk,
-        identity="zero",
         knobs=(
             KnobSpec("reduction", int, 2, "channels divided by the hidden width", low=1, high=4096),
             KnobSpec("kernel_size", int, 7, "odd side of the convolution that selects", low=1, high=31),
         ),
     ),
-    Row(
+    _row(
         name="sk",
         target="nas_attn.attention.sk:SelectiveKernel",
         title="Selective kernel convolution",
         paper="Li et al. 2019, arXiv:1903.06586",
-        family="kernel",
         fit=_fit_sk,
-        identity="blend",
         knobs=(
             KnobSpec("branches", int, 2, "convolutions of different reach", low=2, high=8),
             KnobSpec("dilated", bool, True, "reach by dilation of a 3×3, or by larger kernels"),
@@ -95,28 +93,24 @@ ROWS = (
             KnobSpec("min_hidden", int, 32, "the hidden width is at least this", low=1, high=4096),
         ),
     ),
-    Row(
+    _row(
         name="caa",
         target="nas_attn.attention.caa:ContextAnchor",
         title="Context anchor attention",
         paper="Cai et al. 2024, arXiv:2403.06258",
-        family="kernel",
         fit=_fit_caa,
-        identity="gate",
         knobs=(
             KnobSpec("kernel_size", int, 11, "odd length of the strips", low=1, high=63),
             KnobSpec("pool_size", int, 7, "odd side of the means before them", low=1, high=31),
             KnobSpec("norm", bool, True, "batch norm and SiLU behind both 1×1 convolutions, as the authors' code has"),
         ),
     ),
-    Row(
+    _row(
         name="cpca",
         target="nas_attn.attention.cpca:ChannelPrior",
         title="Channel prior convolutional attention",
         paper="Huang et al. 2024, arXiv:2306.05196",
-        family="kernel",
         fit=_fit_cpca,
-        identity="zero",
         knobs=(
             KnobSpec("reduction", int, 4, "channels divided by the hidden width", low=1, high=4096),
             KnobSpec(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from nas_attn.attention.row import Count, Fitting, KnobSpec, Row, blended
 
 DOWNSAMPLE = KnobSpec("downsample", int, 1, "side of the cells whose means are keys and values", low=1, high=64)
@@ -38,28 +40,23 @@ def _grid(f: Fitting) -> tuple[int, int]:
     return -(-f.height // side), -(-f.width // side)
 
 
+_row = partial(Row, family="self-attention")
+
 ROWS = (
-    Row(
+    _row(
         name="sdpa",
         target="nas_attn.attention.self_attention:ScaledDotProduct",
         title="Scaled dot-product attention, one head",
         paper="Vaswani et al. 2017, arXiv:1706.03762; on maps Wang et al. 2018, arXiv:1711.07971",
-        family="self-attention",
         fit=_fit_sdpa,
-        identity="zero",
-        knobs=(
-            KnobSpec("reduction", int, 2, "channels divided by the head's width", low=1, high=4096),
-            DOWNSAMPLE,
-        ),
+        knobs=(KnobSpec("reduction", int, 2, "channels divided by the head's width", low=1, high=4096), DOWNSAMPLE),
     ),
-    Row(
+    _row(
         name="mhsa",
         target="nas_attn.attention.self_attention:MultiHead",
         title="Multi-head self-attention",
         paper="Srinivas et al. 2021, arXiv:2101.11605",
-        family="self-attention",
         fit=_fit_mhsa,
-        identity="zero",
         knobs=(
             KnobSpec("heads", int, 4, "number of heads", low=1, high=4096),
             KnobSpec("position", str, "relative", "learned position", choices=("relative", "absolute", "none")),

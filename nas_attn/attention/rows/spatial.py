@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from nas_attn.attention.row import Count, Fitting, KnobSpec, Row, blended
 from nas_attn.attention.rows.channel import BIAS, ECA_KERNEL, REDUCTION, fit_eca_kernel
@@ -123,15 +124,15 @@ def _fit_ge(f: Fitting) -> Count:
     return Count(parameters + weights + hidden + channels, macs + weights * height * width)
 
 
+_row = partial(Row, family="spatial")
+
 ROWS = (
-    Row(
+    _row(
         name="cbam",
         target="nas_attn.attention.cbam:ConvolutionalBlockAttention",
         title="Convolutional block attention module",
         paper="Woo et al. 2018, arXiv:1807.06521",
-        family="spatial",
         fit=_fit_cbam,
-        identity="gate",
         knobs=(
             REDUCTION,
             KnobSpec("spatial_kernel_size", int, 7, "odd side of the spatial convolution", low=1, high=31),
@@ -140,14 +141,12 @@ ROWS = (
             KnobSpec("spatial_norm", bool, True, "whether the spatial gate ends in a batch normalisation"),
         ),
     ),
-    Row(
+    _row(
         name="bam",
         target="nas_attn.attention.bam:BottleneckAttention",
         title="Bottleneck attention module",
         paper="Park et al. 2018, arXiv:1807.06514",
-        family="spatial",
         fit=_fit_bam,
-        identity="gate",
         knobs=(
             REDUCTION,
             KnobSpec("dilation", int, 4, "of the two 3×3 convolutions", low=1, high=64),
@@ -156,14 +155,12 @@ ROWS = (
             ),
         ),
     ),
-    Row(
+    _row(
         name="gam",
         target="nas_attn.attention.gam:GlobalAttention",
         title="Global attention mechanism",
         paper="Liu et al. 2021, arXiv:2112.05561",
-        family="spatial",
         fit=_fit_gam,
-        identity="gate",
         knobs=(
             KnobSpec("reduction", int, 4, "channels divided by the hidden width", low=1, high=4096),
             KnobSpec("groups", int, 1, "groups of the two convolutions", low=1, high=65536),
@@ -172,111 +169,93 @@ ROWS = (
             KnobSpec("padding", str, "zeros", "of the two convolutions", choices=("zeros", "replicate")),
         ),
     ),
-    Row(
+    _row(
         name="simam",
         target="nas_attn.attention.simam:SimAM",
         title="Simple parameter-free attention",
         paper="Yang et al. 2021, ICML 2021",
-        family="spatial",
         fit=_fit_simam,
-        identity="blend",
         knobs=(
             KnobSpec("e_lambda", float, 1e-4, "added to the variance", low=1e-12, high=1e3),
             KnobSpec("unbiased", bool, True, "variance over HW - 1 (the authors' code) or HW (the paper)"),
         ),
     ),
-    Row(
+    _row(
         name="sge",
         target="nas_attn.attention.sge:SpatialGroupEnhance",
         title="Spatial group-wise enhance",
         paper="Li et al. 2019, arXiv:1905.09646",
-        family="spatial",
         fit=_fit_sge,
-        identity="gate",
         knobs=(KnobSpec("groups", int, 64, "groups of channels, each with its own map", low=1, high=65536),),
     ),
-    Row(
+    _row(
         name="scse",
         target="nas_attn.attention.scse:ConcurrentSqueezeExcitation",
         title="Concurrent spatial and channel squeeze-and-excitation",
         paper="Guha Roy et al. 2018, arXiv:1803.02579",
-        family="spatial",
         fit=_fit_scse,
-        identity="gate",
         knobs=(
             KnobSpec("reduction", int, 2, "channels divided by the hidden width", low=1, high=4096),
             KnobSpec("combine", str, "max", "how the two gated maps become one", choices=("max", "sum")),
         ),
     ),
-    Row(
+    _row(
         name="triplet",
         target="nas_attn.attention.triplet:TripletAttention",
         title="Triplet attention",
         paper="Misra et al. 2021, arXiv:2010.03045",
-        family="spatial",
         fit=_fit_triplet,
-        identity="gate",
         knobs=(
             KnobSpec("kernel_size", int, 7, "odd side of the three convolutions", low=1, high=31),
             KnobSpec("spatial", bool, True, "whether there is a gate over H and W"),
         ),
     ),
-    Row(
+    _row(
         name="ema",
         target="nas_attn.attention.ema:EfficientMultiScale",
         title="Efficient multi-scale attention",
         paper="Ouyang et al. 2023, arXiv:2305.13563",
-        family="spatial",
         fit=_fit_ema,
-        identity="blend",
         knobs=(KnobSpec("groups", int, 32, "groups of channels, which share their weights", low=1, high=65536),),
     ),
-    Row(
+    _row(
         name="shuffle",
         target="nas_attn.attention.shuffle:ShuffleAttention",
         title="Shuffle attention",
         paper="Zhang and Yang 2021, arXiv:2102.00240",
-        family="spatial",
         fit=_fit_shuffle,
-        identity="gate",
         knobs=(KnobSpec("groups", int, 64, "groups of channels, which share weights", low=1, high=65536),),
     ),
-    Row(
+    _row(
         name="mlca",
         target="nas_attn.attention.mlca:MixedLocalChannel",
         title="Mixed local channel attention",
         paper="Wan et al. 2023, doi:10.1016/j.engappai.2023.106442",
-        family="spatial",
         fit=_fit_mlca,
-        identity="gate",
         knobs=(
-            *ECA_KERNEL,
+            ECA_KERNEL,
             KnobSpec("local_size", int, 5, "cells along each side of the map", low=1, high=16),
             KnobSpec("local_weight", float, 0.5, "share of the cells' gate beside the map's", low=0.05, high=0.95),
         ),
     ),
-    Row(
+    _row(
         name="psa",
         target="nas_attn.attention.psa:PolarizedSelfAttention",
         title="Polarized self-attention",
         paper="Liu et al. 2021, arXiv:2107.00782",
-        family="spatial",
         fit=_fit_psa,
-        identity="gate",
         knobs=(
             KnobSpec("reduction", int, 2, "channels divided by the hidden width", low=1, high=4096),
             KnobSpec("layout", str, "parallel", "side by side or in turn", choices=("parallel", "sequential")),
             KnobSpec("form", str, "paper", "the paper's, or the code's other softmax", choices=("paper", "code")),
         ),
     ),
-    Row(
+    _row(
         name="ge",
         target="nas_attn.attention.ge:GatherExcite",
         title="Gather-excite",
         paper="Hu et al. 2018, arXiv:1810.12348",
-        family="spatial",
         fit=_fit_ge,
-        identity="blend",
         knobs=(
             KnobSpec("extent", int, 0, "of the neighbourhoods, 0 for the whole map", choices=(0, 2, 4, 8)),
             KnobSpec("gather", str, "mean", "means (GE-θ⁻) or convolutions (GE-θ)", choices=("mean", "conv")),

@@ -1,26 +1,22 @@
-"""The reference page of the attention modules, made from the catalogue's rows and the classes' docstrings.
-
-python -m nas_attn.attention.reference docs/reference/attention.md
-"""
+"""Writes attention.md beside this file from the catalogue's rows and the classes' docstrings: `make docs`."""
 
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from nas_attn.attention.catalogue import ROWS, load
-from nas_attn.attention.row import IDENTITY_FORMS, INITS, Row
+from nas_attn.attention.row import Row
 from nas_attn.records import format_knob
 
+PAGE = Path(__file__).with_name("attention.md")
 SHAPES = ((64, 14, 14), (256, 14, 14))
 """(channels, height, width) of the cost columns."""
-
-INTRODUCTION = """\
+HEAD = """\
 # Attention modules
 
-Made by `python -m nas_attn.attention.reference docs/reference/attention.md` from the catalogue; do not edit.
+`make docs` writes this page from the catalogue.
 
 Every module takes `(N, C, H, W)` and returns the same shape. By name in a placement or a search space, `se(reduction=8)`,
 or from Python, `nas_attn.attention.create("se", 256, reduction=8)`. `s` is the sigmoid, `mean` and `max` are over H and W
@@ -32,15 +28,14 @@ wrote it, a warning says so. Defaults always fit.
 
 Which runtimes take a module, and what it costs there: [runtimes](runtimes.md).
 
-`init = "paper"` is the published form. `init = "identity"` starts as the identity, in one of these exact forms:
+`init = "paper"` is the published form. `init = "identity"` starts exactly as the identity: each gate is `2s(z)` with a last
+layer of zeros, or what is added starts at zero, or one learned scalar a, at first 0, blends: `x + a·(A(x) - x)`.
 """
 
 
 def page() -> str:
     """The whole page, in Markdown."""
-    parts = [INTRODUCTION]
-    parts += [f"- **{name}**: {text}" for name, text in IDENTITY_FORMS.items() if name != "own"]
-    parts += ["", *_overview(), ""]
+    parts = [HEAD, *_overview(), ""]
     for row in ROWS.values():
         parts += _section(row)
     return "\n".join(parts) + "\n"
@@ -48,12 +43,12 @@ def page() -> str:
 
 def _overview() -> Iterator[str]:
     columns = "".join(f" parameters, MACs at {c}×{h}×{w} |" for c, h, w in SHAPES)
-    yield f"| module | | family | knobs | identity |{columns}"
-    yield "|---|---|---|---|---|" + "---|" * len(SHAPES)
+    yield f"| module | | family | knobs |{columns}"
+    yield "|---|---|---|---|" + "---|" * len(SHAPES)
     for row in ROWS.values():
         knobs = ", ".join(f"`{knob.name}`" for knob in row.knobs) or "none"
         costs = "".join(f" {_cost(row, shape)} |" for shape in SHAPES)
-        yield f"| [`{row.name}`](#{row.name}) | {row.title} | {row.family} | {knobs} | {row.identity} |{costs}"
+        yield f"| [`{row.name}`](#{row.name}) | {row.title} | {row.family} | {knobs} |{costs}"
 
 
 def _cost(row: Row, shape: tuple[int, int, int]) -> str:
@@ -63,31 +58,14 @@ def _cost(row: Row, shape: tuple[int, int, int]) -> str:
 
 def _section(row: Row) -> Iterator[str]:
     yield from (f"## {row.name}", "", f"**{row.title}**. {row.paper}. `{row.target}`", "")
-    yield from (_description(row), "")
+    yield from (inspect.getdoc(load(row.target)) or "", "")
     if row.knobs:
         yield from ("| knob | default | values | |", "|---|---|---|---|")
         for knob in row.knobs:
             doc = f"{knob.doc}; chooses other knobs" if knob.preset else knob.doc
             yield f"| `{knob.name}` | `{format_knob(knob.default)}` | {knob.range} | {doc} |"
         yield ""
-    scalar = len({row.resolve({}, *SHAPES[0], init=init).parameters for init in INITS}) > 1
-    yield f"Identity start: {IDENTITY_FORMS[row.identity]}{' (one parameter more)' if scalar else ''}."
-    yield ""
-
-
-def _description(row: Row) -> str:
-    """The class's docstring without its arguments, which the table of knobs holds."""
-    paragraphs = (inspect.getdoc(load(row.target)) or "").split("\n\n")
-    return "\n\n".join(" ".join(p.split()) for p in paragraphs if not p.startswith("Args:"))
-
-
-def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m nas_attn.attention.reference docs/reference/attention.md")
-    path = Path(sys.argv[1])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(), "utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    PAGE.write_text(page(), "utf-8")
