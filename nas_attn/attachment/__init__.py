@@ -3,9 +3,8 @@
 from nas_attn.attachment.attaching import attach, attached_modules, detach, expected_modules
 from nas_attn.attachment.checking import check, tells_images_apart, unwrapped
 from nas_attn.attachment.counting import cost
-from nas_attn.attachment.folding import fold_batchnorm
+from nas_attn.attachment.deploying import fold_batchnorm, reparameterized
 from nas_attn.attachment.remarks import said_of_faint
-from nas_attn.attachment.reparameterizing import reparameterized
 from nas_attn.attachment.sites import Granularity, find_sites, reshaped, survey
 
 __all__ = [

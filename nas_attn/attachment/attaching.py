@@ -7,9 +7,6 @@ or pickle carries its own attention, and whatever calls the host (torch.export, 
 word, but it leaves a class alone that is not exactly BatchNorm2d.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -50,9 +47,10 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
     built = [_attention(model, host, point, choices, resolved.init) for host, point, choices in hosts]
     for (host, point, _), attention in zip(hosts, built, strict=True):
         make_host(host, attention, replaces=point.replaces)
-    above = {name.rpartition(".")[0] for point, _ in resolved.modules for name in _prefixes(point.path)}
-    for path in above:
-        make_holder(modules[path])
+    for point, _ in resolved.modules:
+        names = point.path.split(".")
+        for depth in range(len(names)):
+            make_holder(modules[".".join(names[:depth])])
     model.__dict__[PLACED] = expected_modules(resolved)
     ultralytics.note(model, resolved)
     ultralytics.keep_in_rebuilt_networks()
@@ -72,7 +70,8 @@ def attached_modules(model: nn.Module) -> dict[str, nn.Module]:
     """Path -> attention module, in the order of `named_modules()`; empty for a bare model."""
     return {
         f"{path}.{CHILD}.{name}" if path else f"{CHILD}.{name}": module
-        for path, host in _hosts(model).items()
+        for path, host in model.named_modules()
+        if is_attended(host)
         for name, module in cast(nn.Sequential, host._modules[CHILD]).named_children()
     }
 
@@ -97,12 +96,6 @@ def expected_modules(resolved: ResolvedPlacement) -> dict[str, str]:
     }
 
 
-def _prefixes(path: str) -> Iterator[str]:
-    """`a`, `a.b`, `a.b.c` for `a.b.c`."""
-    names = path.split(".")
-    return (".".join(names[: i + 1]) for i in range(len(names)))
-
-
 def iterates_children(module: nn.Module) -> bool:
     """Whether the module's own forward runs through all its children, so that it cannot take another child."""
     # torch's containers iterate over themselves instead, which AttendedList and AttendedDict answer
@@ -119,10 +112,6 @@ def refuse_wrapped(model: nn.Module) -> None:
     if isinstance(model, torch.jit.ScriptModule):
         raise BackboneError("a TorchScript model cannot take attention: attach it to the model before scripting")
     refuse_wrapper(model)
-
-
-def _hosts(model: nn.Module) -> dict[str, nn.Module]:
-    return {path: module for path, module in model.named_modules() if is_attended(module)}
 
 
 def _host(modules: dict[str, nn.Module], point: Point) -> nn.Module:

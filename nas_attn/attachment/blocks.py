@@ -8,17 +8,13 @@ What is left over, single convolutions with norm and activation, is stem, transi
 nothing else (VGG's `features`), each of them is a block.
 """
 
-from __future__ import annotations
-
-import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
 from torch import nn
 
-from nas_attn.attachment.flow import ADDITIONS, CONVOLUTIONS, LAYERS, Flow
-from nas_attn.attachment.gating import gates_its_input
+from nas_attn.attachment.flow import ADDITIONS, CONVOLUTIONS, LAYERS, Flow, gates_its_input
 from nas_attn.attachment.recording import Call, Value
 
 END_BLOCKS = 2
@@ -58,6 +54,7 @@ class BlockFinder:
         """unusable: paths of modules that cannot host attention."""
         self.flow = flow
         self.unusable = unusable
+        self._attention: dict[int, bool] = {}
         self.branches = self._branches()
         self.classes = self._block_classes()
         self.outer = self._outer_branches()
@@ -189,13 +186,11 @@ class BlockFinder:
         own = self.flow.convolutions(call.index) >= 2 or call.module in self.classes
         return (own or self._holds(call, self.classes)) and not self._is_attention(call)
 
-    @functools.cache  # noqa: B019 - a finder lives as long as one question
-    def _gating(self, call: int) -> bool:
-        return gates_its_input(self.flow, self.flow.calls[call])
-
     def _is_attention(self, call: Call) -> bool:
         """Whether a module only weighs its input, and is no block for that."""
-        return self._gating(call.index)
+        if call.index not in self._attention:
+            self._attention[call.index] = gates_its_input(self.flow, call)
+        return self._attention[call.index]
 
     def _grows_dense(self, call: Call, parts: list[Call]) -> bool:
         """Whether its parts each add channels to one map, like a dense block's layers."""

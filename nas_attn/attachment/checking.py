@@ -1,10 +1,6 @@
 """Whether attached attention takes part: that it runs, and that the network's output depends on it."""
 
-from __future__ import annotations
-
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,8 +17,7 @@ from nas_attn.records import Participation
 def check(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Participation, ...]:
     """What each attached module does when the model, in evaluation mode, sees an image; nothing in the model changes.
 
-    A copy of it runs on one random image. The output depends on a module where it has a gradient; where there is none (a
-    network may cut gradients, or decode its output), where the output changes with the module's.
+    A copy of it runs on one random image, and once more for each module, whose result is then another.
 
     Args:
         model: also as wrapped by DistributedDataParallel or torch.compile.
@@ -41,20 +36,18 @@ def check(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Particip
         with torch.inference_mode(False):
             twin = undecided(copy.deepcopy(model).eval())
             modules = _attention(twin)
-            run = _Run(twin, _image(twin, input_shape))
-            ran, depends = run.gradients(modules)
-            for path in ran - depends:
-                if run.changes_with(modules[path]):
-                    depends.add(path)
+            x = _image(twin, input_shape)
+            before = _outputs(twin, x)
+            there = [
+                Participation(path, type(module).__name__, *_asked(twin, x, module, before))
+                for path, module in modules.items()
+            ]
     except Exception as error:  # whatever a user's own model may raise
         shape = "x".join(map(str, input_shape))
         message = (str(error).strip().splitlines() or [""])[0]
         raise BackboneError(
             f"{name} cannot be checked on a {shape} image ({type(error).__name__}: {message}): give the shape it expects"
         ) from error
-    there = [
-        Participation(path, type(module).__name__, path in ran, path in depends) for path, module in modules.items()
-    ]
     lost = [Participation(path, kind, False, False, lost=True) for path, kind in lost_modules(twin).items()]
     return (*there, *lost)
 
@@ -63,9 +56,7 @@ def tells_images_apart(model: nn.Module, input_shape: tuple[int, int, int]) -> b
     """Whether the model's output is another for another image, in evaluation mode."""
     twin = undecided(copy.deepcopy(unwrapped(model)).eval())
     x = _image(twin, input_shape)
-    with torch.no_grad():
-        one, other = (_Run(twin, image).outputs() for image in (x, 1 - x))
-    return _differ(one, other)
+    return _differ(_outputs(twin, x), _outputs(twin, 1 - x))
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -98,74 +89,32 @@ def _image(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
     return x.to(device=like.device, dtype=like.dtype)
 
 
-class _Run:
-    """Forwards of one network on one image, the same each time."""
+def _outputs(model: nn.Module, x: Tensor) -> list[Tensor]:
+    """All floating-point tensors that come out, the same each time."""
+    with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []), torch.no_grad():
+        torch.manual_seed(0)
+        found = [t for t in tree_leaves(model(x)) if isinstance(t, Tensor) and t.is_floating_point()]
+    if not found:
+        raise ValueError("no tensors come out of it")
+    return found
 
-    def __init__(self, model: nn.Module, x: Tensor) -> None:
-        self.model, self.x = model, x
 
-    def outputs(self) -> list[Tensor]:
-        """All floating-point tensors that come out."""
-        devices = [self.x.device] if self.x.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(0)
-            found = [t for t in tree_leaves(self.model(self.x)) if isinstance(t, Tensor) and t.is_floating_point()]
-        if not found:
-            raise ValueError("no tensors come out of it")
-        return found
+def _asked(model: nn.Module, x: Tensor, module: nn.Module, before: list[Tensor]) -> tuple[bool, bool]:
+    """Whether a module ran, and whether the outputs are others where its result is."""
+    ran = False
 
-    def gradients(self, modules: Mapping[str, nn.Module]) -> tuple[set[str], set[str]]:
-        """Paths of the modules that ran, and of those whose results have a gradient."""
-        probes: dict[str, list[Tensor]] = {path: [] for path in modules}
+    def shake(_: nn.Module, args: Any, y: Tensor) -> Tensor:
+        nonlocal ran
+        ran = True
+        noise = torch.rand(y.shape, generator=torch.Generator().manual_seed(2)).to(y)
+        return y + noise * (1 + y.abs().amax())
 
-        def watch(path: str) -> Callable[..., Tensor]:
-            def hook(module: nn.Module, args: Any, y: Tensor) -> Tensor:
-                probes[path].append(torch.zeros_like(y, requires_grad=True))
-                return y + probes[path][-1]
-
-            return hook
-
-        with torch.enable_grad(), _hooks({module: watch(path) for path, module in modules.items()}):
-            parts = [
-                (y * torch.rand(y.shape, generator=torch.Generator().manual_seed(1)).to(y)).sum()
-                for y in self.outputs()
-                if y.requires_grad
-            ]
-            total = sum(parts[1:], parts[0]) if parts else None
-        flat = [(path, probe) for path, found in probes.items() for probe in found]
-        depends: set[str] = set()
-        if total is not None and flat:
-            gradients = torch.autograd.grad(total, [probe for _, probe in flat], allow_unused=True)
-            depends = {
-                path for (path, _), g in zip(flat, gradients, strict=True) if g is not None and g.count_nonzero()
-            }
-        return {path for path, found in probes.items() if found}, depends
-
-    def changes_with(self, module: nn.Module) -> bool:
-        """Whether the outputs are others where the module's result is."""
-
-        def shake(_: nn.Module, args: Any, y: Tensor) -> Tensor:
-            noise = torch.rand(y.shape, generator=torch.Generator().manual_seed(2)).to(y)
-            return y + noise * (1 + y.abs().amax())
-
-        with torch.no_grad():
-            before = self.outputs()
-            with _hooks({module: shake}):
-                after = self.outputs()
-        return _differ(before, after)
+    with module.register_forward_hook(shake):
+        depends = _differ(before, _outputs(model, x))
+    return ran, depends
 
 
 def _differ(some: list[Tensor], others: list[Tensor]) -> bool:
     return len(some) != len(others) or any(
         a.shape != b.shape or not torch.equal(a, b) for a, b in zip(some, others, strict=True)
     )
-
-
-@contextmanager
-def _hooks(hooks: Mapping[nn.Module, Callable[..., Tensor]]) -> Iterator[None]:
-    handles = [module.register_forward_hook(hook) for module, hook in hooks.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -1,7 +1,5 @@
 """What a network costs, counted on shapes: the functions behind the table of costs (`nas_attn.costs`)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from functools import cached_property

@@ -1,12 +1,9 @@
 """Sites that are not stages or blocks: modules a user names, and attention that the backbone has of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from nas_attn.attachment.flow import Flow
-from nas_attn.attachment.gating import gates_its_input
+from nas_attn.attachment.flow import Flow, gates_its_input
 from nas_attn.attachment.recording import Call
 from nas_attn.attachment.roles import Roles
 from nas_attn.errors import BackboneError, did_you_mean
@@ -41,18 +38,15 @@ def _matching(flow: Flow, name: str, pattern: str, unusable: frozenset[str]) -> 
         raise BackboneError(
             f"site '{name}': no module that runs matches '{pattern}': {did_you_mean(pattern, flow.calls_of)}"
         )
-    usable = [path for path in paths if path not in unusable]
-    if not usable:
-        raise BackboneError(
-            f"site '{name}': '{paths[0]}' cannot carry attention: it runs all its children in turn, or the network's own "
-            "reparameterization removes it; name a module around it"
-        )
-    calls = [call for path in usable for call in flow.calls_of[path]]
+    calls = [call for path in paths if path not in unusable for call in flow.calls_of[path]]
     maps = [call for call in calls if flow.map_of(call) is not None]
     if not maps:
-        raise BackboneError(
-            f"site '{name}': '{paths[0]}' returns no feature map (N, C, H, W) that attention could take"
+        why = (
+            "returns no feature map (N, C, H, W) that attention could take"
+            if calls
+            else "runs all its children in turn, or the network's own reparameterization removes it: name a module around it"
         )
+        raise BackboneError(f"site '{name}': '{paths[0]}' {why}")
     return maps
 
 

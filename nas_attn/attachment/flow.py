@@ -1,67 +1,42 @@
-"""Questions about a recording: which values are feature maps, how deep a value lies, where a value comes from.
+"""Questions about a recording: which values are feature maps, how deep a value lies, where a value comes from,
+and which modules are attention: they scale their input by gates that they compute from it.
 
 A 4-D tensor is a feature map (N, C, H, W) where a convolution, a 2-D norm or a 2-D pooling made or took it, or where it
 came from one by element-wise operations. Vision transformers also have 4-D tensors, but (N, H, W, C): those are none.
 """
 
-from __future__ import annotations
-
 import functools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from nas_attn.attachment.recording import Call, Operation, Recording, Value
 
-LAYOUT_CHANGING = frozenset(
-    {
-        "permute",
-        "transpose",
-        "t",
-        "view",
-        "_unsafe_view",
-        "reshape",
-        "_reshape_alias",
-        "unsqueeze",
-        "squeeze",
-        "expand",
-        "unfold",
-        "as_strided",
-        "movedim",
-        "matmul",
-        "bmm",
-        "mm",
-        "addmm",
-        "select",
-        "index",
-        "diagonal",
-        "im2col",
-        "col2im",
-    }
+
+def _named(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+LAYOUT_CHANGING = _named(
+    """
+    permute transpose t view _unsafe_view reshape _reshape_alias unsqueeze squeeze expand unfold as_strided movedim
+    matmul bmm mm addmm select index diagonal im2col col2im
+    """
 )
 """Operations whose result need not be a map where an input was one."""
 
 CONVOLUTIONS = frozenset({"convolution", "_convolution", "cudnn_convolution", "mkldnn_convolution"})
 
-NORMS = frozenset(
-    {
-        "native_batch_norm",
-        "_native_batch_norm_legit",
-        "_native_batch_norm_legit_no_training",
-        "cudnn_batch_norm",
-        "batch_norm_with_update",
-        "native_group_norm",
-    }
+NORMS = _named(
+    """
+    native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm
+    batch_norm_with_update native_group_norm
+    """
 )
 
-POOLINGS = frozenset(
-    {
-        "max_pool2d_with_indices",
-        "avg_pool2d",
-        "_adaptive_avg_pool2d",
-        "adaptive_max_pool2d",
-        "adaptive_avg_pool2d",
-        "max_pool2d",
-    }
+POOLINGS = _named(
+    """
+    max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d adaptive_avg_pool2d max_pool2d
+    """
 )
 
 RESIZINGS = frozenset({"upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d", "pixel_shuffle"})
@@ -74,21 +49,9 @@ MATRIX_PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm", "linear"})
 LAYERS = CONVOLUTIONS | NORMS | POOLINGS | MATRIX_PRODUCTS | {"native_layer_norm"}
 """Operations that count as depth: a branch has more of them than a shortcut."""
 
-_UNITS = (
-    "relu",
-    "silu",
-    "gelu",
-    "hardswish",
-    "leaky_relu",
-    "elu",
-    "mish",
-    "hardtanh",
-    "_prelu_kernel",
-    "prelu",
-    "rrelu",
-)
+_UNITS = _named("relu silu gelu hardswish leaky_relu elu mish hardtanh _prelu_kernel prelu rrelu")
 
-ACTIVATIONS = frozenset(_UNITS) | frozenset(f"{unit}_" for unit in _UNITS)
+ACTIVATIONS = _UNITS | frozenset(f"{unit}_" for unit in _UNITS)
 """What stands behind hidden layers, not behind predictions."""
 
 ADDITIONS = frozenset({"add", "add_"})
@@ -215,3 +178,40 @@ class Flow:
             found.update(fresh)
             waiting.extend(fresh)
         return found
+
+
+# ------------------------------------------------------------------------------------------- attention of a network's own
+
+
+def gates_its_input(flow: Flow, call: Call) -> bool:
+    """Whether a call's result is its input times gates that it computes with at least one layer, once or in turn (CBAM), or
+    the sum of such products (scSE)."""
+    value = flow.map_of(call)
+    return value is not None and _gated(flow, call, value, flow.depths(call)) > 0
+
+
+def _gated(flow: Flow, call: Call, value: Value, depths: Mapping[Value, int]) -> int:
+    """Gates with layers between a call's input and a value that is a product of both; 0 where it is something else."""
+    index = flow.producer.get(value, -1)
+    if index < call.first or index >= call.last:
+        return 0
+    op = flow.operations[index]
+    if len(op.inputs) != 2:
+        return 0
+    if op.name in ADDITIONS:
+        each = [_gated(flow, call, v, depths) for v in op.inputs]
+        return sum(each) if all(each) else 0
+    if op.name not in ("mul", "mul_") or not _own(flow, call, index):
+        return 0
+    for scaled, gate in (op.inputs, op.inputs[::-1]):
+        if gate not in call.inputs and depths[gate] > 0:
+            before = 0 if scaled in call.inputs else _gated(flow, call, scaled, depths)
+            if scaled in call.inputs or before:
+                return before + 1
+    return 0
+
+
+def _own(flow: Flow, call: Call, operation: int) -> bool:
+    """Whether an operation is of the call's own forward, or of a part that gates as well (CBAM's two halves)."""
+    frame = flow.frame(operation)
+    return frame == call.index or flow.calls[frame].parent == call.index

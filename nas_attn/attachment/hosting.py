@@ -13,8 +13,6 @@ Tools rebuild networks, and the attention stays in:
   allow it, and raise otherwise.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 from types import MethodType

@@ -4,8 +4,6 @@ A tool that reads a pickle without this package would otherwise see a missing mo
 registered under that module's name. A file written here fails with one sentence instead.
 """
 
-from __future__ import annotations
-
 import pydoc
 from collections.abc import Callable
 from importlib import import_module

@@ -6,12 +6,8 @@ The forward runs on a copy of the model made of fake tensors, which have shapes 
 Tensors are told apart by their value, not by their object: an in-place operation makes a new value of the same tensor.
 """
 
-from __future__ import annotations
-
 import copy
-import inspect
 import logging
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,9 +26,6 @@ from nas_attn.attachment.attaching import detach, refuse_wrapped
 from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import BackboneError, shorten
 
-_SIDES = (32, 64, 96, 128, 224, 256, 299, 384, 448, 512)
-_PATIENCE_S = 5.0
-_MAPS = "but networks must take images (N, C, H, W): give such a network, or wrap this one"
 Value = int
 """Number of a tensor's value in the order of appearance."""
 
@@ -112,11 +105,16 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
     name = type(model).__name__
     if any(is_lazy(parameter) for parameter in model.parameters()):
         raise BackboneError(f"{name} has lazy layers without sizes yet: run one batch through it first")
+    log = logging.getLogger(FakeTensorMode.__module__)
+    before, log.disabled = log.disabled, True  # it reports what fails on fake tensors, traceback and all
     try:
-        with quiet_fakes():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return _on_fakes(model, input_shape, bare)
     except Exception:  # whatever it was, the real run shows it if it is the model's own
         pass
+    finally:
+        log.disabled = before
     try:
         twin = copy.deepcopy(model)
     except Exception as error:
@@ -136,63 +134,12 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {shorten((str(error).strip().splitlines() or [''])[0])}"
 
 
-@contextmanager
-def quiet_fakes() -> Iterator[None]:
-    """Torch reports what fails on fake tensors in its own log, traceback and all, and warns of it, before it raises it."""
-    log = logging.getLogger(FakeTensorMode.__module__)
-    before, log.disabled = log.disabled, True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.disabled = before
-
-
 def _way_out(model: nn.Module, error: Exception, input_shape: tuple[int, int, int]) -> str:
     """What to do about a model that an image cannot go through."""
-    needed = _needed_inputs(model)
-    if needed is not None and len(needed) != 1:
-        return (
-            f"its forward takes {len(needed)} inputs ({', '.join(needed) or 'none'}), and what is searched takes one image: "
-            "give a model that wraps it and makes the others itself"
-        )
-    first = next((m for m in model.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d)), None)
-    if isinstance(first, nn.Conv1d | nn.Conv3d):
-        kind = "sequences (N, C, L)" if isinstance(first, nn.Conv1d) else "volumes or videos (N, C, D, H, W)"
-        return f"it takes {kind}, {_MAPS}"
-    if isinstance(first, nn.Conv2d) and first.in_channels != input_shape[0] and "channels" in str(error):
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    if first is not None and first.in_channels != input_shape[0] and "channels" in str(error):
         return f"its first convolution takes {first.in_channels} channels, so give it such images, or let it take {input_shape[0]}"
-    if _passes(model, (4, *input_shape)):
-        return f"it takes 5-D input, {_MAPS}"
-    began, (channels, *sides) = time.monotonic(), input_shape
-    for side in _SIDES:
-        if sides != [side, side] and time.monotonic() - began < _PATIENCE_S and _passes(model, (channels, side, side)):
-            return f"it takes {channels}x{side}x{side}: give it such images (data.size), or a network for these"
-    return "its forward has to take one batch of images (N, C, H, W); wrap a model that takes a dict or a list"
-
-
-def _needed_inputs(model: nn.Module) -> list[str] | None:
-    """Names of what a model's forward cannot do without; None where that cannot be told."""
-    try:
-        parameters = inspect.signature(model.forward).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return None
-    given = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    needed = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
-    return needed or [p.name for p in given[:1]]
-
-
-def _passes(model: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Whether an input of this shape goes through, on fakes."""
-    try:
-        with quiet_fakes():
-            _on_fakes(model, shape, True)
-    except Exception:  # a stranger's code
-        return False
-    return True
+    return "its forward has to take one batch of images (N, C, H, W) of this size: change data.size, or wrap the model"
 
 
 def _on_fakes(model: nn.Module, input_shape: tuple[int, ...], bare: bool) -> Recording:

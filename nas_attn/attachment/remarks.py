@@ -1,9 +1,6 @@
 """What is to be said about a network's sites: where attention has no effect at first, and why something is no site."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 from torch import nn
 
@@ -19,9 +16,6 @@ FAINT = 1e-3
 PRODUCTS = frozenset({"mul", "mul_"})
 SCALES = PRODUCTS | NORMS
 """What multiplies a map: by a gate of its own, by a parameter, or both."""
-
-MANY = 2
-"""More stages than this for each map size are worth a word."""
 
 SHOWN = 3
 """So many names are listed, the others counted."""
@@ -105,7 +99,6 @@ def notes(
         if roles.of(value) != "head":
             times = len(flow.calls_of[path])
             yield f"{path} is not a site: the network calls it at {times} places, and attention would go to all of them"
-    yield from _apart(stages)
 
 
 def said_of_faint(names: Sequence[str]) -> str:
@@ -114,23 +107,6 @@ def said_of_faint(names: Sequence[str]) -> str:
         f"{_listed(names)}: the residual branches end in a scale that is nearly zero as yet, so attention at position residual "
         "has no effect at first; at positions block and stage it has"
     )
-
-
-def _apart(stages: Sequence[Site]) -> Iterator[str]:
-    """Stages of one resolution that differ in channels only."""
-
-    def side(site: Site) -> tuple[int, int]:
-        point = site.points[0][1][0]
-        return point.height, point.width
-
-    backbone = [site for site in stages if site.role == "backbone" and not site.original]
-    sizes = [size for size, _ in groupby(backbone, key=side)]
-    if len(backbone) > MANY * len(sizes):
-        listed = _listed([f"{height}x{width}" for height, width in sizes])
-        yield (
-            f"{len(backbone)} stages on {len(sizes)} map sizes ({listed}): a stage is blocks of one shape, and here channels "
-            "change within a size"
-        )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -9,8 +9,6 @@
   levels, a U-Net's decoder.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Collection, Iterator

@@ -1,24 +1,21 @@
 """The sites of a model: stages and blocks, with the points that each position means."""
 
-from __future__ import annotations
-
 import copy
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import nn
 
 from nas_attn.attachment.attaching import detach, iterates_children
-from nas_attn.attachment.blocks import Block, BlockFinder
+from nas_attn.attachment.blocks import CONTAINERS, Block, BlockFinder, safest
+from nas_attn.attachment.deploying import merged_modules
 from nas_attn.attachment.extra_sites import custom_sites, original_attention
 from nas_attn.attachment.flow import CONVOLUTIONS, MATRIX_PRODUCTS, Flow
-from nas_attn.attachment.joints import composite, joined_in, with_levels
-from nas_attn.attachment.recording import record
+from nas_attn.attachment.recording import Call, Value, record
 from nas_attn.attachment.remarks import faint_blocks, notes
-from nas_attn.attachment.reparameterizing import merged_modules
 from nas_attn.attachment.roles import Roles
 from nas_attn.errors import BackboneError
 from nas_attn.records import Point, Role, Site, Survey
@@ -74,7 +71,7 @@ def survey(
     if roles.levels() and all(roles.of(block.value) == "head" for block in blocks):  # the rest is a chain (yolov3-tiny)
         blocks = finder.chain()
         roles = Roles(flow, [block.value for block in blocks])
-    blocks = with_levels(finder, blocks, roles.levels())
+    blocks = _with_levels(finder, blocks, roles.levels())
     paths = frozenset(block.path for block in blocks)
     faint = faint_blocks(finder, blocks, model)
     stages = _named(_stages(finder, blocks, roles), heads)
@@ -188,7 +185,7 @@ def _stages(finder: BlockFinder, blocks: Sequence[Block], roles: Roles) -> list[
 
 def _in_parallel(finder: BlockFinder, one: Block, other: Block, blocks: Sequence[Block]) -> bool:
     """Whether two blocks are of one list, beside blocks of other shapes and not before and behind one."""
-    if _list(one) != _list(other) or joined_in(finder, one) != joined_in(finder, other):
+    if _list(one) != _list(other) or _joined_in(finder, one) != _joined_in(finder, other):
         return False
     before = finder.flow.ancestors(other.value)
     between = (block for block in blocks if block.shape != one.shape and block.value in before)
@@ -218,7 +215,7 @@ def _points(paths: Iterable[str], shape: tuple[int, int, int]) -> tuple[Point, .
 def _stage_site(stage: Stage, finder: BlockFinder, paths: frozenset[str], total: int, faint: frozenset[str]) -> Site:
     blocks, shape = stage.blocks, stage.blocks[0].shape
     hosts = [block.host for block in blocks if block.host]
-    whole = composite(finder, blocks, paths)
+    whole = _composite(finder, blocks, paths)
     last = _points(hosts[-1:] if blocks[-1].host else [], shape)
     by_position = {
         "residual": _points((path for block in blocks for path in block.residual), shape),
@@ -243,3 +240,64 @@ def _block_site(name: str, role: Role, block: Block, total: int, faint: frozense
     }
     points = tuple((position, found) for position, found in by_position.items() if found)
     return Site(name, points, block.macs / total, role, faint=block.path in faint)
+
+
+# ------------------------------------------------------------------------------------------- around blocks
+
+
+def _composite(
+    finder: BlockFinder, blocks: Sequence[Block], paths: Collection[str]
+) -> tuple[str, tuple[int, int, int]] | None:
+    """The module that joins these blocks' results with others, as a CSP stage does, and its output's shape.
+
+    It holds no other block of the network, and its map has the blocks' size.
+
+    Args:
+        paths: of all blocks.
+    """
+    flow, found = finder.flow, None
+    mine = {block.path for block in blocks}
+    last = flow.calls_of[blocks[-1].path][-1]
+    for index in flow.recording.stack(last.index)[1:-1]:
+        call = flow.calls[index]
+        value = flow.map_of(call)
+        inside = {c.path for c in flow.calls[call.index :] if c.last <= call.last and c.path in paths}
+        if value is None or not inside <= mine or flow.shapes[value][2:] != blocks[-1].shape[1:]:
+            break
+        if finder.in_one_place(call) and not issubclass(call.module, CONTAINERS) and finder.joins(call, layers=2):
+            found = (call.path, (flow.shapes[value][1], *blocks[-1].shape[1:]))
+    return found
+
+
+def _joined_in(finder: BlockFinder, block: Block) -> str | None:
+    """The innermost module around a block that joins its result with others; None where there is none."""
+    flow = finder.flow
+    around = flow.recording.stack(flow.calls_of[block.path][-1].index)[1:-1]
+    calls = (flow.calls[index] for index in around)
+    return next((c.path for c in calls if not issubclass(c.module, CONTAINERS) and finder.joins(c, layers=2)), None)
+
+
+def _with_levels(finder: BlockFinder, blocks: list[Block], levels: Sequence[Value]) -> list[Block]:
+    """The blocks, and as one each of these maps that no block makes, where it is the result of a module."""
+    flow = finder.flow
+    known = {block.value for block in blocks}
+    known |= {
+        call.output
+        for block in blocks
+        for call in flow.calls
+        if call.output is not None and _around(finder, call, block)
+    }
+    added = []
+    for value in levels:
+        host = safest(call for call in flow.returned[value] if finder.in_one_place(call))
+        if value not in known and host is not None:
+            _, channels, height, width = flow.shapes[value]
+            added.append(Block(host.path, host.path, (), (channels, height, width), flow.macs(host), value))
+    return sorted([*blocks, *added], key=lambda block: flow.producer.get(block.value, -1)) if added else blocks
+
+
+def _around(finder: BlockFinder, call: Call, block: Block) -> bool:
+    """Whether a call holds a block and joins it with others."""
+    inner = finder.flow.calls_of[block.path][-1]
+    held = 0 < call.index < inner.index and inner.last <= call.last
+    return held and finder.joins(call, layers=2)

@@ -5,8 +5,6 @@ and its files carry, and copies the weights whose names it finds there. So the a
 that builds networks from it puts the attention in. Three functions of ultralytics are wrapped for that, once it is imported.
 """
 
-from __future__ import annotations
-
 import functools
 import sys
 from collections.abc import Callable, Mapping

@@ -5,8 +5,6 @@
 `SITE[@POSITION]=CHOICE`, separated by blanks; `none` alone is the bare backbone. A site may be a glob (`*=eca`).
 """
 
-from __future__ import annotations
-
 import re
 from functools import lru_cache
 
@@ -16,7 +14,6 @@ from nas_attn.records import POSITIONS, Assignment, Choice, Knob, Placement
 _SITE = r"(?P<site>[A-Za-z_*?\[][\w.*?\[\]-]*)(?:@(?P<position>\w+))?"
 _CHOICE = r"(?P<type>[A-Za-z_][\w.]*(?::[A-Za-z_]\w*)?)(?:\((?P<knobs>[^()]*)\))?"
 _ASSIGNMENT = re.compile(rf"{_SITE}\s*=\s*{_CHOICE}(?=\s|,|$)")
-_CHOICE_ALONE = re.compile(_CHOICE)
 _INT = re.compile(r"[+-]?\d+")
 _FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?")
 _WORD = re.compile(r"[A-Za-z_][\w.+-]*")
@@ -37,31 +34,15 @@ def parse(text: str) -> Placement:
         match = _ASSIGNMENT.match(text, position)
         if match is None:
             raise PlacementError(
-                f"placement: cannot read '{_around(text, position)}': "
+                f"placement: cannot read '{text[position : position + 40].strip()}': "
                 "expected SITE[@POSITION]=TYPE(knob=value), like stage2=se(reduction=8)"
             )
-        assignments.append(_assignment(match))
+        site, at = match["site"], match["position"]
+        if at is not None and at not in POSITIONS:
+            raise PlacementError(f"unknown position '{at}' at {site}: {did_you_mean(at, POSITIONS)}")
+        assignments.append(Assignment(site, _choice(match["type"], match["knobs"], site), at))
         position = _skip_blanks(text, match.end())
     return Placement(tuple(assignments))
-
-
-def parse_choice(text: str) -> Choice:
-    """A choice from notation, `se(reduction=8)`.
-
-    Raises:
-        PlacementError: the text is no choice.
-    """
-    match = _CHOICE_ALONE.fullmatch(text.strip())
-    if match is None:
-        raise PlacementError(f"cannot read the choice '{text}': expected TYPE(knob=value, …), like se(reduction=8)")
-    return _choice(match["type"], match["knobs"], f"'{text.strip()}'")
-
-
-def _assignment(match: re.Match[str]) -> Assignment:
-    site, position = match["site"], match["position"]
-    if position is not None and position not in POSITIONS:
-        raise PlacementError(f"unknown position '{position}' at {site}: {did_you_mean(position, POSITIONS)}")
-    return Assignment(site, _choice(match["type"], match["knobs"], site), position)
 
 
 @lru_cache(maxsize=4096)  # of thousands of placements they are the same few
@@ -97,7 +78,3 @@ def _skip_blanks(text: str, position: int) -> int:
     while position < len(text) and (text[position].isspace() or text[position] in ",;"):
         position += 1
     return position
-
-
-def _around(text: str, position: int) -> str:
-    return text[position : position + 40].strip()

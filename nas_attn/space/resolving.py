@@ -1,7 +1,5 @@
 """From what was typed to what is built: every knob explicit, and a key that equal networks share."""
 
-from __future__ import annotations
-
 import fnmatch
 import hashlib
 import json
@@ -35,20 +33,13 @@ def resolve(
         if position not in site.positions:
             raise PlacementError(f"{site.name} has no position '{position}': it has {', '.join(site.positions)}")
         for point in site.at(position):
-            chosen[point.path, position] = (
-                point,
-                explicit_choice(assignment.choice, point, where=site.name, strict=strict),
-            )
+            chosen[point.path, position] = (point, _explicit(assignment.choice, point, site.name, strict))
     modules = _by_point(chosen)
     return ResolvedPlacement(modules=modules, text=_text(chosen, sites), init=init, key=_key(modules, init))
 
 
-def explicit_choice(choice: Choice, point: Point, *, where: str, strict: bool) -> Choice:
-    """A choice with every knob written out for a point's channels and map size.
-
-    Raises:
-        PlacementError: unknown type or knob, or (strict) an impossible value; names `where`.
-    """
+def _explicit(choice: Choice, point: Point, where: str, strict: bool) -> Choice:
+    """A choice with every knob written out for a point's channels and map size."""
     if choice.is_original and not point.replaces:
         raise PlacementError(f"{where} has no original attention that 'original' could keep")
     if choice.is_none or choice.is_original:

@@ -1,7 +1,5 @@
 """A search space laid over one backbone: per site, the choices that are different networks there."""
 
-from __future__ import annotations
-
 import fnmatch
 import itertools
 import random
@@ -10,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nas_attn.errors import NasAttnWarning, PlacementError, RecipeError, did_you_mean
-from nas_attn.records import Assignment, Choice, Placement, ResolvedPlacement, Site
+from nas_attn.records import Assignment, Choice, Placement, Point, ResolvedPlacement, Site
 from nas_attn.space.notation import parse
 from nas_attn.space.resolving import resolve, short
 from nas_attn.space_schema import SpaceSpec
@@ -61,7 +59,6 @@ class SearchSpace:
     # ---------------------------------------------------------------- between values and placements
 
     def placement(self, values: Mapping[str, str]) -> Placement:
-        """Values as a placement."""
         return parse(
             " ".join(f"{site}{value}" if value.startswith("@") else f"{site}={value}" for site, value in values.items())
         )
@@ -76,11 +73,11 @@ class SearchSpace:
         Raises:
             PlacementError: the space does not hold it; names the site.
         """
-        left = {point.path: choices for point, choices in placement.modules}
+        left = dict(placement.modules)
         result: Values = {}
         for site in self.sites:
             paths = {point.path for _, points in site.points for point in points}
-            part = _signature({path: left.pop(path) for path in paths & left.keys()})
+            part = _signature({point: left.pop(point) for point in list(left) if point.path in paths})
             known = self._by_network[site.name]
             if part not in known:
                 raise PlacementError(
@@ -90,7 +87,7 @@ class SearchSpace:
             result[site.name] = known[part]
         if left:
             raise PlacementError(
-                f"the search space '{self.spec.name}' does not search at {', '.join(sorted(left))}, "
+                f"the search space '{self.spec.name}' does not search at {', '.join(sorted(p.path for p in left))}, "
                 f"where '{placement.text}' has attention"
             )
         return result
@@ -105,11 +102,9 @@ class SearchSpace:
 
     def contains(self, values: Mapping[str, str]) -> bool:
         """Whether the space allows these values (baselines may lie outside)."""
-        if values.keys() != self.allowed.keys() or any(
-            values[site] not in allowed for site, allowed in self.allowed.items()
-        ):
-            return False
-        return self._modules(values) <= self.most_modules
+        same = values.keys() == self.allowed.keys()
+        inside = same and all(values[site] in allowed for site, allowed in self.allowed.items())
+        return inside and sum(value not in FREE for value in values.values()) <= self.most_modules
 
     def count(self) -> int:
         """Exact number of placements that the space allows."""
@@ -136,7 +131,7 @@ class SearchSpace:
         for index, (site, allowed) in enumerate(self.allowed.items()):
             below = list(itertools.accumulate(self._counts(index + 1)))
             weights = [_ways(below, left - (value not in FREE)) for value in allowed]
-            values[site] = rng.choices(allowed, _as_floats(weights))[0]
+            values[site] = rng.choices(allowed, weights)[0]
             left -= values[site] not in FREE
         return values
 
@@ -167,9 +162,6 @@ class SearchSpace:
 
     # ---------------------------------------------------------------- building
 
-    def _modules(self, values: Mapping[str, str]) -> int:
-        return sum(value not in FREE for value in values.values())
-
     def _positions(self, site: Site) -> list[str]:
         return [p for p in self.spec.sites.positions if p in site.positions] or [site.default_position]
 
@@ -183,8 +175,7 @@ class SearchSpace:
         if site.original:
             known[_signature({})] = "original"
         if self.spec.with_none and "none" in types:
-            none = self._resolve_one(site, self._first_position(site), Choice("none"), strict=True)
-            known[_signature({point.path: choices for point, choices in none.modules})] = "none"
+            known[self._network(site, self._first_position(site), Choice("none"))] = "none"
         for position in self._positions(site):
             for choice in self._choices(types):
                 known.setdefault(self._network(site, position, choice), self._value(site, position, choice))
@@ -217,8 +208,7 @@ class SearchSpace:
 
     def _network(self, site: Site, position: str, choice: Choice) -> str:
         """Text that equals that of another choice at this site where both build the same network."""
-        resolved = self._resolve_one(site, position, choice, strict=False)
-        return _signature({point.path: choices for point, choices in resolved.modules})
+        return _signature(dict(self._resolve_one(site, position, choice, strict=False).modules))
 
     def _value(self, site: Site, position: str, choice: Choice) -> str:
         """Notation for the encoding: as written where that means the same when typed, else explicit."""
@@ -293,15 +283,9 @@ def _bare(site: Site) -> str:
     return "original" if site.original else "none"
 
 
-def _signature(modules: Mapping[str, Sequence[Choice]]) -> str:
-    return "; ".join(f"{path}: {' '.join(map(str, choices))}" for path, choices in sorted(modules.items()))
+def _signature(modules: Mapping[Point, Sequence[Choice]]) -> str:
+    return "; ".join(sorted(f"{point.path}: {' '.join(map(str, choices))}" for point, choices in modules.items()))
 
 
 def _ways(below: list[int], limit: int) -> int:
     return below[min(limit, len(below) - 1)] if limit >= 0 else 0
-
-
-def _as_floats(weights: list[int]) -> list[float]:
-    """Weights scaled into a float's range: counts can exceed it."""
-    top = max(weights) or 1
-    return [weight / top for weight in weights]

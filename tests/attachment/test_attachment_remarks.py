@@ -105,13 +105,6 @@ def test_what_is_made_of_parameters_counts_by_them(gain: float, scale: float, fa
     assert [site.faint for site in survey(model, SHAPE).sites if "." in site.name] == [faint] * 2
 
 
-def test_many_stages_of_one_size_say_why() -> None:
-    with torch.device("meta"):
-        model = torchvision.models.googlenet(weights=None, aux_logits=False, init_weights=False)
-    (note,) = survey(model, (3, 224, 224)).notes
-    assert note.startswith("7 stages on 3 map sizes (28x28, 14x14, 7x7)")
-
-
 class Mirror(nn.Module):
     """A body that shrinks its maps and one of the same blocks that grows them again: sizes come twice."""
 

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from nas_attn.errors import PlacementError
 from nas_attn.records import POSITIONS, Assignment, Choice, Placement
-from nas_attn.space import parse, parse_choice
+from nas_attn.space import parse
 
 words = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True).filter(
     lambda w: w not in ("none", "true", "false")
@@ -29,11 +29,6 @@ placements = st.builds(Placement, st.lists(assignments, max_size=6).map(tuple))
 @given(placements)
 def test_a_placement_survives_being_written_and_read(placement: Placement) -> None:
     assert parse(str(placement)) == placement
-
-
-@given(choices)
-def test_a_choice_survives_being_written_and_read(choice: Choice) -> None:
-    assert parse_choice(str(choice)) == choice
 
 
 def test_the_documented_example_reads_as_meant() -> None:
