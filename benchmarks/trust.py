@@ -128,7 +128,7 @@ def judge(study: AnyStudy, evidence: Evidence, chosen: str, duels: int, cpu_s: f
     gain, value = evidence.gain(chosen, "none"), evidence.estimates[chosen]
     assert gain is not None
     true, true_new = study.true_gain(chosen, "none"), study.true_new_gain(chosen, "none")
-    at, at_new = study.true_value(chosen), study.true_new_value(chosen)
+    at = study.true_value(chosen)
     values = [e.low <= study.true_value(key) / 100 <= e.high for key, e in evidence.estimates.items()]
     return Outcome(
         probability=gain.probability,
@@ -139,7 +139,6 @@ def judge(study: AnyStudy, evidence: Evidence, chosen: str, duels: int, cpu_s: f
         gain_covers=gain.low <= true / 100 <= gain.high,
         gain_new_covers=covers(gain.new_low, true_new, gain.new_high),
         value_covers=value.low <= at / 100 <= value.high,
-        value_new_covers=covers(value.new_low, at_new, value.new_high),
         all_value_covers=float(np.mean(values)),
         runs=duels,
         noise=100 * (evidence.noise.paired_sd or 0.0),

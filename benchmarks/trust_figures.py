@@ -16,7 +16,7 @@ TAKEN, SURE = 0.70, 0.95
 EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.001)
 FEWEST = 700
 """Cases of a bin of said probabilities; smaller ones are joined with the next."""
-CLAIMS = ("gain_covers", "gain_new_covers", "value_covers", "value_new_covers", "all_value_covers")
+CLAIMS = ("gain_covers", "gain_new_covers", "value_covers", "all_value_covers")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Outcome:
     probability: float
     """That the chosen one is better than none, on these images."""
     new_probability: float | None
-    """The same on all images; None without results per image, as the two below."""
+    """The same on all images; None without results per image, as `gain_new_covers`."""
     gain: float
     """Points."""
     true: float
@@ -34,7 +34,6 @@ class Outcome:
     gain_covers: bool
     gain_new_covers: bool | None
     value_covers: bool
-    value_new_covers: bool | None
     all_value_covers: float
     """Share of all placements' values that their interval on these images covers."""
     runs: int
@@ -71,7 +70,7 @@ def page(found: Found) -> str:
         *(f"| {aim} | {measured} | {met} |" for aim, measured, met in aims(found)),
         "",
         "| kind of study | almost surely better | attention taken | and +0.25 or more | gain covered, these / new images "
-        "| accuracy covered, these / new | all accuracies | optimism, points | runs of the duel |",
+        "| accuracy covered | all accuracies | optimism, points | runs of the duel |",
         "|---|---|---|---|---|---|---|---|---|",
         *(row(world, outcomes) for world, outcomes in found),
         "",
@@ -101,7 +100,7 @@ def row(world: AnyWorld, found: Sequence[Outcome]) -> str:
     shares = [_share([getattr(o, name) for o in found]) for name in CLAIMS]
     return (
         f"| {world.name} | {_percent((p >= SURE).mean())} | {_percent((p >= TAKEN).mean())} | {_percent(right.mean())} "
-        f"| {shares[0]} / {shares[1]} | {shares[2]} / {shares[3]} | {shares[4]} | {_optimism(found)} "
+        f"| {shares[0]} / {shares[1]} | {shares[2]} | {shares[3]} | {_optimism(found)} "
         f"| {np.mean([o.runs for o in found]):.1f} |"
     )
 
@@ -177,7 +176,6 @@ def aims(found: Found) -> Iterator[tuple[str, str, str]]:
         "gain_covers": "of the gain, these images",
         "gain_new_covers": "of the gain, new images",
         "value_covers": "of the accuracy, these images",
-        "value_new_covers": "of the accuracy, new images",
     }
     for claim, words in named.items():
         yield _covered(f"95 % intervals {words} cover 93 to 97 %", claim, found)

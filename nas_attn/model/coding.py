@@ -3,7 +3,7 @@
 The effect of a placement has four parts, each normal with a covariance ("kernel") over placements:
 
     site   what a choice does at its site; choices share their names there: `attention`, `se`, `se(reduction=8)`
-    type   what a name does wherever it stands, and within a stage where stages have several sites
+    type   what a name does at any site, and within a stage where stages have several sites
     pair   what two choices at two sites do together, beyond what each does alone
     own    what none of these explains
 
@@ -28,17 +28,15 @@ Codes = NDArray[np.intp]
 """(n, sites): which of its site's choices each placement has."""
 Names = Callable[[Hashable], Sequence[str]]
 """Choice -> its names, from the general to the particular; choices that share a name share an effect."""
-
 NONE = "none"
-"""What stands at a site that a placement does not name: a choice like others."""
+PARTS = ("site", "type", "pair")
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Shares of the parts in the variance of effects; they add up to 1."""
+    """Prior probability, and shares of the parts in the variance of effects, which add up to 1."""
 
     prior: float
-    """Prior probability."""
     site: float = 0.0
     type: float = 0.0
     pair: float = 0.0
@@ -95,8 +93,13 @@ class Coding:
     def __init__(self, sites: Mapping[str, Sequence[Hashable]], names: Names = itself) -> None:
         self.sites = {site: tuple(choices) for site, choices in sites.items()}
         self._codes = [{choice: code for code, choice in enumerate(choices)} for choices in self.sites.values()]
-        self.most_choices = max(map(len, self.sites.values()), default=0)
-        self.first = np.cumsum([0, *map(len, self.sites.values())])[:-1].astype(np.intp)
+        sizes = [len(choices) for choices in self.sites.values()]
+        self.most_choices = max(sizes, default=0)
+        ends = np.cumsum(sizes, dtype=np.intp)
+        self.first = ends - np.array(sizes, dtype=np.intp)
+        """(sites,) entry of each site's first choice."""
+        self._entries = [slice(start, end) for start, end in zip(self.first.tolist(), ends.tolist(), strict=True)]
+        self._site = np.repeat(np.arange(len(sizes)), sizes)
         stages = {site: site.partition(".")[0] for site in self.sites}
         staged = 1 < len(set(stages.values())) < len(stages)
         at_site, anywhere = list[list[str]](), list[list[str]]()
@@ -105,19 +108,21 @@ class Coding:
                 known = list(names(choice))
                 at_site.append([f"{site}/{name}" for name in known])
                 anywhere.append([*known, *(f"{stages[site]}/{name}" for name in known if staged)])
-        self.site_names, self.type_names = _indicators(at_site), _indicators(anywhere)
+        self._names = {"site": _indicators(at_site), "type": _indicators(anywhere)}
         self.middle = np.zeros(len(at_site))
         """(entries,) how often the evaluated placements have each choice."""
-        self._scale = {"site": 0.0, "type": 0.0, "pair": 0.0}
+        self._scale = dict.fromkeys(PARTS, 0.0)
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> Coding:
-        """For explicit placements, with the choices that they have."""
+    def of(cls, texts: Sequence[str], evaluated: int) -> tuple[Coding, Codes]:
+        """For explicit placements, scaled to the first, evaluated ones; and the codes of these."""
         found: dict[str, dict[str, None]] = {site: {NONE: None} for site in sorted({s for t in texts for s in read(t)})}
         for choices in map(read, texts):
             for site, choice in choices.items():
                 found[site][choice] = None
-        return cls({site: sorted(choices) for site, choices in found.items()}, names_of)
+        coding = cls({site: sorted(choices) for site, choices in found.items()}, names_of)
+        codes = coding.codes(texts[:evaluated])
+        return coding.scaled_to(codes), codes
 
     def encode(self, values: Mapping[str, object]) -> tuple[int, ...] | None:
         """A placement as one number per site; None where a site is missing or has a choice of another space."""
@@ -139,82 +144,64 @@ class Coding:
         """The same with parts scaled, and pairs centred, to fit these (the evaluated) placements."""
         found = copy.copy(self)
         found.middle = self.one_hot(codes).mean(axis=0) if len(codes) else self.middle
-        found._scale = dict.fromkeys(self._scale, 1.0)
-        for part in self._scale:
-            size = contrast(found._kernel(part, codes, codes)) if len(codes) > 1 else 0.0
+        found._scale = dict.fromkeys(PARTS, 1.0)
+        for part in PARTS:
+            size = _contrast(found._part(part, codes, codes)) if len(codes) > 1 else 0.0
             found._scale[part] = 2 / size if size > 1e-9 else 0.0
         return found
 
-    def shapes(self, shapes: Sequence[Shape] = SHAPES) -> list[Shape]:
+    def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """The shapes that the evaluated placements can tell from one another."""
-        parts = self._scale
-        return [s for s in shapes if all(parts[name] or not getattr(s, name) for name in parts)]
+        return [s for s in shapes if all(self._scale[part] or not getattr(s, part) for part in PARTS)] or [ALONE]
 
-    def kernel(self, shape: Shape, left: Codes, right: Codes) -> Floats:
-        """(n, m) covariance of what the placements share; `own` is not in it."""
-        found = np.zeros((len(left), len(right)))
-        for part in self._scale:
+    def kernel(self, shape: Shape, left: Codes, right: Codes | None = None) -> Floats:
+        """(n, m) covariance of what placements share, `own` is not in it; (n,) variances without `right`."""
+        found = np.zeros(len(left) if right is None else (len(left), len(right)))
+        for part in PARTS:
             if share := getattr(shape, part):
-                found += share * self._kernel(part, left, right)
-        return found
-
-    def diagonal(self, shape: Shape, codes: Codes) -> Floats:
-        """(n,) variance of what each placement shares with others."""
-        found = np.zeros(len(codes))
-        for part, names in (("site", self.site_names), ("type", self.type_names)):
-            found += getattr(shape, part) * self._scale[part] * ((self.one_hot(codes) @ names) ** 2).sum(axis=1)
-        if shape.pair:
-            squares, total, both = self.centred(codes) ** 2, np.zeros(len(codes)), np.zeros(len(codes))
-            for start, end in zip(self.first, [*self.first[1:], len(self.middle)], strict=True):
-                one = squares[:, start:end].sum(axis=1)
-                both += total * one
-                total += one
-            found += shape.pair * self._scale["pair"] * both
+                found += share * self._part(part, left, right)
         return found
 
     def one_hot(self, codes: Codes) -> Floats:
         """(n, entries): 1 for the choice that each placement has at each site."""
-        found = np.zeros((len(codes), len(self.site_names)))
+        found = np.zeros((len(codes), len(self._site)))
         found[np.arange(len(codes))[:, None], self.first + codes] = 1.0
         return found
-
-    def main(self, shape: Shape) -> Floats:
-        """(entries, names) root of the covariance that a choice's own effects have: site and type."""
-        site = np.sqrt(shape.site * self._scale["site"]) * self.site_names
-        return np.concatenate((site, np.sqrt(shape.type * self._scale["type"]) * self.type_names), axis=1)
-
-    def pair_size(self, shape: Shape) -> float:
-        """Standard deviation of what a pair of choices does."""
-        return float(np.sqrt(shape.pair * self._scale["pair"]))
 
     def centred(self, codes: Codes) -> Floats:
         """(n, entries): choices less how often the evaluated placements have them."""
         return self.one_hot(codes) - self.middle
 
+    def main(self, shape: Shape) -> Floats:
+        """(entries, names) root of the covariance that a choice's own effects have: site and type."""
+        parts = [np.sqrt(getattr(shape, part) * self._scale[part]) * self._names[part] for part in ("site", "type")]
+        return np.concatenate(parts, axis=1)
+
+    def pair_size(self, shape: Shape) -> float:
+        """Standard deviation of what a pair of choices does."""
+        return float(np.sqrt(shape.pair * self._scale["pair"]))
+
     def between_sites(self, matrix: Floats) -> Floats:
         """(entries, entries) with 0 where both entries are of one site."""
-        site = np.repeat(np.arange(len(self.sites)), [len(c) for c in self.sites.values()])
-        return np.where(site[:, None] == site, 0.0, matrix)
+        return np.where(self._site[:, None] == self._site, 0.0, matrix)
 
-    def _kernel(self, part: str, left: Codes, right: Codes) -> Floats:
-        scale = self._scale[part]
+    def _part(self, part: str, left: Codes, right: Codes | None) -> Floats:
+        """Of pairs: the sum over pairs of sites of the product of the two sites' kernels, (sum² - sum of squares) / 2."""
+
+        def dot(a: Floats, b: Floats) -> Floats:
+            return np.asarray((a * b).sum(axis=1) if right is None else a @ b.T)
+
         if part == "pair":
-            return scale * self._pairs(self.centred(left), self.centred(right))
-        names = self.site_names if part == "site" else self.type_names
-        return np.asarray(scale * (self.one_hot(left) @ names) @ (self.one_hot(right) @ names).T)
-
-    def _pairs(self, left: Floats, right: Floats) -> Floats:
-        """Sum over pairs of sites of the product of the two sites' likenesses: half of (sum² - sum of squares)."""
-        ends = [*self.first[1:], len(self.middle)]
-        total, squares = np.zeros((2, len(left), len(right)))
-        for start, end in zip(self.first, ends, strict=True):
-            one = left[:, start:end] @ right[:, start:end].T
-            total += one
-            squares += one**2
-        return np.asarray(0.5 * (total**2 - squares))
+            a, b = self.centred(left), self.centred(left if right is None else right)
+            found, squares = np.zeros((2, len(left)) if right is None else (2, len(left), len(right)))
+            for one in (dot(a[:, site], b[:, site]) for site in self._entries):
+                found, squares = found + one, squares + one**2
+            return np.asarray(self._scale[part] * 0.5 * (found**2 - squares))
+        a, b = (self.one_hot(codes) @ self._names[part] for codes in (left, left if right is None else right))
+        return self._scale[part] * dot(a, b)
 
 
-def contrast(kernel: Floats) -> float:
+def _contrast(kernel: Floats) -> float:
     """Mean variance of the difference of two placements."""
     n, trace = len(kernel), float(np.trace(kernel))
     return 2 * (trace / n - (float(kernel.sum()) - trace) / (n * (n - 1)))

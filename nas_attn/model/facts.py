@@ -16,7 +16,7 @@ class Run:
     """Of the placement."""
     seed: int
     rung: int
-    """Ways of training in the order of their worth; the last one is what the answers are about."""
+    """Levels of training in the order of their worth; the answers are about the last one."""
     value: float
     backbone: int = 0
     """Which of the study's backbones it started from; 0 where there is one, or none."""
@@ -33,11 +33,8 @@ class Estimate:
     mean: float
     sd: float
     low: float
-    """95 % interval of the expected score on these validation images, over seeds (and backbones, where there are several),"""
+    """95 % interval of the expected score on these validation images, over seeds (and backbones, where there are several)."""
     high: float
-    new_low: float | None
-    """and on new images of the same kind; None without results per image."""
-    new_high: float | None
     raw_mean: float | None
     """Mean of its runs at this rung; None for one that had none."""
     seeds: int
@@ -53,22 +50,19 @@ class Estimate:
 class Gain:
     """How much better one placement is than another: positive is better, whatever the metric's direction."""
 
-    mean: float
-    sd: float
-    low: float
+    mean: float = 0.0
+    sd: float = 0.0
+    low: float = 0.0
     """95 % interval, on these images."""
-    high: float
-    probability: float
+    high: float = 0.0
+    probability: float = 0.0
     """That it is better. A tie is not better."""
-    worse: float
+    worse: float = 0.0
     """Probability that it is worse; the rest is a tie."""
-    next_sd: float
-    """Standard deviation of the gain on one more backbone; equal to `sd` where the study has a single one."""
-    new_low: float | None
-    """95 % interval on new images, None without results per image, and"""
-    new_high: float | None
-    new_probability: float | None
-    """the probability of being better there."""
+    new_low: float | None = None
+    """95 % interval on new images, and the probability of being better there; None without results per image."""
+    new_high: float | None = None
+    new_probability: float | None = None
 
     @property
     def worth(self) -> float:
@@ -81,29 +75,21 @@ class Noise:
     """How much runs of one placement differ, at the rung of the answers."""
 
     metric: str
-    seed_sd: float | None
-    """Standard deviation of one run around its placement's expected score, over seeds; None where nothing is known."""
-    paired_sd: float | None
-    """The same, net of what all runs of one seed have in common: what comparisons with shared seeds suffer from."""
-    paired_low: float | None
-    """95 % interval of `paired_sd`."""
-    paired_high: float | None
     source: Source
     """`seeds`: placements that ran with several; `images`: what the validation images give, and how the scores of one seed
-    spread; `assumed`: only the latter; `none`: fewer than two runs with a seed in common."""
+    spread; `assumed`: only the latter; `none`: fewer than two runs."""
     repeated: int
     """Placements that ran more than once."""
     runs: int
-    binomial_sd: float | None
-    """Spread that the finite validation set gives an accuracy by itself: sqrt(p (1 - p) / images). Placements are scored
-    on the same images, so most of it cancels between them."""
-    images_sd: float | None
-    """What is left of it in the difference of two placements with the same seed, over sqrt(2)."""
-    between_sd: float | None
+    seed_sd: float | None = None
+    """Standard deviation of one run around its placement's expected score, over seeds; None where nothing is known."""
+    paired_sd: float | None = None
+    """The same, net of what all runs of one seed have in common: what comparisons with shared seeds suffer from."""
+    between_sd: float | None = None
     """Typical spread between placements (posterior mean)."""
-    interaction_sd: float | None
+    interaction_sd: float | None = None
     """Placement x backbone; None with one backbone."""
-    correlation: float | None
+    correlation: float | None = None
     """Between the rung below and this one, of the placements' effects; None without a rung below."""
 
     def reliability(self, runs: int = 1) -> float | None:

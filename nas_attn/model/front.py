@@ -1,4 +1,4 @@
-"""Non-domination and hypervolume, for minimisation of every column."""
+"""Non-domination and hypervolume, for minimisation of every column of (n, m) values."""
 
 from __future__ import annotations
 
@@ -9,35 +9,23 @@ Values = NDArray[np.float64]
 
 
 def non_dominated_rank(values: ArrayLike) -> NDArray[np.int64]:
-    """Front that each row belongs to: 0 for the rows that nothing dominates, 1 once those are taken away, and so on.
+    """(n,) front of each row: 0 for those that nothing dominates, 1 once these are taken away, and so on.
 
-    Equal rows share a rank. A row with a NaN is comparable to nothing and comes after all others.
-
-    Args:
-        values: (n, m), smaller is better in every column; infinities are allowed.
-
-    Returns:
-        (n,) ranks.
+    Equal rows share a rank. A row with a NaN is comparable to nothing and comes after all others. Infinities are allowed.
     """
     values_nm = _matrix(values)
-    ranks = np.zeros(len(values_nm), dtype=np.int64)
-    known = ~np.isnan(values_nm).any(axis=1)
-    unique, inverse = np.unique(values_nm[known], axis=0, return_inverse=True)
-    unique_ranks = np.zeros(len(unique), dtype=np.int64)
-    left = np.arange(len(unique))
-    rank = 0
-    while len(left):
-        first = _non_dominated(unique[left])
-        unique_ranks[left[first]] = rank
-        left = left[~first]
+    ranks, left = np.zeros(len(values_nm), dtype=np.int64), ~np.isnan(values_nm).any(axis=1)
+    known, rank = left.copy(), 0
+    while left.any():
+        first = np.flatnonzero(left)[non_dominated(values_nm[left])]
+        ranks[first], left[first] = rank, False
         rank += 1
-    ranks[known] = unique_ranks[inverse.reshape(-1)]
     ranks[~known] = rank
     return ranks
 
 
 def non_dominated(values: ArrayLike) -> NDArray[np.bool_]:
-    """Mask (n,) of the rows that no other row dominates; a row with a NaN is never among them."""
+    """(n,) whether no other row dominates a row; False for one with a NaN."""
     values_nm = _matrix(values)
     mask = np.asarray(~np.isnan(values_nm).any(axis=1), dtype=np.bool_)
     unique, inverse = np.unique(values_nm[mask], axis=0, return_inverse=True)
@@ -46,25 +34,18 @@ def non_dominated(values: ArrayLike) -> NDArray[np.bool_]:
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
-    """Volume that the points dominate below the reference (exact).
+    """Volume that the points dominate below the reference (m,), which is finite; exact.
 
     One and two columns by sorting; more by the recursion of While et al., "A fast way of calculating exact
-    hypervolumes" (2012).
-
-    Args:
-        points: (n, m), smaller is better; points that are not below the reference in every column add nothing.
-        reference: (m,), finite.
+    hypervolumes" (2012). Points that are not below the reference in every column add nothing.
     """
-    corner = np.asarray(reference, dtype=float)
-    points_nm = _matrix(points)
-    inside = points_nm[(points_nm < corner).all(axis=1)]
-    return _volume(inside, corner)
+    points_nm, corner = _matrix(points), np.asarray(reference, dtype=float)
+    return _volume(points_nm[(points_nm < corner).all(axis=1)], corner)
 
 
 def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Values:
     """(n,) volume that is lost when one point is left out; 0 for dominated and for repeated points."""
-    corner = np.asarray(reference, dtype=float)
-    points_nm = _matrix(points)
+    points_nm, corner = _matrix(points), np.asarray(reference, dtype=float)
     lost = np.zeros(len(points_nm))
     inside = np.flatnonzero((points_nm < corner).all(axis=1))
     unique, first, counts = np.unique(points_nm[inside], axis=0, return_index=True, return_counts=True)
@@ -85,17 +66,13 @@ def _non_dominated(unique: Values) -> NDArray[np.bool_]:
     if unique.shape[1] == 2 and len(unique):
         second = unique[:, 1]
         return np.concatenate([[True], second[1:] < np.minimum.accumulate(second)[:-1]])
-    left = np.arange(len(unique))
-    position = 0
+    left, position = np.arange(len(unique)), 0
     while position < len(left):
-        row = unique[left[position]]
-        keep = (unique[left] < row).any(axis=1)
+        keep = (unique[left] < unique[left[position]]).any(axis=1)
         keep[position] = True
         left = left[keep]
         position = int(keep[: position + 1].sum())
-    mask = np.zeros(len(unique), dtype=bool)
-    mask[left] = True
-    return mask
+    return np.isin(np.arange(len(unique)), left)
 
 
 def _volume(points: Values, corner: Values) -> float:

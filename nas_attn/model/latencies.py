@@ -9,10 +9,10 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.model.coding import Shape
-from nas_attn.model.evidence import Effects, Solution, Sum, recoded
-from nas_attn.model.priors import Priors
-from nas_attn.model.runs import MOST, Data, coded
+from nas_attn.model.coding import Coding, Shape
+from nas_attn.model.evidence import Effects, Solution, Sum
+from nas_attn.model.mixture import moments
+from nas_attn.model.runs import MOST, Data
 from nas_attn.records import Latency
 
 Floats = NDArray[np.float64]
@@ -41,69 +41,46 @@ class LatencyModel:
         self._texts = [text for text, _, _ in measured]
         ratios = np.array([ratio for _, ratio, _ in measured])
         noise = np.array([max(half, LEAST_HALF * ratio) ** 2 for _, ratio, half in measured])
-        coding, codes = coded(self._texts, len(measured))
-        none, each = np.zeros(len(measured), dtype=np.intp), np.arange(len(measured))
-        priors = Priors.of(ratios - ratios.mean(), float(np.median(ratios)), share=False, floor=None)
         weight = np.clip(noise / np.median(noise), 0.01, 100.0)
-        self._data = Data(coding, codes, each, none, none, none, each, ratios, weight, (priors,))
+        data = Data.simple(*Coding.of(self._texts, len(measured)), np.arange(len(measured)), ratios, weight)
+        self._solution = Solution(data, self._texts, SHAPES)
 
     def predict(self, texts: Sequence[str]) -> list[tuple[float, float]]:
         """(ratio, standard error) of placements, what is their own included; whether they were measured does not matter."""
-        return list(zip(*self._moments(*self._effects(texts).values()), strict=True))
+        at = {text: i for i, text in enumerate(self._texts)}
+        place = np.array([at.get(text, -1) for text in texts], dtype=np.intp)
+        return self._moments(*Effects(self._solution, texts, place).marginals())
 
     def sums(self, sums: Sequence[Sum]) -> list[tuple[float, float]]:
         """(ratio, standard error) of weighted sums of what placements add to the bare backbone."""
-        texts = sorted({text for found in sums for text, _ in found})
-        weights = np.zeros((len(sums), len(texts)))
-        for row, found in zip(weights, sums, strict=True):
-            for text, weight in found:
-                row[texts.index(text)] += weight
-        return list(zip(*self._moments(*self._effects(texts, own=False).combined(weights)), strict=True))
+        return self._moments(*self._solution.sums(sums))
 
     @property
     def outliers(self) -> list[int]:
         """Measurements that are far from what all others predict."""
-        return np.flatnonzero(np.abs(self._left_out / self._left_out_sd) > OUTLIER).tolist()
+        errors, sds = self._left_out
+        return np.flatnonzero(np.abs(errors / sds) > OUTLIER).tolist()
 
     @property
     def cv_error(self) -> float:
         """Root mean square error of each measurement's prediction from all others."""
-        return math.sqrt(float(np.mean(self._left_out**2)))
+        return math.sqrt(float(np.mean(self._left_out[0] ** 2)))
 
     @cached_property
-    def _solution(self) -> Solution:
-        return Solution(self._data, SHAPES)
-
-    @cached_property
-    def _left_out(self) -> Floats:
-        return self._errors[0]
-
-    @cached_property
-    def _left_out_sd(self) -> Floats:
-        return self._errors[1]
-
-    @cached_property
-    def _errors(self) -> tuple[Floats, Floats]:
-        """(errors, their standard deviations) of predictions from all others, at the likeliest node."""
+    def _left_out(self) -> tuple[Floats, Floats]:
+        """(errors, their standard deviations) of predictions from all others, at the node of median noise."""
         nodes = self._solution.nodes
         node = int(np.argsort(nodes.noise)[len(nodes.noise) // 2])
-        solved = self._solution.at(*nodes.draws[node])
+        solved = self._solution.at(node)
         inverse = np.linalg.solve(solved.root, np.eye(len(solved.root)))
         down = np.linalg.solve(solved.inner, solved.means.T @ inverse)
         precision = inverse.T @ inverse - down.T @ down
         diagonal = np.diag(precision)
-        return precision @ self._data.value / diagonal, nodes.noise[node] / np.sqrt(diagonal)
+        return precision @ self._solution.data.value / diagonal, nodes.noise[node] / np.sqrt(diagonal)
 
-    def _effects(self, texts: Sequence[str], *, own: bool = True) -> Effects:
-        data = recoded(self._data, [*self._texts, *texts])
-        at = {text: i for i, text in enumerate(self._texts)} if own else {}
-        place = np.array([at.get(text, -1) for text in texts], dtype=np.intp)
-        return Effects(self._solution, data, data.coding.codes(texts), place)
-
-    def _moments(self, means: Floats, variances: Floats) -> tuple[list[float], list[float]]:
-        weight = self._solution.nodes.weight
-        mean = weight @ means
-        return mean.tolist(), np.sqrt(weight @ (variances + (means - mean) ** 2)).tolist()
+    def _moments(self, means: Floats, variances: Floats) -> list[tuple[float, float]]:
+        mean, sd = moments(self._solution.nodes.weight, means, variances)
+        return list(zip(mean.tolist(), sd.tolist(), strict=True))
 
 
 @lru_cache(maxsize=2)  # a report asks the same of it in several places
@@ -118,7 +95,11 @@ def latency_model(latencies: Mapping[str, Latency], texts: Mapping[str, str]) ->
         latencies: key -> latency; predictions are left out.
         texts: key -> explicit notation.
     """
-    found = _measured(latencies, texts)
+    found = [
+        (texts[key], latency.ratio, (latency.high - latency.low) / 2)
+        for key, latency in latencies.items()
+        if latency.measured and key in texts
+    ]
     if len(found) < LEAST_MEASURED:
         return None
     if len(found) > MOST:
@@ -155,15 +136,5 @@ def predicted_latencies(model: LatencyModel, texts: Sequence[str], reference_ms:
 def suspicious(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> list[str]:
     """Keys whose measured latency is far from what all others predict: worth measuring again. Empty while too few are."""
     keys = [key for key, latency in latencies.items() if latency.measured and key in texts]
-    if not LEAST_MEASURED <= len(keys) <= MOST:
-        return []
-    model = latency_model({key: latencies[key] for key in keys}, texts)
+    model = latency_model(latencies, texts) if len(keys) <= MOST else None
     return [] if model is None else [keys[index] for index in model.outliers]
-
-
-def _measured(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> list[Measured]:
-    return [
-        (texts[key], latency.ratio, (latency.high - latency.low) / 2)
-        for key, latency in latencies.items()
-        if latency.measured and key in texts
-    ]

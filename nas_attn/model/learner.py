@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.model.coding import ALONE, Codes, Coding, Shape
-from nas_attn.model.priors import Priors
-from nas_attn.model.runs import MOST, Data
-from nas_attn.model.variances import Algebra, Draws, Nodes, posterior
+from nas_attn.model.coding import Codes, Coding, Shape
+from nas_attn.model.runs import MOST, Data, without_broken
+from nas_attn.model.variances import Algebra, Nodes, posterior, solved_by
 
 Floats = NDArray[np.float64]
 
@@ -21,8 +20,6 @@ SHAPES = (
     Shape(0.3, site=0.4, type=0.15, pair=0.35, own=0.1),
 )
 """What untried placements can be valued by: a part of a placement's own says nothing about others."""
-WINSOR = 3.0
-"""Values worse than the median by more than this many times (median - best tenth) count as being there."""
 GROWTH = 1.12
 """The variances are found again when there are this many times as many values."""
 
@@ -49,6 +46,14 @@ class Function:
     """(entries,)"""
     pairs: Floats | None = None
     """(entries, entries)"""
+
+    @classmethod
+    def centred(cls, coding: Coding, constant: float, entries: Floats, pairs: Floats | None) -> Function:
+        """From pairs of centred choices, written out as pairs, choices and a constant."""
+        if pairs is None:
+            return cls(coding.first, constant, entries)
+        toward = pairs @ coding.middle
+        return cls(coding.first, constant + 0.5 * float(coding.middle @ toward), entries - toward, pairs)
 
     def of(self, codes: Codes) -> Floats:
         """(n,) its values."""
@@ -81,100 +86,56 @@ class Learner:
             self._rows, self._algebra = dict(sorted(rows.items())), None
 
     def draw(self, rng: np.random.Generator, *, around: bool) -> Function:
-        """The posterior mean under variances that are drawn, or with `around` a function drawn around it.
+        """The posterior mean under variances that are drawn, or with `around` a function drawn around it (Matheron's rule).
 
         Raises:
             ValueError: nothing is known.
         """
         if not self._rows:
             raise ValueError("nothing is known to draw from: call update() first")
-        nodes, algebra = self._variances, self._solved
-        node = int(rng.choice(len(nodes.weight), p=nodes.weight))
-        draws, i = nodes.draws[node]
-        shape, size = algebra.shapes[draws.shape[i]], float(draws.spread[i, -1])
-        scale = nodes.noise[node] if around else 0.0
-        return _conditioned(algebra, draws, i, shape, size, scale, rng)
-
-    @property
-    def _solved(self) -> Algebra:
+        nodes = self._variances
         if self._algebra is None:
-            data = _data(self.coding, list(self._rows.values()))
-            self._algebra = Algebra(data, data.coding.shapes(SHAPES) or [ALONE])
-        return self._algebra
+            data = _data(self.coding, [*self._rows.values()])
+            self._algebra = Algebra(data, data.coding.shapes(SHAPES))
+        algebra, data = self._algebra, self._algebra.data
+        coding, node = data.coding, int(rng.choice(len(nodes.weight), p=nodes.weight))
+        shape, size = algebra.shapes[nodes.draws.shape[node]], float(nodes.draws.spread[node, -1])
+        root, half = coding.main(shape), coding.pair_size(shape)
+        entries, pairs, value = np.zeros(len(root)), None, data.value
+        if around:
+            noise = nodes.noise[node]
+            entries = size * noise * (root @ rng.standard_normal(root.shape[1]))
+            if shape.pair:
+                upper = np.triu(rng.standard_normal((len(entries), len(entries))))
+                pairs = size * noise * half * coding.between_sites(upper + upper.T)
+            prior = Function.centred(coding, 0.0, entries, pairs).of(data.codes)
+            prior = prior + size * noise * np.sqrt(shape.own) * rng.standard_normal(len(data.codes))
+            value = value - prior[data.place] - noise * np.sqrt(data.weight) * rng.standard_normal(len(value))
+        solved = algebra.solve(nodes.draws, node, value)
+        dual = solved_by(solved.root, solved.residual, transposed=True)
+        weights = size**2 * np.bincount(data.place, weights=dual, minlength=len(data.codes))
+        entries = entries + root @ (root.T @ (coding.one_hot(data.codes).T @ weights))
+        if shape.pair:
+            centred = coding.centred(data.codes)
+            found = half**2 * coding.between_sites((centred.T * weights) @ centred)
+            pairs = found if pairs is None else pairs + found
+        return Function.centred(coding, -float(solved.rung_means[-1]), -entries, None if pairs is None else -pairs)
 
     @property
     def _variances(self) -> Nodes:
         """Found from the first values, whose number grows in steps, so that they depend on what is known alone."""
-        step = _step_below(len(self._rows))
+        step = 1
+        while (following := max(step + 1, int(np.ceil(step * GROWTH)))) <= len(self._rows):
+            step = following
         if self._nodes is None or self._found_at != step:
-            data = _data(self.coding, list(self._rows.values())[:step])
+            data = _data(self.coding, [*self._rows.values()][:step])
             self._nodes, self._found_at = posterior(data, SHAPES, equal=False), step
         return self._nodes
 
 
-def _conditioned(
-    algebra: Algebra, draws: Draws, i: int, shape: Shape, size: float, scale: float, rng: np.random.Generator
-) -> Function:
-    """The posterior mean, or with a `scale` (the noise) above 0 a draw around it (Matheron's rule)."""
-    data, coding = algebra.data, algebra.data.coding
-    entries, pairs = np.zeros(len(coding.site_names)), None
-    target = data.value
-    if scale:
-        root = coding.main(shape)
-        entries = size * scale * (root @ rng.standard_normal(root.shape[1]))
-        if shape.pair:
-            half = np.triu(rng.standard_normal((len(entries), len(entries))))
-            pairs = size * scale * coding.pair_size(shape) * coding.between_sites(half + half.T)
-        prior = _function(coding, 0.0, entries, pairs).of(data.codes)
-        own = size * scale * np.sqrt(shape.own) * rng.standard_normal(len(data.codes))
-        noise = scale * np.sqrt(data.weight) * rng.standard_normal(len(target))
-        target = target - (prior + own)[data.place] - noise
-    mean, dual = algebra.dual(draws, i, target)
-    weights = size**2 * np.bincount(data.place, weights=dual, minlength=len(data.codes))
-    root = coding.main(shape)
-    entries = entries + root @ (root.T @ (coding.one_hot(data.codes).T @ weights))
-    if shape.pair:
-        centred = coding.centred(data.codes)
-        found = coding.pair_size(shape) ** 2 * coding.between_sites((centred.T * weights) @ centred)
-        pairs = found if pairs is None else pairs + found
-    return _function(coding, -mean, -entries, None if pairs is None else -pairs)
-
-
-def _function(coding: Coding, constant: float, entries: Floats, pairs: Floats | None) -> Function:
-    """With pairs of centred choices written out as pairs, choices and a constant."""
-    if pairs is None:
-        return Function(coding.first, constant, entries)
-    middle = coding.middle
-    toward = pairs @ middle
-    return Function(coding.first, constant + 0.5 * float(middle @ toward), entries - toward, pairs)
-
-
 def _data(coding: Coding, rows: Sequence[Value]) -> Data:
-    some = rows[-MOST:]
-    places: dict[tuple[int, ...], int] = {}
+    some, places = rows[-MOST:], dict[tuple[int, ...], int]()
     place = np.array([places.setdefault(row.codes, len(places)) for row in some], dtype=np.intp)
     codes = np.array(list(places), dtype=np.intp).reshape(len(places), len(coding.sites))
-    values = -winsorised(np.array([row.value for row in some]))
-    none = np.zeros(len(some), dtype=np.intp)
-    priors = Priors.of(values - values.mean(), float(np.median(values)), share=False, floor=None)
-    weight = np.array([row.noise for row in some])
-    return Data(
-        coding.scaled_to(codes), codes, place, none, none, none, np.arange(len(some)), values, weight, (priors,)
-    )
-
-
-def winsorised(values: Floats) -> Floats:
-    """Values (less is better) of which the bad ones are cut, so that broken placements do not rule the fit."""
-    if not len(values):
-        return values
-    median = float(np.median(values))
-    reach = median - float(np.quantile(values, 0.1))
-    return np.minimum(values, median + WINSOR * reach) if reach > 0 else values
-
-
-def _step_below(count: int) -> int:
-    """Largest number of the sequence 1, 2, …, then growing by GROWTH, that is not above `count`."""
-    step = 1
-    while (following := max(step + 1, int(np.ceil(step * GROWTH)))) <= count:
-        step = following
-    return step
+    values = without_broken(-np.array([row.value for row in some]))
+    return Data.simple(coding.scaled_to(codes), codes, place, values, np.array([row.noise for row in some]))

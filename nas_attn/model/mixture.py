@@ -1,4 +1,4 @@
-"""Mixtures of normal distributions, for whole arrays."""
+"""Mixtures of normal distributions, for whole arrays: weights (m,) that add up to 1, means and variances (m, n)."""
 
 from __future__ import annotations
 
@@ -20,20 +20,16 @@ def cdf(z: ArrayLike) -> Floats:
     return np.asarray(ndtr(z), dtype=np.float64)
 
 
-def interval(weights: Floats, means: Floats, sds: Floats) -> tuple[Floats, Floats]:
-    """Central 95 % of n mixtures of normals, to half a percent of their standard deviation.
+def moments(weights: Floats, means: Floats, variances: Floats) -> tuple[Floats, Floats]:
+    """(n,) means and standard deviations."""
+    mean = weights @ means
+    return mean, np.sqrt(np.maximum(weights @ (variances + (means - mean) ** 2), 0.0))
 
-    Args:
-        weights: (m,) of the components, adding up to 1.
-        means: (m, n)
-        sds: (m, n); 0 for a point mass.
 
-    Returns:
-        (n,) lower and upper ends.
-    """
-    middle = weights @ means
-    spread = np.sqrt(np.maximum(weights @ (sds**2 + (means - middle) ** 2), 0.0))
-    safe = np.maximum(sds, 1e-9 * spread + 1e-300)
+def interval(weights: Floats, means: Floats, variances: Floats) -> tuple[Floats, Floats]:
+    """(n,) ends of the central 95 %, to half a percent of the standard deviation."""
+    middle, spread = moments(weights, means, variances)
+    safe = np.maximum(np.sqrt(variances), 1e-9 * spread + 1e-300)
     ends = []
     for sign in (-1.0, 1.0):
         near, far = -spread, _CANTELLI * spread

@@ -44,15 +44,8 @@ class Priors:
     """Standard deviation of the values within their blocks: where the noise is looked for without a floor."""
 
     @classmethod
-    def of(cls, net: Floats, level: float, *, share: bool, floor: float | None) -> Priors:
-        """From values less their block's mean (runs,), and the typical value.
-
-        Args:
-            net: values less their block's mean.
-            level: median of the values.
-            share: whether the metric is a share, 0 to 1.
-            floor: standard deviation of one run that the images alone give.
-        """
+    def of(cls, net: Floats, level: float, *, share: bool = False, floor: float | None = None) -> Priors:
+        """From values less their block's mean (runs,) and the median of the values; `share`: the metric is from 0 to 1."""
         p = min(max(level, 0.02), 0.98)
         least = 1e-9 * max(abs(level), 1e-3)  # where all values are equal
         size = max(float(np.sqrt(np.mean(net**2))) if len(net) else 0.0, least)
@@ -79,17 +72,20 @@ class Priors:
         density = math.log(2 / (math.pi * f)) - np.log1p((w / f) ** 2) + np.log(s**2 / w)
         return np.asarray(np.where(s**2 > FLOOR_SHARE * f**2, density, -np.inf))
 
+    def usual(self, s: Floats) -> Floats:
+        """Scale of the spread, given the noise."""
+        return SPREAD_TO_NOISE * s if self.spread is None else np.full_like(s, self.spread)
+
     def log_spread(self, t: Floats, s: Floats) -> Floats:
         """Log density of log t: t half-Cauchy, where it is not so small that it is none."""
-        scale = SPREAD_TO_NOISE * s if self.spread is None else np.full_like(s, self.spread)
+        scale = self.usual(s)
         density = math.log(2 / math.pi) - np.log(scale) - np.log1p((t / scale) ** 2) + np.log(t)
         return np.asarray(np.where(t >= LEAST_SPREAD * s, density, -np.inf))
 
     def log_interaction(self, u: Floats, t: Floats, s: Floats) -> Floats:
         """Log density of log u: u² scaled inverse chi-squared. Where placements differ by much more than is usual, so may
         what they do on one backbone and the next."""
-        usual = SPREAD_TO_NOISE * s if self.spread is None else np.full_like(s, self.spread)
-        scale = INTERACTION * np.hypot(usual, GROWING * t)
+        scale = INTERACTION * np.hypot(self.usual(s), GROWING * t)
         half = INTERACTION_FREEDOMS / 2
         log_square = half * np.log(half * scale**2) - math.lgamma(half) - (1 + half) * 2 * np.log(u)
         return np.asarray(log_square - half * scale**2 / u**2 + np.log(2 * u**2))

@@ -55,7 +55,8 @@ class Allowed:
         Raises:
             ValueError: there is none.
         """
-        codes, left = np.zeros(len(self.choices), dtype=np.intp), self._left()
+        codes = np.zeros(len(self.choices), dtype=np.intp)
+        left = len(codes) if self.most is None else self.most
         must: Mask = ~np.asarray((self.choices & self.free).any(axis=1), dtype=np.bool_)
         reserve = int(must.sum())
         for site in rng.permutation(len(codes)):
@@ -66,9 +67,6 @@ class Allowed:
             codes[site] = rng.choice(options)
             left -= int(not self.free[site, codes[site]])
         return tuple(codes.tolist())
-
-    def _left(self) -> int:
-        return len(self.choices) if self.most is None else self.most
 
 
 @dataclass(frozen=True)
@@ -107,15 +105,14 @@ def proposals(
         inside &= function.of(candidates) <= bound
     candidates = candidates[inside] if inside.any() else candidates
     values, primary = beliefs.values(candidates), beliefs.primary
-    if values.shape[1] == 1:
-        order = np.argsort(values[:, 0], kind="stable")
-    else:
-        order = np.zeros(0, dtype=np.intp)
-        if not by_limit:
-            candidates, values, gains = _with_gains(candidates, values, known, primary, rng)
-            order = np.argsort(-gains, kind="stable")[: int((gains > 0).sum())]
-        order = np.concatenate([order, _below_limits(values, known, primary, rng)])
-    for index in order:
+    order = np.zeros(0, dtype=np.intp)
+    if values.shape[1] > 1 and not by_limit:
+        if values.shape[1] > 2 and len(values) > SEVERAL:
+            some = np.sort(rng.choice(len(values), SEVERAL, replace=False))
+            candidates, values = candidates[some], values[some]
+        gains = _gains(values, known, primary, rng)
+        order = np.argsort(-gains, kind="stable")[: int((gains > 0).sum())]
+    for index in np.concatenate([order, _below_limits(values, known, primary, rng)]):
         yield tuple(candidates[index].tolist())
 
 
@@ -157,43 +154,27 @@ def _below_limits(values: Floats, known: Floats, primary: int, rng: np.random.Ge
     low, high = np.minimum(values.min(axis=0), known.min(axis=0)), known.max(axis=0)
     limits = low + rng.random(values.shape[1]) * (high - low)
     limits[primary] = np.inf
-    beyond = (values > limits).any(axis=1)
-    return np.lexsort((values[:, primary], beyond))
+    return np.lexsort((values[:, primary], (values > limits).any(axis=1)))
 
 
-def _with_gains(
-    candidates: Codes, values: Floats, known: Floats, primary: int, rng: np.random.Generator
-) -> tuple[Codes, Floats, Floats]:
-    """(candidates, their values, hypervolume that each adds); with many objectives for some of the candidates only."""
-    reference = _reference(known, primary)
-    front = known[(known < reference).all(axis=1)]
-    front = np.unique(front[non_dominated(front)], axis=0) if len(front) else front
-    if values.shape[1] == 2:
-        return candidates, values, _gains_in_plane(values, front, reference)
-    if len(values) > SEVERAL:
-        some = np.sort(rng.choice(len(values), SEVERAL, replace=False))
-        candidates, values = candidates[some], values[some]
-    best = np.minimum(values.min(axis=0), known.min(axis=0))
-    points = best + rng.random((POINTS, values.shape[1])) * (reference - best)
-    free = points[~_dominated(points, front)]
-    gains = np.array([(row <= free).all(axis=1).sum() for row in values], dtype=float)
-    return candidates, values, gains
+def _gains(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> Floats:
+    """(n,) hypervolume that each point adds to what is known; with more than two objectives by POINTS random points.
 
-
-def _reference(known: Floats, primary: int) -> Floats:
-    """(objectives,) where gains end: a little beyond the worst costs, and at the median of what is sought.
-
-    Where the cheapest placements are worse than that, at theirs: late in a search the median is a good placement, and
-    what lies between no attention and it is the fast end of the front.
+    The reference lies a little beyond the worst costs, and at the median of what is sought. Where the cheapest placements
+    are worse than that, at theirs: late in a search the median is a good placement, and what lies between the bare
+    backbone and it is the fast end of the front.
     """
     reference: Floats = known.max(axis=0) + BEYOND * np.ptp(known, axis=0)
     cheapest = [int(index) for cost, index in enumerate(known.argmin(axis=0)) if cost != primary]
     reference[primary] = max(float(np.median(known[:, primary])), *known[cheapest, primary].tolist())
-    return reference
-
-
-def _dominated(points: Floats, front: Floats) -> Mask:
-    return np.asarray(np.any(np.all(front[None] <= points[:, None], axis=2), axis=1), dtype=np.bool_)
+    front = known[(known < reference).all(axis=1)]
+    front = np.unique(front[non_dominated(front)], axis=0) if len(front) else front
+    if values.shape[1] == 2:
+        return _gains_in_plane(values, front, reference)
+    best = np.minimum(values.min(axis=0), known.min(axis=0))
+    points = best + rng.random((POINTS, values.shape[1])) * (reference - best)
+    free = points[~(front[None] <= points[:, None]).all(axis=2).any(axis=1)]
+    return np.array([(row <= free).all(axis=1).sum() for row in values], dtype=float)
 
 
 def _gains_in_plane(values: Floats, front: Floats, reference: Floats) -> Floats:

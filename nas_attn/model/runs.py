@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -53,6 +52,12 @@ class Data:
     priors: Sequence[Priors]
     """One per rung."""
 
+    @classmethod
+    def simple(cls, coding: Coding, codes: Codes, place: Ints, value: Floats, weight: Floats) -> Data:
+        """Of one rung and one block, with priors in proportion to the noise."""
+        none, priors = np.zeros_like(place), Priors.of(value - value.mean(), float(np.median(value)))
+        return cls(coding, codes, place, none, none, none, np.arange(len(place)), value, weight, (priors,))
+
     @property
     def rungs(self) -> int:
         return len(self.priors)
@@ -69,10 +74,9 @@ class Data:
 
     def part(self, chosen: Ints) -> Data:
         """Only some of the evaluated placements."""
-        mine = np.isin(self.place, chosen)
-        place = np.searchsorted(chosen, self.place[mine])
-        rows = (self.rung[mine], self.backbone[mine], self.block[mine], self.run[mine], self.value[mine])
-        return Data(self.coding, self.codes[chosen], place, *rows, self.weight[mine], self.priors)
+        mine, names = np.isin(self.place, chosen), ("rung", "backbone", "block", "run", "value", "weight")
+        rows = {name: getattr(self, name)[mine] for name in names}
+        return replace(self, codes=self.codes[chosen], place=np.searchsorted(chosen, self.place[mine]), **rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +91,6 @@ class Assembled:
     rung: int
     excess: Mapping[str, float]
     """Key -> mean of what was cut off its runs at the last rung, as they were broken; negative."""
-    raw: Mapping[str, tuple[float, int]]
-    """Key -> (mean of its runs at the last rung, their number), as they were scored."""
     two: tuple[float, float] | None
     """The values at which the last rung's runs lie, where they lie at two."""
 
@@ -97,26 +99,25 @@ def assemble(
     runs: Sequence[Run], placements: Mapping[str, str], *, metric: str, lower_is_better: bool, rung: int
 ) -> Assembled:
     """The runs of the rungs up to `rung`; of equal runs (placement, seed, backbone, rung) the last one counts."""
-    unique = {(r.rung, r.key, r.seed, r.backbone): r for r in runs if r.rung <= rung and math.isfinite(r.value)}
+    unique = {(r.rung, r.key, r.seed, r.backbone): r for r in runs if r.rung <= rung}
     evaluated = _best_informed(list(unique.values()))
     used = [unique[at] for at in sorted(unique) if unique[at].key in evaluated]
     keys = (*sorted(evaluated), *sorted(placements.keys() - evaluated))
-    coding, codes = coded([placements[key] for key in keys], len(evaluated))
-    sign = -1.0 if lower_is_better else 1.0
+    coding, codes = Coding.of([placements[key] for key in keys], len(evaluated))
     numbers = sorted({run.rung for run in used})
     values, excess, priors, two = np.zeros(len(used)), dict[str, float](), list[Priors](), None
     for number in numbers:
         at = [i for i, run in enumerate(used) if run.rung == number]
         mine = [used[i] for i in at]
-        plain, block = sign * np.array([run.value for run in mine]), _numbered([(r.seed, r.backbone) for r in mine])
+        plain = (-1.0 if lower_is_better else 1.0) * np.array([run.value for run in mine])
+        block = _numbered([(r.seed, r.backbone) for r in mine])
         two = two_values(mine, plain, block)
         values[at] = cut = _cut(plain, block) if two is None else plain
         floor = noise_floor(mine) if metric == "accuracy" else None
         share = metric in SHARES and bool(((plain >= 0) & (plain <= 1)).all())
         priors.append(Priors.of(_net(cut, block), float(np.median(cut)), share=share, floor=floor))
-        excess = _means(mine, plain - cut)
+        excess = {key: float(np.mean(found)) for key, found in by_key(mine, plain - cut).items()}
     largest = max(p.size for p in priors)
-    priors = [replace(p, size=max(p.size, LEAST_SIZE * largest)) for p in priors]
     data = Data(
         coding,
         codes,
@@ -127,20 +128,17 @@ def assemble(
         run=_numbered([(run.key, run.seed, run.backbone) for run in used]),
         value=values,
         weight=np.ones(len(used)),
-        priors=tuple(priors),
+        priors=tuple(replace(p, size=max(p.size, LEAST_SIZE * largest)) for p in priors),
     )
-    last = tuple(run for run in used if run.rung == numbers[-1])
-    means, counts = _means(last, np.array([run.value for run in last])), defaultdict[str, int](int)
-    for run in last:
-        counts[run.key] += 1
-    return Assembled(data, keys, last, numbers[-1], excess, {k: (m, counts[k]) for k, m in means.items()}, two)
+    return Assembled(data, keys, tuple(r for r in used if r.rung == numbers[-1]), numbers[-1], excess, two)
 
 
-def coded(texts: Sequence[str], evaluated: int) -> tuple[Coding, Codes]:
-    """A coding that knows some placements, scaled to the first, evaluated ones; and their codes."""
-    coding = Coding.of(texts)
-    codes = coding.codes(texts[:evaluated])
-    return coding.scaled_to(codes), codes
+def by_key(runs: Sequence[Run], values: Floats) -> dict[str, list[float]]:
+    """Key -> the values of its runs."""
+    found = defaultdict[str, list[float]](list)
+    for run, value in zip(runs, values.tolist(), strict=True):
+        found[run.key].append(value)
+    return found
 
 
 def _best_informed(runs: Sequence[Run]) -> set[str]:
@@ -171,17 +169,14 @@ def _cut(values: Floats, block: Ints) -> Floats:
     for number in np.unique(block):
         mine = block == number
         if mine.sum() >= FEWEST:
-            middle, high = np.quantile(values[mine], [0.5, 0.9])
-            if high > middle:
-                found[mine] = np.maximum(values[mine], middle - BROKEN * (high - middle))
+            found[mine] = without_broken(values[mine])
     return found
 
 
-def _means(runs: Sequence[Run], values: Floats) -> dict[str, float]:
-    found = defaultdict[str, list[float]](list)
-    for run, value in zip(runs, values.tolist(), strict=True):
-        found[run.key].append(value)
-    return {key: math.fsum(v) / len(v) for key, v in found.items()}
+def without_broken(values: Floats) -> Floats:
+    """Values (more is better) of which the bad ones are cut."""
+    middle, high = np.quantile(values, [0.5, 0.9])
+    return np.maximum(values, middle - BROKEN * (high - middle)) if high > middle else values
 
 
 def two_values(runs: Sequence[Run], values: Floats, block: Ints) -> tuple[float, float] | None:
@@ -204,14 +199,11 @@ def two_values(runs: Sequence[Run], values: Floats, block: Ints) -> tuple[float,
     around = np.sqrt((low.var() * len(low) + high.var() * len(high)) / len(values))
     if gaps.max() <= APART * around:
         return None
-    upper = values >= high[0]
-    both = _at_both([run.key for run in runs], upper, 1) and _at_both(block.tolist(), upper, 2)
+
+    def at_both(names: Ints, least: int) -> bool:
+        """Whether so many runs of one name are at each of the values."""
+        upper = np.bincount(names, weights=values >= high[0])
+        return bool((np.minimum(upper, np.bincount(names) - upper) >= least).any())
+
+    both = at_both(_numbered([run.key for run in runs]), 1) and at_both(block, 2)
     return (float(low.mean()), float(high.mean())) if both else None
-
-
-def _at_both(names: Sequence[Hashable], upper: NDArray[np.bool_], least: int) -> bool:
-    """Whether so many runs of one name are at each of the values."""
-    found: defaultdict[Hashable, list[int]] = defaultdict(lambda: [0, 0])
-    for name, at in zip(names, upper.tolist(), strict=True):
-        found[name][at] += 1
-    return any(min(counts) >= least for counts in found.values())

@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.model.coding import ALONE, SHAPES, Codes, Shape
+from nas_attn.model.coding import Shape
 from nas_attn.model.mixture import cdf
 from nas_attn.model.priors import log_level
 from nas_attn.model.runs import Data
@@ -47,7 +47,6 @@ class Draws:
 
     shape: Ints
     """(m,) index into the shapes."""
-    equal: bool
     noise: Floats
     """(m, rungs)"""
     spread: Floats
@@ -63,6 +62,12 @@ class Draws:
     backbones: Floats
     """(m,) scatter of the levels over backbones."""
 
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[Draws, Ints]]) -> Draws:
+        """Some of each."""
+        names = [found.name for found in fields(cls)]
+        return cls(*(np.concatenate([getattr(draws, name)[some] for draws, some in parts]) for name in names))
+
 
 class Family:
     """One hypothesis: what its parameters are, and how a vector of real numbers means them."""
@@ -72,21 +77,15 @@ class Family:
         several, rungs = data.backbones > 1, data.rungs
         if equal and not several:
             self.shapes = self.shapes[:1]
-        sizes = np.log([p.size for p in data.priors])
-        names: dict[str, tuple[float, float]] = {}
+        sizes, names = np.log([p.size for p in data.priors]), dict[str, tuple[float, float]]()
         for k in range(rungs):
-            if not equal or several:
-                names[f"spread{k}"] = (-0.7, 1.2)
-            if k < rungs - 1:
-                names[f"noise{k}"] = (float(np.clip(sizes[k] - sizes[-1], -4, 4)), 0.6)
+            names |= {} if equal and not several else {f"spread{k}": (-0.7, 1.2)}
+            names |= {f"noise{k}": (float(np.clip(sizes[k] - sizes[-1], -4, 4)), 0.6)} if k < rungs - 1 else {}
         if rungs > 1:
-            names["eta"] = (LUCK, 1.0)
-            names |= {} if equal and not several else {"rho": (0.0, 1.0)}
+            names |= {"eta": (LUCK, 1.0)} | ({} if equal and not several else {"rho": (0.0, 1.0)})
         if several:
-            names["backbones"] = (0.0, 1.2)
-            names |= {} if equal else {"interaction": (-0.3, 0.8)}
-        if data.repeated_blocks:
-            names["seeds"] = (0.0, 1.2)
+            names |= {"backbones": (0.0, 1.2)} | ({} if equal else {"interaction": (-0.3, 0.8)})
+        names |= {"seeds": (0.0, 1.2)} if data.repeated_blocks else {}
         self.index = {name: i for i, name in enumerate(names)}
         self.middle, self.width = np.array([*names.values()]).reshape(-1, 2).T
         prior = np.array([shape.prior for shape in self.shapes])
@@ -97,16 +96,14 @@ class Family:
         m, rungs = len(z), self.data.rungs
         noise = np.stack([*(self._exp(z, f"noise{k}") for k in range(rungs - 1)), np.ones(m)], axis=1)
         size = noise * np.stack([self._exp(z, f"spread{k}") for k in range(rungs)], axis=1)
-        several = self.data.backbones > 1
+        nothing = np.zeros((m, rungs))
         ratio = np.ones(m) if self.equal else self._exp(z, "interaction")
-        angle = 0.5 * math.pi * cdf(self._get(z, "rho"))
         return Draws(
             shape,
-            self.equal,
             noise=noise,
-            spread=np.zeros_like(size) if self.equal else size,
-            interaction=size * ratio[:, None] if several else np.zeros_like(size),
-            rho=np.sin(angle),
+            spread=nothing if self.equal else size,
+            interaction=size * ratio[:, None] if self.data.backbones > 1 else nothing,
+            rho=np.sin(0.5 * math.pi * cdf(self._get(z, "rho"))),
             eta=MOST_ETA * cdf(self._get(z, "eta")),
             seeds=self._exp(z, "seeds") if "seeds" in self.index else np.zeros(m),
             backbones=self._exp(z, "backbones") if "backbones" in self.index else np.zeros(m),
@@ -177,10 +174,10 @@ class Algebra:
 
     def __init__(self, data: Data, shapes: Sequence[Shape]) -> None:
         self.data, self.shapes = data, list(shapes)
-        self.same_backbone = (data.backbone[:, None] == data.backbone).astype(np.float64)
-        self.same_block = (data.block[:, None] == data.block).astype(np.float64)
-        run = data.run[:, None] == data.run
-        self.same_run = run + np.diag(data.weight - 1)
+        self.same_backbone, self.same_block, same_run = (
+            (of[:, None] == of).astype(np.float64) for of in (data.backbone, data.block, data.run)
+        )
+        self.same_run = same_run + np.diag(data.weight - 1)
         self.means = (np.arange(data.rungs)[:, None] == data.rung).T.astype(np.float64)
         self._kernels: dict[int, Floats] = {}
 
@@ -216,28 +213,17 @@ class Algebra:
         found.flat[:: len(found) + 1] *= 1 + JITTER
         return np.asarray(found)
 
-    def solve(self, draws: Draws, i: int) -> Solved:
-        """Raises:
-        numpy.linalg.LinAlgError: the covariance is singular.
-        """
-        from scipy.linalg.lapack import dtrtrs
+    def solve(self, draws: Draws, i: int, values: Floats | None = None) -> Solved:
+        """The equations at one draw, for the runs' or for other values.
 
+        Raises:
+            numpy.linalg.LinAlgError: the covariance is singular.
+        """
         root = np.asarray(np.linalg.cholesky(self.covariance(draws, i)), dtype=np.float64)
-        both, _ = dtrtrs(root, np.column_stack((self.data.value, self.means)), lower=1)
+        both = solved_by(root, np.column_stack((self.data.value if values is None else values, self.means)))
         value, means = both[:, 0], both[:, 1:]
         inner = np.asarray(np.linalg.cholesky(means.T @ means), dtype=np.float64)
-        projected = np.linalg.solve(inner, means.T @ value)
-        return Solved(root, value, means, inner, projected)
-
-    def dual(self, draws: Draws, i: int, values: Floats) -> tuple[float, Floats]:
-        """(mean of the last rung, (runs,) covariance⁻¹ times the values less their rungs' means) of other values."""
-        from scipy.linalg.lapack import dtrtrs
-
-        solved = self.solve(draws, i)
-        inside, _ = dtrtrs(solved.root, values, lower=1)
-        means = np.linalg.solve(solved.inner.T, np.linalg.solve(solved.inner, solved.means.T @ inside))
-        dual, _ = dtrtrs(solved.root, inside - solved.means @ means, lower=1, trans=1)
-        return float(means[-1]), dual
+        return Solved(root, value, means, inner, np.linalg.solve(inner, means.T @ value))
 
     def sums(self, draws: Draws) -> tuple[Floats, Floats]:
         """(log determinants / 2, squares), each (m,): what the likelihood needs, the rungs' means integrated out."""
@@ -248,6 +234,13 @@ class Algebra:
                 squares[i] = max(float(solved.value @ solved.value - solved.projected @ solved.projected), 1e-300)
                 sizes[i] = np.log(np.diag(solved.root)).sum() + np.log(np.diag(solved.inner)).sum()
         return sizes, squares
+
+
+def solved_by(root: Floats, right: Floats, *, transposed: bool = False) -> Floats:
+    """root⁻¹ times the right side, of a lower triangular root."""
+    from scipy.linalg.lapack import dtrtrs
+
+    return np.asarray(dtrtrs(root, right, lower=1, trans=int(transposed))[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,34 +272,27 @@ class Solved:
 class Nodes:
     """Weighted draws that stand for the posterior; noises in the metric's unit."""
 
-    draws: Sequence[tuple[Draws, int]]
-    """The variances of each node: draws, and which of them."""
+    shapes: Sequence[Shape]
+    draws: Draws
     weight: Floats
     """(k,) adding up to 1."""
     noise: Floats
     """(k,) of one run at the last rung."""
 
 
-def posterior(data: Data, shapes: Sequence[Shape] = SHAPES, *, equal: bool = True) -> Nodes:
+def posterior(data: Data, shapes: Sequence[Shape], *, equal: bool = True) -> Nodes:
     """The posterior of the variances, from at most LEARNED_FROM of the runs.
 
     Args:
         equal: whether it may be that no placement differs from another.
     """
-    learned = _thinned(data)
-    shapes = learned.coding.shapes(shapes) or [ALONE]
+    learned, rng = _thinned(data), np.random.default_rng(0)
+    shapes = learned.coding.shapes(shapes)
     null = learned.priors[-1].equal if equal else 0.0
-    found: list[tuple[Draws, Floats, Floats]] = []
-    rng = np.random.default_rng(0)
-    for family, rounds, prior in (
-        (Family(learned, shapes, equal=False), ROUNDS, 1 - null),
-        (Family(learned, shapes, equal=True), EQUAL_ROUNDS, null),
-    ):
-        if not prior:
-            continue
-        draws, logs, noises = _sampled(family, Algebra(learned, family.shapes), rounds, rng)
-        found.append((draws, logs + math.log(prior), noises))
-    return _kept(found, NODES if len(data.value) < MANY else FEW_NODES)
+    found = [_sampled(Family(learned, shapes, equal=False), ROUNDS, math.log1p(-null), rng)]
+    if equal:
+        found.append(_sampled(Family(learned, shapes, equal=True), EQUAL_ROUNDS, math.log(null), rng))
+    return _kept(found, shapes, NODES if len(data.value) < MANY else FEW_NODES)
 
 
 def _thinned(data: Data) -> Data:
@@ -323,9 +309,10 @@ def _thinned(data: Data) -> Data:
 
 
 def _sampled(
-    family: Family, algebra: Algebra, rounds: Sequence[int], rng: np.random.Generator
+    family: Family, rounds: Sequence[int], prior: float, rng: np.random.Generator
 ) -> tuple[Draws, Floats, Floats]:
-    """(draws, (m, NOISES) log weights, noises): a sample whose weights add up to the hypothesis' marginal likelihood."""
+    """(draws, (m, NOISES) log weights, noises): weights that add up to the hypothesis' log prior and marginal likelihood."""
+    algebra = Algebra(family.data, family.shapes)
     proposals = [Proposal(family.middle, np.diag(family.width), family.prior)]
     freedoms = len(algebra.data.value) - algebra.data.rungs
     shape, z, mixed = np.zeros(0, dtype=np.intp), np.zeros((0, len(family.middle))), np.zeros(0)
@@ -347,7 +334,7 @@ def _sampled(
         mixed = np.logaddexp.reduce(densities, axis=0)
         if number + 1 < len(rounds):
             proposals.append(_fitted(family, shape, z, np.logaddexp.reduce(logs, axis=1) - mixed))
-    return family.draws(shape, z), logs - mixed[:, None] - math.log(len(z)), noises
+    return family.draws(shape, z), logs - mixed[:, None] - math.log(len(z)) + prior, noises
 
 
 def _fitted(family: Family, shape: Ints, z: Floats, logs: Floats) -> Proposal:
@@ -366,39 +353,23 @@ def _fitted(family: Family, shape: Ints, z: Floats, logs: Floats) -> Proposal:
     return Proposal(middle, root, shapes / shapes.sum())
 
 
-def _kept(found: Sequence[tuple[Draws, Floats, Floats]], count: int) -> Nodes:
+def _kept(found: Sequence[tuple[Draws, Floats, Floats]], shapes: Sequence[Shape], count: int) -> Nodes:
     """Nodes drawn in even steps along the weights; the weight of "equal" is exact."""
     top = max(float(logs.max()) for _, logs, _ in found)
     shares = [np.exp(logs - top) for _, logs, _ in found]
     total = sum(float(w.sum()) for w in shares)
-    chosen: list[tuple[Draws, int]] = []
-    weight, noise = list[float](), list[float]()
+    parts, weight, noise = list[tuple[Draws, Ints]](), list[Floats](), list[Floats]()
     for (draws, _, noises), w in zip(found, shares, strict=True):
         mass = float(w.sum()) / total
-        many = max(round(count * mass), 8) if mass > 1e-4 else 0
-        if not many:
+        if mass <= 1e-4:
             continue
+        many = max(round(count * mass), 8)
         order = np.lexsort((draws.interaction[:, -1], draws.spread[:, -1]))
         below = np.cumsum(w[order].ravel())
         hits = np.searchsorted(below, (np.arange(many) + 0.5) / many * below[-1])
-        for hit in hits.tolist():
-            i, g = divmod(min(hit, w.size - 1), NOISES)
-            chosen.append((draws, int(order[i])))
-            weight.append(mass / many)
-            noise.append(float(noises[order[i], g]))
-    weights = np.array(weight)
-    return Nodes(chosen, weights / weights.sum(), np.array(noise))
-
-
-def cross(data: Data, shape: Shape, draws: Draws, i: int, codes: Codes, place: Ints) -> Floats:
-    """(targets, runs) covariance of the targets' effects at the last rung with the runs, in units of the noise's square.
-
-    Args:
-        codes: (targets, sites) of the targets.
-        place: (targets,) which evaluated placement each is; -1 for none.
-    """
-    shared = data.coding.kernel(shape, codes, data.codes)[:, data.place]
-    shared += shape.own * (place[:, None] == data.place)
-    top = data.rungs - 1
-    along = draws.spread[i, top] * draws.spread[i, data.rung] * draws.rho[i] ** (top - data.rung)
-    return np.asarray(shared * along)
+        i, g = np.divmod(np.minimum(hits, w.size - 1), NOISES)
+        parts.append((draws, order[i]))
+        weight.append(np.full(many, mass / many))
+        noise.append(noises[order[i], g])
+    weights = np.concatenate(weight)
+    return Nodes(shapes, Draws.joined(parts), weights / weights.sum(), np.concatenate(noise))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas_attn.model.net import levels, net
+from nas_attn.model.net import net
 
 
 def made(rng: np.random.Generator, *, seeds: int, candidates: int, shift: float) -> dict[str, dict[int, float]]:
@@ -18,7 +18,6 @@ def made(rng: np.random.Generator, *, seeds: int, candidates: int, shift: float)
 
 def test_one_seed_has_no_level() -> None:
     values = {"a": {3: 0.5}, "b": {3: 0.7}}
-    assert levels(values) == {3: 0.0}
     assert net(values) == values
 
 
