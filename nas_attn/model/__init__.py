@@ -7,6 +7,6 @@ metric, `learner` is the same model for samplers and for latencies.
 """
 
 from nas_attn.model.evidence import Evidence, fit
-from nas_attn.model.facts import Estimate, Gain, Noise, Run
+from nas_attn.model.facts import TARGET, Estimate, Gain, Noise, Run
 
-__all__ = ["Estimate", "Evidence", "Gain", "Noise", "Run", "fit"]
+__all__ = ["TARGET", "Estimate", "Evidence", "Gain", "Noise", "Run", "fit"]

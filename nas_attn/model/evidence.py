@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -16,7 +16,7 @@ from nas_attn.model.coding import SHAPES, Coding, Shape
 from nas_attn.model.facts import Estimate, Gain, Noise, Run, Source
 from nas_attn.model.images import NewImages
 from nas_attn.model.mixture import cdf, interval, moments
-from nas_attn.model.runs import Assembled, Data, assemble, by_key
+from nas_attn.model.runs import Assembled, Data, assemble
 from nas_attn.model.variances import JITTER, Algebra, Nodes, Solved, posterior, solved_by
 from nas_attn.tasks import SHARES
 
@@ -53,8 +53,7 @@ class Evidence:
         self.two_values = None if runs.two is None else (self._sign * runs.two[0], self._sign * runs.two[1])
         self._solution = known or Solution(runs.data, [self._placements[key] for key in self.keys])
         self._index = {key: i for i, key in enumerate(self.keys)}
-        self._values = by_key(runs.last, np.array([run.value for run in runs.last]))
-        """Key -> values of its runs."""
+        self._values = runs.values
         self._gains: defaultdict[str, dict[str, Gain]] = defaultdict(dict)
 
     # ------------------------------------------------------------------------------------------- answers
@@ -102,7 +101,7 @@ class Evidence:
     @cached_property
     def noise(self) -> Noise:
         """How much runs of one placement differ."""
-        repeated, runs = sum(len(values) > 1 for values in self._values.values()), len(self._runs.last)
+        repeated, runs = sum(n > 1 for n in Counter(run.key for run in self._runs.last).values()), len(self._runs.last)
         source: Source = "seeds" if repeated else "images" if self._runs.data.priors[-1].floor else "assumed"
         if self._constant:
             return Noise(self.metric, source, repeated, runs, 0.0, 0.0, 0.0)
@@ -118,7 +117,7 @@ class Evidence:
             paired_sd=math.sqrt(float(weight @ nodes.noise**2)),
             between_sd=float(weight @ (nodes.noise * nodes.draws.spread[:, -1])),
             interaction_sd=float(weight @ self._interactions) if self.backbones > 1 else None,
-            correlation=float(weight @ nodes.draws.rho) if self._runs.data.rungs > 1 else None,
+            correlation=float(weight @ nodes.draws.rho[:, -1, -2]) if self._runs.data.rungs > 1 else None,
         )
 
     def pairs(self, a: str, b: str) -> int:
@@ -342,7 +341,7 @@ class Effects:
             toward = self._coding.kernel(shape, self._codes, self._evaluated)[:, data.place]
             toward += shape.own * (self._place[:, None] == data.place)
             spread = draws.spread[node]
-            toward *= spread[top] * spread[data.rung] * draws.rho[node] ** (top - data.rung)
+            toward *= spread[top] * spread[data.rung] * draws.rho[node, top, data.rung]
             across = solved_by(solved.root, toward.T)
             down = np.linalg.solve(solved.inner, solved.means.T @ across)
             self._made[node] = across.T @ solved.residual, across, down

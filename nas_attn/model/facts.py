@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Source = Literal["seeds", "images", "assumed", "none"]
+TARGET = 1_000_000
+"""The rung of runs that train as the network finally will be. It is above all others, which may say little about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class Noise:
     interaction_sd: float | None = None
     """Placement x backbone; None with one backbone."""
     correlation: float | None = None
-    """Between the rung below and this one, of the placements' effects; None without a rung below."""
+    """Of the placements' effects, between the rung below (of the target: the search's last one) and this one; None without."""
 
     def reliability(self, runs: int = 1) -> float | None:
         """Share of the variance of a mean of `runs` runs that is difference between placements, 0 to 1."""

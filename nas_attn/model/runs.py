@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.model.coding import Codes, Coding
-from nas_attn.model.facts import Run
+from nas_attn.model.facts import TARGET, Run
 from nas_attn.model.images import noise_floor
 from nas_attn.model.priors import Priors
 from nas_attn.tasks import SHARES
@@ -51,6 +51,8 @@ class Data:
     """Variance of the run's noise over that of a full run."""
     priors: Sequence[Priors]
     """One per rung."""
+    target: bool = False
+    """Whether the last rung trains otherwise than those below: what they say of it is to be learned."""
 
     @classmethod
     def simple(cls, coding: Coding, codes: Codes, place: Ints, value: Floats, weight: Floats) -> Data:
@@ -68,8 +70,8 @@ class Data:
 
     @property
     def repeated_blocks(self) -> bool:
-        """Whether any block has several runs at the last rung, and there are several blocks."""
-        last = self.block[self.rung == self.rungs - 1]
+        """Whether any block has several runs at the last rung (of the search or the target), and there are several blocks."""
+        last = self.block[self.rung >= self.rungs - 1 - self.target]
         return len(np.unique(self.block)) > 1 and len(np.unique(last)) < len(last)
 
     def part(self, chosen: Ints) -> Data:
@@ -91,6 +93,8 @@ class Assembled:
     rung: int
     excess: Mapping[str, float]
     """Key -> mean of what was cut off its runs at the last rung, as they were broken; negative."""
+    values: Mapping[str, Sequence[float]]
+    """Key -> values of its runs at the last rung; of a placement that did not reach the target, those at the rung below."""
     two: tuple[float, float] | None
     """The values at which the last rung's runs lie, where they lie at two."""
 
@@ -129,8 +133,13 @@ def assemble(
         value=values,
         weight=np.ones(len(used)),
         priors=tuple(replace(p, size=max(p.size, LEAST_SIZE * largest)) for p in priors),
+        target=rung == TARGET and len(numbers) > 1,
     )
-    return Assembled(data, keys, tuple(r for r in used if r.rung == numbers[-1]), numbers[-1], excess, two)
+    last, *below = ([run for run in used if run.rung == number] for number in numbers[: -2 - data.target : -1])
+    known = dict[str, list[float]]()
+    for some in [*below, last]:
+        known |= by_key(some, np.array([run.value for run in some]))
+    return Assembled(data, keys, tuple(last), numbers[-1], excess, known, two)
 
 
 def by_key(runs: Sequence[Run], values: Floats) -> dict[str, list[float]]:

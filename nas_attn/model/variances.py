@@ -8,6 +8,7 @@ on a grid. The draws are those of a fixed generator: equal runs give equal answe
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from contextlib import suppress
@@ -54,9 +55,9 @@ class Draws:
     interaction: Floats
     """(m, rungs) of placement x backbone; 0 with one backbone."""
     rho: Floats
-    """(m,) correlation of the effects at neighbouring rungs."""
+    """(m, rungs, rungs) correlation of the effects at two rungs."""
     eta: Floats
-    """(m,) correlation of a run's noise at neighbouring rungs."""
+    """(m, rungs, rungs) correlation of a run's noise at two rungs."""
     seeds: Floats
     """(m,) scatter of the levels over seeds, in units of the noise."""
     backbones: Floats
@@ -82,7 +83,10 @@ class Family:
             names |= {} if equal and not several else {f"spread{k}": (-0.7, 1.2)}
             names |= {f"noise{k}": (float(np.clip(sizes[k] - sizes[-1], -4, 4)), 0.6)} if k < rungs - 1 else {}
         if rungs > 1:
-            names |= {"eta": (LUCK, 1.0)} | ({} if equal and not several else {"rho": (0.0, 1.0)})
+            names |= {"eta": (LUCK, 1.0)}
+        if not equal or several:
+            names |= {"rho": (0.0, 1.0)} if rungs - data.target > 1 else {}
+            names |= {"target": (0.0, 1.0)} if data.target else {}
         if several:
             names |= {"backbones": (0.0, 1.2)} | ({} if equal else {"interaction": (-0.3, 0.8)})
         names |= {"seeds": (0.0, 1.2)} if data.repeated_blocks else {}
@@ -98,13 +102,17 @@ class Family:
         size = noise * np.stack([self._exp(z, f"spread{k}") for k in range(rungs)], axis=1)
         nothing = np.zeros((m, rungs))
         ratio = np.ones(m) if self.equal else self._exp(z, "interaction")
+        rho = [np.sin(0.5 * math.pi * cdf(self._get(z, "rho")))] * (rungs - 1)
+        if self.data.target:
+            rho[-1] = cdf(self._get(z, "target"))  # every correlation is equally likely beforehand
+        eta = [MOST_ETA * cdf(self._get(z, "eta"))] * (rungs - 1)
         return Draws(
             shape,
             noise=noise,
             spread=nothing if self.equal else size,
             interaction=size * ratio[:, None] if self.data.backbones > 1 else nothing,
-            rho=np.sin(0.5 * math.pi * cdf(self._get(z, "rho"))),
-            eta=MOST_ETA * cdf(self._get(z, "eta")),
+            rho=_chained(rho, m),
+            eta=_chained(eta, m),
             seeds=self._exp(z, "seeds") if "seeds" in self.index else np.zeros(m),
             backbones=self._exp(z, "backbones") if "backbones" in self.index else np.zeros(m),
         )
@@ -132,7 +140,7 @@ class Family:
                 found = found + priors.log_spread(t, s[:, k])
             if self.data.backbones > 1 and (self.equal or k == self.data.rungs - 1):
                 found = found + priors.log_interaction(u, t, s[:, k])
-        for name, middle in (("rho", 0.0), ("eta", LUCK)):
+        for name, middle in (("rho", 0.0), ("target", 0.0), ("eta", LUCK)):
             if name in self.index:
                 found = found - 0.5 * (self._get(z, name)[:, None] - middle) ** 2 - 0.5 * math.log(2 * math.pi)
         for name, value in (("seeds", draws.seeds), ("backbones", draws.backbones)):
@@ -145,6 +153,14 @@ class Family:
 
     def _exp(self, z: Floats, name: str) -> Floats:
         return np.asarray(np.exp(np.clip(self._get(z, name), -12, 12)))
+
+
+def _chained(links: Sequence[Floats], count: int) -> Floats:
+    """(count, rungs, rungs) correlations, from those (count,) of neighbouring rungs."""
+    found = np.ones((count, len(links) + 1, len(links) + 1))
+    for below, above in itertools.combinations(range(len(links) + 1), 2):
+        found[:, below, above] = found[:, above, below] = math.prod(links[below:above])
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +208,11 @@ class Algebra:
 
     def covariance(self, draws: Draws, i: int) -> Floats:
         """(runs, runs) in units of the noise's square, at one draw."""
-        rung, steps = self.data.rung, np.arange(self.data.rungs)
-        near = np.abs(steps[:, None] - steps)
+        rung = self.data.rung
 
-        def between(size: Floats, correlation: float) -> Floats:
+        def between(size: Floats, correlation: Floats) -> Floats:
             """(runs, runs) covariance of something of this size at each rung."""
-            table = np.outer(size, size) * correlation**near
+            table = np.outer(size, size) * correlation
             return np.asarray(table[0, 0] if self.data.rungs == 1 else table[rung[:, None], rung])
 
         found = self.same_run + draws.seeds[i] ** 2 * self.same_block if draws.seeds[i] else self.same_run.copy()
