@@ -38,6 +38,8 @@ class StudyFacts:
     """The validations, the first first."""
     ended: Collection[tuple[str, int]]
     """(key, seed) of the target's runs that have ended."""
+    target_scores: Sequence[StoredScore]
+    """Of the target's runs on the validation images, with results per image."""
     test_scores: Sequence[StoredScore]
     """Of the target's runs on the test split, with results per image."""
     test_readings: Sequence[SplitReading]

@@ -102,6 +102,12 @@ def gain_line(comparison: Comparison | None, metric: str, trained: str) -> list[
     return [f"Gain      {_gain(comparison, metric)}; {how}"]
 
 
+def target_line(said: str, study: str, seconds: float) -> str:
+    """That no run trained as the target does, and what it takes to know more."""
+    cost = f", about {units.duration(seconds)} of one worker" if seconds else ""
+    return f"Target    no run yet {said}: `nas-attn validate {study}` shows the gain there{cost}"
+
+
 def best_bet_line(bet: Contender | None, comparison: Comparison | None, metric: str) -> list[str]:
     """The most promising placement, where none is convincing."""
     if bet is None or comparison is None or comparison.gain is None:

@@ -23,13 +23,14 @@ from nas_attn.analysis.fronts import front_odds, front_of
 from nas_attn.analysis.latency_record import LatencyRecord, latencies, latency_record
 from nas_attn.analysis.objectives import objective_value, primary_metric
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend
+from nas_attn.analysis.recommendation_words import target_line
 from nas_attn.analysis.retrained import Retrained
 from nas_attn.analysis.snippet import BuiltFor, snippets
-from nas_attn.analysis.study_evidence import StudyEvidence
+from nas_attn.analysis.study_evidence import StudyEvidence, searched_as_target
 from nas_attn.analysis.ties import ties
-from nas_attn.analysis.validation import TEST_WAY, ValidationResult, validation_results
+from nas_attn.analysis.validation import TEST_WAY, ValidationResult, validation_epochs, validation_results
 from nas_attn.analysis.weak_rungs import WeakRung, weak_rungs
-from nas_attn.model import Estimate, Evidence, Gain, Noise
+from nas_attn.model import TARGET, Estimate, Evidence, Gain, Noise
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.records import CandidateRow, Costs, Latency, Score, Session
 from nas_attn.space.notation import parse
@@ -220,9 +221,10 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     for stored in facts.scores:
         scores["" if stored.purpose == "backbone" else stored.key].append(stored)
     backbone = _points(scores.pop("", []))
-    known = StudyEvidence(recipe, {row.key: row.placement for row in rows}, itertools.chain(*scores.values()))
+    placements = {row.key: row.placement for row in rows}
+    known = StudyEvidence(recipe, placements, itertools.chain(*scores.values()), facts.target_scores)
     last = len(recipe.training.rungs) - 1
-    models = {metric: evidence for (metric, rung), evidence in known.items() if rung == last}
+    models = known.answers
     primary = primary_metric(recipe, [metric for (metric, _), _ in known.items()])
     model = models.get(primary) if primary else None
     ended = {row.key: _metrics_at(scores.get(row.key, ()), last) for row in rows if row.state == "scored"}
@@ -236,7 +238,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     views = _views(recipe, rows, scores, latencies(rows, sessions), known, facts.built, gains, odds)
     views = _with_ties(views, recipe, models, sessions)
     views = _with_front_odds(views, recipe, model)
-    recommended = _recommend(recipe, views, model, last)
+    recommended = _recommend(recipe, views, model, last, _untrained_target(facts))
     compared = _compared_runs(views, recommended, scores, last)
     return Snapshot(
         study=facts.name,
@@ -301,13 +303,14 @@ def _views(
 ) -> list[CandidateView]:
     """The candidates, with what is believed of each at the highest rung that it was scored at."""
     views, lines = [], snippets(recipe, built)
-    models: defaultdict[int | None, list[tuple[str, Mapping[str, Estimate]]]] = defaultdict(list)
+    models, last = defaultdict[int | None, dict[str, Evidence]](dict), len(recipe.training.rungs) - 1
     for (metric, at), evidence in known.items():
-        models[at].append((metric, evidence.estimates))
+        models[min(at, last)][metric] = evidence  # the target's takes the place of the last rung's
     for row in rows:
         points = _points(scores.get(row.key, ()))
         rung = max([point.rung for point in points], default=None)
-        estimates = {metric: of[row.key] for metric, of in models[rung] if of[row.key].seeds}
+        every = {metric: model.estimates[row.key] for metric, model in models[rung].items()}
+        estimates = {metric: found for metric, found in every.items() if found.seeds}
         latency, means = latencies.get(row.key), {metric: found.mean for metric, found in estimates.items()}
         views.append(
             CandidateView(
@@ -388,7 +391,7 @@ def _with_ties(
 
 
 def _recommend(
-    recipe: Recipe, views: Sequence[CandidateView], model: Evidence | None, last: int
+    recipe: Recipe, views: Sequence[CandidateView], model: Evidence | None, last: int, target: str
 ) -> Recommendation | None:
     if model is None or any(view.baseline == "none" and view.state == "running" for view in views):
         return None  # what all others are held against is still to come
@@ -397,8 +400,23 @@ def _recommend(
         for view in views
         if view.state == "scored" and view.rung == last and model.metric in view.estimates
     ]
-    limit, own = recipe.limits.max_latency_ratio, recipe.training.start != "scratch"
-    return recommend(contenders, model, max_latency_ratio=limit, own_backbone=own, trained=recipe.training.said)
+    training = recipe.target_training if model.rung == TARGET else recipe.training
+    limit, own = recipe.limits.max_latency_ratio, training.start != "scratch"
+    found = recommend(contenders, model, max_latency_ratio=limit, own_backbone=own, trained=training.said)
+    return dataclasses.replace(found, answer=(*found.answer, target)) if found and target else found
+
+
+def _untrained_target(facts: StudyFacts) -> str:
+    """That no answer is about the target yet, and what finding out costs; empty where some are."""
+    recipe, scores = facts.recipe, [stored for stored in facts.scores if stored.purpose != "backbone"]
+    if searched_as_target(recipe) or len({stored.key for stored in facts.target_scores}) > 1:
+        return ""
+    epochs = dict[tuple[str, int, int], int]()
+    for stored in scores:
+        run = stored.key, stored.score.seed, stored.backbone
+        epochs[run] = max(epochs.get(run, 0), stored.score.epochs)
+    epoch_s = sum(stored.score.wall_s for stored in scores) / max(sum(epochs.values()), 1)
+    return target_line(recipe.target_training.said, facts.name, epoch_s * validation_epochs(recipe))
 
 
 def _plain(value: Any) -> Any:

@@ -127,3 +127,10 @@ def bare_plus_minus(objective: str, number: float, half: float) -> str:
 def counted(cost: Mapping[str, float]) -> str:
     """`12.3 k parameters, 1.20 M MACs, 3.1 MB activation memory`."""
     return ", ".join(f"{value(name, number)} {title(name)}" for name, number in cost.items())
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `2.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -74,6 +74,13 @@ def family_name(number: int) -> str:
     return f"{number:04d}"
 
 
+def validation_epochs(recipe: Recipe) -> int:
+    """Epochs of a validation of the recommended network, the best uniform one and the bare backbone."""
+    target = recipe.target_training
+    fresh = target.backbone_epochs if target.start == "backbone" else 0
+    return recipe.target.seeds * (3 * target.rungs[-1] + fresh)
+
+
 def read_family(text: str) -> Family:
     """A family as a study keeps it, JSON."""
     plain = json.loads(text)

@@ -27,10 +27,10 @@ def at_work(opened: OpenStudy) -> list[str]:
 
     The workers say that themselves.
     """
+    from nas_attn.analysis.units import duration
     from nas_attn.errors import OperationError
     from nas_attn.study.overview import workers_of
     from nas_attn.study.presence import IDLE, STARTING
-    from nas_attn.study.progress import duration
     from nas_attn.waiting import impatient
 
     try:

@@ -146,7 +146,7 @@ def _title(now: Overview) -> str:
 
 
 def _row(worker: WorkerView) -> list[str]:
-    from nas_attn.study.progress import duration
+    from nas_attn.analysis.units import duration
 
     doing = worker.doing if not worker.waiting else f"{worker.doing}; {worker.waiting}"
     if worker.state in ("silent", "gone"):

@@ -120,10 +120,9 @@ def _begun(family: Family, asked: Asked) -> Family:
 
 def _announce(out: Console, opened: OpenStudy, now: Snapshot, family: Family, difference: float | None) -> None:
     """What is compared, what it can show, what it costs: before the first run."""
-    from nas_attn.analysis.units import size
+    from nas_attn.analysis.units import duration, size
     from nas_attn.analysis.verdict import blocks_for
     from nas_attn.report.verdicts import name
-    from nas_attn.study.progress import duration
 
     found = _forecast(opened, now, family)
     pairs = "; ".join(f"{name(family, a)} against {name(family, b)}" for a, b in family.comparisons)

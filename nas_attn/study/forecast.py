@@ -12,13 +12,14 @@ from typing import Any
 
 from nas_attn import tasks
 from nas_attn.analysis.duel import RIVALS
+from nas_attn.analysis.units import duration
+from nas_attn.analysis.validation import validation_epochs
 from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.evaluation.plan import Plan, plan_for, wanted
 from nas_attn.evaluation.starts import check_weights, pick_device
 from nas_attn.recipe import Recipe
 from nas_attn.space.search_space import Values
 from nas_attn.study.confirming import LARGEST_FRONT, ROUNDS
-from nas_attn.study.progress import duration
 from nas_attn.study.searching import UserTrial, default_workers, first_baselines, user_trials
 from nas_attn.training import Trainer
 from nas_attn.training.threads import Threads, cores_for
@@ -158,7 +159,7 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float |
         epoch_s=epoch_s,
         total_s=None if epoch_s is None else epoch_s * epochs + sessions,
         target_s=None if epoch_s is None else epoch_s * (target.rungs[-1] + fresh),
-        validation_s=None if epoch_s is None else epoch_s * recipe.target.seeds * (3 * target.rungs[-1] + fresh),
+        validation_s=None if epoch_s is None else epoch_s * validation_epochs(recipe),
         smallest_difference=difference,
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nas_attn.analysis.objectives import minimised
-from nas_attn.analysis.units import named
+from nas_attn.analysis.units import duration, named
 from nas_attn.model.front import non_dominated
 from nas_attn.recipe import lower_is_better
 from nas_attn.records import CandidateRow
@@ -131,10 +131,3 @@ def time_left(finished: Sequence[float], open_: int) -> Left | None:
     spread = statistics.stdev(gaps) if len(gaps) > 1 else mean
     error = 2 * spread * math.sqrt(open_ + open_**2 / len(gaps))
     return Left(open_ * mean, max(open_ * min(gaps), open_ * mean - error), open_ * mean + error)
-
-
-def duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `2.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -46,6 +46,7 @@ def read(store: StudyStore) -> StudyFacts:
         labels={way: _labels(text) for way in (SEARCH, TEST_WAY) if (text := store.labels.get(way)) is not None},
         families=families(store),
         ended=_ended(store),
+        target_scores=store.scores(way=WAY, with_correct=True),
         test_scores=store.scores(way=TEST_WAY, with_correct=True),
         test_readings=store.test_readings(),
         retrained=_retrained(store),

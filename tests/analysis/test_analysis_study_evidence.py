@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from made_study import MadeStudy, everywhere
+import pytest
+from made_study import MadeStudy, everywhere, recipe, usual
 
 from nas_attn.analysis import study_evidence
+from nas_attn.model import TARGET
+from nas_attn.storage import Run
+from nas_attn.study.reading import snapshot
 
 
 def test_runs_of_several_backbones_are_told_apart(tmp_path: Path) -> None:
@@ -21,3 +26,47 @@ def test_runs_of_several_backbones_are_told_apart(tmp_path: Path) -> None:
     assert found.get("accuracy", 1).backbones == 2
     assert found.get("accuracy", 1).noise.interaction_sd > 0
     assert found.get("accuracy", 7) is None
+
+
+def at_target(study: MadeStudy, keys: dict[str, str], gain: float, blocks: int = 8) -> None:
+    """Runs as the target says, of key -> placement, each better than the bare backbone by as much."""
+    for seed in range(1000, 1000 + blocks):
+        for key, placement in keys.items():
+            score = study.score("none", seed, 0)
+            accuracy = 0.8 + gain * (placement != "none") + 0.002 * float(study.rng.standard_normal())
+            found = replace(score, seed=seed, epochs=9, metrics={"accuracy": accuracy}, correct=None)
+            study.store.add_score(Run(key, placement, seed, seed, "target", "validate"), found, lease=study.lease)
+
+
+def test_runs_of_the_target_decide_what_is_said_of_gains(tmp_path: Path) -> None:
+    study = usual(tmp_path)
+    before = snapshot(study.store)
+    best = before.recommendation
+    assert best.against_none.probability > 0.9
+    assert before.evidence["accuracy"].rung == 1
+    assert f"nas-attn validate {before.study}" in best.answer[-1]
+    bare = next(view.key for view in before.candidates if view.baseline == "none")
+    at_target(study, {best.key: best.placement}, 0.0)
+    alone = snapshot(study.store)
+    assert alone.evidence["accuracy"].rung == 1, "one network at the target says nothing of gains there"
+    at_target(study, {bare: "none"}, 0.0)
+    after = snapshot(study.store)
+    assert after.evidence["accuracy"].rung == TARGET
+    assert after.evidence["accuracy"].gain(best.key, bare).probability < 0.7
+    assert not any("nas-attn validate" in line for line in after.recommendation.answer)
+    assert after.find(best.key).estimates["accuracy"].mean == pytest.approx(0.8, abs=0.01)
+    assert after.find(best.key).estimates["accuracy"].seeds == 8
+
+
+def test_a_search_that_trains_as_the_target_does_has_one_pool_of_runs(tmp_path: Path) -> None:
+    made_from = recipe(training={"rungs": [9], "start": "scratch"}, target={"epochs": 9})
+    assert study_evidence.searched_as_target(made_from)
+    assert not study_evidence.searched_as_target(recipe())
+    study = MadeStudy(tmp_path, made_from)
+    bare = study.candidate("none", baseline="none", seeds=2)
+    other = study.candidate(everywhere("se(reduction=8)"), seeds=2)
+    at_target(study, {bare: "none", other: everywhere("se(reduction=8)")}, 0.01)
+    taken = snapshot(study.store)
+    assert taken.evidence["accuracy"].rung == 0
+    assert taken.evidence["accuracy"].estimates[bare].seeds == 10
+    assert not any("nas-attn validate" in line for line in taken.recommendation.answer)
