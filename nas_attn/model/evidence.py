@@ -73,9 +73,9 @@ class Evidence:
             if self._exact and values:
                 found[key] = self._exactly(key, values[0])
                 continue
-            ends = sorted((self._sign * float(low[i]), self._sign * float(high[i])))
+            least, most = sorted((self._sign * float(low[i]), self._sign * float(high[i])))
             raw = fmean(values) if values else None
-            found[key] = Estimate(self._sign * float(mean[i]), float(sd[i]), *ends, raw, len(values or ()))
+            found[key] = Estimate(self._sign * float(mean[i]), float(sd[i]), least, most, raw, len(values or ()))
         return found
 
     def gain(self, a: str, b: str) -> Gain | None:
@@ -320,7 +320,7 @@ class Effects:
         return np.asarray(rng.permutation(np.concatenate(rows)))
 
     def _shape(self, node: int) -> Shape:
-        return self._solution.nodes.shapes[self._solution.nodes.draws.shape[node]]
+        return self._solution.nodes.shapes[int(self._solution.nodes.draws.shape[node])]
 
     def _square(self, node: int) -> float:
         """Prior variance of effects at the last rung, in units of the noise's square."""
@@ -343,7 +343,7 @@ class Effects:
             spread = draws.spread[node]
             toward *= spread[top] * spread[data.rung] * draws.rho[node, top, data.rung]
             across = solved_by(solved.root, toward.T)
-            down = np.linalg.solve(solved.inner, solved.means.T @ across)
+            down = np.asarray(np.linalg.solve(solved.inner, solved.means.T @ across), dtype=np.float64)
             self._made[node] = across.T @ solved.residual, across, down
         return self._made[node]
 

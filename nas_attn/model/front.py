@@ -14,8 +14,8 @@ def non_dominated_rank(values: ArrayLike) -> NDArray[np.int64]:
     Equal rows share a rank. A row with a NaN is comparable to nothing and comes after all others. Infinities are allowed.
     """
     values_nm = _matrix(values)
-    ranks, left = np.zeros(len(values_nm), dtype=np.int64), ~np.isnan(values_nm).any(axis=1)
-    known, rank = left.copy(), 0
+    known = np.asarray(~np.isnan(values_nm).any(axis=1), dtype=np.bool_)
+    ranks, left, rank = np.zeros(len(values_nm), dtype=np.int64), known.copy(), 0
     while left.any():
         first = np.flatnonzero(left)[non_dominated(values_nm[left])]
         ranks[first], left[first] = rank, False

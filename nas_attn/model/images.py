@@ -79,7 +79,7 @@ class NewImages:
         differences = np.array([_results(left[s]) - _results(right[s]) for s in shared])
         own = differences.var(axis=1).sum()
         crossed = (differences.sum(axis=0).var() - own) / (len(shared) * (len(shared) - 1))
-        return max(float(crossed), 0.0) / differences.shape[1]
+        return max(float(crossed), 0.0) / int(differences.shape[1])
 
     @cached_property
     def _typical(self) -> float:

@@ -1,9 +1,9 @@
 """The posterior of all variances, by adaptive importance sampling, and the linear model at each of its nodes.
 
-Two hypotheses are weighed: no placement differs from another ("equal"), or they do. Under either the variances are drawn from
-proposals that are fitted to what the rounds before found (Cornuet et al. 2012, arXiv:0907.1254), and weighted with the
-marginal likelihood of the runs, the rungs' means integrated out. All variances are in units of the noise, which is integrated
-on a grid. The draws are those of a fixed generator: equal runs give equal answers.
+Three hypotheses are weighed: placements differ, they differ in the search and not at the target, or nowhere. Under each, the
+variances are drawn from proposals that are fitted to what the rounds before found (Cornuet et al. 2012, arXiv:0907.1254), and
+weighted with the marginal likelihood of the runs, the rungs' means integrated out. All variances are in units of the noise, which
+is integrated on a grid. The draws are those of a fixed generator: equal runs give equal answers.
 """
 
 from __future__ import annotations
@@ -73,22 +73,22 @@ class Draws:
 class Family:
     """One hypothesis: what its parameters are, and how a vector of real numbers means them."""
 
-    def __init__(self, data: Data, shapes: Sequence[Shape], *, equal: bool) -> None:
-        self.data, self.shapes, self.equal = data, list(shapes), equal
+    def __init__(self, data: Data, shapes: Sequence[Shape], differ: int) -> None:
+        """Args:
+        differ: at how many rungs, from the lowest, placements differ.
+        """
+        self.data, self.differ = data, differ
         several, rungs = data.backbones > 1, data.rungs
-        if equal and not several:
-            self.shapes = self.shapes[:1]
+        self.shapes = list(shapes) if differ or several else list(shapes[:1])
         sizes, names = np.log([p.size for p in data.priors]), dict[str, tuple[float, float]]()
         for k in range(rungs):
-            names |= {} if equal and not several else {f"spread{k}": (-0.7, 1.2)}
+            names |= {f"spread{k}": (-0.7, 1.2)} if k < differ or several else {}
             names |= {f"noise{k}": (float(np.clip(sizes[k] - sizes[-1], -4, 4)), 0.6)} if k < rungs - 1 else {}
-        if rungs > 1:
-            names |= {"eta": (LUCK, 1.0)}
-        if not equal or several:
-            names |= {"rho": (0.0, 1.0)} if rungs - data.target > 1 else {}
-            names |= {"target": (0.0, 1.0)} if data.target else {}
-        if several:
-            names |= {"backbones": (0.0, 1.2)} | ({} if equal else {"interaction": (-0.3, 0.8)})
+        names |= {"eta": (LUCK, 1.0)} if rungs > 1 else {}
+        names |= {"rho": (0.0, 1.0)} if rungs - data.target > 1 and (differ or several) else {}
+        names |= {"target": (0.0, 1.0)} if data.target and (differ == rungs or several) else {}
+        names |= {"backbones": (0.0, 1.2)} if several else {}
+        names |= {"interaction": (-0.3, 0.8)} if several and differ else {}
         names |= {"seeds": (0.0, 1.2)} if data.repeated_blocks else {}
         self.index = {name: i for i, name in enumerate(names)}
         self.middle, self.width = np.array([*names.values()]).reshape(-1, 2).T
@@ -100,8 +100,8 @@ class Family:
         m, rungs = len(z), self.data.rungs
         noise = np.stack([*(self._exp(z, f"noise{k}") for k in range(rungs - 1)), np.ones(m)], axis=1)
         size = noise * np.stack([self._exp(z, f"spread{k}") for k in range(rungs)], axis=1)
-        nothing = np.zeros((m, rungs))
-        ratio = np.ones(m) if self.equal else self._exp(z, "interaction")
+        differ, several = np.arange(rungs) < self.differ, self.data.backbones > 1
+        ratio = np.where(differ, self._exp(z, "interaction")[:, None], 1.0)
         rho = [np.sin(0.5 * math.pi * cdf(self._get(z, "rho")))] * (rungs - 1)
         if self.data.target:
             rho[-1] = cdf(self._get(z, "target"))  # every correlation is equally likely beforehand
@@ -109,8 +109,8 @@ class Family:
         return Draws(
             shape,
             noise=noise,
-            spread=nothing if self.equal else size,
-            interaction=size * ratio[:, None] if self.data.backbones > 1 else nothing,
+            spread=size * differ,
+            interaction=size * ratio * several,
             rho=_chained(rho, m),
             eta=_chained(eta, m),
             seeds=self._exp(z, "seeds") if "seeds" in self.index else np.zeros(m),
@@ -136,9 +136,9 @@ class Family:
             found = found + priors.log_noise(s[:, k])
             t = draws.spread[:, k, None] * noises
             u = draws.interaction[:, k, None] * noises
-            if not self.equal:
+            if k < self.differ:
                 found = found + priors.log_spread(t, s[:, k])
-            if self.data.backbones > 1 and (self.equal or k == self.data.rungs - 1):
+            if self.data.backbones > 1 and k >= self.differ - 1:
                 found = found + priors.log_interaction(u, t, s[:, k])
         for name, middle in (("rho", 0.0), ("target", 0.0), ("eta", LUCK)):
             if name in self.index:
@@ -238,7 +238,7 @@ class Algebra:
         both = solved_by(root, np.column_stack((self.data.value if values is None else values, self.means)))
         value, means = both[:, 0], both[:, 1:]
         inner = np.asarray(np.linalg.cholesky(means.T @ means), dtype=np.float64)
-        return Solved(root, value, means, inner, np.linalg.solve(inner, means.T @ value))
+        return Solved(root, value, means, inner, np.asarray(np.linalg.solve(inner, means.T @ value), dtype=np.float64))
 
     def sums(self, draws: Draws) -> tuple[Floats, Floats]:
         """(log determinants / 2, squares), each (m,): what the likelihood needs, the rungs' means integrated out."""
@@ -304,9 +304,13 @@ def posterior(data: Data, shapes: Sequence[Shape], *, equal: bool = True) -> Nod
     learned, rng = _thinned(data), np.random.default_rng(0)
     shapes = learned.coding.shapes(shapes)
     null = learned.priors[-1].equal if equal else 0.0
-    found = [_sampled(Family(learned, shapes, equal=False), ROUNDS, math.log1p(-null), rng)]
+    found = [_sampled(Family(learned, shapes, learned.rungs), ROUNDS, math.log1p(-null), rng)]
     if equal:
-        found.append(_sampled(Family(learned, shapes, equal=True), EQUAL_ROUNDS, math.log(null), rng))
+        found.append(_sampled(Family(learned, shapes, 0), EQUAL_ROUNDS, math.log(null), rng))
+    if learned.target:
+        found[0] = found[0][0], found[0][1] + math.log1p(-null), found[0][2]
+        below = Family(learned, shapes, learned.rungs - 1)
+        found.append(_sampled(below, EQUAL_ROUNDS, math.log1p(-null) + math.log(null), rng))
     return _kept(found, shapes, NODES if len(data.value) < MANY else FEW_NODES)
 
 

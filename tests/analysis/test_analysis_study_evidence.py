@@ -59,7 +59,7 @@ def test_runs_of_the_target_decide_what_is_said_of_gains(tmp_path: Path) -> None
 
 
 def test_a_search_that_trains_as_the_target_does_has_one_pool_of_runs(tmp_path: Path) -> None:
-    made_from = recipe(training={"rungs": [9], "start": "scratch"}, target={"epochs": 9})
+    made_from = recipe(objectives=["accuracy"], training={"rungs": [9], "start": "scratch"}, target={"epochs": 9})
     assert study_evidence.searched_as_target(made_from)
     assert not study_evidence.searched_as_target(recipe())
     study = MadeStudy(tmp_path, made_from)
