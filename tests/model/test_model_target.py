@@ -53,4 +53,6 @@ def test_what_ran_counts_with_the_best_runs_that_it_has() -> None:
     assert both.estimates["k001"].raw_mean > 0.75 > both.estimates["k009"].raw_mean
     assert both.estimates["k009"].raw_mean == pytest.approx(search.estimates["k009"].raw_mean)
     assert both.estimates["k009"].mean == pytest.approx(0.8, abs=0.02)
-    assert fit([Run("k000", 0, TARGET, 0.8)], {"k000": "none"}, metric="accuracy").estimates["k000"].mean == pytest.approx(0.8)
+    assert fit([Run("k000", 0, TARGET, 0.8)], {"k000": "none"}, metric="accuracy").estimates[
+        "k000"
+    ].mean == pytest.approx(0.8)
