@@ -47,6 +47,8 @@ def copy(page: Path) -> None:
         file = (page.parent / target).resolve()
         if file.is_dir():  # of the repository, not of the site
             text = re.sub(rf"\[([^\]]*)\]\({re.escape(target)}\)", r"\1", text)
+        if file == ROOT / "README.md":
+            text = text.replace(f"]({target})", f"]({target.removesuffix('README.md')}index.md)")
         if file.is_file() and file.suffix != ".md":
             copied = PAGES / file.relative_to(ROOT)
             copied.parent.mkdir(parents=True, exist_ok=True)

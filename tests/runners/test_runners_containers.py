@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
+
+from nas_attn.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "runners" / "containers"
@@ -26,7 +29,7 @@ def test_the_image_copies_what_is_there_and_installs_extras_that_exist() -> None
     import tomllib
 
     text = (FOLDER / "Dockerfile").read_text("utf-8")
-    for sources in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE):
+    for sources in re.findall(r"^COPY (?!--)(.+) \S+$", text, re.MULTILINE):
         for source in sources.split():
             assert (ROOT / source).exists(), source
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -50,6 +53,27 @@ def test_the_services_commands_are_commands(compose: dict[str, Any]) -> None:
         assert "@database/nas" in services[name]["environment"]["NAS_ATTN_STORAGE"]
     named = {volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])}
     assert named == compose["volumes"].keys()
+
+
+def test_the_jobs_of_kubernetes_are_commands_and_use_what_is_there() -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    parts = {part["kind"]: part for part in yaml.safe_load_all((FOLDER.parent / "kubernetes.yaml").read_text("utf-8"))}
+    job, server = parts["Job"]["spec"], parts["StatefulSet"]["spec"]
+    pod = job["template"]["spec"]
+    assert job["completionMode"] == "Indexed"
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["runAsUser"] == int(
+        re.findall(r"--uid (\d+)", (FOLDER / "Dockerfile").read_text())[0]
+    )
+    group = typer.main.get_command(app)
+    for container in (*pod["initContainers"], *pod["containers"]):
+        name, *arguments = container["args"]
+        group.commands[name].make_context(name, arguments).close()  # type: ignore[attr-defined]
+        assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+        (url,) = (one["value"] for one in container["env"] if one["name"] == "NAS_ATTN_STORAGE")
+        assert f"@{parts['Service']['metadata']['name']}/nas" in url
+    assert parts["Service"]["spec"]["selector"] == server["selector"]["matchLabels"]
+    assert parts["Service"]["spec"]["selector"] == server["template"]["metadata"]["labels"]
 
 
 def test_the_compose_file_is_one() -> None:
