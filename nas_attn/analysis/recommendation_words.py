@@ -104,8 +104,8 @@ def gain_line(comparison: Comparison | None, metric: str, trained: str) -> list[
 
 def target_line(said: str, study: str, seconds: float) -> str:
     """That no run trained as the target does, and what it takes to know more."""
-    cost = f", about {units.duration(seconds)} of one worker" if seconds else ""
-    return f"Target    no run yet {said}: `nas-attn validate {study}` shows the gain there{cost}"
+    cost = f" in about {units.duration(seconds)}" if seconds else ""
+    return f"Target    the gain {said} is not known yet: `nas-attn validate {study}` finds out{cost}"
 
 
 def best_bet_line(bet: Contender | None, comparison: Comparison | None, metric: str) -> list[str]:

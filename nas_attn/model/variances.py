@@ -303,14 +303,17 @@ def posterior(data: Data, shapes: Sequence[Shape], *, equal: bool = True) -> Nod
     """
     learned, rng = _thinned(data), np.random.default_rng(0)
     shapes = learned.coding.shapes(shapes)
-    null = learned.priors[-1].equal if equal else 0.0
-    found = [_sampled(Family(learned, shapes, learned.rungs), ROUNDS, math.log1p(-null), rng)]
-    if equal:
-        found.append(_sampled(Family(learned, shapes, 0), EQUAL_ROUNDS, math.log(null), rng))
-    if learned.target:
-        found[0] = found[0][0], found[0][1] + math.log1p(-null), found[0][2]
-        below = Family(learned, shapes, learned.rungs - 1)
-        found.append(_sampled(below, EQUAL_ROUNDS, math.log1p(-null) + math.log(null), rng))
+    null, target = learned.priors[-1].equal if equal else 0.0, learned.target
+    hypotheses = (
+        (learned.rungs, ROUNDS, (1 - null) * (1 - target * null)),
+        (0, EQUAL_ROUNDS, null),
+        (learned.rungs - 1, EQUAL_ROUNDS, target * null * (1 - null)),
+    )
+    found = [
+        _sampled(Family(learned, shapes, differ), rounds, math.log(prior), rng)
+        for differ, rounds, prior in hypotheses
+        if prior
+    ]
     return _kept(found, shapes, NODES if len(data.value) < MANY else FEW_NODES)
 
 
