@@ -47,7 +47,7 @@ def recommend(
         contenders: the candidates scored at the last rung.
         evidence: about the metric, at that rung.
         max_latency_ratio: the recipe's limit.
-        own_backbone: whether all runs start from one trained backbone, on which the answer is conditional then.
+        own_backbone: whether runs start from a trained backbone; the answer holds for it, or, if there are several, for the next one.
         trained: how the runs were trained, `after 2 epochs from this study's backbones`.
     """
     sign = -1.0 if evidence.lower_is_better else 1.0

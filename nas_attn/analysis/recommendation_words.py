@@ -151,7 +151,7 @@ def about(evidence: Evidence, promising: Contender, chosen: Contender, own_backb
     gain = evidence.gain(promising.key, chosen.key)
     if promising is not chosen and gain is not None:
         found += [_said_promising(promising, gain), _unseen(evidence, promising, chosen)]
-    if evidence.backbones > 1:
+    if own_backbone and evidence.backbones > 1:
         found.append(
             f"Differences are estimates for another backbone of the same kind; {evidence.backbones} were tried, and a placement's "
             "gain differs between them."

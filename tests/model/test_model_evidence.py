@@ -355,7 +355,7 @@ def test_every_node_is_what_plain_algebra_says() -> None:
         flat = 1e7 * (data.rung[:, None] == data.rung)
         covariance = square * solution.algebra.covariance(draws, i) + flat * square
         kernel = data.coding.kernel(shape, data.codes, data.codes) + shape.own * np.eye(len(data.codes))
-        toward = kernel[:, data.place] * top * draws.spread[i, data.rung] * draws.rho[i] ** (1 - data.rung) * square
+        toward = kernel[:, data.place] * top * draws.spread[i, data.rung] * draws.rho[i, 1, data.rung] * square
         differences = toward - toward[model._index["k001"]]
         prior = top**2 * square * (np.diag(kernel) + kernel[1, 1] - 2 * kernel[1])
         expected = differences @ np.linalg.solve(covariance, data.value)
