@@ -41,6 +41,9 @@ JITTER = 1e-9
 LUCK, MOST_ETA = 0.5, 0.97
 """A run keeps most of its luck from rung to rung: the middle of that correlation's prior, on the normal scale, and its end."""
 
+UNRELATED = 1 / 3
+"""Prior probability that the search says nothing about the target; else every correlation from 0 to 1 is as likely."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draws:
@@ -104,7 +107,7 @@ class Family:
         ratio = np.where(differ, self._exp(z, "interaction")[:, None], 1.0)
         rho = [np.sin(0.5 * math.pi * cdf(self._get(z, "rho")))] * (rungs - 1)
         if self.data.target:
-            rho[-1] = cdf(self._get(z, "target"))  # every correlation is equally likely beforehand
+            rho[-1] = np.maximum((cdf(self._get(z, "target")) - UNRELATED) / (1 - UNRELATED), 0.0)
         eta = [MOST_ETA * cdf(self._get(z, "eta"))] * (rungs - 1)
         return Draws(
             shape,
