@@ -271,7 +271,10 @@ class Effects:
         place: (targets,) which evaluated placement each is, -1 for none of them.
         """
         self._solution, self._place = solution, place
-        self._coding, self._evaluated = Coding.of([*solution.texts, *texts], len(solution.data.codes))
+        data = solution.data
+        self._coding, self._evaluated = data.coding, data.codes
+        if list(texts) != solution.texts:
+            self._coding, self._evaluated = Coding.of([*solution.texts, *texts], len(data.codes))
         self._codes = self._coding.codes(texts)
         self._made: dict[int, tuple[Floats, Floats, Floats]] = {}
         self._diagonals: dict[Shape, Floats] = {}
