@@ -338,7 +338,10 @@ class Effects:
 
     def _parts(self, node: int) -> tuple[Floats, Floats, Floats]:
         """(means, (runs, targets) and (rungs, targets) parts of their covariance), in units of the noise."""
-        if node not in self._made:
+        if node not in self._made and not self._square(node):  # no placement differs here
+            none = np.zeros((self._solution.data.rungs, len(self._codes)))
+            self._made[node] = none[0], none[:1], none
+        elif node not in self._made:
             data, draws, shape = self._solution.data, self._solution.nodes.draws, self._shape(node)
             solved, top = self._solution.at(node), data.rungs - 1
             toward = self._coding.kernel(shape, self._codes, self._evaluated)[:, data.place]
