@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.utils import benchmark
 
 from nas_attn import attachment, backbones, space
-from nas_attn.analysis.latency import dropped, estimate, half_width, open_keys, session_spread
+from nas_attn.analysis.latency import Order, dropped, estimate, half_width, open_keys
 from nas_attn.latency import DeviceLock, fingerprint, run_session
 from nas_attn.latency import measure as run_sessions
 from nas_attn.model.latencies import latency_model
@@ -322,7 +322,7 @@ def mean_variation(condition: Condition) -> float:
 
 
 def spread(condition: Condition) -> float:
-    return session_spread([s for sessions in condition.sessions for s in sessions])
+    return Order([s for sessions in condition.sessions for s in sessions]).spread
 
 
 def lost(condition: Condition) -> str:

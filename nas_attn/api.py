@@ -26,6 +26,7 @@ from nas_attn.report import effect_map, figures, frames, images
 from nas_attn.report.html import summary
 from nas_attn.space import parse, resolve
 from nas_attn.space_schema import SpaceSpec
+from nas_attn.storage import shown_url
 from nas_attn.study import searching
 from nas_attn.study.extending import Extension, extend
 from nas_attn.study.local import run_workers
@@ -263,8 +264,11 @@ class Study:
         """
         return images.write_figures(images.all_figures(self.snapshot()), Path(folder), format)
 
+    def __repr__(self) -> str:
+        return f"Study({self.name!r}, storage={shown_url(self._opened.url)!r})"
+
     def _repr_html_(self) -> str:
-        """The answer so far, for a notebook."""
+        """The answer so far and the front as a figure, for a notebook."""
         return summary(self.snapshot())
 
     def report(self, path: str | Path | None = None) -> Path:

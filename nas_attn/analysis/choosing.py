@@ -12,7 +12,7 @@ from typing import Any
 
 from nas_attn.analysis import units
 from nas_attn.analysis.criteria import Criteria
-from nas_attn.analysis.recommendation import REQUIRED, format_probability
+from nas_attn.analysis.recommendation import REQUIRED
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.costs import is_cost
 from nas_attn.errors import StudyError, shorten
@@ -144,53 +144,43 @@ def _scaled(values: Sequence[float], objective: str) -> list[float]:
 
 def _within(now: Snapshot, criteria: Criteria) -> tuple[CandidateView, str]:
     """The best within a latency; of those that reach an accuracy, where no latency is given, the cheapest."""
-    pool = _scored(now)
-    metric = now.primary or "accuracy"
-    limit, limit_words = _latency_limit(now, criteria)
+    metric, last = now.primary or "accuracy", len(now.recipe.training.rungs) - 1
+    pool = [view for view in now.candidates if view.state == "scored" and view.rung == last]
+    pool = [view for view in pool if now.primary is None or now.primary in view.estimates]
+    if not pool:
+        raise StudyError(f"study '{now.study}' has no candidate scored to the end yet")
+    limit, within = _latency_limit(now, criteria)
     if limit is not None:
-        fast = [view for view in pool if view.latency is not None and view.latency.ratio <= limit]
+        fast = [view for view in pool if _ratio(view) <= limit]
         if not fast:
-            nearest = min((v for v in pool if v.latency is not None), key=_ratio, default=None)
-            raise _nothing(now, limit_words, nearest)
+            raise _nothing(now, f"is {within}", min(pool, key=_ratio))
         pool = fast
     if criteria.min_accuracy is not None:
         known = [view for view in pool if "accuracy" in view.estimates]
         if not known:
             raise StudyError(f"study '{now.study}' has no accuracy; its metric is {metric}: do not use min_accuracy")
-        good = [view for view in known if view.estimates["accuracy"].mean >= criteria.min_accuracy]
+        pool = [view for view in known if view.estimates["accuracy"].mean >= criteria.min_accuracy]
         reach = f"reaches an accuracy of {units.value('accuracy', criteria.min_accuracy)}"
-        if not good:
-            words = reach if limit is None else f"{reach} {limit_words}"
-            raise _nothing(now, words, max(known, key=lambda view: view.estimates["accuracy"].mean))
+        if not pool:
+            nearest = max(known, key=lambda view: view.estimates["accuracy"].mean)
+            raise _nothing(now, f"{reach} {within}".rstrip(), nearest)
         if limit is None:
-            what, cost = _cost(now, good)
-            return min(good, key=lambda view: (cost(view), view.trial)), f"the {what} that {reach}"
-    sign = 1.0 if _lower(now, metric) else -1.0
+            what, cost = _cost(now, pool)
+            return min(pool, key=lambda view: (cost(view), view.trial)), f"the {what} that {reach}"
+    sign = 1.0 if metric == "loss" or f"-{metric}" in now.objectives else -1.0
     best = min(pool, key=lambda view: (sign * view.estimates[metric].mean, view.trial))
-    return best, f"the best estimated {metric} {limit_words}"
-
-
-def _scored(now: Snapshot) -> list[CandidateView]:
-    last = len(now.recipe.training.rungs) - 1
-    pool = [view for view in now.candidates if view.state == "scored" and view.rung == last]
-    pool = [view for view in pool if now.primary is None or now.primary in view.estimates]
-    if not pool:
-        raise StudyError(f"study '{now.study}' has no candidate scored to the end yet")
-    return pool
+    return best, f"the best estimated {metric} {within}"
 
 
 def _latency_limit(now: Snapshot, criteria: Criteria) -> tuple[float | None, str]:
     """The stricter of the limits as a ratio, and it in words."""
-    limits = []
-    if criteria.max_latency_ratio is not None:
-        limits.append(
-            (criteria.max_latency_ratio, f"within {criteria.max_latency_ratio:g} times the backbone's latency")
-        )
-    if criteria.max_latency_ms is not None and now.latency is not None:
-        words = f"within {criteria.max_latency_ms:g} ms on {now.latency.machine}"
-        limits.append((criteria.max_latency_ms / now.latency.reference_ms, words))
-    if now.latency is None and (limits or criteria.max_latency_ms is not None):
+    ratio, ms, limits = criteria.max_latency_ratio, criteria.max_latency_ms, []
+    if now.latency is None and (ratio is not None or ms is not None):
         raise StudyError(f"study '{now.study}' has measured no latency: choose by min_accuracy, trial or placement")
+    if ratio is not None:
+        limits.append((ratio, f"within {ratio:g} times the backbone's latency"))
+    if ms is not None and now.latency is not None:
+        limits.append((ms / now.latency.reference_ms, f"within {ms:g} ms on {now.latency.machine}"))
     return min(limits, default=(None, ""))
 
 
@@ -198,26 +188,18 @@ def _cost(now: Snapshot, pool: Sequence[CandidateView]) -> tuple[str, Callable[[
     """What the cheapest is cheapest in: the latency, else the first cost among the objectives, else parameters."""
     if now.latency is not None and any(view.latency is not None for view in pool):
         return "fastest", _ratio
-    index = next((i for i, objective in enumerate(now.objectives) if is_cost(objective)), None)
-    if index is not None:
-        return (
-            f"one of fewest {now.objectives[index]}",
-            lambda view: math.inf if (v := view.values[index]) is None else v,
-        )
-    return "one of fewest parameters", lambda view: math.inf if view.cost is None else view.cost["params"]
+    cost = next((objective for objective in now.objectives if is_cost(objective)), "params")
+    what = "parameters" if cost == "params" and cost not in now.objectives else cost
+    return f"one of fewest {what}", lambda view: math.inf if view.cost is None else view.cost[cost]
 
 
 def _ratio(view: CandidateView) -> float:
     return math.inf if view.latency is None else view.latency.ratio
 
 
-def _lower(now: Snapshot, metric: str) -> bool:
-    return metric == "loss" or f"-{metric}" in now.objectives
-
-
-def _nothing(now: Snapshot, words: str, nearest: CandidateView | None) -> StudyError:
-    text = f"no scored candidate of study '{now.study}' {words if words.startswith('reaches') else f'is {words}'}"
-    return StudyError(text if nearest is None else f"{text}: nearest is {nearest.label} with {figures(now, nearest)}")
+def _nothing(now: Snapshot, words: str, nearest: CandidateView) -> StudyError:
+    text = f"no scored candidate of study '{now.study}' {words}"
+    return StudyError(f"{text}: nearest is {nearest.label} with {figures(now, nearest)}")
 
 
 # ------------------------------------------------------------------------------------------- in plain words
@@ -226,8 +208,7 @@ def _nothing(now: Snapshot, words: str, nearest: CandidateView | None) -> StudyE
 def figures(now: Snapshot, view: CandidateView) -> str:
     """`72.41 %, 1.132 times the latency (4.3 ms)`: what a choice is about."""
     parts = []
-    metrics = dict.fromkeys([now.primary or "accuracy", "accuracy"])
-    for metric in metrics:
+    for metric in dict.fromkeys([now.primary or "accuracy", "accuracy"]):
         if metric in view.estimates:
             value = units.value(metric, view.estimates[metric].mean)
             parts.append(value if metric == "accuracy" else f"{metric} {value}")
@@ -244,7 +225,7 @@ def _sentences(
         said.append(f"Cannot be told apart from it in any objective: {', '.join(view.label for view in alike)}.")
     if found.beats_none is not None and found.beats_none < REQUIRED:
         said.append(
-            f"It is better than the bare backbone with a probability of only {format_probability(found.beats_none)}."
+            f"It is better than the bare backbone with a probability of only {units.probability(found.beats_none)}."
         )
     limit = _latency_limit(now, criteria)[0] if criteria.limited else None
     if limit is not None and found.latency is not None and found.latency.high > limit:

@@ -1,27 +1,28 @@
-"""What each choice does at each site, each type over all its sites, each position and each knob; and that in sentences.
+"""What each choice does at each site, and each type over all its sites; and that in sentences.
 
 An effect on a metric is what a choice does wherever it stands, as the model of all evidence has it: shared by all placements
 that have it, so that what is one placement's own luck or merit is no part of it. On latency it is the additive model's.
+Beside it stands what the choice gains in two networks: alone, and next to the other choices of the recommended placement.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any, Literal
 
 from nas_attn.analysis import units
-from nas_attn.analysis.features import Feature, features
-from nas_attn.analysis.recommendation import format_probability
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.analysis.features import Feature, features, notation
+from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.model.evidence import Sum
-from nas_attn.model.latencies import LEAST_MEASURED, latency_model
+from nas_attn.model.latencies import LEAST_MEASURED, latency_model, with_predictions
 from nas_attn.model.mixture import cdf
+from nas_attn.recipe import lower_is_better
 
-Level = Literal["choice", "type", "position", "knob"]
+Level = Literal["choice", "type"]
 HELPS, PERHAPS = 0.95, 0.80
 """Probability of being better from which it is said that a choice helps, and that it may."""
 MOST_SITES = 8
@@ -29,38 +30,17 @@ MOST_SITES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
-    """What a choice does. Of a choice and of a type: against nothing there, a site. Of a position and of a knob: against the
-    mean of all that occur at the same site, where there are others."""
+class Part:
+    """A difference in the metric's unit: positive is better; on latency positive is slower, relative to the bare backbone."""
 
-    level: Level
-    site: str
-    """`stage2`, with `@position` where it was written; empty for all sites."""
-    type: str
-    """Empty for a position."""
-    knobs: str
-    """`reduction=8`, as in notation; of a knob one of them."""
-    position: str
-    """Empty unless the effect is a position's."""
-    effect: float
-    """In the metric's unit and direction; on latency as a relative to the bare backbone's time."""
+    mean: float
     low: float
     """95 % interval."""
     high: float
-    better: float
-    """Probability that it does good; what does neither good nor harm is a tie."""
-    worse: float
-    observations: int
-    """Candidates that have exactly this."""
-    elsewhere: int
-    """Candidates that have the type without having exactly this: what the effect is borrowed from, besides."""
-
-    @property
-    def name(self) -> str:
-        """`se(reduction=8)`, `@block`."""
-        if self.level == "position":
-            return f"@{self.position}"
-        return f"{self.type}({self.knobs})" if self.knobs else self.type
+    measured: float | None = None
+    """Mean difference of the runs of equal seeds; None where there are none."""
+    runs: int = 0
+    """Pairs of runs behind that."""
 
     @property
     def half(self) -> float:
@@ -71,6 +51,34 @@ class Effect:
     def sure(self) -> bool:
         """Whether the 95 % interval excludes zero."""
         return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect(Part):
+    """What a choice does on average at its site, or a type at a site, compared with nothing there."""
+
+    level: Level
+    site: str
+    """`stage2`, with `@position` where it was written; empty for a type: all its sites."""
+    type: str
+    knobs: str
+    """`reduction=8`, as in notation; empty for a type."""
+    better: float
+    """Probability that it does good; what does neither good nor harm is a tie."""
+    worse: float
+    observations: int
+    """Candidates that have exactly this."""
+    elsewhere: int
+    """Candidates that have the type without having exactly this: what the effect is borrowed from, besides."""
+    alone: Part | None = None
+    """Of a choice: the network with it alone against the bare backbone."""
+    beside: Part | None = None
+    """Of a choice: next to the recommended choices at the other sites, against nothing at this one; None where there are none."""
+
+    @property
+    def name(self) -> str:
+        """`se(reduction=8)`."""
+        return f"{self.type}({self.knobs})" if self.knobs else self.type
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,187 +98,194 @@ class Effects:
         return tuple(row for row in self.rows if row.level == level)
 
 
-def fit_effects(taken: Snapshot, what: str) -> Effects | None:
+def fit_effects(now: Snapshot, what: str) -> Effects | None:
     """The effects on `latency` (as a relative to the bare backbone's time) or on a metric (in its own unit).
 
     None with fewer than eight candidates that were measured, or that ran, one of them to the last rung.
     """
-
-    return _on_latency(taken) if what == "latency" else _on_metric(taken, what)
-
-
-# ------------------------------------------------------------------------------------------- what is asked
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """An effect that is asked for, and the sum of placements' effects that it is."""
-
-    level: Level
-    site: str
-    type: str
-    knobs: str
-    position: str
-    sum: Sum
-    observations: int
-    elsewhere: int
-
-    def effect(self, mean: float, low: float, high: float, better: float, worse: float) -> Effect:
-        numbers = (mean, low, high, better, worse, self.observations, self.elsewhere)
-        return Effect(self.level, self.site, self.type, self.knobs, self.position, *numbers)
+    found = _on_latency(now) if what == "latency" else _on_metric(now, what)
+    if found is None:
+        return None
+    placed = _in_place(now, what)
+    rows = []
+    for row in found.rows:
+        if row.level == "choice":
+            alone, beside = placed.get(Feature(row.site, row.type, row.knobs), (None, None))
+            row = replace(row, alone=alone, beside=beside)
+        rows.append(row)
+    return replace(found, rows=tuple(rows))
 
 
-def _wanted(placements: Iterable[str]) -> list[_Wanted]:
-    """All effects that can be spoken of, given the placements that there are."""
-    have = _Uses(placements)
-    seen = have.features
-    found = [_want("choice", have, [([f], [])], site=f.site, type=f.type, knobs=f.knobs) for f in seen]
-    for kind in sorted({f.type for f in seen}):
-        mine = [f for f in seen if f.type == kind]
-        found.append(_want("type", have, [(mine, [])], type=kind))
-        for piece in sorted({piece for f in mine for piece in _pieces(f)}):
-            groups = _within(mine, [f for f in mine if piece in _pieces(f)], lambda f: f.site)
-            if groups:
-                found.append(_want("knob", have, groups, type=kind, knobs=piece))
-    for position in sorted({position for f in seen if (position := f.site.partition("@")[2])}):
-        groups = _within(
-            seen, [f for f in seen if f.site.endswith(f"@{position}")], lambda f: f"{f.site.partition('@')[0]}={f.type}"
-        )
-        if groups:
-            found.append(_want("position", have, groups, position=position))
-    return found
-
-
-class _Uses:
-    """Which placement has which choices."""
-
-    def __init__(self, placements: Iterable[str]) -> None:
-        rows = [features(text) for text in placements]
-        self.features = sorted(set().union(*rows))
-        self._column = {feature: i for i, feature in enumerate(self.features)}
-        self._has = np.zeros((len(rows), len(self.features)), dtype=bool)
-        for row, found in enumerate(rows):
-            self._has[row, [self._column[feature] for feature in found]] = True
-
-    def count(self, wanted: Iterable[Feature]) -> int:
-        """Placements that have any of some choices."""
-        return int(self._has[:, [self._column[feature] for feature in wanted]].any(axis=1).sum())
-
-
-_Contrast = tuple[Sequence[Feature], Sequence[Feature]]
-"""Some choices, and those that their mean is held against; nothing where there are none."""
-
-
-def _within(all_: Sequence[Feature], these: Sequence[Feature], place: Callable[[Feature], str]) -> list[_Contrast]:
-    """Some choices against all, place by place, where there are others: what differs between places is no merit of theirs."""
-    found: list[_Contrast] = []
-    for at in sorted({place(f) for f in these}):
-        mine, every = ([f for f in some if place(f) == at] for some in (these, all_))
-        if len(mine) < len(every):
-            found.append((mine, every))
-    return found
-
-
-def _want(
-    level: Level,
-    have: _Uses,
-    groups: Sequence[_Contrast],
-    *,
-    site: str = "",
-    type: str = "",
-    knobs: str = "",
-    position: str = "",
-) -> _Wanted:
-    """The mean of some contrasts."""
-    total: list[tuple[str, float]] = []
-    for these, others in groups:
-        total += [(f.text, 1 / len(these) / len(groups)) for f in these]
-        against = [f.text for f in others] or ["none"]
-        total += [(text, -1 / len(against) / len(groups)) for text in against]
-    chosen = {f for these, _ in groups for f in these}
-    exactly, kinds = have.count(chosen), {f.type for f in chosen}
-    kin = have.count([f for f in have.features if f.type in kinds]) - exactly
-    return _Wanted(level, site, type, knobs, position, tuple(total), exactly, kin)
-
-
-def _pieces(feature: Feature) -> list[str]:
-    """`kernel_size=7`, `groups=4` of a choice with these knobs."""
-    return [piece.strip() for piece in feature.knobs.split(",")] if feature.knobs else []
-
-
-# ------------------------------------------------------------------------------------------- answers
-
-
-def _on_latency(taken: Snapshot) -> Effects | None:
-    latencies = {view.key: view.latency for view in taken.candidates if view.latency is not None}
-    texts = {view.key: view.placement for view in taken.candidates}
+def _on_latency(now: Snapshot) -> Effects | None:
+    latencies = {view.key: view.latency for view in now.candidates if view.latency is not None}
+    texts = {view.key: view.placement for view in now.candidates}
     model = latency_model(latencies, texts)
     if model is None:
         return None
-    asked = _wanted(texts[key] for key, latency in latencies.items() if latency.measured)
+    asked = _asked(texts[key] for key, latency in latencies.items() if latency.measured)
     rows = []
-    for wanted, (mean, error) in zip(asked, model.sums([one.sum for one in asked]), strict=True):
+    for one, (mean, error) in zip(asked, model.sums([one.sum for one in asked]), strict=True):
         faster = float(cdf(-mean / error)) if error > 0 else float(mean < 0)
-        rows.append(wanted.effect(mean, mean - 1.96 * error, mean + 1.96 * error, faster, 1 - faster))
+        rows.append(one.effect(mean, mean - 1.96 * error, mean + 1.96 * error, faster, 1 - faster))
     return Effects("latency", tuple(rows), (), model.cv_error)
 
 
-def _on_metric(taken: Snapshot, metric: str) -> Effects | None:
-    model, ran = taken.evidence.get(metric), [view for view in taken.candidates if view.scores]
+def _on_metric(now: Snapshot, metric: str) -> Effects | None:
+    model, ran = now.evidence.get(metric), [view for view in now.candidates if view.scores]
     if model is None or len(ran) < LEAST_MEASURED:
         return None
-    wanted = {str(number): one for number, one in enumerate(_wanted(view.placement for view in ran))}
-    gains = model.effects({name: one.sum for name, one in wanted.items()})
-    rows = []
-    for name, gain in gains.items():
-        rows.append(wanted[name].effect(gain.mean, gain.low, gain.high, gain.probability, gain.worse))
-    latency = fit_effects(taken, "latency")
-    cost = {(row.site, row.name): row for row in latency.at("choice")} if latency else {}
+    asked = {str(number): one for number, one in enumerate(_asked(view.placement for view in ran))}
+    gains = model.effects({name: one.sum for name, one in asked.items()})
+    rows = [asked[name].effect(g.mean, g.low, g.high, g.probability, g.worse) for name, g in gains.items()]
+    latency = _on_latency(now)
+    cost = {(row.site, row.name): row.mean for row in latency.at("choice")} if latency else {}
     return Effects(metric, tuple(rows), _sentences(rows, metric, cost), None) if rows else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A choice, or a type: the mean of its choices."""
+
+    choices: Sequence[Feature]
+    level: Level
+    observations: int
+    elsewhere: int
+
+    @property
+    def sum(self) -> Sum:
+        """The sum of placements' effects that it is."""
+        return (*((notation([choice]), 1 / len(self.choices)) for choice in self.choices), ("none", -1.0))
+
+    def effect(self, mean: float, low: float, high: float, better: float, worse: float) -> Effect:
+        one = self.choices[0] if self.level == "choice" else Feature("", self.choices[0].type, "")
+        found: dict[str, Any] = {"level": self.level, "site": one.site, "type": one.type, "knobs": one.knobs}
+        found |= {"better": better, "worse": worse}
+        return Effect(mean, low, high, observations=self.observations, elsewhere=self.elsewhere, **found)
+
+
+def _asked(placements: Iterable[str]) -> list[_Asked]:
+    """All effects that can be spoken of, given the placements that there are."""
+    users, kinds = defaultdict[Feature, set[int]](set), defaultdict[str, set[int]](set)
+    for number, text in enumerate(placements):
+        for feature in features(text):
+            users[feature].add(number)
+            kinds[feature.type].add(number)
+    found = [_Asked([f], "choice", len(users[f]), len(kinds[f.type]) - len(users[f])) for f in sorted(users)]
+    for kind, all_ in sorted(kinds.items()):
+        found.append(_Asked([f for f in sorted(users) if f.type == kind], "type", len(all_), 0))
+    return found
+
+
+# ------------------------------------------------------------------------------------------- in two networks
+
+_Choices = frozenset[Feature]
+_Pair = tuple[_Choices, _Choices]
+"""A network with a choice, and the same without it."""
+
+
+def _in_place(now: Snapshot, of: str) -> dict[Feature, tuple[Part | None, Part | None]]:
+    """Choice -> what it gains alone, and next to the recommended choices; empty where nothing can be said of differences."""
+    known = {frozenset(features(view.placement)): view for view in now.candidates}
+    best = now.recommendation and now.find(now.recommendation.key)
+    recommended = features(best.placement) if best else ()
+    pairs: dict[Feature, tuple[_Pair, _Pair]] = {}
+    for feature in set().union(*known):
+        others = frozenset(f for f in recommended if f.place != feature.place)
+        pairs[feature] = (frozenset([feature]), frozenset()), (others | {feature}, others)
+    networks = {choices for both in pairs.values() for pair in both for choices in pair}
+    keys = {
+        choices: known[choices].key if choices in known else notation(choices) for choices in networks | known.keys()
+    }
+    asked = {pair for both in pairs.values() for pair in both}
+    parts = _latencies(known, keys, asked) if of == "latency" else _gains(now, of, known, keys, asked)
+    if not parts:
+        return {}
+    return {
+        f: (parts.get(alone), parts.get(beside) if beside != alone else None) for f, (alone, beside) in pairs.items()
+    }
+
+
+def _gains(
+    now: Snapshot,
+    metric: str,
+    known: Mapping[_Choices, CandidateView],
+    keys: Mapping[_Choices, str],
+    asked: Iterable[_Pair],
+) -> dict[_Pair, Part]:
+    """What the first network of a pair gains over the second, by the model; and what was measured."""
+    model = now.evidence.get(metric)
+    if model is None:
+        return {}
+    wider, found = model.including({key: notation(choices) for choices, key in keys.items()}), {}
+    for has, lacks in asked:
+        gain = wider.gain(keys[has], keys[lacks])
+        if gain is not None:
+            differences = []
+            if has in known and lacks in known:
+                mine, other = (_runs(now, metric, known[choices]) for choices in (has, lacks))
+                sign = -1.0 if lower_is_better(metric) else 1.0
+                differences = [sign * (mine[seed] - other[seed]) for seed in mine.keys() & other.keys()]
+            mean = fmean(differences) if differences else None
+            found[has, lacks] = Part(gain.mean, gain.low, gain.high, mean, len(differences))
+    return found
+
+
+def _runs(now: Snapshot, metric: str, view: CandidateView) -> Mapping[int, float]:
+    """Seed -> score at the last rung."""
+    last = len(now.recipe.training.rungs) - 1
+    return {p.seed: p.metrics[metric] for p in view.scores if p.rung == last and metric in p.metrics}
+
+
+def _latencies(
+    known: Mapping[_Choices, CandidateView], keys: Mapping[_Choices, str], asked: Iterable[_Pair]
+) -> dict[_Pair, Part]:
+    """What the first network of a pair takes longer than the second; latencies that were not measured are predicted."""
+    measured = {view.key: view.latency for view in known.values() if view.latency is not None}
+    texts = {key: notation(choices) for choices, key in keys.items()}
+    latencies = with_predictions(measured, texts) if measured else {}
+    found = {}
+    for has, lacks in asked:
+        mine, other = latencies.get(keys[has]), latencies.get(keys[lacks])
+        if mine is not None and other is not None:
+            mean, half = mine.ratio - other.ratio, math.hypot(mine.high - mine.low, other.high - other.low) / 2
+            found[has, lacks] = Part(mean, mean - half, mean + half)
+    return found
 
 
 # ------------------------------------------------------------------------------------------- in plain words
 
-_Cost = Mapping[tuple[str, str], Effect]
 
-
-def _sentences(rows: Sequence[Effect], metric: str, cost: _Cost) -> tuple[str, ...]:
+def _sentences(rows: Sequence[Effect], metric: str, cost: Mapping[tuple[str, str], float]) -> tuple[str, ...]:
     """What helps where, what may, what harms, and where nothing does."""
     by_site: defaultdict[str, list[Effect]] = defaultdict(list)
     for row in rows:
         if row.level == "choice":
             by_site[row.site].append(row)
-    best = {site: max(mine, key=_telling) for site, mine in by_site.items()}
-    ranked = sorted((site for site in best if best[site].better >= PERHAPS), key=lambda site: -abs(best[site].effect))
+    best = {site: max(mine, key=_promise) for site, mine in by_site.items()}
+    ranked = sorted((site for site in best if best[site].better >= PERHAPS), key=lambda site: -abs(best[site].mean))
     said = [_helping(best[site], by_site[site], metric, cost) for site in ranked[:MOST_SITES]]
     if len(ranked) > MOST_SITES:
         said.append(f"At {len(ranked) - MOST_SITES} more sites something helps or may help, but less.")
     nothing = [site for site in by_site if site not in ranked]
     if nothing:
         said.append(f"At {_places(nothing)}, nothing helps more than the noise.")
-    harmful = sorted(
-        (row for row in rows if row.level == "choice" and row.worse >= HELPS), key=lambda r: -abs(r.effect)
-    )
+    harmful = sorted((row for row in rows if row.level == "choice" and row.worse >= HELPS), key=lambda r: -abs(r.mean))
     said += [f"At {row.site}, `{row.name}` is harmful: {_size(row, metric)}." for row in harmful[:MOST_SITES]]
-    anywhere = [row for row in rows if row.level == "type" and row.better >= HELPS]
-    said += [
-        f"`{row.type}` at any site: {_size(row, metric)} per site."
-        for row in anywhere
-        if Counter(r.type for r in rows if r.level == "choice")[row.type] > 1
-    ]
-    return tuple(said)
+    uses = Counter(row.type for row in rows if row.level == "choice")
+    anywhere = [row for row in rows if row.level == "type" and row.better >= HELPS and uses[row.type] > 1]
+    return (*said, *(f"`{row.type}` at any site: {_size(row, metric)} per site." for row in anywhere))
 
 
-def _telling(row: Effect) -> tuple[bool, float]:
+def _promise(row: Effect) -> tuple[bool, float]:
     """Which of a site's choices is spoken of: of those that surely help the largest, else the most likely gain."""
-    return row.better >= HELPS, abs(row.effect) * row.better if row.better >= HELPS else row.better
+    return row.better >= HELPS, abs(row.mean) * row.better if row.better >= HELPS else row.better
 
 
-def _helping(row: Effect, others: Sequence[Effect], metric: str, cost: _Cost) -> str:
+def _helping(row: Effect, others: Sequence[Effect], metric: str, cost: Mapping[tuple[str, str], float]) -> str:
     paid = cost.get((row.site, row.name))
-    price = "" if paid is None else f" for {_percent(paid.effect)} of latency"
+    price = "" if paid is None else f" for {_percent(paid)} of latency"
     if row.better < HELPS:
-        odds = format_probability(row.better)
+        odds = units.probability(row.better)
         return f"At {row.site}, perhaps `{row.name}`: {_size(row, metric)}{price} (probability of a gain {odds})."
     also = [other for other in others if other is not row and other.better >= HELPS]
     so_do = ", ".join(f"`{other.name}` ({_size(other, metric)})" for other in also[:2])
@@ -280,7 +295,7 @@ def _helping(row: Effect, others: Sequence[Effect], metric: str, cost: _Cost) ->
 
 def _size(row: Effect, metric: str) -> str:
     """`+0.60 ± 0.20 points`, the 95 % interval; of a metric without a unit its name."""
-    said = units.plus_minus(metric, row.effect, row.half)
+    said = units.plus_minus(metric, row.mean, row.half)
     return said if units.unit(metric).of_differences else f"{said} in {units.title(metric)}"
 
 

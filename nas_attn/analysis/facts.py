@@ -5,13 +5,33 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from nas_attn.analysis.classes import Labels
-from nas_attn.analysis.retrained import Retrained
+from nas_attn.analysis.per_image import Labels
 from nas_attn.analysis.snippet import BuiltFor
 from nas_attn.analysis.validation import Family
 from nas_attn.recipe import Recipe
-from nas_attn.records import CandidateRow, Session
+from nas_attn.records import CandidateRow, EpochPoint, Session
 from nas_attn.storage import SplitReading, StoredScore
+
+RETRAIN = "retrain"
+"""Purpose of the runs of `nas-attn retrain`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrained:
+    """A training for use (`nas-attn retrain`)."""
+
+    key: str
+    placement: str
+    way: str
+    """`target`, or another that the study keeps."""
+    seed: int
+    state: str
+    """As in the queue: `waiting` until it has ended."""
+    reason: str
+    curve: tuple[EpochPoint, ...]
+    """Epoch by epoch; an evaluator's trainings have none."""
+    metrics: Mapping[str, float] | None
+    """Of the trained network on the validation split; None before the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,21 +20,29 @@ class Feature:
     """`reduction=8`, as in notation."""
 
     @property
-    def text(self) -> str:
-        """In notation."""
-        return f"{self.site}={self.type}({self.knobs})" if self.knobs else f"{self.site}={self.type}"
+    def choice(self) -> str:
+        """`se(reduction=8)`."""
+        return f"{self.type}({self.knobs})" if self.knobs else self.type
 
-
-Features = tuple[Feature, ...]
+    @property
+    def place(self) -> str:
+        """The site without its position."""
+        return self.site.partition("@")[0]
 
 
 @lru_cache(maxsize=32_768)
-def features(text: str) -> Features:
+def features(text: str) -> tuple[Feature, ...]:
     """Features of a placement in explicit notation; `none` has none."""
     found = []
-    for assignment in parse(text).assignments:
-        if not assignment.choice.is_none:
-            site = f"{assignment.site}@{assignment.position}" if assignment.position else assignment.site
-            inside = str(assignment.choice).partition("(")[2].removesuffix(")")
-            found.append(Feature(site, assignment.choice.type, inside))
+    for part in parse(text).assignments:
+        if not part.choice.is_none:
+            inside = str(part.choice).partition("(")[2].removesuffix(")")
+            found.append(
+                Feature(f"{part.site}@{part.position}" if part.position else part.site, part.choice.type, inside)
+            )
     return tuple(sorted(found))
+
+
+def notation(choices: Iterable[Feature]) -> str:
+    """The placement with these features, as text."""
+    return " ".join(f"{f.site}={f.choice}" for f in sorted(choices)) or "none"

@@ -1,21 +1,55 @@
-"""Fronts of a study: of what is believed, of the scores as they are, and how likely each candidate belongs to the true one."""
+"""Objective values and fronts: what is believed, how likely each candidate belongs to the true front, and which members tie."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.model import Evidence
+from nas_attn import tasks
+from nas_attn.analysis.latency import CERTAIN, Order
+from nas_attn.costs import is_cost
+from nas_attn.model import Estimate, Evidence
 from nas_attn.model.front import non_dominated
-from nas_attn.recipe import lower_is_better, objective_name
+from nas_attn.recipe import Recipe, lower_is_better, objective_name
+from nas_attn.records import Costs, Latency, Session
 
 Values = Sequence[float | None]
 
 DRAWS = 256
 """Joint draws of the truth behind a probability."""
+
+
+def objective_value(
+    objective: str, metrics: Mapping[str, float | Estimate], cost: Costs | None, latency: Latency | None
+) -> float | None:
+    """One objective in its own unit (accuracy 0 to 1, latency as ratio to the bare backbone, memory in bytes).
+
+    None where it is not known.
+    """
+    if objective == "latency":
+        return latency.ratio if latency else None
+    if is_cost(objective):
+        return None if cost is None else cost[objective]
+    found = metrics.get(objective_name(objective))
+    return found.mean if isinstance(found, Estimate) else found
+
+
+def minimised(objectives: Sequence[str], values: Values) -> tuple[float, ...]:
+    """Objective values with their signs turned so that less is better; the unknown is infinitely bad."""
+    return tuple(
+        math.inf if value is None or math.isnan(value) else (value if lower_is_better(objective) else -value)
+        for objective, value in zip(objectives, values, strict=True)
+    )
+
+
+def primary_metric(recipe: Recipe, scored: Iterable[str]) -> str | None:
+    """The trained metric that a recommendation is about: the first of the objectives that is one, else the task's."""
+    trained = [objective_name(objective) for objective in recipe.objectives if not is_cost(objective)]
+    return trained[0] if trained else next((metric for metric in scored if metric == tasks.of(recipe).metric), None)
 
 
 def front_of(objectives: Sequence[str], rows: Mapping[str, Values]) -> set[str]:
@@ -59,3 +93,42 @@ def front_odds(
 
 def _signs(objectives: Sequence[str]) -> NDArray[np.float64]:
     return np.array([1.0 if lower_is_better(objective) else -1.0 for objective in objectives])
+
+
+def ties(
+    objectives: Sequence[str],
+    front: Mapping[str, Values],
+    models: Mapping[str, Evidence],
+    sessions: Sequence[Session],
+    bare: str | None,
+) -> dict[str, tuple[str, ...]]:
+    """Key -> the others that it cannot be told apart from: by no objective is one better with 97.5 % certainty.
+
+    Args:
+        front: key -> objective values; counted ones (parameters, MACs, memory) are compared exactly.
+        models: metric -> the evidence about it at the last rung.
+        sessions: of the study's latencies, where that is an objective.
+        bare: key of the bare backbone, which has no sessions of its own: it is every session's reference.
+    """
+    order, keys = Order(sessions), list(front)
+
+    def faster_known(a: str, b: str) -> bool:
+        if not all(key == bare or key in order.measured for key in (a, b)):
+            return False  # a prediction tells nothing for certain, nor does a session that does not count
+        return order.told_apart(b, None) if a == bare else order.told_apart(a, None if b == bare else b)
+
+    def apart(objective: str, position: int, a: str, b: str) -> bool:
+        if objective == "latency":
+            return faster_known(a, b)
+        if is_cost(objective):
+            return front[a][position] != front[b][position]
+        model = models.get(objective_name(objective))
+        gain = model.gains(a, keys).get(b) if model else None
+        return gain is not None and max(gain.probability, gain.worse) >= CERTAIN
+
+    found: dict[str, list[str]] = {key: [] for key in keys}
+    for a, b in itertools.combinations(keys, 2):
+        if not any(apart(objective, position, a, b) for position, objective in enumerate(objectives)):
+            found[a].append(b)
+            found[b].append(a)
+    return {key: tuple(others) for key, others in found.items()}

@@ -1,4 +1,4 @@
-"""Estimates from latency sessions: ratio to the bare backbone with its 95 % interval. NumPy and SciPy only.
+"""Estimates from latency sessions: ratio to the bare backbone with its 95 % interval; predictions; what stands behind them.
 
 A session's calls say little about its error (an interval from one session covers 56-72 %): sessions spaced in time are
 the sample. An estimate is the median over sessions of their median log-ratio; its interval comes from resampling
@@ -8,14 +8,17 @@ sessions, below six sessions from the spread between sessions, pooled over all c
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nas_attn.records import Latency, Session
+from nas_attn.model.latencies import with_predictions
+from nas_attn.records import BESIDE, CandidateRow, Latency, Session
 
 Floats = npt.NDArray[np.float64]
 
@@ -86,7 +89,11 @@ def half_width(latency: Latency) -> float:
 
 
 class Order:
-    """What sessions say of which candidate is faster. What all pairs have in common is worked out once."""
+    """What sessions say of which candidate is faster. What all pairs have in common is worked out once.
+
+    Attributes:
+        spread: standard deviation of a candidate's log-ratio from session to session, pooled over the candidates.
+    """
 
     def __init__(self, sessions: Sequence[Session]) -> None:
         """Args:
@@ -98,7 +105,7 @@ class Order:
         for number, session in enumerate(kept):
             for sample in session.samples:
                 self._by_session.setdefault(sample.key, {})[number] = sample.log_ratio
-        self._spread, self._freedom = _pooled_spread(self._ratios.values())
+        self.spread, self._freedom = _pooled_spread(self._ratios.values())
 
     @property
     def measured(self) -> Collection[str]:
@@ -117,7 +124,7 @@ class Order:
         for key in (a, b):
             if key is not None and key not in self._ratios:
                 raise KeyError(key)
-        spread, differences = self._spread, self._paired(a, b)
+        spread, differences = self.spread, self._paired(a, b)
         if differences.size == 0:
             assert b is not None  # every session times the bare backbone
             mine, theirs = self._ratios[a], self._ratios[b]
@@ -145,11 +152,6 @@ class Order:
         return np.array([ratio - theirs[number] for number, ratio in mine.items() if number in theirs])
 
 
-def session_spread(sessions: Sequence[Session]) -> float:
-    """Standard deviation of a candidate's log-ratio from session to session, pooled over the candidates."""
-    return _pooled_spread(_log_ratios(_kept(sessions)).values())[0]
-
-
 def open_keys(
     sessions: Sequence[Session], keys: Iterable[str], *, tolerance: float, max_sessions: int, seed: int = 0
 ) -> list[str]:
@@ -164,50 +166,57 @@ def open_keys(
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """One row of a comparison."""
+class LatencyRecord:
+    """What stands behind the study's latencies."""
 
-    key: str
-    latency: Latency
-    faster_than_bare: float
-    """Probability that it is faster than the bare backbone."""
-    faster_than_next: float | None
-    """Probability that it is faster than the next row; None for the last."""
-    tied: tuple[str, ...]
-    """Keys that it cannot be told apart from."""
-
-
-def compare(sessions: Sequence[Session], *, seed: int = 0) -> tuple[Compared, ...]:
-    """All measured candidates, the fastest first, with what can be said about their order."""
-    known, said = estimate(sessions, seed=seed), Order(sessions)
-    order = sorted(known, key=lambda key: known[key].ratio)
-    return tuple(
-        Compared(
-            key,
-            known[key],
-            said.probability_faster(key, None),
-            said.probability_faster(key, order[i + 1]) if i + 1 < len(order) else None,
-            tuple(other for other in order if other != key and not said.told_apart(key, other)),
-        )
-        for i, key in enumerate(order)
-    )
+    machine: str
+    details: Mapping[str, str]
+    conditions: Mapping[str, Any]
+    sessions: int
+    duration_s: float
+    reference_ms: float
+    """Median time of the bare backbone."""
+    dropped: int
+    """Sessions that do not count, because two copies of the bare backbone came out too far apart (A/A control)."""
+    control_spread: float
+    """Median distance from 1 of the ratio of those two copies, over all sessions."""
+    beside: tuple[str, ...] = ()
+    """Of each session that had not the device alone, what went on beside it."""
 
 
-def repeatability(repetitions: Sequence[Sequence[Session]], *, seed: int = 0) -> dict[str, float]:
-    """Key -> coefficient of variation of its ratio over repetitions of a whole measurement (a share).
+def latencies(rows: Iterable[CandidateRow], sessions: Sequence[Session]) -> dict[str, Latency]:
+    """Estimates of the measured, predictions of the others; the bare backbone is 1 by definition."""
+    found = estimate(sessions)
+    for row in rows:
+        if sessions and all(part.rpartition("=")[2] == "none" for part in row.placement.split()):
+            found[row.key] = Latency(1.0, 1.0, 1.0, _reference_ms(sessions), len(sessions))
+    return with_predictions(found, {row.key: row.placement for row in rows})
+
+
+def _reference_ms(sessions: Sequence[Session]) -> float:
+    return statistics.median(session.reference_ms for session in sessions)
+
+
+def latency_record(sessions: Sequence[Session], more: Mapping[str, str] | None = None) -> LatencyRecord | None:
+    """What stands behind the latencies; None before the first session.
 
     Args:
-        repetitions: at least two; each the sessions of one measurement. Keys that some repetition lacks are left out.
-
-    Raises:
-        ValueError: fewer than two repetitions.
+        more: what the task adds to the conditions.
     """
-    if len(repetitions) < 2:
-        raise ValueError(f"how well a latency repeats takes at least 2 repetitions, not {len(repetitions)}")
-    found = [estimate(sessions, seed=seed) for sessions in repetitions]
-    keys = [key for key in found[0] if all(key in each for each in found)]
-    ratios = {key: np.array([each[key].ratio for each in found]) for key in keys}
-    return {key: float(np.std(values, ddof=1) / np.mean(values)) for key, values in ratios.items()}
+    if not sessions:
+        return None
+    newest = sessions[-1]
+    return LatencyRecord(
+        machine=newest.fingerprint.name,
+        details=dict(newest.fingerprint.details),
+        conditions={**newest.conditions, **(more or {})},
+        sessions=len(sessions),
+        duration_s=sum(session.duration_s for session in sessions),
+        reference_ms=_reference_ms(sessions),
+        dropped=len(dropped(sessions)),
+        control_spread=statistics.median(abs(math.expm1(session.control_log_ratio)) for session in sessions),
+        beside=tuple(session.notes[BESIDE] for session in sessions if BESIDE in session.notes),
+    )
 
 
 # ------------------------------------------------------------------------------------------- inside

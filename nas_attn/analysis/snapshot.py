@@ -8,32 +8,24 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from nas_attn import tasks
-from nas_attn.analysis import units
-from nas_attn.analysis.classes import ByClass, by_class
-from nas_attn.analysis.constant import Constant, constants
-from nas_attn.analysis.examples import Examples, examples
-from nas_attn.analysis.facts import StudyFacts
-from nas_attn.analysis.fronts import front_odds, front_of
-from nas_attn.analysis.latency_record import LatencyRecord, latencies, latency_record
-from nas_attn.analysis.objectives import objective_value, primary_metric
+from nas_attn.analysis.facts import Retrained, StudyFacts
+from nas_attn.analysis.features import features
+from nas_attn.analysis.fronts import front_odds, front_of, objective_value, primary_metric, ties
+from nas_attn.analysis.latency import LatencyRecord, latencies, latency_record
+from nas_attn.analysis.per_image import ByClass, Examples, by_class, examples
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend
-from nas_attn.analysis.recommendation_words import target_line
-from nas_attn.analysis.retrained import Retrained
-from nas_attn.analysis.snippet import BuiltFor, snippets
-from nas_attn.analysis.study_evidence import StudyEvidence, searched_as_target
-from nas_attn.analysis.ties import ties
-from nas_attn.analysis.validation import TEST_WAY, ValidationResult, validation_epochs, validation_results
-from nas_attn.analysis.weak_rungs import WeakRung, weak_rungs
+from nas_attn.analysis.sanity import Constant, WeakRung, cautions, constants, two_values, weak_rungs
+from nas_attn.analysis.snippet import snippets
+from nas_attn.analysis.study_evidence import StudyEvidence
+from nas_attn.analysis.validation import TEST_WAY, ValidationResult, validation_results
 from nas_attn.model import TARGET, Estimate, Evidence, Gain, Noise
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
-from nas_attn.records import CandidateRow, Costs, Latency, Score, Session
-from nas_attn.space.notation import parse
+from nas_attn.records import CandidateRow, Costs, Latency, Score
 from nas_attn.storage import SEARCH, SplitReading, StoredScore
 
 STATES = ("running", "scored", "pruned", "infeasible", "failed")
@@ -94,16 +86,7 @@ class CandidateView:
     @property
     def choices(self) -> dict[str, str]:
         """Site (with its position where it is written) -> choice in notation, without `none`."""
-        return dict(_choices(self.placement))
-
-
-@lru_cache(maxsize=32_768)
-def _choices(placement: str) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (f"{a.site}@{a.position}" if a.position else a.site, str(a.choice))
-        for a in parse(placement).assignments
-        if not a.choice.is_none
-    )
+        return {feature.site: feature.choice for feature in features(self.placement)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +120,8 @@ class Snapshot:
     """Metrics that are the same for all candidates: nothing is said of who is better by these."""
     weak_rungs: tuple[WeakRung, ...]
     """Rungs before the last whose scores hardly tell placements apart."""
+    cautions: tuple[str, ...]
+    """What speaks against any conclusion, the gravest first: clauses that end in sentences."""
     retrained: tuple[Retrained, ...]
     """Trainings for use, in the order in which they were ordered."""
     by_class: ByClass | None
@@ -159,13 +144,18 @@ class Snapshot:
         return tuple(view for view in self.candidates if view.baseline is not None)
 
     @property
+    def shown(self) -> tuple[CandidateView, ...]:
+        """What tables show: the front, then the baselines that are not on it."""
+        return (*self.front, *self.ordered(view for view in self.baselines if not view.on_front))
+
+    @property
     def remarks(self) -> list[str]:
         """What has told no candidates apart, metrics and rungs, in sentences."""
-        two = [_two_values(model) for metric, model in self.evidence.items() if metric == self.primary]
+        model = self.evidence.get(self.primary or "")
         return [
-            *(same.sentence for same in self.constants),
+            *(constant.sentence for constant in self.constants),
             *(weak.sentence for weak in self.weak_rungs),
-            *(sentence for sentence in two if sentence),
+            *(two_values(model) if model else ()),
         ]
 
     def compared(self, objective: str) -> bool:
@@ -202,44 +192,33 @@ class Snapshot:
         return plain  # type: ignore[no-any-return]
 
 
-def _two_values(model: Evidence) -> str:
-    """What is to be known where runs lie at two values; empty where they do not."""
-    found = model.two_values
-    if found is None:
-        return ""
-    worse, better = (units.value(model.metric, value) for value in found)
-    return (
-        f"Runs lie at two values, {model.metric} {worse} and {better}, those of one placement at both: what counts is how often a "
-        "placement comes to the better one, of which few runs say little; its expected score lies between."
-    )
-
-
 def snapshot_of(facts: StudyFacts) -> Snapshot:
     """The study as of now, by what its database holds; also of an empty or half-finished study."""
     recipe, rows, sessions = facts.recipe, facts.candidates, facts.sessions
     scores: dict[str, list[StoredScore]] = defaultdict(list)
     for stored in facts.scores:
         scores["" if stored.purpose == "backbone" else stored.key].append(stored)
-    backbone = _points(scores.pop("", []))
+    own = scores.pop("", [])
     placements = {row.key: row.placement for row in rows}
     known = StudyEvidence(recipe, placements, itertools.chain(*scores.values()), facts.target_scores)
     last = len(recipe.training.rungs) - 1
     models = known.answers
     primary = primary_metric(recipe, [metric for (metric, _), _ in known.items()])
-    model = models.get(primary) if primary else None
-    ended = {row.key: _metrics_at(scores.get(row.key, ()), last) for row in rows if row.state == "scored"}
-    same = constants(recipe, primary, ended)
-    if any(constant.metric == primary for constant in same):
-        model = None
-    trained = {objective_name(objective) for objective in recipe.objectives} | {primary}
-    telling = trained - {constant.metric for constant in same}
-    gains = _gains(rows, {metric: found for metric, found in models.items() if metric in telling})
-    odds = {key: found[primary].probability for key, found in gains.items() if model and primary in found}
-    views = _views(recipe, rows, scores, latencies(rows, sessions), known, facts.built, gains, odds)
-    views = _with_ties(views, recipe, models, sessions)
-    views = _with_front_odds(views, recipe, model)
-    recommended = _recommend(recipe, views, model, last, _untrained_target(facts))
-    compared = _compared_runs(views, recommended, scores, last)
+    ended = {
+        row.key: [s.score.metrics for s in scores.get(row.key, ()) if s.score.rung == last]
+        for row in rows
+        if row.state == "scored"
+    }
+    same = {constant.metric: constant for constant in constants(recipe, primary, ended)}
+    model = models.get(primary) if primary and primary not in same else None
+    wanted = {objective_name(objective) for objective in recipe.objectives} | {primary}
+    gains = _gains(rows, {metric: found for metric, found in models.items() if metric in wanted - same.keys()})
+    bare = [s.score for row in rows if row.baseline == "none" for s in scores.get(row.key, ())]
+    seeds = range(recipe.search.seed, recipe.search.seed + recipe.training.backbones)  # others came later
+    before = [s.score for s in own if s.score.seed in seeds]
+    views = _views(facts, scores, known, models, gains, model)
+    recommended = _recommend(recipe, views, model, last)
+    runs = _compared_runs(views, recommended, scores, last)
     return Snapshot(
         study=facts.name,
         created_at=facts.created_at,
@@ -249,7 +228,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         primary=primary,
         counts={state: sum(row.state == state for row in rows) for state in STATES},
         candidates=tuple(views),
-        backbone=backbone,
+        backbone=_points(own),
         noise={metric: evidence.noise for metric, evidence in models.items()},
         recommendation=recommended,
         latency=latency_record(sessions, tasks.of(recipe).conditions),
@@ -258,12 +237,13 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
             recipe, facts.families, facts.ended, facts.test_scores, facts.labels.get(TEST_WAY)
         ),
         planned=facts.planned,
-        constants=tuple(same),
+        constants=tuple(same.values()),
         weak_rungs=tuple(weak_rungs(recipe, primary, known.items())),
+        cautions=tuple(cautions(recipe, primary, before, bare, facts.built.classes if facts.built else None)),
         retrained=tuple(facts.retrained),
-        by_class=by_class(facts.labels.get(SEARCH), compared),
+        by_class=by_class(facts.labels.get(SEARCH), runs),
         compared_metrics=frozenset(metric for found in gains.values() for metric in found),
-        examples=_examples(views, recommended, compared),
+        examples=examples(*runs.values()) if len(runs) == 2 else None,
         evidence=models,
     )
 
@@ -274,99 +254,79 @@ def _compared_runs(
     scores: Mapping[str, Sequence[StoredScore]],
     last: int,
 ) -> dict[str, list[Score]]:
-    """Key -> runs at the last rung of the bare backbone and of the recommended network."""
-    keys = [view.key for view in views if view.baseline == "none" or (recommended and recommended.key == view.key)]
+    """Key -> runs at the last rung of the bare backbone and, after it, of the recommended network."""
+    keys = [view.key for view in views if view.baseline == "none"]
+    keys += [recommended.key] if recommended is not None and recommended.key not in keys else []
     return {key: [s.score for s in scores.get(key, ()) if s.score.rung == last] for key in keys}
 
 
-def _examples(
-    views: Iterable[CandidateView], recommended: Recommendation | None, runs: Mapping[str, Sequence[Score]]
-) -> Examples | None:
-    bare = next((view.key for view in views if view.baseline == "none"), None)
-    if bare is None or recommended is None or recommended.key == bare:
-        return None
-    return examples(runs[bare], runs[recommended.key])
-
-
-# ------------------------------------------------------------------------------------------- candidates
-
-
 def _views(
-    recipe: Recipe,
-    rows: Sequence[CandidateRow],
-    scores: Mapping[str, list[StoredScore]],
-    latencies: Mapping[str, Latency],
+    facts: StudyFacts,
+    scores: Mapping[str, Sequence[StoredScore]],
     known: StudyEvidence,
-    built: BuiltFor | None,
+    models: Mapping[str, Evidence],
     gains: Mapping[str, Mapping[str, Gain]],
-    odds: Mapping[str, float],
+    model: Evidence | None,
 ) -> list[CandidateView]:
-    """The candidates, with what is believed of each at the highest rung that it was scored at."""
-    views, lines = [], snippets(recipe, built)
-    models, last = defaultdict[int | None, dict[str, Evidence]](dict), len(recipe.training.rungs) - 1
-    for (metric, at), evidence in known.items():
-        models[min(at, last)][metric] = evidence  # the target's takes the place of the last rung's
-    for row in rows:
-        points = _points(scores.get(row.key, ()))
-        rung = max([point.rung for point in points], default=None)
-        every = {metric: model.estimates[row.key] for metric, model in models[rung].items()}
-        estimates = {metric: found for metric, found in every.items() if found.seeds}
-        latency, means = latencies.get(row.key), {metric: found.mean for metric, found in estimates.items()}
-        views.append(
-            CandidateView(
-                key=row.key,
-                placement=row.placement,
-                trial=row.trial,
-                state=row.state,
-                baseline=row.baseline,
-                reason=row.reason,
-                cost=row.cost,
-                latency=latency,
-                scores=points,
-                rung=rung,
-                estimates=estimates,
-                beats_none=odds.get(row.key),
-                gains=gains.get(row.key, {}),
-                values=tuple(objective_value(o, means, row.cost, latency) for o in recipe.objectives),
-                on_front=False,
-                snippet=lines(row.placement, row.key),
-            )
+    """The candidates, with what is believed of each at the highest rung that it was scored at.
+
+    Args:
+        models: metric -> the model at the last rung.
+        model: of the primary metric; None where that tells no candidates apart.
+    """
+    recipe, rows, lines = facts.recipe, facts.candidates, snippets(facts.recipe, facts.built)
+    at_rung: defaultdict[int | None, list[tuple[str, Mapping[str, Estimate]]]] = defaultdict(list)
+    for (metric, rung), evidence in known.items():
+        at_rung[rung].append((metric, evidence.estimates))
+    times = latencies(rows, facts.sessions)
+    points = {row.key: _points(scores.get(row.key, ())) for row in rows}
+    highest = {key: max([point.rung for point in found], default=None) for key, found in points.items()}
+    estimates = {
+        key: {metric: of[key] for metric, of in at_rung[rung] if of[key].seeds} for key, rung in highest.items()
+    }
+    values = {
+        row.key: tuple(objective_value(o, estimates[row.key], row.cost, times.get(row.key)) for o in recipe.objectives)
+        for row in rows
+    }
+    scored = {row.key: values[row.key] for row in rows if row.state == "scored"}
+    front = front_of(recipe.objectives, scored)
+    bare = next((row.key for row in rows if row.placement == "none"), None)
+    tied = ties(recipe.objectives, {key: v for key, v in scored.items() if key in front}, models, facts.sessions, bare)
+    odds = {}
+    if model is not None and model.noise.paired_sd:
+        odds = front_odds(recipe.objectives, scored, model, np.random.default_rng(0))
+    return [
+        CandidateView(
+            key=row.key,
+            placement=row.placement,
+            trial=row.trial,
+            state=row.state,
+            baseline=row.baseline,
+            reason=row.reason,
+            cost=row.cost,
+            latency=times.get(row.key),
+            scores=points[row.key],
+            rung=highest[row.key],
+            estimates=estimates[row.key],
+            beats_none=gain.probability if model and (gain := gains.get(row.key, {}).get(model.metric)) else None,
+            values=values[row.key],
+            on_front=row.key in front,
+            gains=gains.get(row.key, {}),
+            front_odds=odds.get(row.key),
+            tied_with=tied.get(row.key, ()),
+            snippet=lines(row.placement, row.key),
         )
-    return _with_front(recipe, views)
+        for row in rows
+    ]
 
 
 def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
+    """Runs in the order of what they were made for."""
+    order = ("backbone", "search", "confirm", "duel")
     points = [
         ScorePoint(s.purpose, of.seed, of.rung, of.epochs, of.metrics, of.wall_s) for s in stored for of in (s.score,)
     ]
-    return tuple(sorted(points, key=_place))
-
-
-def _place(point: ScorePoint) -> tuple[int, int, int]:
-    return _PURPOSES.index(point.purpose), point.seed, point.epochs
-
-
-_PURPOSES = ("backbone", "search", "confirm", "duel")
-"""What a run of the search was made for, in the order in which they are shown."""
-
-
-def _metrics_at(stored: Iterable[StoredScore], rung: int) -> list[Mapping[str, float]]:
-    return [s.score.metrics for s in stored if s.score.rung == rung]
-
-
-def _with_front(recipe: Recipe, views: list[CandidateView]) -> list[CandidateView]:
-    """Marks the front of the scored candidates, by what is estimated now."""
-    now = front_of(recipe.objectives, {view.key: view.values for view in views if view.state == "scored"})
-    return [dataclasses.replace(view, on_front=True) if view.key in now else view for view in views]
-
-
-def _with_front_odds(views: list[CandidateView], recipe: Recipe, model: Evidence | None) -> list[CandidateView]:
-    """How likely the scored ones belong to the true front; nothing where there is no model."""
-    if model is None or not model.noise.paired_sd:
-        return views
-    rows = {view.key: view.values for view in views if view.state == "scored"}
-    odds = front_odds(recipe.objectives, rows, model, np.random.default_rng(0))
-    return [dataclasses.replace(view, front_odds=odds.get(view.key)) for view in views]
+    return tuple(sorted(points, key=lambda point: (order.index(point.purpose), point.seed, point.epochs)))
 
 
 def _gains(rows: Iterable[CandidateRow], models: Mapping[str, Evidence]) -> dict[str, dict[str, Gain]]:
@@ -381,20 +341,11 @@ def _gains(rows: Iterable[CandidateRow], models: Mapping[str, Evidence]) -> dict
     return found
 
 
-def _with_ties(
-    views: list[CandidateView], recipe: Recipe, models: Mapping[str, Evidence], sessions: Sequence[Session]
-) -> list[CandidateView]:
-    front = {view.key: view.values for view in views if view.on_front}
-    bare = next((view.key for view in views if view.placement == "none"), None)
-    tied = ties(list(front), recipe.objectives, front, models, sessions, bare)
-    return [dataclasses.replace(view, tied_with=tied[view.key]) if tied.get(view.key) else view for view in views]
-
-
 def _recommend(
     recipe: Recipe, views: Sequence[CandidateView], model: Evidence | None, last: int, target: str
 ) -> Recommendation | None:
     if model is None or any(view.baseline == "none" and view.state == "running" for view in views):
-        return None  # what all others are held against is still to come
+        return None  # what all others are compared with is still to come
     contenders = [
         Contender(view.key, view.placement, view.baseline, view.estimates[model.metric], view.latency, view.on_front)
         for view in views

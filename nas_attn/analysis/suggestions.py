@@ -7,12 +7,11 @@ known at its latency. These are predictions, of placements that never ran.
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nas_attn.analysis.features import Feature, features
+from nas_attn.analysis.features import Feature, features, notation
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.model import Estimate, Evidence
 from nas_attn.model.latencies import LEAST_MEASURED, latency_model, predicted_latencies
@@ -46,103 +45,63 @@ class Suggestion:
 def suggest(now: Snapshot) -> tuple[Suggestion, ...]:
     """At most three, the largest likely gain first; empty where nothing untried looks better than what is known."""
     model = now.evidence.get(now.primary or "")
-    scored = [view for view in now.candidates if view.state == "scored" and view.key in (model.keys if model else ())]
     constant = any(same.metric == now.primary for same in now.constants)
-    if model is None or constant or len(scored) < LEAST_MEASURED:
+    if model is None or constant:
+        return ()
+    scored = [view for view in now.candidates if view.state == "scored" and view.key in model.estimates]
+    if len(scored) < LEAST_MEASURED:
         return ()
     untried = _recombined(now, [view for view in scored if view.on_front])
     latencies = _latencies(now, untried)
     limit = now.recipe.limits.max_latency_ratio
     if limit is not None:
         untried = [text for text in untried if text in latencies and latencies[text].ratio <= limit]
-    if not untried:
-        return ()
-    found = _compared(untried, latencies, scored, model.including({text: text for text in untried}))
-    likely = [one for one in found if one.probability >= LIKELY and one.gain > 0]
-    return tuple(sorted(likely, key=lambda one: (-one.gain * one.probability, one.placement))[:SHOWN])
+    return _likely(untried, latencies, scored, model) if untried else ()
 
 
-def _compared(
-    untried: Iterable[str], latencies: Mapping[str, Latency], scored: Sequence[CandidateView], model: Evidence
-) -> list[Suggestion]:
-    """Each placement held against the best that is known at no more latency; without those that nothing is as fast as."""
-    best = _best_by_latency(scored, model)
-    against: dict[str, list[str]] = {}
-    rivals: dict[str, CandidateView] = {}
+def _likely(
+    untried: Iterable[str], latencies: Mapping[str, Latency], scored: Iterable[CandidateView], model: Evidence
+) -> tuple[Suggestion, ...]:
+    """Those that are likely better than the best that is known at no more latency."""
+    sign, against = -1.0 if model.lower_is_better else 1.0, defaultdict[str, list[str]](list)
+    best_first = sorted(scored, key=lambda view: -sign * model.estimates[view.key].mean)
     for text in untried:
-        latency = latencies.get(text)
-        rival = _rival(best, scored, model, latency)
+        at = latencies.get(text)
+        as_fast = (v for v in best_first if at is None or (v.latency is not None and v.latency.ratio <= at.ratio))
+        rival = next(as_fast, None)
         if rival is not None:
-            against.setdefault(rival.key, []).append(text)
-            rivals[text] = rival
-    found = []
+            against[rival.key].append(text)
+    placements = {view.key: view.placement for view in best_first}
+    wider, found = model.including({text: text for text in untried}), []
     for key, texts in against.items():
-        for text, gain in model.gains(key, texts).items():
-            told, latency = model.estimates[text], latencies.get(text)
-            placement = rivals[text].placement
-            found.append(Suggestion(text, model.metric, told, latency, placement, gain.mean, gain.probability))
-    return found
-
-
-def _best_by_latency(scored: Iterable[CandidateView], model: Evidence) -> list[tuple[float, CandidateView]]:
-    """(latency, best candidate up to there) wherever a better one comes, by latency; the first of equal ones."""
-    sign = -1.0 if model.lower_is_better else 1.0
-    found: list[tuple[float, CandidateView]] = []
-    best = -math.inf
-    known = [(view.latency.ratio, view) for view in scored if view.latency is not None]
-    for ratio, view in sorted(known, key=lambda pair: pair[0]):
-        value = sign * model.estimates[view.key].mean
-        if value > best:
-            best = value
-            found.append((ratio, view))
-    return found
-
-
-def _rival(
-    best: Sequence[tuple[float, CandidateView]],
-    scored: Iterable[CandidateView],
-    model: Evidence,
-    latency: Latency | None,
-) -> CandidateView | None:
-    if latency is not None:
-        place = bisect_right(best, latency.ratio, key=lambda pair: pair[0])
-        return best[place - 1][1] if place else None
-    sign = -1.0 if model.lower_is_better else 1.0
-    return max(scored, key=lambda view: sign * model.estimates[view.key].mean, default=None)
+        for text, gain in wider.gains(key, texts).items():
+            if gain.probability >= LIKELY and gain.mean > 0:
+                estimate, at, rival_text = wider.estimates[text], latencies.get(text), placements[key]
+                found.append(Suggestion(text, model.metric, estimate, at, rival_text, gain.mean, gain.probability))
+    return tuple(sorted(found, key=lambda one: (-one.gain * one.probability, one.placement))[:SHOWN])
 
 
 def _recombined(now: Snapshot, front: Sequence[CandidateView]) -> list[str]:
     """Untried placements that differ from one of the front at a single site, by what was seen there."""
     tried = {frozenset(features(view.placement)) for view in now.candidates}
     seen: dict[str, set[Feature]] = {}
-    for placement in tried:
-        for feature in placement:
-            seen.setdefault(_place(feature), set()).add(feature)
+    for feature in set().union(*tried):
+        seen.setdefault(feature.place, set()).add(feature)
     found: dict[frozenset[Feature], None] = {}
     for view in front:
-        mine = {_place(feature): feature for feature in features(view.placement)}
+        mine = {feature.place: feature for feature in features(view.placement)}
         for place in sorted(seen):
             for other in [None, *sorted(seen[place])]:
-                changed = {**mine, place: other}
-                one = frozenset(feature for feature in changed.values() if feature is not None)
+                one = frozenset(f for f in {**mine, place: other}.values() if f is not None)
                 if one not in tried and len(found) < MOST:
                     found[one] = None
-    return [_text(one) for one in found]
+    return [notation(one) for one in found]
 
 
-def _place(feature: Feature) -> str:
-    return feature.site.partition("@")[0]
-
-
-def _text(placement: Iterable[Feature]) -> str:
-    return " ".join(feature.text for feature in sorted(placement)) or "none"
-
-
-def _latencies(now: Snapshot, texts: Iterable[str]) -> Mapping[str, Latency]:
+def _latencies(now: Snapshot, texts: Sequence[str]) -> Mapping[str, Latency]:
     """Predicted by the additive model; empty where it has too little to go by."""
     known = {view.key: view.latency for view in now.candidates if view.latency is not None}
     model = latency_model(known, {view.key: view.placement for view in now.candidates})
     if now.latency is None or model is None:
         return {}
-    wanted = list(texts)
-    return dict(zip(wanted, predicted_latencies(model, wanted, now.latency.reference_ms), strict=True))
+    return dict(zip(texts, predicted_latencies(model, texts, now.latency.reference_ms), strict=True))

@@ -124,6 +124,13 @@ def bare_plus_minus(objective: str, number: float, half: float) -> str:
     return f"{signed(objective, number)} ± {unit(objective).size(half)}"
 
 
+def probability(share: float) -> str:
+    """`93 %`; never 0 or 100."""
+    if share > 0.99:
+        return "over 99 %"
+    return "under 1 %" if share < 0.01 else f"{100 * share:.0f} %"
+
+
 def counted(cost: Mapping[str, float]) -> str:
     """`12.3 k parameters, 1.20 M MACs, 3.1 MB activation memory`."""
     return ", ".join(f"{value(name, number)} {title(name)}" for name, number in cost.items())

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.analysis.classes import ByClass, Labels, by_class
+from nas_attn.analysis.per_image import ByClass, Labels, by_class
 from nas_attn.analysis.verdict import Comparison, Verdict, judge
 from nas_attn.recipe import Recipe, lower_is_better
+from nas_attn.records import Score
 from nas_attn.storage import StoredScore
 
 WAY, TEST_WAY = "target", "target/test"
@@ -109,7 +110,7 @@ def validation_results(
         if blocks < family.blocks:
             found.append(ValidationResult(family, blocks, (), {}, {}))
         else:
-            found.append(_judged(recipe, family, _scores(known, family), labels))
+            found.append(_judged(recipe, family, known, labels))
     return tuple(found)
 
 
@@ -144,54 +145,40 @@ def finished_blocks(family: Family, ended: Collection[tuple[str, int]]) -> int:
     return family.blocks
 
 
-def _judged(
-    recipe: Recipe, family: Family, scores: Mapping[tuple[str, int], StoredScore], labels: Labels | None
-) -> ValidationResult:
+def _judged(recipe: Recipe, family: Family, scores: Iterable[StoredScore], labels: Labels | None) -> ValidationResult:
     """The verdicts over all blocks. A run without a score counts as chance, else as the family's worst."""
     blocks, objective = family.blocks, f"-{family.metric}"
     sign = -1.0 if lower_is_better(objective if objective in recipe.objectives else family.metric) else 1.0
+    keys = [network.key for network in family.networks]
+    runs: dict[str, dict[int, Score]] = {key: {} for key in keys}
+    for stored in scores:
+        block = stored.score.seed - family.first_seed
+        if stored.key in runs and 0 <= block < blocks:
+            runs[stored.key][block] = stored.score
     raw = {
-        network.key: [_value(scores.get((network.key, block)), family.metric) for block in range(blocks)]
-        for network in family.networks
+        key: [found[b].metrics.get(family.metric, math.nan) if b in found else math.nan for b in range(blocks)]
+        for key, found in runs.items()
     }
     known = [v for row in raw.values() for v in row if math.isfinite(v)]
     worst = min(known, key=lambda v: sign * v, default=0.0) if family.chance is None else family.chance
     values = {key: tuple(v if math.isfinite(v) else worst for v in row) for key, row in raw.items()}
-    diverged = {key: sum(not math.isfinite(v) for v in row) for key, row in raw.items()}
-    images = _images(scores, family) if family.metric == "accuracy" and not any(diverged.values()) else None
+    diverged = {key: lost for key, row in raw.items() if (lost := sum(not math.isfinite(v) for v in row))}
     verdicts = judge(
         {key: [sign * v for v in row] for key, row in values.items()},
         [Comparison(key, control) for key, control in family.comparisons],
         margin=family.margin,
-        images=images,
+        images=_images(runs, blocks) if family.metric == "accuracy" and not diverged else None,
     )
-    runs = {n.key: [scores[n.key, b].score for b in range(blocks) if (n.key, b) in scores] for n in family.networks}
-    classes = by_class(labels, runs)
-    return ValidationResult(family, blocks, verdicts, values, {key: n for key, n in diverged.items() if n}, classes)
+    classes = by_class(labels, {key: list(found.values()) for key, found in runs.items()})
+    return ValidationResult(family, blocks, verdicts, values, diverged, classes)
 
 
-def _scores(scores: Iterable[StoredScore], family: Family) -> dict[tuple[str, int], StoredScore]:
-    """(key, block) -> score on the test split."""
-    keys = {network.key for network in family.networks}
-    return {
-        (s.key, s.score.seed - family.first_seed): s
-        for s in scores
-        if s.key in keys and 0 <= s.score.seed - family.first_seed < family.blocks
-    }
-
-
-def _value(stored: StoredScore | None, metric: str) -> float:
-    return math.nan if stored is None else stored.score.metrics.get(metric, math.nan)
-
-
-def _images(scores: Mapping[tuple[str, int], StoredScore], family: Family) -> dict[str, list[NDArray[np.bool_]]] | None:
+def _images(runs: Mapping[str, Mapping[int, Score]], blocks: int) -> dict[str, list[NDArray[np.bool_]]] | None:
     """Key -> per block, which test images were right; None where that was not kept."""
-    found: dict[str, list[NDArray[np.bool_]]] = {}
-    for network in family.networks:
-        for block in range(family.blocks):
-            score = scores[network.key, block].score
-            if score.correct is None:
-                return None
-            bits = np.unpackbits(np.frombuffer(score.correct, np.uint8), count=score.examples).astype(bool)
-            found.setdefault(network.key, []).append(bits)
-    return found
+    if any(score.correct is None for found in runs.values() for score in found.values()):
+        return None
+    return {
+        key: [np.unpackbits(np.frombuffer(s.correct or b"", np.uint8), count=s.examples) > 0 for s in ordered]
+        for key, found in runs.items()
+        if (ordered := [found[block] for block in range(blocks)])
+    }

@@ -76,29 +76,23 @@ def judge(
     blocks = table.shape[1]
     critical = critical_value(contrasts, blocks)
     found = []
-    for row, comparison in enumerate(comparisons):
-        half = critical * errors[row]
-        new = None
+    for comparison, d, error in zip(comparisons, differences.tolist(), errors.tolist(), strict=True):
+        half, new = critical * error, None
         if images is not None:
-            new = _for_new_images(
-                np.stack(images[comparison.network]).astype(float) - np.stack(images[comparison.control]),
-                float(errors[row]) ** 2,
-                contrasts,
-            )
-        d = float(differences[row])
-        word = "better" if d - half > 0 else "worse" if d + half < 0 else "not shown"
+            right, other = (np.stack(images[key]).astype(float) for key in (comparison.network, comparison.control))
+            new = _for_new_images(right - other, error**2, contrasts)
         found.append(
             Verdict(
-                comparison.network,
-                comparison.control,
-                blocks,
-                d,
-                float(d - half),
-                float(d + half),
-                None if new is None else d - new,
-                None if new is None else d + new,
-                word,
-                None if margin is None else bool(d - half > -margin),
+                network=comparison.network,
+                control=comparison.control,
+                blocks=blocks,
+                difference=d,
+                low=d - half,
+                high=d + half,
+                new_low=None if new is None else d - new,
+                new_high=None if new is None else d + new,
+                word="better" if d > half else "worse" if d < -half else "not shown",
+                not_worse=None if margin is None else d - half > -margin,
             )
         )
     return tuple(found)
@@ -115,10 +109,11 @@ def contrast_matrix(keys: Sequence[str], comparisons: Sequence[Comparison]) -> A
 
 def critical_value(contrasts: Array, blocks: int, error: float = ERROR) -> float:
     """The largest |statistic| that all-equal networks exceed in `error` of all families of so many blocks."""
-    largest = _largest(contrasts.tobytes(), contrasts.shape, blocks)
-    return float(np.quantile(largest, 1 - error))
+    means, errors = _draws(contrasts.tobytes(), contrasts.shape, blocks)
+    return float(np.quantile(np.abs(means / errors).max(1), 1 - error))
 
 
+@functools.lru_cache(maxsize=256)
 def detectable(comparisons: int, blocks: int, sd: float, *, power: float = 0.8) -> float:
     """The true difference that so many blocks show with this power, between a network and the family's control.
 
@@ -126,19 +121,11 @@ def detectable(comparisons: int, blocks: int, sd: float, *, power: float = 0.8) 
         comparisons: with the one control.
         sd: of one block's difference, in the metric's unit.
     """
-    contrasts = _against_one(comparisons)
+    contrasts = np.hstack([np.eye(comparisons), -np.ones((comparisons, 1))])
     critical = critical_value(contrasts, blocks)
-    shift, scale = _first(contrasts.tobytes(), contrasts.shape, blocks)
-    # Rejected where (shift + delta) / scale > critical: solve for the delta at which `power` of the draws are.
-    return float(np.quantile(critical * scale - shift, power)) * sd
-
-
-def shown_with(comparisons: int, blocks: int, sd: float, difference: float) -> float:
-    """The probability that a true difference is shown to be better; arguments as `detectable`'s."""
-    contrasts = _against_one(comparisons)
-    critical = critical_value(contrasts, blocks)
-    shift, scale = _first(contrasts.tobytes(), contrasts.shape, blocks)
-    return float(np.mean(shift + difference / sd > critical * scale))
+    means, errors = _draws(contrasts.tobytes(), contrasts.shape, blocks)
+    # Rejected where (mean + delta) / error > critical: solve for the delta at which `power` of the draws are.
+    return float(np.quantile(critical * errors[:, 0] - means[:, 0], power)) * sd
 
 
 def blocks_for(comparisons: int, sd: float, difference: float, *, power: float = 0.8, most: int = 256) -> int | None:
@@ -155,10 +142,6 @@ def blocks_for(comparisons: int, sd: float, difference: float, *, power: float =
         else:
             high = middle
     return high if high <= most else None
-
-
-def _against_one(comparisons: int) -> Array:
-    return np.hstack([np.eye(comparisons), -np.ones((comparisons, 1))])
 
 
 def statistics_of(contrasts: Array, tables: Array) -> tuple[Array, Array]:
@@ -181,24 +164,11 @@ def _draws(contrasts: bytes, shape: tuple[int, int], blocks: int) -> tuple[Array
     """Means and standard errors on all-equal networks whose differences have a standard deviation of 1."""
     matrix = np.frombuffer(contrasts).reshape(shape)
     rng = np.random.default_rng(20_261_120)
-    means, errors = [], []
-    for _ in range(8):
-        tables = rng.standard_normal((DRAWS // 8, shape[1], blocks)) / math.sqrt(2)
-        mean, error = statistics_of(matrix, tables)
-        means.append(mean)
-        errors.append(error)
-    return np.concatenate(means), np.concatenate(errors)
-
-
-def _largest(contrasts: bytes, shape: tuple[int, int], blocks: int) -> Array:
-    means, errors = _draws(contrasts, shape, blocks)
-    largest: Array = np.abs(means / errors).max(1)
-    return largest
-
-
-def _first(contrasts: bytes, shape: tuple[int, int], blocks: int) -> tuple[Array, Array]:
-    means, errors = _draws(contrasts, shape, blocks)
-    return means[:, 0], errors[:, 0]
+    parts = [
+        statistics_of(matrix, rng.standard_normal((DRAWS // 8, shape[1], blocks)) / math.sqrt(2)) for _ in range(8)
+    ]
+    means, errors = (np.concatenate(found) for found in zip(*parts, strict=True))
+    return means, errors
 
 
 def _for_new_images(right: Array, seeds: float, contrasts: Array) -> float:

@@ -13,15 +13,11 @@ from typing import Annotated
 
 import typer
 
-from nas_attn.cli.common import AsJson, Storage, console, print_json, table
+from nas_attn.cli.common import console, print_json, table
+from nas_attn.cli.options import AsJson, Storage
 from nas_attn.paths import DEFAULT_URL
 
-EXTRAS = {
-    "dashboard": "optuna_dashboard",
-    "timm": "timm",
-    "onnx": "onnxruntime",
-    "postgres": "psycopg",
-}
+EXTRAS = {"dashboard": "optuna_dashboard", "timm": "timm", "onnx": "onnxruntime", "postgres": "psycopg"}
 
 
 @dataclass(frozen=True)
@@ -85,11 +81,8 @@ def _machine() -> Iterator[Check]:
 
     load = psutil.getloadavg()[0]
     busy = load > cores() / 2
-    yield Check(
-        "CPU",
-        "note" if busy else "ok",
-        f"{cores()} cores, load {load:.1f}" + (" (busy: expect slow searches)" if busy else ""),
-    )
+    said = f"{cores()} cores, load {load:.1f}{' (busy: expect slow searches)' if busy else ''}"
+    yield Check("CPU", "note" if busy else "ok", said)
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     yield Check("disk", "ok" if free > 2 else "bad", f"{free:.1f} GiB free in {Path.cwd()}")
 
@@ -99,20 +92,16 @@ def _database(storage: str) -> Check:
     from nas_attn.storage import Database, shown_url
     from nas_attn.storage.url import storage_url
 
+    shown = shown_url(storage)
     try:
         url = storage_url(storage)
-        name = url.database
-        if url.get_backend_name() == "sqlite" and name and not Path(name).exists():
-            folder = Path(name).resolve().parent
-            writable = os.access(folder, os.W_OK)
-            return Check(
-                "database",
-                "ok" if writable else "bad",
-                f"{shown_url(storage)}: does not exist yet; {folder} "
-                + ("is writable" if writable else "cannot be written"),
-            )
+        if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+            folder = Path(url.database).resolve().parent
+            able = os.access(folder, os.W_OK)
+            how = f"{folder} {'is writable' if able else 'cannot be written'}"
+            return Check("database", "ok" if able else "bad", f"{shown}: does not exist yet; {how}")
         with Database(storage, must_exist=True) as database:
-            return Check("database", "ok", f"{shown_url(storage)}: {len(database.studies())} studies")
+            return Check("database", "ok", f"{shown}: {len(database.studies())} studies")
     except NasAttnError as error:
         return Check("database", "bad", str(error))
 
@@ -130,8 +119,5 @@ def _latency() -> Iterator[Check]:
 def _extras() -> Iterator[Check]:
     for extra, module in EXTRAS.items():
         there = importlib.util.find_spec(module) is not None
-        yield Check(
-            f"extra '{extra}'",
-            "ok" if there else "note",
-            "installed" if there else f"not installed: pip install 'nas-attn[{extra}]'",
-        )
+        said = "installed" if there else f"not installed: pip install 'nas-attn[{extra}]'"
+        yield Check(f"extra '{extra}'", "ok" if there else "note", said)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas_attn.cli.common import AsJson, Storage, StudyName, console, print_json, study_named
+from nas_attn.cli.common import console, print_json, study_named, table
+from nas_attn.cli.options import AsJson, Storage, StudyName
 from nas_attn.errors import StudyError, did_you_mean, shorten
 from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
-    from nas_attn.analysis.effects import Effects, Level
+    from rich.text import Text
+
+    from nas_attn.analysis.effects import Effect, Effects, Level, Part
     from nas_attn.analysis.snapshot import Snapshot
 
 TITLES: dict[Level, str] = {
     "choice": "What each choice gains at each site",
     "type": "What each type gains at a site, over all its sites",
-    "knob": "What a knob's value gains over its type's mean",
-    "position": "What a position gains over the mean of all",
 }
 
 
@@ -29,19 +31,15 @@ def effects(
     storage: Storage = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Says what each choice does at each site, each type over all its sites, and each knob."""
-    from nas_attn.analysis.in_place import in_place
+    """Says what each choice does at each site, and each type over all its sites."""
     from nas_attn.analysis.units import unit as unit_of
-    from nas_attn.cli.effect_tables import choices, others
     from nas_attn.study.reading import snapshot
 
-    now = snapshot(study_named(study, storage).store)
-    found, placed = _effects(now, what), in_place(now, what)
+    found = _effects(snapshot(study_named(study, storage).store), what)
     unit = "relative to the bare backbone's time" if what == "latency" else what
     if as_json:
         plain = [asdict(row) for row in found.rows]
-        facts = {"unit": unit, "cv_error": found.cv_error, "sentences": found.sentences, "effects": plain}
-        print_json(facts | {"in_place": [asdict(one) for one in placed.values()]})
+        print_json({"unit": unit, "cv_error": found.cv_error, "sentences": found.sentences, "effects": plain})
         return
     out = console()
     for sentence in found.sentences:
@@ -51,7 +49,7 @@ def effects(
         if rows:
             heading = ", ".join(filter(None, (f"{title} ({unit})", unit_of(what).of_differences)))
             heading = heading.replace("gains", "adds") if what == "latency" else heading
-            out.print(choices(heading, what, rows, placed) if level == "choice" else others(heading, what, rows))
+            out.print(_choices(heading, what, rows) if level == "choice" else _types(heading, what, rows))
     out.print("Bold: the 95 % interval excludes zero.", markup=False)
     if found.cv_error is not None:
         out.print(f"error for candidates left out of the fit: {found.cv_error:.3g}", markup=False)
@@ -66,10 +64,42 @@ def _effects(now: Snapshot, what: str) -> Effects:
     found = fit_effects(now, what)
     if found is not None:
         return found
-    known = [
-        "latency",
-        *sorted({metric for view in now.candidates for point in view.scores for metric in point.metrics}),
-    ]
+    known = ["latency", *sorted({name for view in now.candidates for point in view.scores for name in point.metrics})]
     if len(known) > 1 and what not in known:
         raise StudyError(f"--of '{shorten(what)}' is not a metric of study '{now.study}': {did_you_mean(what, known)}")
     raise StudyError(f"effects on '{what}' need at least eight candidates that have it: continue the study")
+
+
+def _choices(heading: str, what: str, rows: Sequence[Effect]) -> Any:
+    """Each choice at each site: on average over all placements, alone, and next to the recommended others."""
+    numbers = ["on average", "alone", "next to the\nrecommended", "tried"]
+    cells: list[list[str | Text]] = [
+        [row.site, row.name, *(_part(what, part) for part in (row, row.alone, row.beside)), str(row.observations)]
+        for row in rows
+    ]
+    return table(heading, ["site", "choice", *numbers], cells, right=numbers, whole=["site", *numbers])
+
+
+def _types(heading: str, what: str, rows: Sequence[Effect]) -> Any:
+    """Types."""
+    from nas_attn.analysis.units import probability
+
+    numbers = ["adds", "good", "tried"]
+    cells: list[list[str | Text]] = [
+        [row.name, _part(what, row), probability(row.better), str(row.observations)] for row in rows
+    ]
+    return table(heading, ["type", *numbers], cells, right=numbers, whole=numbers)
+
+
+def _part(what: str, part: Effect | Part | None) -> Text | str:
+    """A difference and half of its interval, bold where that excludes zero; below it what was measured."""
+    from rich.text import Text
+
+    from nas_attn.analysis.units import bare_plus_minus
+    from nas_attn.report import words
+
+    if part is None:
+        return ""
+    measured = words.measured(what, part)
+    shown = Text(bare_plus_minus(what, part.mean, part.half), style="bold" if part.sure else "")
+    return Text.assemble(shown, f"\n{measured}") if measured else shown

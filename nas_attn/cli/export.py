@@ -1,34 +1,32 @@
-"""`nas-attn export`."""
+"""`nas-attn export` and `check-export`."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas_attn.analysis.criteria import Criteria
-from nas_attn.cli.choosing import choosing
-from nas_attn.cli.common import AsJson, Device, Storage, StudyName, Threads, echo, print_json, study_named
-from nas_attn.errors import UserError
-from nas_attn.paths import DEFAULT_URL, output_path
+from nas_attn.cli.common import echo, print_json, study_named
+from nas_attn.cli.options import AsJson, Device, Storage, StudyName, Threads, grouped
+from nas_attn.errors import OperationError, UserError
+from nas_attn.paths import DEFAULT_URL, output_path, user_path
 
 if TYPE_CHECKING:
     from nas_attn.analysis.snapshot import CandidateView
     from nas_attn.study.opening import OpenStudy
 
+FORMATS = "weights, torch (torch.export), onnx, python (one readable file), or one of the trainer's own."
 
-@choosing
+
+@grouped
 def export(
     criteria: Criteria,
     study: StudyName = None,
-    format_: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            help="weights, torch (torch.export), onnx, python (one readable file), or one of the trainer's own.",
-        ),
-    ] = "weights",
+    format_: Annotated[str, typer.Option("--format", help=FORMATS)] = "weights",
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="File; default: STUDY.pt, .pt2, .onnx or .py.")
     ] = None,
@@ -39,10 +37,7 @@ def export(
         bool, typer.Option("--check/--no-check", help="Score it on the validation images; compare ONNX with torch.")
     ] = True,
     as_searched: Annotated[
-        bool,
-        typer.Option(
-            "--as-searched", help="The weights of the search's brief training, even if the network was retrained."
-        ),
+        bool, typer.Option("--as-searched", help="The weights of the search, even if the network was retrained.")
     ] = False,
     again: Annotated[
         bool,
@@ -55,7 +50,7 @@ def export(
 ) -> None:
     """Writes a trained candidate and its card: retrained as the target says where it was, else as the search left it."""
     from nas_attn import tasks
-    from nas_attn.export.formats import FORMATS, find_format
+    from nas_attn.export.formats import find_format
     from nas_attn.study.exporting import export_candidate
     from nas_attn.study.reading import snapshot
     from nas_attn.study.trained import chosen
@@ -64,36 +59,28 @@ def export(
     kind = find_format(format_, tasks.of(opened.recipe))
     now = snapshot(opened.store)
     view = chosen(opened, now, criteria).view
-    name = output or f"{opened.store.name}{kind.suffix}"
-    path = output_path(name, what="--output", error=UserError, replaces=kind.begins)
+    path = output_path(
+        output or f"{opened.store.name}{kind.suffix}", what="--output", error=UserError, replaces=kind.begins
+    )
     if format_ == "python":
-        output_path(
-            path.with_suffix(FORMATS["weights"].suffix), what="beside --output", error=UserError, replaces=(b"pk",)
-        )
+        output_path(path.with_suffix(".pt"), what="beside --output", error=UserError, replaces=(b"pk",))
     if again:
         _train_again(opened, view, threads, device)
-    done = export_candidate(
-        opened,
-        now,
-        view,
-        path,
-        format_,
-        as_searched=as_searched or again,
-        normalize=normalize,
-        check=check,
-    )
+    searched = as_searched or again
+    done = export_candidate(opened, now, view, path, format_, as_searched=searched, normalize=normalize, check=check)
     facts = done.facts
     if as_json:
         told = {name: facts[name] for name in ("study", "placement", "init", "key")}
-        print_json(
-            {**told, "file": str(done.path), "format": format_, "trained": facts["training"]["what"], "card": facts}
-        )
+        trained = facts["training"]["what"]
+        print_json({**told, "file": str(done.path), "format": format_, "trained": trained, "card": facts})
         return
     echo(f"{done.path}: {view.placement} ({view.label}; {facts['training']['what']})")
+    if done.note:
+        echo(f"  {done.note}")
     for line in _found(facts):
         echo(f"  {line}")
     echo(f"  described in: {done.cards[0]}")
-    if done.run is None:
+    if done.run is None and not done.note:
         echo(f"to train it as the target says first: nas-attn retrain {opened.store.name}", err=True)
 
 
@@ -102,16 +89,16 @@ def _found(facts: dict[str, Any]) -> Iterator[str]:
     from nas_attn.analysis import units
     from nas_attn.export.card import against_torch
 
-    here, compared, training = facts["here"], facts["check"], facts["training"]
-    if here is not None:
-        if "right" in here:
-            before = "" if training["right"] is None else f"; {training['right']} when it was trained"
-            yield f"in float32: {here['right']} of {here['images']} validation images right{before}"
-        else:
-            before, metric = training["metrics"].get(here["metric"]), here["metric"]
-            said = "" if before is None else f"; {units.value(metric, before)} when it was trained"
-            yield f"in float32: {units.title(metric)} {units.value(metric, here['value'])} on {here['images']} validation images{said}"
-    if compared is not None:
+    here, training = facts["here"], facts["training"]
+    if here is not None and "right" in here:
+        before = "" if training["right"] is None else f"; {training['right']} when it was trained"
+        yield f"in float32: {here['right']} of {here['images']} validation images right{before}"
+    elif here is not None:
+        metric, value = here["metric"], training["metrics"].get(here["metric"])
+        before = "" if value is None else f"; {units.value(metric, value)} when it was trained"
+        shown = f"{units.title(metric)} {units.value(metric, here['value'])}"
+        yield f"in float32: {shown} on {here['images']} validation images{before}"
+    if facts["check"] is not None:
         yield f"against torch: {against_torch(facts)}"
 
 
@@ -121,8 +108,6 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
     Raises:
         typer.Exit: with 130 where it was interrupted.
     """
-    import threading
-
     from nas_attn.analysis import units
     from nas_attn.cli.running import INTERRUPTED
     from nas_attn.study.searching import Options, check_here
@@ -142,3 +127,29 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
         raise typer.Exit(INTERRUPTED)
     found = ", ".join(units.named(name, value) for name, value in score.metrics.items())
     say(f"trained again, after {score.epochs} epochs: {found}")
+
+
+def check_export(
+    file: Annotated[str, typer.Argument(help="A file written by nas-attn export, with its card next to it.")],
+    root: Annotated[str | None, typer.Option("--root", help="Where the data is now.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Runs an exported file on the study's validation images, in a process in which nas_attn cannot be imported."""
+    from nas_attn.analysis import units
+    from nas_attn.export.verifying import verify
+
+    found = verify(user_path(file, what="FILE", error=UserError), root=root)
+    value = units.value(found.metric, found.value)
+    if found.right is None:
+        scored = f"{units.title(found.metric)} {value} on {found.images} validation images"
+        expected = units.value(found.metric, found.expected)
+    else:
+        scored = f"{found.right} of {found.images} validation images right ({value})"
+        expected = f"{found.expected:g}"
+    if as_json:
+        print_json({**asdict(found), found.metric: found.value, "agrees": found.agrees})
+    else:
+        where = "in a process without nas_attn" if found.elsewhere else "in this process, since weights need nas_attn"
+        echo(f"{found.file} ({found.format}), {where}: {scored}; {expected} {found.expected_where}")
+    if not found.agrees:
+        raise OperationError(f"'{found.file}' scores differently from its card: {scored} instead of {expected}")

@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from nas_attn import costs, data_sets, samplers
-from nas_attn.cli import completing
 from nas_attn.cli.common import echo
+from nas_attn.cli.options import complete_space
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
 from nas_attn.tasks import TASKS, Task, find, variants
@@ -43,7 +43,7 @@ epochs = {target_epochs}                        # learning_rate, augment, … ar
 seeds = 8                          # runs of each network in a validation
 
 [latency]
-device = {device}                # where the network will run: cpu or cuda
+device = "cpu"                     # where the network will run: cpu or cuda
 batch_size = 1
 
 [search]
@@ -78,15 +78,10 @@ def init(
     task: Annotated[str, typer.Option("--task", help="classification, segmentation or detection.")] = "classification",
     data: Annotated[str | None, typer.Option("--data", help="Data set, or folder:PATH.")] = None,
     backbone: Annotated[str | None, typer.Option("--backbone", help="Backbone.")] = None,
-    space: Annotated[
-        str | None, typer.Option("--space", help="Search space.", autocompletion=completing.spaces)
-    ] = None,
+    space: Annotated[str | None, typer.Option("--space", help="Search space.", autocompletion=complete_space)] = None,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Candidates.")] = None,
     max_latency_ratio: Annotated[
         float | None, typer.Option("--max-latency-ratio", help="Largest latency, relative to the bare backbone's.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--latency-device", help="Where the network will run: cpu or cuda.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask no questions, use the defaults.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
@@ -95,39 +90,30 @@ def init(
     target = output_path(path, what="recipe file", error=RecipeError)
     if target.exists() and not force:
         raise RecipeError(f"'{path}' already exists: give another file, or --force to overwrite it")
-
     if task not in TASKS:
         raise RecipeError(f"--task '{shorten(task)}': {did_you_mean(task, TASKS)}")
     asking, taken = not yes and sys.stdin.isatty(), []
 
-    def ask(given: str | None, option: str, question: str, default: str) -> str:
+    def ask(given: object, option: str, question: str, default: str) -> str:
         if given is not None:
-            return given
+            return str(given)
         if asking:
             return str(typer.prompt(question, default=default))
         if default != "none":
             taken.append(f"--{option} {default}")
         return default
 
-    proposing = variants(task)[0]
+    hints, usual = variants(task)[0].hints, variants(task)[0].usual_backbone
     data = ask(data, "data", f"Data set ({', '.join(_data_known(task))})", "digits")
     small = _small(data)
-    backbone = ask(backbone, "backbone", "Backbone", proposing.usual_backbone(data, small=small))
-    space = ask(space, "space", "Search space", proposing.hints.space or ("small" if small else "plug_and_play"))
-    count = _number(
-        int, ask(None if trials is None else str(trials), "trials", "Trials", "20" if small else "40"), "trials"
-    )
-    device = ask(device, "latency-device", "Where will the network run (cpu, cuda)", "cpu")
-    limit = ask(
-        None if max_latency_ratio is None else str(max_latency_ratio),
-        "max-latency-ratio",
-        "Largest latency relative to the bare backbone's (none: no limit)",
-        "none",
-    )
+    backbone = ask(backbone, "backbone", "Backbone", usual(data, small=small))
+    space = ask(space, "space", "Search space", hints.space or ("small" if small else "plug_and_play"))
+    count = _number(int, ask(trials, "trials", "Trials", "20" if small else "40"), "trials")
+    question = "Largest latency relative to the bare backbone's (none: no limit)"
+    limit = ask(max_latency_ratio, "max-latency-ratio", question, "none")
     ratio = None if limit == "none" else _number(float, limit, "the largest latency")
     seen = _look(task, data, backbone)
-    text = _text(path, name or target.stem, task, space, backbone, data, device, count, ratio)
-    _write(target, text)
+    _write(target, _text(path, name or target.stem, task, space, backbone, data, count, ratio))
     if taken and not yes:
         echo(f"there is no terminal, so defaults were used: {' '.join(taken)}")
     if seen:
@@ -213,15 +199,7 @@ def _training(task: Task, backbone: str, *, small: bool, epochs: int) -> dict[st
 
 
 def _text(
-    path: str,
-    name: str,
-    task: str,
-    space: str,
-    backbone: str,
-    data: str,
-    device: str,
-    trials: int | float,
-    ratio: float | None,
+    path: str, name: str, task: str, space: str, backbone: str, data: str, trials: float, ratio: float | None
 ) -> str:
     """The recipe: what was answered, and for the rest what suits the task and the size of the images."""
     small, facts = _small(data), find(task, backbone)
@@ -244,7 +222,6 @@ def _text(
         rungs=", ".join(map(str, pace.rungs)),
         target_epochs=max(facts.hints.target_epochs, pace.epochs),
         batch_size=pace.batch_size,
-        device=_quoted(device),
         trials=trials,
         samplers=", ".join(samplers.ROWS),
         limit="# max_latency_ratio = 1.3" if ratio is None else f"max_latency_ratio = {ratio}",
@@ -257,7 +234,7 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _number(kind: type[int] | type[float], text: str, what: str) -> int | float:
+def _number(kind: type[int] | type[float], text: str, what: str) -> float:
     try:
         return kind(text)
     except ValueError:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas_attn.cli.common import AsJson, Device, Storage, StudyName, at_storage, echo, print_json, study_named
+from nas_attn.cli.common import at_storage, echo, print_json, study_named
+from nas_attn.cli.options import AsJson, Device, Storage, StudyName
 from nas_attn.errors import NasAttnError, StudyError
 from nas_attn.paths import DEFAULT_URL
 
@@ -52,7 +53,8 @@ def launch(
         return
     at = at_storage(storage)
     name = opened.store.name
-    echo(f"launched {workers} worker{'' if workers == 1 else 's'} on {on}: {_few(done.jobs)}")
+    more = f", … ({len(done.jobs)} in all)" if len(done.jobs) > 4 else ""
+    echo(f"launched {workers} worker{'' if workers == 1 else 's'} on {on}: {', '.join(done.jobs[:4])}{more}")
     echo(f"logs:  {opened.folder / LOGS}\nwatch: nas-attn status {name} --watch{at}\nstop:  nas-attn stop {name}{at}")
 
 
@@ -98,7 +100,3 @@ def _options(words: list[str]) -> dict[str, str]:
             raise StudyError(f"--option '{word}': write an option of sbatch, like account=mine or exclusive")
         found[key] = value
     return found
-
-
-def _few(jobs: tuple[str, ...]) -> str:
-    return ", ".join(jobs[:4]) + (f", … ({len(jobs)} in all)" if len(jobs) > 4 else "")

@@ -15,26 +15,20 @@ import typer
 
 from nas_attn._version import __version__
 from nas_attn.cli import (
-    backup,
-    check_export,
-    clean,
     doctor,
     effects,
     export,
-    extend,
     init,
+    keeping,
     latency,
     launch,
     modules,
     pareto,
-    report,
-    resume,
     retrain,
     search,
     sites,
     status,
     validate,
-    worker,
 )
 from nas_attn.cli.common import echo
 from nas_attn.cli.running import INTERRUPTED
@@ -53,27 +47,24 @@ app = typer.Typer(
 COMMANDS = (
     (init.init, "Write a recipe: ask a few questions, or take the answers as options."),
     (search.search, "Run a search from a recipe; continue an earlier one of the same name."),
-    (resume.resume, "Continue a study; it needs only its database."),
-    (extend.extend, "Give a study another search space; every finished run is kept."),
-    (worker.worker, "Work on a study as one more worker, on this or any other machine."),
+    (search.resume, "Continue a study; it needs only its database."),
+    (search.extend, "Give a study another search space; every finished run is kept."),
+    (search.worker, "Work on a study as one more worker, on this or any other machine."),
     (launch.launch, "Start workers of a study on Slurm, on Ray or in the background here."),
     (launch.stop, "Tell all workers of a study to save their work and end."),
     (status.status, "Show the progress of a study, or all studies of the database."),
-    (
-        validate.validate,
-        "Test what a search recommends: train it as the target says, on new seeds; score it on the test images.",
-    ),
+    (validate.validate, "Test what a search recommends: train it as the target says, score it on the test images."),
     (retrain.retrain, "Train a network as the target says, and keep its weights."),
     (pareto.pareto, "Show the front, the baselines and the recommended placement."),
     (effects.effects, "Show what each choice adds at each site, to a metric or to the latency."),
-    (report.report, "Write the study's report: one self-contained HTML file."),
+    (pareto.report, "Write the study's report: one self-contained HTML file."),
     (export.export, "Write a trained network and its card: weights, torch.export, ONNX or one Python file."),
-    (check_export.check_export, "Run an exported file on the study's validation images, without nas_attn."),
+    (export.check_export, "Run an exported file on the study's validation images, without nas_attn."),
     (sites.sites, "Show where attention can go in a backbone, and what a search space has there."),
     (latency.latency, "Measure placements on this machine: latency with intervals, peak memory."),
     (modules.modules, "List the attention modules, or show one: knobs, parameters, MACs."),
-    (backup.backup, "Copy a database consistently, also while workers use it."),
-    (clean.clean, "Delete what a study no longer needs: weights, old checkpoints, unused files."),
+    (keeping.backup, "Copy a database consistently, also while workers use it."),
+    (keeping.clean, "Delete what a study no longer needs: weights, old checkpoints, unused files."),
     (doctor.doctor, "Check this machine: devices, libraries, storage."),
 )
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas_attn.cli import completing
-from nas_attn.cli.common import AsJson, console, overrides, print_json, table
+from nas_attn.cli.common import console, overrides, print_json, table
+from nas_attn.cli.options import AsJson, complete_module
 from nas_attn.records import Knob, format_knob
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def modules(
     name: Annotated[
-        str | None, typer.Argument(help="One module, or package.module:Class.", autocompletion=completing.modules)
+        str | None, typer.Argument(help="One module, or package.module:Class.", autocompletion=complete_module)
     ] = None,
     channels: Annotated[int, typer.Option("--channels", min=1, help="Channels of the feature map.")] = 256,
     size: Annotated[int, typer.Option("--size", min=1, help="Side of the feature map.")] = 14,
@@ -33,25 +33,11 @@ def modules(
 
     if runtimes:
         _runtimes(name, as_json)
-        return
-    if name is None:
+    elif name is None:
         _all(channels, size, as_json)
-        return
-    row = catalogue.find(name)
-    knobs: dict[str, Knob] = overrides(settings or [])
-    resolved = row.resolve(knobs, channels, size, size)
-    found: dict[str, Any] = {
-        **_described(row),
-        "channels": channels,
-        "size": size,
-        "resolved": dict(resolved.knobs),
-        "parameters": resolved.parameters,
-        "macs": resolved.macs,
-    }
-    if as_json:
-        print_json(found)
     else:
-        _one(row, found)
+        row = catalogue.find(name)
+        _one(row, overrides(settings or []), channels, size, as_json)
 
 
 def _all(channels: int, size: int, as_json: bool) -> None:
@@ -115,17 +101,22 @@ def _foreign(channels: int, size: int) -> tuple[list[dict[str, Any]], list[dict[
     return listed, unusable
 
 
-def _one(row: Row, found: dict[str, Any]) -> None:
+def _one(row: Row, given: dict[str, Knob], channels: int, size: int, as_json: bool) -> None:
+    resolved = row.resolve(given, channels, size, size)
+    found, knobs = _described(row), dict(resolved.knobs)
+    sizes = {"parameters": resolved.parameters, "macs": resolved.macs}
+    if as_json:
+        print_json({**found, "channels": channels, "size": size, "resolved": knobs, **sizes})
+        return
     out = console()
     out.print(f"{row.name}: {row.title}", style="bold")
     out.print(f"{row.paper}\nbuilt by {row.target}\n", markup=False)
-    knobs = [[k["name"], k["default"], k["range"], k["doc"]] for k in found["knobs"]]
-    if knobs:
-        out.print(table("Knobs", ["knob", "default", "range", "what it does"], knobs))
-    shape = f"{found['channels']} channels, {found['size']}x{found['size']}"
-    shown = ", ".join(f"{k}={format_knob(v)}" for k, v in found["resolved"].items())
-    out.print(f"On {shape}: {row.name}({shown})", markup=False)
-    out.print(f"{found['parameters']:,} parameters, {found['macs']:,} MACs", markup=False)
+    listed = [[k["name"], k["default"], k["range"], k["doc"]] for k in found["knobs"]]
+    if listed:
+        out.print(table("Knobs", ["knob", "default", "range", "what it does"], listed))
+    shown = ", ".join(f"{k}={format_knob(v)}" for k, v in knobs.items())
+    out.print(f"On {channels} channels, {size}x{size}: {row.name}({shown})", markup=False)
+    out.print(f"{resolved.parameters:,} parameters, {resolved.macs:,} MACs", markup=False)
 
 
 def _described(row: Row) -> dict[str, Any]:

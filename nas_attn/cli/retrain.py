@@ -8,36 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas_attn.analysis.criteria import Criteria
-from nas_attn.cli.choosing import choosing, criteria_for
-from nas_attn.cli.common import (
-    AsJson,
-    Device,
-    Storage,
-    StorageWait,
-    StudyName,
-    Threads,
-    TimeLimit,
-    Verbose,
-    Workers,
-    at_storage,
-    console,
-    echo,
-    print_json,
-    study_named,
-    table,
-)
-from nas_attn.cli.running import INTERRUPTED, Effort, do_runs
+from nas_attn.cli.common import at_storage, console, echo, print_json, study_named, table
+from nas_attn.cli.options import AsJson, Effort, Storage, StudyName, grouped
+from nas_attn.cli.running import INTERRUPTED, do_runs
 from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
-    from nas_attn.evaluation.plan import Plan
     from nas_attn.study.opening import OpenStudy
     from nas_attn.study.retraining import Order
 
 
-@choosing
+@grouped
 def retrain(
     criteria: Criteria,
+    effort: Effort,
     study: StudyName = None,
     also: Annotated[
         list[str] | None,
@@ -47,43 +31,36 @@ def retrain(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each network.")] = 1,
     data: Annotated[str | None, typer.Option("--data", help="Another data set, or folder:PATH.")] = None,
     storage: Storage = DEFAULT_URL,
-    workers: Workers = None,
-    threads: Threads = None,
-    device: Device = "auto",
-    time_limit: TimeLimit = None,
-    storage_wait: StorageWait = None,
-    verbose: Verbose = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Trains a chosen network as the target says and keeps its weights for `export`. Goes on when repeated."""
-    from nas_attn.analysis.retrained import PURPOSE
+    from nas_attn.analysis.facts import RETRAIN
     from nas_attn.evaluation.starts import check_weights
     from nas_attn.study import retraining, searching
     from nas_attn.study.reading import snapshot
     from nas_attn.study.trained import named
 
     opened = study_named(study, storage)
-    plan = opened.plan
-    now = snapshot(opened.store)
-    chosen = dict(named(opened, now, one) for one in (criteria, *map(criteria_for, also or ())))
-    searching.check_here(opened.recipe, device=device)
+    plan, now = opened.plan, snapshot(opened.store)
+    others = [Criteria(trial=int(text)) if text.isdecimal() else Criteria(placement=text) for text in also or ()]
+    chosen = dict(named(opened, now, one) for one in (criteria, *others))
+    searching.check_here(opened.recipe, device=effort.device)
     check_weights(plan)
-    _check_data(opened, plan, data)
+    _check_data(opened, plan.input_shape[0], data)
     wanted = retraining.order(opened, chosen, seeds=seeds, epochs=epochs, data=data)
     left = retraining.open_runs(opened.store, wanted)
     retraining.enter(opened.store, left)
+    again = f"the same command{at_storage(storage)}"
     if left:
-        count = min(workers or searching.default_workers(device), len(left))
-        effort = Effort(count, threads, device, time_limit, quiet or as_json, verbose)
-        do_runs(opened, f"the same command{at_storage(storage)}", effort, only=PURPOSE)
+        workers = min(effort.workers or searching.default_workers(effort.device), len(left))
+        do_runs(opened, again, effort, only=RETRAIN, quiet=as_json, workers=workers)
     _show(opened, wanted, as_json)
-    if any(row.state == "waiting" for row in opened.store.queue.rows(way=wanted.way, purposes=[PURPOSE])):
-        echo(f"stopped before the end; run the same command again to continue{at_storage(storage)}", err=True)
+    if any(row.state == "waiting" for row in opened.store.queue.rows(way=wanted.way, purposes=[RETRAIN])):
+        echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
 
 
-def _check_data(opened: OpenStudy, plan: Plan, name: str | None) -> None:
+def _check_data(opened: OpenStudy, channels: int, name: str | None) -> None:
     """Whether the data is there and fits the network: asked before anything is written."""
     if opened.recipe.data.name == "external":
         return
@@ -93,39 +70,24 @@ def _check_data(opened: OpenStudy, plan: Plan, name: str | None) -> None:
     given = opened.recipe.data if name is None else opened.recipe.data.model_copy(update={"name": name})
     recipe = opened.recipe.model_copy(update={"data": given})
     found = tasks.of(recipe).load(recipe, device="cpu")
-    if found is not None and found.input_shape[0] != plan.input_shape[0]:
+    if found is not None and found.input_shape[0] != channels:
         raise RecipeError(
-            f"--data {name} has images of {found.input_shape[0]} channels, but the study's network takes {plan.input_shape[0]}"
+            f"--data {name} has images of {found.input_shape[0]} channels, but the study's network takes {channels}"
         )
 
 
 def _show(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
-    from nas_attn.analysis import units
     from nas_attn.evaluation.protocols import TARGET
+    from nas_attn.report import words
     from nas_attn.study.retraining import results
 
     found = results(opened.store, wanted)
+    scored = [(run, None if stored is None else dict(stored.score.metrics), reason) for run, stored, reason in found]
     if as_json:
-        rows = [
-            {**asdict(run), "metrics": None if stored is None else dict(stored.score.metrics), "reason": reason}
-            for run, stored, reason in found
-        ]
+        rows = [{**asdict(run), "metrics": metrics, "reason": reason} for run, metrics, reason in scored]
         print_json({"study": opened.store.name, "way": wanted.way, "runs": rows})
         return
-    shown = [
-        [
-            str(run.seed),
-            reason or "not finished"
-            if stored is None
-            else ", ".join(
-                f"{units.title(name)} {units.value(name, value)}"
-                for name, value in stored.score.metrics.items()
-                if name != "train_loss_sum"
-            ),
-            run.placement,
-        ]
-        for run, stored, reason in found
-    ]
+    shown = [[str(r.seed), words.metrics(m) if m else why or "not finished", r.placement] for r, m, why in scored]
     out = console()
     how = "as the target says" if wanted.way == TARGET else "as the options say, not as the target says"
     out.print(table(f"Trained {how}; scored on the validation split", ["seed", "score", "placement"], shown))

@@ -8,65 +8,60 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from nas_attn import tasks
-from nas_attn.analysis.choosing import nothing_recommended
-from nas_attn.analysis.recommendation import format_probability
+from nas_attn.analysis import units
+from nas_attn.analysis.answer import LABELS, answer
+from nas_attn.analysis.suggestions import suggest
 from nas_attn.cli.common import at_storage, table
 from nas_attn.report import words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nas_attn.analysis.choosing import Chosen
     from nas_attn.analysis.snapshot import CandidateView, Snapshot
-    from nas_attn.analysis.suggestions import Suggestion
     from nas_attn.analysis.validation import ValidationResult
 
 ODDS = "better than\nthe bare backbone"
 
 
-def show_answer(out: Console, now: Snapshot) -> None:
-    """What to take, in at most eight lines."""
-    best = now.recommendation
-    if best is None:
-        out.print(nothing_recommended(now), style="bold", markup=False)
-        return
-    out.print(best.answer[0], style="bold", markup=False, highlight=False, soft_wrap=True)
-    for line in best.answer[1:]:
-        out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+def show_answer(out: Console, now: Snapshot, storage: str) -> None:
+    """What to take, in at most eight lines; those that name what they say are indented."""
+    for line in answer(now, at_storage(storage)):
+        named = line[:10].rstrip() in LABELS
+        style = "" if named else "bold"
+        out.print(f"  {line}" if named else line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def show_why(out: Console, now: Snapshot) -> None:
-    """The reasons behind the answer."""
-    if now.recommendation is not None:
-        out.print("Why", style="bold")
-        for sentence in now.recommendation.why:
-            out.print(f"  {sentence}", markup=False)
+    """The reasons behind the answer, code that builds it, and untried placements."""
+    best = now.recommendation
+    if best is not None:
+        _paragraph(out, "Why", best.why)
+        _show_snippet(out, now.find(best.key))
+    untried = suggest(now)
+    if untried:
+        _paragraph(out, "\nPredicted, never tried", [words.suggestion(one) for one in untried])
 
 
-def show_snippet(out: Console, view: CandidateView | None) -> None:
-    """Python that builds the network, to be pasted."""
-    if view is not None and view.snippet:
-        out.print("\nIn your own code", style="bold")
-        out.print(view.snippet, markup=False, highlight=False, soft_wrap=True)
+def show_choice(out: Console, choice: Chosen) -> None:
+    """What was chosen, and code that builds it."""
+    _paragraph(out, "Chosen", choice.sentences)
+    out.print(f"  {choice.view.placement}", markup=False, soft_wrap=True)
+    _show_snippet(out, choice.view)
 
 
 def show_front(out: Console, now: Snapshot, *, absolute: bool = False) -> None:
-    """What was tested, the front beside the baselines in 80 columns, and what their placements are.
+    """The front beside the baselines in 80 columns, what their placements are, and what was tested.
 
     Args:
         absolute: whether metrics are shown as they are, and not as gains over the bare backbone.
     """
-    for result in reversed(now.validations):
-        show_validation(out, result, now)
-    front = now.front
-    others = [view for view in now.ordered(now.baselines) if not view.on_front]
-    shown = [*front, *others]
     heads = [words.heading(now, index, absolute=absolute) for index in range(len(now.objectives))]
     title = f"Study {now.study}: the front (*) and the baselines"
-    rows = [_row(now, view, absolute) for view in shown]
-    columns = ["", "candidate", *heads, ODDS]
     widest = {"candidate": 27, ODDS: 11, **dict.fromkeys(heads, 15)}
-    out.print(table(title, columns, rows, right=[*heads, ODDS], widest=widest))
-    searched = [view for view in shown if view.baseline is None]
+    rows = [_row(now, view, absolute) for view in now.shown]
+    out.print(table(title, ["", "candidate", *heads, ODDS], rows, right=[*heads, ODDS], widest=widest))
+    searched = [view for view in now.shown if view.baseline is None]
     for view in searched:
         out.print(f"{view.label:>9}  {view.placement}", markup=False, soft_wrap=True)
     if searched:
@@ -76,15 +71,10 @@ def show_front(out: Console, now: Snapshot, *, absolute: bool = False) -> None:
     if now.ties:
         pairs = ", ".join(f"{a.label} and {b.label}" for a, b in now.ties)
         out.print(f"Cannot be told apart in any objective: {pairs}\n", markup=False)
-    show_constants(out, now)
-
-
-def show_suggestions(out: Console, found: Sequence[Suggestion]) -> None:
-    """Untried placements; nothing where there are none."""
-    if found:
-        out.print("\nPredicted, never tried", style="bold")
-    for one in found:
-        out.print(f"  {words.suggestion(one)}", markup=False)
+    for sentence in now.remarks:
+        out.print(f"Note: {sentence}\n", markup=False)
+    for result in reversed(now.validations):
+        show_validation(out, result, now)
 
 
 def show_validation(out: Console, result: ValidationResult, now: Snapshot) -> None:
@@ -99,16 +89,23 @@ def show_validation(out: Console, result: ValidationResult, now: Snapshot) -> No
     out.print()
 
 
-def show_constants(out: Console, now: Snapshot) -> None:
-    """The metrics and rungs that tell no candidates apart, and what that may mean."""
-    for sentence in now.remarks:
-        out.print(f"Note: {sentence}\n", markup=False)
-
-
 def _row(now: Snapshot, view: CandidateView, absolute: bool) -> list[str]:
-    odds = "" if view.beats_none is None else format_probability(view.beats_none)
+    odds = "" if view.beats_none is None else units.probability(view.beats_none)
     values = [words.shown(now, view, index, absolute=absolute) for index in range(len(now.objectives))]
     return ["*" if view.on_front else "", words.label(view), *values, odds]
+
+
+def _paragraph(out: Console, title: str, sentences: Sequence[str]) -> None:
+    out.print(title, style="bold")
+    for sentence in sentences:
+        out.print(f"  {sentence}", markup=False)
+
+
+def _show_snippet(out: Console, view: CandidateView | None) -> None:
+    """Python that builds the network, to be pasted."""
+    if view is not None and view.snippet:
+        out.print("\nIn your own code", style="bold")
+        out.print(view.snippet, markup=False, highlight=False, soft_wrap=True)
 
 
 def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None, ended: str) -> None:
@@ -117,7 +114,6 @@ def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None,
     Args:
         ended: why, as workers say it: before the end there is nothing else to try, and no further trials in an exhausted space.
     """
-    from nas_attn.analysis.suggestions import suggest
     from nas_attn.storage import shown_url
 
     at = at_storage(storage)
@@ -127,14 +123,13 @@ def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None,
     out.print(f"Database  {shown_url(storage)}", markup=False)
     if ended in ("stopped", "time"):
         return
-    out.print("\nWorth trying next", style="bold")
+    lines = [f"optuna-dashboard {shown_url(storage)}"]
     if now.recommendation is not None and not now.validations:
-        out.print(f"  nas-attn validate {now.study} --dry-run{at}", markup=False)
-    out.print(f"  optuna-dashboard {shown_url(storage)}", markup=False)
+        lines.insert(0, f"nas-attn validate {now.study} --dry-run{at}")
     if ended != "exhausted":
-        out.print(f"  nas-attn resume {now.study} --trials {2 * now.planned}{at}", markup=False)
-        for one in suggest(now)[:1]:
-            out.print(f'  nas-attn resume {now.study} --try "{one.placement}"{at}', markup=False)
+        lines.append(f"nas-attn resume {now.study} --trials {2 * now.planned}{at}")
+        lines += [f'nas-attn resume {now.study} --try "{one.placement}"{at}' for one in suggest(now)[:1]]
     if now.recipe.data.name != "external" and ":" not in now.recipe.data.name:  # else it is the user's own already
         own = " ".join(f"--{name} {value}" for name, value in tasks.of(now.recipe).hints.own_images.items())
-        out.print(f"  nas-attn init {own}", markup=False)
+        lines.append(f"nas-attn init {own}")
+    _paragraph(out, "\nWorth trying next", lines)

@@ -9,15 +9,13 @@ from typing import Annotated
 
 import typer
 
-from nas_attn.cli import completing
-from nas_attn.cli.common import AsJson, console, print_json, table
+from nas_attn.cli.common import console, print_json, table
+from nas_attn.cli.options import AsJson, complete_space
 from nas_attn.errors import BackboneError, shorten
 from nas_attn.records import Site
 
 SAMPLES = 5
 """Random placements that are shown of a search space."""
-COLUMNS = ("site", "position", "modules", "channels", "map", "MACs")
-"""Headings of `rows`, where all is backbone."""
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:
@@ -40,7 +38,6 @@ def parse_shape(text: str) -> tuple[int, int, int]:
 def sites(
     backbone: Annotated[str, typer.Argument(help="resnet20, torchvision:resnet50, timm:…, package.module:function.")],
     shape: Annotated[str, typer.Option("--input", help="Shape of one image, channels first.")] = "3x224x224",
-    granularity: Annotated[str, typer.Option("--granularity", help="stage, block or both.")] = "both",
     heads: Annotated[
         bool, typer.Option("--heads", help="Also list sites of the head, whose layers only lead to outputs.")
     ] = False,
@@ -49,7 +46,7 @@ def sites(
         typer.Option(
             "--space",
             help="Show this search space on it: choices per site, number of placements, samples.",
-            autocompletion=completing.spaces,
+            autocompletion=complete_space,
         ),
     ] = None,
     as_json: AsJson = False,
@@ -62,21 +59,16 @@ def sites(
     from nas_attn.attachment import survey
     from nas_attn.recipe_reading import backbone_section
 
-    if granularity not in ("stage", "block", "both"):
-        raise BackboneError(f"--granularity '{granularity}' is unknown: give stage, block or both")
     input_shape = parse_shape(shape)
     model = backbones.build(backbone_section(backbone), input_shape=input_shape, classes=1000)
     surveyed = survey(model, input_shape, heads=heads)
-    found = [
-        site
-        for site in surveyed.sites
-        if granularity == "both" or site.original or ("." in site.name) == (granularity == "block")
-    ]
+    found = surveyed.sites
     if as_json:
         print_json(records(found))
         return
-    right = ["channels", "map", "MACs"]
-    console().print(table(f"Sites of {backbone} at {shape}", columns(found), rows(found), right=right))
+    columns, rows = as_table(found)
+    title = f"Sites of {backbone} at {shape}"
+    console().print(table(title, columns, rows, right=["channels", "map", "MACs"]))
     for note in surveyed.notes:
         console().print(note, highlight=False, markup=False, soft_wrap=True)
 
@@ -113,35 +105,22 @@ def _show_space(name: str, backbone: str, shape: str, as_json: bool) -> None:
             out.print(f"  {placement}", markup=False)
 
 
-def columns(sites: Sequence[Site]) -> tuple[str, ...]:
-    """Headings of `rows`: with the part of the network, where it has several."""
-    return (COLUMNS[0], "part", *COLUMNS[1:]) if _has_parts(sites) else COLUMNS
+def as_table(sites: Sequence[Site]) -> tuple[list[str], list[list[str]]]:
+    """(headings, rows): one row per site and position; a site's name, part and share stand in its first row only.
 
-
-def _has_parts(sites: Sequence[Site]) -> bool:
-    return any(site.role != "backbone" for site in sites)
-
-
-def rows(sites: Sequence[Site]) -> list[tuple[str, ...]]:
-    """One row per site and position, as text under `columns`; a site's name, part and share stand in its first row only."""
-    table: list[tuple[str, ...]] = []
-    parts = _has_parts(sites)
+    The part of the network is named where there are several.
+    """
+    parts = any(site.role != "backbone" for site in sites)
+    rows = []
     for site in sites:
         for i, (position, points) in enumerate(site.points):
-            point = points[0]
+            point, first = points[0], i == 0
             default = " (default)" if position == site.default_position and len(site.points) > 1 else ""
-            table.append(
-                (
-                    site.name if i == 0 else "",
-                    *([site.role if i == 0 else ""] if parts else []),
-                    position + default,
-                    _paths([p.path for p in points]),
-                    str(point.channels),
-                    f"{point.height}x{point.width}",
-                    f"{100 * site.macs_share:.1f} %" if i == 0 else "",
-                )
-            )
-    return table
+            name = [site.name if first else "", *([site.role if first else ""] if parts else [])]
+            shape = [str(point.channels), f"{point.height}x{point.width}"]
+            share = f"{100 * site.macs_share:.1f} %" if first else ""
+            rows.append([*name, position + default, _paths([p.path for p in points]), *shape, share])
+    return ["site", *(["part"] if parts else []), "position", "modules", "channels", "map", "MACs"], rows
 
 
 def records(sites: Sequence[Site]) -> list[dict[str, object]]:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from nas_attn import tasks
-from nas_attn.analysis.examples import Picture
+from nas_attn.analysis.per_image import Picture
 from nas_attn.recipe import Recipe
 
 SIDE = 96

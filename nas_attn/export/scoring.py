@@ -122,6 +122,13 @@ def decode(path: Path, size: int) -> Any:
     return np.asarray(image.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
 
 
+def _read(path: Path, size: int) -> Any:
+    try:
+        return decode(path, size)
+    except Exception as error:  # Pillow's are of many kinds
+        sys.exit(f"'{path}' cannot be read as an image ({error}): leave it out")
+
+
 def prepared(images: Any, given: dict[str, Any]) -> Any:
     """uint8 (N, C, H, W) as the network takes it."""
     if given["normalised_inside"]:
@@ -151,7 +158,7 @@ def score() -> int:
     right = 0
     for start in range(0, len(named), BATCH):
         batch = named[start : start + BATCH]
-        found = run(prepared(np.stack([decode(path, size) for path, _ in batch]), card["input"])).argmax(1)
+        found = run(prepared(np.stack([_read(path, size) for path, _ in batch]), card["input"])).argmax(1)
         right += sum(int(answer == label) for answer, (_, label) in zip(found, batch, strict=True))
         for answer, (path, _) in zip(found, batch, strict=True):
             if asked.images:

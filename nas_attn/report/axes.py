@@ -1,4 +1,4 @@
-"""What stands on a figure's axes: what is measured, and its values as they are written everywhere, `70.4 %`."""
+"""A figure's looks and axes: what is measured, and its values as they are written everywhere, `70.4 %`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,27 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from nas_attn.analysis import units
+
+BLUE, ORANGE, GREEN, RED, GREY = "#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8a919c"
+
+
+def blank_figure(*, height: int) -> go.Figure:
+    """A figure without data; its colours suit a light and a dark page, and the page sets the text's colour."""
+    figure = go.Figure()
+    figure.update_layout(
+        template="none",
+        height=height,
+        margin={"l": 70, "r": 20, "t": 30, "b": 60},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        font={"family": "system-ui, sans-serif", "size": 13, "color": "#7d8590"},
+        hoverlabel={"align": "left"},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#7d8590", "activecolor": BLUE},
+        hovermode="closest",
+    )
+    grid = {"gridcolor": "rgba(128,128,128,0.2)", "zeroline": False, "automargin": True}
+    return figure.update_xaxes(**grid).update_yaxes(**grid)
 
 
 def measure(figure: go.Figure, axis: Literal["x", "y"], objective: str, title: str = "", *, gain: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -10,9 +11,8 @@ import plotly.graph_objects as go
 
 from nas_attn.analysis import units
 from nas_attn.analysis.effects import Effect, Effects, fit_effects
-from nas_attn.analysis.recommendation import format_probability
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.report.figures import blank_figure, natural
+from nas_attn.report.axes import blank_figure
 
 GOOD, NOTHING, BAD = "rgba(47,129,214,0.7)", "rgba(128,128,128,0.10)", "rgba(224,138,0,0.7)"
 """The colour-blind can tell blue from orange. Both are translucent, so the page's text is readable on them."""
@@ -36,11 +36,11 @@ def effect_map(effects: Effects) -> go.Figure:
     """Sites down, choices across; a cell has the effect and half of its 95 % interval, bold where the interval excludes zero."""
     rows = effects.at("choice")
     names = column_names(rows)
-    sites = sorted({row.site for row in rows}, key=natural)
+    sites = sorted({row.site for row in rows}, key=lambda site: ([int(d) for d in re.findall(r"\d+", site)], site))
     columns = sorted({names[row.site, row.name] for row in rows})
     cells = {(row.site, names[row.site, row.name]): row for row in rows}
     scale = units.unit(effects.of).scale
-    most = max(abs(row.effect) for row in rows) * scale or 1.0
+    most = max(abs(row.mean) for row in rows) * scale or 1.0
     written = len(columns) <= MOST_WRITTEN
     figure = blank_figure(height=max(220, 54 * len(sites) + 150))
 
@@ -53,7 +53,7 @@ def effect_map(effects: Effects) -> go.Figure:
 
     figure.add_trace(
         go.Heatmap(
-            z=[[scale * cells[s, c].effect if (s, c) in cells else None for c in columns] for s in sites],
+            z=[[scale * cells[s, c].mean if (s, c) in cells else None for c in columns] for s in sites],
             x=[html.escape(column) for column in columns],
             y=sites,
             text=each("cell") if written else None,
@@ -100,8 +100,8 @@ def column_names(rows: Sequence[Effect]) -> Mapping[tuple[str, str], str]:
 def described(of: str, effects: Effects) -> str:
     """A map in a sentence or two, for who does not see it."""
     rows = effects.at("choice")
-    sure = sorted((row for row in rows if row.sure), key=lambda row: -abs(row.effect))
-    said = "; ".join(f"{row.name} at {row.site} {units.plus_minus(of, row.effect, row.half)}" for row in sure[:5])
+    sure = sorted((row for row in rows if row.sure), key=lambda row: -abs(row.mean))
+    said = "; ".join(f"{row.name} at {row.site} {units.plus_minus(of, row.mean, row.half)}" for row in sure[:5])
     head = f"Map of effects on {units.title(of)}: {len(rows)} choices at {len({row.site for row in rows})} sites."
     return (
         f"{head} Certainly different from zero: {said}." if said else f"{head} None is certainly different from zero."
@@ -114,7 +114,7 @@ def _knobs(row: Effect) -> dict[str, str]:
 
 
 def _cell(of: str, row: Effect) -> str:
-    shown = units.bare_plus_minus(of, row.effect, row.half).replace(" ±", "<br>±")
+    shown = units.bare_plus_minus(of, row.mean, row.half).replace(" ±", "<br>±")
     return f"<b>{shown}</b>" if row.sure else shown
 
 
@@ -123,8 +123,8 @@ def _hover(of: str, row: Effect) -> str:
     return "<br>".join(
         (
             f"<b>{html.escape(f'{row.site} = {row.name}')}</b>",
-            f"{html.escape(units.title(of))}: {units.difference(of, row.effect)} (95 %: {between})",
-            f"helps with a probability of {format_probability(row.better)}",
+            f"{html.escape(units.title(of))}: {units.difference(of, row.mean)} (95 %: {between})",
+            f"helps with a probability of {units.probability(row.better)}",
             f"{row.observations} candidates have it, {row.elsewhere} more the type elsewhere",
         )
     )

@@ -1,4 +1,4 @@
-"""A snapshot's figures (plotly). Colours suit a light and a dark page; the page sets the text's colour."""
+"""A snapshot's figures (plotly)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 import plotly.graph_objects as go
 
+from nas_attn import tasks
 from nas_attn.analysis import units
+from nas_attn.analysis.facts import Retrained
 from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.recipe import lower_is_better, objective_name
 from nas_attn.report import words
-from nas_attn.report.axes import measure
+from nas_attn.report.axes import BLUE, GREEN, GREY, ORANGE, RED, blank_figure, measure
 
-BLUE, ORANGE, GREEN, RED, GREY = "#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8a919c"
 PALETTE = ("#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8f6bd1", "#3fb8c9", "#b8a200", "#c76bb0", "#7a8f3c", "#a06a42")
 """One colour per attention type, in turn."""
 BARE = "bare backbone"
@@ -307,31 +308,30 @@ def _runs(points: Iterable[ScorePoint]) -> list[list[ScorePoint]]:
     return list(runs.values())
 
 
-# ------------------------------------------------------------------------------------------- small parts
+def retraining_curves(snapshot: Snapshot) -> list[go.Figure]:
+    """Two figures: the score on the validation split, and the training loss, by epochs; a line per training."""
+    runs = [run for run in snapshot.retrained if run.curve]
+    if not runs:
+        return []
+    own = tasks.of(snapshot.recipe).metric
+    metric = snapshot.primary if all(snapshot.primary in run.curve[-1].metrics for run in runs) else own
+    assert metric is not None
+    score, loss = blank_figure(height=360), blank_figure(height=320)
+    for number, run in enumerate(runs):
+        colour = PALETTE[number % len(PALETTE)]
+        epochs = [point.epochs for point in run.curve]
+        _line(score, run, epochs, [point.metrics.get(metric) for point in run.curve], colour)
+        _line(loss, run, epochs, [point.train_loss for point in run.curve], colour)
+    measure(score, "y", metric, title=f"{units.title(metric)}, validation split")
+    loss.update_yaxes(title="training loss")
+    for figure in (score, loss):
+        figure.update_xaxes(title="epochs")
+    return [score, loss]
 
 
-def blank_figure(*, height: int) -> go.Figure:
-    """A figure without data, in the pages' looks."""
-    figure = go.Figure()
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 70, "r": 20, "t": 30, "b": 60},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        font={"family": "system-ui, sans-serif", "size": 13, "color": "#7d8590"},
-        hoverlabel={"align": "left"},
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#7d8590", "activecolor": BLUE},
-        hovermode="closest",
-    )
-    grid = {"gridcolor": "rgba(128,128,128,0.2)", "zeroline": False, "automargin": True}
-    figure.update_xaxes(**grid)
-    figure.update_yaxes(**grid)
-    return figure
-
-
-def natural(site: str) -> tuple[object, ...]:
-    """A key that sorts sites by their numbers."""
-    digits = "".join(c if c.isdigit() else " " for c in site).split()
-    return (tuple(int(d) for d in digits), site)
+def _line(figure: go.Figure, run: Retrained, epochs: list[int], values: list[float | None], colour: str) -> None:
+    shown = run.placement if len(run.placement) <= 60 else f"{run.placement[:59]}…"
+    shown = html.escape(shown)  # plotly takes a name for markup
+    style = {"color": colour, "width": 2}
+    line = go.Scatter(x=epochs, y=values, mode="lines+markers", line=style, name=f"{shown}, seed {run.seed}")
+    figure.add_trace(line)

@@ -15,6 +15,7 @@ from nas_attn.errors import UserError, did_you_mean
 from nas_attn.recipe import objective_name
 
 Row = dict[str, Any]
+_LATENCY = ("latency_low", "latency_high", "latency_ms", "latency_measured")
 
 
 def rows(snapshot: Snapshot, what: str) -> list[Row]:
@@ -44,27 +45,23 @@ def _front(snapshot: Snapshot) -> list[Row]:
 def _candidate(snapshot: Snapshot, view: CandidateView) -> Row:
     row: Row = {"trial": view.trial, "placement": view.placement, "state": view.state, "baseline": view.baseline}
     for objective, value in zip(snapshot.objectives, view.values, strict=True):
-        name = objective_name(objective)
-        estimate = view.estimates.get(name)
+        name, latency = objective_name(objective), view.latency
         row[name] = value
         if objective == "latency":
-            row |= {"latency_low": None, "latency_high": None, "latency_ms": None, "latency_measured": None}
-            if view.latency is not None:
-                row |= {"latency_low": view.latency.low, "latency_high": view.latency.high}
-                row |= {"latency_ms": view.latency.ms, "latency_measured": view.latency.measured}
+            times = (latency.low, latency.high, latency.ms, latency.measured) if latency else (None,) * 4
+            row |= dict(zip(_LATENCY, times, strict=True))
         elif not is_cost(name):
+            estimate, gain = view.estimates.get(name), view.gains.get(name)
             low, high = estimate.interval if estimate else (None, None)
             row |= {f"{name}_low": low, f"{name}_high": high, f"{name}_runs": estimate.seeds if estimate else 0}
-            gain = view.gains.get(name)
-            ends = (None, None, None) if gain is None else (gain.mean, gain.low, gain.high)
+            ends = (gain.mean, gain.low, gain.high) if gain else (None,) * 3
             row |= dict(zip((f"{name}_gain", f"{name}_gain_low", f"{name}_gain_high"), ends, strict=True))
-    cost = view.cost
     return row | {
         "better_than_none": view.beats_none,
         "on_front": view.on_front,
         "front_odds": view.front_odds,
         "recommended": snapshot.recommendation is not None and snapshot.recommendation.key == view.key,
-        **{name: None if cost is None else cost.get(name) for name in costs.functions(snapshot.objectives)},
+        **{name: (view.cost or {}).get(name) for name in costs.functions(snapshot.objectives)},
         "rung": view.rung,
         "seconds": sum(point.wall_s for point in view.scores),
         "reason": view.reason,
@@ -91,27 +88,15 @@ def _scores(snapshot: Snapshot) -> list[Row]:
 
 
 def _effects(snapshot: Snapshot) -> list[Row]:
-    """What each choice, type, position and knob does to the primary metric and to the latency."""
+    """What each choice and type does to the primary metric and to the latency."""
     found = [fit_effects(snapshot, what) for what in (snapshot.primary, "latency") if what]
     return [{"of": effects.of, **asdict(row)} for effects in found if effects is not None for row in effects.rows]
 
 
 def _latencies(snapshot: Snapshot) -> list[Row]:
     """A row for each candidate whose latency is known."""
-    return [
-        {
-            "trial": view.trial,
-            "placement": view.placement,
-            "ratio": view.latency.ratio,
-            "low": view.latency.low,
-            "high": view.latency.high,
-            "ms": view.latency.ms,
-            "sessions": view.latency.sessions,
-            "measured": view.latency.measured,
-        }
-        for view in snapshot.candidates
-        if view.latency is not None
-    ]
+    known = [(view, view.latency) for view in snapshot.candidates if view.latency is not None]
+    return [{"trial": v.trial, "placement": v.placement, **asdict(found), "ms": found.ms} for v, found in known]
 
 
 FRAMES: Mapping[str, Callable[[Snapshot], list[Row]]] = MappingProxyType(

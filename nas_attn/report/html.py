@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import base64
+import gzip
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
+import plotly.io
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from nas_attn.analysis import units
-from nas_attn.analysis.choosing import Chosen, nothing_recommended
+from nas_attn.analysis.answer import answer
+from nas_attn.analysis.choosing import Chosen
 from nas_attn.analysis.effects import Effects, fit_effects
-from nas_attn.analysis.examples import Example, Picture
-from nas_attn.analysis.in_place import in_place
+from nas_attn.analysis.per_image import Example, Picture
 from nas_attn.analysis.recommendation_words import measured_on
-from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
+from nas_attn.analysis.snapshot import STATES, Snapshot
 from nas_attn.analysis.suggestions import suggest
 from nas_attn.analysis.validation import ValidationResult
 from nas_attn.collecting import uncollected
 from nas_attn.errors import StudyError
 from nas_attn.paths import user_path, write_whole
-from nas_attn.report import effect_map, figures, retrained, tables, verdicts, words
-from nas_attn.report.templating import Page, plotly_script, templates, trusted, when
+from nas_attn.report import effect_map, figures, tables, verdicts, words
+from nas_attn.report.drawing import drawing
 from nas_attn.toml_text import write_toml
 
+PLOTLY = "plotly-cartesian.min.js.gz"
+"""Plotly's own bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min), a third of the whole one."""
 NONE: Mapping[int, Picture] = MappingProxyType({})
 _PINNED = {"nas_attn": "nas-attn"} | {n: n for n in ("torch", "torchvision", "timm", "optuna", "numpy")}
 """Library, as a study names it -> what pip calls it."""
@@ -59,7 +69,7 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, pictures: Mapping[i
     """The whole page as text."""
     page = Page()
     called = {view.key: words.called(view, snapshot) for view in snapshot.candidates}
-    spent = words.spent(snapshot)
+    spent, record = words.spent(snapshot), snapshot.latency
     context = {
         **_answer(snapshot),
         "tested": [_tested(snapshot, result) for result in reversed(snapshot.validations)],
@@ -70,16 +80,18 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, pictures: Mapping[i
         "noise": _noise(snapshot, page),
         "effects": [_effects(snapshot, found, page) for found in _known_effects(snapshot)],
         "suggestions": [words.suggestion(one) for one in suggest(snapshot)],
-        "classes": _classes(snapshot, called),
+        "classes": tables.by_class_tables(snapshot, called),
         "examples": _examples(snapshot, pictures),
         "curves": page.draw(figures.learning_curves(snapshot)),
         "retrained": _retrained(snapshot, page),
         "candidates": tables.candidates_table(snapshot),
         "machine": words.machine(snapshot),
-        "conditions": _conditions(snapshot),
+        "conditions": tables.plain(
+            ["what", "value"], {**record.conditions, **record.details}.items() if record else ()
+        ),
         "readings": tables.plain(["when", "why"], [(when(r.read_at), r.reason) for r in snapshot.test_readings]),
-        "total": words.duration(sum(seconds for *_, seconds in spent)),
-        "spent": tables.plain(["what", "scores or sessions", "time"], [(n, c, words.duration(s)) for n, c, s in spent]),
+        "total": units.duration(sum(seconds for *_, seconds in spent)),
+        "spent": tables.plain(["what", "scores or sessions", "time"], [(n, c, units.duration(s)) for n, c, s in spent]),
         "commands": _commands(snapshot),
         "recipe": write_toml(snapshot.recipe.model_dump(mode="json")),
         "versions": tables.plain(["library", "version"], sorted(snapshot.versions.items())),
@@ -90,14 +102,18 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, pictures: Mapping[i
 
 
 def summary(snapshot: Snapshot) -> str:
-    """The answer and the front in a few lines of HTML, without a style of their own: for a notebook."""
-    return templates().get_template("summary.html").render(_answer(snapshot))
+    """The answer, and the front as a figure and a table, without scripts or a style of their own: for a notebook."""
+    found, drawn = {**_answer(snapshot), "sentences": answer(snapshot)}, Markup("")
+    if snapshot.front:
+        figure = drawing(figures.front_figures(snapshot)[0])
+        drawn = Markup(templates().get_template("drawing.svg").render(figure, label=_front_in_words(snapshot)))
+    return templates().get_template("summary.html").render(found, drawn=drawn)
 
 
 def _answer(snapshot: Snapshot) -> dict[str, Any]:
     """What the answer's box shows, and the front's table."""
     best = snapshot.recommendation
-    said = [*best.answer, *best.why, *snapshot.remarks] if best else [*snapshot.remarks, nothing_recommended(snapshot)]
+    said = [*answer(snapshot), *(best.why if best else ()), *snapshot.remarks]
     view = snapshot.find(best.key) if best else None
     return {"now": snapshot, "best": view, "sentences": said, "front": tables.front_table(snapshot)}
 
@@ -122,28 +138,24 @@ def _tested(snapshot: Snapshot, result: ValidationResult) -> dict[str, Any]:
 
 def _tiles(snapshot: Snapshot) -> list[tuple[str, str]]:
     """(number, what it counts)."""
-    states = [(str(snapshot.counts[state]), state) for state in STATES if snapshot.counts[state]]
     seconds = sum(point.wall_s for view in snapshot.candidates for point in view.scores)
     return [
         (f"{len(snapshot.candidates)} of {snapshot.planned}", "candidates"),
         (str(len(snapshot.front)), "on the front"),
-        *states,
-        (words.duration(seconds), "of training"),
+        *((str(snapshot.counts[state]), state) for state in STATES if snapshot.counts[state]),
+        (units.duration(seconds), "of training"),
     ]
 
 
 def _front_in_words(snapshot: Snapshot) -> str:
     """The front's figure for those who do not see it."""
-    front = snapshot.front
-    ends = [front[0], front[-1]] if len(front) > 1 else list(front)
-    said = " to ".join(_in_words(snapshot, view) for view in ends)
-    return f"The front has {len(front)} of {snapshot.counts['scored']} scored candidates, from {said}; the table below lists them."
-
-
-def _in_words(snapshot: Snapshot, view: CandidateView) -> str:
-    pairs = zip(snapshot.objectives, view.values, strict=True)
-    said = ", ".join(f"{units.title(objective)} {units.value(objective, value)}" for objective, value in pairs)
-    return f"{words.label(view)}: {said}"
+    front, said = snapshot.front, []
+    for view in (*front[:1], *front[1:][-1:]):
+        pairs = zip(snapshot.objectives, view.values, strict=True)
+        values = ", ".join(f"{units.title(objective)} {units.value(objective, value)}" for objective, value in pairs)
+        said.append(f"{words.label(view)}: {values}")
+    ends = " to ".join(said)
+    return f"The front has {len(front)} of {snapshot.counts['scored']} scored candidates, from {ends}; the table below lists them."
 
 
 def _noise(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
@@ -176,14 +188,8 @@ def _effects(snapshot: Snapshot, found: Effects, page: Page) -> dict[str, Any]:
         "error": error,
         "sentences": found.sentences,
         "figure": page.draw(figure, effect_map.described(found.of, found)),
-        "table": tables.effects_table(found, in_place(snapshot, found.of)),
+        "table": tables.effects_table(found),
     }
-
-
-def _classes(snapshot: Snapshot, called: dict[str, str]) -> list[tables.Table]:
-    if snapshot.by_class is None:
-        return []
-    return [tables.balance_table(snapshot, called), tables.classes_table(snapshot.by_class, called)]
 
 
 def _examples(snapshot: Snapshot, pictures: Mapping[int, Picture]) -> dict[str, Any] | None:
@@ -219,26 +225,89 @@ def _shown(
 def _retrained(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
     if not snapshot.retrained:
         return None
-    drawn = [page.draw(figure) for figure in retrained.retraining_curves(snapshot)]
-    return {"table": retrained.retrained_table(snapshot), "figures": drawn}
-
-
-def _conditions(snapshot: Snapshot) -> tables.Table:
-    """Under which conditions latency was measured."""
-    record = snapshot.latency
-    facts = {} if record is None else {**record.conditions, **record.details}
-    return tables.plain(["what", "value"], facts.items())
+    drawn = [page.draw(figure) for figure in figures.retraining_curves(snapshot)]
+    return {"table": tables.retrained_table(snapshot), "figures": drawn}
 
 
 def _commands(snapshot: Snapshot) -> str:
     """How to repeat the study."""
     versions = sorted((_PINNED[name], version) for name, version in snapshot.versions.items() if name in _PINNED)
     lines = ["pip install " + " ".join(f"{name}=={version}" for name, version in versions)] if versions else []
-    return "\n".join(
-        [
-            *lines,
-            f"nas-attn search {snapshot.study}.toml",
-            f"nas-attn retrain {snapshot.study}",
-            f"nas-attn export {snapshot.study}",
-        ]
+    lines += [f"nas-attn search {snapshot.study}.toml"]
+    return "\n".join([*lines, *(f"nas-attn {command} {snapshot.study}" for command in ("retrain", "export"))])
+
+
+# ------------------------------------------------------------------------------------------- templates
+
+
+@cache
+def templates() -> Environment:
+    """The environment of `nas_attn/report/templates`."""
+    made = Environment(
+        loader=PackageLoader("nas_attn.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
     )
+    made.filters["code"] = code
+    made.filters["when"] = when
+    return made
+
+
+def code(sentence: str) -> Markup:
+    """A sentence with what stands between backquotes as code."""
+    parts = escape(sentence.replace(" %", "\N{NO-BREAK SPACE}%")).split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else p for i, p in enumerate(parts))
+
+
+def when(seconds: float) -> str:
+    """Unix seconds as a date and time in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def trusted(file: str) -> Markup:
+    """A file of ours, as it is: the style sheet or the script."""
+    return Markup(resources.files("nas_attn.report").joinpath("templates", file).read_text("utf-8"))
+
+
+@cache
+def plotly_script() -> Markup:
+    """What draws the figures in a browser."""
+    packed = resources.files("nas_attn.report").joinpath("assets", PLOTLY).read_bytes()
+    return Markup(gzip.decompress(packed).decode())
+
+
+class Drawn(NamedTuple):
+    """A figure of a page."""
+
+    name: str
+    json: Markup
+    label: str
+    """The figure in words, for those who do not see it."""
+    height: int
+    width: int
+    """Pixels that it needs at least."""
+
+
+class Page:
+    """Collects the figures of one page."""
+
+    def __init__(self) -> None:
+        self.figures: list[Drawn] = []
+
+    def draw(self, figure: go.Figure | None, label: str = "") -> Drawn | None:
+        """Adds a figure; None without one."""
+        if figure is None:
+            return None
+        axes = [axis.title.text for axis in (figure.layout.yaxis, figure.layout.xaxis) if axis.title.text]
+        text = str(plotly.io.to_json(figure)).replace("<", "\\u003c")  # so that no text can end the element
+        drawn = Drawn(
+            name=f"figure-{len(self.figures) + 1}",
+            json=Markup(text),
+            label=label or f"Figure: {' against '.join(axes)}",
+            height=int(figure.layout.height),
+            width=int((figure.layout.meta or {}).get("width", 0)),
+        )
+        self.figures.append(drawn)
+        return drawn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import plotly.graph_objects as go
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import OperationError, UserError, first_line, shorten
 from nas_attn.paths import user_path
-from nas_attn.report import effect_map, figures, retrained
+from nas_attn.report import effect_map, figures
 
 FORMATS = ("svg", "pdf", "png")
 WIDTH = 900
@@ -18,17 +19,16 @@ WIDTH = 900
 
 
 def all_figures(snapshot: Snapshot) -> dict[str, go.Figure]:
-    """Name -> figure, of those that the study can show by now."""
+    """Name -> figure, of those that the study can show by now: `front`, `effects-accuracy`, `effects-latency`, `curves`, `noise` …"""
     found: dict[str, go.Figure | None] = {
         "front" if number == 1 else f"front-{number}": figure
         for number, figure in enumerate(figures.front_figures(snapshot), 1)
     }
-    found |= {f"effects-{what}": figure for what, figure in effect_map.effect_maps(snapshot)}
-    found |= {f"retrained-{i}": figure for i, figure in enumerate(retrained.retraining_curves(snapshot), 1)}
-    found |= {
-        "curves": figures.learning_curves(snapshot),
-        "noise": figures.noise_figure(snapshot),
-    }
+    found |= {"curves": figures.learning_curves(snapshot)}
+    for what, figure in effect_map.effect_maps(snapshot):  # a metric's own name may hold anything
+        found[f"effects-{re.sub('[^A-Za-z0-9_-]', '_', what)}"] = figure
+    found |= {"noise": figures.noise_figure(snapshot)}
+    found |= {f"retrained-{i}": figure for i, figure in enumerate(figures.retraining_curves(snapshot), 1)}
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
@@ -52,7 +52,7 @@ def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) ->
     try:
         place.mkdir(parents=True, exist_ok=True)
         for name, figure in drawn.items():
-            path = place / f"{''.join(c if c.isalnum() or c in '-_' else '_' for c in name)}.{format_}"
+            path = place / f"{name}.{format_}"
             paper = go.Figure(figure).update_layout(paper_bgcolor="white", plot_bgcolor="white", font_color="#333")
             paper.update_traces(textfont_color="#222", selector={"type": "heatmap"})
             paper.write_image(path, width=WIDTH, height=figure.layout.height, scale=2 if format_ == "png" else 1)

@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 from nas_attn import costs
 from nas_attn.analysis import units
-from nas_attn.analysis.classes import ByClass
-from nas_attn.analysis.effects import Effect, Effects
-from nas_attn.analysis.in_place import InPlace, Part
-from nas_attn.analysis.recommendation import format_probability
+from nas_attn.analysis.effects import Effect, Effects, Part
+from nas_attn.analysis.facts import Retrained
+from nas_attn.analysis.per_image import ByClass
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.report import words
 
@@ -60,12 +59,11 @@ def plain(head: Sequence[str], rows: Iterable[Iterable[object]]) -> Table:
 
 
 def front_table(snapshot: Snapshot) -> Table:
-    """The front beside the baselines, the best in the first objective first."""
+    """The front, then the other baselines."""
     if not snapshot.front:
         return Table((), ())
-    views = snapshot.ordered({view.key: view for view in (*snapshot.front, *snapshot.baselines)}.values())
     head = ["candidate", *_heads(snapshot), "on the true front", "better than the bare backbone", "runs"]
-    return Table(head, [Row(_front_row(snapshot, view), view.on_front) for view in views])
+    return Table(head, [Row(_front_row(snapshot, view), view.on_front) for view in snapshot.shown])
 
 
 def _front_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
@@ -103,29 +101,34 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
         _likely(view.beats_none),
         _seeds(snapshot, view),
         *(number(units.value(name, cost.get(name)), cost.get(name)) for name in _counted(snapshot)),
-        number(words.duration(seconds) if seconds else units.MISSING, seconds or None),
+        number(units.duration(seconds) if seconds else units.MISSING, seconds or None),
         Cell(view.reason, wide=len(view.reason) > 40),
     ]
 
 
-def effects_table(found: Effects, placed: Mapping[tuple[str, str], InPlace]) -> Table:
-    """What each choice, type, knob and position does: on average, and of choices in two networks."""
-    place = ["alone", "next to the recommended"] if placed else []
-    head = ["site", "choice", "on average", "good", *place, "candidates", "with the type elsewhere"]
-    rows = [Row(_effect_row(found.of, row, placed)) for row in found.rows]
-    return Table(head, rows, f"effects-{found.of}", sortable=True)
+def effects_table(found: Effects) -> Table:
+    """What each choice and type does: on average, and of choices in two networks."""
+    head = [
+        "site",
+        "choice",
+        "on average",
+        "good",
+        "alone",
+        "next to the recommended",
+        "candidates",
+        "with the type elsewhere",
+    ]
+    return Table(head, [Row(_effect_row(found.of, row)) for row in found.rows], f"effects-{found.of}", sortable=True)
 
 
-def _effect_row(metric: str, row: Effect, placed: Mapping[tuple[str, str], InPlace]) -> list[Cell]:
-    sites = row.site or {"type": "any", "knob": "any, against the type's mean"}.get(row.level, "against the mean")
-    one = placed.get((row.site, row.name)) if row.level == "choice" else None
-    parts = [one.alone if one else None, one.beside if one else None] if placed else []
+def _effect_row(metric: str, row: Effect) -> list[Cell]:
     return [
-        Cell(sites),
+        Cell(row.site or "any"),
         Cell(notation=row.name, wide=True),
-        Cell(units.plus_minus(metric, row.effect, row.half), row.effect, bold=row.sure),
-        number(format_probability(row.better), row.better),
-        *(_part(metric, part) for part in parts),
+        _part(metric, row),
+        _likely(row.better),
+        _part(metric, row.alone),
+        _part(metric, row.beside),
         number(str(row.observations), row.observations),
         number(str(row.elsewhere), row.elsewhere),
     ]
@@ -134,9 +137,8 @@ def _effect_row(metric: str, row: Effect, placed: Mapping[tuple[str, str], InPla
 def _part(metric: str, part: Part | None) -> Cell:
     if part is None:
         return Cell(sort="")
-    return Cell(
-        units.plus_minus(metric, part.mean, part.half), part.mean, bold=part.sure, more=words.measured(metric, part)
-    )
+    shown = units.plus_minus(metric, part.mean, part.half)
+    return Cell(shown, part.mean, bold=part.sure, more=words.measured(metric, part))
 
 
 def classes_table(found: ByClass, names: Mapping[str, str]) -> Table:
@@ -152,17 +154,37 @@ def classes_table(found: ByClass, names: Mapping[str, str]) -> Table:
     return Table(["class", "images", *(names[key] for key in found.values)], rows, sortable=True)
 
 
-def balance_table(snapshot: Snapshot, names: Mapping[str, str]) -> Table:
-    """What the networks shown class by class are worth with every class counted alike: means over runs of the last rung."""
+def by_class_tables(snapshot: Snapshot, names: Mapping[str, str]) -> list[Table]:
+    """Accuracy class by class, after what it comes to with every class counted alike: means over runs of the last rung."""
+    if snapshot.by_class is None:
+        return []
     last = len(snapshot.recipe.training.rungs) - 1
     metrics = ("accuracy", "balanced_accuracy", "macro_f1")
     rows = []
-    for key in snapshot.by_class.values if snapshot.by_class else ():
+    for key in snapshot.by_class.values:
         view = snapshot.find(key)
         points = [] if view is None else [p.metrics for p in view.scores if p.rung == last]
         means = [fmean(found) if (found := [p[m] for p in points if m in p]) else None for m in metrics]
         rows.append(Row([Cell(names[key]), *map(_share, means)]))
-    return Table(["network", *map(units.title, metrics)], rows)
+    return [Table(["network", *map(units.title, metrics)], rows), classes_table(snapshot.by_class, names)]
+
+
+def retrained_table(snapshot: Snapshot) -> Table:
+    """One row per training."""
+    rows = [Row(_retrained_row(run)) for run in snapshot.retrained]
+    return Table(["placement", "way", "seed", "epochs", "on the validation split"], rows)
+
+
+def _retrained_row(run: Retrained) -> list[Cell]:
+    epochs = run.curve[-1].epochs if run.curve else None
+    said = words.metrics(run.metrics or {})
+    return [
+        Cell(notation=run.placement, wide=True),
+        Cell(run.way),
+        number(str(run.seed), run.seed),
+        number(units.MISSING if epochs is None else str(epochs), epochs),
+        Cell(said or run.reason or ("under way" if epochs else "waiting")),
+    ]
 
 
 def _share(share: float | None) -> Cell:
@@ -175,16 +197,12 @@ def _heads(snapshot: Snapshot, *, absolute: bool = False) -> list[str]:
 
 def _tags(snapshot: Snapshot, view: CandidateView) -> tuple[str, ...]:
     best = snapshot.recommendation is not None and snapshot.recommendation.key == view.key
-    tags = {
-        "recommended": best,
-        "front": view.on_front,
-        "baseline": view.baseline is not None,
-    }
+    tags = {"recommended": best, "front": view.on_front, "baseline": view.baseline is not None}
     return tuple(tag for tag, wanted in tags.items() if wanted)
 
 
 def _likely(probability: float | None) -> Cell:
-    return number(units.MISSING if probability is None else format_probability(probability), probability)
+    return number(units.MISSING if probability is None else units.probability(probability), probability)
 
 
 def _seeds(snapshot: Snapshot, view: CandidateView) -> Cell:

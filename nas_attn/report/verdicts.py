@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 from nas_attn.analysis import units
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.analysis.validation import Family, ValidationResult
+from nas_attn.analysis.validation import Family, Network, ValidationResult
 from nas_attn.analysis.verdict import Verdict
-from nas_attn.records import Latency
 
 
 def headline(result: ValidationResult) -> str:
@@ -68,16 +67,18 @@ def _conclusion(result: ValidationResult, now: Snapshot) -> Iterator[str]:
         return
     against_none = [v for v in result.verdicts if v.control == bare.key]
     better = sorted((v for v in against_none if v.word == "better"), key=lambda v: -v.difference)
-    others = [v for v in better if v.network != recommended.key][:1]
-    instead = "".join(f"{name(family, v.network)} is{_at_latency(family, v.network, now)}" for v in others)
-    if recommended.key == bare.key:
-        if instead:
-            yield f"So the test goes beyond the search, which recommended the bare backbone: {instead}, when trained as the target says."
-        else:
-            yield "So the test agrees with the search: nothing that was tested is shown to be better than the bare backbone."
-        return
+    other = next((v.network for v in better if v.network != recommended.key), None)
+    instead = ""
+    if other is not None:
+        latency = _latency(family, other, now)
+        at = "" if latency is None else f", at {latency[0]:.2f} times the latency"
+        instead = f"{name(family, other)} is better{at}"
     word = next((v.word for v in against_none if v.network == recommended.key), "not shown")
-    if word == "better":
+    if recommended.key == bare.key and instead:
+        yield f"So the test goes beyond the search, which recommended the bare backbone: {instead}, when trained as the target says."
+    elif recommended.key == bare.key:
+        yield "So the test agrees with the search: nothing that was tested is shown to be better than the bare backbone."
+    elif word == "better":
         rival = next((v for v in result.verdicts if (v.network, v.word) == (recommended.key, "worse")), None)
         but = "" if rival is None else f", but {name(family, rival.control)} is better still"
         yield f"So the test confirms the recommendation: it is better than the bare backbone{but}."
@@ -87,21 +88,15 @@ def _conclusion(result: ValidationResult, now: Snapshot) -> Iterator[str]:
         yield f"So the recommendation is not confirmed{f'; {instead}' if instead else ''}."
 
 
-def _at_latency(family: Family, key: str, now: Snapshot) -> str:
-    """` better, at 1.28 times the latency`."""
-    found = _latency(family, key, now)
-    return " better" if found is None else f" better, at {found[0]:.2f} times the latency"
-
-
 def _sentence(family: Family, verdict: Verdict, now: Snapshot) -> str:
     metric = family.metric
-    a, b = name(family, verdict.network), name(family, verdict.control)
-    between = f"{units.difference(metric, verdict.low)} to {units.difference(metric, verdict.high)}"
     new = ""
     if verdict.new_low is not None and verdict.new_high is not None:
-        new = f"; for new images {units.difference(metric, verdict.new_low)} to {units.difference(metric, verdict.new_high)}"
-    word = {"better": "better", "worse": "worse", "not shown": "no difference shown"}[verdict.word]
-    text = f"{a} against {b}: {word}, {units.difference(metric, verdict.difference)} ({between}{new})"
+        new = f"; for new images {units.difference_range(metric, verdict.new_low, verdict.new_high)}"
+    between = f"{units.difference_range(metric, verdict.low, verdict.high)}{new}"
+    word = "no difference shown" if verdict.word == "not shown" else verdict.word
+    names = f"{name(family, verdict.network)} against {name(family, verdict.control)}"
+    text = f"{names}: {word}, {units.difference(metric, verdict.difference)} ({between})"
     if verdict.not_worse is not None and family.margin is not None:
         text += f"; {'not worse' if verdict.not_worse else 'not shown to be no worse'} by more than {units.size(metric, family.margin)}"
         text += _faster(family, verdict, now) if verdict.not_worse else ""
@@ -109,35 +104,31 @@ def _sentence(family: Family, verdict: Verdict, now: Snapshot) -> str:
 
 
 def _faster(family: Family, verdict: Verdict, now: Snapshot) -> str:
-    """`, and faster by 4.1 % (3.2 to 5.0 %)`; empty where the two latencies cannot be told apart, or are not known."""
+    """`, and faster by 4.1 %`; empty where the two latencies are not known."""
     mine, other = _latency(family, verdict.network, now), _latency(family, verdict.control, now)
     if mine is None or other is None:
         return ""
     change = math.log(mine[0] / other[0])
-    half = math.hypot(mine[1], other[1])
-    if abs(change) <= half:
+    if abs(change) <= math.hypot(mine[1], other[1]):
         return ", and about as fast"
-    word = "faster" if change < 0 else "slower"
-    at, ends = abs(math.expm1(change)), sorted(abs(math.expm1(change + sign * half)) for sign in (-1, 1))
-    return f", and {word} by {100 * at:.1f} % ({100 * ends[0]:.1f} to {100 * ends[1]:.1f} %)"
+    return f", and {'faster' if change < 0 else 'slower'} by {100 * abs(math.expm1(change)):.1f} %"
 
 
 def _latency(family: Family, key: str, now: Snapshot) -> tuple[float, float] | None:
     """(ratio to the bare backbone, half of the 95 % interval of its logarithm); None where it was not measured."""
-    if _placement(family, key) == "none":
+    if _network(family, key).placement == "none":
         return 1.0, 0.0
     view = now.find(key)
-    found: Latency | None = None if view is None else view.latency
-    if found is None or not found.measured:
+    if view is None or view.latency is None or not view.latency.measured:
         return None
-    return found.ratio, math.log(found.high / found.low) / 2
+    return view.latency.ratio, math.log(view.latency.high / view.latency.low) / 2
 
 
 def name(family: Family, key: str) -> str:
     """A network of a family for people."""
-    network = next(n for n in family.networks if n.key == key)
+    network = _network(family, key)
     return "the bare backbone" if network.placement == "none" else f"`{network.placement}` ({network.role})"
 
 
-def _placement(family: Family, key: str) -> str:
-    return next(n.placement for n in family.networks if n.key == key)
+def _network(family: Family, key: str) -> Network:
+    return next(network for network in family.networks if network.key == key)

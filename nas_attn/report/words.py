@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from nas_attn.analysis.in_place import Part
-from nas_attn.analysis.recommendation import format_probability
+from nas_attn.analysis.effects import Part
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.suggestions import Suggestion
-from nas_attn.analysis.units import bare_plus_minus, signed, unit, value
+from nas_attn.analysis.units import bare_plus_minus, duration, probability, signed, title, unit, value
 from nas_attn.model import Estimate
 from nas_attn.recipe import objective_name
 
@@ -66,6 +65,11 @@ def measured(metric: str, part: Part) -> str:
     return f"measured {signed(metric, part.measured)} in {part.runs} run{'' if part.runs == 1 else 's'}"
 
 
+def metrics(found: Mapping[str, float]) -> str:
+    """`accuracy 72.41 %, loss 0.61`, without sums that are kept for other purposes."""
+    return ", ".join(f"{title(name)} {value(name, v)}" for name, v in found.items() if name != "train_loss_sum")
+
+
 def suggestion(one: Suggestion) -> str:
     """What is expected of an untried placement, one sentence."""
     estimate, metric = one.estimate, one.metric
@@ -74,18 +78,8 @@ def suggestion(one: Suggestion) -> str:
     return (
         f"`{one.placement}` (untried): predicted {metric} {value(metric, estimate.mean)} ({value(metric, estimate.low)} to "
         f"{value(metric, estimate.high)}){at}; better than {known}, `{one.rival}`, with a probability of "
-        f"{format_probability(one.probability)}."
+        f"{probability(one.probability)}."
     )
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def beside(notes: Sequence[str]) -> str:
@@ -131,7 +125,7 @@ def spent(snapshot: Snapshot) -> list[tuple[str, int, float]]:
     named = {
         "search": "candidates' first runs",
         "confirm": "more seeds of the best",
-        "duel": "duels of the best",
+        "duel": "confirmation rounds of the best",
         "backbone": "backbones",
     }
     points = [*snapshot.backbone, *(point for view in snapshot.candidates for point in view.scores)]

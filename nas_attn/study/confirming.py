@@ -2,7 +2,7 @@
 
 The front, no attention and the best uniform candidate get further seeds. Then the best-looking one meets no attention and its
 rivals in rounds, on seeds and backbones that had no part in choosing it, until it is known to be better or the rounds are over;
-who meets is decided anew before each (`analysis.duel`). These are runs, never trials: what Optuna holds stays as it was told.
+who meets is decided anew before each (`analysis.confirmation`). These are runs, never trials: what Optuna holds stays as it was told.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from nas_attn.analysis.duel import decided, duelists
+from nas_attn.analysis.confirmation import decided, next_round
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.measuring import BARE
@@ -112,7 +112,7 @@ class Duel(_Further):
         met = held > 0 and now.recommendation is not None and now.recommendation.key in rounds[max(rounds)]
         if met and decided(now):
             return []
-        views = duelists(now, np.random.default_rng([search.seed, len(rounds)]))
+        views = next_round(now, np.random.default_rng([search.seed, len(rounds)]))
         number = DUEL_SEED + len(rounds)
         fresh = self.recipe.training.start == "backbone"
         return self.missing(views, {search.seed + number: number if fresh else 0}, len(rounds) + 1)

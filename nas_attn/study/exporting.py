@@ -11,10 +11,12 @@ import numpy as np
 from torch import nn
 
 from nas_attn import tasks
+from nas_attn.analysis import units
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.data import Dataset
 from nas_attn.data.folder import named_files
 from nas_attn.errors import OperationError
+from nas_attn.evaluation.kept import weights_run
 from nas_attn.evaluation.plan import Plan, kept_sites, plan_for
 from nas_attn.evaluation.protocols import protocol_recipe
 from nas_attn.export import scoring
@@ -23,7 +25,7 @@ from nas_attn.export.checking import check_onnx
 from nas_attn.export.formats import find_format, normalising, write
 from nas_attn.export.graphs import Graph
 from nas_attn.export.python_file import Described
-from nas_attn.recipe import Recipe, TrainingSection
+from nas_attn.recipe import Recipe, TrainingSection, lower_is_better
 from nas_attn.records import Score
 from nas_attn.storage import SEARCH, Run, StoredScore, StudyStore
 from nas_attn.study.opening import OpenStudy
@@ -44,6 +46,8 @@ class Exported:
     facts: dict[str, Any]
     run: Run | None
     """The training as the target says whose weights these are; None: the search's own."""
+    note: str
+    """Why not the retrained weights, where there are some; else empty."""
 
 
 def export_candidate(
@@ -70,7 +74,7 @@ def export_candidate(
         OperationError: it cannot be exported, or the file does not compute what the network does.
     """
     format_found = find_format(format_, tasks.of(opened.recipe))
-    run = None if as_searched else next(iter(kept_runs(opened.store, view.key)), None)
+    run, note = (None, "") if as_searched else _best_run(opened.store, now, view)
     recipe = protocol_recipe(opened.store, SEARCH if run is None else run.way)
     task = tasks.of(recipe)
     dataset = task.load(recipe, device="cpu")
@@ -102,7 +106,29 @@ def export_candidate(
         cost=plan.cost(described.resolved),
     )
     _write_scoring(facts, written)
-    return Exported(written, write_card(facts, written), facts, run)
+    return Exported(written, write_card(facts, written), facts, run, note)
+
+
+def _best_run(store: StudyStore, now: Snapshot, view: CandidateView) -> tuple[Run | None, str]:
+    """(the training as the target says whose weights to take, empty); (None, why) where the search's weights score better."""
+    run = next(iter(kept_runs(store, view.key)), None)
+    if run is None or not store.checkpoints(weights_run(view.key)):
+        return run, ""
+    recipe, own = protocol_recipe(store, run.way), protocol_recipe(store, SEARCH)
+    stored, searched = _scored(store, view, run), _scored(store, view, None)
+    metric = now.primary or tasks.of(recipe).metric
+    if stored is None or searched is None or recipe.data != own.data:
+        return run, ""
+    values = [found.score.metrics.get(metric) for found in (stored, searched)]
+    if None in values:
+        return run, ""
+    retrained, brief = (float(value or 0.0) for value in values)
+    if (retrained >= brief) != lower_is_better(metric) or retrained == brief:
+        return run, ""
+    shown = (
+        f"{units.value(metric, retrained)} after retraining, {units.value(metric, brief)} after the search's training"
+    )
+    return None, f"the retrained network is worse ({metric}: {shown}), so these are the search's weights"
 
 
 def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Described:

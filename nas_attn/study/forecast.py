@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from nas_attn import tasks
-from nas_attn.analysis.duel import RIVALS
+from nas_attn.analysis.confirmation import RIVALS
 from nas_attn.analysis.units import duration
 from nas_attn.analysis.validation import validation_epochs
 from nas_attn.evaluation.evaluators import EvaluatorRun

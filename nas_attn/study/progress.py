@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nas_attn.analysis.objectives import minimised
+from nas_attn.analysis.fronts import minimised
 from nas_attn.analysis.units import duration, named
 from nas_attn.model.front import non_dominated
 from nas_attn.recipe import lower_is_better

@@ -10,11 +10,10 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from nas_attn.analysis.classes import Labels
-from nas_attn.analysis.constant import Constant, constants
-from nas_attn.analysis.facts import StudyFacts
-from nas_attn.analysis.objectives import primary_metric
-from nas_attn.analysis.retrained import PURPOSE, Retrained
+from nas_attn.analysis.facts import RETRAIN, Retrained, StudyFacts
+from nas_attn.analysis.fronts import primary_metric
+from nas_attn.analysis.per_image import Labels
+from nas_attn.analysis.sanity import Constant, constants
 from nas_attn.analysis.snapshot import Snapshot, snapshot_of
 from nas_attn.analysis.snippet import BuiltFor
 from nas_attn.analysis.validation import TEST_WAY, WAY, Family, finished_blocks, read_family
@@ -95,7 +94,7 @@ def _labels(text: str) -> Labels:
 
 def _retrained(store: StudyStore) -> list[Retrained]:
     """All that were ordered, in the order of the orders."""
-    rows = sorted(store.queue.rows(purposes=[PURPOSE]), key=lambda row: row.id)
+    rows = sorted(store.queue.rows(purposes=[RETRAIN]), key=lambda row: row.id)
     if not rows:
         return []
     curves = store.curves.all()

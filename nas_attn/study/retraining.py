@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from nas_attn.analysis.retrained import PURPOSE
+from nas_attn.analysis.facts import RETRAIN
 from nas_attn.errors import RecipeError
 from nas_attn.evaluation.kept import weights_run
 from nas_attn.evaluation.protocols import TARGET, keep_protocol, protocol_recipe
@@ -71,7 +71,7 @@ def order(
             if len(mine) == seeds:
                 break
             number = seed - recipe.search.seed if training.start == "backbone" else 0
-            mine.append(Run(key, placement, seed, number, way, PURPOSE, PRIORITY))
+            mine.append(Run(key, placement, seed, number, way, RETRAIN, PRIORITY))
         runs += mine
     return Order(networks, way, tuple(runs))
 
@@ -97,7 +97,7 @@ def kept_runs(store: StudyStore, key: str) -> list[Run]:
     """A network's runs as the target says whose weights are kept: retrained ones first, by seed."""
     done = [row.run for row in store.queue.rows(key=key, state="done") if row.run.way != "search"]
     done = [run for run in done if _kept(store, run)]
-    return sorted(done, key=lambda run: (run.purpose != PURPOSE, run.seed))
+    return sorted(done, key=lambda run: (run.purpose != RETRAIN, run.seed))
 
 
 def _kept(store: StudyStore, run: Run) -> bool:
@@ -107,7 +107,7 @@ def _kept(store: StudyStore, run: Run) -> bool:
 class Retraining(TaskSource):
     """The task source of the runs that were ordered."""
 
-    purpose = PURPOSE
+    purpose = RETRAIN
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         """For export."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from nas_attn.analysis.fronts import minimised, objective_value
 from nas_attn.analysis.halving import survives
-from nas_attn.analysis.objectives import minimised, objective_value
 from nas_attn.costs import is_cost
 from nas_attn.evaluation.workbench import Workbench
 from nas_attn.model.net import net

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from made_study import TRUE_COST, TRUE_GAIN, MadeStudy, recipe, usual
+from made_study import TRUE_COST, TRUE_GAIN, MadeStudy, usual
 
 from nas_attn.analysis import effects
 from nas_attn.analysis.effects import Effect, Effects, fit_effects
@@ -31,7 +31,7 @@ def test_choices_and_types_do_what_was_put_into_them(study: MadeStudy) -> None:
     covered = [row.low <= TRUE_GAIN[name] <= row.high for (_, name), row in choices.items()]
     assert sum(covered) >= len(covered) - 1
     types = {row.type: row for row in now.at("type")}
-    assert types["cbam"].effect == pytest.approx(0.010, abs=0.003)
+    assert types["cbam"].mean == pytest.approx(0.010, abs=0.003)
     assert types["ela"].worse > 0.99
     assert types["cbam"].half < min(row.half for row in now.at("choice"))
     assert all(row.observations + row.elsewhere <= 40 for row in now.rows)
@@ -42,14 +42,14 @@ def test_latency_is_told_apart_from_gain(study: MadeStudy) -> None:
     assert cost.cv_error is not None
     assert cost.sentences == ()
     for row in cost.at("choice"):
-        assert row.effect == pytest.approx(TRUE_COST[row.name], abs=0.02)
+        assert row.mean == pytest.approx(TRUE_COST[row.name], abs=0.02)
         assert row.worse > 0.95
 
 
 def test_a_lower_loss_is_a_gain(study: MadeStudy) -> None:
     (row,) = [row for row in found(study, "loss").at("type") if row.type == "cbam"]
-    assert row.effect > 0
-    assert row.low < row.effect < row.high
+    assert row.mean > 0
+    assert row.low < row.mean < row.high
     assert row.better > 0.99
 
 
@@ -70,32 +70,6 @@ def test_where_nothing_differs_nothing_helps(tmp_path: Path, monkeypatch: pytest
     assert all(row.low <= 0 <= row.high for row in now.rows)
 
 
-def test_a_knob_is_held_against_its_type(tmp_path: Path) -> None:
-    choices = {"se": {"reduction": [4, 8]}, "ela": {"kernel_size": [7]}}
-    study = MadeStudy(tmp_path, recipe(space={"name": "made", "choices": choices}))
-    study.candidate("none", baseline="none", seeds=3)
-    for one in ("se(reduction=4)", SE, ELA, "none"):
-        for other in ("se(reduction=4)", SE, ELA):
-            first = f"stage1={one} " if one != "none" else ""
-            study.candidate(f"{first}stage2={other}", seeds=3)
-    knobs = {row.name: row for row in found(study).at("knob")}
-    assert set(knobs) == {"se(reduction=4)", "se(reduction=8)"}
-    assert knobs["se(reduction=8)"].effect == pytest.approx(0.003, abs=0.002)
-    assert knobs["se(reduction=4)"].effect == pytest.approx(-knobs["se(reduction=8)"].effect, abs=1e-6)
-    assert knobs["se(reduction=8)"].better > 0.9
-
-
-def test_a_knob_that_differs_between_sites_only_is_no_effect() -> None:
-    wanted = effects._wanted(["stage1=ela(groups=8)", "stage2=ela(groups=16)", "stage1@block=se", "stage2=se"])
-    assert not [one for one in wanted if one.level in ("knob", "position")]
-    at_one_site = effects._wanted(["stage1=ela(groups=8)", "stage1=ela(groups=4)", "stage2=ela(groups=16)"])
-    assert [one.knobs for one in at_one_site if one.level == "knob"] == ["groups=4", "groups=8"]
-    positions = effects._wanted(["stage1@block=se", "stage1@stage=se", "stage2@block=se"])
-    (block, stage) = [one for one in positions if one.level == "position"]
-    assert sum(weight for text, weight in block.sum if text == "stage1@block=se") == pytest.approx(0.5)
-    assert not any("stage2" in text for text, _ in (*block.sum, *stage.sum))
-
-
 def test_few_candidates_say_nothing(tmp_path: Path) -> None:
     study = MadeStudy(tmp_path)
     for number in range(6):
@@ -105,7 +79,19 @@ def test_few_candidates_say_nothing(tmp_path: Path) -> None:
 
 
 def row(site: str, effect: float, better: float) -> Effect:
-    return Effect("choice", site, "se", "", "", effect, effect - 0.002, effect + 0.002, better, 1 - better, 3, 4)
+    return Effect(
+        effect,
+        effect - 0.002,
+        effect + 0.002,
+        level="choice",
+        site=site,
+        type="se",
+        knobs="",
+        better=better,
+        worse=1 - better,
+        observations=3,
+        elsewhere=4,
+    )
 
 
 def test_of_many_sites_the_largest_are_told_and_the_others_counted() -> None:
@@ -116,5 +102,5 @@ def test_of_many_sites_the_largest_are_told_and_the_others_counted() -> None:
     assert said[0] == "At stage12, `se`: +1.20 ± 0.20 points."
     assert any(sentence.startswith("At 4 more sites ") for sentence in said)
     assert any(sentence.startswith("At 6 sites") for sentence in said)
-    unsure = effects._sentences([row("stage1", 0.001, 0.87)], "accuracy", {("stage1", "se"): row("stage1", 0.031, 0)})
+    unsure = effects._sentences([row("stage1", 0.001, 0.87)], "accuracy", {("stage1", "se"): 0.031})
     assert unsure == ("At stage1, perhaps `se`: +0.10 ± 0.20 points for 3 % of latency (probability of a gain 87 %).",)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from nas_attn.analysis.examples import SHOWN, examples
+from nas_attn.analysis.per_image import SHOWN, examples
 from nas_attn.records import Score
 
 

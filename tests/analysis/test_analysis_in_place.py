@@ -1,9 +1,11 @@
+"""What a choice gains in two networks: alone, and next to the recommended others."""
+
 from pathlib import Path
 
 import pytest
 from made_study import MadeStudy, everywhere, usual
 
-from nas_attn.analysis.in_place import in_place
+from nas_attn.analysis.effects import Effect, fit_effects
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.study.reading import snapshot
 
@@ -19,10 +21,16 @@ def now(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     return snapshot(study.store)
 
 
+def choice(now: Snapshot, what: str, site: str, name: str) -> Effect:
+    found = fit_effects(now, what)
+    assert found is not None
+    (row,) = (row for row in found.at("choice") if (row.site, row.name) == (site, name))
+    return row
+
+
 def test_alone_is_what_the_front_says_of_the_same_placement(now: Snapshot) -> None:
-    found = in_place(now, "accuracy")
     (view,) = (view for view in now.candidates if view.placement == f"stage1={SE}")
-    alone, gain = found["stage1", SE].alone, view.gains["accuracy"]
+    alone, gain = choice(now, "accuracy", "stage1", SE).alone, view.gains["accuracy"]
     assert alone is not None
     assert (alone.mean, alone.low, alone.high) == pytest.approx((gain.mean, gain.low, gain.high))
     bare = now.candidates[0]
@@ -35,19 +43,19 @@ def test_beside_the_recommended_a_choice_is_compared_with_nothing_at_its_site(no
     best = now.recommendation
     assert best is not None
     assert best.placement == everywhere(CBAM)
-    beside = in_place(now, "accuracy")["stage1", CBAM].beside
+    beside = choice(now, "accuracy", "stage1", CBAM).beside
     assert beside is not None
     (without,) = (view for view in now.candidates if view.placement == f"stage2={CBAM} stage3={CBAM}")
     gain = now.evidence["accuracy"].gain(best.key, without.key)
     assert gain is not None
     assert (beside.mean, beside.runs) == (pytest.approx(gain.mean), 3)
-    never = in_place(now, "accuracy")["stage3", "ela(kernel_size=7)"].beside
+    never = choice(now, "accuracy", "stage3", "ela(kernel_size=7)").beside
     assert never is not None
     assert (never.measured, never.runs) == (None, 0)
 
 
 def test_latency_is_the_difference_of_two_networks(now: Snapshot) -> None:
-    found = in_place(now, "latency")["stage1", SE]
+    found = choice(now, "latency", "stage1", SE)
     assert found.alone is not None
     assert found.alone.mean == pytest.approx(0.05, abs=0.01)
     assert found.alone.sure
@@ -57,4 +65,4 @@ def test_latency_is_the_difference_of_two_networks(now: Snapshot) -> None:
 
 
 def test_without_scores_nothing_is_said(tmp_path: Path) -> None:
-    assert in_place(snapshot(MadeStudy(tmp_path).store), "accuracy") == {}
+    assert fit_effects(snapshot(MadeStudy(tmp_path).store), "accuracy") is None

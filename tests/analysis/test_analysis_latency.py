@@ -9,14 +9,11 @@ from hypothesis import strategies as st
 
 from nas_attn.analysis.latency import (
     Order,
-    compare,
     dropped,
     estimate,
     half_width,
     needs_more,
     open_keys,
-    repeatability,
-    session_spread,
 )
 from nas_attn.records import Fingerprint, Latency, Session, SessionSample
 
@@ -132,7 +129,7 @@ def test_candidates_that_never_met_are_compared_by_their_estimates() -> None:
 
 
 def test_the_spread_between_sessions_is_recovered() -> None:
-    assert session_spread(drawn(30, {"a": 0.1, "b": 0.5}, 0.03, 3)) == pytest.approx(0.03, rel=0.25)
+    assert Order(drawn(30, {"a": 0.1, "b": 0.5}, 0.03, 3)).spread == pytest.approx(0.03, rel=0.25)
 
 
 def test_the_neediest_are_measured_first_and_never_beyond_their_share() -> None:
@@ -141,25 +138,3 @@ def test_the_neediest_are_measured_first_and_never_beyond_their_share() -> None:
     assert open_keys(sessions, keys, tolerance=0.02, max_sessions=9) == ["new", "open"]
     assert open_keys(sessions, keys, tolerance=0.02, max_sessions=3) == ["new"]
     assert open_keys(sessions, ["sure"], tolerance=0.02, max_sessions=9) == []
-
-
-def test_a_comparison_puts_the_fastest_first_and_says_what_cannot_be_told_apart() -> None:
-    rows = compare(drawn(10, {"slow": 0.5, "b": 0.101, "a": 0.1}, 0.01, 5))
-    assert {rows[0].key, rows[1].key} == {"a", "b"}
-    assert rows[2].key == "slow"
-    assert rows[2].tied == ()
-    assert rows[0].tied == (rows[1].key,)
-    assert rows[1].faster_than_next is not None
-    assert rows[1].faster_than_next > 0.99
-    assert rows[2].faster_than_next is None
-    assert rows[0].faster_than_bare < 0.01
-    assert Order(drawn(10, {"slow": 0.5, "a": 0.1}, 0.01, 5)).told_apart("a", "slow")
-
-
-def test_repeatability_is_the_variation_over_whole_measurements() -> None:
-    repetitions = [[session({"a": math.log(ratio), "b": 0.1})] for ratio in (1.0, 1.1, 1.2)]
-    repetitions[0].append(session({"only here": 0.3, "a": 0.0}))
-    found = repeatability(repetitions)
-    assert found == {"a": pytest.approx(0.1 / 1.1), "b": pytest.approx(0.0)}
-    with pytest.raises(ValueError, match="at least 2 repetitions, not 1"):
-        repeatability(repetitions[:1])

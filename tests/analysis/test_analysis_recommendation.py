@@ -12,10 +12,10 @@ from nas_attn.analysis.recommendation import (
     Contender,
     Recommendation,
     expected_loss,
-    format_probability,
     recommend,
-    sureness,
 )
+from nas_attn.analysis.recommendation_words import sureness
+from nas_attn.analysis.units import probability
 from nas_attn.model import Evidence, Run, fit
 from nas_attn.records import Latency
 
@@ -87,11 +87,11 @@ def test_without_a_limit_the_largest_likely_gain_wins() -> None:
     assert best is not None
     assert best.key == "b"
     assert best.against_none is not None
-    assert best.against_none.probability > 0.99
+    assert best.against_none.gain.probability > 0.99
     assert best.against_none.latency_ratio == pytest.approx(1.6)
     assert best.against_uniform is not None
-    assert best.against_uniform.gain == pytest.approx(0.02, abs=0.004)
-    assert best.cheaper is None
+    assert best.against_uniform.gain.mean == pytest.approx(0.02, abs=0.004)
+    assert best.cheaper.key == "a", "the most promising of the faster ones"
 
 
 def test_a_limit_is_kept() -> None:
@@ -110,10 +110,10 @@ def test_the_fastest_that_loses_less_than_what_counts_is_taken_and_what_more_wou
     best = decide(SPREAD | {"b": (0.7202, 1.6)})
     assert best is not None
     assert best.key == "a"
-    assert best.against_none.probability >= 0.7
+    assert best.against_none.gain.probability >= 0.7
     assert best.more_accurate is not None
     assert best.more_accurate.key == "b"
-    assert best.more_accurate.gain < best.worth
+    assert best.more_accurate.gain.mean < best.worth
     (said,) = [line for line in best.answer if line.startswith("Dearer")]
     assert "placement of b" in said
     assert "1.60 ×" in said
@@ -127,7 +127,7 @@ def test_a_placement_that_is_known_to_lose_more_than_what_counts_is_not_taken_fo
 
 def test_what_counts_is_a_tenth_of_the_gain_or_half_of_the_noise() -> None:
     clear, noisy = decide(SPREAD), decide({"none": (0.70, 1.0), "a": (0.7060, 1.3)})
-    assert clear.worth == pytest.approx(0.1 * clear.against_none.gain)
+    assert clear.worth == pytest.approx(0.1 * clear.against_none.gain.mean)
     evidence = model({"none": (0.70, 1.0), "a": (0.7060, 1.3)})
     assert noisy.worth == pytest.approx(0.5 * evidence.noise.paired_sd)
     assert 0 < expected_loss(evidence, contender("a", 0.706), contender("none", 0.70)) < 0.01
@@ -206,7 +206,7 @@ def test_new_images_are_spoken_of_where_results_per_image_are_known() -> None:
     evidence = fit(runs, texts(SPREAD), metric="accuracy")
     contenders = [Contender(n, n, n if n == "none" else None, evidence.estimates[n], None, True) for n in SPREAD]
     best = recommend(contenders, evidence, max_latency_ratio=None)
-    against = best.against_none
+    against = best.against_none.gain
     assert against.new_high - against.new_low > 1.02 * (against.high - against.low)
     assert against.new_probability <= against.probability
     assert "new images" in best.why[3]
@@ -232,8 +232,8 @@ def test_lower_can_be_better() -> None:
     assert best is not None
     assert best.key == "a"
     assert best.against_none is not None
-    assert best.against_none.gain == pytest.approx(0.4, abs=0.02)
-    assert best.against_none.low < 0.4 < best.against_none.high
+    assert best.against_none.gain.mean == pytest.approx(0.4, abs=0.02)
+    assert best.against_none.gain.low < 0.4 < best.against_none.gain.high
     assert "+0.4" in best.answer[1]
 
 
@@ -252,11 +252,11 @@ def test_what_is_recommended_is_better_than_no_attention_with_seventy_percent(
     assert best.why
     assert best.answer
     if best.against_none is not None:
-        assert best.against_none.probability >= 0.7
+        assert best.against_none.gain.probability >= 0.7
 
 
 def test_probabilities_in_words() -> None:
-    assert [format_probability(p) for p in (0.0, 0.5, 0.934, 0.999)] == ["under 1 %", "50 %", "93 %", "over 99 %"]
+    assert [probability(p) for p in (0.0, 0.5, 0.934, 0.999)] == ["under 1 %", "50 %", "93 %", "over 99 %"]
     assert sureness(0.97, 0.02) == "almost surely better"
     assert sureness(0.1, 0.9) == "probably worse"
     assert sureness(0.5, 0.5) == sureness(0.1, 0.2) == "no visible difference"

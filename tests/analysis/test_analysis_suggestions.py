@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from made_study import TRUE_GAIN, MadeStudy, recipe, true_cost, true_gain, usual
 
-from nas_attn.analysis.features import features
+from nas_attn.analysis.features import features, notation
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.suggestions import suggest
 from nas_attn.report import words
@@ -33,7 +33,7 @@ def test_what_was_good_at_single_sites_is_put_together(tmp_path: Path) -> None:
     found = suggest(now)
     assert 1 <= len(found) <= 3
     best = found[0]
-    assert {f.text for f in features(best.placement)} >= {f"stage1={CBAM}", f"stage2={CBAM}"}
+    assert {notation([f]) for f in features(best.placement)} >= {f"stage1={CBAM}", f"stage2={CBAM}"}
     assert best.estimate.seeds == 0
     assert best.estimate.new_low < 0.70 + true_gain(best.placement) < best.estimate.new_high
     assert best.latency.ratio == pytest.approx(1 + true_cost(best.placement), abs=0.05)

@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 
-from nas_attn.analysis.ties import ties
+from nas_attn.analysis.fronts import ties
 from nas_attn.model import Evidence, Run, fit
 from nas_attn.model.latencies import suspicious
 from nas_attn.records import Fingerprint, Latency, Session, SessionSample
@@ -44,18 +44,14 @@ def values(accuracy: dict[str, float]) -> dict[str, list[float | None]]:
 def test_equals_are_tied_and_clear_differences_in_either_objective_are_not() -> None:
     accuracy = {"a": 0.70, "b": 0.70, "fast": 0.70, "good": 0.75, "none": 0.60}
     measured = sessions({"a": 1.20, "b": 1.20, "fast": 1.05, "good": 1.20})
-    found = ties(
-        list(accuracy), ["accuracy", "latency"], values(accuracy), {"accuracy": model(accuracy)}, measured, "none"
-    )
+    found = ties(["accuracy", "latency"], values(accuracy), {"accuracy": model(accuracy)}, measured, "none")
     assert found == {"a": ("b",), "b": ("a",), "fast": (), "good": (), "none": ()}
 
 
 def test_the_bare_backbone_is_told_apart_by_its_ratio_of_one() -> None:
     accuracy = {"slow": 0.70, "same": 0.70, "none": 0.70}
     measured = sessions({"slow": 1.2, "same": 1.0})
-    found = ties(
-        list(accuracy), ["accuracy", "latency"], values(accuracy), {"accuracy": model(accuracy)}, measured, "none"
-    )
+    found = ties(["accuracy", "latency"], values(accuracy), {"accuracy": model(accuracy)}, measured, "none")
     assert found["none"] == ("same",)
 
 
@@ -63,9 +59,9 @@ def test_a_predicted_latency_tells_nothing_apart_and_a_counted_cost_always_does(
     accuracy = {"measured": 0.70, "predicted": 0.70}
     models = {"accuracy": model(accuracy)}
     measured = sessions({"measured": 1.5})
-    assert ties(list(accuracy), ["accuracy", "latency"], values(accuracy), models, measured, None)["predicted"]
+    assert ties(["accuracy", "latency"], values(accuracy), models, measured, None)["predicted"]
     counted = {"measured": [0.70, 1000.0], "predicted": [0.70, 1001.0]}
-    assert not ties(list(accuracy), ["accuracy", "params"], counted, models, [], None)["predicted"]
+    assert not ties(["accuracy", "params"], counted, models, [], None)["predicted"]
 
 
 def test_a_session_that_does_not_count_tells_nothing_apart() -> None:
@@ -74,7 +70,7 @@ def test_a_session_that_does_not_count_tells_nothing_apart() -> None:
     (off,) = sessions({"disturbed": 1.5}, count=1)
     all_of_them = [*sessions({"measured": 1.5}), dataclasses.replace(off, control_log_ratio=0.2)]
     models = {"accuracy": model(accuracy)}
-    found = ties(list(accuracy), ["accuracy", "latency"], values(accuracy), models, all_of_them, "none")
+    found = ties(["accuracy", "latency"], values(accuracy), models, all_of_them, "none")
     assert found == {"measured": ("disturbed",), "disturbed": ("measured", "none"), "none": ("disturbed",)}
 
 

@@ -205,3 +205,4 @@ def test_figures_tables_and_a_notebooks_view(folder: Path) -> None:
     assert [row["trial"] for row in study.rows()] == list(range(6))
     assert [row["placement"] for row in study.rows("front")] == [view.placement for view in study.front()]
     assert study.best().placement in study._repr_html_()
+    assert f"Study({study.name!r}, storage=" in repr(study)

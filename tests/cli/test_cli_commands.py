@@ -124,8 +124,6 @@ def test_modules_lists_what_installed_packages_offer(nas, tmp_path: Path, monkey
 def test_sites(nas) -> None:
     found = nas("sites", "resnet8", "--input", "3x32x32", "--json").json
     assert [site["site"] for site in found][:3] == ["stage1", "stage2", "stage3"]
-    stages = nas("sites", "resnet8", "--input", "3x32x32", "--granularity", "stage", "--json").json
-    assert [site["site"] for site in stages] == ["stage1", "stage2", "stage3"]
     assert "stage2.block1" in nas("sites", "resnet8", "--input", "3x32x32").out
 
 
@@ -244,7 +242,6 @@ def test_init_overwrites_only_when_told(tmp_path: Path, monkeypatch: pytest.Monk
     [
         (["--name", "a b"], "name: string should match pattern"),
         (["--max-latency-ratio", "-1"], "limits.max_latency_ratio: input should be greater than 0, not -1.0"),
-        (["--latency-device", "tpu"], "latency.device: input should be 'cpu' or 'cuda', not 'tpu'"),
         (["--space", "smal"], "unknown search space 'smal': did you mean 'small'?"),
     ],
 )

@@ -192,7 +192,6 @@ def test_a_database_without_studies(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["sites", "torchvision:resnet1888"], "unknown torchvision model 'resnet1888'"),
         (["sites", f"torchvision:{'x' * 5000}"], "unknown torchvision model 'xxx"),
         (["sites", "resnet8", "--input", "0x3x3"], "--input '0x3x3'"),
-        (["sites", "resnet8", "--granularity", "cell"], "give stage, block or both"),
         (["modules", "sse"], "unknown attention type 'sse': did you mean 'se'?"),
         (["modules", "se", "--set", "reduction=0"], "reduction=0 is not possible"),
         (["modules", "se", "--channels", "4", "--set", "reduction=16"], "leaves less than 1 of 4 channels"),

@@ -107,9 +107,7 @@ def names(rng: random.Random) -> Case:
     if what == 3:
         return Case(["modules", word(rng, "se", "cbam", "mine:Attention")], files)
     if what == 4:
-        option = rng.choice(
-            ("--name", "--data", "--backbone", "--space", "--trials", "--max-latency-ratio", "--latency-device")
-        )
+        option = rng.choice(("--name", "--data", "--backbone", "--space", "--trials", "--max-latency-ratio"))
         return Case(["init", word(rng, "new.toml"), "--yes", option, word(rng, "digits", "resnet8", "3", "1.2")], files)
     if what == 5:
         return Case([word(rng, "search", "status", "pareto"), word(rng, "mine")], files)

@@ -35,9 +35,9 @@ def test_a_cell_has_the_effect_its_interval_and_the_placement_it_stands_for(made
     cbam = "cbam(reduction=16, spatial_kernel_size=7)"
     row = next(e for e in effects.at("choice") if (e.site, e.name) == ("stage2", cbam))
     found = cell(latency, "stage2", "cbam")
-    assert found["z"] == pytest.approx(100 * row.effect)
-    assert found["text"] == f"<b>+{100 * row.effect:.1f}<br>± {100 * row.half:.1f}</b>"
-    assert abs(row.effect - TRUE_COST[cbam]) < 0.03
+    assert found["z"] == pytest.approx(100 * row.mean)
+    assert found["text"] == f"<b>+{100 * row.mean:.1f}<br>± {100 * row.half:.1f}</b>"
+    assert abs(row.mean - TRUE_COST[cbam]) < 0.03
     assert f"{100 * row.low:+.1f} to {100 * row.high:+.1f} %" in str(found["hovertext"])
     assert cell(latency, "stage4", "cbam")["z"] is None
     assert cell(accuracy, "stage1", "ela")["z"] < 0
@@ -63,7 +63,19 @@ def test_in_words_it_names_what_is_sure(made: Snapshot) -> None:
 
 
 def effect(site: str, kind: str, knobs: str) -> Effect:
-    return Effect("choice", site, kind, knobs, "", 0.01, 0.0, 0.02, 0.9, 0.1, 3, 2)
+    return Effect(
+        0.01,
+        0.0,
+        0.02,
+        level="choice",
+        site=site,
+        type=kind,
+        knobs=knobs,
+        better=0.9,
+        worse=0.1,
+        observations=3,
+        elsewhere=2,
+    )
 
 
 def test_a_knob_that_the_site_decides_makes_no_column_of_its_own() -> None:

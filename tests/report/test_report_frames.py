@@ -1,7 +1,9 @@
 """Results as rows and figures for programs and notebooks."""
 
+import re
 import runpy
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -56,3 +58,9 @@ def test_a_notebook_shows_the_answer(now: Snapshot) -> None:
     assert now.recommendation.placement in shown
     assert all(view.placement in shown for view in now.front)
     assert "<script" not in shown
+    drawing = ElementTree.fromstring(re.search("<svg.*</svg>", shown, re.DOTALL)[0])
+    marks = drawing.findall("circle")
+    scored = [view for view in now.candidates if view.state == "scored" and None not in view.values]
+    assert len(marks) == len(scored) + 1, "each one, and a ring around the recommended"
+    assert all(0 < float(mark.get("cx")) < 680 and 0 < float(mark.get("cy")) < 360 for mark in marks)
+    assert any(now.recommendation.placement in "".join(mark.itertext()) for mark in marks)

@@ -1,8 +1,8 @@
-"""Validation images that the recommended network and the bare backbone classify differently."""
+"""From labels and results per image: accuracy class by class, and images that two networks classify differently."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,26 @@ SHOWN = 6
 """Images of each kind that are shown."""
 OFTEN = 0.5
 """Two networks differ about an image where their shares of runs that are right differ by at least this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The labels of a split's images."""
+
+    classes: tuple[str, ...]
+    numbers: NDArray[np.int32]
+    """(images,): each one's class, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByClass:
+    """The share of each class's images that networks have right, mean over their runs."""
+
+    classes: tuple[str, ...]
+    images: tuple[int, ...]
+    """Of each class."""
+    values: Mapping[str, tuple[float, ...]]
+    """Key -> share of each class, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +73,34 @@ class Examples:
     """The clearest of the second kind."""
 
 
+def by_class(labels: Labels | None, scores: Mapping[str, Sequence[Score]]) -> ByClass | None:
+    """Accuracy class by class; None where there are no labels or no results per image.
+
+    Args:
+        scores: key -> the network's runs.
+    """
+    if labels is None:
+        return None
+    images = len(labels.numbers)
+    counts = np.bincount(labels.numbers, minlength=len(labels.classes))
+    values = {}
+    for key, runs in scores.items():
+        right = _right([run for run in runs if run.examples == images], images)
+        if right is not None:
+            shares = np.bincount(labels.numbers, weights=right, minlength=len(counts)) / np.maximum(counts, 1)
+            values[key] = tuple(shares.tolist())
+    return ByClass(labels.classes, tuple(counts.tolist()), values) if values else None
+
+
 def examples(bare: Iterable[Score], best: Iterable[Score]) -> Examples | None:
     """Where two networks differ, by their runs' results per image; None where one has no such results."""
     mine, theirs = [run for run in bare if run.correct], [run for run in best if run.correct]
     images = {run.examples for run in (*mine, *theirs)}
-    if not mine or not theirs or len(images) != 1:
+    if len(images) != 1:
         return None
-    (count,) = images
-    right, other = _shares(mine, count), _shares(theirs, count)
+    right, other = (_right(runs, *images) for runs in (mine, theirs))
+    if right is None or other is None:
+        return None
     difference = other - right
 
     def clearest(signed: NDArray[np.float64]) -> tuple[Example, ...]:
@@ -76,6 +116,7 @@ def examples(bare: Iterable[Score], best: Iterable[Score]) -> Examples | None:
     )
 
 
-def _shares(runs: list[Score], count: int) -> NDArray[np.float64]:
-    bits = [np.unpackbits(np.frombuffer(run.correct or b"", np.uint8), count=count) for run in runs]
-    return np.asarray(np.mean(bits, axis=0, dtype=np.float64))
+def _right(runs: Iterable[Score], images: int) -> NDArray[np.float64] | None:
+    """(images,) share of the runs that have each image right; None without results per image."""
+    bits = [np.unpackbits(np.frombuffer(run.correct, np.uint8), count=images) for run in runs if run.correct]
+    return np.asarray(np.mean(bits, axis=0, dtype=np.float64)) if bits else None

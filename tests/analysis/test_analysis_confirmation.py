@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from made_study import TRUE_GAIN, MadeStudy, everywhere, usual
 
-from nas_attn.analysis.duel import RIVALS, decided, duelists
+from nas_attn.analysis.confirmation import RIVALS, decided, next_round
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.study.reading import snapshot
 
 
 def met(now: Snapshot, seed: int = 0) -> list[str]:
-    return [view.placement for view in duelists(now, np.random.default_rng(seed))]
+    return [view.placement for view in next_round(now, np.random.default_rng(seed))]
 
 
 def test_no_attention_the_recommended_the_best_uniform_one_and_another_meet(tmp_path: Path) -> None:

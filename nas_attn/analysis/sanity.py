@@ -1,0 +1,246 @@
+"""Sanity checks before any conclusion: a backbone that has not learned, few images, metrics and rungs that tell nothing apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from nas_attn import tasks
+from nas_attn.analysis import units
+from nas_attn.costs import is_cost
+from nas_attn.model import Evidence
+from nas_attn.recipe import Recipe, objective_name
+from nas_attn.records import Score
+from nas_attn.tasks import SHARES
+
+LEAST_ALIKE = 2
+"""Candidates with the same value from which on it is worth saying."""
+LEAST_AT_RUNG = 12
+"""Candidates that a rung needs before it is judged."""
+WEAK = 0.1
+"""Share of the variance of one run's score that is difference between placements; below it a rung says next to nothing."""
+
+LEARNED = 0.15
+"""Share of the way from guessing to all right, mean over classes, below which a network has hardly learned."""
+RISING = 0.05
+"""Rise of a share per doubling of the epochs from which on a network is said to be still learning."""
+BY_HEART = 0.2
+"""A training loss below this share of the validation loss is that of images learned by heart."""
+GOOD = 0.9
+"""Accuracy from which on that does not matter."""
+FEW_IMAGES = 250
+"""Validation images below which one image is said to count a lot."""
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A metric that has not told two candidates apart."""
+
+    metric: str
+    value: float
+    candidates: int
+    """All that were scored at the last rung."""
+    runs: int
+    sentence: str
+    """What it may mean, for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeakRung:
+    """A rung before the last whose scores say next to nothing."""
+
+    rung: int
+    epochs: int
+    reliability: float
+    """Share of the variance of one run's score that is difference between placements."""
+    candidates: int
+    sentence: str
+    """What it means, and what to change, for a person."""
+
+
+# ------------------------------------------------------------------------------------------- the backbone and the images
+
+
+def cautions(
+    recipe: Recipe, metric: str | None, start: Sequence[Score], bare: Sequence[Score], classes: int | None
+) -> list[str]:
+    """What speaks against any conclusion, the gravest first, one sentence each.
+
+    Args:
+        metric: the primary one.
+        start: the study's trainings of the backbone before the search.
+        bare: the runs of the bare backbone in the search.
+        classes: of the data; None where unknown.
+    """
+    last = len(recipe.training.rungs) - 1
+    ended = [score for score in bare if score.rung == last]
+    before = [score for score in bare if score.rung == last - 1]
+    if recipe.training.start == "backbone":  # at the first rungs, its restart shows
+        before = [score for score in start if score.epochs == max(other.epochs for other in start)]
+    if metric is None or not ended:
+        return []
+    value = _mean(metric, ended)
+    return [
+        *_learned(metric, value, _mean("balanced_accuracy", ended), classes),
+        *_rising(metric, before, ended, recipe.training.backbone_epochs if recipe.training.start == "backbone" else 0),
+        *_by_heart(ended, bare),
+        *_few_images(metric, max(score.examples for score in ended)),
+    ]
+
+
+def _mean(metric: str, scores: Iterable[Score]) -> float | None:
+    values = _values(metric, (score.metrics for score in scores))
+    return fmean(values) if values else None
+
+
+def _learned(metric: str, value: float | None, balanced: float | None, classes: int | None) -> Iterator[str]:
+    if value is None or balanced is None or classes is None or classes < 2:
+        return
+    if (balanced - 1 / classes) / (1 - 1 / classes) < LEARNED:
+        yield (
+            f"the bare backbone has hardly learned ({units.value('accuracy', balanced)} as the mean over classes, where guessing "
+            f"gives {units.value('accuracy', 1 / classes)}). Train longer, or with another learning rate, before you compare."
+        )
+
+
+def _rising(metric: str, before: Sequence[Score], ended: Sequence[Score], trained: int) -> Iterator[str]:
+    """Args:
+    trained: epochs of the backbone before the search.
+    """
+    value, earlier = _mean(metric, ended), _mean(metric, before)
+    if value is None or earlier is None or metric not in SHARES:
+        return
+    doublings = math.log2((ended[0].epochs + trained) / before[0].epochs)
+    if (value - earlier) / max(doublings, 1.0) > RISING:
+        yield (
+            f"the bare backbone is still learning ({units.value(metric, earlier)}, then {units.value(metric, value)}). What helps "
+            "now may only help to learn faster. Train longer."
+        )
+
+
+def _by_heart(ended: Sequence[Score], bare: Sequence[Score]) -> Iterator[str]:
+    """By the mean training loss of the last epochs, those since the rung before."""
+    sums = {(score.seed, score.rung): (score.metrics.get("train_loss_sum"), score.epochs) for score in bare}
+    losses = []
+    for score in ended:
+        total, epochs = sums[score.seed, score.rung]
+        earlier, begun = sums.get((score.seed, score.rung - 1), (0.0, 0))
+        if total is not None and earlier is not None:
+            losses.append((total - earlier) / (epochs - begun))
+    loss, accuracy = _mean("loss", ended), _mean("accuracy", ended)
+    if losses and loss is not None and accuracy is not None and accuracy < GOOD and 0 < fmean(losses) < BY_HEART * loss:
+        yield (
+            f"the bare backbone has learned its training images by heart (loss {fmean(losses):.2g} there, {loss:.2g} on validation "
+            "images). More images or augmentation will help more than attention."
+        )
+
+
+def _few_images(metric: str, images: int) -> Iterator[str]:
+    if metric == "accuracy" and 0 < images < FEW_IMAGES:
+        yield (
+            f"with {images} validation images, one image is {100 / images:.1f} points. More validation images are the cheapest "
+            "improvement."
+        )
+
+
+# ------------------------------------------------------------------------------------------- metrics
+
+
+def constants(recipe: Recipe, primary: str | None, runs: Mapping[str, Sequence[Metrics]]) -> list[Constant]:
+    """The metrics among the objectives, and the primary one, that are the same in all runs of all candidates.
+
+    Args:
+        runs: key -> metrics of each of its runs at the last rung.
+    """
+    found = []
+    for metric in dict.fromkeys([*_trained(recipe), *([primary] if primary else [])]):
+        having = {key: known for key, scores in runs.items() if (known := _values(metric, scores))}
+        values = [value for known in having.values() for value in known]
+        if len(having) < LEAST_ALIKE:
+            continue
+        guessing = metric == "accuracy" and _guessing(runs)
+        if guessing or _alike(values):
+            said = _what_constant(recipe, metric, values, len(having), guessing)
+            found.append(Constant(metric, values[0], len(having), len(values), said))
+    return found
+
+
+def _trained(recipe: Recipe) -> list[str]:
+    return [objective_name(objective) for objective in recipe.objectives if not is_cost(objective)]
+
+
+def _values(metric: str, scores: Iterable[Metrics]) -> list[float]:
+    return [score[metric] for score in scores if math.isfinite(score.get(metric, math.nan))]
+
+
+def _alike(values: Sequence[float]) -> bool:
+    return all(math.isclose(value, values[0], rel_tol=1e-9) for value in values)
+
+
+def _guessing(runs: Mapping[str, Sequence[Metrics]]) -> bool:
+    """Whether every run named one class for all images: all of one class right, none of the others; which, may differ."""
+    values = [value for scores in runs.values() for value in _values("balanced_accuracy", scores)]
+    return bool(values) and 0 < values[0] <= 0.5 and _alike([*values, 1 / round(1 / values[0])])
+
+
+def _what_constant(recipe: Recipe, metric: str, values: Sequence[float], candidates: int, guessing: bool) -> str:
+    value = values[0]
+    shown = list(dict.fromkeys(units.value(metric, value) for value in (min(values), max(values))))
+    what = f"{metric} is {' to '.join(shown)} in all {len(values)} runs of all {candidates} candidates"
+    task = tasks.of(recipe)
+    if recipe.training.evaluator is not None:
+        empty = "finds nothing to score (no detection, labels that do not fit)" if value == 0 else "returns a constant"
+        why = f"perhaps training.evaluator {empty}, or it trains too briefly for this metric to change"
+    elif task.why_constant:
+        why = task.why_constant
+    elif metric == "accuracy" and value == 1:
+        why = "perhaps the task is too easy, or validation images are among the training images"
+    else:
+        epochs = "training.backbone_epochs" if recipe.training.start == "backbone" else "training.rungs"
+        why = f"perhaps training is too brief to exceed chance ({epochs}), or the labels do not match the images"
+        what += ", each predicting the same class for every image" if guessing else ""
+    return f"{what}: it separates no candidates, so nothing can be recommended by it; {why}."
+
+
+def two_values(model: Evidence) -> list[str]:
+    """What is to be known where runs lie at two values; nothing where they do not."""
+    if model.two_values is None:
+        return []
+    worse, better = (units.value(model.metric, value) for value in model.two_values)
+    return [
+        f"Runs lie at two values, {model.metric} {worse} and {better}, those of one placement at both: what counts is how often "
+        "a placement comes to the better one, of which few runs say little; its expected score lies between."
+    ]
+
+
+# ------------------------------------------------------------------------------------------- rungs
+
+
+def weak_rungs(
+    recipe: Recipe, metric: str | None, models: Iterable[tuple[tuple[str, int], Evidence]]
+) -> list[WeakRung]:
+    """The rungs before the last that say next to nothing of a metric; none where few candidates have been scored there.
+
+    Args:
+        models: ((metric, rung), evidence).
+    """
+    rungs, found = recipe.training.rungs, []
+    for (name, rung), model in models:
+        if name != metric or rung >= len(rungs) - 1:
+            continue
+        count = sum(estimate.seeds > 0 for estimate in model.estimates.values())
+        share = model.noise.reliability(1)
+        if count >= LEAST_AT_RUNG and share is not None and share < WEAK:
+            epochs = rungs[rung]
+            said = (
+                f"After {epochs} epoch{'s' if epochs > 1 else ''} scores hardly tell placements apart: {100 * share:.0f} % of the "
+                f"variance of one run's {name} is difference between placements ({count} candidates)."
+            )
+            if recipe.search.pruner != "none":
+                said += " Pruning at this rung is mostly chance. In a new study, train longer before the first score (training.rungs)."
+            found.append(WeakRung(rung, epochs, share, count, said))
+    return found

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from made_study import recipe
+from runs_made import additive, placements, runs
+
+from nas_attn.analysis.sanity import WeakRung, cautions, weak_rungs
+from nas_attn.model import fit
+from nas_attn.records import Score
+
+
+def found(size: float, count: int = 24, **search: object) -> list[WeakRung]:
+    """What is noticed of a first rung where placements differ by `size`, and runs by .01."""
+    rng = np.random.default_rng(0)
+    texts = placements(count, rng)
+    brief = runs(additive(texts, rng, size), rng, noise=0.01, seeds=2, level=0.01)
+    model = fit(brief, texts, metric="accuracy", rung=0)
+    made = recipe(search=search)
+    return weak_rungs(made, "accuracy", [(("accuracy", 0), model), (("loss", 0), model), (("accuracy", 1), model)])
+
+
+def test_a_rung_that_says_nothing_is_noticed_with_what_to_change() -> None:
+    (weak,) = found(0.0)
+    assert (weak.rung, weak.epochs, weak.candidates) == (0, 1, 24)
+    assert weak.reliability < 0.1
+    assert "training.rungs" in weak.sentence
+    (unpruned,) = found(0.0, pruner="none")
+    assert "training.rungs" not in unpruned.sentence
+
+
+def test_a_rung_that_tells_placements_apart_is_not_nor_one_that_few_have_reached() -> None:
+    assert found(0.03) == []
+    assert found(0.0, count=8) == []
+
+
+def score(rung: int, accuracy: float, *, seed: int = 0, images: int = 2000, **metrics: float) -> Score:
+    known = {"accuracy": accuracy, "balanced_accuracy": accuracy, "loss": 1.0, "train_loss_sum": 1.0 + rung}
+    return Score(seed, rung, [1, 3][rung], known | metrics, examples=images)
+
+
+@pytest.mark.parametrize(
+    ("scores", "classes", "words"),
+    [
+        ([score(0, 0.68), score(1, 0.70)], 10, []),
+        ([score(0, 0.20), score(1, 0.24)], 5, ["hardly learned"]),
+        ([score(0, 0.40), score(1, 0.70)], 5, ["still learning"]),
+        ([score(0, 0.69), score(1, 0.70, train_loss_sum=1.02)], 10, ["by heart"]),
+        ([score(0, 0.69), score(1, 0.70, images=64)], 10, ["one image is 1.6 points"]),
+        ([score(0, 0.20), score(1, 0.22, images=64)], 5, ["hardly learned", "64 validation images"]),
+        ([score(0, 0.20)], 5, []),
+    ],
+)
+def test_what_speaks_against_any_conclusion(scores: list[Score], classes: int, words: list[str]) -> None:
+    made = recipe(training={"rungs": [1, 3], "start": "scratch"})
+    said = cautions(made, "accuracy", [], scores, classes)
+    assert len(said) == len(words)
+    assert all(word in sentence for word, sentence in zip(words, said, strict=True))
+
+
+def test_a_backbone_that_goes_on_learning_in_the_search_is_noticed() -> None:
+    made = recipe(training={"rungs": [1, 3], "start": "backbone", "backbone_epochs": 10})
+    bare = [Score(0, rung, 1 + 2 * rung, {"accuracy": 0.5 + 0.1 * rung}, examples=2000) for rung in (0, 1)]
+    for before, said in ((0.59, 0), (0.50, 1)):
+        start = [Score(0, 0, 10, {"accuracy": before}, examples=2000)]
+        assert len(cautions(made, "accuracy", start, bare, 10)) == said
