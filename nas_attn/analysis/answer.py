@@ -9,9 +9,11 @@ from nas_attn.analysis import units
 from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.recommendation import Comparison
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.model import Gain
+from nas_attn.analysis.study_evidence import searched_as_target
+from nas_attn.analysis.validation import validation_epochs
+from nas_attn.model import TARGET, Gain
 
-LABELS = ("Gain", "Best bet", "Dearer", "Cheaper", "Tested", "Decide", "Next")
+LABELS = ("Gain", "Best bet", "Dearer", "Cheaper", "Tested", "Decide", "Target", "Next")
 """With which all lines but the first begin, in ten columns."""
 MOST_NOTES = 2
 """Lines about what speaks against any conclusion."""
@@ -34,8 +36,9 @@ def answer(now: Snapshot, at: str = "") -> list[str]:
     lines = [line.removesuffix(", not tested") if tested else line for line in best.answer]
     why = f"reasons: nas-attn pareto {now.study} --why{at}"
     step = f"nas-attn retrain {now.study}{at}" if tested else f"nas-attn validate {now.study} --dry-run{at}"
-    decide = [] if tested or best.best_bet is None else list(_decide(now, best.best_bet, at))
-    return [*notes, *lines, *tested, *decide, f"Next      {why if decide else f'{step}; {why}'}"]
+    open_ = [] if tested or best.best_bet is None else list(_decide(now, best.best_bet, at))
+    open_ = open_ or ([] if tested else list(_target(now, at)))
+    return [*notes, *lines, *tested, *open_, f"Next      {why if open_ else f'{step}; {why}'}"]
 
 
 def training_s(now: Snapshot, epochs: int) -> float | None:
@@ -85,6 +88,16 @@ def _decide(now: Snapshot, bet: Comparison, at: str) -> Iterator[str]:
     placement = bet.name if view is None else view.placement
     command = f'nas-attn validate {now.study} --seeds {runs} --placement "{placement}"{at}'
     yield f"Decide    {runs} trainings of each as the target says{time}: {command}"
+
+
+def _target(now: Snapshot, at: str) -> Iterator[str]:
+    """That no run trained as the target does, and what it takes to know more; nothing where some did."""
+    if searched_as_target(now.recipe) or any(model.rung == TARGET for model in now.evidence.values()):
+        return
+    seconds = training_s(now, validation_epochs(now.recipe))
+    cost = f" in about {units.duration(seconds)}" if seconds else ""
+    said = now.recipe.target_training.said
+    yield f"Target    the gain {said} is not known yet: nas-attn validate {now.study}{at} finds out{cost}"
 
 
 def _runs_for(gain: Gain, seed_sd: float | None) -> int | None:

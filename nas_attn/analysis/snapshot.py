@@ -275,14 +275,14 @@ def _views(
         model: of the primary metric; None where that tells no candidates apart.
     """
     recipe, rows, lines = facts.recipe, facts.candidates, snippets(facts.recipe, facts.built)
-    at_rung: defaultdict[int | None, list[tuple[str, Mapping[str, Estimate]]]] = defaultdict(list)
+    at_rung, last = defaultdict[int | None, dict[str, Mapping[str, Estimate]]](dict), len(recipe.training.rungs) - 1
     for (metric, rung), evidence in known.items():
-        at_rung[rung].append((metric, evidence.estimates))
+        at_rung[min(rung, last)][metric] = evidence.estimates  # the target's takes the place of the last rung's
     times = latencies(rows, facts.sessions)
     points = {row.key: _points(scores.get(row.key, ())) for row in rows}
     highest = {key: max([point.rung for point in found], default=None) for key, found in points.items()}
     estimates = {
-        key: {metric: of[key] for metric, of in at_rung[rung] if of[key].seeds} for key, rung in highest.items()
+        key: {metric: of[key] for metric, of in at_rung[rung].items() if of[key].seeds} for key, rung in highest.items()
     }
     values = {
         row.key: tuple(objective_value(o, estimates[row.key], row.cost, times.get(row.key)) for o in recipe.objectives)
@@ -342,7 +342,7 @@ def _gains(rows: Iterable[CandidateRow], models: Mapping[str, Evidence]) -> dict
 
 
 def _recommend(
-    recipe: Recipe, views: Sequence[CandidateView], model: Evidence | None, last: int, target: str
+    recipe: Recipe, views: Sequence[CandidateView], model: Evidence | None, last: int
 ) -> Recommendation | None:
     if model is None or any(view.baseline == "none" and view.state == "running" for view in views):
         return None  # what all others are compared with is still to come
@@ -353,21 +353,7 @@ def _recommend(
     ]
     training = recipe.target_training if model.rung == TARGET else recipe.training
     limit, own = recipe.limits.max_latency_ratio, training.start != "scratch"
-    found = recommend(contenders, model, max_latency_ratio=limit, own_backbone=own, trained=training.said)
-    return dataclasses.replace(found, answer=(*found.answer, target)) if found and target else found
-
-
-def _untrained_target(facts: StudyFacts) -> str:
-    """That no answer is about the target yet, and what finding out costs; empty where some are."""
-    recipe, scores = facts.recipe, [stored for stored in facts.scores if stored.purpose != "backbone"]
-    if searched_as_target(recipe) or len({stored.key for stored in facts.target_scores}) > 1:
-        return ""
-    epochs = dict[tuple[str, int, int], int]()
-    for stored in scores:
-        run = stored.key, stored.score.seed, stored.backbone
-        epochs[run] = max(epochs.get(run, 0), stored.score.epochs)
-    epoch_s = sum(stored.score.wall_s for stored in scores) / max(sum(epochs.values()), 1)
-    return target_line(recipe.target_training.said, facts.name, epoch_s * validation_epochs(recipe))
+    return recommend(contenders, model, max_latency_ratio=limit, own_backbone=own, trained=training.said)
 
 
 def _plain(value: Any) -> Any:

@@ -35,7 +35,8 @@ class Axis(NamedTuple):
     end: float
     title: str
 
-    def __call__(self, value: float) -> float:
+    def at(self, value: float) -> float:
+        """Pixels."""
         return round(self.begin + (value - self.low) / (self.high - self.low) * (self.end - self.begin), 1)
 
     @property
@@ -44,7 +45,7 @@ class Axis(NamedTuple):
         rough = (self.high - self.low) / 5
         step = next(s for s in (m * 10.0 ** math.floor(math.log10(rough)) for m in (1, 2, 5, 10)) if s >= rough)
         first, last = math.ceil(self.low / step), math.floor(self.high / step)
-        return [(self(number * step), f"{number * step:g}") for number in range(first, last + 1)]
+        return [(self.at(number * step), f"{number * step:g}") for number in range(first, last + 1)]
 
 
 def drawing(figure: go.Figure) -> dict[str, Any]:
@@ -53,10 +54,10 @@ def drawing(figure: go.Figure) -> dict[str, Any]:
     x, y = (_axis(figure, points, axis) for axis in ("x", "y"))
     marks = [
         Mark(
-            x(trace.x[i]),
-            y(trace.y[i]),
-            tuple(map(x, _values(trace, "x", i))),
-            tuple(map(y, _values(trace, "y", i))),
+            x.at(trace.x[i]),
+            y.at(trace.y[i]),
+            tuple(map(x.at, _values(trace, "x", i))),
+            tuple(map(y.at, _values(trace, "y", i))),
             trace.marker.color,
             trace.marker.symbol == "circle-open",
             trace.text[i].replace("<br>", "\n").replace("<b>", "").replace("</b>", ""),
@@ -76,7 +77,7 @@ def drawing(figure: go.Figure) -> dict[str, Any]:
         "x": x,
         "y": y,
         "marks": marks,
-        "steps": " ".join(f"{x(a)},{y(b)}" for a, b in corners),
+        "steps": " ".join(f"{x.at(a)},{y.at(b)}" for a, b in corners),
         "legend": [(trace.name, trace.marker.color) for trace in points],
     }
 
