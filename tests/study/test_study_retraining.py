@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,7 @@ def test_the_chosen_network_is_trained_as_the_target_says_and_exported(searched:
     assert "Trained for use" in na.open_study().report().read_text()
     again = run(*command, "--workers", "1")
     assert json.loads(again[1])["runs"] == runs, "nothing is trained twice"
+    _rescore("target", 1.0)
     code, out, err = run("export", "--placement", "stage1=simam stage2=simam stage3=simam", "-o", "after.pt")
     assert code == 0, err
     assert f"retrain, target, seed {FIRST_SEED}" in out
@@ -56,6 +59,16 @@ def test_the_chosen_network_is_trained_as_the_target_says_and_exported(searched:
     assert any(not torch.equal(before[key], after[key]) for key in before)
     run("export", "--placement", "stage1=simam stage2=simam stage3=simam", "-o", "searched.pt", "--as-searched")
     assert all(torch.equal(before[key], value) for key, value in weights("searched.pt").items())
+    _rescore("target", 0.0)
+    code, out, err = run("export", "--placement", "stage1=simam stage2=simam stage3=simam", "-o", "better.pt")
+    assert "the retrained network is worse" in out
+    assert all(torch.equal(before[key], value) for key, value in weights("better.pt").items())
+
+
+def _rescore(way: str, accuracy: float) -> None:
+    with closing(sqlite3.connect("nas_attn.db")) as database, database:
+        change = "UPDATE nas_score SET metrics = json_set(metrics, '$.accuracy', ?) WHERE way = ?"
+        assert database.execute(change, (accuracy, way)).rowcount
 
 
 def test_runs_of_a_validation_count_and_other_epochs_are_another_way(searched: Path) -> None:
