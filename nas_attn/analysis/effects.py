@@ -113,7 +113,10 @@ def fit_effects(now: Snapshot, what: str) -> Effects | None:
             alone, beside = placed.get(Feature(row.site, row.type, row.knobs), (None, None))
             row = replace(row, alone=alone, beside=beside)
         rows.append(row)
-    return replace(found, rows=tuple(rows))
+    latency = _on_latency(now) if what != "latency" else None
+    cost = {(row.site, row.name): row.mean for row in latency.at("choice")} if latency else {}
+    said = _sentences(rows, what, cost) if what != "latency" else ()
+    return replace(found, rows=tuple(rows), sentences=said)
 
 
 def _on_latency(now: Snapshot) -> Effects | None:
@@ -137,9 +140,7 @@ def _on_metric(now: Snapshot, metric: str) -> Effects | None:
     asked = {str(number): one for number, one in enumerate(_asked(view.placement for view in ran))}
     gains = model.effects({name: one.sum for name, one in asked.items()})
     rows = [asked[name].effect(g.mean, g.low, g.high, g.probability, g.worse) for name, g in gains.items()]
-    latency = _on_latency(now)
-    cost = {(row.site, row.name): row.mean for row in latency.at("choice")} if latency else {}
-    return Effects(metric, tuple(rows), _sentences(rows, metric, cost), None) if rows else None
+    return Effects(metric, tuple(rows), (), None) if rows else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,9 +295,11 @@ def _helping(row: Effect, others: Sequence[Effect], metric: str, cost: Mapping[t
 
 
 def _size(row: Effect, metric: str) -> str:
-    """`+0.60 ± 0.20 points`, the 95 % interval; of a metric without a unit its name."""
-    said = units.plus_minus(metric, row.mean, row.half)
-    return said if units.unit(metric).of_differences else f"{said} in {units.title(metric)}"
+    """`+0.60 ± 0.20 points`, the 95 % interval; of a metric without a unit its name. What was measured alone, where it was."""
+    part = row.alone if row.alone is not None and row.alone.runs else row
+    said = units.plus_minus(metric, part.mean, part.half)
+    said = said if units.unit(metric).of_differences else f"{said} in {units.title(metric)}"
+    return said if part is row else f"{said} alone"
 
 
 def _percent(share: float) -> str:

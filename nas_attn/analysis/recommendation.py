@@ -201,6 +201,7 @@ class _Judge:
         metric, bare = self.evidence.metric, self.bare
         against_none, against_uniform = self._compare(chosen, bare), self._compare(chosen, self.uniform)
         more, less = self._compare(chosen, dearer), self._compare(chosen, cheaper)
+        slower = None if chosen is bare else self._most_accurate(chosen)
         bet = None
         if best_bet is not None and (found := self._compare(best_bet, chosen)) is not None:
             bet = Comparison(best_bet.key, best_bet.name, found.gain, found.latency_ratio)
@@ -222,7 +223,7 @@ class _Judge:
             words.headline(chosen, bare, metric),
             *words.gain_line(against_none, metric, self.trained),
             *words.best_bet_line(bet, best_bet, metric),
-            *words.other_line("Dearer", dearer, more, metric),
+            *words.other_line("Dearer", slower, self._compare(chosen, slower), metric),
             *words.other_line("Cheaper", cheaper, less, metric),
         ]
         return Recommendation(
@@ -248,6 +249,13 @@ class _Judge:
             return None
         ratio = one.latency.ratio / other.latency.ratio if one.latency and other.latency else None
         return Comparison(other.key, other.name, self.evidence.gain(one.key, other.key), ratio)
+
+    def _most_accurate(self, chosen: Contender) -> Contender | None:
+        """The one with the largest gain of those on the front that are slower; None where none gains anything."""
+        ratio = chosen.latency.ratio if chosen.latency else math.inf
+        slower = [c for c in self.contenders if c.on_front and c.latency is not None and c.latency.ratio > ratio]
+        best = max(slower, key=self.quality, default=None)
+        return best if best is not None and self.quality(best) > self.quality(chosen) else None
 
     def _level_with(self, chosen: Contender, named: Sequence[Contender | None]) -> list[Contender]:
         """Others of the front that are not surely worse, of which no sentence of their own speaks."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from nas_attn.analysis import units
 from nas_attn.analysis.answer import answer
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.recipe import objective_name
 from nas_attn.report import verdicts, words
 from nas_attn.report.answer_study import SUFFIX
 from nas_attn.report.images import all_figures
@@ -69,8 +68,8 @@ def note(view: CandidateView, snapshot: Snapshot) -> str:
     if view.reason:
         lines.append(" ".join(view.reason.split()))
     if view.on_front or view.baseline is not None:
-        named = [objective_name(objective) for objective in snapshot.objectives]
-        now = [f"{name} {words.with_spread(snapshot, view, index)}" for index, name in enumerate(named)]
+        indices = range(len(snapshot.objectives))
+        now = [f"{words.heading(snapshot, index)} {words.shown(snapshot, view, index)}" for index in indices]
         lines.append(f"Estimated now: {', '.join(now)}.")
         if view.beats_none is not None:
             lines.append(f"Probability of being better than the bare backbone: {units.probability(view.beats_none)}.")

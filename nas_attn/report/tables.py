@@ -76,7 +76,7 @@ def candidates_table(snapshot: Snapshot) -> Table:
     """All candidates, sortable."""
     more = [*map(units.title, _counted(snapshot)), "time"]
     odds = ["better than the bare backbone", "runs"]
-    head = ["trial", "placement", "state", *_heads(snapshot, absolute=True), *odds, *more, "reason"]
+    head = ["trial", "placement", "state", *_heads(snapshot), *odds, *more, "reason"]
     rows = [Row(_candidate_row(snapshot, view), view.on_front) for view in snapshot.candidates]
     return Table(head, rows, name="candidates", sortable=True)
 
@@ -88,8 +88,7 @@ def _counted(snapshot: Snapshot) -> list[str]:
 
 def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
     values = [
-        number(words.with_spread(snapshot, view, index), view.values[index])
-        for index in range(len(snapshot.objectives))
+        number(words.shown(snapshot, view, index), view.values[index]) for index in range(len(snapshot.objectives))
     ]
     cost, seconds = view.cost or {}, sum(point.wall_s for point in view.scores)
     pruned = view.state == "pruned" and view.rung is not None
@@ -191,8 +190,8 @@ def _share(share: float | None) -> Cell:
     return number(units.value("accuracy", share), share)
 
 
-def _heads(snapshot: Snapshot, *, absolute: bool = False) -> list[str]:
-    return [words.heading(snapshot, index, absolute=absolute) for index in range(len(snapshot.objectives))]
+def _heads(snapshot: Snapshot) -> list[str]:
+    return [words.heading(snapshot, index) for index in range(len(snapshot.objectives))]
 
 
 def _tags(snapshot: Snapshot, view: CandidateView) -> tuple[str, ...]:

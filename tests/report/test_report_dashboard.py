@@ -129,7 +129,7 @@ def test_a_trials_note_has_placement_outcome_and_scores(made: Snapshot) -> None:
     assert "latency ratio 1.62 is above the limit" in by_state["infeasible"]
     baseline = next(view for view in made.candidates if view.baseline == f"uniform {SE}")
     assert f"scored, baseline: uniform {SE}" in note(baseline, made)
-    assert "Estimated now: accuracy" in note(baseline, made)
+    assert "Estimated now: gain in accuracy, points +" in note(baseline, made)
     assert "bare backbone: over 99 %" in note(baseline, made)
 
 
