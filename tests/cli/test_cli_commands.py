@@ -262,7 +262,6 @@ def test_init_asks_on_a_terminal(tmp_path: Path, trials: str, status: int) -> No
         "Backbone": "",
         "Search space": "ela",
         "Trials": trials,
-        "network run": "",
         "Largest": "",
     }
     master, slave = pty.openpty()
