@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -329,10 +328,9 @@ def search(
         UserError: an argument is wrong.
         OperationError: something else failed; call again to resume the study.
     """
-    build = model if callable(model) else None
-    judge = evaluator if callable(evaluator) else None
     given = {
         "name": name,
+        "space": space,
         "backbone.name": _named(model),
         "data.name": data,
         "data.input_shape": input_shape,
@@ -340,24 +338,16 @@ def search(
         "search.trials": trials,
         "objectives": None if objectives is None else list(objectives),
     }
-    changes = {key: value for key, value in given.items() if value is not None} | (overrides or {})
-    made = _recipe(recipe, changes, space)
+    made = _recipe(recipe, {key: value for key, value in given.items() if value is not None} | (overrides or {}))
+    build, judge = (model if callable(model) else None), (evaluator if callable(evaluator) else None)
     if (build or judge) and workers > 1:
         raise RecipeError(
             "workers > 1 needs the model and the evaluator as names ('package.module:function'), not as objects"
         )
     searching.check_here(made, device=device, build=build, evaluator=judge)
     opened = searching.begin(made, storage, tried=try_placements, build=build)
-    stop = threading.Event()
-    options = searching.Options(
-        device=device,
-        threads=threads,
-        say=say,
-        stop=stop,
-        evaluator=judge,
-        verbose=verbose,
-    )
-    with interruptible(stop, say):
+    options = searching.Options(device=device, threads=threads, say=say, evaluator=judge, verbose=verbose)
+    with interruptible(options.stop, say):
         run_workers(opened, workers, options)
     return Study(opened)
 
@@ -368,13 +358,8 @@ def _named(thing: str | Callable[..., Any] | None) -> str | None:
     return f"{PYTHON}{getattr(thing, '__module__', '?')}.{getattr(thing, '__qualname__', type(thing).__name__)}"
 
 
-def _recipe(recipe: str | Recipe | None, changes: dict[str, Any], space: str | None) -> Recipe:
+def _recipe(recipe: str | Recipe | None, changes: dict[str, Any]) -> Recipe:
     if isinstance(recipe, str):
-        return load_recipe(recipe, overrides=changes if space is None else {**changes, "space": space})
-    table: dict[str, Any] = {"name": "search", "space": "plug_and_play"} if recipe is None else recipe.model_dump()
-    if space is not None:
-        table["space"] = space
-    for key, value in changes.items():
-        section, _, setting = key.rpartition(".")
-        (table.setdefault(section, {}) if section else table)[setting] = value
-    return recipe_from(table, where="the arguments of na.search")
+        return load_recipe(recipe, overrides=changes)
+    table = {"name": "search", "space": "plug_and_play"} if recipe is None else recipe.model_dump()
+    return recipe_from(table, where="the arguments of na.search", overrides=changes)

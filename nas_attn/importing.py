@@ -1,4 +1,4 @@
-"""A user's own Python, imported only where a recipe, a space or a command names it as `package.module:object`."""
+"""Python that is named as `package.module:object`: our own in tables, a user's own in a recipe, a space or a command."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from nas_attn.errors import UserError, did_you_mean
 
 PYTHON = "python:"
 """Begins the name of what only exists in the program that called `na.search`."""
+
+
+def named(path: str) -> Any:
+    """An object of this package, imported when it is asked for: tables and tasks name what is above them."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def load_object(name: str, *, what: str, error: type[UserError]) -> Any:

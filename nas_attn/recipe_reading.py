@@ -54,15 +54,15 @@ def load_recipe(name: str, *, overrides: dict[str, Any] | None = None) -> Recipe
         RecipeError: it does not exist or is wrong; names file, key and the nearest valid name.
     """
     where, table = _read_toml("studies", name, None)
+    return recipe_from(table, where=where, overrides=overrides)
+
+
+def recipe_from(table: dict[str, Any], *, where: str, overrides: dict[str, Any] | None = None) -> Recipe:
+    """A recipe from a table as in TOML; `where` names its origin in errors."""
+    table = dict(table)
     for key, value in (overrides or {}).items():
         _set(table, key.split("."), value, where)
     check_depth(table, where)
-    return recipe_from(table, where=where)
-
-
-def recipe_from(table: dict[str, Any], *, where: str) -> Recipe:
-    """A recipe from a table as in TOML; `where` names its origin in errors."""
-    table = dict(table)
     space = table.get("space")
     if isinstance(space, str):
         origin = Path(where)

@@ -10,14 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nas_attn.errors import BackboneError
+from nas_attn.tasks.detection import FIXED_SIDES
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-USUAL_SIDE = 320
-"""Of what a detector is fed, unless its data or itself says otherwise."""
-FIXED_SIDES: Mapping[str, int] = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320}
-"""Detectors that scale whatever they are given to one size."""
 OF_OTHER_LABELS: Mapping[str, str] = {"maskrcnn": "masks", "keypointrcnn": "keypoints"}
 PREDICTORS = ("roi_heads.box_predictor.", "head.classification_head.")
 """Beginnings of the names of what predicts classes, and of Faster R-CNN a box for each."""
@@ -56,11 +53,6 @@ def arguments(name: str, size: tuple[int, int], classes: int) -> dict[str, Any]:
         )
     usual: dict[str, Any] = {"weights_backbone": None, "num_classes": classes + 1}
     return usual if fixed else {**usual, "min_size": min(size), "max_size": max(size)}
-
-
-def usual_side(name: str) -> int:
-    """What a detector of this name, `torchvision:NAME` or another, is fed where nobody says otherwise."""
-    return FIXED_SIDES.get(name.removeprefix("torchvision:"), USUAL_SIDE)
 
 
 def undecided(model: nn.Module) -> nn.Module:

@@ -138,11 +138,11 @@ def _look(task: str, data: str, backbone: str) -> str:
         backbones.build(section, input_shape=(3, 64, 64), classes=10)
     if task != "classification" or source != "folder":
         return ""
-    from nas_attn.data.inspecting import look_at
+    from nas_attn.data.folder import look_at
 
-    found = look_at(place)
-    advice = ' (data.broken_images = "skip" leaves them out)' if found.unreadable else ""
-    return f"{found}{advice}"
+    classes, images, unreadable = look_at(place)
+    advice = ' (data.broken_images = "skip" leaves them out)' if unreadable else ""
+    return f"{classes} classes, {images:,} images, {unreadable} unreadable{advice}"
 
 
 def _small(data: str) -> bool:

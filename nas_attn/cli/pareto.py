@@ -10,7 +10,6 @@ import typer
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.common import console, echo, page_path, print_json, study_named
 from nas_attn.cli.options import AsJson, Storage, StudyName, grouped
-from nas_attn.collecting import uncollected
 from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
@@ -37,24 +36,23 @@ def pareto(
     from nas_attn.cli.showing import show_answer, show_choice, show_front, show_why
     from nas_attn.study.reading import snapshot
 
-    with uncollected():
-        opened = study_named(study, storage)
-        now = snapshot(opened.store)
-        choice = _chosen(opened, now, criteria)
-        if as_json:
-            found = {} if choice is None else {"chosen": choice.as_dict()}
-            print_json(now.as_dict() | {"suggestions": [asdict(one) for one in suggest(now)]} | found)
-            return
-        out = console()
-        if choice is not None:
-            show_front(out, now, absolute=absolute)
-            show_choice(out, choice)
-            return
-        show_answer(out, now, storage)
-        out.print()
+    opened = study_named(study, storage)
+    now = snapshot(opened.store)
+    choice = _chosen(opened, now, criteria)
+    if as_json:
+        found = {} if choice is None else {"chosen": choice.as_dict()}
+        print_json(now.as_dict() | {"suggestions": [asdict(one) for one in suggest(now)]} | found)
+        return
+    out = console()
+    if choice is not None:
         show_front(out, now, absolute=absolute)
-        if why:
-            show_why(out, now)
+        show_choice(out, choice)
+        return
+    show_answer(out, now, storage)
+    out.print()
+    show_front(out, now, absolute=absolute)
+    if why:
+        show_why(out, now)
 
 
 @grouped
@@ -71,10 +69,9 @@ def report(
     from nas_attn.study.publishing import Publisher, write_study_report
 
     path = page_path(output, "--output")
-    with uncollected():
-        opened = study_named(study, storage)
-        now = Publisher(opened).current()
-        path = write_study_report(opened, now, path, _chosen(opened, now, criteria))
+    opened = study_named(study, storage)
+    now = Publisher(opened).current()
+    path = write_study_report(opened, now, path, _chosen(opened, now, criteria))
     if as_json:
         print_json({"report": str(path)})
     else:

@@ -18,9 +18,9 @@ from nas_attn.data import coco
 from nas_attn.data.augment import EpochPlan
 from nas_attn.data.dataset import Split
 from nas_attn.data.decoding import GREY
-from nas_attn.data.digits import CLASSES, DEFAULTS, LIMITS, box_of, draw_masked, refuse_validation, whole_numbers
+from nas_attn.data.digits import OPTIONS, box_of, chosen_options, draw_masked, generated
 from nas_attn.data.folder import Files, prepare
-from nas_attn.data.kinds import Classes, Statistics
+from nas_attn.data.loading import Classes, Statistics
 from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection
@@ -79,11 +79,7 @@ class Boxes(Classes):
 
 
 def coco_folder(section: DataSection, place: Place) -> Parts:
-    """`coco:FOLDER`.
-
-    Raises:
-        DataError: its files are not what they should be.
-    """
+    """`coco:FOLDER`."""
     found = coco.find(section)
     side = section.size or SIDE
 
@@ -106,23 +102,18 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
 
 
 def digits(section: DataSection, _place: Place) -> Parts:
-    """`digits`, scaled to what the detector is fed.
-
-    Raises:
-        DataError: an option is unknown or out of range.
-    """
-    refuse_validation(section)
-    options = whole_numbers(section, DEFAULTS, LIMITS)
+    """`digits`, scaled to what the detector is fed."""
+    options = chosen_options(section, OPTIONS)
     side = section.size or SIDE
 
     def make(split: str) -> Labelled:
-        images, masks = draw_masked(section.seed, split, options)
+        images, masks, _ = draw_masked(section.seed, split, options)
         larger = interpolate(torch.from_numpy(images)[:, None], size=(side, side), mode="bilinear")  # uint8 stays
         part = Labelled.of(larger.expand(-1, 3, -1, -1).numpy(), np.zeros(len(images), np.int64))
         boxes = np.array([_corners(mask, side) for mask in masks], np.float32)[:, None]
         return Labelled(part.pixels, part.labels, part.identity, boxes=boxes)
 
-    return Parts(make("train"), make("validation"), lambda: make("test"), CLASSES)
+    return generated(make)
 
 
 def _corners(mask: NDArray[np.uint8], side: int) -> tuple[float, ...]:

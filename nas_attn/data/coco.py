@@ -7,17 +7,14 @@ the file's folder, in FOLDER, in `images`, or in a folder named as the split.
 
 from __future__ import annotations
 
-import json
-import math
 import warnings
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from nas_attn.data.decoding import Framed
 from nas_attn.errors import DataError, NasAttnWarning, few, shorten
@@ -34,6 +31,39 @@ SLACK = 1.0
 """Pixels by which a box may stick out of its image: programs round."""
 Boxes = NDArray[np.float32]
 """(M, 5): class from 1 (negative: a crowd, neither learnt nor counted), left, top, right, bottom in pixels."""
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False)
+    id: int | str = ""
+
+
+class _Image(_Row):
+    file_name: str
+    width: PositiveInt
+    height: PositiveInt
+
+
+class _Box(_Row):
+    image_id: int | str
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    """Left, top, width, height in pixels."""
+    iscrowd: bool = False
+
+
+class _Category(BaseModel):
+    id: int
+    name: str
+    supercategory: str | None = None
+
+
+class _Content(BaseModel):
+    """A file of annotations."""
+
+    images: list[_Image] = Field(min_length=1)
+    annotations: list[_Box]
+    categories: list[_Category]
 
 
 @dataclass(frozen=True)
@@ -62,7 +92,42 @@ class Coco:
         Raises:
             DataError: the annotations are not what they should be, or an image is not there.
         """
-        return _annotated(self, split, _content(self.files[split]))
+        path = self.files[split]
+        content = _content(path)
+        names = _names(content, path)
+        others = [name for number, name in self.classes.items() if names.get(number, name) != name]
+        if others:
+            raise DataError(
+                f"'{path}' gives the id of category '{others[0]}' of the training annotations to another one"
+            )
+        images = {image.id: image for image in content.images}
+        if len(images) < len(content.images):
+            raise DataError(f"'{path}' has two images with the same id: each needs its own")
+        folder = self._folder(split, content.images[0].file_name)
+        lacking = [image.file_name for image in content.images if not (folder / image.file_name).is_file()]
+        if lacking:
+            raise DataError(f"{len(lacking)} of {len(images)} images of '{path}' are not in '{folder}': {few(lacking)}")
+        order = {number: i for i, number in enumerate(self.classes, 1)}
+        boxes: dict[int | str, list[tuple[float, ...]]] = {number: [] for number in images}
+        empty = 0
+        for row in content.annotations:
+            if row.image_id not in images or row.category_id not in names:
+                lost = "category" if row.image_id in images else "image"
+                raise DataError(
+                    f"the box with id {row.id} of '{path}' names the {lost} {getattr(row, f'{lost}_id')}, which does not exist"
+                )
+            found = _corners(row, images[row.image_id], path)
+            if found is None:
+                empty += 1
+            elif row.category_id in order:
+                label = order[row.category_id]
+                boxes[row.image_id].append((-label if row.iscrowd else label, *found))
+        if empty:
+            warnings.warn(f"ignored {empty} boxes of '{path}' without width or height", NasAttnWarning, stacklevel=2)
+        if not any(box[0] > 0 for found in boxes.values() for box in found):
+            raise DataError(f"'{path}' has no box of the categories of '{self.files['train'].relative_to(self.root)}'")
+        framed = tuple(Framed(folder / one.file_name, (one.width, one.height)) for one in content.images)
+        return Annotated(framed, tuple(np.array(one, np.float32).reshape(-1, 5) for one in boxes.values()))
 
     @property
     def missing_test(self) -> str:
@@ -70,6 +135,23 @@ class Coco:
         if "test" in self.files:
             return ""
         return f"'{self.root}' has no annotations of a test split: name them in data.coco.test"
+
+    def _folder(self, split: str, first: str) -> Path:
+        """Where a split's images are, of which `first` is one."""
+        root, file = self.root, self.files[split]
+        if self.images is not None:
+            if not (root / self.images).is_dir():
+                raise DataError(f"data.coco.images = '{shorten(self.images)}': '{root / self.images}' does not exist")
+            return root / self.images
+        named = dict.fromkeys((file.stem.removeprefix("instances_"), *SPLITS[split]))
+        places = [file.parent, *(base / name for base in (root, root / "images") for name in ("", *named))]
+        for place in places:
+            if (place / first).is_file():
+                return place
+        raise DataError(
+            f"the image '{shorten(first)}' of '{file}' is not there (looked in {few([str(place) for place in places])}): name "
+            "the images' folder in data.coco.images"
+        )
 
 
 def find(section: DataSection) -> Coco:
@@ -106,39 +188,23 @@ def _annotations(root: Path, split: str, given: str | None) -> Path | None:
     return None
 
 
-def _content(path: Path) -> dict[str, Any]:
-    """What a file of annotations says.
-
-    Raises:
-        DataError: it cannot be read, or is none.
-    """
+def _content(path: Path) -> _Content:
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return _Content.model_validate_json(path.read_bytes())
+    except OSError as error:
         raise DataError(f"annotations '{path}' cannot be read: {shorten(str(error))}") from None
-    lists = ("images", "annotations", "categories")
-    if not isinstance(content, dict) or not all(_tables(content.get(name)) for name in lists):
-        raise DataError(f"'{path}' is not in COCO's format: it needs lists named images, annotations and categories")
-    if not content["images"]:
-        raise DataError(f"'{path}' names no image")
-    return content
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(f"'{path}' is not in COCO's format: {where + ': ' if where else ''}{first['msg']}") from None
 
 
-def _tables(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
-
-
-def _names(content: Mapping[str, Any], path: Path) -> dict[int, str]:
+def _names(content: _Content, path: Path) -> dict[int, str]:
     """Id -> name of a file's categories, in order of the ids."""
-    try:
-        named = sorted((int(row["id"]), str(row["name"])) for row in content["categories"])
-    except (KeyError, TypeError, ValueError):
-        raise DataError(f"'{path}' has a category without an id or a name") from None
-    twice = [name for name, count in Counter(name for _, name in named).items() if count > 1]
-    if twice or len(dict(named)) < len(named):
-        what = f"names '{twice[0]}'" if twice else "gives an id"
-        raise DataError(f"'{path}' {what} twice among its categories: each needs its own id and name")
-    return dict(named)
+    names = dict(sorted((row.id, row.name) for row in content.categories))
+    if len(names) < len(content.categories) or len(set(names.values())) < len(names):
+        raise DataError(f"'{path}' has two categories with the same id or name: each needs its own")
+    return names
 
 
 def _classes(path: Path) -> dict[int, str]:
@@ -149,8 +215,8 @@ def _classes(path: Path) -> dict[int, str]:
     """
     content = _content(path)
     names = _names(content, path)
-    used = {row.get("category_id") for row in content["annotations"] if not row.get("iscrowd")}
-    above = {str(row.get("supercategory")) for row in content["categories"] if row.get("id") in used}
+    used = {row.category_id for row in content.annotations if not row.iscrowd}
+    above = {row.supercategory for row in content.categories if row.id in used}
     lacking = [name for number, name in names.items() if number not in used and name not in above]
     if lacking or not used:
         what = f"no box of category '{lacking[0]}'" if lacking else "no boxes"
@@ -159,107 +225,21 @@ def _classes(path: Path) -> dict[int, str]:
     return {number: name for number, name in names.items() if number in used}
 
 
-def _annotated(coco: Coco, split: str, content: Mapping[str, Any]) -> Annotated:
-    path, root = coco.files[split], coco.root
-    names = _names(content, path)
-    others = [name for number, name in coco.classes.items() if names.get(number, name) != name]
-    if others:
-        raise DataError(f"'{path}' gives the id of category '{others[0]}' of the training annotations to another one")
-    sizes, files = {}, {}
-    for row in content["images"]:
-        try:
-            number, size, name = row["id"], (int(row["width"]), int(row["height"])), str(row["file_name"])
-        except (KeyError, TypeError, ValueError):
-            raise DataError(
-                f"'{path}' has an image without id, file_name, width or height: {shorten(str(row))}"
-            ) from None
-        if number in sizes or min(size) < 1:
-            why = "twice" if number in sizes else f"with the size {size[0]}x{size[1]}"
-            raise DataError(f"'{path}' has the image '{shorten(name)}' (id {number}) {why}")
-        sizes[number], files[number] = size, name
-    folder = _folder(coco, split, next(iter(files.values())))
-    lacking = [name for name in files.values() if not (folder / name).is_file()]
-    if lacking:
-        raise DataError(f"{len(lacking)} of {len(files)} images of '{path}' are not in '{folder}': {few(lacking)}")
-    order = {number: i for i, number in enumerate(coco.classes, 1)}
-    boxes: dict[Any, list[tuple[float, ...]]] = {number: [] for number in files}
-    empty = 0
-    for row in content["annotations"]:
-        found = _box(row, sizes, names, path)
-        if found is None:
-            empty += 1
-        elif row["category_id"] in order:
-            label = order[row["category_id"]]
-            boxes[row["image_id"]].append((-label if row.get("iscrowd") else label, *found))
-    if empty:
-        warnings.warn(f"ignored {empty} boxes of '{path}' without width or height", NasAttnWarning, stacklevel=2)
-    if not any(box[0] > 0 for found in boxes.values() for box in found):
-        raise DataError(f"'{path}' has no box of the categories of '{coco.files['train'].relative_to(root)}'")
-    images = tuple(Framed(folder / files[number], sizes[number]) for number in files)
-    return Annotated(images, tuple(np.array(boxes[number], np.float32).reshape(-1, 5) for number in files))
-
-
-def _box(
-    row: Mapping[str, Any], sizes: Mapping[Any, tuple[int, int]], names: Mapping[int, str], path: Path
-) -> tuple[float, float, float, float] | None:
+def _corners(row: _Box, image: _Image, path: Path) -> tuple[float, float, float, float] | None:
     """(left, top, right, bottom) within the image; None for a box without a surface.
 
     Raises:
-        DataError: its image or category is not there, or it is no box in that image.
+        DataError: it is not within its image.
     """
-    known = f"the box with id {row.get('id')} of '{path}'"
-    if row.get("image_id") not in sizes:
-        raise DataError(f"{known} names the image {row.get('image_id')}, which does not exist")
-    if row.get("category_id") not in names:
-        raise DataError(f"{known} names the category {row.get('category_id')}, which does not exist")
-    given, (width, height) = row.get("bbox"), sizes[row["image_id"]]
-    if not isinstance(given, list) or len(given) != 4 or not all(_finite(value) for value in given):
-        raise DataError(f"{known} is {shorten(str(given))}, not [left, top, width, height] in pixels")
-    left, top, wide, high = map(float, given)
+    left, top, wide, high = row.bbox
+    width, height = image.width, image.height
     if min(left, top) < -SLACK or left + wide > width + SLACK or top + high > height + SLACK or min(wide, high) < 0:
         raise DataError(
-            f"{known}, {[round(value, 2) for value in (left, top, wide, high)]}, is not within its image of {width}x{height} "
-            "pixels: boxes are [left, top, width, height]"
+            f"the box with id {row.id} of '{path}', {[round(value, 2) for value in row.bbox]}, is not within its image of "
+            f"{width}x{height} pixels: boxes are [left, top, width, height]"
         )
     box = max(left, 0.0), max(top, 0.0), min(left + wide, width), min(top + high, height)
     return box if box[0] < box[2] and box[1] < box[3] else None
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _folder(coco: Coco, split: str, first: str) -> Path:
-    """Where a split's images are, of which this is one.
-
-    Raises:
-        DataError: it is nowhere.
-    """
-    given = coco.images
-    if given is not None:
-        if not (coco.root / given).is_dir():
-            raise DataError(f"data.coco.images = '{shorten(given)}': '{coco.root / given}' does not exist")
-        return coco.root / given
-    places = list(_places(coco, split))
-    for place in places:
-        if (place / first).is_file():
-            return place
-    looked = few([str(place) for place in places])
-    raise DataError(
-        f"the image '{shorten(first)}' of '{coco.files[split]}' is not there (looked in {looked}): name the images' folder in "
-        "data.coco.images"
-    )
-
-
-def _places(coco: Coco, split: str) -> Iterator[Path]:
-    file = coco.files[split]
-    stem = file.stem.removeprefix("instances_")
-    yield file.parent
-    yield coco.root
-    yield coco.root / "images"
-    for name in dict.fromkeys((stem, *SPLITS[split])):
-        yield coco.root / name
-        yield coco.root / "images" / name
 
 
 def scaled(boxes: Sequence[Boxes], images: Sequence[Framed], side: int) -> NDArray[np.float32]:

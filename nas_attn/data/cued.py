@@ -14,79 +14,51 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.data.digits import (
-    CLASSES,
-    SIDE,
-    SPLITS,
-    draw_sources,
-    refuse_validation,
-    source_digits,
-    whole_numbers,
-)
+from nas_attn.data import digits
+from nas_attn.data.digits import MOST_IMAGES, SIDE
 from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection
 
 GAP, JITTER = 1, 1
 """Pixels between the two digits; rows by which the pair may stand higher than at the foot."""
-DEFAULTS = {
-    "height": 24,
-    "width": 18,
-    "bar": 4,
-    "cue": 127,
-    "contrast": 110,
-    "noise": 6,
-    "train": 2000,
-    "validation": 2000,
-    "test": 2000,
+OPTIONS: digits.Ranges = {
+    "height": (24, SIDE + JITTER + 1, 128),
+    "width": (18, 2 * SIDE + GAP, 128),
+    "bar": (4, 0, 64),
+    "cue": (127, 0, 127),
+    "contrast": (110, 1, 127),
+    "noise": (6, 0, 127),
+    "train": (2000, 20, MOST_IMAGES),
+    "validation": (2000, 20, MOST_IMAGES),
+    "test": (2000, 20, MOST_IMAGES),
 }
 """`bar`: its rows; `cue`, `contrast`: how far bar and digits are from the ground; `noise`: standard deviation. Of 255."""
-LIMITS = {
-    "height": (SIDE + JITTER + 1, 128),
-    "width": (2 * SIDE + GAP, 128),
-    "bar": (0, 64),
-    "cue": (0, 127),
-    "contrast": (1, 127),
-    "noise": (0, 127),
-    "train": (20, 1_000_000),
-    "validation": (20, 1_000_000),
-    "test": (20, 1_000_000),
-}
 GROUND = 128
 
 
 def cued(section: DataSection, _place: Place) -> Parts:
-    """`cued-digits`: generated from `section.options` and `section.seed`.
+    """`cued-digits`.
 
     Raises:
         DataError: an option is unknown or out of range, or the bar would reach the digits.
     """
-    refuse_validation(section)
-    options = _options(section)
-
-    def make(split: str) -> Labelled:
-        return Labelled.of(*_draw(section.seed, split, options))
-
-    return Parts(make("train"), make("validation"), lambda: make("test"), CLASSES)
-
-
-def _options(section: DataSection) -> dict[str, int]:
-    options = whole_numbers(section, DEFAULTS, LIMITS)
+    options = digits.chosen_options(section, OPTIONS)
     room = options["height"] - SIDE - JITTER
     if options["bar"] > room:
         raise DataError(
             f"data.options.bar = {options['bar']} overlaps the digits: with data.options.height = {options['height']} "
             f"at most {room} rows are free"
         )
-    return options
+    return digits.generated(lambda split: Labelled.of(*_draw(section.seed, split, options)))
 
 
 def _draw(seed: int, split: str, options: Mapping[str, int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images (N, height, width) of one split and their labels."""
-    images, labels = source_digits(seed)[split]
+    images, labels = digits.source_digits(seed)[split]
     count, height, width = options[split], options["height"], options["width"]
-    random = np.random.default_rng((seed, SPLITS.index(split)))
-    meant = draw_sources(random, len(images), count)
+    random = np.random.default_rng((seed, digits.SPLITS.index(split)))
+    meant = digits.draw_sources(random, len(images), count)
     other = (meant + random.integers(1, len(images), count)) % len(images)
     bright, left = random.integers(0, 2, (2, count)).astype(bool)
     ground = GROUND + random.normal(0.0, options["noise"], (count, height, width))
@@ -95,19 +67,6 @@ def _draw(seed: int, split: str, options: Mapping[str, int]) -> tuple[NDArray[np
     strength = options["contrast"] / 255
     for source, light, first in ((meant, bright, left), (other, ~bright, ~left)):
         sign = np.where(light, strength, -strength)[:, None, None]
-        _add(ground, sign * images[source], row, column + np.where(first, 0, SIDE + GAP))
+        ground[digits.window(row, column + np.where(first, 0, SIDE + GAP), SIDE)] += sign * images[source]
     ground[:, : options["bar"]] = (GROUND + np.where(bright, 1, -1) * options["cue"])[:, None, None]
     return np.clip(ground, 0, 255).astype(np.uint8), labels[meant]
-
-
-def _add(
-    canvas: NDArray[np.float64], patches: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[np.int64]
-) -> None:
-    """Adds one patch (N, 8, 8) to each canvas (N, height, width), in place."""
-    window = np.arange(SIDE)
-    place = (
-        np.arange(len(canvas))[:, None, None],
-        (row[:, None] + window)[:, :, None],
-        (column[:, None] + window)[:, None, :],
-    )
-    canvas[place] += patches

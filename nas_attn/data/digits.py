@@ -9,7 +9,7 @@ divided between train, validation and test first (2:1:1, stratified): no piece o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,89 +24,52 @@ from nas_attn.recipe import DataSection
 SIDE = 8
 """Side of a source digit in pixels."""
 CLASSES = tuple(str(digit) for digit in range(10))
-MASK_CLASSES = ("background", *CLASSES)
 STROKE = 64
 """Brightness from which on a pixel of a source digit belongs to it."""
 SPLITS = ("train", "validation", "test")
-DEFAULTS = {"size": 20, "fragments": 14, "fragment_size": 4, "train": 6000, "validation": 5000, "test": 5000}
-LIMITS = {
-    "size": (SIDE, 128),
-    "fragments": (0, 200),
-    "fragment_size": (1, SIDE),
-    "train": (20, 1_000_000),
-    "validation": (20, 1_000_000),
-    "test": (20, 1_000_000),
+MOST_IMAGES = 1_000_000
+Ranges = Mapping[str, tuple[int, int, int]]
+"""Option -> default, lowest and highest value."""
+OPTIONS: Ranges = {
+    "size": (20, SIDE, 128),
+    "fragments": (14, 0, 200),
+    "fragment_size": (4, 1, SIDE),
+    "train": (6000, 20, MOST_IMAGES),
+    "validation": (5000, 20, MOST_IMAGES),
+    "test": (5000, 20, MOST_IMAGES),
 }
 Window = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
 def cluttered(section: DataSection, _place: Place) -> Parts:
-    """`digits`: generated from `section.options` and `section.seed`.
-
-    Raises:
-        DataError: an option is unknown or out of range.
-    """
-    refuse_validation(section)
-    options = whole_numbers(section, DEFAULTS, LIMITS)
-    sources = source_digits(section.seed)
+    """`digits`: one digit among fragments of others."""
+    options = chosen_options(section, OPTIONS)
 
     def make(split: str) -> Labelled:
-        random = np.random.default_rng((section.seed, SPLITS.index(split)))
-        images, labels = _scatter(*sources[split], options[split], options, random)
+        images, _, labels = draw_masked(section.seed, split, options)
         return Labelled.of(images, labels)
 
-    return Parts(make("train"), make("validation"), lambda: make("test"), CLASSES)
+    return generated(make)
 
 
 def masked(section: DataSection, _place: Place) -> Parts:
-    """`digits` for segmentation: the same images; a mask has the digit's strokes, what covers them or not, and background.
-
-    Raises:
-        DataError: an option is unknown or out of range.
-    """
-    refuse_validation(section)
-    options = whole_numbers(section, DEFAULTS, LIMITS)
+    """`digits` for segmentation: the same images; a mask has the digit's strokes, what covers them or not, and background."""
+    options = chosen_options(section, OPTIONS)
 
     def make(split: str) -> Labelled:
-        images, masks = draw_masked(section.seed, split, options)
+        images, masks, _ = draw_masked(section.seed, split, options)
         return Labelled.of(np.stack([images, masks], 1), np.zeros(len(images), dtype=np.int64))
 
-    return Parts(make("train"), make("validation"), lambda: make("test"), MASK_CLASSES)
-
-
-def draw_masked(seed: int, split: str, options: Mapping[str, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Cluttered images (N, size, size) of a split, and as many masks with values of MASK_CLASSES."""
-    sources = source_digits(seed)[split]
-    random = np.random.default_rng((seed, SPLITS.index(split)))
-    masks = np.zeros((options[split], options["size"], options["size"]), dtype=np.uint8)
-    images, _ = _scatter(*sources, options[split], options, random, masks)
-    return images, masks
-
-
-def box_of(mask: NDArray[np.uint8]) -> tuple[float, float, float, float, float]:
-    """Class (from 0), and centre, width and height of what a mask shows, as shares of the image."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    (top, bottom), (left, right) = (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1)
-    height, width = mask.shape
-    return (
-        float(mask.max()) - 1,
-        (left + right) / 2 / width,
-        (top + bottom) / 2 / height,
-        (right - left) / width,
-        (bottom - top) / height,
-    )
+    return generated(make, ("background", *CLASSES))
 
 
 def plain(section: DataSection, _place: Place) -> Parts:
     """`digits-8x8`: the source digits as they are.
 
     Raises:
-        DataError: options are given, of which there are none.
+        DataError: options are given.
     """
-    if section.options:
-        raise DataError(
-            f"data.options.{next(iter(section.options))} does not apply to 'digits-8x8', which has no options"
-        )
+    no_options(section)
     sources = source_digits(section.seed)
 
     def labelled(*splits: str) -> Labelled:
@@ -114,8 +77,42 @@ def plain(section: DataSection, _place: Place) -> Parts:
         return Labelled.of(images, np.concatenate([sources[split][1] for split in splits]))
 
     if section.validation is None:
-        return Parts(labelled("train"), labelled("validation"), lambda: labelled("test"), CLASSES)
+        return generated(labelled)
     return Parts(labelled("train", "validation"), None, lambda: labelled("test"), CLASSES)
+
+
+def generated(make: Callable[[str], Labelled], classes: tuple[str, ...] = CLASSES) -> Parts:
+    """The parts of a generated data set, by a function of the split's name."""
+    return Parts(make("train"), make("validation"), lambda: make("test"), classes)
+
+
+def no_options(section: DataSection) -> None:
+    """Raises:
+    DataError: options are given to a data set that has none.
+    """
+    for name in section.options:
+        raise DataError(f"data.options.{name} does not apply to '{section.name}', which has no options")
+
+
+def chosen_options(section: DataSection, ranges: Ranges) -> dict[str, int]:
+    """All options of a generated data set.
+
+    Raises:
+        DataError: an option is unknown or out of range, or `data.validation` is given.
+    """
+    if section.validation is not None:
+        raise DataError(
+            f"data.validation does not apply to '{section.name}', whose images are generated: set data.options.validation"
+        )
+    options = {name: default for name, (default, _, _) in ranges.items()}
+    for name, value in section.options.items():
+        if name not in ranges:
+            raise DataError(f"unknown option data.options.{name} of '{section.name}': {did_you_mean(name, ranges)}")
+        _, low, high = ranges[name]
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise DataError(f"data.options.{name} must be a whole number from {low} to {high}, not {value!r}")
+        options[name] = value
+    return options
 
 
 @lru_cache(maxsize=2)
@@ -138,73 +135,52 @@ def draw_sources(random: np.random.Generator, sources: int, count: int) -> NDArr
     return random.permutation(np.resize(random.permutation(sources), count))
 
 
-def _scatter(
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    count: int,
-    options: Mapping[str, int],
-    random: np.random.Generator,
-    masks: NDArray[np.uint8] | None = None,
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """`count` cluttered images (count, size, size) and their labels; where things overlap, the brighter pixel shows.
+def draw_masked(
+    seed: int, split: str, options: Mapping[str, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64]]:
+    """Cluttered images (N, size, size) of a split, masks of that shape (0, or label + 1 at a stroke), and labels (N,).
 
-    Args:
-        masks: zeros (count, size, size), into which the digits to be found are drawn: label + 1 where a stroke is.
+    Where things overlap, the brighter pixel shows.
     """
-    side, piece = options["size"], options["fragment_size"]
+    images, labels = source_digits(seed)[split]
+    random = np.random.default_rng((seed, SPLITS.index(split)))
+    count, side, piece = options[split], options["size"], options["fragment_size"]
     chosen = draw_sources(random, len(images), count)
-    canvas = np.zeros((count, side, side), dtype=np.uint8)
+    canvas, masks = (np.zeros((count, side, side), dtype=np.uint8) for _ in range(2))
     place = _paste(canvas, images[chosen], random)
-    if masks is not None:
-        masks[place] = np.where(images[chosen] >= STROKE, labels[chosen, None, None] + 1, 0)
+    masks[place] = np.where(images[chosen] >= STROKE, labels[chosen, None, None] + 1, 0)
     for _ in range(options["fragments"]):
         # A piece comes from another source digit than the one to be found.
         other = (chosen + random.integers(1, len(images), count)) % len(images)
         corner = random.integers(0, SIDE - piece + 1, (count, 2))
-        window = np.arange(piece)
-        rows, columns = corner[:, :1] + window, corner[:, 1:] + window
-        _paste(canvas, images[other[:, None, None], rows[:, :, None], columns[:, None, :]], random)
-    return canvas, labels[chosen]
+        inside = window(corner[:, 0], corner[:, 1], piece)
+        _paste(canvas, images[(other[:, None, None], *inside[1:])], random)
+    return canvas, masks, labels[chosen]
+
+
+def box_of(mask: NDArray[np.uint8]) -> tuple[float, float, float, float, float]:
+    """Class (from 0), and centre, width and height of what a mask shows, as shares of the image."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    (top, bottom), (left, right) = (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1)
+    height, width = mask.shape
+    box = (left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height
+    return float(mask.max()) - 1, *box
 
 
 def _paste(canvas: NDArray[np.uint8], patches: NDArray[np.uint8], random: np.random.Generator) -> Window:
     """Lays one patch (N, h, h) on each canvas (N, size, size) at a random place, in place; returns where, as indices."""
     count, height = patches.shape[:2]
     corner = random.integers(0, canvas.shape[1] - height + 1, (count, 2))
-    window = np.arange(height)
-    place = (
-        np.arange(count)[:, None, None],
-        (corner[:, :1] + window)[:, :, None],
-        (corner[:, 1:] + window)[:, None, :],
-    )
+    place = window(corner[:, 0], corner[:, 1], height)
     canvas[place] = np.maximum(canvas[place], patches)
     return place
 
 
-def refuse_validation(section: DataSection) -> None:
-    """Raises:
-    DataError: `validation` is given, which a generated data set has no use for.
-    """
-    if section.validation is not None:
-        raise DataError(
-            f"data.validation does not apply to '{section.name}', whose images are generated: set data.options.validation"
-        )
-
-
-def whole_numbers(
-    section: DataSection, defaults: Mapping[str, int], limits: Mapping[str, tuple[int, int]]
-) -> dict[str, int]:
-    """All options of a generated data set, the given ones in their range (ends included).
-
-    Raises:
-        DataError: an option is unknown or out of range.
-    """
-    options = dict(defaults)
-    for name, value in section.options.items():
-        if name not in defaults:
-            raise DataError(f"unknown option data.options.{name} of '{section.name}': {did_you_mean(name, defaults)}")
-        low, high = limits[name]
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise DataError(f"data.options.{name} must be a whole number from {low} to {high}, not {value!r}")
-        options[name] = value
-    return options
+def window(row: NDArray[np.int64], column: NDArray[np.int64], side: int) -> Window:
+    """Indices of a square in each of N images, whose upper left corners are at row and column (N,)."""
+    inside = np.arange(side)
+    return (
+        np.arange(len(row))[:, None, None],
+        (row[:, None] + inside)[:, :, None],
+        (column[:, None] + inside)[:, None, :],
+    )

@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import numpy as np
 import psutil
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from nas_attn.data.decoding import NOT_COUNTED, SUFFIXES, Framed, Masked, Source, channels_of, decode_all
 from nas_attn.data.files import cache_folder, drop_unused, exclusive, read_arrays, write_arrays
@@ -36,6 +39,8 @@ DEFAULT_SIZE = 64
 TEST_SHARE = 0.2
 VALIDATION_NAMES = ("validation", "val", "valid")
 CACHE_FORMAT = 1
+SPLITS = 3
+"""Training, validation, test."""
 
 
 @dataclass(frozen=True)
@@ -133,16 +138,48 @@ def split_folder(
     return Parts(ready(splits[0]), ready(splits[1]) if folder is not None else None, test_part, classes, missing)
 
 
+def look_at(path: str) -> tuple[int, int, int]:
+    """Opens every image of `folder:PATH`, before there is a recipe: how many classes, images and unreadable ones.
+
+    Raises:
+        DataError: the folder is missing or has no classes, or a class has too few images.
+    """
+    root = image_folder(DataSection(name=f"folder:{path}"))
+    train = root / "train" if (root / "train").is_dir() else root
+    classes = _class_names(train)
+    listed = _list(root, train, classes, None)
+    if train == root:
+        amount_of = Counter(listed.labels.tolist())
+        if min(amount_of.values()) < SPLITS:
+            few_of = classes[min(amount_of, key=amount_of.__getitem__)]
+            raise DataError(
+                f"class '{few_of}' of '{root}' has too few images: each class needs {SPLITS} for the splits"
+            )
+    others = [root / name for name in (*VALIDATION_NAMES, "test") if train != root and (root / name).is_dir()]
+    images = [*listed.paths, *(path for folder in others for path in _images(folder))]
+    with ThreadPoolExecutor(cores()) as pool:
+        readable = list(pool.map(_opens, images))
+    return len(classes), len(images), len(images) - sum(readable)
+
+
+def _opens(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            image.verify()
+        return True
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+
+
 def count_images(path: str) -> int:
     """The images below a folder, all splits together; 0 where there is no such folder. None is read."""
-    root = Path(path).expanduser()
-    return sum(p.suffix.lower() in SUFFIXES for p in root.rglob("*")) if root.is_dir() else 0
+    return len(_images(Path(path).expanduser()))
 
 
 def named_files(section: DataSection, identity: NDArray[np.int64]) -> tuple[Path, list[str]]:
     """The folder, and below it the paths of images by their checksums of name and size, in this order."""
     root = user_path(section.name.removeprefix("folder:"), what="image folder", error=DataError)
-    known = {_identity(p, root): p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()}
+    known = {_identity(p, root): p for p in _images(root)}
     return root, [known[int(one)].relative_to(root).as_posix() for one in identity]
 
 
@@ -172,6 +209,11 @@ def check_apart(splits: Sequence[Files]) -> None:
                 )
 
 
+def _images(folder: Path) -> list[Path]:
+    """All image files below a folder, sorted; none where there is no such folder."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+
+
 def _class_names(folder: Path) -> tuple[str, ...]:
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if len(names) < 2:
@@ -189,7 +231,7 @@ def _list(root: Path, folder: Path, classes: Sequence[str], group_of: GroupOf | 
     paths: list[Path] = []
     counts = []
     for name in classes:
-        found = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        found = _images(folder / name)
         if not found:
             raise DataError(f"'{folder / name}' has no image: every class needs images in every split")
         paths += found

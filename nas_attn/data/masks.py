@@ -10,7 +10,7 @@ from torch import Tensor
 from nas_attn.data.augment import EpochPlan
 from nas_attn.data.dataset import Split
 from nas_attn.data.decoding import NOT_COUNTED
-from nas_attn.data.kinds import Classes, Statistics
+from nas_attn.data.loading import Classes, Statistics
 from nas_attn.data.parts import Labelled
 from nas_attn.errors import DataError
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_attn.data.digits import no_options
 from nas_attn.data.files import exclusive
 from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.errors import DataError
@@ -36,8 +37,7 @@ def read(section: DataSection, _place: Place) -> Parts:
         DataError: options are given, or its files are missing or damaged and cannot be fetched.
     """
     name = section.name
-    if section.options:
-        raise DataError(f"data.options.{next(iter(section.options))} does not apply to '{name}', which has no options")
+    no_options(section)
     root = user_path(section.root, what="data.root", error=DataError)
     for place in (root, root / NAMES[name] / "raw"):
         if name.endswith("mnist") and _idx(place, "train", "images") is not None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nas_attn.data.decoding import SUFFIXES, Framed, decode
-from nas_attn.data.digits import CLASSES, DEFAULTS, LIMITS, box_of, draw_masked, refuse_validation, whole_numbers
+from nas_attn.data.digits import CLASSES, OPTIONS, box_of, chosen_options, draw_masked
 from nas_attn.data.files import cache_folder, exclusive
 from nas_attn.errors import DataError, shorten
 from nas_attn.paths import user_path
@@ -111,8 +111,7 @@ def validation_images(section: DataSection) -> Iterator[NDArray[np.float32]]:
 
 
 def _digits(section: DataSection) -> Path:
-    refuse_validation(section)
-    options = whole_numbers(section, DEFAULTS, LIMITS)
+    options = chosen_options(section, OPTIONS)
     key = hashlib.blake2b(repr((FORMAT, section.seed, sorted(options.items()))).encode(), digest_size=8).hexdigest()
     folder = cache_folder().parent / "boxes" / key
     with exclusive(folder.with_suffix(".lock"), "the digits with their boxes"):
@@ -120,7 +119,7 @@ def _digits(section: DataSection) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
             draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".digits-"))
             for part, split in PARTS.items():
-                _write(draft, part, *draw_masked(section.seed, split, options))
+                _write(draft, part, *draw_masked(section.seed, split, options)[:2])
             names = ", ".join(f"'{name}'" for name in CLASSES)
             parts = "".join(f"{part}: images/{part}\n" for part in PARTS)
             (draft / "data.yaml").write_text(f"path: {folder}\n{parts}names: [{names}]\n", "utf-8")

@@ -42,7 +42,7 @@ def find_format(name: str, task: Task | None = None) -> Format:
     Raises:
         UserError: there is no such format.
     """
-    known = {**FORMATS, **(task.formats() if task is not None else {})}
+    known = {**FORMATS, **(task.answers.formats() if task is not None else {})}
     if name not in known:
         raise UserError(f"unknown format '{shorten(name)}': give {', '.join(known)}")
     return known[name]
@@ -213,4 +213,4 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         )
     }
 )
-"""The formats of all tasks; a task may have more (`Task.formats`). A file of a graph is loaded by `scoring.RUNNERS`."""
+"""The formats of all tasks; a task may have more (`Answers.formats`). A file of a graph is loaded by `scoring.RUNNERS`."""

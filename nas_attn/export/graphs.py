@@ -14,6 +14,9 @@ from nas_attn.errors import OperationError, UserError
 from nas_attn.export.python_file import Described
 from nas_attn.training.learning import answer_of
 
+BOX = 6
+"""Numbers of a box that a detector has chosen: left, top, right, bottom, score, class."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:

@@ -23,10 +23,25 @@ from nas_attn.importing import PYTHON, load_object
 from nas_attn.recipe import BackboneSection
 from nas_attn.records import Choice, Point, ResolvedPlacement
 from nas_attn.tasks import TASKS, Task
-from nas_attn.tasks.task import Interface
 
 WIDTH = 120
 """Columns of the file."""
+
+
+UNCHANGED = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+"""Mean and deviation of images from 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """What an exported network takes and gives."""
+
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    """Per channel, on the scale 0 to 1; empty where the images are an evaluator's."""
+    std: tuple[float, ...]
+    output: tuple[int, ...]
+    """Shape of the answer for one image."""
 
 
 @dataclass(frozen=True, slots=True)

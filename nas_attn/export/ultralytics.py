@@ -12,17 +12,44 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nas_attn.data import Dataset, yolo
 from nas_attn.errors import OperationError
+from nas_attn.evaluation.plan import Plan
 from nas_attn.export import formats
+from nas_attn.export.answers import COMPARED, Boxes
 from nas_attn.export.formats import Format
-from nas_attn.export.graphs import Graph, Order, apart, boxes_apart
-from nas_attn.tasks.detection import BOX
+from nas_attn.export.graphs import BOX, Graph, Order, apart, boxes_apart
+from nas_attn.export.python_file import UNCHANGED, Interface
+
+
+class Decoded(Boxes):
+    """Boxes and scores as ultralytics decodes them."""
+
+    def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
+        with torch.no_grad():
+            answer = Answer(plan.bare(0).eval())(torch.zeros(1, *plan.input_shape))
+        return Interface(yolo.class_names(plan.recipe.data), *UNCHANGED, tuple(answer.shape[1:]))
+
+    def graph(self, model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
+        return Answer(model).eval()
+
+    def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
+        found = [torch.from_numpy(x) for x in islice(yolo.validation_images(plan.recipe.data), COMPARED)]
+        yield from found or [torch.rand(1, *plan.input_shape)]
+
+    def said(self, shape: tuple[int, ...], format_: str) -> str:
+        chosen = "after the network's own choice among boxes" if shape[-1] == BOX else "before NMS"
+        return f"({', '.join(map(str, ('N', *shape)))}) boxes and scores as ultralytics decodes them, {chosen}"
+
+    def formats(self) -> Mapping[str, Format]:
+        return FORMATS
 
 
 class Answer(Graph):

@@ -73,7 +73,7 @@ def verify(path: Path, *, root: str | None = None) -> Verified:
     dataset = _data(path, facts, root)
     run = _network(facts, path, dataset) if facts["format"] == "weights" else None
     with nullcontext(run) if run is not None else run_elsewhere(path, facts["format"]) as answer:
-        tally = dataset.task.judged(answer, dataset, stored=facts["input"]["normalised_inside"], batch=BATCH)
+        tally = dataset.task.answers.judged(answer, dataset, stored=facts["input"]["normalised_inside"], batch=BATCH)
     metric, bits, images = dataset.task.metric, tally.right(), len(dataset.validation)
     value = tally.metrics(0.0)[metric]
     right = None if bits is None else int(np.unpackbits(np.frombuffer(bits, np.uint8), count=images).sum())

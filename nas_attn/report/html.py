@@ -26,7 +26,6 @@ from nas_attn.analysis.recommendation_words import measured_on
 from nas_attn.analysis.snapshot import STATES, Snapshot
 from nas_attn.analysis.suggestions import suggest
 from nas_attn.analysis.validation import ValidationResult
-from nas_attn.collecting import uncollected
 from nas_attn.errors import StudyError
 from nas_attn.paths import user_path, write_whole
 from nas_attn.report import effect_map, figures, tables, verdicts, words
@@ -64,7 +63,6 @@ def write_report(
     return target
 
 
-@uncollected()
 def render(snapshot: Snapshot, choice: Chosen | None = None, pictures: Mapping[int, Picture] = NONE) -> str:
     """The whole page as text."""
     page = Page()

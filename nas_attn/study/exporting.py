@@ -81,7 +81,7 @@ def export_candidate(
     plan = plan_for(recipe, dataset, kept=kept_sites(opened.store))
     model = trained_model(opened, plan, view, run)
     described = describe(plan, dataset, view)
-    given = task.graph(model, plan.input_shape) if format_found.graph else model
+    given = task.answers.graph(model, plan.input_shape) if format_found.graph else model
     given = normalising(given, described, format_found) if normalize else given
     stored = _scored(opened.store, view, run)
     trained = SEARCHED if run is None else f"{run.purpose}, {run.way}, seed {run.seed}"
@@ -90,7 +90,7 @@ def export_candidate(
     written = write(given, path, format_, input_shape=plan.input_shape, notes=notes, described=described)
     compared = None
     if check and isinstance(given, Graph) and format_ == "onnx":
-        compared = check_onnx(written, given, task.compared(plan, dataset, stored=normalize))
+        compared = check_onnx(written, given, task.answers.compared(plan, dataset, stored=normalize))
     here = _here(model, recipe, dataset, stored) if check and dataset is not None else None
     facts = card(
         now,
@@ -134,7 +134,7 @@ def _best_run(store: StudyStore, now: Snapshot, view: CandidateView) -> tuple[Ru
 def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Described:
     """From what a candidate's network is built."""
     resolved, task = plan.resolved(view.placement), tasks.of(plan.recipe)
-    return Described(plan.recipe.backbone, resolved, plan.input_shape, task.interface(plan, dataset), task)
+    return Described(plan.recipe.backbone, resolved, plan.input_shape, task.answers.interface(plan, dataset), task)
 
 
 def _scored(store: StudyStore, view: CandidateView, run: Run | None) -> StoredScore | None:

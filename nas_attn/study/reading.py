@@ -17,14 +17,12 @@ from nas_attn.analysis.sanity import Constant, constants
 from nas_attn.analysis.snapshot import Snapshot, snapshot_of
 from nas_attn.analysis.snippet import BuiltFor
 from nas_attn.analysis.validation import TEST_WAY, WAY, Family, finished_blocks, read_family
-from nas_attn.collecting import uncollected
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.records import EpochPoint
 from nas_attn.storage import SEARCH, StudyStore
 
 
-@uncollected()
 def snapshot(store: StudyStore) -> Snapshot:
     """The study as of now; also of an empty or half-finished study."""
     return snapshot_of(read(store))

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from nas_attn.tasks.task import Hints, Pace, Task
-
-if TYPE_CHECKING:
-    from nas_attn.data.kinds import Classes
-    from nas_attn.training.learning import Learnt
 
 
 class Classification(Task):
@@ -17,27 +12,15 @@ class Classification(Task):
 
     name = "classification"
     shares = MappingProxyType(
-        {
-            "accuracy": "accuracy",
-            "balanced_accuracy": "balanced accuracy",
-            "macro_f1": "macro F1",
-        }
+        {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
     )
     per_image = True
+    images_by = "nas_attn.data.loading:Classes"
+    learnt_by = "nas_attn.training.classes:ClassOfImage"
     hints = Hints(
         backbones="resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function",
         own_images={"data": "folder:PATH", "backbone": "torchvision:resnet18"},
     )
-
-    def kind(self) -> Classes:
-        from nas_attn.data.kinds import Classes
-
-        return Classes()
-
-    def learnt(self, classes: int) -> Learnt:
-        from nas_attn.training.classes import ClassOfImage
-
-        return ClassOfImage(self, classes)
 
     def pace(self, data: str, *, small: bool) -> Pace:
         if data.startswith("folder:"):

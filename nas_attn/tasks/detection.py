@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nas_attn import data_sets
+from nas_attn.importing import named
 from nas_attn.records import ALONE, Share
-from nas_attn.tasks.task import EXTERNAL, Hints, Interface, Pace, Task
+from nas_attn.tasks.task import EXTERNAL, Hints, Pace, Task
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
 
     from nas_attn.data import Dataset
-    from nas_attn.data.kinds import Classes
-    from nas_attn.evaluation.plan import Plan
     from nas_attn.recipe import DataSection, Recipe
-    from nas_attn.training.learning import Learnt, Tally
 
 CLASSIFIERS = ("timm", "smp")
 """Sources of networks that are no detectors."""
-COMPARED = 4
-"""Images that a detector's file is compared on: on one alone there may be nothing."""
-BOX = 6
-"""Numbers of a box that a detector has chosen: left, top, right, bottom, score, class."""
+USUAL_SIDE = 320
+"""Of what a detector is fed, unless its data or itself says otherwise."""
+FIXED_SIDES: Mapping[str, int] = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320}
+"""Detectors of torchvision that scale whatever they are given to one size."""
 MADE = 32
 """Side of a made image with a digit of 8 pixels; torchvision's smallest anchors are 32, so it is fed larger."""
+YOLO = "nas_attn.data.yolo"
 COCO = """\
 size = {size}                         # side of the detector's input; the longer side of an image is scaled to it
 # validation = 0.2                 # share of the training images to score on, if there are no validation annotations
@@ -47,6 +44,9 @@ class Detection(Task):
     labels = "boxes"
     answer = "boxes"
     normalised = False
+    images_by = "nas_attn.data.boxed:Boxes"
+    learnt_by = "nas_attn.training.detection:BoxesOfImage"
+    exported_by = "nas_attn.export.answers:Boxes"
     hints = Hints(
         backbones="torchvision:NAME (fasterrcnn_…, retinanet_…, fcos_…, ssd…), package.module:function",
         own_images={
@@ -84,64 +84,14 @@ class Detection(Task):
 
     # ------------------------------------------------------------------------------------ data
 
-    def kind(self) -> Classes:
-        from nas_attn.data.boxed import Boxes
-
-        return Boxes()
-
     def data_section(self, recipe: Recipe) -> DataSection:
         """The recipe's data with the side that its detector is fed."""
-        from nas_attn.backbones.detectors import usual_side
-
         return recipe.data.model_copy(update={"size": recipe.data.size or usual_side(recipe.backbone.name)})
 
     def load(self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE) -> Dataset | None:
-        from nas_attn.training.detection import require_scorer
-
         if recipe.data.name != EXTERNAL:
-            require_scorer()
+            named("nas_attn.training.detection:require_scorer")()
         return super().load(recipe, device=device, share=share)
-
-    # ------------------------------------------------------------------------------------ learning
-
-    def learnt(self, classes: int) -> Learnt:
-        from nas_attn.training.detection import BoxesOfImage
-
-        return BoxesOfImage(self, classes)
-
-    # ------------------------------------------------------------------------------------ export
-
-    def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
-        from nas_attn.training.detection import MOST
-
-        if dataset is None:
-            return super().interface(plan, dataset)
-        return Interface(tuple(dataset.classes), *UNCHANGED, (MOST, BOX))
-
-    def graph(self, model: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:
-        from nas_attn.export.graphs import Chosen
-
-        return Chosen(model).eval()
-
-    def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
-        if dataset is None:
-            yield from super().compared(plan, dataset, stored=stored)
-            return
-        yield from (x.contiguous() for x, _ in islice(dataset.validation.batches(1), COMPARED))
-
-    def judged(self, run: Callable[[Any], Any], dataset: Dataset, *, stored: bool, batch: int) -> Tally:
-        import torch
-
-        tally = self.learnt(len(dataset.classes)).tally()
-        for x, y in dataset.validation.batches(1):  # an ONNX file takes one image
-            (found,) = torch.from_numpy(run(x.contiguous().numpy())).reshape(1, -1, BOX)
-            found = found[found[:, 5] > 0]
-            tally.add([{"boxes": found[:, :4], "scores": found[:, 4], "labels": found[:, 5]}], y)
-        return tally
-
-    def answer_said(self, shape: tuple[int, ...], format_: str) -> str:
-        more = "" if format_ == "onnx" else "; torch gives the same as boxes, scores and labels of each image"
-        return f"(found, {BOX}) of an image: left, top, right, bottom in pixels, score, class from 1{more}"
 
     # ------------------------------------------------------------------------------------ `init`
 
@@ -163,15 +113,14 @@ clip_norm = 5.0                    # the first steps of a detector have large gr
 """
 
     def data_lines(self, data: str, backbone: str) -> str:
-        from nas_attn.backbones.detectors import FIXED_SIDES, usual_side
-
         if data.startswith("coco:"):
             return COCO.format(size=usual_side(backbone))
         return sizes(data, MADE, FIXED_SIDES.get(backbone.removeprefix("torchvision:"), 4 * MADE), "")
 
 
-UNCHANGED = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-"""Mean and deviation of images from 0 to 1."""
+def usual_side(backbone: str) -> int:
+    """What a detector of this name, `torchvision:NAME` or another, is fed where nobody says otherwise."""
+    return FIXED_SIDES.get(backbone.removeprefix("torchvision:"), USUAL_SIDE)
 
 
 def sizes(data: str, made: int, side: int, more: str) -> str:
@@ -204,16 +153,12 @@ class EvaluatedDetection(Detection):
         return None
 
     def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:
-        from nas_attn.data import yolo
-
         if recipe.data.name == EXTERNAL:
             return super().shape_and_classes(recipe)
-        side = yolo.side(recipe.data)
-        return (3, side, side), len(yolo.class_names(recipe.data))
+        side = named(f"{YOLO}:side")(recipe.data)
+        return (3, side, side), len(named(f"{YOLO}:class_names")(recipe.data))
 
     def missing_test(self, recipe: Recipe) -> str:
-        from nas_attn.data import yolo
-
-        if recipe.data.name == EXTERNAL or yolo.described(recipe.data).get("test"):
+        if recipe.data.name == EXTERNAL or named(f"{YOLO}:described")(recipe.data).get("test"):
             return ""
-        return f"data YAML '{yolo.data_file(recipe.data)}' has no test split: add test: and its images"
+        return f"data YAML '{named(f'{YOLO}:data_file')(recipe.data)}' has no test split: add test: and its images"

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 from nas_attn.tasks.task import FOLDER, Hints, Pace, Task
 
 if TYPE_CHECKING:
-    from nas_attn.data.kinds import Classes
     from nas_attn.recipe import Recipe
-    from nas_attn.training.learning import Learnt
 
 
 class Segmentation(Task):
@@ -20,6 +18,8 @@ class Segmentation(Task):
     shares = MappingProxyType({"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"})
     labels = "masks"
     paced_by_images = False
+    images_by = "nas_attn.data.masks:Masks"
+    learnt_by = "nas_attn.training.classes:ClassOfPixel"
     hints = Hints(
         backbones="smp:ARCHITECTURE/ENCODER, torchvision:NAME (lraspp_…, deeplabv3_…, fcn_…), package.module:function",
         own_images={"task": "segmentation", "data": "folder:PATH"},
@@ -29,16 +29,6 @@ class Segmentation(Task):
         for name, augment in (("training", recipe.training.augment), ("target", recipe.target.augment)):
             if augment is not None and augment.mixup:
                 raise ValueError(f"{name}.augment.mixup is not supported for segmentation: remove it")
-
-    def kind(self) -> Classes:
-        from nas_attn.data.masks import Masks
-
-        return Masks()
-
-    def learnt(self, classes: int) -> Learnt:
-        from nas_attn.training.classes import ClassOfPixel
-
-        return ClassOfPixel(self, classes)
 
     def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:
         return (classes, *size)

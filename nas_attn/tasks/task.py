@@ -1,44 +1,31 @@
-"""The interface of a task. Each task is one subclass, in a file of its own."""
+"""The interface of a task. Each task is one subclass, in a file of its own. What needs torch is named by path."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from nas_attn import data_sets
+from nas_attn.importing import named
 from nas_attn.records import ALONE, Share
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
 
     from nas_attn.data import Dataset
-    from nas_attn.data.kinds import Classes
+    from nas_attn.data.loading import Classes
     from nas_attn.evaluation.evaluators import Evaluator
-    from nas_attn.evaluation.plan import Plan
-    from nas_attn.export.formats import Format
+    from nas_attn.export.answers import Answers
     from nas_attn.recipe import DataSection, Recipe
-    from nas_attn.training.learning import Learnt, Tally
+    from nas_attn.training.learning import Learnt
 
 EXTERNAL = "external"
 """Name of the data of an evaluator that brings its own."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel, of the images that torchvision's and nearly all of timm's weights were trained on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interface:
-    """What an exported network takes and gives."""
-
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    """Per channel, on the scale 0 to 1; empty where the images are an evaluator's."""
-    std: tuple[float, ...]
-    output: tuple[int, ...]
-    """Shape of the answer for one image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +79,14 @@ class Task(ABC):
     normalised: ClassVar[bool] = True
     """Whether a network is fed normalised images; else from 0 to 1."""
     hints: ClassVar[Hints]
+    images_by: ClassVar[str]
+    """What knows its images, a subclass of `data.loading.Classes`."""
+    learnt_by: ClassVar[str]
+    """The loss and the metrics, a subclass of `training.learning.Learnt`."""
+    trained_by: ClassVar[str] = ""
+    """Function of the recipe: the evaluator in place of our own trainer, where the recipe names none."""
+    exported_by: ClassVar[str] = "nas_attn.export.answers:Answers"
+    """What a network answers as a file."""
 
     @property
     def metric(self) -> str:
@@ -110,9 +105,10 @@ class Task(ABC):
 
     # ------------------------------------------------------------------------------------ data
 
-    @abstractmethod
     def kind(self) -> Classes:
         """What is known of its images."""
+        kind: Classes = named(self.images_by)()
+        return kind
 
     def data_section(self, recipe: Recipe) -> DataSection:
         """The recipe's data; published weights come with the normalisation that they were trained with."""
@@ -128,11 +124,10 @@ class Task(ABC):
         Raises:
             DataError: they cannot be had.
         """
-        from nas_attn import data
-
         if recipe.data.name == EXTERNAL:
             return None
-        return data.load(self.data_section(recipe), device=device, share=share, task=self)
+        dataset: Dataset = named("nas_attn.data:load")(self.data_section(recipe), device=device, share=share, task=self)
+        return dataset
 
     def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:
         """What a network is fed, (C, H, W), and how many classes it tells apart, where `load` gives None.
@@ -148,11 +143,12 @@ class Task(ABC):
         dataset = self.load(recipe, device="cpu")
         return "" if dataset is None else dataset.missing_test
 
-    # ------------------------------------------------------------------------------------ learning
+    # ------------------------------------------------------------------------------------ training, export
 
-    @abstractmethod
     def learnt(self, classes: int) -> Learnt:
         """The loss and the metrics, for the trainer."""
+        learnt: Learnt = named(self.learnt_by)(self, classes)
+        return learnt
 
     def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:
         """Shape of the logits for one image of this (height, width)."""
@@ -160,64 +156,14 @@ class Task(ABC):
 
     def evaluator(self, recipe: Recipe) -> Evaluator | None:
         """What trains and scores in place of our own trainer, where the recipe names no evaluator."""
-        return None
+        evaluator: Evaluator | None = named(self.trained_by)(recipe) if self.trained_by else None
+        return evaluator
 
-    # ------------------------------------------------------------------------------------ export
-
-    def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
-        """What an exported network takes and gives."""
-        output = self.output(plan.classes, plan.input_shape[1:])
-        if dataset is None:
-            return Interface(tuple(map(str, range(plan.classes))), (), (), output)
-        return Interface(tuple(dataset.classes), dataset.mean, dataset.std, output)
-
-    def graph(self, model: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:
-        """The network as a file that holds a graph has it: images in, one tensor out."""
-        from nas_attn.export.graphs import single_output
-
-        return single_output(model, input_shape)
-
-    def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
-        """Batches of different sizes on which an exported file is compared with its network.
-
-        Args:
-            stored: uint8 images as the data set holds them.
-        """
-        import torch
-
-        if dataset is None:
-            yield from (torch.randn(count, *plan.input_shape) for count in (3, 1))
-            return
-        images = dataset.validation.first(5)
-        if not stored:
-            images = next(iter(dataset.validation.batches(len(images))))[0].contiguous()
-        yield from (images[:3].contiguous(), images[3:].contiguous()) if len(images) > 3 else (images,)
-
-    def judged(self, run: Callable[[Any], Any], dataset: Dataset, *, stored: bool, batch: int) -> Tally:
-        """What an exported file has right on the validation images.
-
-        Args:
-            run: the file: NumPy images in, NumPy answers out.
-            stored: as in `compared`.
-        """
-        import torch
-
-        tally, split = self.learnt(len(dataset.classes)).tally(), dataset.validation
-        for x, y in split.stored(batch) if stored else split.batches(batch):
-            tally.add(torch.from_numpy(run(x.contiguous().numpy())), y)
-        return tally
-
-    def answer_said(self, shape: tuple[int, ...], format_: str) -> str:
-        """What an exported network answers, for its card.
-
-        Args:
-            shape: for one image.
-        """
-        return f"({', '.join(map(str, ('N', *shape)))}) before softmax"
-
-    def formats(self) -> Mapping[str, Format]:
-        """Formats that only this task's networks can be written in."""
-        return {}
+    @property
+    def answers(self) -> Answers:
+        """How its networks are exported."""
+        answers: Answers = named(self.exported_by)(self)
+        return answers
 
     # ------------------------------------------------------------------------------------ `init`
 

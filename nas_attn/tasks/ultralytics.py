@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from nas_attn.tasks.detection import BOX, COMPARED, UNCHANGED, EvaluatedDetection, sizes
-from nas_attn.tasks.task import Hints, Interface
+from nas_attn.tasks.detection import EvaluatedDetection, sizes
+from nas_attn.tasks.task import Hints
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from nas_attn.data import Dataset
-    from nas_attn.evaluation.evaluators import Evaluator
-    from nas_attn.evaluation.plan import Plan
-    from nas_attn.export.formats import Format
     from nas_attn.recipe import Recipe
 
 PREFIX = "ultralytics:"
@@ -32,6 +24,8 @@ class UltralyticsDetection(EvaluatedDetection):
     """A detection that ultralytics' trainer trains, on images that it reads itself."""
 
     own_trainer = False
+    trained_by = "nas_attn.evaluation.ultralytics:detector_evaluator"
+    exported_by = "nas_attn.export.ultralytics:Decoded"
     hints = Hints(
         backbones="ultralytics:NAME.yaml or NAME.pt",
         own_images={"task": "detection", "data": "yolo:PATH.yaml"},
@@ -58,43 +52,6 @@ class UltralyticsDetection(EvaluatedDetection):
                 raise ValueError(
                     f"ultralytics' trainer needs {name}.start = 'scratch', or 'pretrained' with weights = 'default' for a .pt"
                 )
-
-    def evaluator(self, recipe: Recipe) -> Evaluator | None:
-        from nas_attn.evaluation.ultralytics import detector_evaluator
-
-        return detector_evaluator(recipe)
-
-    def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
-        import torch
-
-        from nas_attn.data import yolo
-        from nas_attn.export.ultralytics import Answer
-
-        with torch.no_grad():
-            answer = Answer(plan.bare(0).eval())(torch.zeros(1, *plan.input_shape))
-        return Interface(yolo.class_names(plan.recipe.data), *UNCHANGED, tuple(answer.shape[1:]))
-
-    def graph(self, model: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:
-        from nas_attn.export.ultralytics import Answer
-
-        return Answer(model).eval()
-
-    def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
-        import torch
-
-        from nas_attn.data import yolo
-
-        found = [torch.from_numpy(x) for x in islice(yolo.validation_images(plan.recipe.data), COMPARED)]
-        yield from found or [torch.rand(1, *plan.input_shape)]
-
-    def answer_said(self, shape: tuple[int, ...], format_: str) -> str:
-        chosen = "after the network's own choice among boxes" if shape[-1] == BOX else "before NMS"
-        return f"({', '.join(map(str, ('N', *shape)))}) boxes and scores as ultralytics decodes them, {chosen}"
-
-    def formats(self) -> Mapping[str, Format]:
-        from nas_attn.export.ultralytics import FORMATS
-
-        return FORMATS
 
     def usual_backbone(self, data: str, *, small: bool) -> str:
         return f"{PREFIX}yolo11n.yaml"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from nas_attn.errors import RecipeError, StorageError, printable, without_passwo
 from nas_attn.recipe_reading import load_recipe, load_space
 from nas_attn.storage import Database, shown_url
 from nas_attn.storage.connection import explained
-from nas_attn.toml_text import read_toml
 
 RECIPE = """
 name = "theirs"
@@ -98,25 +96,6 @@ def test_escapes_of_a_foreign_database_do_not_reach_the_terminal(here: Path, nas
     assert "\x1b" not in ended.out + ended.err
     assert "\x07" not in ended.out + ended.err
     assert printable("a\x1b[2Jb\n") == "a\\x1b[2Jb\n"
-
-
-@pytest.mark.parametrize(
-    "text", ["a." * 20_000 + "a = 1", "[" + "a." * 20_000 + "a]", "x = { " + "a." * 20_000 + "a = 1 }"]
-)
-def test_very_many_dots_take_no_memory(text: str) -> None:
-    tracemalloc.start()
-    with pytest.raises(RecipeError, match="nested deeper"):
-        read_toml(text, "this")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 20e6
-    with pytest.raises(RecipeError, match="letters"):
-        read_toml("# " + "x" * 2_000_000, "this")
-
-
-def test_dots_in_texts_and_numbers_are_no_keys() -> None:
-    table = {"a": ".".join("abcdefghijklmnopqrstuvwxyz"), "b": [1.5, 2.5]}
-    assert read_toml(f'a = "{table["a"]}"\nb = [1.5, 2.5]\n', "this") == table
 
 
 def test_a_terminal_that_knows_ascii_only_is_no_error(here: Path) -> None:

@@ -112,7 +112,7 @@ def test_the_digits_boxes_are_those_of_their_masks() -> None:
     section = DataSection(name="digits", options=OPTIONS)
     path = yolo.data_file(section)
     assert yolo.class_names(section) == tuple(map(str, range(10)))
-    _, masks = draw_masked(0, "validation", {**OPTIONS, "fragment_size": 4})
+    _, masks, _ = draw_masked(0, "validation", {**OPTIONS, "fragment_size": 4})
     for number, mask in enumerate(masks):
         text = (path.parent / "labels" / "val" / f"{number:06}.txt").read_text()
         label, x, y, width, height = map(float, text.split())

@@ -16,13 +16,11 @@ from nas_attn.data import yolo
 from nas_attn.errors import OperationError, UserError
 from nas_attn.export import write
 from nas_attn.export.checking import check_onnx
-from nas_attn.export.python_file import Described
+from nas_attn.export.python_file import UNCHANGED, Described, Interface
 from nas_attn.export.ultralytics import Answer
 from nas_attn.recipe import BackboneSection, DataSection
 from nas_attn.space import parse, resolve
 from nas_attn.tasks import find
-from nas_attn.tasks.detection import UNCHANGED
-from nas_attn.tasks.task import Interface
 
 SHAPE = (3, 64, 64)
 SECTION = BackboneSection(name="ultralytics:yolo11n.yaml")

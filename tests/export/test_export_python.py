@@ -14,10 +14,9 @@ from nas_attn import backbones
 from nas_attn.attention.catalogue import ROWS
 from nas_attn.errors import UserError
 from nas_attn.export import write
-from nas_attn.export.python_file import Described, python_source
+from nas_attn.export.python_file import Described, Interface, python_source
 from nas_attn.recipe import BackboneSection
 from nas_attn.space import parse, resolve
-from nas_attn.tasks.task import Interface
 
 STRANGER = """
 import importlib.util, sys
