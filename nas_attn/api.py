@@ -341,9 +341,7 @@ def search(
     made = _recipe(recipe, {key: value for key, value in given.items() if value is not None} | (overrides or {}))
     build, judge = (model if callable(model) else None), (evaluator if callable(evaluator) else None)
     if (build or judge) and workers > 1:
-        raise RecipeError(
-            "workers > 1 needs the model and the evaluator as names ('package.module:function'), not as objects"
-        )
+        raise RecipeError("workers > 1 needs the model and the evaluator as names ('package.module:function')")
     searching.check_here(made, device=device, build=build, evaluator=judge)
     opened = searching.begin(made, storage, tried=try_placements, build=build)
     options = searching.Options(device=device, threads=threads, say=say, evaluator=judge, verbose=verbose)

@@ -86,8 +86,7 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
     def ready(split: str) -> Labelled:
         part = found.read(split)
         numbers = np.arange(len(part.images))
-        files = Files(found.root, tuple(i.image for i in part.images), numbers, framed=part.images)
-        images = prepare(files, section.model_copy(update={"size": side}), place)
+        images = prepare(Files(found.root, part.images, numbers), section.model_copy(update={"size": side}), place)
         boxes = coco.scaled(part.boxes, part.images, side)[images.labels]  # what is broken may be left out
         return Labelled(images.pixels, np.zeros_like(images.labels), images.identity, boxes=boxes)
 

@@ -38,34 +38,28 @@ from nas_attn.recipe import DataSection
 DEFAULT_SIZE = 64
 TEST_SHARE = 0.2
 VALIDATION_NAMES = ("validation", "val", "valid")
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 SPLITS = 3
 """Training, validation, test."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """Image files and their labels, or their masks."""
+    """Images of a folder: plain files, or with their masks, or with the size of their boxes' image."""
 
     root: Path
-    paths: tuple[Path, ...]
+    sources: Sequence[Source]
     labels: NDArray[np.int64]
     groups: NDArray[np.str_] | None = None
-    masks: tuple[Masked, ...] = ()
-    """Of a segmentation."""
-    framed: tuple[Framed, ...] = ()
-    """Of a detection: `paths` with their sizes."""
 
     @property
-    def sources(self) -> tuple[Source, ...]:
-        """What is decoded."""
-        return self.masks or self.framed or self.paths
+    def paths(self) -> list[Path]:
+        """The image files."""
+        return [source if isinstance(source, Path) else source.image for source in self.sources]
 
     def subset(self, index: NDArray[np.int64]) -> Files:
         groups = None if self.groups is None else self.groups[index]
-        masks = tuple(self.masks[i] for i in index) if self.masks else ()
-        framed = tuple(self.framed[i] for i in index) if self.framed else ()
-        return Files(self.root, tuple(self.paths[i] for i in index), self.labels[index], groups, masks, framed)
+        return Files(self.root, tuple(self.sources[i] for i in index), self.labels[index], groups)
 
 
 def read(section: DataSection, place: Place) -> Parts:
@@ -156,7 +150,7 @@ def look_at(path: str) -> tuple[int, int, int]:
                 f"class '{few_of}' of '{root}' has too few images: each class needs {SPLITS} for the splits"
             )
     others = [root / name for name in (*VALIDATION_NAMES, "test") if train != root and (root / name).is_dir()]
-    images = [*listed.paths, *(path for folder in others for path in _images(folder))]
+    images = [*listed.paths, *(path for folder in others for path in images_below(folder))]
     with ThreadPoolExecutor(cores()) as pool:
         readable = list(pool.map(_opens, images))
     return len(classes), len(images), len(images) - sum(readable)
@@ -173,13 +167,13 @@ def _opens(path: Path) -> bool:
 
 def count_images(path: str) -> int:
     """The images below a folder, all splits together; 0 where there is no such folder. None is read."""
-    return len(_images(Path(path).expanduser()))
+    return len(images_below(Path(path).expanduser()))
 
 
 def named_files(section: DataSection, identity: NDArray[np.int64]) -> tuple[Path, list[str]]:
     """The folder, and below it the paths of images by their checksums of name and size, in this order."""
     root = user_path(section.name.removeprefix("folder:"), what="image folder", error=DataError)
-    known = {_identity(p, root): p for p in _images(root)}
+    known = {_identity(p, root): p for p in images_below(root)}
     return root, [known[int(one)].relative_to(root).as_posix() for one in identity]
 
 
@@ -209,7 +203,7 @@ def check_apart(splits: Sequence[Files]) -> None:
                 )
 
 
-def _images(folder: Path) -> list[Path]:
+def images_below(folder: Path) -> list[Path]:
     """All image files below a folder, sorted; none where there is no such folder."""
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
 
@@ -231,7 +225,7 @@ def _list(root: Path, folder: Path, classes: Sequence[str], group_of: GroupOf | 
     paths: list[Path] = []
     counts = []
     for name in classes:
-        found = _images(folder / name)
+        found = images_below(folder / name)
         if not found:
             raise DataError(f"'{folder / name}' has no image: every class needs images in every split")
         paths += found
@@ -243,7 +237,7 @@ def _list(root: Path, folder: Path, classes: Sequence[str], group_of: GroupOf | 
 def prepare(files: Files, section: DataSection, place: Place) -> Labelled:
     """Decoded images in memory, or checked files to be decoded in every epoch where that would take too much."""
     size = section.size or DEFAULT_SIZE
-    resident = len(files.paths) * channels_of(files.sources) * size * size <= section.memory_share * free_memory(place)
+    resident = len(files.labels) * channels_of(files.sources) * size * size <= section.memory_share * free_memory(place)
     broken, images = _cached_decode(files, size, keep=resident)
     if broken.any():
         _report(files, broken, section)
@@ -253,17 +247,19 @@ def prepare(files: Files, section: DataSection, place: Place) -> Labelled:
     if images is not None:
         return Labelled(InMemory(torch.from_numpy(images)), files.labels, identity, files.groups)
     workers = section.workers or cores()
-    return Labelled(Streamed(files.sources, size, workers, place.device), files.labels, identity, files.groups)
+    return Labelled(Streamed(tuple(files.sources), size, workers, place.device), files.labels, identity, files.groups)
 
 
 def _report(files: Files, broken: NDArray[np.bool_], section: DataSection) -> None:
     """Refuses or names the images that cannot be read."""
-    names = [_below(files.paths[i], files.root) for i in np.flatnonzero(broken)]
+    paths, first = files.paths, files.sources[0]
+    names = [_below(paths[i], files.root) for i in np.flatnonzero(broken)]
     count = f"{len(names)} image{'s' if len(names) > 1 else ''} of '{files.root}' cannot be read"
-    if files.masks:
-        last = files.masks[0].classes - 1
-        count += f" with its mask (gray or palette, of the image's size, values 0 to {last}, {NOT_COUNTED} for pixels that do not count)"
-    if files.framed:
+    if isinstance(first, Masked):
+        count += (
+            f" with its mask (gray or palette, of the image's size, values 0 to {first.classes - 1}, or {NOT_COUNTED})"
+        )
+    if isinstance(first, Framed):
         count += " at the size that its annotations say"
     if section.broken_images == "refuse":
         raise DataError(
@@ -277,11 +273,17 @@ def _cached_decode(files: Files, size: int, *, keep: bool) -> tuple[NDArray[np.b
 
     One process decodes, others that come at the same time wait for it and read what it wrote.
     """
-    paths = (*files.paths, *(masked.mask for masked in files.masks))
-    stats = [path.stat() for path in paths]
-    named = [(str(p), s.st_size, s.st_mtime_ns) for p, s in zip(paths, stats, strict=True)]
-    further = [*(m.classes for m in files.masks[:1]), *(f.size for f in files.framed)]
-    what = repr((CACHE_FORMAT, size, keep, str(files.root.resolve()), named, *further))
+    stats = [path.stat() for source in files.sources for path in _files_of(source)]
+    what = repr(
+        (
+            CACHE_FORMAT,
+            size,
+            keep,
+            str(files.root.resolve()),
+            files.sources,
+            [(s.st_size, s.st_mtime_ns) for s in stats],
+        )
+    )
     key = hashlib.blake2b(what.encode(), digest_size=16).hexdigest()
     path = cache_folder() / f"{key}.npz"
     try:
@@ -299,9 +301,14 @@ def _cached_decode(files: Files, size: int, *, keep: bool) -> tuple[NDArray[np.b
 
 
 def _identity(source: Source, root: Path) -> int:
-    paths = [source if isinstance(source, Path) else source.image]
-    paths += [source.mask] if isinstance(source, Masked) else []
-    return zlib.crc32("|".join(f"{_below(path, root)}:{path.stat().st_size}" for path in paths).encode())
+    named = (f"{_below(path, root)}:{path.stat().st_size}" for path in _files_of(source))
+    return zlib.crc32("|".join(named).encode())
+
+
+def _files_of(source: Source) -> list[Path]:
+    if isinstance(source, Path):
+        return [source]
+    return [source.image, source.mask] if isinstance(source, Masked) else [source.image]
 
 
 def _below(path: Path, root: Path) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nas_attn.data.decoding import SUFFIXES, Masked
-from nas_attn.data.folder import Files, image_folder, split_folder
+from nas_attn.data.decoding import Masked
+from nas_attn.data.folder import Files, image_folder, images_below, split_folder
 from nas_attn.data.grouping import GroupOf, find_groups
 from nas_attn.data.parts import Parts, Place
 from nas_attn.errors import DataError, few, shorten
@@ -63,7 +63,7 @@ def _list(root: Path, folder: Path, classes: int, group_of: GroupOf | None) -> F
                 f"'{folder}' has no folder '{inside}': a segmentation's images lie in images, and a mask of the same name, as "
                 "PNG, in masks"
             )
-    paths = sorted(p for p in (folder / "images").rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    paths = images_below(folder / "images")
     masks = [folder / "masks" / p.relative_to(folder / "images").with_suffix(".png") for p in paths]
     lacking = [str(mask.relative_to(root)) for mask in masks if not mask.is_file()]
     if lacking:
@@ -72,4 +72,4 @@ def _list(root: Path, folder: Path, classes: int, group_of: GroupOf | None) -> F
         raise DataError(f"'{folder / 'images'}' has no image")
     groups = None if group_of is None else np.array([group_of(path, folder) for path in paths])
     masked = tuple(Masked(image, mask, classes) for image, mask in zip(paths, masks, strict=True))
-    return Files(root, tuple(paths), np.zeros(len(paths), dtype=np.int64), groups, masked)
+    return Files(root, masked, np.zeros(len(paths), dtype=np.int64), groups)

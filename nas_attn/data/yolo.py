@@ -86,8 +86,7 @@ def class_names(section: DataSection) -> tuple[str, ...]:
 
 
 def validation_images(section: DataSection) -> Iterator[NDArray[np.float32]]:
-    """Some images to validate on as they are fed, (1, 3, side, side), 0 to 1; none where the YAML says them in another way than
-    by a folder or a list of files."""
+    """Images to validate on as they are fed, (1, 3, side, side), 0 to 1; none unless the YAML names a folder or a list of files."""
     content, size = described(section), side(section)
     root = Path(str(content.get("path") or ".")).expanduser()
     named = content.get("val")

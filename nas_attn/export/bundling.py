@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -54,30 +55,24 @@ def bundle(roots: Iterable[tuple[str, str]]) -> Bundle:
 
 def import_lines(imports: Iterable[tuple[str, str | None]]) -> list[str]:
     """Import statements in isort's order: the standard library, a blank, the others; each module's names in one line."""
-    import sys
-
-    names: dict[str, set[str]] = {}
-    plain: set[str] = set()
-    for module, name in imports:
+    names: dict[str, list[str]] = {}
+    plain, given = set(), sorted(imports, key=lambda one: (one[0], _import_order(one[1] or "")))
+    for module, name in given:
         if name is None:
             plain.add(module)
         else:
-            names.setdefault(module, set()).add(name)
-    blocks: list[list[str]] = []
-    for standard in (True, False):
-        mine = [m for m in {*plain, *names} if (m.partition(".")[0] in sys.stdlib_module_names) == standard]
-        block = [f"import {module}" for module in sorted(mine) if module in plain]
-        block += [
-            f"from {module} import {', '.join(sorted(names[module], key=_import_order))}"
-            for module in sorted(mine)
-            if module in names
-        ]
-        blocks += [block] if block else []
-    return [line for index, block in enumerate(blocks) for line in ([""] if index else []) + block]
+            names.setdefault(module, []).append(name)
+    blocks: dict[bool, list[str]] = {True: [], False: []}
+    for line, module in [
+        *((f"import {module}", module) for module in sorted(plain)),
+        *((f"from {module} import {', '.join(found)}", module) for module, found in names.items()),
+    ]:
+        blocks[module.partition(".")[0] in sys.stdlib_module_names].append(line)
+    return [*blocks[True], *([""] if all(blocks.values()) else []), *blocks[False]]
 
 
 def _import_order(name: str) -> tuple[int, str]:
-    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+    return (0 if name.isupper() else 1 if name[:1].isupper() else 2, name)
 
 
 # ------------------------------------------------------------------------------------------- what is needed
