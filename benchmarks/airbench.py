@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from nas_attn import data
 from nas_attn.data import Dataset
-from nas_attn.recipe import AugmentSection, DataSection, TrainingSection
+from nas_attn.recipe import DataSection, TrainingSection
 from nas_attn.training import Trainer
+from nas_attn.training_schema import Augment
 
 WIDTHS = (64, 256, 256)
 SCALE = 1 / 9
@@ -112,7 +113,7 @@ def main() -> None:
         "momentum": 0.85,
         "weight_decay": 1.33e-3,
         "label_smoothing": 0.2,
-        "augment": AugmentSection(flip=True, crop_padding=2),
+        "augment": [Augment(name="flip"), Augment(name="crop", padding=2)],
     }
     first = patches(dataset)
     print("| execution | seeds | seconds | accuracy (test split) |\n|---|---|---|---|")

@@ -38,12 +38,13 @@ from torchvision.transforms import v2
 
 from nas_attn import attachment, backbones, data, space
 from nas_attn.data import Dataset, Split
-from nas_attn.recipe import AugmentSection, BackboneSection, DataSection, TrainingSection
+from nas_attn.recipe import BackboneSection, DataSection, TrainingSection
 from nas_attn.records import Score
 from nas_attn.training import Trainer
 from nas_attn.training.run import Run
 from nas_attn.training.stepping import Stepper
 from nas_attn.training.trainer import computes_bfloat16
+from nas_attn.training_schema import Augment
 
 CANDIDATES = {
     "none": "stage1=none",
@@ -125,8 +126,9 @@ class HandWritten:
         self.low = computes_bfloat16(device)
         self.steps, self.whole = Stopwatch(device), Stopwatch(device)
         normalise = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(dataset.mean, dataset.std)]
-        crop = v2.RandomCrop(dataset.input_shape[1:], padding=section.augment.crop_padding)
-        flip = [v2.RandomHorizontalFlip()] if section.augment.flip else []
+        asked = {one.name: one.arguments for one in section.augment}
+        crop = v2.RandomCrop(dataset.input_shape[1:], padding=asked["crop"]["padding"])
+        flip = [v2.RandomHorizontalFlip()] if "flip" in asked else []
         train = Images(dataset.train, v2.Compose([crop, *flip, *normalise]))
         options = {"num_workers": workers, "pin_memory": device.type == "cuda", "persistent_workers": workers > 0}
         self.train = DataLoader(train, section.batch_size, shuffle=True, drop_last=True, **options)
@@ -197,7 +199,8 @@ class Benchmark:
         self.dataset = data.load(
             DataSection(name=arguments.data, root=arguments.root, train_subset=arguments.subset), device=self.device
         )
-        augment = AugmentSection(crop_padding=arguments.crop_padding, flip=arguments.flip)
+        augment = [Augment(name="crop", padding=arguments.crop_padding)]
+        augment += [Augment(name="flip")] if arguments.flip else []
         section = TrainingSection(batch_size=arguments.batch_size, augment=augment, attention_learning_rate=5.0)
         self.trainers = {
             execution: TimedTrainer(

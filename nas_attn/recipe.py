@@ -7,7 +7,6 @@ it is frozen into the study as JSON and needs no file afterwards.
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from typing import Annotated, Any, Literal, Self
@@ -18,6 +17,8 @@ from nas_attn import costs, latency_modes, samplers, tasks
 from nas_attn.errors import did_you_mean
 from nas_attn.space_schema import Section, SpaceSpec
 from nas_attn.tasks import TASKS
+from nas_attn.training_schema import TargetSection as TargetSection
+from nas_attn.training_schema import TrainingSection
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 LARGEST = 16_384
@@ -141,116 +142,6 @@ class DataSection(Section):
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std belong together: give both or neither")
         return self
-
-
-class AugmentSection(Section):
-    """Augmentation of batches on the training device; 0 or false turns a kind off."""
-
-    flip: bool = False
-    """Mirror each image left-right with probability 1/2."""
-    crop_padding: int = Field(default=0, ge=0, le=64)
-    """Pad by this many pixels and crop at random."""
-    mixup: float = Field(default=0.0, ge=0.0, le=10.0)
-    """Beta parameter of mixup."""
-
-
-class TrainingSection(Section):
-    """How a candidate is trained and scored."""
-
-    start: Literal["scratch", "backbone", "pretrained"] = "backbone"
-    """Candidates start from random weights, from a backbone that the study trains, or from your weights (`weights`)."""
-    weights: str | None = None
-    """For `pretrained`: a state_dict file (`.pt`, `.pth`, `.safetensors`, `.npz`), or `default` for the library's published weights."""
-    init: Literal["auto", "paper", "identity"] = "auto"
-    """Modules start in their published form or as the identity; `auto`: paper from scratch, else identity."""
-    rungs: list[int] = Field(default_factory=lambda: [1, 3], min_length=1)
-    """Epochs at which a candidate is scored and may be pruned, increasing."""
-    backbone_epochs: int = Field(default=10, ge=1)
-    """For `start = "backbone"`: epochs of each backbone."""
-    backbones: int = Field(default=3, ge=1, le=64)
-    """For `start = "backbone"`: number of backbones; the run with seed s starts from backbone s modulo this number."""
-    batch_size: int = Field(default=128, ge=2)
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = Field(default=0.1, gt=0)
-    """Peak rate of the backbone's training and of training from scratch."""
-    finetune_learning_rate: float | None = Field(default=None, gt=0)
-    """Peak rate of candidates that start from trained weights; None: a fifth of `learning_rate`."""
-    attention_learning_rate: float = Field(default=1.0, gt=0)
-    """Factor on the learning rate of attention modules."""
-    backbone_learning_rate: float = Field(default=1.0, ge=0)
-    """Factor on the learning rate of the backbone in candidates; 0 freezes it."""
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=5e-4, ge=0)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    ema: float = Field(default=0.9, ge=0, lt=1)
-    """Share of the averaged weights kept per hundredth of an epoch; 0 scores the last weights."""
-    clip_norm: float | None = Field(default=None, gt=0)
-    """Largest gradient norm; None: no clipping."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`auto`: bfloat16 autocast on CUDA and on CPUs with instructions for it, else float32."""
-    execution: Literal["auto", "eager", "compile", "cuda-graph"] = "auto"
-    """How a training step runs: as it is, with torch.compile, or recorded once as a CUDA graph and replayed.
-    `auto`: a CUDA graph on CUDA, else as it is; `compile` pays only in long trainings."""
-    augment: AugmentSection = Field(default_factory=AugmentSection)
-    seeds: int = Field(default=1, ge=1, le=64)
-    """Runs with different seeds per candidate."""
-    evaluator: str | None = None
-    """`package.module:function` that trains and scores a candidate instead of the built-in trainer."""
-
-    @field_validator("rungs")
-    @classmethod
-    def _increasing(cls, rungs: list[int]) -> list[int]:
-        if rungs[0] < 1 or any(a >= b for a, b in itertools.pairwise(rungs)):
-            raise ValueError(f"must be increasing numbers of epochs, like [1, 3, 9], not {rungs}")
-        return rungs
-
-    @model_validator(mode="after")
-    def _weights_where_pretrained(self) -> Self:
-        if (self.start == "pretrained") != (self.weights is not None):
-            raise ValueError("start = 'pretrained' and weights = '…' belong together")
-        return self
-
-    @property
-    def resolved_init(self) -> Literal["paper", "identity"]:
-        """The form that is trained, timed, exported and keyed."""
-        if self.init == "auto":
-            return "paper" if self.start == "scratch" else "identity"
-        return self.init
-
-    @property
-    def said(self) -> str:
-        """How a candidate is trained to the last rung, for a sentence about what came out."""
-        epochs = f"after {self.rungs[-1]} epoch{'s' if self.rungs[-1] > 1 else ''}"
-        start = {
-            "scratch": "from random weights",
-            "backbone": "from this study's backbones" if self.backbones > 1 else "from this study's backbone",
-            "pretrained": "from the given weights",
-        }[self.start]
-        return f"{epochs} {start}"
-
-
-class TargetSection(Section):
-    """How the network will finally be trained: by `validate` and `retrain`.
-
-    The network, its modules' form included, is the one that was searched. Keys that are not given are as in `[training]`.
-    """
-
-    start: Literal["scratch", "backbone", "pretrained"] | None = None
-    """Random weights; a new backbone for each block, trained like the study's; your weights; None: as in the search."""
-    weights: str | None = None
-    """For `pretrained`; None: those of `[training]`."""
-    epochs: int | None = Field(default=None, ge=1)
-    """None: `backbone_epochs`, and at least three times the last rung."""
-    seeds: int = Field(default=8, ge=2, le=256)
-    """Blocks of a validation, each with a new seed, and for `start = "backbone"` with a new backbone."""
-    learning_rate: float | None = Field(default=None, gt=0)
-    """Peak rate; None: that of `[training]` for this start."""
-    weight_decay: float | None = Field(default=None, ge=0)
-    """As in `[training]` unless given, here and below."""
-    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
-    batch_size: int | None = Field(default=None, ge=2)
-    augment: AugmentSection | None = None
-    """Replaces all of `[training.augment]`: what is not named is off."""
 
 
 class LatencySection(Section):
@@ -420,6 +311,11 @@ class Recipe(Section):
         return self
 
     @property
+    def augmentations(self) -> set[str]:
+        """Names of all augmentations, of search and target."""
+        return {one.name for one in (*self.training.augmentation, *(self.target.augment or ()))}
+
+    @property
     def target_training(self) -> TrainingSection:
         """How the target trains, in full: one rung, its last epoch. The modules' form is the one that was searched."""
         training, target = self.training, self.target
@@ -437,7 +333,8 @@ class Recipe(Section):
                 "weights": (target.weights or training.weights) if start == "pretrained" else None,
                 "rungs": [epochs],
                 "init": training.resolved_init,
-                "augment": target.augment or training.augment,
+                "augment": training.augmentation if target.augment is None else target.augment,
+                "transforms": None,
                 "seeds": 1,
             }
         )

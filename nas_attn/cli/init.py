@@ -54,10 +54,8 @@ confirm_seeds = 2                  # more seeds for the front and the baselines 
 [limits]
 {limit}
 """
-AUGMENT = """
-[training.augment]
-flip = {flip}                      # mirror images; wrong for digits and text
-crop_padding = {crop_padding}      # pad by this many pixels and crop at random; 0: off
+AUGMENT = """\
+augment = [{augment}]   # flip is wrong for digits and text; or transforms of torchvision, by name
 """
 OWN_BACKBONES = """\
 # weights = "default"              # for start = "pretrained": published weights, or your file, "mine.pt"
@@ -185,7 +183,7 @@ def _training(task: Task, backbone: str, *, small: bool, epochs: int) -> dict[st
     lines = task.training_lines(backbone)
     if task.own_trainer:
         own = OWN_BACKBONES.format(backbone_epochs=epochs, backbones=2 if small else 3)
-        augment = AUGMENT.format(flip="false" if small else "true", crop_padding=0 if small else 4)
+        augment = AUGMENT.format(augment="" if small else '{ name = "flip" }, { name = "crop", padding = 4 }')
         starts = "backbone: train the bare network once, candidates continue from it; scratch; pretrained"
         return {"start": "backbone", "starts": starts, "start_lines": own + lines, "augment": augment}
     trained = backbone.endswith(".pt")

@@ -7,7 +7,9 @@ a cut-out square) are the mean colour: 0 after normalisation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
 from nas_attn.data.decoding import NOT_COUNTED
-from nas_attn.recipe import AugmentSection
+from nas_attn.training_schema import BATCHED, Augment
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class EpochPlan:
     corner: Tensor | None
     """int64 (N, 2): row and column at which the crop starts in the padded image, mirrored or not."""
     padding: int
+    seed: tuple[int, int]
+    """Of the epoch, for what decides each image by itself."""
     blend: tuple[float, ...] | None
     """Per batch, the share of the image itself in mixup (Zhang et al., 1710.09412)."""
 
@@ -38,7 +42,7 @@ class EpochPlan:
         cls,
         count: int,
         batch_size: int,
-        augment: AugmentSection,
+        augment: Sequence[Augment],
         *,
         seed: int,
         epoch: int,
@@ -48,6 +52,7 @@ class EpochPlan:
 
         Nearly equal, so that every image is seen once and no small batch disturbs the batch statistics.
         """
+        asked: dict[str, dict[str, Any]] = {one.name: one.arguments for one in augment if one.name in BATCHED}
         random = np.random.default_rng((seed, epoch))
         order = torch.from_numpy(random.permutation(count)).to(device)
         batches = torch.tensor_split(order, -(-count // batch_size))
@@ -55,13 +60,23 @@ class EpochPlan:
         def coordinates(low: int, high: tuple[int, int]) -> Tensor:
             return torch.from_numpy(random.integers(low, high, (count, 2))).to(device)
 
-        flip = torch.from_numpy(random.random(count) < 0.5).to(device) if augment.flip else None
-        padding = augment.crop_padding
+        flip = torch.from_numpy(random.random(count) < 0.5).to(device) if "flip" in asked else None
+        padding = int(asked.get("crop", {}).get("padding", 0))
         corner = coordinates(0, (2 * padding + 1, 2 * padding + 1)) if padding else None
         if corner is not None and flip is not None:  # drawn for the image before it is mirrored
             corner[:, 1] = torch.where(flip, 2 * padding - corner[:, 1], corner[:, 1])
-        blend = tuple(random.beta(augment.mixup, augment.mixup, len(batches)).tolist()) if augment.mixup else None
-        return cls(count, batches, flip, corner, padding, blend)
+        alpha = asked.get("mixup", {}).get("alpha", 0.0)
+        blend = tuple(random.beta(alpha, alpha, len(batches)).tolist()) if alpha else None
+        return cls(count, batches, flip, corner, padding, (seed, epoch), blend)
+
+    def drawn(self, first: int) -> list[list[tuple[int, int]]]:
+        """Per batch from `first` on, each image's index and the seed of its own random decisions."""
+        seeds = np.random.default_rng((*self.seed, 1)).integers(0, 2**62, self.count).tolist()
+        rows = [self._rows(number) for number in range(first, len(self.batches))]
+        return [
+            list(zip(index.tolist(), seeds[at], strict=True))
+            for index, at in zip(self.batches[first:], rows, strict=True)
+        ]
 
     def mirror(self, number: int, images: Tensor) -> Tensor:
         """Mirrors those of batch `number` that are to be: uint8 (B, C, H, W), where a mirrored image costs least."""

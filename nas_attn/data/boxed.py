@@ -6,7 +6,7 @@ An image is scaled until its longer side is what the detector is fed; below or b
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from nas_attn.data.digits import OPTIONS, box_of, chosen_options, draw_masked, g
 from nas_attn.data.folder import Files, prepare
 from nas_attn.data.loading import Classes, Statistics
 from nas_attn.data.parts import Labelled, Parts, Place
+from nas_attn.data.transforms import Named, Transformed
 from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection
 
@@ -47,10 +48,13 @@ class BoxedSplit(Split):
     def _y(self) -> Tensor:
         return self.boxes
 
-    def _augmented(self, plan: EpochPlan, number: int, mirrored: Tensor) -> tuple[Tensor, Tensor]:
+    def _augmented(self, plan: EpochPlan, number: int, mirrored: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes are mirrored and cropped along with their image; x 0 to 1."""
-        x, _ = super()._augmented(plan, number, mirrored)
-        return self._fed(x), plan.apply_boxes(number, self.boxes[plan.batches[number]], self.pixels.shape[1:])
+        x, _ = super()._augmented(plan, number, mirrored, y)
+        return self._fed(x), plan.apply_boxes(number, y, self.pixels.shape[1:])
+
+    def _transformed(self, steps: tuple[Named, ...]) -> Transformed:
+        return replace(super()._transformed(steps), boxes=self.boxes.cpu())
 
     def _fed(self, x: Tensor) -> Tensor:
         return x + torch.tensor(self.mean, device=x.device)[:, None, None]

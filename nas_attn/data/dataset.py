@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from torch import Tensor
 
 from nas_attn.data.augment import EpochPlan
 from nas_attn.data.pixels import Pixels
+from nas_attn.data.streaming import Feed
+from nas_attn.data.transforms import Named, Transformed, mixed, per_batch, per_image
 from nas_attn.errors import DataError
-from nas_attn.recipe import AugmentSection
 from nas_attn.tasks import TASKS, Task
+from nas_attn.training_schema import Augment
 
 log = logging.getLogger("nas_attn.data")
 
@@ -32,6 +35,11 @@ class Split:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     """Per channel, on the scale 0 to 1; batches are normalised with them."""
+    workers: int = field(default=1, kw_only=True)
+    """Processes that transform images, where there are such transforms."""
+    masked: ClassVar[bool] = False
+    """Whether an image's last channel, as stored, is its mask."""
+    _feeds: dict[str, Feed] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -62,7 +70,7 @@ class Split:
         *,
         seed: int,
         epoch: int,
-        augment: AugmentSection,
+        augment: Sequence[Augment],
         first_batch: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch of training: every image once in random order, augmented.
@@ -71,17 +79,49 @@ class Split:
         `batches`; y int64 (B,), or float32 (B, classes) shares with mixup.
         """
         plan = EpochPlan.draw(len(self), batch_size, augment, seed=seed, epoch=epoch, device=self.device)
-        for number, stored in enumerate(self.pixels.fetch(plan.batches[first_batch:]), first_batch):
-            yield self._augmented(plan, number, plan.mirror(number, stored))
+        mixing = per_batch(augment, self.classes)
+        for number, (stored, y) in enumerate(self._drawn(plan, augment, first_batch), first_batch):
+            x, y = self._augmented(plan, number, plan.mirror(number, stored), y)
+            yield mixed(mixing, x, y, (seed, epoch, number)) if mixing else (x, y)
+
+    def check(self, augment: Sequence[Augment]) -> None:
+        """Applies transforms to the first image, so that what is wrong with them is known before anything is trained.
+
+        Raises:
+            DataError: a transform is unknown, fails, or does not fit these images.
+        """
+        steps, mixing = per_image(augment, masked=self.masked), per_batch(augment, self.classes)
+        with torch.random.fork_rng(devices=[]):
+            if steps:
+                self._transformed(steps)((0, 0))
+            if mixing:
+                x, y = next(self.batches(2))
+                mixed(mixing, x, y, (0,))
+
+    def _drawn(self, plan: EpochPlan, augment: Sequence[Augment], first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches as stored with what belongs to them, each image transformed by itself."""
+        steps = per_image(augment, masked=self.masked)
+        if not steps:
+            for index, stored in zip(plan.batches[first:], self.pixels.fetch(plan.batches[first:]), strict=True):
+                yield stored, self._y[index]
+            return
+        key = repr(augment)
+        if key not in self._feeds:
+            self._feeds[key] = Feed(self._transformed(steps), self.workers, pinned=self.device.type == "cuda")
+        for index, (stored, y) in zip(plan.batches[first:], self._feeds[key](plan.drawn(first)), strict=True):
+            yield stored.to(self.device, non_blocking=True), y.to(self.device) if y.shape[1] else self._y[index]
+
+    def _transformed(self, steps: tuple[Named, ...]) -> Transformed:
+        return Transformed(self.pixels.to(torch.device("cpu")), None, self.masked, steps)
 
     @property
     def _y(self) -> Tensor:
         """What belongs to the images as stored."""
         return self.labels
 
-    def _augmented(self, plan: EpochPlan, number: int, mirrored: Tensor) -> tuple[Tensor, Tensor]:
-        """A training batch, (x, y), of images as stored, mirrored already."""
-        return plan.apply(number, self._normalised(mirrored), self.labels[plan.batches[number]], self.classes)
+    def _augmented(self, plan: EpochPlan, number: int, mirrored: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """A training batch, (x, y), of images as stored, mirrored already, and of what belongs to them."""
+        return plan.apply(number, self._normalised(mirrored), y, self.classes)
 
     def steps(self, batch_size: int) -> int:
         """Batches in one epoch of training."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.data.pixels import moments
 from nas_attn.data.splitting import amount, divided, stratified
 from nas_attn.errors import DataError
+from nas_attn.processes import cores
 from nas_attn.recipe import DataSection
 from nas_attn.records import ALONE, Share
 from nas_attn.tasks import TASKS, Task
@@ -87,7 +89,8 @@ def load(
     statistics = kind.statistics(train, section)
 
     def on_device(part: Labelled) -> Split:
-        return kind.split(part, place.device, len(parts.classes), statistics)
+        split = kind.split(part, place.device, len(parts.classes), statistics)
+        return replace(split, workers=section.workers or cores())
 
     def open_test() -> Split:
         test = parts.test()

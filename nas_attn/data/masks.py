@@ -18,6 +18,8 @@ from nas_attn.errors import DataError
 class MaskedSplit(Split):
     """Images with masks; `labels` are zeros and say nothing, y of a batch is int64 (B, H, W)."""
 
+    masked = True
+
     def first(self, count: int) -> Tensor:
         """The first images as stored: uint8 (count, C, H, W) on the device."""
         return super().first(count)[:, :-1]
@@ -27,9 +29,9 @@ class MaskedSplit(Split):
         for both in self.pixels.fetch(torch.split(torch.arange(len(self), device=self.device), batch_size)):
             yield both[:, :-1], both[:, -1].long()
 
-    def _augmented(self, plan: EpochPlan, number: int, mirrored: Tensor) -> tuple[Tensor, Tensor]:
+    def _augmented(self, plan: EpochPlan, number: int, mirrored: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """A mask is mirrored and cropped along with its image."""
-        x, _ = super()._augmented(plan, number, mirrored[:, :-1])
+        x, _ = super()._augmented(plan, number, mirrored[:, :-1], y)
         return x, plan.apply_mask(number, mirrored[:, -1:])
 
 

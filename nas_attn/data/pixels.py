@@ -26,6 +26,9 @@ class Pixels(Protocol):
 
     def __len__(self) -> int: ...
 
+    def item(self, index: int) -> Tensor:
+        """One image: uint8 (C, H, W), on the CPU."""
+
     def subset(self, index: Indices) -> Pixels:
         """The images at these indices, in this order."""
 
@@ -55,6 +58,9 @@ class InMemory:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def item(self, index: int) -> Tensor:
+        return self._rows[index].permute(2, 0, 1)
 
     def subset(self, index: Indices) -> InMemory:
         return InMemory(self._batch(torch.from_numpy(index).to(self._rows.device)))

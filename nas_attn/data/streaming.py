@@ -1,10 +1,11 @@
-"""Images that do not fit into memory: decoded anew in every epoch by torch's DataLoader workers."""
+"""Images that processes prepare while the network trains: files decoded anew in every epoch, and images transformed one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,45 @@ from nas_attn.data.pixels import Indices, InMemory
 
 HISTOGRAM_IMAGES = 5000
 """Mean and deviation are taken from this many images, evenly spaced."""
+
+
+class Feed:
+    """A DataLoader whose workers stay alive from epoch to epoch while the order changes."""
+
+    def __init__(self, item: Callable[[Any], Any], workers: int, *, pinned: bool) -> None:
+        """Args:
+        item: what a worker makes of one entry of a batch.
+        """
+        self._order = _Order()
+        self._loader: DataLoader[Any] = DataLoader(
+            _Items(item), batch_sampler=self._order, num_workers=workers, pin_memory=pinned, persistent_workers=True
+        )
+
+    def __call__(self, batches: Iterable[list[Any]]) -> Iterator[Any]:
+        """The items of these batches, stacked."""
+        self._order.batches = list(batches)
+        return iter(self._loader)
+
+
+class _Order:
+    """The batches of the epoch that comes."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Any]] = []
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class _Items(TorchDataset[Any]):
+    def __init__(self, item: Callable[[Any], Any]) -> None:
+        self._item = item
+
+    def __getitem__(self, entry: Any) -> Any:
+        return self._item(entry)
 
 
 @dataclass(frozen=True)
@@ -36,6 +76,9 @@ class Streamed:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def item(self, index: int) -> Tensor:
+        return _decoded(self.paths, self.size, index)
+
     def subset(self, index: Indices) -> Streamed:
         return replace(self, paths=tuple(self.paths[i] for i in index))
 
@@ -49,47 +92,13 @@ class Streamed:
         return sum(found, np.zeros((self.shape[0], 256), np.int64))
 
     def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        self._feed.order.batches = [index.tolist() for index in batches]
-        for images in self._feed.loader:
+        for images in self._feed(index.tolist() for index in batches):
             yield images.to(self.device, non_blocking=True)
 
     @cached_property
-    def _feed(self) -> _Feed:
-        return _Feed(self)
+    def _feed(self) -> Feed:
+        return Feed(partial(_decoded, self.paths, self.size), self.workers, pinned=self.device.type == "cuda")
 
 
-class _Feed:
-    """A DataLoader whose workers stay alive from epoch to epoch while the order changes."""
-
-    def __init__(self, pixels: Streamed) -> None:
-        self.order = _Order()
-        self.loader: DataLoader[Tensor] = DataLoader(
-            _Decoder(pixels.paths, pixels.size),
-            batch_sampler=self.order,
-            num_workers=pixels.workers,
-            pin_memory=pixels.device.type == "cuda",
-            persistent_workers=True,
-        )
-
-
-class _Order:
-    """The index batches of the epoch that comes."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[int]] = []
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-
-class _Decoder(TorchDataset[Tensor]):
-    """One decoded image per index."""
-
-    def __init__(self, paths: tuple[Source, ...], size: int) -> None:
-        self.paths, self.size = paths, size
-
-    def __getitem__(self, index: int) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(decode(self.paths[index], self.size)))
+def _decoded(paths: tuple[Source, ...], size: int, index: int) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(decode(paths[index], size)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nas_attn import data_sets
 from nas_attn.importing import named
 from nas_attn.records import ALONE, Share
-from nas_attn.tasks.task import EXTERNAL, Hints, Pace, Task
+from nas_attn.tasks.task import EXTERNAL, MIXING, Hints, Pace, Task
 
 if TYPE_CHECKING:
     import torch
@@ -72,10 +72,10 @@ class Detection(Task):
                 f"data.name = '{data.name}' has no boxes for '{backbone}': give {' or '.join(data_sets.names('boxes'))} "
                 "(yolo:PATH.yaml is for a trainer that reads its images itself)"
             )
-        augments = (recipe.training.augment, recipe.target.augment)
+        mixing = sorted(MIXING & recipe.augmentations)
         asked = [
             *(["training.label_smoothing"] if recipe.training.label_smoothing else []),
-            *(["training.augment.mixup"] if any(one is not None and one.mixup for one in augments) else []),
+            *(f"{name} in training.augment" for name in mixing),
             *(["training.execution"] if recipe.training.execution in ("compile", "cuda-graph") else []),
             *(f"data.{name}" for name in ("mean", "groups") if getattr(data, name) is not None),
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from nas_attn.tasks.task import FOLDER, Hints, Pace, Task
+from nas_attn.tasks.task import FOLDER, MIXING, Hints, Pace, Task
 
 if TYPE_CHECKING:
     from nas_attn.recipe import Recipe
@@ -26,9 +26,8 @@ class Segmentation(Task):
     )
 
     def check(self, recipe: Recipe) -> None:
-        for name, augment in (("training", recipe.training.augment), ("target", recipe.target.augment)):
-            if augment is not None and augment.mixup:
-                raise ValueError(f"{name}.augment.mixup is not supported for segmentation: remove it")
+        for name in sorted(MIXING & recipe.augmentations):
+            raise ValueError(f"{name} in training.augment is not supported for segmentation: remove it")
 
     def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:
         return (classes, *size)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 EXTERNAL = "external"
 """Name of the data of an evaluator that brings its own."""
+MIXING = frozenset({"mixup", "MixUp", "CutMix"})
+"""Augmentations that mix the labels of images."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel, of the images that torchvision's and nearly all of timm's weights were trained on."""
 
@@ -127,6 +129,8 @@ class Task(ABC):
         if recipe.data.name == EXTERNAL:
             return None
         dataset: Dataset = named("nas_attn.data:load")(self.data_section(recipe), device=device, share=share, task=self)
+        for training in (recipe.training, recipe.target_training):
+            dataset.train.check(training.augmentation)
         return dataset
 
     def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:

@@ -79,7 +79,7 @@ class Climb:
         run, section, train = self.run, self.section, self.train
         set_training_mode(run.model)
         batches = train.epoch(
-            section.batch_size, seed=self.seed, epoch=run.epoch, augment=section.augment, first_batch=run.batch
+            section.batch_size, seed=self.seed, epoch=run.epoch, augment=section.augmentation, first_batch=run.batch
         )
         for x, y in batches:
             step = (run.epoch - begin) * run.steps + run.batch

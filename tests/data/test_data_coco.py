@@ -18,8 +18,9 @@ from nas_attn import data
 from nas_attn.data import Dataset
 from nas_attn.data.boxed import BoxedSplit
 from nas_attn.errors import DataError, NasAttnWarning
-from nas_attn.recipe import AugmentSection, CocoSection, DataSection
+from nas_attn.recipe import CocoSection, DataSection
 from nas_attn.tasks import TASKS
+from nas_attn.training_schema import Augment
 
 SIDE = 96
 
@@ -69,7 +70,7 @@ def test_boxes_are_round_their_things_however_images_are_scaled_mirrored_and_cro
     assert (len(found.train), len(found.validation), found.input_shape) == (12, 4, (3, SIDE, SIDE))
     assert isinstance(found.train, BoxedSplit)
     on_their_things(*next(found.validation.batches(4)), within=1.01)
-    augment = AugmentSection(flip=True, crop_padding=4)
+    augment = [Augment(name="flip"), Augment(name="crop", padding=4)]
     batches = list(found.train.epoch(6, seed=1, epoch=2, augment=augment))
     for x, y in batches:
         on_their_things(x, y, within=1.01)

@@ -20,8 +20,9 @@ from nas_attn.data.files import exclusive
 from nas_attn.data.pixels import InMemory
 from nas_attn.data.streaming import Streamed
 from nas_attn.errors import DataError, NasAttnWarning
-from nas_attn.recipe import AugmentSection, DataSection
+from nas_attn.recipe import DataSection
 from nas_attn.records import Share
+from nas_attn.training_schema import Augment
 
 
 @pytest.fixture(autouse=True)
@@ -173,7 +174,7 @@ def test_what_does_not_fit_is_streamed_with_the_same_result(folder: Path) -> Non
     assert isinstance(resident.train.pixels, InMemory)
     assert isinstance(streamed.train.pixels, Streamed)
     assert (streamed.mean, streamed.std, streamed.digest) == (resident.mean, resident.std, resident.digest)
-    augment = AugmentSection(flip=True, crop_padding=2)
+    augment = [Augment(name="flip"), Augment(name="crop", padding=2)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         for epoch in (0, 1):

@@ -14,8 +14,9 @@ from nas_attn.data import Dataset
 from nas_attn.data.pixels import InMemory
 from nas_attn.data.streaming import Streamed
 from nas_attn.errors import DataError, NasAttnWarning
-from nas_attn.recipe import AugmentSection, DataSection
+from nas_attn.recipe import DataSection
 from nas_attn.tasks import TASKS
+from nas_attn.training_schema import Augment
 
 DIGITS = DataSection(name="digits", options={"size": 16, "train": 60, "validation": 30, "test": 20, "fragments": 3})
 
@@ -69,7 +70,7 @@ def test_the_digits_masks_lie_on_the_digits_and_the_images_are_those_of_the_clas
 
 def test_an_image_and_its_mask_are_mirrored_and_cropped_alike_and_nothing_is_counted_beside(root: Path) -> None:
     split = load(DataSection(name=f"folder:{root}", size=20)).train
-    augment = AugmentSection(flip=True, crop_padding=3)
+    augment = [Augment(name="flip"), Augment(name="crop", padding=3)]
     epochs = [list(split.epoch(4, seed=1, epoch=n, augment=augment)) for n in range(4)]
     cropped = False
     for x, y in (batch for batches in epochs for batch in batches):

@@ -16,10 +16,11 @@ from nas_attn.data.dataset import Split
 from nas_attn.data.pixels import InMemory, moments
 from nas_attn.data.splitting import amount, stratified
 from nas_attn.errors import DataError
-from nas_attn.recipe import AugmentSection, DataSection
+from nas_attn.recipe import DataSection
+from nas_attn.training_schema import Augment
 
 CPU = torch.device("cpu")
-PLAIN = AugmentSection()
+PLAIN = []
 
 
 def split_of(images: torch.Tensor, labels: torch.Tensor | None = None, classes: int = 10) -> Split:
@@ -87,7 +88,7 @@ def test_an_epoch_shows_every_image_once_in_nearly_equal_batches(count: int, siz
 
 def test_an_epoch_is_taken_up_in_the_middle() -> None:
     split = numbered(50)
-    augment = AugmentSection(flip=True, crop_padding=2, mixup=0.4)
+    augment = [Augment(name="flip"), Augment(name="crop", padding=2), Augment(name="mixup", alpha=0.4)]
     whole = list(split.epoch(8, seed=1, epoch=2, augment=augment))
     rest = list(split.epoch(8, seed=1, epoch=2, augment=augment, first_batch=3))
     assert len(rest) == len(whole) - 3
@@ -115,9 +116,8 @@ def test_batches_come_in_order_normalised_and_channels_last() -> None:
     assert torch.equal(torch.cat([y for _, y in split.batches(7)]), split.labels)
 
 
-def augmented(split: Split, **options) -> tuple[torch.Tensor, torch.Tensor, EpochPlan]:
+def augmented(split: Split, *augment: Augment) -> tuple[torch.Tensor, torch.Tensor, EpochPlan]:
     """One epoch in one batch, with its plan."""
-    augment = AugmentSection(**options)
     count = len(split)
     x, y = next(split.epoch(count, seed=3, epoch=0, augment=augment))
     plan = EpochPlan.draw(count, count, augment, seed=3, epoch=0, device=CPU)
@@ -127,7 +127,7 @@ def augmented(split: Split, **options) -> tuple[torch.Tensor, torch.Tensor, Epoc
 def test_mirroring_and_cropping_match_a_loop() -> None:
     """Every image is what numpy makes of it, one at a time."""
     images = torch.randint(1, 256, (40, 3, 6, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    x, _, plan = augmented(split_of(images), flip=True, crop_padding=2)
+    x, _, plan = augmented(split_of(images), Augment(name="flip"), Augment(name="crop", padding=2))
     assert plan.mirrored is not None
     assert 5 < plan.mirrored.sum() < 35
     for number, source in enumerate(plan.batches[0].tolist()):
@@ -141,7 +141,7 @@ def test_mirroring_and_cropping_match_a_loop() -> None:
 
 def test_mirroring_alone_mirrors() -> None:
     images = torch.randint(0, 256, (40, 1, 3, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    x, _, plan = augmented(split_of(images), flip=True)
+    x, _, plan = augmented(split_of(images), Augment(name="flip"))
     straight = images[plan.batches[0]].float()
     expected = torch.where(plan.mirrored[:, None, None, None], straight.flip(3), straight)
     assert torch.equal(x, expected)
@@ -149,7 +149,7 @@ def test_mirroring_alone_mirrors() -> None:
 
 def test_mixup_mixes_images_and_labels_alike() -> None:
     split = numbered(20)
-    x, y, plan = augmented(split, mixup=1.0)
+    x, y, plan = augmented(split, Augment(name="mixup", alpha=1.0))
     (share,) = plan.blend
     source = plan.batches[0]
     expected = share * source + (1 - share) * source.roll(1)

@@ -53,7 +53,7 @@ def test_the_task_says_what_is_sought() -> None:
             "training.start = 'scratch', or 'pretrained' with weights = 'default'",
         ),
         ({"training": {"label_smoothing": 0.1}}, "training.label_smoothing is not supported"),
-        ({"training": {"augment": {"flip": True}}}, "training.augment is not supported"),
+        ({"training": {"augment": [{"name": "flip"}]}}, "training.augment is not supported"),
     ],
 )
 def test_what_ultralytics_does_its_own_way_is_not_asked_for(sections: dict[str, Any], said: str) -> None:
@@ -70,7 +70,7 @@ OURS: dict[str, Any] = {
 
 def test_torchvisions_detectors_are_trained_here_from_any_start() -> None:
     for start in ("scratch", "backbone"):
-        recipe = recipe_from({**OURS, "training": {"start": start, "augment": {"flip": True}}}, where="it")
+        recipe = recipe_from({**OURS, "training": {"start": start, "augment": [{"name": "flip"}]}}, where="it")
         assert tasks.of(recipe).own_trainer
         assert recipe.objectives == ["map50_95", "latency"]
     assert tasks.of(recipe).data_section(recipe).size == 320
@@ -92,8 +92,8 @@ def test_torchvisions_detectors_are_trained_here_from_any_start() -> None:
         ),
         ({"data": {"name": "digits", "coco": {}}}, "data: coco .*'digits'"),
         (
-            {"training": {"augment": {"mixup": 0.2}}},
-            r"training\.augment\.mixup is not supported",
+            {"training": {"augment": [{"name": "mixup", "alpha": 0.2}]}},
+            "mixup in training.augment is not supported",
         ),
         ({"training": {"execution": "compile"}}, r"training\.execution is not supported"),
         (

@@ -36,8 +36,7 @@ start = "scratch"
 rungs = [1, 2]
 evaluator = "table_evaluator:evaluate"
 learning_rate = 0.1
-[training.augment]
-flip = true
+augment = [{ name = "flip" }]
 [latency]
 device = "cpu"
 batch_size = 1

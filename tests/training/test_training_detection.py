@@ -15,11 +15,12 @@ from nas_attn import data
 from nas_attn.attachment import attach, attached_modules, check
 from nas_attn.data import Dataset
 from nas_attn.errors import TrainingError
-from nas_attn.recipe import AugmentSection, DataSection, TrainingSection
+from nas_attn.recipe import DataSection, TrainingSection
 from nas_attn.space import parse, resolve
 from nas_attn.tasks import TASKS
 from nas_attn.training import Interrupted, Trainer
 from nas_attn.training.detection import Boxes
+from nas_attn.training_schema import Augment
 
 pytest.importorskip("pycocotools", reason="the detection extra is not installed")
 OPTIONS = {"size": 16, "train": 40, "validation": 20, "test": 20, "fragments": 0}
@@ -29,7 +30,7 @@ SECTION = TrainingSection(
     batch_size=10,
     precision="float32",
     clip_norm=5.0,
-    augment=AugmentSection(crop_padding=2),
+    augment=[Augment(name="crop", padding=2)],
 )
 TRUE = torch.tensor(
     [[[1.0, 2, 3, 12, 13], [2, 20, 20, 30, 28], [0, 0, 0, 0, 0]], [[2, 4, 4, 14, 14], [0] * 5, [0] * 5]]

@@ -14,9 +14,10 @@ from torch import nn
 from nas_attn import data
 from nas_attn.data import Dataset
 from nas_attn.errors import RecipeError
-from nas_attn.recipe import AugmentSection, DataSection, TrainingSection
+from nas_attn.recipe import DataSection, TrainingSection
 from nas_attn.records import Score
 from nas_attn.training import Interrupted, Trainer
+from nas_attn.training_schema import Augment
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -114,7 +115,10 @@ def test_a_cuda_graph_on_a_cpu_is_refused() -> None:
 @needs_cuda
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_recorded_step_trains_the_same_network(optimizer: str) -> None:
-    settings = {"optimizer": optimizer, "augment": AugmentSection(flip=True, crop_padding=1, mixup=0.2)}
+    settings = {
+        "optimizer": optimizer,
+        "augment": [Augment(name="flip"), Augment(name="crop", padding=1), Augment(name="mixup", alpha=0.2)],
+    }
     rate = 0.05 if optimizer == "sgd" else 0.002
     models = {execution: network() for execution in ("eager", "cuda-graph")}
     scores = {}

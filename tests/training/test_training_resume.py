@@ -16,13 +16,14 @@ from torch import nn
 
 from nas_attn import data
 from nas_attn.errors import CheckpointError
-from nas_attn.recipe import AugmentSection, DataSection, TrainingSection
+from nas_attn.recipe import DataSection, TrainingSection
 from nas_attn.training import Interrupted, Trainer
+from nas_attn.training_schema import Augment
 
 SECTION = TrainingSection(
     batch_size=64,
     learning_rate=0.05,
-    augment=AugmentSection(flip=True, crop_padding=1, mixup=0.2),
+    augment=[Augment(name="flip"), Augment(name="crop", padding=1), Augment(name="mixup", alpha=0.2)],
     label_smoothing=0.1,
     clip_norm=1.0,
 )

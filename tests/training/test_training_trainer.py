@@ -15,13 +15,14 @@ from torch.nn.functional import cross_entropy
 from nas_attn import data
 from nas_attn.data import Dataset
 from nas_attn.errors import TrainingError
-from nas_attn.recipe import AugmentSection, DataSection, TrainingSection
+from nas_attn.recipe import DataSection, TrainingSection
 from nas_attn.records import Score
 from nas_attn.training import Trainer
 from nas_attn.training.climbing import rate_factor
 from nas_attn.training.parameters import WeightAverage, make_optimizer
 from nas_attn.training.run import Run
 from nas_attn.training.trainer import computes_bfloat16
+from nas_attn.training_schema import Augment
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def test_a_score_is_what_a_plain_loop_computes(digits: Dataset) -> None:
 
 
 def test_equal_seeds_train_equally_and_others_do_not(digits: Dataset) -> None:
-    section = exact(batch_size=64, augment=AugmentSection(crop_padding=1, mixup=0.2))
+    section = exact(batch_size=64, augment=[Augment(name="crop", padding=1), Augment(name="mixup", alpha=0.2)])
     one, same, other = (fit(digits, network(), section, seed=seed)[0] for seed in (1, 1, 2))
     assert (one.metrics, one.correct) == (same.metrics, same.correct)
     assert one.metrics != other.metrics
@@ -170,7 +171,7 @@ def test_the_first_step_is_plain_nesterov_sgd(digits: Dataset) -> None:
     count = len(digits.train)
     section = exact(batch_size=count, weight_decay=0.0, ema=0.0, momentum=0.9)
     fit(digits, model, section, learning_rate=0.01)
-    x, y = next(digits.train.epoch(count, seed=0, epoch=0, augment=AugmentSection()))
+    x, y = next(digits.train.epoch(count, seed=0, epoch=0, augment=[]))
     cross_entropy(reference.train()(x), y).backward()
     rate = 0.01 * rate_factor(0, 1)
     for parameter, own in zip(reference.parameters(), model.parameters(), strict=True):
@@ -295,7 +296,7 @@ def test_half_batches_add_up_to_the_same_gradient(digits: Dataset) -> None:
                 raise torch.OutOfMemoryError("no")
             return self.inner(x)
 
-    section = exact(batch_size=61, label_smoothing=0.1, augment=AugmentSection(mixup=0.4))
+    section = exact(batch_size=61, label_smoothing=0.1, augment=[Augment(name="mixup", alpha=0.4)])
     whole, halved = Halved(61), Halved(31)
     scores = [fit(digits, model, section)[0] for model in (whole, halved)]
     assert scores[0].metrics == pytest.approx(scores[1].metrics, rel=1e-5)
