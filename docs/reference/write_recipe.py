@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from nas_attn.recipe import Recipe
 from nas_attn.space_schema import Section, SpaceSpec
+from nas_attn.training_schema import Augment
 
 PAGE = Path(__file__).with_name("recipe.md")
 HEAD = """\
@@ -23,7 +24,7 @@ HEAD = """\
 `make docs` writes this page from `nas_attn/recipe.py`. Both files are TOML. A missing key has its default. An unknown key is an error
 that names the nearest one. `nas-attn search RECIPE --set training.batch_size=256` changes a key for one call.
 """
-NAMES = {int: "whole number", float: "number", bool: "true or false", str: "text", dict: "table"}
+NAMES = {int: "whole number", float: "number", bool: "true or false", str: "text", dict: "table", Augment: "table with a name"}
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
