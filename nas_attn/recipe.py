@@ -18,7 +18,7 @@ from nas_attn.errors import did_you_mean
 from nas_attn.space_schema import Section, SpaceSpec
 from nas_attn.tasks import TASKS
 from nas_attn.training_schema import TargetSection as TargetSection
-from nas_attn.training_schema import TrainingSection
+from nas_attn.training_schema import TrainingSection as TrainingSection
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 LARGEST = 16_384

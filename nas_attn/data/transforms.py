@@ -91,7 +91,7 @@ class Transformed:
             return [image]
         there = boxes[boxes[:, 0] != 0]
         size: Any = tuple(stored.shape[-2:])
-        inside = tv_tensors.BoundingBoxes(there[:, 1:], format="XYXY", canvas_size=size)  # type: ignore[call-overload]
+        inside = tv_tensors.BoundingBoxes(there[:, 1:], format="XYXY", canvas_size=size)
         return [image, {"boxes": inside, "labels": there[:, 0].long()}]
 
     def _image(self, parts: Sequence[Any], stored: Tensor) -> Tensor:
