@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from nas_attn.errors import DataError, did_you_mean
-from nas_attn.importing import load_object
+from nas_attn.importing import load_object, named
 
 Kind = Literal["classes", "masks", "boxes"]
 """What is known of an image: its class, a class for each pixel, or boxes with classes."""
@@ -58,7 +60,8 @@ ROWS = (
 def find(name: str) -> Row | None:
     """The row of a name as a recipe writes it; None where there is none.
 
-    Any other `package.module:function` is a user's own, which reads whatever labels the task needs.
+    Any other `package.module:function` is a user's own, which reads whatever labels the task needs: one that takes a `split` gives
+    a `torch.utils.data.Dataset` (`nas_attn.data.own`), another one is called as those of the table.
     """
     source, colon, _ = name.partition(":")
     known = next((row for row in ROWS if row.name == name or (colon and row.name.startswith(f"{source}:"))), None)
@@ -82,4 +85,6 @@ def reader(name: str, kind: Kind) -> Callable[..., Any]:
     if not getattr(row, kind):
         raise DataError(f"'{name}' has no {kind}: give {', '.join(names(kind))}")
     function: Callable[..., Any] = load_object(getattr(row, kind), what="data set", error=DataError)
+    if "split" in inspect.signature(function).parameters:  # a user's own torch.utils.data.Dataset
+        return partial(named("nas_attn.data.own:read"), function, kind)
     return function

@@ -24,7 +24,14 @@ HEAD = """\
 `make docs` writes this page from `nas_attn/recipe.py`. Both files are TOML. A missing key has its default. An unknown key is an error
 that names the nearest one. `nas-attn search RECIPE --set training.batch_size=256` changes a key for one call.
 """
-NAMES = {int: "whole number", float: "number", bool: "true or false", str: "text", dict: "table", Augment: "table with a name"}
+NAMES = {
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    str: "text",
+    dict: "table",
+    Augment: "table with a name",
+}
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 

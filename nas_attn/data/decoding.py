@@ -63,8 +63,8 @@ def decode(source: Source, size: int) -> NDArray[np.uint8]:
     with Image.open(path) as opened:
         whole = opened.getexif().get(0x0112, 1) < 5 and opened.size  # a draft of a JPEG has another size
         opened.draft("RGB", (2 * size, 2 * size))  # a JPEG far larger than needed is decoded at a fraction of its size
-        image = _to_rgb(ImageOps.exif_transpose(opened))
-    rgb: NDArray[np.uint8] = np.asarray(_square(size)(image)).transpose(2, 0, 1)
+        image = to_rgb(ImageOps.exif_transpose(opened))
+    rgb: NDArray[np.uint8] = np.asarray(square(size)(image)).transpose(2, 0, 1)
     if not isinstance(source, Masked):
         return rgb
     with Image.open(source.mask) as opened:
@@ -73,8 +73,8 @@ def decode(source: Source, size: int) -> NDArray[np.uint8]:
         mask = np.asarray(opened).astype(np.uint8)  # black and white: 0 and 1
         if ((mask >= source.classes) & (mask != NOT_COUNTED)).any():
             raise ValueError(f"a mask with the value {mask[mask != NOT_COUNTED].max()}")
-    square = np.asarray(_square(size, nearest=True)(Image.fromarray(mask)))
-    return np.concatenate([rgb, square[None]])
+    scaled = np.asarray(square(size, nearest=True)(Image.fromarray(mask)))
+    return np.concatenate([rgb, scaled[None]])
 
 
 def _whole(source: Framed, side: int) -> NDArray[np.uint8]:
@@ -83,14 +83,19 @@ def _whole(source: Framed, side: int) -> NDArray[np.uint8]:
         image = opened if opened.size == source.size else ImageOps.exif_transpose(opened)
         if image.size != source.size:
             raise ValueError(f"an image of size {image.size}, annotated as {source.size}")
-        image = _to_rgb(image)
-    share = side / max(source.size)
-    width, height = (max(1, round(share * length)) for length in source.size)
+        image = to_rgb(image)
+    return framed(image, side)
+
+
+def framed(image: Image.Image, side: int) -> NDArray[np.uint8]:
+    """uint8 (3, side, side): the longer side of an image scaled to it, grey below or beside."""
+    width, height = (max(1, round(side / max(image.size) * length)) for length in image.size)
+    image = image.convert("RGB")
     scaled = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-    framed = np.empty((side, side, 3), dtype=np.uint8)
-    framed[:] = GREY
-    framed[:height, :width] = scaled
-    return np.ascontiguousarray(framed.transpose(2, 0, 1))
+    whole = np.empty((side, side, 3), dtype=np.uint8)
+    whole[:] = GREY
+    whole[:height, :width] = scaled
+    return np.ascontiguousarray(whole.transpose(2, 0, 1))
 
 
 def decode_all(paths: Sequence[Source], size: int, *, keep: bool) -> tuple[NDArray[np.bool_], NDArray[np.uint8] | None]:
@@ -116,7 +121,8 @@ def decode_all(paths: Sequence[Source], size: int, *, keep: bool) -> tuple[NDArr
     return broken, images
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any image as RGB; what is transparent lies on white."""
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
@@ -126,7 +132,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 @lru_cache(maxsize=8)
-def _square(size: int, *, nearest: bool = False) -> Any:
+def square(size: int, *, nearest: bool = False) -> Any:
+    """Makes of an image its middle square: the shorter side is scaled to `size`."""
     from torchvision.transforms import InterpolationMode, v2
 
     how = InterpolationMode.NEAREST if nearest else InterpolationMode.BILINEAR

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from nas_attn.data.decoding import NOT_COUNTED, SUFFIXES, Framed, Masked, Source, channels_of, decode_all
+from nas_attn.data.decoding import NOT_COUNTED, SUFFIXES, Framed, Masked, Source, channels_of, decode, decode_all
 from nas_attn.data.files import cache_folder, drop_unused, exclusive, read_arrays, write_arrays
 from nas_attn.data.grouping import GroupOf, find_groups
 from nas_attn.data.parts import Labelled, Parts, Place
@@ -247,7 +248,9 @@ def prepare(files: Files, section: DataSection, place: Place) -> Labelled:
     if images is not None:
         return Labelled(InMemory(torch.from_numpy(images)), files.labels, identity, files.groups)
     workers = section.workers or cores()
-    return Labelled(Streamed(tuple(files.sources), size, workers, place.device), files.labels, identity, files.groups)
+    shape = channels_of(files.sources), size, size
+    streamed = Streamed(tuple(files.sources), partial(decode, size=size), shape, workers, place.device)
+    return Labelled(streamed, files.labels, identity, files.groups)
 
 
 def _report(files: Files, broken: NDArray[np.bool_], section: DataSection) -> None:

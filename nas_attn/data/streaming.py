@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from nas_attn.data.decoding import Source, channels_of, decode
 from nas_attn.data.pixels import Indices, InMemory
 
 HISTOGRAM_IMAGES = 5000
@@ -24,13 +23,19 @@ HISTOGRAM_IMAGES = 5000
 class Feed:
     """A DataLoader whose workers stay alive from epoch to epoch while the order changes."""
 
-    def __init__(self, item: Callable[[Any], Any], workers: int, *, pinned: bool) -> None:
+    def __init__(self, item: Callable[[Any], Any], workers: int, *, pinned: bool = False, stacked: bool = True) -> None:
         """Args:
         item: what a worker makes of one entry of a batch.
+        stacked: whether items become tensors of a batch; else a batch is a list of items.
         """
         self._order = _Order()
         self._loader: DataLoader[Any] = DataLoader(
-            _Items(item), batch_sampler=self._order, num_workers=workers, pin_memory=pinned, persistent_workers=True
+            _Items(item),
+            batch_sampler=self._order,
+            num_workers=workers,
+            pin_memory=pinned,
+            persistent_workers=True,
+            collate_fn=None if stacked else list,
         )
 
     def __call__(self, batches: Iterable[list[Any]]) -> Iterator[Any]:
@@ -62,25 +67,23 @@ class _Items(TorchDataset[Any]):
 
 @dataclass(frozen=True)
 class Streamed:
-    """Image files, already checked, of which batches come as uint8 (B, 3, size, size), or (B, 4, size, size) with masks."""
+    """Images, already checked, that are read anew in every epoch."""
 
-    paths: tuple[Source, ...]
-    size: int
+    entries: tuple[Any, ...]
+    read: Callable[[Any], NDArray[np.uint8]]
+    """An entry's image, (C, H, W), with its mask as the last channel."""
+    shape: tuple[int, int, int]
     workers: int
     device: torch.device
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return channels_of(self.paths), self.size, self.size
-
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.entries)
 
     def item(self, index: int) -> Tensor:
-        return _decoded(self.paths, self.size, index)
+        return _tensor(self.entries, self.read, index)
 
     def subset(self, index: Indices) -> Streamed:
-        return replace(self, paths=tuple(self.paths[i] for i in index))
+        return replace(self, entries=tuple(self.entries[i] for i in index))
 
     def to(self, device: torch.device) -> Streamed:
         return replace(self, device=device)
@@ -97,8 +100,8 @@ class Streamed:
 
     @cached_property
     def _feed(self) -> Feed:
-        return Feed(partial(_decoded, self.paths, self.size), self.workers, pinned=self.device.type == "cuda")
+        return Feed(partial(_tensor, self.entries, self.read), self.workers, pinned=self.device.type == "cuda")
 
 
-def _decoded(paths: tuple[Source, ...], size: int, index: int) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(decode(paths[index], size)))
+def _tensor(entries: tuple[Any, ...], read: Callable[[Any], NDArray[np.uint8]], index: int) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(read(entries[index])))
