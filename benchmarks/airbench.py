@@ -110,7 +110,7 @@ def main() -> None:
     dataset = data.load(section, device=arguments.device)
     settings = {
         "batch_size": arguments.batch_size,
-        "momentum": 0.85,
+        "optimizer_arguments": {"momentum": 0.85, "nesterov": True},
         "weight_decay": 1.33e-3,
         "label_smoothing": 0.2,
         "augment": [Augment(name="flip"), Augment(name="crop", padding=2)],

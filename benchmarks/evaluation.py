@@ -136,7 +136,7 @@ class HandWritten:
 
     def fit(self, model: nn.Module, epochs: int, rate: float) -> None:
         section = self.section
-        options = {"momentum": section.momentum, "weight_decay": section.weight_decay, "nesterov": True, "fused": True}
+        options = {"momentum": 0.9, "weight_decay": section.weight_decay, "nesterov": True, "fused": True}
         optimizer = torch.optim.SGD(model.parameters(), lr=rate, **options)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=epochs * len(self.train))
         next(iter(self.train))  # the start of the workers is not counted

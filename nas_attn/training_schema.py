@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from nas_attn.errors import did_you_mean
 from nas_attn.space_schema import Section
+from nas_attn.training_presets import PRESETS
 
 BATCHED: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "flip": {},
@@ -19,19 +20,29 @@ BATCHED: Mapping[str, Mapping[str, tuple[float, float]]] = {
 """Augmentations of whole batches on the training device: name -> argument -> (above, at most)."""
 
 
-class Augment(BaseModel):
-    """One augmentation, by name; all other keys are its arguments."""
+class Named(BaseModel):
+    """Something by its name in a library; all other keys are its arguments."""
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     name: str
-    """`flip`, `crop` (padding), `mixup` (alpha): of whole batches on the training device; a class of torchvision.transforms.v2, or
-    `package.module:function` that returns a transform: of each image."""
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """All but the name."""
+        """All other keys."""
         return dict(self.model_extra or {})
+
+
+class Schedule(Named):
+    """A part of a learning rate's schedule: a class of torch.optim.lr_scheduler, over so many epochs."""
+
+    epochs: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Epochs, or a share of the training; None: to the end, for the last part."""
+
+
+class Augment(Named):
+    """One augmentation: `flip`, `crop` (padding), `mixup` (alpha), of whole batches on the training device; or a class of
+    torchvision.transforms.v2 or a `package.module:function` that returns a transform, of each image."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -68,7 +79,16 @@ class TrainingSection(Section):
     backbones: int = Field(default=3, ge=1, le=64)
     """For `start = "backbone"`: number of backbones; the run with seed s starts from backbone s modulo this number."""
     batch_size: int = Field(default=128, ge=2)
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    preset: str | None = None
+    """Defaults from a published way to train: `cifar`, `fine-tune`, `timm-a3`, `torchvision-v2`."""
+    optimizer: str = "SGD"
+    """A class of torch.optim, or `package.module:Class`."""
+    optimizer_arguments: dict[str, Any] | None = None
+    """Its arguments beside rate and weight decay; left out: for SGD Nesterov momentum of 0.9, for AdamW betas of 0.9 and 0.99."""
+    schedule: list[Schedule] = Field(default_factory=list)
+    """Classes of torch.optim.lr_scheduler, one after the other, with their arguments, in epochs (`OneCycleLR`: in steps): `[{ name =
+    "LinearLR", start_factor = 0.01, epochs = 5 }, { name = "CosineAnnealingLR" }]`. What depends on the length (`T_max`, `total_iters`)
+    may be left out. Empty: one cycle per rung."""
     learning_rate: float = Field(default=0.1, gt=0)
     """Peak rate of the backbone's training and of training from scratch."""
     finetune_learning_rate: float | None = Field(default=None, gt=0)
@@ -77,7 +97,6 @@ class TrainingSection(Section):
     """Factor on the learning rate of attention modules."""
     backbone_learning_rate: float = Field(default=1.0, ge=0)
     """Factor on the learning rate of the backbone in candidates; 0 freezes it."""
-    momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     ema: float = Field(default=0.9, ge=0, lt=1)
@@ -99,6 +118,16 @@ class TrainingSection(Section):
     """Runs with different seeds per candidate."""
     evaluator: str | None = None
     """`package.module:function` that trains and scores a candidate instead of the built-in trainer."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, table: Any) -> Any:
+        preset = table.get("preset") if isinstance(table, dict) else None
+        if preset is None:
+            return table
+        if preset not in PRESETS:
+            raise ValueError(f"unknown preset '{preset}': {did_you_mean(str(preset), PRESETS)}")
+        return {**PRESETS[preset], **table}
 
     @field_validator("rungs")
     @classmethod

@@ -16,7 +16,7 @@ from torch import Tensor
 from nas_attn.data.augment import EpochPlan
 from nas_attn.data.pixels import Pixels
 from nas_attn.data.streaming import Feed
-from nas_attn.data.transforms import Named, Transformed, mixed, per_batch, per_image
+from nas_attn.data.transforms import Made, Named, Transformed, mixed, per_batch, per_image
 from nas_attn.errors import DataError
 from nas_attn.tasks import TASKS, Task
 from nas_attn.training_schema import Augment
@@ -79,7 +79,7 @@ class Split:
         `batches`; y int64 (B,), or float32 (B, classes) shares with mixup.
         """
         plan = EpochPlan.draw(len(self), batch_size, augment, seed=seed, epoch=epoch, device=self.device)
-        mixing = per_batch(augment, self.classes)
+        mixing = per_batch(augment, self._made_for)
         for number, (stored, y) in enumerate(self._drawn(plan, augment, first_batch), first_batch):
             x, y = self._augmented(plan, number, plan.mirror(number, stored), y)
             yield mixed(mixing, x, y, (seed, epoch, number)) if mixing else (x, y)
@@ -90,7 +90,7 @@ class Split:
         Raises:
             DataError: a transform is unknown, fails, or does not fit these images.
         """
-        steps, mixing = per_image(augment, masked=self.masked), per_batch(augment, self.classes)
+        steps, mixing = per_image(augment, self._made_for), per_batch(augment, self._made_for)
         with torch.random.fork_rng(devices=[]):
             if steps:
                 self._transformed(steps)((0, 0))
@@ -98,9 +98,14 @@ class Split:
                 x, y = next(self.batches(2))
                 mixed(mixing, x, y, (0,))
 
+    @property
+    def _made_for(self) -> Made:
+        height, width = self.pixels.shape[1:]
+        return Made(self.classes, (height, width), self.masked)
+
     def _drawn(self, plan: EpochPlan, augment: Sequence[Augment], first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches as stored with what belongs to them, each image transformed by itself."""
-        steps = per_image(augment, masked=self.masked)
+        steps = per_image(augment, self._made_for)
         if not steps:
             for index, stored in zip(plan.batches[first:], self.pixels.fetch(plan.batches[first:]), strict=True):
                 yield stored, self._y[index]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from nas_attn.data.decoding import NOT_COUNTED
@@ -29,24 +30,35 @@ MIXES = "num_classes"
 """Argument of the transforms that mix the images of a batch."""
 
 
-def per_image(augment: Sequence[Augment], *, masked: bool) -> tuple[Named, ...]:
+@dataclass(frozen=True)
+class Made:
+    """What transforms are made for."""
+
+    classes: int
+    size: tuple[int, int]
+    """(height, width) of the images: a transform's own `size` where a recipe gives none."""
+    masked: bool
+    """Whether an image's last channel is its mask."""
+
+
+def per_image(augment: Sequence[Augment], made_for: Made) -> tuple[Named, ...]:
     """The transforms of single images, in order.
 
     Raises:
         DataError: a name is unknown, or its arguments are wrong.
     """
     others = [one for one in augment if one.name not in BATCHED]
-    return tuple((one.name, _made(one, masked, None)) for one in others if not _mixes(one))
+    return tuple((one.name, _made(one, made_for)) for one in others if not _mixes(one))
 
 
-def per_batch(augment: Sequence[Augment], classes: int) -> tuple[Named, ...]:
+def per_batch(augment: Sequence[Augment], made_for: Made) -> tuple[Named, ...]:
     """The transforms of whole batches with their labels, in order.
 
     Raises:
         DataError: a name is unknown, or its arguments are wrong.
     """
     others = [one for one in augment if one.name not in BATCHED]
-    return tuple((one.name, _made(one, False, classes)) for one in others if _mixes(one))
+    return tuple((one.name, _made(one, made_for)) for one in others if _mixes(one))
 
 
 @dataclass(frozen=True)
@@ -145,7 +157,7 @@ def _mixes(one: Augment) -> bool:
     """Whether a transform takes a batch with its labels, or chooses among such."""
     inner = one.arguments.get("transforms")
     if isinstance(inner, list) and inner:
-        return any(_mixes(Augment.model_validate(entry)) for entry in inner if isinstance(entry, dict))
+        return any(_mixes(_inner(entry)) for entry in inner if isinstance(entry, dict))
     return ":" not in one.name and MIXES in inspect.signature(_find(one.name)).parameters
 
 
@@ -160,25 +172,25 @@ def _find(name: str) -> type[Any]:
     return known[name]
 
 
-def _made(one: Augment, masked: bool, classes: int | None) -> Callable[..., Any]:
+def _made(one: Augment, made_for: Made) -> Callable[..., Any]:
     """The transform of an entry; entries within its arguments (`transforms` of RandomApply) are made, too."""
+    arguments = {key: _argument(value, made_for) for key, value in one.arguments.items()}
     if ":" in one.name:
-        factory = load_object(one.name, what="training.augment", error=DataError)
-        make: Callable[..., Any] = factory
+        make = load_object(one.name, what="training.augment", error=DataError)
     else:
         make = _find(one.name)
         parameters = inspect.signature(make).parameters
-        unknown = [key for key in one.arguments if key not in parameters]
-        if unknown:
-            known = did_you_mean(unknown[0], parameters)
-            raise DataError(f"training.augment: '{one.name}' has no argument '{unknown[0]}': {known}")
-    arguments = {key: _argument(value, masked, classes) for key, value in one.arguments.items()}
-    if ":" not in one.name and classes is not None and MIXES in parameters:
-        arguments.setdefault(MIXES, classes)
-    if ":" not in one.name and masked and "fill" in parameters:  # what comes in from beside the image does not count
-        from torchvision import tv_tensors
+        for key in arguments.keys() - parameters.keys():
+            known = did_you_mean(key, parameters)
+            raise DataError(f"training.augment: '{one.name}' has no argument '{key}': {known}")
+        if MIXES in parameters:
+            arguments.setdefault(MIXES, made_for.classes)
+        if "size" in parameters and parameters["size"].default is inspect.Parameter.empty:
+            arguments.setdefault("size", list(made_for.size))
+        if made_for.masked and "fill" in parameters:  # what comes in from beside the image does not count
+            from torchvision import tv_tensors
 
-        arguments["fill"] = {tv_tensors.Mask: NOT_COUNTED, "others": arguments.get("fill") or 0}
+            arguments["fill"] = {tv_tensors.Mask: NOT_COUNTED, "others": arguments.get("fill") or 0}
     try:
         transform = make(**arguments)
     except Exception as error:
@@ -191,7 +203,15 @@ def _made(one: Augment, masked: bool, classes: int | None) -> Callable[..., Any]
     return transform  # type: ignore[no-any-return]
 
 
-def _argument(value: Any, masked: bool, classes: int | None) -> Any:
+def _inner(entry: Mapping[str, Any]) -> Augment:
+    """An entry within another one's arguments."""
+    try:
+        return Augment.model_validate(entry)
+    except ValidationError as error:
+        raise DataError(f"training.augment: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+
+
+def _argument(value: Any, made_for: Made) -> Any:
     if isinstance(value, Mapping) and "name" in value:
-        return _made(Augment.model_validate(value), masked, classes)
-    return [_argument(one, masked, classes) for one in value] if isinstance(value, list) else value
+        return _made(_inner(value), made_for)
+    return [_argument(one, made_for) for one in value] if isinstance(value, list) else value

@@ -30,7 +30,6 @@ WARM_UP = 0.1
 """Share of the epochs in which the learning rate rises, three at most."""
 CLOSE_MOSAIC = 0.2
 """Share of the epochs at the end that see whole images, ten at most."""
-OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 
 
 def detector_evaluator(recipe: Recipe) -> Evaluator:
@@ -63,10 +62,10 @@ def settings(recipe: Recipe, run: EvaluatorRun, rate: float) -> dict[str, Any]:
         "mode": "train",
         "model": "given.yaml",  # the network itself is handed over
         "epochs": epochs,
-        "optimizer": OPTIMIZERS[training.optimizer],
+        "optimizer": training.optimizer,
         "lr0": rate,
         "lrf": 0.01,
-        "momentum": training.momentum,
+        "momentum": (training.optimizer_arguments or {}).get("momentum", 0.9),
         "weight_decay": training.weight_decay,
         "warmup_epochs": min(3.0, WARM_UP * epochs),
         "warmup_bias_lr": 0.0,

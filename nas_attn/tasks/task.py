@@ -129,8 +129,10 @@ class Task(ABC):
         if recipe.data.name == EXTERNAL:
             return None
         dataset: Dataset = named("nas_attn.data:load")(self.data_section(recipe), device=device, share=share, task=self)
-        for training in (recipe.training, recipe.target_training):
-            dataset.train.check(training.augmentation)
+        if recipe.training.evaluator is None:
+            for training in (recipe.training, recipe.target_training):
+                dataset.train.check(training.augmentation)
+                named("nas_attn.training.parameters:check_training")(training)
         return dataset
 
     def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:

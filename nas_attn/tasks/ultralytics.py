@@ -12,7 +12,16 @@ if TYPE_CHECKING:
 
 PREFIX = "ultralytics:"
 """Beginning of the names of its detectors."""
-OURS = ("backbone_learning_rate", "label_smoothing", "ema", "clip_norm", "execution", "augment", "transforms")
+OURS = (
+    "backbone_learning_rate",
+    "label_smoothing",
+    "ema",
+    "clip_norm",
+    "execution",
+    "augment",
+    "transforms",
+    "schedule",
+)
 """Settings of `[training]` that only our own trainer knows."""
 LOADED_HERE = ("validation", "train_subset", "mean", "groups")
 """Settings of `[data]` for images that are loaded here."""

@@ -16,6 +16,7 @@ from nas_attn.recipe import TrainingSection
 from nas_attn.records import EpochPoint, Score
 from nas_attn.training.parameters import set_training_mode
 from nas_attn.training.run import Run
+from nas_attn.training.schedule import schedule_factors
 from nas_attn.training.stepping import Pace, Stepper, out_of_memory
 from nas_attn.waiting import Interrupted
 
@@ -45,6 +46,7 @@ class Climb:
     def __call__(self, rungs: Sequence[int], seed: int, learning_rate: float) -> None:
         self.seed, self.learning_rate, self.pace = seed, learning_rate, Pace(self.device)
         run = self.run
+        self.factors = schedule_factors(self.section.schedule, rungs[-1], run.steps)
         if not all(self.on_rung(score) for score in run.scores):
             return
         for rung in range(len(run.scores), len(rungs)):
@@ -83,7 +85,10 @@ class Climb:
         )
         for x, y in batches:
             step = (run.epoch - begin) * run.steps + run.batch
-            self._step(x, y, self.learning_rate * rate_factor(step, (run.end - begin) * run.steps))
+            factor = rate_factor(step, (run.end - begin) * run.steps)
+            if self.factors:
+                factor = self.factors[run.epoch * run.steps + run.batch]
+            self._step(x, y, self.learning_rate * factor)
             run.count_batch()
             self._between()
         mean = run.epoch_loss.item() / len(train)

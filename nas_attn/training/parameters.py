@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from nas_attn.errors import RecipeError, did_you_mean, first_line
+from nas_attn.importing import load_object
 from nas_attn.recipe import TrainingSection
+from nas_attn.training.schedule import schedule_factors
 
 NORM_MOMENTUM = 0.1
 """Least momentum of BatchNorm's statistics in a brief training, PyTorch's own default. Some networks (MnasNet: 0.0003,
@@ -19,7 +23,7 @@ MobileNetV3: 0.01) have one for hundreds of epochs: after a hundred steps they w
 def make_optimizer(
     model: nn.Module, section: TrainingSection, attention: Collection[str], backbone_factor: float
 ) -> torch.optim.Optimizer | None:
-    """SGD with Nesterov momentum or AdamW, in one fused kernel; None where nothing is to be trained.
+    """The recipe's optimizer, in one fused kernel where it has one; None where nothing is to be trained.
 
     Four groups: backbone and attention with their factor on the learning rate, each with and without weight decay
     (biases, norms and scalars are not decayed). A group's `factor` multiplies the scheduled rate.
@@ -34,9 +38,46 @@ def make_optimizer(
                 groups.append({"params": chosen, "factor": factor, "weight_decay": decay})
     if not groups:
         return None
-    if section.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=0.0, betas=(section.momentum, 0.99), fused=True)
-    return torch.optim.SGD(groups, lr=0.0, momentum=section.momentum, nesterov=section.momentum > 0, fused=True)
+    return _optimizer(groups, section, 0.0)
+
+
+def check_training(section: TrainingSection) -> None:
+    """Makes optimizer and schedule, so that what is wrong with them is known before anything is trained.
+
+    Raises:
+        RecipeError: there is no such optimizer or schedule, it does not take these arguments, or is longer than a training.
+    """
+    _optimizer([{"params": [torch.zeros(1, requires_grad=True)]}], section, 0.1)
+    for epochs in {section.rungs[-1], section.backbone_epochs} if section.start == "backbone" else {section.rungs[-1]}:
+        schedule_factors(section.schedule, epochs, 1)
+
+
+def _optimizer(groups: list[dict[str, Any]], section: TrainingSection, rate: float) -> torch.optim.Optimizer:
+    name, kinds = section.optimizer, vars(torch.optim)
+    if ":" in name:
+        make = load_object(name, what="training.optimizer", error=RecipeError)
+    elif isinstance(kinds.get(name), type):
+        make = kinds[name]
+    else:
+        known = [key for key, kind in kinds.items() if isinstance(kind, type) and key != "Optimizer"]
+        raise RecipeError(f"torch.optim has no optimizer '{name}' (training.optimizer): {did_you_mean(name, known)}")
+    arguments = USUAL.get(name, {}) if section.optimizer_arguments is None else section.optimizer_arguments
+    fused = {"fused": True} if name in FUSED and "foreach" not in arguments else {}
+    try:
+        optimizer = make(groups, **{"lr": rate, **fused, **arguments})
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RecipeError(f"training.optimizer = '{name}' cannot be made: {first_line(error)}") from None
+    assert isinstance(optimizer, torch.optim.Optimizer)
+    return optimizer
+
+
+USUAL: Mapping[str, Mapping[str, Any]] = {
+    "SGD": {"momentum": 0.9, "nesterov": True},
+    "AdamW": {"betas": (0.9, 0.99)},
+}
+"""Arguments of optimizers where a recipe gives none."""
+FUSED = ("SGD", "AdamW", "Adam", "Adagrad")
+"""Optimizers of torch with one kernel for all parameters, which can be recorded."""
 
 
 @contextmanager

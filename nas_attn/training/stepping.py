@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nas_attn.errors import RecipeError, TrainingError, first_line
 from nas_attn.recipe import TrainingSection
+from nas_attn.training.parameters import FUSED
 
 log = logging.getLogger("nas_attn.training")
 
@@ -38,7 +39,8 @@ def execution_on(section: TrainingSection, device: torch.device, steps: int = LO
         RecipeError: a CUDA graph on another device.
     """
     if section.execution == "auto":
-        return "cuda-graph" if device.type == "cuda" and steps >= LONG else "eager"
+        recorded = device.type == "cuda" and steps >= LONG and section.optimizer in FUSED
+        return "cuda-graph" if recorded else "eager"
     if section.execution == "cuda-graph" and device.type != "cuda":
         raise RecipeError(
             f"training.execution = 'cuda-graph' needs a GPU, and this worker trains on '{device}': "

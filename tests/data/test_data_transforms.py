@@ -104,6 +104,7 @@ def test_boxes_move_with_their_image() -> None:
         ({"name": "RandomResizedCrop", "size": 24}, r"24x24.*16x16.*data\.size"),
         ({"name": "ToDtype", "dtype": None}, "RandomIoUCrop|ToDtype"),
         ({"name": "RandomIoUCrop"}, "RandomIoUCrop"),
+        ({"name": "RandomApply", "transforms": [{"name": "rotate"}]}, "rotate"),
         ({"name": "no_such_package.x:y"}, "no_such_package"),
         ({"name": f"{__name__}:nothing"}, "NoneType"),
     ],

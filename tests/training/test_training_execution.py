@@ -113,13 +113,13 @@ def test_a_cuda_graph_on_a_cpu_is_refused() -> None:
 
 
 @needs_cuda
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
 def test_a_recorded_step_trains_the_same_network(optimizer: str) -> None:
     settings = {
         "optimizer": optimizer,
         "augment": [Augment(name="flip"), Augment(name="crop", padding=1), Augment(name="mixup", alpha=0.2)],
     }
-    rate = 0.05 if optimizer == "sgd" else 0.002
+    rate = 0.05 if optimizer == "SGD" else 0.002
     models = {execution: network() for execution in ("eager", "cuda-graph")}
     scores = {}
     for execution, model in models.items():

@@ -74,7 +74,7 @@ def assert_same(one, other) -> None:
         assert torch.equal(tensor, other_tensor), name
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
 def test_stopping_at_every_third_batch_changes_nothing(tmp_path: Path, optimizer: str) -> None:
     section = SECTION.model_copy(update={"optimizer": optimizer})
     whole = fit(tmp_path / "whole", section)

@@ -146,7 +146,7 @@ def test_nothing_to_train_is_scored_as_it_is(digits: Dataset) -> None:
     assert score.metrics["train_loss_sum"] > 0
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
 def test_groups_carry_their_rates_and_decays(optimizer: str) -> None:
     model = network()
     section = exact(optimizer=optimizer, attention_learning_rate=3.0, weight_decay=0.01)
@@ -169,7 +169,9 @@ def test_the_first_step_is_plain_nesterov_sgd(digits: Dataset) -> None:
     """One epoch of one batch, against the formula written out."""
     model, reference = network(), network()
     count = len(digits.train)
-    section = exact(batch_size=count, weight_decay=0.0, ema=0.0, momentum=0.9)
+    section = exact(
+        batch_size=count, weight_decay=0.0, ema=0.0, optimizer_arguments={"momentum": 0.9, "nesterov": True}
+    )
     fit(digits, model, section, learning_rate=0.01)
     x, y = next(digits.train.epoch(count, seed=0, epoch=0, augment=[]))
     cross_entropy(reference.train()(x), y).backward()
@@ -180,7 +182,7 @@ def test_the_first_step_is_plain_nesterov_sgd(digits: Dataset) -> None:
 
 def test_clipping_bounds_the_step(digits: Dataset) -> None:
     count = len(digits.train)
-    section = exact(batch_size=count, weight_decay=0.0, ema=0.0, momentum=0.0, clip_norm=1e-3)
+    section = exact(batch_size=count, weight_decay=0.0, ema=0.0, optimizer_arguments={}, clip_norm=1e-3)
     model = network()
     before = torch.cat([p.detach().flatten() for p in model.parameters()]).clone()
     fit(digits, model, section, learning_rate=1.0)
@@ -232,7 +234,7 @@ def test_a_cycle_rises_and_falls_between_zero_and_one(steps: int) -> None:
 
 def test_a_diverging_loss_is_named_with_the_way_out(digits: Dataset) -> None:
     with pytest.raises(TrainingError, match=r"became (nan|inf) in epoch 1 .*lower training\.learning_rate"):
-        fit(digits, network(), exact(batch_size=64, momentum=0.0), learning_rate=1e30)
+        fit(digits, network(), exact(batch_size=64, optimizer_arguments={}), learning_rate=1e30)
 
 
 def test_weights_that_score_no_number_are_refused(digits: Dataset) -> None:

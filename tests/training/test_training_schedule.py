@@ -1,0 +1,91 @@
+"""Optimizers and schedules by torch's names, and the published ways to train."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.optim import lr_scheduler
+
+from nas_attn.errors import RecipeError
+from nas_attn.recipe import TrainingSection
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.training.parameters import check_training, make_optimizer
+from nas_attn.training.schedule import schedule_factors
+from nas_attn.training_presets import PRESETS
+
+
+def factors(epochs: int, steps: int, *parts: dict[str, object]) -> list[float]:
+    return schedule_factors(TrainingSection(schedule=list(parts)).schedule, epochs, steps)
+
+
+def test_a_schedule_is_torchs_own() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    warm = lr_scheduler.LinearLR(optimizer, start_factor=0.01, total_iters=2)
+    chained = lr_scheduler.SequentialLR(optimizer, [warm, lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)], [2])
+    expected = []
+    for _ in range(6):
+        expected += 3 * [optimizer.param_groups[0]["lr"]]
+        optimizer.step()
+        chained.step()
+    found = factors(6, 3, {"name": "LinearLR", "start_factor": 0.01, "epochs": 2}, {"name": "CosineAnnealingLR"})
+    assert found == pytest.approx(expected)
+
+
+def test_one_cycle_goes_by_steps_and_milestones_by_epochs() -> None:
+    cycle = factors(4, 5, {"name": "OneCycleLR", "pct_start": 0.25})
+    assert len(cycle) == 20
+    assert max(cycle) == pytest.approx(1.0)
+    assert cycle.index(max(cycle)) == 4
+    assert factors(3, 2, {"name": "MultiStepLR", "milestones": [1, 2]}) == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert factors(3, 2) == []
+    assert factors(
+        10, 1, {"name": "ConstantLR", "factor": 0.5, "epochs": 0.2}, {"name": "ConstantLR", "factor": 1.0}
+    ) == ([0.5] * 2 + [1.0] * 8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"schedule": [{"name": "CosineLR"}]}, "CosineLR"),
+        ({"schedule": [{"name": "StepLR"}]}, "step_size"),
+        ({"schedule": [{"name": "StepLR", "step_size": 30}]}, "step_size = 30"),
+        ({"schedule": [{"name": "MultiStepLR", "milestones": [2, 8]}]}, "milestones = 8"),
+        ({"schedule": [{"name": "LinearLR", "epochs": 5}, {"name": "CosineAnnealingLR"}]}, "5 epochs.* 3"),
+        ({"schedule": [{"name": "LinearLR"}, {"name": "CosineAnnealingLR"}]}, "LinearLR.*epochs"),
+        ({"schedule": [{"name": "LinearLR", "epochs": 1}]}, "1 epochs.* 3"),
+        ({"optimizer": "AdamX"}, "AdamX"),
+        ({"optimizer": "SGD", "optimizer_arguments": {"beta": 1}}, "beta"),
+        ({"optimizer": "SGD", "optimizer_arguments": {"nesterov": True}}, "SGD.*omentum"),
+        ({"optimizer": "no_such:Thing"}, "no_such"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_before_any_training(settings: dict[str, object], words: str) -> None:
+    section = TrainingSection(start="scratch", **settings)
+    with pytest.raises(RecipeError, match=words) as caught:
+        check_training(section)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_optimizer_gets_its_arguments() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    section = TrainingSection(optimizer="RMSprop", optimizer_arguments={"alpha": 0.5}, weight_decay=0.1)
+    optimizer = make_optimizer(model, section, (), 1.0)
+    assert isinstance(optimizer, torch.optim.RMSprop)
+    assert [(group["alpha"], group["weight_decay"]) for group in optimizer.param_groups] == [(0.5, 0.1), (0.5, 0.0)]
+    usual = make_optimizer(model, TrainingSection(optimizer="AdamW"), (), 1.0)
+    assert usual is not None
+    assert usual.param_groups[0]["betas"] == (0.9, 0.99)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_gives_way_to_the_recipe(name: str) -> None:
+    if name.startswith("timm"):
+        pytest.importorskip("timm")
+    changes = {"training.preset": name, "training.rungs": [1, 2], "training.start": "scratch", "target.epochs": 30}
+    recipe = load_recipe("cifar10-resnet20", overrides=changes)
+    assert recipe.training.batch_size == 512, "the recipe's own"
+    assert recipe.training.schedule
+    check_training(recipe.training)
+    check_training(recipe.target_training)
+    with pytest.raises(RecipeError, match="cifar"):
+        load_recipe("cifar10-resnet20", overrides={"training.preset": "cifr"})
