@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from nas_attn.recipe import Recipe
 from nas_attn.space_schema import Section, SpaceSpec
-from nas_attn.training_schema import Augment
+from nas_attn.training_schema import Augment, Schedule
 
 PAGE = Path(__file__).with_name("recipe.md")
 HEAD = """\
@@ -31,6 +31,7 @@ NAMES = {
     str: "text",
     dict: "table",
     Augment: "table with a name",
+    Schedule: "table with a name",
 }
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
