@@ -16,7 +16,7 @@ from torch import Tensor
 from nas_attn.data.augment import EpochPlan
 from nas_attn.data.pixels import Pixels
 from nas_attn.data.streaming import Feed
-from nas_attn.data.transforms import Made, Named, Transformed, mixed, per_batch, per_image
+from nas_attn.data.transforms import Made, Named, Transformed, mixed, per_batch, per_image, seeded
 from nas_attn.errors import DataError
 from nas_attn.tasks import TASKS, Task
 from nas_attn.training_schema import Augment
@@ -91,7 +91,7 @@ class Split:
             DataError: a transform is unknown, fails, or does not fit these images.
         """
         steps, mixing = per_image(augment, self._made_for), per_batch(augment, self._made_for)
-        with torch.random.fork_rng(devices=[]):
+        with seeded((0,)):
             if steps:
                 self._transformed(steps)((0, 0))
             if mixing:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,9 +80,7 @@ class Transformed:
             DataError: a transform fails, or gives something else than such an image.
         """
         index, seed = drawn
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
+        _seed(seed)
         stored = self.pixels.item(index)
         boxes = torch.zeros(0, 5) if self.boxes is None else self.boxes[index]
         parts = self._parts(stored, boxes)
@@ -143,14 +142,32 @@ def mixed(steps: Sequence[Named], x: Tensor, y: Tensor, seed: tuple[int, ...]) -
     Raises:
         DataError: it cannot be done.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+    with seeded(seed):
         for name, step in steps:
             try:
                 x, y = step(x, y)
             except Exception as error:
                 raise DataError(f"training.augment: '{name}' failed: {shorten(first_line(error))}") from error
     return x, y
+
+
+@contextmanager
+def seeded(seed: tuple[int, ...]) -> Iterator[None]:
+    """The generators of torch, NumPy and Python begin with a seed, and are as before afterwards."""
+    before, python = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        _seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        try:
+            yield
+        finally:
+            np.random.set_state(before)
+            random.setstate(python)
+
+
+def _seed(seed: int) -> None:
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
 
 
 def _mixes(one: Augment) -> bool:
