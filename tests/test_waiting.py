@@ -121,13 +121,6 @@ def test_a_process_is_described_without_passwords(tmp_path: Path) -> None:
     assert processes.process(child.pid) is None
 
 
-def test_our_own_command_is_shown_as_it_is_typed() -> None:
-    for words in (["/usr/bin/python3", "-m", "nas_attn.cli.main"], ["/x/bin/python", "/x/bin/nas-attn"]):
-        text = processes._PROGRAM.sub("nas-attn", " ".join([*words, "worker", "digits"]))
-        assert text == "nas-attn worker digits"
-    assert processes._PROGRAM.sub("nas-attn", "python train.py nas-attn") == "python train.py nas-attn"
-
-
 def test_owners_of_this_machine_that_are_gone_are_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     mine = processes.owner_name()
     host, boot, namespace, pid, started, random = mine.split("/")

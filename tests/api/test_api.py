@@ -65,11 +65,6 @@ def test_what_is_exported() -> None:
     assert all(getattr(na, name).__doc__ for name in members)
 
 
-def test_an_unknown_member_is_named() -> None:
-    with pytest.raises(AttributeError, match="module 'nas_attn' has no attribute 'serch'"):
-        na.serch  # noqa: B018
-
-
 def test_importing_is_cheap_and_using_does_not_replace_functions_by_modules() -> None:
     program = (
         "import sys, nas_attn as na\n"
@@ -108,11 +103,6 @@ def test_what_cannot_be_attached() -> None:
         na.attach(model, "stage9=se", input_shape=(1, 16, 16))
     with pytest.raises(BackboneError):
         na.find_sites(nn.Linear(4, 4), (1, 16, 16))
-
-
-def test_a_module_by_name() -> None:
-    module = na.attention.create("ela", 32, variant="B")
-    assert module(torch.randn(2, 32, 8, 8)).shape == (2, 32, 8, 8)
 
 
 # ------------------------------------------------------------------------------------------- studies

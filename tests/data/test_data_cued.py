@@ -66,14 +66,6 @@ def test_the_rest_of_an_image_does_not_tell_the_label() -> None:
     assert 0.45 < (halves == white).double().mean() < 0.55
 
 
-def test_equal_seeds_give_equal_images_and_others_do_not() -> None:
-    one, same, other = load(), load(), load(seed=1)
-    assert torch.equal(one.train.first(200), same.train.first(200))
-    assert one.digest == same.digest
-    assert one.digest != other.digest
-    assert one.digest != load(noise=7).digest
-
-
 def test_options_change_size_and_difficulty() -> None:
     assert load(height=40, width=40).input_shape == (1, 40, 40)
     bare = load(bar=0, noise=0).train.first(200)
@@ -94,10 +86,3 @@ def test_options_change_size_and_difficulty() -> None:
 def test_wrong_options_are_named(options: dict[str, object], words: str) -> None:
     with pytest.raises(DataError, match=words.replace("(", r"\(").replace("?", r"\?")):
         load(**options)
-
-
-def test_validation_is_an_option_of_the_generator() -> None:
-    with pytest.raises(
-        DataError, match=r"data.validation does not apply to 'cued-digits', .* set data.options.validation"
-    ):
-        data.load(DataSection(name="cued-digits", validation=100), device="cpu")

@@ -62,13 +62,6 @@ def test_every_image_holds_its_whole_digit() -> None:
         assert known[image.tobytes()] == label
 
 
-def test_fragments_add_light() -> None:
-    small = {"train": 100, "validation": 50, "test": 50}
-    means = [load(options={**small, "fragments": n}).mean[0] for n in (0, 5, 20)]
-    assert means == sorted(means)
-    assert means[2] > means[0] + 0.1
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -81,11 +74,6 @@ def test_fragments_add_light() -> None:
 def test_wrong_options(options: dict, message: str) -> None:
     with pytest.raises(DataError, match=message):
         load(options=options)
-
-
-def test_validation_is_an_option_here() -> None:
-    with pytest.raises(DataError, match=r"set data\.options\.validation"):
-        load(validation=100)
 
 
 def test_plain_digits() -> None:

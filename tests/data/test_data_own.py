@@ -16,6 +16,9 @@ from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection
 from nas_attn.tasks import TASKS
 
+# DataLoader forks, as everywhere on Linux.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 
 class Items(Dataset[Any]):
     """As many items as asked, made by a function of their number."""

@@ -52,12 +52,6 @@ def test_a_stratified_split_keeps_the_shares(sizes: list[int], share: float, see
     assert np.array_equal(again, taken)
 
 
-def test_equal_classes_are_split_equally() -> None:
-    labels = np.repeat(np.arange(10), 600)
-    taken, _ = stratified(labels, 1000, 3)
-    assert np.bincount(labels[taken]).tolist() == [100] * 10
-
-
 def test_splits_that_cannot_be() -> None:
     with pytest.raises(DataError, match="the smallest 'emu' has 1"):
         stratified(np.array([0, 0, 0, 1]), 2, 0, ["dog", "emu"])
@@ -139,14 +133,6 @@ def test_mirroring_and_cropping_match_a_loop() -> None:
         np.testing.assert_array_equal(x[number].numpy(), crop)
 
 
-def test_mirroring_alone_mirrors() -> None:
-    images = torch.randint(0, 256, (40, 1, 3, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    x, _, plan = augmented(split_of(images), Augment(name="flip"))
-    straight = images[plan.batches[0]].float()
-    expected = torch.where(plan.mirrored[:, None, None, None], straight.flip(3), straight)
-    assert torch.equal(x, expected)
-
-
 def test_mixup_mixes_images_and_labels_alike() -> None:
     split = numbered(20)
     x, y, plan = augmented(split, Augment(name="mixup", alpha=1.0))
@@ -181,8 +167,3 @@ def test_a_training_subset_is_stratified_and_leaves_validation_alone() -> None:
     subset = data.load(DataSection(name="digits-8x8", train_subset=100), device="cpu")
     assert torch.bincount(subset.train.labels).tolist() == [10] * 10
     assert torch.equal(subset.validation.labels, whole.validation.labels)
-
-
-def test_unknown_names_get_the_nearest() -> None:
-    with pytest.raises(DataError, match="unknown data set 'cifar_10': did you mean 'cifar10'"):
-        data.load(DataSection(name="cifar_10"), device="cpu")

@@ -17,6 +17,8 @@ from nas_attn.tasks import TASKS
 from nas_attn.training_schema import Augment
 from tests import materials
 
+# DataLoader forks, as everywhere on Linux.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 SMALL = {"size": 16, "fragments": 2, "train": 60, "validation": 60, "test": 60}
 
 
