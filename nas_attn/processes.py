@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -13,19 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas_attn.errors import without_passwords
+from nas_attn.errors import shorten, without_passwords
 
 if TYPE_CHECKING:
     import psutil
 
 SEPARATOR = "/"
-SHOWN_LENGTH = 100
-"""Letters of a command that are shown."""
+SHOWN_LETTERS = 100
+"""Of a command."""
 SAME_S = 2.0
 """Two starts of one process number within this time are one process: the machine's clock may be set in between."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = Path("/proc/self/ns/pid")
-_PROGRAM = re.compile(r"^\S*python\S* (?:-\S+ )*?(?:-m nas_attn\.cli\.main|\S*/nas-attn)(?= |$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +159,7 @@ def _about(pid: int) -> str:
         words = " ".join(found.cmdline())
     except psutil.Error:
         return ""
-    command = without_passwords(_PROGRAM.sub("nas-attn", words))
-    if len(command) > SHOWN_LENGTH:
-        command = f"{command[: SHOWN_LENGTH - 1]}…"
+    command = shorten(without_passwords(words), SHOWN_LETTERS)
     return f" ({command}, since {since})" if command else f" (since {since})"
 
 
