@@ -82,7 +82,9 @@ def plan_recipe(recipe: Recipe, *, build: Build | None = None, store: StudyStore
         store: the study that it is for, whose sites are those that it began with.
     """
     kept = None if store is None else kept_sites(store)
-    return plan_for(recipe, tasks.of(recipe).load(recipe, device="cpu"), build=build, kept=kept)
+    dataset = tasks.of(recipe).load(recipe, device="cpu")
+    tasks.of(recipe).check_trainings(recipe, dataset)
+    return plan_for(recipe, dataset, build=build, kept=kept)
 
 
 def check_start(opened: OpenStudy) -> None:

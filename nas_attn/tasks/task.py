@@ -129,11 +129,20 @@ class Task(ABC):
         if recipe.data.name == EXTERNAL:
             return None
         dataset: Dataset = named("nas_attn.data:load")(self.data_section(recipe), device=device, share=share, task=self)
-        if recipe.training.evaluator is None:
-            for training in (recipe.training, recipe.target_training):
-                dataset.train.check(training.augmentation)
-                named("nas_attn.training.parameters:check_training")(training)
         return dataset
+
+    def check_trainings(self, recipe: Recipe, dataset: Dataset | None) -> None:
+        """Makes the transforms, optimizers and schedules of search and target, so that nothing is trained in vain.
+
+        Raises:
+            DataError: a transform is unknown, fails, or does not fit the images.
+            RecipeError: an optimizer or a schedule is unknown, or does not take its arguments.
+        """
+        if dataset is None or recipe.training.evaluator is not None:
+            return
+        for training in (recipe.training, recipe.target_training):
+            dataset.train.check(training.augmentation)
+            named("nas_attn.training.parameters:check_training")(training)
 
     def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:
         """What a network is fed, (C, H, W), and how many classes it tells apart, where `load` gives None.

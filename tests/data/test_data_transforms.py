@@ -129,12 +129,13 @@ def test_a_recipe_is_checked_when_its_data_are_loaded(tmp_path: Path) -> None:
     recipe = recipe_from(table, where="this")
     dataset = TASKS["classification"].load(recipe, device="cpu")
     assert dataset is not None
+    TASKS["classification"].check_trainings(recipe, dataset)
     x, _ = next(dataset.train.epoch(8, seed=0, epoch=0, augment=recipe.training.augmentation))
     assert x.shape == (8, 3, 16, 16)
     assert np.isfinite(x.numpy()).all()
     wrong = recipe_from({**table, "target": {"augment": [{"name": "CenterCrop", "size": 8}]}}, where="this")
     with pytest.raises(DataError, match="8x8"):
-        TASKS["classification"].load(wrong, device="cpu")
+        TASKS["classification"].check_trainings(wrong, dataset)
     for entry in ({"name": "mixup"}, {"name": "flip", "p": 1}, {"name": "rotate"}, {"name": "crop", "padding": 0}):
         with pytest.raises(RecipeError, match=r"training\.augment"):
             recipe_from({**table, "training": {"augment": [entry]}}, where="this")
