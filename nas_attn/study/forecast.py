@@ -101,13 +101,15 @@ def forecast(
     """
     where = pick_device(device)
     dataset = tasks.of(recipe).load(recipe, device=where)
+    tasks.of(recipe).check_trainings(recipe, dataset)
     plan = plan_for(recipe, dataset)
     own = user_trials(plan, tried)
     check_weights(plan)
     if recipe.training.evaluator is not None or dataset is None:
         return _made(recipe, plan, own, _epoch_of_task(recipe, plan, str(where)), None)
     taken = Threads(threads, most=cores_for(default_workers(device)))
-    trainer = Trainer(recipe.training, dataset, device=where, threads=taken)
+    one_epoch = recipe.training.model_copy(update={"schedule": []})
+    trainer = Trainer(one_epoch, dataset, device=where, threads=taken)
     began = time.perf_counter()
     trainer.fit(plan.bare(0), seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)
     epoch_s = time.perf_counter() - began
