@@ -83,36 +83,35 @@ def read(function: Callable[..., Any], kind: str, section: DataSection, place: P
         DataError: it fails, gives no training images, or an item is not what it should be.
     """
 
-    def opened(split: str) -> Any:
-        try:
-            return function(split, **section.options)
-        except Exception as error:
-            raise DataError(
-                f"data.name = '{section.name}' failed at '{split}': {shorten(first_line(error))}"
-            ) from error
-
-    def part(split: str) -> Labelled | None:
-        dataset = opened(split)
-        if dataset is None:
-            return None
-        if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-            raise DataError(
-                f"data.name = '{section.name}' gave a {type(dataset).__name__} for '{split}': it must return a "
-                "torch.utils.data.Dataset with a length"
-            )
-        return _labelled(Items(dataset, kind, section.size, f"'{section.name}', {split}"), len(dataset), section, place)
-
-    def test() -> Labelled:
-        found = part("test")
-        if found is None:
-            raise DataError(missing)
-        return found
-
-    missing = f"'{section.name}' gives no data set for 'test'" if opened("test") is None else ""
-    train = part("train")
-    if train is None:
+    datasets = {split: _opened(function, split, section) for split in ("train", "validation", "test")}
+    missing = "" if datasets["test"] is not None else f"'{section.name}' gives no data set for 'test'"
+    if datasets["train"] is None:
         raise DataError(f"data.name = '{section.name}' gives no data set for 'train'")
-    return Parts(train, part("validation"), test, _classes(opened("train"), train, kind, section), missing)
+
+    def part(split: str) -> Labelled:
+        if datasets[split] is None:
+            raise DataError(missing)
+        items = Items(datasets[split], kind, section.size, f"'{section.name}', {split}")
+        return _labelled(items, len(datasets[split]), section, place)
+
+    train = part("train")
+    validation = None if datasets["validation"] is None else part("validation")
+    classes = _classes(datasets["train"], train, kind, section)
+    return Parts(train, validation, lambda: part("test"), classes, missing)
+
+
+def _opened(function: Callable[..., Any], split: str, section: DataSection) -> Any:
+    """The data set of a split, of which no item is read; None where there is none."""
+    try:
+        dataset = function(split, **section.options)
+    except Exception as error:  # a stranger's function
+        raise DataError(f"data.name = '{section.name}' failed at '{split}': {shorten(first_line(error))}") from error
+    if dataset is not None and not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+        raise DataError(
+            f"data.name = '{section.name}' gave a {type(dataset).__name__} for '{split}': it must return a torch.utils.data.Dataset "
+            "with a length"
+        )
+    return dataset
 
 
 def _labelled(items: Items, count: int, section: DataSection, place: Place) -> Labelled:
