@@ -15,7 +15,6 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.attention import catalogue
 from nas_attn.backbones.sources import SOURCES
 from nas_attn.errors import OperationError
-from nas_attn.export.formats import find_format
 from nas_attn.export.graphs import BOX
 from nas_attn.export.python_file import Described
 from nas_attn.paths import write_whole
@@ -189,7 +188,6 @@ def markdown(facts: Mapping[str, Any]) -> str:
     }
     return environment.get_template("card.md").render(
         **facts,
-        use=find_format(facts["format"], task).use(facts),
         answer=task.answers.said(tuple(facts["output"]["shape"][1:]), facts["format"]),
         compared=against_torch(facts) if facts["check"] else "",
     )

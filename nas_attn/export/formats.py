@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import torch
 from torch import nn
@@ -30,8 +29,6 @@ class Format:
     begins: tuple[bytes, ...]
     """How its files begin, in small letters."""
     write: Callable[[Order], None]
-    use: Callable[[Mapping[str, Any]], str]
-    """From a card's facts, how to load the file, in the fewest lines."""
     graph: bool = False
     """Whether it holds what is computed, and not the weights alone."""
 
@@ -166,50 +163,14 @@ def _python(order: Order) -> None:
     torch.save({"state_dict": order.model.state_dict(), "notes": dict(order.notes)}, weights)
 
 
-# ------------------------------------------------------------------------------------------- how to load them
-
-
-def _use_weights(facts: Mapping[str, Any]) -> str:
-    shape = tuple(facts["input"]["shape"][1:])
-    return (
-        "import nas_attn as na\nimport torch\n\n"
-        f"network = ...  # the bare backbone: {facts['backbone']['name']}, {facts['output']['shape'][1]} classes\n"
-        f'na.attach(network, "{facts["placement"]}", input_shape={shape}, init="{facts["init"]}", key="{facts["key"]}")\n'
-        f'network.load_state_dict(torch.load("{facts["file"]}", weights_only=True)["state_dict"])\n'
-        "network.eval()"
-    )
-
-
-def _use_program(facts: Mapping[str, Any]) -> str:
-    load = f'network = torch.export.load("{facts["file"]}").module()'
-    return f"import torch\n\n{load}\nlogits = network(images)  # {facts['input']['dtype']}"
-
-
-def _use_onnx(facts: Mapping[str, Any]) -> str:
-    return (
-        "import onnxruntime\n\n"
-        f'session = onnxruntime.InferenceSession("{facts["file"]}")\n'
-        f'(logits,) = session.run(None, {{"image": images}})  # numpy, {facts["input"]["dtype"]}'
-    )
-
-
-def _use_python(facts: Mapping[str, Any]) -> str:
-    module = Path(facts["file"]).stem
-    if module.isidentifier():
-        load = f"import {module}\n\nnetwork = {module}.load()  # reads {module}.pt beside it"
-    else:
-        load = f'import importlib\n\nnetwork = importlib.import_module("{module}").load()'
-    return f"{load}\nlogits = network(images)  # {facts['input']['dtype']}"
-
-
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         one.name: one
         for one in (
-            Format("weights", ".pt", (b"pk",), _weights, _use_weights),
-            Format("torch", ".pt2", (b"pk",), _program, _use_program, graph=True),
-            Format("onnx", ".onnx", (b"\x08",), _onnx, _use_onnx, graph=True),
-            Format("python", ".py", (b'"""',), _python, _use_python),
+            Format("weights", ".pt", (b"pk",), _weights),
+            Format("torch", ".pt2", (b"pk",), _program, graph=True),
+            Format("onnx", ".onnx", (b"\x08",), _onnx, graph=True),
+            Format("python", ".py", (b'"""',), _python),
         )
     }
 )

@@ -112,13 +112,6 @@ def _classes(order: Order) -> Sequence[str]:
     return order.described.interface.classes if order.described else ()
 
 
-def _use(facts: Mapping[str, Any]) -> str:
-    return (
-        "from ultralytics import YOLO  # nas_attn has to be installed, too\n\n"
-        f'YOLO("{facts["file"]}").val(data="your.yaml")'
-    )
-
-
 def _no_python(order: Order) -> None:
     raise OperationError(
         "'python' is not for a detector, whose code is ultralytics' own: take ultralytics, onnx or weights"
@@ -126,7 +119,7 @@ def _no_python(order: Order) -> None:
 
 
 FORMATS = {
-    "ultralytics": Format("ultralytics", "-best.pt", (b"pk",), _write_pt, _use),
+    "ultralytics": Format("ultralytics", "-best.pt", (b"pk",), _write_pt),
     "python": replace(formats.FORMATS["python"], write=_no_python),
 }
 """`ultralytics`: a `.pt` that `ultralytics.YOLO` loads where nas_attn is installed."""
