@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -40,6 +39,7 @@ class Split:
     masked: ClassVar[bool] = False
     """Whether an image's last channel, as stored, is its mask."""
     _feeds: dict[str, Feed] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _scales: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -85,7 +85,7 @@ class Split:
             yield mixed(mixing, x, y, (seed, epoch, number)) if mixing else (x, y)
 
     def check(self, augment: Sequence[Augment]) -> None:
-        """Applies transforms to the first image, so that what is wrong with them is known before anything is trained.
+        """Applies transforms to some images, so that what is wrong with them is known before anything is trained.
 
         Raises:
             DataError: a transform is unknown, fails, or does not fit these images.
@@ -93,7 +93,15 @@ class Split:
         steps, mixing = per_image(augment, self._made_for), per_batch(augment, self._made_for)
         with seeded((0,)):
             if steps:
-                self._transformed(steps)((0, 0))
+                transformed = self._transformed(steps)
+                sizes = sorted(
+                    {tuple(transformed((number, number))[0].shape[1:]) for number in range(min(4, len(self)))}
+                )
+                if len(sizes) > 1:
+                    raise DataError(
+                        f"training.augment makes images of different sizes, {sizes[0]} and {sizes[-1]}: end it with a transform that "
+                        "gives one size, like RandomCrop"
+                    )
             if mixing:
                 x, y = next(self.batches(2))
                 mixed(mixing, x, y, (0,))
@@ -133,18 +141,21 @@ class Split:
         return -(-len(self) // batch_size)
 
     def _normalised(self, images: Tensor) -> Tensor:
-        scale, shift = self._scale_and_shift
+        scale, shift = self._scale_and_shift(images.shape[3])
         x = images.to(torch.float32, memory_format=torch.channels_last)
         x.permute(0, 2, 3, 1).view(-1, len(scale)).mul_(scale).sub_(shift)  # a view
         return x
 
-    @cached_property
-    def _scale_and_shift(self) -> tuple[Tensor, Tensor]:
+    def _scale_and_shift(self, width: int) -> tuple[Tensor, Tensor]:
         """float32 (W * C,) each, put on the device once: x = pixel * scale - shift, for a row of pixels at a time."""
-        width = self.pixels.shape[2]
-        scale = [1 / (255 * deviation) for deviation in self.std]
-        shift = [mean / deviation for mean, deviation in zip(self.mean, self.std, strict=True)]
-        return torch.tensor(scale * width, device=self.device), torch.tensor(shift * width, device=self.device)
+        if width not in self._scales:
+            scale = [1 / (255 * deviation) for deviation in self.std]
+            shift = [mean / deviation for mean, deviation in zip(self.mean, self.std, strict=True)]
+            self._scales[width] = (
+                torch.tensor(scale * width).to(self.device),
+                torch.tensor(shift * width).to(self.device),
+            )
+        return self._scales[width]
 
 
 @dataclass(frozen=True)

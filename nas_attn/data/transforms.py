@@ -114,11 +114,10 @@ class Transformed:
                 "normalised afterwards (data.mean, data.std)"
             )
         whole = torch.cat([image, parts[1].to(torch.uint8).view(1, *image.shape[-2:])]) if self.masked else image
-        if whole.shape != stored.shape:
-            now, before = ("x".join(map(str, one.shape[-2:])) for one in (whole, stored))
+        if len(whole) != len(stored) or (self.boxes is not None and whole.shape != stored.shape):
+            now, before = ("x".join(map(str, one.shape)) for one in (whole, stored))
             raise DataError(
-                f"training.augment: '{named}' makes images of {now} pixels, but the network is fed {before}: set data.size, or the "
-                "transform's size, to the same"
+                f"training.augment: '{named}' makes images of {now}, but the network is fed {before}: choose a transform that keeps that"
             )
         return whole.as_subclass(Tensor).contiguous()
 
