@@ -49,9 +49,8 @@ class Augment(Named):
         known = BATCHED.get(self.name)
         if known is None:
             if ":" not in self.name and not self.name[:1].isupper():
-                raise ValueError(
-                    f"unknown augmentation '{self.name}': {did_you_mean(self.name, BATCHED)} Or a class of torchvision.transforms.v2"
-                )
+                known_names = f"{', '.join(BATCHED)}, or a class of torchvision.transforms.v2"
+                raise ValueError(f"unknown augmentation '{self.name}': give {known_names}")
             return self
         if self.arguments.keys() != known.keys():
             wanted = f"needs {' and '.join(known)}" if known else "takes no arguments"
