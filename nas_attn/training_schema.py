@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -36,8 +36,15 @@ class Named(BaseModel):
 class Schedule(Named):
     """A part of a learning rate's schedule: a class of torch.optim.lr_scheduler, over so many epochs."""
 
-    epochs: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Epochs, or a share of the training; None: to the end, for the last part."""
+    epochs: float | None = Field(default=None, gt=0)
+    """A whole number, or below 1 a share of the training; None: to the end, for the last part."""
+
+    @field_validator("epochs")
+    @classmethod
+    def _whole(cls, epochs: float | None) -> float | None:
+        if epochs is not None and epochs >= 1 and epochs % 1:
+            raise ValueError(f"must be a whole number, or a share below 1, not {epochs}")
+        return epochs
 
 
 class Augment(Named):

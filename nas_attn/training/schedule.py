@@ -33,10 +33,10 @@ def schedule_factors(schedule: Sequence[Schedule], epochs: int, steps: int) -> l
         left, last = epochs - len(factors) // steps, number == len(schedule) - 1
         if part.epochs is None and not last:
             raise RecipeError(f"training.schedule: '{part.name}' needs epochs, since another part follows it")
-        if isinstance(part.epochs, float):
+        if part.epochs is not None and part.epochs < 1:
             length = min(max(1, round(part.epochs * epochs)), left - 1)
         else:
-            length = part.epochs or left
+            length = int(part.epochs or left)
         if length > left or (length == left and not last) or (last and length < left):
             raise RecipeError(
                 f"training.schedule: its parts up to '{part.name}' take {epochs - left + length} epochs, but a training has {epochs}"
