@@ -91,7 +91,8 @@ class DataSection(Section):
 
     name: str = Field(min_length=1)
     """`digits`, `cued-digits`, `digits-8x8`, `fashion-mnist`, `mnist`, `cifar10`, `cifar100`, `folder:PATH`, `coco:FOLDER` and
-    `yolo:PATH.yaml` (boxes), or `external`: the evaluator of `[training]` brings its own."""
+    `yolo:PATH.yaml` (boxes), `package.module:function` that returns a torch data set, or `external`: the evaluator of `[training]`
+    brings its own."""
     root: str = "data"
     """Where downloaded files lie, or are put."""
     validation: int | Fraction | None = None
