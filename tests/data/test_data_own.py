@@ -125,7 +125,7 @@ def a_list(split: str) -> Any:
     ("name", "words"),
     [
         ("no_pair", "item 0 .* is a Tensor"),
-        ("unnamed", "picture, label"),
+        ("unnamed", "'picture', 'label'"),
         ("text", "'cat'"),
         ("outside", "from 7 to 7"),
         ("of_sizes", r"item 1 .*data\.size"),
