@@ -31,17 +31,6 @@ def test_an_empty_study_is_a_snapshot_too(tmp_path: Path) -> None:
     json.dumps(taken.as_dict(), allow_nan=False)
 
 
-def test_candidates_that_only_run_yet(tmp_path: Path) -> None:
-    study = MadeStudy(tmp_path)
-    study.candidate("none", baseline="none", state=None, rungs=0)
-    study.candidate(everywhere(SE), state=None, rungs=1)
-    taken = snapshot(study.store)
-    assert taken.counts["running"] == 2
-    assert [view.rung for view in taken.candidates] == [None, 0]
-    assert taken.front == ()
-    assert taken.recommendation is None
-
-
 def test_the_recommendation_is_the_best_of_the_truth_and_sure_of_it(made: Snapshot) -> None:
     best = made.recommendation
     assert best is not None
@@ -73,16 +62,6 @@ def test_where_attention_only_harms_none_is_recommended(tmp_path: Path) -> None:
     assert "bare backbone" in best.answer[0]
 
 
-def test_without_the_bare_baseline_the_best_of_the_front_is_recommended(tmp_path: Path) -> None:
-    study = MadeStudy(tmp_path)
-    study.candidate(everywhere(CBAM), seeds=2)
-    study.candidate(f"stage1={ELA}", seeds=2)
-    study.sessions()
-    best = snapshot(study.store).recommendation
-    assert best.placement == everywhere(CBAM)
-    assert best.against_none is None
-
-
 def test_nothing_is_recommended_while_no_attention_is_being_trained(tmp_path: Path) -> None:
     made = MadeStudy(tmp_path)
     made.candidate("none", baseline="none", state=None, rungs=1)
@@ -111,13 +90,6 @@ def test_pruned_failed_and_infeasible_candidates_are_there_but_not_on_the_front(
         if view.state != "scored":
             assert not view.on_front
     assert all(view.rung == 0 and view.beats_none is None for view in made.candidates if view.state == "pruned")
-
-
-def test_objectives_are_estimates(made: Snapshot) -> None:
-    view = by_label(made, f"uniform {SE}")
-    assert view.values == (view.estimates["accuracy"].mean, view.latency.ratio)
-    assert view.estimates["accuracy"].seeds == 3
-    assert view.values[1] == pytest.approx(1.15, abs=0.02)
 
 
 def test_the_bare_backbone_is_its_own_reference(made: Snapshot) -> None:
@@ -209,14 +181,3 @@ def test_the_dictionary_says_it_all_in_json(made: Snapshot) -> None:
     assert first["estimates"]["accuracy"]["seeds"] == 3
     assert first["latency"]["ratio"] == pytest.approx(1.15, abs=0.02)
     assert plain["recommendation"]["against_none"]["gain"]["probability"] > 0.9
-
-
-def test_readings_of_the_test_split_are_shown(tmp_path: Path) -> None:
-    study = MadeStudy(tmp_path)
-    study.store.log_test_reading("validate")
-    assert [reading.reason for reading in snapshot(study.store).test_readings] == ["validate"]
-
-
-def test_choices_name_the_sites_with_a_module(made: Snapshot) -> None:
-    assert by_label(made, f"uniform {SE}").choices == dict.fromkeys(("stage1", "stage2", "stage3"), SE)
-    assert by_label(made, "none").choices == {}

@@ -1,8 +1,5 @@
 """Whatever a user may get wrong is one sentence with exit status 2, and leaves nothing behind."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -87,13 +84,6 @@ def test_wrong_options(table: Path, nas, arguments: list[str], words: str) -> No
     assert (table / "table.toml").read_text() == before
 
 
-@pytest.mark.parametrize("options", [["--device", "gpu9"], ["--try", "stage1=see"]])
-def test_a_dry_run_checks_what_the_search_would(table: Path, nas, options: list[str]) -> None:
-    ended = nas("search", "table.toml", "--dry-run", *options)
-    assert ended.status == 2
-    assert ended.error
-
-
 def test_an_artifacts_folder_that_cannot_be_is_not_recorded(table: Path, nas) -> None:
     ended = nas("search", "table.toml", "--artifacts", "table.toml/below")
     assert ended.status == 2
@@ -165,14 +155,6 @@ def test_without_a_database_nothing_is_made(tmp_path: Path, monkeypatch: pytest.
 STUDIES = Path(__file__).resolve().parents[2] / "studies"
 
 
-@pytest.mark.parametrize("command", ["pareto", "report", "resume", "worker", "export"])
-def test_a_database_without_studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, command: str) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "nas_attn.db").touch()
-    assert "holds no study: start one with `nas-attn search`" in nas(command).error
-    assert "there is no study 'name'" in nas(command, "name").error
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -214,24 +196,6 @@ def test_a_report_that_cannot_be_written_does_not_hide_the_answer(table: Path, n
     assert ended.status == 2
     assert "the report cannot be written" in ended.error
     assert "the front (*)" in ended.out
-
-
-def test_as_a_program(table: Path) -> None:
-    """The same through a real process: status, one line, nothing on standard output."""
-    command = [sys.executable, "-m", "nas_attn.cli.main", "search", "table.toml", "--set", "search.trails=3"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "NAS_ATTN_DEBUG": ""}
-    )
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.splitlines() == ["error: table.toml: unknown key 'search.trails': did you mean 'trials'?"]
-
-
-def test_a_wrong_device_at_resuming_is_one_sentence_however_many_workers(table: Path, nas) -> None:
-    assert nas("search", "table.toml", "--workers", "1", "--trials", "1").status == 0
-    ended = nas("resume", "--device", "gpu9", "--workers", "2")
-    assert ended.status == 2
-    assert "unknown device 'gpu9'" in ended.error
 
 
 def test_a_cuda_graph_on_a_cpu(table: Path, nas) -> None:
