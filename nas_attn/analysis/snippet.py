@@ -29,7 +29,8 @@ def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[str, str], str
     """
     if built is None:
         return lambda placement, key: ""
-    before = ["import nas_attn as na", *_imports(recipe.backbone), "", *_backbone(recipe.backbone, built)]
+    imported, made = _backbone(recipe.backbone, built)
+    before = ["import nas_attn as na", *imported, "", *made]
     sites = recipe.space.sites
     arguments = [f"input_shape={built.input_shape}", f"init={_quoted(recipe.training.resolved_init)}"]
     arguments += [f"custom={dict(sites.custom)!r}"] if sites.custom else []
@@ -38,41 +39,29 @@ def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[str, str], str
     def lines(placement: str, key: str) -> str:
         if placement == "none":
             return "\n".join(before)
-        call = _call("", "na.attach", ["model", _quoted(placement), *arguments, f"key={_quoted(key)}"])
+        call = _call("na.attach", ["model", _quoted(placement), *arguments, f"key={_quoted(key)}"])
         return "\n".join([*before, *call])
 
     return lines
 
 
-def _imports(backbone: BackboneSection) -> list[str]:
-    if not backbone.name.startswith(PYTHON):
-        return ["from nas_attn import backbones"]
-    module, _, name = backbone.name.removeprefix(PYTHON).rpartition(".")
-    return [f"from {module} import {name}"] if _is_importable(module, name) else []
-
-
-def _backbone(backbone: BackboneSection, built: BuiltFor) -> list[str]:
+def _backbone(backbone: BackboneSection, built: BuiltFor) -> tuple[list[str], list[str]]:
+    """(imports, lines that make the backbone)."""
     if backbone.name.startswith(PYTHON):
         module, _, name = backbone.name.removeprefix(PYTHON).rpartition(".")
-        if _is_importable(module, name):
-            return [f"model = {name}()"]
-        return [f"model = ...  # the network that was given to na.search: {backbone.name.removeprefix(PYTHON)}()"]
+        if name.isidentifier() and module not in ("", "__main__") and all(p.isidentifier() for p in module.split(".")):
+            return [f"from {module} import {name}"], [f"model = {name}()"]
+        return [], [f"model = ...  # the network that was given to na.search: {backbone.name.removeprefix(PYTHON)}()"]
     arguments = [_quoted(backbone.name), f"input_shape={built.input_shape}", f"classes={built.classes}"]
     arguments += [f"width={backbone.width}"] if backbone.width is not None else []
     arguments += [f"options={dict(backbone.options)!r}"] if backbone.options else []
-    return _call("model = ", "backbones.create", arguments)
+    return ["from nas_attn import backbones"], _call("model = backbones.create", arguments)
 
 
-def _is_importable(module: str, name: str) -> bool:
-    return name.isidentifier() and module not in ("", "__main__") and all(p.isidentifier() for p in module.split("."))
-
-
-def _call(before: str, function: str, arguments: list[str]) -> list[str]:
+def _call(function: str, arguments: list[str]) -> list[str]:
     """A call in one line, or with an argument each where that is too long."""
-    line = f"{before}{function}({', '.join(arguments)})"
-    if len(line) <= WIDEST:
-        return [line]
-    return [f"{before}{function}(", *(f"    {argument}," for argument in arguments), ")"]
+    line = f"{function}({', '.join(arguments)})"
+    return [line] if len(line) <= WIDEST else [f"{function}(", *(f"    {argument}," for argument in arguments), ")"]
 
 
 def _quoted(text: str) -> str:
