@@ -212,6 +212,7 @@ def _ended(pruned: bool, now: float) -> dict[str, Any]:
         "state": "pruned" if pruned else "done",
         "reason": "",
         "attempts": 1,
+        "round": 0,
         "wanted_at": now,
         "priority": 30,
     }

@@ -23,7 +23,7 @@ PROGRAM = Path(sys.executable).with_name("nas-attn")
 PATIENCE_S = 900.0
 """Longest wait for anything: below the test's own limit, so that a hang ends with what was printed so far."""
 OURS = re.compile(
-    r"""\[\d+/\d+\ trials[^\]]*\]\               # progress of a search
+    r"""\[\d+/\d+\ (trials|runs)[^\]]*\]\        # progress of a search, a validation, a retraining
       | worker\ \d+:\                            # the same of several workers
       | (backbone|trial)\ \d+:\ |(search|confirm|validate|retrain),\ seed\ \d+:\   # a run that ended or stopped
        | stopping(:|\ on)\ |stopped\ |waiting\ for\ |waited\ |went\ on\ |failed:\ 

@@ -15,7 +15,6 @@ from nas_attn._version import __version__
 from nas_attn.analysis.choosing import Chosen
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import NasAttnError, StorageAway
-from nas_attn.evaluation.pictures import pictures
 from nas_attn.report import dashboard, write_report
 from nas_attn.report.answer_study import write_answer_study
 from nas_attn.study.opening import OpenStudy
@@ -109,7 +108,11 @@ def write_study_report(
     """
     found = now.examples
     try:
-        shown = {} if found is None else pictures(now.recipe, [one.image for one in (*found.gained, *found.lost)])
+        shown = {}
+        if found is not None and (found.gained or found.lost):
+            from nas_attn.evaluation.pictures import pictures  # here: it loads torch
+
+            shown = pictures(now.recipe, [one.image for one in (*found.gained, *found.lost)])
     except NasAttnError:  # the data are not on this machine: the report goes without images
         shown = {}
     return write_report(now, path or report_path(opened), choice, pictures=shown)
