@@ -155,7 +155,8 @@ class LatencySection(Section):
     threads: int = Field(default=1, ge=1, le=1024)
     """Intra-op threads; with more than one, the wall clock is used instead of the thread's CPU time."""
     mode: str = "eager"
-    """How the network runs: `eager` (as it is), `compile` (torch.compile), `cuda-graph` (replayed), `onnxruntime`, or `command`."""
+    """How the network runs: `eager` (as it is), `compile` (torch.compile), `cuda-graph` (replayed), `onnxruntime`, `openvino`,
+    `ncnn`, in int8 `onnxruntime-int8`, `openvino-int8`, or `command`."""
     command: str | None = None
     """For `mode = "command"`: a program that measures elsewhere and prints milliseconds; `{onnx}` (or its last argument) is
     the path of an ONNX file."""
@@ -182,10 +183,10 @@ class LatencySection(Section):
         if self.command is not None and not self.command.strip():
             raise ValueError("command must name a program, not ''")
         mode = latency_modes.ROWS[self.mode]
-        if mode.cuda_only and self.device != "cuda":
-            raise ValueError(f"mode = '{self.mode}' needs device = 'cuda'")
-        if not mode.takes_bfloat16 and self.dtype == "bfloat16":
-            raise ValueError(f"mode = '{self.mode}' takes dtype = 'float32' or 'float16', not 'bfloat16'")
+        for key, value, taken in (("device", self.device, mode.devices), ("dtype", self.dtype, mode.dtypes)):
+            if value not in taken:
+                known = " or ".join(f"'{one}'" for one in taken)
+                raise ValueError(f"mode = '{self.mode}' takes {key} = {known}, not '{value}'")
         return self
 
 
@@ -291,6 +292,8 @@ class Recipe(Section):
         if self.training.evaluator is None:  # else any metric that it returns
             task = tasks.of(self)
             known = {*task.shares, *task.losses, *costs.ROWS}
+            if latency_modes.ROWS[self.latency.mode].quantized:
+                known |= {f"{name}{latency_modes.IN_INT8}" for name in task.shares}
             for objective in self.objectives:
                 if objective not in known and not costs.is_own(objective):
                     raise ValueError(f"unknown objective '{objective}': {did_you_mean(objective, known)}")

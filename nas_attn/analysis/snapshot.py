@@ -16,6 +16,7 @@ from nas_attn import tasks
 from nas_attn.analysis.facts import Retrained, StudyFacts
 from nas_attn.analysis.features import features
 from nas_attn.analysis.fronts import front_odds, front_of, objective_value, primary_metric, ties
+from nas_attn.analysis.in_int8 import in_int8
 from nas_attn.analysis.latency import LatencyRecord, latencies, latency_record
 from nas_attn.analysis.per_image import ByClass, Examples, by_class, examples
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend
@@ -156,7 +157,17 @@ class Snapshot:
             *(constant.sentence for constant in self.constants),
             *(weak.sentence for weak in self.weak_rungs),
             *(two_values(model) if model else ()),
+            *filter(None, [self._in_int8()]),
         ]
+
+    def _in_int8(self) -> str:
+        best = self.find(self.recommendation.key) if self.recommendation else None
+        bare = next((view for view in self.candidates if view.baseline == "none"), None)
+        if best is None or bare is None or best is bare:
+            return ""
+        last = len(self.recipe.training.rungs) - 1
+        mine, theirs = ({p.seed: p.metrics for p in view.scores if p.rung == last} for view in (best, bare))
+        return in_int8(self.recipe.latency.mode, self.primary, mine, theirs)
 
     def compared(self, objective: str) -> bool:
         """Whether gains over the bare backbone are known for an objective."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from nas_attn import costs
+from nas_attn.latency_modes import IN_INT8
 from nas_attn.recipe import lower_is_better, objective_name
 from nas_attn.tasks import TASKS
 
@@ -67,15 +68,20 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
 
 def title(objective: str) -> str:
     """An objective's name on an axis or above a column."""
-    known = QUANTITIES.get(objective_name(objective))
+    known = _quantity(objective)
     if known is None and costs.is_own(objective):
         return objective.rpartition(":")[2].replace("_", " ")
-    return known.title if known else objective_name(objective)
+    in_int8 = " in int8" if objective.endswith(IN_INT8) else ""
+    return f"{known.title}{in_int8}" if known else objective_name(objective)
+
+
+def _quantity(objective: str) -> Quantity | None:
+    return QUANTITIES.get(objective_name(objective).removesuffix(IN_INT8))
 
 
 def unit(objective: str) -> Unit:
     """How an objective's values are written."""
-    known = QUANTITIES.get(objective_name(objective))
+    known = _quantity(objective)
     return known.unit if known else NUMBER
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nas_attn.evaluation.plan import Plan
+    from nas_attn.latency.elsewhere import Measured
     from nas_attn.recipe import LatencySection
     from nas_attn.records import Session
 
@@ -39,17 +41,81 @@ def latency(
         list[str] | None,
         typer.Option("--set", help="A setting of [latency]: --set batch_size=32, --set mode=onnxruntime; repeatable."),
     ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="Measure on another device, without torch: write the networks and a program here."),
+    ] = None,
+    back: Annotated[
+        Path | None, typer.Option("--from", help="Show what that program has measured; with --study, keep it there.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compares placements on this machine with the bare backbone: ratios with 95 % intervals."""
-    if not what:
-        raise RecipeError("latency needs at least one placement, like 'stage2=se(reduction=8)'")
+    if back is not None:
+        measured = _brought_back(back, study, storage)
+        _answer(_found(measured.backbone, measured.placements, measured.sessions), measured.sessions, as_json)
+        return
     plan = _plan(backbone, shape, study, storage)
     section = _section(plan.recipe.latency, settings or [])
     trials = {str(r.trial): r.placement for r in study_named(study, storage).store.candidates()} if study else {}
-    networks = {text: _network(plan, text, trials) for text in dict.fromkeys(what)}
+    networks = {text: _network(plan, text, trials) for text in dict.fromkeys(what or _front(study, storage))}
+    if to is not None:
+        _send(plan, section, networks, to)
+        return
     sessions = _measure(plan, section, {text: model for text, (_, model) in networks.items()})
-    found = _found(plan, networks, sessions)
+    shown = {text: notation for text, (notation, _) in networks.items()}
+    _answer(_found(plan.recipe.backbone.name, shown, sessions), sessions, as_json)
+
+
+def _front(study: str | None, storage: str) -> list[str]:
+    """The front of a study, where no placement is named."""
+    if study is None:
+        raise RecipeError("latency needs at least one placement, like 'stage2=se(reduction=8)'")
+    from nas_attn.study.reading import snapshot
+
+    return [view.placement for view in snapshot(study_named(study, storage).store).front if view.baseline != "none"]
+
+
+def _send(plan: Plan, section: LatencySection, networks: Mapping[str, tuple[str, nn.Module]], folder: Path) -> None:
+    from nas_attn.latency.elsewhere import PROGRAM, write_folder
+
+    known = {
+        notation: plan.resolved(notation).key if "=" in notation else notation for notation, _ in networks.values()
+    }
+    write_folder(
+        folder,
+        section,
+        backbone=plan.recipe.backbone.name,
+        reference=plan.bare(0),
+        candidates={known[notation]: (notation, model) for notation, model in networks.values()},
+        input_shape=plan.input_shape,
+    )
+    runtime = section.mode.removesuffix("-int8")
+    console().print(
+        f"{len(networks)} networks are in {folder}. On the device, with numpy and {runtime}: python {PROGRAM}. Then copy the folder "
+        "back, and give it to nas-attn latency --from.",
+        markup=False,
+    )
+
+
+def _brought_back(folder: Path, study: str | None, storage: str) -> Measured:
+    from nas_attn.evaluation.measuring import from_text, to_text
+    from nas_attn.latency.elsewhere import read_folder
+
+    found = read_folder(folder)
+    if study is not None:
+        store, here = study_named(study, storage).store, found.sessions[0].fingerprint
+        pinned = from_text(store.set_fingerprint_once(to_text(here)))
+        if pinned.id != here.id:
+            raise StudyError(
+                f"the latencies of study '{study}' belong to '{pinned.name}', these to '{here.name}': leave out --study"
+            )
+        for session in found.sessions:
+            store.add_session(session)
+    return found
+
+
+def _answer(found: Mapping[str, Any], sessions: Sequence[Session], as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
@@ -114,17 +180,17 @@ def _measure(plan: Plan, section: LatencySection, models: Mapping[str, nn.Module
     )
 
 
-def _found(plan: Plan, networks: Mapping[str, tuple[str, nn.Module]], sessions: Sequence[Session]) -> dict[str, Any]:
+def _found(backbone: str, shown: Mapping[str, str], sessions: Sequence[Session]) -> dict[str, Any]:
     from nas_attn.analysis.latency import Order, dropped, estimate
 
     known, order, rows = estimate(sessions), Order(sessions), []
     keys = sorted(known, key=lambda key: known[key].ratio)
     for key, following in zip(keys, [*keys[1:], None], strict=True):
-        row = {"placement": key, "resolved": networks[key][0], **asdict(known[key]), "ms": known[key].ms}
+        row = {"placement": key, "resolved": shown[key], **asdict(known[key]), "ms": known[key].ms}
         row["faster_than_bare"] = order.probability_faster(key, None)
         rows.append({**row, "faster_than_next": following and order.probability_faster(key, following)})
     return {
-        "backbone": plan.recipe.backbone.name,
+        "backbone": backbone,
         "machine": asdict(sessions[0].fingerprint),
         "conditions": dict(sessions[0].conditions),
         "sessions": len(sessions),
@@ -143,7 +209,7 @@ def _show(found: Mapping[str, Any], sessions: Sequence[Session]) -> None:
             f"{row['low']:.3f} to {row['high']:.3f}",
             f"{row['ms']:.3f}",
             "" if row["faster_than_next"] is None else f"{100 * row['faster_than_next']:.1f} %",
-            row["placement"],
+            row["placement"] if "=" in row["placement"] else row["resolved"],
         ]
         for row in found["candidates"]
     ]

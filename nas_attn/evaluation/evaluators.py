@@ -216,12 +216,13 @@ class EvaluatorTrainer:
 
 
 def _check(metrics: object, run: EvaluatorRun) -> None:
-    returned = f"the evaluator returned {metrics!r} for '{run.placement}'"
     if not isinstance(metrics, Mapping) or not metrics:
-        raise TrainingError(f"{returned}, not named metrics like {{'miou': 0.4}}")
+        raise TrainingError(
+            f"the evaluator returned {metrics!r} for '{run.placement}', not named metrics like {{'miou': 0.4}}"
+        )
     for name, value in metrics.items():
         if not isinstance(value, int | float) or not math.isfinite(value):
-            raise TrainingError(f"{returned}: '{name}' is not a finite number")
+            raise TrainingError(f"the evaluator returned {name} = {value!r} for '{run.placement}', not a finite number")
 
 
 def _accuracy(metrics: Mapping[str, float], flags: NDArray[np.bool_] | None, run: EvaluatorRun) -> dict[str, float]:

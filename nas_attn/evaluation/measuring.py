@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 
-from torch import nn
+from torch import Tensor, nn
 
 from nas_attn.analysis.latency import estimate, needs_more, open_keys
 from nas_attn.errors import MeasurementError, NasAttnWarning, Unmeasurable
@@ -36,10 +36,14 @@ MODELS_KEPT = 24
 class Measurer:
     """Runs latency sessions for one study on this machine."""
 
-    def __init__(self, plan: Plan, store: StudyStore, *, seed: int) -> None:
-        """Raises:
-        MeasurementError: the study's latencies belong to another machine, and the recipe refuses those.
+    def __init__(self, plan: Plan, store: StudyStore, *, seed: int, images: Tensor | None = None) -> None:
+        """Args:
+        images: validation images with which a quantized mode is calibrated; None: noise.
+
+        Raises:
+            MeasurementError: the device or a package is missing.
         """
+        self._images = images
         self._plan, self._store, self._section = plan, store, plan.recipe.latency
         self._random = random.Random(seed)
         self._models: OrderedDict[str, nn.Module] = OrderedDict()
@@ -145,6 +149,7 @@ class Measurer:
                     seed=self._random.getrandbits(31),
                     lock=self._lock,
                     kept=self._nets,
+                    images=self._images,
                 )
             except Unmeasurable as error:
                 if error.network == needed or group.pop(error.network, None) is None:

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas_attn import attachment, backbones
+from nas_attn.data import Dataset
 from nas_attn.errors import NasAttnWarning, RecipeError
 from nas_attn.evaluation.plan import Plan
+from nas_attn.latency.files import CALIBRATION
+from nas_attn.latency_modes import ROWS
 from nas_attn.recipe import Recipe
 
 
@@ -33,6 +36,14 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise RecipeError(f"device '{name}' does not exist: this machine has {torch.cuda.device_count()} CUDA devices")
     return device
+
+
+def calibration(recipe: Recipe, dataset: Dataset | None) -> Tensor | None:
+    """Validation images, float32 (M, C, H, W), for a latency mode that quantizes; None for others and for an evaluator's data."""
+    if dataset is None or not ROWS[recipe.latency.mode].quantized:
+        return None
+    x, _ = next(iter(dataset.validation.batches(CALIBRATION)))
+    return x.float().cpu()
 
 
 def given_weights(plan: Plan, weights: str | None = None) -> tuple[Mapping[str, Any], tuple[str, ...]]:

@@ -7,6 +7,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from nas_attn.errors import BackboneLost, CheckpointError, NasAttnWarning, Train
 from nas_attn.evaluation.artifacts import ArtifactStore, RunFiles, read_artifact, write_artifact
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorTrainer, find_evaluator
 from nas_attn.evaluation.faults import own_fault, require_memory, shared_fault
+from nas_attn.evaluation.in_runtime import int8_metrics
 from nas_attn.evaluation.kept import BACKBONE, backbone_name, keep_curve, keep_labels, test_way, weights_run
 from nas_attn.evaluation.measuring import Measurer
 from nas_attn.evaluation.output import OutputLog
 from nas_attn.evaluation.participation import require_participation
 from nas_attn.evaluation.plan import Plan, kept_sites, over_limits, plan_for, wanted
 from nas_attn.evaluation.protocols import backbone_protocol, protocol_recipe
-from nas_attn.evaluation.starts import Factors, candidate_factors, given_weights, pick_device
+from nas_attn.evaluation.starts import Factors, calibration, candidate_factors, given_weights, pick_device
 from nas_attn.latency import DeviceLock
 from nas_attn.recipe import Recipe
 from nas_attn.records import ALONE, Costs, EpochPoint, Latency, ResolvedPlacement, Score, Share
@@ -130,7 +132,8 @@ class Workbench:
             evaluator, folder=host.folder, device=str(self.device), log=host.log
         )
         measures = way == SEARCH and "latency" in wanted(recipe)
-        self.measurer = Measurer(plan, store, seed=zlib.crc32(host.owner.encode())) if measures else None
+        seed, images = zlib.crc32(host.owner.encode()), calibration(recipe, dataset)
+        self.measurer = Measurer(plan, store, seed=seed, images=images) if measures else None
         self._threads = Threads(host.threads, most=cores_for(host.share.machine))
         self._weights: Mapping[str, Any] | None = None
         if recipe.training.start == "pretrained":
@@ -258,6 +261,8 @@ class Workbench:
             with own_fault("testing it", self.device), lock.shared(self._settle) as hold, self._threads.latest():
                 trainer = Trainer(self.recipe.training, self.dataset, device=self.device, batch_hook=hold.yield_)
                 score = trainer.score(model, self._test_split, seed=run.seed, epochs=epochs)
+                more = int8_metrics(self.recipe, self.dataset, model, epochs, self._test_split)
+                score = replace(score, metrics={**score.metrics, **more})
         self._keep_labels(of_test.way)
         self.store.add_score(of_test, score, lease=lease)
         return score
@@ -356,7 +361,12 @@ class Workbench:
         assert self.dataset is not None  # with data of its own, an evaluator trains
         with DeviceLock.for_section(self.recipe.latency).shared(self._settle) as hold:
             trainer = Trainer(
-                self.recipe.training, self.dataset, device=self.device, batch_hook=hold.yield_, threads=self._threads
+                self.recipe.training,
+                self.dataset,
+                device=self.device,
+                batch_hook=hold.yield_,
+                threads=self._threads,
+                more_metrics=partial(int8_metrics, self.recipe, self.dataset) if run.key != BACKBONE else None,
             )
             return trainer.fit(
                 model,

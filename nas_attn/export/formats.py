@@ -7,7 +7,8 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,6 +18,7 @@ from torch import nn
 from nas_attn.errors import NasAttnError, OperationError, UserError, first_line, shorten
 from nas_attn.export.graphs import Graph, Normalising, Order
 from nas_attn.export.python_file import Described, python_source
+from nas_attn.latency.files import CALIBRATION, quantize, write_ncnn
 from nas_attn.tasks import Task
 
 
@@ -31,6 +33,8 @@ class Format:
     write: Callable[[Order], None]
     graph: bool = False
     """Whether it holds what is computed, and not the weights alone."""
+    quantized: bool = False
+    """Whether it computes in int8: its accuracy is scored by the file itself."""
 
 
 def find_format(name: str, task: Task | None = None) -> Format:
@@ -70,6 +74,7 @@ def write(
     input_shape: tuple[int, int, int],
     notes: Mapping[str, str],
     described: Described | None = None,
+    images: torch.Tensor | None = None,
 ) -> Path:
     """Writes a model; what was at the path before is replaced once the new file is whole.
 
@@ -79,6 +84,7 @@ def write(
         input_shape: (channels, height, width); the batch stays free in `torch` and `onnx`.
         notes: what the file is, for those formats that can hold it: study, placement, scores.
         described: from what the network was built; `python` cannot do without.
+        images: with which an int8 format is calibrated, (N, C, H, W) as the file takes them; None: noise.
 
     Raises:
         UserError: unknown format, or its extra is not installed.
@@ -95,7 +101,7 @@ def write(
             made = Path(folder) / path.name
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the exporters' own deprecations say nothing to the user
-                format_found.write(Order(model, made, x, notes, described))
+                format_found.write(Order(model, made, x, notes, described, images))
             for file in sorted(Path(folder).iterdir()):
                 os.replace(file, path.with_name(file.name))
     except OSError as error:
@@ -125,7 +131,7 @@ def _program(order: Order) -> None:
     _graph(order).write_program(order)
 
 
-def _onnx(order: Order) -> None:
+def _onnx(order: Order, *, quantized: bool = False) -> None:
     """ONNX with the notes as metadata and the weights inside the file."""
     try:
         import onnx
@@ -134,11 +140,35 @@ def _onnx(order: Order) -> None:
         raise UserError("the format 'onnx' needs onnx and onnxscript: pip install 'nas-attn[onnx]'") from None
     graph = _graph(order)
     graph.write_onnx(order)
+    if quantized:
+        if type(graph) not in (Graph, Normalising):
+            raise UserError("int8 formats are for classification and segmentation: take onnx")
+        images = torch.randn(CALIBRATION, *order.x.shape[1:]) if order.images is None else order.images
+        quantize(order.path, images.numpy(), len(order.x))
     loaded = onnx.load(str(order.path))
     for name, text in (dict(order.notes) | _metadata(order)).items():
         entry = loaded.metadata_props.add()
         entry.key, entry.value = f"{graph.metadata_prefix}{name}", text
     onnx.save(loaded, str(order.path))
+
+
+def _openvino(order: Order, *, quantized: bool = False) -> None:
+    """OpenVINO's own format, `.xml` and `.bin`, by way of ONNX."""
+    try:
+        import openvino
+    except ImportError:
+        raise UserError("the format 'openvino' needs openvino: pip install 'nas-attn[openvino]'") from None
+    with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder:
+        path = Path(folder) / "model.onnx"
+        _onnx(replace(order, path=path), quantized=quantized)
+        openvino.save_model(openvino.convert_model(path), order.path, compress_to_fp16=False)
+
+
+def _ncnn(order: Order) -> None:
+    """ncnn's `.param` and `.bin`, for one image."""
+    if isinstance(order.model, Normalising):
+        raise UserError("normalize does not apply to the format 'ncnn', which takes no uint8: leave it out")
+    write_ncnn(_graph(order), order.x[:1], order.path)
 
 
 def _metadata(order: Order) -> dict[str, str]:
@@ -171,6 +201,12 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             Format("torch", ".pt2", (b"pk",), _program, graph=True),
             Format("onnx", ".onnx", (b"\x08",), _onnx, graph=True),
             Format("python", ".py", (b'"""',), _python),
+            Format("openvino", ".xml", (b"<?xml",), _openvino, graph=True),
+            Format("ncnn", ".param", (b"7767517",), _ncnn, graph=True),
+            Format("onnx-int8", ".onnx", (b"\x08",), partial(_onnx, quantized=True), graph=True, quantized=True),
+            Format(
+                "openvino-int8", ".xml", (b"<?xml",), partial(_openvino, quantized=True), graph=True, quantized=True
+            ),
         )
     }
 )

@@ -29,6 +29,8 @@ class Order:
     """Two images for tracing."""
     notes: Mapping[str, str]
     described: Described | None
+    images: Tensor | None = None
+    """With which an int8 format is calibrated; None: noise."""
 
 
 class Graph(nn.Module):

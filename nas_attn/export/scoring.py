@@ -5,7 +5,7 @@
     python NAME.score.py a.jpg b.jpg          # what they are
     python NAME.score.py --stream FORMAT FILE # batches on standard input, answers on standard output
 
-Needs numpy, Pillow, and onnxruntime or torch by the network's format. nas_attn is not needed.
+Needs numpy, Pillow, and onnxruntime, openvino, ncnn or torch by the network's format. nas_attn is not needed.
 In a stream, a batch is a line with its shape and kind, then its bytes; so is an answer.
 """
 
@@ -54,6 +54,33 @@ def _onnx(path: str) -> Callable[[Array], Array]:
     return run
 
 
+def _openvino(path: str) -> Callable[[Array], Array]:
+    import openvino
+
+    network = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(x: Array) -> Array:
+        output: Array = network(x)[0].copy()
+        return output
+
+    return run
+
+
+def _ncnn(path: str) -> Callable[[Array], Array]:
+    import ncnn
+
+    network = ncnn.Net()
+    network.load_param(path)
+    network.load_model(str(Path(path).with_suffix(".bin")))
+
+    def one(image: Array) -> Array:
+        extractor = network.create_extractor()
+        extractor.input("in0", ncnn.Mat(np.ascontiguousarray(image)))
+        return np.array(extractor.extract("out0")[1])
+
+    return lambda x: np.stack([one(image) for image in x])
+
+
 def _program(path: str) -> Callable[[Array], Array]:
     import torch
 
@@ -97,7 +124,15 @@ def boxes(found: Any) -> Array:
     return table
 
 
-RUNNERS = {"onnx": _onnx, "torch": _program, "python": _python}
+RUNNERS = {
+    "onnx": _onnx,
+    "onnx-int8": _onnx,
+    "openvino": _openvino,
+    "ncnn": _ncnn,
+    "openvino-int8": _openvino,
+    "torch": _program,
+    "python": _python,
+}
 
 
 def decode(path: Path, size: int) -> Any:

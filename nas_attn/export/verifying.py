@@ -86,6 +86,8 @@ def verify(path: Path, *, root: str | None = None) -> Verified:
 def _expected(facts: Mapping[str, Any], metric: str, per_image: bool) -> tuple[float | None, str]:
     """What the card says that comes out, and of when; None where it says nothing."""
     here, training = facts["here"], facts["training"]
+    if here is not None and "in_file" in here:
+        return here["in_file"]["right" if per_image else "value"], "when it was exported, in int8"
     if here is not None:
         return here["right" if per_image else "value"], "when it was exported, in float32"
     known = training["right"] if per_image else training["metrics"].get(metric)

@@ -4,7 +4,8 @@ from nas_attn.latency.doctor import Finding, examine
 from nas_attn.latency.locks import DeviceLock, lock_directory
 from nas_attn.latency.machine import difference, fingerprint, state
 from nas_attn.latency.nets import Net
-from nas_attn.latency.session import MAX_CANDIDATES, conditions, measure, run_session
+from nas_attn.latency.paired import MAX_CANDIDATES
+from nas_attn.latency.session import conditions, measure, run_session
 
 __all__ = [
     "MAX_CANDIDATES",

@@ -5,7 +5,7 @@ number or many, separated by blanks, commas or line ends. For instance
 
     [latency]
     mode = "command"
-    command = "sh measure_on_phone.sh {onnx}"
+    command = "sh runners/devices/adb.sh {onnx}"
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-import warnings
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from nas_attn.errors import MeasurementError
+from nas_attn.latency.files import write_onnx
 from nas_attn.recipe import LatencySection
 
 TIMEOUT_S = 600.0
@@ -87,17 +86,3 @@ def run_command(words: Sequence[str], timeout_s: float = TIMEOUT_S) -> list[floa
         printed = done.stdout.strip()[:80]
         raise MeasurementError(f"{name} must print milliseconds, one number or several, not {printed!r}")
     return values
-
-
-def write_onnx(model: nn.Module, x: Tensor, path: Path) -> None:
-    """Writes the model as an ONNX file for inputs of x's shape (N, C, H, W).
-
-    Raises:
-        MeasurementError: the `onnx` extra is not installed.
-    """
-    try:
-        with warnings.catch_warnings():  # the exporter's own deprecations
-            warnings.simplefilter("ignore")
-            torch.onnx.export(model, (x,), str(path), dynamo=True, external_data=False, verbose=False)
-    except ModuleNotFoundError as error:
-        raise MeasurementError(f"exporting to ONNX needs '{error.name}': pip install 'nas-attn[onnx]'") from None

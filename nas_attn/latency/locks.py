@@ -47,21 +47,13 @@ DOOR_S = 5.0
 
 
 def lock_directory() -> Path:
-    """Where the lock files lie: `$NAS_ATTN_LOCK_DIR`, else `/tmp/nas_attn-locks`, on Windows in the user's own folder.
-
-    Not in $TMPDIR: every user and container of the machine must name the same place. Containers on one machine that use
-    one device must mount the same folder there.
-    """
+    """`$NAS_ATTN_LOCK_DIR`, else `/tmp/nas_attn-locks` (not $TMPDIR: all users must name one place), on Windows the user's own."""
     shared = Path("/tmp") if os.name == "posix" else Path(tempfile.gettempdir())
     return Path(os.environ.get(LOCK_DIR_VARIABLE) or shared / "nas_attn-locks")
 
 
 def device_identity(section: LatencySection) -> str:
-    """What tells this device from others that might use the same lock folder.
-
-    CPU: the running kernel (containers share it, machines on one network folder do not). CUDA: the GPU's UUID.
-    A command measures elsewhere: the command's text.
-    """
+    """The command's text, the GPU's UUID, or the running kernel, which containers share and machines on a network folder do not."""
     if section.command is not None:
         return f"command-{hashlib.sha256(section.command.encode()).hexdigest()[:16]}"
     if section.device == "cuda":
@@ -124,7 +116,7 @@ def _leave(place: FileLock) -> None:
 
 
 class DeviceLock:
-    """The lock of one device.
+    """The lock of one device; a `MeasurementError` where the lock folder cannot be written.
 
     Args:
         identity: names the device; processes with equal identities (and lock folders) exclude each other.
@@ -133,10 +125,6 @@ class DeviceLock:
             beside 4 and 8 workers on 2 cores it was off by 7 and 12 %, beside 2 by 1 %).
 
     A thread must not ask for `exclusive()` while it holds `shared()`: it would wait for itself.
-    Objects may be used from several threads; each `with` is a hold of its own.
-
-    Raises:
-        MeasurementError: the lock folder cannot be written.
     """
 
     def __init__(self, identity: str, *, training_stops: bool = True, when_crowded: bool = False) -> None:
@@ -147,12 +135,8 @@ class DeviceLock:
 
     @classmethod
     def for_section(cls, section: LatencySection) -> DeviceLock:
-        """The lock that the section's way of measuring needs.
-
-        A CPU thread's own time (one thread) needs one measurer at a time, and a stop of training only where the cores
-        do not suffice for both; a command that measures on another machine needs none; the wall clock and the GPU need
-        the device alone.
-        """
+        """The wall clock and the GPU need the device alone; a CPU thread's own time only where the cores do not suffice for both
+        measuring and training; a command that measures on another machine stops no training."""
         elsewhere = section.mode == "command"
         own_time = section.device == "cpu" and section.threads == 1
         return cls(device_identity(section), training_stops=not elsewhere, when_crowded=own_time)

@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from nas_attn.errors import MeasurementError
+from nas_attn.latency.paired import cpu_name
 from nas_attn.latency_modes import ROWS, Row
 from nas_attn.recipe import LatencySection
 from nas_attn.records import Fingerprint
@@ -23,11 +24,10 @@ _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 def fingerprint(section: LatencySection) -> Fingerprint:
     """The machine and software that latencies under these settings belong to.
 
-    Equal in all processes of one machine, whatever it is doing; equal on machines of one kind with the same software.
-    A command measures elsewhere: its text stands for the device, and this machine's CPU does not enter.
+    Equal on machines of one kind with the same software. A command's text stands for the device that it measures.
 
     Raises:
-        MeasurementError: the device is not there, or ONNX Runtime is asked for and not installed.
+        MeasurementError: the device is missing, or the mode's package is not installed.
     """
     details = {"torch": str(torch.__version__), "mode": section.mode}
     if section.command is not None:
@@ -96,11 +96,7 @@ def _cpu_name() -> str:
     """The CPU's model as the system names it."""
     if platform.system() == "Darwin":
         return _output(["sysctl", "-n", "machdep.cpu.brand_string"]) or platform.machine()
-    for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == "model name" and value.strip():
-            return value.strip()
-    return platform.processor() or platform.machine()
+    return cpu_name()
 
 
 def _cuda() -> tuple[str, dict[str, str]]:

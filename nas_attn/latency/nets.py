@@ -19,20 +19,18 @@ from nas_attn.attachment import fold_batchnorm, reparameterized
 from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import MeasurementError, RecipeError, first_line
 from nas_attn.importing import load_object
-from nas_attn.latency.command import CommandNet, write_onnx
+from nas_attn.latency.command import CommandNet
+from nas_attn.latency.files import CALIBRATION, quantize, write_ncnn, write_onnx
+from nas_attn.latency.paired import Call, Opened, Times, Turn, host_turn
 from nas_attn.latency_modes import ROWS
 from nas_attn.recipe import LatencySection
-
-Call = Callable[[], object]
-Times = tuple[float, float]
-"""(milliseconds a call on the study's clock, milliseconds a call on the wall clock)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Net:
     """A network ready to be timed."""
 
-    turn: Callable[[int], Times]
+    turn: Turn
     owned: object = None
     """What must live as long as the network does: a folder with its ONNX file."""
 
@@ -75,16 +73,21 @@ def deployed(model: nn.Module, section: LatencySection, input_shape: tuple[int, 
     return copied
 
 
-def prepare(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+def prepare(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None = None) -> Net:
     """Makes a copy of the model ready to be timed on input x (N, C, H, W), as the section says.
+
+    Args:
+        images: with which a quantized mode is calibrated, (M, C, H, W); None: noise.
 
     Raises:
         MeasurementError: it cannot be compiled, captured, exported or run in this mode.
     """
     try:
-        make = load_object(ROWS[section.mode].prepare, what="latency.mode", error=RecipeError)
+        mode = ROWS[section.mode]
+        make = load_object(mode.prepare, what="latency.mode", error=RecipeError)
         channels, height, width = x.shape[1:]
-        net: Net = make(deployed(model, section, (channels, height, width)), section, x)
+        more = {"images": images} if mode.quantized else {}
+        net: Net = make(deployed(model, section, (channels, height, width)), section, x, **more)
         return net
     except MeasurementError:
         raise
@@ -132,31 +135,35 @@ def cuda_graph(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
     return Net(net.turn, owned=(model, x, result))  # the graph reads and writes their memory
 
 
-def by_onnxruntime(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
-    """By ONNX Runtime."""
-    import onnxruntime
+def by_runtime(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None = None) -> Net:
+    """By ONNX Runtime or OpenVINO; in the int8 modes quantized with the images, with noise where there are none."""
+    opened = open_in_runtime(model, section, x, images)
+    net = timed(opened.call, section)
+    return Net(net.turn, owned=opened)
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = section.threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    provider = "CUDAExecutionProvider" if section.device == "cuda" else "CPUExecutionProvider"
-    if provider not in onnxruntime.get_available_providers():
-        raise MeasurementError(
-            f"this ONNX Runtime has no {provider}: install onnxruntime-gpu, or use latency.device = 'cpu'"
-        )
+
+def open_in_runtime(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None) -> Opened:
+    """The network in the section's runtime, by way of an ONNX file for inputs of x's shape (N, C, H, W)."""
     with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder:
-        path = Path(folder) / "model.onnx"
-        write_onnx(model, x, path)
-        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
-    binding = session.io_binding()
-    binding.bind_ortvalue_input(
-        session.get_inputs()[0].name,
-        onnxruntime.OrtValue.ortvalue_from_numpy(x.contiguous().cpu().numpy(), section.device),
-    )
-    for output in session.get_outputs():
-        binding.bind_output(output.name, section.device)
-    return timed(lambda: session.run_with_iobinding(binding), section)
+        path = Path(folder) / f"model{runtime_suffix(section)}"
+        write_runtime_file(model, section, x, images, path)
+        return Opened(path, section.mode, x.cpu().numpy(), section.threads, section.device)
+
+
+def runtime_suffix(section: LatencySection) -> str:
+    """Of the file that the section's mode runs."""
+    return ".param" if section.mode == "ncnn" else ".onnx"
+
+
+def write_runtime_file(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None, path: Path) -> None:
+    """The file that the section's mode runs, for inputs of x's shape (N, C, H, W)."""
+    if section.mode == "ncnn":
+        write_ncnn(model, x, path)
+        return
+    write_onnx(model, x, path)
+    if ROWS[section.mode].quantized:
+        images = torch.randn(CALIBRATION, *x.shape[1:]) if images is None else images
+        quantize(path, images.cpu().numpy(), len(x))
 
 
 # ------------------------------------------------------------------------------------------- clocks
@@ -167,19 +174,10 @@ def timed(call: Call, section: LatencySection) -> Net:
     clock = clock_name(section)
     if clock == "cuda-events":
         return Net(_cuda_turns(call, _l2_filler()))
-    return Net(lambda calls: _host_turn(call, calls, own_time=clock == "thread"))
+    return Net(lambda calls: host_turn(call, calls, own_time=clock == "thread"))
 
 
-def _host_turn(call: Call, calls: int, *, own_time: bool) -> Times:
-    call()
-    wall, own = time.perf_counter_ns(), time.thread_time_ns()
-    for _ in range(calls):
-        call()
-    own, wall = time.thread_time_ns() - own, time.perf_counter_ns() - wall
-    return (own if own_time else wall) / calls / 1e6, wall / calls / 1e6
-
-
-def _cuda_turns(call: Call, filler: Tensor | None) -> Callable[[int], Times]:
+def _cuda_turns(call: Call, filler: Tensor | None) -> Turn:
     def turn(calls: int) -> Times:
         """CUDA events round each call; the host waits before and after the sample, never inside."""
         call()

@@ -1,19 +1,11 @@
-"""One short latency session: candidates, the bare backbone and a second copy of it, in random turns.
-
-Why in turns and against the bare backbone: on a shared machine the mean of 100 calls repeats within 57 %, the ratio
-to a reference measured in the same round within 3 % (docs/latency.md). One session says little about its own error:
-estimates and intervals come from several sessions spaced in time (`analysis.latency`).
-"""
+"""One short latency session: candidates, the bare backbone and a second copy of it, in random turns (docs/latency.md)."""
 
 from __future__ import annotations
 
 import gc
-import itertools
-import math
 import random
-import statistics
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
@@ -23,21 +15,17 @@ from torch import Tensor, nn
 from nas_attn.errors import MeasurementError, Unmeasurable
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import fingerprint, state
-from nas_attn.latency.nets import Net, Times, clock_name, example_input, prepare
+from nas_attn.latency.nets import Net, clock_name, example_input, prepare
+from nas_attn.latency.paired import MAX_CANDIDATES, Times, summary, time_rounds
 from nas_attn.latency_modes import ROWS
 from nas_attn.recipe import LatencySection
 from nas_attn.records import BESIDE, Knob, Session, SessionSample
 
-MAX_CANDIDATES = 8
 StillOpen = Callable[[Sequence[Session]], Collection[str]]
 """Sessions so far -> keys that need more, the neediest first; none ends the measuring."""
 CANDIDATE = "candidate "
 """Stands before a candidate's key in the names of a session's networks."""
-MIN_ROUNDS = 5
 MIN_COMMAND_ROUNDS = 3
-TURN_MS = 10.0
-"""A turn repeats a short call until it takes about this long, so that clock and call overhead do not matter."""
-MAX_CALLS = 32
 
 
 def run_session(
@@ -50,6 +38,7 @@ def run_session(
     notes: Mapping[str, str] | None = None,
     lock: DeviceLock | None = None,
     kept: MutableMapping[str, Net] | None = None,
+    images: Tensor | None = None,
 ) -> Session:
     """Times up to 8 candidates against the bare backbone, as many rounds as fit `section.session_seconds` (at least 5).
 
@@ -64,6 +53,7 @@ def run_session(
         lock: held exclusively while timing, not while compiling or exporting; None: the caller sees to it.
         kept: networks whose preparation takes long are put here and taken from here: one mapping per section, reference
             and input shape.
+        images: with which a quantized mode is calibrated, float32 (M, C, H, W) as the network takes them; None: noise.
 
     Raises:
         MeasurementError: more than 8 candidates, no such device.
@@ -75,35 +65,28 @@ def run_session(
     started_at, began = time.time(), time.perf_counter()
     machine = fingerprint(section)
     with measuring(section):
-        nets = _prepare_all(section, reference, candidates, example_input(section, input_shape, seed), kept)
+        x = example_input(section, input_shape, seed)
+        nets = _prepare_all(section, reference, candidates, x, kept, images)
         alone: list[str] = []
         with lock.exclusive() if lock is not None else nullcontext(alone) as beside:
             before = state(section)
-            rounds, calls = _time_rounds(nets, candidates, section, random.Random(seed))
+            names = ("reference", "control", *map(candidate_name, candidates))
+            turns = [_named(name, net, nets[0], section).turn for name, net in zip(names, nets, strict=True)]
+            command = {"fewest": MIN_COMMAND_ROUNDS, "calls": 1} if section.mode == "command" else {}
+            times, calls = time_rounds(turns, random.Random(seed), seconds=section.session_seconds, **command)
             after = state(section)
     states = {"before": before, "after": after}.items()
     found = {f"{name}_{when}": text for when, state_ in states for name, text in state_.items()}
-    reference_times, control_times, *candidate_times = rounds
-    copies = (reference_times, control_times)
+    timed = summary(times, list(candidates), calls)
+    samples = tuple(SessionSample(**sample) for sample in timed.pop("samples"))
     return Session(
         fingerprint=machine,
         conditions=conditions(section, input_shape),
         started_at=started_at,
         duration_s=time.perf_counter() - began,
-        reference_ms=statistics.median(own for own, _ in itertools.chain(*copies)),
-        control_log_ratio=_log_ratio(control_times, (reference_times,), 0),
-        samples=tuple(
-            SessionSample(
-                key=key,
-                log_ratio=_log_ratio(times, copies, 0),
-                candidate_ms=statistics.median(own for own, _ in times),
-                wall_log_ratio=_log_ratio(times, copies, 1),
-                wall_ms=statistics.median(wall for _, wall in times),
-                calls=calls * len(times),
-            )
-            for key, times in zip(candidates, candidate_times, strict=True)
-        ),
+        samples=samples,
         notes={**found, **({BESIDE: "; ".join(beside)} if beside else {}), **(notes or {})},
+        **timed,
     )
 
 
@@ -116,6 +99,7 @@ def measure(
     seed: int,
     still_open: StillOpen,
     lock: DeviceLock | None = None,
+    images: Tensor | None = None,
 ) -> Iterator[Session]:
     """Runs sessions, each with the 8 neediest candidates, and hands over each as it ends.
 
@@ -140,6 +124,7 @@ def measure(
             seed=rng.getrandbits(31),
             lock=lock,
             kept=kept,
+            images=images,
         )
         sessions.append(session)
         yield session
@@ -183,6 +168,7 @@ def _prepare_all(
     candidates: Mapping[str, nn.Module],
     x: Tensor,
     kept: MutableMapping[str, Net] | None,
+    images: Tensor | None,
 ) -> list[Net]:
     """Reference, control, candidates: ready to be timed."""
     store: MutableMapping[str, Net] = kept if kept is not None and ROWS[section.mode].costly else {}
@@ -192,14 +178,14 @@ def _prepare_all(
         if name == "control" and section.mode == "command":
             store[name] = store["reference"]  # the same file, sent once more
         elif name not in store:
-            store[name] = _prepare_one(name, model, section, x)
+            store[name] = _prepare_one(name, model, section, x, images)
     return [store[name] for name in named]
 
 
-def _prepare_one(name: str, model: nn.Module, section: LatencySection, x: Tensor) -> Net:
+def _prepare_one(name: str, model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None) -> Net:
     try:
         with torch.inference_mode(False), torch.no_grad():  # inference tensors cannot be compiled or exported
-            net = prepare(model, section, x.clone())
+            net = prepare(model, section, x.clone(), images)
         if section.mode != "command":
             net.turn(1)
         return net
@@ -237,36 +223,3 @@ def _named(name: str, net: Net, reference: Net, section: LatencySection) -> Net:
             raise _does_not_run(name, section, error) from error
 
     return replace(net, turn=turn)
-
-
-def _time_rounds(
-    nets: Sequence[Net], keys: Iterable[str], section: LatencySection, rng: random.Random
-) -> tuple[list[list[Times]], int]:
-    """(per network its times round by round, timed calls a turn). First come the reference and its copy."""
-    by_command = section.mode == "command"
-    names = ("reference", "control", *map(candidate_name, keys))
-    nets = [_named(name, net, nets[0], section) for name, net in zip(names, nets, strict=True)]
-    calls = 1 if by_command else _calls_a_turn(nets)
-    fewest = MIN_COMMAND_ROUNDS if by_command else MIN_ROUNDS
-    times: list[list[Times]] = [[] for _ in nets]
-    order = list(range(len(nets)))
-    end = time.perf_counter() + section.session_seconds
-    while len(times[0]) < fewest or time.perf_counter() < end:
-        rng.shuffle(order)
-        for index in order:
-            times[index].append(nets[index].turn(calls))
-    return times, calls
-
-
-def _calls_a_turn(nets: Sequence[Net]) -> int:
-    """Timed calls a turn: enough for TURN_MS of the reference. All networks run, so that none starts warmer."""
-    reference, control, *_ = [net.turn(1)[0] for net in nets]
-    return max(1, min(MAX_CALLS, round(TURN_MS / max(min(reference, control), 1e-3))))
-
-
-def _log_ratio(times: Sequence[Times], copies: Sequence[Sequence[Times]], clock: int) -> float:
-    """Median over rounds of log(time / geometric mean of the copies' times in the same round)."""
-    return statistics.median(
-        math.log(mine[clock]) - statistics.fmean(math.log(theirs[clock]) for theirs in round_copies)
-        for mine, *round_copies in zip(times, *copies, strict=True)
-    )

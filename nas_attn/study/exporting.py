@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from nas_attn import tasks
 from nas_attn.analysis import units
@@ -21,10 +21,11 @@ from nas_attn.evaluation.plan import Plan, kept_sites, plan_for
 from nas_attn.evaluation.protocols import protocol_recipe
 from nas_attn.export import scoring
 from nas_attn.export.card import card, write_card
-from nas_attn.export.checking import check_onnx
+from nas_attn.export.checking import check_onnx, run_elsewhere
 from nas_attn.export.formats import find_format, normalising, write
 from nas_attn.export.graphs import Graph
 from nas_attn.export.python_file import Described
+from nas_attn.latency.files import CALIBRATION
 from nas_attn.recipe import Recipe, TrainingSection, lower_is_better
 from nas_attn.records import Score
 from nas_attn.storage import SEARCH, Run, StoredScore, StudyStore
@@ -87,11 +88,16 @@ def export_candidate(
     trained = SEARCHED if run is None else f"{run.purpose}, {run.way}, seed {run.seed}"
     notes = {"study": now.study, "placement": view.placement, "init": plan.space.init, "key": view.key}
     notes["trained"] = trained
-    written = write(given, path, format_, input_shape=plan.input_shape, notes=notes, described=described)
+    images = _calibration(dataset, stored=normalize) if format_found.quantized else None
+    written = write(given, path, format_, input_shape=plan.input_shape, notes=notes, described=described, images=images)
     compared = None
     if check and isinstance(given, Graph) and format_ == "onnx":
         compared = check_onnx(written, given, task.answers.compared(plan, dataset, stored=normalize))
-    here = _here(model, recipe, dataset, stored) if check and dataset is not None else None
+    here = None
+    if check and dataset is not None:
+        here = _here(model, recipe, dataset, stored)
+        if format_found.quantized:
+            here |= {"in_file": _in_file(written, format_, dataset, stored=normalize)}
     facts = card(
         now,
         view,
@@ -180,6 +186,25 @@ def _here(model: nn.Module, recipe: Recipe, dataset: Dataset, stored: StoredScor
         before = None if stored is None else stored.score
         if before is not None and before.correct is not None and before.examples == len(right):
             facts["judged_otherwise"] = int((right != _bits(before)).sum())
+    return facts
+
+
+def _calibration(dataset: Dataset | None, *, stored: bool) -> Tensor | None:
+    """Validation images for an int8 file, as it takes them; None for an evaluator's own data."""
+    if dataset is None:
+        return None
+    if stored:
+        return dataset.validation.first(CALIBRATION)
+    return next(iter(dataset.validation.batches(CALIBRATION)))[0].contiguous()
+
+
+def _in_file(path: Path, format_: str, dataset: Dataset, *, stored: bool) -> dict[str, Any]:
+    """What an int8 file itself scores on the validation images."""
+    with run_elsewhere(path, format_) as run:
+        tally = dataset.task.answers.judged(run, dataset, stored=stored, batch=CALIBRATION)
+    bits, facts = tally.right(), {"value": tally.metrics(0.0)[dataset.task.metric]}
+    if bits is not None:
+        facts["right"] = int(np.unpackbits(np.frombuffer(bits, np.uint8), count=len(dataset.validation)).sum())
     return facts
 
 

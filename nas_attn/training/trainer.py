@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -44,12 +45,15 @@ class Trainer:
         device: torch.device | str,
         batch_hook: Callable[[], object] | None = None,
         threads: Threads | None = None,
+        more_metrics: Callable[[nn.Module, int], Mapping[str, float]] | None = None,
     ) -> None:
         """
         Args:
             batch_hook: called between batches, of training and of scoring: the place to yield the device for a while.
             threads: how many intra-op threads each fit takes; None: as many as torch has.
+            more_metrics: of the scored network at a rung, by its epochs: added to its score.
         """
+        self._more_metrics = more_metrics
         self.section = section
         self.dataset = dataset
         self.learnt = dataset.task.learnt(len(dataset.classes))
@@ -76,16 +80,16 @@ class Trainer:
         """Trains a network and scores its averaged weights at each rung. Afterwards the network holds these weights.
 
         Args:
-            model: on any device; it is moved to the trainer's, in channels-last order.
+            model: moved to the trainer's device, in channels-last order.
             seed: of the order of images, augmentation and dropout.
             rungs: epochs at which to score, increasing.
             learning_rate: peak of each rung's cycle.
-            slot: where checkpoints are kept; what it holds already is gone on from.
+            slot: where checkpoints are kept; the training continues from the one that it holds.
             on_rung: told each score; False ends the training there. A resumed training tells the earlier ones again.
             stop: asked between batches; True writes a checkpoint and raises Interrupted.
-            attention_parameters: names of parameters with the factor `attention_learning_rate` of the settings.
+            attention_parameters: names of parameters with the factor `attention_learning_rate`.
             backbone_factor: factor on the learning rate of all others; 0 freezes them, norms' statistics included.
-            on_epoch: told each epoch's training loss and the validation scores after it, which are computed for this only.
+            on_epoch: told each epoch's training loss and validation scores, which are computed for this only.
 
         Raises:
             Interrupted: `stop()` returned True.
@@ -130,7 +134,10 @@ class Trainer:
 
     def _scored(self, run: Run) -> Score:
         with run.average.installed():
-            return self.score(run.model, self.dataset.validation)
+            score = self.score(run.model, self.dataset.validation)
+            if self._more_metrics is None or run.epoch < run.end:
+                return score
+            return replace(score, metrics={**score.metrics, **self._more_metrics(run.model, run.epoch)})
 
     def score(self, model: nn.Module, split: Split, *, seed: int = 0, rung: int = 0, epochs: int = 0) -> Score:
         """Scores a network as it is on any split: the task's metrics, the log-loss, which images it has right.

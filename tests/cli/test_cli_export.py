@@ -97,3 +97,18 @@ def test_what_an_export_or_its_check_cannot_do(folder: Path, nas) -> None:
     ended = nas("export", "--trial", "1", "--format", "python")
     assert "beside --output 'digits.pt'" in ended.error
     assert not (folder / "digits.py").exists()
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("format_", ["onnx-int8", "openvino-int8"])
+def test_an_int8_file_scores_what_its_card_says(folder: Path, nas, format_: str) -> None:
+    pytest.importorskip("openvino" if format_.startswith("openvino") else "onnxruntime")
+    more = ["--normalize"] if format_ == "onnx-int8" else []
+    told = nas("export", "--trial", "1", "--json", "--format", format_, *more).json
+    kept = told["card"]["here"]
+    assert 0 < kept["in_file"]["right"] <= 150
+    assert abs(kept["in_file"]["right"] - kept["right"]) < 30
+    found = nas("check-export", told["file"], "--json").json
+    assert found["agrees"]
+    assert found["right"] == kept["in_file"]["right"]
+    assert "This file in int8" in (folder / f"{told['file']}.md").read_text()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import nas_attn as na
 from nas_attn import backbones
 from nas_attn.errors import OperationError, UserError
-from nas_attn.export import FORMATS, write
+from nas_attn.export import FORMATS, scoring, write
 from nas_attn.recipe import BackboneSection
 
 SHAPE = (1, 12, 12)
@@ -98,3 +98,27 @@ def test_what_was_there_stays_when_writing_fails(model: nn.Module, tmp_path: Pat
         write(broken, path, "torch", input_shape=SHAPE, notes={})
     assert path.read_text() == "old"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "net.pt"]
+
+
+@pytest.mark.parametrize("format_", ["openvino", "onnx-int8", "openvino-int8"])
+def test_runtimes_compute_what_the_network_does(model: nn.Module, tmp_path: Path, format_: str) -> None:
+    pytest.importorskip("openvino" if format_.startswith("openvino") else "onnxruntime")
+    path = tmp_path / f"net{FORMATS[format_].suffix}"
+    images = 2 * torch.randn(64, *SHAPE) + 1
+    write(model, path, format_, input_shape=SHAPE, notes=NOTES, images=images)
+    run = scoring.RUNNERS[format_](str(path))
+    for x in (images[:1], images[:5]):
+        expected = computed(model, x).numpy()
+        apart = np.abs(run(x.numpy()) - expected).max() / np.abs(expected).max()
+        assert 1e-5 < apart < 0.2 if FORMATS[format_].quantized else apart < 1e-4
+
+
+def test_ncnn_computes_what_the_network_does(tmp_path: Path) -> None:
+    pytest.importorskip("ncnn")
+    pytest.importorskip("pnnx")
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)]
+    network = nn.Sequential(*layers).eval()
+    path = write(network, tmp_path / "net.param", "ncnn", input_shape=SHAPE, notes=NOTES)
+    x = torch.randn(3, *SHAPE)
+    assert np.allclose(scoring.RUNNERS["ncnn"](str(path))(x.numpy()), computed(network, x).numpy(), atol=1e-4)

@@ -52,7 +52,7 @@ def test_the_difference_names_what_differs_only() -> None:
         ({"mode": "command"}, "belong together"),
         ({"command": "./phone"}, "belong together"),
         ({"mode": "command", "command": " "}, "must name a program"),
-        ({"mode": "cuda-graph"}, "needs device = 'cuda'"),
+        ({"mode": "cuda-graph"}, "takes device = 'cuda'"),
         ({"mode": "onnxruntime", "dtype": "bfloat16"}, "not 'bfloat16'"),
         ({"mode": "tensorrt"}, "latency.mode: .*'tensorrt'.*eager"),
     ],

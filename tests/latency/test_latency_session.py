@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nas_attn.errors import MeasurementError
 from nas_attn.latency import DeviceLock, Net, locks, run_session
+from nas_attn.latency.nets import open_in_runtime
 from nas_attn.recipe import LatencySection
 from nas_attn.records import BESIDE, Session
 
@@ -166,12 +167,35 @@ def test_a_command_measures_from_an_onnx_file(tmp_path: Path) -> None:
     assert kept == exported
 
 
-def test_onnx_runtime_runs_the_network() -> None:
-    pytest.importorskip("onnxruntime")
-    found = session(section(mode="onnxruntime", session_seconds=0.3), longer=network(12))
-    assert 1.3 < math.exp(found.samples[0].log_ratio) < 5
-    assert found.conditions["mode"] == "onnxruntime"
-    assert "onnxruntime" in dict(found.fingerprint.details)
+@pytest.mark.parametrize("mode", ["onnxruntime", "openvino", "onnxruntime-int8", "openvino-int8", "ncnn"])
+def test_a_runtime_runs_the_network(mode: str) -> None:
+    runtime = mode.removesuffix("-int8")
+    pytest.importorskip(runtime)
+    found = session(section(mode=mode, session_seconds=0.3), longer=network(12))
+    assert found.samples[0].log_ratio > 0
+    assert found.conditions["mode"] == mode
+    assert runtime in dict(found.fingerprint.details)
+
+
+def test_ncnn_takes_one_image() -> None:
+    pytest.importorskip("pnnx")
+    with pytest.raises(MeasurementError, match=r"latency\.batch_size = 1"):
+        session(section(mode="ncnn", batch_size=2), longer=network(2))
+
+
+@pytest.mark.parametrize("mode", ["onnxruntime-int8", "openvino-int8"])
+def test_int8_changes_the_output_a_little_and_float_does_not(mode: str) -> None:
+    pytest.importorskip(mode.removesuffix("-int8"))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 8, 3)).eval()
+    images = torch.randn(32, 3, 8, 8)
+    for name in (mode.removesuffix("-int8"), mode):
+        with torch.no_grad():
+            opened = open_in_runtime(model, section(mode=name), images[:1], images)
+            opened.call()
+            expected = model(images[:1]).numpy()
+        apart = np.abs(opened.outputs()[0] - expected).max() / np.abs(expected).max()
+        assert apart < 1e-5 if name != mode else 1e-4 < apart < 0.1
 
 
 @pytest.mark.slow

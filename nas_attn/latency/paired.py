@@ -1,0 +1,290 @@
+"""Paired latency rounds, and networks in ONNX files run by their runtimes. NumPy and a runtime suffice, without torch.
+
+As a program, in a folder that `nas-attn latency --to FOLDER` wrote, on the device that counts:
+
+    python measure.py            # then, where the study is: nas-attn latency --from FOLDER
+
+This file is copied there, so it imports nothing of nas_attn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import itertools
+import json
+import math
+import os
+import platform
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Call = Callable[[], object]
+Times = tuple[float, float]
+"""(milliseconds a call on the study's clock, milliseconds a call on the wall clock)."""
+Turn = Callable[[int], Times]
+"""Does one untimed call, then times so many."""
+Array = np.ndarray[Any, np.dtype[Any]]
+
+MIN_ROUNDS = 5
+TURN_MS = 10.0
+"""A turn repeats a short call until it takes about this long, so that clock and call overhead do not matter."""
+MAX_CALLS = 32
+MAX_CANDIDATES = 8
+ORDER, RESULTS = "order.json", "results.json"
+"""Files of a folder: what is to be measured, and the sessions."""
+INT8 = "-int8"
+"""At the end of the modes that run a quantized network."""
+
+
+# ------------------------------------------------------------------------------------------- rounds
+
+
+def host_turn(call: Call, calls: int, *, own_time: bool) -> Times:
+    """One turn on the clock of this thread's CPU time, or on the wall clock."""
+    call()
+    wall, own = time.perf_counter_ns(), time.thread_time_ns()
+    for _ in range(calls):
+        call()
+    own, wall = time.thread_time_ns() - own, time.perf_counter_ns() - wall
+    return (own if own_time else wall) / calls / 1e6, wall / calls / 1e6
+
+
+def time_rounds(
+    turns: Sequence[Turn], rng: random.Random, *, seconds: float, fewest: int = MIN_ROUNDS, calls: int | None = None
+) -> tuple[list[list[Times]], int]:
+    """(per network its times round by round, timed calls a turn). In a round, each network has one turn, in random order.
+
+    Args:
+        turns: of the reference, of its copy, of the candidates.
+        seconds: rounds go on for so long, and there are at least `fewest`.
+        calls: a turn; None: as many as take about TURN_MS.
+    """
+    if calls is None:  # all networks run, so that none starts warmer
+        reference, control, *_ = [turn(1)[0] for turn in turns]
+        calls = max(1, min(MAX_CALLS, round(TURN_MS / max(min(reference, control), 1e-3))))
+    times: list[list[Times]] = [[] for _ in turns]
+    order = list(range(len(turns)))
+    end = time.perf_counter() + seconds
+    while len(times[0]) < fewest or time.perf_counter() < end:
+        rng.shuffle(order)
+        for index in order:
+            times[index].append(turns[index](calls))
+    return times, calls
+
+
+def summary(times: Sequence[Sequence[Times]], keys: Sequence[str], calls: int) -> dict[str, Any]:
+    """What rounds say: `reference_ms`, `control_log_ratio` and `samples`, in the fields of `records.Session`."""
+    reference, control, *candidates = times
+    copies = (reference, control)
+    return {
+        "reference_ms": statistics.median(own for own, _ in (*reference, *control)),
+        "control_log_ratio": _log_ratio(control, (reference,), 0),
+        "samples": [
+            {
+                "key": key,
+                "log_ratio": _log_ratio(mine, copies, 0),
+                "candidate_ms": statistics.median(own for own, _ in mine),
+                "wall_log_ratio": _log_ratio(mine, copies, 1),
+                "wall_ms": statistics.median(wall for _, wall in mine),
+                "calls": calls * len(mine),
+            }
+            for key, mine in zip(keys, candidates, strict=True)
+        ],
+    }
+
+
+def _log_ratio(times: Sequence[Times], copies: Sequence[Sequence[Times]], clock: int) -> float:
+    """Median over rounds of log(time / geometric mean of the copies' times in the same round)."""
+    return statistics.median(
+        math.log(mine[clock]) - statistics.fmean(math.log(theirs[clock]) for theirs in round_copies)
+        for mine, *round_copies in zip(times, *copies, strict=True)
+    )
+
+
+# ------------------------------------------------------------------------------------------- runtimes
+
+
+class Opened:
+    """A network's file in a runtime. `x` is its input: write the next one into it; `outputs()` has the answer of the last `call()`."""
+
+    def __init__(self, path: Path, mode: str, x: Array, threads: int, device: str = "cpu") -> None:
+        """Args:
+        mode: `onnxruntime`, `openvino`, their int8 modes, which expect a quantized file, or `ncnn`, whose file is a .param.
+        x: shape and type of the input, (N, C, H, W); a copy is kept.
+        device: `cpu`, or `cuda` for ONNX Runtime.
+
+        Raises:
+            ImportError: the runtime is not installed.
+            RuntimeError: ONNX Runtime has no support for the device.
+        """
+        self.x = np.ascontiguousarray(x).copy()
+        self.call, self.outputs = _OPEN[mode.removesuffix(INT8)](path, self.x, threads, device)
+
+
+def _onnxruntime(path: Path, x: Array, threads: int, device: str) -> tuple[Call, Callable[[], list[Array]]]:
+    import onnxruntime
+
+    provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
+    if provider not in onnxruntime.get_available_providers():
+        raise RuntimeError(
+            f"this ONNX Runtime has no {provider}: install onnxruntime-gpu, or use latency.device = 'cpu'"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    binding = session.io_binding()
+    value = onnxruntime.OrtValue.ortvalue_from_numpy(x, device)
+    binding.bind_ortvalue_input(session.get_inputs()[0].name, value)
+    for output in session.get_outputs():
+        binding.bind_output(output.name, device)
+    return lambda: session.run_with_iobinding(binding), binding.copy_outputs_to_cpu
+
+
+def _openvino(path: Path, x: Array, threads: int, device: str) -> tuple[Call, Callable[[], list[Array]]]:
+    import openvino
+
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    request = compiled.create_infer_request()
+    request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
+    return request.infer, lambda: [request.get_output_tensor(i).data.copy() for i in range(len(compiled.outputs))]
+
+
+def _ncnn(path: Path, x: Array, threads: int, device: str) -> tuple[Call, Callable[[], list[Array]]]:
+    """Of `path` (.param) and the .bin beside it; x holds one image."""
+    import ncnn
+
+    net = ncnn.Net()
+    net.opt.num_threads = threads
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    if net.load_param(str(path)) or net.load_model(str(path.with_suffix(".bin"))):
+        raise RuntimeError("ncnn cannot load the network")
+    answer: list[Any] = []
+
+    def call() -> None:
+        extractor = net.create_extractor()
+        extractor.input("in0", ncnn.Mat(x[0]))
+        code, out = extractor.extract("out0")
+        answer[:] = [out]
+        if code:
+            raise RuntimeError(f"ncnn ends with {code}")
+
+    return call, lambda: [np.array(answer[0])[None]]
+
+
+_OPEN: Mapping[str, Callable[[Path, Array, int, str], tuple[Call, Callable[[], list[Array]]]]] = {
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+    "ncnn": _ncnn,
+}
+
+
+def cpu_name() -> str:
+    """The CPU's model as the system names it; of a board without one, the board's."""
+    for file, line in (("/proc/cpuinfo", "model name"), ("/proc/device-tree/model", "")):
+        try:
+            text = Path(file).read_text("utf-8", errors="replace")
+        except OSError:
+            continue
+        for found in text.splitlines():
+            if found.partition(":")[0].strip() == line or not line:
+                return found.partition(":")[2].strip() or found.strip("\0 ")
+    return platform.processor() or platform.machine()
+
+
+# ------------------------------------------------------------------------------------------- on the device
+
+
+def main(folder: Path, sessions: int) -> None:
+    """Runs sessions of all networks of a folder, and writes `results.json` there after each."""
+    order = json.loads((folder / ORDER).read_text("utf-8"))
+    machine = _fingerprint(order)
+    done: list[dict[str, Any]] = []
+    for number in range(sessions):
+        keys = list(order["networks"])
+        random.Random(number).shuffle(keys)
+        for first in range(0, len(keys), MAX_CANDIDATES):
+            done.append(
+                {"fingerprint": machine, **_session(folder, order, keys[first : first + MAX_CANDIDATES], number)}
+            )
+            part = folder / f"{RESULTS}.part"
+            part.write_text(json.dumps(done), "utf-8")
+            part.replace(folder / RESULTS)
+        print(
+            f"session {number + 1} of {sessions}: the bare backbone takes {done[-1]['reference_ms']:.3f} ms", flush=True
+        )
+
+
+def _session(folder: Path, order: Mapping[str, Any], keys: Sequence[str], seed: int) -> dict[str, Any]:
+    started_at, began = time.time(), time.perf_counter()
+    section = order["section"]
+    shape = (section["batch_size"], *order["input_shape"])
+    x = np.random.default_rng(seed).standard_normal(shape).astype(section["dtype"])
+    files = [order["reference"], order["reference"], *(order["networks"][key] for key in keys)]
+    opened = [Opened(folder / file, section["mode"], x, section["threads"], section["device"]) for file in files]
+    own_time = order["conditions"]["clock"] == "thread"
+    turns = [_turn(one.call, own_time) for one in opened]
+    gc.collect()
+    gc.disable()
+    try:
+        times, calls = time_rounds(turns, random.Random(seed), seconds=section["session_seconds"])
+    finally:
+        gc.enable()
+    facts = {"conditions": order["conditions"], "started_at": started_at, "duration_s": time.perf_counter() - began}
+    return {**facts, **summary(times, keys, calls), "notes": {"load": f"{os.getloadavg()[0]:.2f}"}}
+
+
+def _turn(call: Call, own_time: bool) -> Turn:
+    return lambda calls: host_turn(call, calls, own_time=own_time)
+
+
+def _fingerprint(order: Mapping[str, Any]) -> dict[str, Any]:
+    section, runtime = order["section"], order["section"]["mode"].removesuffix(INT8)
+    details = {
+        "mode": section["mode"],
+        "threads": str(section["threads"]),
+        "machine": platform.machine(),
+        "cpus": str(os.cpu_count()),
+        "system": platform.system(),
+        "python": platform.python_version().rpartition(".")[0],
+        runtime: str(importlib.import_module(runtime).__version__),
+    }
+    return {"device": section["device"], "name": cpu_name(), "details": sorted(details.items())}
+
+
+def one_file(path: Path, mode: str, threads: int, seconds: float = 1.0) -> float:
+    """Milliseconds a call of one ONNX file: the median of turns, on the thread's clock with one thread, else on the wall clock."""
+    if mode.startswith("openvino"):
+        shape = list(importlib.import_module("openvino").Core().read_model(str(path)).inputs[0].shape)
+    else:
+        shape = importlib.import_module("onnxruntime").InferenceSession(str(path)).get_inputs()[0].shape
+    opened = Opened(path, mode, np.zeros(shape, np.float32), threads)
+    turn = _turn(opened.call, threads == 1)
+    times, _ = time_rounds([turn, turn], random.Random(0), seconds=seconds)
+    return statistics.median(own for own, _ in itertools.chain(*times))
+
+
+def read_arguments() -> argparse.Namespace:
+    """Of the program."""
+    parser = argparse.ArgumentParser(description="Measures the networks of this folder, or one file, on this device.")
+    parser.add_argument("file", nargs="?", type=Path, help="an ONNX file: its milliseconds are printed")
+    parser.add_argument("--sessions", type=int, default=6, help="of each network of the folder (6)")
+    parser.add_argument("--mode", default="onnxruntime", help="for one file: onnxruntime or openvino")
+    parser.add_argument("--threads", type=int, default=1, help="for one file (1)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    asked = read_arguments()
+    if asked.file is None:
+        main(Path(__file__).resolve().parent, asked.sessions)
+    else:
+        print(one_file(asked.file, asked.mode, asked.threads))

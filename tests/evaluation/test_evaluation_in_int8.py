@@ -1,0 +1,59 @@
+"""A search for an int8 runtime: latency and accuracy of the quantized network, and what is said of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import nas_attn as na
+from nas_attn.analysis.in_int8 import in_int8
+from nas_attn.analysis.units import value
+from nas_attn.errors import RecipeError
+from nas_attn.recipe_reading import recipe_from
+
+TABLE = {
+    "name": "small",
+    "objectives": ["accuracy_int8", "latency"],
+    "space": {"name": "small", "choices": {"se": {"reduction": [4]}}},
+    "backbone": {"name": "resnet8", "width": 4},
+    "data": {"name": "digits-8x8"},
+    "training": {"start": "scratch", "rungs": [1], "batch_size": 128},
+    "latency": {"mode": "openvino-int8", "session_seconds": 0.2, "max_sessions": 1},
+    "search": {"trials": 2, "confirm_seeds": 0},
+}
+
+
+def test_a_study_is_searched_by_the_accuracy_in_int8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.chdir(tmp_path)
+    study = na.search(recipe_from(TABLE, where="here"), say=lambda line: None, device="cpu", threads=1)
+    views = [view for view in study.candidates() if view.state == "scored"]
+    assert len(views) == 2
+    for view in views:
+        metrics = view.scores[-1].metrics
+        assert 0 < metrics["accuracy_int8"] <= 1
+        assert abs(metrics["accuracy_int8"] - metrics["accuracy"]) < 0.2
+        assert view.latency is not None
+        assert value("accuracy_int8", metrics["accuracy_int8"]).endswith("%")
+
+
+def test_accuracy_in_int8_needs_a_mode_that_quantizes() -> None:
+    with pytest.raises(RecipeError, match="accuracy_int8"):
+        recipe_from({**TABLE, "latency": {"mode": "openvino"}}, where="here")
+
+
+def test_a_gain_that_does_not_survive_int8_is_said_so() -> None:
+    best = {
+        0: {"accuracy": 0.9, "accuracy_int8": 0.8},
+        1: {"accuracy": 0.9, "accuracy_int8": 0.8},
+        2: {"accuracy": 0.9},
+    }
+    bare = {0: {"accuracy": 0.8, "accuracy_int8": 0.81}, 1: {"accuracy": 0.8, "accuracy_int8": 0.81}}
+    said = in_int8("openvino-int8", "accuracy", best, bare)
+    assert "-1.00" in said
+    assert "+10.00" in said
+    assert "2 runs" in said
+    assert "does not survive" in said
+    assert "survive" not in in_int8("openvino-int8", "accuracy", best, {0: {"accuracy": 0.8, "accuracy_int8": 0.7}})
+    assert in_int8("openvino-int8", "accuracy", best, {0: {"accuracy": 0.8}}) == ""
