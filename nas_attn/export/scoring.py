@@ -70,6 +70,7 @@ def _ncnn(path: str) -> Callable[[Array], Array]:
     import ncnn
 
     network = ncnn.Net()
+    network.opt.use_fp16_packed = network.opt.use_fp16_storage = network.opt.use_fp16_arithmetic = False
     network.load_param(path)
     network.load_model(str(Path(path).with_suffix(".bin")))
 

@@ -121,4 +121,4 @@ def test_ncnn_computes_what_the_network_does(tmp_path: Path) -> None:
     network = nn.Sequential(*layers).eval()
     path = write(network, tmp_path / "net.param", "ncnn", input_shape=SHAPE, notes=NOTES)
     x = torch.randn(3, *SHAPE)
-    assert np.allclose(scoring.RUNNERS["ncnn"](str(path))(x.numpy()), computed(network, x).numpy(), atol=1e-4)
+    assert np.allclose(scoring.RUNNERS["ncnn"](str(path))(x.numpy()), computed(network, x).numpy(), atol=1e-3)
