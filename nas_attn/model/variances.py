@@ -140,7 +140,8 @@ class Family:
             t = draws.spread[:, k, None] * noises
             u = draws.interaction[:, k, None] * noises
             if k < self.differ:
-                found = found + priors.log_spread(t, s[:, k])
+                below = draws.spread[:, k - 1, None] * noises if self.data.target and k == self.data.rungs - 1 else 0.0
+                found = found + priors.log_spread(t, s[:, k], below)
             if self.data.backbones > 1 and k >= self.differ - 1:
                 found = found + priors.log_interaction(u, t, s[:, k])
         for name, middle in (("rho", 0.0), ("target", 0.0), ("eta", LUCK)):
