@@ -27,6 +27,8 @@ from nas_attn.training_schema import BATCHED, Augment
 
 Named = tuple[str, Callable[..., Any]]
 """A transform and its name in a recipe."""
+CONVERTING = ("Normalize", "ToDtype", "ConvertImageDtype", "ToTensor")
+"""What torchvision's recipes end with, and is done here after all augmentation."""
 MIXES = "num_classes"
 """Argument of the transforms that mix the images of a batch."""
 
@@ -181,6 +183,8 @@ def _find(name: str) -> type[Any]:
     from torchvision.transforms import v2  # an import of a second, for recipes that name one
 
     known = {key: cls for key, cls in vars(v2).items() if isinstance(cls, type) and issubclass(cls, v2.Transform)}
+    if name in CONVERTING:
+        raise DataError(f"training.augment: leave out '{name}': images are normalised afterwards (data.mean, data.std)")
     if name not in known:
         raise DataError(
             f"training.augment: torchvision has no transform '{name}': {did_you_mean(name, [*BATCHED, *known])}"
