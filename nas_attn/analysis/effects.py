@@ -103,7 +103,7 @@ def fit_effects(now: Snapshot, what: str) -> Effects | None:
 
     None with fewer than eight candidates that were measured, or that ran, one of them to the last rung.
     """
-    found = _on_latency(now) if what == "latency" else _on_metric(now, what)
+    found = average_effects(now, what)
     if found is None:
         return None
     placed = _in_place(now, what)
@@ -117,6 +117,11 @@ def fit_effects(now: Snapshot, what: str) -> Effects | None:
     cost = {(row.site, row.name): row.mean for row in latency.at("choice")} if latency else {}
     said = _sentences(rows, what, cost) if what != "latency" else ()
     return replace(found, rows=tuple(rows), sentences=said)
+
+
+def average_effects(now: Snapshot, what: str) -> Effects | None:
+    """The same without what is said of single networks, and without sentences: for maps, which are drawn often."""
+    return _on_latency(now) if what == "latency" else _on_metric(now, what)
 
 
 def _on_latency(now: Snapshot) -> Effects | None:
@@ -217,17 +222,21 @@ def _gains(
     model = now.evidence.get(metric)
     if model is None:
         return {}
-    wider, found = model.including({key: notation(choices) for choices, key in keys.items()}), {}
+    wider = model.including({key: notation(choices) for choices, key in keys.items()})
+    by_second, found = defaultdict[_Choices, list[_Choices]](list), {}
     for has, lacks in asked:
-        gain = wider.gain(keys[has], keys[lacks])
-        if gain is not None:
+        by_second[lacks].append(has)
+    sign = -1.0 if lower_is_better(metric) else 1.0
+    for lacks, several in by_second.items():
+        gains = wider.gains(keys[lacks], [keys[has] for has in several])
+        for has in several:
             differences = []
             if has in known and lacks in known:
                 mine, other = (_runs(now, metric, known[choices]) for choices in (has, lacks))
-                sign = -1.0 if lower_is_better(metric) else 1.0
                 differences = [sign * (mine[seed] - other[seed]) for seed in mine.keys() & other.keys()]
-            mean = fmean(differences) if differences else None
-            found[has, lacks] = Part(gain.mean, gain.low, gain.high, mean, len(differences))
+            mean, gain = fmean(differences) if differences else None, gains.get(keys[has])
+            if gain is not None:
+                found[has, lacks] = Part(gain.mean, gain.low, gain.high, mean, len(differences))
     return found
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -223,11 +223,12 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     same = {constant.metric: constant for constant in constants(recipe, primary, ended)}
     model = models.get(primary) if primary and primary not in same else None
     wanted = {objective_name(objective) for objective in recipe.objectives} | {primary}
+    shown = wanted | {tasks.of(recipe).metric}  # solving a model takes seconds in a large study
     gains = _gains(rows, {metric: found for metric, found in models.items() if metric in wanted - same.keys()})
     bare = [s.score for row in rows if row.baseline == "none" for s in scores.get(row.key, ())]
     seeds = range(recipe.search.seed, recipe.search.seed + recipe.training.backbones)  # others came later
     before = [s.score for s in own if s.score.seed in seeds]
-    views = _views(facts, scores, known, models, gains, model)
+    views = _views(facts, scores, known, models, gains, model, shown)
     recommended = _recommend(recipe, views, model, last)
     runs = _compared_runs(views, recommended, scores, last)
     return Snapshot(
@@ -240,7 +241,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         counts={state: sum(row.state == state for row in rows) for state in STATES},
         candidates=tuple(views),
         backbone=_points(own),
-        noise={metric: evidence.noise for metric, evidence in models.items()},
+        noise={metric: evidence.noise for metric, evidence in models.items() if metric in shown},
         recommendation=recommended,
         latency=latency_record(sessions, tasks.of(recipe).conditions),
         test_readings=tuple(facts.test_readings),
@@ -278,17 +279,20 @@ def _views(
     models: Mapping[str, Evidence],
     gains: Mapping[str, Mapping[str, Gain]],
     model: Evidence | None,
+    shown: Collection[str | None],
 ) -> list[CandidateView]:
     """The candidates, with what is believed of each at the highest rung that it was scored at.
 
     Args:
         models: metric -> the model at the last rung.
         model: of the primary metric; None where that tells no candidates apart.
+        shown: metrics that are estimated.
     """
     recipe, rows, lines = facts.recipe, facts.candidates, snippets(facts.recipe, facts.built)
     at_rung, last = defaultdict[int | None, dict[str, Mapping[str, Estimate]]](dict), len(recipe.training.rungs) - 1
     for (metric, rung), evidence in known.items():
-        at_rung[min(rung, last)][metric] = evidence.estimates  # the target's takes the place of the last rung's
+        if metric in shown:
+            at_rung[min(rung, last)][metric] = evidence.estimates  # the target's takes the place of the last rung's
     times = latencies(rows, facts.sessions)
     points = {row.key: _points(scores.get(row.key, ())) for row in rows}
     highest = {key: max([point.rung for point in found], default=None) for key, found in points.items()}

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from nas_attn.analysis import units
-from nas_attn.analysis.effects import Effect, Effects, fit_effects
+from nas_attn.analysis.effects import Effect, Effects, average_effects
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.report.axes import blank_figure
 
@@ -28,7 +28,7 @@ def effect_maps(snapshot: Snapshot) -> list[tuple[str, go.Figure]]:
     Blue is good, orange is bad; no effect lies in the middle of the colours.
     """
     asked = [what for what in (snapshot.primary, "latency") if what]
-    found = [(what, fit_effects(snapshot, what)) for what in asked]
+    found = [(what, average_effects(snapshot, what)) for what in asked]
     return [(what, effect_map(effects)) for what, effects in found if effects is not None and effects.at("choice")]
 
 

@@ -102,7 +102,7 @@ def test_the_noise_floor_is_of_the_last_rung_and_measured(made: Snapshot) -> Non
     assert floor.source == "seeds"
     assert floor.seed_sd < (0.25 / IMAGES) ** 0.5, "the images are the same for all runs"
     assert floor.repeated == 7
-    assert set(made.noise) == {"accuracy", "loss"}
+    assert set(made.noise) == {"accuracy"}
 
 
 def test_sessions_with_an_odd_control_are_counted_as_dropped(tmp_path: Path) -> None:
