@@ -85,9 +85,10 @@ def step(title: str, *command: str | Path, cwd: Path = WORK) -> None:
 
 
 def lowest() -> list[str]:
-    """`name==version` of each dependency, with those of the extras."""
+    """`name==version` of each dependency, also of the extras, but for what only developers need."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    extras = (lines for name, lines in project["optional-dependencies"].items() if name != "dev")
+    lines = [*project["dependencies"], *(line for extra in extras for line in extra)]
     found = (re.fullmatch(r"([\w-]+)(?:\[[\w,]+\])?>=([\w.]+)", line) for line in lines)
     return sorted({f"{match[1]}=={match[2]}" for match in found if match})
 
