@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -22,6 +23,13 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(FOLDER), os.environ.get("PYTHONP
 sys.path.insert(0, str(FOLDER))
 sys.modules.pop("sitecustomize", None)
 import sitecustomize  # noqa: E402, F401
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """On Windows, leaves out the files of terminals and limits: they cannot even be imported there."""
+    if os.name != "nt" or collection_path.suffix != ".py":
+        return None
+    return bool(re.search(r"^import (pty|fcntl|termios|resource)$", collection_path.read_text("utf-8"), re.M)) or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,6 +7,7 @@ may also lie in `root` itself, as Linux distributions install them.
 from __future__ import annotations
 
 import gzip
+import math
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from nas_attn.recipe import DataSection
 
 NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 """Name in a recipe -> class of `torchvision.datasets`."""
+LARGEST = 2**31
+"""Bytes of a file's images, unpacked: a hundred times those of MNIST."""
 DOWNLOAD_TIMEOUT_S = 30.0
 """A server that stays silent for this long counts as no network."""
 
@@ -113,10 +116,14 @@ def _array(path: Path | None, root: Path, what: str) -> NDArray[np.uint8]:
         raise DataError(f"{root} has no {what}-idx…-ubyte file next to the others of its data set")
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read()
-        if content[:3] != b"\x00\x00\x08":
-            raise ValueError("it does not start like an IDX file of bytes")
-        sizes = np.frombuffer(content, ">i4", count=content[3], offset=4)
-        return np.frombuffer(content, np.uint8, offset=4 + 4 * len(sizes)).reshape(sizes).copy()
+            magic = file.read(4)
+            if magic[:3] != b"\x00\x00\x08" or len(magic) < 4 or magic[3] > 3:
+                raise ValueError("it does not start like an IDX file of bytes")
+            sizes = np.frombuffer(file.read(4 * magic[3]), ">i4", count=magic[3])
+            size = math.prod(sizes.tolist())
+            if not 0 <= size <= LARGEST:
+                raise ValueError(f"it says that it holds {size:,} bytes")
+            content = file.read(size + 1)
+        return np.frombuffer(content, np.uint8).reshape(sizes).copy()
     except (OSError, EOFError, ValueError, IndexError) as error:
         raise DataError(f"{path} is damaged ({error}): download it again") from None

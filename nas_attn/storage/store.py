@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Table, and_, delete, func, select, true, update
+from sqlalchemy import Connection, Table, and_, delete, func, select, true, update
 
 from nas_attn.errors import StorageError
 from nas_attn.records import CandidateRow, Costs, Score, Session
@@ -118,7 +118,8 @@ class StudyStore(Leases):
     @property
     def settings(self) -> StudySettings:
         """What changes of the study while it goes on, as it is now."""
-        return read_as(StudySettings, self._columns([field.name for field in fields(StudySettings)]))
+        with self._connector.read() as connection:
+            return read_as(StudySettings, self._row(connection, [field.name for field in fields(StudySettings)]))
 
     @property
     def sites(self) -> str | None:
@@ -132,9 +133,12 @@ class StudyStore(Leases):
             connection.execute(update(tables.study).where(tables.study.c.id == self._id).values(columns))
 
     def _columns(self, names: Iterable[str]) -> dict[str, Any]:
-        query = select(*(tables.study.c[name] for name in names)).where(tables.study.c.id == self._id)
         with self._connector.read() as connection:
-            row = connection.execute(query).one_or_none()
+            return self._row(connection, names)
+
+    def _row(self, connection: Connection, names: Iterable[str]) -> dict[str, Any]:
+        query = select(*(tables.study.c[name] for name in names)).where(tables.study.c.id == self._id)
+        row = connection.execute(query).one_or_none()
         if row is None:
             raise StorageError(f"study '{self.name}' has been deleted from '{self._connector}'")
         return dict(row._mapping)

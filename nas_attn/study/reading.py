@@ -17,10 +17,14 @@ from nas_attn.analysis.sanity import Constant, constants
 from nas_attn.analysis.snapshot import Snapshot, snapshot_of
 from nas_attn.analysis.snippet import BuiltFor
 from nas_attn.analysis.validation import TEST_WAY, WAY, Family, finished_blocks, read_family
+from nas_attn.errors import StorageError
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.records import EpochPoint
 from nas_attn.storage import SEARCH, StudyStore
+
+MOST_LABELS = 2**26
+"""Bytes of a study's labels, unpacked: a few MB in a large study."""
 
 
 def snapshot(store: StudyStore) -> Snapshot:
@@ -85,8 +89,10 @@ def _built_for(store: StudyStore) -> BuiltFor | None:
 
 
 def _labels(text: str) -> Labels:
-    content = json.loads(text)
-    numbers = np.frombuffer(zlib.decompress(base64.b64decode(content["labels"])), "<i4")
+    content, packed = json.loads(text), zlib.decompressobj()
+    numbers = np.frombuffer(packed.decompress(base64.b64decode(content["labels"]), MOST_LABELS), "<i4")
+    if packed.unconsumed_tail:
+        raise StorageError("the labels of the images in the study's database are damaged: restore it from a backup")
     return Labels(tuple(content["classes"]), numbers)
 
 

@@ -6,22 +6,12 @@ import json
 import random
 from collections.abc import Callable, Mapping
 
-from slips import (
-    BACKBONES,
-    PLACEMENTS,
-    RECIPE,
-    SHAPES,
-    SPACE,
-    TOML,
-    URLS,
-    Case,
-    base_files,
-    letters,
-    spoiled,
-    word,
-)
+import received
+import typer.main
+from slips import BACKBONES, PLACEMENTS, RECIPE, SHAPES, SPACE, TOML, URLS, Case, base_files, letters, spoiled, word
 from spoiled_files import databases, weights
 
+from nas_attn.cli.main import app
 from nas_attn.recipe import Recipe, Section
 
 
@@ -85,40 +75,39 @@ def shapes(rng: random.Random) -> Case:
     return Case(["sites", backbone, "--input", shape])
 
 
-def names(rng: random.Random) -> Case:
-    files = base_files(rng)
-    what = rng.randrange(7)
-    if what == 0:
-        return Case(["sites", word(rng, *BACKBONES), "--input", "3x32x32"], files)
-    if what == 1:
-        return Case(
-            [
-                "sites",
-                "resnet20",
-                "--space",
-                word(rng, "small", "plug_and_play", "mine_space.toml"),
-                "--input",
-                "1x12x12",
-            ],
-            files,
-        )
-    if what == 2:
-        return Case(["search", word(rng, "digits", "mine.toml"), "--dry-run", "--set", "data.name=nothing"], files)
-    if what == 3:
-        return Case(["modules", word(rng, "se", "cbam", "mine:Attention")], files)
-    if what == 4:
-        option = rng.choice(("--name", "--data", "--backbone", "--space", "--trials", "--max-latency-ratio"))
-        return Case(["init", word(rng, "new.toml"), "--yes", option, word(rng, "digits", "resnet8", "3", "1.2")], files)
-    if what == 5:
-        return Case([word(rng, "search", "status", "pareto"), word(rng, "mine")], files)
-    return Case(["search", "mine.toml", "--dry-run", "--device", word(rng, "cpu", "cuda:0")], files)
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+HARMLESS = {
+    "search": ["mine.toml", "--dry-run"],
+    "init": ["new.toml", "--yes"],
+    "sites": ["resnet8", "--input", "1x12x12"],
+    "modules": ["se"],
+    "latency": ["none", "--study", "mine"],
+    "check-export": ["mine.pt"],
+    "clean": ["mine", "--dry-run"],
+}
+"""Arguments with which a command does little, whatever else is said; others find no study where they look."""
 
 
-def case(seed: str) -> Case:
-    """A malformed input; the same for the same seed."""
-    rng = random.Random(seed)
-    kind = rng.choice(list(KINDS))
-    return KINDS[kind](rng)
+def commands(rng: random.Random) -> Case:
+    """Any command with any of its options: a name, a value or two that do not fit."""
+    name = rng.choice([name for name in COMMANDS if name != "doctor"])
+    argv = [name, *HARMLESS.get(name, ["mine"])]
+    offered = [p for p in COMMANDS[name].params if p.param_type_name == "option" and "--help" not in p.opts]
+    if any("--storage" in parameter.opts for parameter in offered):
+        argv += ["--storage", "sqlite:///nowhere/nas_attn.db"]
+    if rng.random() < 0.4:
+        argv[1] = word(rng, argv[1], *BACKBONES, "small", "digits", "mine:Attention", "cbam")
+    for parameter in rng.sample(offered, min(len(offered), rng.choice((0, 1, 1, 2)))):
+        argv.append(rng.choice(parameter.opts))
+        if not parameter.is_flag:
+            argv.append(word(rng, "mine", "3", "1.5", "cpu", "se=2", "stage1=se", "plug_and_play", "digits", "resnet8"))
+    return Case(argv, base_files(rng))
+
+
+def case(seed: str, number: int) -> Case:
+    """A malformed input; the same for the same seed and number. The kinds take turns."""
+    kinds = list(KINDS.values())
+    return kinds[number % len(kinds)](random.Random(f"{seed}/{number}"))
 
 
 KINDS: Mapping[str, Callable[[random.Random], Case]] = {
@@ -130,16 +119,16 @@ KINDS: Mapping[str, Callable[[random.Random], Case]] = {
     "shape": shapes,
     "weights": weights,
     "database": databases,
-    "name": names,
-}
+    "command": commands,
+} | received.KINDS
 
 
 def described(case: Case) -> str:
     """The case for a message: what to type, and the beginnings of files that are not the usual."""
     usual = base_files(random.Random(0))
-    odd = {name: blob[:300] for name, blob in case.files.items() if usual.get(name) != blob}
+    odd = {name: blob[:300] for name, blob in case.files.items() if usual.get(name) != blob and b"\0" not in blob[:20]}
     return (
         json.dumps(case.argv)[:800]
         + (f" with {odd!r}" if odd else "")
-        + (" and a spoiled database" if case.database else "")
+        + (f" beside a spoiled {case.base}" if case.base else "")
     )

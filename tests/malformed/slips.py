@@ -70,64 +70,15 @@ SHAPES = ("3x32x32", "1x12x12", "3,32,32", "3x0x32", "-3x32x32", "3x32", "", "3x
 BACKBONES = ("resnet8", "preact_resnet8", "torchvision:alexnet", "torchvision:resnet18", "timm:resnet10t", "mine:model")
 LETTERS = "\0\ufeff\n\t \"'[]{}()=,.:;#\\/%@~*?-+_019aZéß漢\u202e\U0001f4a5"
 WORDS = (
-    "",
-    " ",
-    ".",
-    "..",
-    "/",
-    "~",
-    "~nobody_of_this_name/x",
-    "/dev/null",
-    "/proc/self/mem",
-    "nan",
-    "-1",
-    "0",
-    "1e400",
-    "9" * 5000,
-    "x" * 300,
-    "x/" * 3000,
-    "None",
-    "[]",
-    "{}",
-    "--help",
-    "%s%n",
-    "a" * 70_000,
-    "{0.__class__}",
-    "\udcff\udcfe",
-    "²",
+    *(".", "..", "/", "~", "~nobody_of_this_name/x", "/dev/null", "/proc/self/mem", "x/" * 3000, "", " "),
+    *("nan", "-1", "0", "1e400", "9" * 5000, "None", "[]", "{}", "--help", "%s%n", "{0.__class__}", "²"),
+    *("x" * 300, "a" * 70_000, "\udcff\udcfe"),
 )
 TOML = (
-    '""',
-    '"x"',
-    "nan",
-    "inf",
-    "-1",
-    "0",
-    "1",
-    "2.5",
-    "1e400",
-    "9" * 40,
-    "true",
-    "[]",
-    "{}",
-    "[[]]",
-    "[1, 2, 3]",
-    '["none", 3]',
-    "{ a = 1 }",
-    "[" * 300 + "]" * 300,
-    "[" * 5000 + "]" * 5000,
-    "[" * 5000,
-    "{ a = " * 100 + "1" + " }" * 100,
-    "1979-05-27T07:32:00",
-    '"' + "long " * 800 + '"',
-    '"\\u0000"',
-    '"nan"',
-    "'''",
-    '"/"',
-    '"~nobody_of_this_name/x"',
-    '"stage1"',
-    '"*"',
-    "[" + "1, " * 3000 + "2]",
+    *('""', '"x"', "nan", "inf", "-1", "0", "1", "2.5", "1e400", "true", "[]", "{}", "[[]]", "1979-05-27T07:32:00"),
+    *('"\\u0000"', '"nan"', "'''", '"/"', '"~nobody_of_this_name/x"', '"stage1"', '"*"', "9" * 40, "[1, 2, 3]"),
+    *('["none", 3]', "{ a = 1 }", "[" * 300 + "]" * 300, "[" * 5000 + "]" * 5000, "[" * 5000),
+    *("{ a = " * 100 + "1" + " }" * 100, '"' + "long " * 800 + '"', "[" + "1, " * 3000 + "2]"),
 )
 
 
@@ -137,8 +88,12 @@ class Case:
 
     argv: list[str]
     files: dict[str, bytes] = field(default_factory=dict)
-    database: Callable[[Path], None] | None = None
-    """Spoils the copy of a study's database."""
+    base: str = ""
+    """`study` or `exported`: the folder holds a copy of that."""
+    spoil: Callable[[Path], None] | None = None
+    """Damages what is in the folder."""
+    damaged: bool = False
+    """Whether a file may be found damaged, which is no user's error: exit status 1."""
 
 
 # ------------------------------------------------------------------------------------------- texts
@@ -185,11 +140,8 @@ def _number(rng: random.Random, lines: list[str]) -> list[str]:
     i, made = rng.choice(numbered), list(lines)
     digits = [k for k, c in enumerate(made[i]) if c.isdigit()] or [0]
     k = rng.choice(digits)
-    made[i] = (
-        made[i][:k]
-        + rng.choice(("-1", "0", "-", ".", "e", "10000000000", "1e-9", "_", "99999999999999999999"))
-        + made[i][k + 1 :]
-    )
+    other = rng.choice(("-1", "0", "-", ".", "e", "10000000000", "1e-9", "_", "99999999999999999999"))
+    made[i] = made[i][:k] + other + made[i][k + 1 :]
     return made
 
 
@@ -201,17 +153,9 @@ def _key(rng: random.Random, lines: list[str]) -> list[str]:
 
 def _further(rng: random.Random, lines: list[str]) -> list[str]:
     i = _at(lines, rng)
+    dotted = ".".join(["a"] * 400) + " = 1"
     new = rng.choice(
-        (
-            "colour = 3",
-            "[colour]",
-            "[[choices]]",
-            "a.b.c = 1",
-            ".".join(["a"] * 400) + " = 1",
-            "x" * 9000 + " = 1",
-            "[choices]",
-            "= 3",
-        )
+        ("colour = 3", "[colour]", "[[choices]]", "a.b.c = 1", dotted, "x" * 9000 + " = 1", "[choices]", "= 3")
     )
     return [*lines[:i], new, *lines[i:]]
 
@@ -252,6 +196,26 @@ def letters(rng: random.Random, text: str) -> str:
             j = rng.randrange(len(text) + 1)
             text = text[:i] + text[min(i, j) : max(i, j)] * rng.choice((1, 2, 500)) + text[i:]
     return text[:100_000]
+
+
+def flipped(rng: random.Random, blob: bytes) -> bytes:
+    """A file after a damage."""
+    if not blob:
+        return blob
+    content = bytearray(blob)
+    what = rng.randrange(4)
+    if what == 0:
+        return bytes(content[: rng.randrange(len(content))])
+    if what == 1:
+        return bytes(content) + rng.randbytes(rng.randrange(1, 5000))
+    if what == 2:
+        begin = rng.randrange(len(content))
+        length = min(rng.choice((16, 512, 4096)), len(content) - begin)
+        content[begin : begin + length] = rng.choice((bytes(length), rng.randbytes(length)))
+        return bytes(content)
+    for _ in range(rng.choice((1, 8, 100))):
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    return bytes(content)
 
 
 def word(rng: random.Random, *usual: str) -> str:

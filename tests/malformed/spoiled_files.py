@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import random
+import re
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from slips import Case, base_files, letters, word
+from slips import Case, base_files, flipped, letters, word
 
 PRETRAINED = ["--set", "training.start=pretrained", "--set", "training.weights={}"]
 
@@ -51,20 +52,9 @@ def _some(rng: random.Random, state: Mapping[str, Any]) -> str:
 def _replaced(rng: random.Random, state: dict[str, Any]) -> Any:
     name = _some(rng, state)
     old = state[name]
-    tensors = (
-        torch.zeros(()),
-        torch.zeros(0),
-        torch.zeros(2, 3, 4, 5, 6),
-        torch.full_like(old, 2),
-        torch.full(old.shape, math.nan),
-        torch.full(old.shape, -math.inf),
-        old.double(),
-        old.flatten(),
-        old.to(torch.complex64),
-        old.bool(),
-        old.to_sparse() if old.ndim else old,
-        old.to("meta"),
-    )
+    tensors = (torch.zeros(()), torch.zeros(0), torch.zeros(2, 3, 4, 5, 6), old.double(), old.flatten(), old.bool())
+    tensors += (torch.full_like(old, 2), torch.full(old.shape, math.nan), torch.full(old.shape, -math.inf))
+    tensors += (old.to(torch.complex64), old.to_sparse() if old.ndim else old, old.to("meta"))
     return {**state, name: rng.choice((*tensors, None, 3, "x", [], {}, b"bytes", torch.float32))}
 
 
@@ -89,21 +79,8 @@ def _wrapped(rng: random.Random, state: dict[str, Any]) -> Any:
 
 
 def _other(rng: random.Random, state: dict[str, Any]) -> Any:
-    return rng.choice(
-        (
-            None,
-            3,
-            "text",
-            [],
-            {},
-            list(state),
-            list(state.values()),
-            {"a": 1},
-            torch.zeros(3),
-            {3: torch.zeros(3)},
-            {"": torch.zeros(3)},
-        )
-    )
+    values = (None, 3, "text", [], {}, list(state), list(state.values()), {"a": 1})
+    return rng.choice((*values, torch.zeros(3), {3: torch.zeros(3)}, {"": torch.zeros(3)}))
 
 
 def _fewer(rng: random.Random, state: dict[str, Any]) -> Any:
@@ -134,87 +111,36 @@ def _no_state(rng: random.Random, state: dict[str, Any]) -> bytes:
 
 
 WEIGHT_MISHAPS: tuple[Callable[[random.Random, dict[str, Any]], Any], ...] = (
-    _replaced,
-    _replaced,
-    _renamed,
-    _prefixed,
-    _wrapped,
-    _other,
-    _fewer,
-    _more,
-    _no_state,
+    *(_replaced, _replaced, _renamed, _prefixed, _wrapped, _other, _fewer, _more, _no_state),
 )
-
-
-def flipped(rng: random.Random, blob: bytes) -> bytes:
-    """A file after a damage."""
-    if not blob:
-        return blob
-    content = bytearray(blob)
-    what = rng.randrange(4)
-    if what == 0:
-        return bytes(content[: rng.randrange(len(content))])
-    if what == 1:
-        return bytes(content) + rng.randbytes(rng.randrange(1, 5000))
-    if what == 2:
-        begin = rng.randrange(len(content))
-        length = min(rng.choice((16, 512, 4096)), len(content) - begin)
-        content[begin : begin + length] = rng.choice((bytes(length), rng.randbytes(length)))
-        return bytes(content)
-    for _ in range(rng.choice((1, 8, 100))):
-        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-    return bytes(content)
-
 
 # ------------------------------------------------------------------------------------------- databases
 
-READING = (
-    ["status"],
-    ["status", "made"],
-    ["pareto"],
-    ["report", "-o", "out.html"],
-    ["effects"],
-    ["effects", "made", "--of", "latency"],
-    ["backup", "copy.db"],
-    ["pareto", "--json"],
-)
+READING = """status; status made; pareto; pareto --json; report -o out.html; effects; effects made --of latency; backup copy.db
+validate --dry-run; extend made --space small --dry-run; clean made --dry-run; stop made --no-wait; launch made --on slurm; export made"""
 STRANGE = (
-    None,
-    "",
-    "x",
-    "{}",
-    "[]",
-    "null",
-    "[[]]",
-    -1,
-    0,
-    2**62,
-    1e308,
-    b"\xff\0",
-    "9" * 5000,
-    '{"a": NaN}',
-    "stage1=",
-    "none",
-    "[" * 3000,
+    *("", "x", "{}", "[]", "null", "[[]]", '{"a": NaN}', "stage1=", "none", "9" * 5000, "[" * 3000),
+    *(None, -1, 0, 2**62, 1e308, b"\xff\0"),
 )
 
 
 def databases(rng: random.Random) -> Case:
-    argv = list(rng.choice(READING))
+    argv = rng.choice(re.split("[;\n]", READING)).split()
     if rng.random() < 0.35:
         damage = rng.getrandbits(64)
 
-        def spoil(path: Path) -> None:
+        def spoil(folder: Path) -> None:
+            path = folder / "nas_attn.db"
             path.write_bytes(flipped(random.Random(damage), path.read_bytes()))
 
-        return Case(argv, database=spoil)
+        return Case(argv, base="study", spoil=spoil, damaged=True)
     number = rng.getrandbits(64)
-    return Case(argv, database=lambda path: _rewrite(random.Random(number), path))
+    return Case(argv, base="study", spoil=lambda folder: _rewrite(random.Random(number), folder), damaged=True)
 
 
-def _rewrite(rng: random.Random, path: Path) -> None:
+def _rewrite(rng: random.Random, folder: Path) -> None:
     """A value, a row, a column or a table that is not as we wrote it."""
-    with closing(sqlite3.connect(path)) as connection:
+    with closing(sqlite3.connect(folder / "nas_attn.db")) as connection:
         listed = connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
         )

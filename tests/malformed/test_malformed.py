@@ -1,47 +1,89 @@
-"""A thousand malformed inputs: each is accepted, or is one sentence with exit status 2 (1 where a file is damaged).
+"""Malformed inputs of all kinds, from a seed: each is accepted, or is one sentence with exit status 2 (1 where a file is damaged).
 
-No traceback, nothing written, no hang, no more than 600 letters. `NAS_ATTN_MALFORMED=word` takes other inputs.
+No traceback, nothing written, no hang, no more memory and time than a small input may take, no more than 600 letters.
+`NAS_ATTN_MALFORMED=word` takes other inputs.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import random
 import resource
 import runpy
 import shutil
 import signal
+import subprocess
+import sys
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cases import case, described
+import received
+from cases import KINDS, case, described
 from slips import Case
 
 from nas_attn.recipe import Recipe
+from nas_attn.storage import SEARCH, Database
 from nas_attn.study.trial_book import TrialBook
 
 HERE = Path(__file__).parent
 nas = runpy.run_path(str(HERE.parent / "cli" / "conftest.py"))["nas"]
 
 SEED = os.environ.get("NAS_ATTN_MALFORMED", "0")
-PARTS, EACH = 10, 100
+PARTS, EACH = 10, 6 * len(KINDS)
 LONGEST = 600
-PATIENCE_S = 120
-MEMORY = 6 * 2**30
-"""Bytes that a malformed input may ask for beyond what the tests have."""
+PATIENCE_S = 200
+CPU_S = 60.0
+"""Seconds of computing, training an epoch of a few images included."""
+MEMORY = 1.5 * 2**30
+"""Bytes by which a malformed input may let this process grow."""
 LEFT = {"__pycache__", "nas_attn.db-wal", "nas_attn.db-shm"}
 """What may stay: SQLite's own files beside a database that was there, and Python's."""
+PROGRAM = [sys.executable, "-m", "nas_attn.cli.main"]
+USAGE = ("Usage: ", "Try '")
+
+
+def labels(packed: bytes) -> str:
+    """As a study keeps those of its images."""
+    return json.dumps({"classes": ["a", "b"], "labels": base64.b64encode(packed).decode()})
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The database of a finished study, as one file."""
+    """A folder with the database of a finished study."""
     made_study = runpy.run_path(str(HERE.parent / "made_study.py"))
     folder = tmp_path_factory.mktemp("study")
     made = made_study["usual"](folder)
     TrialBook(made.database, made.store.name, made_for=Recipe.model_validate_json(made.store.recipe)).close()
-    return made.database.backup(folder / "whole.db")  # type: ignore[no-any-return]
+    made.store.labels.put(SEARCH, labels(zlib.compress(bytes(4 * made_study["IMAGES"]))))
+    (folder / "whole").mkdir()
+    made.database.backup(folder / "whole" / "nas_attn.db")
+    return folder / "whole"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with exported networks and their cards."""
+    folder = tmp_path_factory.mktemp("exported")
+    small = ["--set", "data.name=digits-8x8", "--set", "data.size=8", "--workers", "1", "--threads", "1"]
+    (folder / "received.toml").write_text(received.RECIPE)
+    (folder / "mine_space.toml").write_text(received.SPACE.replace("exclude", "# exclude"))
+    for command in (
+        ["search", "received.toml", *small],
+        *(["export", "--trial", "1", "--format", form] for form in ("weights", "python")),
+    ):
+        typed(folder, *command)
+    return folder
+
+
+def typed(folder: Path, *command: str) -> None:
+    done = subprocess.run([*PROGRAM, *command], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 class Hang(BaseException):
@@ -64,13 +106,21 @@ def patience() -> Iterator[None]:
 
 @contextmanager
 def bounded_memory() -> Iterator[None]:
+    """Counts the most memory from here on; a hard limit, four times as high, protects the machine."""
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (now + int(4 * MEMORY), hard))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def memory(what: str) -> int:
+    """Bytes of this process: `VmRSS` now, `VmHWM` at its peak."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition(f"{what}:")[2].split()[0])
 
 
 @pytest.mark.parametrize(
@@ -78,29 +128,32 @@ def bounded_memory() -> Iterator[None]:
 )
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded by Linux's means")
 def test_malformed_input_is_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, study: Path, part: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, study: Path, exported: Path, part: int
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     wrong = []
     for number in range(part * EACH, (part + 1) * EACH):
         folder = tmp_path / str(number)
-        folder.mkdir()
+        malformed = case(SEED, number)
+        if malformed.base:
+            shutil.copytree({"study": study, "exported": exported}[malformed.base], folder)
+        folder.mkdir(exist_ok=True)
         monkeypatch.chdir(folder)
-        malformed = case(f"{SEED}/{number}")
-        fault = _fault(malformed, folder, study, nas)
+        fault = _fault(malformed, folder, nas)
         if fault:
             wrong.append(f"{SEED}/{number}: {fault}\n  {described(malformed)}")
         shutil.rmtree(folder, ignore_errors=True)
     assert not wrong, f"{len(wrong)} of {EACH}:\n" + "\n".join(wrong)
 
 
-def _fault(malformed: Case, folder: Path, study: Path, nas) -> str:
+def _fault(malformed: Case, folder: Path, nas) -> str:
     """What is wrong about how a command ended; empty where nothing is."""
     for name, content in malformed.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    if malformed.database:
-        shutil.copyfile(study, folder / "nas_attn.db")
-        malformed.database(folder / "nas_attn.db")
-    before = {path.name for path in folder.iterdir()}
+    if malformed.spoil:
+        malformed.spoil(folder)
+    before, began, had = {path.name for path in folder.iterdir()}, time.process_time(), memory("VmRSS")
     try:
         with patience(), bounded_memory():
             ended = nas(*malformed.argv)
@@ -108,7 +161,14 @@ def _fault(malformed: Case, folder: Path, study: Path, nas) -> str:
         return f"not ended after {PATIENCE_S} s"
     except BaseException as error:
         return f"raised {type(error).__name__}: {str(error)[:300]}"
-    written = {path.name for path in folder.iterdir()} - before - LEFT
+    if (grown := memory("VmHWM") - had) > MEMORY:
+        return f"took {grown / 2**30:.1f} GiB"
+    if (spent := time.process_time() - began) > CPU_S:
+        return f"took {spent:.0f} s"
+    return _said_wrongly(malformed, ended, {path.name for path in folder.iterdir()} - before - LEFT)
+
+
+def _said_wrongly(malformed: Case, ended, written: set[str]) -> str:
     if ended.status == 0:
         return ""
     if ended.status not in (1, 2):
@@ -121,9 +181,40 @@ def _fault(malformed: Case, folder: Path, study: Path, nas) -> str:
         return f"a fault: {errors[0][-400:]}"
     if len(errors[0]) > LONGEST + len("error: "):
         return f"{len(errors[0])} letters: {errors[0]}"
-    if ended.status == 1 and not malformed.database and "postgresql" not in str(malformed.argv):
+    if ended.status == 1 and not malformed.damaged and "postgresql" not in str(malformed.argv):
         return f"status 1 for what was typed: {errors[0][-300:]}"
     return f"wrote {sorted(written)}: {errors[0]}" if written else ""
 
 
-USAGE = ("Usage: ", "Try '")
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded by Linux's means")
+def test_a_spoiled_onnx_file_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, exported: Path
+) -> None:
+    for package in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="the onnx extra is not installed")
+    typed(exported, "export", "--trial", "1", "--format", "onnx")
+    wrong = []
+    for number in range(30):
+        malformed = received.cards(random.Random(f"{SEED}/{number}"), ("received.onnx",))
+        monkeypatch.chdir(shutil.copytree(exported, tmp_path / str(number)))
+        if fault := _fault(malformed, tmp_path / str(number), nas):
+            wrong.append(f"{SEED}/{number}: {fault}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded by Linux's means")
+def test_a_compressed_bomb_in_a_study_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, study: Path
+) -> None:
+    monkeypatch.chdir(shutil.copytree(study, tmp_path / "here"))
+    packer = zlib.compressobj(9)
+    bomb = b"".join([*(packer.compress(bytes(2**24)) for _ in range(120)), packer.flush()])  # 2 GB
+    with Database("sqlite:///nas_attn.db") as database:
+        database.study("made").labels.put(SEARCH, labels(bomb))
+    had = memory("VmRSS")
+    with bounded_memory():
+        ended = nas("report", "-o", "out.html")
+    assert memory("VmHWM") - had < MEMORY / 3
+    assert ended.status == 1
+    assert "labels" in ended.error
