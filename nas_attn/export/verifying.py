@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from nas_attn import tasks
 from nas_attn.data import Dataset
-from nas_attn.errors import OperationError, UserError, shorten
+from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
 from nas_attn.evaluation.plan import plan_for
 from nas_attn.export import scoring
 from nas_attn.export.card import VERSION, card_paths, resolved_of
@@ -27,6 +28,8 @@ from nas_attn.training.learning import answer_of
 
 Run = Callable[[NDArray[Any]], NDArray[Any]]
 BATCH = 64
+DAMAGED = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, EOFError, pickle.UnpicklingError)
+"""What a card or weights that are not as they were written may raise."""
 SLACK = 1 / 500
 """Share that other arithmetic may turn."""
 
@@ -68,6 +71,16 @@ def verify(path: Path, *, root: str | None = None) -> Verified:
         OperationError: the file is not the one of the card, the images are others, or it does not run.
     """
     facts = read_card(path)
+    try:
+        return _verified(path, facts, root)
+    except NasAttnError:
+        raise
+    except DAMAGED as error:
+        said = shorten(f"{type(error).__name__}: {error}", 160)
+        raise UserError(f"'{path}' or its card is damaged ({said}): export the network again") from error
+
+
+def _verified(path: Path, facts: Mapping[str, Any], root: str | None) -> Verified:
     if hashlib.sha256(path.read_bytes()).hexdigest() != facts["sha256"]:
         raise OperationError(f"'{path}' is not the file that its card describes: export it again")
     dataset = _data(path, facts, root)
@@ -124,7 +137,7 @@ def read_card(path: Path) -> dict[str, Any]:
         known = facts["card"] == VERSION
     except OSError:
         raise UserError(f"there is no card '{at.name}' next to '{path.name}': nas-attn export writes it") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         known = False
     if not known:
         raise UserError(f"'{at}' is not a card of this version of nas-attn: export the network again")
