@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import math
 import socket
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -107,6 +108,8 @@ def _read_idx(root: Path, part: str) -> Labelled:
     images, labels = (_array(_idx(root, part, what), root, f"{part}-{what}") for what in ("images", "labels"))
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
         raise DataError(f"the {part} files in {root} do not match: images {images.shape}, labels {labels.shape}")
+    if labels.max(initial=0) > 9:
+        raise DataError(f"the {part} files in {root} are damaged (a label is {labels.max()}): download them again")
     return Labelled.of(images, labels.astype(np.int64))
 
 
@@ -125,5 +128,5 @@ def _array(path: Path | None, root: Path, what: str) -> NDArray[np.uint8]:
                 raise ValueError(f"it says that it holds {size:,} bytes")
             content = file.read(size + 1)
         return np.frombuffer(content, np.uint8).reshape(sizes).copy()
-    except (OSError, EOFError, ValueError, IndexError) as error:
+    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
         raise DataError(f"{path} is damaged ({error}): download it again") from None
