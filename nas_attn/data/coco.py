@@ -7,6 +7,8 @@ the file's folder, in FOLDER, in `images`, or in a folder named as the split.
 
 from __future__ import annotations
 
+import os
+import typing
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,9 +35,12 @@ Boxes = NDArray[np.float32]
 """(M, 5): class from 1 (negative: a crowd, neither learnt nor counted), left, top, right, bottom in pixels."""
 
 
+Id = typing.Annotated[int, Field(lt=2**63)] | typing.Annotated[str, Field(max_length=100)]
+
+
 class _Row(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False)
-    id: int | str = ""
+    id: Id = ""
 
 
 class _Image(_Row):
@@ -45,7 +50,7 @@ class _Image(_Row):
 
 
 class _Box(_Row):
-    image_id: int | str
+    image_id: Id
     category_id: int
     bbox: tuple[float, float, float, float]
     """Left, top, width, height in pixels."""
@@ -104,7 +109,7 @@ class Coco:
         if len(images) < len(content.images):
             raise DataError(f"'{path}' has two images with the same id: each needs its own")
         folder = self._folder(split, content.images[0].file_name)
-        lacking = [image.file_name for image in content.images if not (folder / image.file_name).is_file()]
+        lacking = [image.file_name for image in content.images if not os.path.isfile(folder / image.file_name)]
         if lacking:
             raise DataError(f"{len(lacking)} of {len(images)} images of '{path}' are not in '{folder}': {few(lacking)}")
         order = {number: i for i, number in enumerate(self.classes, 1)}
@@ -146,7 +151,7 @@ class Coco:
         named = dict.fromkeys((file.stem.removeprefix("instances_"), *SPLITS[split]))
         places = [file.parent, *(base / name for base in (root, root / "images") for name in ("", *named))]
         for place in places:
-            if (place / first).is_file():
+            if os.path.isfile(place / first):  # false also where the name is too long for one
                 return place
         raise DataError(
             f"the image '{shorten(first)}' of '{file}' is not there (looked in {few([str(place) for place in places])}): name "
