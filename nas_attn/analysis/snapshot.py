@@ -307,9 +307,8 @@ def _views(
     front = front_of(recipe.objectives, scored)
     bare = next((row.key for row in rows if row.placement == "none"), None)
     tied = ties(recipe.objectives, {key: v for key, v in scored.items() if key in front}, models, facts.sessions, bare)
-    odds = {}
-    if model is not None and model.noise.paired_sd:
-        odds = front_odds(recipe.objectives, scored, model, np.random.default_rng(0))
+    drawn = np.random.default_rng(0)
+    odds = front_odds(recipe.objectives, scored, model, drawn) if model and model.noise.paired_sd else {}
     return [
         CandidateView(
             key=row.key,
