@@ -28,7 +28,7 @@ from nas_attn.training.learning import answer_of
 
 Run = Callable[[NDArray[Any]], NDArray[Any]]
 BATCH = 64
-DAMAGED = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, EOFError, pickle.UnpicklingError)
+DAMAGED = (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, EOFError, pickle.UnpicklingError)
 """What a card or weights that are not as they were written may raise."""
 SLACK = 1 / 500
 """Share that other arithmetic may turn."""
