@@ -33,7 +33,7 @@ def test_a_study_is_searched_by_the_accuracy_in_int8(tmp_path: Path, monkeypatch
     for view in views:
         metrics = view.scores[-1].metrics
         assert 0 < metrics["accuracy_int8"] <= 1
-        assert abs(metrics["accuracy_int8"] - metrics["accuracy"]) < 0.2
+        assert abs(metrics["accuracy_int8"] - metrics["accuracy"]) < 0.3
         assert view.latency is not None
         assert value("accuracy_int8", metrics["accuracy_int8"]).endswith("%")
 

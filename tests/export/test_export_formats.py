@@ -110,7 +110,7 @@ def test_runtimes_compute_what_the_network_does(model: nn.Module, tmp_path: Path
     for x in (images[:1], images[:5]):
         expected = computed(model, x).numpy()
         apart = np.abs(run(x.numpy()) - expected).max() / np.abs(expected).max()
-        assert 1e-5 < apart < 0.2 if FORMATS[format_].quantized else apart < 1e-4
+        assert 1e-5 < apart < 0.5 if FORMATS[format_].quantized else apart < 1e-4
 
 
 def test_ncnn_computes_what_the_network_does(tmp_path: Path) -> None:

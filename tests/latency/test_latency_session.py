@@ -195,7 +195,7 @@ def test_int8_changes_the_output_a_little_and_float_does_not(mode: str) -> None:
             opened.call()
             expected = model(images[:1]).numpy()
         apart = np.abs(opened.outputs()[0] - expected).max() / np.abs(expected).max()
-        assert apart < 1e-5 if name != mode else 1e-4 < apart < 0.1
+        assert apart < 1e-5 if name != mode else 1e-4 < apart < 0.3
 
 
 @pytest.mark.slow
