@@ -53,7 +53,8 @@ def latency(
     """Compares placements on this machine with the bare backbone: ratios with 95 % intervals."""
     if back is not None:
         measured = _brought_back(back, study, storage)
-        _answer(_found(measured.backbone, measured.placements, measured.sessions), measured.sessions, as_json)
+        texts = {key: (notation, notation) for key, notation in measured.placements.items()}
+        _answer(_found(measured.backbone, texts, measured.sessions), measured.sessions, as_json)
         return
     plan = _plan(backbone, shape, study, storage)
     section = _section(plan.recipe.latency, settings or [])
@@ -63,7 +64,7 @@ def latency(
         _send(plan, section, networks, to)
         return
     sessions = _measure(plan, section, {text: model for text, (_, model) in networks.items()})
-    shown = {text: notation for text, (notation, _) in networks.items()}
+    shown = {text: (text, notation) for text, (notation, _) in networks.items()}
     _answer(_found(plan.recipe.backbone.name, shown, sessions), sessions, as_json)
 
 
@@ -180,13 +181,14 @@ def _measure(plan: Plan, section: LatencySection, models: Mapping[str, nn.Module
     )
 
 
-def _found(backbone: str, shown: Mapping[str, str], sessions: Sequence[Session]) -> dict[str, Any]:
+def _found(backbone: str, shown: Mapping[str, tuple[str, str]], sessions: Sequence[Session]) -> dict[str, Any]:
+    """For JSON. `shown`: key of a session's samples -> (placement as given, its explicit notation)."""
     from nas_attn.analysis.latency import Order, dropped, estimate
 
     known, order, rows = estimate(sessions), Order(sessions), []
     keys = sorted(known, key=lambda key: known[key].ratio)
     for key, following in zip(keys, [*keys[1:], None], strict=True):
-        row = {"placement": key, "resolved": shown[key], **asdict(known[key]), "ms": known[key].ms}
+        row = {"placement": shown[key][0], "resolved": shown[key][1], **asdict(known[key]), "ms": known[key].ms}
         row["faster_than_bare"] = order.probability_faster(key, None)
         rows.append({**row, "faster_than_next": following and order.probability_faster(key, following)})
     return {
@@ -209,7 +211,7 @@ def _show(found: Mapping[str, Any], sessions: Sequence[Session]) -> None:
             f"{row['low']:.3f} to {row['high']:.3f}",
             f"{row['ms']:.3f}",
             "" if row["faster_than_next"] is None else f"{100 * row['faster_than_next']:.1f} %",
-            row["placement"] if "=" in row["placement"] else row["resolved"],
+            row["placement"],
         ]
         for row in found["candidates"]
     ]
