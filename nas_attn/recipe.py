@@ -201,7 +201,8 @@ class SearchSection(Section):
     pruner: Literal["pareto_halving", "none"] = "pareto_halving"
     """Which candidates continue at a rung: the best third by non-domination; `none`: all."""
     baselines: Literal["all", "none", "bare"] = "all"
-    """`all`: the bare backbone, and each type with its first knobs at every site; `bare`: only the bare backbone."""
+    """`all`: the bare backbone, and each type with its first knobs at every site. Where latency counts, also controls: plain
+    residual convolutions at every site, if all these take at most half of `trials`. `bare`: only the bare backbone."""
     confirm_seeds: int = Field(default=2, ge=0)
     """More seeds for the front and the baselines after the search, then up to twice as many rounds of confirmation; 0: none."""
     seed: Seed = 0

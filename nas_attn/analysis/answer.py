@@ -13,7 +13,7 @@ from nas_attn.analysis.study_evidence import searched_as_target
 from nas_attn.analysis.validation import validation_epochs
 from nas_attn.model import TARGET, Gain
 
-LABELS = ("Gain", "Best bet", "Dearer", "Cheaper", "Tested", "Decide", "Target", "Next")
+LABELS = ("Gain", "Best bet", "Dearer", "Cheaper", "Capacity", "Tested", "Decide", "Target", "Next")
 """With which all lines but the first begin, in ten columns."""
 MOST_NOTES = 2
 """Lines about what speaks against any conclusion."""

@@ -145,7 +145,7 @@ def _scaled(values: Sequence[float], objective: str) -> list[float]:
 def _within(now: Snapshot, criteria: Criteria) -> tuple[CandidateView, str]:
     """The best within a latency; of those that reach an accuracy, where no latency is given, the cheapest."""
     metric, last = now.primary or "accuracy", len(now.recipe.training.rungs) - 1
-    pool = [view for view in now.candidates if view.state == "scored" and view.rung == last]
+    pool = [view for view in now.candidates if view.state == "scored" and view.rung == last and not view.control]
     pool = [view for view in pool if now.primary is None or now.primary in view.estimates]
     if not pool:
         raise StudyError(f"study '{now.study}' has no candidate scored to the end yet")

@@ -54,6 +54,6 @@ def _able(now: Snapshot) -> list[CandidateView]:
     return [
         view
         for view in now.candidates
-        if view.state == "scored" and view.rung == last and now.primary in view.estimates
+        if view.state == "scored" and view.rung == last and now.primary in view.estimates and not view.control
         if limit is None or (view.latency is not None and view.latency.ratio <= limit)
     ]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from nas_attn.attention.catalogue import CONTROLS
 from nas_attn.space import parse
 
 
@@ -41,6 +42,11 @@ def features(text: str) -> tuple[Feature, ...]:
                 Feature(f"{part.site}@{part.position}" if part.position else part.site, part.choice.type, inside)
             )
     return tuple(sorted(found))
+
+
+def is_control(text: str) -> bool:
+    """Whether a placement has plain layers in the place of attention."""
+    return any(feature.type in CONTROLS for feature in features(text))
 
 
 def notation(choices: Iterable[Feature]) -> str:

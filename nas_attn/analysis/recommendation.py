@@ -89,6 +89,8 @@ class Recommendation:
     """The answer in at most six lines, the first one whole, the others `Name  what it says`."""
     why: tuple[str, ...]
     """The reasons, in sentences."""
+    capacity: Comparison | None = None
+    """Against the best control that costs as much latency; None where no control has been scored."""
 
 
 def recommend(

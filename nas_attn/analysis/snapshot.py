@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from nas_attn import tasks
+from nas_attn.analysis.capacity import with_capacity
 from nas_attn.analysis.facts import Retrained, StudyFacts
-from nas_attn.analysis.features import features
+from nas_attn.analysis.features import features, is_control
 from nas_attn.analysis.fronts import front_odds, front_of, objective_value, primary_metric, ties
 from nas_attn.analysis.in_int8 import in_int8
 from nas_attn.analysis.latency import LatencyRecord, latencies, latency_record
@@ -89,6 +90,11 @@ class CandidateView:
         """Site (with its position where it is written) -> choice in notation, without `none`."""
         return {feature.site: feature.choice for feature in features(self.placement)}
 
+    @property
+    def control(self) -> bool:
+        """Whether it has plain layers in the place of attention: what else the latency could buy."""
+        return is_control(self.placement)
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -141,13 +147,18 @@ class Snapshot:
 
     @property
     def baselines(self) -> tuple[CandidateView, ...]:
-        """No attention and the uniform ones, by trial."""
-        return tuple(view for view in self.candidates if view.baseline is not None)
+        """The bare backbone and the uniform ones, by trial."""
+        return tuple(view for view in self.candidates if view.baseline is not None and not view.control)
+
+    @property
+    def controls(self) -> tuple[CandidateView, ...]:
+        """Plain layers in the place of attention: never on the front, never recommended."""
+        return self.ordered(view for view in self.candidates if view.control)
 
     @property
     def shown(self) -> tuple[CandidateView, ...]:
-        """What tables show: the front, then the baselines that are not on it."""
-        return (*self.front, *self.ordered(view for view in self.baselines if not view.on_front))
+        """What tables show: the front, the baselines that are not on it, the controls."""
+        return (*self.front, *self.ordered(view for view in self.baselines if not view.on_front), *self.controls)
 
     @property
     def remarks(self) -> list[str]:
@@ -303,7 +314,7 @@ def _views(
         row.key: tuple(objective_value(o, estimates[row.key], row.cost, times.get(row.key)) for o in recipe.objectives)
         for row in rows
     }
-    scored = {row.key: values[row.key] for row in rows if row.state == "scored"}
+    scored = {row.key: values[row.key] for row in rows if row.state == "scored" and not is_control(row.placement)}
     front = front_of(recipe.objectives, scored)
     bare = next((row.key for row in rows if row.placement == "none"), None)
     tied = ties(recipe.objectives, {key: v for key, v in scored.items() if key in front}, models, facts.sessions, bare)
@@ -360,14 +371,19 @@ def _recommend(
 ) -> Recommendation | None:
     if model is None or any(view.baseline == "none" and view.state == "running" for view in views):
         return None  # what all others are compared with is still to come
-    contenders = [
-        Contender(view.key, view.placement, view.baseline, view.estimates[model.metric], view.latency, view.on_front)
-        for view in views
-        if view.state == "scored" and view.rung == last and model.metric in view.estimates
-    ]
+    able = [v for v in views if v.state == "scored" and v.rung == last and model.metric in v.estimates]
+    contenders, controls = (
+        [
+            Contender(v.key, v.placement, v.baseline, v.estimates[model.metric], v.latency, v.on_front)
+            for v in able
+            if v.control == control
+        ]
+        for control in (False, True)
+    )
     training = recipe.target_training if model.rung == TARGET else recipe.training
     limit, own = recipe.limits.max_latency_ratio, training.start != "scratch"
-    return recommend(contenders, model, max_latency_ratio=limit, own_backbone=own, trained=training.said)
+    found = recommend(contenders, model, max_latency_ratio=limit, own_backbone=own, trained=training.said)
+    return with_capacity(found, contenders, controls, model)
 
 
 def _plain(value: Any) -> Any:

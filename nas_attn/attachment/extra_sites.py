@@ -44,7 +44,7 @@ def _matching(flow: Flow, name: str, pattern: str, unusable: frozenset[str]) -> 
         why = (
             "returns no feature map (N, C, H, W) that attention could take"
             if calls
-            else "cannot carry attention, as the network runs all its children in turn or removes it later: name a module around it"
+            else "cannot carry attention: it runs all its children in turn, or the network removes it later; name a module around it"
         )
         raise BackboneError(f"site '{name}': '{paths[0]}' {why}")
     return maps

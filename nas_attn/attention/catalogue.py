@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas_attn.attention.foreign import find_foreign
 from nas_attn.attention.row import INITS, Init, Row
-from nas_attn.attention.rows import channel, direction, kernel, self_attention, spatial
+from nas_attn.attention.rows import channel, controls, direction, kernel, self_attention, spatial
 from nas_attn.errors import KnobError
 from nas_attn.records import Choice, Knob
 
@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 ROWS: MappingProxyType[str, Row] = MappingProxyType(
-    {row.name: row for row in (*channel.ROWS, *spatial.ROWS, *kernel.ROWS, *direction.ROWS, *self_attention.ROWS)}
+    {row.name: row for family in (channel, spatial, kernel, direction, self_attention, controls) for row in family.ROWS}
 )
 """Name -> row of every module of this package, in the order in which they are shown."""
+
+CONTROLS = tuple(row.name for row in ROWS.values() if row.control)
+"""Those that are no attention."""
 
 
 def find(name: str) -> Row:

@@ -191,6 +191,8 @@ class Row:
     fit: Callable[[Fitting], Count]
     """Makes the knobs explicit on a shape and counts the cost, the identity form's extra scalar left out."""
     knobs: tuple[KnobSpec, ...] = ()
+    control: bool = False
+    """Whether it is no attention but a plain layer, which a study tries at all sites to see what else latency buys."""
 
     def knob(self, name: str) -> KnobSpec:
         """The knob of this name; KnobError names the nearest."""

@@ -20,7 +20,8 @@ def load() -> dict[str, dict[str, Any]]:
 def lines(table: dict[str, dict[str, Any]]) -> list[list[str]]:
     """The titles, then a line per module: its name, and a cell per runtime."""
     titles = ["module", *(f"{name} {column['version']}" for name, column in table.items())]
-    return [titles, *([name, *(_shown(column["cells"].get(name)) for column in table.values())] for name in ROWS)]
+    modules = [name for name, row in ROWS.items() if not row.control]  # plain layers run everywhere
+    return [titles, *([name, *(_shown(column["cells"].get(name)) for column in table.values())] for name in modules)]
 
 
 def _shown(found: dict[str, Any] | None) -> str:

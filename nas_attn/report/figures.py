@@ -71,9 +71,11 @@ def _front(snapshot: Snapshot, other: int | None, absolute: bool) -> go.Figure:
         y = _ends(snapshot, view, 0, absolute)
         if view.state == "scored" and x is not None and y is not None:
             points.append((view, x, y))
+    others = [point for point in points if not point[0].control]
     groups = (
-        ("searched", [p for p in points if p[0].baseline is None and not p[0].on_front], GREY, "circle", 7, False),
-        ("uniform baselines", [p for p in points if p[0].baseline not in (None, "none")], ORANGE, "diamond", 10, True),
+        ("searched", [p for p in others if p[0].baseline is None and not p[0].on_front], GREY, "circle", 7, False),
+        ("uniform baselines", [p for p in others if p[0].baseline not in (None, "none")], ORANGE, "diamond", 10, True),
+        ("controls: more network", [p for p in points if p[0].control], GREY, "x", 9, True),
         ("front", [p for p in points if p[0].on_front and p[0].baseline is None], BLUE, "circle", 11, True),
         (BARE, [p for p in points if p[0].baseline == "none"], RED, "square", 11, True),
     )
@@ -200,6 +202,8 @@ def _kind(snapshot: Snapshot, view: CandidateView) -> tuple[str, str, float]:
         return "recommended", GREEN, 3
     if view.baseline == "none":
         return BARE, RED, 2
+    if view.control:
+        return "controls", GREY, 1.5
     if view.baseline is not None:
         return "uniform baselines", ORANGE, 1.5
     if view.on_front:

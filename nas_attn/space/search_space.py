@@ -147,6 +147,11 @@ class SearchSpace:
         """Text of what is built at a site -> the allowed value: equal texts are equal networks, also in other spaces."""
         return {text: value for text, value in self._by_network[site].items() if value in self.allowed[site]}
 
+    def everywhere(self, choice: Choice) -> Placement:
+        """A choice at each site that is searched; the space need not have it there."""
+        sites = (site for site in self.sites if not site.original)
+        return Placement(tuple(Assignment(site.name, choice, self._first_position(site)) for site in sites))
+
     def baselines(self) -> list[Baseline]:
         """No attention, and each type with the space's first knobs at every site."""
         result = [Baseline("none", {site.name: _bare(site) for site in self.sites})]

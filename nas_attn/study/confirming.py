@@ -137,8 +137,9 @@ def narrow(worker: Worker) -> str:
 
 
 def _choose(now: Snapshot) -> list[CandidateView]:
-    """The bare backbone, the best uniform candidate and the front, each once."""
+    """The bare backbone, the best uniform candidate, the front and the best control, each once."""
     scored = [view for view in now.baselines if view.state == "scored"]
     bare = [view for view in scored if view.baseline == BARE]
     uniform = [view for view in now.ordered(scored) if view.baseline != BARE][:1]
-    return list({view.key: view for view in [*bare, *uniform, *now.front[:LARGEST_FRONT]]}.values())
+    control = now.ordered(view for view in now.controls if view.state == "scored")[:1]
+    return list({view.key: view for view in [*bare, *uniform, *now.front[:LARGEST_FRONT], *control]}.values())

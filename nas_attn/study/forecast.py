@@ -20,7 +20,7 @@ from nas_attn.evaluation.starts import check_weights, pick_device
 from nas_attn.recipe import Recipe
 from nas_attn.space.search_space import Values
 from nas_attn.study.confirming import LARGEST_FRONT, ROUNDS
-from nas_attn.study.searching import UserTrial, default_workers, first_baselines, user_trials
+from nas_attn.study.searching import UserTrial, default_workers, first_baselines, first_controls, user_trials
 from nas_attn.training import Trainer
 from nas_attn.training.threads import Threads, cores_for
 
@@ -138,7 +138,7 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float |
     from_backbone = training.start == "backbone"
     rounds = ROUNDS * search.confirm_seeds
     backbones = training.backbones + rounds if from_backbone else 0
-    further = min(LARGEST_FRONT + 2, trials) * search.confirm_seeds  # the front, no attention and a uniform one
+    further = min(LARGEST_FRONT + 3, trials) * search.confirm_seeds  # front, bare backbone, a uniform one, a control
     confirmed = further + min(RIVALS + 2, trials) * rounds
     spread = training.backbones - 1 if from_backbone else 0  # no attention runs on each backbone
     epochs = backbones * training.backbone_epochs
@@ -170,4 +170,5 @@ def _queue(recipe: Recipe, plan: Plan, own: Sequence[UserTrial]) -> list[tuple[s
     """(`baseline` or `own`, values in the space) of what a new study begins with, in order."""
     baselines = first_baselines(recipe, plan.space)
     queue: list[tuple[str, Values | None]] = [("baseline", baseline.values) for baseline in baselines.values()]
+    queue += [("baseline", None) for _ in first_controls(recipe, plan)]
     return queue + [("own", trial.values) for trial in own if trial.resolved.key not in baselines]

@@ -14,16 +14,17 @@ from optuna.trial import TrialState
 
 from nas_attn import tasks
 from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.attention.catalogue import CONTROLS
 from nas_attn.errors import BackboneError, NasAttnWarning, PlacementError
 from nas_attn.evaluation.evaluators import Evaluator, find_evaluator
 from nas_attn.evaluation.output import log_for
-from nas_attn.evaluation.plan import Build, Plan, kept_sites, plan_for, study_plan
+from nas_attn.evaluation.plan import Build, Plan, kept_sites, plan_for, study_plan, wanted
 from nas_attn.evaluation.starts import check_weights, pick_device, wanted_weights
 from nas_attn.evaluation.workbench import Benches, Host
 from nas_attn.importing import PYTHON, load_object
 from nas_attn.processes import cores, owner_name
 from nas_attn.recipe import Recipe
-from nas_attn.records import ALONE, ResolvedPlacement, Share
+from nas_attn.records import ALONE, Choice, ResolvedPlacement, Share
 from nas_attn.space import SearchSpace
 from nas_attn.space.search_space import Baseline, Values
 from nas_attn.storage import StudyStore
@@ -105,11 +106,27 @@ def first_baselines(recipe: Recipe, space: SearchSpace) -> dict[str, Baseline]:
     return found
 
 
+def first_controls(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
+    """Name -> a plain layer at every site, for each kind of layer: what else the latency could buy.
+
+    None where latency is not measured, or baselines and controls would take more than half of the trials.
+    """
+    known = first_baselines(recipe, plan.space)
+    if recipe.search.baselines != "all" or "latency" not in wanted(recipe):
+        return {}
+    if 2 * (len(known) + len(CONTROLS)) > recipe.search.trials:
+        return {}
+    found = {f"control {name}": plan.resolved(str(plan.space.everywhere(Choice(name)))) for name in CONTROLS}
+    return {name: resolved for name, resolved in found.items() if resolved.key not in known}
+
+
 def enqueue_baselines(opened: OpenStudy) -> None:
-    """Puts the baselines in front of the queue; those that are there already stay where they are."""
+    """Puts baselines and controls in front of the queue; those that are there already stay where they are."""
     with opened.database.creating():
         for baseline in first_baselines(opened.recipe, opened.plan.space).values():
             opened.book.enqueue(baseline.values, {BASELINE: baseline.name})
+        for name, resolved in first_controls(opened.recipe, opened.plan).items():
+            opened.book.enqueue_outside(resolved.text, {BASELINE: name})
 
 
 def begin(

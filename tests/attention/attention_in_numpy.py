@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from attention_in_numpy_kernels import KERNELS
+from attention_in_numpy_kernels import KERNELS, conv1x1
 from numpy_layers import (
     Array,
     Knobs,
@@ -388,4 +388,4 @@ REFERENCES: dict[str, Callable[[Array, Params, Knobs, bool], Array]] = {
         mhsa,
         *KERNELS,
     )
-}
+} | {"conv": conv1x1}

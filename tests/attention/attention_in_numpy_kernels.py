@@ -89,4 +89,12 @@ def cpca(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     return blended(x, conv_of(y, p, "mix") if k["projected"] else y, p)
 
 
-KERNELS = (lska, lsk, sk, caa, cpca)
+def dwconv(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    return x + batch_norm(conv_of(relu(x), p, "conv", groups=x.shape[1]), p, "norm", train)
+
+
+def conv1x1(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    return x + batch_norm(conv_of(relu(x), p, "conv"), p, "norm", train)
+
+
+KERNELS = (lska, lsk, sk, caa, cpca, dwconv)
