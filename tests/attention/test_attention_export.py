@@ -125,7 +125,7 @@ def test_modules_traced_by_fx_compute_the_same(row: Row) -> None:
             torch.testing.assert_close(graph(x), module(x))
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", rows(*QUICK))
 def test_networks_traced_by_fx_compute_the_same(row: Row) -> None:
     for option in ("block", "residual"):
         model = backbones.create("resnet20", input_shape=(3, 16, 16), classes=10, width=8)
