@@ -110,14 +110,14 @@ ROWS = (
     ),
     _row(
         name="ese",
-        target="nas_attn.attention.ese:EffectiveSqueezeExcitation",
+        target="nas_attn.attention.se:EffectiveSqueezeExcitation",
         title="Effective squeeze-and-excitation",
         paper="Lee and Park 2020, arXiv:1911.06667",
         fit=_fit_ese,
     ),
     _row(
         name="nam",
-        target="nas_attn.attention.nam:NormalizationAttention",
+        target="nas_attn.attention.srm:NormalizationAttention",
         title="Normalisation-based attention, channel branch",
         paper="Liu et al. 2021, arXiv:2111.12419",
         fit=_fit_nam,
@@ -132,7 +132,7 @@ ROWS = (
     ),
     _row(
         name="gct",
-        target="nas_attn.attention.gct:GatedChannel",
+        target="nas_attn.attention.srm:GatedChannel",
         title="Gated channel transformation",
         paper="Yang et al. 2020, arXiv:1909.11519",
         fit=_fit_gct,

@@ -83,7 +83,7 @@ ROWS = (
     ),
     _row(
         name="ela",
-        target="nas_attn.attention.ela:EfficientLocalAttention",
+        target="nas_attn.attention.coord:EfficientLocalAttention",
         title="Efficient local attention",
         paper="Xu and Wan 2024, arXiv:2403.01123",
         fit=_fit_ela,

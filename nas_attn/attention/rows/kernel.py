@@ -62,7 +62,7 @@ _row = partial(Row, family="kernel")
 ROWS = (
     _row(
         name="lska",
-        target="nas_attn.attention.lska:LargeSeparableKernel",
+        target="nas_attn.attention.lsk:LargeSeparableKernel",
         title="Large separable kernel attention",
         paper="Lau et al. 2023, arXiv:2309.01439",
         fit=_fit_lska,

@@ -143,7 +143,7 @@ ROWS = (
     ),
     _row(
         name="bam",
-        target="nas_attn.attention.bam:BottleneckAttention",
+        target="nas_attn.attention.cbam:BottleneckAttention",
         title="Bottleneck attention module",
         paper="Park et al. 2018, arXiv:1807.06514",
         fit=_fit_bam,
@@ -190,7 +190,7 @@ ROWS = (
     ),
     _row(
         name="scse",
-        target="nas_attn.attention.scse:ConcurrentSqueezeExcitation",
+        target="nas_attn.attention.se:ConcurrentSqueezeExcitation",
         title="Concurrent spatial and channel squeeze-and-excitation",
         paper="Guha Roy et al. 2018, arXiv:1803.02579",
         fit=_fit_scse,
@@ -201,7 +201,7 @@ ROWS = (
     ),
     _row(
         name="triplet",
-        target="nas_attn.attention.triplet:TripletAttention",
+        target="nas_attn.attention.cbam:TripletAttention",
         title="Triplet attention",
         paper="Misra et al. 2021, arXiv:2010.03045",
         fit=_fit_triplet,
@@ -228,7 +228,7 @@ ROWS = (
     ),
     _row(
         name="mlca",
-        target="nas_attn.attention.mlca:MixedLocalChannel",
+        target="nas_attn.attention.eca:MixedLocalChannel",
         title="Mixed local channel attention",
         paper="Wan et al. 2023, doi:10.1016/j.engappai.2023.106442",
         fit=_fit_mlca,
