@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,13 @@ from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.effects import Effects, fit_effects
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.suggestions import Suggestion, suggest
-from nas_attn.errors import NasAttnWarning, PlacementError, RecipeError
+from nas_attn.errors import PlacementError, RecipeError
 from nas_attn.evaluation.evaluators import Evaluator
 from nas_attn.importing import PYTHON
 from nas_attn.paths import DEFAULT_URL
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe, load_space, recipe_from
-from nas_attn.records import Participation, Placement, ResolvedPlacement, Site
+from nas_attn.records import Participation, Placement, Site
 from nas_attn.report import effect_map, figures, frames, images
 from nas_attn.report.html import summary
 from nas_attn.space import parse, resolve
@@ -109,17 +108,7 @@ def attach(
             f"'{typed}' builds another network here (key {resolved.key}) than the study's (key {key}): use the study's model, "
             "input_shape, init and version of nas_attn"
         )
-    _say_faint(resolved, sites)
     return attachment.attach(model, resolved)
-
-
-def _say_faint(resolved: ResolvedPlacement, sites: Sequence[Site]) -> None:
-    taken = {point.path for point, _ in resolved.modules}
-    faint = [site for site in sites if site.faint and "residual" in site.positions]
-    named = [site.name for site in faint if not taken.isdisjoint(point.path for point in site.at("residual"))]
-    if named:
-        stages = [name for name in named if "." not in name]
-        warnings.warn(attachment.said_of_faint(stages or named), NasAttnWarning, stacklevel=3)
 
 
 def detach(model: nn.Module) -> nn.Module:

@@ -99,9 +99,6 @@ class Site:
     macs_share: float = 0.0
     """Share of the backbone's MACs spent in this stage or block, 0 to 1."""
     role: Role = "backbone"
-    faint: bool = False
-    """Whether its residual branches end in a scale that is nearly zero as yet (LayerScale, a norm that starts at zero):
-    what attention does there has no effect at first."""
 
     @property
     def positions(self) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from nas_attn.attachment.attaching import attach, attached_modules, detach, expe
 from nas_attn.attachment.checking import check, tells_images_apart, unwrapped
 from nas_attn.attachment.counting import cost
 from nas_attn.attachment.deploying import fold_batchnorm, reparameterized
-from nas_attn.attachment.remarks import said_of_faint
 from nas_attn.attachment.sites import Granularity, find_sites, reshaped, survey
 
 __all__ = [
@@ -19,7 +18,6 @@ __all__ = [
     "fold_batchnorm",
     "reparameterized",
     "reshaped",
-    "said_of_faint",
     "survey",
     "tells_images_apart",
     "unwrapped",

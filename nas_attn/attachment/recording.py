@@ -73,8 +73,6 @@ class Recording:
     calls: list[Call] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     """By value."""
-    parameters: dict[Value, str] = field(default_factory=dict)
-    """Values that are the model's parameters, and their names."""
     activation_bytes: int = 0
     """Bytes in float32 of all tensors that were made; views and in-place results make none."""
 
@@ -194,7 +192,6 @@ def _run(model: nn.Module, x: Tensor) -> Recording:
         module.register_forward_hook(recorder.leave, with_kwargs=True)
     with torch.no_grad(), _multi_head_attention_in_parts(), recorder:
         model(x)
-    recorder.name_parameters(model)
     return recorder.recording
 
 
@@ -264,10 +261,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         call.outputs = self._known(result)
         if isinstance(result, Tensor):
             call.output = self._value(result)
-
-    def name_parameters(self, model: nn.Module) -> None:
-        named = ((self._values.get(id(parameter)), name) for name, parameter in model.named_parameters())
-        self.recording.parameters = {value: name for value, name in named if value is not None}
 
     def _count_bytes(self, result: Any) -> None:
         for tensor in tree_leaves(result):

@@ -3,19 +3,18 @@
 import copy
 import re
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import nn
 
 from nas_attn.attachment.attaching import detach, iterates_children
-from nas_attn.attachment.blocks import CONTAINERS, Block, BlockFinder, safest
+from nas_attn.attachment.blocks import CONTAINERS, FOLDED, Block, BlockFinder, safest
 from nas_attn.attachment.deploying import merged_modules
 from nas_attn.attachment.extra_sites import custom_sites, original_attention
 from nas_attn.attachment.flow import CONVOLUTIONS, MATRIX_PRODUCTS, Flow
 from nas_attn.attachment.recording import Call, Value, record
-from nas_attn.attachment.remarks import faint_blocks, notes
 from nas_attn.attachment.roles import Roles
 from nas_attn.errors import BackboneError
 from nas_attn.records import Point, Role, Site, Survey
@@ -24,6 +23,9 @@ Granularity = Literal["stage", "block", "both"]
 
 NAMES: Mapping[Role, str] = {"backbone": "stage", "neck": "neck", "head": "head"}
 """Role -> what its sites are called, before their number."""
+
+SHOWN = 3
+"""So many names are listed, the others counted."""
 
 
 @dataclass(eq=False)
@@ -73,22 +75,21 @@ def survey(
         roles = Roles(flow, [block.value for block in blocks])
     blocks = _with_levels(finder, blocks, roles.levels())
     paths = frozenset(block.path for block in blocks)
-    faint = faint_blocks(finder, blocks, model)
     stages = _named(_stages(finder, blocks, roles), heads)
     wholes: list[Site] = []
     parts: list[Site] = []
     for stage in stages:
-        wholes.append(_stage_site(stage, finder, paths, total, faint))
+        wholes.append(_stage_site(stage, finder, paths, total))
         wholes.extend(original_attention(flow, [b.path for b in stage.blocks], unusable, stage.name, stage.role))
         parts.extend(
-            _block_site(f"{stage.name}.block{j}", stage.role, block, total, faint)
+            _block_site(f"{stage.name}.block{j}", stage.role, block, total)
             for j, block in enumerate(stage.blocks, start=1)
         )
     own = list(custom_sites(flow, custom or {}, unusable, total, roles))
     for name in {site.name for site in own} & {site.name for site in (*wholes, *parts)}:
         raise BackboneError(f"'{name}' is already a site of the network: give yours another name")
     sites = (*wholes, *own, *parts)
-    return Survey(sites, tuple(notes(finder, roles, blocks, sites, merged)))
+    return Survey(sites, tuple(_notes(finder, roles, blocks, sites, merged)))
 
 
 def find_sites(
@@ -212,7 +213,7 @@ def _points(paths: Iterable[str], shape: tuple[int, int, int]) -> tuple[Point, .
     return tuple(Point(path, *shape) for path in paths)
 
 
-def _stage_site(stage: Stage, finder: BlockFinder, paths: frozenset[str], total: int, faint: frozenset[str]) -> Site:
+def _stage_site(stage: Stage, finder: BlockFinder, paths: frozenset[str], total: int) -> Site:
     blocks, shape = stage.blocks, stage.blocks[0].shape
     hosts = [block.host for block in blocks if block.host]
     whole = _composite(finder, blocks, paths)
@@ -223,23 +224,16 @@ def _stage_site(stage: Stage, finder: BlockFinder, paths: frozenset[str], total:
         "stage": last if whole is None else _points([whole[0]], whole[1]),
     }
     points = tuple((position, found) for position, found in by_position.items() if found)
-    branched = [block for block in blocks if block.residual]
-    return Site(
-        stage.name,
-        points,
-        sum(block.macs for block in blocks) / total,
-        stage.role,
-        faint=bool(branched) and all(block.path in faint for block in branched),
-    )
+    return Site(stage.name, points, sum(block.macs for block in blocks) / total, stage.role)
 
 
-def _block_site(name: str, role: Role, block: Block, total: int, faint: frozenset[str]) -> Site:
+def _block_site(name: str, role: Role, block: Block, total: int) -> Site:
     by_position = {
         "residual": _points(block.residual, block.shape),
         "block": _points([block.host] if block.host else [], block.shape),
     }
     points = tuple((position, found) for position, found in by_position.items() if found)
-    return Site(name, points, block.macs / total, role, faint=block.path in faint)
+    return Site(name, points, block.macs / total, role)
 
 
 # ------------------------------------------------------------------------------------------- around blocks
@@ -301,3 +295,40 @@ def _around(finder: BlockFinder, call: Call, block: Block) -> bool:
     inner = finder.flow.calls_of[block.path][-1]
     held = 0 < call.index < inner.index and inner.last <= call.last
     return held and finder.joins(call, layers=2)
+
+
+# ------------------------------------------------------------------------------------------- why something is no site
+
+
+def _notes(
+    finder: BlockFinder, roles: Roles, blocks: Sequence[Block], sites: Sequence[Site], merged: frozenset[str]
+) -> Iterator[str]:
+    """One sentence for each thing that a reader of the sites may wonder about.
+
+    Args:
+        merged: paths of modules that the network's own reparameterization removes.
+    """
+    flow = finder.flow
+    stages = [site for site in sites if "." not in site.name]
+    branched = sorted({call.path for call in flow.calls if call.path in merged and not issubclass(call.module, FOLDED)})
+    if branched:
+        yield (
+            f"no sites, since the network's own reparameterization removes or changes them: {_listed(branched)}; latency is "
+            "measured after it"
+        )
+    hidden = [block.path for block in blocks if roles.of(block.value) == "head"]
+    if hidden and not any(site.role == "head" for site in stages):
+        yield f"no sites, since they only lead to outputs: {_listed(hidden)}; heads=True lists them as head1 …"
+    for path, maps in finder.several.items():
+        if roles.of(maps[0]) != "head":
+            shapes = _listed(["x".join(map(str, flow.shapes[value][1:])) for value in maps])
+            yield f"{path} is not a site: it runs on maps of several shapes ({shapes}), and attention is built for one"
+    for path, value in finder.repeated.items():
+        if roles.of(value) != "head":
+            times = len(flow.calls_of[path])
+            yield f"{path} is not a site: the network calls it at {times} places, and attention would go to all of them"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names) if more <= 1 else f"{', '.join(names[:SHOWN])} and {more} more"

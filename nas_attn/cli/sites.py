@@ -129,7 +129,6 @@ def records(sites: Sequence[Site]) -> list[dict[str, object]]:
         {
             "site": site.name,
             "role": site.role,
-            "faint": site.faint,
             "macs_share": site.macs_share,
             "default_position": site.default_position,
             "positions": {

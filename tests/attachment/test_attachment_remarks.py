@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pytest
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
 import nas_attn as na
 from nas_attn.attachment import survey
-from nas_attn.errors import BackboneError, NasAttnWarning, PlacementError
+from nas_attn.errors import BackboneError, PlacementError
 
 SHAPE = (3, 32, 32)
 
@@ -50,59 +47,6 @@ def test_a_module_that_runs_on_several_sizes_is_no_site_and_that_is_said() -> No
     assert found.notes == (
         "shared is not a site: it runs on maps of several shapes (8x16x16, 8x8x8), and attention is built for one",
     )
-
-
-def test_branches_that_start_at_zero_are_said_until_they_are_trained() -> None:
-    model = torchvision.models.ResNet(
-        torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=5, zero_init_residual=True
-    )
-    found = survey(model, SHAPE)
-    assert all(site.faint for site in found.sites)
-    (note,) = found.notes
-    assert note.startswith("stage1, stage2, stage3, stage4: ")
-    with torch.no_grad():
-        model.layer2[0].bn2.weight.fill_(0.5)
-    assert [site.faint for site in survey(model, SHAPE).sites] == [True, False, True, True] * 2
-    with pytest.warns(NasAttnWarning, match="stage1: the residual branches"):
-        na.attach(model, "stage1=se stage2=se", input_shape=SHAPE)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        na.attach(na.detach(model), "stage1@block=se stage2=se", input_shape=SHAPE)
-
-
-def test_a_scale_of_a_millionth_is_nearly_zero() -> None:
-    model = torchvision.models.convnext.ConvNeXt(
-        [torchvision.models.convnext.CNBlockConfig(16, None, 2)], layer_scale=1e-6, num_classes=3
-    )
-    assert [site.faint for site in survey(model, SHAPE).sites] == [True] * 3
-    model.features[1][0].layer_scale.data.fill_(0.1)
-    assert [site.faint for site in survey(model, SHAPE).sites] == [False, False, True]
-
-
-class Branch(nn.Module):
-    """A branch that ends as NFNet's do, in a weight times its gain and a gate, or as ConvNeXt's, in a scale that is reshaped."""
-
-    def __init__(self, *, gain: float, scale: float) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(8, 8, 3, padding=1)
-        self.last = nn.Conv2d(8, 8, 1)
-        nn.init.zeros_(self.last.bias)  # says nothing
-        self.gate = nn.Conv2d(8, 8, 1)
-        self.gain = nn.Parameter(torch.full((8, 1, 1, 1), gain))
-        self.scale = nn.Parameter(torch.full((8,), scale))
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight = self.last.weight * (self.gain * 0.5)
-        y = functional.conv2d(functional.relu(self.first(x)), weight, self.last.bias)
-        y = y * torch.sigmoid(self.gate(y.mean((2, 3), keepdim=True)))
-        return x + y * self.scale.reshape(1, -1, 1, 1)
-
-
-@pytest.mark.parametrize(("gain", "scale", "faint"), [(0.0, 1.0, True), (1.0, 1e-6, True), (1.0, 1.0, False)])
-def test_what_is_made_of_parameters_counts_by_them(gain: float, scale: float, faint: bool) -> None:
-    stem = nn.Conv2d(3, 8, 3, padding=1)
-    model = nn.Sequential(stem, Branch(gain=gain, scale=scale), Branch(gain=gain, scale=scale))
-    assert [site.faint for site in survey(model, SHAPE).sites if "." in site.name] == [faint] * 2
 
 
 class Mirror(nn.Module):
