@@ -223,44 +223,27 @@ def test_a_foreign_module_joins_by_entry_point(tmp_path: Path, monkeypatch: pyte
         catalogue.find("strnge")
 
 
-WORKING_FOLDER = {
-    "fine": "class Own(nn.Module):\n"
-    "    def __init__(self, channels, *, power=2):\n"
-    "        super().__init__()\n"
-    "        self.power = power\n"
-    "    def forward(self, x):\n"
-    "        return x**self.power\n",
-    "broken": "raise KeyError('weights')\n",
-    "pooled": "class Own(nn.AdaptiveAvgPool2d):\n    pass\n",
-    "listed": "class Own(nn.Identity):\n    def forward(self, x):\n        return [x]\n",
-}
-"""Modules of one's own, by file."""
-
-
-@pytest.fixture(params=WORKING_FOLDER)
-def own(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Such a file in the working folder, and nothing left of it afterwards."""
-    name: str = request.param
-    (tmp_path / f"{name}.py").write_text(f"from torch import nn\n{WORKING_FOLDER[name]}")
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [
+        ("broken", "raise KeyError('weights')", "attention type 'broken:Own': importing 'broken' failed with KeyError"),
+        (
+            "pooled",
+            "class Own(nn.AdaptiveAvgPool2d): ...",
+            "pooled:Own must keep the shape (1, 16, 14, 14), but gives (1",
+        ),
+        ("listed", "class Own(nn.Identity):\n forward = lambda self, x: [x]", "listed:Own must keep the shape"),
+    ],
+)
+def test_what_a_module_of_the_working_folder_does_wrong_is_one_sentence(
+    name: str, code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"{name}.py").write_text(f"from torch import nn\n{code}\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
-    yield name
+    with pytest.raises(KnobError, match=f"^{re.escape(message)}"):
+        attention.create(f"{name}:Own", 16)
     sys.modules.pop(name, None)
-
-
-def test_modules_of_the_working_folder(own: str) -> None:
-    """They are found; whatever they raise is one sentence."""
-    message = {
-        "fine": "",
-        "broken": "attention type 'broken:Own': importing 'broken' failed with KeyError: 'weights'",
-        "pooled": "pooled:Own must keep the shape (1, 16, 14, 14), but gives (1, 16, 16, 16)",
-        "listed": "listed:Own must keep the shape (1, 16, 14, 14), but gives list",
-    }[own]
-    if message:
-        with pytest.raises(KnobError, match=f"^{re.escape(message)}"):
-            attention.create(f"{own}:Own", 16)
-    else:
-        assert (attention.create("fine:Own", 16, power=3)(torch.full((1, 16, 2, 2), 2.0)) == 8).all()
 
 
 def test_importing_and_resolving_load_no_torch() -> None:
