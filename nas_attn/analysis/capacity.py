@@ -52,12 +52,11 @@ def _verdict(lead: Gain, *, dearer: bool) -> str:
     """Whether attention buys more than the control, by its lead."""
     if lead.worse >= REQUIRED:
         return "More network helps more" + (", at more latency." if dearer else "; attention is not needed.")
+    odds = units.probability(lead.probability)
     if lead.probability < REQUIRED:
-        odds = units.probability(lead.probability)
         return f"More network may help as much{', at more latency' if dearer else ''} (attention better: {odds})."
-    if lead.probability < TOLD_APART:
-        return f"Attention probably buys more ({units.probability(lead.probability)})."
-    return "Attention buys more."
+    verb = "buys" if lead.probability >= TOLD_APART else "probably buys"
+    return f"Attention {verb} more{', at less latency' if dearer else ''} ({odds})."
 
 
 def _of_bare(gain: Gain) -> str:

@@ -47,8 +47,8 @@ def test_a_control_that_gains_more_makes_attention_needless() -> None:
     assert best.key == "se", "a control is never recommended"
     assert best.capacity is not None
     assert best.capacity.key == "dwconv"
-    assert best.capacity.worse is not None
-    assert best.capacity.worse > 0.95
+    assert best.capacity.gain is not None
+    assert best.capacity.gain.worse > 0.95
     assert best.answer[-1].startswith("Capacity  dwconv everywhere: +")
     assert "at 1.20 ×" in best.answer[-1]
     assert "not needed" in best.answer[-1]
@@ -58,8 +58,8 @@ def test_attention_that_gains_more_than_any_control_at_its_latency_buys_more() -
     best = answered(none=(0.70, 1.0), se=(0.75, 1.2), dwconv=(0.71, 1.1), conv=(0.80, 1.6))
     assert best.capacity is not None
     assert best.capacity.key == "dwconv", "the better control costs more latency"
-    assert best.capacity.probability is not None
-    assert best.capacity.probability > 0.95
+    assert best.capacity.gain is not None
+    assert best.capacity.gain.probability > 0.95
     assert "Attention buys more" in best.answer[-1]
 
 
