@@ -17,7 +17,7 @@ from nas_attn.analysis.sanity import Constant, constants
 from nas_attn.analysis.snapshot import Snapshot, snapshot_of
 from nas_attn.analysis.snippet import BuiltFor
 from nas_attn.analysis.validation import TEST_WAY, WAY, Family, finished_blocks, read_family
-from nas_attn.errors import StorageError
+from nas_attn.errors import NasAttnError, StorageError, shorten
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.records import EpochPoint
@@ -33,7 +33,23 @@ def snapshot(store: StudyStore) -> Snapshot:
 
 
 def read(store: StudyStore) -> StudyFacts:
-    """The study as its database holds it."""
+    """The study as its database holds it.
+
+    Raises:
+        StorageError: a document in it is not as it was written.
+    """
+    try:
+        return _read(store)
+    except NasAttnError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError, zlib.error) as error:
+        said = shorten(f"{type(error).__name__}: {error}", 120)
+        raise StorageError(
+            f"study '{store.name}' holds what cannot be read ({said}): restore the database from a backup"
+        ) from error
+
+
+def _read(store: StudyStore) -> StudyFacts:
     return StudyFacts(
         name=store.name,
         created_at=store.created_at,
