@@ -92,7 +92,8 @@ def test_killed_and_resumed_it_reads_the_test_split_once_per_run(searched: Path)
     assert now.validations[0].complete
     assert all(point.purpose != "validate" for view in now.candidates for point in view.scores)
     code, out, err = run("pareto")
-    assert out.index("Validation 1: trained as the target says (2 epochs), 3 blocks") < out.index("the front")
+    tested, table = out.index("  Tested    "), out.index("the front (*)")
+    assert tested < table < out.index("Validation 1: trained as the target says (2 epochs), 3 blocks")
 
 
 def test_a_second_validation_has_fresh_runs_and_the_first_stays(searched: Path) -> None:
