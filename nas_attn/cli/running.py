@@ -28,6 +28,7 @@ def do_runs(
     only: str | None = None,
     quiet: bool = False,
     workers: int | None = None,
+    left_s: float | None = None,
 ) -> str:
     """Runs workers until there is nothing left to do, or a signal stops them. Returns why they ended.
 
@@ -37,18 +38,29 @@ def do_runs(
         again: the command that goes on.
         only: the purpose of the runs to do; None: all of the search.
         workers: how many, in place of `effort.workers`.
+        left_s: seconds until all of it ends; None: when there is nothing left to do.
     """
     from nas_attn.cli.terminal import display
     from nas_attn.study.local import run_workers
     from nas_attn.study.searching import Options, default_workers
     from nas_attn.study.stopping import interruptible
 
-    stop, ended = threading.Event(), ""
+    stop, over, ended = threading.Event(), threading.Event(), ""
+    limits = [limit for limit in (effort.time_limit, left_s) if limit is not None]
+
+    def end() -> None:
+        over.set()
+        stop.set()
+
+    clock = threading.Timer(left_s or 0.0, end)
+    if left_s is not None:
+        clock.daemon = True
+        clock.start()
     with display(opened, only=only, quiet=effort.quiet or quiet) as say, interruptible(stop, say):
         options = Options(
             device=effort.device,
             threads=effort.threads,
-            time_limit_s=effort.time_limit,
+            time_limit_s=min(limits, default=None),
             say=say,
             stop=stop,
             verbose=effort.verbose,
@@ -56,14 +68,18 @@ def do_runs(
         with suppress(KeyboardInterrupt):
             count = workers or effort.workers or default_workers(effort.device)
             ended = run_workers(opened, count, options, only=only)
+    clock.cancel()
     if not ended:
         echo(f"stopped at once; go on with: {again}", err=True)
         os._exit(INTERRUPTED)  # no waiting for threads: the database holds all that counts
-    return ended
+    return "time" if ended == "stopped" and over.is_set() else ended
 
 
-def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool) -> None:
+def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool, left_s: float | None = None) -> None:
     """Runs workers until the study is complete or interrupted, and prints the answer.
+
+    Args:
+        left_s: as in `do_runs`.
 
     Raises:
         typer.Exit: with 130 where it was interrupted.
@@ -73,7 +89,7 @@ def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool)
     from nas_attn.study.publishing import Publisher, write_study_report
 
     again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
-    ended = do_runs(opened, again, effort, quiet=as_json)
+    ended = do_runs(opened, again, effort, quiet=as_json, left_s=left_s)
     now = Publisher(opened).current()
     path: Path | None = None
     unwritten: NasAttnError | None = None
@@ -96,6 +112,6 @@ def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool)
         echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
     if ended == "time":
-        echo(f"the time limit is reached; go on with: {again}", err=True)
+        echo(f"the time is over; go on with: {again}", err=True)
     if ended == "exhausted":
         echo("every placement of the search space has been tried", err=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +30,9 @@ from nas_attn.cli.running import INTERRUPTED, run
 from nas_attn.cli.trusting import Trust, check_trust
 from nas_attn.paths import DEFAULT_URL
 
+if TYPE_CHECKING:
+    from nas_attn.study.planning import Budget
+
 Tried = Annotated[list[str] | None, typer.Option("--try", help="Also evaluate this placement; repeatable.")]
 ReportPath = Annotated[str | None, typer.Option("--report", help="Where to write the HTML report.")]
 
@@ -37,12 +42,18 @@ def search(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="Shipped name (digits, cifar10-resnet20, …) or path of a recipe.", autocompletion=complete_recipe
+            help="Shipped name (digits, …), path of a recipe, or folder of images with a folder per class.",
+            autocompletion=complete_recipe,
         ),
     ],
     effort: Effort,
     storage: Storage = DEFAULT_URL,
     name: Annotated[str | None, typer.Option("--name", help="Name of the study instead of the recipe's.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=1, help="Time for everything, the test included.")
+    ] = None,
+    hours: Annotated[float | None, typer.Option("--hours", min=0.02, help="The same in hours.")] = None,
+    backbone: Annotated[str | None, typer.Option("--backbone", help="Backbone for a folder of images.")] = None,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Candidates, the baselines included.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Change a setting: --set training.batch_size=256; repeatable.")
@@ -56,18 +67,28 @@ def search(
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """Reads the recipe, makes the study (or takes up the one of the same name and recipe), and runs workers."""
+    """Reads the recipe, or plans one for a folder of images; makes the study, or takes it up; runs workers."""
     from nas_attn.recipe_reading import load_recipe
 
+    began = time.monotonic()
     page_path(report)
-    changes = overrides(settings or [])
-    changes |= {k: v for k, v in {"name": name, "search.trials": trials}.items() if v is not None}
-    made = load_recipe(recipe, overrides=changes)
+    seconds = None if minutes is None and hours is None else 60 * (minutes or 0) + 3600 * (hours or 0)
+    own = {"name": name, "search.trials": trials, "backbone.name": backbone}
+    changes = overrides(settings or []) | {key: value for key, value in own.items() if value is not None}
+    quiet_optuna()
+    planned = _planned(recipe, storage, seconds, effort, changes) if os.path.isdir(recipe) else None
+    made = planned.recipe if planned else load_recipe(recipe, overrides=changes)
     check_trust(recipe, made, trust=trust)
     from nas_attn.study import searching
+    from nas_attn.study.planning import END_S, go_on, start_clock
 
-    quiet_optuna()
     searching.check_here(made, device=effort.device)
+    if planned and not as_json:
+        echo(planned.text(), err=not dry_run)
+    if planned and dry_run:
+        if as_json:
+            print_json(planned.as_dict())
+        return
     if dry_run:
         from nas_attn.study.forecast import forecast
 
@@ -78,7 +99,21 @@ def search(
             console().print(found.text(), markup=False)
         return
     opened = searching.begin(made, storage, tried=tried or [], artifacts=artifacts or None)
-    run(opened, effort, report=report, as_json=as_json)
+    left_s = planned.seconds if planned and trials is None else seconds
+    if left_s is None:
+        left_s = go_on(opened)
+    else:
+        left_s = max(1.0, left_s - (time.monotonic() - began) - END_S)
+        start_clock(opened, left_s, tested=planned is None or planned.blocks > 0)
+    run(opened, effort, report=report, as_json=as_json, left_s=left_s)
+
+
+def _planned(folder: str, storage: str, seconds: float | None, effort: Effort, given: dict[str, Any]) -> Budget:
+    from nas_attn.study.planning import HOUR_S, plan_folder
+    from nas_attn.study.searching import default_workers
+
+    count, device = effort.workers or default_workers(effort.device), effort.device
+    return plan_folder(folder, seconds or HOUR_S, storage=storage, workers=count, device=device, given=given)
 
 
 @grouped
@@ -93,13 +128,14 @@ def resume(
 ) -> None:
     """Goes on with a study: half-trained trials from their last checkpoint, then new ones."""
     from nas_attn.study import searching
+    from nas_attn.study.planning import go_on
 
     page_path(report)
     opened = study_named(study, storage)
     searching.check_here(opened.recipe, device=effort.device)
     searching.check_start(opened)
     searching.take_up(opened, trials=trials, tried=tried or [])
-    run(opened, effort, report=report, as_json=as_json)
+    run(opened, effort, report=report, as_json=as_json, left_s=go_on(opened))
 
 
 def extend(

@@ -112,7 +112,7 @@ def _forecast(now: Snapshot, family: Family) -> dict[str, Any]:
     from nas_attn.analysis.answer import training_s
     from nas_attn.analysis.validation import block_noise
     from nas_attn.analysis.verdict import detectable
-    from nas_attn.study.forecast import TYPICAL_SEED_SD
+    from nas_attn.study.planning import TYPICAL_SEED_SD
 
     measured = block_noise([result for result in now.validations if result.family.metric == family.metric])
     if measured is None:

@@ -181,6 +181,12 @@ class StudySettings:
     """Rounds of duels that had been held by then."""
     stop_asked_at: float | None
     """Workers that came before this time are to stop."""
+    screen_until: float | None
+    """When a search with a time begins no new candidate any more; None here and below: it has no time."""
+    test_from: float | None
+    """When it begins no further confirmation any more."""
+    ends_at: float | None
+    """When it ends."""
     published: str | None
     """The state of the study that optuna-dashboard's notes show."""
     publish_at: float | None

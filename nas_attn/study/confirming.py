@@ -18,18 +18,15 @@ from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.measuring import BARE
 from nas_attn.evaluation.protocols import backbone_number
 from nas_attn.storage import SEARCH, Lease, Run, RunRow
+from nas_attn.study.progress import CONFIRM, DUEL, FURTHER, LARGEST_FRONT, ROUNDS
 from nas_attn.study.reading import snapshot
 from nas_attn.study.worker import TaskSource, Worker
 
-CONFIRM, DUEL = FURTHER = ("confirm", "duel")
-"""Purposes of the runs that make an answer of a search."""
-LARGEST_FRONT = 8
-"""Members of the front that get further seeds: those best in the first objective."""
 PRIORITY = 20
+LAST_S = 5.0
+"""Seconds before the end of a search with a time in which no latency session begins."""
 DUEL_SEED = 100_000
 """The first duel's seed is so far above the search's; its backbone has this number."""
-ROUNDS = 2
-"""Rounds of a duel at most, for each of `search.confirm_seeds`."""
 
 
 class _Further(TaskSource, ABC):
@@ -44,6 +41,9 @@ class _Further(TaskSource, ABC):
     def want(self, turn: Lease) -> bool:
         """The next runs, once those before have ended."""
         if not self.recipe.search.confirm_seeds or self.queue.rows(state="waiting", purposes=[self.purpose]):
+            return False
+        until = self.store.settings.test_from
+        if until is not None and self.worker.opened.database.now() > until:
             return False
         runs = self.next()
         self.queue.want(runs)
@@ -129,10 +129,13 @@ def narrow(worker: Worker) -> str:
         return "complete"
     with LeaseKeeper(worker.store, lease) as keeper:
         runs = {row.run.key: row.run for row in worker.queue.rows(purposes=FURTHER)}
-        tolerance = worker.recipe.latency.front_tolerance
-        measurer.narrow(
-            [worker.resolved(run) for run in runs.values()], tolerance, lambda: worker.stop() or keeper.lost
-        )
+        tolerance, ends_at = worker.recipe.latency.front_tolerance, worker.store.settings.ends_at
+
+        def over() -> bool:
+            late = ends_at is not None and worker.opened.database.now() > ends_at - LAST_S
+            return late or worker.stop() or keeper.lost
+
+        measurer.narrow([worker.resolved(run) for run in runs.values()], tolerance, over)
     return "stopped" if worker.stop() else "complete"
 
 

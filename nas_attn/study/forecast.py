@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from nas_attn import tasks
-from nas_attn.analysis.confirmation import RIVALS
 from nas_attn.analysis.units import duration
 from nas_attn.analysis.validation import validation_epochs
 from nas_attn.evaluation.evaluators import EvaluatorRun
@@ -19,13 +17,11 @@ from nas_attn.evaluation.plan import Plan, plan_for, wanted
 from nas_attn.evaluation.starts import check_weights, pick_device
 from nas_attn.recipe import Recipe
 from nas_attn.space.search_space import Values
-from nas_attn.study.confirming import LARGEST_FRONT, ROUNDS
+from nas_attn.study.planning import smallest_difference
+from nas_attn.study.progress import ROUNDS, further_runs
 from nas_attn.study.searching import UserTrial, default_workers, first_baselines, first_controls, user_trials
 from nas_attn.training import Trainer
 from nas_attn.training.threads import Threads, cores_for
-
-TYPICAL_SEED_SD = 0.009
-"""Spread of one placement's accuracy over seeds on a small task; what a study really has, it measures itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,18 +134,14 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float |
     from_backbone = training.start == "backbone"
     rounds = ROUNDS * search.confirm_seeds
     backbones = training.backbones + rounds if from_backbone else 0
-    further = min(LARGEST_FRONT + 3, trials) * search.confirm_seeds  # front, bare backbone, a uniform one, a control
-    confirmed = further + min(RIVALS + 2, trials) * rounds
+    confirmed = further_runs(recipe, trials)
     spread = training.backbones - 1 if from_backbone else 0  # no attention runs on each backbone
     epochs = backbones * training.backbone_epochs
     epochs += training.rungs[-1] * (trials * training.seeds + spread + confirmed)
     target = recipe.target_training
     fresh = target.backbone_epochs if target.start == "backbone" else 0
     sessions = recipe.latency.session_seconds * trials if "latency" in wanted(recipe) else 0.0
-    difference = None
-    if images:
-        sd = math.hypot(TYPICAL_SEED_SD, 0.5 / math.sqrt(images) * 0.8)
-        difference = 1.96 * sd * math.sqrt(2 / (training.seeds + search.confirm_seeds))
+    difference = smallest_difference(images, training.seeds + search.confirm_seeds) if images else None
     return Forecast(
         study=recipe.name,
         placements=placements,

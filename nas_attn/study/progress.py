@@ -12,12 +12,21 @@ from dataclasses import dataclass
 from nas_attn.analysis.fronts import minimised
 from nas_attn.analysis.units import duration, named
 from nas_attn.model.front import non_dominated
-from nas_attn.recipe import lower_is_better
+from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.records import CandidateRow
+from nas_attn.storage import SEARCH, StudyStore
 from nas_attn.study.opening import OpenStudy
 
 PACE_OF = 30
 """Candidates finished last whose times give the pace."""
+CONFIRM, DUEL = FURTHER = ("confirm", "duel")
+"""Purposes of the runs that make an answer of a search."""
+PHASES = {"confirming": FURTHER, "testing": ("validate",), "retraining": ("retrain",)}
+"""What comes after the candidates -> the purposes of its runs."""
+LARGEST_FRONT, ROUNDS = 8, 2
+"""Members of the front that get further seeds at most; rounds of a duel at most, for each of `search.confirm_seeds`."""
+RIVALS = 4
+"""Candidates in a round of a duel, about."""
 FEWEST = 2
 """Times between candidates from which on there is a pace."""
 PAUSE = 10.0
@@ -59,6 +68,8 @@ class Progress:
 
     left: Left | None = None
     """Time until the planned ones are finished; None where too few are, or none is open."""
+    phase: str = ""
+    """What is at work after the candidates: `testing 2/6 runs`."""
 
     def line(self, *, working: bool = True) -> str:
         """One line for a person.
@@ -68,6 +79,7 @@ class Progress:
         """
         counts = [f"{self.finished}/{self.trials} trials"]
         counts += [f"{n} {word}" for word in ("pruned", "infeasible", "failed") if (n := getattr(self, word))]
+        counts += [self.phase] if self.phase else []
         if self.best:
             counts.append(f"best {self.best}")
         if working and self.left is not None:
@@ -89,11 +101,58 @@ def progress(opened: OpenStudy) -> Progress:
         infeasible=states.get("infeasible", 0),
         failed=states.get("failed", 0),
         running=states.get("running", 0),
-        left=time_left([row.finished_at for row in rows if row.finished_at], opened.trials - done),
+        left=_left(opened, [row.finished_at for row in rows if row.finished_at], opened.trials - done),
+        phase=_phase(opened.store),
         best=""
         if best is None
         else f"{named(objective, best)}{' (lower is better)' if lower_is_better(objective) else ''}",
     )
+
+
+def _phase(store: StudyStore) -> str:
+    counts = store.queue.counts()
+    for phase, purposes in PHASES.items():
+        mine = {
+            state: sum(counts.get((purpose, state), 0) for purpose in purposes)
+            for state in ("waiting", "done", "failed")
+        }
+        if mine["waiting"]:
+            return f"{phase} {mine['done'] + mine['failed']}/{sum(mine.values())} runs"
+    return ""
+
+
+def further_runs(recipe: Recipe, trials: int) -> int:
+    """Runs after the last candidate, about: more seeds for the front and baselines, and rounds of confirmation."""
+    return recipe.search.confirm_seeds * (min(LARGEST_FRONT, trials) + ROUNDS * min(RIVALS, trials))
+
+
+def _left(opened: OpenStudy, finished: Sequence[float], open_: int) -> Left | None:
+    """Of all phases: the candidates at the pace of the last ones, then the runs that come after them; or what a set time leaves."""
+    store, counts = opened.store, opened.store.queue.counts()
+    waiting = {phase: sum(counts.get((p, "waiting"), 0) for p in purposes) for phase, purposes in PHASES.items()}
+    later = waiting["testing"] + waiting["retraining"]
+    ends_at = store.settings.ends_at
+    if ends_at is not None and not later:
+        left = max(0.0, ends_at - opened.database.now())
+        return Left(left, left, left)
+    candidates = time_left(finished, open_)
+    if open_ > 0 and candidates is None:
+        return None
+    done = sum(many for (purpose, state), many in counts.items() if purpose in FURTHER and state != "waiting")
+    further = 0
+    if open_ > 0 or waiting["confirming"]:
+        further = max(waiting["confirming"], further_runs(opened.recipe, opened.trials) - done)
+    spent = dict[tuple[str, str, int, int], float]()
+    for stored in store.scores(way="target" if later else SEARCH):
+        if stored.purpose not in ("search", "backbone"):
+            run = (stored.key, stored.way, stored.score.seed, stored.backbone)
+            spent[run] = spent.get(run, 0.0) + stored.score.wall_s
+    ahead = later or further
+    if not ahead or not spent:
+        return candidates
+    usual = ahead * statistics.fmean(spent.values()) / max(1, len(store.workers.rows()))
+    known = candidates or Left(0.0, 0.0, 0.0)
+    return Left(known.seconds + usual, known.low + usual * 0.8, known.high + usual * 1.25)
 
 
 def told(objectives: Sequence[str], row: CandidateRow, values: Sequence[float] | None) -> str:

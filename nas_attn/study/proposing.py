@@ -6,9 +6,7 @@ ran there, net of what runs of one seed and backbone have in common; further see
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from torch import nn
 
 from nas_attn.costs import is_cost
@@ -21,7 +19,7 @@ from nas_attn.storage import SEARCH, Lease, Run, RunRow
 from nas_attn.storage.queue import WAITING
 from nas_attn.study.progress import told
 from nas_attn.study.rung_scores import RungScores
-from nas_attn.study.sampling import DistinctSampler, seen_values
+from nas_attn.study.sampling import DistinctSampler, covers
 from nas_attn.study.trial_book import BASELINE, OUTSIDE, TRIED, Asked, attributes
 from nas_attn.study.worker import TaskSource, Worker
 
@@ -61,8 +59,12 @@ class Search(TaskSource):
         begun = sum(t.state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED) for t in trials)
         if begun >= self.worker.opened.trials:
             return False
+        until = self.store.settings.screen_until
+        if until is not None and self.worker.opened.database.now() > until:
+            self.store.set(trials=begun)
+            return False
         waiting = any(t.state == TrialState.WAITING for t in trials)
-        self._exhausted = not waiting and self._all_seen(trials)
+        self._exhausted = not waiting and covers(self.space, trials, 0)
         return not self._exhausted and self._ask(turn)
 
     def close(self) -> str:
@@ -84,20 +86,12 @@ class Search(TaskSource):
         """Candidates that have not ended."""
         return sum(row.state == "running" for row in self.store.candidates())
 
-    def _all_seen(self, trials: Sequence[FrozenTrial]) -> bool:
-        sites = list(self.space.parameters)
-        seen = seen_values(trials, sites)
-        if len(seen) < self.space.count():
-            return False
-        allowed = sum(self.space.contains(dict(zip(sites, values, strict=True))) for values in seen)
-        return allowed >= self.space.count()
-
     def _ask(self, turn: Lease) -> bool:
         """Whether there is a new trial."""
         while True:
             if self._claim(self.book.ask(self.space.parameters), turn):
                 return True
-            if self._all_seen(self.book.all()):
+            if covers(self.space, self.book.all(), 0):
                 return self.want(turn)
 
     def _claim(self, asked: Asked, turn: Lease) -> bool:

@@ -121,16 +121,8 @@ class DistinctSampler(BaseSampler):
         """The sampler's name, or what `auto` is by now: `exhaustive` where all placements will be tried."""
         if self._name != "auto":
             return self._name
-        return "exhaustive" if self._covers(others) else "placement"
-
-    def _covers(self, others: Sequence[FrozenTrial]) -> bool:
-        """Whether the trials that are left, with this one, suffice for all placements that are."""
         left = self._trials - sum(other.state != TrialState.FAIL for other in others)
-        if self._space.count() - len(others) > left:
-            return False
-        seen = seen_values(others, list(self._space.parameters))
-        inside = sum(self._space.contains(dict(zip(self._space.parameters, v, strict=True))) for v in seen)
-        return self._space.count() - inside <= left
+        return "exhaustive" if covers(self._space, others, left) else "placement"
 
     def _drawn(
         self,
@@ -199,6 +191,15 @@ def seen_values(trials: Sequence[FrozenTrial], sites: Sequence[str]) -> set[tupl
         if params.keys() >= set(sites):
             seen.add(tuple(params[site] for site in sites))
     return seen
+
+
+def covers(space: SearchSpace, trials: Sequence[FrozenTrial], left: int) -> bool:
+    """Whether so many more trials suffice for all placements of a space that have not been tried."""
+    if space.count() - len(trials) > left:
+        return False
+    seen = seen_values(trials, list(space.parameters))
+    inside = sum(space.contains(dict(zip(space.parameters, values, strict=True))) for values in seen)
+    return space.count() - inside <= left
 
 
 def unseen_neighbour(space: SearchSpace, values: Values, seen: set[tuple[str, ...]], rng: random.Random) -> Values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import warnings
@@ -31,6 +32,7 @@ from nas_attn.storage import StudyStore
 from nas_attn.study.confirming import Confirmation, Duel, narrow
 from nas_attn.study.keeping import sweep_weights
 from nas_attn.study.opening import OpenStudy, create_study
+from nas_attn.study.planning import Testing
 from nas_attn.study.presence import Presence
 from nas_attn.study.proposing import Search
 from nas_attn.study.publishing import Publisher
@@ -39,7 +41,7 @@ from nas_attn.study.retraining import Retraining
 from nas_attn.study.sharing import on_device
 from nas_attn.study.trial_book import BASELINE, TRIED
 from nas_attn.study.validating import Validation
-from nas_attn.study.worker import Worker
+from nas_attn.study.worker import TaskSource, Worker
 from nas_attn.training.stepping import execution_on
 from nas_attn.training.threads import intra_op_threads
 from nas_attn.waiting import Interrupted
@@ -99,11 +101,22 @@ def check_start(opened: OpenStudy) -> None:
 
 
 def first_baselines(recipe: Recipe, space: SearchSpace) -> dict[str, Baseline]:
-    """Key -> baseline, those that the recipe asks for, in their order; equal networks once."""
+    """Key -> baseline, those that the recipe asks for; equal networks once. Of uniform ones `most_uniform`."""
     found: dict[str, Baseline] = {}
-    for baseline in space.baselines()[: {"all": None, "bare": 1, "none": 0}[recipe.search.baselines]]:
+    if recipe.search.baselines == "none":
+        return found
+    bare, *uniform = space.baselines()
+    most = most_uniform(recipe.search.trials) if recipe.search.baselines == "all" else 0
+    if len(uniform) > most:  # evenly over the kinds, which stand together in a search space
+        uniform = [uniform[number * len(uniform) // most] for number in range(most)]
+    for baseline in (bare, *uniform):
         found.setdefault(space.resolve(baseline.values).key, baseline)
     return found
+
+
+def most_uniform(trials: int) -> int:
+    """Uniform baselines that a search begins with at most: three, or a third of its candidates."""
+    return max(3, math.ceil(trials / 3))
 
 
 def first_controls(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
@@ -251,7 +264,9 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
             if only == source.purpose:
                 return worker.run([source])
         enqueue_baselines(opened)
-        ended = worker.run([validation, retraining, Search(worker), Confirmation(worker), Duel(worker)])
+        phases: list[TaskSource] = [retraining, Search(worker), Confirmation(worker), Duel(worker)]
+        timed = opened.store.settings.ends_at is not None
+        ended = worker.run([*phases, Testing(worker)] if timed else [validation, *phases])
         if ended in ("complete", "exhausted") and opened.recipe.search.confirm_seeds and narrow(worker) == "stopped":
             return "stopped"
         return ended

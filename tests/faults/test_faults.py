@@ -122,13 +122,6 @@ def queued_s(process: BaseProcess) -> float:
         return 0.0
 
 
-def until(condition: Callable[[], object], what: str, workers: Callable[[], list[BaseProcess]]) -> None:
-    patience = Patience(workers)
-    while not condition():
-        assert not patience.over, what
-        time.sleep(0.05)
-
-
 class Faults(RuleBasedStateMachine):
     """One study and what happens to it."""
 
@@ -469,33 +462,3 @@ def trained_alone(placement: str, seed: int) -> dict[int, float]:
 @pytest.mark.timeout(100_000)
 def test_whatever_happens_trained_networks_are_what_they_would_be() -> None:
     run_state_machine_as_test(Trained, settings=many(EXAMPLES, STEPS))
-
-
-class Restarts(Faults):
-    """Longer, with leases as they are: where nobody is killed, nothing is evaluated twice."""
-
-    trials, most, seconds, ttl_s = 24, 6, 1.0, 60.0
-
-    def _check(self, database: Database) -> None:
-        super()._check(database)
-        calls = Counter((self.folder / "calls.txt").read_text().splitlines())
-        assert [call for call, times in calls.items() if times > 1] == []
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(100_000)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # connections that were cut
-def test_five_restarts_of_the_server_under_six_workers(server: Any) -> None:
-    machine = type("RestartsOfAServer", (Restarts,), {"server": server})()
-    machine.begin()
-    try:
-        for _ in range(6):
-            machine._start("start")
-        with closing(Database(machine.url)) as database:
-            store = database.study("faults")
-            for number in range(5):
-                until(lambda more=4 * number: len(store.finished_last(99)) > more, "more candidates", machine._alive)
-                assert len(machine._alive()) == 6
-                machine.restart()
-    finally:
-        machine.teardown()

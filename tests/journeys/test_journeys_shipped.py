@@ -33,9 +33,9 @@ RECIPES: dict[str, Callable[[Shell], str]] = {
 
 
 def stopped_once(shell: Shell, recipe: str, tiny: str, workers: int) -> None:
-    """A search over all baselines and two more candidates."""
-    forecast = shell.types(f"search {recipe} --dry-run --json {tiny}").json
-    trials = forecast["queued"] + 2
+    """A search over baselines and more candidates."""
+    trials = 12
+    forecast = shell.types(f"search {recipe} --dry-run --json {tiny} --trials {trials}").json
     command = f"search {recipe} --workers {workers} --threads 1 --trials {trials} {tiny}"
     search = shell.begins(command).until(r"trial 1 \(uniform")
     study = forecast["study"]

@@ -1,0 +1,367 @@
+"""A search that fits a time: which images, epochs, candidates and backbones this machine can do in it, and what that can show."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from nas_attn.analysis.units import duration
+from nas_attn.analysis.validation import Family
+from nas_attn.backbones import build
+from nas_attn.data.inspecting import Look, look_at
+from nas_attn.errors import DataError, StudyError
+from nas_attn.evaluation.starts import pick_device
+from nas_attn.recipe import Recipe, TrainingSection
+from nas_attn.recipe_reading import recipe_from
+from nas_attn.storage import SEARCH, Lease, RunRow, StudyStore
+from nas_attn.study.opening import OpenStudy, open_study
+from nas_attn.study.progress import ROUNDS
+from nas_attn.study.reading import families, snapshot
+from nas_attn.study.validating import Asked, Validation, begin, check_test_split, family_of
+from nas_attn.study.worker import Worker
+from nas_attn.tasks import find
+from nas_attn.training.threads import cores_for, intra_op_threads
+
+SHAPES = (("torchvision:resnet18", 96), ("torchvision:resnet18", 64), ("resnet20", 32), ("resnet8", 32))
+"""Backbones and sides of images for a folder, the most costly first; with a backbone of one's own, its sides."""
+SHARES = (1.0, 0.5, 0.25, 0.12)
+"""Of the usual epochs."""
+ENOUGH, FEWEST = 16, 9
+"""Candidates that make a search worth its name, and that it has at least."""
+MANY_TRIALS = 36
+"""Candidates from which on the large search space is worth it."""
+FULL = 0.7
+"""Of all epochs, what a candidate takes that may be stopped early, about."""
+ATTENTION = 1.4
+"""A network with attention takes so much longer to train than the bare backbone, about."""
+SCREENING, TESTING = 0.55, 0.3
+"""Shares of the time: new candidates, the test on the test images. Between them, confirmation."""
+START_S = 12.0
+"""Seconds until the first training begins: imports, images, the plan."""
+LAST = 0.08
+"""Share of the time at the end in which no confirmation begins, where there is no test."""
+END_S = 10.0
+"""Seconds for the answer and the report."""
+FEWEST_BLOCKS, MOST_BLOCKS = 2, 16
+TRAINED, VALIDATION = 0.64, 0.16
+"""Shares of a folder's images, where it is not divided already."""
+TYPICAL_SEED_SD = 0.009
+"""Spread of one placement's accuracy over seeds on a small task; what a study really has, it measures itself."""
+HOUR_S = 3600.0
+"""For a folder, where no time is said."""
+CAUTION = 0.85
+"""Of the time that is left, what a test may be expected to take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a search does with its time."""
+
+    recipe: Recipe
+    seconds: float
+    workers: int
+    look: Look | None
+    """At the folder, where the recipe was made for one."""
+    epoch_s: float
+    """Seconds of an epoch of the bare backbone with one worker, while the others work, too."""
+    blocks: int
+    """Of the test at the end; 0: there is no time for it."""
+    images: int
+    """For validation, about."""
+    known: int = 0
+    """Candidates that the study has already."""
+
+    def as_dict(self) -> dict[str, Any]:
+        recipe = self.recipe
+        told = {"study": recipe.name, "trials": recipe.search.trials, "backbones": recipe.training.backbones}
+        told |= {"backbone": recipe.backbone.name, "size": recipe.data.size, "known": self.known}
+        return told | {name: getattr(self, name) for name in ("seconds", "workers", "epoch_s", "blocks", "images")}
+
+    def text(self) -> str:
+        """Five lines for a person."""
+        recipe, training, target = self.recipe, self.recipe.training, self.recipe.target_training
+        trials, confirm = recipe.search.trials, recipe.search.confirm_seeds
+        more = "1 more seed" if confirm == 1 else f"{confirm} more seeds"
+        images = str(self.look).replace("unreadable", "unreadable (left out)") if self.look else recipe.data.name
+        side = f" at {recipe.data.size} × {recipe.data.size} pixels" if recipe.data.size else ""
+        test = f"tested in {self.blocks} blocks" if self.blocks else "no time for a test: `validate` does it later"
+        if self.known:
+            return f"study {recipe.name} goes on for {duration(self.seconds)}; it has {self.known} candidates"
+        after = f"after {training.backbone_epochs} epochs without" if training.start == "backbone" else "from scratch"
+        shown = 100 * smallest_difference(self.images, training.seeds + confirm * (1 + ROUNDS))
+        return "\n".join(
+            (
+                f"images    {images}",
+                f"backbone  {recipe.backbone.name}{side}: {self.epoch_s:.2g} s an epoch, {self.workers} at a time",
+                f"target    {target.rungs[-1]} epochs with attention, {after}",
+                f"plan      {duration(self.seconds)}: {trials} candidates, at most a third of them baselines, "
+                f"{_backbones(recipe)}; the best get {more}; {test}",
+                f"shows     gains from about {shown:.1f} points; 1 of {self.images} validation images is {100 / self.images:.1f} points",
+            )
+        )
+
+
+def _backbones(recipe: Recipe) -> str:
+    count = recipe.training.backbones if recipe.training.start == "backbone" else 0
+    return f"{count} backbone{'' if count == 1 else 's'}" if count else "from scratch"
+
+
+def smallest_difference(images: int, runs: int) -> float:
+    """Accuracy difference between two candidates that so many runs of each could show at 95 %.
+
+    Args:
+        images: for validation.
+    """
+    return 1.96 * math.hypot(TYPICAL_SEED_SD, 0.4 / math.sqrt(images)) * math.sqrt(2 / runs)
+
+
+def plan_folder(
+    folder: str, seconds: float, *, storage: str, workers: int, device: str, given: dict[str, Any]
+) -> Budget:
+    """The richest search of a folder of images, one folder per class, that fits the time; or the one begun before.
+
+    Args:
+        storage: where that may be.
+        given: settings that are not for us to choose, dotted keys as in `--set`.
+
+    Raises:
+        DataError: it is no such folder.
+        RecipeError: one of the settings is wrong.
+    """
+    look = look_at(folder)
+    name = given.get("name") or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(folder).resolve().name).strip("-._") or "images"
+    folder = str(Path(folder))  # without a slash at its end
+    before = _begun_before(name, folder, storage)
+    if before is not None:
+        recipe, known = before
+        return Budget(recipe, seconds, workers, look, 0.0, recipe.target.seeds, look.images, known)
+    own = given.get("backbone.name")
+    shapes = [(str(own), side) for side in (96, 64, 32)] if own else list(SHAPES)
+    found: Budget | None = None
+    for backbone, side in shapes:
+        side = int(given.get("data.size", side))
+        table: dict[str, Any] = {
+            "name": name,
+            "space": "small",
+            "backbone": {"name": backbone},
+            "data": {"name": f"folder:{folder}", "size": side, "broken_images": "skip"},
+            "training": _pace(look.images, backbone),
+        }
+        epoch_s = _epoch_s(recipe_from(table, where=folder), look, side, workers, device)
+        for share in SHARES:
+            budget = _fitted(table, share, given, seconds, workers, look, epoch_s)
+            if budget is not None and (found is None or budget.recipe.search.trials > found.recipe.search.trials):
+                found = budget
+            if found is not None and found.recipe.search.trials >= ENOUGH:
+                return found
+    if found is None:
+        raise DataError(
+            f"'{folder}' is too much for {duration(seconds)} on this machine: give more --minutes, or a smaller backbone"
+        )
+    return found
+
+
+def _begun_before(name: str, folder: str, storage: str) -> tuple[Recipe, int] | None:
+    """The recipe and the candidates of a study of this name, where it is about the same folder."""
+    try:
+        opened = open_study(name, storage)
+    except StudyError:
+        return None
+    try:
+        same = opened.recipe.data.name == f"folder:{folder}"
+        return (opened.recipe, len(opened.store.candidates())) if same else None
+    finally:
+        opened.database.close()
+
+
+def _pace(images: int, backbone: str) -> dict[str, Any]:
+    """How `init` would train."""
+    task = find("classification", backbone)
+    pace = task.pace_of_few(TRAINED * images) if images < 3000 else task.pace("folder:", small=False)
+    return {
+        "batch_size": pace.batch_size,
+        "backbone_epochs": pace.epochs,
+        "rungs": list(pace.rungs),
+        "augment": {"flip": True, "crop_padding": 4},
+    }
+
+
+def _epoch_s(recipe: Recipe, look: Look, side: int, workers: int, device: str) -> float:
+    """Seconds of an epoch of the bare backbone, by a few steps on noise."""
+    where, batch = pick_device(device), recipe.training.batch_size
+    threads = max(1, cores_for(workers))
+    model = build(recipe.backbone, input_shape=(3, side, side), classes=look.classes).to(where).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    x, y = torch.rand(batch, 3, side, side, device=where), torch.zeros(batch, dtype=torch.long, device=where)
+    times = []
+    with intra_op_threads(threads):
+        for _ in range(5):
+            began = time.perf_counter()
+            optimizer.zero_grad()
+            torch.autograd.backward(functional.cross_entropy(model(x), y))
+            optimizer.step()
+            if where.type == "cuda":
+                torch.cuda.synchronize(where)
+            times.append(time.perf_counter() - began)
+    steps = math.ceil(TRAINED * look.images / batch)
+    return statistics.median(times[1:]) * (steps + VALIDATION * look.images / batch / 3)
+
+
+def _fitted(
+    table: dict[str, Any],
+    share: float,
+    given: dict[str, Any],
+    seconds: float,
+    workers: int,
+    look: Look,
+    epoch_s: float,
+) -> Budget | None:
+    """The recipe with a share of its epochs and as many candidates as there is time for; None where there are too few."""
+    pace = table["training"]
+    backbone_epochs = max(4, round(share * pace["backbone_epochs"]))
+    last = max(2, round(share * pace["rungs"][-1]))
+    target = max(last + 1, backbone_epochs // 2)
+    session_s = 3.0 if seconds > 1200 else 1.0
+    per_epoch = epoch_s / workers
+    block_s = per_epoch * (backbone_epochs + 3 * ATTENTION * target)
+    blocks = min(MOST_BLOCKS, int(TESTING * seconds / block_s))
+    blocks = blocks if blocks >= FEWEST_BLOCKS else 0
+    screening = (SCREENING if blocks else SCREENING + TESTING) * seconds - START_S
+    best: tuple[int, int] | None = None
+    for backbones in (8, 6, 4, 3, 2, 1):
+        left = screening - per_epoch * backbones * (backbone_epochs + last)
+        trials = int(left / (per_epoch * ATTENTION * last * FULL + session_s))
+        many = trials >= 3 * backbones and left > screening * 2 / 3
+        if trials >= FEWEST and (many or backbones == 1):
+            best = backbones, min(trials, 120)
+            break
+    if best is None:
+        return None
+    backbones, trials = best
+    first = max(1, last // 3)
+    made = {
+        **table,
+        "space": "plug_and_play" if trials >= MANY_TRIALS else "small",
+        "training": {
+            **pace,
+            "backbone_epochs": backbone_epochs,
+            "rungs": [first, last],
+            "backbones": backbones,
+        },
+        "target": {"epochs": target, "seeds": max(2, blocks)},
+        "latency": {"session_seconds": session_s},
+        "search": {"trials": trials, "confirm_seeds": 1 if seconds < 1200 else 2},
+    }
+    for key, value in given.items():
+        section, _, name = key.rpartition(".")
+        made = {**made, section: {**made.get(section, {}), name: value}} if section else {**made, name: value}
+    recipe = recipe_from(made, where=str(table["data"]["name"]))
+    return Budget(recipe, seconds, workers, look, epoch_s, blocks, max(1, round(VALIDATION * look.images)))
+
+
+# ------------------------------------------------------------------------------------ while it runs
+
+
+def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
+    """The study's workers end new candidates, and everything, at set times from now on."""
+    now, share = opened.database.now(), TESTING if tested else LAST
+    epoch_s, begun = seconds_per_epoch(opened.store), len(opened.store.candidates())
+    if epoch_s is not None:  # it has been at work before: as many more as there is time for
+        each_s = epoch_s * opened.recipe.training.rungs[-1] * FULL + opened.recipe.latency.session_seconds
+        opened.store.set(trials=begun + max(1, int(SCREENING * seconds / each_s)))
+    screening = SCREENING if tested else SCREENING + TESTING
+    opened.store.set(
+        screen_until=now + screening * seconds, test_from=now + (1 - share) * seconds, ends_at=now + seconds
+    )
+
+
+def go_on(opened: OpenStudy) -> float | None:
+    """Seconds that a search with a time still has; a pause in which nobody worked does not count.
+
+    None where it has no time, or its time is over: then it goes on without.
+    """
+    settings, now = opened.store.settings, opened.database.now()
+    if settings.ends_at is None or settings.screen_until is None or settings.test_from is None:
+        return None
+    known = [row.created_at for rows in opened.store.all_checkpoints().values() for row in rows]
+    known += [row.finished_at or row.created_at for row in opened.store.candidates()]
+    idle = not any(lease.state == "held" for lease in opened.store.leases(released=False))
+    pause = now - min(now, max([opened.store.created_at, *known])) if idle else 0.0
+    left = settings.ends_at + pause - now
+    if left <= 0:
+        opened.store.set(screen_until=None, test_from=None, ends_at=None)
+        return None
+    opened.store.set(
+        screen_until=settings.screen_until + pause,
+        test_from=settings.test_from + pause,
+        ends_at=settings.ends_at + pause,
+    )
+    return left
+
+
+class Testing(Validation):
+    """At the end of a search with a time: a validation of what it recommends, in as many blocks as there is time for."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker, families(worker.store))
+
+    def want(self, turn: Lease) -> bool:
+        """Begins the validation, once; its runs."""
+        self._families = families(self.worker.store)
+        if not self._families:
+            family = self._planned()
+            if family is None:
+                return False
+            begin(self.worker.opened, family)
+            self._families = [family]
+        return super().want(turn)
+
+    def ended(self, row: RunRow, lease: Lease) -> None:
+        self._families = families(self.worker.store)  # another worker may have begun it
+        super().ended(row, lease)
+
+    def _planned(self) -> Family | None:
+        """None where there is no time, nothing to test, or no test split."""
+        worker, opened = self.worker, self.worker.opened
+        ends_at = worker.store.settings.ends_at
+        if ends_at is None:
+            return None
+        now = snapshot(worker.store)
+        if now.recommendation is None:
+            return None
+        try:
+            check_test_split(opened.recipe)
+            family = family_of(opened, now, opened.plan, Asked(blocks=FEWEST_BLOCKS))
+        except (DataError, StudyError):
+            return None
+        epoch_s = seconds_per_epoch(worker.store)
+        if epoch_s is None:
+            return None
+        target: TrainingSection = opened.recipe.target_training
+        epochs = len(family.networks) * target.rungs[-1] + (target.backbone_epochs if family.fresh_backbones else 0)
+        left = CAUTION * (ends_at - opened.database.now()) * max(1, len(worker.store.workers.rows()))
+        blocks = min(MOST_BLOCKS, int(left / (epoch_s * epochs)))
+        if blocks < FEWEST_BLOCKS:
+            needed = FEWEST_BLOCKS * epoch_s * epochs
+            worker.say(f"no time for a test, which takes {duration(needed)}: nas-attn validate {worker.store.name}")
+            return None
+        return family_of(opened, now, opened.plan, Asked(blocks=blocks))
+
+
+def seconds_per_epoch(store: StudyStore) -> float | None:
+    """What an epoch of a candidate has taken so far, its scoring included; None before the first score."""
+    found: list[float] = []
+    before: dict[tuple[str, int, int], int] = {}
+    for stored in store.scores(way=SEARCH):
+        place, score = (stored.key, stored.score.seed, stored.backbone), stored.score
+        found.append(score.wall_s / max(1, score.epochs - before.get(place, 0)))
+        before[place] = score.epochs
+    return statistics.median(found) if found else None
