@@ -32,10 +32,12 @@ from nas_attn.training.threads import cores_for, intra_op_threads
 
 SHAPES = (("torchvision:resnet18", 96), ("torchvision:resnet18", 64), ("resnet20", 32), ("resnet8", 32))
 """Backbones and sides of images for a folder, the most costly first; with a backbone of one's own, its sides."""
-SHARES = (1.0, 0.5, 0.25, 0.12)
-"""Of the usual epochs."""
+SHARES = (1.0, 0.5), (0.25, 0.12)
+"""Of the usual epochs: smaller images come before less than half of them."""
 ENOUGH, FEWEST = 16, 9
 """Candidates that make a search worth its name, and that it has at least."""
+SEVERAL = 3
+"""Backbones from which on the effects of one backbone are told from those of attention."""
 MANY_TRIALS = 36
 """Candidates from which on the large search space is worth it."""
 FULL = 0.7
@@ -78,6 +80,13 @@ class Budget:
     """For validation, about."""
     known: int = 0
     """Candidates that the study has already."""
+
+    @property
+    def merits(self) -> int:
+        """How many it has of: enough candidates, several backbones, a test."""
+        training = self.recipe.training
+        several = training.backbones >= SEVERAL or training.start != "backbone"
+        return (self.recipe.search.trials >= ENOUGH) + several + (self.blocks > 0)
 
     def as_dict(self) -> dict[str, Any]:
         recipe = self.recipe
@@ -145,23 +154,19 @@ def plan_folder(
         return Budget(recipe, seconds, workers, look, 0.0, recipe.target.seeds, look.images, known)
     own = given.get("backbone.name")
     shapes = [(str(own), side) for side in (96, 64, 32)] if own else list(SHAPES)
+    timed: dict[tuple[str, int], tuple[dict[str, Any], float]] = {}
     found: Budget | None = None
-    for backbone, side in shapes:
-        side = int(given.get("data.size", side))
-        table: dict[str, Any] = {
-            "name": name,
-            "space": "small",
-            "backbone": {"name": backbone},
-            "data": {"name": f"folder:{folder}", "size": side, "broken_images": "skip"},
-            "training": _pace(look.images, backbone),
-        }
-        epoch_s = _epoch_s(recipe_from(table, where=folder), look, side, workers, device)
-        for share in SHARES:
-            budget = _fitted(table, share, given, seconds, workers, look, epoch_s)
-            if budget is not None and (found is None or budget.recipe.search.trials > found.recipe.search.trials):
-                found = budget
-            if found is not None and found.recipe.search.trials >= ENOUGH:
-                return found
+    for shares in SHARES:
+        for backbone, side in shapes:
+            if (backbone, side) not in timed:
+                table = _table(name, folder, backbone, int(given.get("data.size", side)), look.images)
+                timed[backbone, side] = table, _epoch_s(recipe_from(table, where=folder), look, workers, device)
+            for share in shares:
+                budget = _fitted(*timed[backbone, side], share, given, seconds, workers, look)
+                if budget is not None and (found is None or budget.merits > found.merits):
+                    found = budget
+                if found is not None and found.merits == 3:
+                    return found
     if found is None:
         raise DataError(
             f"'{folder}' is too much for {duration(seconds)} on this machine: give more --minutes, or a smaller backbone"
@@ -182,22 +187,28 @@ def _begun_before(name: str, folder: str, storage: str) -> tuple[Recipe, int] | 
         opened.database.close()
 
 
-def _pace(images: int, backbone: str) -> dict[str, Any]:
-    """How `init` would train."""
+def _table(name: str, folder: str, backbone: str, side: int, images: int) -> dict[str, Any]:
+    """A recipe that trains as `init` proposes."""
     task = find("classification", backbone)
     pace = task.pace_of_few(TRAINED * images) if images < 3000 else task.pace("folder:", small=False)
     return {
-        "batch_size": pace.batch_size,
-        "backbone_epochs": pace.epochs,
-        "rungs": list(pace.rungs),
-        "augment": {"flip": True, "crop_padding": 4},
+        "name": name,
+        "space": "small",
+        "backbone": {"name": backbone},
+        "data": {"name": f"folder:{folder}", "size": side, "broken_images": "skip"},
+        "training": {
+            "batch_size": pace.batch_size,
+            "backbone_epochs": pace.epochs,
+            "rungs": list(pace.rungs),
+            "augment": {"flip": True, "crop_padding": 4},
+        },
     }
 
 
-def _epoch_s(recipe: Recipe, look: Look, side: int, workers: int, device: str) -> float:
+def _epoch_s(recipe: Recipe, look: Look, workers: int, device: str) -> float:
     """Seconds of an epoch of the bare backbone, by a few steps on noise."""
     where, batch = pick_device(device), recipe.training.batch_size
-    threads = max(1, cores_for(workers))
+    threads, side = cores_for(workers), recipe.data.size or 64
     model = build(recipe.backbone, input_shape=(3, side, side), classes=look.classes).to(where).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     x, y = torch.rand(batch, 3, side, side, device=where), torch.zeros(batch, dtype=torch.long, device=where)
@@ -217,12 +228,12 @@ def _epoch_s(recipe: Recipe, look: Look, side: int, workers: int, device: str) -
 
 def _fitted(
     table: dict[str, Any],
+    epoch_s: float,
     share: float,
     given: dict[str, Any],
     seconds: float,
     workers: int,
     look: Look,
-    epoch_s: float,
 ) -> Budget | None:
     """The recipe with a share of its epochs and as many candidates as there is time for; None where there are too few."""
     pace = table["training"]
