@@ -8,7 +8,7 @@ import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional
@@ -16,7 +16,7 @@ from torch.nn import functional
 from nas_attn.analysis.units import duration
 from nas_attn.analysis.validation import Family
 from nas_attn.backbones import build
-from nas_attn.data.inspecting import Look, look_at
+from nas_attn.data.folder import look_at
 from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.starts import pick_device
 from nas_attn.recipe import Recipe, TrainingSection
@@ -63,6 +63,18 @@ CAUTION = 0.85
 """Of the time that is left, what a test may be expected to take."""
 
 
+class Look(NamedTuple):
+    """What is in a folder of images."""
+
+    classes: int
+    images: int
+    unreadable: int
+
+    def __str__(self) -> str:
+        left_out = f", {self.unreadable} unreadable (left out)" if self.unreadable else ""
+        return f"{self.classes} classes, {self.images:,} images{left_out}"
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What a search does with its time."""
@@ -99,7 +111,7 @@ class Budget:
         recipe, training, target = self.recipe, self.recipe.training, self.recipe.target_training
         trials, confirm = recipe.search.trials, recipe.search.confirm_seeds
         more = "1 more seed" if confirm == 1 else f"{confirm} more seeds"
-        images = str(self.look).replace("unreadable", "unreadable (left out)") if self.look else recipe.data.name
+        images = str(self.look or recipe.data.name)
         side = f" at {recipe.data.size} × {recipe.data.size} pixels" if recipe.data.size else ""
         test = f"tested in {self.blocks} blocks" if self.blocks else "no time for a test: `validate` does it later"
         if self.known:
@@ -145,7 +157,7 @@ def plan_folder(
         DataError: it is no such folder.
         RecipeError: one of the settings is wrong.
     """
-    look = look_at(folder)
+    look = Look(*look_at(folder))
     name = given.get("name") or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(folder).resolve().name).strip("-._") or "images"
     folder = str(Path(folder))  # without a slash at its end
     before = _begun_before(name, folder, storage)
