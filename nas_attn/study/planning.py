@@ -212,7 +212,7 @@ def _table(name: str, folder: str, backbone: str, side: int, images: int) -> dic
             "batch_size": pace.batch_size,
             "backbone_epochs": pace.epochs,
             "rungs": list(pace.rungs),
-            "augment": {"flip": True, "crop_padding": 4},
+            "augment": [{"name": "flip"}, {"name": "crop", "padding": 4}],
         },
     }
 
