@@ -9,7 +9,7 @@ Problems are tables whose truth is known (benchmarks/searching/problems.py): mad
 nothing, NAS-Bench-201 at several ratios of spread and noise, the same with choices relabelled at each site, and the tables
 of benchmarks/tables. A search begins with the baselines, as a study does, and is told accuracy and latency of what it ran,
 nothing else. It reports a front of single values (`raw`) or of what the model of all evidence makes of the same values
-(`model`, nas_attn/analysis/evidence), as the program does.
+(`model`, nas_attn.model), as the program does.
 """
 
 from __future__ import annotations
