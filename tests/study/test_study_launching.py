@@ -116,7 +116,7 @@ def test_sbatch_gets_options_without_a_value_and_its_own_reason_is_shown(
     assert jobs == ["7_0", "7_1"]
     asked = (table / "asked").read_text().split()
     assert {"--exclusive", "--time=5", "--array=0-1"} <= set(asked)
-    assert opened.url_of_database not in " ".join(asked) + (table / "script").read_text()
+    assert "sqlite:" not in " ".join(asked) + (table / "script").read_text()
     with pytest.raises(StudyError, match="invalid partition specified: nowhere"):
         Slurm().launch(opened, Request(2, partition="nowhere"), table / "logs")
 
