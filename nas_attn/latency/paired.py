@@ -19,6 +19,7 @@ import os
 import platform
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -239,7 +240,8 @@ def _session(folder: Path, order: Mapping[str, Any], keys: Sequence[str], seed: 
     finally:
         gc.enable()
     facts = {"conditions": order["conditions"], "started_at": started_at, "duration_s": time.perf_counter() - began}
-    return {**facts, **summary(times, keys, calls), "notes": {"load": f"{os.getloadavg()[0]:.2f}"}}
+    notes = {} if sys.platform == "win32" else {"load": f"{os.getloadavg()[0]:.2f}"}
+    return {**facts, **summary(times, keys, calls), "notes": notes}
 
 
 def _turn(call: Call, own_time: bool) -> Turn:
