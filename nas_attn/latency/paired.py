@@ -240,7 +240,7 @@ def _session(folder: Path, order: Mapping[str, Any], keys: Sequence[str], seed: 
     finally:
         gc.enable()
     facts = {"conditions": order["conditions"], "started_at": started_at, "duration_s": time.perf_counter() - began}
-    notes = {}
+    notes: dict[str, str] = {}
     if sys.platform != "win32":
         notes["load"] = f"{os.getloadavg()[0]:.2f}"
     return {**facts, **summary(times, keys, calls), "notes": notes}
