@@ -90,8 +90,12 @@ def class_metrics(counts: NDArray[np.int64]) -> dict[str, float]:
     """
     right, true, taken = np.diag(counts), counts.sum(1), counts.sum(0)
     there = true > 0
+    recall = right[there] / true[there]
     f1 = 2 * right[there] / (true[there] + taken[there])
-    return {"balanced_accuracy": float((right[there] / true[there]).mean()), "macro_f1": float(f1.mean())}
+    return {
+        "balanced_accuracy": float(recall.mean()),
+        "macro_f1": float(f1.mean()),
+    }
 
 
 def mean_iou(counts: NDArray[np.int64]) -> float:

@@ -30,7 +30,7 @@ def small_net() -> nn.Module:
 
 
 def judge(model: nn.Module, run: EvaluatorRun) -> dict[str, float]:
-    return {"worth": float(run.placement.count("eca")) * run.epochs, "size": float(len(list(model.modules())))}
+    return {"worth": float(run.placement.count("=")) * run.epochs, "size": float(len(list(model.modules())))}
 
 
 def own(**changes: Any) -> na.Study:
@@ -115,7 +115,7 @@ def test_a_search_with_ones_own_model_and_evaluator(folder: Path) -> None:
     best = study.best()
     assert best.key == study.snapshot().recommendation.key
     assert best == front[0]
-    assert best.placement.count("eca") == max(view.placement.count("eca") for view in study.candidates())
+    assert best.placement.count("=") == max(view.placement.count("=") for view in study.candidates())
     assert "none" in {view.placement for view in front}, "the smallest network"
     again = na.open_study()
     assert (again.name, again.front()) == (study.name, front)

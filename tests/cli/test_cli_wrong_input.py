@@ -116,7 +116,7 @@ def test_an_objective_that_the_evaluator_does_not_return_stops_the_search_at_onc
     [
         ("raise KeyError('weights')", "the evaluator raised KeyError for 'none': 'weights'"),
         ("return 3", "the evaluator returned 3 for 'none', not named metrics"),
-        ("return {'score': 'high'}", "'score' is not a finite number"),
+        ("return {'score': 'high'}", "returned score = 'high'"),
         ("return {'score': float('inf')}", "not a finite number"),
     ],
 )

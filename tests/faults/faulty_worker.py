@@ -20,7 +20,7 @@ import torch
 from sqlalchemy import ColumnElement
 
 from nas_attn import attachment, backbones
-from nas_attn.evaluation import artifact_stores, leasing
+from nas_attn.evaluation import artifacts, leasing
 from nas_attn.recipe import BackboneSection
 from nas_attn.report import dashboard  # noqa: F401
 from nas_attn.storage.connection import Connector
@@ -89,14 +89,14 @@ def _set_leases(ttl_s: float) -> None:
 
 
 def _fill_disk() -> None:
-    written = artifact_stores.FolderArtifacts.write
+    written = artifacts.FolderArtifacts.write
 
-    def write(self: artifact_stores.FolderArtifacts, artifact_id: str, content_body: BinaryIO) -> None:
+    def write(self: artifacts.FolderArtifacts, artifact_id: str, content_body: BinaryIO) -> None:
         if Path(FULL).exists():
             raise OSError(errno.ENOSPC, "No space left on device")
         written(self, artifact_id, content_body)
 
-    artifact_stores.FolderArtifacts.write = write  # type: ignore[method-assign]
+    artifacts.FolderArtifacts.write = write  # type: ignore[method-assign]
 
 
 def _shift_clock(seconds: float) -> None:

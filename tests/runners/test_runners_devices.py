@@ -29,7 +29,7 @@ case "$1" in
 esac
 """,
     "scp": 'mkdir -p "$DEVICE"; cp "$2" "$DEVICE/$(basename "${3#*:}")"',
-    "ssh": 'test "$1" = pi@raspberry && eval "$(echo "$2" | sed "s#python3#$PYTHON#; s#/tmp/#$DEVICE/#g")"',
+    "ssh": 'test "$1" = pi@raspberry && eval "$(echo "$2" | sed "s#/tmp/#$DEVICE/#g; s#python3#$PYTHON#")"',
 }
 RKNN = """
 class RKNN:

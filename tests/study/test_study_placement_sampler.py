@@ -188,7 +188,7 @@ def test_what_breaks_limits_is_left_alone() -> None:
     among = {name: optuna.distributions.CategoricalDistribution(c) for name, c in space(6).items()}
     for told in (lambda over: over, lambda over: 1.0 if over > 0 else 0.0):
         late = []
-        for seed in range(3):
+        for seed in range(6):
             study = study_of(PlacementSampler(seed=seed), ("maximize",))
             for _ in range(60):
                 trial = study.ask(among)
