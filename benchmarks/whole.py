@@ -40,7 +40,7 @@ from make import NONE, PROBLEMS, REASON, Bench, append, notation, read_runs
 
 from nas_attn.analysis.latency import estimate, open_keys
 from nas_attn.errors import NasAttnWarning
-from nas_attn.evaluation.factors import candidate_factors
+from nas_attn.evaluation.starts import candidate_factors
 from nas_attn.latency import measure
 from nas_attn.storage import Database
 from nas_attn.study.reading import snapshot
