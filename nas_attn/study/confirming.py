@@ -56,7 +56,7 @@ class _Further(TaskSource, ABC):
     def ended(self, row: RunRow, lease: Lease) -> None:
         run = row.run
         if row.state == "done":
-            self.worker.say(f"{self.purpose} with seed {run.seed}: {run.placement}")
+            self.worker.say(f"confirm with seed {run.seed}: {run.placement}")
         else:
             self.worker.say(f"seed {run.seed} of {run.placement} {row.state}: {row.reason}")
 
