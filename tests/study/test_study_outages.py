@@ -26,7 +26,10 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.study.stopping import STORAGE_WAIT, interruptible
 
 TRIALS, CUTS = 5, 8
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # connections that were cut
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # connections that were cut
+    pytest.mark.filterwarnings("ignore::nas_attn.errors.NasAttnWarning"),  # training goes on without a checkpoint
+]
 
 
 @pytest.fixture
