@@ -36,7 +36,8 @@ WORTH = {"none": 0.0, "se": 2.0, "eca": 3.0, "gam": 3.0, "simam": -1.0}
 def evaluate(model, run):
     with open("calls.txt", "a") as calls:
         calls.write(f"{run.placement}|{run.seed}|{run.rung}|{os.getpid()}\\n")
-    time.sleep(float(os.environ.get("TABLE_SECONDS", "0")))
+    seconds = os.environ.get("TABLE_SECONDS", "0").split(",")  # of each rung, or of both
+    time.sleep(float(seconds[min(run.rung, len(seconds) - 1)]))
     if "fail" in os.environ.get("TABLE_FAIL", "") and "simam" in run.placement:
         return {"score": float("nan"), "effort": 0.0}
     parts = [] if run.placement == "none" else run.placement.split(" stage")

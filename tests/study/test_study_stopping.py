@@ -116,11 +116,13 @@ def test_a_second_signal_ends_at_once_and_says_what_was_saved(
     table: Path, saved: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = 2 if saved else 1  # the call of the evaluator, one per rung, in which the signals come
-    monkeypatch.setenv("TABLE_SECONDS", "2")
+    monkeypatch.setenv("TABLE_SECONDS", "0,30" if saved else "30")
     lines: list[str] = []
 
     def twice() -> None:
         send(signal.SIGTERM)
+        while not any(line.startswith("stopping") for line in lines):
+            time.sleep(0.01)
         time.sleep(TOGETHER_S + 0.1)
         send(signal.SIGUSR1)
 
