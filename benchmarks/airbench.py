@@ -24,9 +24,8 @@ from torch import Tensor, nn
 
 from nas_attn import data
 from nas_attn.data import Dataset
-from nas_attn.recipe import DataSection, TrainingSection
+from nas_attn.recipe import Augment, DataSection, TrainingSection
 from nas_attn.training import Trainer
-from nas_attn.training_schema import Augment
 
 WIDTHS = (64, 256, 256)
 SCALE = 1 / 9

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tomllib
 import typing
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +16,6 @@ from nas_attn.errors import NAME_LETTERS, RecipeError, StorageError, did_you_mea
 from nas_attn.paths import user_path
 from nas_attn.recipe import BackboneSection, Recipe
 from nas_attn.space_schema import Section, SpaceSpec
-from nas_attn.toml_text import check_depth, read_toml
 
 S = typing.TypeVar("S", bound=Section)
 
@@ -168,3 +169,60 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[
         if nested:
             model = nested[0]
     return [name for name, field in model.model_fields.items() if not field.exclude]
+
+
+# ------------------------------------------------------------------------------------------- TOML
+
+DEPTH = 20
+"""Levels of tables and lists in a recipe; what is read from it may be walked by recursion."""
+_TOO_DEEP = f"{{}} is nested deeper than {DEPTH} levels: use fewer"
+
+
+def read_toml(text: str, where: str) -> dict[str, Any]:
+    """A table from TOML; `where` names its origin in errors.
+
+    Raises:
+        RecipeError: it is no valid TOML, or nested too deeply.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{where} is not valid TOML: {shorten(str(error))}") from None
+    except RecursionError:
+        raise RecipeError(_TOO_DEEP.format(where)) from None
+    check_depth(table, where)
+    return table
+
+
+def check_depth(table: Any, where: str) -> None:
+    """Raises:
+    RecipeError: tables and lists lie in each other deeper than DEPTH.
+    """
+    level = [table]
+    for _ in range(DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise RecipeError(_TOO_DEEP.format(where))
+
+
+def write_toml(table: Mapping[str, Any]) -> str:
+    """TOML that reads as the table; None is left out.
+
+    Args:
+        table: of texts, numbers, truth values, lists and tables.
+    """
+    import tomlkit
+
+    return tomlkit.dumps(_without_none(table))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_none(inner) for name, inner in value.items() if inner is not None}
+    return [_without_none(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -167,7 +167,7 @@ class Participation:
 
 
 Costs = Mapping[str, float]
-"""What a network costs at batch size 1, counted and not measured: name in `nas_attn.costs` -> number."""
+"""What a network costs at batch size 1, counted and not measured: name in `nas_attn.tables` -> number."""
 
 
 @dataclass(frozen=True, slots=True)

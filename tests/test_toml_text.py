@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_attn.errors import RecipeError
-from nas_attn.toml_text import DEPTH, read_toml, write_toml
+from nas_attn.recipe_reading import DEPTH, read_toml, write_toml
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 VALUES = st.recursive(

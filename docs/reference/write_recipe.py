@@ -13,9 +13,8 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from nas_attn.recipe import Recipe
+from nas_attn.recipe import Augment, Recipe, Schedule
 from nas_attn.space_schema import Section, SpaceSpec
-from nas_attn.training_schema import Augment, Schedule
 
 PAGE = Path(__file__).with_name("recipe.md")
 HEAD = """\

@@ -14,9 +14,9 @@ from nas_attn.analysis import units
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.recommendation import REQUIRED
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.costs import is_cost
 from nas_attn.errors import StudyError, shorten
 from nas_attn.recipe import lower_is_better
+from nas_attn.tables import is_cost
 
 FEWEST_FOR_A_KNEE = 3
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from nas_attn import tasks
 from nas_attn.analysis.latency import CERTAIN, Order
-from nas_attn.costs import is_cost
 from nas_attn.model import Estimate, Evidence
 from nas_attn.model.front import non_dominated
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.records import Costs, Latency, Session
+from nas_attn.tables import is_cost
 
 Values = Sequence[float | None]
 

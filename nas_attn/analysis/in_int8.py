@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from statistics import fmean
 
 from nas_attn.analysis import units
-from nas_attn.latency_modes import IN_INT8
+from nas_attn.tables import IN_INT8
 
 Runs = Mapping[int, Mapping[str, float]]
 """Seed -> metrics of a run at the last rung."""

@@ -9,10 +9,10 @@ from statistics import fmean
 
 from nas_attn import tasks
 from nas_attn.analysis import units
-from nas_attn.costs import is_cost
 from nas_attn.model import Evidence
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.records import Score
+from nas_attn.tables import is_cost
 from nas_attn.tasks import SHARES
 
 LEAST_ALIKE = 2

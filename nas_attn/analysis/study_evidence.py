@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from nas_attn import tasks
-from nas_attn.costs import is_cost
 from nas_attn.model import TARGET, Evidence, Run, fit
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.storage import StoredScore
+from nas_attn.tables import is_cost
 
 
 class StudyEvidence:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from nas_attn import costs
-from nas_attn.latency_modes import IN_INT8
+from nas_attn import tables
 from nas_attn.recipe import lower_is_better, objective_name
+from nas_attn.tables import IN_INT8
 from nas_attn.tasks import TASKS
 
 MISSING = "–"
@@ -61,7 +61,7 @@ class Quantity:
 QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
     {name: Quantity(title, SHARE) for task in TASKS.values() for name, title in task.shares.items()}
     | {name: Quantity(title) for task in TASKS.values() for name, title in task.losses.items()}
-    | {row.name: Quantity(row.title, _UNITS[row.unit]) for row in costs.ROWS.values()}
+    | {row.name: Quantity(row.title, _UNITS[row.unit]) for row in tables.COSTS.values()}
 )
 """Name -> how it is called and written. Metrics of a user's evaluator are not here: they are plain numbers."""
 
@@ -69,7 +69,7 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
 def title(objective: str) -> str:
     """An objective's name on an axis or above a column."""
     known = _quantity(objective)
-    if known is None and costs.is_own(objective):
+    if known is None and tables.is_own_cost(objective):
         return objective.rpartition(":")[2].replace("_", " ")
     in_int8 = " in int8" if objective.endswith(IN_INT8) else ""
     return f"{known.title}{in_int8}" if known else objective_name(objective)

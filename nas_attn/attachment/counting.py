@@ -1,4 +1,4 @@
-"""What a network costs, counted on shapes: the functions behind the table of costs (`nas_attn.costs`)."""
+"""What a network costs, counted on shapes: the functions behind the table of costs (`nas_attn.tables`)."""
 
 import math
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from functools import cached_property
 
 from torch import nn
 
-from nas_attn import costs
+from nas_attn import tables
 from nas_attn.attachment.hosting import replaced_parameters
 from nas_attn.attachment.recording import Recording, record
 from nas_attn.errors import NasAttnError, OperationError, RecipeError
@@ -42,7 +42,7 @@ def cost(model: nn.Module, input_shape: tuple[int, int, int], objectives: Iterab
         OperationError: it raised something, or returned no finite number.
     """
     network = Network(model, input_shape)
-    return {name: _number(name, path, network) for name, path in costs.functions(objectives).items()}
+    return {name: _number(name, path, network) for name, path in tables.counted_costs(objectives).items()}
 
 
 def _number(name: str, path: str, network: Network) -> float:

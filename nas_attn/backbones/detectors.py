@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nas_attn.errors import BackboneError
-from nas_attn.tasks.detection import FIXED_SIDES
+from nas_attn.tasks import FIXED_SIDES
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -107,7 +107,7 @@ def overrides(settings: Sequence[str]) -> dict[str, Any]:
     Raises:
         RecipeError: there is no `=`.
     """
-    from nas_attn.toml_text import DEPTH, read_toml
+    from nas_attn.recipe_reading import DEPTH, read_toml
 
     found: dict[str, Any] = {}
     for setting in settings:

@@ -11,13 +11,12 @@ from typing import Annotated
 
 import typer
 
-from nas_attn import costs, data_sets, samplers
+from nas_attn import tables
 from nas_attn.cli.common import echo
 from nas_attn.cli.options import complete_space
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
-from nas_attn.tasks import TASKS, Task, find, variants
-from nas_attn.tasks.task import Pace
+from nas_attn.tasks import TASKS, Pace, Task, find, variants
 
 TEMPLATE = """\
 # A study: which attention module helps, at which stage of the backbone, with which settings?
@@ -145,14 +144,16 @@ def _look(task: str, data: str, backbone: str) -> str:
 
 def _small(data: str) -> bool:
     """Whether a data set is of small grey pictures: few epochs, no mirroring."""
-    row = data_sets.find(data)
+    row = tables.find_data_set(data)
     return row is not None and row.small
 
 
 def _data_known(task: str) -> list[str]:
     """The data sets of a task."""
     kinds = variants(task)
-    return list(dict.fromkeys(name for one in kinds for name in (*data_sets.names(one.labels), *one.hints.more_data)))
+    return list(
+        dict.fromkeys(name for one in kinds for name in (*tables.data_sets_with(one.labels), *one.hints.more_data))
+    )
 
 
 def _pace(task: Task, data: str, small: bool) -> Pace:
@@ -208,7 +209,7 @@ def _text(
         space=_quoted(space),
         objectives=f'"{facts.metric}", "latency"',
         metrics=", ".join((*facts.shares, *facts.losses)),
-        costs=", ".join(costs.ROWS),
+        costs=", ".join(tables.COSTS),
         task="" if task == next(iter(TASKS)) else f'\n[task]\nname = "{task}"\n',
         backbone=_quoted(backbone),
         backbones_known=", ".join(dict.fromkeys(one.hints.backbones for one in variants(task))),
@@ -221,7 +222,7 @@ def _text(
         target_epochs=max(facts.hints.target_epochs, pace.epochs),
         batch_size=pace.batch_size,
         trials=trials,
-        samplers=", ".join(samplers.ROWS),
+        samplers=", ".join(tables.SAMPLERS),
         limit="# max_latency_ratio = 1.3" if ratio is None else f"max_latency_ratio = {ratio}",
     )
     return re.sub(r"(?m)^(\S.*?) {2,}# ", lambda line: f"{line[1]:<34} # ", text)  # the answers' lengths differ
@@ -241,8 +242,7 @@ def _number(kind: type[int] | type[float], text: str, what: str) -> float:
 
 def _write(target: Path, text: str) -> None:
     """Writes the recipe if it is a right one; leaves nothing behind if not."""
-    from nas_attn.recipe_reading import recipe_from
-    from nas_attn.toml_text import read_toml
+    from nas_attn.recipe_reading import read_toml, recipe_from
 
     recipe_from(read_toml(text, str(target)), where=str(target))
     try:

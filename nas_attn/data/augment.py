@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
 from nas_attn.data.decoding import NOT_COUNTED
-from nas_attn.training_schema import BATCHED, Augment
+from nas_attn.recipe import BATCHED, Augment
 
 
 @dataclass(frozen=True)

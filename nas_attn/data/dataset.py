@@ -17,8 +17,8 @@ from nas_attn.data.pixels import Pixels
 from nas_attn.data.streaming import Feed
 from nas_attn.data.transforms import Made, Named, Transformed, mixed, per_batch, per_image, seeded
 from nas_attn.errors import DataError
+from nas_attn.recipe import Augment
 from nas_attn.tasks import TASKS, Task
-from nas_attn.training_schema import Augment
 
 log = logging.getLogger("nas_attn.data")
 

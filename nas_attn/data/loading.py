@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from nas_attn import data_sets
+from nas_attn import tables
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.data.pixels import moments
@@ -27,7 +27,7 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 class Classes:
     """Images with a class each."""
 
-    name: ClassVar[data_sets.Kind] = "classes"
+    name: ClassVar[tables.Kind] = "classes"
 
     def strata(self, classes: tuple[str, ...]) -> tuple[str, ...]:
         """Names of what a split keeps the shares of."""
@@ -82,7 +82,7 @@ def load(
         DataError: unknown name, missing or broken files, or too few images for the split.
     """
     place, kind = Place(torch.device(device), share), task.kind()
-    parts: Parts = data_sets.reader(section.name, kind.name)(section, place)
+    parts: Parts = tables.data_reader(section.name, kind.name)(section, place)
     train, validation = _split(parts, section, kind)
     for part, split in ((train, "training"), (validation, "validation")):
         kind.check(part, parts.classes, f"{split} split of '{section.name}'")

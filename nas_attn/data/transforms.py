@@ -23,7 +23,7 @@ from nas_attn.data.decoding import NOT_COUNTED
 from nas_attn.data.pixels import Pixels
 from nas_attn.errors import DataError, did_you_mean, first_line, shorten
 from nas_attn.importing import load_object
-from nas_attn.training_schema import BATCHED, Augment
+from nas_attn.recipe import BATCHED, Augment
 
 Named = tuple[str, Callable[..., Any]]
 """A transform and its name in a recipe."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from nas_attn import data, tasks
 from nas_attn.evaluation.starts import calibration
 from nas_attn.latency.nets import deployed, open_in_runtime
-from nas_attn.latency_modes import IN_INT8
 from nas_attn.recipe import LatencySection, Recipe
+from nas_attn.tables import IN_INT8
 from nas_attn.training import Trainer
 
 

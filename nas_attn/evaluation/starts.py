@@ -15,8 +15,8 @@ from nas_attn.data import Dataset
 from nas_attn.errors import NasAttnWarning, RecipeError
 from nas_attn.evaluation.plan import Plan
 from nas_attn.latency.files import CALIBRATION
-from nas_attn.latency_modes import ROWS
 from nas_attn.recipe import Recipe
+from nas_attn.tables import LATENCY_MODES
 
 
 def pick_device(name: str) -> torch.device:
@@ -40,7 +40,7 @@ def pick_device(name: str) -> torch.device:
 
 def calibration(recipe: Recipe, dataset: Dataset | None) -> Tensor | None:
     """Validation images, float32 (M, C, H, W), for a latency mode that quantizes; None for others and for an evaluator's data."""
-    if dataset is None or not ROWS[recipe.latency.mode].quantized:
+    if dataset is None or not LATENCY_MODES[recipe.latency.mode].quantized:
         return None
     x, _ = next(iter(dataset.validation.batches(CALIBRATION)))
     return x.float().cpu()

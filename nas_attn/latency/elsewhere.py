@@ -16,10 +16,10 @@ from nas_attn.latency import paired
 from nas_attn.latency.nets import deployed, example_input, runtime_suffix, write_runtime_file
 from nas_attn.latency.paired import ORDER, RESULTS
 from nas_attn.latency.session import conditions
-from nas_attn.latency_modes import ROWS
 from nas_attn.recipe import LatencySection
 from nas_attn.records import Session
 from nas_attn.storage.rows import to_sessions
+from nas_attn.tables import LATENCY_MODES
 
 PROGRAM = "measure.py"
 
@@ -53,8 +53,10 @@ def write_folder(
     Raises:
         MeasurementError: the mode is no runtime of ONNX files, a network cannot be exported, or the folder not be written.
     """
-    if ROWS[section.mode].prepare != ROWS["openvino"].prepare:
-        runtimes = ", ".join(name for name, row in ROWS.items() if row.prepare == ROWS["openvino"].prepare)
+    if LATENCY_MODES[section.mode].prepare != LATENCY_MODES["openvino"].prepare:
+        runtimes = ", ".join(
+            name for name, row in LATENCY_MODES.items() if row.prepare == LATENCY_MODES["openvino"].prepare
+        )
         raise MeasurementError(f"latency.mode = '{section.mode}' needs torch on the device: set mode to {runtimes}")
     x, names = example_input(section, input_shape, 0), {}
     try:

@@ -14,9 +14,9 @@ import torch
 
 from nas_attn.errors import MeasurementError
 from nas_attn.latency.paired import cpu_name
-from nas_attn.latency_modes import ROWS, Row
 from nas_attn.recipe import LatencySection
 from nas_attn.records import Fingerprint
+from nas_attn.tables import LATENCY_MODES, LatencyMode
 
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 
@@ -33,7 +33,7 @@ def fingerprint(section: LatencySection) -> Fingerprint:
     if section.command is not None:
         return Fingerprint("command", section.command, tuple(sorted(details.items())))
     details |= {"python": platform.python_version().rpartition(".")[0], "system": platform.system()}
-    mode = ROWS[section.mode]
+    mode = LATENCY_MODES[section.mode]
     if mode.package:
         details[mode.package] = _version(mode)
     name, found = _cuda() if section.device == "cuda" else _cpu(section)
@@ -131,7 +131,7 @@ def _nvidia_smi(queries: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in zip(queries, values, strict=True) if value and not value.startswith("[")}
 
 
-def _version(mode: Row) -> str:
+def _version(mode: LatencyMode) -> str:
     """Of the package that a mode needs.
 
     Raises:

@@ -1,6 +1,6 @@
 """A network made ready to be timed: how it is executed (the recipe's mode) and on which clock.
 
-Every mode (a row of `nas_attn.latency_modes`) ends in a `Net`, whose `turn(calls)` does one untimed call and then times `calls` calls.
+Every mode (a row of `nas_attn.tables`) ends in a `Net`, whose `turn(calls)` does one untimed call and then times `calls` calls.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from nas_attn.importing import load_object
 from nas_attn.latency.command import CommandNet
 from nas_attn.latency.files import CALIBRATION, quantize, write_ncnn, write_onnx
 from nas_attn.latency.paired import Call, Opened, Times, Turn, host_turn
-from nas_attn.latency_modes import ROWS
 from nas_attn.recipe import LatencySection
+from nas_attn.tables import LATENCY_MODES
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def clock_name(section: LatencySection) -> str:
     if section.mode == "command":
         return "command"
     if section.device == "cuda":
-        return "wall" if ROWS[section.mode].own_stream else "cuda-events"
+        return "wall" if LATENCY_MODES[section.mode].own_stream else "cuda-events"
     return "thread" if section.threads == 1 else "wall"
 
 
@@ -83,7 +83,7 @@ def prepare(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor
         MeasurementError: it cannot be compiled, captured, exported or run in this mode.
     """
     try:
-        mode = ROWS[section.mode]
+        mode = LATENCY_MODES[section.mode]
         make = load_object(mode.prepare, what="latency.mode", error=RecipeError)
         channels, height, width = x.shape[1:]
         more = {"images": images} if mode.quantized else {}
@@ -161,7 +161,7 @@ def write_runtime_file(model: nn.Module, section: LatencySection, x: Tensor, ima
         write_ncnn(model, x, path)
         return
     write_onnx(model, x, path)
-    if ROWS[section.mode].quantized:
+    if LATENCY_MODES[section.mode].quantized:
         images = torch.randn(CALIBRATION, *x.shape[1:]) if images is None else images
         quantize(path, images.cpu().numpy(), len(x))
 

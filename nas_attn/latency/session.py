@@ -17,9 +17,9 @@ from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import fingerprint, state
 from nas_attn.latency.nets import Net, clock_name, example_input, prepare
 from nas_attn.latency.paired import MAX_CANDIDATES, Times, summary, time_rounds
-from nas_attn.latency_modes import ROWS
 from nas_attn.recipe import LatencySection
 from nas_attn.records import BESIDE, Knob, Session, SessionSample
+from nas_attn.tables import LATENCY_MODES
 
 StillOpen = Callable[[Sequence[Session]], Collection[str]]
 """Sessions so far -> keys that need more, the neediest first; none ends the measuring."""
@@ -171,7 +171,7 @@ def _prepare_all(
     images: Tensor | None,
 ) -> list[Net]:
     """Reference, control, candidates: ready to be timed."""
-    store: MutableMapping[str, Net] = kept if kept is not None and ROWS[section.mode].costly else {}
+    store: MutableMapping[str, Net] = kept if kept is not None and LATENCY_MODES[section.mode].costly else {}
     named = {"reference": reference, "control": reference}  # each is copied when it is made ready
     named |= {candidate_name(key): model for key, model in candidates.items()}
     for name, model in named.items():

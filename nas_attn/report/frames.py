@@ -7,12 +7,11 @@ from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
-from nas_attn import costs
 from nas_attn.analysis.effects import fit_effects
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.costs import is_cost
 from nas_attn.errors import UserError, did_you_mean
 from nas_attn.recipe import objective_name
+from nas_attn.tables import counted_costs, is_cost
 
 Row = dict[str, Any]
 _LATENCY = ("latency_low", "latency_high", "latency_ms", "latency_measured")
@@ -61,7 +60,7 @@ def _candidate(snapshot: Snapshot, view: CandidateView) -> Row:
         "on_front": view.on_front,
         "front_odds": view.front_odds,
         "recommended": snapshot.recommendation is not None and snapshot.recommendation.key == view.key,
-        **{name: (view.cost or {}).get(name) for name in costs.functions(snapshot.objectives)},
+        **{name: (view.cost or {}).get(name) for name in counted_costs(snapshot.objectives)},
         "rung": view.rung,
         "seconds": sum(point.wall_s for point in view.scores),
         "reason": view.reason,

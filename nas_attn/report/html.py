@@ -28,9 +28,9 @@ from nas_attn.analysis.suggestions import suggest
 from nas_attn.analysis.validation import ValidationResult
 from nas_attn.errors import StudyError
 from nas_attn.paths import user_path, write_whole
+from nas_attn.recipe_reading import write_toml
 from nas_attn.report import effect_map, figures, tables, verdicts, words
 from nas_attn.report.drawing import drawing
-from nas_attn.toml_text import write_toml
 
 PLOTLY = "plotly-cartesian.min.js.gz"
 """Plotly's own bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min), a third of the whole one."""

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from nas_attn import costs
 from nas_attn.analysis import units
 from nas_attn.analysis.effects import Effect, Effects, Part
 from nas_attn.analysis.facts import Retrained
 from nas_attn.analysis.per_image import ByClass
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.report import words
+from nas_attn.tables import counted_costs
 
 
 class Cell(NamedTuple):
@@ -83,7 +83,7 @@ def candidates_table(snapshot: Snapshot) -> Table:
 
 def _counted(snapshot: Snapshot) -> list[str]:
     """Costs that stand in a column although they are no objectives."""
-    return [name for name in costs.functions(()) if name not in snapshot.objectives]
+    return [name for name in counted_costs(()) if name not in snapshot.objectives]
 
 
 def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:

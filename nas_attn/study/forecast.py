@@ -16,7 +16,7 @@ from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.evaluation.plan import Plan, plan_for, wanted
 from nas_attn.evaluation.starts import check_weights, pick_device
 from nas_attn.recipe import Recipe
-from nas_attn.space.search_space import Values
+from nas_attn.space import Values
 from nas_attn.study.planning import smallest_difference
 from nas_attn.study.progress import ROUNDS, further_runs
 from nas_attn.study.searching import UserTrial, default_workers, first_baselines, first_controls, user_trials

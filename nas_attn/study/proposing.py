@@ -9,7 +9,6 @@ from __future__ import annotations
 from optuna.trial import TrialState
 from torch import nn
 
-from nas_attn.costs import is_cost
 from nas_attn.errors import RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.measuring import BARE
 from nas_attn.evaluation.protocols import backbone_number
@@ -22,6 +21,7 @@ from nas_attn.study.rung_scores import RungScores
 from nas_attn.study.sampling import DistinctSampler, covers
 from nas_attn.study.trial_book import BASELINE, OUTSIDE, TRIED, Asked, attributes
 from nas_attn.study.worker import TaskSource, Worker
+from nas_attn.tables import is_cost
 
 COMPANIONS = 3
 """Candidates whose latency is narrowed beside a new one's."""

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 
 from nas_attn.analysis.fronts import minimised, objective_value
 from nas_attn.analysis.halving import survives
-from nas_attn.costs import is_cost
 from nas_attn.evaluation.workbench import Workbench
 from nas_attn.model.net import net
 from nas_attn.recipe import Recipe
 from nas_attn.records import CandidateRow
 from nas_attn.storage import StudyStore
 from nas_attn.study.placement_history import Known, weak_values
+from nas_attn.tables import is_cost
 
 ETA = 3.0
 """Of the candidates at a rung, the best 1/ETA go on."""

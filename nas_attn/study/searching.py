@@ -26,8 +26,7 @@ from nas_attn.importing import PYTHON, load_object
 from nas_attn.processes import cores, owner_name
 from nas_attn.recipe import Recipe
 from nas_attn.records import ALONE, Choice, ResolvedPlacement, Share
-from nas_attn.space import SearchSpace
-from nas_attn.space.search_space import Baseline, Values
+from nas_attn.space import Baseline, SearchSpace, Values
 from nas_attn.storage import StudyStore
 from nas_attn.study.confirming import Confirmation, Duel, narrow
 from nas_attn.study.keeping import sweep_weights

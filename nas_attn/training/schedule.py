@@ -10,7 +10,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from nas_attn.errors import RecipeError, did_you_mean, first_line
-from nas_attn.training_schema import Schedule
+from nas_attn.recipe import Schedule
 
 BY_STEP = ("OneCycleLR", "CyclicLR")
 """Schedules that count steps; all others count epochs."""

@@ -18,9 +18,8 @@ from nas_attn import data
 from nas_attn.data import Dataset
 from nas_attn.data.boxed import BoxedSplit
 from nas_attn.errors import DataError, NasAttnWarning
-from nas_attn.recipe import CocoSection, DataSection
+from nas_attn.recipe import Augment, CocoSection, DataSection
 from nas_attn.tasks import TASKS
-from nas_attn.training_schema import Augment
 
 SIDE = 96
 

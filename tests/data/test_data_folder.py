@@ -20,9 +20,8 @@ from nas_attn.data.files import exclusive
 from nas_attn.data.pixels import InMemory
 from nas_attn.data.streaming import Streamed
 from nas_attn.errors import DataError, NasAttnWarning
-from nas_attn.recipe import DataSection
+from nas_attn.recipe import Augment, DataSection
 from nas_attn.records import Share
-from nas_attn.training_schema import Augment
 
 
 @pytest.fixture(autouse=True)

@@ -14,9 +14,8 @@ from nas_attn.data import Dataset
 from nas_attn.data.pixels import InMemory
 from nas_attn.data.streaming import Streamed
 from nas_attn.errors import DataError, NasAttnWarning
-from nas_attn.recipe import DataSection
+from nas_attn.recipe import Augment, DataSection
 from nas_attn.tasks import TASKS
-from nas_attn.training_schema import Augment
 
 DIGITS = DataSection(name="digits", options={"size": 16, "train": 60, "validation": 30, "test": 20, "fragments": 3})
 

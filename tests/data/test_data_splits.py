@@ -16,8 +16,7 @@ from nas_attn.data.dataset import Split
 from nas_attn.data.pixels import InMemory, moments
 from nas_attn.data.splitting import amount, stratified
 from nas_attn.errors import DataError
-from nas_attn.recipe import DataSection
-from nas_attn.training_schema import Augment
+from nas_attn.recipe import Augment, DataSection
 
 CPU = torch.device("cpu")
 PLAIN = []

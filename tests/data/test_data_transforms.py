@@ -11,10 +11,9 @@ from torchvision.transforms import v2
 
 from nas_attn import data
 from nas_attn.errors import DataError, RecipeError
-from nas_attn.recipe import DataSection
+from nas_attn.recipe import Augment, DataSection
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.tasks import TASKS
-from nas_attn.training_schema import Augment
 from tests import materials
 
 # DataLoader forks, as everywhere on Linux.

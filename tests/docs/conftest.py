@@ -45,9 +45,10 @@ def contributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _other_rows(package: Path) -> None:
     """A data set, a sampler, a cost, a metric and a latency mode."""
-    insert(package / "data_sets.py", '    Row("digits-8x8"', piece("data_sets: row"))
-    insert(package / "samplers.py", '            Row("tpe"', piece("samplers: row"))
-    insert(package / "costs.py", '            Row("params"', piece("costs: row"))
-    insert(package / "tasks" / "classification.py", '            "macro_f1": "macro F1",\n', piece("tasks: metric"))
+    tables = package / "tables.py"
+    insert(tables, '    DataSet("digits-8x8"', piece("tables: data_set"))
+    insert(tables, '        "tpe": ', piece("tables: sampler"))
+    insert(tables, '            Cost("params"', piece("tables: cost"))
+    insert(tables, '            LatencyMode("compile"', piece("tables: latency_mode"))
+    insert(package / "tasks.py", '            "macro_f1": "macro F1",\n', piece("tasks: metric"))
     insert(package / "training" / "classes.py", '        "macro_f1": ', piece("classes: metric"))
-    insert(package / "latency_modes.py", '            Row("compile"', piece("latency_modes: row"))

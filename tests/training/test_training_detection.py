@@ -15,12 +15,11 @@ from nas_attn import data
 from nas_attn.attachment import attach, attached_modules, check
 from nas_attn.data import Dataset
 from nas_attn.errors import TrainingError
-from nas_attn.recipe import DataSection, TrainingSection
+from nas_attn.recipe import Augment, DataSection, TrainingSection
 from nas_attn.space import parse, resolve
 from nas_attn.tasks import TASKS
 from nas_attn.training import Interrupted, Trainer
 from nas_attn.training.detection import Boxes
-from nas_attn.training_schema import Augment
 
 pytest.importorskip("pycocotools", reason="the detection extra is not installed")
 OPTIONS = {"size": 16, "train": 40, "validation": 20, "test": 20, "fragments": 0}

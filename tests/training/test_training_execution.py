@@ -14,10 +14,9 @@ from torch import nn
 from nas_attn import data
 from nas_attn.data import Dataset
 from nas_attn.errors import RecipeError
-from nas_attn.recipe import DataSection, TrainingSection
+from nas_attn.recipe import Augment, DataSection, TrainingSection
 from nas_attn.records import Score
 from nas_attn.training import Interrupted, Trainer
-from nas_attn.training_schema import Augment
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

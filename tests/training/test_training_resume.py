@@ -16,9 +16,8 @@ from torch import nn
 
 from nas_attn import data
 from nas_attn.errors import CheckpointError
-from nas_attn.recipe import DataSection, TrainingSection
+from nas_attn.recipe import Augment, DataSection, TrainingSection
 from nas_attn.training import Interrupted, Trainer
-from nas_attn.training_schema import Augment
 
 SECTION = TrainingSection(
     batch_size=64,

@@ -12,10 +12,9 @@ from torch.nn.functional import cross_entropy
 from nas_attn import backbones, data
 from nas_attn.data import Dataset
 from nas_attn.errors import BackboneError, TrainingError
-from nas_attn.recipe import BackboneSection, DataSection, TrainingSection
+from nas_attn.recipe import Augment, BackboneSection, DataSection, TrainingSection
 from nas_attn.tasks import TASKS
 from nas_attn.training import Interrupted, Trainer
-from nas_attn.training_schema import Augment
 
 OPTIONS = {"size": 16, "train": 120, "validation": 20, "test": 20, "fragments": 1}
 SECTION = TrainingSection(

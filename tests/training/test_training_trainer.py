@@ -15,14 +15,13 @@ from torch.nn.functional import cross_entropy
 from nas_attn import data
 from nas_attn.data import Dataset
 from nas_attn.errors import TrainingError
-from nas_attn.recipe import DataSection, TrainingSection
+from nas_attn.recipe import Augment, DataSection, TrainingSection
 from nas_attn.records import Score
 from nas_attn.training import Trainer
 from nas_attn.training.climbing import rate_factor
 from nas_attn.training.parameters import WeightAverage, make_optimizer
 from nas_attn.training.run import Run
 from nas_attn.training.trainer import computes_bfloat16
-from nas_attn.training_schema import Augment
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,279 @@
+"""The tables of what a recipe can name: costs, samplers, latency modes, data sets, presets of trainings.
+
+A row names its function as `package.module:function`, imported when it is asked for. A recipe may name a function of its own in place
+of a cost, a sampler or a data set; that needs no row.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Literal
+
+from nas_attn.errors import DataError, did_you_mean
+from nas_attn.importing import load_object, named
+
+# ------------------------------------------------------------------------------------------- costs
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a network costs. Each cost is an objective, and lower is better."""
+
+    name: str
+    title: str
+    unit: Literal["ratio", "count", "bytes", "number"]
+    """How its values are written: `1.132 ×`, `1.2 M`, `3.1 MB`, `0.1235`."""
+    function: str = ""
+    """Takes an `attachment.counting.Network` and returns a number; empty: it is measured."""
+
+
+_COUNTING = "nas_attn.attachment.counting"
+COSTS: Mapping[str, Cost] = MappingProxyType(
+    {
+        row.name: row
+        for row in (
+            Cost("latency", "latency (times the backbone's)", "ratio"),
+            Cost("params", "parameters", "count", f"{_COUNTING}:parameters"),
+            Cost("macs", "MACs", "count", f"{_COUNTING}:macs"),
+            Cost("memory", "activation memory", "bytes", f"{_COUNTING}:activation_bytes"),
+        )
+    }
+)
+
+
+def is_cost(objective: str) -> bool:
+    """Whether an objective is a cost, and not a metric of a trained network."""
+    return objective in COSTS or is_own_cost(objective)
+
+
+def is_own_cost(objective: str) -> bool:
+    """Whether an objective names a user's own function."""
+    return ":" in objective and not objective.startswith("-")
+
+
+def counted_costs(objectives: Iterable[str]) -> dict[str, str]:
+    """Name -> function of all costs that are counted: those of the table, and a user's own among the objectives."""
+    counted = {row.name: row.function for row in COSTS.values() if row.function}
+    return counted | {name: name for name in objectives if is_own_cost(name)}
+
+
+# ------------------------------------------------------------------------------------------- samplers
+
+_MADE = "nas_attn.study.sampling"
+SAMPLERS: Mapping[str, str] = MappingProxyType(
+    {
+        "auto": "",  # all placements where `trials` suffices for them, else `placement`
+        "placement": "",  # learns what choices add at each site and what types share over sites
+        "tpe": f"{_MADE}:tpe",
+        "nsga2": f"{_MADE}:nsga2",
+        "gp": f"{_MADE}:gp",
+        "random": f"{_MADE}:at_random",
+    }
+)
+"""`search.sampler` -> what makes it: called with the keywords `seed` and `trials` (of the whole study), it returns an Optuna sampler.
+Empty: the study has it built in."""
+
+# ------------------------------------------------------------------------------------------- latency modes
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyMode:
+    """How a network is executed while it is timed: `latency.mode`."""
+
+    name: str
+    prepare: str
+    """Makes a network ready: called with a copy of the model (in eval mode, on the device, in the dtype), the `LatencySection` and an
+    input (N, C, H, W), it returns a `nas_attn.latency.nets.Net`, mostly by `timed`."""
+    package: str = ""
+    """A package that it needs. A study's latencies belong to one version of it."""
+    extra: str = ""
+    """The extra of nas-attn that installs the package."""
+    costly: bool = False
+    """Making a network ready takes longer than timing it, so what is ready is kept."""
+    quantized: bool = False
+    """It runs in int8: `prepare` is also given `images`, (M, C, H, W), and the accuracy in it is scored."""
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
+    own_stream: bool = False
+    """On a GPU it works on a CUDA stream of its own, which torch's events do not see: the wall clock is taken."""
+
+
+IN_INT8 = "_int8"
+"""At the end of the names of metrics that are scored in the runtime of a quantized mode: `accuracy_int8`."""
+_NETS = "nas_attn.latency.nets"
+
+
+def _runtime(name: str, package: str, extra: str, **more: Any) -> LatencyMode:
+    facts: dict[str, Any] = {"costly": True, "devices": ("cpu",), "dtypes": ("float32",), **more}
+    return LatencyMode(name, f"{_NETS}:by_runtime", package=package, extra=extra, **facts)
+
+
+_WIDE: dict[str, Any] = {"devices": ("cpu", "cuda"), "dtypes": ("float32", "float16"), "own_stream": True}
+LATENCY_MODES: Mapping[str, LatencyMode] = MappingProxyType(
+    {
+        row.name: row
+        for row in (
+            LatencyMode("eager", f"{_NETS}:eager"),
+            LatencyMode("compile", f"{_NETS}:compiled", costly=True),
+            LatencyMode("cuda-graph", f"{_NETS}:cuda_graph", devices=("cuda",)),
+            _runtime("onnxruntime", "onnxruntime", "onnx", **_WIDE),
+            _runtime("onnxruntime-int8", "onnxruntime", "onnx", quantized=True),
+            _runtime("openvino", "openvino", "openvino"),
+            _runtime("ncnn", "ncnn", "ncnn"),
+            _runtime("openvino-int8", "openvino", "openvino", quantized=True),
+            LatencyMode("command", f"{_NETS}:by_command", costly=True, dtypes=("float32", "float16")),
+        )
+    }
+)
+
+# ------------------------------------------------------------------------------------------- data sets
+
+Kind = Literal["classes", "masks", "boxes"]
+"""What is known of an image: its class, a class for each pixel, or boxes with classes."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """One data set, or one layout of a user's own files.
+
+    `classes`, `masks` and `boxes` name the functions that read it with such labels, empty where it has none. They are called with a
+    `DataSection` and a `nas_attn.data.parts.Place`, and return `nas_attn.data.parts.Parts`.
+    """
+
+    name: str
+    """What a recipe writes; of a layout with the place of its files, `folder:PATH`."""
+    classes: str = ""
+    masks: str = ""
+    boxes: str = ""
+    grey: bool = False
+    """Images of one channel: the mean and deviation of published weights do not apply."""
+    small: bool = False
+    """Small pictures that a few epochs suffice for, and that must not be mirrored."""
+
+
+_DIGITS, _BOXES, _PUBLISHED = "nas_attn.data.digits", "nas_attn.data.boxed", "nas_attn.data.published"
+DATA_SETS = (
+    DataSet("cued-digits", classes="nas_attn.data.cued:cued", grey=True, small=True),
+    DataSet(
+        "digits",
+        classes=f"{_DIGITS}:cluttered",
+        masks=f"{_DIGITS}:masked",
+        boxes=f"{_BOXES}:digits",
+        grey=True,
+        small=True,
+    ),
+    DataSet("digits-8x8", classes=f"{_DIGITS}:plain", grey=True, small=True),
+    DataSet("fashion-mnist", classes=f"{_PUBLISHED}:read", grey=True, small=True),
+    DataSet("mnist", classes=f"{_PUBLISHED}:read", grey=True, small=True),
+    DataSet("cifar10", classes=f"{_PUBLISHED}:read"),
+    DataSet("cifar100", classes=f"{_PUBLISHED}:read"),
+    DataSet("folder:PATH", classes="nas_attn.data.folder:read", masks="nas_attn.data.mask_folder:read"),
+    DataSet("coco:FOLDER", boxes=f"{_BOXES}:coco_folder"),
+    DataSet("yolo:PATH.yaml"),  # a trainer other than ours reads these itself
+)
+
+
+def find_data_set(name: str) -> DataSet | None:
+    """The row of a name as a recipe writes it; None where there is none.
+
+    Any other `package.module:function` is a user's own, which reads whatever labels the task needs: one that takes a `split` gives
+    a `torch.utils.data.Dataset` (`nas_attn.data.own`), another one is called as those of the table.
+    """
+    source, colon, _ = name.partition(":")
+    known = next((row for row in DATA_SETS if row.name == name or (colon and row.name.startswith(f"{source}:"))), None)
+    return known or (DataSet(name, classes=name, masks=name, boxes=name) if colon else None)
+
+
+def data_sets_with(kind: Kind) -> list[str]:
+    """The data sets that have such labels."""
+    return [row.name for row in DATA_SETS if getattr(row, kind)]
+
+
+def data_reader(name: str, kind: Kind) -> Callable[..., Any]:
+    """The function that reads a data set with such labels.
+
+    Raises:
+        DataError: there is no such data set, or it has no such labels.
+    """
+    row = find_data_set(name)
+    if row is None:
+        raise DataError(f"unknown data set '{name}': {did_you_mean(name, data_sets_with(kind))}")
+    if not getattr(row, kind):
+        raise DataError(f"'{name}' has no {kind}: give {', '.join(data_sets_with(kind))}")
+    function: Callable[..., Any] = load_object(getattr(row, kind), what="data set", error=DataError)
+    if "split" in inspect.signature(function).parameters:  # a user's own torch.utils.data.Dataset
+        return partial(named("nas_attn.data.own:read"), function, kind)
+    return function
+
+
+# ------------------------------------------------------------------------------------------- presets
+
+_SGD = {"optimizer": "SGD", "optimizer_arguments": {"momentum": 0.9}}
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        # He et al., 1512.03385, section 4.2; a cosine stands for its steps at a half and three quarters of the training.
+        "cifar": {
+            **_SGD,
+            "batch_size": 128,
+            "learning_rate": 0.1,
+            "weight_decay": 1e-4,
+            "ema": 0.0,
+            "schedule": [{"name": "CosineAnnealingLR"}],
+            "augment": [{"name": "flip"}, {"name": "crop", "padding": 4}],
+        },
+        # fastai's fine_tune: Howard and Gugger, 2002.04688; its momentum, which follows the rate, is fixed here.
+        "fine-tune": {
+            "optimizer": "AdamW",
+            "optimizer_arguments": {"betas": [0.9, 0.99]},
+            "batch_size": 64,
+            "learning_rate": 0.002,
+            "finetune_learning_rate": 0.002,
+            "weight_decay": 0.01,
+            "ema": 0.0,
+            "schedule": [{"name": "OneCycleLR", "pct_start": 0.3}],
+            "augment": [{"name": "RandomResizedCrop"}, {"name": "RandomHorizontalFlip"}],
+        },
+        # Wightman et al., ResNet strikes back, 2110.00476, A3 (warm-up: 5 of 100 epochs); its binary cross-entropy is not here.
+        "timm-a3": {
+            "optimizer": "timm.optim:Lamb",
+            "batch_size": 2048,
+            "learning_rate": 8e-3,
+            "weight_decay": 0.02,
+            "ema": 0.0,
+            "schedule": [{"name": "LinearLR", "start_factor": 0.01, "epochs": 0.05}, {"name": "CosineAnnealingLR"}],
+            "augment": [
+                {"name": "RandomResizedCrop", "interpolation": "bicubic"},
+                {"name": "RandomHorizontalFlip"},
+                {"name": "RandAugment", "magnitude": 6},
+                {
+                    "name": "RandomChoice",
+                    "transforms": [{"name": "MixUp", "alpha": 0.1}, {"name": "CutMix", "alpha": 1.0}],
+                },
+            ],
+        },
+        # torchvision's weights IMAGENET1K_V2 (warm-up: 5 of 600 epochs): https://pytorch.org/blog/how-to-train-state-of-the-art-models-using-torchvision-latest-primitives
+        "torchvision-v2": {
+            **_SGD,
+            "batch_size": 1024,
+            "learning_rate": 0.5,
+            "weight_decay": 2e-5,
+            "label_smoothing": 0.1,
+            "schedule": [{"name": "LinearLR", "start_factor": 0.01, "epochs": 0.01}, {"name": "CosineAnnealingLR"}],
+            "augment": [
+                {"name": "RandomResizedCrop"},
+                {"name": "RandomHorizontalFlip"},
+                {"name": "TrivialAugmentWide"},
+                {"name": "RandomErasing", "p": 0.1},
+                {
+                    "name": "RandomChoice",
+                    "transforms": [{"name": "MixUp", "alpha": 0.2}, {"name": "CutMix", "alpha": 1.0}],
+                },
+            ],
+        },
+    }
+)
+"""Name -> keys of `[training]`. A transform's `size` is that of the images."""

@@ -1,0 +1,515 @@
+"""What a study's networks are for: one object for each task, with all that differs between tasks.
+
+Loads no torch: what needs it is named by path, and imported when a method is called.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
+
+from nas_attn import tables
+from nas_attn.importing import named
+from nas_attn.records import ALONE, Share
+
+if TYPE_CHECKING:
+    import torch
+
+    from nas_attn.data import Dataset
+    from nas_attn.data.loading import Classes
+    from nas_attn.evaluation.evaluators import Evaluator
+    from nas_attn.export.answers import Answers
+    from nas_attn.recipe import DataSection, Recipe
+    from nas_attn.training.learning import Learnt
+
+EXTERNAL = "external"
+"""Name of the data of an evaluator that brings its own."""
+MIXING = frozenset({"mixup", "MixUp", "CutMix"})
+"""Augmentations that mix the labels of images."""
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Per channel, of the images that torchvision's and nearly all of timm's weights were trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long `init` proposes to train."""
+
+    batch_size: int
+    epochs: int
+    rungs: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What `init` says of a task, and proposes."""
+
+    backbones: str
+    """The backbones that there are, for a comment."""
+    own_images: Mapping[str, str]
+    """Options of `init` for images of one's own."""
+    space: str = ""
+    """Search space; empty: by the data."""
+    target_epochs: int = 0
+    """At least so many epochs of the target."""
+    more_data: tuple[str, ...] = ()
+    """Data sets that are not in the table."""
+
+
+class Task(ABC):
+    """A task: its metrics, its rules, its data, how it is learnt, timed and exported."""
+
+    name: ClassVar[str]
+    shares: ClassVar[Mapping[str, str]]
+    """Metrics that are shares of what there is to get right, shown in percent, their differences in points -> title.
+    The first is the task's own."""
+    losses: ClassVar[Mapping[str, str]] = MappingProxyType({"loss": "log-loss"})
+    """Metrics of which lower is better -> title."""
+    per_image: ClassVar[bool] = False
+    """Whether a network is right or wrong about an image, so that something can be said of new images."""
+    conditions: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """What is to be said of a latency beside the conditions of its measurement."""
+    why_constant: ClassVar[str] = ""
+    """What may be wrong where all networks score the same; empty: nothing peculiar to this task."""
+    answer: ClassVar[str] = "logits"
+    """What a network gives, `logits` or `boxes`."""
+    labels: ClassVar[tables.Kind] = "classes"
+    """What its data sets say of an image."""
+    own_trainer: ClassVar[bool] = True
+    """Whether our own trainer trains, unless an evaluator does."""
+    paced_by_images: ClassVar[bool] = True
+    """Whether `init` proposes how long to train by how many images a folder has."""
+    normalised: ClassVar[bool] = True
+    """Whether a network is fed normalised images; else from 0 to 1."""
+    hints: ClassVar[Hints]
+    images_by: ClassVar[str]
+    """What knows its images, a subclass of `data.loading.Classes`."""
+    learnt_by: ClassVar[str]
+    """The loss and the metrics, a subclass of `training.learning.Learnt`."""
+    trained_by: ClassVar[str] = ""
+    """Function of the recipe: the evaluator in place of our own trainer, where the recipe names none."""
+    exported_by: ClassVar[str] = "nas_attn.export.answers:Answers"
+    """What a network answers as a file."""
+
+    @property
+    def metric(self) -> str:
+        """What the task is scored by, unless a recipe says otherwise."""
+        return next(iter(self.shares))
+
+    def fits(self, backbone: str, *, evaluated: bool) -> bool:
+        """Whether this object stands for its name with this backbone."""
+        return True
+
+    def check(self, recipe: Recipe) -> None:
+        """Raises:
+        ValueError: the recipe asks for what this task cannot do.
+        """
+        return
+
+    # ------------------------------------------------------------------------------------ data
+
+    def kind(self) -> Classes:
+        """What is known of its images."""
+        kind: Classes = named(self.images_by)()
+        return kind
+
+    def data_section(self, recipe: Recipe) -> DataSection:
+        """The recipe's data; published weights come with the normalisation that they were trained with."""
+        section, row = recipe.data, tables.find_data_set(recipe.data.name)
+        grey = row is not None and row.grey
+        if recipe.training.weights != "default" or section.mean is not None or grey:
+            return section
+        return section.model_copy(update={"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)})
+
+    def load(self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE) -> Dataset | None:
+        """The recipe's data; None where what trains brings its own.
+
+        Raises:
+            DataError: they cannot be had.
+        """
+        if recipe.data.name == EXTERNAL:
+            return None
+        dataset: Dataset = named("nas_attn.data:load")(self.data_section(recipe), device=device, share=share, task=self)
+        return dataset
+
+    def check_trainings(self, recipe: Recipe, dataset: Dataset | None) -> None:
+        """Makes the transforms, optimizers and schedules of search and target, so that nothing is trained in vain.
+
+        Raises:
+            DataError: a transform is unknown, fails, or does not fit the images.
+            RecipeError: an optimizer or a schedule is unknown, or does not take its arguments.
+        """
+        if dataset is None or recipe.training.evaluator is not None:
+            return
+        for training in (recipe.training, recipe.target_training):
+            dataset.train.check(training.augmentation)
+            named("nas_attn.training.parameters:check_training")(training)
+
+    def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:
+        """What a network is fed, (C, H, W), and how many classes it tells apart, where `load` gives None.
+
+        Raises:
+            DataError: the data are not there.
+        """
+        assert recipe.data.input_shape is not None  # the recipe's schema sees to it
+        return recipe.data.input_shape, recipe.data.classes or 1
+
+    def missing_test(self, recipe: Recipe) -> str:
+        """Why there is no test split, with the way out; empty where there is one, or only an evaluator knows."""
+        dataset = self.load(recipe, device="cpu")
+        return "" if dataset is None else dataset.missing_test
+
+    # ------------------------------------------------------------------------------------ training, export
+
+    def learnt(self, classes: int) -> Learnt:
+        """The loss and the metrics, for the trainer."""
+        learnt: Learnt = named(self.learnt_by)(self, classes)
+        return learnt
+
+    def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:
+        """Shape of the logits for one image of this (height, width)."""
+        return (classes,)
+
+    def evaluator(self, recipe: Recipe) -> Evaluator | None:
+        """What trains and scores in place of our own trainer, where the recipe names no evaluator."""
+        evaluator: Evaluator | None = named(self.trained_by)(recipe) if self.trained_by else None
+        return evaluator
+
+    @property
+    def answers(self) -> Answers:
+        """How its networks are exported."""
+        answers: Answers = named(self.exported_by)(self)
+        return answers
+
+    # ------------------------------------------------------------------------------------ `init`
+
+    def usual_backbone(self, data: str, *, small: bool) -> str:
+        """What `init` proposes for these data."""
+        return "resnet8" if small else "resnet20" if "cifar" in data else "torchvision:resnet18"
+
+    @abstractmethod
+    def pace(self, data: str, *, small: bool) -> Pace:
+        """How long `init` proposes to train, where a folder is not small."""
+
+    def pace_of_few(self, images: float) -> Pace:
+        """How long `init` proposes to train on so few images: 600 steps, or 100 epochs."""
+        epochs = min(100, max(20, round(600 * 16 / images)))
+        return Pace(16, epochs, (max(1, epochs // 20), max(3, epochs // 7)))
+
+    def training_lines(self, backbone: str) -> str:
+        """Lines of `[training]` that this task adds to a recipe."""
+        return ""
+
+    def data_lines(self, data: str, backbone: str) -> str:
+        """Lines of `[data]` about the images' size, and how many are made."""
+        return FOLDER if data.startswith("folder:") else ""
+
+
+FOLDER = """\
+size = 64                          # side in pixels: the shorter side is scaled to it, the middle square is kept; ImageNet: 224
+broken_images = "refuse"           # skip: leave out unreadable images and report their number
+# validation = 0.2                 # share of the training images to score on; default: the folder's val/, else a fifth
+# groups = { pattern = "^([^_]+)_" }  # images of one patient or scene stay together; or file = "groups.csv"
+"""
+
+
+class Classification(Task):
+    """A class of each image, scored by accuracy."""
+
+    name = "classification"
+    shares = MappingProxyType(
+        {
+            "accuracy": "accuracy",
+            "balanced_accuracy": "balanced accuracy",
+            "macro_f1": "macro F1",
+        }
+    )
+    per_image = True
+    images_by = "nas_attn.data.loading:Classes"
+    learnt_by = "nas_attn.training.classes:ClassOfImage"
+    hints = Hints(
+        backbones="resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function",
+        own_images={"data": "folder:PATH", "backbone": "torchvision:resnet18"},
+    )
+
+    def pace(self, data: str, *, small: bool) -> Pace:
+        if data.startswith("folder:"):
+            return Pace(64, 20, (1, 3))
+        return Pace(128, 8, (1, 2)) if small else Pace(128, 20, (1, 3))
+
+
+class Segmentation(Task):
+    """A class of each pixel, scored by mean IoU."""
+
+    name = "segmentation"
+    shares = MappingProxyType({"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"})
+    labels = "masks"
+    paced_by_images = False
+    images_by = "nas_attn.data.masks:Masks"
+    learnt_by = "nas_attn.training.classes:ClassOfPixel"
+    hints = Hints(
+        backbones="smp:ARCHITECTURE/ENCODER, torchvision:NAME (lraspp_…, deeplabv3_…, fcn_…), package.module:function",
+        own_images={"task": "segmentation", "data": "folder:PATH"},
+    )
+
+    def check(self, recipe: Recipe) -> None:
+        for name in sorted(MIXING & recipe.augmentations):
+            raise ValueError(f"{name} in training.augment is not supported for segmentation: remove it")
+
+    def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:
+        return (classes, *size)
+
+    def usual_backbone(self, data: str, *, small: bool) -> str:
+        return "torchvision:lraspp_mobilenet_v3_large"
+
+    def pace(self, data: str, *, small: bool) -> Pace:
+        return Pace(16, 8, (1, 2)) if small else Pace(16, 20, (1, 3))
+
+    def data_lines(self, data: str, backbone: str) -> str:
+        if data.startswith("folder:"):
+            return FOLDER.replace("size = 64 ", "size = 128 ")
+        return "options = { size = 32, train = 2000, validation = 1000, test = 1000 }\n"
+
+
+CLASSIFIERS = ("timm", "smp")
+"""Sources of networks that are no detectors."""
+USUAL_SIDE = 320
+"""Of what a detector is fed, unless its data or itself says otherwise."""
+FIXED_SIDES: Mapping[str, int] = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320}
+"""Detectors of torchvision that scale whatever they are given to one size."""
+MADE = 32
+"""Side of a made image with a digit of 8 pixels; torchvision's smallest anchors are 32, so it is fed larger."""
+YOLO = "nas_attn.data.yolo"
+COCO = """\
+size = {size}                         # side of the detector's input; the longer side of an image is scaled to it
+# validation = 0.2                 # share of the training images to score on, if there are no validation annotations
+# coco = {{ train = "annotations/train.json", images = "images", validation = "annotations/val.json" }}  # if not found
+"""
+
+
+class Detection(Task):
+    """Boxes with classes, scored by mAP50-95; trained by our own trainer."""
+
+    name = "detection"
+    shares = MappingProxyType({"map50_95": "mAP50-95", "map50": "mAP50"})
+    losses = MappingProxyType({})
+    conditions = MappingProxyType({"nms": "left out, where it is not part of the network itself"})
+    why_constant = "perhaps training is too brief for a detector to find anything (training.rungs), or the boxes do not match the images"
+    labels = "boxes"
+    answer = "boxes"
+    normalised = False
+    images_by = "nas_attn.data.boxed:Boxes"
+    learnt_by = "nas_attn.training.detection:BoxesOfImage"
+    exported_by = "nas_attn.export.answers:Boxes"
+    hints = Hints(
+        backbones="torchvision:NAME (fasterrcnn_…, retinanet_…, fcos_…, ssd…), package.module:function",
+        own_images={
+            "task": "detection",
+            "data": "coco:FOLDER",
+            "backbone": "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn",
+        },
+        space="detector",
+        target_epochs=30,
+    )
+
+    def check(self, recipe: Recipe) -> None:
+        backbone, data = recipe.backbone.name, recipe.data
+        source, colon, _ = backbone.partition(":")
+        if not colon or source in CLASSIFIERS:
+            raise ValueError(
+                f"backbone.name = '{backbone}' is not a detector: give torchvision:fasterrcnn_mobilenet_v3_large_320_fpn, another "
+                "one of torchvision's or Ultralytics' detectors, or package.module:function for your own"
+            )
+        row = tables.find_data_set(data.name)
+        if row is None or not row.boxes:
+            raise ValueError(
+                f"data.name = '{data.name}' has no boxes for '{backbone}': give {' or '.join(tables.data_sets_with('boxes'))} "
+                "(yolo:PATH.yaml is for a trainer that reads its images itself)"
+            )
+        mixing = sorted(MIXING & recipe.augmentations)
+        asked = [
+            *(["training.label_smoothing"] if recipe.training.label_smoothing else []),
+            *(f"{name} in training.augment" for name in mixing),
+            *(["training.execution"] if recipe.training.execution in ("compile", "cuda-graph") else []),
+            *(f"data.{name}" for name in ("mean", "groups") if getattr(data, name) is not None),
+        ]
+        if asked:
+            raise ValueError(f"{asked[0]} is not supported in a detection: remove it")
+
+    # ------------------------------------------------------------------------------------ data
+
+    def data_section(self, recipe: Recipe) -> DataSection:
+        """The recipe's data with the side that its detector is fed."""
+        return recipe.data.model_copy(update={"size": recipe.data.size or usual_side(recipe.backbone.name)})
+
+    def load(self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE) -> Dataset | None:
+        if recipe.data.name != EXTERNAL:
+            named("nas_attn.training.detection:require_scorer")()
+        return super().load(recipe, device=device, share=share)
+
+    # ------------------------------------------------------------------------------------ `init`
+
+    def usual_backbone(self, data: str, *, small: bool) -> str:
+        return "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
+
+    def pace(self, data: str, *, small: bool) -> Pace:
+        return Pace(16, 20, (3, 10))
+
+    def pace_of_few(self, images: float) -> Pace:
+        """1,500 steps, or 300 epochs: a detector finds nothing at all for the first few hundred steps."""
+        epochs = min(300, max(20, round(1500 * 16 / images)))
+        return Pace(16, epochs, (max(3, epochs // 5), max(10, epochs // 2)))
+
+    def training_lines(self, backbone: str) -> str:
+        return """\
+learning_rate = 0.01               # candidates get a fifth of it, or finetune_learning_rate
+clip_norm = 5.0                    # the first steps of a detector have large gradients
+"""
+
+    def data_lines(self, data: str, backbone: str) -> str:
+        if data.startswith("coco:"):
+            return COCO.format(size=usual_side(backbone))
+        return sizes(data, MADE, FIXED_SIDES.get(backbone.removeprefix("torchvision:"), 4 * MADE), "")
+
+
+def usual_side(backbone: str) -> int:
+    """What a detector of this name, `torchvision:NAME` or another, is fed where nobody says otherwise."""
+    return FIXED_SIDES.get(backbone.removeprefix("torchvision:"), USUAL_SIDE)
+
+
+def sizes(data: str, made: int, side: int, more: str) -> str:
+    """Lines of `[data]` about the side of images.
+
+    Args:
+        made: side of a made image.
+        side: what the detector is fed then.
+    """
+    said = f"side of the detector's input{more}"
+    if data != "digits":
+        return f"size = 640                         # {said}\n"
+    made_images = f"options = {{ size = {made}, train = 1000, validation = 500, test = 500 }}\n"
+    return f"{made_images}size = {side}                         # {said}\n"
+
+
+class EvaluatedDetection(Detection):
+    """A detection whose trainer, an evaluator, reads the images itself, from a YAML file in the layout of YOLO."""
+
+    def fits(self, backbone: str, *, evaluated: bool) -> bool:
+        return evaluated
+
+    def check(self, recipe: Recipe) -> None:
+        return
+
+    def data_section(self, recipe: Recipe) -> DataSection:
+        return recipe.data
+
+    def load(self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE) -> Dataset | None:
+        return None
+
+    def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:
+        if recipe.data.name == EXTERNAL:
+            return super().shape_and_classes(recipe)
+        side = named(f"{YOLO}:side")(recipe.data)
+        return (3, side, side), len(named(f"{YOLO}:class_names")(recipe.data))
+
+    def missing_test(self, recipe: Recipe) -> str:
+        if recipe.data.name == EXTERNAL or named(f"{YOLO}:described")(recipe.data).get("test"):
+            return ""
+        return f"data YAML '{named(f'{YOLO}:data_file')(recipe.data)}' has no test split: add test: and its images"
+
+
+PREFIX = "ultralytics:"
+"""Beginning of the names of its detectors."""
+OURS = (
+    "backbone_learning_rate",
+    "label_smoothing",
+    "ema",
+    "clip_norm",
+    "execution",
+    "augment",
+    "transforms",
+    "schedule",
+)
+"""Settings of `[training]` that only our own trainer knows."""
+LOADED_HERE = ("validation", "train_subset", "mean", "groups")
+"""Settings of `[data]` for images that are loaded here."""
+MADE_FOR_YOLO = 64
+"""Side of a made image."""
+
+
+class UltralyticsDetection(EvaluatedDetection):
+    """A detection that ultralytics' trainer trains, on images that it reads itself."""
+
+    own_trainer = False
+    trained_by = "nas_attn.evaluation.ultralytics:detector_evaluator"
+    exported_by = "nas_attn.export.ultralytics:Decoded"
+    hints = Hints(
+        backbones="ultralytics:NAME.yaml or NAME.pt",
+        own_images={"task": "detection", "data": "yolo:PATH.yaml"},
+        space="detector",
+        target_epochs=30,
+        more_data=("yolo:PATH.yaml (for ultralytics)",),
+    )
+
+    def fits(self, backbone: str, *, evaluated: bool) -> bool:
+        return backbone.startswith(PREFIX) and not evaluated
+
+    def check(self, recipe: Recipe) -> None:
+        usual = type(recipe.training)()
+        asked = [name for name in OURS if getattr(recipe.training, name) != getattr(usual, name)]
+        if asked:
+            raise ValueError(f"training.{asked[0]} is not supported with ultralytics' trainer: remove it")
+        given = [name for name in LOADED_HERE if getattr(recipe.data, name) is not None]
+        if given:
+            raise ValueError(
+                f"data.{given[0]} is not supported with ultralytics' trainer, whose YAML file names the splits: remove it"
+            )
+        for name, start in (("training", recipe.training.start), ("target", recipe.target.start)):
+            if start == "backbone":
+                raise ValueError(
+                    f"ultralytics' trainer needs {name}.start = 'scratch', or 'pretrained' with weights = 'default' for a .pt"
+                )
+
+    def usual_backbone(self, data: str, *, small: bool) -> str:
+        return f"{PREFIX}yolo11n.yaml"
+
+    def training_lines(self, backbone: str) -> str:
+        return "learning_rate = 0.01               # from a .pt: a fifth of it, or finetune_learning_rate\n"
+
+    def data_lines(self, data: str, backbone: str) -> str:
+        return sizes(data, MADE_FOR_YOLO, MADE_FOR_YOLO, ", a multiple of 32")
+
+
+_ALL: tuple[Task, ...] = (
+    Classification(),
+    Segmentation(),
+    UltralyticsDetection(),
+    EvaluatedDetection(),
+    Detection(),
+)
+"""The first one that fits a recipe is its task."""
+TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in _ALL})
+"""Name in a recipe -> the task as our own trainer does it."""
+SHARES: Mapping[str, str] = MappingProxyType({name: title for task in _ALL for name, title in task.shares.items()})
+"""Metrics that are shown in percent -> title."""
+
+
+def of(recipe: Recipe) -> Task:
+    """The task of a recipe."""
+    return find(recipe.task.name, recipe.backbone.name, evaluated=recipe.training.evaluator is not None)
+
+
+def variants(name: str) -> list[Task]:
+    """All objects that a task's name can stand for."""
+    return [task for task in _ALL if task.name == name]
+
+
+def find(name: str, backbone: str, *, evaluated: bool = False) -> Task:
+    """The task of this name with this backbone.
+
+    Args:
+        evaluated: whether an evaluator trains and scores, and not a trainer that comes with the task.
+    """
+    return next(task for task in _ALL if task.name == name and task.fits(backbone, evaluated=evaluated))
