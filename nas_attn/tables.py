@@ -155,9 +155,9 @@ class DataSet:
     """Small pictures that a few epochs suffice for, and that must not be mirrored."""
 
 
-_DIGITS, _BOXES, _PUBLISHED = "nas_attn.data.digits", "nas_attn.data.boxed", "nas_attn.data.published"
+_DIGITS, _BOXES, _PUBLISHED = "nas_attn.data.digits", "nas_attn.data.boxes", "nas_attn.data.published"
 DATA_SETS = (
-    DataSet("cued-digits", classes="nas_attn.data.cued:cued", grey=True, small=True),
+    DataSet("cued-digits", classes=f"{_DIGITS}:cued", grey=True, small=True),
     DataSet(
         "digits",
         classes=f"{_DIGITS}:cluttered",
@@ -171,7 +171,7 @@ DATA_SETS = (
     DataSet("mnist", classes=f"{_PUBLISHED}:read", grey=True, small=True),
     DataSet("cifar10", classes=f"{_PUBLISHED}:read"),
     DataSet("cifar100", classes=f"{_PUBLISHED}:read"),
-    DataSet("folder:PATH", classes="nas_attn.data.folder:read", masks="nas_attn.data.mask_folder:read"),
+    DataSet("folder:PATH", classes="nas_attn.data.folder:read", masks="nas_attn.data.folder:read_masks"),
     DataSet("coco:FOLDER", boxes=f"{_BOXES}:coco_folder"),
     DataSet("yolo:PATH.yaml"),  # a trainer other than ours reads these itself
 )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from nas_attn.data import Dataset
-    from nas_attn.data.loading import Classes
+    from nas_attn.data.dataset import Classes
     from nas_attn.evaluation.evaluators import Evaluator
     from nas_attn.export.answers import Answers
     from nas_attn.recipe import DataSection, Recipe
@@ -85,7 +85,7 @@ class Task(ABC):
     """Whether a network is fed normalised images; else from 0 to 1."""
     hints: ClassVar[Hints]
     images_by: ClassVar[str]
-    """What knows its images, a subclass of `data.loading.Classes`."""
+    """What knows its images, a subclass of `data.dataset.Classes`."""
     learnt_by: ClassVar[str]
     """The loss and the metrics, a subclass of `training.learning.Learnt`."""
     trained_by: ClassVar[str] = ""
@@ -227,8 +227,8 @@ class Classification(Task):
         }
     )
     per_image = True
-    images_by = "nas_attn.data.loading:Classes"
-    learnt_by = "nas_attn.training.classes:ClassOfImage"
+    images_by = "nas_attn.data.dataset:Classes"
+    learnt_by = "nas_attn.training.learning:ClassOfImage"
     hints = Hints(
         backbones="resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function",
         own_images={"data": "folder:PATH", "backbone": "torchvision:resnet18"},
@@ -247,8 +247,8 @@ class Segmentation(Task):
     shares = MappingProxyType({"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"})
     labels = "masks"
     paced_by_images = False
-    images_by = "nas_attn.data.masks:Masks"
-    learnt_by = "nas_attn.training.classes:ClassOfPixel"
+    images_by = "nas_attn.data.dataset:Masks"
+    learnt_by = "nas_attn.training.learning:ClassOfPixel"
     hints = Hints(
         backbones="smp:ARCHITECTURE/ENCODER, torchvision:NAME (lraspp_…, deeplabv3_…, fcn_…), package.module:function",
         own_images={"task": "segmentation", "data": "folder:PATH"},
@@ -281,7 +281,7 @@ FIXED_SIDES: Mapping[str, int] = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_
 """Detectors of torchvision that scale whatever they are given to one size."""
 MADE = 32
 """Side of a made image with a digit of 8 pixels; torchvision's smallest anchors are 32, so it is fed larger."""
-YOLO = "nas_attn.data.yolo"
+YOLO = "nas_attn.data.boxes"
 COCO = """\
 size = {size}                         # side of the detector's input; the longer side of an image is scaled to it
 # validation = 0.2                 # share of the training images to score on, if there are no validation annotations
@@ -300,8 +300,8 @@ class Detection(Task):
     labels = "boxes"
     answer = "boxes"
     normalised = False
-    images_by = "nas_attn.data.boxed:Boxes"
-    learnt_by = "nas_attn.training.detection:BoxesOfImage"
+    images_by = "nas_attn.data.boxes:Boxes"
+    learnt_by = "nas_attn.training.learning:BoxesOfImage"
     exported_by = "nas_attn.export.answers:Boxes"
     hints = Hints(
         backbones="torchvision:NAME (fasterrcnn_…, retinanet_…, fcos_…, ssd…), package.module:function",
@@ -346,7 +346,7 @@ class Detection(Task):
 
     def load(self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE) -> Dataset | None:
         if recipe.data.name != EXTERNAL:
-            named("nas_attn.training.detection:require_scorer")()
+            named("nas_attn.training.learning:require_scorer")()
         return super().load(recipe, device=device, share=share)
 
     # ------------------------------------------------------------------------------------ `init`

@@ -90,7 +90,7 @@ def _machine() -> Iterator[Check]:
 def _database(storage: str) -> Check:
     from nas_attn.errors import NasAttnError
     from nas_attn.storage import Database, shown_url
-    from nas_attn.storage.url import storage_url
+    from nas_attn.storage.connection import storage_url
 
     shown = shown_url(storage)
     try:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nas_attn.evaluation.plan import Plan
-    from nas_attn.latency.elsewhere import Measured
+    from nas_attn.latency.session import Measured
     from nas_attn.recipe import LatencySection
     from nas_attn.records import Session
 
@@ -78,7 +78,7 @@ def _front(study: str | None, storage: str) -> list[str]:
 
 
 def _send(plan: Plan, section: LatencySection, networks: Mapping[str, tuple[str, nn.Module]], folder: Path) -> None:
-    from nas_attn.latency.elsewhere import PROGRAM, write_folder
+    from nas_attn.latency.session import PROGRAM, write_folder
 
     known = {
         notation: plan.resolved(notation).key if "=" in notation else notation for notation, _ in networks.values()
@@ -101,7 +101,7 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, tuple[str,
 
 def _brought_back(folder: Path, study: str | None, storage: str) -> Measured:
     from nas_attn.evaluation.measuring import from_text, to_text
-    from nas_attn.latency.elsewhere import read_folder
+    from nas_attn.latency.session import read_folder
 
     found = read_folder(folder)
     if study is not None:

@@ -77,7 +77,7 @@ def _check_data(opened: OpenStudy, channels: int, name: str | None) -> None:
 
 
 def _show(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
-    from nas_attn.evaluation.protocols import TARGET
+    from nas_attn.evaluation.plan import TARGET
     from nas_attn.report import words
     from nas_attn.study.retraining import results
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,12 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas_attn.data.augment import EpochPlan
-from nas_attn.data.pixels import Pixels
-from nas_attn.data.streaming import Feed
-from nas_attn.data.transforms import Made, Named, Transformed, mixed, per_batch, per_image, seeded
+from nas_attn import tables
+from nas_attn.data.augment import EpochPlan, Made, Named, Transformed, mixed, per_batch, per_image, seeded
+from nas_attn.data.files import NOT_COUNTED
+from nas_attn.data.parts import Feed, Labelled, Parts, Pixels, Place, moments
+from nas_attn.data.splitting import amount, divided, stratified
 from nas_attn.errors import DataError
-from nas_attn.recipe import Augment
+from nas_attn.processes import cores
+from nas_attn.recipe import Augment, DataSection
+from nas_attn.records import ALONE, Share
 from nas_attn.tasks import TASKS, Task
 
 log = logging.getLogger("nas_attn.data")
@@ -199,3 +203,165 @@ class Dataset:
             raise DataError(f"the test split of '{self.name}' can be read only for a stated reason")
         log.info("test split of '%s' read: %s", self.name, reason)
         return self.open_test()
+
+
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation per channel, on the scale 0 to 1."""
+
+
+class Classes:
+    """Images with a class each."""
+
+    name: ClassVar[tables.Kind] = "classes"
+
+    def strata(self, classes: tuple[str, ...]) -> tuple[str, ...]:
+        """Names of what a split keeps the shares of."""
+        return classes
+
+    def check(self, part: Labelled, classes: tuple[str, ...], what: str) -> None:
+        """Raises:
+        DataError: a class is missing from this split (`what`).
+        """
+        present = np.bincount(part.labels, minlength=len(classes))
+        missing = [name for name, count in zip(classes, present, strict=True) if not count]
+        if missing:
+            raise DataError(
+                f"{what} has no image of class '{missing[0]}' ({len(missing)} of {len(classes)} classes are missing)"
+            )
+
+    def input_shape(self, part: Labelled) -> tuple[int, int, int]:
+        """(C, H, W) of what a network is fed."""
+        return part.pixels.shape
+
+    def statistics(self, train: Labelled, section: DataSection) -> Statistics:
+        """What images are normalised with: of the training split, or as the recipe says."""
+        channels = self.input_shape(train)[0]
+        if section.mean is None or section.std is None:
+            return moments(train.pixels.histogram()[:channels])
+        if len(section.mean) != channels or len(section.std) != channels:
+            raise DataError(
+                f"data.mean and data.std have {len(section.mean)} and {len(section.std)} values, "
+                f"but '{section.name}' has {channels} channels"
+            )
+        return tuple(section.mean), tuple(section.std)
+
+    def split(self, part: Labelled, place: torch.device, classes: int, statistics: Statistics) -> Split:
+        """The images on a device."""
+        return Split(part.pixels.to(place), torch.from_numpy(part.labels).to(place), classes, *statistics)
+
+
+def load(
+    section: DataSection,
+    *,
+    device: torch.device | str,
+    share: Share = ALONE,
+    task: Task = TASKS["classification"],
+) -> Dataset:
+    """Reads a data set, splits it and puts it on the device.
+
+    Args:
+        task: what its labels are for.
+        share: with how many others the memory is shared, which decides whether a folder's images are held in it.
+
+    Raises:
+        DataError: unknown name, missing or broken files, or too few images for the split.
+    """
+    place, kind = Place(torch.device(device), share), task.kind()
+    parts: Parts = tables.data_reader(section.name, kind.name)(section, place)
+    train, validation = _split(parts, section, kind)
+    for part, split in ((train, "training"), (validation, "validation")):
+        kind.check(part, parts.classes, f"{split} split of '{section.name}'")
+    statistics = kind.statistics(train, section)
+
+    def on_device(part: Labelled) -> Split:
+        split = kind.split(part, place.device, len(parts.classes), statistics)
+        return replace(split, workers=section.workers or cores())
+
+    def open_test() -> Split:
+        test = parts.test()
+        kind.check(test, parts.classes, f"test split of '{section.name}'")
+        return on_device(test)
+
+    return Dataset(
+        name=section.name,
+        train=on_device(train),
+        validation=on_device(validation),
+        classes=parts.classes,
+        input_shape=kind.input_shape(train),
+        digest=_digest(train, validation),
+        open_test=open_test,
+        missing_test=parts.missing_test,
+        validation_identity=validation.identity,
+        task=task,
+    )
+
+
+def _split(parts: Parts, section: DataSection, kind: Classes) -> tuple[Labelled, Labelled]:
+    """Train and validation: the source's own, or a stratified split; then the subset of the training images."""
+    train, validation, strata = parts.train, parts.validation, kind.strata(parts.classes)
+    if validation is None:
+        count = amount(section.validation, train.labels, "data.validation")
+        taken, left = divided(train.labels, count, section.seed, strata, train.groups)
+        train, validation = train.subset(left), train.subset(taken)
+    if section.train_subset is not None and section.train_subset < len(train.labels):
+        taken, _ = stratified(train.labels, section.train_subset, section.seed, strata)
+        train = train.subset(taken)
+    return train, validation
+
+
+def _digest(train: Labelled, validation: Labelled) -> str:
+    content = hashlib.blake2b(digest_size=8)
+    for part in (train, validation):
+        content.update(part.identity.tobytes())
+        content.update(part.labels.tobytes())
+        if part.boxes is not None:
+            content.update(part.boxes.tobytes())
+    return content.hexdigest()
+
+
+class MaskedSplit(Split):
+    """Images with masks; `labels` are zeros and say nothing, y of a batch is int64 (B, H, W)."""
+
+    masked = True
+
+    def first(self, count: int) -> Tensor:
+        """The first images as stored: uint8 (count, C, H, W) on the device."""
+        return super().first(count)[:, :-1]
+
+    def stored(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images once, in order, as stored: uint8 (B, C, H, W), and their masks int64 (B, H, W)."""
+        for both in self.pixels.fetch(torch.split(torch.arange(len(self), device=self.device), batch_size)):
+            yield both[:, :-1], both[:, -1].long()
+
+    def _augmented(self, plan: EpochPlan, number: int, mirrored: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """A mask is mirrored and cropped along with its image."""
+        x, _ = super()._augmented(plan, number, mirrored[:, :-1], y)
+        return x, plan.apply_mask(number, mirrored[:, -1:])
+
+
+class Masks(Classes):
+    """Images with a class for each pixel."""
+
+    name = "masks"
+
+    def strata(self, classes: tuple[str, ...]) -> tuple[str, ...]:
+        return ("image",)
+
+    def check(self, part: Labelled, classes: tuple[str, ...], what: str) -> None:
+        """Validation and test may lack a class, which then does not count; training may not."""
+        if not what.startswith("training"):
+            return
+        pixels = part.pixels.histogram()[-1]
+        missing = [name for number, name in enumerate(classes) if not pixels[number]]
+        if missing:
+            raise DataError(
+                f"{what} has no pixel of class '{missing[0]}' ({len(missing)} of {len(classes)} classes are missing): a mask's "
+                f"values are class numbers, 0 to {len(classes) - 1}, and {NOT_COUNTED} is not counted"
+            )
+
+    def input_shape(self, part: Labelled) -> tuple[int, int, int]:
+        channels, height, width = part.pixels.shape
+        return channels - 1, height, width
+
+    def split(self, part: Labelled, place: torch.device, classes: int, statistics: Statistics) -> Split:
+        return MaskedSplit(part.pixels.to(place), torch.from_numpy(part.labels).to(place), classes, *statistics)

@@ -184,3 +184,55 @@ def window(row: NDArray[np.int64], column: NDArray[np.int64], side: int) -> Wind
         (row[:, None] + inside)[:, :, None],
         (column[:, None] + inside)[:, None, :],
     )
+
+
+GAP, JITTER = 1, 1
+"""Pixels between the two digits; rows by which the pair may stand higher than at the foot."""
+CUED_OPTIONS: Ranges = {
+    "height": (24, SIDE + JITTER + 1, 128),
+    "width": (18, 2 * SIDE + GAP, 128),
+    "bar": (4, 0, 64),
+    "cue": (127, 0, 127),
+    "contrast": (110, 1, 127),
+    "noise": (6, 0, 127),
+    "train": (2000, 20, MOST_IMAGES),
+    "validation": (2000, 20, MOST_IMAGES),
+    "test": (2000, 20, MOST_IMAGES),
+}
+"""`bar`: its rows; `cue`, `contrast`: how far bar and digits are from the ground; `noise`: standard deviation. Of 255."""
+GROUND = 128
+
+
+def cued(section: DataSection, _place: Place) -> Parts:
+    """`cued-digits`.
+
+    Raises:
+        DataError: an option is unknown or out of range, or the bar would reach the digits.
+    """
+    options = chosen_options(section, CUED_OPTIONS)
+    room = options["height"] - SIDE - JITTER
+    if options["bar"] > room:
+        raise DataError(
+            f"data.options.bar = {options['bar']} overlaps the digits: with data.options.height = {options['height']} "
+            f"at most {room} rows are free"
+        )
+    return generated(lambda split: Labelled.of(*_draw(section.seed, split, options)))
+
+
+def _draw(seed: int, split: str, options: Mapping[str, int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images (N, height, width) of one split and their labels."""
+    images, labels = source_digits(seed)[split]
+    count, height, width = options[split], options["height"], options["width"]
+    random = np.random.default_rng((seed, SPLITS.index(split)))
+    meant = draw_sources(random, len(images), count)
+    other = (meant + random.integers(1, len(images), count)) % len(images)
+    bright, left = random.integers(0, 2, (2, count)).astype(bool)
+    ground = GROUND + random.normal(0.0, options["noise"], (count, height, width))
+    row = height - SIDE - random.integers(0, JITTER + 1, count)
+    column = random.integers(0, width - 2 * SIDE - GAP + 1, count)
+    strength = options["contrast"] / 255
+    for source, light, first in ((meant, bright, left), (other, ~bright, ~left)):
+        sign = np.where(light, strength, -strength)[:, None, None]
+        ground[window(row, column + np.where(first, 0, SIDE + GAP), SIDE)] += sign * images[source]
+    ground[:, : options["bar"]] = (GROUND + np.where(bright, 1, -1) * options["cue"])[:, None, None]
+    return np.clip(ground, 0, 255).astype(np.uint8), labels[meant]

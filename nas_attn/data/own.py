@@ -20,11 +20,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from nas_attn.data.decoding import framed, square, to_rgb
+from nas_attn.data.files import framed, square, to_rgb
 from nas_attn.data.folder import free_memory
-from nas_attn.data.parts import Labelled, Parts, Place
-from nas_attn.data.pixels import InMemory
-from nas_attn.data.streaming import Feed, Streamed
+from nas_attn.data.parts import Feed, InMemory, Labelled, Parts, Place, Streamed
 from nas_attn.errors import DataError, few, first_line, shorten
 from nas_attn.processes import cores
 from nas_attn.recipe import DataSection

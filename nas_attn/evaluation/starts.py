@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from nas_attn import attachment, backbones
+from nas_attn import attachment, backbones, data, tasks
+from nas_attn.analysis.per_image import Picture
 from nas_attn.data import Dataset
 from nas_attn.errors import NasAttnWarning, RecipeError
 from nas_attn.evaluation.plan import Plan
-from nas_attn.latency.files import CALIBRATION
-from nas_attn.recipe import Recipe
-from nas_attn.tables import LATENCY_MODES
+from nas_attn.latency.nets import CALIBRATION, deployed, open_in_runtime
+from nas_attn.recipe import LatencySection, Recipe
+from nas_attn.tables import IN_INT8, LATENCY_MODES
+from nas_attn.training import Trainer
 
 
 def pick_device(name: str) -> torch.device:
@@ -110,3 +115,70 @@ def head_parameters(model: nn.Module) -> frozenset[str]:
     layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     last = layers[-1:]
     return frozenset(n for n, _ in model.named_parameters() if any(n.startswith(f"{name}.") for name in last))
+
+
+class InRuntime(nn.Module):
+    """A network as its runtime answers: x (N, C, H, W) of any N -> the file's first output, on x's device."""
+
+    def __init__(self, model: nn.Module, section: LatencySection, shape: tuple[int, int, int], images: Tensor) -> None:
+        super().__init__()
+        x = torch.zeros(section.batch_size, *shape)
+        copied = deployed(model, section, shape)
+        with torch.no_grad():
+            self._opened = open_in_runtime(copied, section, x, images)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answers, given = [], self._opened.x
+        for rows in torch.split(x.float().cpu(), len(given)):
+            given[: len(rows)] = rows.numpy()
+            self._opened.call()
+            answers.append(self._opened.outputs()[0][: len(rows)])
+        return torch.from_numpy(np.concatenate(answers)).to(x.device)
+
+
+def int8_metrics(
+    recipe: Recipe, dataset: data.Dataset, model: nn.Module, epochs: int, split: data.Split | None = None
+) -> Mapping[str, float]:
+    """`accuracy_int8` and the task's other shares on a split, the validation images, as the deployed network scores in int8.
+
+    At the last rung, and at the others if an objective needs it; empty where latency is not measured in int8.
+    """
+    task, images = tasks.of(recipe), calibration(recipe, dataset)
+    asked = any(objective.endswith(IN_INT8) for objective in recipe.objectives)
+    if images is None or not (asked or epochs == recipe.training.rungs[-1]):
+        return {}
+    with torch.random.fork_rng(devices=[]):  # the training goes on as if nothing had been scored
+        network = InRuntime(model, recipe.latency, dataset.input_shape, images)
+        scorer = Trainer(recipe.training, dataset, device=next(model.parameters()).device)
+        found = scorer.score(network, split or dataset.validation).metrics
+    return {f"{name}{IN_INT8}": value for name, value in found.items() if name in task.shares}
+
+
+SIDE = 96
+"""Pixels of the longer side, at most."""
+
+
+def pictures(recipe: Recipe, images: Iterable[int]) -> dict[int, Picture]:
+    """Images of the validation split by their numbers; empty where the recipe's data are not loaded here.
+
+    Raises:
+        DataError: the data cannot be loaded.
+    """
+    wanted = sorted(set(images))
+    dataset = tasks.of(recipe).load(recipe, device="cpu") if wanted else None
+    if dataset is None or wanted[-1] >= len(dataset.validation):
+        return {}
+    split = dataset.validation
+    (pixels,) = split.pixels.fetch([torch.tensor(wanted)])
+    labels = [dataset.classes[int(split.labels[image])] for image in wanted]
+    return {i: Picture(_png(x), label) for i, x, label in zip(wanted, pixels, labels, strict=True)}
+
+
+def _png(pixels: torch.Tensor) -> bytes:
+    """uint8 (C, H, W) as a PNG; an image of other than three channels by its first one."""
+    shown = pixels.permute(1, 2, 0).numpy() if len(pixels) == 3 else pixels[0].numpy()
+    image = Image.fromarray(shown)
+    image.thumbnail((SIDE, SIDE))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas_attn.data import yolo
+from nas_attn.data import boxes
 from nas_attn.errors import TrainingError
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorRun
 from nas_attn.evaluation.starts import candidate_factors
@@ -34,7 +34,7 @@ CLOSE_MOSAIC = 0.2
 
 def detector_evaluator(recipe: Recipe) -> Evaluator:
     """Trains and scores candidates as a recipe says; a `DataError` where the data YAML is missing or names no classes."""
-    names = dict(enumerate(yolo.class_names(recipe.data)))
+    names = dict(enumerate(boxes.class_names(recipe.data)))
 
     def evaluate(model: nn.Module, run: EvaluatorRun) -> Mapping[str, float]:
         with left_alone():
@@ -84,8 +84,8 @@ def settings(recipe: Recipe, run: EvaluatorRun, rate: float) -> dict[str, Any]:
 def _common(recipe: Recipe, run: EvaluatorRun) -> dict[str, Any]:
     return {
         "task": "detect",
-        "data": str(yolo.data_file(recipe.data)),
-        "imgsz": yolo.side(recipe.data),
+        "data": str(boxes.data_file(recipe.data)),
+        "imgsz": boxes.side(recipe.data),
         "batch": recipe.training.batch_size,
         "device": run.device.removeprefix("cuda:") if ":" in run.device else run.device.replace("cuda", "0"),
         "workers": recipe.data.workers or min(8, os.cpu_count() or 1),

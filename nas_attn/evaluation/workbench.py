@@ -18,24 +18,30 @@ from nas_attn import data, tasks
 from nas_attn.analysis.facts import RETRAIN
 from nas_attn.backbones.states import pack, restore, unpack
 from nas_attn.errors import BackboneLost, CheckpointError, NasAttnWarning, TrainingError, Unmeasurable
-from nas_attn.evaluation.artifacts import ArtifactStore, RunFiles, read_artifact, write_artifact
-from nas_attn.evaluation.evaluators import Evaluator, EvaluatorTrainer, find_evaluator
+from nas_attn.evaluation.artifacts import (
+    BACKBONE,
+    ArtifactStore,
+    RunFiles,
+    backbone_name,
+    keep_curve,
+    keep_labels,
+    read_artifact,
+    test_way,
+    weights_run,
+    write_artifact,
+)
+from nas_attn.evaluation.evaluators import Evaluator, EvaluatorTrainer, find_evaluator, require_participation
 from nas_attn.evaluation.faults import own_fault, require_memory, shared_fault
-from nas_attn.evaluation.in_runtime import int8_metrics
-from nas_attn.evaluation.kept import BACKBONE, backbone_name, keep_curve, keep_labels, test_way, weights_run
 from nas_attn.evaluation.measuring import Measurer
 from nas_attn.evaluation.output import OutputLog
-from nas_attn.evaluation.participation import require_participation
-from nas_attn.evaluation.plan import Plan, kept_sites, over_limits, plan_for, wanted
-from nas_attn.evaluation.protocols import backbone_protocol, protocol_recipe
-from nas_attn.evaluation.starts import Factors, calibration, candidate_factors, given_weights, pick_device
+from nas_attn.evaluation.plan import Plan, backbone_protocol, kept_sites, over_limits, plan_for, protocol_recipe, wanted
+from nas_attn.evaluation.starts import Factors, calibration, candidate_factors, given_weights, int8_metrics, pick_device
 from nas_attn.latency import DeviceLock
 from nas_attn.recipe import Recipe
 from nas_attn.records import ALONE, Costs, EpochPoint, Latency, ResolvedPlacement, Score, Share
 from nas_attn.storage import SEARCH, Lease, Run, StudyStore
 from nas_attn.training import Trainer
-from nas_attn.training.stepping import execution_on
-from nas_attn.training.threads import Threads, cores_for, intra_op_threads
+from nas_attn.training.stepping import Threads, cores_for, execution_on, intra_op_threads
 
 Stop = Callable[[], bool]
 

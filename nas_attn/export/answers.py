@@ -14,8 +14,7 @@ from nas_attn.evaluation.plan import Plan
 from nas_attn.export.graphs import BOX, Chosen, Graph, single_output
 from nas_attn.export.python_file import UNCHANGED, Interface
 from nas_attn.tasks import Task
-from nas_attn.training.detection import MOST
-from nas_attn.training.learning import Tally
+from nas_attn.training.learning import MOST, Tally
 
 if TYPE_CHECKING:
     from nas_attn.export.formats import Format

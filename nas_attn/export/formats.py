@@ -18,7 +18,7 @@ from torch import nn
 from nas_attn.errors import NasAttnError, OperationError, UserError, first_line, shorten
 from nas_attn.export.graphs import Graph, Normalising, Order
 from nas_attn.export.python_file import Described, python_source
-from nas_attn.latency.files import CALIBRATION, quantize, write_ncnn
+from nas_attn.latency.nets import CALIBRATION, quantize, write_ncnn
 from nas_attn.tasks import Task
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas_attn.data import Dataset, yolo
+from nas_attn.data import Dataset, boxes
 from nas_attn.errors import OperationError
 from nas_attn.evaluation.plan import Plan
 from nas_attn.export import formats
@@ -35,13 +35,13 @@ class Decoded(Boxes):
     def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
         with torch.no_grad():
             answer = Answer(plan.bare(0).eval())(torch.zeros(1, *plan.input_shape))
-        return Interface(yolo.class_names(plan.recipe.data), *UNCHANGED, tuple(answer.shape[1:]))
+        return Interface(boxes.class_names(plan.recipe.data), *UNCHANGED, tuple(answer.shape[1:]))
 
     def graph(self, model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
         return Answer(model).eval()
 
     def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
-        found = [torch.from_numpy(x) for x in islice(yolo.validation_images(plan.recipe.data), COMPARED)]
+        found = [torch.from_numpy(x) for x in islice(boxes.validation_images(plan.recipe.data), COMPARED)]
         yield from found or [torch.rand(1, *plan.input_shape)]
 
     def said(self, shape: tuple[int, ...], format_: str) -> str:

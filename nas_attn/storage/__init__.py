@@ -1,6 +1,6 @@
 """Studies in a database: our tables beside Optuna's, and the only SQL in nas_attn. No torch, no Optuna."""
 
-from nas_attn.storage.connection import explained, optuna_engine_arguments, translate_errors
+from nas_attn.storage.connection import explained, optuna_engine_arguments, shown_url, translate_errors
 from nas_attn.storage.database import Database
 from nas_attn.storage.rows import (
     SEARCH,
@@ -16,7 +16,6 @@ from nas_attn.storage.rows import (
     WorkerRow,
 )
 from nas_attn.storage.store import StudyStore
-from nas_attn.storage.url import shown_url
 
 __all__ = [
     "SEARCH",

@@ -19,9 +19,7 @@ from nas_attn.errors import StorageError
 from nas_attn.records import CandidateRow, Costs, Score, Session
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, insert
-from nas_attn.storage.leases import Leases
 from nas_attn.storage.outages import enduring
-from nas_attn.storage.queue import RunQueue
 from nas_attn.storage.rows import (
     SEARCH,
     CheckpointRow,
@@ -38,7 +36,7 @@ from nas_attn.storage.rows import (
     to_scores,
     to_sessions,
 )
-from nas_attn.storage.workers import WorkerBook
+from nas_attn.storage.work import Leases, RunQueue, WorkerBook
 
 PURPOSES = frozenset({"search", "confirm", "duel", "backbone", "validate", "retrain"})
 """What a score was made for."""

@@ -16,7 +16,7 @@ from nas_attn.analysis.confirmation import decided, next_round
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.measuring import BARE
-from nas_attn.evaluation.protocols import backbone_number
+from nas_attn.evaluation.plan import backbone_number
 from nas_attn.storage import SEARCH, Lease, Run, RunRow
 from nas_attn.study.progress import CONFIRM, DUEL, FURTHER, LARGEST_FRONT, ROUNDS
 from nas_attn.study.reading import snapshot

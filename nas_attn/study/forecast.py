@@ -21,7 +21,7 @@ from nas_attn.study.planning import smallest_difference
 from nas_attn.study.progress import ROUNDS, further_runs
 from nas_attn.study.searching import UserTrial, default_workers, first_baselines, first_controls, user_trials
 from nas_attn.training import Trainer
-from nas_attn.training.threads import Threads, cores_for
+from nas_attn.training.stepping import Threads, cores_for
 
 
 @dataclass(frozen=True, slots=True)

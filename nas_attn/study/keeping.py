@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.evaluation.artifacts import ArtifactStore, RunFiles, mark, remove_artifact
-from nas_attn.evaluation.kept import weights_run
+from nas_attn.evaluation.artifacts import ArtifactStore, RunFiles, mark, remove_artifact, weights_run
 from nas_attn.processes import is_dead
 from nas_attn.storage import CheckpointRow, Lease, StudyStore
-from nas_attn.storage.queue import WAITING
+from nas_attn.storage.work import WAITING
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.reading import snapshot
 

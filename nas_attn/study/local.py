@@ -17,7 +17,7 @@ from nas_attn.study.searching import Options, work
 from nas_attn.study.sharing import devices_of, mps, shares_of
 from nas_attn.study.stopping import NOW, STOP, Orders
 from nas_attn.study.worker_process import WorkerSettings, worker_command
-from nas_attn.training.threads import cores_for
+from nas_attn.training.stepping import cores_for
 
 GRACE_S = 60.0
 """Seconds that worker processes get to write their checkpoints after the first Ctrl-C."""

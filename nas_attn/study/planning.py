@@ -28,7 +28,7 @@ from nas_attn.study.reading import families, snapshot
 from nas_attn.study.validating import Asked, Validation, begin, check_test_split, family_of
 from nas_attn.study.worker import Worker
 from nas_attn.tasks import find
-from nas_attn.training.threads import cores_for, intra_op_threads
+from nas_attn.training.stepping import cores_for, intra_op_threads
 
 SHAPES = (("torchvision:resnet18", 96), ("torchvision:resnet18", 64), ("resnet20", 32), ("resnet8", 32))
 """Backbones and sides of images for a folder, the most costly first; with a backbone of one's own, its sides."""

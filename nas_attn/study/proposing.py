@@ -11,11 +11,11 @@ from torch import nn
 
 from nas_attn.errors import RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.measuring import BARE
-from nas_attn.evaluation.protocols import backbone_number
+from nas_attn.evaluation.plan import backbone_number
 from nas_attn.recipe import objective_name
 from nas_attn.records import CandidateRow, ResolvedPlacement, Score
 from nas_attn.storage import SEARCH, Lease, Run, RunRow
-from nas_attn.storage.queue import WAITING
+from nas_attn.storage.work import WAITING
 from nas_attn.study.progress import told
 from nas_attn.study.rung_scores import RungScores
 from nas_attn.study.sampling import DistinctSampler, covers

@@ -110,7 +110,7 @@ def write_study_report(
     try:
         shown = {}
         if found is not None and (found.gained or found.lost):
-            from nas_attn.evaluation.pictures import pictures  # here: it loads torch
+            from nas_attn.evaluation.starts import pictures  # here: it loads torch
 
             shown = pictures(now.recipe, [one.image for one in (*found.gained, *found.lost)])
     except NasAttnError:  # the data are not on this machine: the report goes without images

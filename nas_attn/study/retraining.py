@@ -13,8 +13,8 @@ from torch import nn
 
 from nas_attn.analysis.facts import RETRAIN
 from nas_attn.errors import RecipeError
-from nas_attn.evaluation.kept import weights_run
-from nas_attn.evaluation.protocols import TARGET, keep_protocol, protocol_recipe
+from nas_attn.evaluation.artifacts import weights_run
+from nas_attn.evaluation.plan import TARGET, keep_protocol, protocol_recipe
 from nas_attn.storage import Lease, Run, RunRow, StoredScore, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.worker import TaskSource

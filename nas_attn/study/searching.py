@@ -41,8 +41,7 @@ from nas_attn.study.sharing import on_device
 from nas_attn.study.trial_book import BASELINE, TRIED
 from nas_attn.study.validating import Validation
 from nas_attn.study.worker import TaskSource, Worker
-from nas_attn.training.stepping import execution_on
-from nas_attn.training.threads import intra_op_threads
+from nas_attn.training.stepping import execution_on, intra_op_threads
 from nas_attn.waiting import Interrupted
 
 

@@ -12,8 +12,7 @@ from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.backbones.states import restore, unpack
 from nas_attn.errors import BackboneLost, CheckpointError, OperationError
-from nas_attn.evaluation.artifacts import read_artifact
-from nas_attn.evaluation.kept import weights_run
+from nas_attn.evaluation.artifacts import read_artifact, weights_run
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.plan import Plan
 from nas_attn.records import Score

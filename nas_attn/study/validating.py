@@ -18,8 +18,7 @@ from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.validation import Family, Network, family_name
 from nas_attn.errors import DataError, StudyError
-from nas_attn.evaluation.plan import Plan
-from nas_attn.evaluation.protocols import TARGET
+from nas_attn.evaluation.plan import TARGET, Plan
 from nas_attn.recipe import Recipe
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.study.opening import OpenStudy

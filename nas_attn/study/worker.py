@@ -26,7 +26,7 @@ from nas_attn.errors import (
     StudyError,
     TrainingError,
 )
-from nas_attn.evaluation.kept import BACKBONE
+from nas_attn.evaluation.artifacts import BACKBONE
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.evaluation.measuring import BARE
 from nas_attn.evaluation.workbench import Benches

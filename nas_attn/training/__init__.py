@@ -1,6 +1,6 @@
 """Training and scoring of one network: rungs, averaged weights, checkpoints."""
 
-from nas_attn.training.checkpoint import CheckpointSlot
+from nas_attn.training.run import CheckpointSlot
 from nas_attn.training.trainer import Trainer
 from nas_attn.waiting import Interrupted
 

@@ -21,13 +21,19 @@ from nas_attn.data import Dataset, Split
 from nas_attn.errors import OutOfMemory, TrainingError, first_line
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import EpochPoint, Score
-from nas_attn.training.checkpoint import CheckpointSlot
-from nas_attn.training.climbing import Climb
 from nas_attn.training.learning import Tally
 from nas_attn.training.parameters import frozen, prompt_norms, set_training_mode
-from nas_attn.training.run import Clock, Run
-from nas_attn.training.stepping import RecordedStep, Step, Stepper, compiled, execution_on, out_of_memory
-from nas_attn.training.threads import Threads, intra_op_threads
+from nas_attn.training.run import CheckpointSlot, Climb, Clock, Run
+from nas_attn.training.stepping import (
+    RecordedStep,
+    Step,
+    Stepper,
+    Threads,
+    compiled,
+    execution_on,
+    intra_op_threads,
+    out_of_memory,
+)
 
 SCORING_BATCH = 256
 """Images per batch in scoring, where the training's batches are not larger; of a segmentation, whose outputs are as large as

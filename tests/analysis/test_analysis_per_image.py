@@ -11,8 +11,8 @@ from made_study import IMAGES, MadeStudy, everywhere, usual
 
 from nas_attn.analysis.per_image import SHOWN, examples
 from nas_attn.data import Split
-from nas_attn.data.pixels import InMemory
-from nas_attn.evaluation.kept import keep_labels
+from nas_attn.data.parts import InMemory
+from nas_attn.evaluation.artifacts import keep_labels
 from nas_attn.records import Score
 from nas_attn.report.html import render
 from nas_attn.storage import SEARCH

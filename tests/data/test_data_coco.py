@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nas_attn import data
 from nas_attn.data import Dataset
-from nas_attn.data.boxed import BoxedSplit
+from nas_attn.data.boxes import BoxedSplit
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe import Augment, CocoSection, DataSection
 from nas_attn.tasks import TASKS

@@ -17,8 +17,7 @@ from PIL import Image
 
 from nas_attn import data, waiting
 from nas_attn.data.files import exclusive
-from nas_attn.data.pixels import InMemory
-from nas_attn.data.streaming import Streamed
+from nas_attn.data.parts import InMemory, Streamed
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe import Augment, DataSection
 from nas_attn.records import Share
@@ -101,7 +100,7 @@ def test_transparency_lies_on_white_and_exif_turns(tmp_path: Path) -> None:
     turned.resize((32, 16)).save(root / "a" / "turned.png", exif=exif)
     Image.fromarray(np.full((20, 20), 65535, dtype=np.uint16)).save(root / "a" / "deep.png")
 
-    from nas_attn.data.decoding import decode
+    from nas_attn.data.files import decode
 
     assert (decode(root / "a" / "clear.png", 16) == 255).all()
     assert (decode(root / "a" / "deep.png", 16) == 255).all()
@@ -111,7 +110,7 @@ def test_transparency_lies_on_white_and_exif_turns(tmp_path: Path) -> None:
 
 
 def test_the_middle_of_a_long_image_is_kept(tmp_path: Path) -> None:
-    from nas_attn.data.decoding import decode
+    from nas_attn.data.files import decode
 
     wide = Image.new("RGB", (90, 30), "black")
     wide.paste("white", (30, 0, 60, 30))

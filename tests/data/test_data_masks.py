@@ -11,8 +11,7 @@ from PIL import Image
 
 from nas_attn import data
 from nas_attn.data import Dataset
-from nas_attn.data.pixels import InMemory
-from nas_attn.data.streaming import Streamed
+from nas_attn.data.parts import InMemory, Streamed
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe import Augment, DataSection
 from nas_attn.tasks import TASKS

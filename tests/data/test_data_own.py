@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from nas_attn import data
-from nas_attn.data.streaming import Streamed
+from nas_attn.data.parts import Streamed
 from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection
 from nas_attn.tasks import TASKS

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nas_attn import data
 from nas_attn.data.augment import EpochPlan
 from nas_attn.data.dataset import Split
-from nas_attn.data.pixels import InMemory, moments
+from nas_attn.data.parts import InMemory, moments
 from nas_attn.data.splitting import amount, stratified
 from nas_attn.errors import DataError
 from nas_attn.recipe import Augment, DataSection

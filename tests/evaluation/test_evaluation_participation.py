@@ -13,8 +13,7 @@ from torch import nn
 import nas_attn as na
 from nas_attn.attachment import attach
 from nas_attn.errors import TrainingError
-from nas_attn.evaluation.evaluators import EvaluatorRun, EvaluatorTrainer
-from nas_attn.evaluation.participation import require_participation
+from nas_attn.evaluation.evaluators import EvaluatorRun, EvaluatorTrainer, require_participation
 from nas_attn.records import Choice, Point, ResolvedPlacement
 
 SHAPE = (3, 8, 8)

@@ -7,7 +7,7 @@ from torch import nn
 
 from nas_attn.errors import MeasurementError, Unmeasurable
 from nas_attn.latency import run_session
-from nas_attn.latency.command import command_words, run_command
+from nas_attn.latency.nets import command_words, run_command
 from nas_attn.recipe import LatencySection
 
 

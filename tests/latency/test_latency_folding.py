@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nas_attn import attachment, backbones, space
-from nas_attn.latency.files import write_onnx
+from nas_attn.latency.nets import write_onnx
 from nas_attn.recipe import BackboneSection
 
 SHAPE = (3, 16, 16)

@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from nas_attn.latency import run_session
-from nas_attn.latency.command import command_words, run_command
+from nas_attn.latency.nets import command_words, run_command
 from nas_attn.recipe import LatencySection
 
 DEVICES = Path(__file__).parents[2] / "runners" / "devices"

@@ -14,7 +14,7 @@ import sqlalchemy
 
 from nas_attn import waiting
 from nas_attn.errors import StorageError
-from nas_attn.storage import Database, StudyStore, connection, optuna_engine_arguments, schema
+from nas_attn.storage import Database, StudyStore, connection, optuna_engine_arguments, tables
 
 WORKER = Path(__file__).with_name("storage_worker.py")
 
@@ -156,7 +156,7 @@ def test_a_lock_that_is_never_given_back_is_one_sentence(sqlite_url: str, monkey
 def test_a_program_that_keeps_the_old_mode_is_named(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Optuna alone opens a file without the log; the switch needs a moment in which nobody else has it open."""
     monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0)
-    monkeypatch.setattr(schema, "_WAL_PATIENCE_S", 0.0)
+    monkeypatch.setattr(tables, "_WAL_PATIENCE_S", 0.0)
     other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("CREATE TABLE theirs (a)")
     other.execute("BEGIN")
@@ -240,7 +240,7 @@ def test_tables_that_a_stopped_process_makes_are_not_waited_for_without_end(
 
 
 def test_a_connection_that_keeps_the_tables_locked_is_named(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(tables, "_PATIENCE_S", 0.1)
     with Database(postgres_url) as database, Database(postgres_url) as other, database.creating():
         with (
             pytest.raises(StorageError, match=r"by the server's process \d+ for .*, since 20") as error,

@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from nas_attn.errors import StorageError
-from nas_attn.storage import Database, optuna_engine_arguments, schema, tables
+from nas_attn.storage import Database, optuna_engine_arguments, tables
 
 
 def test_the_migrations_end_where_the_tables_are(database: Database) -> None:
@@ -30,9 +30,9 @@ def test_the_migrations_end_where_the_tables_are(database: Database) -> None:
 
 def test_the_known_versions_are_the_revisions() -> None:
     config = Config()
-    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(Path(tables.__file__).parent / "migrations"))
     revisions = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
-    assert tuple(reversed(revisions)) == schema.VERSIONS
+    assert tuple(reversed(revisions)) == tables.VERSIONS
 
 
 def test_tables_that_cannot_be_made_leave_the_database_as_it_was(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_newer_database_is_refused_and_left_alone(url: str) -> None:
     with pytest.raises(StorageError, match=r"newer nas_attn \(schema 0999.*upgrade nas_attn"):
         Database(url)
     with engine.begin() as connection:
-        connection.exec_driver_sql(f"UPDATE nas_alembic_version SET version_num = '{schema.VERSIONS[-1]}'")
+        connection.exec_driver_sql(f"UPDATE nas_alembic_version SET version_num = '{tables.VERSIONS[-1]}'")
     engine.dispose()
     with Database(url) as database:
         assert [study.name for study in database.studies()] == ["a"]

@@ -12,7 +12,7 @@ import pytest
 
 from nas_attn.errors import StorageError, StudyError
 from nas_attn.storage import Database, optuna_engine_arguments
-from nas_attn.storage.url import network_filesystem, shown_url, storage_url
+from nas_attn.storage.connection import network_filesystem, shown_url, storage_url
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from nas_attn.errors import OperationError, StudyError
-from nas_attn.evaluation.artifacts import mark
-from nas_attn.evaluation.kept import weights_run
+from nas_attn.evaluation.artifacts import mark, weights_run
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.storage import Database
 from nas_attn.study import searching

@@ -10,7 +10,7 @@ from made_study import recipe, usual
 from PIL import Image
 
 from nas_attn import tasks
-from nas_attn.evaluation.pictures import SIDE, pictures
+from nas_attn.evaluation.starts import SIDE, pictures
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.publishing import write_study_report
 from nas_attn.study.reading import snapshot

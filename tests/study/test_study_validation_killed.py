@@ -25,7 +25,7 @@ PHASES = (
     "nas_attn.storage.store:StudyStore.log_test_reading",
     "nas_attn.evaluation.evaluators:EvaluatorTrainer.test",
     "nas_attn.evaluation.workbench:Workbench.keep_weights",
-    "nas_attn.storage.queue:RunQueue.finish",
+    "nas_attn.storage.work:RunQueue.finish",
     "nas_attn.evaluation.artifacts:RunFiles.clear",
     "nas_attn.study.validating:Validation.ended",
 )

@@ -76,15 +76,15 @@ def test_without_a_number_a_search_finds_out_how_many_threads_pay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One worker that takes all cores as a matter of course is slowed down by whatever else the machine does."""
-    from nas_attn.training import Trainer, threads
+    from nas_attn.training import Trainer, stepping
 
     looked: list[object] = []
     used: set[int] = set()
     forward = Trainer._output
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(threads, "cores", lambda: 8)
-    monkeypatch.setattr(threads, "quickest", lambda step, most: looked.append(step()) or 1)
+    monkeypatch.setattr(stepping, "cores", lambda: 8)
+    monkeypatch.setattr(stepping, "quickest", lambda step, most: looked.append(step()) or 1)
     monkeypatch.setattr(Trainer, "_output", lambda *args: used.add(torch.get_num_threads()) or forward(*args))
     settings = {"data.train_subset": 64, "training.rungs": [1], "training.start": "scratch"}
     objectives = ["accuracy", "params"]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 
-from nas_attn.training.classes import class_metrics, confusion
+from nas_attn.training.learning import class_metrics, confusion
 
 
 @given(st.integers(2, 7), st.integers(1, 60), st.integers(0, 2**32 - 1))

@@ -150,7 +150,7 @@ def test_checkpoints_come_at_every_epoch(tmp_path: Path) -> None:
 def test_a_long_epoch_has_checkpoints_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the interval at nothing there is one after each batch; a killed training goes on from the last of them."""
     whole = fit(tmp_path / "whole", rungs=[2])
-    monkeypatch.setattr("nas_attn.training.climbing.CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr("nas_attn.training.run.CHECKPOINT_EVERY_S", 0.0)
     slot, calls = FileSlot(tmp_path / "slot"), 0
 
     def hook() -> None:

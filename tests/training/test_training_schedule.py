@@ -10,8 +10,7 @@ from nas_attn.errors import RecipeError
 from nas_attn.recipe import TrainingSection
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.tables import PRESETS
-from nas_attn.training.parameters import check_training, make_optimizer
-from nas_attn.training.schedule import schedule_factors
+from nas_attn.training.parameters import check_training, make_optimizer, schedule_factors
 
 
 def factors(epochs: int, steps: int, *parts: dict[str, object]) -> list[float]:

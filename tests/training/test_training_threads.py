@@ -14,7 +14,7 @@ from nas_attn import data
 from nas_attn.errors import NasAttnWarning
 from nas_attn.recipe import DataSection
 from nas_attn.training import Interrupted, Trainer
-from nas_attn.training.threads import Threads, cores_for, quickest
+from nas_attn.training.stepping import Threads, cores_for, quickest
 
 
 @pytest.fixture(autouse=True)
@@ -47,13 +47,13 @@ def test_the_quickest_number_is_taken(
     takes_s: dict[int, float], most: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = Machine(takes_s)
-    monkeypatch.setattr("nas_attn.training.threads.time", SimpleNamespace(perf_counter=lambda: machine.now_s))
+    monkeypatch.setattr("nas_attn.training.stepping.time", SimpleNamespace(perf_counter=lambda: machine.now_s))
     assert quickest(machine.step, most) == expected
 
 
 def test_a_number_that_is_far_too_slow_costs_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(CROWDED)
-    monkeypatch.setattr("nas_attn.training.threads.time", SimpleNamespace(perf_counter=lambda: machine.now_s))
+    monkeypatch.setattr("nas_attn.training.stepping.time", SimpleNamespace(perf_counter=lambda: machine.now_s))
     quickest(machine.step, 6)
     assert machine.asked.count(2) == 1
     assert 4 not in machine.asked
@@ -76,10 +76,10 @@ def test_a_step_that_fails_is_left_to_the_training_to_report() -> None:
 
 def test_the_number_is_chosen_once_and_anew_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = iter([2, 1])
-    monkeypatch.setattr("nas_attn.training.threads.quickest", lambda step, most: next(chosen))
+    monkeypatch.setattr("nas_attn.training.stepping.quickest", lambda step, most: next(chosen))
     threads = Threads(most=2)
     assert [threads.number(None, lambda: None) for _ in range(3)] == [2, 2, 2]
-    monkeypatch.setattr("nas_attn.training.threads.LATEST_S", -1.0)
+    monkeypatch.setattr("nas_attn.training.stepping.LATEST_S", -1.0)
     assert threads.number(None, lambda: None) == 1
 
 
@@ -118,13 +118,13 @@ def test_choosing_changes_nothing_in_the_training(tmp_path: Path, monkeypatch: p
         return 1
 
     whole = fit(tmp_path / "fixed", Threads(1))
-    monkeypatch.setattr("nas_attn.training.threads.quickest", look)
+    monkeypatch.setattr("nas_attn.training.stepping.quickest", look)
     assert_same(fit(tmp_path / "chosen", Threads(most=8)), whole)
     assert looks == [8]
 
 
 def test_cores_are_shared_out_and_the_environments_word_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas_attn.training.threads.cores", lambda: 8)
+    monkeypatch.setattr("nas_attn.training.stepping.cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert [cores_for(workers) for workers in (1, 3, 4, 20)] == [8, 2, 2, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "2,1")

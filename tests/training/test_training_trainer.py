@@ -18,9 +18,8 @@ from nas_attn.errors import TrainingError
 from nas_attn.recipe import Augment, DataSection, TrainingSection
 from nas_attn.records import Score
 from nas_attn.training import Trainer
-from nas_attn.training.climbing import rate_factor
 from nas_attn.training.parameters import WeightAverage, make_optimizer
-from nas_attn.training.run import Run
+from nas_attn.training.run import Run, rate_factor
 from nas_attn.training.trainer import computes_bfloat16
 
 

@@ -7,18 +7,31 @@ the file's folder, in FOLDER, in `images`, or in a folder named as the split.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
+import tempfile
 import typing
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from torch import Tensor
+from torch.nn.functional import interpolate
 
-from nas_attn.data.decoding import Framed
+from nas_attn.data.augment import EpochPlan, Named, Transformed
+from nas_attn.data.dataset import Classes, Split, Statistics
+from nas_attn.data.digits import CLASSES, OPTIONS, box_of, chosen_options, draw_masked, generated
+from nas_attn.data.files import GREY, SUFFIXES, Framed, cache_folder, decode, exclusive
+from nas_attn.data.folder import Files, prepare
+from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.errors import DataError, NasAttnWarning, few, shorten
 from nas_attn.paths import user_path
 from nas_attn.recipe import CocoSection, DataSection
@@ -31,7 +44,7 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
 PATTERNS = ("annotations/instances_{}*.json", "{}/_annotations.coco.json", "annotations/{}*.json", "{}.json")
 SLACK = 1.0
 """Pixels by which a box may stick out of its image: programs round."""
-Boxes = NDArray[np.float32]
+BoxTable = NDArray[np.float32]
 """(M, 5): class from 1 (negative: a crowd, neither learnt nor counted), left, top, right, bottom in pixels."""
 
 
@@ -76,7 +89,7 @@ class Annotated:
     """The images of one split, and their boxes."""
 
     images: tuple[Framed, ...]
-    boxes: tuple[Boxes, ...]
+    boxes: tuple[BoxTable, ...]
 
 
 @dataclass(frozen=True)
@@ -247,11 +260,224 @@ def _corners(row: _Box, image: _Image, path: Path) -> tuple[float, float, float,
     return box if box[0] < box[2] and box[1] < box[3] else None
 
 
-def scaled(boxes: Sequence[Boxes], images: Sequence[Framed], side: int) -> NDArray[np.float32]:
-    """(N, M, 5), zeros where an image has fewer than the most: boxes as `Boxes`, in pixels of the image as it is fed."""
+def scaled(boxes: Sequence[BoxTable], images: Sequence[Framed], side: int) -> NDArray[np.float32]:
+    """(N, M, 5), zeros where an image has fewer than the most: boxes as `BoxTable`, in pixels of the image as it is fed."""
     most = max((len(found) for found in boxes), default=0)
     table = np.zeros((len(boxes), max(most, 1), 5), np.float32)
     for number, (found, image) in enumerate(zip(boxes, images, strict=True)):
         table[number, : len(found)] = found
         table[number, : len(found), 1:] *= side / max(image.size)
     return table
+
+
+SIDE = 320
+"""Of what a detector is fed, unless `data.size` says otherwise."""
+MEAN, STD = tuple(value / 255 for value in GREY), (1.0, 1.0, 1.0)
+"""A batch has its grey at 0 while it is augmented; a detector is fed 0 to 1, and normalises itself."""
+
+
+@dataclass(frozen=True)
+class BoxedSplit(Split):
+    """Images with boxes; `labels` say nothing. y of a batch is float32 (B, M, 5): `BoxTable`, zeros where there are fewer."""
+
+    boxes: Tensor
+    """float32 (N, M, 5), on the device."""
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images once, in order: x float32 (B, 3, H, W), 0 to 1, and their boxes."""
+        for images, y in self.stored(batch_size):
+            yield self._fed(self._normalised(images)), y
+
+    @property
+    def _y(self) -> Tensor:
+        return self.boxes
+
+    def _augmented(self, plan: EpochPlan, number: int, mirrored: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes are mirrored and cropped along with their image; x 0 to 1."""
+        x, _ = super()._augmented(plan, number, mirrored, y)
+        return self._fed(x), plan.apply_boxes(number, y, self.pixels.shape[1:])
+
+    def _transformed(self, steps: tuple[Named, ...]) -> Transformed:
+        return replace(super()._transformed(steps), boxes=self.boxes.cpu())
+
+    def _fed(self, x: Tensor) -> Tensor:
+        return x + torch.tensor(self.mean, device=x.device)[:, None, None]
+
+
+class Boxes(Classes):
+    """Images with boxes."""
+
+    name = "boxes"
+
+    def strata(self, classes: tuple[str, ...]) -> tuple[str, ...]:
+        return ("image",)
+
+    def check(self, part: Labelled, classes: tuple[str, ...], what: str) -> None:
+        assert part.boxes is not None  # what reads boxes gives them
+        if not (part.boxes[..., 0] > 0).any():
+            raise DataError(f"{what} has no image with a box")
+
+    def statistics(self, train: Labelled, section: DataSection) -> Statistics:
+        return MEAN, STD
+
+    def split(self, part: Labelled, place: torch.device, classes: int, statistics: Statistics) -> Split:
+        assert part.boxes is not None
+        labels, boxes = torch.from_numpy(part.labels).to(place), torch.from_numpy(part.boxes).to(place)
+        return BoxedSplit(part.pixels.to(place), labels, classes, *statistics, boxes)
+
+
+def coco_folder(section: DataSection, place: Place) -> Parts:
+    """`coco:FOLDER`."""
+    found = find(section)
+    side = section.size or SIDE
+
+    def ready(split: str) -> Labelled:
+        part = found.read(split)
+        numbers = np.arange(len(part.images))
+        images = prepare(Files(found.root, part.images, numbers), section.model_copy(update={"size": side}), place)
+        boxes = scaled(part.boxes, part.images, side)[images.labels]  # what is broken may be left out
+        return Labelled(images.pixels, np.zeros_like(images.labels), images.identity, boxes=boxes)
+
+    validation = None
+    if "validation" in found.files:
+        if section.validation is not None:
+            raise DataError(
+                f"data.validation does not apply, since '{found.files['validation']}' has the validation images: remove it"
+            )
+        validation = ready("validation")
+    return Parts(ready("train"), validation, lambda: ready("test"), tuple(found.classes.values()), found.missing_test)
+
+
+def digits(section: DataSection, _place: Place) -> Parts:
+    """`digits`, scaled to what the detector is fed."""
+    options = chosen_options(section, OPTIONS)
+    side = section.size or SIDE
+
+    def make(split: str) -> Labelled:
+        images, masks, _ = draw_masked(section.seed, split, options)
+        larger = interpolate(torch.from_numpy(images)[:, None], size=(side, side), mode="bilinear")  # uint8 stays
+        part = Labelled.of(larger.expand(-1, 3, -1, -1).numpy(), np.zeros(len(images), np.int64))
+        boxes = np.array([_digit_box(mask, side) for mask in masks], np.float32)[:, None]
+        return Labelled(part.pixels, part.labels, part.identity, boxes=boxes)
+
+    return generated(make)
+
+
+def _digit_box(mask: NDArray[np.uint8], side: int) -> tuple[float, ...]:
+    label, x, y, width, height = box_of(mask)
+    corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    return (label + 1, *(side * value for value in corners))
+
+
+DEFAULT_SIZE = 640
+STRIDE = 32
+"""Detectors halve their images five times."""
+DIGITS_FORMAT = 1
+YAML_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+"""Key in the YAML -> split of the digits."""
+
+
+def side(section: DataSection) -> int:
+    """Height and width that a detector is fed.
+
+    Raises:
+        DataError: it cannot be halved five times.
+    """
+    size = section.size or DEFAULT_SIZE
+    if size % STRIDE:
+        raise DataError(f"data.size = {size} must be a multiple of {STRIDE} for a detector")
+    return size
+
+
+def data_file(section: DataSection) -> Path:
+    """The YAML file of the data; the digits' is made where it is not there yet.
+
+    Raises:
+        DataError: there is none.
+    """
+    if section.name == "digits":
+        return _digits_file(section)
+    if not section.name.startswith("yolo:"):
+        raise DataError(f"'{section.name}' has no boxes: for detection, give digits or yolo:PATH.yaml")
+    path = user_path(section.name.removeprefix("yolo:"), what="data YAML", error=DataError)
+    if not path.is_file():
+        raise DataError(f"data YAML '{path}' does not exist (looked in {Path.cwd()})")
+    return path.resolve()
+
+
+def described(section: DataSection) -> Mapping[str, Any]:
+    """What the YAML says.
+
+    Raises:
+        DataError: it cannot be read, or names no classes.
+    """
+    import yaml  # ultralytics brings it
+
+    path = data_file(section)
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"data YAML '{path}' cannot be read: {shorten(str(error))}") from None
+    names = content.get("names") if isinstance(content, dict) else None
+    if not isinstance(names, list | dict) or not names:
+        raise DataError(f"data YAML '{path}' names no classes: give names: [one, two], and train and val")
+    return content  # type: ignore[no-any-return]
+
+
+def class_names(section: DataSection) -> tuple[str, ...]:
+    """The classes' names, in order."""
+    names = described(section)["names"]
+    return tuple(str(name) for name in (names.values() if isinstance(names, dict) else names))
+
+
+def validation_images(section: DataSection) -> Iterator[NDArray[np.float32]]:
+    """Images to validate on as they are fed, (1, 3, side, side), 0 to 1; none unless the YAML names a folder or a list of files."""
+    content, size = described(section), side(section)
+    root = Path(str(content.get("path") or ".")).expanduser()
+    named = content.get("val")
+    if not isinstance(named, str):
+        return
+    base = next((b for b in (root, data_file(section).parent / root) if (b / named).exists()), None)
+    if base is None:
+        return
+    place = base / named
+    paths = sorted(place.rglob("*")) if place.is_dir() else [base / line for line in place.read_text("utf-8").split()]
+    for path in paths:
+        if path.suffix.lower() in SUFFIXES and path.is_file():
+            try:
+                with Image.open(path) as opened:
+                    whole = opened.size
+                image = decode(Framed(path, whole), size)[None].astype(np.float32)
+            except (OSError, ValueError):  # ultralytics has said so
+                continue
+            image /= 255
+            yield image
+
+
+def _digits_file(section: DataSection) -> Path:
+    options = chosen_options(section, OPTIONS)
+    key = hashlib.blake2b(
+        repr((DIGITS_FORMAT, section.seed, sorted(options.items()))).encode(), digest_size=8
+    ).hexdigest()
+    folder = cache_folder().parent / "boxes" / key
+    with exclusive(folder.with_suffix(".lock"), "the digits with their boxes"):
+        if not (folder / "data.yaml").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".digits-"))
+            for part, split in YAML_SPLITS.items():
+                _write(draft, part, *draw_masked(section.seed, split, options)[:2])
+            names = ", ".join(f"'{name}'" for name in CLASSES)
+            parts = "".join(f"{part}: images/{part}\n" for part in YAML_SPLITS)
+            (draft / "data.yaml").write_text(f"path: {folder}\n{parts}names: [{names}]\n", "utf-8")
+            os.replace(draft, folder)
+    return folder / "data.yaml"
+
+
+def _write(folder: Path, part: str, images: NDArray[np.uint8], masks: NDArray[np.uint8]) -> None:
+    for inside in ("images", "labels"):
+        (folder / inside / part).mkdir(parents=True)
+    for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        Image.fromarray(image).convert("RGB").save(folder / "images" / part / f"{number:06}.png")
+        label, *box = box_of(mask)
+        line = " ".join([str(int(label)), *(f"{value:.6f}" for value in box)])
+        (folder / "labels" / part / f"{number:06}.txt").write_text(f"{line}\n", "ascii")

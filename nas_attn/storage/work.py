@@ -1,0 +1,327 @@
+"""Leases: the right to work on something and to write about it, until another takes it over.
+
+PostgreSQL's clock decides when one expires. SQLite has no clock of its own: it takes that of the process that asks, and one that
+is an hour ahead would find every lease expired. There each process watches: a lease whose row has not changed for as long as it
+lasts has expired. Its holder renews it several times in that span.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Row,
+    Select,
+    and_,
+    case,
+    cast,
+    delete,
+    false,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
+
+from nas_attn.errors import LeaseLost
+from nas_attn.storage import tables
+from nas_attn.storage.connection import Connector, insert
+from nas_attn.storage.outages import enduring
+from nas_attn.storage.rows import Lease, LeaseRow, Run, RunRow, WorkerRow, read_all, to_runs
+
+TICK_S = 0.001
+"""By how much a renewal changes a lease at least, where the clock has not moved on."""
+
+
+@enduring
+class Leases:
+    """The leases of one study; a part of `StudyStore`."""
+
+    def __init__(self, connector: Connector, *, id: int, name: str) -> None:
+        self._connector, self._id = connector, id
+        self.name = name
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only processes of this machine can work on the study."""
+        return self._connector.is_sqlite
+
+    def acquire(self, resource: str, *, owner: str, ttl_s: float) -> Lease | None:
+        """Take a resource that is free, released or expired; None while someone holds it."""
+        tried: set[int] = set()
+        return self._connector.endure(lambda: self._acquire(resource, owner, ttl_s, tried))
+
+    def _acquire(self, resource: str, owner: str, ttl_s: float, tried: set[int]) -> Lease | None:
+        """Args:
+        tried: numbers that attempts before this one may have taken without hearing of it.
+        """
+        lease = tables.lease
+        taken = {
+            "owner": owner,
+            "expires_at": self._connector.clock + ttl_s,
+            "released": False,
+            "ttl_s": ttl_s,
+        }
+        with self._connector.write() as connection:
+            there = connection.execute(self._leases(self._lease(resource)).with_for_update()).one_or_none()
+            if there is not None and there.owner == owner and there.number in tried and not there.released:
+                return Lease(resource, owner, there.number, ttl_s, there.expires_at)
+            tried.add(1 if there is None else there.number + 1)
+            if there is None:
+                new = insert(connection, lease).values(study_id=self._id, resource=resource, number=1, **taken)
+                first = new.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+                if connection.execute(first).rowcount == 0:
+                    return None
+            elif self._state(there) == "held":
+                return None
+            else:
+                again = update(lease).where(self._lease(resource)).values(number=there.number + 1, **taken)
+                connection.execute(again)
+            row = connection.execute(select(lease.c.number, lease.c.expires_at).where(self._lease(resource))).one()
+        return Lease(resource, owner, row.number, ttl_s, row.expires_at)
+
+    def renew(self, lease: Lease) -> Lease:
+        """Hold on for another `ttl_s` seconds; also after expiry, as long as nobody else has taken it.
+
+        The row changes in any case: that is what others see of a holder that lives.
+
+        Raises:
+            LeaseLost: somebody has, or it was released.
+        """
+        with self._connector.write() as connection:
+            clock, before = self._connector.clock + lease.ttl_s, tables.lease.c.expires_at + TICK_S
+            longer = {"expires_at": case((clock > before, clock), else_=before)}
+            if connection.execute(update(tables.lease).where(self._held(lease)).values(longer)).rowcount == 0:
+                raise self._lost(lease)
+            row = connection.execute(select(tables.lease.c.expires_at).where(self._held(lease))).one()
+        return replace(lease, expires_at=row.expires_at)
+
+    def release(self, lease: Lease) -> None:
+        """Give a resource back. A lease that is no longer held is none of our business: nothing happens."""
+        with self._connector.write() as connection:
+            connection.execute(update(tables.lease).where(self._held(lease)).values(released=True))
+
+    def leases(self, *, released: bool = True) -> list[LeaseRow]:
+        """All leases ever taken, by name.
+
+        Args:
+            released: with those that were given back, of which a large study has many thousands.
+        """
+        mine = tables.lease.c.study_id == self._id
+        if not released:
+            mine = and_(mine, tables.lease.c.released == false())
+        with self._connector.read() as connection:
+            rows = connection.execute(self._leases(mine).order_by(tables.lease.c.resource)).all()
+            return read_all(LeaseRow, ({**row._mapping, "state": self._state(row)} for row in rows))
+
+    def _leases(self, which: ColumnElement[bool]) -> Select[Any]:
+        overdue = tables.lease.c.expires_at < self._connector.clock
+        if not self.is_local:  # while the server was down, nobody could renew anything
+            up_s = self._connector.clock - cast(func.extract("epoch", func.pg_postmaster_start_time()), Double)
+            overdue = and_(overdue, up_s > tables.lease.c.ttl_s)
+        return select(tables.lease, overdue.label("overdue")).where(which)
+
+    def _state(self, row: Row[Any]) -> str:
+        if row.released:
+            return "released"
+        over = self._silent(row) if self.is_local else row.overdue
+        return "expired" if over and not self._connector.outage.just_over(row.ttl_s) else "held"
+
+    def _silent(self, row: Row[Any]) -> bool:
+        """Whether this process has seen a lease unchanged for as long as it lasts."""
+        seen, place, now = self._connector.seen_leases, (self._id, row.resource), time.monotonic()
+        if place not in seen or seen[place][:2] != (row.number, row.expires_at):
+            seen[place] = (row.number, row.expires_at, now)
+        return bool(now - seen[place][2] >= row.ttl_s)
+
+    def _lease(self, resource: str) -> Any:
+        return and_(tables.lease.c.study_id == self._id, tables.lease.c.resource == resource)
+
+    def _held(self, lease: Lease) -> Any:
+        mine = and_(tables.lease.c.owner == lease.owner, tables.lease.c.number == lease.number)
+        return and_(self._lease(lease.resource), mine, tables.lease.c.released == false())
+
+    def _lost(self, lease: Lease) -> LeaseLost:
+        return LeaseLost(f"study '{self.name}': '{lease.resource}' has been taken over by another worker")
+
+    @contextmanager
+    def _fenced(self, lease: Lease) -> Iterator[Connection]:
+        """A transaction in which the lease is known to be ours: nobody can take it before the end."""
+        with self._connector.write() as connection:
+            row = select(tables.lease.c.number).where(self._held(lease)).with_for_update()
+            if connection.scalar(row) is None:
+                raise self._lost(lease)
+            yield connection
+
+
+WAITING = "waiting"
+ENDS = frozenset({"done", "pruned", "failed", "withdrawn"})
+"""What a run ends as; `withdrawn`: nobody wants it any more."""
+
+_run = tables.run
+
+
+@enduring
+class RunQueue:
+    """The runs of one study. Made by `StudyStore.queue`."""
+
+    def __init__(
+        self, connector: Connector, study_id: int, fenced: Callable[[Lease], AbstractContextManager[Connection]]
+    ) -> None:
+        """Args:
+        fenced: a transaction in which a lease is known to be held.
+        """
+        self._connector, self._id, self._fenced = connector, study_id, fenced
+
+    def want(self, runs: Iterable[Run]) -> None:
+        """Enters runs. One that waits already takes the higher priority and its purpose; one that ended stays ended.
+
+        Runs that were withdrawn wait again.
+        """
+        with self._connector.write() as connection:
+            for run in runs:
+                new = insert(connection, _run).values(
+                    study_id=self._id,
+                    state=WAITING,
+                    reason="",
+                    attempts=0,
+                    wanted_at=self._connector.clock,
+                    **asdict(run),
+                )
+                more = and_(_run.c.state == WAITING, _run.c.priority < run.priority)
+                wanted = {"purpose": run.purpose, "round": run.round, "priority": run.priority, "state": WAITING}
+                connection.execute(
+                    new.on_conflict_do_update(
+                        index_elements=["study_id", "key", "way", "seed", "backbone"],
+                        set_=wanted,
+                        where=or_(more, _run.c.state == "withdrawn"),
+                    )
+                )
+
+    def rows(
+        self,
+        *,
+        state: str | None = None,
+        purposes: Collection[str] | None = None,
+        key: str | None = None,
+        way: str | None = None,
+    ) -> list[RunRow]:
+        """Runs in the order in which they are taken: by priority, then by age."""
+        query = select(_run).where(
+            _run.c.study_id == self._id,
+            true() if state is None else _run.c.state == state,
+            true() if purposes is None else _run.c.purpose.in_(purposes),
+            true() if key is None else _run.c.key == key,
+            true() if way is None else _run.c.way == way,
+        )
+        with self._connector.read() as connection:
+            return to_runs(connection.execute(query.order_by(_run.c.priority.desc(), _run.c.id)).mappings())
+
+    def row(self, number: int) -> RunRow:
+        """A run as it is now."""
+        with self._connector.read() as connection:
+            return to_runs(connection.execute(select(_run).where(self._mine(number))).mappings())[0]
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """(purpose, state) -> runs."""
+        columns = (_run.c.purpose, _run.c.state)
+        query = select(*columns, func.count()).where(_run.c.study_id == self._id).group_by(*columns)
+        with self._connector.read() as connection:
+            return {(purpose, state): count for purpose, state, count in connection.execute(query)}
+
+    def begin(self, row: RunRow, lease: Lease) -> RunRow:
+        """Notes that a worker takes a run, read under the lease; `LeaseLost` where it is no longer the worker's."""
+        begun = replace(row, attempts=row.attempts + 1)
+        self._change(row, lease, attempts=begun.attempts)
+        return begun
+
+    def hand_back(self, row: RunRow, lease: Lease) -> None:
+        """Notes that a worker leaves a run that it has begun, in good order, for whoever takes it up."""
+        self._change(row, lease, attempts=row.attempts - 1)
+
+    def finish(self, row: RunRow, state: str, reason: str, lease: Lease) -> None:
+        """Ends a run, once: one that has ended stays as it is. `LeaseLost` where it is no longer the worker's."""
+        assert state in ENDS
+        self._change(row, lease, state=state, reason=reason)
+
+    def withdraw(self, key: str, lease: Lease) -> None:
+        """Nobody wants the waiting runs of a network any more."""
+        with self._fenced(lease) as connection:
+            mine = and_(_run.c.study_id == self._id, _run.c.key == key, _run.c.state == WAITING)
+            connection.execute(update(_run).where(mine).values(state="withdrawn"))
+
+    def again(self, numbers: Collection[int]) -> None:
+        """Runs that have ended wait again."""
+        with self._connector.write() as connection:
+            mine = and_(_run.c.study_id == self._id, _run.c.id.in_(numbers))
+            connection.execute(update(_run).where(mine).values(state=WAITING, reason="", attempts=0))
+
+    def _change(self, row: RunRow, lease: Lease, **values: object) -> None:
+        with self._fenced(lease) as connection:
+            waiting = and_(self._mine(row.id), _run.c.state == WAITING)
+            connection.execute(update(_run).where(waiting).values(values))
+
+    def _mine(self, number: int) -> ColumnElement[bool]:
+        return and_(_run.c.study_id == self._id, _run.c.id == number)
+
+
+_worker, _lease = tables.worker, tables.lease
+
+
+@enduring
+class WorkerBook:
+    """The workers of one study. Made by `StudyStore.workers`."""
+
+    def __init__(self, connector: Connector, study_id: int) -> None:
+        self._connector, self._id = connector, study_id
+
+    def here(self, owner: str, *, device: str, doing: str, waiting: str = "") -> None:
+        """A worker's sign of life, and what it is at."""
+        clock = self._connector.clock
+        row = {"study_id": self._id, "owner": owner, "device": device, "doing": doing, "waiting": waiting}
+        with self._connector.write() as connection:
+            new = insert(connection, _worker).values(**row, began_at=clock, since=clock, seen_at=clock)
+            changed: dict[str, Any] = {
+                **row,
+                "since": case((_worker.c.doing == doing, _worker.c.since), else_=clock),
+                "seen_at": clock,
+            }
+            connection.execute(new.on_conflict_do_update(index_elements=["study_id", "owner"], set_=changed))
+
+    def gone(self, owner: str) -> None:
+        """A worker has ended, or is known to be dead."""
+        with self._connector.write() as connection:
+            mine = and_(_worker.c.study_id == self._id, _worker.c.owner == owner)
+            connection.execute(delete(_worker).where(mine))
+
+    def rows(self) -> list[WorkerRow]:
+        """All that have come and not gone, the first first; those that were killed among them."""
+        renewed = (
+            select(func.max(_lease.c.expires_at - _lease.c.ttl_s))
+            .where(_lease.c.study_id == self._id, _lease.c.owner == _worker.c.owner)
+            .scalar_subquery()
+        )
+        columns = (*_worker.c, renewed.label("renewed_at"), self._connector.clock.label("now"))
+        query = select(*columns).where(_worker.c.study_id == self._id)
+        with self._connector.read() as connection:
+            found = connection.execute(query.order_by(_worker.c.began_at, _worker.c.owner)).mappings()
+            return read_all(
+                WorkerRow,
+                (
+                    {
+                        **row,
+                        "here_s": row["now"] - row["began_at"],
+                        "at_it_s": row["now"] - row["since"],
+                        "silent_s": max(0.0, row["now"] - max(row["seen_at"], row["renewed_at"] or 0.0)),
+                    }
+                    for row in found
+                ),
+            )
