@@ -163,11 +163,13 @@ def _judged(recipe: Recipe, family: Family, scores: Iterable[StoredScore], label
     worst = min(known, key=lambda v: sign * v, default=0.0) if family.chance is None else family.chance
     values = {key: tuple(v if math.isfinite(v) else worst for v in row) for key, row in raw.items()}
     diverged = {key: lost for key, row in raw.items() if (lost := sum(not math.isfinite(v) for v in row))}
+    examples = max((score.examples for found in runs.values() for score in found.values()), default=0)
     verdicts = judge(
         {key: [sign * v for v in row] for key, row in values.items()},
         [Comparison(key, control) for key, control in family.comparisons],
         margin=family.margin,
         images=_images(runs, blocks) if family.metric == "accuracy" and not diverged else None,
+        step=1 / examples if family.metric == "accuracy" and examples else 0.0,
     )
     classes = by_class(labels, {key: list(found.values()) for key, found in runs.items()})
     return ValidationResult(family, blocks, verdicts, values, diverged, classes)

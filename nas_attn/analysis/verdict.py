@@ -61,6 +61,7 @@ def judge(
     *,
     margin: float | None = None,
     images: Mapping[str, Sequence[NDArray[np.bool_]]] | None = None,
+    step: float = 0.0,
 ) -> tuple[Verdict, ...]:
     """All comparisons of a family, with simultaneous intervals.
 
@@ -68,12 +69,14 @@ def judge(
         values: network -> its value in each block, higher is better; all as long, at least 2.
         margin: in the values' unit; what may be lost.
         images: network -> per block, which test images were right; accuracy's values are their means.
+        step: the least difference of two values, one image of an accuracy: a block's difference is not known better than so.
     """
     keys = list(values)
     table = np.array([values[key] for key in keys], dtype=float)
     contrasts = contrast_matrix(keys, comparisons)
     differences, errors = statistics_of(contrasts, table)
     blocks = table.shape[1]
+    errors = np.maximum(errors, step / math.sqrt(blocks))
     critical = critical_value(contrasts, blocks)
     found = []
     for comparison, d, error in zip(comparisons, differences.tolist(), errors.tolist(), strict=True):

@@ -189,8 +189,9 @@ class Evidence:
 
     @cached_property
     def _constant(self) -> bool:
-        """Whether all of several runs came out the same: then nothing differs, as far as can be seen."""
-        return len(self._runs.last) > 1 and len({run.value for run in self._runs.last}) == 1
+        """Whether all of several runs came out the same: then nothing differs, as far as can be seen. Images set a floor."""
+        last = self._runs.last
+        return len(last) > 1 and len({run.value for run in last}) == 1 and self._runs.data.priors[-1].floor is None
 
     @cached_property
     def _exact(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
@@ -23,24 +24,26 @@ MOST_PAIRS = 40
 def noise_floor(runs: Sequence[Run]) -> float | None:
     """Standard deviation that the images give one run, net of what its seed gives all: sqrt of half a difference's variance.
 
-    From the images that only one of two placements with the same seed gets right (median over pairs). None where no two
-    have results per image.
+    From the images that only one of two placements with the same seed gets right (median over pairs), at least one image.
+    None where the number of images is not known.
 
     Args:
         runs: of one rung.
     """
+    known = max((run.examples for run in runs), default=0)
+    least = math.sqrt(0.5) / known if known else None
     blocks = defaultdict[tuple[int, int], list[Floats]](list)
     for run in _with_images(runs):
         blocks[run.seed, run.backbone].append(_results(run))
     largest = max(blocks.values(), key=len, default=[])[:MOST_COMPARED]
     if len(largest) < 2:
-        return None
+        return least
     right, images = np.array(largest), len(largest[0])
     accuracy = right.mean(axis=1, dtype=np.float64)
     one_only = accuracy[:, None] + accuracy - 2 * (right @ right.T).astype(np.float64) / images
     variances = (one_only - (accuracy[:, None] - accuracy) ** 2) / images
     half = float(np.median(variances[np.triu_indices(len(right), k=1)])) / 2
-    return float(np.sqrt(half)) if half > 0 else None
+    return max(math.sqrt(max(half, 0.0)), math.sqrt(0.5) / images)
 
 
 class NewImages:

@@ -41,13 +41,13 @@ class Priors:
     spread: float | None
     """Scale of the spread between placements; None: in proportion to the noise."""
     size: float
-    """Standard deviation of the values within their blocks: where the noise is looked for without a floor."""
+    """Standard deviation of the values within their blocks, at least the floor: where the noise is looked for."""
 
     @classmethod
     def of(cls, net: Floats, level: float, *, share: bool = False, floor: float | None = None) -> Priors:
         """From values less their block's mean (runs,) and the median of the values; `share`: the metric is from 0 to 1."""
         p = min(max(level, 0.02), 0.98)
-        least = 1e-9 * max(abs(level), 1e-3)  # where all values are equal
+        least = floor or 1e-9 * max(abs(level), 1e-3)  # where all values are equal
         size = max(float(np.sqrt(np.mean(net**2))) if len(net) else 0.0, least)
         return cls(floor, SPREAD_OF_SHARE / 100 * p * (1 - p) if share else None, size)
 

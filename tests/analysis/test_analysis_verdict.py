@@ -96,3 +96,11 @@ def test_new_images_widen_the_interval() -> None:
     assert verdict.new_high - verdict.new_low > 1.5 * (verdict.high - verdict.low)
     sd = np.sqrt(np.var(helped & (hard > 0.7)) / 300)  # what drawing the images anew does to the gain
     assert (verdict.new_high - verdict.new_low) / 2 == pytest.approx(1.96 * sd, rel=0.5)
+
+
+def test_blocks_that_agree_exactly_are_not_known_better_than_one_image() -> None:
+    values = {"a": [22 / 36, 21 / 36], "none": [21 / 36, 20 / 36]}
+    assert judge(values, FAMILY[:1])[0].word == "better"
+    verdict = judge(values, FAMILY[:1], step=1 / 36)[0]
+    assert verdict.word == "not shown"
+    assert verdict.high - verdict.difference > 1 / 36

@@ -224,6 +224,15 @@ def test_images_are_a_floor_of_the_noise_and_new_ones_widen_the_intervals() -> N
     assert blind.gain("k003", "k000").new_low is None
 
 
+def test_accuracies_of_few_images_that_repeat_exactly_are_not_exact() -> None:
+    texts = made.placements(6, np.random.default_rng(12))
+    for scored in ({"k000": 21, "k001": 22}, dict.fromkeys(["k000", "k001"], 21)):
+        runs = [Run(key, seed, 0, right / 29, examples=29) for key, right in scored.items() for seed in range(3)]
+        model = fit(runs, texts, metric="accuracy")
+        assert model.noise.paired_sd > 0.5 / 29
+        assert 0.05 < model.gain("k001", "k000").probability < 0.95
+
+
 def test_the_noise_is_found_again_and_it_is_said_how() -> None:
     rng = np.random.default_rng(11)
     texts = made.placements(30, rng)
