@@ -42,7 +42,7 @@ from simulated_studies import FINE_TUNING, SITES, TYPES, Study, TableStudy, Tabl
 from nas_attn.model import Run, fit
 from nas_attn.model.front import non_dominated
 from nas_attn.space import parse
-from nas_attn.study.pruning import ParetoHalving
+from nas_attn.study.placement_sampler import ParetoHalving
 from nas_attn.study.sampling import DistinctSampler, Exhausted, distributions
 
 AnyStudy = Study | TableStudy

@@ -26,6 +26,7 @@ from nas_attn.space import parse, resolve
 from nas_attn.space_schema import SpaceSpec
 from nas_attn.storage import shown_url
 from nas_attn.study import searching
+from nas_attn.study.exporting import chosen
 from nas_attn.study.extending import Extension, extend
 from nas_attn.study.local import run_workers
 from nas_attn.study.opening import OpenStudy, only_study
@@ -33,7 +34,6 @@ from nas_attn.study.opening import open_study as _open
 from nas_attn.study.publishing import write_study_report
 from nas_attn.study.reading import snapshot
 from nas_attn.study.stopping import interruptible
-from nas_attn.study.trained import chosen
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

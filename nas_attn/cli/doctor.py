@@ -59,7 +59,7 @@ def _libraries() -> Iterator[Check]:
 def _devices() -> Iterator[Check]:
     import torch
 
-    from nas_attn.study.sharing import CONTROL
+    from nas_attn.study.local import CONTROL
 
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):

@@ -51,9 +51,8 @@ def export(
     """Writes a trained candidate and its card: retrained as the target says where it was, else as the search left it."""
     from nas_attn import tasks
     from nas_attn.export.formats import find_format
-    from nas_attn.study.exporting import export_candidate
+    from nas_attn.study.exporting import chosen, export_candidate
     from nas_attn.study.reading import snapshot
-    from nas_attn.study.trained import chosen
 
     opened = study_named(study, storage)
     kind = find_format(format_, tasks.of(opened.recipe))
@@ -110,9 +109,9 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
     """
     from nas_attn.analysis import units
     from nas_attn.cli.running import INTERRUPTED
+    from nas_attn.study.exporting import train_again
     from nas_attn.study.searching import Options, check_here
     from nas_attn.study.stopping import interruptible
-    from nas_attn.study.trained import train_again
 
     def say(line: str) -> None:
         echo(line, err=True)

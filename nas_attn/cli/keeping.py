@@ -32,7 +32,7 @@ def backup(
     A plain copy of the file would miss what still lies in its write-ahead log.
     """
     from nas_attn.storage import Database
-    from nas_attn.study.backing_up import back_up
+    from nas_attn.study.keeping import back_up
 
     done = back_up(Database(storage, must_exist=True), path, overwrite=force, artifacts=artifacts)
     if as_json:

@@ -15,7 +15,7 @@ from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from nas_attn.study.opening import OpenStudy
-    from nas_attn.study.overview import WorkerView
+    from nas_attn.study.progress import WorkerView
 
 LONGEST_S = 300.0
 
@@ -41,8 +41,7 @@ def launch(
     as_json: AsJson = False,
 ) -> None:
     """Starts workers of a study on a cluster, and returns. The study is there already: nas-attn search RECIPE --time-limit 0."""
-    from nas_attn.study.engines import Request
-    from nas_attn.study.launching import LOGS
+    from nas_attn.study.launching import LOGS, Request
     from nas_attn.study.launching import launch as start
 
     opened = study_named(study, storage)
@@ -65,7 +64,7 @@ def stop(
 ) -> None:
     """Tells all workers of a study to stop in order, wherever they run; those that only queue are taken back."""
     from nas_attn.study.launching import engine, launches
-    from nas_attn.study.presence import stop_workers
+    from nas_attn.study.stopping import stop_workers
 
     opened = study_named(study, storage)
     there, queued = _working(opened), 0
@@ -87,7 +86,7 @@ def stop(
 
 
 def _working(opened: OpenStudy) -> list[WorkerView]:
-    from nas_attn.study.overview import workers_of
+    from nas_attn.study.progress import workers_of
 
     return [worker for worker in workers_of(opened) if worker.state in ("working", "waiting")]
 

@@ -82,6 +82,6 @@ def _chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen | No
     """The candidate that criteria mean; None without any."""
     if criteria.default:
         return None
-    from nas_attn.study.trained import chosen
+    from nas_attn.study.exporting import chosen
 
     return chosen(opened, now, criteria)

@@ -15,7 +15,7 @@ from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from nas_attn.study.opening import OpenStudy
-    from nas_attn.study.retraining import Order
+    from nas_attn.study.target_runs import Order
 
 
 @grouped
@@ -36,9 +36,9 @@ def retrain(
     """Trains a chosen network as the target says and keeps its weights for `export`. Goes on when repeated."""
     from nas_attn.analysis.facts import RETRAIN
     from nas_attn.evaluation.starts import check_weights
-    from nas_attn.study import retraining, searching
+    from nas_attn.study import searching, target_runs
+    from nas_attn.study.exporting import named
     from nas_attn.study.reading import snapshot
-    from nas_attn.study.trained import named
 
     opened = study_named(study, storage)
     plan, now = opened.plan, snapshot(opened.store)
@@ -47,9 +47,9 @@ def retrain(
     searching.check_here(opened.recipe, device=effort.device)
     check_weights(plan)
     _check_data(opened, plan.input_shape[0], data)
-    wanted = retraining.order(opened, chosen, seeds=seeds, epochs=epochs, data=data)
-    left = retraining.open_runs(opened.store, wanted)
-    retraining.enter(opened.store, left)
+    wanted = target_runs.order(opened, chosen, seeds=seeds, epochs=epochs, data=data)
+    left = target_runs.open_runs(opened.store, wanted)
+    target_runs.enter(opened.store, left)
     again = f"the same command{at_storage(storage)}"
     if left:
         workers = min(effort.workers or searching.default_workers(effort.device), len(left))
@@ -79,7 +79,7 @@ def _check_data(opened: OpenStudy, channels: int, name: str | None) -> None:
 def _show(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
     from nas_attn.evaluation.plan import TARGET
     from nas_attn.report import words
-    from nas_attn.study.retraining import results
+    from nas_attn.study.target_runs import results
 
     found = results(opened.store, wanted)
     scored = [(run, None if stored is None else dict(stored.score.metrics), reason) for run, stored, reason in found]

@@ -90,7 +90,7 @@ def search(
             print_json(planned.as_dict())
         return
     if dry_run:
-        from nas_attn.study.forecast import forecast
+        from nas_attn.study.planning import forecast
 
         found = forecast(made, device=effort.device, threads=effort.threads, tried=tried or [])
         if as_json:
@@ -184,10 +184,10 @@ def worker(
 ) -> None:
     """Does what a study wants until it is complete. The recipe comes from the study."""
     from nas_attn.records import Share
+    from nas_attn.study.launching import WorkerSettings, settings_given
     from nas_attn.study.local import LAST_WORD
     from nas_attn.study.searching import Options, work
     from nas_attn.study.stopping import interruptible
-    from nas_attn.study.worker_process import WorkerSettings, settings_given
 
     told = settings_given() or WorkerSettings(
         device=device, threads=threads, time_limit_s=time_limit, sharing=max(sharing, per_gpu), per_gpu=per_gpu

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from nas_attn.study.opening import OpenStudy
-    from nas_attn.study.overview import Overview, WorkerView
+    from nas_attn.study.progress import Overview, WorkerView
 
 REASONS = 5
 """Reasons of failures that are shown."""
@@ -58,7 +58,7 @@ def _all(storage: str, as_json: bool) -> None:
 
 
 def _once(opened: OpenStudy, as_json: bool) -> None:
-    from nas_attn.study.overview import overview
+    from nas_attn.study.progress import overview
     from nas_attn.study.reading import constants_now
 
     now, held = overview(opened), _leases(opened)
@@ -94,7 +94,7 @@ def _watch(opened: OpenStudy) -> None:
 
 
 def _look(opened: OpenStudy, show: Callable[[Any], None]) -> None:
-    from nas_attn.study.overview import overview
+    from nas_attn.study.progress import overview
 
     while True:
         try:

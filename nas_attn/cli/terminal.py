@@ -110,8 +110,8 @@ def _of_runs(opened: OpenStudy, purpose: str, before: int, seconds: float) -> st
 def _at_work(opened: OpenStudy) -> list[str]:
     """A line for each worker, the time first, so that a narrow terminal shows it; none if the database does not answer."""
     from nas_attn.analysis.units import duration
-    from nas_attn.study.overview import workers_of
-    from nas_attn.study.presence import IDLE, STARTING
+    from nas_attn.study.progress import workers_of
+    from nas_attn.study.stopping import IDLE, STARTING
     from nas_attn.waiting import impatient
 
     found = []

@@ -44,13 +44,13 @@ def validate(
     """Tests what a search recommends: trained as the target says, in fresh blocks, on the test split. Goes on when repeated."""
     if margin is not None and not (math.isfinite(margin) and margin > 0):
         raise RecipeError(f"--margin {margin} must be above 0, in the metric's unit")
-    from nas_attn.study import searching, validating
+    from nas_attn.study import searching, target_runs
     from nas_attn.study.publishing import Publisher
     from nas_attn.study.reading import snapshot, unfinished
 
     opened = study_named(study, storage)
     now = snapshot(opened.store)
-    asked = validating.Asked(blocks, front, tuple(placements or ()), margin)
+    asked = target_runs.Asked(blocks, front, tuple(placements or ()), margin)
     begun = next(iter(unfinished(opened.store)), None)
     if not begun and now.validations and not again and not dry_run:
         _show(now, as_json)
@@ -59,8 +59,8 @@ def validate(
         raise StudyError(
             f"validation {begun.number} has begun with a fixed comparison: continue it without these options"
         )
-    family = begun or validating.family_of(opened, now, opened.plan, asked)
-    validating.check_test_split(opened.recipe)
+    family = begun or target_runs.family_of(opened, now, opened.plan, asked)
+    target_runs.check_test_split(opened.recipe)
     searching.check_here(opened.recipe, device=effort.device)
     searching.check_start(opened)
     forecast = _forecast(now, family)
@@ -70,9 +70,9 @@ def validate(
         if as_json:
             print_json({"family": asdict(family), **forecast})
         return
-    validating.begin(opened, family)
+    target_runs.begin(opened, family)
     goes_on = f"nas-attn validate {opened.store.name}{at_storage(storage)}"
-    do_runs(opened, goes_on, effort, only=validating.PURPOSE, quiet=as_json)
+    do_runs(opened, goes_on, effort, only=target_runs.PURPOSE, quiet=as_json)
     now = Publisher(opened).current()
     _show(now, as_json)
     if not now.validations[family.number - 1].complete:

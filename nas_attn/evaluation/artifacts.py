@@ -40,7 +40,7 @@ class Stored:
 
 
 class ArtifactStore(Protocol):
-    """A folder, or a bucket of S3 (`study.buckets`). A missing artifact is an exception of its own kind."""
+    """A folder, or a bucket of S3 (`study.opening`). A missing artifact is an exception of its own kind."""
 
     def open_reader(self, artifact_id: str) -> BinaryIO: ...
 

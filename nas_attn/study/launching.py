@@ -8,13 +8,383 @@ from any machine.
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import socket
-from dataclasses import asdict
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
 
-from nas_attn.errors import StudyError
-from nas_attn.study.engines import Engine, Launched, Local, Request
+from nas_attn.errors import StudyError, shorten
+from nas_attn.processes import Process, apart, process
 from nas_attn.study.opening import OpenStudy
+from nas_attn.study.stopping import Orders
+
+SETTINGS = "NAS_ATTN_WORKER"
+"""Environment variable that holds a worker's settings as JSON."""
+STORAGE = "NAS_ATTN_STORAGE"
+UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
+"""Makes a process print the same everywhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """How one worker takes part in a study."""
+
+    name: str = "worker"
+    """Shown before each line."""
+    device: str = "auto"
+    threads: int | None = None
+    """Intra-op threads; None: what proves quickest."""
+    time_limit_s: float | None = None
+    only: str | None = None
+    """`validate` or `retrain`: the runs of these; None: all."""
+    sharing: int = 1
+    """Workers on this machine."""
+    per_gpu: int = 1
+    """Workers on this GPU."""
+    orders: bool = False
+    """Whether its standard input says when to stop (`stopping.Orders`)."""
+
+    def environment(self, url: str) -> dict[str, str]:
+        """What the process has beside the usual environment.
+
+        Args:
+            url: of the study's database.
+        """
+        return {STORAGE: url, SETTINGS: json.dumps(asdict(self)), "PYTHONUNBUFFERED": "1", **UTF8}
+
+
+def worker_command(study: str) -> list[str]:
+    """The command of one worker."""
+    return [sys.executable, "-m", "nas_attn.cli.main", "worker", study]
+
+
+def settings_given() -> WorkerSettings | None:
+    """What this process was told, once; None where a person started it.
+
+    Raises:
+        StudyError: the variable holds something else.
+    """
+    text = os.environ.pop(SETTINGS, None)  # not for the processes that it starts
+    if text is None:
+        return None
+    try:
+        return WorkerSettings(**json.loads(text))
+    except (ValueError, TypeError):
+        raise StudyError(f"{SETTINGS} holds no settings of a worker: remove it from the environment") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of an engine."""
+
+    workers: int
+    device: str = "auto"
+    gpus: float = 0.0
+    """Per worker; parts of one on Ray only."""
+    cpus: int = 1
+    """Per worker."""
+    minutes: int | None = None
+    """Slurm's time limit for each; the worker stops in order before it, and is queued again."""
+    partition: str | None = None
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Further options of Slurm's sbatch; an empty value is an option without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """What was launched."""
+
+    on: str
+    jobs: tuple[str, ...]
+    """Jobs of Slurm, names of Ray's actors, processes."""
+    host: str
+    at: float
+    """Unix seconds by the database's clock."""
+
+
+class Engine(Protocol):
+    """Where workers can be launched."""
+
+    def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
+        """Starts the workers; names of their jobs."""
+
+    def state(self, launched: Launched) -> str:
+        """What the engine says of them, in words; empty where none is left."""
+
+    def end(self, launched: Launched) -> int:
+        """Takes back those that have not begun, and counts them; those that have are told by the study."""
+
+
+def worker_environment(opened: OpenStudy, request: Request, settings: WorkerSettings) -> dict[str, str]:
+    """What a worker's environment has beside the usual."""
+    return settings.environment(opened.database.url) | {"OMP_NUM_THREADS": str(request.cpus)}
+
+
+def refuse_slurms(request: Request, engine: str) -> None:
+    """Raises:
+    StudyError: something is asked that only Slurm has.
+    """
+    if request.partition or request.minutes or request.more:
+        raise StudyError(f"partition, minutes and further options are Slurm's: leave them out on {engine}")
+
+
+class Local:
+    """Processes of this machine that outlive the terminal."""
+
+    def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
+        refuse_slurms(request, "local")
+        from nas_attn.study.local import devices_of, shares_of  # and torch with it
+
+        devices, jobs = devices_of(request.device, request.workers), []
+        for number, (device, share) in enumerate(zip(devices, shares_of(devices), strict=True), 1):
+            settings = WorkerSettings(
+                name=f"worker {number}", device=device, sharing=share.machine, per_gpu=share.device
+            )
+            log = logs / f"{opened.store.name}-{os.getpid()}-{number}.log"
+            with log.open("ab") as output:
+                started = subprocess.Popen(
+                    worker_command(opened.store.name),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **worker_environment(opened, request, settings)},
+                    **apart(),
+                )
+            seen = process(started.pid)
+            jobs.append(f"{started.pid}/{seen.started if seen else -1}")
+        return jobs
+
+    def state(self, launched: Launched) -> str:
+        if launched.host != socket.gethostname():
+            return f"on {launched.host}"
+        running = 0
+        for job in launched.jobs:
+            pid, _, started = job.partition("/")
+            running += Process(int(pid), started).runs
+        return f"{running} running" if running else ""
+
+    def end(self, launched: Launched) -> int:
+        return 0
+
+
+MINUTES = 24 * 60
+WARNING_S = 60
+"""Seconds before the time limit at which Slurm sends SIGUSR2."""
+GRACE_S = 45
+"""Seconds that a job waits for its worker's checkpoint before it is queued again."""
+SCRIPT = """#!/bin/sh
+job="${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
+trap : TERM  # the worker has it, too
+trap 'again=1; kill -USR2 $worker; (sleep {grace}; exec scontrol requeue "$job") &' USR2
+{command} &
+worker=$!
+wait $worker; status=$?
+while kill -0 $worker 2>/dev/null; do wait $worker; status=$?; done  # a signal ends a wait early
+[ -z "$again" ] || exec scontrol requeue "$job"
+exit $status
+"""
+UNKNOWN = "Invalid job id"
+"""What squeue says of jobs that have ended some time ago."""
+
+
+class Slurm:
+    """The cluster whose `sbatch` is found here."""
+
+    def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
+        if request.gpus != int(request.gpus):
+            raise StudyError(
+                f"{request.gpus:g} GPUs per worker: Slurm gives whole GPUs; several workers share one on Ray, or in one job of your own"
+            )
+        options = {
+            "job-name": f"nas-attn-{opened.store.name}"[:64],
+            "array": f"0-{request.workers - 1}",
+            "time": str(request.minutes or MINUTES),
+            "nodes": "1",
+            "ntasks": "1",
+            "cpus-per-task": str(request.cpus),
+            "signal": f"B:USR2@{WARNING_S}",
+            "requeue": "",
+            "open-mode": "append",
+            "output": str(logs / "slurm-%A_%a.log"),
+        }
+        if request.partition:
+            options["partition"] = request.partition
+        if request.gpus:
+            options["gres"] = f"gpu:{int(request.gpus)}"
+        options |= request.more
+        command = [
+            "sbatch",
+            "--parsable",
+            *(f"--{key}={value}" if value else f"--{key}" for key, value in options.items()),
+        ]
+        done = _slurm(
+            *command,
+            script=SCRIPT.format(command=shlex.join(worker_command(opened.store.name)), grace=GRACE_S),
+            environment=worker_environment(opened, request, WorkerSettings(device=request.device)),
+        )
+        if done is None:
+            raise StudyError("sbatch is not found here, or does not answer: launch on a login node of the cluster")
+        if done.returncode:
+            said = " ".join(done.stderr.replace("sbatch: error:", "").split())
+            raise StudyError(f"sbatch refused the jobs: {shorten(said, 300)}")
+        array = done.stdout.strip().partition(";")[0]  # the cluster's name follows where there are several
+        return [f"{array}_{number}" for number in range(request.workers)]
+
+    def state(self, launched: Launched) -> str:
+        done = _slurm("squeue", "--noheader", "--array", "--jobs", _arrays(launched), "--format", "%T")
+        if done is None or (done.returncode and UNKNOWN not in done.stderr):
+            return f"{len(launched.jobs)} launched; squeue does not answer"
+        counts = Counter(done.stdout.split())
+        return ", ".join(f"{count} {state.lower()}" for state, count in counts.most_common())
+
+    def end(self, launched: Launched) -> int:
+        arrays = _arrays(launched)
+        queued = _slurm("squeue", "--noheader", "--array", "--states=PENDING", "--jobs", arrays, "--format", "%i")
+        _slurm("scancel", "--state=PENDING", *arrays.split(","))
+        return len(queued.stdout.split()) if queued else 0
+
+
+def _arrays(launched: Launched) -> str:
+    return ",".join(sorted({job.partition("_")[0] for job in launched.jobs}))
+
+
+def _slurm(
+    *command: str, script: str | None = None, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str] | None:
+    """Runs one of Slurm's commands; None where there is none on this machine."""
+    try:
+        return subprocess.run(
+            command,
+            input=script,
+            env={**os.environ, **(environment or {})},
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=60,
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+
+
+NAMESPACE = "nas_attn"
+ATTEMPTS = 3
+"""Times that a worker is started that ends with an error."""
+
+
+class WorkerActor:
+    """Runs a worker as a process of its own, which ends with the actor. Ray makes a dead actor anew, and so the worker."""
+
+    def __init__(
+        self, study: str, settings: WorkerSettings, environment: Mapping[str, str], folder: str, log: str
+    ) -> None:
+        import ray
+
+        self._me = ray.get_runtime_context().current_actor
+        self._study, self._settings, self._environment, self._folder = study, settings, dict(environment), folder
+        self._log = Path(log)
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        import ray
+
+        for _ in range(ATTEMPTS):
+            told = replace(self._settings, orders=True).environment(self._environment[STORAGE])
+            self._log.parent.mkdir(parents=True, exist_ok=True)  # this node may not share the folder
+            with self._log.open("ab") as output:
+                process = subprocess.Popen(
+                    worker_command(self._study),
+                    stdin=subprocess.PIPE,  # whose end, when the actor dies, stops the worker
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **self._environment, **told},
+                    cwd=self._folder,
+                )
+            orders = Orders(process.stdin)
+            status = process.wait()
+            orders.close()
+            if status == 0:
+                break
+            time.sleep(5.0)
+        ray.kill(self._me, no_restart=True)
+
+    def ready(self) -> bool:
+        return True
+
+
+class Ray:
+    """The cluster that `RAY_ADDRESS` names, or that runs on this machine."""
+
+    def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
+        refuse_slurms(request, "ray")
+        ray, settings = _connected(), WorkerSettings(device=request.device)
+        names = [f"{opened.store.name}-{uuid.uuid4().hex[:8]}" for _ in range(request.workers)]
+        for name in names:
+            ray.remote(WorkerActor).options(
+                name=name,
+                namespace=NAMESPACE,
+                lifetime="detached",
+                num_cpus=request.cpus,
+                num_gpus=request.gpus,
+                max_restarts=-1,
+            ).remote(
+                opened.store.name,
+                settings,
+                worker_environment(opened, request, settings),
+                str(Path.cwd()),
+                str((logs / f"ray-{name}.log").resolve()),
+            )
+        return names
+
+    def state(self, launched: Launched) -> str:
+        ray = _connected()
+        alive = {
+            entry["name"]
+            for entry in ray.util.list_named_actors(all_namespaces=True)
+            if entry["namespace"] == NAMESPACE
+        }
+        count = len(alive & set(launched.jobs))
+        return f"{count} there" if count else ""
+
+    def end(self, launched: Launched) -> int:
+        ray = _connected()
+        asked = {}
+        for name in launched.jobs:
+            with suppress(ValueError):  # it has ended
+                actor = ray.get_actor(name, namespace=NAMESPACE)
+                asked[actor.ready.remote()] = actor
+        if not asked:
+            return 0
+        _, queued = ray.wait(list(asked), num_returns=len(asked), timeout=3.0)
+        for one in queued:
+            ray.kill(asked[one], no_restart=True)
+        return len(queued)
+
+
+def _connected() -> Any:
+    import ray
+
+    if not ray.is_initialized():
+        try:
+            ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), namespace=NAMESPACE, log_to_driver=False)
+        except Exception as error:  # Ray has many kinds
+            raise StudyError(
+                f"no Ray cluster can be reached ({shorten(str(error), 160)}): start one with `ray start --head`, or name "
+                "it in RAY_ADDRESS"
+            ) from error
+    return ray
+
 
 LOGS = "launched"
 """The folder with the workers' output, in the folder of the study's artifacts."""
@@ -53,13 +423,9 @@ def engine(name: str) -> Engine:
     if name == "local":
         return Local()
     if name == "slurm":
-        from nas_attn.study.on_slurm import Slurm
-
         return Slurm()
     if name == "ray":
         if find_spec("ray") is None:
             raise StudyError("ray is not installed: pip install 'nas-attn[ray]'")
-        from nas_attn.study.on_ray import Ray
-
         return Ray()
     raise StudyError(f"'{name}' is no engine: give slurm, ray or local")

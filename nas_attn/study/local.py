@@ -3,21 +3,84 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+
+import torch
 
 from nas_attn.errors import WARNING, NasAttnError, NasAttnWarning, OperationError, UserError
 from nas_attn.evaluation.output import VERBOSE
 from nas_attn.processes import apart
+from nas_attn.records import Share
+from nas_attn.study.launching import WorkerSettings, worker_command
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.searching import Options, work
-from nas_attn.study.sharing import devices_of, mps, shares_of
 from nas_attn.study.stopping import NOW, STOP, Orders
-from nas_attn.study.worker_process import WorkerSettings, worker_command
-from nas_attn.training.stepping import cores_for
+from nas_attn.training.threads import cores_for
+
+CONTROL = "nvidia-cuda-mps-control"
+PIPES = "CUDA_MPS_PIPE_DIRECTORY"
+PROBE = (sys.executable, "-c", "import torch; torch.ones(1, device='cuda').item()")
+
+
+def devices_of(device: str, workers: int) -> list[str]:
+    """The device of each of several workers: GPUs in turn, where `device` leaves open which."""
+    gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    return [f"cuda:{number % gpus}" if gpus else device for number in range(workers)]
+
+
+def shares_of(devices: Sequence[str]) -> list[Share]:
+    """Among how many of the workers on these devices each one's machine and device are shared."""
+    counts = Counter(devices)
+    return [Share(machine=len(devices), device=counts[device]) for device in devices]
+
+
+@contextmanager
+def mps(
+    devices: Sequence[str], say: Callable[[str], None], probe: Sequence[str] = PROBE
+) -> Iterator[Mapping[str, str]]:
+    """Runs an MPS server where several workers share a GPU and MPS is installed; yields what its clients' environment needs.
+
+    A server that runs already (`CUDA_MPS_PIPE_DIRECTORY` is set) is left as it is.
+
+    Args:
+        probe: a command that uses a GPU; where it fails under the server, workers go without.
+    """
+    shared = any(share.device > 1 for share in shares_of(devices)) and devices[0].startswith("cuda")
+    control = shutil.which(CONTROL)
+    if not shared or control is None or PIPES in os.environ:
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="nas_attn-mps-") as folder:
+        clients = {PIPES: folder, "CUDA_MPS_LOG_DIRECTORY": folder}
+        environment = {**os.environ, **clients}
+        try:
+            answers = _succeeds([control, "-d"], environment) and _succeeds(probe, environment)
+            if not answers:
+                say("NVIDIA's MPS is installed but does not work here: the workers on one GPU take turns")
+            yield clients if answers else {}
+        finally:
+            _succeeds([control], environment, "quit\n")
+
+
+def _succeeds(command: Sequence[str], environment: Mapping[str, str], told: str = "") -> bool:
+    quiet = subprocess.DEVNULL  # not pipes: a server that stays keeps them open
+    try:
+        ended = subprocess.run(
+            command, env=environment, input=told.encode(), stdout=quiet, stderr=quiet, timeout=60, check=False
+        )
+        return ended.returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
 
 GRACE_S = 60.0
 """Seconds that worker processes get to write their checkpoints after the first Ctrl-C."""

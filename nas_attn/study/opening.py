@@ -4,29 +4,90 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nas_attn._version import __version__
 from nas_attn.backbones.sources import SOURCES
 from nas_attn.errors import StorageError, StudyError, shorten
-from nas_attn.evaluation.artifacts import ArtifactStore, FolderArtifacts
+from nas_attn.evaluation.artifacts import ArtifactStore, FolderArtifacts, Stored
 from nas_attn.paths import DEFAULT_URL, user_path
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.storage import Database, StudyStore, shown_url
-from nas_attn.study.buckets import SCHEME, BucketArtifacts
 
 if TYPE_CHECKING:
     import optuna
 
     from nas_attn.evaluation.plan import Plan
     from nas_attn.study.trial_book import TrialBook
+
+SCHEME = "s3://"
+_ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[^\s?#]*))?")
+
+
+class BucketArtifacts:
+    """The objects of a bucket whose keys begin with a prefix. An object is there when all of it is."""
+
+    def __init__(self, address: str) -> None:
+        """Args:
+        address: `s3://bucket/prefix`.
+
+        Raises:
+            StudyError: it is none, or boto3 is not installed.
+        """
+        found = _ADDRESS.fullmatch(address)
+        if found is None:
+            raise StudyError(
+                f"artifacts '{shorten(address)}' cannot hold artifacts: give s3://BUCKET/PREFIX or a folder"
+            )
+        if find_spec("boto3") is None:
+            raise StudyError(f"artifacts '{address}' needs boto3: pip install 'nas-attn[s3]'")
+        import boto3
+        from optuna.artifacts import Boto3ArtifactStore
+
+        self._bucket, prefix = found["bucket"], (found["prefix"] or "").strip("/")
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._client: Any = boto3.client("s3")
+        self._objects = Boto3ArtifactStore(self._bucket, self._client)
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        return self._objects.open_reader(self._prefix + artifact_id)
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        self._objects.write(self._prefix + artifact_id, content_body)
+
+    def remove(self, artifact_id: str) -> None:
+        self._objects.remove(self._prefix + artifact_id)
+
+    def stored(self) -> list[Stored]:
+        found = []
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+        for page in pages:
+            for entry in page.get("Contents", []):
+                name = entry["Key"].removeprefix(self._prefix)
+                found.append(Stored(name, entry["Size"], max(0.0, time.time() - entry["LastModified"].timestamp())))
+        return found
+
+    def check(self) -> None:
+        """Raises:
+        StudyError: the bucket is not there, or may not be used; says why.
+        """
+        try:
+            self._client.head_bucket(Bucket=self._bucket)
+        except Exception as error:  # botocore has many kinds
+            raise StudyError(
+                f"artifacts '{SCHEME}{self._bucket}/{self._prefix}' cannot be used ({shorten(str(error), 160)}): create the "
+                "bucket, and give credentials as boto3 takes them (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL)"
+            ) from None
 
 
 @dataclass(frozen=True)

@@ -6,29 +6,38 @@ import math
 import re
 import statistics
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional
 
+from nas_attn import tasks
 from nas_attn.analysis.units import duration
-from nas_attn.analysis.validation import Family
+from nas_attn.analysis.validation import validation_epochs
 from nas_attn.backbones import build
 from nas_attn.data.folder import look_at
 from nas_attn.errors import DataError, StudyError
-from nas_attn.evaluation.starts import pick_device
-from nas_attn.recipe import Recipe, TrainingSection
+from nas_attn.evaluation.evaluators import EvaluatorRun
+from nas_attn.evaluation.plan import Plan, plan_for, wanted
+from nas_attn.evaluation.starts import check_weights, pick_device
+from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from
-from nas_attn.storage import SEARCH, Lease, RunRow, StudyStore
+from nas_attn.space.search_space import Values
 from nas_attn.study.opening import OpenStudy, open_study
-from nas_attn.study.progress import ROUNDS
-from nas_attn.study.reading import families, snapshot
-from nas_attn.study.validating import Asked, Validation, begin, check_test_split, family_of
-from nas_attn.study.worker import Worker
+from nas_attn.study.progress import ROUNDS, further_runs
+from nas_attn.study.searching import UserTrial, default_workers, first_baselines, first_controls, user_trials
+from nas_attn.study.target_runs import (
+    FEWEST_BLOCKS,
+    MOST_BLOCKS,
+    seconds_per_epoch,
+)
 from nas_attn.tasks import find
-from nas_attn.training.stepping import cores_for, intra_op_threads
+from nas_attn.training import Trainer
+from nas_attn.training.threads import Threads, cores_for, intra_op_threads
 
 SHAPES = (("torchvision:resnet18", 96), ("torchvision:resnet18", 64), ("resnet20", 32), ("resnet8", 32))
 """Backbones and sides of images for a folder, the most costly first; with a backbone of one's own, its sides."""
@@ -52,15 +61,12 @@ LAST = 0.08
 """Share of the time at the end in which no confirmation begins, where there is no test."""
 END_S = 10.0
 """Seconds for the answer and the report."""
-FEWEST_BLOCKS, MOST_BLOCKS = 2, 16
 TRAINED, VALIDATION = 0.64, 0.16
 """Shares of a folder's images, where it is not divided already."""
 TYPICAL_SEED_SD = 0.009
 """Spread of one placement's accuracy over seeds on a small task; what a study really has, it measures itself."""
 HOUR_S = 3600.0
 """For a folder, where no time is said."""
-CAUTION = 0.85
-"""Of the time that is left, what a test may be expected to take."""
 
 
 class Look(NamedTuple):
@@ -330,61 +336,143 @@ def go_on(opened: OpenStudy) -> float | None:
     return left
 
 
-class Testing(Validation):
-    """At the end of a search with a time: a validation of what it recommends, in as many blocks as there is time for."""
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Size, cost and resolving power of a search."""
 
-    def __init__(self, worker: Worker) -> None:
-        super().__init__(worker, families(worker.store))
+    study: str
+    placements: int
+    """That the search space holds."""
+    trials: int
+    """Candidates to evaluate in all."""
+    outside: int
+    """Of these, outside the search space: uniform baselines that it does not hold, placements of one's own."""
+    baselines: int
+    """Of these, baselines."""
+    tried: int
+    """Of these, placements of one's own that are no baseline."""
+    queued: int
+    """Baselines and placements of one's own that there are: with no more trials than that, nothing is searched."""
+    epoch_s: float | None
+    """Seconds per epoch of the bare backbone, one worker; None with an evaluator of one's own."""
+    total_s: float | None
+    """Upper bound: nothing pruned, one worker."""
+    target_s: float | None
+    """Training one network as the recipe's target says, its backbone included, one worker."""
+    validation_s: float | None
+    """`validate` with as many blocks as the target has seeds and three networks, one worker."""
+    smallest_difference: float | None
+    """Accuracy difference between two candidates that their scores could show at 95 %, with the confirming seeds."""
 
-    def want(self, turn: Lease) -> bool:
-        """Begins the validation, once; its runs."""
-        self._families = families(self.worker.store)
-        if not self._families:
-            family = self._planned()
-            if family is None:
-                return False
-            begin(self.worker.opened, family)
-            self._families = [family]
-        return super().want(turn)
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
-    def ended(self, row: RunRow, lease: Lease) -> None:
-        self._families = families(self.worker.store)  # another worker may have begun it
-        super().ended(row, lease)
-
-    def _planned(self) -> Family | None:
-        """None where there is no time, nothing to test, or no test split."""
-        worker, opened = self.worker, self.worker.opened
-        ends_at = worker.store.settings.ends_at
-        if ends_at is None:
-            return None
-        now = snapshot(worker.store)
-        if now.recommendation is None:
-            return None
-        try:
-            check_test_split(opened.recipe)
-            family = family_of(opened, now, opened.plan, Asked(blocks=FEWEST_BLOCKS))
-        except (DataError, StudyError):
-            return None
-        epoch_s = seconds_per_epoch(worker.store)
-        if epoch_s is None:
-            return None
-        target: TrainingSection = opened.recipe.target_training
-        epochs = len(family.networks) * target.rungs[-1] + (target.backbone_epochs if family.fresh_backbones else 0)
-        left = CAUTION * (ends_at - opened.database.now()) * max(1, len(worker.store.workers.rows()))
-        blocks = min(MOST_BLOCKS, int(left / (epoch_s * epochs)))
-        if blocks < FEWEST_BLOCKS:
-            needed = FEWEST_BLOCKS * epoch_s * epochs
-            worker.say(f"no time for a test, which takes {duration(needed)}: nas-attn validate {worker.store.name}")
-            return None
-        return family_of(opened, now, opened.plan, Asked(blocks=blocks))
+    def text(self) -> str:
+        """For a person."""
+        out = f" and {self.outside} outside the search space" if self.outside else ""
+        whose = f"{self.baselines} of them baselines" + (f", {self.tried} your own" if self.tried else "")
+        lines = [f"study {self.study}: {self.trials - self.outside} of {self.placements:,} placements{out}, {whose}"]
+        if self.trials <= self.queued and self.trials < self.placements:
+            lines.append(
+                f"nothing is searched for: {self.queued} placements are tried first, which take all {self.trials} trials; give more "
+                f"({2 * self.queued} trials) or fewer baselines (search.baselines)"
+            )
+        if self.epoch_s is not None and self.total_s is not None:
+            lines.append(
+                f"one epoch takes about {self.epoch_s:.1f} s here; the whole search at most {self.total_s / 60:.1f} "
+                "minutes with one worker, less with pruning and more workers"
+            )
+        if self.target_s is not None and self.validation_s is not None:
+            lines.append(
+                f"training the winner as the target says takes about {duration(self.target_s)}; `validate`, which tests the "
+                f"answer, about {duration(self.validation_s)} with one worker"
+            )
+        if self.smallest_difference is not None:
+            lines.append(
+                f"differences in accuracy above about {100 * self.smallest_difference:.1f} points could be shown between two confirmed "
+                "candidates; smaller ones are noise at this budget"
+            )
+        return "\n".join(lines)
 
 
-def seconds_per_epoch(store: StudyStore) -> float | None:
-    """What an epoch of a candidate has taken so far, its scoring included; None before the first score."""
-    found: list[float] = []
-    before: dict[tuple[str, int, int], int] = {}
-    for stored in store.scores(way=SEARCH):
-        place, score = (stored.key, stored.score.seed, stored.backbone), stored.score
-        found.append(score.wall_s / max(1, score.epochs - before.get(place, 0)))
-        before[place] = score.epochs
-    return statistics.median(found) if found else None
+def forecast(
+    recipe: Recipe, *, device: str = "auto", threads: int | None = None, tried: Sequence[str] = ()
+) -> Forecast:
+    """Builds everything, times an epoch, trains no candidate and writes nothing.
+
+    Args:
+        threads: of the worker that is timed; None: what each of the usual number of workers gets.
+        tried: placements of one's own that the search is to evaluate, too.
+
+    Raises:
+        UserError: the recipe or one of these placements cannot be carried out.
+    """
+    where = pick_device(device)
+    dataset = tasks.of(recipe).load(recipe, device=where)
+    tasks.of(recipe).check_trainings(recipe, dataset)
+    plan = plan_for(recipe, dataset)
+    own = user_trials(plan, tried)
+    check_weights(plan)
+    if recipe.training.evaluator is not None or dataset is None:
+        return _made(recipe, plan, own, _epoch_of_task(recipe, plan, str(where)), None)
+    taken = Threads(threads, most=cores_for(default_workers(device)))
+    one_epoch = recipe.training.model_copy(update={"schedule": []})
+    trainer = Trainer(one_epoch, dataset, device=where, threads=taken)
+    began = time.perf_counter()
+    trainer.fit(plan.bare(0), seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)
+    epoch_s = time.perf_counter() - began
+    return _made(recipe, plan, own, epoch_s, len(dataset.validation) if tasks.of(recipe).per_image else None)
+
+
+def _epoch_of_task(recipe: Recipe, plan: Plan, device: str) -> float | None:
+    """Seconds of an epoch where the task has an evaluator of its own (Ultralytics); None for a user's evaluator."""
+    evaluate = None if recipe.training.evaluator is not None else tasks.of(recipe).evaluator(recipe)
+    if evaluate is None:
+        return None
+    with TemporaryDirectory(prefix="nas_attn-") as folder:
+        run = EvaluatorRun("none", 0, epochs=1, new_epochs=1, seed=0, folder=Path(folder), device=device)
+        began = time.perf_counter()
+        evaluate(plan.bare(0), run)
+        return time.perf_counter() - began
+
+
+def _made(recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float | None, images: int | None) -> Forecast:
+    training, search = recipe.training, recipe.search
+    placements, queue = plan.space.count(), _queue(recipe, plan, own)
+    wished = max(search.trials, len(queue)) if own else search.trials
+    begun = queue[:wished]
+    outside = sum(values is None or not plan.space.contains(values) for _, values in begun)
+    trials = min(wished, placements + outside)
+    from_backbone = training.start == "backbone"
+    rounds = ROUNDS * search.confirm_seeds
+    backbones = training.backbones + rounds if from_backbone else 0
+    confirmed = further_runs(recipe, trials)
+    spread = training.backbones - 1 if from_backbone else 0  # no attention runs on each backbone
+    epochs = backbones * training.backbone_epochs
+    epochs += training.rungs[-1] * (trials * training.seeds + spread + confirmed)
+    target = recipe.target_training
+    fresh = target.backbone_epochs if target.start == "backbone" else 0
+    sessions = recipe.latency.session_seconds * trials if "latency" in wanted(recipe) else 0.0
+    difference = smallest_difference(images, training.seeds + search.confirm_seeds) if images else None
+    return Forecast(
+        study=recipe.name,
+        placements=placements,
+        trials=trials,
+        outside=outside,
+        baselines=sum(kind == "baseline" for kind, _ in begun),
+        tried=sum(kind == "own" for kind, _ in begun),
+        queued=len(queue),
+        epoch_s=epoch_s,
+        total_s=None if epoch_s is None else epoch_s * epochs + sessions,
+        target_s=None if epoch_s is None else epoch_s * (target.rungs[-1] + fresh),
+        validation_s=None if epoch_s is None else epoch_s * validation_epochs(recipe),
+        smallest_difference=difference,
+    )
+
+
+def _queue(recipe: Recipe, plan: Plan, own: Sequence[UserTrial]) -> list[tuple[str, Values | None]]:
+    """(`baseline` or `own`, values in the space) of what a new study begins with, in order."""
+    baselines = first_baselines(recipe, plan.space)
+    queue: list[tuple[str, Values | None]] = [("baseline", baseline.values) for baseline in baselines.values()]
+    queue += [("baseline", None) for _ in first_controls(recipe, plan)]
+    return queue + [("own", trial.values) for trial in own if trial.resolved.key not in baselines]

@@ -6,11 +6,12 @@ import math
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from optuna.trial import TrialState
 
 from nas_attn import tasks
@@ -31,18 +32,18 @@ from nas_attn.storage import StudyStore
 from nas_attn.study.confirming import Confirmation, Duel, narrow
 from nas_attn.study.keeping import sweep_weights
 from nas_attn.study.opening import OpenStudy, create_study
-from nas_attn.study.planning import Testing
-from nas_attn.study.presence import Presence
 from nas_attn.study.proposing import Search
 from nas_attn.study.publishing import Publisher
 from nas_attn.study.reading import snapshot, unfinished
-from nas_attn.study.retraining import Retraining
-from nas_attn.study.sharing import on_device
+from nas_attn.study.stopping import Presence
+from nas_attn.study.target_runs import Retraining, Testing, Validation
 from nas_attn.study.trial_book import BASELINE, TRIED
-from nas_attn.study.validating import Validation
 from nas_attn.study.worker import TaskSource, Worker
 from nas_attn.training.stepping import execution_on, intra_op_threads
 from nas_attn.waiting import Interrupted
+
+CONTEXT_BYTES = 600 * 2**20
+"""Of a GPU's memory, what CUDA takes for each process beside its tensors."""
 
 
 @dataclass(frozen=True)
@@ -315,10 +316,21 @@ def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], str]
     return ended
 
 
+@contextmanager
+def on_device(device: torch.device, share: Share) -> Iterator[None]:
+    """Makes a GPU the current one inside, of which this process takes its share of the memory."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.cuda.device(device):
+        if share.device > 1:
+            total = torch.cuda.get_device_properties(device).total_memory
+            torch.cuda.set_per_process_memory_fraction(max(0.02, 1 / share.device - CONTEXT_BYTES / total))
+        yield
+
+
 def default_workers(device: str) -> int:
     """Workers for this machine: one per core up to four on a CPU, one per GPU."""
-    import torch
-
     if device != "cpu" and torch.cuda.is_available():
         return torch.cuda.device_count() if device in ("auto", "cuda") else 1
     return max(1, min(4, cores()))

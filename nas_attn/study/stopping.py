@@ -15,10 +15,11 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import IO
 
-from nas_attn.errors import StudyError, shorten
+from nas_attn.errors import OperationError, StudyError, shorten
 from nas_attn.evaluation.output import leave_terminal, on_terminal
 from nas_attn.storage import CheckpointRow
-from nas_attn.waiting import telling
+from nas_attn.study.opening import OpenStudy
+from nas_attn.waiting import impatient, telling, waits
 
 ALWAYS = (signal.SIGINT, signal.SIGTERM)
 WHERE_UNUSED = tuple(
@@ -169,3 +170,76 @@ def left_behind(checkpoint: CheckpointRow | None, *, in_order: bool, told: bool 
     if checkpoint is None:
         return f"{begin} before its first checkpoint: it will start again" if told else begin
     return f"{begin}, will go on from its checkpoint ({checkpoint.epochs} epoch{'' if checkpoint.epochs == 1 else 's'} trained)"
+
+
+BEAT_S = 15.0
+"""Seconds between signs of life."""
+LISTEN_S = 3.0
+"""Seconds between two looks whether the study's workers are to stop."""
+STARTING = "starting"
+IDLE = "looking for work"
+
+
+def stop_workers(opened: OpenStudy) -> None:
+    """Tells all workers that a study has now, wherever they run, to stop in order. Those that come later work."""
+    opened.store.set(stop_asked_at=opened.database.now())
+
+
+class Presence:
+    """One worker's line in the study's list. A database that is away does not learn of it, and nothing depends on it."""
+
+    def __init__(self, opened: OpenStudy, owner: str, device: str, stop: threading.Event) -> None:
+        """Args:
+        stop: set when the study's workers are told to stop.
+        """
+        self._store, self._owner, self._device = opened.store, owner, device
+        self._stop, self._came_at = stop, opened.database.now()
+        self._doing, self._waiting, self._told_at = STARTING, "", 0.0
+        self._over = threading.Event()
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Inside, the worker is listed, with what its waits say."""
+        self._tell()
+        common = waits()
+
+        def say(line: str) -> None:
+            self._hear(line)
+            common.say(line)
+
+        listener = threading.Thread(target=self._listen, args=(common.say,), name="presence", daemon=True)
+        listener.start()
+        try:
+            with telling(say, common.stop, common.storage_s):
+                yield
+        finally:
+            self._over.set()
+            listener.join()
+            with impatient(), suppress(OperationError):
+                self._store.workers.gone(self._owner)
+
+    def at(self, doing: str) -> None:
+        """The worker begins something."""
+        if doing != self._doing:
+            self._doing = doing
+            self._tell()
+
+    def _listen(self, say: Callable[[str], None]) -> None:
+        while not self._over.wait(LISTEN_S):
+            with suppress(OperationError, ValueError):
+                if time.monotonic() - self._told_at > BEAT_S:
+                    self._tell()
+                if (self._store.settings.stop_asked_at or 0.0) > self._came_at and not self._stop.is_set():
+                    self._stop.set()
+                    with on_terminal():
+                        say("stopping, as requested by nas-attn stop: finishing the step and writing a checkpoint")
+
+    def _hear(self, line: str) -> None:
+        if line.startswith(("waiting for ", "waited ", "the database is back")):
+            self._waiting = line if line.startswith("waiting for ") else ""
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told_at = time.monotonic()
+        with impatient(), suppress(OperationError):
+            self._store.workers.here(self._owner, device=self._device, doing=self._doing, waiting=self._waiting)

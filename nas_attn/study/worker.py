@@ -35,8 +35,7 @@ from nas_attn.records import ResolvedPlacement, Score
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study.keeping import sweep
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.presence import IDLE, Presence
-from nas_attn.study.stopping import left_behind
+from nas_attn.study.stopping import IDLE, Presence, left_behind
 from nas_attn.waiting import Interrupted, Wait, impatient
 
 POLL_S = 0.5

@@ -102,8 +102,8 @@ def test_such_networks_are_searched_from_the_trained_backbone_and_exported(
         say=lambda line: None,
     )
     assert [view.state for view in study.candidates()] == ["scored", "scored"]
+    from nas_attn.study.exporting import trained_model
     from nas_attn.study.searching import plan_recipe
-    from nas_attn.study.trained import trained_model
 
     opened = study._opened
     for view in study.candidates():

@@ -189,7 +189,7 @@ def test_rung_by_rung_with_the_attention_in_what_is_scored(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_a_forecast_times_an_epoch_of_its_trainer() -> None:
     pytest.importorskip("ultralytics", reason="ultralytics, which its users have, is not installed")
-    from nas_attn.study.forecast import forecast
+    from nas_attn.study.planning import forecast
 
     found = forecast(recipe_from(TABLE, where="it"), device="cpu", threads=1)
     assert found.epoch_s is not None

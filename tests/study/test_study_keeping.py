@@ -15,8 +15,7 @@ from nas_attn.evaluation.artifacts import mark, weights_run
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.storage import Database
 from nas_attn.study import searching
-from nas_attn.study.backing_up import back_up
-from nas_attn.study.keeping import clean
+from nas_attn.study.keeping import back_up, clean
 from nas_attn.study.opening import OpenStudy, create_study, open_study
 from nas_attn.study.reading import snapshot
 

@@ -17,11 +17,9 @@ import pytest
 from nas_attn.errors import StudyError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import searching
-from nas_attn.study.engines import Launched, Request
-from nas_attn.study.launching import launch
-from nas_attn.study.on_slurm import Slurm
+from nas_attn.study.launching import Launched, Request, Slurm, launch
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.overview import overview
+from nas_attn.study.progress import overview
 
 PROGRAM = [sys.executable, "-m", "nas_attn.cli.main"]
 

@@ -17,7 +17,7 @@ import pytest
 
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import searching
-from nas_attn.study.overview import overview
+from nas_attn.study.progress import overview
 
 URL = "sqlite:///nas_attn.db"
 COMMAND = [sys.executable, "-m", "nas_attn.cli.main"]

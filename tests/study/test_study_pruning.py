@@ -6,7 +6,7 @@ import numpy as np
 import optuna
 import pytest
 
-from nas_attn.study.pruning import ParetoHalving
+from nas_attn.study.placement_sampler import ParetoHalving
 
 CURVES = Path(__file__).parents[2].parent / "shared" / "data" / "learning_curves.npz"
 RUNGS = [1, 3, 9]

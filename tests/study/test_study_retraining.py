@@ -13,7 +13,7 @@ from test_study_validating import TINY, run
 
 import nas_attn as na
 from nas_attn.study.opening import open_study
-from nas_attn.study.retraining import FIRST_SEED
+from nas_attn.study.target_runs import FIRST_RETRAINING
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_the_chosen_network_is_trained_as_the_target_says_and_exported(searched:
     assert code == 0, err
     runs = json.loads(out)["runs"]
     assert [found["placement"] == "none" for found in runs] == [False, True]
-    assert {found["seed"] for found in runs} == {FIRST_SEED}
+    assert {found["seed"] for found in runs} == {FIRST_RETRAINING}
     assert all(0 <= found["metrics"]["accuracy"] <= 1 for found in runs)
     store = open_study("tiny").store
     assert [s.score.epochs for s in store.scores(runs[0]["key"], way="target")] == [2]
@@ -52,8 +52,8 @@ def test_the_chosen_network_is_trained_as_the_target_says_and_exported(searched:
     _rescore("target", 1.0)
     code, out, err = run("export", "--placement", "stage1=simam stage2=simam stage3=simam", "-o", "after.pt")
     assert code == 0, err
-    assert f"retrain, target, seed {FIRST_SEED}" in out
-    assert f"retrain, target, seed {FIRST_SEED}" in Path("after.pt.md").read_text()
+    assert f"retrain, target, seed {FIRST_RETRAINING}" in out
+    assert f"retrain, target, seed {FIRST_RETRAINING}" in Path("after.pt.md").read_text()
     before, after = weights("before.pt"), weights("after.pt")
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[key], after[key]) for key in before)

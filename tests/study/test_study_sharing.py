@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from nas_attn.records import Share
-from nas_attn.study.sharing import devices_of, mps, on_device, shares_of
+from nas_attn.study.local import devices_of, mps, shares_of
+from nas_attn.study.searching import on_device
 
 TWO = ["cuda:0", "cuda:0"]
 CONTROL = """#!/bin/sh

@@ -22,8 +22,8 @@ from nas_attn.records import Score
 from nas_attn.report import write_report
 from nas_attn.storage import Run
 from nas_attn.study import searching
+from nas_attn.study.exporting import chosen
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.trained import chosen
 
 RESNET = {"name": "resnet8", "width": 8}
 CUSTOM = {"first": ["conv1"]}

@@ -12,9 +12,9 @@ from nas_attn.analysis.criteria import Criteria
 from nas_attn.errors import CheckpointError, NasAttnWarning
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import searching
+from nas_attn.study.exporting import AGAIN, chosen, train_again, trained_model
 from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.reading import snapshot
-from nas_attn.study.trained import AGAIN, chosen, train_again, trained_model
 
 LIMIT = 8_000_000
 """Bytes that a file may have: the weights do not fit, the database does."""

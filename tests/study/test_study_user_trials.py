@@ -15,8 +15,8 @@ import nas_attn as na
 from nas_attn.errors import NasAttnWarning, PlacementError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import searching
-from nas_attn.study.forecast import forecast
 from nas_attn.study.opening import open_study
+from nas_attn.study.planning import forecast
 from nas_attn.study.searching import enqueue, user_trials
 
 URL = "sqlite:///nas_attn.db"

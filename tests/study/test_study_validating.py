@@ -16,7 +16,7 @@ import pytest
 import nas_attn as na
 from nas_attn.study.opening import open_study
 from nas_attn.study.reading import snapshot
-from nas_attn.study.validating import FIRST_SEED
+from nas_attn.study.target_runs import FIRST_SEED
 
 TINY = """
 name = "tiny"

@@ -13,12 +13,12 @@ import pytest
 import nas_attn as na
 from nas_attn.analysis.validation import TEST_WAY
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.study import searching, validating
+from nas_attn.study import searching, target_runs
 from nas_attn.study.opening import open_study
 from nas_attn.study.reading import snapshot
 
 PHASES = (
-    "nas_attn.study.validating:Validation.want",
+    "nas_attn.study.target_runs:Validation.want",
     "nas_attn.evaluation.workbench:Workbench.start",
     "nas_attn.evaluation.evaluators:EvaluatorTrainer.fit",
     "nas_attn.evaluation.workbench:Workbench.test",
@@ -27,7 +27,7 @@ PHASES = (
     "nas_attn.evaluation.workbench:Workbench.keep_weights",
     "nas_attn.storage.work:RunQueue.finish",
     "nas_attn.evaluation.artifacts:RunFiles.clear",
-    "nas_attn.study.validating:Validation.ended",
+    "nas_attn.study.target_runs:Validation.ended",
 )
 """Before and after each of these a worker is killed, in its second run: each has to take up what the one before left."""
 WORKER = """
@@ -69,8 +69,8 @@ def test_killed_in_every_phase_by_several_workers(table: Path, server: bool, req
     na.search(recipe, storage=url, say=lambda line: None)
     opened = open_study("killed", url)
     plan = searching.plan_recipe(opened.recipe)
-    family = validating.family_of(opened, na.open_study(url).snapshot(), plan, validating.Asked())
-    validating.begin(opened, family)
+    family = target_runs.family_of(opened, na.open_study(url).snapshot(), plan, target_runs.Asked())
+    target_runs.begin(opened, family)
     killed = 0
     for phase in PHASES:
         pair = []
@@ -86,7 +86,7 @@ def test_killed_in_every_phase_by_several_workers(table: Path, server: bool, req
     assert killed >= len(PHASES), "there was work left to be killed at"
     assert searching.work(opened, searching.Options(device="cpu", say=lambda line: None), only="validate") == "complete"
     rows = opened.store.queue.rows(way="target")
-    assert {row.run.identity for row in rows} == {run.identity for run in validating.family_runs(family)}
+    assert {row.run.identity for row in rows} == {run.identity for run in target_runs.family_runs(family)}
     assert {row.state for row in rows} == {"done"}
     readings = Counter(reading.reason for reading in opened.store.test_readings())
     assert readings == Counter(f"validate {row.run.files}" for row in rows), "each run's reading is logged, once"
