@@ -23,10 +23,8 @@ from nas_attn.study.reading import snapshot
 from nas_attn.study.worker import TaskSource, Worker
 
 PRIORITY = 20
-LAST_S = 5.0
-"""Seconds before the end of a search with a time in which no latency session begins."""
-DUEL_SEED = 100_000
-"""The first duel's seed is so far above the search's; its backbone has this number."""
+LAST_S = 5.0  # seconds before the end of a search with a time in which no latency session begins
+DUEL_SEED = 100_000  # the first duel's seed is so far above the search's; its backbone has this number
 
 
 class _Further(TaskSource, ABC):

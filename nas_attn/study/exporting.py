@@ -40,8 +40,7 @@ from nas_attn.study.target_runs import kept_runs
 from nas_attn.study.worker import Worker
 from nas_attn.training.trainer import Trainer
 
-AGAIN = f"{SEARCH}/again"
-"""The way under which runs that are done only for their weights stand, scores included."""
+AGAIN = f"{SEARCH}/again"  # the way under which runs that are done only for their weights stand, scores included
 
 
 def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen:
@@ -151,13 +150,10 @@ class Exported:
     """What was written."""
 
     path: Path
-    cards: tuple[Path, Path]
-    """Markdown and JSON."""
+    cards: tuple[Path, Path]  # Markdown and JSON
     facts: dict[str, Any]
-    run: Run | None
-    """The training as the target says whose weights these are; None: the search's own."""
-    note: str
-    """Why not the retrained weights, where there are some; else empty."""
+    run: Run | None  # the training as the target says whose weights these are; None: the search's own
+    note: str  # why not the retrained weights, where there are some; else empty
 
 
 def export_candidate(

@@ -32,8 +32,7 @@ from nas_attn.study.trial_book import FIXED, OUTSIDE, TrialBook, known_params, o
 
 PART = "~"
 """In the name of an Optuna study: what stands before it is the study it belongs to. A recipe's name cannot hold it."""
-MADE = f"{PART}extending"
-"""After the study's name: the Optuna study that is being filled."""
+MADE = f"{PART}extending"  # after the study's name: the Optuna study that is being filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +40,15 @@ class Extension:
     """What an extension changes."""
 
     study: str
-    space: str
-    """Name of the new search space."""
-    placements: tuple[int, int]
-    """That the search space holds, before and after."""
-    added: Mapping[str, tuple[str, ...]]
-    """Site -> values that are new there."""
-    removed: Mapping[str, tuple[str, ...]]
-    """Site -> values that are gone."""
-    inside: int
-    """Candidates that the new space holds."""
-    outside: int
-    """Candidates that it does not: kept, but samplers do not learn from them."""
-    runs: int
-    """Finished runs, all of which are kept."""
-    baselines: tuple[str, ...]
-    """New baselines, which come first."""
-    trials: tuple[int, int]
-    """Candidates in all, before and after."""
+    space: str  # name of the new search space
+    placements: tuple[int, int]  # that the search space holds, before and after
+    added: Mapping[str, tuple[str, ...]]  # site -> values that are new there
+    removed: Mapping[str, tuple[str, ...]]  # site -> values that are gone
+    inside: int  # candidates that the new space holds
+    outside: int  # candidates that it does not: kept, but samplers do not learn from them
+    runs: int  # finished runs, all of which are kept
+    baselines: tuple[str, ...]  # new baselines, which come first
+    trials: tuple[int, int]  # candidates in all, before and after
 
     def text(self) -> str:
         """For a person."""

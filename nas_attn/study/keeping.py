@@ -20,28 +20,20 @@ from nas_attn.storage.queue import WAITING
 from nas_attn.study.opening import SCHEME, OpenStudy, artifacts_folder
 from nas_attn.study.reading import snapshot
 
-FORGOTTEN_S = 86_400.0
-"""Seconds of silence after which a worker of another machine is no longer listed."""
-YOUNG_S = 3600.0
-"""An artifact younger than this may be one whose row is being written."""
+FORGOTTEN_S = 86_400.0  # seconds of silence after which a worker of another machine is no longer listed
+YOUNG_S = 3600.0  # an artifact younger than this may be one whose row is being written
 
 
 @dataclass
 class Freed:
     """What has gone, or would go."""
 
-    weights: int = 0
-    """Networks whose weights go."""
-    checkpoints: int = 0
-    """Of runs that have ended."""
-    strays: int = 0
-    """Files of the study that nothing refers to."""
-    size: int = 0
-    """Bytes in all."""
-    kept: int = 0
-    """Networks whose weights stay."""
-    names: list[str] = field(default_factory=list)
-    """Of the artifacts."""
+    weights: int = 0  # networks whose weights go
+    checkpoints: int = 0  # of runs that have ended
+    strays: int = 0  # files of the study that nothing refers to
+    size: int = 0  # bytes in all
+    kept: int = 0  # networks whose weights stay
+    names: list[str] = field(default_factory=list)  # of the artifacts
 
 
 def sweep_weights(opened: OpenStudy, now: Snapshot, keep: str, *, dry_run: bool = False) -> Freed:
@@ -169,13 +161,10 @@ class Backup:
     """What was written."""
 
     database: Path
-    artifacts: Path | None
-    """The folder beside it; None where there was nothing to copy."""
+    artifacts: Path | None  # the folder beside it; None where there was nothing to copy
     files: int
-    size: int
-    """Bytes of the artifacts."""
-    elsewhere: tuple[str, ...]
-    """Buckets in which artifacts lie, which were left there."""
+    size: int  # bytes of the artifacts
+    elsewhere: tuple[str, ...]  # buckets in which artifacts lie, which were left there
 
 
 def back_up(database: Database, path: str | Path, *, overwrite: bool = False, artifacts: bool = True) -> Backup:

@@ -29,31 +29,23 @@ from nas_attn.processes import Process, apart, process
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.stopping import Orders
 
-SETTINGS = "NAS_ATTN_WORKER"
-"""Environment variable that holds a worker's settings as JSON."""
+SETTINGS = "NAS_ATTN_WORKER"  # environment variable that holds a worker's settings as JSON
 STORAGE = "NAS_ATTN_STORAGE"
-UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
-"""Makes a process print the same everywhere."""
+UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}  # makes a process print the same everywhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
     """How one worker takes part in a study."""
 
-    name: str = "worker"
-    """Shown before each line."""
+    name: str = "worker"  # shown before each line
     device: str = "auto"
-    threads: int | None = None
-    """Intra-op threads; None: what proves quickest."""
+    threads: int | None = None  # intra-op threads; None: what proves quickest
     time_limit_s: float | None = None
-    only: str | None = None
-    """`validate` or `retrain`: the runs of these; None: all."""
-    sharing: int = 1
-    """Workers on this machine."""
-    per_gpu: int = 1
-    """Workers on this GPU."""
-    orders: bool = False
-    """Whether its standard input says when to stop (`stopping.Orders`)."""
+    only: str | None = None  # `validate` or `retrain`: the runs of these; None: all
+    sharing: int = 1  # workers on this machine
+    per_gpu: int = 1  # workers on this GPU
+    orders: bool = False  # whether its standard input says when to stop (`stopping.Orders`)
 
     def environment(self, url: str) -> dict[str, str]:
         """What the process has beside the usual environment.
@@ -90,12 +82,9 @@ class Request:
 
     workers: int
     device: str = "auto"
-    gpus: float = 0.0
-    """Per worker; parts of one on Ray only."""
-    cpus: int = 1
-    """Per worker."""
-    minutes: int | None = None
-    """Slurm's time limit for each; the worker stops in order before it, and is queued again."""
+    gpus: float = 0.0  # per worker; parts of one on Ray only
+    cpus: int = 1  # per worker
+    minutes: int | None = None  # Slurm's time limit for each; the worker stops in order before it, and is queued again
     partition: str | None = None
     more: Mapping[str, str] = field(default_factory=dict)
     """Further options of Slurm's sbatch; an empty value is an option without one."""
@@ -106,11 +95,9 @@ class Launched:
     """What was launched."""
 
     on: str
-    jobs: tuple[str, ...]
-    """Jobs of Slurm, names of Ray's actors, processes."""
+    jobs: tuple[str, ...]  # jobs of Slurm, names of Ray's actors, processes
     host: str
-    at: float
-    """Unix seconds by the database's clock."""
+    at: float  # Unix seconds by the database's clock
 
 
 class Engine(Protocol):
@@ -179,10 +166,8 @@ class Local:
 
 
 MINUTES = 24 * 60
-WARNING_S = 60
-"""Seconds before the time limit at which Slurm sends SIGUSR2."""
-GRACE_S = 45
-"""Seconds that a job waits for its worker's checkpoint before it is queued again."""
+WARNING_S = 60  # seconds before the time limit at which Slurm sends SIGUSR2
+GRACE_S = 45  # seconds that a job waits for its worker's checkpoint before it is queued again
 SCRIPT = """#!/bin/sh
 job="${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
 trap : TERM  # the worker has it, too
@@ -194,8 +179,7 @@ while kill -0 $worker 2>/dev/null; do wait $worker; status=$?; done  # a signal 
 [ -z "$again" ] || exec scontrol requeue "$job"
 exit $status
 """
-UNKNOWN = "Invalid job id"
-"""What squeue says of jobs that have ended some time ago."""
+UNKNOWN = "Invalid job id"  # what squeue says of jobs that have ended some time ago
 
 
 class Slurm:
@@ -279,8 +263,7 @@ def _slurm(
 
 
 NAMESPACE = "nas_attn"
-ATTEMPTS = 3
-"""Times that a worker is started that ends with an error."""
+ATTEMPTS = 3  # times that a worker is started that ends with an error
 
 
 class WorkerActor:
@@ -386,8 +369,7 @@ def _connected() -> Any:
     return ray
 
 
-LOGS = "launched"
-"""The folder with the workers' output, in the folder of the study's artifacts."""
+LOGS = "launched"  # the folder with the workers' output, in the folder of the study's artifacts
 
 
 def launch(opened: OpenStudy, on: str, request: Request) -> Launched:

@@ -82,14 +82,11 @@ def _succeeds(command: Sequence[str], environment: Mapping[str, str], told: str 
         return False
 
 
-GRACE_S = 60.0
-"""Seconds that worker processes get to write their checkpoints after the first Ctrl-C."""
-HURRY_S = 5.0
-"""Seconds that they get to say what they leave after the second."""
+GRACE_S = 60.0  # seconds that worker processes get to write their checkpoints after the first Ctrl-C
+HURRY_S = 5.0  # seconds that they get to say what they leave after the second
 
 
-LAST_WORD = "done ("
-"""Begins what a worker says when all that it did is in the database."""
+LAST_WORD = "done ("  # begins what a worker says when all that it did is in the database
 
 
 @dataclass

@@ -91,18 +91,15 @@ def minimised(study: Study, values: Sequence[float]) -> tuple[float, ...]:
 Space = dict[str, CategoricalDistribution]
 FEWEST = 3
 """Trials that went on from a rung, from which on what others had there says something of where they would have ended."""
-WEAK = 4.0
-"""Variance of such a value's noise over that of a full run."""
+WEAK = 4.0  # variance of such a value's noise over that of a full run
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is known of one trial's placement."""
 
-    values: tuple[float | None, ...]
-    """One per objective, as the study counts them; None where it is not known."""
-    noise: tuple[float, ...] = ()
-    """One per objective: variance of its noise over that of a full run; empty: full runs."""
+    values: tuple[float | None, ...]  # one per objective, as the study counts them; None where it is not known
+    noise: tuple[float, ...] = ()  # one per objective: variance of its noise over that of a full run; empty: full runs
 
 
 Evidence = Callable[[Study], Mapping[int, Known]]
@@ -162,10 +159,8 @@ class History:
         """
         self.key = key
         self.coding = Coding({name: d.choices for name, d in space.items()}, names)
-        self.tried: set[tuple[int, ...]] = set()
-        """Placements that were tried, are being tried, or wait."""
-        self.learners: list[Learner] = []
-        """One per objective; all are minimised."""
+        self.tried: set[tuple[int, ...]] = set()  # placements that were tried, are being tried, or wait
+        self.learners: list[Learner] = []  # one per objective; all are minimised
         self.bounds: list[tuple[Learner, float]] = []
         """For each constraint that some trial violated: what is known of it, and the value that it must not exceed."""
         self.standing: Codes = np.zeros((0, len(space)), dtype=np.intp)
@@ -248,15 +243,12 @@ class History:
         return known
 
 
-START = 5
-"""Values of an objective from which on it is modelled; until the first one is, placements are drawn at random."""
-LIMITED = 8
-"""So many proposals, and every second one after, are the best below costs drawn at random."""
+START = 5  # values of an objective from which on it is modelled; until the first one is, placements are drawn at random
+LIMITED = 8  # so many proposals, and every second one after, are the best below costs drawn at random
 EXPLORING = 3
 """Every so-manieth proposal goes by a function drawn from the posterior instead of its mean, so that bad luck is found out."""
 RANDOM_TRIES = 30
-LISTED = 20_000
-"""Placements of a space that is gone through one by one where random ones have all been tried."""
+LISTED = 20_000  # placements of a space that is gone through one by one where random ones have all been tried
 
 
 class PlacementSampler(BaseSampler):

@@ -41,32 +41,21 @@ from nas_attn.training.threads import Threads, cores_for, intra_op_threads
 
 SHAPES = (("torchvision:resnet18", 96), ("torchvision:resnet18", 64), ("resnet20", 32), ("resnet8", 32))
 """Backbones and sides of images for a folder, the most costly first; with a backbone of one's own, its sides."""
-SHARES = (1.0, 0.5), (0.25, 0.12)
-"""Of the usual epochs: smaller images come before less than half of them."""
-ENOUGH, FEWEST = 16, 9
-"""Candidates that make a search worth its name, and that it has at least."""
-SEVERAL = 3
-"""Backbones from which on the effects of one backbone are told from those of attention."""
-MANY_TRIALS = 36
-"""Candidates from which on the large search space is worth it."""
-FULL = 0.7
-"""Of all epochs, what a candidate takes that may be stopped early, about."""
-ATTENTION = 1.4
-"""A network with attention takes so much longer to train than the bare backbone, about."""
+SHARES = (1.0, 0.5), (0.25, 0.12)  # of the usual epochs: smaller images come before less than half of them
+ENOUGH, FEWEST = 16, 9  # candidates that make a search worth its name, and that it has at least
+SEVERAL = 3  # backbones from which on the effects of one backbone are told from those of attention
+MANY_TRIALS = 36  # candidates from which on the large search space is worth it
+FULL = 0.7  # of all epochs, what a candidate takes that may be stopped early, about
+ATTENTION = 1.4  # a network with attention takes so much longer to train than the bare backbone, about
 SCREENING, TESTING = 0.55, 0.3
 """Shares of the time: new candidates, the test on the test images. Between them, confirmation."""
-START_S = 12.0
-"""Seconds until the first training begins: imports, images, the plan."""
-LAST = 0.08
-"""Share of the time at the end in which no confirmation begins, where there is no test."""
-END_S = 10.0
-"""Seconds for the answer and the report."""
-TRAINED, VALIDATION = 0.64, 0.16
-"""Shares of a folder's images, where it is not divided already."""
+START_S = 12.0  # seconds until the first training begins: imports, images, the plan
+LAST = 0.08  # share of the time at the end in which no confirmation begins, where there is no test
+END_S = 10.0  # seconds for the answer and the report
+TRAINED, VALIDATION = 0.64, 0.16  # shares of a folder's images, where it is not divided already
 TYPICAL_SEED_SD = 0.009
 """Spread of one placement's accuracy over seeds on a small task; what a study really has, it measures itself."""
-HOUR_S = 3600.0
-"""For a folder, where no time is said."""
+HOUR_S = 3600.0  # for a folder, where no time is said
 
 
 class Look(NamedTuple):
@@ -88,16 +77,11 @@ class Budget:
     recipe: Recipe
     seconds: float
     workers: int
-    look: Look | None
-    """At the folder, where the recipe was made for one."""
-    epoch_s: float
-    """Seconds of an epoch of the bare backbone with one worker, while the others work, too."""
-    blocks: int
-    """Of the test at the end; 0: there is no time for it."""
-    images: int
-    """For validation, about."""
-    known: int = 0
-    """Candidates that the study has already."""
+    look: Look | None  # at the folder, where the recipe was made for one
+    epoch_s: float  # seconds of an epoch of the bare backbone with one worker, while the others work, too
+    blocks: int  # of the test at the end; 0: there is no time for it
+    images: int  # for validation, about
+    known: int = 0  # candidates that the study has already
 
     @property
     def merits(self) -> int:
@@ -341,26 +325,17 @@ class Forecast:
     """Size, cost and resolving power of a search."""
 
     study: str
-    placements: int
-    """That the search space holds."""
-    trials: int
-    """Candidates to evaluate in all."""
-    outside: int
-    """Of these, outside the search space: uniform baselines that it does not hold, placements of one's own."""
-    baselines: int
-    """Of these, baselines."""
-    tried: int
-    """Of these, placements of one's own that are no baseline."""
+    placements: int  # that the search space holds
+    trials: int  # candidates to evaluate in all
+    outside: int  # of these, outside the search space: uniform baselines that it does not hold, placements of one's own
+    baselines: int  # of these, baselines
+    tried: int  # of these, placements of one's own that are no baseline
     queued: int
     """Baselines and placements of one's own that there are: with no more trials than that, nothing is searched."""
-    epoch_s: float | None
-    """Seconds per epoch of the bare backbone, one worker; None with an evaluator of one's own."""
-    total_s: float | None
-    """Upper bound: nothing pruned, one worker."""
-    target_s: float | None
-    """Training one network as the recipe's target says, its backbone included, one worker."""
-    validation_s: float | None
-    """`validate` with as many blocks as the target has seeds and three networks, one worker."""
+    epoch_s: float | None  # seconds per epoch of the bare backbone, one worker; None with an evaluator of one's own
+    total_s: float | None  # upper bound: nothing pruned, one worker
+    target_s: float | None  # training one network as the recipe's target says, its backbone included, one worker
+    validation_s: float | None  # `validate` with as many blocks as the target has seeds and three networks, one worker
     smallest_difference: float | None
     """Accuracy difference between two candidates that their scores could show at 95 %, with the confirming seeds."""
 

@@ -20,20 +20,15 @@ from nas_attn.storage import SEARCH, StudyStore, WorkerRow
 from nas_attn.study.launching import engine, launches
 from nas_attn.study.opening import OpenStudy
 
-PACE_OF = 30
-"""Candidates finished last whose times give the pace."""
-CONFIRM, DUEL = FURTHER = ("confirm", "duel")
-"""Purposes of the runs that make an answer of a search."""
+PACE_OF = 30  # candidates finished last whose times give the pace
+CONFIRM, DUEL = FURTHER = ("confirm", "duel")  # purposes of the runs that make an answer of a search
 PHASES = {"confirming": FURTHER, "testing": ("validate",), "retraining": ("retrain",)}
 """What comes after the candidates -> the purposes of its runs."""
 LARGEST_FRONT, ROUNDS = 8, 2
 """Members of the front that get further seeds at most; rounds of a duel at most, for each of `search.confirm_seeds`."""
-RIVALS = 4
-"""Candidates in a round of a duel, about."""
-FEWEST = 2
-"""Times between candidates from which on there is a pace."""
-PAUSE = 10.0
-"""Times as long as usual: nobody was at work."""
+RIVALS = 4  # candidates in a round of a duel, about
+FEWEST = 2  # times between candidates from which on there is a pace
+PAUSE = 10.0  # times as long as usual: nobody was at work
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +50,20 @@ class Left:
 class Progress:
     """Counts of a study's candidates."""
 
-    trials: int
-    """Planned in all."""
+    trials: int  # planned in all
     scored: int
     pruned: int
     infeasible: int
     failed: int
     running: int
-    best: str
-    """The best value of the first objective so far, empty where there is none."""
+    best: str  # the best value of the first objective so far, empty where there is none
 
     @property
     def finished(self) -> int:
         return self.scored + self.pruned + self.infeasible + self.failed
 
-    left: Left | None = None
-    """Time until the planned ones are finished; None where too few are, or none is open."""
-    phase: str = ""
-    """What is at work after the candidates: `testing 2/6 runs`."""
+    left: Left | None = None  # time until the planned ones are finished; None where too few are, or none is open
+    phase: str = ""  # what is at work after the candidates: `testing 2/6 runs`
 
     def line(self, *, working: bool = True) -> str:
         """One line for a person.
@@ -195,8 +186,7 @@ def time_left(finished: Sequence[float], open_: int) -> Left | None:
     return Left(open_ * mean, max(open_ * min(gaps), open_ * mean - error), open_ * mean + error)
 
 
-SILENT_S = 60.0
-"""Silence from which on a worker counts as silent: it renews its leases every quarter of this."""
+SILENT_S = 60.0  # silence from which on a worker counts as silent: it renews its leases every quarter of this
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +196,7 @@ class WorkerView:
     machine: str
     pid: str
     device: str
-    state: str
-    """`working`, `waiting`, `silent` (for longer than its leases last) or `gone` (its process has died)."""
+    state: str  # `working`, `waiting`, `silent` (for longer than its leases last) or `gone` (its process has died)
     doing: str
     waiting: str
     at_it_s: float
@@ -223,10 +212,8 @@ class Overview:
     per_hour: float | None
     """Candidates finished in an hour, at the pace of the last ones; None where there are too few, or nobody works."""
     workers: tuple[WorkerView, ...]
-    launched: tuple[str, ...]
-    """What engines say of what was launched on them: `slurm: 3 running, 13 pending`."""
-    failures: tuple[tuple[str, int], ...]
-    """(reason, how many candidates and other runs), the most frequent first."""
+    launched: tuple[str, ...]  # what engines say of what was launched on them: `slurm: 3 running, 13 pending`
+    failures: tuple[tuple[str, int], ...]  # (reason, how many candidates and other runs), the most frequent first
 
 
 def overview(opened: OpenStudy) -> Overview:

@@ -30,10 +30,8 @@ from nas_attn.study.sampling import DistinctSampler, covers
 from nas_attn.study.trial_book import BASELINE, OUTSIDE, TRIED, Asked, attributes
 from nas_attn.study.worker import TaskSource, Worker
 
-ETA = 3.0
-"""Of the candidates at a rung, the best 1/ETA go on."""
-SAME = 1e-9
-"""Values no further apart are the same, but for the rounding of their seeds' levels."""
+ETA = 3.0  # of the candidates at a rung, the best 1/ETA go on
+SAME = 1e-9  # values no further apart are the same, but for the rounding of their seeds' levels
 
 
 class RungScores:
@@ -116,8 +114,7 @@ class RungScores:
         return tuple(v for v in values if v is not None)
 
 
-COMPANIONS = 3
-"""Candidates whose latency is narrowed beside a new one's."""
+COMPANIONS = 3  # candidates whose latency is narrowed beside a new one's
 PRIORITY = 30
 
 

@@ -21,14 +21,10 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.study.reading import snapshot
 from nas_attn.waiting import impatient
 
-PUBLISH_S = 10.0
-"""Seconds between refreshes of the dashboard's notes and plots, at least."""
-SHARE = 0.05
-"""Of one worker's time that refreshing may take in the long run."""
-LONGEST_S = 600.0
-"""Seconds between refreshes, at most."""
-SUSPICIOUS = 3
-"""Candidates with the same value of a metric from which on this is said while the search goes on."""
+PUBLISH_S = 10.0  # seconds between refreshes of the dashboard's notes and plots, at least
+SHARE = 0.05  # of one worker's time that refreshing may take in the long run
+LONGEST_S = 600.0  # seconds between refreshes, at most
+SUSPICIOUS = 3  # candidates with the same value of a metric from which on this is said while the search goes on
 
 
 class Publisher:

@@ -23,8 +23,7 @@ from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.records import EpochPoint
 from nas_attn.storage import SEARCH, StudyStore
 
-MOST_LABELS = 2**26
-"""Bytes of a study's labels, unpacked: a few MB in a large study."""
+MOST_LABELS = 2**26  # bytes of a study's labels, unpacked: a few MB in a large study
 
 
 def snapshot(store: StudyStore) -> Snapshot:

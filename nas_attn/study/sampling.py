@@ -23,8 +23,7 @@ from nas_attn.space.search_space import FREE, Values
 from nas_attn.study.placement_sampler import Evidence, PlacementSampler, known_of_trials
 from nas_attn.study.trial_book import known_params, outside
 
-REDRAWS = 30
-"""Draws from the sampler before an unseen neighbour is taken instead."""
+REDRAWS = 30  # draws from the sampler before an unseen neighbour is taken instead
 
 
 class Exhausted(Exception):

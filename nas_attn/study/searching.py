@@ -42,8 +42,7 @@ from nas_attn.study.worker import TaskSource, Worker
 from nas_attn.training.stepping import execution_on, intra_op_threads
 from nas_attn.waiting import Interrupted
 
-CONTEXT_BYTES = 600 * 2**20
-"""Of a GPU's memory, what CUDA takes for each process beside its tensors."""
+CONTEXT_BYTES = 600 * 2**20  # of a GPU's memory, what CUDA takes for each process beside its tensors
 
 
 @dataclass(frozen=True)
@@ -51,16 +50,13 @@ class Options:
     """How one worker takes part in a study; nothing here changes a result."""
 
     device: str = "auto"
-    threads: int | None = None
-    """Intra-op threads; None: chosen by measuring."""
+    threads: int | None = None  # intra-op threads; None: chosen by measuring
     time_limit_s: float | None = None
     say: Callable[[str], None] = print
     stop: threading.Event = field(default_factory=threading.Event)
-    evaluator: Evaluator | None = None
-    """Replaces the recipe's evaluator (a Python object given to `na.search`)."""
+    evaluator: Evaluator | None = None  # replaces the recipe's evaluator (a Python object given to `na.search`)
     share: Share = ALONE
-    verbose: bool = False
-    """Whether what an evaluator prints goes to the terminal instead of a log file."""
+    verbose: bool = False  # whether what an evaluator prints goes to the terminal instead of a log file
 
 
 def check_here(recipe: Recipe, *, device: str, build: Build | None = None, evaluator: Evaluator | None = None) -> None:
@@ -193,8 +189,7 @@ class UserTrial:
 
     typed: str
     resolved: ResolvedPlacement
-    values: Values | None
-    """Its values in the study's space; None where the space does not contain it."""
+    values: Values | None  # its values in the study's space; None where the space does not contain it
 
 
 def user_trials(plan: Plan, placements: Iterable[str]) -> list[UserTrial]:

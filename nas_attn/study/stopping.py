@@ -27,13 +27,10 @@ WHERE_UNUSED = tuple(
 )
 """A terminal that closes, and what schedulers send before they take the machine away, as far as the system has them. Left
 alone where the program that we run in handles them itself, or has them ignored, as `nohup` does."""
-TOGETHER_S = 0.5
-"""Signals this close are one: `timeout` and schedulers send to a process and to its group."""
+TOGETHER_S = 0.5  # signals this close are one: `timeout` and schedulers send to a process and to its group
 STOP, NOW = b"s", b"n"
-STORAGE_WAIT = "NAS_ATTN_STORAGE_WAIT"
-"""Environment variable that says how long a database is waited for."""
-STORAGE_WAIT_S = 1800.0
-"""Long enough for a server to be updated and started again."""
+STORAGE_WAIT = "NAS_ATTN_STORAGE_WAIT"  # environment variable that says how long a database is waited for
+STORAGE_WAIT_S = 1800.0  # long enough for a server to be updated and started again
 
 
 @contextmanager
@@ -92,8 +89,7 @@ class _Ear:
 
     def __init__(self, stop: threading.Event, say: Callable[[str], None]) -> None:
         self._stop, self._say = stop, say
-        self._first = 0.0
-        """When the first signal came, by time.monotonic(); 0 before."""
+        self._first = 0.0  # when the first signal came, by time.monotonic(); 0 before
         self._now = False
         self.heard: SimpleQueue[int | None] = SimpleQueue()
 
@@ -172,10 +168,8 @@ def left_behind(checkpoint: CheckpointRow | None, *, in_order: bool, told: bool 
     return f"{begin}, will go on from its checkpoint ({checkpoint.epochs} epoch{'' if checkpoint.epochs == 1 else 's'} trained)"
 
 
-BEAT_S = 15.0
-"""Seconds between signs of life."""
-LISTEN_S = 3.0
-"""Seconds between two looks whether the study's workers are to stop."""
+BEAT_S = 15.0  # seconds between signs of life
+LISTEN_S = 3.0  # seconds between two looks whether the study's workers are to stop
 STARTING = "starting"
 IDLE = "looking for work"
 

@@ -32,28 +32,20 @@ from nas_attn.study.worker import TaskSource, Worker
 
 PURPOSE = "validate"
 VALIDATE_PRIORITY, RETRAIN_PRIORITY = 60, 50
-FEWEST_BLOCKS, MOST_BLOCKS = 2, 16
-"""Blocks of the test at the end of a search with a time."""
-CAUTION = 0.85
-"""Of the time that is left, what a test may be expected to take."""
-FIRST_SEED = 1_000_000
-"""Seeds of the n-th validation begin at n times this above the search's."""
-FIRST_RETRAINING = 500_000
-"""Seeds of retrainings begin this far above the search's."""
+FEWEST_BLOCKS, MOST_BLOCKS = 2, 16  # blocks of the test at the end of a search with a time
+CAUTION = 0.85  # of the time that is left, what a test may be expected to take
+FIRST_SEED = 1_000_000  # seeds of the n-th validation begin at n times this above the search's
+FIRST_RETRAINING = 500_000  # seeds of retrainings begin this far above the search's
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a user asks of a validation."""
 
-    blocks: int | None = None
-    """None: the target's seeds."""
-    front: int = 0
-    """Further members of the front."""
-    placements: tuple[str, ...] = ()
-    """Further placements, also untried ones."""
-    margin: float | None = None
-    """What may be lost, in the metric's unit."""
+    blocks: int | None = None  # None: the target's seeds
+    front: int = 0  # further members of the front
+    placements: tuple[str, ...] = ()  # further placements, also untried ones
+    margin: float | None = None  # what may be lost, in the metric's unit
 
 
 def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Family:
@@ -256,11 +248,9 @@ def seconds_per_epoch(store: StudyStore) -> float | None:
 class Order:
     """What is to be trained, and how."""
 
-    networks: Mapping[str, str]
-    """Key -> placement."""
+    networks: Mapping[str, str]  # key -> placement
     way: str
-    runs: tuple[Run, ...]
-    """All that count, those of a validation included."""
+    runs: tuple[Run, ...]  # all that count, those of a validation included
 
 
 def order(

@@ -32,16 +32,12 @@ from nas_attn.storage.outages import Outage
 
 T = TypeVar("T")
 
-BASELINE = "baseline"
-"""User attribute of an enqueued trial that names the baseline."""
+BASELINE = "baseline"  # user attribute of an enqueued trial that names the baseline
 OUTSIDE = "outside"
 """User attribute of a trial without parameters: its placement, in explicit notation, which the space does not hold."""
-TRIED = "tried"
-"""User attribute of a trial that a person asked for: the placement as typed."""
-FIXED = "fixed_params"
-"""System attribute in which Optuna keeps what an enqueued trial is to try."""
-_CONSTRAINTS = "constraints"
-"""System attribute from which optuna-dashboard greys infeasible trials."""
+TRIED = "tried"  # user attribute of a trial that a person asked for: the placement as typed
+FIXED = "fixed_params"  # system attribute in which Optuna keeps what an enqueued trial is to try
+_CONSTRAINTS = "constraints"  # system attribute from which optuna-dashboard greys infeasible trials
 _LIMITS = "limits"
 
 
@@ -50,8 +46,7 @@ class Asked:
     """A trial that was asked for."""
 
     number: int
-    values: Mapping[str, str]
-    """Site -> value; empty where the placement lies outside the space."""
+    values: Mapping[str, str]  # site -> value; empty where the placement lies outside the space
     attributes: Mapping[str, Any]
 
 

@@ -43,20 +43,16 @@ LONGEST_POLL_S = 5.0
 """Longest pause of an idle worker between two looks for work, in seconds: a look costs the database as much as a proposal."""
 LONGEST_TURN_POLL_S = 2.0
 """The same while another worker holds the scheduling lock: frequent looks would slow that one down."""
-LONELY_S = 600.0
-"""Seconds that a worker waits for work that it cannot do itself while no other worker is busy."""
-ATTEMPTS = 3
-"""A run that has killed this many workers counts as failed."""
+LONELY_S = 600.0  # seconds that a worker waits for work that it cannot do itself while no other worker is busy
+ATTEMPTS = 3  # a run that has killed this many workers counts as failed
 
-MANY_FAILED = 3
-"""Failed networks, while none has been scored, that end a study."""
+MANY_FAILED = 3  # failed networks, while none has been scored, that end a study
 
 
 class TaskSource:
     """Something that a study wants done: which runs, and what becomes of them. Subclasses add `purpose`, and what they need."""
 
-    purpose: str
-    """Purpose of its runs."""
+    purpose: str  # purpose of its runs
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
@@ -97,8 +93,7 @@ class Step:
     """A run that is this worker's."""
 
     row: RunRow
-    source: TaskSource | None
-    """None for a backbone."""
+    source: TaskSource | None  # none for a backbone
     lease: Lease
 
 
