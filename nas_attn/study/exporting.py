@@ -19,18 +19,16 @@ from nas_attn.backbones.states import restore, unpack
 from nas_attn.data import Dataset
 from nas_attn.data.folder import named_files
 from nas_attn.errors import BackboneLost, CheckpointError, OperationError
-from nas_attn.evaluation.artifacts import read_artifact
-from nas_attn.evaluation.kept import weights_run
+from nas_attn.evaluation.artifacts import read_artifact, weights_run
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
-from nas_attn.evaluation.plan import Plan, kept_sites, plan_for
-from nas_attn.evaluation.protocols import protocol_recipe
+from nas_attn.evaluation.plan import Plan, kept_sites, plan_for, protocol_recipe
 from nas_attn.export import scoring
 from nas_attn.export.card import card, write_card
 from nas_attn.export.checking import check_onnx, run_elsewhere
 from nas_attn.export.formats import find_format, normalising, write
 from nas_attn.export.graphs import Graph
 from nas_attn.export.python_file import Described
-from nas_attn.latency.files import CALIBRATION
+from nas_attn.latency.nets import CALIBRATION
 from nas_attn.recipe import Recipe, TrainingSection, lower_is_better
 from nas_attn.records import Score
 from nas_attn.storage import SEARCH, Run, StoredScore, StudyStore

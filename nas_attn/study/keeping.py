@@ -11,12 +11,11 @@ from pathlib import Path
 
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import OperationError, shorten
-from nas_attn.evaluation.artifacts import ArtifactStore, RunFiles, mark, remove_artifact
-from nas_attn.evaluation.kept import weights_run
+from nas_attn.evaluation.artifacts import ArtifactStore, RunFiles, mark, remove_artifact, weights_run
 from nas_attn.paths import PART
 from nas_attn.processes import is_dead
 from nas_attn.storage import CheckpointRow, Database, Lease, StudyStore
-from nas_attn.storage.queue import WAITING
+from nas_attn.storage.work import WAITING
 from nas_attn.study.opening import SCHEME, OpenStudy, artifacts_folder
 from nas_attn.study.reading import snapshot
 

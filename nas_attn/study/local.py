@@ -24,7 +24,7 @@ from nas_attn.study.launching import WorkerSettings, worker_command
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.searching import Options, work
 from nas_attn.study.stopping import NOW, STOP, Orders
-from nas_attn.training.threads import cores_for
+from nas_attn.training.stepping import cores_for
 
 CONTROL = "nvidia-cuda-mps-control"
 PIPES = "CUDA_MPS_PIPE_DIRECTORY"

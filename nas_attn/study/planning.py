@@ -26,7 +26,7 @@ from nas_attn.evaluation.plan import Plan, plan_for, wanted
 from nas_attn.evaluation.starts import check_weights, pick_device
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from
-from nas_attn.space.search_space import Values
+from nas_attn.space import Values
 from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.progress import ROUNDS, further_runs
 from nas_attn.study.searching import UserTrial, default_workers, first_baselines, first_controls, user_trials
@@ -37,7 +37,7 @@ from nas_attn.study.target_runs import (
 )
 from nas_attn.tasks import find
 from nas_attn.training import Trainer
-from nas_attn.training.threads import Threads, cores_for, intra_op_threads
+from nas_attn.training.stepping import Threads, cores_for, intra_op_threads
 
 SHAPES = (("torchvision:resnet18", 96), ("torchvision:resnet18", 64), ("resnet20", 32), ("resnet8", 32))
 """Backbones and sides of images for a folder, the most costly first; with a backbone of one's own, its sides."""

@@ -14,21 +14,21 @@ from torch import nn
 
 from nas_attn.analysis.fronts import minimised, objective_value
 from nas_attn.analysis.halving import survives
-from nas_attn.costs import is_cost
 from nas_attn.errors import RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.measuring import BARE
-from nas_attn.evaluation.protocols import backbone_number
+from nas_attn.evaluation.plan import backbone_number
 from nas_attn.evaluation.workbench import Workbench
 from nas_attn.model.net import net
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.records import CandidateRow, ResolvedPlacement, Score
 from nas_attn.storage import SEARCH, Lease, Run, RunRow, StudyStore
-from nas_attn.storage.queue import WAITING
+from nas_attn.storage.work import WAITING
 from nas_attn.study.placement_sampler import Known, weak_values
 from nas_attn.study.progress import told
 from nas_attn.study.sampling import DistinctSampler, covers
 from nas_attn.study.trial_book import BASELINE, OUTSIDE, TRIED, Asked, attributes
 from nas_attn.study.worker import TaskSource, Worker
+from nas_attn.tables import is_cost
 
 ETA = 3.0  # of the candidates at a rung, the best 1/ETA go on
 SAME = 1e-9  # values no further apart are the same, but for the rounding of their seeds' levels

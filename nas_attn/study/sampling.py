@@ -13,15 +13,13 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_attn.costs import is_cost
 from nas_attn.errors import RecipeError
 from nas_attn.importing import load_object
 from nas_attn.model.coding import names_of
-from nas_attn.samplers import ROWS
-from nas_attn.space import SearchSpace
-from nas_attn.space.search_space import FREE, Values
+from nas_attn.space import FREE, SearchSpace, Values
 from nas_attn.study.placement_sampler import Evidence, PlacementSampler, known_of_trials
 from nas_attn.study.trial_book import known_params, outside
+from nas_attn.tables import SAMPLERS, is_cost
 
 REDRAWS = 30  # draws from the sampler before an unseen neighbour is taken instead
 
@@ -55,7 +53,7 @@ class DistinctSampler(BaseSampler):
         evidence: Evidence = known_of_trials,
     ) -> None:
         """Args:
-        name: of a row in `nas_attn.samplers`, or `package.module:function`.
+        name: of a row in `nas_attn.tables`, or `package.module:function`.
         trials: planned size of the study; NSGA-II's population follows it.
         objectives: as in the recipe; the first that has to be trained for is what `placement` seeks, the others cost it.
         evidence: what `placement` learns from.
@@ -153,7 +151,7 @@ class DistinctSampler(BaseSampler):
         return str(self._inner.sample_independent(study, trial, site, distribution))
 
     def _make_inner(self, name: str, seed: int) -> BaseSampler:
-        path = ROWS[name].make if name in ROWS else name
+        path = SAMPLERS.get(name, name)
         make = load_object(path, what="search.sampler", error=RecipeError)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

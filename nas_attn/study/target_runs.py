@@ -21,9 +21,8 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.units import duration
 from nas_attn.analysis.validation import Family, Network, family_name
 from nas_attn.errors import DataError, RecipeError, StudyError
-from nas_attn.evaluation.kept import weights_run
-from nas_attn.evaluation.plan import Plan
-from nas_attn.evaluation.protocols import TARGET, keep_protocol, protocol_recipe
+from nas_attn.evaluation.artifacts import weights_run
+from nas_attn.evaluation.plan import TARGET, Plan, keep_protocol, protocol_recipe
 from nas_attn.recipe import Recipe, TrainingSection
 from nas_attn.storage import SEARCH, Lease, Run, RunRow, StoredScore, StudyStore
 from nas_attn.study.opening import OpenStudy
