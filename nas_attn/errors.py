@@ -124,6 +124,8 @@ class NasAttnWarning(UserWarning):
         self.said.add(message)
 
 
+DEBUG = "NAS_ATTN_DEBUG"
+"""Environment variable that a user sets for debugging."""
 WARNING = "warning: "
 """How a line begins in which a command warns."""
 

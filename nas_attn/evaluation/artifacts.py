@@ -16,14 +16,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from nas_attn.data import Split
 from nas_attn.errors import CheckpointError, NasAttnWarning, StorageAway
 from nas_attn.paths import whole_file
 from nas_attn.records import EpochPoint
 from nas_attn.storage import CheckpointRow, Lease, Run, StudyStore
 from nas_attn.waiting import impatient
+
+if TYPE_CHECKING:
+    from nas_attn.data import Split  # loads torch, which `status` does without
 
 KEPT = 2
 """Newest checkpoints of one run that are kept: the second is there should the first be damaged."""

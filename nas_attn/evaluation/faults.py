@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from nas_attn.errors import (
+    DEBUG,
     BackboneError,
     KnobError,
     NasAttnError,
@@ -24,8 +25,6 @@ from nas_attn.errors import (
 from nas_attn.training import Interrupted
 from nas_attn.training.stepping import out_of_memory
 
-DEBUG = "NAS_ATTN_DEBUG"
-"""Environment variable that a user sets for debugging."""
 LONGEST = 400
 """Characters of a stranger's message that are kept."""
 

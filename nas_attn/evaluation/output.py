@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from nas_attn.evaluation.faults import DEBUG
+from nas_attn.errors import DEBUG
 
 FOLDER = "logs"
 """Beside a study's artifacts."""

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from nas_attn.errors import TrainingError
+from nas_attn.errors import DEBUG, TrainingError
 from nas_attn.evaluation.evaluators import EvaluatorRun, EvaluatorTrainer
-from nas_attn.evaluation.faults import DEBUG
 from nas_attn.evaluation.output import OutputLog, log_for, on_terminal
 from nas_attn.study.stopping import interruptible
 

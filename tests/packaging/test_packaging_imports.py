@@ -43,7 +43,17 @@ def test_help_of_a_command_loads_little(command: str) -> None:
 
 
 def test_rooms_without_torch() -> None:
-    rooms = ("records", "recipe", "space", "storage", "analysis", "analysis.snapshot", "report")
+    rooms = (
+        "records",
+        "recipe",
+        "space",
+        "storage",
+        "analysis",
+        "analysis.snapshot",
+        "report",
+        "study.opening",
+        "study.reading",
+    )
     found = loaded("\n".join(f"import nas_attn.{room}" for room in rooms)) & {"torch", "torchvision"}
     assert not found
 

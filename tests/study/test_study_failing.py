@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 import nas_attn as na
-from nas_attn.errors import OperationError, RecipeError, TrainingError
-from nas_attn.evaluation.faults import DEBUG
+from nas_attn.errors import DEBUG, OperationError, RecipeError, TrainingError
 from nas_attn.study.opening import open_study
 
 URL = "sqlite:///nas_attn.db"
