@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tables import read
 
 from nas_attn.model import Run
-from nas_attn.model.mixture import cdf
+from nas_attn.model.variances import cdf
 from nas_attn.records import Latency
 
 Floats = NDArray[np.floating]

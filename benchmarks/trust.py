@@ -31,7 +31,7 @@ from trust_figures import Outcome
 
 from nas_attn.analysis.recommendation import Contender, recommend
 from nas_attn.model import Evidence, Run, fit
-from nas_attn.model.front import non_dominated
+from nas_attn.model.proposals import non_dominated
 
 AnyStudy = Study | TableStudy
 AnyWorld = World | TableWorld

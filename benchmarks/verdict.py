@@ -20,7 +20,7 @@ import time
 
 import numpy as np
 
-from nas_attn.analysis.verdict import (
+from nas_attn.analysis.validation import (
     Array,
     Comparison,
     contrast_matrix,

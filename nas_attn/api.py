@@ -10,9 +10,8 @@ from torch import nn
 
 from nas_attn import attachment
 from nas_attn.analysis.criteria import Criteria
-from nas_attn.analysis.effects import Effects, fit_effects
+from nas_attn.analysis.effects import Effects, Suggestion, fit_effects, suggest
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.analysis.suggestions import Suggestion, suggest
 from nas_attn.errors import PlacementError, RecipeError
 from nas_attn.evaluation.evaluators import Evaluator
 from nas_attn.importing import PYTHON

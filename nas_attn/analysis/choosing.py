@@ -1,20 +1,21 @@
-"""The words by which a person chooses a candidate, the same in every command and in `study.best`.
-
-Nothing said means the recommended one. Limits look at all candidates that were scored to the end, by today's estimates.
-"""
+"""What to take: the answer of a study, the candidate that a person's criteria mean, and who runs again to know more."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from nas_attn.analysis import units
 from nas_attn.analysis.criteria import Criteria
-from nas_attn.analysis.recommendation import REQUIRED
-from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.analysis.recommendation import REQUIRED, Comparison
+from nas_attn.analysis.snapshot import CandidateView, Snapshot, searched_as_target
+from nas_attn.analysis.validation import validation_epochs
 from nas_attn.errors import StudyError, shorten
+from nas_attn.model import TARGET, Gain
 from nas_attn.recipe import lower_is_better
 from nas_attn.tables import is_cost
 
@@ -232,3 +233,144 @@ def _sentences(
         high = f"{found.latency.high:.3f} times ({found.latency.high * found.latency.reference_ms:.3g} ms)"
         said.append(f"The interval of its latency exceeds the limit: it reaches {high}.")
     return said
+
+
+LABELS = ("Gain", "Best bet", "Dearer", "Cheaper", "Capacity", "Tested", "Decide", "Target", "Next")
+"""With which all lines but the first begin, in ten columns."""
+MOST_NOTES = 2
+"""Lines about what speaks against any conclusion."""
+MOST_RUNS = 32
+"""Trainings of each network up to which a test is proposed."""
+NEEDED = 1.96 + 0.84
+"""Standard errors that a difference has to be, to be shown with 95 % certainty in 80 % of tests."""
+
+
+def answer(now: Snapshot, at: str = "") -> list[str]:
+    """What to take, how sure that is, and what to do next; before it, what speaks against any conclusion.
+
+    Args:
+        at: the option with which commands find the database.
+    """
+    best, notes = now.recommendation, [f"Careful: {said}" for said in now.cautions[:MOST_NOTES]]
+    if best is None:
+        return [*notes, nothing_recommended(now)]
+    tested = list(_tested(now))
+    lines = [line.removesuffix(", not tested") if tested else line for line in best.answer]
+    why = f"reasons: nas-attn pareto {now.study} --why{at}"
+    step = f"nas-attn retrain {now.study}{at}" if tested else f"nas-attn validate {now.study} --dry-run{at}"
+    open_ = [] if tested or best.best_bet is None else list(_decide(now, best.best_bet, at))
+    open_ = open_ or ([] if tested else list(_target(now, at)))
+    return [*notes, *lines, *tested, *open_, f"Next      {why if open_ else f'{step}; {why}'}"]
+
+
+def training_s(now: Snapshot, epochs: int) -> float | None:
+    """Seconds that so many epochs of training take, by the pace of the study's runs; None before the first."""
+    longest: dict[tuple[str, str, int], int] = {}
+    seconds = 0.0
+    for view in now.candidates:
+        for point in view.scores:
+            run = (view.key, point.purpose, point.seed)
+            longest[run] = max(longest.get(run, 0), point.epochs)
+            seconds += point.wall_s
+    return epochs * seconds / sum(longest.values()) if longest else None
+
+
+def _tested(now: Snapshot) -> Iterator[str]:
+    """What the last finished validation showed of the recommended network, or of the best one where that is the bare one."""
+    best = now.recommendation
+    for result in reversed(now.validations):
+        bare = next((n.key for n in result.family.networks if n.placement == "none"), None)
+        against = [verdict for verdict in result.verdicts if verdict.control == bare]
+        mine = [verdict for verdict in against if best is not None and verdict.network == best.key]
+        for verdict in mine or sorted(against, key=lambda verdict: -verdict.difference)[:1]:
+            metric = result.family.metric
+            network = next(n for n in result.family.networks if n.key == verdict.network)
+            word = "no difference shown" if verdict.word == "not shown" else f"{verdict.word} than the bare backbone"
+            about = "" if mine else f"{network.placement}: "
+            between = f"{units.signed(metric, verdict.low)} to {units.signed(metric, verdict.high)}"
+            size = f"{units.difference(metric, verdict.difference)} ({between})"
+            yield f"Tested    {about}{word}, {size}; {result.blocks} trainings each, test images"
+            return
+
+
+def _decide(now: Snapshot, bet: Comparison, at: str) -> Iterator[str]:
+    """What a test of the most promising placement takes."""
+    noise = now.noise.get(now.primary or "")
+    runs = None if bet.gain is None or noise is None else _runs_for(bet.gain, noise.seed_sd)
+    if runs is None:
+        return
+    if runs > MOST_RUNS:
+        yield f"Decide    not worth it: a gain of this size takes more than {MOST_RUNS} trainings of each to show"
+        return
+    target = now.recipe.target_training
+    fresh = target.backbone_epochs if target.start == "backbone" else 0
+    seconds = training_s(now, runs * (2 * target.rungs[-1] + fresh))
+    time = "" if seconds is None else f" (about {units.duration(seconds)})"
+    view = now.find(bet.key)
+    placement = bet.name if view is None else view.placement
+    command = f'nas-attn validate {now.study} --seeds {runs} --placement "{placement}"{at}'
+    yield f"Decide    {runs} trainings of each as the target says{time}: {command}"
+
+
+def _target(now: Snapshot, at: str) -> Iterator[str]:
+    """That no run trained as the target does, and what it takes to know more; nothing where some did."""
+    if searched_as_target(now.recipe) or any(model.rung == TARGET for model in now.evidence.values()):
+        return
+    seconds = training_s(now, validation_epochs(now.recipe))
+    cost = f" in about {units.duration(seconds)}" if seconds else ""
+    said = now.recipe.target_training.said
+    yield f"Target    the gain {said} is not known yet: nas-attn validate {now.study}{at} finds out{cost}"
+
+
+def _runs_for(gain: Gain, seed_sd: float | None) -> int | None:
+    """Trainings of each of two networks that show a gain, if it is as large as it is estimated."""
+    if not seed_sd or gain.mean <= 0:
+        return None
+    return 2 + math.ceil((NEEDED * seed_sd / gain.mean) ** 2)  # runs of one block have a part of the noise in common
+
+
+ENOUGH = 0.995
+"""Probability of being better than the bare backbone from which no further round is needed."""
+RIVALS = 2
+"""That run besides the best-looking one and the bare backbone."""
+DRAWS = 8
+"""Draws of the truth; the best in one of them may be the best."""
+
+
+def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
+    """Who runs in the next round, the bare backbone first; empty if nothing is recommended, or there is nothing to compare."""
+    model, best = now.evidence.get(now.primary or ""), now.recommendation
+    if best is None or model is None:
+        return []
+    bare = [view for view in now.baselines if view.baseline == "none" and view.state == "scored"]
+    able = {view.key: view for view in _able(now) if view not in bare}
+    chosen = able.get(best.key)
+    if chosen is None and bare and able:
+        worth = {key: gain.worth if (gain := model.gain(key, bare[0].key)) else 0.0 for key in able}
+        chosen = able[max(worth, key=lambda key: (worth[key], key))]
+    if chosen is None:
+        return []
+    sign = -1.0 if model.lower_is_better else 1.0
+    known = np.array([key in able for key in model.keys])
+    drawn = np.where(known, sign * model.draw(rng, DRAWS), -np.inf).argmax(axis=1)
+    preferred_to = [best.more_accurate.key] if best.more_accurate is not None else []
+    uniform = [view.key for view in now.ordered(now.baselines) if view.key in able and view.baseline != "none"][:1]
+    rivals = dict.fromkeys([*preferred_to, *uniform, *(model.keys[i] for i in drawn)])
+    return [*bare, chosen, *[able[key] for key in rivals if key in able and key != chosen.key][:RIVALS]]
+
+
+def decided(now: Snapshot) -> bool:
+    """Whether the recommended one is known to be better than the bare backbone."""
+    against = now.recommendation.against_none if now.recommendation is not None else None
+    return against is not None and against.gain is not None and against.gain.probability > ENOUGH
+
+
+def _able(now: Snapshot) -> list[CandidateView]:
+    """Candidates that may be recommended: scored to the end, within the limit on latency."""
+    limit, last = now.recipe.limits.max_latency_ratio, len(now.recipe.training.rungs) - 1
+    return [
+        view
+        for view in now.candidates
+        if view.state == "scored" and view.rung == last and now.primary in view.estimates and not view.control
+        if limit is None or (view.latency is not None and view.latency.ratio <= limit)
+    ]

@@ -1,12 +1,15 @@
-"""The choices of a placement, one by one."""
+"""A placement: its choices one by one, and the Python that builds it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from nas_attn.attention.catalogue import CONTROLS
+from nas_attn.importing import PYTHON
+from nas_attn.recipe import BackboneSection, Recipe
 from nas_attn.space import parse
 
 
@@ -52,3 +55,62 @@ def is_control(text: str) -> bool:
 def notation(choices: Iterable[Feature]) -> str:
     """The placement with these features, as text."""
     return " ".join(f"{f.site}={f.choice}" for f in sorted(choices)) or "none"
+
+
+WIDEST = 88
+"""Letters of a line at most, where it can be broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltFor:
+    """What a study's backbone is built for."""
+
+    input_shape: tuple[int, int, int]
+    """Channels, height, width of one image."""
+    classes: int
+
+
+def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[str, str], str]:
+    """What makes lines of Python of a placement, as the study writes it, and the key of the network: they make `model`.
+
+    `na.attach` raises where they would build another one. No lines where it is not known what the network is built for.
+    """
+    if built is None:
+        return lambda placement, key: ""
+    imported, made = _backbone(recipe.backbone, built)
+    before = ["import nas_attn as na", *imported, "", *made]
+    sites = recipe.space.sites
+    arguments = [f"input_shape={built.input_shape}", f"init={_quoted(recipe.training.resolved_init)}"]
+    arguments += [f"custom={dict(sites.custom)!r}"] if sites.custom else []
+    arguments += ["heads=True"] if sites.heads else []
+
+    def lines(placement: str, key: str) -> str:
+        if placement == "none":
+            return "\n".join(before)
+        call = _call("na.attach", ["model", _quoted(placement), *arguments, f"key={_quoted(key)}"])
+        return "\n".join([*before, *call])
+
+    return lines
+
+
+def _backbone(backbone: BackboneSection, built: BuiltFor) -> tuple[list[str], list[str]]:
+    """(imports, lines that make the backbone)."""
+    if backbone.name.startswith(PYTHON):
+        module, _, name = backbone.name.removeprefix(PYTHON).rpartition(".")
+        if name.isidentifier() and module not in ("", "__main__") and all(p.isidentifier() for p in module.split(".")):
+            return [f"from {module} import {name}"], [f"model = {name}()"]
+        return [], [f"model = ...  # the network that was given to na.search: {backbone.name.removeprefix(PYTHON)}()"]
+    arguments = [_quoted(backbone.name), f"input_shape={built.input_shape}", f"classes={built.classes}"]
+    arguments += [f"width={backbone.width}"] if backbone.width is not None else []
+    arguments += [f"options={dict(backbone.options)!r}"] if backbone.options else []
+    return ["from nas_attn import backbones"], _call("model = backbones.create", arguments)
+
+
+def _call(function: str, arguments: list[str]) -> list[str]:
+    """A call in one line, or with an argument each where that is too long."""
+    line = f"{function}({', '.join(arguments)})"
+    return [line] if len(line) <= WIDEST else [f"{function}(", *(f"    {argument}," for argument in arguments), ")"]
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

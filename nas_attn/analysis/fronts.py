@@ -1,4 +1,4 @@
-"""Objective values and fronts: what is believed, how likely each candidate belongs to the true front, and which members tie."""
+"""Objective values and fronts: what is believed, who may belong to the true front, which members tie, who goes on at a rung."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nas_attn import tasks
 from nas_attn.analysis.latency import CERTAIN, Order
 from nas_attn.model import Estimate, Evidence
-from nas_attn.model.front import non_dominated
+from nas_attn.model.proposals import non_dominated, non_dominated_of
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.records import Costs, Latency, Session
 from nas_attn.tables import is_cost
 
+Floats = NDArray[np.float64]
 Values = Sequence[float | None]
 
 DRAWS = 256
 """Joint draws of the truth behind a probability."""
+MARGIN = 0.1
+"""In halving, the reference lies this share of the peers' range beyond the worst, so that a front's ends count too."""
 
 
 def objective_value(
@@ -75,7 +78,6 @@ def front_odds(
 
     Args:
         rows: as for `front_of`; those that lack an objective, or that the model does not know, are left out.
-        model: of a metric among the objectives.
     """
     names = [objective_name(objective) for objective in objectives]
     able = set(model.keys)
@@ -91,7 +93,7 @@ def front_odds(
     return dict(zip(known, (counts / DRAWS).tolist(), strict=True))
 
 
-def _signs(objectives: Sequence[str]) -> NDArray[np.float64]:
+def _signs(objectives: Sequence[str]) -> Floats:
     return np.array([1.0 if lower_is_better(objective) else -1.0 for objective in objectives])
 
 
@@ -107,7 +109,6 @@ def ties(
     Args:
         front: key -> objective values; counted ones (parameters, MACs, memory) are compared exactly.
         models: metric -> the evidence about it at the last rung.
-        sessions: of the study's latencies, where that is an objective.
         bare: key of the bare backbone, which has no sessions of its own: it is every session's reference.
     """
     order, keys = Order(sessions), list(front)
@@ -132,3 +133,125 @@ def ties(
             found[a].append(b)
             found[b].append(a)
     return {key: tuple(others) for key, others in found.items()}
+
+
+# ------------------------------------------------------------------------------------------- who goes on at a rung
+
+
+def survives(peers: Mapping[str, Sequence[float]], candidate: str, eta: float) -> bool:
+    """Whether a candidate goes on from a rung, judged by all that reached this rung so far, itself included.
+
+    Asynchronous successive halving for several objectives, after Schmucker et al. (2106.12639), with hypervolume contribution
+    instead of their epsilon-net: the peers are sorted by non-domination; the best 1/eta of them go on, the number rounded up.
+    Where the cut goes through a front, its smallest contributor to the hypervolume leaves until the rest fits. The first to
+    arrive always goes on, and nobody waits for peers or is taken up again later. Workers that read the same table decide alike.
+
+    Args:
+        peers: key -> objective values at this rung, all to be minimised. A candidate with a NaN does not go on.
+        candidate: a key of `peers`.
+        eta: above 1.
+    """
+    if any(math.isnan(value) for value in peers[candidate]):
+        return False
+    keys = sorted(peers)
+    values = np.array([peers[key] for key in keys], dtype=float)
+    places = math.ceil(len(keys) / eta - 1e-9)
+    ranks = non_dominated_rank(values)
+    rank = ranks[keys.index(candidate)]
+    before = int((ranks < rank).sum())
+    front = np.flatnonzero(ranks == rank)
+    if before + len(front) <= places:
+        return True
+    if before >= places:
+        return False
+    scaled, left = _normalised(values), front
+    while len(left) > places - before:  # the smallest contributor leaves, of equals the last
+        lost = hypervolume_contributions(scaled[left], np.full(scaled.shape[1], 1.0 + MARGIN))
+        left = np.delete(left, len(left) - 1 - int(np.argmin(lost[::-1])))
+    return keys.index(candidate) in left
+
+
+def _normalised(values: Floats) -> Floats:
+    """Each column scaled to 0 to 1 over its finite values; infinities become 0 or 1."""
+    scaled = np.where(np.isneginf(values), 0.0, 1.0)
+    for column in range(values.shape[1]):
+        finite = np.isfinite(values[:, column])
+        if finite.any():
+            known = values[finite, column]
+            scaled[finite, column] = (known - known.min()) / (np.ptp(known) or 1.0)
+    return scaled
+
+
+def net(values: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
+    """Candidate -> seed -> value without the level of its seed: as if all had run on the average seed and backbone.
+
+    The pruner's quick answer: `value = level of the seed + candidate + rest`, the candidates' variance taken to be the rest's.
+    """
+    seeds = {seed: i for i, seed in enumerate(sorted({seed for runs in values.values() for seed in runs}))}
+    table = np.full((len(values), len(seeds)), np.nan)
+    for row, runs in zip(table, values.values(), strict=True):
+        row[[seeds[seed] for seed in runs]] = list(runs.values())
+    known = np.isfinite(table)
+    ran, table = known.astype(float), np.where(known, table, 0.0)
+    shrunk = 1 / (ran.sum(axis=1) + 1)  # the ridge of one run's worth: what integrating the candidates out leaves
+    normal = np.diag(ran.sum(axis=0)) - ran.T @ (ran * shrunk[:, None])
+    right = table.sum(axis=0) - ran.T @ (table.sum(axis=1) * shrunk)
+    level = np.linalg.lstsq(normal, right, rcond=None)[0]
+    ever = ran.any(axis=0)
+    level = level - level @ ever / max(ever.sum(), 1)
+    return {key: {seed: v - float(level[seeds[seed]]) for seed, v in runs.items()} for key, runs in values.items()}
+
+
+def non_dominated_rank(values: ArrayLike) -> NDArray[np.int64]:
+    """(n,) front of each row of (n, m), all minimised: 0 for those that nothing dominates, 1 once these are taken away, and so on.
+
+    Equal rows share a rank. A row with a NaN is comparable to nothing and comes after all others. Infinities are allowed.
+    """
+    values_nm = np.asarray(values, dtype=float)
+    known = np.asarray(~np.isnan(values_nm).any(axis=1), dtype=np.bool_)
+    ranks, left, rank = np.zeros(len(values_nm), dtype=np.int64), known.copy(), 0
+    while left.any():
+        first = np.flatnonzero(left)[non_dominated(values_nm[left])]
+        ranks[first], left[first] = rank, False
+        rank += 1
+    ranks[~known] = rank
+    return ranks
+
+
+def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
+    """Volume that points (n, m) dominate below the reference (m,), which is finite; exact.
+
+    One and two columns by sorting; more by the recursion of While et al., "A fast way of calculating exact
+    hypervolumes" (2012). Points that are not below the reference in every column add nothing.
+    """
+    points_nm, corner = np.asarray(points, dtype=float), np.asarray(reference, dtype=float)
+    return _volume(points_nm[(points_nm < corner).all(axis=1)], corner)
+
+
+def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Floats:
+    """(n,) volume that is lost when one point is left out; 0 for dominated and for repeated points."""
+    points_nm, corner = np.asarray(points, dtype=float), np.asarray(reference, dtype=float)
+    lost = np.zeros(len(points_nm))
+    inside = np.flatnonzero((points_nm < corner).all(axis=1))
+    unique, first, counts = np.unique(points_nm[inside], axis=0, return_index=True, return_counts=True)
+    for i in np.flatnonzero(non_dominated_of(unique) & (counts == 1)):
+        lost[inside[first[i]]] = _exclusive(unique[i], np.delete(unique, i, axis=0), corner)
+    return lost
+
+
+def _volume(points: Floats, corner: Floats) -> float:
+    if not len(points):
+        return 0.0
+    if points.shape[1] == 1:
+        return float(corner[0] - points[:, 0].min())
+    unique = np.unique(points, axis=0)
+    front = unique[non_dominated_of(unique)]
+    if front.shape[1] == 2:
+        heights = np.concatenate(([corner[1]], front[:-1, 1])) - front[:, 1]
+        return float(((corner[0] - front[:, 0]) * heights).sum())
+    return sum(_exclusive(front[i], front[i + 1 :], corner) for i in range(len(front)))
+
+
+def _exclusive(point: Floats, others: Floats, corner: Floats) -> float:
+    """Volume that `point` dominates and `others` do not."""
+    return float(np.prod(corner - point)) - _volume(np.maximum(others, point), corner)

@@ -14,19 +14,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from nas_attn.analysis import recommendation_words as words
+from nas_attn.analysis import units
 from nas_attn.model import Estimate, Evidence, Gain
-from nas_attn.model.mixture import cdf
+from nas_attn.model.variances import cdf
 from nas_attn.records import Latency
 
 REQUIRED = 0.70
 """Probability of being better than the bare backbone that a placement needs."""
-TOLD_APART = 0.95
-"""Probability of being better from which the recommended one is said to be better than another."""
+SURE = 0.95
+"""Probability from which a difference is not put down to chance."""
 OF_GAIN, OF_NOISE = 0.1, 0.5
 """What counts: this share of the best gain, or of one run's noise, whichever is larger."""
+NAMED = 3
+"""Placements that are written out in a sentence; the others are counted."""
+ALIKE = 1.05
+"""A control costs as much as a placement if its latency is at most so many times the placement's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +52,9 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The recommended placement compared with another."""
+    """The recommended placement compared with another, of this key and name."""
 
     key: str
-    """Of the other."""
     name: str
     gain: Gain | None
     """How much better the recommended one is, at this training budget; None while the noise is unknown."""
@@ -104,9 +107,7 @@ def recommend(
     """The rule above; None where nothing has been scored at the last rung (within the limit).
 
     Args:
-        contenders: the candidates scored at the last rung.
         evidence: about the metric, at that rung.
-        max_latency_ratio: the recipe's limit.
         own_backbone: whether runs start from a trained backbone; the answer holds for it, or, if there are several, for the next one.
         trained: how the runs were trained, `after 2 epochs from this study's backbones`.
     """
@@ -149,6 +150,49 @@ def expected_loss(evidence: Evidence, best: Contender, other: Contender) -> floa
     return gain.mean * float(cdf(z)) + gain.sd * math.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
 
 
+def with_capacity(
+    found: Recommendation | None, contenders: Sequence[Contender], controls: Sequence[Contender], evidence: Evidence
+) -> Recommendation | None:
+    """Is it attention, or just more network? The recommendation with what the best control gains, as one more line.
+
+    Args:
+        contenders: who could be recommended.
+        controls: candidates with plain layers in the place of attention, scored at the last rung.
+    """
+    bare = next((c for c in contenders if c.baseline == "none"), None)
+    chosen = next((c for c in contenders if found is not None and c.key == found.key), None)
+    if found is None or bare is None or chosen is None:
+        return found
+    limit = ALIKE * chosen.latency.ratio if chosen is not bare and chosen.latency else math.inf
+    affordable = [c for c in controls if c.latency is None or c.latency.ratio <= limit]
+    gains = {c.key: evidence.gain(c.key, bare.key) for c in controls}
+    gained = [(gain.mean, c, gain) for c in affordable or controls if (gain := gains[c.key]) is not None]
+    if not gained:
+        return found
+    _, control, gain = max(gained, key=lambda one: one[0])
+    against = _compared(evidence, chosen, control)
+    said = _on_controls(gain, None if chosen is bare else against.gain, dearer=not affordable)
+    at = "" if control.latency is None else f" at {control.latency.ratio:.2f} ×"
+    name = control.placement if control.baseline is None else f"{control.baseline.rpartition(' ')[2]} everywhere"
+    size = units.plus_minus(found.metric, gain.mean, (gain.high - gain.low) / 2)
+    return replace(found, capacity=against, answer=(*found.answer, f"Capacity  {name}: {size}{at}. {said}"))
+
+
+def _on_controls(gain: Gain, lead: Gain | None, *, dearer: bool) -> str:
+    """What a control's gain over the bare backbone means, and attention's lead over it; None: the bare one is recommended."""
+    if lead is None:
+        if gain.probability >= REQUIRED:
+            return "More network helps here; attention is not shown to."
+        return "More network is not shown to help either."
+    if lead.worse >= REQUIRED:
+        return "More network helps more" + (", at more latency." if dearer else "; attention is not needed.")
+    odds = units.probability(lead.probability)
+    if lead.probability < REQUIRED:
+        return f"More network may help as much{', at more latency' if dearer else ''} (attention better: {odds})."
+    verb = "buys" if lead.probability >= SURE else "probably buys"
+    return f"Attention {verb} more{', at less latency' if dearer else ''} ({odds})."
+
+
 def _fastest(evidence: Evidence, best: Contender, able: Sequence[Contender], counts: float) -> Contender | None:
     """The fastest whose expected loss is below what counts; None without one, or where the best one's latency is unknown."""
     level = [(c.latency.ratio, c) for c in able if c.latency is not None and expected_loss(evidence, best, c) < counts]
@@ -167,11 +211,17 @@ def _pool(contenders: Sequence[Contender], max_latency_ratio: float | None) -> t
     return pool, among
 
 
+def _compared(evidence: Evidence, one: Contender, other: Contender) -> Comparison:
+    ratio = one.latency.ratio / other.latency.ratio if one.latency and other.latency else None
+    return Comparison(other.key, other.name, evidence.gain(one.key, other.key), ratio)
+
+
 class _Judge:
     """Compares the chosen contender with the others, and puts the answer together."""
 
     def __init__(self, contenders: Sequence[Contender], evidence: Evidence, own_backbone: bool, trained: str) -> None:
         self.contenders, self.evidence, self.own_backbone, self.trained = contenders, evidence, own_backbone, trained
+        self.metric = evidence.metric
         self.bare = next((c for c in contenders if c.baseline == "none"), None)
         uniform = [c for c in contenders if c.baseline not in (None, "none")]
         self.uniform = max(uniform, key=self.quality, default=None)
@@ -200,33 +250,30 @@ class _Judge:
         cheaper: Contender | None = None,
         worth: float | None = None,
     ) -> Recommendation:
-        metric, bare = self.evidence.metric, self.bare
+        metric, bare = self.metric, self.bare
         against_none, against_uniform = self._compare(chosen, bare), self._compare(chosen, self.uniform)
-        more, less = self._compare(chosen, dearer), self._compare(chosen, cheaper)
         slower = None if chosen is bare else self._most_accurate(chosen)
-        bet = None
-        if best_bet is not None and (found := self._compare(best_bet, chosen)) is not None:
-            bet = Comparison(best_bet.key, best_bet.name, found.gain, found.latency_ratio)
+        bet = None if best_bet is None else self._compare(best_bet, chosen)
+        bet = bet and replace(bet, key=best_bet.key, name=best_bet.name) if best_bet else None
         level = [] if chosen is bare else self._level_with(chosen, (bare, dearer, cheaper))
-        about = words.about(self.evidence, promising or chosen, chosen, self.own_backbone) if bare else []
         why = [
             f"{'Keep the bare backbone' if chosen is bare else f'Take `{chosen.placement}`'}: {rule}.",
-            words.costs(chosen, metric, self.trained),
-            *words.against(against_none, metric),
-            *words.on_new_images(against_none, metric),
-            *words.against(against_uniform, metric),
+            self._costs(chosen),
+            *_against(against_none, metric),
+            *_on_new_images(against_none, metric),
+            *_against(against_uniform, metric),
             *(["It is the best uniform baseline: it needed no search."] if chosen is self.uniform else []),
-            *words.counted(worth, metric),
-            *words.level_with(level, metric),
-            *about,
-            words.noise(self.evidence),
+            *([] if worth is None else [_counting(worth, metric)]),
+            *([_level(level, metric)] if level else []),
+            *(self._about(promising or chosen, chosen) if bare else []),
+            self._noise(),
         ]
         answer = [
-            words.headline(chosen, bare, metric),
-            *words.gain_line(against_none, metric, self.trained),
-            *words.best_bet_line(bet, best_bet, metric),
-            *words.other_line("Dearer", slower, self._compare(chosen, slower), metric),
-            *words.other_line("Cheaper", cheaper, less, metric),
+            self._headline(chosen),
+            *self._gain_line(against_none),
+            *([_bet_line(best_bet, bet.gain, metric)] if best_bet and bet and bet.gain else []),
+            *self._other_line("Dearer", chosen, slower),
+            *self._other_line("Cheaper", chosen, cheaper),
         ]
         return Recommendation(
             key=chosen.key,
@@ -239,18 +286,15 @@ class _Judge:
             against_uniform=against_uniform,
             worth=worth,
             best_bet=bet,
-            more_accurate=more,
-            cheaper=less,
+            more_accurate=self._compare(chosen, dearer),
+            cheaper=self._compare(chosen, cheaper),
             level_with=tuple(contender.key for contender in level),
             answer=tuple(answer),
             why=tuple(why),
         )
 
     def _compare(self, one: Contender, other: Contender | None) -> Comparison | None:
-        if other is None or other is one:
-            return None
-        ratio = one.latency.ratio / other.latency.ratio if one.latency and other.latency else None
-        return Comparison(other.key, other.name, self.evidence.gain(one.key, other.key), ratio)
+        return None if other is None or other is one else _compared(self.evidence, one, other)
 
     def _most_accurate(self, chosen: Contender) -> Contender | None:
         """The one with the largest gain of those on the front that are slower; None where none gains anything."""
@@ -263,4 +307,142 @@ class _Judge:
         """Others of the front that are not surely worse, of which no sentence of their own speaks."""
         others = [c for c in self.contenders if c.on_front and c is not chosen and c not in named]
         gains = [(gain.probability if (gain := self.evidence.gain(chosen.key, c.key)) else 0.0, c) for c in others]
-        return [c for p, c in sorted(gains, key=lambda found: found[0]) if p < TOLD_APART]
+        return [c for p, c in sorted(gains, key=lambda found: found[0]) if p < SURE]
+
+    # ------------------------------------------------------------------------------------------- in plain words
+
+    def _headline(self, chosen: Contender) -> str:
+        value = units.value(self.metric, chosen.estimate.mean)
+        if chosen is self.bare:
+            return f"Keep the bare backbone: {value} at 1.00 × latency."
+        at = "" if chosen.latency is None else f" at {chosen.latency.ratio:.2f} × latency"
+        bare = "" if self.bare is None else f" (bare backbone: {units.value(self.metric, self.bare.estimate.mean)})"
+        return f"Take {chosen.placement}: {value}{at}{bare}."
+
+    def _gain_line(self, comparison: Comparison | None) -> list[str]:
+        if comparison is None:
+            return []
+        how = f"estimated {self.trained}, not tested" if self.trained else "estimated, not tested"
+        if comparison.gain is None:
+            return [f"Gain      unknown: the noise has not been measured yet; {how}"]
+        return [f"Gain      {_gain(comparison.gain, self.metric)}; {how}"]
+
+    def _other_line(self, title: str, chosen: Contender, other: Contender | None) -> list[str]:
+        """A dearer or a cheaper one: what it gains or loses, and at which latency."""
+        comparison = self._compare(chosen, other)
+        if other is None or comparison is None or comparison.gain is None or other.latency is None:
+            return []
+        gain, at = comparison.gain, f"at {other.latency.ratio:.2f} ×"
+        chance = ", may be chance" if max(gain.probability, gain.worse) < SURE else ""
+        return [f"{title:<10}{other.name}: {units.difference(self.metric, -gain.mean)}{chance}, {at}"]
+
+    def _costs(self, chosen: Contender) -> str:
+        low, high = chosen.estimate.low, chosen.estimate.high
+        seeds = f"{chosen.estimate.seeds} run{'s' if chosen.estimate.seeds != 1 else ''}"
+        between = f"{units.value(self.metric, low)} to {units.value(self.metric, high)}"
+        its = f"{self.trained[:1].upper()}{self.trained[1:]}, its" if self.trained else "Its"
+        value = units.value(self.metric, chosen.estimate.mean)
+        text = f"{its} {self.metric} is estimated at {value} ({between}, {seeds})"
+        if chosen.latency is None or chosen.baseline == "none":
+            return f"{text}."
+        latency = chosen.latency
+        between = f"{latency.low:.3f} to {latency.high:.3f}{'' if latency.measured else ', predicted, not measured'}"
+        return f"{text}, its latency at {latency.ratio:.3f} times the backbone's ({between})."
+
+    def _about(self, promising: Contender, chosen: Contender) -> list[str]:
+        """What was promising and not enough, what could not have been seen, and what backbones the answer holds for."""
+        evidence, found = self.evidence, []
+        gain = evidence.gain(promising.key, chosen.key)
+        if promising is not chosen and gain is not None:
+            pairs = max(evidence.pairs(promising.key, chosen.key), 1)
+            found += [
+                f"The most promising placement, `{promising.placement}`, is better with a probability of only "
+                f"{units.probability(gain.probability)}.",
+                f"This budget, {pairs} {'run' if pairs == 1 else 'runs'} of each with the same seed, cannot show a difference "
+                f"below ±{units.size(self.metric, evidence.detectable(pairs))}; {4 * pairs} runs of each would show half of that.",
+            ]
+        if self.own_backbone and evidence.backbones > 1:
+            found.append(
+                f"Differences are estimates for another backbone of the same kind; {evidence.backbones} were tried, and a "
+                "placement's gain differs between them."
+            )
+        elif self.own_backbone:
+            found.append("Differences hold for this one trained backbone; on another one they may differ.")
+        return found
+
+    def _noise(self) -> str:
+        """How much runs differ by chance, and where that is known from."""
+        found, metric = self.evidence.noise, self.metric
+        if found.seed_sd is None or found.paired_sd is None:
+            return "One candidate scored once tells nothing about the noise."
+        spread = "the spread of scores within a seed; no candidate has run twice yet"
+        source = measured_on(found.repeated) if found.source == "seeds" else f"from {spread}"
+        if found.source == "images":
+            source = f"from the size of the validation set and {spread}"
+        return (
+            f"One run's {metric} varies by {units.size(metric, found.seed_sd)}, the difference of two with the same seed by "
+            f"{units.size(metric, 2**0.5 * found.paired_sd)} ({source}). All this is estimated, not tested."
+        )
+
+
+def sureness(better: float, worse: float) -> str:
+    """The probabilities of being better and of being worse, in a word or two."""
+    if better < worse:
+        return sureness(worse, better).replace("better", "worse")
+    steps = ((0.95, "almost surely better"), (0.8, "probably better"), (0.6, "more likely better than not"))
+    return next((words for least, words in steps if better >= least), "no visible difference")
+
+
+def measured_on(candidates: int) -> str:
+    """Where the noise of runs is known from, where candidates ran with several seeds."""
+    return f"measured on {candidates} candidate{'' if candidates == 1 else 's'} that ran more than once"
+
+
+def _gain(gain: Gain, metric: str) -> str:
+    between = f"{units.signed(metric, gain.low)} to {units.signed(metric, gain.high)}"
+    return f"{units.difference(metric, gain.mean)} ({between}), {units.probability(gain.probability)} likely to help"
+
+
+def _bet_line(bet: Contender, gain: Gain, metric: str) -> str:
+    """The most promising placement, where none is convincing."""
+    at = "" if bet.latency is None else f", at {bet.latency.ratio:.2f} ×"
+    return f"Best bet  {bet.name}: {_gain(gain, metric)}{at}"
+
+
+def _against(comparison: Comparison | None, metric: str) -> list[str]:
+    """The recommended one compared with a baseline."""
+    if comparison is None:
+        return []
+    name = "the bare backbone" if comparison.name == "none" else f"the best uniform baseline ({comparison.name})"
+    gain = comparison.gain
+    if gain is None:
+        return [f"Whether it beats {name} is unknown: the noise has not been measured yet."]
+    cost = "" if comparison.latency_ratio is None else f", at {comparison.latency_ratio:.2f} times its latency"
+    return [
+        f"Against {name}: {sureness(gain.probability, gain.worse)} (probability of being better "
+        f"{units.probability(gain.probability)}; estimated difference {units.difference(metric, gain.mean)}, "
+        f"{units.difference_range(metric, gain.low, gain.high)}){cost}."
+    ]
+
+
+def _on_new_images(comparison: Comparison | None, metric: str) -> list[str]:
+    """The same on other images of their kind, where that can be said."""
+    gain = None if comparison is None else comparison.gain
+    if gain is None or gain.new_probability is None or gain.new_low is None or gain.new_high is None:
+        return []
+    return [
+        "This holds for these validation images. On new images of the same kind, it is better than the bare backbone with a "
+        f"probability of {units.probability(gain.new_probability)} "
+        f"({units.difference_range(metric, gain.new_low, gain.new_high)})."
+    ]
+
+
+def _counting(worth: float, metric: str) -> str:
+    return f"Differences below {units.size(metric, worth)} do not count: a tenth of the best gain or half of one run's noise."
+
+
+def _level(level: Sequence[Contender], metric: str) -> str:
+    """Others that the recommended one is not surely better than."""
+    names = ", ".join(f"`{c.placement}`" for c in level[:NAMED])
+    more = f" and {len(level) - NAMED} more" if len(level) > NAMED else ""
+    return f"Members of the front that may have the same {metric}: {names}{more}."

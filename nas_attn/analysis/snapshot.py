@@ -6,29 +6,149 @@ import dataclasses
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from nas_attn import tasks
-from nas_attn.analysis.capacity import with_capacity
-from nas_attn.analysis.facts import Retrained, StudyFacts
-from nas_attn.analysis.features import features, is_control
+from nas_attn.analysis.features import BuiltFor, features, is_control, snippets
 from nas_attn.analysis.fronts import front_odds, front_of, objective_value, primary_metric, ties
-from nas_attn.analysis.in_int8 import in_int8
 from nas_attn.analysis.latency import LatencyRecord, latencies, latency_record
-from nas_attn.analysis.per_image import ByClass, Examples, by_class, examples
-from nas_attn.analysis.recommendation import Contender, Recommendation, recommend
-from nas_attn.analysis.sanity import Constant, WeakRung, cautions, constants, two_values, weak_rungs
-from nas_attn.analysis.snippet import snippets
-from nas_attn.analysis.study_evidence import StudyEvidence
-from nas_attn.analysis.validation import TEST_WAY, ValidationResult, validation_results
-from nas_attn.model import TARGET, Estimate, Evidence, Gain, Noise
+from nas_attn.analysis.per_image import ByClass, Examples, Labels, by_class, examples
+from nas_attn.analysis.recommendation import Contender, Recommendation, recommend, with_capacity
+from nas_attn.analysis.sanity import Constant, WeakRung, cautions, constants, in_int8, two_values, weak_rungs
+from nas_attn.analysis.validation import TEST_WAY, Family, ValidationResult, validation_results
+from nas_attn.model import TARGET, Estimate, Evidence, Gain, Noise, Run, fit
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
-from nas_attn.records import CandidateRow, Costs, Latency, Score
+from nas_attn.records import CandidateRow, Costs, EpochPoint, Latency, Score, Session
 from nas_attn.storage import SEARCH, SplitReading, StoredScore
+from nas_attn.tables import is_cost
+
+
+@dataclass(frozen=True, slots=True)
+class Retrained:
+    """A training for use (`nas-attn retrain`)."""
+
+    key: str
+    placement: str
+    way: str
+    """`target`, or another that the study keeps."""
+    seed: int
+    state: str
+    """As in the queue: `waiting` until it has ended."""
+    reason: str
+    curve: tuple[EpochPoint, ...]
+    """Epoch by epoch; an evaluator's trainings have none."""
+    metrics: Mapping[str, float] | None
+    """Of the trained network on the validation split; None before the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyFacts:
+    """A study as its database holds it at one moment."""
+
+    name: str
+    created_at: float
+    """Unix seconds."""
+    recipe: Recipe
+    versions: Mapping[str, str]
+    planned: int
+    """Candidates that are to be evaluated in all."""
+    candidates: Sequence[CandidateRow]
+    """By trial."""
+    scores: Sequence[StoredScore]
+    """Of the search's way of training and the study's backbones, with results per image."""
+    sessions: Sequence[Session]
+    built: BuiltFor | None
+    """What the backbone is built for; None before the study has begun."""
+    labels: Mapping[str, Labels]
+    """Way of training -> labels of the images that its scores are of."""
+    families: Sequence[Family]
+    """The validations, the first first."""
+    ended: Collection[tuple[str, int]]
+    """(key, seed) of the target's runs that have ended."""
+    target_scores: Sequence[StoredScore]
+    """Of the target's runs on the validation images, with results per image."""
+    test_scores: Sequence[StoredScore]
+    """Of the target's runs on the test split, with results per image."""
+    test_readings: Sequence[SplitReading]
+    retrained: Sequence[Retrained]
+
+
+class StudyEvidence:
+    """The models of a study's metrics, by metric and rung; each is solved when it is asked.
+
+    Runs of the target, scored on the validation images, are one more rung, `TARGET`, once two candidates have some.
+
+    Args:
+        recipe: the study's.
+        placements: key -> explicit notation of the candidates.
+        scores: of the search's way of training, of whatever purpose.
+        target_scores: of the target's.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        placements: Mapping[str, str],
+        scores: Iterable[StoredScore],
+        target_scores: Iterable[StoredScore] = (),
+    ) -> None:
+        self._asked = dict[tuple[str, int], Evidence]()
+        self._last = len(recipe.training.rungs) - 1
+        known = [(stored, stored.score.rung, stored.backbone) for stored in scores]
+        target = [stored for stored in target_scores if stored.key in placements]
+        if len({stored.key for stored in target}) > 1:
+            level = self._last if searched_as_target(recipe) else TARGET
+            known += [(stored, level, _backbone(recipe, stored)) for stored in target]
+        for metric, lower in _metrics(recipe).items():
+            runs = [_run(metric, *found) for found in known if metric in found[0].score.metrics]
+            for rung in sorted({run.rung for run in runs}):
+                evidence = fit(runs, placements, metric=metric, lower_is_better=lower, rung=rung)
+                if evidence is not None:
+                    self._asked[metric, rung] = evidence
+
+    @property
+    def answers(self) -> dict[str, Evidence]:
+        """Metric -> the model that answers are about: of the target where it ran, else of the search's last rung."""
+        return {metric: model for (metric, rung), model in self.items() if rung >= self._last}
+
+    def get(self, metric: str, rung: int) -> Evidence | None:
+        """The model of a metric at a rung; None where no candidate has been scored there."""
+        return self._asked.get((metric, rung))
+
+    def items(self) -> Iterator[tuple[tuple[str, int], Evidence]]:
+        """((metric, rung), model) in order."""
+        return iter(self._asked.items())
+
+
+def _metrics(recipe: Recipe) -> dict[str, bool]:
+    """Metric -> whether lower is better: the objectives that are trained, the task's metric and its loss."""
+    wanted = {objective_name(o): lower_is_better(o) for o in recipe.objectives if not is_cost(o)}
+    task = tasks.of(recipe)
+    return {task.metric: False, **dict.fromkeys(task.losses, True)} | wanted
+
+
+def _run(metric: str, stored: StoredScore, rung: int, backbone: int) -> Run:
+    score = stored.score
+    correct = score.correct if metric == "accuracy" else None
+    return Run(stored.key, score.seed, rung, score.metrics[metric], backbone, correct, score.examples)
+
+
+def searched_as_target(recipe: Recipe) -> bool:
+    """Whether the search's last rung is the target."""
+    training = recipe.training
+    alike = {"rungs": training.rungs[-1:], "seeds": 1, "init": training.resolved_init}
+    return training.model_copy(update=alike) == recipe.target_training
+
+
+def _backbone(recipe: Recipe, stored: StoredScore) -> int:
+    """The backbone of a run of the target; where the search has several and the target none, one of its own."""
+    several = recipe.training.start == "backbone" and recipe.training.backbones > 1
+    return stored.score.seed if several and recipe.target_training.start != "backbone" else stored.backbone
+
 
 STATES = ("running", "scored", "pruned", "infeasible", "failed")
 

@@ -32,7 +32,7 @@ def pareto(
     as_json: AsJson = False,
 ) -> None:
     """The front by current estimates (not the snapshot that Optuna holds), the baselines, and the one to take."""
-    from nas_attn.analysis.suggestions import suggest
+    from nas_attn.analysis.effects import suggest
     from nas_attn.cli.showing import show_answer, show_choice, show_front, show_why
     from nas_attn.study.reading import snapshot
 

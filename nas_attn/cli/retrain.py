@@ -34,7 +34,7 @@ def retrain(
     as_json: AsJson = False,
 ) -> None:
     """Trains a chosen network as the target says and keeps its weights for `export`. Goes on when repeated."""
-    from nas_attn.analysis.facts import RETRAIN
+    from nas_attn.analysis.validation import RETRAIN
     from nas_attn.evaluation.starts import check_weights
     from nas_attn.study import searching, target_runs
     from nas_attn.study.exporting import named

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from nas_attn import tasks
 from nas_attn.analysis import units
-from nas_attn.analysis.answer import LABELS, answer
-from nas_attn.analysis.suggestions import suggest
+from nas_attn.analysis.choosing import LABELS, answer
+from nas_attn.analysis.effects import suggest
 from nas_attn.cli.common import at_storage, table
 from nas_attn.report import words
 

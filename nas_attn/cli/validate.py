@@ -83,7 +83,7 @@ def validate(
 def _announce(family: Family, forecast: dict[str, Any], difference: float | None) -> None:
     """What is compared, what it can show, what it costs: before the first run."""
     from nas_attn.analysis.units import duration, size
-    from nas_attn.analysis.verdict import blocks_for
+    from nas_attn.analysis.validation import blocks_for
     from nas_attn.report.verdicts import name
 
     pairs = "; ".join(f"{name(family, a)} against {name(family, b)}" for a, b in family.comparisons)
@@ -109,9 +109,8 @@ def _forecast(now: Snapshot, family: Family) -> dict[str, Any]:
 
     These come from validations before, else from the search's noise.
     """
-    from nas_attn.analysis.answer import training_s
-    from nas_attn.analysis.validation import block_noise
-    from nas_attn.analysis.verdict import detectable
+    from nas_attn.analysis.choosing import training_s
+    from nas_attn.analysis.validation import block_noise, detectable
     from nas_attn.study.planning import TYPICAL_SEED_SD
 
     measured = block_noise([result for result in now.validations if result.family.metric == family.metric])

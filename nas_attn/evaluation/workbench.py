@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from nas_attn import data, tasks
-from nas_attn.analysis.facts import RETRAIN
+from nas_attn.analysis.validation import RETRAIN
 from nas_attn.backbones.states import pack, restore, unpack
 from nas_attn.errors import BackboneLost, CheckpointError, NasAttnWarning, TrainingError, Unmeasurable
 from nas_attn.evaluation.artifacts import (

@@ -108,10 +108,7 @@ def resolved_of(facts: Mapping[str, Any]) -> ResolvedPlacement:
 
 
 def _estimates(view: CandidateView) -> dict[str, Any]:
-    return {
-        name: {"mean": e.mean, "low": e.interval[0], "high": e.interval[1], "runs": e.seeds}
-        for name, e in view.estimates.items()
-    }
+    return {name: {"mean": e.mean, "low": e.low, "high": e.high, "runs": e.seeds} for name, e in view.estimates.items()}
 
 
 def _latency(now: Snapshot, view: CandidateView) -> dict[str, Any] | None:

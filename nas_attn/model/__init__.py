@@ -6,7 +6,7 @@
 metric, `learner` is the same model for samplers and for latencies.
 """
 
-from nas_attn.model.evidence import Evidence, fit
-from nas_attn.model.facts import TARGET, Estimate, Gain, Noise, Run
+from nas_attn.model.evidence import Estimate, Evidence, Gain, Noise, fit
+from nas_attn.model.runs import TARGET, Run
 
 __all__ = ["TARGET", "Estimate", "Evidence", "Gain", "Noise", "Run", "fit"]

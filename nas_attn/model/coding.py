@@ -1,6 +1,7 @@
 """How placements are alike: each is one choice per site, and choices share names.
 
-The effect of a placement has four parts, each normal with a covariance ("kernel") over placements:
+The effect of a placement has four parts, each normal with a covariance
+("kernel") over placements:
 
     site   what a choice does at its site; choices share their names there: `attention`, `se`, `se(reduction=8)`
     type   what a name does at any site, and within a stage where stages have several sites
@@ -72,7 +73,7 @@ def names_of(choice: Hashable) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1 << 16)
-def read(text: str) -> Mapping[str, str]:
+def _read(text: str) -> Mapping[str, str]:
     """Site -> choice of an explicit placement, positions included where they are written."""
     found: dict[str, str] = {}
     for assignment in parse(text).assignments:
@@ -87,7 +88,6 @@ class Coding:
 
     Args:
         sites: site -> its choices. `stage2.block1` is in the stage `stage2`.
-        names: names of a choice.
     """
 
     def __init__(self, sites: Mapping[str, Sequence[Hashable]], names: Names = itself) -> None:
@@ -96,8 +96,7 @@ class Coding:
         sizes = [len(choices) for choices in self.sites.values()]
         self.most_choices = max(sizes, default=0)
         ends = np.cumsum(sizes, dtype=np.intp)
-        self.first = ends - np.array(sizes, dtype=np.intp)
-        """(sites,) entry of each site's first choice."""
+        self.first = ends - np.array(sizes, dtype=np.intp)  # (sites,) entry of each site's first choice
         self._entries = [slice(start, end) for start, end in zip(self.first.tolist(), ends.tolist(), strict=True)]
         self._site = np.repeat(np.arange(len(sizes)), sizes)
         stages = {site: site.partition(".")[0] for site in self.sites}
@@ -109,15 +108,16 @@ class Coding:
                 at_site.append([f"{site}/{name}" for name in known])
                 anywhere.append([*known, *(f"{stages[site]}/{name}" for name in known if staged)])
         self._names = {"site": _indicators(at_site), "type": _indicators(anywhere)}
-        self.middle = np.zeros(len(at_site))
-        """(entries,) how often the evaluated placements have each choice."""
+        self.middle = np.zeros(len(at_site))  # (entries,) how often the evaluated placements have each choice
         self._scale = dict.fromkeys(PARTS, 0.0)
 
     @classmethod
     def of(cls, texts: Sequence[str], evaluated: int) -> tuple[Coding, Codes]:
         """For explicit placements, scaled to the first, evaluated ones; and the codes of these."""
-        found: dict[str, dict[str, None]] = {site: {NONE: None} for site in sorted({s for t in texts for s in read(t)})}
-        for choices in map(read, texts):
+        found: dict[str, dict[str, None]] = {
+            site: {NONE: None} for site in sorted({s for t in texts for s in _read(t)})
+        }
+        for choices in map(_read, texts):
             for site, choice in choices.items():
                 found[site][choice] = None
         coding = cls({site: sorted(choices) for site, choices in found.items()}, names_of)
@@ -133,7 +133,7 @@ class Coding:
 
     def codes(self, texts: Sequence[str]) -> Codes:
         """(n, sites) of explicit placements."""
-        rows = [self.encode({**dict.fromkeys(self.sites, NONE), **read(text)}) for text in texts]
+        rows = [self.encode({**dict.fromkeys(self.sites, NONE), **_read(text)}) for text in texts]
         return np.array(rows, dtype=np.intp).reshape(len(texts), len(self.sites))
 
     def decode(self, codes: Sequence[int]) -> dict[str, Hashable]:
@@ -142,11 +142,15 @@ class Coding:
 
     def scaled_to(self, codes: Codes) -> Coding:
         """The same with parts scaled, and pairs centred, to fit these (the evaluated) placements."""
-        found = copy.copy(self)
-        found.middle = self.one_hot(codes).mean(axis=0) if len(codes) else self.middle
+        found, n = copy.copy(self), len(codes)
+        found.middle = self.one_hot(codes).mean(axis=0) if n else self.middle
         found._scale = dict.fromkeys(PARTS, 1.0)
         for part in PARTS:
-            size = _contrast(found._part(part, codes, codes)) if len(codes) > 1 else 0.0
+            size = 0.0
+            if n > 1:  # mean variance of the difference of two placements
+                kernel = found._part(part, codes, codes)
+                trace = float(np.trace(kernel))
+                size = 2 * (trace / n - (float(kernel.sum()) - trace) / (n * (n - 1)))
             found._scale[part] = 2 / size if size > 1e-9 else 0.0
         return found
 
@@ -199,12 +203,6 @@ class Coding:
             return np.asarray(self._scale[part] * 0.5 * (found**2 - squares))
         a, b = (self.one_hot(codes) @ self._names[part] for codes in (left, left if right is None else right))
         return self._scale[part] * dot(a, b)
-
-
-def _contrast(kernel: Floats) -> float:
-    """Mean variance of the difference of two placements."""
-    n, trace = len(kernel), float(np.trace(kernel))
-    return 2 * (trace / n - (float(kernel.sum()) - trace) / (n * (n - 1)))
 
 
 def _indicators(rows: Sequence[Sequence[str]]) -> Floats:

@@ -5,38 +5,106 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.model.coding import SHAPES, Coding, Shape
-from nas_attn.model.facts import Estimate, Gain, Noise, Run, Source
-from nas_attn.model.images import NewImages
-from nas_attn.model.mixture import cdf, interval, moments
-from nas_attn.model.runs import Assembled, Data, assemble
-from nas_attn.model.variances import JITTER, Algebra, Nodes, Solved, posterior, solved_by
+from nas_attn.model.runs import Assembled, Data, NewImages, Run, assemble
+from nas_attn.model.variances import JITTER, Algebra, Nodes, Solved, cdf, posterior, solved_by
 from nas_attn.tasks import SHARES
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
-
 Sum = Sequence[tuple[str, float]]
 """A weighted sum of placements' shared effects, (explicit notation, weight): what their sites and types do."""
+Source = Literal["seeds", "images", "assumed", "none"]
 TINY = 1e-300
 CERTAIN, POWER = 1.645, 0.842
 """Standard deviations of 95 % certainty, and of 80 % power."""
 REPEATS = 3
 """Repetitions without any difference from which on a metric that is no share of images is known to have no noise."""
+CANTELLI = math.sqrt(1 / 0.025 - 1)
+"""No 2.5 % quantile lies further from the mean, in standard deviations (Cantelli's inequality)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What is believed about a placement's metric, in the metric's own direction and unit."""
+
+    mean: float
+    sd: float
+    low: float
+    """95 % interval of the expected score on these validation images, over seeds (and backbones, where there are several)."""
+    high: float
+    raw_mean: float | None
+    """Mean of its runs at this rung; None for one that had none."""
+    seeds: int
+    """Runs behind that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """How much better one placement is than another: positive is better, whatever the metric's direction."""
+
+    mean: float = 0.0
+    sd: float = 0.0
+    low: float = 0.0
+    """95 % interval, on these images."""
+    high: float = 0.0
+    probability: float = 0.0
+    """That it is better. A tie is not better."""
+    worse: float = 0.0
+    """Probability that it is worse; the rest is a tie."""
+    new_low: float | None = None
+    """95 % interval on new images, and the probability of being better there; None without results per image."""
+    new_high: float | None = None
+    new_probability: float | None = None
+
+    @property
+    def worth(self) -> float:
+        """Gain weighted with the probability that there is one: what a placement is chosen by."""
+        return self.mean * self.probability
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """How much runs of one placement differ, at the rung of the answers. None where nothing is known."""
+
+    metric: str
+    source: Source
+    """`seeds`: placements that ran with several; `images`: what the validation images give, and how the scores of one seed
+    spread; `assumed`: only the latter; `none`: fewer than two runs."""
+    repeated: int
+    """Placements that ran more than once."""
+    runs: int
+    seed_sd: float | None = None
+    """Standard deviation of one run around its placement's expected score, over seeds."""
+    paired_sd: float | None = None
+    """The same, net of what all runs of one seed have in common: what comparisons with shared seeds suffer from."""
+    between_sd: float | None = None
+    """Typical spread between placements (posterior mean)."""
+    interaction_sd: float | None = None
+    """Placement x backbone; None with one backbone."""
+    correlation: float | None = None
+    """Of the placements' effects, between the rung below (of the target: the search's last one) and this one; None without."""
+
+    def reliability(self, runs: int = 1) -> float | None:
+        """Share of the variance of a mean of `runs` runs that is difference between placements, 0 to 1."""
+        if self.paired_sd is None or self.between_sd is None:
+            return None
+        signal, noise = self.between_sd**2, self.paired_sd**2 / runs
+        return signal / (signal + noise) if signal + noise > 0 else None
 
 
 class Evidence:
     """The fitted model of one metric at one rung; `fit` makes it. It is solved when the first answer is asked of it.
 
     Attributes:
-        metric: its name.
         rung: the rung that the answers are about.
         keys: all placements, the evaluated ones first.
         backbones: how many the runs started from. With several, a placement's value is its mean over all possible backbones.
@@ -53,7 +121,6 @@ class Evidence:
         self.two_values = None if runs.two is None else (self._sign * runs.two[0], self._sign * runs.two[1])
         self._solution = known or Solution(runs.data, [self._placements[key] for key in self.keys])
         self._index = {key: i for i, key in enumerate(self.keys)}
-        self._values = runs.values
         self._gains: defaultdict[str, dict[str, Gain]] = defaultdict(dict)
 
     # ------------------------------------------------------------------------------------------- answers
@@ -66,10 +133,10 @@ class Evidence:
         weight, (means, variances) = self._weight, self._effects.marginals()
         means = means + self._excess(self.keys)
         mean, sd = moments(weight, means, variances)
-        low, high = interval(weight, means, variances)
+        low, high = _interval(weight, means, variances)
         found = {}
         for i, key in enumerate(self.keys):
-            values = self._values.get(key)
+            values = self._runs.values.get(key)
             if self._exact and values:
                 found[key] = self._exactly(key, values[0])
                 continue
@@ -122,8 +189,8 @@ class Evidence:
 
     def pairs(self, a: str, b: str) -> int:
         """Seeds (on one backbone) with which both ran to the rung of the answers."""
-        seeds = {key: {(r.seed, r.backbone) for r in self._runs.last if r.key == key} for key in (a, b)}
-        return len(seeds[a] & seeds[b])
+        seeds = [{(run.seed, run.backbone) for run in self._runs.last if run.key == key} for key in (a, b)]
+        return len(seeds[0] & seeds[1])
 
     def detectable(self, pairs: int) -> float:
         """The difference between two placements that so many more pairs of runs would show.
@@ -138,8 +205,6 @@ class Evidence:
     def including(self, placements: Mapping[str, str]) -> Evidence:
         """The model with further placements, which changes nothing for the others; key -> explicit notation as in `fit`."""
         new = {key: text for key, text in placements.items() if key not in self._index}
-        if not new:
-            return self
         runs = replace(self._runs, keys=(*self.keys, *sorted(new)))
         return Evidence(
             runs, {**self._placements, **new}, self.metric, lower=self.lower_is_better, known=self._solution
@@ -176,11 +241,8 @@ class Evidence:
     @cached_property
     def _effects(self) -> Effects:
         place = np.arange(len(self.keys))
-        return Effects(
-            self._solution,
-            [self._placements[key] for key in self.keys],
-            np.where(place < len(self._runs.data.codes), place, -1),
-        )
+        place[len(self._runs.data.codes) :] = -1
+        return Effects(self._solution, [self._placements[key] for key in self.keys], place)
 
     @cached_property
     def _interactions(self) -> Floats:
@@ -196,13 +258,13 @@ class Evidence:
     @cached_property
     def _exact(self) -> bool:
         """Whether repeated runs always came out the same, as a size does: then a run says all, with nothing to be shrunk."""
-        repeated = [values for values in self._values.values() if len(values) > 1]
+        repeated = [values for values in self._runs.values.values() if len(values) > 1]
         if self.metric in SHARES or len(repeated) < 2 or sum(map(len, repeated)) < REPEATS + len(repeated):
             return False
         return all(len(set(values)) == 1 for values in repeated)
 
     def _exactly(self, key: str, value: float) -> Estimate:
-        values = self._values.get(key, [])
+        values = self._runs.values.get(key, [])
         return Estimate(value, 0.0, value, value, fmean(values) if values else None, len(values))
 
     def _excess(self, keys: Sequence[str]) -> Floats:
@@ -212,7 +274,7 @@ class Evidence:
     @cached_property
     def _images(self) -> NewImages | None:
         found = NewImages(self._runs.last) if self.metric == "accuracy" else None
-        return found if found is not None and found.known else None
+        return found if found is not None and len(found.runs) > 1 else None
 
     def _as_gains(self, means: Floats, variances: Floats, pairs: Sequence[tuple[str, str]] | None = None) -> list[Gain]:
         """From means and variances (nodes, k) of differences; of these `pairs` of placements also on new images."""
@@ -220,16 +282,16 @@ class Evidence:
         untied = weight[:, None] * (variances + np.abs(means) > 0)  # 0 where a node holds a difference to be none
         z = means / np.sqrt(variances + TINY)
         better, worse = (untied * cdf(z)).sum(axis=0), (untied * cdf(-z)).sum(axis=0)
-        columns = [*moments(weight, means, variances), *interval(weight, means, variances), better, worse]
+        columns = [*moments(weight, means, variances), *_interval(weight, means, variances), better, worse]
         if pairs is not None and self._images is not None:
             wider = variances + np.array([self._images.gain(a, b) for a, b in pairs])
             new = (untied * cdf(means / np.sqrt(wider + TINY))).sum(axis=0)
-            columns += [*interval(weight, means, wider), new]
+            columns += [*_interval(weight, means, wider), new]
         return [Gain(*row) for row in np.array(columns).T.tolist()]
 
 
 class Solution:
-    """The variances of some runs, and the equations at each node.
+    """The variances of some runs, and the equations at each node; both found when they are asked for.
 
     Args:
         texts: explicit notation of all placements, those of the runs first.
@@ -248,7 +310,6 @@ class Solution:
         return Algebra(self.data, self.nodes.shapes)
 
     def at(self, node: int) -> Solved:
-        """The equations at a node, solved once."""
         if node not in self._solved:
             self._solved[node] = self.algebra.solve(self.nodes.draws, node)
         return self._solved[node]
@@ -264,13 +325,14 @@ class Solution:
 
 
 class Effects:
-    """Effects of some placements at each node of a solution, in the runs' unit; nodes × targets."""
+    """Effects of some placements at each node of a solution, in the runs' unit; nodes × targets.
 
-    def __init__(self, solution: Solution, texts: Sequence[str], place: Ints) -> None:
-        """Args:
+    Args:
         texts: explicit notation of the targets.
         place: (targets,) which evaluated placement each is, -1 for none of them.
-        """
+    """
+
+    def __init__(self, solution: Solution, texts: Sequence[str], place: Ints) -> None:
         self._solution, self._place = solution, place
         data = solution.data
         self._coding, self._evaluated = data.coding, data.codes
@@ -361,6 +423,31 @@ class Effects:
         return self._diagonals[shape]
 
 
+def moments(weights: Floats, means: Floats, variances: Floats) -> tuple[Floats, Floats]:
+    """(n,) means and standard deviations of mixtures of normal distributions.
+
+    Args:
+        weights: (m,), adding up to 1; means and variances are (m, n).
+    """
+    mean = weights @ means
+    return mean, np.sqrt(np.maximum(weights @ (variances + (means - mean) ** 2), 0.0))
+
+
+def _interval(weights: Floats, means: Floats, variances: Floats) -> tuple[Floats, Floats]:
+    """(n,) ends of the central 95 % of such mixtures, to half a percent of the standard deviation."""
+    middle, spread = moments(weights, means, variances)
+    safe = np.maximum(np.sqrt(variances), 1e-9 * spread + TINY)
+    ends = []
+    for sign in (-1.0, 1.0):
+        near, far = -spread, CANTELLI * spread
+        for _ in range(11):
+            centre = 0.5 * (near + far)
+            inside = weights @ cdf((sign * (middle - means) + centre) / safe) >= 0.975
+            near, far = np.where(inside, near, centre), np.where(inside, centre, far)
+        ends.append(middle + sign * far)
+    return ends[0], ends[1]
+
+
 def fit(
     runs: Iterable[Run],
     placements: Mapping[str, str],
@@ -369,17 +456,13 @@ def fit(
     lower_is_better: bool = False,
     rung: int | None = None,
 ) -> Evidence | None:
-    """The model of one metric, from all runs up to a rung.
+    """The model of one metric, from all runs up to a rung; None where no placement has a run at that rung.
 
     Args:
         runs: in any order; one that is not finite or not of `placements` is left out.
         placements: key -> explicit notation; also of placements that were never run, which get a value too.
         metric: `accuracy` and other shares have priors of their own, all others are known by their own spread.
-        lower_is_better: whether smaller values are better.
         rung: what the answers are about; default: the highest rung with a run.
-
-    Returns:
-        The model; None where no placement has a run at that rung.
     """
     known = [run for run in runs if run.key in placements and math.isfinite(run.value)]
     last = max((run.rung for run in known), default=None) if rung is None else rung

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.model.coding import Coding, Shape
-from nas_attn.model.evidence import Effects, Solution, Sum
-from nas_attn.model.mixture import moments
+from nas_attn.model.evidence import Effects, Solution, Sum, moments
 from nas_attn.model.runs import MOST, Data
 from nas_attn.records import Latency
 

@@ -1,4 +1,4 @@
-"""Which placement to try next, given what is believed of all. numpy only.
+"""The model for samplers: functions over all placements that may be the truth, and which placement to try next.
 
 Near the front of what the model believes: every change of one site, and some changes of two. Of these the one that adds
 most hypervolume, or, against a model that is wrong in the same way everywhere, the best of those below costs drawn at random.
@@ -7,16 +7,27 @@ These limits are what explores: functions drawn around what is believed did wors
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike, NDArray
 
-from nas_attn.model.coding import Codes
-from nas_attn.model.front import non_dominated
-from nas_attn.model.learner import Floats, Function
+from nas_attn.model.coding import Codes, Coding, Shape
+from nas_attn.model.runs import MOST, Data, without_broken
+from nas_attn.model.variances import Algebra, Nodes, posterior, solved_by
 
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+SHAPES = (
+    Shape(0.3, site=0.9, own=0.1),
+    Shape(0.4, site=0.45, type=0.45, own=0.1),
+    Shape(0.3, site=0.4, type=0.15, pair=0.35, own=0.1),
+)
+"""What untried placements can be valued by: a part of a placement's own says nothing about others."""
+GROWTH = 1.12
+"""The variances are found again when there are this many times as many values."""
 TWO_SITE_CHANGES = 300
 PARENTS = 64
 """Placements that are changed, at most: some of a longer front."""
@@ -27,7 +38,122 @@ SEVERAL = 2000
 POINTS = 512
 """Points by which such volumes are estimated."""
 
-Mask = npt.NDArray[np.bool_]
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value of one placement."""
+
+    codes: tuple[int, ...]
+    value: float
+    """Less is better."""
+    noise: float = 1.0
+    """Variance of its noise over that of a full run: 4 for a weak hint."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function over all placements: a constant, one number per choice, one per pair of choices at two sites."""
+
+    first: NDArray[np.intp]
+    """(sites,) entry of each site's first choice."""
+    constant: float
+    entries: Floats
+    """(entries,)"""
+    pairs: Floats | None = None
+    """(entries, entries)"""
+
+    @classmethod
+    def centred(cls, coding: Coding, constant: float, entries: Floats, pairs: Floats | None) -> Function:
+        """From pairs of centred choices, written out as pairs, choices and a constant."""
+        if pairs is None:
+            return cls(coding.first, constant, entries)
+        toward = pairs @ coding.middle
+        return cls(coding.first, constant + 0.5 * float(coding.middle @ toward), entries - toward, pairs)
+
+    def of(self, codes: Codes) -> Floats:
+        """(n,) its values."""
+        at = self.first + codes
+        found = self.constant + self.entries[at].sum(axis=1)
+        if self.pairs is not None:
+            for left in range(at.shape[1] - 1):
+                found = found + self.pairs[at[:, left, None], at[:, left + 1 :]].sum(axis=1)
+        return np.asarray(found)
+
+
+class Learner:
+    """What is known of one objective, less being better. `update` it, then draw functions that may be the truth."""
+
+    def __init__(self, coding: Coding) -> None:
+        self.coding = coding
+        self._rows: dict[int, Value] = {}
+        self._nodes: Nodes | None = None
+        self._found_at = 0
+        self._algebra: Algebra | None = None
+
+    @property
+    def count(self) -> int:
+        """Values known."""
+        return len(self._rows)
+
+    def update(self, rows: Mapping[int, Value]) -> None:
+        """Takes `rows` (number of a trial -> its value, finite) for what is known, and nothing else."""
+        if dict(rows) != self._rows:
+            self._rows, self._algebra = dict(sorted(rows.items())), None
+
+    def draw(self, rng: np.random.Generator, *, around: bool) -> Function:
+        """The posterior mean under variances that are drawn, or with `around` a function drawn around it (Matheron's rule).
+
+        Raises:
+            ValueError: nothing is known.
+        """
+        if not self._rows:
+            raise ValueError("nothing is known to draw from: call update() first")
+        nodes = self._variances
+        if self._algebra is None:
+            data = _data(self.coding, [*self._rows.values()])
+            self._algebra = Algebra(data, data.coding.shapes(SHAPES))
+        algebra, data = self._algebra, self._algebra.data
+        coding, node = data.coding, int(rng.choice(len(nodes.weight), p=nodes.weight))
+        shape, size = algebra.shapes[nodes.draws.shape[node]], float(nodes.draws.spread[node, -1])
+        root, half = coding.main(shape), coding.pair_size(shape)
+        entries, pairs, value = np.zeros(len(root)), None, data.value
+        if around:
+            noise = nodes.noise[node]
+            entries = size * noise * (root @ rng.standard_normal(root.shape[1]))
+            if shape.pair:
+                upper = np.triu(rng.standard_normal((len(entries), len(entries))))
+                pairs = size * noise * half * coding.between_sites(upper + upper.T)
+            prior = Function.centred(coding, 0.0, entries, pairs).of(data.codes)
+            prior = prior + size * noise * np.sqrt(shape.own) * rng.standard_normal(len(data.codes))
+            value = value - prior[data.place] - noise * np.sqrt(data.weight) * rng.standard_normal(len(value))
+        solved = algebra.solve(nodes.draws, node, value)
+        dual = solved_by(solved.root, solved.residual, transposed=True)
+        weights = size**2 * np.bincount(data.place, weights=dual, minlength=len(data.codes))
+        entries = entries + root @ (root.T @ (coding.one_hot(data.codes).T @ weights))
+        if shape.pair:
+            centred = coding.centred(data.codes)
+            found = half**2 * coding.between_sites((centred.T * weights) @ centred)
+            pairs = found if pairs is None else pairs + found
+        return Function.centred(coding, -float(solved.rung_means[-1]), -entries, None if pairs is None else -pairs)
+
+    @property
+    def _variances(self) -> Nodes:
+        """Found from the first values, whose number grows in steps, so that they depend on what is known alone."""
+        step = 1
+        while (following := max(step + 1, int(np.ceil(step * GROWTH)))) <= len(self._rows):
+            step = following
+        if self._nodes is None or self._found_at != step:
+            data = _data(self.coding, [*self._rows.values()][:step])
+            self._nodes, self._found_at = posterior(data, SHAPES, equal=False), step
+        return self._nodes
+
+
+def _data(coding: Coding, rows: Sequence[Value]) -> Data:
+    some, places = rows[-MOST:], dict[tuple[int, ...], int]()
+    place = np.array([places.setdefault(row.codes, len(places)) for row in some], dtype=np.intp)
+    codes = np.array(list(places), dtype=np.intp).reshape(len(places), len(coding.sites))
+    values = without_broken(-np.array([row.value for row in some]))
+    return Data.simple(coding.scaled_to(codes), codes, place, values, np.array([row.noise for row in some]))
 
 
 @dataclass(frozen=True)
@@ -146,7 +272,7 @@ def _moves(parents: Codes, allowed: Allowed, rng: np.random.Generator) -> Codes:
     return np.array(moved, dtype=np.intp).reshape(len(moved), parents.shape[1])
 
 
-def _below_limits(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+def _below_limits(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """Indices of `values`: those below costs drawn between the least within reach and the most seen, then the others.
 
     Each best first. The least within reach, so that a front whose fast end nobody has tried yet grows there too.
@@ -196,3 +322,26 @@ def _gains_in_plane(values: Floats, front: Floats, reference: Floats) -> Floats:
     gains = np.zeros(len(values))
     gains[inside] = (edges[a] - x) * (heights[a] - y) + whole
     return gains
+
+
+def non_dominated(values: ArrayLike) -> Mask:
+    """(n,) whether no other row dominates a row of (n, m) values, all minimised; False for one with a NaN."""
+    values_nm = np.asarray(values, dtype=float)
+    mask = np.asarray(~np.isnan(values_nm).any(axis=1), dtype=np.bool_)
+    unique, inverse = np.unique(values_nm[mask], axis=0, return_inverse=True)
+    mask[mask] = non_dominated_of(unique)[inverse.reshape(-1)]
+    return mask
+
+
+def non_dominated_of(unique: Floats) -> Mask:
+    """The same for distinct rows in lexicographic order: a row can only be dominated by an earlier one."""
+    if unique.shape[1] == 2 and len(unique):
+        second = unique[:, 1]
+        return np.concatenate([[True], second[1:] < np.minimum.accumulate(second)[:-1]])
+    left, position = np.arange(len(unique)), 0
+    while position < len(left):
+        keep = (unique[left] < unique[left[position]]).any(axis=1)
+        keep[position] = True
+        left = left[keep]
+        position = int(keep[: position + 1].sum())
+    return np.isin(np.arange(len(unique)), left)

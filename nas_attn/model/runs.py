@@ -1,33 +1,137 @@
-"""From a list of runs to the arrays that the model is fitted to."""
+"""From a list of runs to the arrays that the model is fitted to, and what is believed of their variances before."""
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.model.coding import Codes, Coding
-from nas_attn.model.facts import TARGET, Run
-from nas_attn.model.images import noise_floor
-from nas_attn.model.priors import Priors
 from nas_attn.tasks import SHARES
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
+Results = NDArray[np.float32]
+"""Right or wrong per image, 1 or 0."""
 
+TARGET = 1_000_000
+"""The rung of runs that train as the network finally will be. It is above all others, which may say little about it."""
 MOST = 600
 """Runs that the model is fitted to at most: those of the placements with the most runs at the highest rungs."""
-FEWEST = 8
-"""Runs of a block from which on one of them can be called broken."""
-BROKEN = 3.0
-"""A run this many times as far below its block's median as the best tenth are above it is broken: cut there."""
+FEWEST, BROKEN = 8, 3.0
+"""In a block of so many runs, one this many times as far below the median as the best tenth are above it is cut there."""
 LEAST_SIZE = 0.02
 """A rung's values differ at least by this share of another's: of a few runs they may not differ at all."""
 APART, SHARE, LEAST = 4.0, 0.1, 3
 """Runs lie at two values if the gap is this many standard deviations, with this share, and number, of runs at either value."""
+MOST_COMPARED, MOST_PAIRS = 64, 40
+"""Runs whose results per image are compared; pairs of placements looked at for what new images would change."""
+
+FLOOR_SHARE = 0.8
+"""Share of the images' variance that a run's noise has at least; not all of it, as it is estimated."""
+SPREAD_OF_SHARE = 1.2
+"""Scale of the spread of a share p (an accuracy) over placements: this times p (1 - p), in points: .25 points at .70."""
+SPREAD_TO_NOISE = 0.5
+"""The same in units of the noise, for a metric without a known unit."""
+LEAST_SPREAD = 0.02
+"""Spreads below this share of the noise count as none."""
+EQUAL_SHARE, EQUAL_OTHER = 0.25, 0.2
+"""Prior probability that no placement differs from another."""
+INTERACTION, GROWING, INTERACTION_FREEDOMS = 0.8, 0.25, 5
+"""Placement x backbone against the spread's scale: .2 points at .25; against a spread far beyond the usual; how firmly."""
+LEVEL, LEVEL_FREEDOMS = 2.0, 4
+"""Scale and degrees of freedom of the half-t prior of the levels' scatter, in units of the noise."""
+MOST_FLOORS = 15.0
+"""The largest noise considered, in units of what the images give."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One metric of one run of a placement (`key`) at one rung."""
+
+    key: str
+    seed: int
+    rung: int
+    """Levels of training in the order of their worth; the answers are about the last one."""
+    value: float
+    backbone: int = 0
+    """Which of the study's backbones it started from; 0 where there is one, or none."""
+    correct: bytes | None = None
+    """Per validation image, right or wrong, as bits (numpy.packbits order); for accuracies."""
+    examples: int = 0
+    """Validation images behind the value; 0 where unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Priors:
+    """What is believed about the variances of one metric at one rung before a run is seen. In the metric's own unit."""
+
+    floor: float | None
+    """Noise that the images alone give one run, where it is known."""
+    spread: float | None
+    """Scale of the spread between placements; None: in proportion to the noise."""
+    size: float
+    """Standard deviation of the values within their blocks, at least the floor: where the noise is looked for."""
+
+    @classmethod
+    def of(cls, net: Floats, level: float, *, share: bool = False, floor: float | None = None) -> Priors:
+        """From values less their block's mean (runs,) and the median of the values; `share`: the metric is from 0 to 1."""
+        p = min(max(level, 0.02), 0.98)
+        least = floor or 1e-9 * max(abs(level), 1e-3)  # where all values are equal
+        size = max(float(np.sqrt(np.mean(net**2))) if len(net) else 0.0, least)
+        return cls(floor, SPREAD_OF_SHARE / 100 * p * (1 - p) if share else None, size)
+
+    @property
+    def equal(self) -> float:
+        return EQUAL_OTHER if self.spread is None else EQUAL_SHARE
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the largest noise to consider."""
+        if self.floor is None:
+            return 0.003 * self.size, 8 * self.size
+        return math.sqrt(FLOOR_SHARE) * 1.001 * self.floor, max(MOST_FLOORS * self.floor, 8 * self.size)
+
+    def log_noise(self, s: Floats) -> Floats:
+        """Log density of log s. With a floor f: s² = .8 f² + w², w half-Cauchy of scale f; else flat."""
+        low, high = self.bounds[0] * (1 - 1e-9), self.bounds[1] * (1 + 1e-9)
+        if self.floor is None:
+            return np.where((s >= low) & (s <= high), -math.log(math.log(high / low)), -np.inf)
+        f = self.floor
+        w = np.sqrt(np.maximum(s**2 - FLOOR_SHARE * f**2, 1e-3 * f**2))
+        density = math.log(2 / (math.pi * f)) - np.log1p((w / f) ** 2) + np.log(s**2 / w)
+        return np.asarray(np.where(s**2 > FLOOR_SHARE * f**2, density, -np.inf))
+
+    def usual(self, s: Floats) -> Floats:
+        """Scale of the spread, given the noise."""
+        return SPREAD_TO_NOISE * s if self.spread is None else np.full_like(s, self.spread)
+
+    def log_spread(self, t: Floats, s: Floats, below: Floats | float = 0.0) -> Floats:
+        """Log density of log t: t half-Cauchy, where it is not so small that it is none; at the target as large as `below` it."""
+        scale = np.hypot(self.usual(s), below)
+        density = math.log(2 / math.pi) - np.log(scale) - np.log1p((t / scale) ** 2) + np.log(t)
+        return np.asarray(np.where(t >= LEAST_SPREAD * s, density, -np.inf))
+
+    def log_interaction(self, u: Floats, t: Floats, s: Floats) -> Floats:
+        """Log density of log u: u² scaled inverse chi-squared. Where placements differ by much more than is usual, so may
+        what they do on one backbone and the next."""
+        scale = INTERACTION * np.hypot(self.usual(s), GROWING * t)
+        half = INTERACTION_FREEDOMS / 2
+        log_square = half * np.log(half * scale**2) - math.lgamma(half) - (1 + half) * 2 * np.log(u)
+        return np.asarray(log_square - half * scale**2 / u**2 + np.log(2 * u**2))
+
+
+def log_level(d: Floats) -> Floats:
+    """Log density of log d, d the scatter of levels in units of the noise: half-t."""
+    n = LEVEL_FREEDOMS
+    top = math.lgamma((n + 1) / 2) - math.lgamma(n / 2) - 0.5 * math.log(n * math.pi) + math.log(2 / LEVEL)
+    return np.asarray(top - (n + 1) / 2 * np.log1p((d / LEVEL) ** 2 / n) + np.log(d))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +139,15 @@ class Data:
     """Runs of all rungs as arrays (runs,); values turned so that higher is better."""
 
     coding: Coding
-    codes: Codes
-    """(evaluated placements, sites)"""
-    place: Ints
-    """Which evaluated placement."""
-    rung: Ints
-    """0 to rungs - 1; the last one is what answers are about."""
+    codes: Codes  # (evaluated placements, sites)
+    place: Ints  # which evaluated placement
+    rung: Ints  # 0 to rungs - 1; the last one is what answers are about
     backbone: Ints
-    block: Ints
-    """Seed and backbone."""
-    run: Ints
-    """Equal for one training at several rungs."""
+    block: Ints  # seed and backbone
+    run: Ints  # equal for one training at several rungs
     value: Floats
-    weight: Floats
-    """Variance of the run's noise over that of a full run."""
-    priors: Sequence[Priors]
-    """One per rung."""
+    weight: Floats  # variance of the run's noise over that of a full run
+    priors: Sequence[Priors]  # one per rung
     target: bool = False
     """Whether the last rung trains otherwise than those below: what they say of it is to be learned."""
 
@@ -115,12 +212,12 @@ def assemble(
         mine = [used[i] for i in at]
         plain = (-1.0 if lower_is_better else 1.0) * np.array([run.value for run in mine])
         block = _numbered([(r.seed, r.backbone) for r in mine])
-        two = two_values(mine, plain, block)
+        two = _two_values(mine, plain, block)
         values[at] = cut = _cut(plain, block) if two is None else plain
         floor = noise_floor(mine) if metric == "accuracy" else None
         share = metric in SHARES and bool(((plain >= 0) & (plain <= 1)).all())
         priors.append(Priors.of(_net(cut, block), float(np.median(cut)), share=share, floor=floor))
-        excess = {key: float(np.mean(found)) for key, found in by_key(mine, plain - cut).items()}
+        excess = {key: float(np.mean(found)) for key, found in _by_key(mine, plain - cut).items()}
     largest = max(p.size for p in priors)
     data = Data(
         coding,
@@ -138,12 +235,11 @@ def assemble(
     last, *below = ([run for run in used if run.rung == number] for number in numbers[: -2 - data.target : -1])
     known = dict[str, list[float]]()
     for some in [*below, last]:
-        known |= by_key(some, np.array([run.value for run in some]))
+        known |= _by_key(some, np.array([run.value for run in some]))
     return Assembled(data, keys, tuple(last), numbers[-1], excess, known, two)
 
 
-def by_key(runs: Sequence[Run], values: Floats) -> dict[str, list[float]]:
-    """Key -> the values of its runs."""
+def _by_key(runs: Sequence[Run], values: Floats) -> dict[str, list[float]]:
     found = defaultdict[str, list[float]](list)
     for run, value in zip(runs, values.tolist(), strict=True):
         found[run.key].append(value)
@@ -188,15 +284,10 @@ def without_broken(values: Floats) -> Floats:
     return np.maximum(values, middle - BROKEN * (high - middle)) if high > middle else values
 
 
-def two_values(runs: Sequence[Run], values: Floats, block: Ints) -> tuple[float, float] | None:
-    """The values at which runs lie, the lower one first, where those of one block lie at both, and those of one placement too.
+def _two_values(runs: Sequence[Run], values: Floats, block: Ints) -> tuple[float, float] | None:
+    """The values at which runs of a rung lie, the lower first, where those of one block and those of one placement lie at both.
 
     Then a network either finds what its task needs or does not, from one seed to the next, and a low run is no broken one.
-
-    Args:
-        runs: of one rung.
-        values: (runs,) theirs.
-        block: (runs,) their blocks, whose levels may differ.
     """
     least = max(LEAST, int(np.ceil(SHARE * len(values))))
     ordered = np.sort(values)
@@ -216,3 +307,74 @@ def two_values(runs: Sequence[Run], values: Floats, block: Ints) -> tuple[float,
 
     both = at_both(_numbered([run.key for run in runs]), 1) and at_both(block, 2)
     return (float(low.mean()), float(high.mean())) if both else None
+
+
+def noise_floor(runs: Sequence[Run]) -> float | None:
+    """Standard deviation that the images give one run of a rung, net of what its seed gives all.
+
+    From the images that only one of two placements with the same seed gets right (median over pairs), at least one image.
+    None where the number of images is not known.
+    """
+    known = max((run.examples for run in runs), default=0)
+    least = math.sqrt(0.5) / known if known else None
+    blocks = defaultdict[tuple[int, int], list[Results]](list)
+    for run in _with_images(runs):
+        blocks[run.seed, run.backbone].append(_results(run))
+    largest = max(blocks.values(), key=len, default=[])[:MOST_COMPARED]
+    if len(largest) < 2:
+        return least
+    right, images = np.array(largest), len(largest[0])
+    accuracy = right.mean(axis=1, dtype=np.float64)
+    one_only = accuracy[:, None] + accuracy - 2 * (right @ right.T).astype(np.float64) / images
+    variances = (one_only - (accuracy[:, None] - accuracy) ** 2) / images
+    half = float(np.median(variances[np.triu_indices(len(right), k=1)])) / 2
+    return max(math.sqrt(max(half, 0.0)), math.sqrt(0.5) / images)
+
+
+class NewImages:
+    """Variances that exchanging the validation images would add to runs of one rung."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs = _with_images(runs)
+        self._bits = defaultdict[str, dict[tuple[int, int], Run]](dict)
+        for run in self.runs:
+            self._bits[run.key][run.seed, run.backbone] = run
+
+    def gain(self, a: str, b: str) -> float:
+        """For the difference of two placements: the covariance of their differences with two seeds.
+
+        Where they do not share two seeds, the mean over pairs of placements that do; where there are none, the variance of
+        single differences, which is too much rather than too little.
+        """
+        if a == b:
+            return 0.0
+        found = self._repeated(a, b)
+        return self._typical if found is None else found
+
+    def _repeated(self, a: str, b: str) -> float | None:
+        left, right = self._bits.get(a, {}), self._bits.get(b, {})
+        shared = sorted(left.keys() & right.keys())
+        if len(shared) < 2:
+            return None
+        differences = np.array([_results(left[s]) - _results(right[s]) for s in shared])
+        own = differences.var(axis=1).sum()
+        crossed = (differences.sum(axis=0).var() - own) / (len(shared) * (len(shared) - 1))
+        return max(float(crossed), 0.0) / int(differences.shape[1])
+
+    @cached_property
+    def _typical(self) -> float:
+        repeated = sorted((k for k in self._bits if len(self._bits[k]) > 1), key=lambda k: (-len(self._bits[k]), k))
+        pairs = itertools.islice(itertools.combinations(repeated, 2), MOST_PAIRS)
+        found = [variance for a, b in pairs if (variance := self._repeated(a, b)) is not None]
+        return float(np.mean(found)) if found else 2 * (noise_floor(self.runs) or 0.0) ** 2
+
+
+def _with_images(runs: Sequence[Run]) -> list[Run]:
+    """Those with results on the largest number of images."""
+    images = max((run.examples for run in runs if run.correct is not None), default=0)
+    return [run for run in runs if run.correct is not None and run.examples == images]
+
+
+def _results(run: Run) -> Results:
+    packed = np.frombuffer(run.correct or b"", dtype=np.uint8)
+    return np.unpackbits(packed, count=run.examples).astype(np.float32)

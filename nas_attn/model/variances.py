@@ -15,12 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nas_attn.model.coding import Shape
-from nas_attn.model.mixture import cdf
-from nas_attn.model.priors import log_level
-from nas_attn.model.runs import Data
+from nas_attn.model.runs import Data, log_level
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -29,57 +27,48 @@ ROUNDS, EQUAL_ROUNDS = (64, 40, 40, 40), (32, 32, 32)
 """Draws of each round; more where there are more parameters."""
 TAILS = 6
 """Degrees of freedom of the proposals."""
-NODES = 48
-"""Draws that stand for the posterior in the end."""
+NODES, FEW_NODES, MANY = 48, 8, 300
+"""Draws that stand for the posterior in the end; fewer from so many runs on."""
 LEARNED_FROM = 160
 """Runs that the variances are learned from, at most."""
-FEW_NODES, MANY = 8, 300
-"""Nodes from so many runs on."""
 NOISES = 14
 """Values of the noise at each draw."""
 JITTER = 1e-9
 LUCK, MOST_ETA = 0.5, 0.97
 """A run keeps most of its luck from rung to rung: the middle of that correlation's prior, on the normal scale, and its end."""
-
 UNRELATED = 1 / 3
 """Prior probability that the search says nothing about the target; else every correlation from 0 to 1 is as likely."""
+
+
+def cdf(z: ArrayLike) -> Floats:
+    """Probability below z of a standard normal variable."""
+    from scipy.special import ndtr
+
+    return np.asarray(ndtr(z), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
 class Draws:
     """m draws of the variances, in units of the last rung's noise."""
 
-    shape: Ints
-    """(m,) index into the shapes."""
-    noise: Floats
-    """(m, rungs)"""
-    spread: Floats
-    """(m, rungs) of the placements' effects; 0 where all are equal."""
-    interaction: Floats
-    """(m, rungs) of placement x backbone; 0 with one backbone."""
-    rho: Floats
-    """(m, rungs, rungs) correlation of the effects at two rungs."""
-    eta: Floats
-    """(m, rungs, rungs) correlation of a run's noise at two rungs."""
-    seeds: Floats
-    """(m,) scatter of the levels over seeds, in units of the noise."""
-    backbones: Floats
-    """(m,) scatter of the levels over backbones."""
-
-    @classmethod
-    def joined(cls, parts: Sequence[tuple[Draws, Ints]]) -> Draws:
-        """Some of each."""
-        names = [found.name for found in fields(cls)]
-        return cls(*(np.concatenate([getattr(draws, name)[some] for draws, some in parts]) for name in names))
+    shape: Ints  # (m,) index into the shapes
+    noise: Floats  # (m, rungs)
+    spread: Floats  # (m, rungs) of the placements' effects; 0 where all are equal
+    interaction: Floats  # (m, rungs) of placement x backbone; 0 with one backbone
+    rho: Floats  # (m, rungs, rungs) correlation of the effects at two rungs
+    eta: Floats  # (m, rungs, rungs) correlation of a run's noise at two rungs
+    seeds: Floats  # (m,) scatter of the levels over seeds, in units of the noise
+    backbones: Floats  # (m,) the same over backbones
 
 
 class Family:
-    """One hypothesis: what its parameters are, and how a vector of real numbers means them."""
+    """One hypothesis: what its parameters are, and how a vector of real numbers means them.
+
+    Args:
+        differ: at how many rungs, from the lowest, placements differ.
+    """
 
     def __init__(self, data: Data, shapes: Sequence[Shape], differ: int) -> None:
-        """Args:
-        differ: at how many rungs, from the lowest, placements differ.
-        """
         self.data, self.differ = data, differ
         several, rungs = data.backbones > 1, data.rungs
         self.shapes = list(shapes) if differ or several else list(shapes[:1])
@@ -122,11 +111,9 @@ class Family:
 
     def noises(self, squares: Floats) -> Floats:
         """(m, NOISES) noises around what the runs' squares (m,) say, in even steps of their logarithm."""
-        freedoms = len(self.data.value) - self.data.rungs
-        priors = self.data.priors[-1]
-        near = np.sqrt(squares / max(freedoms, 1))
-        reach = 4 / math.sqrt(2 * max(freedoms, 1))
-        least, most = priors.bounds
+        freedoms = max(len(self.data.value) - self.data.rungs, 1)
+        near, reach = np.sqrt(squares / freedoms), 4 / math.sqrt(2 * freedoms)
+        least, most = self.data.priors[-1].bounds
         low = np.clip(near * math.exp(-reach), least, most / 2)
         high = np.clip(np.maximum(near * math.exp(1.3 * reach), 1.3 * low), 1.3 * least, most)
         return np.asarray(np.exp(np.linspace(np.log(low), np.log(high), NOISES)).T)
@@ -169,11 +156,10 @@ def _chained(links: Sequence[Floats], count: int) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A multivariate t distribution of the parameters, and probabilities of the shapes."""
+    """A multivariate t distribution of the parameters (`root` is lower triangular), and probabilities of the shapes."""
 
     middle: Floats
     root: Floats
-    """(d, d) lower triangular"""
     shapes: Floats
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Ints, Floats]:
@@ -187,6 +173,27 @@ class Proposal:
         scale = math.lgamma((TAILS + d) / 2) - math.lgamma(TAILS / 2) - 0.5 * d * math.log(TAILS * math.pi)
         log = scale - np.log(np.diag(self.root)).sum() - 0.5 * (TAILS + d) * np.log1p(squares / TAILS)
         return np.asarray(log + np.log(self.shapes)[shape])
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """The equations at one draw: root⁻¹ times the values and the rungs' indicators, and what the rungs' means are."""
+
+    root: Floats
+    value: Floats
+    means: Floats
+    inner: Floats  # (rungs, rungs) root of the means' information
+    projected: Floats  # (rungs,)
+
+    @property
+    def rung_means(self) -> Floats:
+        """(rungs,) estimated."""
+        return np.asarray(np.linalg.solve(self.inner.T, self.projected))
+
+    @property
+    def residual(self) -> Floats:
+        """root⁻¹ times the values less their rungs' means."""
+        return self.value - self.means @ self.rung_means
 
 
 class Algebra:
@@ -263,40 +270,13 @@ def solved_by(root: Floats, right: Floats, *, transposed: bool = False) -> Float
 
 
 @dataclass(frozen=True, slots=True)
-class Solved:
-    """The equations at one draw."""
-
-    root: Floats
-    value: Floats
-    """root⁻¹ times the values, and"""
-    means: Floats
-    """times the rungs' indicators."""
-    inner: Floats
-    """(rungs, rungs) root of their information."""
-    projected: Floats
-    """(rungs,)"""
-
-    @property
-    def rung_means(self) -> Floats:
-        """(rungs,) estimated."""
-        return np.asarray(np.linalg.solve(self.inner.T, self.projected))
-
-    @property
-    def residual(self) -> Floats:
-        """root⁻¹ times the values less their rungs' means."""
-        return self.value - self.means @ self.rung_means
-
-
-@dataclass(frozen=True, slots=True)
 class Nodes:
-    """Weighted draws that stand for the posterior; noises in the metric's unit."""
+    """k draws that stand for the posterior, with weights that add up to 1, and the noise of one run at the last rung."""
 
     shapes: Sequence[Shape]
     draws: Draws
     weight: Floats
-    """(k,) adding up to 1."""
-    noise: Floats
-    """(k,) of one run at the last rung."""
+    noise: Floats  # (k,) in the metric's unit
 
 
 def posterior(data: Data, shapes: Sequence[Shape], *, equal: bool = True) -> Nodes:
@@ -353,10 +333,8 @@ def _sampled(
         target = target - sizes[:, None] - freedoms * np.log(s) - 0.5 * squares[:, None] / s**2
         shape, z = np.append(shape, new_shape), np.concatenate((z, new_z))
         logs, noises = np.concatenate((logs, target)), np.concatenate((noises, s))
-        densities = [
-            p.log_density(shape, z) + math.log(n / sum(rounds[: number + 1]))
-            for p, n in zip(proposals, rounds, strict=False)
-        ]
+        shares = [math.log(n / sum(rounds[: number + 1])) for n in rounds]
+        densities = [p.log_density(shape, z) + share for p, share in zip(proposals, shares, strict=False)]
         mixed = np.logaddexp.reduce(densities, axis=0)
         if number + 1 < len(rounds):
             proposals.append(_fitted(family, shape, z, np.logaddexp.reduce(logs, axis=1) - mixed))
@@ -384,7 +362,7 @@ def _kept(found: Sequence[tuple[Draws, Floats, Floats]], shapes: Sequence[Shape]
     top = max(float(logs.max()) for _, logs, _ in found)
     shares = [np.exp(logs - top) for _, logs, _ in found]
     total = sum(float(w.sum()) for w in shares)
-    parts, weight, noise = list[tuple[Draws, Ints]](), list[Floats](), list[Floats]()
+    parts, weight, noise = list[list[Floats]](), list[Floats](), list[Floats]()
     for (draws, _, noises), w in zip(found, shares, strict=True):
         mass = float(w.sum()) / total
         if mass <= 1e-4:
@@ -394,8 +372,9 @@ def _kept(found: Sequence[tuple[Draws, Floats, Floats]], shapes: Sequence[Shape]
         below = np.cumsum(w[order].ravel())
         hits = np.searchsorted(below, (np.arange(many) + 0.5) / many * below[-1])
         i, g = np.divmod(np.minimum(hits, w.size - 1), NOISES)
-        parts.append((draws, order[i]))
+        parts.append([getattr(draws, field.name)[order[i]] for field in fields(draws)])
         weight.append(np.full(many, mass / many))
         noise.append(noises[order[i], g])
     weights = np.concatenate(weight)
-    return Nodes(shapes, Draws.joined(parts), weights / weights.sum(), np.concatenate(noise))
+    joined = Draws(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return Nodes(shapes, joined, weights / weights.sum(), np.concatenate(noise))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nas_attn.analysis import units
-from nas_attn.analysis.answer import answer
+from nas_attn.analysis.choosing import answer
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.report import verdicts, words
 from nas_attn.report.answer_study import SUFFIX

@@ -12,8 +12,7 @@ import plotly.graph_objects as go
 
 from nas_attn import tasks
 from nas_attn.analysis import units
-from nas_attn.analysis.facts import Retrained
-from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
+from nas_attn.analysis.snapshot import CandidateView, Retrained, ScorePoint, Snapshot
 from nas_attn.recipe import lower_is_better, objective_name
 from nas_attn.report import words
 from nas_attn.report.axes import BLUE, GREEN, GREY, ORANGE, RED, blank_figure, measure

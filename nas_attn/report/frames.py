@@ -51,7 +51,7 @@ def _candidate(snapshot: Snapshot, view: CandidateView) -> Row:
             row |= dict(zip(_LATENCY, times, strict=True))
         elif not is_cost(name):
             estimate, gain = view.estimates.get(name), view.gains.get(name)
-            low, high = estimate.interval if estimate else (None, None)
+            low, high = (estimate.low, estimate.high) if estimate else (None, None)
             row |= {f"{name}_low": low, f"{name}_high": high, f"{name}_runs": estimate.seeds if estimate else 0}
             ends = (gain.mean, gain.low, gain.high) if gain else (None,) * 3
             row |= dict(zip((f"{name}_gain", f"{name}_gain_low", f"{name}_gain_high"), ends, strict=True))

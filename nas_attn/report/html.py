@@ -18,13 +18,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from nas_attn.analysis import units
-from nas_attn.analysis.answer import answer
-from nas_attn.analysis.choosing import Chosen
-from nas_attn.analysis.effects import Effects, fit_effects
+from nas_attn.analysis.choosing import Chosen, answer
+from nas_attn.analysis.effects import Effects, fit_effects, suggest
 from nas_attn.analysis.per_image import Example, Picture
-from nas_attn.analysis.recommendation_words import measured_on
+from nas_attn.analysis.recommendation import measured_on
 from nas_attn.analysis.snapshot import STATES, Snapshot
-from nas_attn.analysis.suggestions import suggest
 from nas_attn.analysis.validation import ValidationResult
 from nas_attn.errors import StudyError
 from nas_attn.paths import user_path, write_whole

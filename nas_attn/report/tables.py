@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from nas_attn.analysis import units
 from nas_attn.analysis.effects import Effect, Effects, Part
-from nas_attn.analysis.facts import Retrained
 from nas_attn.analysis.per_image import ByClass
-from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.analysis.snapshot import CandidateView, Retrained, Snapshot
 from nas_attn.report import words
 from nas_attn.tables import counted_costs
 

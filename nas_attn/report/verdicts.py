@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 from nas_attn.analysis import units
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.analysis.validation import Family, Network, ValidationResult
-from nas_attn.analysis.verdict import Verdict
+from nas_attn.analysis.validation import Family, Network, ValidationResult, Verdict
 
 
 def headline(result: ValidationResult) -> str:

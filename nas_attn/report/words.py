@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from nas_attn.analysis.effects import Part
+from nas_attn.analysis.effects import Part, Suggestion
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.analysis.suggestions import Suggestion
 from nas_attn.analysis.units import bare_plus_minus, duration, probability, signed, title, unit, value
 from nas_attn.model import Estimate
 from nas_attn.recipe import objective_name

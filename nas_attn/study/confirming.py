@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from nas_attn.analysis.confirmation import decided, next_round
+from nas_attn.analysis.choosing import decided, next_round
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.measuring import BARE

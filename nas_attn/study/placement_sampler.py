@@ -29,10 +29,9 @@ from optuna.search_space import intersection_search_space
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from nas_attn.analysis.halving import survives
+from nas_attn.analysis.fronts import survives
 from nas_attn.model.coding import Codes, Coding, Names, itself
-from nas_attn.model.learner import Learner, Value
-from nas_attn.model.proposals import Allowed, Beliefs, proposals
+from nas_attn.model.proposals import Allowed, Beliefs, Learner, Value, proposals
 
 ATTRIBUTE = "nas_attn:rung:"
 

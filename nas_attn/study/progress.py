@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from nas_attn.analysis.fronts import minimised
 from nas_attn.analysis.units import duration, named
 from nas_attn.errors import NasAttnError
-from nas_attn.model.front import non_dominated
+from nas_attn.model.proposals import non_dominated
 from nas_attn.processes import is_dead, machine_and_pid
 from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.records import CandidateRow

@@ -12,13 +12,11 @@ from collections.abc import Mapping, Sequence
 from optuna.trial import TrialState
 from torch import nn
 
-from nas_attn.analysis.fronts import minimised, objective_value
-from nas_attn.analysis.halving import survives
+from nas_attn.analysis.fronts import minimised, net, objective_value, survives
 from nas_attn.errors import RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.measuring import BARE
 from nas_attn.evaluation.plan import backbone_number
 from nas_attn.evaluation.workbench import Workbench
-from nas_attn.model.net import net
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.records import CandidateRow, ResolvedPlacement, Score
 from nas_attn.storage import SEARCH, Lease, Run, RunRow, StudyStore

@@ -16,10 +16,9 @@ from torch import nn
 
 from nas_attn import tasks
 from nas_attn.analysis.choosing import nothing_recommended
-from nas_attn.analysis.facts import RETRAIN
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.units import duration
-from nas_attn.analysis.validation import Family, Network, family_name
+from nas_attn.analysis.validation import RETRAIN, Family, Network, family_name
 from nas_attn.errors import DataError, RecipeError, StudyError
 from nas_attn.evaluation.artifacts import weights_run
 from nas_attn.evaluation.plan import TARGET, Plan, keep_protocol, protocol_recipe

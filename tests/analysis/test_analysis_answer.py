@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from made_study import TRUE_GAIN, MadeStudy, everywhere, usual
 
-from nas_attn.analysis.answer import answer, training_s
+from nas_attn.analysis.choosing import answer, training_s
 from nas_attn.study.reading import snapshot
 
 CBAM = "cbam(reduction=16, spatial_kernel_size=7)"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nas_attn.analysis.capacity import with_capacity
-from nas_attn.analysis.recommendation import Contender, Recommendation, recommend
+from nas_attn.analysis.recommendation import Contender, Recommendation, recommend, with_capacity
 from nas_attn.model import Run, fit
 from nas_attn.records import Latency
 

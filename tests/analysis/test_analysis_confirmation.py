@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_study import TRUE_GAIN, MadeStudy, everywhere, usual
 
-from nas_attn.analysis.confirmation import RIVALS, decided, next_round
+from nas_attn.analysis.choosing import RIVALS, decided, next_round
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.study.reading import snapshot
 

@@ -5,8 +5,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn.analysis.halving import survives
-from nas_attn.model.front import non_dominated_rank
+from nas_attn.analysis.fronts import non_dominated_rank, survives
 
 tables = st.dictionaries(
     st.text("abcdef", min_size=1, max_size=3), st.tuples(*[st.integers(0, 6).map(float)] * 2), min_size=1, max_size=14

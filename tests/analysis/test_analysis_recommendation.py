@@ -13,8 +13,8 @@ from nas_attn.analysis.recommendation import (
     Recommendation,
     expected_loss,
     recommend,
+    sureness,
 )
-from nas_attn.analysis.recommendation_words import sureness
 from nas_attn.analysis.units import probability
 from nas_attn.model import Evidence, Run, fit
 from nas_attn.records import Latency

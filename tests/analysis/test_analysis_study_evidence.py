@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from made_study import MadeStudy, everywhere, recipe, usual
 
-from nas_attn.analysis import study_evidence
-from nas_attn.analysis.answer import answer
+from nas_attn.analysis.choosing import answer
+from nas_attn.analysis.snapshot import StudyEvidence, searched_as_target
 from nas_attn.model import TARGET
 from nas_attn.storage import Run
 from nas_attn.study.reading import snapshot
@@ -23,7 +23,7 @@ def test_runs_of_several_backbones_are_told_apart(tmp_path: Path) -> None:
         for stored in study.store.scores(with_correct=True)
     ]
     texts = {row.key: row.placement for row in rows}
-    found = study_evidence.StudyEvidence(study.recipe, texts, scores)
+    found = StudyEvidence(study.recipe, texts, scores)
     assert found.get("accuracy", 1).backbones == 2
     assert found.get("accuracy", 1).noise.interaction_sd > 0
     assert found.get("accuracy", 7) is None
@@ -61,8 +61,8 @@ def test_runs_of_the_target_decide_what_is_said_of_gains(tmp_path: Path) -> None
 
 def test_a_search_that_trains_as_the_target_does_has_one_pool_of_runs(tmp_path: Path) -> None:
     made_from = recipe(objectives=["accuracy"], training={"rungs": [9], "start": "scratch"}, target={"epochs": 9})
-    assert study_evidence.searched_as_target(made_from)
-    assert not study_evidence.searched_as_target(recipe())
+    assert searched_as_target(made_from)
+    assert not searched_as_target(recipe())
     study = MadeStudy(tmp_path, made_from)
     bare = study.candidate("none", baseline="none", seeds=2)
     other = study.candidate(everywhere("se(reduction=8)"), seeds=2)

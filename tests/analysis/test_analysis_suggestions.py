@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from made_study import TRUE_GAIN, MadeStudy, recipe, true_cost, true_gain, usual
 
+from nas_attn.analysis.effects import suggest
 from nas_attn.analysis.features import features, notation
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.analysis.suggestions import suggest
 from nas_attn.report import words
 from nas_attn.study.reading import snapshot
 

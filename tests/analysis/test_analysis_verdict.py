@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn.analysis.verdict import (
+from nas_attn.analysis.validation import (
     Comparison,
     blocks_for,
     contrast_matrix,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import nas_attn as na
-from nas_attn.analysis.in_int8 import in_int8
+from nas_attn.analysis.sanity import in_int8
 from nas_attn.analysis.units import value
 from nas_attn.errors import RecipeError
 from nas_attn.recipe_reading import recipe_from

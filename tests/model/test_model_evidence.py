@@ -9,7 +9,7 @@ import pytest
 import runs_made as made
 
 from nas_attn.model import Evidence, Run, fit
-from nas_attn.model.images import noise_floor
+from nas_attn.model.runs import noise_floor
 
 
 def calibrated(rng: np.random.Generator, studies: int) -> list[tuple[float, float, bool, bool]]:

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nas_attn.model.front import hypervolume, hypervolume_contributions, non_dominated, non_dominated_rank
+from nas_attn.analysis.fronts import hypervolume, hypervolume_contributions, non_dominated_rank
+from nas_attn.model.proposals import non_dominated
 
 points = st.integers(1, 4).flatmap(
     lambda m: st.integers(0, 8).flatmap(lambda n: arrays(float, (n, m), elements=st.integers(0, 5).map(float)))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_attn.model.coding import Coding, names_of
-from nas_attn.model.learner import Function, Learner, Value
+from nas_attn.model.proposals import Function, Learner, Value
 from nas_attn.model.runs import without_broken
 
 SITES, CHOICES = 6, 5

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas_attn.model.net import net
+from nas_attn.analysis.fronts import net
 
 
 def made(rng: np.random.Generator, *, seeds: int, candidates: int, shift: float) -> dict[str, dict[int, float]]:

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn.model.front import hypervolume, non_dominated
-from nas_attn.model.learner import Function
-from nas_attn.model.proposals import Allowed, Beliefs, _gains_in_plane, proposals
+from nas_attn.analysis.fronts import hypervolume
+from nas_attn.model.proposals import Allowed, Beliefs, Function, _gains_in_plane, non_dominated, proposals
 
 
 def everything(sites: int, choices: int) -> Allowed:

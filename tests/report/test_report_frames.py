@@ -35,7 +35,7 @@ def test_the_rows_say_what_the_study_says(now: Snapshot) -> None:
     assert [row["key"] for row in rows(now, "front")] == [view.key for view in now.front]
     assert {row["key"] for row in trials if row["on_front"]} == {view.key for view in now.front}
     row, view = next((r, v) for r, v in zip(trials, now.candidates, strict=True) if v.latency and v.gains)
-    low, high = view.estimates["accuracy"].interval
+    low, high = view.estimates["accuracy"].low, view.estimates["accuracy"].high
     assert (row["accuracy"], row["accuracy_low"], row["accuracy_high"]) == (view.values[0], low, high)
     assert row["latency_ms"] == view.latency.ms
     gain = view.gains["accuracy"]

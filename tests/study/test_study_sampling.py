@@ -8,8 +8,8 @@ import optuna
 import pytest
 
 from nas_attn import backbones
+from nas_attn.analysis.fronts import hypervolume
 from nas_attn.attachment import survey
-from nas_attn.model.front import hypervolume
 from nas_attn.recipe import BackboneSection
 from nas_attn.space import SearchSpace
 from nas_attn.space_schema import SpaceSpec
