@@ -36,7 +36,7 @@ from torch import nn
 
 import nas_attn as na
 from nas_attn import backbones
-from nas_attn.attention import catalogue, runtimes
+from nas_attn.attention import catalogue
 from nas_attn.backbones.cifar import Shortcut
 
 HEADING = """\
@@ -241,9 +241,9 @@ def installed(runtime: str) -> str | None:
     return versions[0]
 
 
-def page(table: dict[str, dict[str, Any]]) -> str:
+def page() -> str:
     """The page in Markdown."""
-    titles, *modules = runtimes.lines(table)
+    table, (titles, *modules) = catalogue.runtimes()
     rows = [titles, ["---"] * len(titles), *modules]
     measured = "Measured: " + ", ".join(f"{name} {column['date']}" for name, column in table.items()) + ".\n"
     return HEADING + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n\n" + measured + FOOTER
@@ -256,7 +256,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=Path("docs/reference/runtimes.md"))
     parser.add_argument("--print", action="store_true", help="write no file")
     given = parser.parse_args()
-    table = runtimes.load()
+    table, _ = catalogue.runtimes()
     for runtime in given.runtimes:
         version = installed(runtime)
         if version is None:
@@ -271,8 +271,8 @@ def main() -> None:
                 column["cells"][module] = found = cell(module, runtime, Path(bare))
                 print(f"{runtime:>12} {module:>8} {found}", flush=True)
         if not given.print:
-            runtimes.FILE.write_text(json.dumps(table, indent=1) + "\n")
-            given.page.write_text(page(table))
+            catalogue.RUNTIMES.write_text(json.dumps(table, indent=1) + "\n")
+            given.page.write_text(page())
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nas_attn.data import Dataset
     from nas_attn.data.dataset import Classes
     from nas_attn.evaluation.evaluators import Evaluator
-    from nas_attn.export.answers import Answers
+    from nas_attn.export.formats import Answers
     from nas_attn.recipe import DataSection, Recipe
     from nas_attn.training.learning import Learnt
 
@@ -90,7 +90,7 @@ class Task(ABC):
     """The loss and the metrics, a subclass of `training.learning.Learnt`."""
     trained_by: ClassVar[str] = ""
     """Function of the recipe: the evaluator in place of our own trainer, where the recipe names none."""
-    exported_by: ClassVar[str] = "nas_attn.export.answers:Answers"
+    exported_by: ClassVar[str] = "nas_attn.export.formats:Answers"
     """What a network answers as a file."""
 
     @property
@@ -302,7 +302,7 @@ class Detection(Task):
     normalised = False
     images_by = "nas_attn.data.boxes:Boxes"
     learnt_by = "nas_attn.training.learning:BoxesOfImage"
-    exported_by = "nas_attn.export.answers:Boxes"
+    exported_by = "nas_attn.export.formats:Boxes"
     hints = Hints(
         backbones="torchvision:NAME (fasterrcnn_…, retinanet_…, fcos_…, ssd…), package.module:function",
         own_images={

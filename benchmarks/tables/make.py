@@ -38,7 +38,7 @@ from torch import nn
 
 from nas_attn import data
 from nas_attn.analysis.latency import estimate, open_keys
-from nas_attn.backbones import states
+from nas_attn.backbones import weights as states
 from nas_attn.data.digits import SPLITS, draw_sources, source_digits
 from nas_attn.errors import NasAttnWarning
 from nas_attn.evaluation.plan import make_plan

@@ -14,19 +14,15 @@ from itertools import islice, pairwise
 
 from torch import nn
 
-from nas_attn.attachment.flow import ADDITIONS, CONVOLUTIONS, LAYERS, Flow, gates_its_input
-from nas_attn.attachment.recording import Call, Value
+from nas_attn.attachment.recording import ADDITIONS, CONVOLUTIONS, LAYERS, Call, Flow, Value, gates_its_input
 
 END_BLOCKS = 2
 """So many blocks before the first that adds or joins are a stem, behind the last a classifier's head; more are a network of
-their own (a U-Net's encoder). What else is a head, is told from its predictions (`Roles`)."""
-
+their own (a U-Net's encoder)."""
 SHORTCUT_STEPS = 4
 """Operations that a shortcut may have outside of a block: pooling, convolution, norm, activation."""
-
 FOLDED = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase)
 """Modules that tools fold into each other for inference."""
-
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
@@ -54,7 +50,6 @@ class BlockFinder:
         """unusable: paths of modules that cannot host attention."""
         self.flow = flow
         self.unusable = unusable
-        self._attention: dict[int, bool] = {}
         self.branches = self._branches()
         self.classes = self._block_classes()
         self.outer = self._outer_branches()
@@ -73,8 +68,6 @@ class BlockFinder:
         if special and special[0] <= END_BLOCKS:
             calls = calls[special[0] :]
         return self._merged(calls)
-
-    # -------------------------------------------------------------------------------- residual adds
 
     def _branches(self) -> dict[int, list[tuple[Value, Value]]]:
         """Frame (call index) -> (branch, shortcut) of its residual adds, in order: the branch is the deeper operand."""
@@ -118,7 +111,7 @@ class BlockFinder:
             if self.flow.map_of(call) is not None
             and not issubclass(call.module, nn.Sequential | nn.ModuleList)
             and not self._shrinks(call)
-            and not self._is_attention(call)
+            and not gates_its_input(self.flow, call)
         ]
         found = {call.module for call in able if call.index in self.branches or self.joins(call, layers=0)}
         found |= {call.module for call in able if self.joins(call, layers=2) and not self._holds(call, found)}
@@ -157,8 +150,6 @@ class BlockFinder:
             return False
         return any(self.flow.shapes[given[0]][i] > 2 * self.flow.shapes[call.output][i] + 2 for i in (2, 3))
 
-    # -------------------------------------------------------------------------------- descent
-
     def _visit(self, call: Call) -> Iterator[Call]:
         children = self.flow.children[call.index]
         parts = [child for child in children if self._is_part(child)]
@@ -184,13 +175,7 @@ class BlockFinder:
     def _is_part(self, call: Call) -> bool:
         """Whether a call is, or holds, a block."""
         own = self.flow.convolutions(call.index) >= 2 or call.module in self.classes
-        return (own or self._holds(call, self.classes)) and not self._is_attention(call)
-
-    def _is_attention(self, call: Call) -> bool:
-        """Whether a module only weighs its input, and is no block for that."""
-        if call.index not in self._attention:
-            self._attention[call.index] = gates_its_input(self.flow, call)
-        return self._attention[call.index]
+        return (own or self._holds(call, self.classes)) and not gates_its_input(self.flow, call)
 
     def _grows_dense(self, call: Call, parts: list[Call]) -> bool:
         """Whether its parts each add channels to one map, like a dense block's layers."""
@@ -200,15 +185,12 @@ class BlockFinder:
         channels = [shape[1] for shape in shapes]
         return len({shape[2:] for shape in shapes}) == 1 and all(a < b for a, b in pairwise(channels))
 
-    # -------------------------------------------------------------------------------- blocks
-
     def _merged(self, calls: list[Call]) -> list[Block]:
         """One block per module; a module called on maps of different shapes is none."""
         by_path: dict[str, list[Call]] = {}
         for call in calls:
             by_path.setdefault(call.path, []).append(call)
-        blocks = (self._block(path, same) for path, same in by_path.items())
-        return [block for block in blocks if block is not None]
+        return [block for path, same in by_path.items() if (block := self._block(path, same))]
 
     def _block(self, path: str, same: list[Call]) -> Block | None:
         shapes = {self.flow.shapes[call.output]: call.output for call in same if call.output is not None}
@@ -258,8 +240,6 @@ class BlockFinder:
                 break
             call = last[0]
         return call.path if call.path not in self.unusable else None
-
-    # -------------------------------------------------------------------------------- plain chains
 
     def chain(self) -> list[Block]:
         """Each convolution with the norm and activation after it, for a network without blocks."""

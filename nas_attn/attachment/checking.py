@@ -1,14 +1,15 @@
 """Whether attached attention takes part: that it runs, and that the network's output depends on it."""
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from nas_attn.attachment.attaching import attached_modules, lost_modules
-from nas_attn.attachment.hosting import CHILD
+from nas_attn.attachment.hosting import CHILD, lost_modules
+from nas_attn.attachment.recording import image_for
 from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import BackboneError
 from nas_attn.records import Participation
@@ -24,8 +25,7 @@ def check(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Particip
         input_shape: channels, height, width of one image.
 
     Returns:
-        In the order of `named_modules()`, attention that has lost its host (a tool rebuilt that) included; then what was
-        attached and is not there any more.
+        In the order of `named_modules()`, attention that lost its host included; then what was attached and is gone.
 
     Raises:
         BackboneError: the model cannot be copied, or cannot process such an image.
@@ -35,12 +35,11 @@ def check(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Particip
     try:
         with torch.inference_mode(False):
             twin = undecided(copy.deepcopy(model).eval())
-            modules = _attention(twin)
-            x = _image(twin, input_shape)
+            x = image_for(twin, input_shape)
             before = _outputs(twin, x)
             there = [
                 Participation(path, type(module).__name__, *_asked(twin, x, module, before))
-                for path, module in modules.items()
+                for path, module in _attention(twin)
             ]
     except Exception as error:  # whatever a user's own model may raise
         shape = "x".join(map(str, input_shape))
@@ -55,7 +54,7 @@ def check(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Particip
 def tells_images_apart(model: nn.Module, input_shape: tuple[int, int, int]) -> bool:
     """Whether the model's output is another for another image, in evaluation mode."""
     twin = undecided(copy.deepcopy(unwrapped(model)).eval())
-    x = _image(twin, input_shape)
+    x = image_for(twin, input_shape)
     return _differ(_outputs(twin, x), _outputs(twin, 1 - x))
 
 
@@ -70,23 +69,12 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
-def _attention(model: nn.Module) -> dict[str, nn.Module]:
-    """Attached modules by path, and those that still hang on a module which is no host."""
-    found = attached_modules(model)
+def _attention(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Attached modules, and those that still hang on a module which is no host any more."""
     for path, module in model.named_modules():
         child = module._modules.get(CHILD)
         if isinstance(child, nn.Sequential):
-            prefix = f"{path}.{CHILD}" if path else CHILD
-            found.update({f"{prefix}.{name}": inner for name, inner in child.named_children()})
-    order = {path: i for i, (path, _) in enumerate(model.named_modules(remove_duplicate=False))}
-    return dict(sorted(found.items(), key=lambda item: order[item[0]]))
-
-
-def _image(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
-    tensors = (t for source in (model.parameters(), model.buffers()) for t in source if t.is_floating_point())
-    like = next(tensors, torch.zeros(()))
-    x = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0))
-    return x.to(device=like.device, dtype=like.dtype)
+            yield from ((f"{path}.{CHILD}.{name}".lstrip("."), inner) for name, inner in child.named_children())
 
 
 def _outputs(model: nn.Module, x: Tensor) -> list[Tensor]:

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._pytree import tree_leaves
 
-from nas_attn.attachment.flow import CONVOLUTIONS, NORMS, Flow
 from nas_attn.attachment.hosting import CHILD, bare_class, make_host
-from nas_attn.attachment.recording import record
+from nas_attn.attachment.recording import CONVOLUTIONS, NORMS, Flow, image_for, record
 
 METHODS = ("fuse", "reparameterize", "switch_to_deploy", "convert_to_deploy")
 """What such a method is called. It works in place, or returns the module that takes the place of its own."""
@@ -32,16 +31,13 @@ _PATH = "_nas_attn_path"
 
 
 def reparameterized(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:
-    """A copy of the model in evaluation mode, converted by the network's own methods.
-
-    A plain copy where there are none, or where they fail or change the output: then methods of these names do something
-    else.
-    """
+    """A copy of the model in evaluation mode, converted by the network's own methods; a plain copy where there are none, or where
+    they fail or change the output: then methods of these names do something else."""
     plain = copy.deepcopy(model).eval()
     if not _converts_itself(plain):
         return plain
     try:
-        x = _image(plain, input_shape)
+        x = image_for(plain, input_shape)
         converted = _converted(copy.deepcopy(plain))
         with torch.no_grad():
             before, after = _tensors(plain(x)), _tensors(converted(x))
@@ -51,11 +47,7 @@ def reparameterized(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.M
 
 
 def merged_modules(model: nn.Module, input_shape: tuple[int, int, int]) -> frozenset[str]:
-    """Paths of the modules that the network's own methods delete or replace, or whose result they change.
-
-    Args:
-        model: without attention; it is used up.
-    """
+    """Paths of modules that the network's own methods delete or replace, or whose result they change; the bare model is used up."""
     if not _converts_itself(model):
         return frozenset()
     for path, module in model.named_modules():
@@ -129,7 +121,7 @@ def _results(model: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, l
         if module.__dict__.get(_PATH) == path:
             module.register_forward_hook(keep(path))
     with torch.no_grad():
-        model(_image(model, input_shape))
+        model(image_for(model, input_shape))
     return found
 
 
@@ -137,29 +129,16 @@ def _tensors(result: Any) -> list[Tensor]:
     return [t for t in tree_leaves(result) if isinstance(t, Tensor) and t.is_floating_point()]
 
 
-def _image(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
-    like = next((t for t in model.parameters() if t.is_floating_point()), torch.zeros(()))
-    return torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)).to(like)
-
-
 def _same(some: list[Tensor], others: list[Tensor]) -> bool:
-    return len(some) == len(others) and all(map(_close, some, others))
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    if a.shape != b.shape:
-        return False
-    return a.numel() == 0 or bool((a - b).abs().max() <= CLOSE * a.abs().max())
-
-
-# ------------------------------------------------------------------------------------------- folding
+    return [t.shape for t in some] == [t.shape for t in others] and all(
+        a.numel() == 0 or bool((a - b).abs().max() <= CLOSE * a.abs().max()) for a, b in zip(some, others, strict=True)
+    )
 
 
 def fold_batchnorm(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:
-    """A copy of the model for inference with each foldable BatchNorm merged into its convolution.
+    """A copy of the model for inference with each BatchNorm merged into its convolution, where it alone uses that and both run once.
 
-    Folded are pairs in which the norm is the convolution's only consumer and both run once; modules with hooks are left
-    alone. The copy computes what the model computes in evaluation mode, up to rounding; module paths stay.
+    The copy computes what the model computes in evaluation mode, up to rounding; module paths stay.
 
     Raises:
         BackboneError: the model cannot process an image of this shape.
@@ -192,13 +171,8 @@ def _pairs(flow: Flow) -> Iterator[tuple[str, str]]:
             yield paths[0], paths[1]
 
 
-def _foldable(convolution: nn.Module | None, norm: nn.Module | None) -> bool:
-    if (
-        convolution is None
-        or norm is None
-        or type(convolution) is not nn.Conv2d
-        or bare_class(norm) is not nn.BatchNorm2d
-    ):
+def _foldable(convolution: nn.Module, norm: nn.Module) -> bool:
+    if type(convolution) is not nn.Conv2d or bare_class(norm) is not nn.BatchNorm2d:
         return False
     return norm.running_mean is not None and not any(
         hooks for m in (convolution, norm) for hooks in (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks)

@@ -1,30 +1,154 @@
-"""The classes that modules take on while attention is attached to a model: hosts, and the modules that hold hosts.
+"""Attention into a model and out again, in place: the classes that modules take on meanwhile.
 
 A host's class is replaced by a subclass whose `forward` sends the result through the attention, its child `nas_attn`:
 
     model.layer1[0].bn2            BatchNorm2d  ->  AttendedBatchNorm2d(BatchNorm2d)
     model.layer1[0].bn2.nas_attn   Sequential(SqueezeExcitation)
 
+So the host keeps its place, its parameters and its names, a deepcopy or pickle carries its own attention, and whatever calls the
+host (torch.export, compile, DDP, a user's hook, a direct `.forward`) gets attention with it. A forward hook would not do: fx's
+conv-bn fusion drops a hook on a BatchNorm without a word, but leaves a class alone that is not exactly BatchNorm2d.
+
 Tools rebuild networks, and the attention stays in:
 
-- one that gives a host another `forward` (YOLO's `fuse()`) replaces the host's own part, not the attention;
-- one that puts another module in a host's place (SyncBatchNorm's conversion, a norm folded away by hand), or deletes what a
-  host is in (a reparameterization), meets the holder: the modules above a host hand its attention on where the numbers
-  allow it, and raise otherwise.
-"""
+- One gives a host another `forward` (YOLO's `fuse()`): this replaces the host's own part, not the attention.
+- One puts another module in a host's place (SyncBatchNorm's conversion, a norm folded away by hand), or deletes what a host is in
+  (a reparameterization): the modules above a host, its holders, hand its attention on where the numbers allow it, and raise
+  otherwise."""
 
 import functools
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 from types import MethodType
 from typing import Any, Literal, cast
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from nas_attn.attachment import ultralytics
 from nas_attn.attachment.pickling import by_name, packed, unpacked
-from nas_attn.attachment.ultralytics import keep_in_rebuilt_networks
+from nas_attn.attention import catalogue
 from nas_attn.attention.gates import refuse_scripting
-from nas_attn.errors import BackboneError
+from nas_attn.backbones.building import refuse_wrapper
+from nas_attn.errors import BackboneError, did_you_mean
+from nas_attn.records import Choice, Point, ResolvedPlacement
+
+PLACED = "_nas_attn_placed"
+"""Attribute of a model that attention was attached to: path -> type of each module."""
+
+ITERATING_NAMES = frozenset({"children", "named_children", "_modules", "modules", "named_modules"})
+"""What a forward uses that runs all its children in turn: a child more would be run, too."""
+
+
+def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
+    """Puts attention into `model`, in place, and returns it; its state_dict gains keys, none changes.
+
+    New modules are initialised from torch's global generator and take the device, dtype and training mode of their host.
+
+    Raises:
+        BackboneError: a point is not in the model, the model already carries attention, or a host cannot carry it;
+            the model is then as before.
+        KnobError: a module cannot be built for its point.
+    """
+    refuse_wrapped(model)
+    if attached_modules(model):
+        raise BackboneError("the model already has attention: call detach(model) before attaching another placement")
+    modules = dict(model.named_modules())
+    hosts = [(_host(modules, point), point, choices) for point, choices in resolved.modules]
+    built = [_attention(model, host, point, choices, resolved.init) for host, point, choices in hosts]
+    for (host, point, _), attention in zip(hosts, built, strict=True):
+        make_host(host, attention, replaces=point.replaces)
+    for point, _ in resolved.modules:
+        names = point.path.split(".")
+        for depth in range(len(names)):
+            make_holder(modules[".".join(names[:depth])])
+    model.__dict__[PLACED] = expected_modules(resolved)
+    ultralytics.note(model, resolved)
+    ultralytics.keep_in_rebuilt_networks()
+    return model
+
+
+def detach(model: nn.Module) -> nn.Module:
+    """Takes all attention out of `model`, in place, and gives the bare model back."""
+    for module in list(model.modules()):
+        unmake(module)
+        module.__dict__.pop(PLACED, None)
+    ultralytics.forget(model)
+    return model
+
+
+def attached_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Path -> attention module, in the order of `named_modules()`; empty for a bare model."""
+    return {
+        f"{path}.{CHILD}.{name}".lstrip("."): module
+        for path, host in model.named_modules()
+        if is_attended(host)
+        for name, module in cast(nn.Sequential, host._modules[CHILD]).named_children()
+    }
+
+
+def lost_modules(model: nn.Module) -> dict[str, str]:
+    """Path -> type of each module that `attach` put into the model and that is not there any more."""
+    there = {path for path, _ in model.named_modules(remove_duplicate=False)}
+    return {
+        path: kind
+        for prefix, module in model.named_modules()
+        for name, kind in module.__dict__.get(PLACED, {}).items()
+        if (path := f"{prefix}.{name}".lstrip(".")) not in there
+    }
+
+
+def expected_modules(resolved: ResolvedPlacement) -> dict[str, str]:
+    """Path -> type of each module that `attach` puts into a model for a placement."""
+    return {
+        f"{point.path}.{CHILD}.{i}".lstrip("."): choice.type
+        for point, choices in resolved.modules
+        for i, choice in enumerate(choices)
+    }
+
+
+def iterates_children(module: nn.Module) -> bool:
+    """Whether the module's own forward runs through all its children, so that it cannot take another child."""
+    # torch's containers iterate over themselves instead, which AttendedList and AttendedDict answer
+    code = getattr(bare_class(module).forward, "__code__", None)
+    return code is not None and not ITERATING_NAMES.isdisjoint(code.co_names)
+
+
+def refuse_wrapped(model: nn.Module) -> None:
+    """Raises BackboneError for what is a model no more but a wrapper or a program."""
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        raise BackboneError("attach before wrapping the model in DistributedDataParallel, which sees no new modules")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise BackboneError("a TorchScript model cannot take attention: attach it to the model before scripting")
+    refuse_wrapper(model)
+
+
+def _host(modules: dict[str, nn.Module], point: Point) -> nn.Module:
+    host = modules.get(point.path)
+    if host is None:
+        raise BackboneError(f"the model has no module '{point.path}': {did_you_mean(point.path, modules)}")
+    if isinstance(host, torch.jit.ScriptModule):
+        raise BackboneError(f"'{point.path}' is a TorchScript module and cannot take attention")
+    if iterates_children(host):
+        raise BackboneError(
+            f"'{point.path}' runs all its children in order and cannot take another: name one of its children"
+        )
+    return host
+
+
+def _attention(
+    model: nn.Module, host: nn.Module, point: Point, choices: tuple[Choice, ...], init: str
+) -> nn.Sequential:
+    built = (catalogue.build(c, point.channels, point.height, point.width, init=cast(Any, init)) for c in choices)
+    attention = Attention(*built).train(host.training)
+    return attention.to(floating(host, model))
+
+
+def floating(*modules: nn.Module) -> torch.Tensor:
+    """The first floating-point parameter or buffer in one of these modules, whose device and dtype others take."""
+    tensors = (t for module in modules for t in (*module.parameters(), *module.buffers()) if t.is_floating_point())
+    return next(tensors, torch.zeros(()))
+
 
 CHILD = "nas_attn"
 """Name of the host's child that holds its attention modules."""
@@ -62,8 +186,7 @@ def is_attended(module: nn.Module) -> bool:
 def make_host(module: nn.Module, attention: nn.Module, *, replaces: bool = False) -> None:
     """Sends the module's result through `attention` from now on.
 
-    Args:
-        replaces: sends its input there instead; the module keeps its parameters, but they are not trained.
+    `replaces`: its input instead; the module keeps its parameters, but they are not trained.
     """
     if replaces:
         frozen = [parameter.requires_grad_(False) for parameter in module.parameters() if parameter.requires_grad]
@@ -109,7 +232,7 @@ def _take(module: nn.Module, role: Role) -> None:
 # ------------------------------------------------------------------------------------------- forwards
 
 
-def _forwards(bare: type[nn.Module]) -> dict[Role, Callable[..., Any]]:
+def _forward(bare: type[nn.Module], role: Role) -> Callable[..., Any]:
     def after(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if getattr(self, _OWN) is not None:
             return _through(self, bare, args, kwargs)
@@ -118,7 +241,7 @@ def _forwards(bare: type[nn.Module]) -> dict[Role, Callable[..., Any]]:
     def instead(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         return self._modules[CHILD](*args, **kwargs)  # type: ignore[misc]
 
-    return {"after": after, "instead": instead}
+    return functools.wraps(bare.forward)(after if role == "after" else instead)
 
 
 def _through(host: nn.Module, bare: type[nn.Module], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -175,11 +298,7 @@ def _add_module(self: nn.Module, name: str, module: nn.Module | None) -> None:
 
 
 def _successor(holder: nn.Module, name: str, new: Any) -> Any:
-    """What takes a child's place, with the attention of the child before it.
-
-    Raises:
-        BackboneError: the child is a host, or has one in it, and its attention cannot stand behind what is to take its place.
-    """
+    """What takes a child's place, with the attention of the child before it; BackboneError where that cannot stand behind it."""
     old = holder.__dict__.get("_modules", {}).get(name)
     if old is None or new is old or not _holds_attention(old) or (isinstance(new, nn.Module) and _holds_attention(new)):
         return new
@@ -216,11 +335,9 @@ def _is_light(module: nn.Module) -> bool:
 # ------------------------------------------------------------------------------------------- classes
 
 
+@functools.cache
 def _class(bare: type[nn.Module], role: Role) -> type[nn.Module]:
-    """The subclass of a module's class for a role; one per class."""
-    known = _CLASSES.get((bare, role))
-    if known is not None:
-        return known
+    """The subclass of a module's class for a role; one per class, so that pickles and copies find it."""
     body: dict[str, Any] = {
         "__setattr__": _set_attribute,
         "__delattr__": _delete_attribute,
@@ -235,16 +352,13 @@ def _class(bare: type[nn.Module], role: Role) -> type[nn.Module]:
     }
     bases: tuple[type, ...] = (bare,)
     if role != "holder":
-        body["forward"] = functools.wraps(bare.forward)(_forwards(bare)[role])
+        body["forward"] = _forward(bare, role)
         if issubclass(bare, nn.Sequential | nn.ModuleList):
             bases = (AttendedList, bare)
         elif issubclass(bare, nn.ModuleDict):
             bases = (AttendedDict, bare)
     name = bare.__name__ if role == "holder" else f"Attended{bare.__name__}"
-    return _CLASSES.setdefault((bare, role), type(name, bases, body))
-
-
-_CLASSES: dict[tuple[type[nn.Module], Role], type[nn.Module]] = {}
+    return type(name, bases, body)
 
 
 def _reduce(self: Any, protocol: Any) -> tuple[Callable[..., Any], tuple[type[nn.Module], Role], Any]:
@@ -253,7 +367,7 @@ def _reduce(self: Any, protocol: Any) -> tuple[Callable[..., Any], tuple[type[nn
 
 def blank(bare: type[nn.Module], role: Role) -> nn.Module:
     """An empty module of the class for a role: what copy and pickle fill."""
-    keep_in_rebuilt_networks()
+    ultralytics.keep_in_rebuilt_networks()
     cls = _class(bare, role)
     return cls.__new__(cls)
 

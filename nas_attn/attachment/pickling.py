@@ -17,6 +17,9 @@ from nas_attn.errors import BackboneError
 MISSING = "nas_attn: this file needs it, install it and try again"
 """The name under which a pickle asks for `_resolved`: without this package, Python's error message ends in it."""
 
+HOMES = ("gates", "channel", "spatial", "kernel", "direction", "self_attention")
+"""Modules of `nas_attn.attention` in which its classes are."""
+
 
 def by_name(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of this package, to be returned from `__reduce_ex__`: called as itself, pickled by its name."""
@@ -54,6 +57,9 @@ def unpacked(given: Any) -> nn.Module | None:
 
 def _found(name: str) -> Any:
     path, _, qualname = name.partition(":")
+    if path.startswith("nas_attn.attention."):  # older files name modules that are one by now
+        homes = (import_module(f"nas_attn.attention.{home}") for home in HOMES)
+        path = next((home.__name__ for home in homes if qualname in vars(home)), path)
     try:
         found: Any = import_module(path)
         for part in qualname.split("."):

@@ -13,8 +13,16 @@ import functools
 import math
 from collections.abc import Collection, Iterator
 
-from nas_attn.attachment.flow import ACTIVATIONS, ADDITIONS, CONVOLUTIONS, LAYOUT_CHANGING, NORMS, Flow
-from nas_attn.attachment.recording import Call, Value
+from nas_attn.attachment.recording import (
+    ACTIVATIONS,
+    ADDITIONS,
+    CONVOLUTIONS,
+    LAYOUT_CHANGING,
+    NORMS,
+    Call,
+    Flow,
+    Value,
+)
 from nas_attn.records import Role
 
 FEW = 4
@@ -64,8 +72,6 @@ class Roles:
         """Of maps that the head takes, of which some have grown, those that no block makes: the small levels as well."""
         levels = self.levels()
         return frozenset(levels) - self._blocks if not self._neck.isdisjoint(levels) else frozenset()
-
-    # -------------------------------------------------------------------------------- predictions
 
     def _added(self, last: frozenset[int]) -> set[int]:
         """Those of these convolutions whose result is added to a map of a hidden layer, as a residual branch's is."""
@@ -149,8 +155,6 @@ class Roles:
                     ahead[v] = max(most, ahead.get(v, 0))
         return ahead
 
-    # -------------------------------------------------------------------------------- head
-
     def _head_call(self) -> Call | None:
         """The innermost module that makes all predictions, where there are several, and does not make them from the image."""
         if len(self._predictions) < 2:
@@ -198,8 +202,6 @@ class Roles:
         index = self.flow.producer.get(value)
         inputs = () if index is None else self.flow.operations[index].inputs
         return next((v for v in inputs if v in self.flow.maps), None)
-
-    # -------------------------------------------------------------------------------- neck
 
     def _grown(self) -> set[Value]:
         """Maps that stand on one that has grown after the network's smallest was made."""

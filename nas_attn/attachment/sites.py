@@ -1,22 +1,21 @@
-"""The sites of a model: stages and blocks, with the points that each position means."""
+"""The sites of a model: stages, blocks, modules that a user names, and attention that the backbone has of its own."""
 
 import copy
 import re
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from fnmatch import fnmatchcase
+from typing import Literal, cast
 
 from torch import nn
 
-from nas_attn.attachment.attaching import detach, iterates_children
 from nas_attn.attachment.blocks import CONTAINERS, FOLDED, Block, BlockFinder, safest
 from nas_attn.attachment.deploying import merged_modules
-from nas_attn.attachment.extra_sites import custom_sites, original_attention
-from nas_attn.attachment.flow import CONVOLUTIONS, MATRIX_PRODUCTS, Flow
-from nas_attn.attachment.recording import Call, Value, record
+from nas_attn.attachment.hosting import detach, iterates_children
+from nas_attn.attachment.recording import CONVOLUTIONS, MATRIX_PRODUCTS, Call, Flow, Value, gates_its_input, record
 from nas_attn.attachment.roles import Roles
-from nas_attn.errors import BackboneError
+from nas_attn.errors import BackboneError, did_you_mean
 from nas_attn.records import Point, Role, Site, Survey
 
 Granularity = Literal["stage", "block", "both"]
@@ -50,8 +49,7 @@ def survey(
     Blocks whose outputs have the same shape and follow each other form a stage, `stage1` … `stageN`; the blocks of a
     stage are `stageK.block1` …. In the neck of a detector or segmenter they are called `neckK`, in its head `headK`; the
     maps that a head takes are sites of the neck as well. Attention that the backbone has of its own is `stageK.original` (by
-    shape `stageK.original1`, …): what is attached there takes its place. Attention that is attached already is looked
-    through.
+    shape `stageK.original1`, …): what is attached there takes its place. Attached attention is looked through.
 
     Args:
         input_shape: channels, height, width of one image.
@@ -79,13 +77,12 @@ def survey(
     wholes: list[Site] = []
     parts: list[Site] = []
     for stage in stages:
-        wholes.append(_stage_site(stage, finder, paths, total))
-        wholes.extend(original_attention(flow, [b.path for b in stage.blocks], unusable, stage.name, stage.role))
+        wholes.append(_site(stage.name, stage.role, stage.blocks, total, _end(finder, stage.blocks, paths)))
+        wholes.extend(_original_attention(flow, stage, unusable))
         parts.extend(
-            _block_site(f"{stage.name}.block{j}", stage.role, block, total)
-            for j, block in enumerate(stage.blocks, start=1)
+            _site(f"{stage.name}.block{j}", stage.role, [block], total) for j, block in enumerate(stage.blocks, start=1)
         )
-    own = list(custom_sites(flow, custom or {}, unusable, total, roles))
+    own = list(_custom_sites(flow, custom or {}, unusable, total, roles))
     for name in {site.name for site in own} & {site.name for site in (*wholes, *parts)}:
         raise BackboneError(f"'{name}' is already a site of the network: give yours another name")
     sites = (*wholes, *own, *parts)
@@ -101,18 +98,21 @@ def find_sites(
     originals: bool = False,
     heads: bool = False,
 ) -> tuple[Site, ...]:
-    """The sites of a survey.
+    """The sites of a survey, which says more, and raises what this raises.
 
     Args:
         granularity: one site per stage, or one per block, or `both`.
         originals: list attention that the backbone has of its own, too.
-        custom, heads: as for `survey`, which says more.
-
-    Raises:
-        BackboneError: as `survey`.
     """
-    found = survey(model, input_shape, custom=custom, heads=heads).sites
-    return tuple(site for site in found if _asked(site, granularity, custom or {}, originals))
+
+    def asked(site: Site) -> bool:
+        if site.name in (custom or {}):
+            return True
+        if site.original and "." in site.name:
+            return originals
+        return granularity == "both" or ("." in site.name) == (granularity == "block")
+
+    return tuple(site for site in survey(model, input_shape, custom=custom, heads=heads).sites if asked(site))
 
 
 def reshaped(sites: Sequence[Site], model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Site, ...]:
@@ -136,14 +136,6 @@ def reshaped(sites: Sequence[Site], model: nn.Module, input_shape: tuple[int, in
     )
 
 
-def _asked(site: Site, granularity: Granularity, custom: Container[str], originals: bool) -> bool:
-    if site.original and "." in site.name and site.name not in custom:
-        return originals
-    if granularity == "both" or site.name in custom:
-        return True
-    return ("." in site.name) == (granularity == "block")
-
-
 def _blocks(finder: BlockFinder, *, required: nn.Module | None) -> list[Block]:
     """The blocks of a network; of a plain chain, its layers.
 
@@ -151,21 +143,20 @@ def _blocks(finder: BlockFinder, *, required: nn.Module | None) -> list[Block]:
         BackboneError: there are none, or most of the network lies behind what looks like some (a vision transformer's
             stem), and they are `required` of this model.
     """
-    flow = finder.flow
     blocks = finder.find()
-    if not (blocks and finder.classes):
-        blocks = [block for block in blocks if block.shape[1:] != (1, 1)] or finder.chain()  # a classifier is no block
-        convolutions = sum(op.name in CONVOLUTIONS for op in flow.operations)
-        products = sum(op.name in MATRIX_PRODUCTS for op in flow.operations)
-        if not blocks or products > 8 + convolutions:
-            if required is None:
-                return []
-            raise BackboneError(
-                f"{type(required).__name__} has no stages of 4-D feature maps (found {convolutions} convolutions and "
-                f"{products} matrix products): name modules that return maps (N, C, H, W) as custom sites, or take a "
-                "convolutional backbone"
-            )
-    return blocks
+    if blocks and finder.classes:
+        return blocks
+    blocks = [block for block in blocks if block.shape[1:] != (1, 1)] or finder.chain()  # a classifier is no block
+    names = [op.name for op in finder.flow.operations]
+    convolutions, products = (sum(name in kind for name in names) for kind in (CONVOLUTIONS, MATRIX_PRODUCTS))
+    if blocks and products <= 8 + convolutions:
+        return blocks
+    if required is None:
+        return []
+    raise BackboneError(
+        f"{type(required).__name__} has no stages of 4-D feature maps (found {convolutions} convolutions and {products} matrix "
+        "products): name modules that return maps (N, C, H, W) as custom sites, or take a convolutional backbone"
+    )
 
 
 def _stages(finder: BlockFinder, blocks: Sequence[Block], roles: Roles) -> list[Stage]:
@@ -209,47 +200,26 @@ def _list(block: Block) -> str:
     return re.sub(r"\b\d+\b", "*", block.path)
 
 
-def _points(paths: Iterable[str], shape: tuple[int, int, int]) -> tuple[Point, ...]:
-    return tuple(Point(path, *shape) for path in paths)
-
-
-def _stage_site(stage: Stage, finder: BlockFinder, paths: frozenset[str], total: int) -> Site:
-    blocks, shape = stage.blocks, stage.blocks[0].shape
-    hosts = [block.host for block in blocks if block.host]
-    whole = _composite(finder, blocks, paths)
-    last = _points(hosts[-1:] if blocks[-1].host else [], shape)
+def _site(name: str, role: Role, blocks: Sequence[Block], total: int, end: tuple[Point, ...] = ()) -> Site:
+    """The site of these blocks; `end`: its points at the position `stage`."""
+    shape = blocks[0].shape
     by_position = {
-        "residual": _points((path for block in blocks for path in block.residual), shape),
-        "block": _points(hosts, shape),
-        "stage": last if whole is None else _points([whole[0]], whole[1]),
+        "residual": tuple(Point(path, *shape) for block in blocks for path in block.residual),
+        "block": tuple(Point(block.host, *shape) for block in blocks if block.host),
+        "stage": end,
     }
     points = tuple((position, found) for position, found in by_position.items() if found)
-    return Site(stage.name, points, sum(block.macs for block in blocks) / total, stage.role)
-
-
-def _block_site(name: str, role: Role, block: Block, total: int) -> Site:
-    by_position = {
-        "residual": _points(block.residual, block.shape),
-        "block": _points([block.host] if block.host else [], block.shape),
-    }
-    points = tuple((position, found) for position, found in by_position.items() if found)
-    return Site(name, points, block.macs / total, role)
+    return Site(name, points, sum(block.macs for block in blocks) / total, role)
 
 
 # ------------------------------------------------------------------------------------------- around blocks
 
 
-def _composite(
-    finder: BlockFinder, blocks: Sequence[Block], paths: Collection[str]
-) -> tuple[str, tuple[int, int, int]] | None:
-    """The module that joins these blocks' results with others, as a CSP stage does, and its output's shape.
-
-    It holds no other block of the network, and its map has the blocks' size.
-
-    Args:
-        paths: of all blocks.
-    """
-    flow, found = finder.flow, None
+def _end(finder: BlockFinder, blocks: Sequence[Block], paths: Collection[str]) -> tuple[Point, ...]:
+    """The last block's output; or of the module that joins these blocks' results with others, as a CSP stage does, which
+    holds no other of the blocks at `paths`, and whose map has the blocks' size."""
+    flow, host = finder.flow, blocks[-1].host
+    found = (Point(host, *blocks[-1].shape),) if host else ()
     mine = {block.path for block in blocks}
     last = flow.calls_of[blocks[-1].path][-1]
     for index in flow.recording.stack(last.index)[1:-1]:
@@ -259,7 +229,7 @@ def _composite(
         if value is None or not inside <= mine or flow.shapes[value][2:] != blocks[-1].shape[1:]:
             break
         if finder.in_one_place(call) and not issubclass(call.module, CONTAINERS) and finder.joins(call, layers=2):
-            found = (call.path, (flow.shapes[value][1], *blocks[-1].shape[1:]))
+            found = (_point(flow, call),)
     return found
 
 
@@ -303,11 +273,7 @@ def _around(finder: BlockFinder, call: Call, block: Block) -> bool:
 def _notes(
     finder: BlockFinder, roles: Roles, blocks: Sequence[Block], sites: Sequence[Site], merged: frozenset[str]
 ) -> Iterator[str]:
-    """One sentence for each thing that a reader of the sites may wonder about.
-
-    Args:
-        merged: paths of modules that the network's own reparameterization removes.
-    """
+    """One sentence for each thing that a reader of the sites may wonder about; `merged`: what reparameterization removes."""
     flow = finder.flow
     stages = [site for site in sites if "." not in site.name]
     branched = sorted({call.path for call in flow.calls if call.path in merged and not issubclass(call.module, FOLDED)})
@@ -332,3 +298,69 @@ def _notes(
 def _listed(names: Sequence[str]) -> str:
     more = len(names) - SHOWN
     return ", ".join(names) if more <= 1 else f"{', '.join(names[:SHOWN])} and {more} more"
+
+
+def _custom_sites(
+    flow: Flow, custom: Mapping[str, Sequence[str]], unusable: frozenset[str], total: int, roles: Roles
+) -> Iterator[Site]:
+    """One site per name: the outputs of the modules whose paths match its globs, at position `block`.
+
+    Raises:
+        BackboneError: a glob matches nothing, or no maps, or maps of different shapes.
+    """
+    for name, patterns in custom.items():
+        calls = [call for pattern in patterns for call in _matching(flow, name, pattern, unusable)]
+        points = tuple(dict.fromkeys(_point(flow, call) for call in calls))
+        shapes = {(p.channels, p.height, p.width): p.path for p in points}
+        if len(shapes) > 1:
+            found = ", ".join(f"{path} {'x'.join(map(str, shape))}" for shape, path in shapes.items())
+            raise BackboneError(f"site '{name}' matches maps of different shapes ({found}): give each its own site")
+        unique = {call.index: call for call in calls}.values()
+        role = roles.of(cast(Value, calls[-1].output))
+        yield Site(name, (("block", points),), sum(flow.macs(call) for call in unique) / total, role)
+
+
+def _matching(flow: Flow, name: str, pattern: str, unusable: frozenset[str]) -> list[Call]:
+    paths = [path for path in flow.calls_of if path and fnmatchcase(path, pattern)]
+    if not paths:
+        raise BackboneError(
+            f"site '{name}': no module that runs matches '{pattern}': {did_you_mean(pattern, flow.calls_of)}"
+        )
+    calls = [call for path in paths if path not in unusable for call in flow.calls_of[path]]
+    maps = [call for call in calls if flow.map_of(call) is not None]
+    if not maps:
+        why = (
+            "returns no feature map (N, C, H, W) that attention could take"
+            if calls
+            else "cannot carry attention: it runs all its children in turn, or the network removes it later; name a module around it"
+        )
+        raise BackboneError(f"site '{name}': '{paths[0]}' {why}")
+    return maps
+
+
+def _original_attention(flow: Flow, stage: Stage, unusable: frozenset[str]) -> Iterator[Site]:
+    """Attention that the backbone has of its own in a stage: one site per shape of map.
+
+    Found are modules that scale their input by a gate which they compute from it with at least one layer; of one inside
+    another the outer.
+    """
+    found: dict[tuple[int, ...], list[Call]] = {}
+    for block in (call for one in stage.blocks for call in flow.calls_of[one.path]):
+        end = 0
+        for call in flow.calls[block.index + 1 :]:
+            if call.last > block.last or call.first >= block.last:
+                break
+            if call.last > end and call.path not in unusable and call.output and gates_its_input(flow, call):
+                end = call.last
+                found.setdefault(flow.shapes[call.output][1:], []).append(call)
+    for number, calls in enumerate(found.values(), start=1):
+        points = tuple(dict.fromkeys(_point(flow, call, replaces=True) for call in calls))
+        name = f"{stage.name}.original{number if len(found) > 1 else ''}"
+        share = sum(flow.macs(call) for call in calls) / max(flow.recording.macs, 1)
+        yield Site(name, (("block", points),), share, stage.role)
+
+
+def _point(flow: Flow, call: Call, *, replaces: bool = False) -> Point:
+    assert call.output is not None
+    _, channels, height, width = flow.shapes[call.output]
+    return Point(call.path, channels, height, width, replaces)

@@ -55,7 +55,7 @@ def _building(build: Callable[..., Any]) -> Callable[..., Any]:
     def parse_model(d: Mapping[str, Any], *args: Any, **options: Any) -> Any:
         layers, saved = build(d, *args, **options)
         if KEY in d:
-            from nas_attn.attachment.attaching import attach  # which notes what it attaches
+            from nas_attn.attachment.hosting import attach  # which notes what it attaches
 
             attach(layers, _resolved(d[KEY]))
         return layers, saved

@@ -9,41 +9,61 @@ A module of one's own joins in three ways:
     # 2. by path, wherever a type is expected
     stage2=my_package.modules:MyAttention(reduction=8)
 
-    # 3. in this package: one file nas_attn/attention/mine.py, one row in nas_attn/attention/rows/
+    # 3. in this package: a class in nas_attn/attention/, a row in nas_attn/attention/rows.py
+
+For 1 and 2, the class is of this form. `height`, `width` and `init` are passed where it has them; its other keyword-only
+parameters are its knobs. Without `init`, the identity start is a blend around the module.
+
+    class MyAttention(nn.Module):
+        def __init__(self, channels: int, *, reduction: int = 16, mode: Literal["max", "mean"] = "max") -> None: ...
+        def forward(self, x: Tensor) -> Tensor: ...          # (N, C, H, W) -> the same shape
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import json
+import typing
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from nas_attn.attention.foreign import find_foreign
-from nas_attn.attention.row import INITS, Init, Row
-from nas_attn.attention.rows import channel, controls, direction, kernel, self_attention, spatial
-from nas_attn.errors import KnobError
+from nas_attn.attention import rows
+from nas_attn.attention.row import INITS, Count, Fitting, Init, KnobSpec, Row
+from nas_attn.errors import KnobError, did_you_mean
+from nas_attn.importing import load_object
 from nas_attn.records import Choice, Knob
 
 if TYPE_CHECKING:
     from torch import nn
 
-ROWS: MappingProxyType[str, Row] = MappingProxyType(
-    {row.name: row for family in (channel, spatial, kernel, direction, self_attention, controls) for row in family.ROWS}
-)
+ROWS: MappingProxyType[str, Row] = MappingProxyType(rows.ROWS)
 """Name -> row of every module of this package, in the order in which they are shown."""
-
 CONTROLS = tuple(row.name for row in ROWS.values() if row.control)
 """Those that are no attention."""
+RUNTIMES = Path(__file__).with_name("runtimes.json")
+"""What `benchmarks/runtimes.py` measured."""
+SHAPED = ("height", "width", "init")
+"""Keyword-only parameters that are no knobs: what a module may want to know."""
 
 
 def find(name: str) -> Row:
     """The row behind a name: of this package, of an entry point, or of `package.module:Class`.
 
     Raises:
-        KnobError: there is none; names the nearest.
+        KnobError: there is none, the nearest is named; or it cannot be imported, or its signature does not fit.
     """
-    return ROWS.get(name) or find_foreign(name, ROWS)
+    if name in ROWS:
+        return ROWS[name]
+    if ":" in name:
+        return _foreign(name, name)
+    found = installed()
+    if name not in found:
+        raise KnobError(f"unknown attention type '{name}': {did_you_mean(name, [*ROWS, *found])}")
+    return _foreign(name, found[name].value)
 
 
 def build(choice: Choice, channels: int, height: int, width: int, *, init: Init = "paper") -> nn.Module:
@@ -98,14 +118,89 @@ def construction(
 ) -> tuple[type[nn.Module], dict[str, Any], bool]:
     """The class behind a row, its arguments besides the channels, and whether it stands inside `gates.Blended`."""
     cls = load(row.target)
-    accepted = inspect.signature(cls).parameters
-    extra: dict[str, Any] = {
-        name: value for name, value in (("height", height), ("width", width), ("init", init)) if name in accepted
-    }
-    return cls, {**knobs, **extra}, init == "identity" and "init" not in accepted
+    extra = _shaped(cls, height, width, init)
+    return cls, {**knobs, **extra}, init == "identity" and "init" not in extra
 
 
 def load(target: str) -> Any:
     """The class behind `package.module:Class`."""
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def _shaped(cls: type, height: int, width: int, init: Init) -> dict[str, Any]:
+    """Those of `SHAPED` that the class wants to know."""
+    accepted = inspect.signature(cls).parameters
+    return {name: value for name, value in zip(SHAPED, (height, width, init), strict=True) if name in accepted}
+
+
+def runtimes() -> tuple[dict[str, dict[str, Any]], list[list[str]]]:
+    """Runtime -> version, date and what was found per module; and that as a table, titles first."""
+    found: dict[str, dict[str, Any]] = json.loads(RUNTIMES.read_text("utf-8"))
+    lines = [["module", *(f"{name} {column['version']}" for name, column in found.items())]]
+    for name in ROWS:
+        if name not in CONTROLS:  # plain layers run everywhere
+            cells = [column["cells"].get(name, {"state": "not tested"}) for column in found.values()]
+            lines.append([name, *(f"{c['time']:.2f}" if c["state"] == "same" else c["state"] for c in cells)])
+    return found, lines
+
+
+# ------------------------------------------------------------------------------------------- others' modules
+
+
+def installed() -> dict[str, EntryPoint]:
+    """Name -> entry point of each module that an installed package offers; nothing is imported."""
+    return {entry.name: entry for entry in entry_points(group="nas_attn.attention")}
+
+
+def _foreign(name: str, target: str) -> Row:
+    what = "attention type" if name == target else f"attention type '{name}', entry point"
+    cls = load_object(target, what=what, error=KnobError)
+    from torch import nn
+
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        kind = cls.__name__ if isinstance(cls, type) else type(cls).__name__
+        raise KnobError(f"{what} '{target}' is not a subclass of torch.nn.Module, but {kind}")
+    title = inspect.cleandoc(cls.__doc__ or cls.__name__).splitlines()[0]
+    return Row(name, target, title, "", "foreign", lambda fitting: _count(cls, fitting), tuple(_knobs(name, cls)))
+
+
+def _knobs(name: str, cls: type) -> Iterable[KnobSpec]:
+    try:
+        hints = typing.get_type_hints(cls.__init__)  # type: ignore[misc]
+    except (NameError, TypeError):
+        hints = {}
+    for parameter in inspect.signature(cls).parameters.values():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or parameter.name in SHAPED:
+            continue
+        default = parameter.default
+        if type(default) not in (int, float, bool, str):
+            raise KnobError(
+                f"attention type '{name}': knob '{parameter.name}' needs a default that is a number, a truth value or a text"
+            )
+        hint = hints.get(parameter.name)
+        choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+        yield KnobSpec(parameter.name, type(default), default, "", choices=choices)
+
+
+def _count(cls: type, fitting: Fitting) -> Count:
+    """Parameters and MACs of an instance, counted by torch on one map of zeros."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    extra = _shaped(cls, fitting.height, fitting.width, fitting.init)
+    shape = (1, fitting.channels, fitting.height, fitting.width)
+    try:
+        with torch.random.fork_rng(devices=()):
+            module = cls(fitting.channels, **fitting.values, **extra).eval()
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            y = module(torch.zeros(shape))
+    except Exception as error:  # a stranger's code: whatever it raises
+        raise KnobError(
+            f"{fitting.row.name} does not work on {fitting.channels} channels: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(y, torch.Tensor) or tuple(y.shape) != shape:
+        given = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
+        raise KnobError(f"{fitting.row.name} must keep the shape {shape}, but gives {given}")
+    blend = int(fitting.init == "identity" and "init" not in extra)
+    return Count(sum(p.numel() for p in module.parameters()) + blend, counter.get_total_flops() // 2)

@@ -1,9 +1,12 @@
-"""What gates have in common: the pooling behind them, the sigmoid in its two forms, and the blend."""
+"""What attention modules share: gates and their two forms, the blend, poolings and normalisations that can be traced."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from nas_attn.errors import BackboneError
 
@@ -19,6 +22,8 @@ def max_mean(x: Tensor, dim: int) -> Tensor:
     return torch.cat((x.amax(dim, keepdim=True), x.mean(dim, keepdim=True)), dim)
 
 
+EPS = 1e-5
+"""Added to variances and squared norms, as in the authors' code."""
 TINY = 1e-37
 """Keeps a quotient or the gradient of a root finite at 0, and changes no other value."""
 
@@ -98,3 +103,75 @@ class Blended(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.module(x)
         return blend(x, y, self.blend)
+
+
+TORCH = nn.BatchNorm2d.__module__
+"""What an instance gives as its module, so that torch.fx keeps it whole: a graph of its inside would not follow `eval()`."""
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation of `(N, C, H, W)`; with one value per channel it uses the running statistics.
+
+    One value has no spread: torch raises in training, although networks end in 1x1 maps and batches in single images.
+    """
+
+    def __init__(self, channels: int, **options: Any) -> None:
+        super().__init__(channels, **options)
+        self.__module__ = TORCH
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.numel() == x.shape[1]:
+            return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+class BatchNorm1d(BatchNorm2d):
+    """The same of `(N, C)`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x[:, :, None, None])[:, :, 0, 0]
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation of `(N, C, *)`; a group with one value becomes its bias.
+
+    Traced, it is written out: torch's becomes ONNX's InstanceNormalization, which some runtimes reject (RK3588).
+    """
+
+    def __init__(self, groups: int, channels: int) -> None:
+        super().__init__(groups, channels)
+        self.__module__ = TORCH
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not is_traced(x):
+            return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        x_NGVP = torch.unflatten(x.flatten(2), 1, (self.num_groups, -1))
+        d_NGVP = x_NGVP - x_NGVP.mean((2, 3), keepdim=True)
+        z_NGVP = d_NGVP / (d_NGVP.square().mean((2, 3), keepdim=True) + self.eps).sqrt()
+        y_NCP = z_NGVP.flatten(1, 2) * self.weight[:, None] + self.bias[:, None]
+        return torch.unflatten(y_NCP, 2, x.shape[2:])
+
+
+def adaptive_mean(x_NCHW: Tensor, rows: int, columns: int, *, growing: bool = False) -> Tensor:
+    """What `adaptive_avg_pool2d(x, (rows, columns))` gives: `(N, C, rows, columns)`.
+
+    Args:
+        growing: along H first, then along W: fewer multiplications where the map grows, more where it shrinks.
+    """
+    height, width = x_NCHW.shape[2:]
+    by_row = shares(rows, height, x_NCHW).T
+    by_column = shares(columns, width, x_NCHW).T
+    if growing:
+        return (x_NCHW.transpose(2, 3) @ by_row).transpose(2, 3) @ by_column
+    return ((x_NCHW @ by_column).transpose(2, 3) @ by_row).transpose(2, 3)
+
+
+def shares(count: int, side: int, like: Tensor) -> Tensor:
+    """`(count, side)`: what each of `count` means takes of `side` values, in like's dtype.
+
+    Where there are more means than values, each is of the one or two values that it touches.
+    """
+    i = torch.arange(count, device=like.device)[:, None]
+    place = torch.arange(side, device=like.device)
+    start, end = i * side // count, ((i + 1) * side + count - 1) // count
+    return ((place >= start) & (place < end)).to(like.dtype) / (end - start)

@@ -1,11 +1,4 @@
-"""A row of the catalogue: what an attention module is called, which knobs it has, what it costs on a shape. No torch.
-
-A row's `fit` makes the knobs explicit for one shape and counts the cost:
-
-    def _fit_mine(f: Fitting) -> Count:
-        hidden = f.hidden("reduction")                      # C // reduction, at least 1; notes the canonical reduction
-        return Count(parameters=2 * f.channels * hidden, macs=2 * f.channels * hidden)
-"""
+"""A row of the catalogue: what an attention module is called, which knobs it has, what it costs on a shape. No torch."""
 
 from __future__ import annotations
 
@@ -24,11 +17,10 @@ KnobPairs = Mapping[str, Knob] | Iterable[tuple[str, Knob]]
 
 
 class Count(NamedTuple):
-    """What a module costs at batch size 1."""
+    """What a module costs at batch size 1; MACs are those of convolutions, linear layers and matrix products."""
 
     parameters: int
     macs: int
-    """Multiply-accumulates of convolutions, linear layers and matrix products."""
 
 
 class Resolved(NamedTuple):
@@ -48,11 +40,9 @@ class KnobSpec:
     kind: type[int] | type[float] | type[bool] | type[str]
     default: Knob
     doc: str
-    """What it does, in one sentence without a full stop."""
     low: int | float | None = None
-    """Smallest value, inclusive."""
     high: int | float | None = None
-    """Largest value, inclusive."""
+    """Bounds, inclusive."""
     choices: tuple[Knob, ...] = ()
     """The only values there are; empty: any of the type in the range."""
     auto: bool = False
@@ -74,30 +64,26 @@ class KnobSpec:
         return f"{text}, or auto" if self.auto else text
 
     def check(self, value: object, where: str) -> Knob:
-        """The value in the knob's type.
-
-        Raises:
-            KnobError: wrong type or out of range; `where` names the module.
-        """
+        """The value in the knob's type; KnobError names the module, `where`."""
         if self.auto and value == "auto":
             return "auto"
         if self.kind is float and type(value) is int:
             value = float(value)
-        if type(value) is self.kind and isinstance(value, int | float | str) and self._holds(value):
-            return value
+        if type(value) is self.kind and isinstance(value, int | float | str):
+            low, high = (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
+            free = isinstance(value, str) or (math.isfinite(value) and low <= value <= high)
+            if value in self.choices if self.choices else free:
+                return value
         if self.choices and isinstance(value, str):
             raise KnobError(f"{where}: unknown {self.name} '{value}': {did_you_mean(value, map(str, self.choices))}")
         raise KnobError(f"{where}: {self.name}={_shown(value)} is not possible, it must be {self.range}")
 
-    def _holds(self, value: Knob) -> bool:
-        if self.choices or isinstance(value, str):
-            return not self.choices or value in self.choices
-        low, high = (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
-        return math.isfinite(value) and low <= value <= high
-
 
 class Fitting:
-    """One module's knobs on their way to the canonical form for one shape; what a row's `fit` works on."""
+    """One module's knobs on their way to the canonical form for one shape; what a row's `fit` works on.
+
+    Its functions take the nearest possible value; where `strict`, they raise KnobError for one that was asked for by name.
+    """
 
     def __init__(
         self, row: Row, given: dict[str, Knob], channels: int, height: int, width: int, *, strict: bool, init: Init
@@ -120,11 +106,7 @@ class Fitting:
         return value
 
     def hidden(self, name: str = "reduction", *, smallest: int = 1) -> int:
-        """Hidden width `C // reduction`, at least `smallest`; the canonical reduction is the largest that gives it.
-
-        Raises:
-            KnobError: strict, and the reduction that was asked for leaves fewer than `smallest` channels.
-        """
+        """Hidden width `C // reduction`, at least `smallest`; the canonical reduction is the largest that gives it."""
         channels, smallest = self.channels, min(smallest, self.channels)
         reduction, largest = self.integer(name), channels // smallest
         if reduction > largest:
@@ -134,11 +116,7 @@ class Fitting:
         return hidden
 
     def odd(self, name: str, *, largest: int | None = None) -> int:
-        """An odd kernel size, at most `largest` (odd).
-
-        Raises:
-            KnobError: strict, and the size that was asked for is even or too large.
-        """
+        """An odd kernel size, at most `largest` (odd)."""
         size = self.integer(name)
         if size % 2 == 0:
             self.refuse(name, f"is even and cannot be centred, the nearest possible are {size - 1} and {size + 1}")
@@ -165,9 +143,7 @@ class Fitting:
                 self.values[knob.name] = knob.default
 
     def refuse(self, name: str, why: str) -> None:
-        """Raises:
-        KnobError: strict, and the knob was asked for by name.
-        """
+        """Raises KnobError where that is due."""
         if self.strict and name in self.given:
             raise KnobError(f"{self.row.name}: {name}={format_knob(self.given[name])} {why}")
 
@@ -182,12 +158,11 @@ class Row:
 
     name: str
     target: str
-    """`package.module:Class`, loaded when a module is built."""
+    """`package.module:Class`."""
     title: str
     paper: str
-    """Where it was published: authors, year, identifier."""
+    """Authors, year, identifier."""
     family: str
-    """`channel`, `spatial`, `kernel`, `direction`, `self-attention` or `foreign`."""
     fit: Callable[[Fitting], Count]
     """Makes the knobs explicit on a shape and counts the cost, the identity form's extra scalar left out."""
     knobs: tuple[KnobSpec, ...] = ()
@@ -198,17 +173,12 @@ class Row:
         """The knob of this name; KnobError names the nearest."""
         known = {knob.name: knob for knob in self.knobs}
         if name not in known:
-            raise KnobError(
-                f"{self.name}: unknown knob '{name}': {did_you_mean(name, known) if known else 'it has none'}"
-            )
+            close = did_you_mean(name, known) if known else "it has none"
+            raise KnobError(f"{self.name}: unknown knob '{name}': {close}")
         return known[name]
 
     def check(self, name: str, value: object) -> Knob:
-        """A knob's value in its type, whatever the shape.
-
-        Raises:
-            KnobError: unknown knob, wrong type or out of range.
-        """
+        """A knob's value in its type, whatever the shape; KnobError where it is unknown, of a wrong type or out of range."""
         return self.knob(name).check(value, self.name)
 
     def resolve(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas_attn.backbones import detectors
-from nas_attn.backbones import weights as trained
 from nas_attn.errors import BackboneError, NasAttnWarning, did_you_mean, shorten
 from nas_attn.importing import load_object
 from nas_attn.recipe import BackboneSection
@@ -16,6 +15,23 @@ from nas_attn.recipe_reading import backbone_section
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+class Source(NamedTuple):
+    """A package that has backbones, as it is installed, and its licence."""
+
+    package: str
+    licence: str
+
+
+SOURCES = {
+    "torchvision": Source("torchvision", "BSD-3-Clause (torchvision)"),
+    "timm": Source("timm", "Apache-2.0 (timm)"),
+    "smp": Source("segmentation-models-pytorch", "MIT (segmentation_models_pytorch)"),
+    "ultralytics": Source("ultralytics", "AGPL-3.0 (ultralytics)"),
+}
+"""What stands before the colon of a backbone's name -> the package."""
+
 
 _AUXILIARY_OFF = {"aux_logits": False, "init_weights": True}
 TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {"googlenet": _AUXILIARY_OFF, "inception_v3": _AUXILIARY_OFF}
@@ -25,7 +41,6 @@ _SEGMENTATION: dict[str, Any] = {"weights_backbone": None, "aux_loss": False}
 
 Shape = tuple[int, int, int]
 """(channels, height, width) of one image."""
-_USER_ARGUMENTS = {"classes": ("classes", "num_classes"), "channels": ("in_channels", "in_chans")}
 
 
 def names() -> list[str]:
@@ -78,14 +93,32 @@ def build(
     else:
         if section.width is not None:
             raise BackboneError(f"backbone.width is only for CIFAR ResNets, not for '{section.name}': remove it")
-        make = {"torchvision": _torchvision, "timm": _timm, "smp": _smp, "ultralytics": _ultralytics}.get(
-            source, _users
-        )
-        model = make(section, name, input_shape, classes, published)
+        own = {"torchvision": _torchvision, "timm": _timm, "smp": _smp, "ultralytics": _ultralytics}
+        model = own.get(source, _users)(section, name, input_shape, classes, published)
     if isinstance(pretrained, str) and not published:
-        for note in trained.load_weights(model, pretrained):
+        for note in load_weights(model, pretrained):
             warnings.warn(note, NasAttnWarning, stacklevel=2)
     return model
+
+
+def load_weights(model: nn.Module, path: str) -> tuple[str, ...]:
+    """Loads a state_dict file into a bare model; a head for other classes stays random, a first layer is adapted.
+
+    What wraps the weights is taken off: a dictionary of other things around them, a prefix before all names.
+
+    Args:
+        path: `.pt`, `.pth` (tensors only: nothing in the file is executed), `.safetensors` or `.npz`.
+
+    Returns:
+        What a user should know of the choice that was made, in sentences; mostly nothing.
+
+    Raises:
+        BackboneError: the file cannot be read, or does not hold this model's weights.
+    """
+    from nas_attn.backbones.weights import fit, read_state
+
+    state, notes = read_state(path)
+    return (*notes, *fit(model, state, where=f"weights '{path}'"))
 
 
 def _cifar(section: BackboneSection, channels: int, classes: int, published: bool) -> nn.Module:
@@ -100,13 +133,10 @@ def _cifar(section: BackboneSection, channels: int, classes: int, published: boo
             "Others are written torchvision:NAME, timm:NAME, smp:ARCHITECTURE/ENCODER or package.module:function."
         )
     if published:
-        raise BackboneError(
-            f"no published weights come with '{section.name}': name a state_dict file in training.weights"
-        )
+        raise BackboneError(f"no published weights come with '{section.name}': name a file in training.weights")
     if section.options:
-        raise BackboneError(
-            f"'{section.name}' takes no backbone.options ({', '.join(section.options)}); it has backbone.width"
-        )
+        shown = ", ".join(section.options)
+        raise BackboneError(f"'{section.name}' takes no backbone.options ({shown}); it has backbone.width")
     family, depth = MODELS[section.name]
     return family(depth, classes=classes, in_channels=channels, width=section.width or 16)
 
@@ -120,11 +150,7 @@ def _torchvision_names(package: str = "") -> list[str]:
 
 
 def torchvision_options(name: str, input_shape: tuple[int, int, int], classes: int) -> dict[str, Any]:
-    """Arguments with which a torchvision model is built, unless a recipe says otherwise.
-
-    Raises:
-        BackboneError: a detector is made for other images.
-    """
+    """Arguments with which a torchvision model is built; BackboneError where a detector is made for other images."""
     if name in detectors.names():
         return detectors.arguments(name, input_shape[1:], classes)
     usual = _SEGMENTATION if name in _torchvision_names("segmentation") else TORCHVISION_OPTIONS.get(name, {})
@@ -143,7 +169,9 @@ def _torchvision(section: BackboneSection, name: str, input_shape: Shape, classe
     if input_shape[0] != 3:
         _change_input(model, input_shape[0], section.name)
     if published:
-        trained.fit(model, _torchvision_weights(section, name), where=f"weights of '{section.name}'")
+        from nas_attn.backbones.weights import fit
+
+        fit(model, _torchvision_weights(section, name), where=f"weights of '{section.name}'")
     return model
 
 
@@ -173,30 +201,15 @@ def _change_input(model: nn.Module, channels: int, name: str) -> None:
 
     path, old = next(((p, m) for p, m in model.named_modules() if isinstance(m, nn.Conv2d)), ("", None))
     if old is None or old.groups != 1:
-        raise BackboneError(
-            f"'{name}' cannot be adapted to images of {channels} channels: no first convolution was found"
-        )
-    new = nn.Conv2d(
-        channels,
-        old.out_channels,
-        old.kernel_size,  # type: ignore[arg-type]
-        stride=old.stride,  # type: ignore[arg-type]
-        padding=old.padding,  # type: ignore[arg-type]
-        dilation=old.dilation,  # type: ignore[arg-type]
-        bias=old.bias is not None,
-        padding_mode=old.padding_mode,
-    )
+        raise BackboneError(f"'{name}' cannot take images of {channels} channels: no first convolution was found")
+    settings: dict[str, Any] = {n: getattr(old, n) for n in ("stride", "padding", "dilation", "padding_mode")}
+    kernel: Any = old.kernel_size
+    new = nn.Conv2d(channels, old.out_channels, kernel, bias=old.bias is not None, **settings)
     with torch.no_grad():
         new.weight.copy_(old.weight[:, torch.arange(channels) % old.in_channels])
         if old.bias is not None and new.bias is not None:
             new.bias.copy_(old.bias)
     model.set_submodule(path, new)
-
-
-def _ultralytics(section: BackboneSection, name: str, shape: Shape, classes: int, published: bool) -> nn.Module:
-    from nas_attn.backbones import ultralytics
-
-    return ultralytics.build(section, name, shape[0], classes, published)
 
 
 def _timm(section: BackboneSection, name: str, shape: Shape, classes: int, published: bool) -> nn.Module:
@@ -216,9 +229,8 @@ def _smp(section: BackboneSection, name: str, shape: Shape, classes: int, publis
     try:
         import segmentation_models_pytorch as smp
     except ImportError:
-        raise BackboneError(
-            f"'{section.name}' needs segmentation_models_pytorch: pip install segmentation-models-pytorch"
-        ) from None
+        way = "pip install segmentation-models-pytorch"
+        raise BackboneError(f"'{section.name}' needs segmentation_models_pytorch: {way}") from None
     if published:
         raise BackboneError(
             f"no weights are published for all of '{section.name}': remove training.weights, and for a trained encoder set "
@@ -239,14 +251,10 @@ def _users(section: BackboneSection, name: str, shape: Shape, classes: int, publ
     from torch import nn
 
     if published:
-        raise BackboneError(
-            f"no published weights are known for '{section.name}': name a state_dict file in training.weights"
-        )
+        raise BackboneError(f"no published weights are known for '{section.name}': name a file in training.weights")
     function = load_object(section.name, what="backbone", error=BackboneError)
     if not callable(function):
-        raise BackboneError(
-            f"backbone '{section.name}' is a {type(function).__name__}, not a function that builds a model"
-        )
+        raise BackboneError(f"backbone '{section.name}' is a {type(function).__name__}, not a function")
     model = call(function, section, **{**users_arguments(function, shape[0], classes), **section.options})
     if not isinstance(model, nn.Module):
         raise BackboneError(f"backbone '{section.name}' returned a {type(model).__name__}, not a torch.nn.Module")
@@ -259,16 +267,12 @@ def users_arguments(function: Any, channels: int, classes: int) -> dict[str, int
         accepted = inspect.signature(function).parameters
     except ValueError:
         return {}
-    values = {"classes": classes, "channels": channels}
-    return {name: values[what] for what, known in _USER_ARGUMENTS.items() for name in known if name in accepted}
+    known = {"classes": classes, "num_classes": classes, "in_channels": channels, "in_chans": channels}
+    return {name: value for name, value in known.items() if name in accepted}
 
 
 def call(function: Any, section: BackboneSection, *args: Any, **options: Any) -> Any:
-    """What a package's function builds.
-
-    Raises:
-        BackboneError: the function raised something.
-    """
+    """What a package's function builds; BackboneError where it raised something."""
     try:
         return function(*args, **options)
     except Exception as error:
@@ -280,3 +284,55 @@ def call(function: Any, section: BackboneSection, *args: Any, **options: Any) ->
 
 def _said(error: BaseException) -> str:
     return shorten(str(error)) or type(error).__name__
+
+
+def _ultralytics(section: BackboneSection, name: str, shape: Shape, classes: int, published: bool) -> nn.Module:
+    """A detector of ultralytics: random from a YAML, or as a `.pt` says, which ultralytics itself reads (a pickle)."""
+    try:
+        from ultralytics import YOLO
+        from ultralytics.nn.tasks import DetectionModel
+        from ultralytics.utils import LOGGER
+    except ImportError:
+        raise BackboneError(f"'{section.name}' needs ultralytics: pip install ultralytics") from None
+    if not name.endswith((".yaml", ".pt")):
+        raise BackboneError(f"'{section.name}' is neither a .yaml nor a .pt, like ultralytics:yolo11n.pt")
+    if published and not name.endswith(".pt"):
+        raise BackboneError(
+            f"no weights come with '{section.name}', which only describes a network: give its .pt, or start from scratch"
+        )
+    if section.options:
+        raise BackboneError(f"'{section.name}' takes no backbone.options ({', '.join(section.options)})")
+    level = LOGGER.level
+    LOGGER.setLevel("WARNING")
+    try:
+        cfg, source = name, None
+        if name.endswith(".pt"):
+            source = call(YOLO, section, name).model
+            cfg = source.yaml
+        model: nn.Module = call(DetectionModel, section, cfg, ch=shape[0], nc=classes, verbose=False)
+        if source is not None:
+            _take(model, section, source, published)
+    finally:
+        LOGGER.setLevel(level)
+    return model
+
+
+def _take(model: Any, section: BackboneSection, source: nn.Module, published: bool) -> None:
+    """Weights of a `.pt`, or its layers with random ones: ultralytics makes the branch for the classes as wide as the `.pt` has it."""
+    drawn = {key: value.clone() for key, value in model.state_dict().items()}
+    call(model.load, section, source, verbose=False)
+    if published:
+        return
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    same = {key: value for key, value in drawn.items() if value.shape == shapes.get(key)}
+    model.load_state_dict(same, strict=False)
+    for path, module in model.named_modules():
+        if any(f"{path}.{name}" not in same for name, _ in module.named_parameters(recurse=False)):
+            module.reset_parameters()
+    model.model[-1].bias_init()
+
+
+def refuse_wrapper(model: object) -> None:
+    """Raises BackboneError for ultralytics' wrapper around a network."""
+    if any(cls.__module__ == "ultralytics.engine.model" for cls in type(model).__mro__):
+        raise BackboneError(f"{type(model).__name__} is Ultralytics' wrapper of a network: give its .model")

@@ -77,7 +77,12 @@ class PreActBlock(nn.Module):
 
 
 class _CifarResNet(nn.Module):
-    """What both forms share: three stages under `layer1` to `layer3`, a pooled linear head under `linear`."""
+    """What both forms share: three stages under `layer1` to `layer3`, a pooled linear head under `linear`.
+
+    Args:
+        depth: 6n + 2, else ValueError.
+        width: channels of the first stage (the paper: 16).
+    """
 
     block: type[BasicBlock] | type[PreActBlock]
 
@@ -106,17 +111,7 @@ class _CifarResNet(nn.Module):
 
 
 class ResNet(_CifarResNet):
-    """The original form. Parameter names are those of the widely used reproduction of the paper's CIFAR networks.
-
-    Args:
-        depth: 6n + 2.
-        classes: outputs.
-        in_channels: channels of the images.
-        width: channels of the first stage (the paper: 16).
-
-    Raises:
-        ValueError: the depth is not 6n + 2.
-    """
+    """The original form. Parameter names are those of the widely used reproduction of the paper's CIFAR networks."""
 
     block = BasicBlock
 
@@ -126,10 +121,7 @@ class ResNet(_CifarResNet):
 
 
 class PreActResNet(_CifarResNet):
-    """The pre-activation form: the stem has no norm, the last map gets one (`bn1`) before the head.
-
-    Arguments and errors are ResNet's.
-    """
+    """The pre-activation form: the stem has no norm, the last map gets one (`bn1`) before the head."""
 
     block = PreActBlock
 

@@ -6,6 +6,8 @@ weights, and says nothing of what a module costs. `undecided` leaves that choice
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +31,7 @@ def names() -> list[str]:
 
 
 def refuse_other_labels(name: str) -> None:
-    """Raises:
-    BackboneError: it is a detector that learns from more than boxes.
-    """
+    """Raises BackboneError for a detector that learns from more than boxes."""
     labels = OF_OTHER_LABELS.get(name.partition("_")[0])
     if labels is not None:
         raise BackboneError(
@@ -43,8 +43,7 @@ def refuse_other_labels(name: str) -> None:
 def arguments(name: str, size: tuple[int, int], classes: int) -> dict[str, Any]:
     """How one is built for images of this (height, width): random weights, one more class for what is nothing.
 
-    Raises:
-        BackboneError: it is made for another size.
+    BackboneError where it is made for another size.
     """
     fixed = FIXED_SIDES.get(name)
     if fixed is not None and size != (fixed, fixed):
@@ -61,28 +60,21 @@ def undecided(model: nn.Module) -> nn.Module:
     Of Faster R-CNN's regions the best are taken, as many as it takes at most, so that each image costs the same. The names of its
     modules do not change.
     """
-    kind = type(model)
-    forward = _forwards().get(getattr(kind, "forward", None))
+    forward = _forwards().get(getattr(type(model), "forward", None))
     heads = getattr(model, "roi_heads", None)
     if forward is not None and (heads is None or not (heads.has_mask() or heads.has_keypoint())):
-        model.__class__ = _without_choice(kind, forward)
+        model.__class__ = _without_choice(type(model), forward)
     return model
 
 
+@functools.cache
 def _without_choice(kind: type[nn.Module], forward: Callable[..., Any]) -> type[nn.Module]:
-    if kind not in _MADE:
-        _MADE[kind] = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
-    return _MADE[kind]
-
-
-_MADE: dict[type[nn.Module], type[nn.Module]] = {}
-"""A detector's class -> the one made of it; one for all of its networks."""
+    """The class made of a detector's; one for all of its networks."""
+    return type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
 
 
 def _forwards() -> Mapping[Any, Callable[..., Any]]:
     """torchvision's own -> without the choice."""
-    import sys
-
     if "torchvision.models.detection" not in sys.modules:  # then no model is one
         return {}
     from torchvision.models import detection

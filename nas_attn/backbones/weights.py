@@ -1,15 +1,34 @@
-"""Trained weights into a model whose head or first layer may have another size, and no other network's weights."""
+"""A network's weights on their way through a file or the database, and into a model whose ends may have another size.
+
+More belongs to a state_dict than its tensors: the versions of the modules' formats, which torch keeps in an attribute
+that a plain dict loses (MNASNet cannot be loaded without), and what a module returns from `get_extra_state`."""
 
 from __future__ import annotations
 
+import io
+import re
+import warnings
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from nas_attn.errors import BackboneError, few
+import torch
+from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from nas_attn.backbones.detectors import PREDICTORS
+from nas_attn.errors import BackboneError, CheckpointError, few, first_line, shorten
+from nas_attn.paths import user_path
 
+Versions = Mapping[str, Mapping[str, Any]]
+"""Path of a module -> its entry, `{"version": 2}`."""
+WRAPPERS = (
+    *("state_dict", "model_state_dict", "model", "net", "network", "module", "params", "weights"),
+    *("ema", "ema_state_dict", "model_ema", "state_dict_ema", "params_ema"),
+)
+"""Keys under which training programs keep a state_dict among other things; the first that is there counts."""
+WRAPPING = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+"""Parts of a parameter's name that torch.compile, FSDP and activation checkpointing put in, wherever they wrapped."""
 COUNTER = "num_batches_tracked"
 """Last part of the name of a BatchNorm's counter, which old and foreign files do without."""
 EXTRA = "_extra_state"
@@ -18,27 +37,168 @@ ATTENTION = "nas_attn"
 """Part of the names of attached attention's parameters."""
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.", "aux_classifier.", "n_averaged")
 """Beginnings of names that serve training only: auxiliary heads, the counter of an average."""
+_DEPTH = 4
+_SAVE = "torch.save(model.state_dict(), FILE)"
 
 
-def load_weights(model: nn.Module, path: str) -> tuple[str, ...]:
-    """Loads a state_dict file into a bare model; a head for other classes stays random, a first layer is adapted.
+def versions_of(state: Mapping[str, Any]) -> Versions | None:
+    """The modules' versions that a state_dict came with; None where it has lost them."""
+    found = getattr(state, "_metadata", None)
+    right = isinstance(found, Mapping) and all(isinstance(entry, Mapping) for entry in found.values())
+    return found if right else None
 
-    What wraps the weights is taken off: a dictionary of other things around them (`states.WRAPPERS`), a prefix
-    before all names.
+
+def with_versions(values: Mapping[str, Any], versions: Versions | None) -> OrderedDict[str, Any]:
+    """A state_dict of these values and versions."""
+    state = OrderedDict(values)
+    if versions is not None:
+        state._metadata = OrderedDict((path, dict(entry)) for path, entry in versions.items())  # type: ignore[attr-defined]
+    return state
+
+
+def restore(model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
+    """Loads a state_dict of this very network, also one that has lost its modules' versions; returns the model."""
+    model.load_state_dict(with_versions(state, versions_of(state) or versions_of(model.state_dict())))
+    return model
+
+
+def pack(model: nn.Module) -> bytes:
+    """A network's state_dict as bytes that `torch.load(weights_only=True)` reads."""
+    state = model.state_dict()
+    values = {
+        name: value.detach().cpu().contiguous() if isinstance(value, Tensor) else value for name, value in state.items()
+    }
+    buffer = io.BytesIO()
+    torch.save(with_versions(values, versions_of(state)), buffer)
+    return buffer.getvalue()
+
+
+def unpack(blob: bytes) -> Mapping[str, Any]:
+    """The state_dict that `pack` wrote, on the CPU; CheckpointError where it holds more than tensors and plain values."""
+    try:
+        state: Mapping[str, Any] = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises what it likes
+        raise CheckpointError(f"kept weights of {len(blob):,} bytes cannot be read: {first_line(error)}") from None
+    return state
+
+
+def read_state(path: str) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """The state_dict in a file, taken out of what it is wrapped in; names as they are, but for `WRAPPING`.
 
     Args:
-        path: `.pt`, `.pth` (tensors only: nothing in the file is executed), `.safetensors` or `.npz`.
+        path: `.npz`, `.safetensors`, or anything else for what `torch.save` wrote. Nothing in it is executed.
 
     Returns:
-        What a user should know of the choice that was made, in sentences; mostly nothing.
+        The state_dict, with its modules' versions where it has them; and what a user should know about the choice.
 
     Raises:
-        BackboneError: the file cannot be read, or does not hold this model's weights.
+        BackboneError: the file does not exist, cannot be read or holds something else.
     """
-    from nas_attn.backbones.states import read_state
+    shown, file = shorten(path), user_path(path, what="weights file", error=BackboneError)
+    where = f"weights '{shown}'"
+    try:
+        if file.is_dir():
+            raise BackboneError(f"weights file '{shown}' is a folder: name the file in it")
+        if not file.is_file():
+            raise BackboneError(f"weights file '{shown}' does not exist (looked in {Path.cwd()})")
+        file.open("rb").close()
+    except OSError as error:
+        raise BackboneError(f"weights file '{shown}' cannot be read: {error.strerror}") from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch says of old formats concerns no one here
+            loaded = _read(file)
+    except BackboneError:
+        raise
+    except Exception as error:  # the readers raise what they like
+        raise BackboneError(f"weights file '{shown}' cannot be read: {_why(file, error)}") from None
+    state, notes = _unwrapped(loaded, where)
+    return _without_wrapping(state), tuple(f"{where}: {note}" for note in notes)
 
-    state, notes = read_state(path)
-    return (*notes, *fit(model, state, where=f"weights '{path}'"))
+
+def _read(file: Path) -> Any:
+    if file.suffix == ".npz":
+        import numpy as np
+
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name].copy()) for name in arrays.files}
+    if file.suffix == ".safetensors":
+        try:
+            from safetensors.torch import load_file
+        except ImportError:
+            raise BackboneError(f"weights '{file}' need safetensors: pip install safetensors") from None
+        return load_file(str(file))
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _why(file: Path, error: Exception) -> str:
+    """What the file is instead, and the way out."""
+    with file.open("rb") as opened:
+        start = opened.read(256)
+    if not start:
+        return "it is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer: fetch the file itself with `git lfs pull`"
+    if file.suffix in (".npz", ".safetensors"):
+        return f"it is not a {file.suffix} file of plain arrays ({first_line(error)[:200]})"
+    if "TorchScript" in str(error):
+        return f"it is a TorchScript program, not weights: load it with torch.jit.load, then {_SAVE}"
+    if unknown := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return (
+            f"it holds a Python object ({unknown.group(1)}), which could run code when it is read: if you trust the file, "
+            f"load it yourself and save only the weights with {_SAVE}"
+        )
+    return f"it is damaged, or it was not written by {_SAVE}"
+
+
+def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
+    """The state_dict inside, and what was left lying beside it."""
+    notes: list[str] = []
+    for _ in range(_DEPTH):
+        if not isinstance(loaded, Mapping):
+            raise BackboneError(
+                f"{where} holds a {type(loaded).__name__}, not a state_dict: use a file written by {_SAVE}"
+            )
+        known = _wraps(loaded)
+        others = [key for key, value in loaded.items() if _is_state(value) or _wraps(value)] if not known else []
+        if known:
+            states = [key for key in known if _is_state(loaded[key])]
+            if len(states) > 1:
+                notes.append(f"it has {few(states)}; {states[0]} is used")
+            loaded = loaded[(states or known)[0]]
+        elif _is_state(loaded):
+            return loaded, notes
+        elif len(others) == 1:
+            loaded = loaded[others[0]]
+        else:
+            break
+    held = f" (it has {few(list(map(str, loaded)))})" if loaded else ""
+    raise BackboneError(f"{where} has no state_dict (names and tensors){held}: use a file written by {_SAVE}")
+
+
+def _wraps(value: Any) -> list[str]:
+    """Known keys under which something is kept there."""
+    if not isinstance(value, Mapping):
+        return []
+    return [key for key in WRAPPERS if isinstance(value.get(key), Mapping) and value[key]]
+
+
+def _is_state(value: Any) -> bool:
+    """Names with tensors; a counter or some extra state among them does no harm."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        return False
+    return 2 * sum(isinstance(entry, torch.Tensor) for entry in value.values()) > len(value)
+
+
+def _without_wrapping(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A state_dict without the parts of its names that stand for a wrapper."""
+
+    def bare(name: str) -> str:
+        return ".".join(part for part in name.split(".") if part not in WRAPPING)
+
+    versions = versions_of(state)
+    kept = None if versions is None else {bare(path): entry for path, entry in versions.items()}
+    return with_versions({bare(name): value for name, value in state.items()}, kept)
 
 
 def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str, ...]:
@@ -50,8 +210,6 @@ def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str,
     Raises:
         BackboneError: names or shapes differ elsewhere, or a value is not finite.
     """
-    from nas_attn.backbones.states import restore, versions_of, with_versions
-
     own = model.state_dict()
     if any(ATTENTION in name.split(".") for name in state):
         raise BackboneError(
@@ -85,13 +243,7 @@ def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str,
 
 
 def _without_prefix(state: Mapping[str, Any], body: Sequence[str], where: str) -> tuple[Mapping[str, Any], list[str]]:
-    """The part of a state_dict that is this network, its names without what a program around it put before them.
-
-    Args:
-        body: names that this network's weights must have.
-    """
-    from nas_attn.backbones.states import versions_of, with_versions
-
+    """The part of a state_dict that is this network (of these names), without what a program around it put before them."""
     if all(name in state for name in body):
         return state, []
     last = body[0]
@@ -119,9 +271,6 @@ def _without_prefix(state: Mapping[str, Any], body: Sequence[str], where: str) -
 
 def _without_other_predictors(state: Mapping[str, Any], own: Mapping[str, Any], notes: list[str]) -> Mapping[str, Any]:
     """A detector's weights, its own in place of those that predict other classes."""
-    from nas_attn.backbones.detectors import PREDICTORS
-    from nas_attn.backbones.states import versions_of, with_versions
-
     others = {
         name
         for name, value in own.items()
@@ -142,9 +291,7 @@ def _check_names(
     head: str | None,
     where: str,
 ) -> None:
-    """Raises:
-    BackboneError: a name is missing, or there are others: the weights are another network's.
-    """
+    """Raises BackboneError where a name is missing or there are others: the weights are another network's."""
     others = [str(name) for name in state if name not in own]
     if missing := [name for name in body if name not in state]:
         instead = f", but {few(others, letters=120)}" if others else ""
@@ -163,11 +310,7 @@ def _check_names(
 
 
 def _check_values(name: str, own: Tensor, given: Any, where: str) -> None:
-    """Raises:
-    BackboneError: it is no plain tensor of numbers, or one of them is not finite.
-    """
-    import torch
-
+    """Raises BackboneError for what is no plain tensor of finite numbers."""
     if not isinstance(given, torch.Tensor):
         raise BackboneError(f"{where}: '{name}' is a {type(given).__name__}, not a tensor")
     if given.is_meta or given.layout != torch.strided or given.is_quantized:
@@ -183,12 +326,7 @@ def _check_values(name: str, own: Tensor, given: Any, where: str) -> None:
 
 
 def _fitting(name: str, own: Tensor, given: Tensor, *, adaptable: bool, head: bool, where: str) -> Tensor:
-    """What goes into the network in one place.
-
-    Args:
-        adaptable: it is the first convolution's weight.
-        head: it is of the last layer, which stays random where it is for other classes.
-    """
+    """What goes into the network in one place; `adaptable`: the first convolution's weight, `head`: of the last layer."""
     if given.shape == own.shape:
         return given
     if head and given.ndim == own.ndim and given.shape[1:] == own.shape[1:]:
@@ -201,21 +339,14 @@ def _fitting(name: str, own: Tensor, given: Tensor, *, adaptable: bool, head: bo
 
 def _ends(model: nn.Module) -> tuple[str | None, str | None]:
     """(name of the first convolution's weight, path of the last layer that has weights)."""
-    from torch import nn
-
     convolutions = [path for path, m in model.named_modules() if isinstance(m, nn.Conv2d)]
     layers = [path for path, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     return (f"{convolutions[0]}.weight" if convolutions else None, layers[-1] if layers else None)
 
 
 def other_channels(weight: Tensor, channels: int) -> Tensor:
-    """A trained first convolution's weight (O, I, k, k) for another number of input channels.
-
-    One channel: the sum, so that a grey image answers like the same image in equal channels; else repeated in turn
-    and scaled to the same total.
-    """
-    import torch
-
+    """A trained first convolution's weight (O, I, k, k) for other input channels: repeated in turn, scaled to the same total;
+    for one channel the sum, so that a grey image answers like the same image in equal channels."""
     if channels == 1:
         return weight.sum(dim=1, keepdim=True)
     turn = torch.arange(channels) % weight.shape[1]

@@ -62,13 +62,12 @@ def _all(channels: int, size: int, as_json: bool) -> None:
 
 
 def _runtimes(name: str | None, as_json: bool) -> None:
-    from nas_attn.attention import runtimes
+    from nas_attn.attention import catalogue
 
-    measured = runtimes.load()
+    measured, (titles, *lines) = catalogue.runtimes()
     if as_json:
         print_json(measured)
         return
-    titles, *lines = runtimes.lines(measured)
     rows = [line for line in lines if name in (None, line[0])]
     title = "CPU time of ResNet-8 with the module at every residual site, relative to the bare network"
     console().print(table(title, titles, rows, right=titles[1:]))
@@ -84,11 +83,10 @@ def _counted(row: Row, channels: int, size: int) -> dict[str, Any]:
 def _foreign(channels: int, size: int) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """(what installed packages offer by entry points, what of it cannot be used and why)."""
     from nas_attn.attention import catalogue
-    from nas_attn.attention.foreign import installed
     from nas_attn.errors import KnobError
 
     listed, unusable = [], []
-    for name, entry in sorted(installed().items()):
+    for name, entry in sorted(catalogue.installed().items()):
         package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
         try:
             if name in catalogue.ROWS:

@@ -13,9 +13,9 @@ from nas_attn._version import __version__
 from nas_attn.analysis import units
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.attention import catalogue
-from nas_attn.backbones.sources import SOURCES
+from nas_attn.backbones.building import SOURCES
 from nas_attn.errors import OperationError
-from nas_attn.export.graphs import BOX
+from nas_attn.export.formats import BOX
 from nas_attn.export.python_file import Described
 from nas_attn.paths import write_whole
 from nas_attn.recipe import Recipe
@@ -42,12 +42,21 @@ def card(
     """The facts, as JSON knows them.
 
     Args:
-        training: of the run whose weights these are: way, seed, epochs, metrics on the validation split, its size.
+        training: of the run whose weights these are.
         here: the exported network's own score on the same images in float32; None where that was not asked.
         check: how the file compares with the network; None where it was not asked, or cannot be.
-        data: name, digest, number of images.
     """
     channels, height, width = described.input_shape
+    modules = [  # whatever a later version calls the places
+        {
+            "point": [point.path, point.channels, point.height, point.width, point.replaces],
+            "choices": [{"type": choice.type, "knobs": dict(choice.knobs)} for choice in choices],
+        }
+        for point, choices in described.resolved.modules
+    ]
+    estimates = {
+        name: {"mean": e.mean, "low": e.low, "high": e.high, "runs": e.seeds} for name, e in view.estimates.items()
+    }
     return {
         "card": VERSION,
         "file": path.name,
@@ -74,28 +83,17 @@ def card(
             "what": described.task.answer,
             "classes": list(described.interface.classes),
         },
-        "modules": _modules(described),
+        "modules": modules,
         "training": dict(training),
         "here": None if here is None else dict(here),
         "check": None if check is None else dict(check),
-        "estimate": _estimates(view),
+        "estimate": estimates,
         "latency": _latency(now, view),
         "data": dict(data),
         "sources": _sources(described),
         "versions": dict(now.versions),
         "recipe": now.recipe.model_dump(mode="json"),
     }
-
-
-def _modules(described: Described) -> list[dict[str, Any]]:
-    """Where what stands, whatever a later version calls the places."""
-    return [
-        {
-            "point": [point.path, point.channels, point.height, point.width, point.replaces],
-            "choices": [{"type": choice.type, "knobs": dict(choice.knobs)} for choice in choices],
-        }
-        for point, choices in described.resolved.modules
-    ]
 
 
 def resolved_of(facts: Mapping[str, Any]) -> ResolvedPlacement:
@@ -105,10 +103,6 @@ def resolved_of(facts: Mapping[str, Any]) -> ResolvedPlacement:
         for entry in facts["modules"]
     )
     return ResolvedPlacement(modules, facts["placement"], facts["init"], facts["key"])
-
-
-def _estimates(view: CandidateView) -> dict[str, Any]:
-    return {name: {"mean": e.mean, "low": e.low, "high": e.high, "runs": e.seeds} for name, e in view.estimates.items()}
 
 
 def _latency(now: Snapshot, view: CandidateView) -> dict[str, Any] | None:
@@ -141,9 +135,6 @@ def _sources(described: Described) -> list[dict[str, str]]:
     return [{"type": "backbone", "title": described.backbone.name, "paper": "", "licence": licence}, *found]
 
 
-# ------------------------------------------------------------------------------------------- files
-
-
 def card_paths(path: Path) -> tuple[Path, Path]:
     """Markdown and JSON: `net.onnx.md`, `net.onnx.json`."""
     return path.with_name(f"{path.name}.md"), path.with_name(f"{path.name}.json")
@@ -162,9 +153,6 @@ def write_card(facts: Mapping[str, Any], path: Path) -> tuple[Path, Path]:
         except OSError as error:
             raise OperationError(f"'{target}' cannot be written: {error}") from None
     return paths
-
-
-# ------------------------------------------------------------------------------------------- Markdown
 
 
 def markdown(facts: Mapping[str, Any]) -> str:

@@ -6,20 +6,169 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
+from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from nas_attn.data import Dataset
 from nas_attn.errors import NasAttnError, OperationError, UserError, first_line, shorten
-from nas_attn.export.graphs import Graph, Normalising, Order
-from nas_attn.export.python_file import Described, python_source
+from nas_attn.evaluation.plan import Plan
+from nas_attn.export.python_file import UNCHANGED, Described, Interface, python_source
 from nas_attn.latency.nets import CALIBRATION, quantize, write_ncnn
 from nas_attn.tasks import Task
+from nas_attn.training.learning import MOST, Tally, answer_of
+
+BOX = 6
+"""Numbers of a box that a detector has chosen: left, top, right, bottom, score, class."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a format's writer has to write."""
+
+    model: nn.Module
+    path: Path
+    """In a folder of its own; files beside it are moved along with it."""
+    x: Tensor
+    """Two images for tracing."""
+    notes: Mapping[str, str]
+    described: Described | None
+    images: Tensor | None = None
+    """With which an int8 format is calibrated; None: noise."""
+
+
+class Graph(nn.Module):
+    """A network that gives one tensor; of a dictionary (torchvision's segmentation networks) it takes `out`."""
+
+    metadata_prefix = ""
+    """Of the notes' names in an ONNX file."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits = answer_of(self.network(image))
+        assert isinstance(logits, Tensor)
+        return logits
+
+    def differences(self, found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
+        """How far a file's output is from the network's for images x, as shares of the largest output."""
+        return apart(found, expected)
+
+    def worst(self, differences: Tensor) -> float | None:
+        """The number that decides whether two outputs are the same; None where there was nothing to compare."""
+        return float(differences.max()) if len(differences) else None
+
+    def write_onnx(self, order: Order) -> None:
+        """Writes ONNX with a free batch size."""
+        torch.onnx.export(
+            self,
+            (order.x,),
+            str(order.path),
+            input_names=["image"],
+            output_names=["output"],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65536)},),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+    def write_program(self, order: Order) -> None:
+        """Writes a `torch.export` program with a free batch size."""
+        batch = torch.export.Dim("batch", min=1, max=65536)
+        program = torch.export.export(self, (order.x,), dynamic_shapes=({0: batch},))
+        torch.export.save(program, order.path, extra_files={"notes.json": json.dumps(dict(order.notes))})
+
+
+class Normalising(Graph):
+    """A network that takes images as they come: uint8 (N, C, H, W)."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """`mean` and `std` are per channel, on the scale 0 to 1."""
+        super().__init__(network)
+        scale, shift = [1 / (255 * s) for s in std], [m / s for m, s in zip(mean, std, strict=True)]
+        self.register_buffer("scale", torch.tensor(scale).view(-1, 1, 1))
+        self.register_buffer("shift", torch.tensor(shift).view(-1, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(image.float() * self.scale - self.shift)
+
+
+class Chosen(Graph):
+    """A detector of torchvision for one image (1, 3, H, W), 0 to 1; gives the boxes that it chooses as (K, 6): left, top, right,
+    bottom in pixels, score and class from 1."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        found = self.network([image[0]])[0]
+        return torch.cat([found["boxes"], found["scores"][:, None], found["labels"].to(image.dtype)[:, None]], 1)
+
+    def differences(self, found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
+        return boxes_apart(found, expected, x)
+
+    def worst(self, differences: Tensor) -> float | None:
+        """Of half of the boxes: where scores are nearly equal, other arithmetic suppresses another box."""
+        return float(differences.median()) if len(differences) else None
+
+    def write_onnx(self, order: Order) -> None:
+        """By torch's tracing exporter: the newer one cannot hold how many boxes are left, which depends on the image."""
+        torch.onnx.export(
+            self,
+            (order.x[:1].abs().clamp(max=1),),
+            str(order.path),
+            input_names=["image"],
+            output_names=["boxes"],
+            dynamic_axes={"boxes": {0: "found"}},
+            opset_version=17,
+            dynamo=False,
+            verbose=False,
+        )
+
+    def write_program(self, order: Order) -> None:
+        raise UserError("the format 'torch' cannot hold a detector's choice of boxes: take onnx, python or weights")
+
+
+def single_output(model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
+    """The network with one tensor as its output, by what it answers for an image.
+
+    Raises:
+        OperationError: it answers with something that is no tensor, no dictionary with `out` and no boxes.
+    """
+    with torch.no_grad():
+        output = model.eval()(torch.zeros(1, *input_shape))
+    if isinstance(output, list) and output and isinstance(output[0], Mapping):
+        return Chosen(model).eval()
+    if not isinstance(answer_of(output), Tensor):
+        raise OperationError(f"the network answers with a {type(output).__name__}, which a graph file cannot contain")
+    return Graph(model).eval()
+
+
+def apart(found: Tensor, expected: Tensor) -> Tensor:
+    """(1,) Largest difference, as a share of the largest output."""
+    return ((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12)).view(1)
+
+
+def boxes_apart(found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
+    """(boxes,) How far each box of either, (…, K, 6), is from the nearest of its class in the other, by sides as shares of the
+    image's and by scores; infinite where there is none."""
+    found, expected = found.view(found.shape[-2:]), expected.view(expected.shape[-2:])
+    width, height = x.shape[-1], x.shape[-2]
+    scale = found.new_tensor([width, height, width, height, 1.0])
+    between = torch.cdist(found[:, :5] / scale, expected[:, :5] / scale, p=float("inf"))
+    between[found[:, 5, None] != expected[None, :, 5]] = float("inf")
+    far = between.new_full((1,), float("inf"))
+    rows = torch.cat([between, far.expand(len(found), 1)], 1).amin(1)
+    columns = torch.cat([between, far.expand(1, len(expected))], 0).amin(0)
+    return torch.cat([rows, columns])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +192,7 @@ def find_format(name: str, task: Task | None = None) -> Format:
     Raises:
         UserError: there is no such format.
     """
-    known = {**FORMATS, **(task.answers.formats() if task is not None else {})}
+    known = {**FORMATS, **(task.answers.formats if task is not None else {})}
     if name not in known:
         raise UserError(f"unknown format '{shorten(name)}': give {', '.join(known)}")
     return known[name]
@@ -79,10 +228,10 @@ def write(
     """Writes a model; what was at the path before is replaced once the new file is whole.
 
     Args:
-        model: on the CPU; it is put into eval mode.
+        model: is put on the CPU and into eval mode.
         format_: a key of FORMATS, or of the task's own formats.
         input_shape: (channels, height, width); the batch stays free in `torch` and `onnx`.
-        notes: what the file is, for those formats that can hold it: study, placement, scores.
+        notes: what the file is, for those formats that can hold it.
         described: from what the network was built; `python` cannot do without.
         images: with which an int8 format is calibrated, (N, C, H, W) as the file takes them; None: noise.
 
@@ -109,8 +258,7 @@ def write(
     except NasAttnError:
         raise
     except Exception as error:  # the exporters raise what they like
-        first = first_line(error)
-        raise OperationError(f"the network cannot be exported as '{format_}': {first}") from error
+        raise OperationError(f"the network cannot be exported as '{format_}': {first_line(error)}") from error
     return path
 
 
@@ -145,8 +293,14 @@ def _onnx(order: Order, *, quantized: bool = False) -> None:
             raise UserError("int8 formats are for classification and segmentation: take onnx")
         images = torch.randn(CALIBRATION, *order.x.shape[1:]) if order.images is None else order.images
         quantize(order.path, images.numpy(), len(order.x))
+    notes = dict(order.notes)
+    if order.described is not None:  # what a program needs to know in order to use it, as JSON
+        interface = order.described.interface
+        facts = {"classes": interface.classes, "mean": interface.mean, "std": interface.std}
+        notes |= {name: json.dumps(value) for name, value in facts.items() if value}
+        notes["normalised_inside"] = json.dumps(isinstance(order.model, Normalising))
     loaded = onnx.load(str(order.path))
-    for name, text in (dict(order.notes) | _metadata(order)).items():
+    for name, text in notes.items():
         entry = loaded.metadata_props.add()
         entry.key, entry.value = f"{graph.metadata_prefix}{name}", text
     onnx.save(loaded, str(order.path))
@@ -171,43 +325,101 @@ def _ncnn(order: Order) -> None:
     write_ncnn(_graph(order), order.x[:1], order.path)
 
 
-def _metadata(order: Order) -> dict[str, str]:
-    """What a program needs to know in order to use an ONNX file, as JSON."""
-    if order.described is None:
-        return {}
-    interface = order.described.interface
-    facts = {"classes": interface.classes, "mean": interface.mean, "std": interface.std}
-    found = {name: json.dumps(value) for name, value in facts.items() if value}
-    return found | {"normalised_inside": json.dumps(isinstance(order.model, Normalising))}
-
-
 def _python(order: Order) -> None:
     """A Python file that defines this network and nothing else, and its weights beside it, as `weights` writes them."""
     if order.described is None:
         raise UserError("the format 'python' needs to know how the network was built")
     if order.path.stem in {"torch", "torchvision", "timm", order.described.backbone.name.partition(":")[0]}:
         raise UserError(f"a file named '{order.path.name}' would hide the package of this name: choose another")
-    weights = order.path.with_suffix(FORMATS["weights"].suffix)
+    weights = order.path.with_suffix(".pt")
     text = python_source(order.model, order.described, weights=weights.name, notes=order.notes)
     order.path.write_text(text, "utf-8")
-    torch.save({"state_dict": order.model.state_dict(), "notes": dict(order.notes)}, weights)
+    _weights(replace(order, path=weights))
 
 
-FORMATS: Mapping[str, Format] = MappingProxyType(
-    {
-        one.name: one
-        for one in (
-            Format("weights", ".pt", (b"pk",), _weights),
-            Format("torch", ".pt2", (b"pk",), _program, graph=True),
-            Format("onnx", ".onnx", (b"\x08",), _onnx, graph=True),
-            Format("python", ".py", (b'"""',), _python),
-            Format("openvino", ".xml", (b"<?xml",), _openvino, graph=True),
-            Format("ncnn", ".param", (b"7767517",), _ncnn, graph=True),
-            Format("onnx-int8", ".onnx", (b"\x08",), partial(_onnx, quantized=True), graph=True, quantized=True),
-            Format(
-                "openvino-int8", ".xml", (b"<?xml",), partial(_openvino, quantized=True), graph=True, quantized=True
-            ),
-        )
-    }
-)
+_INT8: dict[str, bool] = {"graph": True, "quantized": True}
+FORMATS: Mapping[str, Format] = {
+    one.name: one
+    for one in (
+        Format("weights", ".pt", (b"pk",), _weights),
+        Format("torch", ".pt2", (b"pk",), _program, graph=True),
+        Format("onnx", ".onnx", (b"\x08",), _onnx, graph=True),
+        Format("python", ".py", (b'"""',), _python),
+        Format("openvino", ".xml", (b"<?xml",), _openvino, graph=True),
+        Format("ncnn", ".param", (b"7767517",), _ncnn, graph=True),
+        Format("onnx-int8", ".onnx", (b"\x08",), partial(_onnx, quantized=True), **_INT8),
+        Format("openvino-int8", ".xml", (b"<?xml",), partial(_openvino, quantized=True), **_INT8),
+    )
+}
 """The formats of all tasks; a task may have more (`Answers.formats`). A file of a graph is loaded by `scoring.RUNNERS`."""
+
+COMPARED = 4
+"""Images that a detector's file is compared on: on one alone there may be nothing."""
+
+
+class Answers:
+    """Logits; the base of what other tasks' networks answer."""
+
+    formats: ClassVar[Mapping[str, Format]] = {}
+    """Those that only this task's networks can be written in."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
+        """What an exported network takes and gives."""
+        output = self.task.output(plan.classes, plan.input_shape[1:])
+        if dataset is None:
+            return Interface(tuple(map(str, range(plan.classes))), (), (), output)
+        return Interface(tuple(dataset.classes), dataset.mean, dataset.std, output)
+
+    def graph(self, model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
+        """The network as a file that holds a graph has it: images in, one tensor out."""
+        return single_output(model, input_shape)
+
+    def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
+        """Batches of different sizes on which a file is compared with its network; `stored`: in uint8, as the data set has them."""
+        if dataset is None:
+            yield from (torch.randn(count, *plan.input_shape) for count in (3, 1))
+            return
+        images = dataset.validation.first(5)
+        if not stored:
+            images = next(iter(dataset.validation.batches(len(images))))[0].contiguous()
+        yield from (images[:3].contiguous(), images[3:].contiguous()) if len(images) > 3 else (images,)
+
+    def judged(self, run: Callable[[Any], Any], dataset: Dataset, *, stored: bool, batch: int) -> Tally:
+        """What an exported file has right on the validation images; `run`: NumPy images in, NumPy answers out."""
+        tally, split = self.task.learnt(len(dataset.classes)).tally(), dataset.validation
+        for x, y in split.stored(batch) if stored else split.batches(batch):
+            tally.add(torch.from_numpy(run(x.contiguous().numpy())), y)
+        return tally
+
+    def said(self, shape: tuple[int, ...], format_: str) -> str:
+        """What an exported network answers, of this shape for one image, in words for its card."""
+        return f"({', '.join(map(str, ('N', *shape)))}) before softmax"
+
+
+class Boxes(Answers):
+    """Boxes that a detector has chosen."""
+
+    def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
+        if dataset is None:
+            return super().interface(plan, dataset)
+        return Interface(tuple(dataset.classes), *UNCHANGED, (MOST, BOX))
+
+    def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
+        if dataset is None:
+            return super().compared(plan, dataset, stored=stored)
+        return (x.contiguous() for x, _ in islice(dataset.validation.batches(1), COMPARED))
+
+    def judged(self, run: Callable[[Any], Any], dataset: Dataset, *, stored: bool, batch: int) -> Tally:
+        tally = self.task.learnt(len(dataset.classes)).tally()
+        for x, y in dataset.validation.batches(1):  # an ONNX file takes one image
+            (found,) = torch.from_numpy(run(x.contiguous().numpy())).reshape(1, -1, BOX)
+            found = found[found[:, 5] > 0]
+            tally.add([{"boxes": found[:, :4], "scores": found[:, 4], "labels": found[:, 5]}], y)
+        return tally
+
+    def said(self, shape: tuple[int, ...], format_: str) -> str:
+        more = "" if format_ == "onnx" else "; torch gives the same as boxes, scores and labels of each image"
+        return f"(found, {BOX}) of an image: left, top, right, bottom in pixels, score, class from 1{more}"

@@ -1,11 +1,18 @@
-"""One readable Python file that defines exactly one network, attention included, and needs nothing of this package."""
+"""One readable Python file that defines exactly one network, attention included, and needs nothing of this package.
+
+What it uses of this package is taken from the source as it is written, comments and all."""
 
 from __future__ import annotations
 
+import ast
+import importlib
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, cast
 
 from torch import nn
@@ -17,8 +24,6 @@ from nas_attn.attention.row import Init
 from nas_attn.backbones.building import torchvision_options, users_arguments
 from nas_attn.backbones.cifar import MODELS
 from nas_attn.errors import OperationError
-from nas_attn.export.attending import attend
-from nas_attn.export.bundling import OURS, bundle, import_lines
 from nas_attn.importing import PYTHON, load_object
 from nas_attn.recipe import BackboneSection
 from nas_attn.records import Choice, Point, ResolvedPlacement
@@ -26,8 +31,6 @@ from nas_attn.tasks import TASKS, Task
 
 WIDTH = 120
 """Columns of the file."""
-
-
 UNCHANGED = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 """Mean and deviation of images from 0 to 1."""
 
@@ -74,11 +77,7 @@ class _Needs:
 
 
 def python_source(model: nn.Module, described: Described, *, weights: str, notes: Mapping[str, str]) -> str:
-    """The whole file.
-
-    Args:
-        model: the network with its attention: what cannot be said in words is read off it.
-        weights: name of the file beside it that holds the state_dict.
+    """The whole file; `weights` is the name of the file beside it that holds the state_dict.
 
     Raises:
         OperationError: the backbone is an object of the program that searched, which no other can import.
@@ -86,16 +85,14 @@ def python_source(model: nn.Module, described: Described, *, weights: str, notes
     needs = _Needs()
     needs.imports |= {("pathlib", "Path"), ("torch", None), ("torch", "nn"), ("torch", "Tensor")}
     build = [*_backbone(model, described, needs), *_attention(model, described, needs)]
-    taken = bundle(needs.roots)
+    definitions, imports = bundle(needs.roots)
     parts = [
         _heading(described, notes),
-        "\n".join(["from __future__ import annotations", "", *import_lines(needs.imports | taken.imports)]),
+        "\n".join(["from __future__ import annotations", "", *import_lines(needs.imports | imports)]),
         _constants(described),
-        taken.definitions.strip("\n"),
-        _function(
-            "build() -> nn.Module",
-            '"""The network with random weights: `load` gives it those it was trained to."""',
-            build,
+        definitions.strip("\n"),
+        "\n    ".join(
+            ["def build() -> nn.Module:", '"""The network with random weights: `load` gives the trained."""', *build]
         ),
         *([_NORMALISE] if described.interface.mean else []),
         _LOAD.replace("WEIGHTS", quoted(weights)),
@@ -120,15 +117,14 @@ def load(weights: str | Path = Path(__file__).with_name(WEIGHTS)) -> nn.Module:
 
 def _heading(described: Described, notes: Mapping[str, str]) -> str:
     channels, height, width = described.input_shape
-    how = (
-        "images as `normalise` makes them"
-        if described.interface.mean
-        else "images as the evaluator of the study makes them"
-    )
+    how = "`normalise`" if described.interface.mean else "the evaluator of the study"
     title = f"{described.backbone.name} with attention: {notes.get('placement', described.resolved.text)}"
     lines = [title, "", *(f"{name}: {text}" for name, text in notes.items() if name != "placement")]
     output = ", ".join(map(str, described.interface.output))
-    lines += ["", f"Input: {how}, float32 (N, {channels}, {height}, {width}). Output: (N, {output}) before softmax."]
+    lines += [
+        "",
+        f"Input: images as {how} makes them, float32 (N, {channels}, {height}, {width}). Output: (N, {output}) before softmax.",
+    ]
     papers = dict.fromkeys(
         f"{row.title}: {row.paper}"
         for _, choices in described.resolved.modules
@@ -137,14 +133,9 @@ def _heading(described: Described, notes: Mapping[str, str]) -> str:
     )
     if papers:
         lines += ["", "Attention after", *(f"- {paper}" for paper in papers)]
-    text = "\n".join(_wrapped(line) for line in lines).replace("\\", "\\\\").replace('"""', "'''")
+    wrapped = (textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False) for line in lines)
+    text = "\n".join(wrapped).replace("\\", "\\\\").replace('"""', "'''")
     return f'"""{text}\n"""'
-
-
-def _wrapped(line: str) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(line, WIDTH, break_long_words=False, break_on_hyphens=False)) if line else ""
 
 
 def _constants(described: Described) -> str:
@@ -170,30 +161,29 @@ def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str
     if not colon:
         family, depth = MODELS[section.name]
         arguments: dict[str, Any] = {"classes": classes, "in_channels": channels, "width": section.width or 16}
-        return [_assign("model", needs.name(family), [repr(depth), *_keywords(arguments)])]
+        return [_call(needs.name(family), [repr(depth), *_keywords(arguments)], before="model = ")]
     if source == "torchvision":
         needs.imports.add(("torchvision", None))
         usual = torchvision_options(name, described.input_shape, classes)
         arguments = {**usual, **section.options}
         arguments |= {"weights_backbone": None} if "weights_backbone" in usual else {}  # `load` has them all
-        lines = [_assign("model", "torchvision.models.get_model", [quoted(name), *_keywords(arguments)])]
+        lines = [_call("torchvision.models.get_model", [quoted(name), *_keywords(arguments)], before="model = ")]
         return lines if channels == 3 else [*lines, _first_convolution(model)]
     if source == "timm":
         needs.imports.add(("timm", None))
         arguments = {"num_classes": classes, "in_chans": channels, **section.options}
-        return [_assign("model", "timm.create_model", [quoted(name), *_keywords(arguments)])]
+        return [_call("timm.create_model", [quoted(name), *_keywords(arguments)], before="model = ")]
     if source == "smp":
         needs.imports.add(("segmentation_models_pytorch", None))
         architecture, _, encoder = name.partition("/")
         arguments = {"encoder_name": encoder, "in_channels": channels, "classes": classes, **section.options}
         arguments |= {"encoder_weights": None}
-        return [
-            _assign("model", "segmentation_models_pytorch.create_model", [quoted(architecture), *_keywords(arguments)])
-        ]
+        given = [quoted(architecture), *_keywords(arguments)]
+        return [_call("segmentation_models_pytorch.create_model", given, before="model = ")]
     function = load_object(section.name, what="backbone", error=OperationError)  # type: ignore[arg-type]
     needs.imports.add((source, None))
     arguments = {**users_arguments(function, channels, classes), **section.options}
-    return [_assign("model", f"{source}.{name}", _keywords(arguments))]
+    return [_call(f"{source}.{name}", _keywords(arguments), before="model = ")]
 
 
 def _first_convolution(model: nn.Module) -> str:
@@ -257,19 +247,15 @@ def _keywords(arguments: Mapping[str, Any]) -> list[str]:
     return [f"{name}={_literal(value)}" for name, value in arguments.items()]
 
 
-def _call(function: str, arguments: Sequence[Any], indent: int = 4, before: str = "", after: str = "") -> str:
+def _call(function: str, arguments: Sequence[Any], indent: int = 4, before: str = "") -> str:
     """A call in one line, or with an argument a line; arguments are texts, or calls as (function, arguments)."""
     flat = ", ".join(a if isinstance(a, str) else _call(a[0], a[1], -(10**6)) for a in arguments)
-    line = f"{before}{function}({flat}){after}"
+    line = f"{before}{function}({flat})"
     if indent + len(line) <= WIDTH:
         return line
     inner = indent + 4
     rows = [f"{' ' * inner}{a if isinstance(a, str) else _call(a[0], a[1], inner)}," for a in arguments]
-    return "\n".join([f"{before}{function}(", *rows, f"{' ' * indent}){after}"])
-
-
-def _assign(name: str, function: str, arguments: Sequence[Any]) -> str:
-    return _call(function, arguments, before=f"{name} = ")
+    return "\n".join([f"{before}{function}(", *rows, f"{' ' * indent})"])
 
 
 def _assigned(name: str, values: Sequence[Any]) -> str:
@@ -279,5 +265,130 @@ def _assigned(name: str, values: Sequence[Any]) -> str:
     return line if len(line) <= WIDTH else "\n".join([f"{name} = (", *(f"    {_literal(v)}," for v in values), ")"])
 
 
-def _function(signature: str, about: str, body: Sequence[str]) -> str:
-    return "\n".join([f"def {signature}:", *(f"    {line}" for line in (about, *body))])
+OURS = "nas_attn"
+CONSTANT = ast.Assign | ast.AnnAssign
+Definition = ast.FunctionDef | ast.ClassDef | CONSTANT
+
+
+@dataclass
+class _File:
+    """One module of this package, read but not run."""
+
+    lines: list[str]
+    definitions: dict[str, tuple[Definition, int]] = field(default_factory=dict)
+    """Name -> its node and the line with which it ends, a text about a constant included."""
+    imports: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+
+
+def bundle(roots: Iterable[tuple[str, str]]) -> tuple[str, set[tuple[str, str | None]]]:
+    """(source of what the roots name and of all that it uses, each once; (module, name) of what that imports from others).
+
+    Args:
+        roots: (module of this package, name at its top level). No two definitions that meet may share a name.
+    """
+    order: dict[tuple[str, str], None] = {}
+    outside: set[tuple[str, str | None]] = set()
+    under_way: set[tuple[str, str]] = set()
+    for module, name in roots:
+        _collect(module, name, order, outside, under_way)
+    return "".join(_joined(order)), outside
+
+
+def import_lines(imports: Iterable[tuple[str, str | None]]) -> list[str]:
+    """Import statements in isort's order: the standard library, a blank, the others; each module's names in one line."""
+    names: dict[str, list[str]] = {}
+    for module, name in sorted(imports, key=lambda one: (one[1] is not None, one[0], _import_order(one[1] or ""))):
+        names.setdefault(f"from {module} import " if name else f"import {module}", []).append(name or "")
+    lines = [start + ", ".join(found) for start, found in names.items()]
+    own = [line for line in lines if line.split()[1].partition(".")[0] in sys.stdlib_module_names]
+    return [*own, *([""] if own else []), *(line for line in lines if line not in own)]
+
+
+def _import_order(name: str) -> tuple[int, str]:
+    return (0 if name.isupper() else 1 if name[:1].isupper() else 2, name)
+
+
+# ------------------------------------------------------------------------------------------- what is needed
+
+
+def _collect(
+    module: str,
+    name: str,
+    order: dict[tuple[str, str], None],
+    outside: set[tuple[str, str | None]],
+    under_way: set[tuple[str, str]],
+) -> None:
+    """Adds a definition to `order`, behind what it uses; what is imported from elsewhere to `outside`."""
+    if (module, name) in under_way:
+        return
+    under_way.add((module, name))
+    file = _read(module)
+    for used in (node.id for node in ast.walk(file.definitions[name][0]) if isinstance(node, ast.Name)):
+        if used in file.definitions:
+            _collect(module, used, order, outside, under_way)
+        elif used in file.imports:
+            source, original = file.imports[used]
+            if source.partition(".")[0] == OURS and original is not None:
+                _collect(source, original, order, outside, under_way)
+            else:
+                outside.add((source, original))
+    order[(module, name)] = None
+
+
+@cache
+def _read(module: str) -> _File:
+    text = inspect.getsource(importlib.import_module(module))
+    body = ast.parse(text).body
+    file = _File(text.splitlines())
+    for index, node in enumerate(body):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module != "__future__":
+            file.imports |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
+        elif isinstance(node, ast.Import):
+            file.imports |= {alias.asname or alias.name: (alias.name, None) for alias in node.names}
+        elif isinstance(node, Definition):
+            after = body[index + 1] if index + 1 < len(body) else None
+            about = isinstance(node, CONSTANT) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            end = (after if about and after is not None else node).end_lineno or node.lineno
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+            file.definitions |= dict.fromkeys(
+                (str(getattr(t, "id", getattr(t, "name", ""))) for t in targets), (node, end)
+            )
+    return file
+
+
+# ------------------------------------------------------------------------------------------- its text
+
+
+def _joined(order: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """The definitions, two blank lines around functions and classes, constants closer."""
+    before: Definition | None = None
+    for module, name in order:
+        file = _read(module)
+        node, end = file.definitions[name]
+        start = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+        close = isinstance(node, CONSTANT) and isinstance(before, CONSTANT)
+        yield ("" if before is None or close else "\n\n") + "\n".join(file.lines[start - 1 : end]) + "\n"
+        before = node
+
+
+def attend(
+    model: nn.Module, path: str, *modules: nn.Module, instead: bool = False, bases: tuple[type, ...] = ()
+) -> None:
+    """Sends the output of the module at `path` through attention from now on, in turn.
+
+    The module keeps its place and the names of its parameters; the attention is its child `nas_attn`.
+
+    Args:
+        instead: its input goes there, and the module itself is left out.
+        bases: what hides the attention from a container that runs its children in turn.
+    """
+    host = model.get_submodule(path)
+    bare: Any = type(host)
+
+    class Attended(*bases, bare):  # type: ignore[misc]
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            attention = self._modules["nas_attn"]
+            return attention(*args, **kwargs) if instead else attention(bare.forward(self, *args, **kwargs))
+
+    nn.Module.add_module(host, "nas_attn", nn.Sequential(*modules))
+    host.__class__ = Attended

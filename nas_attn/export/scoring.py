@@ -46,24 +46,14 @@ def _onnx(path: str) -> Callable[[Array], Array]:
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-
-    def run(x: Array) -> Array:
-        output: Array = session.run(None, {name: x})[0]
-        return output
-
-    return run
+    return lambda x: session.run(None, {name: x})[0]
 
 
 def _openvino(path: str) -> Callable[[Array], Array]:
     import openvino
 
     network = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-
-    def run(x: Array) -> Array:
-        output: Array = network(x)[0].copy()
-        return output
-
-    return run
+    return lambda x: network(x)[0].copy()
 
 
 def _ncnn(path: str) -> Callable[[Array], Array]:
@@ -85,7 +75,7 @@ def _ncnn(path: str) -> Callable[[Array], Array]:
 def _program(path: str) -> Callable[[Array], Array]:
     import torch
 
-    return _torch(torch.export.load(path).module())
+    return runner(torch.export.load(path).module())
 
 
 def _python(path: str) -> Callable[[Array], Array]:
@@ -96,10 +86,11 @@ def _python(path: str) -> Callable[[Array], Array]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return _torch(module.load())
+    return runner(module.load())
 
 
-def _torch(network: Any) -> Callable[[Array], Array]:
+def runner(network: Any) -> Callable[[Array], Array]:
+    """A network of torch as a function of arrays."""
     import torch
 
     def run(x: Array) -> Array:
@@ -114,10 +105,7 @@ def _torch(network: Any) -> Callable[[Array], Array]:
 
 
 def boxes(found: Any) -> Array:
-    """What a detector of torchvision answers for N images as one array (N, K, 6), zeros where an image has fewer boxes than K.
-
-    Of each box left, top, right, bottom, score, class.
-    """
+    """A torchvision detector's boxes of N images: (N, K, 6), left, top, right, bottom, score, class; zeros where there are fewer."""
     rows = [np.hstack([o["boxes"], o["scores"][:, None], o["labels"][:, None]]) for o in found]
     table = np.zeros((len(rows), max(map(len, rows)), 6), np.float32)
     for number, row in enumerate(rows):
@@ -158,13 +146,6 @@ def decode(path: Path, size: int) -> Any:
     return np.asarray(image.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
 
 
-def _read(path: Path, size: int) -> Any:
-    try:
-        return decode(path, size)
-    except Exception as error:  # Pillow's are of many kinds
-        sys.exit(f"'{path}' cannot be read as an image ({error}): leave it out")
-
-
 def prepared(images: Any, given: dict[str, Any]) -> Any:
     """uint8 (N, C, H, W) as the network takes it."""
     if given["normalised_inside"]:
@@ -194,9 +175,15 @@ def score() -> int:
     right = 0
     for start in range(0, len(named), BATCH):
         batch = named[start : start + BATCH]
-        found = run(prepared(np.stack([_read(path, size) for path, _ in batch]), card["input"])).argmax(1)
-        right += sum(int(answer == label) for answer, (_, label) in zip(found, batch, strict=True))
-        for answer, (path, _) in zip(found, batch, strict=True):
+        images = []
+        for path, _ in batch:
+            try:
+                images.append(decode(path, size))
+            except Exception as error:  # Pillow's are of many kinds
+                sys.exit(f"'{path}' cannot be read as an image ({error}): leave it out")
+        found = run(prepared(np.stack(images), card["input"])).argmax(1)
+        for answer, (path, label) in zip(found, batch, strict=True):
+            right += int(answer == label)
             if asked.images:
                 print(f"{path}: {classes[answer]}")
     if not asked.images:

@@ -14,42 +14,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from nas_attn._version import __version__
 from nas_attn.data import Dataset, boxes
 from nas_attn.errors import OperationError
 from nas_attn.evaluation.plan import Plan
-from nas_attn.export import formats
-from nas_attn.export.answers import COMPARED, Boxes
-from nas_attn.export.formats import Format
-from nas_attn.export.graphs import BOX, Graph, Order, apart, boxes_apart
+from nas_attn.export.formats import BOX, COMPARED, FORMATS, Boxes, Format, Graph, Order, apart, boxes_apart
 from nas_attn.export.python_file import UNCHANGED, Interface
-
-
-class Decoded(Boxes):
-    """Boxes and scores as ultralytics decodes them."""
-
-    def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
-        with torch.no_grad():
-            answer = Answer(plan.bare(0).eval())(torch.zeros(1, *plan.input_shape))
-        return Interface(boxes.class_names(plan.recipe.data), *UNCHANGED, tuple(answer.shape[1:]))
-
-    def graph(self, model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
-        return Answer(model).eval()
-
-    def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
-        found = [torch.from_numpy(x) for x in islice(boxes.validation_images(plan.recipe.data), COMPARED)]
-        yield from found or [torch.rand(1, *plan.input_shape)]
-
-    def said(self, shape: tuple[int, ...], format_: str) -> str:
-        chosen = "after the network's own choice among boxes" if shape[-1] == BOX else "before NMS"
-        return f"({', '.join(map(str, ('N', *shape)))}) boxes and scores as ultralytics decodes them, {chosen}"
-
-    def formats(self) -> Mapping[str, Format]:
-        return FORMATS
 
 
 class Answer(Graph):
@@ -65,10 +40,9 @@ class Answer(Graph):
         return boxes
 
     def differences(self, found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
-        """(2,) Largest difference of boxes, as a share of the image's side, and of scores, of the surest: (N, 4 + classes, places).
+        """(2,) Largest difference of boxes, as a share of the image's side, and of scores: (N, 4 + classes, places).
 
-        Two numbers, because sides in pixels are so much larger that another network's scores would pass for the same. Of boxes
-        that the network chooses itself: as `boxes_apart`.
+        Two numbers, because sides in pixels are so much larger. Of boxes that the network chooses itself: as `boxes_apart`.
         """
         if expected.shape[-1] == BOX:
             return boxes_apart(found, expected, x)
@@ -79,11 +53,7 @@ class Answer(Graph):
         return float(differences.max()) if len(differences) == 2 else super().worst(differences)
 
     def write_onnx(self, order: Order) -> None:
-        """The whole detector, for one image of this side at a time.
-
-        Raises:
-            OperationError: ultralytics has written none.
-        """
+        """The whole detector, for one image of this side at a time; OperationError where ultralytics writes none."""
         from ultralytics import YOLO
 
         with tempfile.TemporaryDirectory(dir=order.path.parent, prefix=".nas_attn-") as folder, _quiet():
@@ -96,12 +66,19 @@ class Answer(Graph):
 
 
 def write_pt(model: nn.Module, path: Path, classes: Sequence[str], side: int) -> None:
-    """Writes what `ultralytics.YOLO(path)` loads, in float32."""
+    """Writes what `ultralytics.YOLO(path)` loads where nas_attn is installed, in float32."""
+    import ultralytics
+
     network: Any = copy.deepcopy(model).float().eval()
     network.names, network.nc = dict(enumerate(classes)), len(classes)
     network.criterion = None
+    origin = {
+        "version": ultralytics.__version__,
+        "license": "AGPL-3.0 (ultralytics)",
+        "docs": f"nas_attn {__version__}",
+    }
     arguments = {"task": "detect", "imgsz": side}
-    torch.save({"epoch": -1, "model": network, "ema": None, "train_args": arguments, **_origin()}, path)
+    torch.save({"epoch": -1, "model": network, "ema": None, "train_args": arguments, **origin}, path)
 
 
 def _write_pt(order: Order) -> None:
@@ -118,21 +95,6 @@ def _no_python(order: Order) -> None:
     )
 
 
-FORMATS = {
-    "ultralytics": Format("ultralytics", "-best.pt", (b"pk",), _write_pt),
-    "python": replace(formats.FORMATS["python"], write=_no_python),
-}
-"""`ultralytics`: a `.pt` that `ultralytics.YOLO` loads where nas_attn is installed."""
-
-
-def _origin() -> dict[str, str]:
-    import ultralytics
-
-    from nas_attn._version import __version__
-
-    return {"version": ultralytics.__version__, "license": "AGPL-3.0 (ultralytics)", "docs": f"nas_attn {__version__}"}
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     from ultralytics.utils import LOGGER
@@ -143,3 +105,28 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         LOGGER.setLevel(level)
+
+
+class Decoded(Boxes):
+    """Boxes and scores as ultralytics decodes them."""
+
+    formats: ClassVar[Mapping[str, Format]] = {
+        "ultralytics": Format("ultralytics", "-best.pt", (b"pk",), _write_pt),
+        "python": replace(FORMATS["python"], write=_no_python),
+    }
+
+    def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
+        with torch.no_grad():
+            answer = Answer(plan.bare(0).eval())(torch.zeros(1, *plan.input_shape))
+        return Interface(boxes.class_names(plan.recipe.data), *UNCHANGED, tuple(answer.shape[1:]))
+
+    def graph(self, model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
+        return Answer(model).eval()
+
+    def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
+        found = [torch.from_numpy(x) for x in islice(boxes.validation_images(plan.recipe.data), COMPARED)]
+        yield from found or [torch.rand(1, *plan.input_shape)]
+
+    def said(self, shape: tuple[int, ...], format_: str) -> str:
+        chosen = "after the network's own choice among boxes" if shape[-1] == BOX else "before NMS"
+        return f"({', '.join(map(str, ('N', *shape)))}) boxes and scores as ultralytics decodes them, {chosen}"

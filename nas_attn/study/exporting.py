@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from nas_attn.analysis import units
 from nas_attn.analysis.choosing import Chosen, choose, key_among
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.backbones.states import restore, unpack
+from nas_attn.backbones.weights import restore, unpack
 from nas_attn.data import Dataset
 from nas_attn.data.folder import named_files
 from nas_attn.errors import BackboneLost, CheckpointError, OperationError
@@ -25,8 +25,7 @@ from nas_attn.evaluation.plan import Plan, kept_sites, plan_for, protocol_recipe
 from nas_attn.export import scoring
 from nas_attn.export.card import card, write_card
 from nas_attn.export.checking import check_onnx, run_elsewhere
-from nas_attn.export.formats import find_format, normalising, write
-from nas_attn.export.graphs import Graph
+from nas_attn.export.formats import Graph, find_format, normalising, write
 from nas_attn.export.python_file import Described
 from nas_attn.latency.nets import CALIBRATION
 from nas_attn.recipe import Recipe, TrainingSection, lower_is_better
@@ -210,7 +209,7 @@ def export_candidate(
         normalised_inside=normalize,
         training=_training(stored, trained, recipe.training),
         here=here,
-        check=None if compared is None else compared.as_dict(),
+        check=None if compared is None else asdict(compared),
         data=_data(recipe, dataset),
         cost=plan.cost(described.resolved),
     )

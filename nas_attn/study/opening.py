@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nas_attn._version import __version__
-from nas_attn.backbones.sources import SOURCES
+from nas_attn.backbones.building import SOURCES
 from nas_attn.errors import StorageError, StudyError, shorten
 from nas_attn.evaluation.artifacts import ArtifactStore, FolderArtifacts, Stored
 from nas_attn.paths import DEFAULT_URL, user_path

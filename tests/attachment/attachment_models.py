@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas_attn.attachment import attached_modules
 from nas_attn.records import Choice, Point, ResolvedPlacement, Site
 
 SE = Choice("se", (("reduction", 4),))
@@ -70,6 +71,15 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.relu(x + self.relu(self.b(self.relu(self.a(x)))))
         return y
+
+
+def shaken(model: nn.Module) -> nn.Module:
+    """Its attention no longer the identity."""
+    for module in attached_modules(model).values():
+        for parameter in module.parameters():
+            with torch.no_grad():
+                parameter.add_(0.5 * torch.rand(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    return model
 
 
 class Repeating(nn.Module):

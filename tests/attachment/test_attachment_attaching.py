@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from attachment_models import SE, Repeating, RunsItsChildren, UNetEncoder, placed, points_of
+from attachment_models import SE, Repeating, RunsItsChildren, UNetEncoder, placed, points_of, shaken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -48,15 +48,6 @@ def everywhere(
     model: nn.Module, position: str = "residual", *choices: Choice, init: str = "identity"
 ) -> ResolvedPlacement:
     return placed(points_of(find_sites(model, SHAPE), position), *choices, init=init)
-
-
-def shaken(model: nn.Module) -> nn.Module:
-    """Its attention no longer the identity."""
-    for module in attached_modules(model).values():
-        for parameter in module.parameters():
-            with torch.no_grad():
-                parameter.add_(torch.rand(parameter.shape, generator=torch.Generator().manual_seed(2)) * 0.5)
-    return model
 
 
 # ------------------------------------------------------------------------------------------- weights and names
@@ -116,7 +107,7 @@ def test_detach_gives_the_bare_model_back() -> None:
     assert attached_modules(detach(model)) == {}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_random_placements_keep_weights_and_come_off(data: st.DataObject) -> None:
     model = small(data.draw(st.sampled_from(["resnet8", "preact_resnet8"])))
@@ -134,17 +125,6 @@ def test_random_placements_keep_weights_and_come_off(data: st.DataObject) -> Non
     detach(model)
     assert list(model.state_dict()) == names
     assert torch.equal(model(images()), before)
-
-
-@pytest.mark.skipif(not TRAINED.is_file(), reason=f"{TRAINED} is not there")
-def test_a_trained_network_answers_the_same_attached_exported_and_detached() -> None:
-    model = build(BackboneSection(name="resnet20"), input_shape=(3, 32, 32), classes=10, pretrained=str(TRAINED)).eval()
-    x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    before = model(x)
-    attach(model, placed(points_of(find_sites(model, (3, 32, 32)), "residual")))
-    assert torch.equal(model(x), before)
-    assert torch.equal(torch.export.export(model, (x,)).module()(x), before)
-    assert torch.equal(detach(model)(x), before)
 
 
 @pytest.mark.slow
@@ -215,6 +195,7 @@ def test_a_deepcopy_shares_nothing() -> None:
     assert detach(twin).state_dict().keys() == detach(model).state_dict().keys()
 
 
+@pytest.mark.slow
 def test_a_whole_model_can_be_handed_to_another_process() -> None:
     model = shaken(attach(small(), everywhere(small())))
     context = torch.multiprocessing.get_context("spawn")
@@ -232,14 +213,9 @@ def answer(model: nn.Module, queue: Any) -> None:
     queue.put((model(images()).tolist(), list(attached_modules(model))))
 
 
-@pytest.mark.parametrize("position", ["residual", "block"])
-def test_fx_fusion_keeps_attention(position: str) -> None:
-    model = shaken(attach(small(), everywhere(small(), position)))
-    assert torch.allclose(fuse(model)(images()), model(images()), atol=1e-4)
-
-
 def test_folding_keeps_attention_and_leaves_no_norm() -> None:
     model = shaken(attach(small(), everywhere(small())))
+    assert torch.allclose(fuse(model)(images()), model(images()), atol=1e-4), "by torch.fx, which leaves some norms"
     state = copy.deepcopy(model.state_dict())
     folded = fold_batchnorm(model, SHAPE)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
@@ -264,45 +240,24 @@ def test_folding_leaves_what_it_must_not_touch() -> None:
     assert torch.allclose(fold_batchnorm(hooked, SHAPE)(images()), hooked(images()), atol=1e-4)
 
 
-def test_export_and_trace() -> None:
+def test_export_trace_compile_and_memory_format() -> None:
     model = shaken(attach(small(), everywhere(small(), "block")))
     want = model(images())
     assert torch.equal(torch.export.export(model, (images(),)).module()(images()), want)
     assert torch.equal(torch.fx.symbolic_trace(model)(images()), want)
-
-
-def test_compile_without_a_graph_break() -> None:
-    model = shaken(attach(small(), everywhere(small())))
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-    assert torch.allclose(compiled(images()), model(images()), atol=1e-5)
+    assert torch.allclose(compiled(images()), want, atol=1e-5)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert torch.allclose(model(images().to(memory_format=torch.channels_last)), want, atol=1e-4)
 
 
-@pytest.mark.slow
-def test_onnx(tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript")
-    runtime = pytest.importorskip("onnxruntime")
-    model = shaken(attach(small(), everywhere(small())))
-    path = tmp_path / "model.onnx"
-    torch.onnx.export(model, (images(),), path, dynamo=True, verbose=False)
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (got,) = session.run(None, {session.get_inputs()[0].name: images().numpy()})
-    assert torch.allclose(torch.from_numpy(got), model(images()), atol=1e-4)
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_new_modules_have_their_hosts_type(dtype: torch.dtype) -> None:
     model = small().to(dtype)
     attach(model, everywhere(small(), "block"))  # the block's activation has no tensors of its own
     assert {p.dtype for p in model.parameters()} == {dtype}
     assert model(images().to(dtype)).dtype == dtype
     assert {p.dtype for p in model.half().parameters()} == {torch.float16}
-
-
-def test_channels_last() -> None:
-    model = shaken(attach(small(), everywhere(small(), "residual", Choice("cbam", (("reduction", 4),)))))
-    want = model(images())
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    assert torch.allclose(model(images().to(memory_format=torch.channels_last)), want, atol=1e-4)
 
 
 def test_modes_and_frozen_parameters_stay() -> None:
@@ -371,11 +326,11 @@ def test_own_attention_replaced_and_removed() -> None:
     before, full, names = model(x), cost(model, (3, 64, 64)), list(model.state_dict())
     own = [p for p in points_of(find_sites(model, (3, 64, 64), originals=True), "block") if p.replaces]
     assert len(own) == 9
-    removed = ResolvedPlacement(tuple((p, ()) for p in own), "", "paper", "")
-    attach(model, removed)
+    attach(model, ResolvedPlacement(tuple((p, ()) for p in own), "", "paper", ""))
     squeezed = sum(p.numel() for point in own for p in model.get_submodule(point.path).parameters())
-    assert cost(model, (3, 64, 64))["params"] == full["params"] - squeezed
-    assert cost(model, (3, 64, 64))["macs"] < full["macs"]
+    found = cost(model, (3, 64, 64))
+    assert found["params"] == full["params"] - squeezed
+    assert found["macs"] < full["macs"]
     assert list(model.state_dict()) == names
     assert not torch.equal(model(x), before)
     twin = copy.deepcopy(model)
@@ -386,7 +341,6 @@ def test_own_attention_replaced_and_removed() -> None:
         assert all(p.requires_grad for p in bare.parameters())
     attach(model, placed(own, Choice("eca"), init="paper"))
     assert len(attached_modules(model)) == 9
-    assert cost(model, (3, 64, 64))["params"] < full["params"]
 
 
 def test_networks_that_return_lists_are_checked_in_inference_mode_too() -> None:

@@ -32,22 +32,17 @@ def test_a_convolution_and_a_linear_layer_by_hand() -> None:
     assert found["memory"] == 4 * (240 + 240 + 7)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "torchvision:mobilenet_v2", "torchvision:vit_b_32"])
-def test_macs_are_half_of_torchs_flops(name: str) -> None:
-    shape = (3, 224, 224) if "vit" in name else (3, 32, 32)
-    model = build(BackboneSection(name=name), input_shape=shape, classes=10)
-    if "vit" in name:
-        macs = cost(model, shape)["macs"]
-        assert macs == pytest.approx(4.41e9, rel=0.01)  # torchvision's table, with its classifier: 4.41 GFLOPS
-    else:
-        assert cost(model, shape)["macs"] == counted_by_torch(model, shape)
+def test_macs_are_those_of_torchvisions_table() -> None:
+    with torch.device("meta"):
+        model = build(BackboneSection(name="torchvision:vit_b_32"), input_shape=(3, 224, 224), classes=10)
+    assert cost(model, (3, 224, 224))["macs"] == pytest.approx(4.41e9, rel=0.01)
 
 
-@pytest.mark.parametrize("choice", [SE, Choice("eca"), Choice("cbam", (("reduction", 4),)), Choice("ela")])
-def test_attention_is_counted(choice: Choice) -> None:
+def test_attention_is_counted() -> None:
     model = build(BackboneSection(name="resnet8"), input_shape=(3, 16, 16), classes=10)
     bare = cost(model, (3, 16, 16))
-    attach(model, placed(points_of(find_sites(model, (3, 16, 16)), "residual"), choice))
+    assert bare["macs"] == counted_by_torch(model, (3, 16, 16))
+    attach(model, placed(points_of(find_sites(model, (3, 16, 16)), "residual"), SE, Choice("ela")))
     found = cost(model, (3, 16, 16))
     assert found["params"] == sum(p.numel() for p in model.parameters()) > bare["params"]
     assert found["macs"] == counted_by_torch(model, (3, 16, 16)) > bare["macs"]

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from attachment_models import SE, placed
+from attachment_models import SE, placed, shaken
 from torch import Tensor, nn
 
 import nas_attn as na
@@ -73,15 +73,11 @@ def attended(model: nn.Module, position: str) -> nn.Module:
     sites = [s for s in na.find_sites(model, SHAPE) if position in s.positions]
     assert sites
     na.attach(model, " ".join(f"{s.name}@{position}=se(reduction=4)" for s in sites), input_shape=SHAPE, init="paper")
-    for module in attached_modules(model).values():
-        for parameter in module.parameters():
-            with torch.no_grad():
-                parameter.add_(0.5 * torch.rand(parameter.shape))
-    return model
+    return shaken(model)
 
 
 CASES = [
-    pytest.param(name, position, marks=() if name in ("merged", "fastvit_t8") else pytest.mark.slow)
+    pytest.param(name, position, marks=() if name == "merged" else pytest.mark.slow)
     for name in ("merged", "fastvit_t8", "repvgg_a0", "mobileone_s0", "repghostnet_050", "repvit_m0_9", "fastvit_mci0")
     for position in ("residual", "block", "stage")
     if position != "residual"

@@ -210,6 +210,7 @@ def test_granularity_and_sites_of_ones_own_in_python() -> None:
 # ------------------------------------------------------------------------------------------- others' networks
 
 
+@pytest.mark.slow
 def test_ssdlite_takes_maps_of_its_backbone() -> None:
     model = torchvision.models.detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)
     sites = find_sites(model, (3, 320, 320))
@@ -217,6 +218,7 @@ def test_ssdlite_takes_maps_of_its_backbone() -> None:
     assert {"backbone.features.0.13.2", "backbone.extra.3.2.2"} <= {path for _, path in named(sites).values()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fcn_resnet50", "deeplabv3_resnet50", "lraspp_mobilenet_v3_large"])
 def test_classes_of_torchvisions_segmenters_are_no_site(name: str) -> None:
     with torch.device("meta"):
@@ -295,15 +297,19 @@ def test_attention_that_segmentation_models_bring_is_original(smp: Any) -> None:
         assert torch.equal(na.detach(model)(x), want)
 
 
-def test_encoders_with_layer_norm_have_stages() -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["convnext_atto", *(pytest.param(n, marks=pytest.mark.slow) for n in ("convnextv2_atto", "focalnet_tiny_srf"))],
+)
+def test_encoders_with_layer_norm_have_stages(name: str) -> None:
     """ConvNeXt's convolutions go into a layer norm in another layout: they predict nothing."""
     timm = pytest.importorskip("timm", reason="timm is not installed")
-    for name in ("convnext_atto", "convnextv2_atto", "focalnet_tiny_srf"):
-        found = named(find_sites(timm.create_model(name, pretrained=False, features_only=True), SHAPE))
-        assert [role for role, _ in found.values()] == ["backbone"] * 4, name
-        assert list(found) == [f"stage{k}" for k in range(1, 5)]
+    found = named(find_sites(timm.create_model(name, pretrained=False, features_only=True), SHAPE))
+    assert [role for role, _ in found.values()] == ["backbone"] * 4
+    assert list(found) == [f"stage{k}" for k in range(1, 5)]
 
 
+@pytest.mark.slow
 def test_an_own_decoder_behind_convnext_keeps_its_logits_to_itself() -> None:
     class Segmenter(nn.Module):
         def __init__(self) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from attachment_models import shaken
 from torch import Tensor, nn
 
 import nas_attn as na
 from nas_attn import backbones
 from nas_attn.attachment import attached_modules
-from nas_attn.backbones.states import restore
+from nas_attn.backbones.weights import restore
 from nas_attn.errors import BackboneError
 from nas_attn.export.ultralytics import write_pt
 from nas_attn.recipe import BackboneSection
@@ -61,12 +62,7 @@ def attended(model: nn.Module, position: str) -> nn.Module:
     sites = na.find_sites(model, SHAPE, granularity="stage")
     where = [f"{site.name}@{position}=cbam(reduction=4)" for site in sites if position in site.positions]
     assert where
-    na.attach(model, " ".join(where), input_shape=SHAPE)
-    for module in attached_modules(model).values():
-        for parameter in module.parameters():
-            with torch.no_grad():
-                parameter.add_(0.5 * torch.rand(parameter.shape, generator=torch.Generator().manual_seed(2)))
-    return model
+    return shaken(na.attach(model, " ".join(where), input_shape=SHAPE))
 
 
 @pytest.mark.parametrize("position", ["residual", "block", "stage"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from nas_attn import attention
-from nas_attn.attention.pooling import adaptive_mean
+from nas_attn.attention.gates import adaptive_mean
 
 SIDES = st.integers(1, 12)
 

@@ -5,22 +5,19 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from nas_attn.attention import catalogue, runtimes
+from nas_attn.attention import catalogue
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_module_was_measured_in_every_runtime() -> None:
-    table = runtimes.load()
+def test_every_module_was_measured_in_every_runtime_and_the_page_is_current() -> None:
+    table, _ = catalogue.runtimes()
     assert {"torch", "onnxruntime", "openvino", "ncnn", "litert"} <= set(table)
     for column in table.values():
         assert set(column["cells"]) == set(catalogue.ROWS) - set(catalogue.CONTROLS)
-
-
-def test_page_is_current() -> None:
     spec = importlib.util.spec_from_file_location("runtimes_script", ROOT / "benchmarks" / "runtimes.py")
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    assert (ROOT / "docs" / "reference" / "runtimes.md").read_text("utf-8") == script.page(runtimes.load())
+    assert (ROOT / "docs" / "reference" / "runtimes.md").read_text("utf-8") == script.page()

@@ -11,7 +11,7 @@ from torch import nn
 
 import nas_attn as na
 from nas_attn import backbones
-from nas_attn.backbones.states import pack, restore, unpack
+from nas_attn.backbones.weights import pack, restore, unpack
 from nas_attn.errors import CheckpointError
 from nas_attn.recipe import BackboneSection
 

@@ -33,9 +33,7 @@ def contributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             shutil.copy(ROOT / part, folder / part)
     files(PAGE, folder)
-    rows = folder / "nas_attn" / "attention" / "rows" / "channel.py"
-    insert(rows, "ROWS = (\n", piece("rows: function") + "\n\n")
-    rows.write_text(rows.read_text("utf-8").replace("ROWS = (\n", "ROWS = (\n" + piece("rows: row")), "utf-8")
+    insert(folder / "nas_attn" / "attention" / "rows.py", '@_channel(\n    "se"', piece("rows: row") + "\n\n")
     numpy = folder / "tests" / "attention" / "attention_in_numpy.py"
     insert(numpy, "REFERENCES: ", piece("numpy: function") + "\n\n")
     numpy.write_text(numpy.read_text("utf-8").replace("    for f in (\n", "    for f in (\n        lct,\n"), "utf-8")

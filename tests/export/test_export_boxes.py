@@ -13,7 +13,7 @@ import nas_attn as na
 from nas_attn.errors import OperationError, UserError
 from nas_attn.export import write
 from nas_attn.export.checking import check_onnx
-from nas_attn.export.graphs import single_output
+from nas_attn.export.formats import single_output
 from nas_attn.export.scoring import boxes
 
 SHAPE = (3, 32, 32)

@@ -1,0 +1,260 @@
+"""Gates from large kernels or several of which they select, and plain residual convolutions. Papers: `rows.py`."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nas_attn.attention.gates import BatchNorm1d, BatchNorm2d, blend, gate, unity_, zero_
+from nas_attn.attention.row import Init
+from nas_attn.attention.rows import lska_sizes
+
+
+class LargeSelectiveKernel(nn.Module):
+    """`y = x·W(a_1·u_1 + a_2·u_2)`, `[a_1; a_2] = s(conv7([mean_C u; max_C u]))`, `u = [u_1; u_2]` both 1x1 C to h.
+
+    u_1 is of a depth-wise 5x5 convolution of x, u_2 of a 7x7 one with dilation 3 behind that. This is the selection
+    alone; the block that LSKNet puts around it (1x1, GELU, this, 1x1, shortcut) is the network's. Ties of the maximum
+    share the gradient.
+
+    Start: `identity` starts W at weight 0 and bias 1.
+    Cost, h = C / reduction: 77C + 3Ch + 2h + 4k² + 2 parameters, (74C + 3Ch + 4k²)HW MACs. Any map size.
+    """
+
+    def __init__(self, channels: int, *, reduction: int = 2, kernel_size: int = 7, init: Init = "paper") -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
+        self.far = nn.Conv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
+        self.reduce_near = nn.Conv2d(channels, hidden, 1)
+        self.reduce_far = nn.Conv2d(channels, hidden, 1)
+        self.select = nn.Conv2d(2, 2, kernel_size, padding=kernel_size // 2)
+        self.expand = nn.Conv2d(hidden, channels, 1)
+        if init == "identity":
+            unity_(self.expand)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        near_NCHW = self.near(x_NCHW)
+        u_NMHW, v_NMHW = self.reduce_near(near_NCHW), self.reduce_far(self.far(near_NCHW))
+        both_NBHW = torch.cat((u_NMHW, v_NMHW), 1)
+        pooled_N2HW = torch.cat((both_NBHW.mean(1, keepdim=True), both_NBHW.amax(1, keepdim=True)), 1)
+        a_N2HW = gate(self.select(pooled_N2HW), u_NMHW, identity=False)
+        z_NCHW: Tensor = self.expand(u_NMHW * a_N2HW[:, :1] + v_NMHW * a_N2HW[:, 1:])
+        return x_NCHW * z_NCHW.to(x_NCHW.dtype)
+
+
+class LargeSeparableKernel(nn.Module):
+    """`y = x·conv1x1(dilated strips(strips(x)))`: rows and columns, depth-wise, once dense and once dilated.
+
+    Start: `identity` starts the 1x1 convolution at weight 0 and bias 1.
+    Cost: 2C(a + b + 2) + C² + C parameters, (2a + 2b + C)CHW MACs, strips of a and b taps (11: 3 and 5). Any map size.
+    """
+
+    def __init__(self, channels: int, *, kernel_size: int = 11, init: Init = "paper") -> None:
+        super().__init__()
+        dense, dilated, dilation = lska_sizes(kernel_size)
+        reach = dilated // 2 * dilation
+        self.rows = nn.Conv2d(channels, channels, (1, dense), padding=(0, dense // 2), groups=channels)
+        self.columns = nn.Conv2d(channels, channels, (dense, 1), padding=(dense // 2, 0), groups=channels)
+        far: dict[str, Any] = {"dilation": dilation, "groups": channels}
+        self.far_rows = nn.Conv2d(channels, channels, (1, dilated), padding=(0, reach), **far)
+        self.far_columns = nn.Conv2d(channels, channels, (dilated, 1), padding=(reach, 0), **far)
+        self.mix = nn.Conv2d(channels, channels, 1)
+        if init == "identity":
+            unity_(self.mix)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        a_NCHW: Tensor = self.mix(self.far_columns(self.far_rows(self.columns(self.rows(x_NCHW)))))
+        return x_NCHW * a_NCHW.to(x_NCHW.dtype)
+
+
+class SelectiveKernel(nn.Module):
+    """`y = Σ_i a_i·u_i`, `u_i = relu(BN(conv_i x))`, `a = softmax_i(W_i relu(BN(W mean(Σ u))))` for each channel.
+
+    It convolves x, to whose values nothing leads back but the identity start: C to C channels, stride 1. conv_i is a
+    3x3 with dilation i, as the authors have it for the sake of speed, or of side 2i + 1.
+
+    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+    Cost, M branches and d = max(C / reduction, min_hidden): M(9C²/groups + 2C) + (M + 1)Cd + 2d parameters (1 more with
+    the blend), 9MC²/groups·HW + (M + 1)Cd MACs; without `dilated` (2i + 1)² in the place of each 9. Any map size.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        branches: int = 2,
+        dilated: bool = True,
+        groups: int = 32,
+        reduction: int = 16,
+        min_hidden: int = 32,
+        init: Init = "paper",
+    ) -> None:
+        super().__init__()
+        hidden = max(min_hidden, channels // reduction)
+        self.branches = nn.ModuleList()
+        for i in range(1, branches + 1):
+            size, dilation = (3, i) if dilated else (2 * i + 1, 1)
+            conv = nn.Conv2d(channels, channels, size, padding=i, dilation=dilation, groups=groups, bias=False)
+            self.branches.append(nn.Sequential(conv, BatchNorm2d(channels), nn.ReLU()))
+        self.reduce = nn.Linear(channels, hidden, bias=False)
+        self.norm = BatchNorm1d(hidden)
+        self.expand = nn.Linear(hidden, branches * channels, bias=False)
+        self.blend = nn.Parameter(torch.zeros(())) if init == "identity" else None
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        u = [branch(x_NCHW) for branch in self.branches]
+        sum_NCHW = u[0]
+        for u_NCHW in u[1:]:
+            sum_NCHW = sum_NCHW + u_NCHW
+        z_NB = self.expand(functional.relu(self.norm(self.reduce(sum_NCHW.mean((2, 3))))))
+        a_NMC = torch.softmax(torch.unflatten(z_NB, 1, (len(u), -1)), 1).to(x_NCHW.dtype)
+        y_NCHW = u[0].to(x_NCHW.dtype) * a_NMC[:, 0, :, None, None]
+        for i, u_NCHW in enumerate(u[1:], 1):
+            y_NCHW = y_NCHW + u_NCHW.to(x_NCHW.dtype) * a_NMC[:, i, :, None, None]
+        return blend(x_NCHW, y_NCHW, self.blend)
+
+
+class ContextAnchor(nn.Module):
+    """`y = x·s(f2(column_k(row_k(f1(mean_p(x))))))`: local means, 1x1, a depth-wise row, a depth-wise column, 1x1.
+
+    The means are over p x p pixels, zeros beyond the border among them. f1, f2 are a 1x1 convolution, batch
+    normalisation and SiLU in the authors' code; the paper's equations have the convolution alone.
+
+    Start: `identity` zeroes the last layer and uses 2s.
+    Cost: 2C² + (2k + 6)C parameters, (2C² + 2kC)HW MACs; without `norm` 2C less. Any map size.
+    """
+
+    def __init__(
+        self, channels: int, *, kernel_size: int = 11, pool_size: int = 7, norm: bool = True, init: Init = "paper"
+    ) -> None:
+        super().__init__()
+        self.identity = init == "identity"
+        self.pool_size = pool_size
+        reach = kernel_size // 2
+        self.first = self._mix(channels, norm)
+        self.rows = nn.Conv2d(channels, channels, (1, kernel_size), padding=(0, reach), groups=channels)
+        self.columns = nn.Conv2d(channels, channels, (kernel_size, 1), padding=(reach, 0), groups=channels)
+        self.last = self._mix(channels, norm)
+        if self.identity:
+            zero_(self.last[1] if norm else self.last[0])
+
+    @staticmethod
+    def _mix(channels: int, norm: bool) -> nn.Sequential:
+        if not norm:
+            return nn.Sequential(nn.Conv2d(channels, channels, 1))
+        conv = nn.Conv2d(channels, channels, 1, bias=False)
+        return nn.Sequential(conv, BatchNorm2d(channels, eps=1e-3, momentum=0.03), nn.SiLU())
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        p_NCHW = functional.avg_pool2d(x_NCHW, self.pool_size, 1, self.pool_size // 2)
+        z_NCHW = self.last(self.columns(self.rows(self.first(p_NCHW))))
+        return x_NCHW * gate(z_NCHW, x_NCHW, identity=self.identity)
+
+
+STRIPS = (7, 11, 21)
+"""Lengths of the authors' strips."""
+
+
+class ChannelPrior(nn.Module):
+    """`u = x·s(MLP(mean x) + MLP(max x))`, then `y = u·W(d + Σ_k column_k(row_k(d)))`, `d = conv5(u)`, k = 7, 11, 21.
+
+    conv5, rows and columns are depth-wise, W is a 1x1 convolution, without a sigmoid. `projected` takes gelu(Wx) in the
+    place of x and gives Wy, with the one W, as the authors' code does. Ties of the maximum share the gradient.
+
+    Start: `identity` zeroes the MLP's last layer, with 2s for `sum` (½ + ½ is 1 already), and starts W at weight 0 and
+    bias 1; `projected` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+    Cost, h = C / reduction: C² + 112C + 2Ch + h parameters, 4Ch + (C² + 103C)HW MACs; `projected` 2C²HW more. Any map
+    size.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduction: int = 4,
+        channel_gate: Literal["sum", "sigmoids"] = "sum",
+        projected: bool = False,
+        init: Init = "paper",
+    ) -> None:
+        super().__init__()
+        hidden, identity = max(1, channels // reduction), init == "identity"
+        self.channel_gate = channel_gate
+        self.projected = projected
+        self.doubled = identity and not projected and channel_gate == "sum"
+        self.reduce = nn.Linear(channels, hidden)
+        self.expand = nn.Linear(hidden, channels)
+        self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
+        self.strips = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, (1, length), padding=(0, length // 2), groups=channels),
+                nn.Conv2d(channels, channels, (length, 1), padding=(length // 2, 0), groups=channels),
+            )
+            for length in STRIPS
+        )
+        self.mix = nn.Conv2d(channels, channels, 1)
+        self.blend = nn.Parameter(torch.zeros(())) if identity and projected else None
+        if identity and not projected:
+            zero_(self.expand)
+            unity_(self.mix)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        v_NCHW = functional.gelu(self.mix(x_NCHW)).to(x_NCHW.dtype) if self.projected else x_NCHW
+        u_NCHW = v_NCHW * self._channels(v_NCHW)[:, :, None, None]
+        d_NCHW = self.near(u_NCHW)
+        sum_NCHW = d_NCHW
+        for strip in self.strips:
+            sum_NCHW = sum_NCHW + strip(d_NCHW)
+        y_NCHW: Tensor = u_NCHW * self.mix(sum_NCHW).to(x_NCHW.dtype)
+        if self.projected:
+            y_NCHW = self.mix(y_NCHW).to(x_NCHW.dtype)
+        return blend(x_NCHW, y_NCHW, self.blend)
+
+    def _channels(self, x_NCHW: Tensor) -> Tensor:
+        """`(N, C)`: the channel gate."""
+        z_NC, w_NC = (
+            self.expand(functional.relu(self.reduce(pooled_NC)))
+            for pooled_NC in (x_NCHW.amax((2, 3)), x_NCHW.mean((2, 3)))
+        )
+        if self.channel_gate == "sigmoids":
+            return gate(z_NC, x_NCHW, identity=False) + gate(w_NC, x_NCHW, identity=False)
+        return gate(z_NC + w_NC, x_NCHW, identity=self.doubled)
+
+
+class ResidualConvolution(nn.Module):
+    """`y = x + BN(conv(relu(x)))`. `identity` zeroes the normalisation's affine."""
+
+    def __init__(self, conv: nn.Conv2d, init: Init) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = BatchNorm2d(conv.out_channels)
+        if init == "identity":
+            zero_(self.norm)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        z_NCHW: Tensor = self.norm(self.conv(functional.relu(x_NCHW)))
+        return x_NCHW + z_NCHW.to(x_NCHW.dtype)
+
+
+class PointwiseConvolution(ResidualConvolution):
+    """`y = x + BN(conv1x1(relu(x)))`: one more layer, which mixes the channels of each pixel.
+
+    Start: `identity` zeroes the normalisation's affine.
+    Cost: C² + 2C parameters, C²HW MACs. Any map size.
+    """
+
+    def __init__(self, channels: int, *, init: Init = "paper") -> None:
+        super().__init__(nn.Conv2d(channels, channels, 1, bias=False), init)
+
+
+class DepthwiseConvolution(ResidualConvolution):
+    """`y = x + BN(conv_k(relu(x)))`: one more layer, which mixes the k x k pixels of each channel.
+
+    Start: `identity` zeroes the normalisation's affine.
+    Cost: k²C + 2C parameters, k²CHW MACs. Any map size.
+    """
+
+    def __init__(self, channels: int, *, kernel_size: int = 3, init: Init = "paper") -> None:
+        reach = kernel_size // 2
+        super().__init__(nn.Conv2d(channels, channels, kernel_size, padding=reach, groups=channels, bias=False), init)

@@ -1,0 +1,462 @@
+"""Modules whose gate differs between pixels. Their papers stand in `rows.py`."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nas_attn.attention.gates import (
+    EPS,
+    TINY,
+    BatchNorm1d,
+    BatchNorm2d,
+    GroupNorm,
+    blend,
+    free_values,
+    gate,
+    laid_out_like,
+    max_mean,
+    sum_of_squares,
+    zero_,
+)
+from nas_attn.attention.row import Init
+
+
+class BottleneckAttention(nn.Module):
+    """`y = x·(1 + s(M_c + M_s))`: M_c an MLP on the channel means, M_s 1x1, two dilated 3x3, 1x1 convolutions.
+
+    Each branch ends in a batch normalisation (`sum`); the authors' code has none and multiplies the two (`product`).
+
+    Start: `identity` zeroes the last layers (`product`: of the spatial branch) and uses `y = x·2s(…)`.
+    Cost, h = C / reduction: 3Ch + 18h² + 13h + C + 1 parameters, `sum` 2C + 2 more; 2Ch + (Ch + 18h² + h)HW MACs. Any
+    map size.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduction: int = 16,
+        dilation: int = 4,
+        combine: Literal["sum", "product"] = "sum",
+        init: Init = "paper",
+    ) -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.identity = init == "identity"
+        self.combine = combine
+        self.channel = nn.Sequential(
+            nn.Linear(channels, hidden), BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, channels)
+        )
+        dilated: list[nn.Module] = []
+        for _ in range(2):
+            conv = nn.Conv2d(hidden, hidden, 3, padding=dilation, dilation=dilation)
+            dilated += [conv, BatchNorm2d(hidden), nn.ReLU()]
+        self.spatial = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1), BatchNorm2d(hidden), nn.ReLU(), *dilated, nn.Conv2d(hidden, 1, 1)
+        )
+        if combine == "sum":
+            self.channel.append(BatchNorm1d(channels))
+            self.spatial.append(BatchNorm2d(1))
+        if self.identity:
+            zero_(self.spatial[-1])
+            if combine == "sum":  # of a product, one factor at zero is enough, and two would stay there
+                zero_(self.channel[-1])
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        c_NC11 = self.channel(x_NCHW.mean((2, 3)))[:, :, None, None]
+        s_N1HW = self.spatial(x_NCHW)
+        z_NCHW = c_NC11 + s_N1HW if self.combine == "sum" else c_NC11 * s_N1HW
+        a_NCHW = gate(z_NCHW, x_NCHW, identity=self.identity)
+        return x_NCHW * a_NCHW if self.identity else x_NCHW + x_NCHW * a_NCHW
+
+
+class PlaneGate(nn.Module):
+    """`s(BN(conv_k([max; mean])))`, pooled over one dimension, in which the gate has size 1. Ties of the maximum share the
+    gradient."""
+
+    def __init__(self, kernel_size: int, *, norm: bool = True, identity: bool) -> None:
+        super().__init__()
+        self.identity = identity
+        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.norm = BatchNorm2d(1, momentum=0.01) if norm else nn.Identity()
+        if identity:
+            zero_(self.norm if norm else self.conv)
+
+    def forward(self, x_NCHW: Tensor, dim: int) -> Tensor:
+        pooled_N2AB = max_mean(x_NCHW, dim).transpose(1, dim)  # for W over (H, C), as the authors have it
+        a_N1AB = gate(self.norm(self.conv(pooled_N2AB)), x_NCHW, identity=self.identity)
+        return a_N1AB.transpose(1, dim)
+
+
+class TripletAttention(nn.Module):
+    """`y = x·(a_cw + a_ch + a_hw) / 3`, each gate `s(BN(conv_k([max; mean])))` with the pooling over the third dimension.
+
+    Ties of a maximum share the gradient.
+
+    Start: `identity` zeroes each normalisation's affine and uses 2s.
+    Cost: 2k² + 2 parameters a gate, 2k²(CH + CW + HW) MACs. Any map size.
+    """
+
+    def __init__(self, channels: int, *, kernel_size: int = 7, spatial: bool = True, init: Init = "paper") -> None:
+        super().__init__()
+        identity = init == "identity"
+        self.gate_cw = PlaneGate(kernel_size, identity=identity)
+        self.gate_ch = PlaneGate(kernel_size, identity=identity)
+        self.gate_hw = PlaneGate(kernel_size, identity=identity) if spatial else None
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        a_NC1W: Tensor = self.gate_cw(x_NCHW, 2)
+        a_NCH1: Tensor = self.gate_ch(x_NCHW, 3)
+        if self.gate_hw is None:
+            return x_NCHW * ((a_NC1W + a_NCH1) / 2)
+        a_N1HW: Tensor = self.gate_hw(x_NCHW, 1)
+        return x_NCHW * ((a_NC1W + a_NCH1 + a_N1HW) / 3)
+
+
+class ChannelGate(nn.Module):
+    """`x·s(MLP(mean(x)) + MLP(max(x)))` over H and W. Ties of the maximum share the gradient."""
+
+    def __init__(self, channels: int, hidden: int, *, bias: bool, identity: bool) -> None:
+        super().__init__()
+        self.identity = identity
+        self.reduce = nn.Linear(channels, hidden, bias=bias)
+        self.expand = nn.Linear(hidden, channels, bias=bias)
+        if identity:
+            zero_(self.expand)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        z_NC = self._mlp(x_NCHW.amax((2, 3))) + self._mlp(x_NCHW.mean((2, 3)))
+        return x_NCHW * gate(z_NC, x_NCHW, identity=self.identity)[:, :, None, None]
+
+    def _mlp(self, pooled_NC: Tensor) -> Tensor:
+        z_NC: Tensor = self.expand(functional.relu(self.reduce(pooled_NC)))
+        return z_NC
+
+
+class ConvolutionalBlockAttention(nn.Module):
+    """`u = x·s(MLP(mean x) + MLP(max x))`, then `y = u·s(BN(conv_k([max_C u; mean_C u])))`.
+
+    Start: `identity` zeroes the last layer of each gate and uses 2s.
+    Cost, h = C / reduction: 2Ch + h + C + 2k² + 2 parameters, 4Ch + 2k²HW MACs.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduction: int = 16,
+        spatial_kernel_size: int = 7,
+        gates: Literal["both", "channel", "spatial"] = "both",
+        bias: bool = True,
+        spatial_norm: bool = True,
+        init: Init = "paper",
+    ) -> None:
+        super().__init__()
+        identity, hidden = init == "identity", max(1, channels // reduction)
+        self.channel: nn.Module = nn.Identity()
+        self.spatial: nn.Module | None = None
+        if gates != "spatial":
+            self.channel = ChannelGate(channels, hidden, bias=bias, identity=identity)
+        if gates != "channel":
+            self.spatial = PlaneGate(spatial_kernel_size, norm=spatial_norm, identity=identity)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        u_NCHW: Tensor = self.channel(x_NCHW)
+        return u_NCHW if self.spatial is None else u_NCHW * self.spatial(u_NCHW, 1)
+
+
+class GlobalAttention(nn.Module):
+    """`u = x·s(W2 relu(W1 x))` at every pixel, then `y = u·s(BN(conv7(relu(BN(conv7(u))))))`.
+
+    Start: `identity` zeroes the last layer of each gate and uses 2s (a channel gate without sigmoid starts at 1).
+    Cost, h = C / reduction: 2Ch + 98Ch/groups + 4h + 4C parameters, (2Ch + 98Ch/groups)HW MACs. Any map size.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduction: int = 4,
+        groups: int = 1,
+        shuffle: bool = True,
+        channel_sigmoid: bool = True,
+        padding: Literal["zeros", "replicate"] = "zeros",
+        init: Init = "paper",
+    ) -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.identity = init == "identity"
+        self.channel_sigmoid = channel_sigmoid
+        self.shuffle = nn.ChannelShuffle(groups) if shuffle and groups > 1 else nn.Identity()
+        expand = nn.Conv2d(hidden, channels, 1)
+        self.channel = nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), expand)
+        self.spatial = nn.Sequential(
+            nn.Conv2d(channels, hidden, 7, padding=3, groups=groups, padding_mode=padding),
+            BatchNorm2d(hidden),
+            nn.ReLU(),
+            nn.Conv2d(hidden, channels, 7, padding=3, groups=groups, padding_mode=padding),
+            BatchNorm2d(channels),
+        )
+        if self.identity:
+            zero_(expand, self.spatial[-1])
+            if not channel_sigmoid:
+                expand.bias = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        z_NCHW: Tensor = self.channel(x_NCHW)
+        if self.channel_sigmoid:
+            z_NCHW = gate(z_NCHW, x_NCHW, identity=self.identity)
+        u_NCHW = x_NCHW * z_NCHW.to(x_NCHW.dtype)
+        a_NCHW: Tensor = self.shuffle(gate(self.spatial(u_NCHW), x_NCHW, identity=self.identity))
+        return u_NCHW * a_NCHW
+
+
+class SimAM(nn.Module):
+    """`y = x·s(d / (4(v + λ)) + ½)`, `d = (x - mean(x))²`, `v = sum(d) / (HW - 1)`, over H and W.
+
+    A map of one pixel has d = v = 0, so its gate is s(½).
+
+    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+    Cost: no parameters (1 with the blend), no MACs. Any map size.
+    """
+
+    def __init__(self, channels: int, *, e_lambda: float = 1e-4, unbiased: bool = True, init: Init = "paper") -> None:
+        super().__init__()
+        self.e_lambda = e_lambda
+        self.unbiased = unbiased
+        self.blend = nn.Parameter(torch.zeros(())) if init == "identity" else None
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        height, width = x_NCHW.shape[2:]
+        count = free_values(height * width) if self.unbiased else height * width
+        d_NCHW = (x_NCHW - x_NCHW.mean((2, 3), keepdim=True)).square()
+        v_NC11 = d_NCHW.sum((2, 3), keepdim=True) / count
+        y_NCHW = x_NCHW * torch.sigmoid(d_NCHW / (4 * (v_NC11 + self.e_lambda)) + 0.5)
+        return blend(x_NCHW, y_NCHW, self.blend)
+
+
+class SpatialGroupEnhance(nn.Module):
+    """Per group `y = x·s(w·t̂ + b)`, `t = Σ_c x·mean(x)`, `t̂ = (t - mean(t)) / (std(t) + ε)` over the map.
+
+    The standard deviation is the unbiased one; a constant map, or one of one pixel, has t̂ = 0.
+
+    Start: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s.
+    Cost: 2·groups parameters, no MACs. Any map size.
+    """
+
+    def __init__(self, channels: int, *, groups: int = 64, init: Init = "paper") -> None:
+        super().__init__()
+        self.identity = init == "identity"
+        self.shape = (groups, channels // groups)
+        self.weight = nn.Parameter(torch.zeros(groups))
+        self.bias = nn.Parameter(torch.zeros(groups) if self.identity else torch.ones(groups))
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        height, width = x_NCHW.shape[2:]
+        x_NGCHW = torch.unflatten(x_NCHW, 1, self.shape)
+        t_NGHW = (x_NGCHW * x_NGCHW.mean((3, 4), keepdim=True)).sum(2)
+        d_NGHW = t_NGHW - t_NGHW.mean((2, 3), keepdim=True)
+        std_NG11 = (sum_of_squares(d_NGHW) / free_values(height * width) + TINY).sqrt()
+        z_NGHW = d_NGHW / (std_NG11 + EPS) * self.weight[:, None, None] + self.bias[:, None, None]
+        return (x_NGCHW * gate(z_NGHW, x_NCHW, identity=self.identity)[:, :, None]).flatten(1, 2)
+
+
+class EfficientMultiScale(nn.Module):
+    """Per group `y = x·s(softmax(mean u)·v + softmax(mean v)·u)`, `u = GN(x·s(strip_h)·s(strip_w))`, `v = conv3(x)`.
+
+    The strips are a shared 1x1 convolution of the means along W and along H; GN has one group per channel, so `mean u`
+    is its bias and the first softmax does not depend on x.
+
+    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+    Cost: 10g² + 4g parameters, g = C / groups (1 more with the blend); (g(H + W) + (9g + 2)HW)C MACs. Any map size.
+    """
+
+    def __init__(self, channels: int, *, groups: int = 32, init: Init = "paper") -> None:
+        super().__init__()
+        self.shape = (groups, width := channels // groups)
+        self.strips = nn.Conv1d(width, width, 1)
+        self.norm = GroupNorm(width, width)
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.blend = nn.Parameter(torch.zeros(())) if init == "identity" else None
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        height, width = x_NCHW.shape[2:]
+        x_NGCHW = torch.unflatten(x_NCHW, 1, self.shape)
+        x_BCHW = x_NGCHW.flatten(0, 1)  # B = N·G: the groups are images of their own
+        strips_BCL: Tensor = self.strips(torch.cat((x_BCHW.mean(3), x_BCHW.mean(2)), 2)).sigmoid()
+        a_BCH, a_BCW = torch.split(strips_BCL, [height, width], 2)
+        u_BCHW: Tensor = self.norm(x_BCHW * a_BCH[..., None] * a_BCW[:, :, None])
+        v_BCHW: Tensor = self.conv(x_BCHW)
+        z_B1P = self._weigh(u_BCHW, v_BCHW) + self._weigh(v_BCHW, u_BCHW)
+        s_NG1HW = torch.sigmoid(z_B1P).to(x_NCHW.dtype).view(-1, self.shape[0], 1, height, width)
+        return blend(x_NGCHW, x_NGCHW * s_NG1HW, self.blend).flatten(1, 2)
+
+    @staticmethod
+    def _weigh(by_BCHW: Tensor, of_BCHW: Tensor) -> Tensor:
+        """`softmax(mean(by))·of`: `(B, 1, HW)`."""
+        weight_B1C = torch.softmax(by_BCHW.mean((2, 3)), 1)[:, None]
+        return weight_B1C.to(of_BCHW.dtype) @ of_BCHW.flatten(2)
+
+
+class ShuffleAttention(nn.Module):
+    """Per group `u·s(w·mean(u) + b)` and `v·s(w·IN(v) + b)`, u and v its halves; then the two halves of C are interleaved.
+
+    IN normalises each channel over the map, with scale and shift of its own before w and b. The groups share all of it.
+    The halves of an odd group are unequal, v has one channel more; an odd C is interleaved from its larger half.
+
+    Start: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s, and deals the channels out beforehand, so
+    that the mixing brings each back to its place.
+    Cost: 3C/groups parameters, no MACs. Any map size.
+    """
+
+    def __init__(self, channels: int, *, groups: int = 64, init: Init = "paper") -> None:
+        super().__init__()
+        self.identity = init == "identity"
+        width = channels // groups
+        self.shape = (groups, width)
+        half = (width // 2, width - width // 2)
+        start = torch.zeros if self.identity else torch.ones
+        self.channel_weight = nn.Parameter(torch.zeros(half[0]))
+        self.channel_bias = nn.Parameter(start(half[0]))
+        self.spatial_weight = nn.Parameter(torch.zeros(half[1]))
+        self.spatial_bias = nn.Parameter(start(half[1]))
+        self.norm = GroupNorm(half[1], half[1])
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        dealt_NCHW = torch.cat((x_NCHW[:, ::2], x_NCHW[:, 1::2]), 1) if self.identity else x_NCHW
+        x_BCHW = torch.unflatten(dealt_NCHW, 1, self.shape).flatten(0, 1)  # B = N·G: the groups are images of their own
+        half = self.shape[1] // 2
+        u_BCHW, v_BCHW = x_BCHW[:, :half], x_BCHW[:, half:]
+        z_BC = u_BCHW.mean((2, 3)) * self.channel_weight + self.channel_bias
+        z_BCHW = self.norm(v_BCHW) * self.spatial_weight[:, None, None] + self.spatial_bias[:, None, None]
+        y_BCHW = torch.cat(
+            (
+                u_BCHW * gate(z_BC, x_NCHW, identity=self.identity)[:, :, None, None],
+                v_BCHW * gate(z_BCHW, x_NCHW, identity=self.identity),
+            ),
+            1,
+        )
+        y_NCHW = torch.unflatten(y_BCHW, 0, (-1, self.shape[0])).flatten(1, 2)
+        return laid_out_like(x_NCHW, interleaved(y_NCHW, self.shape[0] * self.shape[1]))
+
+
+def interleaved(x_NCHW: Tensor, channels: int) -> Tensor:
+    """The channels of the first half (of an odd number, the larger) in turn with those of the second."""
+    half = channels // 2
+    first, last = x_NCHW[:, :half], x_NCHW[:, channels - half :]
+    mixed = torch.stack((first, last), 2).flatten(1, 2)
+    return mixed if channels % 2 == 0 else torch.cat((mixed, x_NCHW[:, half : half + 1]), 1)
+
+
+class ChannelBranch(nn.Module):
+    """`s(W_z Σ_p m_p·W_v x_p)`, m the softmax of `w_q·x` over the pixels: `(N, C, 1, 1)`.
+
+    W_z is `LN(W z)`; of the authors' code `W z`, or (sequential) `W2 relu(LN(W1 z))` with a quarter of the width.
+    """
+
+    def __init__(self, channels: int, hidden: int, end: Literal["norm", "plain", "bottleneck"]) -> None:
+        super().__init__()
+        self.query = nn.Conv2d(channels, 1, 1, bias=False)
+        self.value = nn.Linear(channels, hidden, bias=False)
+        self.up: nn.Sequential
+        if end == "bottleneck":
+            narrow = max(1, hidden // 4)
+            self.up = nn.Sequential(
+                nn.Linear(hidden, narrow), nn.LayerNorm(narrow), nn.ReLU(), nn.Linear(narrow, channels)
+            )
+        else:
+            self.up = nn.Sequential(nn.Linear(hidden, channels, bias=False))
+            if end == "norm":
+                self.up.append(nn.LayerNorm(channels))
+        for layer in (self.query, self.value):
+            nn.init.kaiming_normal_(layer.weight)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Before the sigmoid. The pixels are summed up before the values are taken, which is the same and less."""
+        weight_NP1 = torch.softmax(self.query(x_NCHW).flatten(1), 1).to(x_NCHW.dtype)[:, :, None]
+        sum_NC = (x_NCHW.flatten(2) @ weight_NP1)[:, :, 0]
+        z_NC: Tensor = self.up(self.value(sum_NC))
+        return z_NC[:, :, None, None]
+
+
+class SpatialBranch(nn.Module):
+    """`s(softmax(mean(W_q x))·W_v x)`, the softmax over the hidden channels: `(N, 1, H, W)`.
+
+    In the authors' code it is taken over the pixels: of the product, or (sequential) of `W_v x`.
+    """
+
+    def __init__(self, channels: int, hidden: int, softmax: Literal["query", "product", "value"]) -> None:
+        super().__init__()
+        self.softmax = softmax
+        self.query = nn.Linear(channels, hidden, bias=False)
+        self.value = nn.Conv2d(channels, hidden, 1, bias=False)
+        for layer in (self.query, self.value):
+            nn.init.kaiming_normal_(layer.weight)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Before the sigmoid. The mean is taken before the query; where no softmax parts them, query and values become one
+        vector of C before they meet the pixels: the same and less."""
+        q_NM = self.query(x_NCHW.mean((2, 3)))
+        if self.softmax == "value":
+            v_NMP = torch.softmax(self.value(x_NCHW).flatten(2), 2)
+            z_N1P = q_NM[:, None].to(v_NMP.dtype) @ v_NMP
+        else:
+            if self.softmax == "query":
+                q_NM = torch.softmax(q_NM, 1).to(x_NCHW.dtype)
+            w_NC = q_NM @ self.value.weight[:, :, 0, 0]
+            z_N1P = w_NC[:, None].to(x_NCHW.dtype) @ x_NCHW.flatten(2)
+            if self.softmax == "product":
+                z_N1P = torch.softmax(z_N1P, 2)
+        return torch.unflatten(z_N1P, 2, x_NCHW.shape[2:])
+
+
+class PolarizedSelfAttention(nn.Module):
+    """`y = x·a_c + x·a_s`, or first `u = x·a_c`, then `y = u·a_s(u)`.
+
+    `a_c = s(LN(W_z W_v Σ_p m_p x_p))`, m the softmax of `w_q·x` over the pixels;
+    `a_s = s(softmax(W_q' mean(x))·W_v' x)`, its softmax over the hidden channels. In the authors' code (`form="code"`)
+    that softmax is over the pixels, in the parallel layout of its product, in the sequential one of `W_v' x`; a_c has
+    no LN, in the sequential layout `W2 relu(LN(W1 ·))` in the place of W_z.
+
+    Start: `identity` zeroes the last layer of each gate, with 2s where the layout is `sequential` (½ + ½ is 1 already);
+    the parallel code's a_s cannot be: there it blends, `x + a·(y - x)` with one scalar a, at first 0.
+    Cost, h = C / reduction: 4Ch + 3C parameters, `code` 4Ch + C; 4Ch + 3CHW MACs. Sequential code: 3Ch + 2C + h(q + 1)
+    + Cq + 3q parameters, 2Ch + hq + qC + (Ch + 2C + h)HW MACs, q = h / 4. Any map size.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduction: int = 2,
+        layout: Literal["parallel", "sequential"] = "parallel",
+        form: Literal["paper", "code"] = "paper",
+        init: Init = "paper",
+    ) -> None:
+        super().__init__()
+        hidden, sequential = max(1, channels // reduction), layout == "sequential"
+        self.layout = layout
+        self.doubled = init == "identity" and sequential
+        self.blend: nn.Parameter | None = None
+        if form == "paper":
+            self.channel = ChannelBranch(channels, hidden, "norm")
+            self.spatial = SpatialBranch(channels, hidden, "query")
+            last: nn.Module = self.spatial.value
+        else:
+            self.channel = ChannelBranch(channels, hidden, "bottleneck" if sequential else "plain")
+            self.spatial = SpatialBranch(channels, hidden, "value" if sequential else "product")
+            last = self.spatial.query
+        if init == "identity" and form == "code" and not sequential:
+            self.blend = nn.Parameter(torch.zeros(()))
+        elif init == "identity":
+            zero_(self.channel.up[-1], last)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        c_NC11 = gate(self.channel(x_NCHW), x_NCHW, identity=self.doubled)
+        if self.layout == "sequential":
+            u_NCHW = x_NCHW * c_NC11
+            return u_NCHW * gate(self.spatial(u_NCHW), x_NCHW, identity=self.doubled)
+        y_NCHW = x_NCHW * (c_NC11 + gate(self.spatial(x_NCHW), x_NCHW, identity=False))
+        return blend(x_NCHW, y_NCHW, self.blend)
