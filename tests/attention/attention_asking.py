@@ -13,7 +13,7 @@ from nas_attn.attention import catalogue
 from nas_attn.attention.row import KnobSpec, Row
 
 ROWS = list(catalogue.ROWS.values())
-FAST = settings(max_examples=10, deadline=None)
+FAST = settings(max_examples=6, deadline=None)
 
 
 def values_of(knob: KnobSpec) -> st.SearchStrategy[Any]:

@@ -6,27 +6,91 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from attention_in_numpy_kernels import KERNELS, conv1x1
-from numpy_layers import (
-    Array,
-    Knobs,
-    Params,
-    batch_norm,
-    blended,
-    conv,
-    conv_of,
-    gate,
-    group_norm,
-    layer_norm,
-    linear,
-    mean,
-    relu,
-    s,
-    softmax,
-)
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+Params = dict[str, Array]
+Knobs = dict[str, Any]
+
+
+def s(z: Array) -> Array:
+    return 1 / (1 + np.exp(-z))
+
+
+def gate(z: Array, k: Knobs) -> Array:
+    """The sigmoid, or twice it in the identity form."""
+    return s(z) * (2 if k["identity"] else 1)
+
+
+def relu(z: Array) -> Array:
+    return np.maximum(z, 0)
+
+
+def softmax(z: Array, axis: int = -1) -> Array:
+    e = np.exp(z - z.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
+def mean(x: Array) -> Array:
+    return x.mean((2, 3))
+
+
+def linear(x: Array, p: Params, name: str) -> Array:
+    return x @ p[f"{name}.weight"].T + p.get(f"{name}.bias", np.zeros(1))
+
+
+def conv(
+    x: Array, w: Array, b: Array | None = None, dilation: int = 1, groups: int = 1, mode: str = "constant"
+) -> Array:
+    """Cross-correlation that keeps the map's size."""
+    n, _, height, width = x.shape
+    out, per_group, rows, columns = w.shape
+    reach = (rows // 2 * dilation, columns // 2 * dilation)
+    padded = np.pad(x, ((0, 0), (0, 0), (reach[0], reach[0]), (reach[1], reach[1])), mode=mode)  # type: ignore[call-overload]
+    y = np.zeros((n, out, height, width))
+    for o in range(out):
+        first = o // (out // groups) * per_group
+        for i in range(rows):
+            for j in range(columns):
+                window = padded[:, first : first + per_group, i * dilation :, j * dilation :][:, :, :height, :width]
+                y[:, o] += np.einsum("nchw,c->nhw", window, w[o, :, i, j])
+    return y if b is None else y + b[:, None, None]
+
+
+def conv_of(x: Array, p: Params, name: str, **how: Any) -> Array:
+    return conv(x, p[f"{name}.weight"], p.get(f"{name}.bias"), **how)
+
+
+def batch_norm(x: Array, p: Params, name: str, train: bool, eps: float = 1e-5) -> Array:
+    """Over all but axis 1, with running statistics where there is one value or `train` is off."""
+    axes = tuple(i for i in range(x.ndim) if i != 1)
+    shape = tuple(-1 if i == 1 else 1 for i in range(x.ndim))
+    m, v = p[f"{name}.running_mean"], p[f"{name}.running_var"]
+    if train and x.size > x.shape[1]:
+        m, v = x.mean(axes), x.var(axes)
+    z = (x - m.reshape(shape)) / np.sqrt(v.reshape(shape) + eps)
+    return z * p[f"{name}.weight"].reshape(shape) + p[f"{name}.bias"].reshape(shape)
+
+
+def group_norm(x: Array, groups: int, p: Params, name: str) -> Array:
+    grouped = x.reshape(x.shape[0], groups, -1)
+    z = (grouped - grouped.mean(2, keepdims=True)) / np.sqrt(grouped.var(2, keepdims=True) + 1e-5)
+    shape = (1, -1) + (1,) * (x.ndim - 2)
+    return z.reshape(x.shape) * p[f"{name}.weight"].reshape(shape) + p[f"{name}.bias"].reshape(shape)
+
+
+def layer_norm(x: Array, p: Params, name: str) -> Array:
+    """Over the last axis."""
+    z = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    return z * p[f"{name}.weight"] + p[f"{name}.bias"]
+
+
+def blended(x: Array, y: Array, p: Params) -> Array:
+    return x + p["blend"] * (y - x) if "blend" in p else y
 
 
 def se(x: Array, p: Params, k: Knobs, train: bool) -> Array:
@@ -359,33 +423,86 @@ def mhsa(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     return x + conv_of(y, p, "out") if k["residual"] else blended(x, y, p)
 
 
+def lska(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    c = x.shape[1]
+    a = conv_of(conv_of(x, p, "rows", groups=c), p, "columns", groups=c)
+    dilation = 2 if k["kernel_size"] < 23 else 3
+    for name in ("far_rows", "far_columns"):
+        a = conv_of(a, p, name, groups=c, dilation=dilation)
+    return x * conv_of(a, p, "mix")
+
+
+def lsk(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    c = x.shape[1]
+    near = conv_of(x, p, "near", groups=c)
+    far = conv_of(near, p, "far", groups=c, dilation=3)
+    u, v = conv_of(near, p, "reduce_near"), conv_of(far, p, "reduce_far")
+    both = np.concatenate((u, v), 1)
+    a = s(conv_of(np.stack((both.mean(1), both.max(1)), 1), p, "select"))
+    return x * conv_of(u * a[:, 0:1] + v * a[:, 1:2], p, "expand")
+
+
+def sk(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    u = []
+    for i in range(k["branches"]):
+        z = conv_of(x, p, f"branches.{i}.0", groups=k["groups"], dilation=i + 1 if k["dilated"] else 1)
+        u.append(relu(batch_norm(z, p, f"branches.{i}.1", train)))
+    z = relu(batch_norm(linear(mean(np.sum(u, 0)), p, "reduce"), p, "norm", train))
+    a = softmax(linear(z, p, "expand").reshape(len(x), len(u), -1), 1)
+    return blended(x, np.asarray(sum(a[:, i, :, None, None] * u[i] for i in range(len(u)))), p)
+
+
+def caa(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    c, side = x.shape[1], k["pool_size"]
+    z = conv(x, np.full((c, 1, side, side), 1 / side**2), groups=c)
+    z = mixed(z, p, "first", k, train)
+    z = conv_of(conv_of(z, p, "rows", groups=c), p, "columns", groups=c)
+    return x * gate(mixed(z, p, "last", k, train), k)
+
+
+def mixed(x: Array, p: Params, name: str, k: Knobs, train: bool) -> Array:
+    z = conv_of(x, p, f"{name}.0")
+    if k["norm"]:
+        z = batch_norm(z, p, f"{name}.1", train, eps=1e-3)
+        z = z * s(z)
+    return z
+
+
+def gelu(z: Array) -> Array:
+    return z * (1 + np.vectorize(math.erf)(z / math.sqrt(2))) / 2
+
+
+def cpca(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    c, u = x.shape[1], x
+    if k["projected"]:
+        u = gelu(conv_of(x, p, "mix"))
+    one, other = (linear(relu(linear(v, p, "reduce")), p, "expand") for v in (mean(u), u.max((2, 3))))
+    if k["channel_gate"] == "sum":
+        a = gate(one + other, {"identity": k["identity"] and not k["projected"]})
+    else:
+        a = s(one) + s(other)
+    u = u * a[:, :, None, None]
+    d = conv_of(u, p, "near", groups=c)
+    z = d
+    for i in range(3):
+        z = z + conv_of(conv_of(d, p, f"strips.{i}.0", groups=c), p, f"strips.{i}.1", groups=c)
+    y = u * conv_of(z, p, "mix")
+    return blended(x, conv_of(y, p, "mix") if k["projected"] else y, p)
+
+
+def dwconv(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    return x + batch_norm(conv_of(relu(x), p, "conv", groups=x.shape[1]), p, "norm", train)
+
+
+def conv1x1(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    return x + batch_norm(conv_of(relu(x), p, "conv"), p, "norm", train)
+
+
 REFERENCES: dict[str, Callable[[Array, Params, Knobs, bool], Array]] = {
     f.__name__: f
     for f in (
-        se,
-        eca,
-        ese,
-        nam,
-        srm,
-        gct,
-        gc,
-        cbam,
-        bam,
-        gam,
-        simam,
-        sge,
-        scse,
-        triplet,
-        ema,
-        shuffle,
-        mlca,
-        psa,
-        ge,
-        coord,
-        ela,
-        scsa,
-        sdpa,
-        mhsa,
-        *KERNELS,
+        *(se, eca, ese, nam, srm, gct, gc),
+        *(cbam, bam, gam, simam, sge, scse, triplet, ema, shuffle, mlca, psa, ge),
+        *(lska, lsk, sk, caa, cpca, coord, ela, scsa, sdpa, mhsa, dwconv),
     )
 } | {"conv": conv1x1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 import subprocess
@@ -253,3 +254,17 @@ def test_importing_and_resolving_load_no_torch() -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_module_was_measured_in_every_runtime_and_the_page_is_current() -> None:
+    root = Path(__file__).parents[2]
+    table, _ = catalogue.runtimes()
+    assert {"torch", "onnxruntime", "openvino", "ncnn", "litert"} <= set(table)
+    for column in table.values():
+        assert set(column["cells"]) == set(catalogue.ROWS) - set(catalogue.CONTROLS)
+    spec = importlib.util.spec_from_file_location("runtimes_script", root / "benchmarks" / "runtimes.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert (root / "docs" / "reference" / "runtimes.md").read_text("utf-8") == script.page()

@@ -1,4 +1,4 @@
-"""What every row of the catalogue promises, whoever wrote it: a new row is tested from the day it comes."""
+"""What every row of the catalogue promises, its equation included: a new row is tested from the day it comes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import copy
 import itertools
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from attention_asking import FAST, ROWS, asked, choices, shake, sizes
-from hypothesis import given
+from attention_in_numpy import REFERENCES
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional
 
+from nas_attn import attention
 from nas_attn.attention import catalogue
+from nas_attn.attention.gates import adaptive_mean
 from nas_attn.attention.row import INITS, Row
 from nas_attn.records import Choice
 
@@ -92,39 +97,24 @@ def test_a_layer_behind_may_work_in_place(row: Row) -> None:
 
 @every_row
 @FAST
-@given(data=st.data(), size=sizes(), init=st.sampled_from(INITS))
-def test_channels_last_in_channels_last_out(row: Row, data: st.DataObject, size: Any, init: Any) -> None:
-    module = drawn(data, row, size, init).eval()
-    x = image(2, size)
-    y = module(x.to(memory_format=torch.channels_last))
-    assert y.is_contiguous(memory_format=torch.channels_last)
-    assert module(x).is_contiguous()
-    torch.testing.assert_close(y, module(x), rtol=1e-4, atol=1e-5)
-
-
-@every_row
-@FAST
-@given(data=st.data(), size=sizes(), init=st.sampled_from(INITS))
-def test_images_do_not_see_each_other_in_eval(row: Row, data: st.DataObject, size: Any, init: Any) -> None:
-    module = drawn(data, row, size, init).eval()
-    x = image(3, size)
-    alone = torch.cat([module(x[i : i + 1]) for i in range(3)])
-    torch.testing.assert_close(module(x), alone, rtol=1e-4, atol=1e-5)
-
-
-@every_row
-@FAST
 @given(data=st.data(), size=sizes(channels=24), init=st.sampled_from(INITS))
-def test_copies_and_restored_states_compute_the_same(row: Row, data: st.DataObject, size: Any, init: Any) -> None:
+def test_memory_format_single_images_copies_and_restored_states(
+    row: Row, data: st.DataObject, size: Any, init: Any
+) -> None:
+    """In evaluation: channels_last in and out, images that do not see each other, copies that share nothing."""
     knobs = row.resolve(data.draw(asked(row)), *size, strict=False, init=init).knobs
-    module = shake(catalogue.build(Choice(row.name, knobs), *size, init=init), 3).eval()
-    other = catalogue.build(Choice(row.name, knobs), *size, init=init).eval()
-    other.load_state_dict(module.state_dict())
-    x = image(2, size)
+    module, other = (catalogue.build(Choice(row.name, knobs), *size, init=init).eval() for _ in range(2))
+    x = image(3, size)
+    other.load_state_dict(shake(module, 3).state_dict())
     y = module(x)
-    assert torch.equal(module(x), y)
-    assert torch.equal(other(x), y)
+    assert y.is_contiguous()
+    last = module(x.to(memory_format=torch.channels_last))
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    alone = torch.cat([module(x[i : i + 1]) for i in range(3)])
+    for again in (last, alone):
+        torch.testing.assert_close(again, y, rtol=1e-4, atol=1e-5)
     twin = copy.deepcopy(module)
+    assert torch.equal(other(x), y)
     assert torch.equal(twin(x), y)
     shake(twin, 4)
     assert torch.equal(module(x), y)
@@ -171,3 +161,59 @@ def test_training_reaches_every_parameter(row: Row) -> None:
             assert moving if step == 0 else moving == set(parameters), (knobs, init)
             optimizer.step()
         assert all(not torch.equal(p, before[n]) for n, p in parameters.items()), (knobs, init)
+
+
+def test_every_row_has_a_reference() -> None:
+    assert set(REFERENCES) == set(catalogue.ROWS)
+
+
+@every_row
+@FAST
+@given(
+    data=st.data(),
+    size=sizes(channels=24, side=6),
+    batch=st.integers(1, 3),
+    init=st.sampled_from(INITS),
+    train=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_module_computes_its_equation(
+    row: Row, data: st.DataObject, size: Any, batch: int, init: Any, train: bool, seed: int
+) -> None:
+    knobs = row.resolve(data.draw(asked(row)), *size, strict=False, init=init).knobs
+    module = shake(catalogue.build(Choice(row.name, knobs), *size, init=init).double(), seed).train(train)
+    parameters = {name: value.numpy().copy() for name, value in module.state_dict().items()}
+    x = torch.randn(batch, *size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    with torch.no_grad():
+        y = module(x).numpy()
+    expected = REFERENCES[row.name](x.numpy(), parameters, {**dict(knobs), "identity": init == "identity"}, train)
+    np.testing.assert_allclose(y, expected, rtol=1e-9, atol=1e-10)
+
+
+SIDES = st.integers(1, 12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(height=SIDES, width=SIDES, rows=SIDES, columns=SIDES, growing=st.booleans())
+def test_it_is_torchs(height: int, width: int, rows: int, columns: int, growing: bool) -> None:
+    x = torch.randn(2, 3, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    outputs = [
+        adaptive_mean(inputs[0], rows, columns, growing=growing),
+        functional.adaptive_avg_pool2d(inputs[1], (rows, columns)),
+    ]
+    torch.testing.assert_close(*outputs)
+    for y in outputs:
+        y.square().sum().backward()
+    torch.testing.assert_close(*(x.grad for x in inputs))
+
+
+@pytest.mark.parametrize("mlp", [False, True])
+@pytest.mark.parametrize("size", [(4, 4), (3, 9), (1, 1), (20, 31)])
+def test_a_global_kernel_of_gather_excite_serves_maps_of_other_sizes(size: tuple[int, int], mlp: bool) -> None:
+    """Of constant channels it gathers the same, however large the map."""
+    torch.manual_seed(0)
+    module = attention.create("ge", 6, height=7, width=5, gather="conv", mlp=mlp, reduction=2).eval()
+    channels = torch.randn(2, 6, 1, 1)
+    x, other = channels.expand(2, 6, 7, 5), channels.expand(2, 6, *size).contiguous()
+    torch.testing.assert_close(module(other), module(x)[:, :, :1, :1].expand_as(other), rtol=1e-4, atol=1e-5)
