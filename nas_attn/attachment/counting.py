@@ -31,10 +31,7 @@ class Network:
 
 
 def cost(model: nn.Module, input_shape: tuple[int, int, int], objectives: Iterable[str] = ()) -> Costs:
-    """Name -> number, of all costs that are counted.
-
-    Args:
-        objectives: may name a user's own costs, `package.module:function`.
+    """Name -> number, of all costs that are counted; `objectives` may name a user's own, `package.module:function`.
 
     Raises:
         BackboneError: the model cannot process an image of this shape.
@@ -65,8 +62,7 @@ def parameters(network: Network) -> int:
 
 
 def macs(network: Network) -> int:
-    """Multiply-accumulates: half the FLOPs by torch's own formulas of convolutions, linear layers, matrix products, and scaled
-    dot-product attention."""
+    """Multiply-accumulates: half the FLOPs by torch's own formulas."""
     return network.recording.macs
 
 

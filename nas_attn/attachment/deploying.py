@@ -22,10 +22,8 @@ from nas_attn.attachment.recording import CONVOLUTIONS, NORMS, Flow, image_for, 
 
 METHODS = ("fuse", "reparameterize", "switch_to_deploy", "convert_to_deploy")
 """What such a method is called. It works in place, or returns the module that takes the place of its own."""
-
 CLOSE = 1e-3
 """Two tensors are the same up to rounding if they differ by at most this share of the largest number in them."""
-
 _PATH = "_nas_attn_path"
 """Attribute while a network is compared with its converted copy: a module's path, which a new module does not have."""
 
@@ -63,16 +61,10 @@ def merged_modules(model: nn.Module, input_shape: tuple[int, int, int]) -> froze
     return frozenset(path for path, results in before.items() if not _same(results, after.get(path, [])))
 
 
-def _converts_itself(model: nn.Module) -> bool:
-    return any(_method(module) for _, module in _modules("", model))
-
-
-def _modules(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """A module and those in it, attention left out."""
-    yield path, module
-    for name, child in module.named_children():
-        if name != CHILD:
-            yield from _modules(f"{path}.{name}" if path else name, child)
+def _converts_itself(module: nn.Module) -> bool:
+    """Whether it or a module in it, attention left out, has such a method."""
+    inside = (child for name, child in module.named_children() if name != CHILD)
+    return _method(module) is not None or any(map(_converts_itself, inside))
 
 
 def _method(module: nn.Module) -> Callable[[], Any] | None:

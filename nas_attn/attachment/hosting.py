@@ -33,9 +33,18 @@ from nas_attn.backbones.building import refuse_wrapper
 from nas_attn.errors import BackboneError, did_you_mean
 from nas_attn.records import Choice, Point, ResolvedPlacement
 
+CHILD = "nas_attn"
+"""Name of the host's child that holds its attention modules."""
+Role = Literal["after", "instead", "holder"]
+"""What a module has to do with attention: its result goes through it, its input does instead, or a child is such a host."""
+_OWN = "_nas_attn_forward"
+"""Attribute: what a tool has put in the place of the host's own forward."""
+_FROZEN = "_nas_attn_frozen"
+"""Attribute of a replaced module: its parameters that were trained before."""
+_STATE = "_nas_attn_state"
+"""Attribute while a tool's forward runs that may call the one before it: `running`, then `applied`."""
 PLACED = "_nas_attn_placed"
 """Attribute of a model that attention was attached to: path -> type of each module."""
-
 ITERATING_NAMES = frozenset({"children", "named_children", "_modules", "modules", "named_modules"})
 """What a forward uses that runs all its children in turn: a child more would be run, too."""
 
@@ -148,22 +157,6 @@ def floating(*modules: nn.Module) -> torch.Tensor:
     """The first floating-point parameter or buffer in one of these modules, whose device and dtype others take."""
     tensors = (t for module in modules for t in (*module.parameters(), *module.buffers()) if t.is_floating_point())
     return next(tensors, torch.zeros(()))
-
-
-CHILD = "nas_attn"
-"""Name of the host's child that holds its attention modules."""
-
-Role = Literal["after", "instead", "holder"]
-"""What a module has to do with attention: its result goes through it, its input does instead, or a child is such a host."""
-
-_OWN = "_nas_attn_forward"
-"""Attribute: what a tool has put in the place of the host's own forward."""
-
-_FROZEN = "_nas_attn_frozen"
-"""Attribute of a replaced module: its parameters that were trained before."""
-
-_STATE = "_nas_attn_state"
-"""Attribute while a tool's forward runs that may call the one before it: `running`, then `applied`."""
 
 
 def bare_class(module: nn.Module) -> type[nn.Module]:

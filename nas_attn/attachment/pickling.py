@@ -42,11 +42,7 @@ def _plain(value: Any) -> Any:
 
 
 def unpacked(given: Any) -> nn.Module | None:
-    """The module that was packed.
-
-    Raises:
-        BackboneError: its class is not there.
-    """
+    """The module that was packed; BackboneError where its class is not there."""
     if given is None or isinstance(given, nn.Module):
         return given
     name, attributes, children = given

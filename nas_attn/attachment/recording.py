@@ -13,7 +13,6 @@ import logging
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,7 +37,7 @@ class Operation:
     """One ATen operation."""
 
     name: str
-    """`convolution`, `add`, `add_`; `mean2d` where the mean is over height and width of a 4-D tensor."""
+    """`convolution`, `add`, `add_`."""
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     call: int
@@ -55,17 +54,15 @@ class Call:
     module: type[nn.Module]
     parent: int | None
     inputs: tuple[Value, ...]
-    """Tensors it was given, those inside lists included."""
+    """Tensors it was given, those inside lists included; so `outputs`."""
     first: int
-    """Number of operations before it began."""
+    """Number of operations before it began; `last`: when it had ended."""
     last: int = 0
-    """Number of operations when it had ended."""
     ended: int = 0
     """Its place in the order in which calls ended: inner ones before outer ones."""
     output: Value | None = None
     """Its result, where that is one tensor."""
     outputs: tuple[Value, ...] = ()
-    """All tensors in its result."""
 
 
 @dataclass(slots=True)
@@ -94,10 +91,7 @@ class Recording:
 
 
 def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -> Recording:
-    """Runs one image of this shape through a copy of the model in evaluation mode.
-
-    Args:
-        bare: leave out attention that is attached.
+    """Runs one image of this shape through a copy of the model in evaluation mode; `bare`: without attention.
 
     Raises:
         BackboneError: the model cannot process such an image.
@@ -187,20 +181,14 @@ def _run(model: nn.Module, x: Tensor) -> Recording:
     for path, module in model.named_modules():
         module.register_forward_pre_hook(recorder.enter(path), with_kwargs=True)
         module.register_forward_hook(recorder.leave, with_kwargs=True)
-    with torch.no_grad(), _multi_head_attention_in_parts(), recorder:
-        model(x)
-    return recorder.recording
-
-
-@contextmanager
-def _multi_head_attention_in_parts() -> Iterator[None]:
-    """Its fast path is one operation, of which torch knows no FLOPs."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # it is one operation, of which torch knows no FLOPs
     try:
-        yield
+        with torch.no_grad(), recorder:
+            model(x)
     finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return recorder.recording
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -221,32 +209,28 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         inputs = self._known((args, kwargs))
         result = func(*args, **kwargs)
-        self._count_bytes(result)
-        outputs = tuple(self._new(tensor) for tensor in tree_leaves(result) if isinstance(tensor, Tensor))
+        tensors = [tensor for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
+        for tensor in tensors:
+            if tensor.untyped_storage()._cdata not in self._storages:
+                self._storages.add(tensor.untyped_storage()._cdata)
+                self.recording.activation_bytes += 4 * tensor.numel()
+        outputs = tuple(map(self._new, tensors))
         if not outputs:
             return result  # a question about a tensor
         formula = flop_registry.get(func._overloadpacket)
         macs = formula(*args, **kwargs, out_val=result) // 2 if formula is not None else 0
         call = self._open[-1].index if self._open else 0
-        name = "mean2d" if _averages_map(func, args) else func._schema.name.partition("::")[2]
-        self.recording.operations.append(Operation(name, inputs, outputs, call, macs))
+        self.recording.operations.append(Operation(func._schema.name.partition("::")[2], inputs, outputs, call, macs))
         return result
 
     def enter(self, path: str) -> Callable[..., None]:
         """A pre-hook that knows its module's path."""
 
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            calls = self.recording.calls
-            call = Call(
-                index=len(calls),
-                path=path,
-                module=type(module),
-                parent=self._open[-1].index if self._open else None,
-                inputs=self._known((args, kwargs)),
-                first=len(self.recording.operations),
-            )
-            calls.append(call)
-            self._open.append(call)
+            calls, first = self.recording.calls, len(self.recording.operations)
+            parent = self._open[-1].index if self._open else None
+            self._open.append(Call(len(calls), path, type(module), parent, self._known((args, kwargs)), first))
+            calls.append(self._open[-1])
 
         return hook
 
@@ -258,12 +242,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         call.outputs = self._known(result)
         if isinstance(result, Tensor):
             call.output = self._value(result)
-
-    def _count_bytes(self, result: Any) -> None:
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in self._storages:
-                self._storages.add(tensor.untyped_storage()._cdata)
-                self.recording.activation_bytes += 4 * tensor.numel()
 
     def _known(self, tree: Any) -> tuple[Value, ...]:
         return tuple(self._value(tensor) for tensor in tree_leaves(tree) if isinstance(tensor, Tensor))
@@ -279,55 +257,33 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return value
 
 
-def _averages_map(func: Any, args: tuple[Any, ...]) -> bool:
-    """Whether an operation is the mean over the last two of four dimensions: how pooling to one pixel arrives here."""
-    if func is not torch.ops.aten.mean.dim or args[0].ndim != 4 or len(args) < 2:
-        return False
-    return {dim % 4 for dim in args[1] or ()} == {2, 3}
-
-
-def _named(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+def _named(*texts: str) -> frozenset[str]:
+    return frozenset(name for text in texts for name in text.split())
 
 
 LAYOUT_CHANGING = _named(
-    """
-    permute transpose t view _unsafe_view reshape _reshape_alias unsqueeze squeeze expand unfold as_strided movedim
-    matmul bmm mm addmm select index diagonal im2col col2im
-    """
+    "permute transpose t view _unsafe_view reshape _reshape_alias unsqueeze squeeze expand unfold as_strided movedim",
+    "matmul bmm mm addmm select index diagonal im2col col2im",
 )
 """Operations whose result need not be a map where an input was one."""
-
-CONVOLUTIONS = frozenset({"convolution", "_convolution", "cudnn_convolution", "mkldnn_convolution"})
-
+CONVOLUTIONS = _named("convolution _convolution cudnn_convolution mkldnn_convolution")
 NORMS = _named(
-    """
-    native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm
-    batch_norm_with_update native_group_norm
-    """
+    "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm",
+    "batch_norm_with_update native_group_norm",
 )
-
 POOLINGS = _named(
-    """
-    max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d adaptive_avg_pool2d max_pool2d
-    """
+    "max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d adaptive_avg_pool2d max_pool2d"
 )
-
-RESIZINGS = frozenset({"upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d", "pixel_shuffle"})
-
-MAPPED = CONVOLUTIONS | NORMS | POOLINGS | RESIZINGS
+MAPPED = (
+    CONVOLUTIONS | NORMS | POOLINGS | _named("upsample_nearest2d upsample_bilinear2d upsample_bicubic2d pixel_shuffle")
+)
 """Operations that read and write (N, C, H, W)."""
-
-MATRIX_PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm", "linear"})
-
+MATRIX_PRODUCTS = _named("mm addmm bmm baddbmm linear")
 LAYERS = CONVOLUTIONS | NORMS | POOLINGS | MATRIX_PRODUCTS | {"native_layer_norm"}
 """Operations that count as depth: a branch has more of them than a shortcut."""
-
 _UNITS = _named("relu silu gelu hardswish leaky_relu elu mish hardtanh _prelu_kernel prelu rrelu")
-
 ACTIVATIONS = _UNITS | frozenset(f"{unit}_" for unit in _UNITS)
 """What stands behind hidden layers, not behind predictions."""
-
 ADDITIONS = frozenset({"add", "add_"})
 
 
@@ -453,9 +409,6 @@ class Flow:
             found.update(fresh)
             waiting.extend(fresh)
         return found
-
-
-# ------------------------------------------------------------------------------------------- attention of a network's own
 
 
 def gates_its_input(flow: Flow, call: Call) -> bool:

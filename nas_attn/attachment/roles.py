@@ -27,16 +27,10 @@ from nas_attn.records import Role
 
 FEW = 4
 """So many convolutions at most lead from a map to a prediction in a head without a module of its own."""
-
 GROWTH = 1.5
 """A map has grown if it is so much wider and higher than all that it was made from: padding is no growth."""
-
-
 WHOLE_LAYERS = ACTIVATIONS | {"native_layer_norm", "linear", "addmm", "mm"}
 """Layers over all channels at a place, which a map may reach in another layout."""
-
-UPSAMPLING = "upsample_"
-"""Beginning of the names of operations that bring a map to a larger one's size, which may happen to be its own."""
 
 
 class Roles:
@@ -192,10 +186,9 @@ class Roles:
 
     def _leads_through(self, operation: int) -> frozenset[int]:
         """The predictions that are made from what an operation makes."""
-        if operation in self._predictions:
-            return frozenset({operation})
         outputs = self.flow.operations[operation].outputs
-        return frozenset[int]().union(*(self._leads_to.get(v, frozenset()) for v in outputs))
+        own = frozenset({operation} & self._predictions)
+        return own or own.union(*(self._leads_to.get(v, frozenset()) for v in outputs))
 
     def _made_from(self, value: Value) -> Value | None:
         """The map that a map was made from, the first where there are several."""
@@ -218,9 +211,8 @@ class Roles:
     def _grows(self, operation: str, inputs: list[Value], output: Value) -> bool:
         height, width = self.flow.shapes[output][2:]
         sides = [self.flow.shapes[v][2:] for v in inputs]
-        if operation.startswith(UPSAMPLING):  # a pyramid's levels may be of one size
-            return bool(sides)
-        return bool(sides) and all(h * GROWTH <= height and w * GROWTH <= width for h, w in sides)
+        upsampled = operation.startswith("upsample_")  # a pyramid's levels may be of one size
+        return bool(sides) and (upsampled or all(h * GROWTH <= height and w * GROWTH <= width for h, w in sides))
 
     def _smallest(self) -> int:
         """Index of the operation that makes the smallest map of a block; maps of one pixel, which gates have, are none, nor are

@@ -26,7 +26,6 @@ class SqueezeExcitation(nn.Module):
     """`y = x·s(W2 relu(W1 mean(x)))`, the mean over H and W, h = max(1, C // reduction).
 
     Start: `identity` zeroes W2 and uses 2s.
-    Cost: 2Ch parameters (and h + C biases), 2Ch MACs. Any map size.
     """
 
     def __init__(
@@ -49,7 +48,6 @@ class EffectiveSqueezeExcitation(nn.Module):
     """`y = x·hardsigmoid(W mean(x))`, the mean over H and W, `hardsigmoid(z) = clip(z + 3, 0, 6) / 6`.
 
     Start: `identity` zeroes W and doubles the gate.
-    Cost: C² + C parameters, C² MACs. Any map size.
     """
 
     def __init__(self, channels: int, *, init: Init = "paper") -> None:
@@ -68,7 +66,6 @@ class ConcurrentSqueezeExcitation(nn.Module):
     """`y = max(x·s(W2 relu(W1 mean(x))), x·s(conv1x1(x)))`, or the sum of the two.
 
     Start: `identity` zeroes the last layer of each gate; `max` uses 2s, for `sum` ½ + ½ is 1 already.
-    Cost, h = C / reduction: 2Ch + h + C and C + 1 parameters, 2Ch + CHW MACs. Any map size.
     """
 
     def __init__(
@@ -97,7 +94,6 @@ class EfficientChannel(nn.Module):
     """`y = x·s(conv_k(mean(x)))`, the mean over H and W, the convolution over the channels.
 
     Start: `identity` zeroes the convolution and uses 2s.
-    Cost: k parameters, Ck MACs. Any map size.
     """
 
     def __init__(
@@ -122,7 +118,6 @@ class MixedLocalChannel(nn.Module):
     that of its cells.
 
     Start: `identity` zeroes both convolutions and uses 2s.
-    Cost: 2k parameters, Ck(1 + l²) + 2ClH(W + l) MACs, l = local_size. Any map size.
     """
 
     def __init__(
@@ -159,7 +154,6 @@ class StyleRecalibration(nn.Module):
     """`y = x·s(BN(w_c·[mean(x), std(x)]))`, over H and W; a map of one pixel has variance 0.
 
     Start: `paper` starts w at zero; `identity` draws it, zeroes the normalisation's affine and uses 2s.
-    Cost: 4C parameters, no MACs. Any map size; the normalisation learns from the batch, so train with N > 1.
     """
 
     def __init__(self, channels: int, *, init: Init = "paper") -> None:
@@ -186,7 +180,6 @@ class NormalizationAttention(nn.Module):
     """`y = x·s(w·BN(x))`, `w = |gamma| / sum |gamma|`; all gammas zero: w = 0.
 
     Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
-    Cost: 2C parameters (1 more with the blend), no MACs. Any map size.
     """
 
     def __init__(self, channels: int, *, detach: bool = False, init: Init = "paper") -> None:
@@ -208,7 +201,6 @@ class GatedChannel(nn.Module):
     """`y = x·(1 + tanh(γ·ŝ + β))`, `s_c = α_c·‖x_c‖`, `ŝ = s / rms(s)` over the channels.
 
     Start: both are the same: γ = β = 0 is the identity.
-    Cost: 3C parameters, no MACs. Any map size.
     """
 
     def __init__(self, channels: int, *, norm: Literal["l2", "l1"] = "l2", init: Init = "paper") -> None:
@@ -234,8 +226,6 @@ class GlobalContext(nn.Module):
 
     Start: W2 starts at zero in all, as in the authors' code: `add` is the identity; `identity` uses 2s where it
     multiplies.
-    Cost, p = C / reduction, at least 2, since LN of a single value ignores it: 2Cp + 3p + C parameters (twice for
-    `both`) and C + 1 for the attention map; 2Cp (4Cp) + 2CHW MACs, `average` without the last. Any map size.
     """
 
     def __init__(
@@ -311,8 +301,6 @@ class GatherExcite(nn.Module):
 
     Start: `identity` zeroes the last layer and uses 2s; of bare means it blends, `x + a·(y - x)` with one learned
     scalar a, at first 0.
-    Cost, h = C / reduction: no parameters (1 with the blend); `conv` 11C a step, or CHW + 2C; `mlp` 2Ch + h + C more.
-    MACs: `conv` 9C a pixel it makes, or CHW; `mlp` 2Ch a neighbourhood. Any map size.
     """
 
     def __init__(

@@ -14,7 +14,6 @@ class CoordinateAttention(nn.Module):
     """`y = x·s(F_h(f_h))·s(F_w(f_w))`, `[f_h; f_w] = hswish(BN(F([mean_W x; mean_H x])))`.
 
     Start: `identity` zeroes F_h and F_w and uses 2s in both directions.
-    Cost, m = max(C / reduction, min_hidden): 3Cm + 3m + 2C parameters, 2Cm(H + W) MACs. Any map size.
     """
 
     def __init__(self, channels: int, *, reduction: int = 32, min_hidden: int = 8, init: Init = "paper") -> None:
@@ -44,7 +43,6 @@ class EfficientLocalAttention(nn.Module):
     The variants T, B, S, L of the paper are settings of kernel and groups, which the catalogue knows.
 
     Start: `identity` zeroes the normalisation's affine and uses 2s in both directions.
-    Cost: C(C/groups)k + 2C parameters (twice without `shared`), C(C/groups)k(H + W) MACs. Any map size.
     """
 
     def __init__(
@@ -92,8 +90,6 @@ class SynergisticAttention(nn.Module):
     larger than the map; what is left over at the border takes no part.
 
     Start: `identity` zeroes both strips' normalisations and V, and uses 2s in all three gates.
-    Cost: tC / groups + 10C parameters, t the sum of the lengths (24), tC / groups·(H + W) + (d + 3)C a window + Cd
-    MACs. Any map size.
     """
 
     def __init__(

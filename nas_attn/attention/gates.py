@@ -69,11 +69,7 @@ def laid_out_like(x: Tensor, y: Tensor) -> Tensor:
 
 
 def refuse_scripting(*_: object) -> None:
-    """What torch.jit.script calls before it compiles a module.
-
-    Raises:
-        BackboneError: always; says what to use instead.
-    """
+    """What torch.jit.script calls before it compiles a module: raises BackboneError."""
     raise BackboneError(
         "torch.jit.script cannot compile attention modules: use torch.export.export(model, (x,)), or torch.jit.trace(model, x)"
     )
@@ -153,24 +149,20 @@ class GroupNorm(nn.GroupNorm):
 
 
 def adaptive_mean(x_NCHW: Tensor, rows: int, columns: int, *, growing: bool = False) -> Tensor:
-    """What `adaptive_avg_pool2d(x, (rows, columns))` gives: `(N, C, rows, columns)`.
+    """What `adaptive_avg_pool2d(x, (rows, columns))` gives, as products with matrices: `(N, C, rows, columns)`.
 
-    Args:
-        growing: along H first, then along W: fewer multiplications where the map grows, more where it shrinks.
+    torch's own has no deterministic gradient on a GPU, and no export where the sizes do not divide.
+    `growing`: along H first, then along W: fewer multiplications where the map grows, more where it shrinks.
     """
     height, width = x_NCHW.shape[2:]
-    by_row = shares(rows, height, x_NCHW).T
-    by_column = shares(columns, width, x_NCHW).T
+    by_row, by_column = shares(rows, height, x_NCHW).T, shares(columns, width, x_NCHW).T
     if growing:
         return (x_NCHW.transpose(2, 3) @ by_row).transpose(2, 3) @ by_column
     return ((x_NCHW @ by_column).transpose(2, 3) @ by_row).transpose(2, 3)
 
 
 def shares(count: int, side: int, like: Tensor) -> Tensor:
-    """`(count, side)`: what each of `count` means takes of `side` values, in like's dtype.
-
-    Where there are more means than values, each is of the one or two values that it touches.
-    """
+    """`(count, side)`: what each of `count` means takes of `side` values that it touches, in like's dtype."""
     i = torch.arange(count, device=like.device)[:, None]
     place = torch.arange(side, device=like.device)
     start, end = i * side // count, ((i + 1) * side + count - 1) // count

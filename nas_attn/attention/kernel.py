@@ -19,7 +19,6 @@ class LargeSelectiveKernel(nn.Module):
     share the gradient.
 
     Start: `identity` starts W at weight 0 and bias 1.
-    Cost, h = C / reduction: 77C + 3Ch + 2h + 4k² + 2 parameters, (74C + 3Ch + 4k²)HW MACs. Any map size.
     """
 
     def __init__(self, channels: int, *, reduction: int = 2, kernel_size: int = 7, init: Init = "paper") -> None:
@@ -48,7 +47,6 @@ class LargeSeparableKernel(nn.Module):
     """`y = x·conv1x1(dilated strips(strips(x)))`: rows and columns, depth-wise, once dense and once dilated.
 
     Start: `identity` starts the 1x1 convolution at weight 0 and bias 1.
-    Cost: 2C(a + b + 2) + C² + C parameters, (2a + 2b + C)CHW MACs, strips of a and b taps (11: 3 and 5). Any map size.
     """
 
     def __init__(self, channels: int, *, kernel_size: int = 11, init: Init = "paper") -> None:
@@ -76,8 +74,6 @@ class SelectiveKernel(nn.Module):
     3x3 with dilation i, as the authors have it for the sake of speed, or of side 2i + 1.
 
     Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
-    Cost, M branches and d = max(C / reduction, min_hidden): M(9C²/groups + 2C) + (M + 1)Cd + 2d parameters (1 more with
-    the blend), 9MC²/groups·HW + (M + 1)Cd MACs; without `dilated` (2i + 1)² in the place of each 9. Any map size.
     """
 
     def __init__(
@@ -123,7 +119,6 @@ class ContextAnchor(nn.Module):
     normalisation and SiLU in the authors' code; the paper's equations have the convolution alone.
 
     Start: `identity` zeroes the last layer and uses 2s.
-    Cost: 2C² + (2k + 6)C parameters, (2C² + 2kC)HW MACs; without `norm` 2C less. Any map size.
     """
 
     def __init__(
@@ -165,8 +160,6 @@ class ChannelPrior(nn.Module):
 
     Start: `identity` zeroes the MLP's last layer, with 2s for `sum` (½ + ½ is 1 already), and starts W at weight 0 and
     bias 1; `projected` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
-    Cost, h = C / reduction: C² + 112C + 2Ch + h parameters, 4Ch + (C² + 103C)HW MACs; `projected` 2C²HW more. Any map
-    size.
     """
 
     def __init__(
@@ -241,7 +234,6 @@ class PointwiseConvolution(ResidualConvolution):
     """`y = x + BN(conv1x1(relu(x)))`: one more layer, which mixes the channels of each pixel.
 
     Start: `identity` zeroes the normalisation's affine.
-    Cost: C² + 2C parameters, C²HW MACs. Any map size.
     """
 
     def __init__(self, channels: int, *, init: Init = "paper") -> None:
@@ -252,7 +244,6 @@ class DepthwiseConvolution(ResidualConvolution):
     """`y = x + BN(conv_k(relu(x)))`: one more layer, which mixes the k x k pixels of each channel.
 
     Start: `identity` zeroes the normalisation's affine.
-    Cost: k²C + 2C parameters, k²CHW MACs. Any map size.
     """
 
     def __init__(self, channels: int, *, kernel_size: int = 3, init: Init = "paper") -> None:

@@ -16,12 +16,11 @@ ROWS: dict[str, Row] = {}
 Fit = Callable[[Fitting], Count]
 
 
-def _row(family: str, name: str, at: str, title: str, paper: str, *knobs: KnobSpec) -> Callable[[Fit], Fit]:
+def _row(family: str, name: str, at: str, title: str, paper: str, *knobs: KnobSpec) -> Callable[[Fit], None]:
     """Adds a row; the decorated function is its `fit`. `at`: module of this folder, colon, class."""
 
-    def add(fit: Fit) -> Fit:
+    def add(fit: Fit) -> None:
         ROWS[name] = Row(name, f"nas_attn.attention.{at}", title, paper, family, fit, knobs, family == "convolution")
-        return fit
 
     return add
 
@@ -29,8 +28,6 @@ def _row(family: str, name: str, at: str, title: str, paper: str, *knobs: KnobSp
 _channel, _spatial, _kernel, _direction, _pixels, _control = (
     partial(_row, family) for family in ("channel", "spatial", "kernel", "direction", "self-attention", "convolution")
 )
-
-
 REDUCTION = KnobSpec("reduction", int, 16, "channels divided by the hidden width", low=1, high=4096)
 BIAS = KnobSpec("bias", bool, True, "whether the two linear layers have biases, as the authors' Caffe file of SE has")
 ECA_KERNEL = KnobSpec("kernel_size", int, "auto", "odd number of neighbouring channels seen", low=1, high=63, auto=True)

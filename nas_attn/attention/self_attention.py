@@ -20,7 +20,6 @@ class ScaledDotProduct(nn.Module):
     """`y = x + W_o·softmax(QKᵀ/√h)V` with one head of width h, Q, K, V 1x1 convolutions of x.
 
     Start: `identity` zeroes W_o.
-    Cost, h = C / reduction: 4Ch + C parameters; (2ChP + 2ChK + 2hPK) MACs. Any map size.
     """
 
     def __init__(self, channels: int, *, reduction: int = 2, downsample: int = 1, init: Init = "paper") -> None:
@@ -49,7 +48,6 @@ class MultiHead(nn.Module):
     to others. Without `residual` there is neither W_o nor the sum: BoTNet's attention stands in a convolution's place.
 
     Start: `identity` zeroes W_o; without `residual` it blends: `x + a·(y - x)` with one learned scalar a, at first 0.
-    Cost: 4C² parameters (3C² without `residual`), the position (2S + 2T - 2)d or (S + T)d.
     """
 
     def __init__(

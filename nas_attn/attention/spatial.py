@@ -29,8 +29,6 @@ class BottleneckAttention(nn.Module):
     Each branch ends in a batch normalisation (`sum`); the authors' code has none and multiplies the two (`product`).
 
     Start: `identity` zeroes the last layers (`product`: of the spatial branch) and uses `y = x·2s(…)`.
-    Cost, h = C / reduction: 3Ch + 18h² + 13h + C + 1 parameters, `sum` 2C + 2 more; 2Ch + (Ch + 18h² + h)HW MACs. Any
-    map size.
     """
 
     def __init__(
@@ -96,7 +94,6 @@ class TripletAttention(nn.Module):
     Ties of a maximum share the gradient.
 
     Start: `identity` zeroes each normalisation's affine and uses 2s.
-    Cost: 2k² + 2 parameters a gate, 2k²(CH + CW + HW) MACs. Any map size.
     """
 
     def __init__(self, channels: int, *, kernel_size: int = 7, spatial: bool = True, init: Init = "paper") -> None:
@@ -139,7 +136,6 @@ class ConvolutionalBlockAttention(nn.Module):
     """`u = x·s(MLP(mean x) + MLP(max x))`, then `y = u·s(BN(conv_k([max_C u; mean_C u])))`.
 
     Start: `identity` zeroes the last layer of each gate and uses 2s.
-    Cost, h = C / reduction: 2Ch + h + C + 2k² + 2 parameters, 4Ch + 2k²HW MACs.
     """
 
     def __init__(
@@ -171,7 +167,6 @@ class GlobalAttention(nn.Module):
     """`u = x·s(W2 relu(W1 x))` at every pixel, then `y = u·s(BN(conv7(relu(BN(conv7(u))))))`.
 
     Start: `identity` zeroes the last layer of each gate and uses 2s (a channel gate without sigmoid starts at 1).
-    Cost, h = C / reduction: 2Ch + 98Ch/groups + 4h + 4C parameters, (2Ch + 98Ch/groups)HW MACs. Any map size.
     """
 
     def __init__(
@@ -219,7 +214,6 @@ class SimAM(nn.Module):
     A map of one pixel has d = v = 0, so its gate is s(½).
 
     Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
-    Cost: no parameters (1 with the blend), no MACs. Any map size.
     """
 
     def __init__(self, channels: int, *, e_lambda: float = 1e-4, unbiased: bool = True, init: Init = "paper") -> None:
@@ -243,7 +237,6 @@ class SpatialGroupEnhance(nn.Module):
     The standard deviation is the unbiased one; a constant map, or one of one pixel, has t̂ = 0.
 
     Start: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s.
-    Cost: 2·groups parameters, no MACs. Any map size.
     """
 
     def __init__(self, channels: int, *, groups: int = 64, init: Init = "paper") -> None:
@@ -270,7 +263,6 @@ class EfficientMultiScale(nn.Module):
     is its bias and the first softmax does not depend on x.
 
     Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
-    Cost: 10g² + 4g parameters, g = C / groups (1 more with the blend); (g(H + W) + (9g + 2)HW)C MACs. Any map size.
     """
 
     def __init__(self, channels: int, *, groups: int = 32, init: Init = "paper") -> None:
@@ -308,7 +300,6 @@ class ShuffleAttention(nn.Module):
 
     Start: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s, and deals the channels out beforehand, so
     that the mixing brings each back to its place.
-    Cost: 3C/groups parameters, no MACs. Any map size.
     """
 
     def __init__(self, channels: int, *, groups: int = 64, init: Init = "paper") -> None:
@@ -422,8 +413,6 @@ class PolarizedSelfAttention(nn.Module):
 
     Start: `identity` zeroes the last layer of each gate, with 2s where the layout is `sequential` (½ + ½ is 1 already);
     the parallel code's a_s cannot be: there it blends, `x + a·(y - x)` with one scalar a, at first 0.
-    Cost, h = C / reduction: 4Ch + 3C parameters, `code` 4Ch + C; 4Ch + 3CHW MACs. Sequential code: 3Ch + 2C + h(q + 1)
-    + Cq + 3q parameters, 2Ch + hq + qC + (Ch + 2C + h)HW MACs, q = h / 4. Any map size.
     """
 
     def __init__(

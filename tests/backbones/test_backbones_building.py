@@ -31,16 +31,13 @@ def test_every_cifar_resnet_classifies_and_learns(name: str) -> None:
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.parameters())
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
-def test_depth_counts_weighted_layers(depth: int) -> None:
-    for name in (f"resnet{depth}", f"preact_resnet{depth}"):
-        assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in build(name, width=2).modules()) == depth
-
-
-@pytest.mark.parametrize(("depth", "parameters"), [(20, 0.27), (32, 0.46), (56, 0.85)])
-def test_parameters_are_those_of_the_paper(depth: int, parameters: float) -> None:
-    found = sum(p.numel() for p in build(f"resnet{depth}").parameters())
-    assert found / 1e6 == pytest.approx(parameters, abs=0.01)
+def test_depth_counts_weighted_layers_and_parameters_are_those_of_the_paper() -> None:
+    for depth in DEPTHS:
+        for name in (f"resnet{depth}", f"preact_resnet{depth}"):
+            assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in build(name, width=2).modules()) == depth
+    for depth, parameters in [(20, 0.27), (32, 0.46), (56, 0.85)]:
+        found = sum(p.numel() for p in build(f"resnet{depth}").parameters())
+        assert found / 1e6 == pytest.approx(parameters, abs=0.01)
 
 
 def test_shortcut_keeps_every_second_pixel_and_pads_both_sides() -> None:
@@ -60,22 +57,12 @@ def test_random_weights_come_from_the_global_generator() -> None:
     assert not torch.equal(first["conv1.weight"], build("resnet8").state_dict()["conv1.weight"])
 
 
-@pytest.mark.parametrize(("channels", "shape"), [(1, (1, 40, 40)), (3, (3, 40, 40)), (5, (5, 40, 40))])
-def test_torchvision_takes_other_channels_and_classes(channels: int, shape: tuple[int, int, int]) -> None:
-    model = build("torchvision:resnet18", shape, 6).eval()
-    assert model(torch.randn(1, *shape)).shape == (1, 6)
-    assert isinstance(model.conv1, nn.Conv2d)
-    assert model.conv1.in_channels == channels
-
-
-def test_torchvision_models_with_auxiliary_heads_return_logits_while_training() -> None:
+def test_torchvision_takes_other_channels_classes_and_options_and_has_no_auxiliary_heads() -> None:
+    model = build("torchvision:resnet18", (5, 40, 40), 6, options={"norm_layer": nn.InstanceNorm2d}).eval()
+    assert model(torch.randn(1, 5, 40, 40)).shape == (1, 6)
+    assert any(isinstance(m, nn.InstanceNorm2d) for m in model.modules())
     model = build("torchvision:googlenet", (3, 64, 64), 4).train()
     assert model(torch.randn(2, 3, 64, 64)).shape == (2, 4)
-
-
-def test_options_reach_the_function() -> None:
-    model = build("torchvision:resnet18", options={"norm_layer": nn.InstanceNorm2d})
-    assert any(isinstance(m, nn.InstanceNorm2d) for m in model.modules())
 
 
 def test_timm_models() -> None:

@@ -71,9 +71,8 @@ def test_extra_state_comes_back_where_it_is_plain_and_is_refused_where_it_is_not
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "model", [pytest.param("torchvision:mnasnet0_5", marks=pytest.mark.slow), "counting_backbone:Counting"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["torchvision:mnasnet0_5", "counting_backbone:Counting"])
 def test_such_networks_are_searched_from_the_trained_backbone_and_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:

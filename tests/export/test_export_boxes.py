@@ -31,7 +31,7 @@ def made() -> torch.nn.Module:
     return model
 
 
-def test_onnx_chooses_the_same_boxes(tmp_path: Path) -> None:
+def test_onnx_chooses_the_same_boxes_and_a_file_without_its_attention_is_noticed(tmp_path: Path) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="the onnx extra is not installed")
     model = made()
@@ -44,31 +44,15 @@ def test_onnx_chooses_the_same_boxes(tmp_path: Path) -> None:
     assert found is not None
     assert found.difference is not None
     assert found.difference < 1e-4
-
-
-def test_a_file_without_its_attention_is_noticed(tmp_path: Path) -> None:
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package, reason="the onnx extra is not installed")
-    model = made()
-    image = torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(0))
-    given = single_output(model, SHAPE)
-    bare = copy.deepcopy(model)
-    na.detach(bare)
-    path = write(single_output(bare, SHAPE), tmp_path / "net.onnx", "onnx", input_shape=SHAPE, notes={"study": "s"})
+    bare = single_output(na.detach(copy.deepcopy(model)), SHAPE)
+    path = write(bare, tmp_path / "bare.onnx", "onnx", input_shape=SHAPE, notes={"study": "s"})
     with pytest.raises(OperationError, match="does not compute the same"):
-        check_onnx(path, given, [image])
-
-
-def test_where_nothing_is_found_nothing_is_compared(tmp_path: Path) -> None:
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package, reason="the onnx extra is not installed")
-    model = made()
+        check_onnx(path, given, images[:1])
     model.score_thresh = 1.0
-    given = single_output(model, SHAPE)
-    path = write(given, tmp_path / "net.onnx", "onnx", input_shape=SHAPE, notes={"study": "s"})
-    found = check_onnx(path, given, [torch.rand(1, *SHAPE)])
-    assert found is not None
-    assert found.difference is None
+    path = write(given, tmp_path / "none.onnx", "onnx", input_shape=SHAPE, notes={"study": "s"})
+    nothing = check_onnx(path, given, images)
+    assert nothing is not None
+    assert nothing.difference is None
 
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:

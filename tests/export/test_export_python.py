@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from materials import MODEL, MODULE
 from torch import nn
 
 import nas_attn as na
@@ -35,15 +36,11 @@ for name in sys.argv[1:]:
 MEAN, STD = (0.25, 0.5, 0.1), (0.2, 0.3, 0.4)
 
 
+Shape = tuple[int, int, int]
+
+
 def made(
-    folder: Path,
-    name: str,
-    backbone: str,
-    placement: str,
-    shape: tuple[int, int, int],
-    *,
-    init: str,
-    **settings: object,
+    folder: Path, name: str, backbone: str, placement: str, shape: Shape, *, init: str, **settings: object
 ) -> tuple[nn.Module, str]:
     """Writes NAME.py, its weights and an input; gives the network and the file's text."""
     torch.manual_seed(0)
@@ -119,21 +116,33 @@ def test_every_attention_module_on_a_small_resnet(tmp_path: Path) -> None:
     formatted(tmp_path)
 
 
-def test_backbones_of_other_packages(tmp_path: Path) -> None:
+def test_backbones_of_other_packages_and_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("timm", reason="the timm extra is not installed")
-    models = {}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "mine.py").write_text(MODEL)
+    (tmp_path / "spotlight.py").write_text(MODULE)
+    models, texts = {}, {}
+    own = "stage1=spotlight:Spotlight(power=2.0) stage3=se(reduction=2)"
     cases = [
         ("gray", "torchvision:resnet18", "stage1=se stage2.block1@block=cbam stage4@stage=coord", (1, 32, 32), {}),
         ("mobile", "torchvision:mobilenet_v3_small", "stage2=eca stage1.original=none stage3=ela", (3, 32, 32), {}),
         ("ten", "timm:resnet10t", "stage1@block=simam stage3@block=gc", (3, 32, 32), {"options": {"drop_rate": 0.1}}),
+        ("own", "mine:build", own, (3, 16, 16), {"options": {"width": 8}}),
     ]
     for name, backbone, placement, shape, settings in cases:
         models[name], text = made(tmp_path, name, backbone, placement, shape, init="identity", **settings)
         assert "nas_attn" not in text.replace('"nas_attn"', "").replace("`nas_attn`", ""), "but for the child's name"
+        texts[name] = text
+    assert "model = mine.build(classes=5, in_channels=3, width=8)" in texts["own"]
+    assert json.dumps("own.pt") in texts["own"]
     check(tmp_path, models)
+    for file in ("mine.py", "spotlight.py"):
+        (tmp_path / file).unlink()
     formatted(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_container_as_host(tmp_path: Path) -> None:
     """Attention behind a whole stage of a DenseNet, whose blocks run their own children by name."""
     model, text = made(tmp_path, "dense", "torchvision:densenet121", "stage1@stage=se", (3, 32, 32), init="paper")
@@ -150,17 +159,3 @@ def test_a_name_that_would_hide_what_the_file_needs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a file named 'torch\.py' would hide the package"):
         write(model, tmp_path / "torch.py", "python", input_shape=shape, notes={}, described=described)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_ones_own_backbone_and_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from materials import MODEL, MODULE  # type: ignore[import-not-found]
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "mine.py").write_text(MODEL)
-    (tmp_path / "spotlight.py").write_text(MODULE)
-    placement = "stage1=spotlight:Spotlight(power=2.0) stage3=se(reduction=2)"
-    model, text = made(tmp_path, "own", "mine:build", placement, (3, 16, 16), init="paper", options={"width": 8})
-    assert "model = mine.build(classes=5, in_channels=3, width=8)" in text
-    assert json.dumps("own.pt") in text
-    check(tmp_path, {"own": model})

@@ -62,7 +62,9 @@ def test_the_validation_images_are_named_in_their_order(tmp_path: Path, monkeypa
     assert [dataset.classes.index(name.partition("/")[0]) for name in names] == labels
 
 
-def test_it_says_what_is_right_what_an_image_is_and_what_is_missing(tmp_path: Path) -> None:
+def test_it_says_what_is_right_what_an_image_is_and_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name, colour in (("dark", 40), ("light", 200)):
         Image.new("RGB", (3, 3), (colour, 200 - colour, 0)).save(tmp_path / f"{name}.png")
     (tmp_path / "net.py").write_text(NETWORK)  # of an image of one pixel its channels are the scores
@@ -77,16 +79,20 @@ def test_it_says_what_is_right_what_an_image_is_and_what_is_missing(tmp_path: Pa
     (tmp_path / "net.py.json").write_text(json.dumps(card))
     script = tmp_path / "net.py.score.py"
     script.write_text(Path(scoring.__file__).read_text("utf-8"))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.stdout == "1 of 2 validation images right (50.00 %); card: 1\n"
+    monkeypatch.setattr(scoring, "__file__", str(script))
 
-    def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
+    def ask(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [str(script), *arguments])
+        return (scoring.score(), *capsys.readouterr())
 
-    assert ask().stdout == "1 of 2 validation images right (50.00 %); card: 1\n"
     light = str(tmp_path / "light.png")
-    assert ask(light).stdout == f"{light}: red\n"
-    folder = ask(str(tmp_path))
-    assert folder.returncode == 2
-    assert f"'{tmp_path}' is a folder (1 of 1 images): " in folder.stderr
-    lost = ask("--root", str(tmp_path / "elsewhere"))
-    assert lost.returncode == 2
-    assert "dark.png' is not there (2 of 2 images): give --root FOLDER" in lost.stderr
+    assert ask(light) == (0, f"{light}: red\n", "")
+    for arguments, words in [
+        ([str(tmp_path)], f"'{tmp_path}' is a folder (1 of 1 images): "),
+        (["--root", str(tmp_path / "no")], "dark.png' is not there (2 of 2 images): give --root FOLDER"),
+    ]:
+        code, _, said = ask(*arguments)
+        assert code == 2
+        assert words in said
