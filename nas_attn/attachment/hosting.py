@@ -328,9 +328,10 @@ def _is_light(module: nn.Module) -> bool:
 # ------------------------------------------------------------------------------------------- classes
 
 
-@functools.cache
 def _class(bare: type[nn.Module], role: Role) -> type[nn.Module]:
-    """The subclass of a module's class for a role; one per class, so that pickles and copies find it."""
+    """The subclass of a module's class for a role; one per class."""
+    if (bare, role) in _CLASSES:
+        return _CLASSES[bare, role]
     body: dict[str, Any] = {
         "__setattr__": _set_attribute,
         "__delattr__": _delete_attribute,
@@ -351,7 +352,10 @@ def _class(bare: type[nn.Module], role: Role) -> type[nn.Module]:
         elif issubclass(bare, nn.ModuleDict):
             bases = (AttendedDict, bare)
     name = bare.__name__ if role == "holder" else f"Attended{bare.__name__}"
-    return type(name, bases, body)
+    return _CLASSES.setdefault((bare, role), type(name, bases, body))
+
+
+_CLASSES: dict[tuple[type[nn.Module], Role], type[nn.Module]] = {}
 
 
 def _reduce(self: Any, protocol: Any) -> tuple[Callable[..., Any], tuple[type[nn.Module], Role], Any]:

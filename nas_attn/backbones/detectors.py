@@ -6,7 +6,6 @@ weights, and says nothing of what a module costs. `undecided` leaves that choice
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -63,14 +62,13 @@ def undecided(model: nn.Module) -> nn.Module:
     forward = _forwards().get(getattr(type(model), "forward", None))
     heads = getattr(model, "roi_heads", None)
     if forward is not None and (heads is None or not (heads.has_mask() or heads.has_keypoint())):
-        model.__class__ = _without_choice(type(model), forward)
+        kind, body = type(model), {"forward": forward, "__module__": type(model).__module__}
+        model.__class__ = _MADE.setdefault(kind, type(kind.__name__, (kind,), body))
     return model
 
 
-@functools.cache
-def _without_choice(kind: type[nn.Module], forward: Callable[..., Any]) -> type[nn.Module]:
-    """The class made of a detector's; one for all of its networks."""
-    return type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
+_MADE: dict[type[nn.Module], type[nn.Module]] = {}
+"""A detector's class -> the one made of it; one for all of its networks."""
 
 
 def _forwards() -> Mapping[Any, Callable[..., Any]]:
