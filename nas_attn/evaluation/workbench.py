@@ -15,13 +15,8 @@ import torch
 from torch import nn
 
 from nas_attn import data, tasks
-<<<<<<< HEAD
 from nas_attn.analysis.validation import RETRAIN
-from nas_attn.backbones.states import pack, restore, unpack
-=======
-from nas_attn.analysis.facts import RETRAIN
 from nas_attn.backbones.weights import pack, restore, unpack
->>>>>>> 7be548c (Attention, attachment, backbones and export have half as many files, and say less twice)
 from nas_attn.errors import BackboneLost, CheckpointError, NasAttnWarning, TrainingError, Unmeasurable
 from nas_attn.evaluation.artifacts import (
     BACKBONE,
