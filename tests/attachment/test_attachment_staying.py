@@ -264,7 +264,8 @@ def reloaded(model: nn.Module, locate: Callable[[str], Any] = pydoc.locate) -> n
     blob = io.BytesIO()
     torch.save(model, blob)
     blob.seek(0)
-    named = [pkgutil.resolve_name(name) for name in torch.serialization.get_unsafe_globals_in_checkpoint(blob)]
+    asked = set(torch.serialization.get_unsafe_globals_in_checkpoint(blob)) - {"pydoc.locate"}
+    named: list[Any] = [pkgutil.resolve_name(name) for name in asked]
     mine = (getattr(pickling, pickling.MISSING), hosting.blank, pickling.unpacked)
     named += [(function, f"mine{i}") for i, function in enumerate(mine)]  # the file names them by texts
     built = [(kind, f"{i}") for i, kind in enumerate({type(module) for module in model.modules()})]  # some share a name
