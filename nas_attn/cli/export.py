@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas_attn.analysis.criteria import Criteria
-from nas_attn.cli.common import echo, print_json, study_named
-from nas_attn.cli.options import AsJson, Device, Storage, StudyName, Threads, grouped
+from nas_attn.cli.common import AsJson, Device, Storage, StudyName, Threads, echo, grouped, print_json, study_named
 from nas_attn.errors import OperationError, UserError
 from nas_attn.paths import DEFAULT_URL, output_path, user_path
 
@@ -108,7 +107,7 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
         typer.Exit: with 130 where it was interrupted.
     """
     from nas_attn.analysis import units
-    from nas_attn.cli.running import INTERRUPTED
+    from nas_attn.cli.common import INTERRUPTED
     from nas_attn.study.exporting import train_again
     from nas_attn.study.searching import Options, check_here
     from nas_attn.study.stopping import interruptible

@@ -12,8 +12,7 @@ from typing import Annotated
 import typer
 
 from nas_attn import tables
-from nas_attn.cli.common import echo
-from nas_attn.cli.options import complete_space
+from nas_attn.cli.common import complete_space, echo
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
 from nas_attn.tasks import TASKS, Pace, Task, find, variants

@@ -14,24 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from nas_attn._version import __version__
-from nas_attn.cli import (
-    doctor,
-    effects,
-    export,
-    init,
-    keeping,
-    latency,
-    launch,
-    modules,
-    pareto,
-    retrain,
-    search,
-    sites,
-    status,
-    validate,
-)
-from nas_attn.cli.common import echo
-from nas_attn.cli.running import INTERRUPTED
+from nas_attn.cli import answers, export, init, networks, running, search, upkeep
+from nas_attn.cli.common import INTERRUPTED, echo
 from nas_attn.errors import WARNING, NasAttnError, NasAttnWarning, sentence, shorten
 from nas_attn.waiting import Interrupted
 
@@ -50,22 +34,22 @@ COMMANDS = (
     (search.resume, "Continue a study; it needs only its database."),
     (search.extend, "Give a study another search space; every finished run is kept."),
     (search.worker, "Work on a study as one more worker, on this or any other machine."),
-    (launch.launch, "Start workers of a study on Slurm, on Ray or in the background here."),
-    (launch.stop, "Tell all workers of a study to save their work and end."),
-    (status.status, "Show the progress of a study, or all studies of the database."),
-    (validate.validate, "Test what a search recommends: train it as the target says, score it on the test images."),
-    (retrain.retrain, "Train a network as the target says, and keep its weights."),
-    (pareto.pareto, "Show the front, the baselines and the recommended placement."),
-    (effects.effects, "Show what each choice adds at each site, to a metric or to the latency."),
-    (pareto.report, "Write the study's report: one self-contained HTML file."),
+    (search.launch, "Start workers of a study on Slurm, on Ray or in the background here."),
+    (search.stop, "Tell all workers of a study to save their work and end."),
+    (upkeep.status, "Show the progress of a study, or all studies of the database."),
+    (running.validate, "Test what a search recommends: train it as the target says, score it on the test images."),
+    (running.retrain, "Train a network as the target says, and keep its weights."),
+    (answers.pareto, "Show the front, the baselines and the recommended placement."),
+    (answers.effects, "Show what each choice adds at each site, to a metric or to the latency."),
+    (answers.report, "Write the study's report: one self-contained HTML file."),
     (export.export, "Write a trained network and its card: weights, torch.export, ONNX or one Python file."),
     (export.check_export, "Run an exported file on the study's validation images, without nas_attn."),
-    (sites.sites, "Show where attention can go in a backbone, and what a search space has there."),
-    (latency.latency, "Measure placements on this machine: latency with intervals, peak memory."),
-    (modules.modules, "List the attention modules, or show one: knobs, parameters, MACs."),
-    (keeping.backup, "Copy a database consistently, also while workers use it."),
-    (keeping.clean, "Delete what a study no longer needs: weights, old checkpoints, unused files."),
-    (doctor.doctor, "Check this machine: devices, libraries, storage."),
+    (networks.sites, "Show where attention can go in a backbone, and what a search space has there."),
+    (networks.latency, "Measure placements on this machine: latency with intervals, peak memory."),
+    (networks.modules, "List the attention modules, or show one: knobs, parameters, MACs."),
+    (upkeep.backup, "Copy a database consistently, also while workers use it."),
+    (upkeep.clean, "Delete what a study no longer needs: weights, old checkpoints, unused files."),
+    (upkeep.doctor, "Check this machine: devices, libraries, storage."),
 )
 
 for function, text in COMMANDS:

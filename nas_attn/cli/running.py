@@ -1,23 +1,41 @@
-"""What the commands share that train: start workers, then say what came out."""
+"""What the commands share that train, and those that train as the target says: `nas-attn validate` and `retrain`."""
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from contextlib import suppress
+from dataclasses import asdict, astuple
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas_attn.cli.common import at_storage, console, echo, print_json
-from nas_attn.cli.options import Effort
-from nas_attn.errors import NasAttnError
+from nas_attn.analysis.criteria import Criteria
+from nas_attn.cli.common import (
+    INTERRUPTED,
+    AsJson,
+    DryRun,
+    Effort,
+    Storage,
+    StudyName,
+    at_storage,
+    console,
+    echo,
+    grouped,
+    print_json,
+    study_named,
+    table,
+)
+from nas_attn.errors import NasAttnError, RecipeError, StudyError
+from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
+    from nas_attn.analysis.snapshot import Snapshot
+    from nas_attn.analysis.validation import Family
     from nas_attn.study.opening import OpenStudy
-
-INTERRUPTED = 130
+    from nas_attn.study.target_runs import Order
 
 
 def do_runs(
@@ -38,7 +56,7 @@ def do_runs(
         again: the command that goes on.
         only: the purpose of the runs to do; None: all of the search.
         workers: how many, in place of `effort.workers`.
-        left_s: seconds until all of it ends; None: when there is nothing left to do.
+        left_s: seconds until all of it ends.
     """
     from nas_attn.cli.terminal import display
     from nas_attn.study.local import run_workers
@@ -78,9 +96,6 @@ def do_runs(
 def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool, left_s: float | None = None) -> None:
     """Runs workers until the study is complete or interrupted, and prints the answer.
 
-    Args:
-        left_s: as in `do_runs`.
-
     Raises:
         typer.Exit: with 130 where it was interrupted.
     """
@@ -91,8 +106,7 @@ def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool,
     again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
     ended = do_runs(opened, again, effort, quiet=as_json, left_s=left_s)
     now = Publisher(opened).current()
-    path: Path | None = None
-    unwritten: NasAttnError | None = None
+    path, unwritten = None, None
     try:
         path = write_study_report(opened, now, Path(report) if report else None)
     except NasAttnError as error:  # after a long search the answer comes first
@@ -115,3 +129,199 @@ def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool,
         echo(f"the time is over; go on with: {again}", err=True)
     if ended == "exhausted":
         echo("every placement of the search space has been tried", err=True)
+
+
+@grouped
+def validate(
+    effort: Effort,
+    study: StudyName = None,
+    storage: Storage = DEFAULT_URL,
+    blocks: Annotated[
+        int | None, typer.Option("--seeds", min=2, help="New runs of every network; default: the target's.")
+    ] = None,
+    front: Annotated[int, typer.Option("--front", min=0, help="Also compare this many members of the front.")] = 0,
+    placements: Annotated[
+        list[str] | None, typer.Option("--placement", help="Also compare this placement; repeatable.")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option("--margin", help="Loss that is acceptable (accuracy: 0.005 is half a point).")
+    ] = None,
+    difference: Annotated[
+        float | None, typer.Option("--difference", help="Say how many seeds are needed to show this difference.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Start another validation, with new runs.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tests what a search recommends: trained as the target says, in fresh blocks, on the test split. Goes on when repeated."""
+    if margin is not None and not (math.isfinite(margin) and margin > 0):
+        raise RecipeError(f"--margin {margin} must be above 0, in the metric's unit")
+    from nas_attn.study import searching, target_runs
+    from nas_attn.study.publishing import Publisher
+    from nas_attn.study.reading import snapshot, unfinished
+
+    opened = study_named(study, storage)
+    now = snapshot(opened.store)
+    asked = target_runs.Asked(blocks, front, tuple(placements or ()), margin)
+    begun = next(iter(unfinished(opened.store)), None)
+    if not begun and now.validations and not again and not dry_run:
+        _show_validations(now, as_json)
+        return
+    if begun and any(astuple(asked)):
+        raise StudyError(
+            f"validation {begun.number} has begun with a fixed comparison: continue it without these options"
+        )
+    family = begun or target_runs.family_of(opened, now, opened.plan, asked)
+    target_runs.check_test_split(opened.recipe)
+    searching.check_here(opened.recipe, device=effort.device)
+    searching.check_start(opened)
+    forecast = _forecast(now, family)
+    if not as_json and not effort.quiet:
+        _announce(family, forecast, difference)
+    if dry_run:
+        if as_json:
+            print_json({"family": asdict(family), **forecast})
+        return
+    target_runs.begin(opened, family)
+    goes_on = f"nas-attn validate {opened.store.name}{at_storage(storage)}"
+    do_runs(opened, goes_on, effort, only=target_runs.PURPOSE, quiet=as_json)
+    now = Publisher(opened).current()
+    _show_validations(now, as_json)
+    if not now.validations[family.number - 1].complete:
+        echo(f"stopped before the end; go on with: {goes_on}", err=True)
+        raise typer.Exit(INTERRUPTED)
+
+
+def _announce(family: Family, forecast: dict[str, Any], difference: float | None) -> None:
+    """Says what is compared, what it can show and what it costs, before the first run."""
+    from nas_attn.analysis.units import duration, size
+    from nas_attn.analysis.validation import blocks_for
+    from nas_attn.report.verdicts import name
+
+    pairs = "; ".join(f"{name(family, a)} against {name(family, b)}" for a, b in family.comparisons)
+    seconds = "" if forecast["total_s"] is None else f", about {duration(forecast['total_s'])} of training in all"
+    low, high = (size(family.metric, forecast[key]) for key in ("detectable_low", "detectable_high"))
+    known = f"from {forecast['noise_blocks']} earlier blocks" if forecast["noise_blocks"] else "from the search's runs"
+    lines = [
+        f"Validation {family.number}: {pairs}",
+        f"{family.blocks} blocks of {len(family.networks)} networks, each trained for {family.epochs} epochs{seconds}; each "
+        "run reads the test images once, and this is logged",
+        f"A true difference of {low} to {high} would be shown with 80 % (a range, since the noise is known only {known})",
+    ]
+    if difference is not None:
+        spreads = (forecast["sd_low"], forecast["sd_high"])
+        needed = [blocks_for(len(family.comparisons), sd, difference) for sd in spreads]
+        said = " to ".join("over 256" if n is None else str(n) for n in needed)
+        lines.append(f"To show {size(family.metric, difference)}, {said} blocks are needed: --seeds")
+    console().print("\n".join(lines), markup=False)
+
+
+def _forecast(now: Snapshot, family: Family) -> dict[str, Any]:
+    """What the blocks can show and cost. The noise is that of validations before, else of the search."""
+    from nas_attn.analysis.choosing import training_s
+    from nas_attn.analysis.validation import block_noise, detectable
+    from nas_attn.study.planning import TYPICAL_SEED_SD
+
+    measured = block_noise([result for result in now.validations if result.family.metric == family.metric])
+    if measured is None:
+        floor = now.noise.get(family.metric)
+        seed_sd = (floor.seed_sd if floor else None) or TYPICAL_SEED_SD
+        measured = 0.7 * seed_sd, 2**0.5 * seed_sd, 0  # runs of one block correlated by three quarters, and not at all
+    low, high, blocks = measured
+    comparisons = len(family.comparisons)
+    fresh = now.recipe.target_training.backbone_epochs if family.fresh_backbones else 0
+    return {
+        "sd_low": low,
+        "sd_high": high,
+        "noise_blocks": blocks,
+        "comparisons": comparisons,
+        "detectable_low": detectable(comparisons, family.blocks, low),
+        "detectable_high": detectable(comparisons, family.blocks, high),
+        "total_s": training_s(now, family.blocks * (len(family.networks) * family.epochs + fresh)),
+    }
+
+
+def _show_validations(now: Snapshot, as_json: bool) -> None:
+    from nas_attn.cli.showing import show_validation
+
+    if as_json:
+        results = [{**asdict(result), "complete": result.complete} for result in now.validations]
+        print_json({"study": now.study, "validations": results})
+        return
+    for result in now.validations:
+        show_validation(console(), result, now)
+
+
+@grouped
+def retrain(
+    criteria: Criteria,
+    effort: Effort,
+    study: StudyName = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", help="Also train this placement; `none` is the bare backbone; repeatable."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs, instead of the target's.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each network.")] = 1,
+    data: Annotated[str | None, typer.Option("--data", help="Another data set, or folder:PATH.")] = None,
+    storage: Storage = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Trains a chosen network as the target says and keeps its weights for `export`. Goes on when repeated."""
+    from nas_attn.analysis.validation import RETRAIN
+    from nas_attn.evaluation.starts import check_weights
+    from nas_attn.study import searching, target_runs
+    from nas_attn.study.exporting import named
+    from nas_attn.study.reading import snapshot
+
+    opened = study_named(study, storage)
+    plan, now = opened.plan, snapshot(opened.store)
+    others = [Criteria(trial=int(text)) if text.isdecimal() else Criteria(placement=text) for text in also or ()]
+    chosen = dict(named(opened, now, one) for one in (criteria, *others))
+    searching.check_here(opened.recipe, device=effort.device)
+    check_weights(plan)
+    _check_data(opened, plan.input_shape[0], data)
+    wanted = target_runs.order(opened, chosen, seeds=seeds, epochs=epochs, data=data)
+    left = target_runs.open_runs(opened.store, wanted)
+    target_runs.enter(opened.store, left)
+    again = f"the same command{at_storage(storage)}"
+    if left:
+        workers = min(effort.workers or searching.default_workers(effort.device), len(left))
+        do_runs(opened, again, effort, only=RETRAIN, quiet=as_json, workers=workers)
+    _show_retrained(opened, wanted, as_json)
+    if any(row.state == "waiting" for row in opened.store.queue.rows(way=wanted.way, purposes=[RETRAIN])):
+        echo(f"stopped before the end; go on with: {again}", err=True)
+        raise typer.Exit(INTERRUPTED)
+
+
+def _check_data(opened: OpenStudy, channels: int, name: str | None) -> None:
+    """Whether the data is there and fits the network: asked before anything is written."""
+    from nas_attn import tasks
+
+    if opened.recipe.data.name == "external":
+        return
+    given = opened.recipe.data if name is None else opened.recipe.data.model_copy(update={"name": name})
+    recipe = opened.recipe.model_copy(update={"data": given})
+    found = tasks.of(recipe).load(recipe, device="cpu")
+    if found is not None and found.input_shape[0] != channels:
+        raise RecipeError(
+            f"--data {name} has images of {found.input_shape[0]} channels, but the study's network takes {channels}"
+        )
+
+
+def _show_retrained(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
+    from nas_attn.evaluation.plan import TARGET
+    from nas_attn.report import words
+    from nas_attn.study.target_runs import results
+
+    found = results(opened.store, wanted)
+    scored = [(run, None if stored is None else dict(stored.score.metrics), reason) for run, stored, reason in found]
+    if as_json:
+        rows = [{**asdict(run), "metrics": metrics, "reason": reason} for run, metrics, reason in scored]
+        print_json({"study": opened.store.name, "way": wanted.way, "runs": rows})
+        return
+    shown = [[str(r.seed), words.metrics(m) if m else why or "not finished", r.placement] for r, m, why in scored]
+    out = console()
+    how = "as the target says" if wanted.way == TARGET else "as the options say, not as the target says"
+    out.print(table(f"Trained {how}; scored on the validation split", ["seed", "score", "placement"], shown))
+    out.print("Only `nas-attn validate` reads the test images. `nas-attn export` takes the weights of the first seed.")

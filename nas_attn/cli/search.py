@@ -1,4 +1,4 @@
-"""`nas-attn search`, `resume`, `extend` and `worker`."""
+"""`nas-attn search`, `resume`, `extend`, `worker`, `launch` and `stop`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas_attn.cli.common import at_storage, console, echo, overrides, page_path, print_json, quiet_optuna, study_named
-from nas_attn.cli.options import (
+from nas_attn.cli.common import (
+    INTERRUPTED,
     AsJson,
     Device,
     DryRun,
@@ -21,17 +21,31 @@ from nas_attn.cli.options import (
     StudyName,
     Threads,
     TimeLimit,
+    Trust,
     Verbose,
+    at_storage,
+    check_trust,
     complete_recipe,
     complete_space,
+    console,
+    echo,
     grouped,
+    overrides,
+    page_path,
+    print_json,
+    quiet_optuna,
+    study_named,
 )
-from nas_attn.cli.running import INTERRUPTED, run
-from nas_attn.cli.trusting import Trust, check_trust
+from nas_attn.cli.running import run
+from nas_attn.errors import NasAttnError, StudyError
 from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
+    from nas_attn.recipe import Recipe
+    from nas_attn.study.opening import OpenStudy
     from nas_attn.study.planning import Budget
+    from nas_attn.study.progress import WorkerView
+
 
 Tried = Annotated[list[str] | None, typer.Option("--try", help="Also evaluate this placement; repeatable.")]
 ReportPath = Annotated[str | None, typer.Option("--report", help="Where to write the HTML report.")]
@@ -69,6 +83,7 @@ def search(
 ) -> None:
     """Reads the recipe, or plans one for a folder of images; makes the study, or takes it up; runs workers."""
     from nas_attn.recipe_reading import load_recipe
+    from nas_attn.study import searching
 
     began = time.monotonic()
     page_path(report)
@@ -79,32 +94,14 @@ def search(
     planned = _planned(recipe, storage, seconds, effort, changes) if os.path.isdir(recipe) else None
     made = planned.recipe if planned else load_recipe(recipe, overrides=changes)
     check_trust(recipe, made, trust=trust)
-    from nas_attn.study import searching
-    from nas_attn.study.planning import END_S, go_on, start_clock
-
     searching.check_here(made, device=effort.device)
     if planned and not as_json:
         echo(planned.text(), err=not dry_run)
-    if planned and dry_run:
-        if as_json:
-            print_json(planned.as_dict())
-        return
     if dry_run:
-        from nas_attn.study.planning import forecast
-
-        found = forecast(made, device=effort.device, threads=effort.threads, tried=tried or [])
-        if as_json:
-            print_json(found.as_dict())
-        else:
-            console().print(found.text(), markup=False)
+        _forecast(planned, made, effort, tried or [], as_json)
         return
     opened = searching.begin(made, storage, tried=tried or [], artifacts=artifacts or None)
-    left_s = planned.seconds if planned and trials is None else seconds
-    if left_s is None:
-        left_s = go_on(opened)
-    else:
-        left_s = max(1.0, left_s - (time.monotonic() - began) - END_S)
-        start_clock(opened, left_s, tested=planned is None or planned.blocks > 0)
+    left_s = _time_left(opened, planned, planned.seconds if planned and trials is None else seconds, began)
     run(opened, effort, report=report, as_json=as_json, left_s=left_s)
 
 
@@ -114,6 +111,31 @@ def _planned(folder: str, storage: str, seconds: float | None, effort: Effort, g
 
     count, device = effort.workers or default_workers(effort.device), effort.device
     return plan_folder(folder, seconds or HOUR_S, storage=storage, workers=count, device=device, given=given)
+
+
+def _forecast(planned: Budget | None, made: Recipe, effort: Effort, tried: list[str], as_json: bool) -> None:
+    """What a search would do. The plan for a folder has been shown already, unless JSON is wanted."""
+    from nas_attn.study.planning import forecast
+
+    if planned:
+        found: Any = planned
+    else:
+        found = forecast(made, device=effort.device, threads=effort.threads, tried=tried)
+    if as_json:
+        print_json(found.as_dict())
+    elif not planned:
+        console().print(found.text(), markup=False)
+
+
+def _time_left(opened: OpenStudy, planned: Budget | None, seconds: float | None, began: float) -> float | None:
+    """Seconds until all of it ends: as asked, else as the study was begun with; None: no end."""
+    from nas_attn.study.planning import END_S, go_on, start_clock
+
+    if seconds is None:
+        return go_on(opened)
+    left_s = max(1.0, seconds - (time.monotonic() - began) - END_S)
+    start_clock(opened, left_s, tested=planned is None or planned.blocks > 0)
+    return left_s
 
 
 @grouped
@@ -212,3 +234,87 @@ def worker(
         except KeyboardInterrupt:  # the second signal; what it leaves has been said
             raise typer.Exit(INTERRUPTED) from None
     say(f"{LAST_WORD}{ended})")
+
+
+LONGEST_S = 300.0
+
+
+def launch(
+    study: StudyName = None,
+    on: Annotated[str, typer.Option("--on", help="Where to run them: slurm, ray or local.")] = "local",
+    workers: Annotated[int, typer.Option("--workers", min=1, max=4096, help="How many.")] = 1,
+    gpus: Annotated[
+        float, typer.Option("--gpus-per-worker", min=0, help="GPUs per worker; on Ray also fractions, like 0.25.")
+    ] = 0.0,
+    cpus: Annotated[int, typer.Option("--cpus-per-worker", min=1, help="Cores per worker.")] = 1,
+    partition: Annotated[str | None, typer.Option("--partition", help="Slurm's partition.")] = None,
+    minutes: Annotated[
+        int | None,
+        typer.Option("--minutes", min=3, help="Slurm's time limit per job in minutes; the job is then queued again."),
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="An option of sbatch: account=mine, exclusive; repeatable.")
+    ] = None,
+    device: Device = "auto",
+    storage: Storage = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Starts workers of a study on a cluster, and returns. The study is there already: nas-attn search RECIPE --time-limit 0."""
+    from nas_attn.study.launching import LOGS, Request
+    from nas_attn.study.launching import launch as start
+
+    opened = study_named(study, storage)
+    request = Request(workers, device, gpus, cpus, minutes, partition, _engine_options(option or []))
+    done = start(opened, on, request)
+    if as_json:
+        print_json(asdict(done))
+        return
+    at = at_storage(storage)
+    name = opened.store.name
+    more = f", … ({len(done.jobs)} in all)" if len(done.jobs) > 4 else ""
+    echo(f"launched {workers} worker{'' if workers == 1 else 's'} on {on}: {', '.join(done.jobs[:4])}{more}")
+    echo(f"logs:  {opened.folder / LOGS}\nwatch: nas-attn status {name} --watch{at}\nstop:  nas-attn stop {name}{at}")
+
+
+def stop(
+    study: StudyName = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until they have ended.")] = True,
+    storage: Storage = DEFAULT_URL,
+) -> None:
+    """Tells all workers of a study to stop in order, wherever they run; those that only queue are taken back."""
+    from nas_attn.study.launching import engine, launches
+    from nas_attn.study.stopping import stop_workers
+
+    opened = study_named(study, storage)
+    there, queued = _working(opened), 0
+    stop_workers(opened)
+    for launched in launches(opened):
+        try:
+            queued += engine(launched.on).end(launched)
+        except NasAttnError as error:  # another machine's engine; its workers hear of it by the study
+            echo(f"{launched.on}: {error}", err=True)
+    taken = f", took back {queued} that had not begun" if queued else ""
+    echo(f"told {len(there)} worker{'' if len(there) == 1 else 's'} to stop{taken}")
+    end = time.monotonic() + LONGEST_S
+    while wait and there and time.monotonic() < end:
+        time.sleep(0.5)
+        there = _working(opened)
+    if wait:
+        left = ", ".join(f"{worker.machine} {worker.pid} ({worker.doing})" for worker in there)
+        echo("all workers have ended" if not there else f"still running after {LONGEST_S:.0f} s: {left}")
+
+
+def _working(opened: OpenStudy) -> list[WorkerView]:
+    from nas_attn.study.progress import workers_of
+
+    return [worker for worker in workers_of(opened) if worker.state in ("working", "waiting")]
+
+
+def _engine_options(words: list[str]) -> dict[str, str]:
+    found = {}
+    for word in words:
+        key, _, value = word.lstrip("-").partition("=")
+        if not key:
+            raise StudyError(f"--option '{word}': write an option of sbatch, like account=mine or exclusive")
+        found[key] = value
+    return found

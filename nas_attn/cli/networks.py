@@ -1,0 +1,456 @@
+"""`nas-attn sites`, `modules` and `latency`: what can be asked of networks without a study."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas_attn.cli.common import (
+    AsJson,
+    Shape,
+    Storage,
+    complete_module,
+    complete_space,
+    console,
+    overrides,
+    print_json,
+    study_named,
+    table,
+)
+from nas_attn.errors import BackboneError, KnobError, RecipeError, StudyError, shorten
+from nas_attn.paths import DEFAULT_URL
+from nas_attn.records import BESIDE, Knob, Site, format_knob
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nas_attn.attention import Row
+    from nas_attn.evaluation.plan import Plan
+    from nas_attn.recipe import LatencySection
+    from nas_attn.records import Session
+    from nas_attn.space_schema import SpaceSpec
+
+SAMPLES = 5
+"""Random placements that are shown of a search space."""
+
+# ------------------------------------------------------------------------------------------- sites
+
+
+def sites(
+    backbone: Annotated[str, typer.Argument(help="resnet20, torchvision:resnet50, timm:…, package.module:function.")],
+    shape: Shape = "3x224x224",
+    heads: Annotated[
+        bool, typer.Option("--heads", help="Also list sites of the head, whose layers only lead to outputs.")
+    ] = False,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space",
+            help="Show this search space on it: choices per site, number of placements, samples.",
+            autocompletion=complete_space,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prints each site with its positions, module path, channels, map size and share of the network's MACs."""
+    from nas_attn import backbones
+    from nas_attn.attachment import survey
+    from nas_attn.recipe_reading import backbone_section, load_space
+
+    spec = None if space is None else load_space(space)
+    input_shape = parse_shape(shape)
+    model = backbones.build(backbone_section(backbone), input_shape=input_shape, classes=1000)
+    if spec is not None:
+        found = survey(model, input_shape, custom=spec.sites.custom, heads=spec.sites.heads).sites
+        _show_space(spec, found, backbone, shape, as_json)
+        return
+    surveyed = survey(model, input_shape, heads=heads)
+    if as_json:
+        print_json([_record(site) for site in surveyed.sites])
+        return
+    columns, rows = _site_rows(surveyed.sites)
+    out = console()
+    out.print(table(f"Sites of {backbone} at {shape}", columns, rows, right=["channels", "map", "MACs"]))
+    for note in surveyed.notes:
+        out.print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+def parse_shape(text: str) -> tuple[int, int, int]:
+    """`3x224x224` as (3, 224, 224).
+
+    Raises:
+        BackboneError: it is no such shape.
+    """
+    from nas_attn.recipe import LARGEST
+
+    parts = [part.strip() for part in text.lower().replace(",", "x").split("x")]
+    if len(parts) != 3 or not all(re.fullmatch("[0-9]{1,9}", part) and int(part) for part in parts):
+        raise BackboneError(f"--input '{shorten(text)}' is not of the form CHANNELSxHEIGHTxWIDTH, like 3x224x224")
+    channels, height, width = map(int, parts)
+    if max(channels, height, width) > LARGEST:
+        raise BackboneError(f"--input '{text}' is too large: give at most {LARGEST:,} for each number")
+    return channels, height, width
+
+
+def _show_space(spec: SpaceSpec, sites: Sequence[Site], backbone: str, shape: str, as_json: bool) -> None:
+    """The choices at each site after resolving and merging, the exact number of placements, and samples."""
+    from nas_attn.space import SearchSpace
+
+    found = SearchSpace(spec, sites)
+    count, allowed, rng = found.count(), found.allowed, random.Random(0)
+    drawn = [str(found.placement(found.sample(rng))) for _ in range(SAMPLES if count else 0)]
+    if as_json:
+        print_json({"space": spec.name, "backbone": backbone, "sites": allowed, "placements": count, "samples": drawn})
+        return
+    out, rows = console(), []
+    for site in found.sites:
+        point = site.at(site.default_position)[0]
+        described = f"{point.channels} ch, {point.height}x{point.width}"
+        rows.append([site.name, described, str(len(allowed[site.name])), "  ".join(allowed[site.name])])
+    out.print(table(f"Search space {spec.name} on {backbone} at {shape}", ["site", "map", "choices", ""], rows))
+    out.print(f"{count:,} placements", markup=False)
+    if drawn:
+        out.print("\nSamples", style="bold")
+        out.print("\n".join(f"  {placement}" for placement in drawn), markup=False)
+
+
+def _site_rows(sites: Sequence[Site]) -> tuple[list[str], list[list[str]]]:
+    """(headings, rows): one row per site and position; a site's name, part and share stand in its first row only.
+
+    The part of the network is named where there are several.
+    """
+    parts = any(site.role != "backbone" for site in sites)
+    rows = []
+    for site in sites:
+        for i, (position, points) in enumerate(site.points):
+            point, paths = points[0], [p.path for p in points]
+            default = " (default)" if position == site.default_position and len(site.points) > 1 else ""
+            name = ([site.name, site.role] if i == 0 else ["", ""])[: 2 if parts else 1]
+            modules = paths[0]  # `layer1.0.bn2 … layer1.2.bn2 (3)`
+            if len(paths) > 1:
+                modules = f"{paths[0]} {'…' if len(paths) > 2 else 'and'} {paths[-1]} ({len(paths)})"
+            share = f"{100 * site.macs_share:.1f} %" if i == 0 else ""
+            rows.append(
+                [*name, position + default, modules, str(point.channels), f"{point.height}x{point.width}", share]
+            )
+    return ["site", *(["part"] if parts else []), "position", "modules", "channels", "map", "MACs"], rows
+
+
+def _record(site: Site) -> dict[str, object]:
+    """The same for machines: a site's positions with all module paths."""
+    positions = {
+        position: {
+            "paths": [point.path for point in points],
+            "channels": points[0].channels,
+            "height": points[0].height,
+            "width": points[0].width,
+        }
+        for position, points in site.points
+    }
+    own = {"site": site.name, "role": site.role, "macs_share": site.macs_share}
+    return {**own, "default_position": site.default_position, "positions": positions}
+
+
+# ------------------------------------------------------------------------------------------- modules
+
+
+def modules(
+    name: Annotated[
+        str | None, typer.Argument(help="One module, or package.module:Class.", autocompletion=complete_module)
+    ] = None,
+    channels: Annotated[int, typer.Option("--channels", min=1, help="Channels of the feature map.")] = 256,
+    size: Annotated[int, typer.Option("--size", min=1, help="Side of the feature map.")] = 14,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A knob of the module: --set reduction=8; repeatable.")
+    ] = None,
+    runtimes: Annotated[
+        bool, typer.Option("--runtimes", help="Where each module exports and runs, and its cost there.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Without a name the whole catalogue; with one its knobs, parameters and MACs on a map of this shape."""
+    from nas_attn.attention import catalogue
+
+    if runtimes:
+        _show_runtimes(name, as_json)
+    elif name is None:
+        _show_catalogue(channels, size, as_json)
+    else:
+        _show_module(catalogue.find(name), overrides(settings or []), channels, size, as_json)
+
+
+def _show_catalogue(channels: int, size: int, as_json: bool) -> None:
+    from nas_attn.attention import catalogue
+
+    listed = [_counted(row, channels, size) for row in catalogue.ROWS.values()]
+    foreign, unusable = _foreign(channels, size)
+    listed += foreign
+    if as_json:
+        print_json({"channels": channels, "size": size, "modules": listed, "unusable": unusable})
+        return
+    rows = [
+        [m["name"], m["title"], ", ".join(k["name"] for k in m["knobs"]), f"{m['parameters']:,}", f"{m['macs']:,}"]
+        for m in listed
+    ]
+    title = f"Attention modules on {channels} channels, {size}x{size}, with their default knobs"
+    columns = ["name", "module", "knobs", "parameters", "MACs"]
+    out = console()
+    out.print(table(title, columns, rows, right=["parameters", "MACs"]))
+    for module in unusable:
+        out.print(f"{module['name']} ({module['package']}) cannot be used: {module['reason']}", markup=False)
+
+
+def _show_runtimes(name: str | None, as_json: bool) -> None:
+    from nas_attn.attention import catalogue
+
+    measured, (titles, *lines) = catalogue.runtimes()
+    if as_json:
+        print_json(measured)
+        return
+    rows = [line for line in lines if name in (None, line[0])]
+    title = "CPU time of ResNet-8 with the module at every residual site, relative to the bare network"
+    dates = ", ".join(f"{runtime} {column['date']}" for runtime, column in measured.items())
+    out = console()
+    out.print(table(title, titles, rows, right=titles[1:]))
+    out.print(f"Measured: {dates}. TensorRT, RKNN and Core ML were not tested.", markup=False)
+
+
+def _show_module(row: Row, given: dict[str, Knob], channels: int, size: int, as_json: bool) -> None:
+    resolved = row.resolve(given, channels, size, size)
+    found, knobs = _described(row), dict(resolved.knobs)
+    sizes = {"parameters": resolved.parameters, "macs": resolved.macs}
+    if as_json:
+        print_json({**found, "channels": channels, "size": size, "resolved": knobs, **sizes})
+        return
+    out = console()
+    out.print(f"{row.name}: {row.title}", style="bold")
+    out.print(f"{row.paper}\nbuilt by {row.target}\n", markup=False)
+    listed = [[k["name"], k["default"], k["range"], k["doc"]] for k in found["knobs"]]
+    if listed:
+        out.print(table("Knobs", ["knob", "default", "range", "what it does"], listed))
+    shown = ", ".join(f"{k}={format_knob(v)}" for k, v in knobs.items())
+    out.print(f"On {channels} channels, {size}x{size}: {row.name}({shown})", markup=False)
+    out.print(f"{resolved.parameters:,} parameters, {resolved.macs:,} MACs", markup=False)
+
+
+def _foreign(channels: int, size: int) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """(what installed packages offer by entry points, what of it cannot be used and why)."""
+    from nas_attn.attention import catalogue
+
+    listed, unusable = [], []
+    for name, entry in sorted(catalogue.installed().items()):
+        package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+        try:
+            if name in catalogue.ROWS:
+                raise KnobError("nas_attn has a module of the same name")
+            found = _counted(catalogue.find(name), channels, size)
+        except KnobError as error:
+            unusable.append({"name": name, "package": package, "reason": str(error)})
+        else:
+            listed.append({**found, "title": f"{found['title']} ({package})"})
+    return listed, unusable
+
+
+def _counted(row: Row, channels: int, size: int) -> dict[str, Any]:
+    resolved = row.resolve({}, channels, size, size, strict=False)
+    return {**_described(row), "parameters": resolved.parameters, "macs": resolved.macs}
+
+
+def _described(row: Row) -> dict[str, Any]:
+    knobs = [{"name": k.name, "default": format_knob(k.default), "range": k.range, "doc": k.doc} for k in row.knobs]
+    return {"name": row.name, "title": row.title, "family": row.family, "paper": row.paper, "knobs": knobs}
+
+
+# ------------------------------------------------------------------------------------------- latency
+
+
+def latency(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(help="Placements in notation; trial numbers with --study; other backbones by name."),
+    ] = None,
+    backbone: Annotated[str, typer.Option("--backbone", help="Backbone of the placements.")] = "resnet20",
+    shape: Shape = "3x32x32",
+    study: Annotated[
+        str | None, typer.Option("--study", help="Take backbone, input and [latency] from this study.")
+    ] = None,
+    storage: Storage = DEFAULT_URL,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of [latency]: --set batch_size=32, --set mode=onnxruntime; repeatable."),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="Measure on another device, without torch: write the networks and a program here."),
+    ] = None,
+    back: Annotated[
+        Path | None, typer.Option("--from", help="Show what that program has measured; with --study, keep it there.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compares placements on this machine with the bare backbone: ratios with 95 % intervals."""
+    if back is not None:
+        _bring_back(back, study, storage, as_json)
+        return
+    plan = _plan(backbone, shape, study, storage)
+    section = _section(plan.recipe.latency, settings or [])
+    trials = {str(r.trial): r.placement for r in study_named(study, storage).store.candidates()} if study else {}
+    networks = {text: _network(plan, text, trials) for text in dict.fromkeys(what or _front_of(study, storage))}
+    if to is not None:
+        _send(plan, section, networks, to)
+        return
+    sessions = _measure(plan, section, {text: model for text, (_, model) in networks.items()})
+    shown = {text: (text, notation) for text, (notation, _) in networks.items()}
+    _answer(plan.recipe.backbone.name, shown, sessions, as_json)
+
+
+def _front_of(study: str | None, storage: str) -> list[str]:
+    """The front of a study, where no placement is named."""
+    if study is None:
+        raise RecipeError("latency needs at least one placement, like 'stage2=se(reduction=8)'")
+    from nas_attn.study.reading import snapshot
+
+    return [view.placement for view in snapshot(study_named(study, storage).store).front if view.baseline != "none"]
+
+
+def _send(plan: Plan, section: LatencySection, networks: Mapping[str, tuple[str, nn.Module]], folder: Path) -> None:
+    from nas_attn.latency.session import PROGRAM, write_folder
+
+    known = {
+        notation: plan.resolved(notation).key if "=" in notation else notation for notation, _ in networks.values()
+    }
+    write_folder(
+        folder,
+        section,
+        backbone=plan.recipe.backbone.name,
+        reference=plan.bare(0),
+        candidates={known[notation]: (notation, model) for notation, model in networks.values()},
+        input_shape=plan.input_shape,
+    )
+    runtime = section.mode.removesuffix("-int8")
+    console().print(
+        f"{len(networks)} networks are in {folder}. On the device, with numpy and {runtime}: python {PROGRAM}. Then copy the folder "
+        "back, and give it to nas-attn latency --from.",
+        markup=False,
+    )
+
+
+def _bring_back(folder: Path, study: str | None, storage: str, as_json: bool) -> None:
+    from nas_attn.evaluation.measuring import from_text, to_text
+    from nas_attn.latency.session import read_folder
+
+    found = read_folder(folder)
+    if study is not None:
+        store, here = study_named(study, storage).store, found.sessions[0].fingerprint
+        pinned = from_text(store.set_fingerprint_once(to_text(here)))
+        if pinned.id != here.id:
+            raise StudyError(
+                f"the latencies of study '{study}' belong to '{pinned.name}', these to '{here.name}': leave out --study"
+            )
+        for session in found.sessions:
+            store.add_session(session)
+    shown = {key: (notation, notation) for key, notation in found.placements.items()}
+    _answer(found.backbone, shown, found.sessions, as_json)
+
+
+def _plan(backbone: str, shape: str, study: str | None, storage: str) -> Plan:
+    from nas_attn.evaluation.plan import plan_for
+    from nas_attn.recipe_reading import recipe_from
+
+    if study is not None:
+        return study_named(study, storage).plan
+    data = {"name": "external", "input_shape": parse_shape(shape), "classes": 1000}
+    recipe = {"name": "latency", "space": "small", "backbone": {"name": backbone}, "data": data}
+    return plan_for(
+        recipe_from({**recipe, "training": {"start": "scratch", "init": "identity"}}, where="latency"), None
+    )
+
+
+def _section(section: LatencySection, settings: Sequence[str]) -> LatencySection:
+    from pydantic import ValidationError
+
+    from nas_attn.recipe import LatencySection
+    from nas_attn.recipe_reading import sentence
+
+    table = {**section.model_dump(), "tolerance": section.front_tolerance, **overrides(settings)}
+    try:
+        return LatencySection.model_validate(table)
+    except ValidationError as error:
+        raise RecipeError(sentence(LatencySection, error, "--set")) from None
+
+
+def _network(plan: Plan, text: str, trials: Mapping[str, str]) -> tuple[str, nn.Module]:
+    """(explicit notation or the backbone's name, network) of a placement, a trial of the study, or another backbone."""
+    from nas_attn import backbones
+    from nas_attn.recipe_reading import backbone_section
+
+    if text.isdigit() and text not in trials:
+        raise StudyError(f"'{text}' is not a trial of {'the study' if trials else 'a study: name it with --study'}")
+    if "=" not in text and text != "none" and text not in trials:
+        shape, classes = plan.input_shape, plan.classes
+        return text, backbones.build(backbone_section(text), input_shape=shape, classes=classes)
+    resolved = plan.resolved(trials.get(text, text))
+    return resolved.text, plan.attach(plan.bare(0), resolved, 0)
+
+
+def _measure(plan: Plan, section: LatencySection, models: Mapping[str, nn.Module]) -> list[Session]:
+    from nas_attn.analysis.latency import open_keys
+    from nas_attn.latency import DeviceLock, measure
+
+    enough = partial(open_keys, keys=models, tolerance=section.tolerance, max_sessions=section.max_sessions)
+    return list(
+        measure(
+            section,
+            reference=plan.bare(0),
+            candidates=models,
+            input_shape=plan.input_shape,
+            seed=0,
+            still_open=enough,
+            lock=DeviceLock.for_section(section),
+        )
+    )
+
+
+def _answer(backbone: str, shown: Mapping[str, tuple[str, str]], sessions: Sequence[Session], as_json: bool) -> None:
+    """Prints what was measured. `shown`: key of a session's samples -> (placement as given, its explicit notation)."""
+    from nas_attn.analysis.latency import Order, dropped, estimate
+    from nas_attn.report import words
+
+    known, order, rows = estimate(sessions), Order(sessions), []
+    keys = sorted(known, key=lambda key: known[key].ratio)
+    for key, following in zip(keys, [*keys[1:], None], strict=True):
+        row = {"placement": shown[key][0], "resolved": shown[key][1], **asdict(known[key]), "ms": known[key].ms}
+        row["faster_than_bare"] = order.probability_faster(key, None)
+        rows.append({**row, "faster_than_next": following and order.probability_faster(key, following)})
+    left_out, beside = len(dropped(sessions)), [one.notes[BESIDE] for one in sessions if BESIDE in one.notes]
+    machine, conditions = sessions[0].fingerprint, dict(sessions[0].conditions)
+    if as_json:
+        facts = {"backbone": backbone, "machine": asdict(machine), "conditions": conditions}
+        print_json({**facts, "sessions": len(sessions), "dropped": left_out, "beside": beside, "candidates": rows})
+        return
+    cells = [
+        [
+            f"{row['ratio']:.3f}",
+            f"{row['low']:.3f} to {row['high']:.3f}",
+            f"{row['ms']:.3f}",
+            "" if row["faster_than_next"] is None else f"{100 * row['faster_than_next']:.1f} %",
+            row["placement"],
+        ]
+        for row in rows
+    ]
+    columns = ["ratio", "95 % interval", "ms", "faster than next", "placement"]
+    title = f"Latency relative to the bare {backbone} ({sessions[0].reference_ms:.3f} ms)"
+    out = console()
+    out.print(table(title, columns, cells, right=columns[:-1]))
+    said = ", ".join(f"{name} {value}" for name, value in conditions.items())
+    out.print(f"{machine.name}; {said}", markup=False)
+    out.print(f"{len(sessions)} sessions, {left_out} of them dropped by the A/A control", markup=False)
+    if beside:
+        out.print(words.beside(beside), markup=False)

@@ -1,0 +1,302 @@
+"""`nas-attn status`, `backup`, `clean` and `doctor`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas_attn.cli.common import AsJson, DryRun, Storage, StudyName, console, echo, print_json, study_named, table
+from nas_attn.errors import NasAttnError, StorageAway, StudyError, UserError
+from nas_attn.paths import DEFAULT_URL
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from nas_attn.study.opening import OpenStudy
+    from nas_attn.study.progress import Overview, WorkerView
+
+
+REASONS = 5
+"""Reasons of failures that are shown."""
+REFRESH_S = 2.0
+"""Between two updates with --watch."""
+
+
+def status(
+    study: StudyName = None,
+    storage: Storage = DEFAULT_URL,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh the view until the study ends.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Counts of candidates by state; for one study also who works on it, at what, what failed, and the time left."""
+    if watch and as_json:
+        raise UserError("--watch and --json exclude each other: give one of them")
+    if watch:
+        _watch(study_named(study, storage))
+    elif study is not None:
+        _once(study_named(study, storage), as_json)
+    else:
+        _all(storage, as_json)
+
+
+def _all(storage: str, as_json: bool) -> None:
+    from nas_attn.storage import Database, shown_url
+
+    studies = Database(storage, must_exist=True).studies()
+    if as_json:
+        print_json([asdict(s) for s in studies])
+        return
+    rows = []
+    for s in studies:
+        counts = ", ".join(f"{count} {state}" for state, count in s.candidates.items()) or "none yet"
+        rows.append([s.name, time.strftime("%Y-%m-%d %H:%M", time.localtime(s.created_at)), counts])
+    console().print(table(f"Studies in {shown_url(storage)}", ["study", "created", "candidates"], rows))
+
+
+def _once(opened: OpenStudy, as_json: bool) -> None:
+    from nas_attn.study.progress import overview
+    from nas_attn.study.reading import constants_now
+
+    now, held = overview(opened), _leases(opened)
+    same = constants_now(opened.store, opened.recipe)
+    if as_json:
+        found = {**asdict(now.progress), "finished": now.progress.finished}
+        more = {**asdict(now), "leases": held, "constants": [asdict(constant) for constant in same]}
+        print_json({"study": opened.store.name, **found, **{k: v for k, v in more.items() if k != "progress"}})
+        return
+    out = console()
+    out.print(_shown(opened, now))
+    for constant in same:
+        out.print(f"Note: {constant.sentence}\n", markup=False)
+    unfinished = now.progress.finished < now.progress.trials
+    anybody = any(worker.state in ("working", "waiting") for worker in now.workers)
+    if unfinished and not anybody and not any(lease["state"] == "held" for lease in held):
+        out.print(f"No worker is running; continue with: nas-attn resume {opened.store.name}", markup=False)
+
+
+def _watch(opened: OpenStudy) -> None:
+    """Until the study has ended and nobody works on it any more, or Ctrl-C."""
+    from rich.live import Live
+
+    out = console()
+    try:
+        if not out.is_terminal:
+            _look(opened, out.print)
+            return
+        with Live(console=out, auto_refresh=False, vertical_overflow="visible") as live:
+            _look(opened, lambda shown: live.update(shown, refresh=True))
+    except KeyboardInterrupt:
+        return
+
+
+def _look(opened: OpenStudy, show: Callable[[Any], None]) -> None:
+    from nas_attn.study.progress import overview
+
+    while True:
+        try:
+            now = overview(opened)
+        except StorageAway as error:
+            show(f"{time.strftime('%H:%M:%S')}  {error}")
+        else:
+            show(_shown(opened, now))
+            if not now.workers and now.progress.finished >= now.progress.trials:
+                return
+        time.sleep(REFRESH_S)
+
+
+def _shown(opened: OpenStudy, now: Overview) -> Group:
+    from rich.console import Group
+    from rich.text import Text
+
+    running = now.progress.running
+    more = "running" if now.workers or not running else "begun, to be continued by the next worker"
+    words = [f"Study {opened.store.name}: {now.progress.line(working=False)}", f"{running} {more}"]
+    if now.per_hour is not None:
+        words.append(f"{now.per_hour:,.{0 if now.per_hour >= 10 else 1}f} candidates an hour")
+        words += [now.progress.left.text] if now.progress.left is not None else []
+    parts: list[Any] = [Text("; ".join(words))]
+    if now.workers:
+        columns = ["machine", "pid", "device", "at", "for", "last sign of life"]
+        count = len(now.workers)
+        title = f"{count} worker{'' if count == 1 else 's'}"
+        parts.append(table(title, columns, map(_worker_row, now.workers), right=["for", "last sign of life"]))
+    if now.launched:
+        parts.append(Text(f"Launched on {'; '.join(now.launched)}\n"))
+    if now.failures:
+        rows = [[str(count), reason] for reason, count in now.failures[:REASONS]]
+        parts.append(table("Failed", ["runs", "reason"], rows, right=["runs"]))
+    return Group(*parts)
+
+
+def _worker_row(worker: WorkerView) -> list[str]:
+    from nas_attn.analysis.units import duration
+
+    doing = worker.doing if not worker.waiting else f"{worker.doing}; {worker.waiting}"
+    if worker.state in ("silent", "gone"):
+        doing = f"{worker.state}; last task: {doing}"
+    seen = f"{duration(worker.silent_s)} ago"
+    return [worker.machine, worker.pid, worker.device, doing, duration(worker.at_it_s), seen]
+
+
+def _leases(opened: OpenStudy) -> list[dict[str, Any]]:
+    """Who holds what."""
+    from nas_attn.processes import is_dead, machine_and_pid
+
+    clock, found = opened.database.now(), []
+    for row in opened.store.leases(released=False):
+        state = "expired" if row.state == "held" and row.expires_at < clock else row.state
+        if is_dead(row.owner, local=opened.store.is_local):
+            state = "worker gone"
+        pid, left = machine_and_pid(row.owner)[1], round(row.expires_at - clock)
+        found.append({"work": row.resource, "state": state, "owner": row.owner, "pid": pid, "expires_in_s": left})
+    return found
+
+
+def backup(
+    path: Annotated[str, typer.Argument(help="File to write.")],
+    storage: Storage = DEFAULT_URL,
+    force: Annotated[bool, typer.Option("--force", help="Replace a copy once the new one is complete.")] = False,
+    artifacts: Annotated[
+        bool,
+        typer.Option(
+            "--artifacts/--no-artifacts", help="Also copy checkpoints and weights, to PATH with the suffix .artifacts."
+        ),
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Copies the whole database into one file, and checkpoints and weights into a folder beside. Workers may go on meanwhile."""
+    from nas_attn.storage import Database
+    from nas_attn.study.keeping import back_up
+
+    done = back_up(Database(storage, must_exist=True), path, overwrite=force, artifacts=artifacts)
+    if as_json:
+        folder = done.artifacts and str(done.artifacts)
+        elsewhere = list(done.elsewhere)
+        print_json({"backup": str(done.database), "artifacts": folder, "files": done.files, "elsewhere": elsewhere})
+        return
+    echo(str(done.database))
+    if done.artifacts is not None:
+        echo(f"{done.artifacts} ({done.files:,} files, {done.size / 1e6:,.1f} MB)")
+    for bucket in done.elsewhere:
+        echo(f"the artifacts stay in {bucket}; the copy refers to them")
+
+
+def clean(
+    study: StudyName = None,
+    storage: Storage = DEFAULT_URL,
+    keep: Annotated[
+        str | None,
+        typer.Option("--keep", help="Which weights of the search to keep: all, front or none; default: the recipe's."),
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Frees what a study no longer needs: weights, checkpoints of ended runs, unused files. Safe while workers work."""
+    if keep not in (None, "all", "front", "none"):
+        raise StudyError(f"--keep '{keep}' is unknown: give all, front or none")
+    from nas_attn.study.keeping import clean as free
+
+    opened = study_named(study, storage)
+    freed = free(opened, keep, dry_run=dry_run)
+    if as_json:
+        print_json({"study": opened.store.name, "dry_run": dry_run, **asdict(freed)})
+        return
+    kinds = {"weights": freed.weights, "checkpoints of finished runs": freed.checkpoints, "unused files": freed.strays}
+    said = ", ".join(f"{count:,} {what}" for what, count in kinds.items() if count) or "nothing"
+    verb = "would free" if dry_run else "freed"
+    echo(f"{verb} {freed.size / 1e6:,.1f} MB: {said}; the weights of {freed.kept} networks stay")
+
+
+EXTRAS = {"dashboard": "optuna_dashboard", "timm": "timm", "onnx": "onnxruntime", "postgres": "psycopg"}
+Check = tuple[str, str, str]
+"""(what was looked at; `ok`, `note` (works without) or `bad`; what was found)"""
+
+
+def doctor(
+    storage: Storage = DEFAULT_URL,
+    latency: Annotated[
+        bool, typer.Option("--latency", help="Also test whether this machine can measure latency (20 s).")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Looks at Python, torch, devices, memory, disk, the database and the extras. Exit status 1 where something is bad."""
+    checks = [*_machine(), _database(storage)]
+    for extra, module in EXTRAS.items():
+        there = importlib.util.find_spec(module) is not None
+        said = "installed" if there else f"not installed: pip install 'nas-attn[{extra}]'"
+        checks.append((f"extra '{extra}'", "ok" if there else "note", said))
+    if latency:
+        checks += _latency_checks()
+    if as_json:
+        print_json([dict(zip(("what", "state", "found"), check, strict=True)) for check in checks])
+    else:
+        rows = [[state, what, found] for what, state, found in checks]
+        console().print(table("This machine", ["", "what", "found"], rows))
+    if any(state == "bad" for _, state, _ in checks):
+        raise typer.Exit(1)
+
+
+def _machine() -> Iterator[Check]:
+    """Libraries, devices, load and disk."""
+    import psutil
+    import torch
+
+    from nas_attn.processes import cores
+    from nas_attn.study.local import CONTROL
+    from nas_attn.study.opening import versions
+
+    yield "python", "ok", platform.python_version()
+    yield "libraries", "ok", ", ".join(f"{name} {version}" for name, version in versions().items())
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        memory = properties.total_memory / 2**30
+        yield f"GPU {index}", "ok", f"{properties.name}, {memory:.0f} GiB, CUDA {torch.version.cuda}"
+    if torch.cuda.is_available():
+        there = shutil.which(CONTROL) is not None
+        how = "compute at the same time" if there else "take turns"
+        found = f"{'installed' if there else 'not installed'}: several workers on one GPU {how}"
+        yield "MPS", "ok" if there else "note", found
+    else:
+        yield "GPU", "note", "none that torch can use; training runs on the CPU"
+    load, free = psutil.getloadavg()[0], shutil.disk_usage(Path.cwd()).free / 2**30
+    busy = load > cores() / 2
+    said = f"{cores()} cores, load {load:.1f}{' (busy: expect slow searches)' if busy else ''}"
+    yield "CPU", "note" if busy else "ok", said
+    yield "disk", "ok" if free > 2 else "bad", f"{free:.1f} GiB free in {Path.cwd()}"
+
+
+def _database(storage: str) -> Check:
+    from nas_attn.storage import Database, shown_url
+    from nas_attn.storage.connection import storage_url
+
+    shown = shown_url(storage)
+    try:
+        url = storage_url(storage)
+        if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+            folder = Path(url.database).resolve().parent
+            able = os.access(folder, os.W_OK)
+            how = f"{folder} {'is writable' if able else 'cannot be written'}"
+            return "database", "ok" if able else "bad", f"{shown}: does not exist yet; {how}"
+        with Database(storage, must_exist=True) as database:
+            return "database", "ok", f"{shown}: {len(database.studies())} studies"
+    except NasAttnError as error:
+        return "database", "bad", str(error)
+
+
+def _latency_checks() -> Iterator[Check]:
+    """A measuring machine's own checks, and a few A/A sessions."""
+    from nas_attn.latency import examine
+    from nas_attn.recipe import LatencySection
+
+    for finding in examine(LatencySection()):
+        advice = f": {finding.advice}" if finding.advice and not finding.fit else ""
+        yield f"latency: {finding.name}", "ok" if finding.fit else "note", f"{finding.value}{advice}"
