@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.data.dataset import load
-from nas_attn.report.images import all_figures, write_figures
+from nas_attn.report.figures import all_figures, write_figures
 from nas_attn.storage import Database
 from nas_attn.study.reading import snapshot
 

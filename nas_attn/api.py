@@ -19,7 +19,7 @@ from nas_attn.paths import DEFAULT_URL
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe, load_space, recipe_from
 from nas_attn.records import Participation, Placement, Site
-from nas_attn.report import effect_map, figures, frames, images
+from nas_attn.report import figures, tables
 from nas_attn.report.html import summary
 from nas_attn.space import parse, resolve
 from nas_attn.space_schema import SpaceSpec
@@ -232,7 +232,7 @@ class Study:
         """A map of what each choice does at each site, to the primary metric, another one, or `latency`."""
         now = self.snapshot()
         found = fit_effects(now, of or now.primary or "latency")
-        return effect_map.effect_map(found) if found is not None and found.at("choice") else None
+        return figures.effect_map(found) if found is not None and found.at("choice") else None
 
     def rows(self, what: str = "trials") -> list[dict[str, Any]]:
         """Results as plain rows, `pandas.DataFrame(study.rows())`: `trials`, `front`, `scores`, `effects` or `latencies`.
@@ -240,7 +240,7 @@ class Study:
         Raises:
             UserError: the table does not exist.
         """
-        return frames.rows(self.snapshot(), what)
+        return tables.rows(self.snapshot(), what)
 
     def write_figures(self, folder: str | Path, format: str = "svg") -> list[Path]:
         """All figures as files: svg, pdf or png. Needs the extra `figures`, and a Chrome or Chromium.
@@ -249,7 +249,7 @@ class Study:
             UserError: the format is unknown, or kaleido is not installed.
             OperationError: there is no browser, or the files cannot be written.
         """
-        return images.write_figures(images.all_figures(self.snapshot()), Path(folder), format)
+        return figures.write_figures(figures.all_figures(self.snapshot()), Path(folder), format)
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}, storage={shown_url(self._opened.url)!r})"

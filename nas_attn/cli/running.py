@@ -196,9 +196,9 @@ def _announce(family: Family, forecast: dict[str, Any], difference: float | None
     """Says what is compared, what it can show and what it costs, before the first run."""
     from nas_attn.analysis.units import duration, size
     from nas_attn.analysis.validation import blocks_for
-    from nas_attn.report.verdicts import name
+    from nas_attn.report.words import network_name
 
-    pairs = "; ".join(f"{name(family, a)} against {name(family, b)}" for a, b in family.comparisons)
+    pairs = "; ".join(f"{network_name(family, a)} against {network_name(family, b)}" for a, b in family.comparisons)
     seconds = "" if forecast["total_s"] is None else f", about {duration(forecast['total_s'])} of training in all"
     low, high = (size(family.metric, forecast[key]) for key in ("detectable_low", "detectable_high"))
     known = f"from {forecast['noise_blocks']} earlier blocks" if forecast["noise_blocks"] else "from the search's runs"

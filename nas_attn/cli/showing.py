@@ -79,12 +79,12 @@ def show_front(out: Console, now: Snapshot, *, absolute: bool = False) -> None:
 
 def show_validation(out: Console, result: ValidationResult, now: Snapshot) -> None:
     """What a validation has shown."""
-    from nas_attn.report.verdicts import headline, sentences, summary
+    from nas_attn.report.words import validation_headline, validation_rows, validation_sentences
 
-    out.print(headline(result), style="bold", markup=False)
+    out.print(validation_headline(result), style="bold", markup=False)
     if result.verdicts:
-        out.print(table("", ["network", "test split", "placement"], summary(result), right=["test split"]))
-    for sentence in sentences(result, now):
+        out.print(table("", ["network", "test split", "placement"], validation_rows(result), right=["test split"]))
+    for sentence in validation_sentences(result, now):
         out.print(f"  {sentence}", markup=False)
     out.print()
 

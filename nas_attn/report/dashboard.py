@@ -1,23 +1,24 @@
-"""Notes and plots for optuna-dashboard, which then shows a study with no further step of ours.
-
-They are written as the study's system attributes, in the form that optuna-dashboard (0.14 and later) reads, so that they are there
-also where it is not installed: the database may be opened elsewhere. A test reads them back by its own functions.
-"""
+"""Notes and plots for optuna-dashboard, which then shows a study with no further step of ours."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nas_attn.analysis import units
 from nas_attn.analysis.choosing import answer
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.report import verdicts, words
-from nas_attn.report.answer_study import SUFFIX
-from nas_attn.report.images import all_figures
+from nas_attn.recipe import lower_is_better, objective_name
+from nas_attn.report import words
+from nas_attn.report.figures import all_figures
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+    from optuna.study import StudyDirection
+    from optuna.trial import FrozenTrial
+
 
 BELOW = "*nas_attn updates this note. Text below this line stays.*"
 _CHUNK = 2045
@@ -82,8 +83,8 @@ def study_note(snapshot: Snapshot) -> str:
     """The study's note (Markdown): recommendation, and the front beside the baselines."""
     lines = [f"# {snapshot.study}"]
     for result in reversed(snapshot.validations):  # what was tested stands before what is estimated
-        lines.append(f"**{verdicts.headline(result)}**")
-        lines += [f"- {sentence}" for sentence in verdicts.sentences(result, snapshot)]
+        lines.append(f"**{words.validation_headline(result)}**")
+        lines += [f"- {sentence}" for sentence in words.validation_sentences(result, snapshot)]
     lines += ["  \n".join(answer(snapshot)), *snapshot.remarks]
     if snapshot.front:
         lines.append(_front(snapshot))
@@ -148,3 +149,73 @@ def _numbered(known: dict[str, Any], prefix: str) -> list[str]:
     while f"{prefix}{len(keys)}" in known:
         keys.append(f"{prefix}{len(keys)}")
     return keys
+
+
+SUFFIX = "~answer"
+"""After the study's name; the name of a recipe cannot hold a tilde."""
+MOST = 100
+"""Candidates that are shown; the front and the baselines come first."""
+
+
+def write_answer_study(storage: BaseStorage, now: Snapshot) -> None:
+    """Writes the study of the answer; nothing happens while no candidate is scored, or where nothing has changed."""
+    import optuna
+
+    trials, name = _trials(now), f"{now.study}{SUFFIX}"
+    if not trials:
+        return
+    with suppress(KeyError):
+        known = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
+        if [(t.params, t.values) for t in known] == [(t.params, t.values) for t in trials]:
+            return
+        optuna.delete_study(study_name=name, storage=storage)
+    with suppress(optuna.exceptions.DuplicatedStudyError):  # another process writes the same at this moment
+        study = optuna.create_study(study_name=name, storage=storage, directions=_directions(now))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([words.heading(now, index) for index in range(len(now.objectives))])
+        study.add_trials(trials)
+
+
+def _trials(now: Snapshot) -> list[FrozenTrial]:
+    from optuna.distributions import BaseDistribution, CategoricalDistribution
+    from optuna.trial import create_trial
+
+    scored = [(view, values) for view in now.candidates if view.state == "scored" and (values := _values(now, view))]
+    scored.sort(key=lambda found: (not found[0].on_front, found[0].baseline is None, found[0].trial))
+    shown = scored[:MOST]
+    if not shown:
+        return []
+    columns = {
+        "candidate": [f"{words.called(view, now)} ({view.trial})" for view, _ in shown],
+        "placement": [view.placement for view, _ in shown],
+    }
+    distributions: dict[str, BaseDistribution] = {
+        name: CategoricalDistribution(tuple(dict.fromkeys(texts))) for name, texts in columns.items()
+    }
+    return [
+        create_trial(
+            values=values, params={name: texts[i] for name, texts in columns.items()}, distributions=distributions
+        )
+        for i, (_, values) in enumerate(shown)
+    ]
+
+
+def _values(now: Snapshot, view: CandidateView) -> list[float] | None:
+    """Gains where they are known, in the unit that people read; None where a value is missing."""
+    found = []
+    for objective, value in zip(now.objectives, view.values, strict=True):
+        gain = view.gains.get(objective_name(objective))
+        if now.compared(objective):
+            value = gain.mean * units.unit(objective).scale if gain else 0.0 if view.baseline == "none" else None
+        if value is None:
+            return None
+        found.append(round(value, 6))
+    return found
+
+
+def _directions(now: Snapshot) -> list[StudyDirection]:
+    from optuna.study import StudyDirection
+
+    falls = [lower_is_better(objective) and not now.compared(objective) for objective in now.objectives]
+    return [StudyDirection.MINIMIZE if one else StudyDirection.MAXIMIZE for one in falls]

@@ -1,10 +1,13 @@
-"""A snapshot's figures (plotly)."""
+"""A snapshot's figures (plotly): the front, learning curves, noise, maps of effects; and as files."""
 
 from __future__ import annotations
 
 import html
+import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
@@ -12,32 +15,92 @@ import plotly.graph_objects as go
 
 from nas_attn import tasks
 from nas_attn.analysis import units
+from nas_attn.analysis.effects import Effect, Effects, average_effects
 from nas_attn.analysis.snapshot import CandidateView, Retrained, ScorePoint, Snapshot
+from nas_attn.errors import OperationError, UserError, first_line, shorten
+from nas_attn.paths import user_path
 from nas_attn.recipe import lower_is_better, objective_name
 from nas_attn.report import words
-from nas_attn.report.axes import BLUE, GREEN, GREY, ORANGE, RED, blank_figure, measure
 
-PALETTE = ("#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8f6bd1", "#3fb8c9", "#b8a200", "#c76bb0", "#7a8f3c", "#a06a42")
-"""One colour per attention type, in turn."""
+BLUE, ORANGE, GREEN, RED, GREY = "#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8a919c"
+
+
+def blank_figure(*, height: int) -> go.Figure:
+    """A figure without data; its colours suit a light and a dark page, and the page sets the text's colour."""
+    figure = go.Figure()
+    figure.update_layout(
+        template="none",
+        height=height,
+        margin={"l": 70, "r": 20, "t": 30, "b": 60},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        font={"family": "system-ui, sans-serif", "size": 13, "color": "#7d8590"},
+        hoverlabel={"align": "left"},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#7d8590", "activecolor": BLUE},
+        hovermode="closest",
+    )
+    grid = {"gridcolor": "rgba(128,128,128,0.2)", "zeroline": False, "automargin": True}
+    return figure.update_xaxes(**grid).update_yaxes(**grid)
+
+
+def measure(figure: go.Figure, axis: Literal["x", "y"], objective: str, title: str = "", *, gain: bool = False) -> None:
+    """Puts an objective on an axis whose values have been drawn, in the unit that people read.
+
+    Args:
+        title: in place of the objective's name and which way is better.
+        gain: whether gains over the bare backbone were drawn; positive is better.
+    """
+    unit = units.unit(objective)
+    if gain:
+        said = f"gain in {units.title(objective)} over the bare backbone"
+        title = html.escape(", ".join(filter(None, (said, unit.of_differences))))
+        _scale(figure, axis, unit.scale)
+    else:
+        title = title or html.escape(f"{units.title(objective)} · {units.direction(objective)}")
+        if unit is units.SHARE:
+            _scale(figure, axis, 100)
+            figure.update_layout({f"{axis}axis": {"ticksuffix": " %"}})
+    ticks = "+.3~g" if gain else unit.ticks
+    figure.update_layout({f"{axis}axis": {"title": {"text": title}, "tickformat": ticks}})
+
+
+def _scale(figure: go.Figure, axis: Literal["x", "y"], factor: float) -> None:
+    """Multiplies what was drawn. Plotly's own format of shares has no space before its sign."""
+
+    def scaled(value: float) -> float:
+        return round(factor * float(value), 6)
+
+    for trace in figure.data:
+        bars = trace[f"error_{axis}"]
+        for holder, name in ((trace, axis), (bars, "array"), (bars, "arrayminus")):
+            if holder[name] is not None:
+                holder[name] = [None if value is None else scaled(value) for value in holder[name]]
+    lines = [(shape, f"{axis}{end}") for shape in figure.layout.shapes for end in (0, 1)]
+    for holder, name in [*lines, *((note, axis) for note in figure.layout.annotations)]:
+        if holder[f"{axis}ref"] == axis:
+            holder[name] = scaled(holder[name])
+
+
+PALETTE = (BLUE, ORANGE, GREEN, RED, "#8f6bd1", "#3fb8c9", "#b8a200", "#c76bb0", "#7a8f3c", "#a06a42")
 BARE = "bare backbone"
-WIDTH = 90
+LETTERS = 90
 """Letters of a line of what is shown at a point."""
 _MOST_CURVES = 150
 """Learning curves drawn at most; the front, the baselines and the newest go first."""
+Ends = tuple[float, float, float]
+"""A value and the ends of its 95 % interval."""
+Point = tuple[CandidateView, Ends, Ends]
+"""A candidate with its x and y."""
+
+# ------------------------------------------------------------------------------------------- the front
 
 
 def front_figures(snapshot: Snapshot, *, absolute: bool = False) -> list[go.Figure]:
-    """The first objective against each other one (against the trial's number where it is alone).
-
-    Args:
-        absolute: whether metrics are drawn as they are, and not as gains over the bare backbone.
-    """
+    """The first objective against each other one (against the trial's number where it is alone); metrics as gains over the bare
+    backbone, or as they are (`absolute`)."""
     others = range(1, len(snapshot.objectives)) if len(snapshot.objectives) > 1 else [None]
     return [_front(snapshot, other, absolute) for other in others]
-
-
-Ends = tuple[float, float, float]
-"""A value and the ends of its 95 % interval."""
 
 
 def _ends(snapshot: Snapshot, view: CandidateView, index: int, absolute: bool) -> Ends | None:
@@ -55,10 +118,6 @@ def _ends(snapshot: Snapshot, view: CandidateView, index: int, absolute: bool) -
         return value, view.latency.low, view.latency.high
     estimate = view.estimates.get(name)
     return (value, estimate.low, estimate.high) if estimate else (value, value, value)
-
-
-Point = tuple[CandidateView, Ends, Ends]
-"""A candidate with its x and y."""
 
 
 def _front(snapshot: Snapshot, other: int | None, absolute: bool) -> go.Figure:
@@ -89,15 +148,15 @@ def _front(snapshot: Snapshot, other: int | None, absolute: bool) -> go.Figure:
     if chosen:
         ring = _points(snapshot, chosen, "recommended", GREEN, "circle-open", 22, False)
         figure.add_trace(ring.update(marker_line_width=3, hoverinfo="skip", hovertemplate=None))
-    _axis(snapshot, figure, "y", 0, absolute)
+    _measure_axis(snapshot, figure, "y", 0, absolute)
     if other is None:
         figure.update_xaxes(title="trial")
     else:
-        _axis(snapshot, figure, "x", other, absolute)
+        _measure_axis(snapshot, figure, "x", other, absolute)
     return figure
 
 
-def _axis(snapshot: Snapshot, figure: go.Figure, axis: Literal["x", "y"], index: int, absolute: bool) -> None:
+def _measure_axis(snapshot: Snapshot, figure: go.Figure, axis: Literal["x", "y"], index: int, absolute: bool) -> None:
     objective = snapshot.objectives[index]
     measure(figure, axis, objective, gain=not absolute and snapshot.compared(objective))
 
@@ -131,8 +190,8 @@ def _bars(ends: Sequence[Ends]) -> dict[str, Any]:
 def hover(snapshot: Snapshot, view: CandidateView) -> str:
     """A candidate in a few lines; the placement can be pasted back."""
     placement = [view.placement]
-    if len(view.placement) > WIDTH:
-        placement = textwrap.wrap(view.placement, WIDTH, break_long_words=False, break_on_hyphens=False)
+    if len(view.placement) > LETTERS:
+        placement = textwrap.wrap(view.placement, LETTERS, break_long_words=False, break_on_hyphens=False)
     lines = [f"<b>{html.escape(words.label(view))}</b>", *(html.escape(line) for line in placement)]
     for index, objective in enumerate(snapshot.objectives):
         lines.append(f"{html.escape(objective_name(objective))}: {words.with_spread(snapshot, view, index)}")
@@ -338,3 +397,182 @@ def _line(figure: go.Figure, run: Retrained, epochs: list[int], values: list[flo
     style = {"color": colour, "width": 2}
     line = go.Scatter(x=epochs, y=values, mode="lines+markers", line=style, name=f"{shown}, seed {run.seed}")
     figure.add_trace(line)
+
+
+GOOD, NOTHING, BAD = "rgba(47,129,214,0.7)", "rgba(128,128,128,0.10)", "rgba(224,138,0,0.7)"
+"""The colour-blind can tell blue from orange. Both are translucent, so the page's text is readable on them."""
+MOST_WRITTEN = 16
+"""Columns up to which cells show their numbers; with more, hovering shows them."""
+CELL = 78
+"""Pixels of a column with numbers."""
+
+
+def effect_maps(snapshot: Snapshot) -> list[tuple[str, go.Figure]]:
+    """(what it is of, the map) of the primary metric and of the latency; those that are known.
+
+    Blue is good, orange is bad; no effect lies in the middle of the colours.
+    """
+    asked = [what for what in (snapshot.primary, "latency") if what]
+    found = [(what, average_effects(snapshot, what)) for what in asked]
+    return [(what, effect_map(effects)) for what, effects in found if effects is not None and effects.at("choice")]
+
+
+def effect_map(effects: Effects) -> go.Figure:
+    """Sites down, choices across; a cell has the effect and half of its 95 % interval, bold where the interval excludes zero."""
+    rows = effects.at("choice")
+    names = column_names(rows)
+    sites = sorted({row.site for row in rows}, key=lambda site: ([int(d) for d in re.findall(r"\d+", site)], site))
+    columns = sorted({names[row.site, row.name] for row in rows})
+    cells = {(row.site, names[row.site, row.name]): row for row in rows}
+    scale = units.unit(effects.of).scale
+    most = max(abs(row.mean) for row in rows) * scale or 1.0
+    written = len(columns) <= MOST_WRITTEN
+    figure = blank_figure(height=max(220, 54 * len(sites) + 150))
+
+    def each(of: str) -> list[list[str]]:
+        made = {"cell": _cell, "hover": _hover_cell}[of]
+        return [
+            [made(effects.of, cells[site, column]) if (site, column) in cells else "" for column in columns]
+            for site in sites
+        ]
+
+    figure.add_trace(
+        go.Heatmap(
+            z=[[scale * cells[s, c].mean if (s, c) in cells else None for c in columns] for s in sites],
+            x=[html.escape(column) for column in columns],
+            y=sites,
+            text=each("cell") if written else None,
+            texttemplate="%{text}" if written else None,
+            hovertext=each("hover"),
+            hovertemplate="%{hovertext}<extra></extra>",
+            colorscale=_colours(effects.of),
+            zmid=0,
+            zmin=-most,
+            zmax=most,
+            xgap=3,
+            ygap=3,
+            hoverongaps=False,
+            colorbar={"thickness": 12, "outlinewidth": 0, "tickformat": "+.3~g", "title": {"text": _unit(effects.of)}},
+        )
+    )
+    figure.update_xaxes(type="category", showgrid=False, tickangle=0 if written else -60, side="top")
+    figure.update_yaxes(type="category", showgrid=False, autorange="reversed")
+    figure.update_layout(margin_t=70, margin_b=20, meta={"width": 140 + (CELL if written else 26) * len(columns)})
+    return figure
+
+
+def column_names(rows: Sequence[Effect]) -> Mapping[tuple[str, str], str]:
+    """(site, choice) -> the name of its column: the type, with those knobs that differ at one site.
+
+    A knob that the site decides (groups by the channels) would make a column of its own for each site.
+    """
+    values: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for row in rows:
+        for knob, value in _knobs(row).items():
+            values[row.site, row.type, knob].add(value)
+    differ = {(kind, knob) for (_, kind, knob), known in values.items() if len(known) > 1}
+    found = {}
+    for row in rows:
+        kept = ", ".join(f"{knob}={value}" for knob, value in _knobs(row).items() if (row.type, knob) in differ)
+        found[row.site, row.name] = f"{row.type}({kept})" if kept else row.type
+    taken = defaultdict(set)
+    for (site, name), column in found.items():
+        taken[site, column].add(name)
+    clash = {column for (_, column), several in taken.items() if len(several) > 1}
+    return {key: key[1] if column in clash else column for key, column in found.items()}
+
+
+def described(of: str, effects: Effects) -> str:
+    """A map in a sentence or two, for who does not see it."""
+    rows = effects.at("choice")
+    sure = sorted((row for row in rows if row.sure), key=lambda row: -abs(row.mean))
+    said = "; ".join(f"{row.name} at {row.site} {units.plus_minus(of, row.mean, row.half)}" for row in sure[:5])
+    head = f"Map of effects on {units.title(of)}: {len(rows)} choices at {len({row.site for row in rows})} sites."
+    return (
+        f"{head} Certainly different from zero: {said}." if said else f"{head} None is certainly different from zero."
+    )
+
+
+def _knobs(row: Effect) -> dict[str, str]:
+    pairs = (piece.partition("=") for piece in row.knobs.split(",") if piece)
+    return {knob.strip(): value.strip() for knob, _, value in pairs}
+
+
+def _cell(of: str, row: Effect) -> str:
+    shown = units.bare_plus_minus(of, row.mean, row.half).replace(" ±", "<br>±")
+    return f"<b>{shown}</b>" if row.sure else shown
+
+
+def _hover_cell(of: str, row: Effect) -> str:
+    between = units.difference_range(of, row.low, row.high)
+    return "<br>".join(
+        (
+            f"<b>{html.escape(f'{row.site} = {row.name}')}</b>",
+            f"{html.escape(units.title(of))}: {units.difference(of, row.mean)} (95 %: {between})",
+            f"helps with a probability of {units.probability(row.better)}",
+            f"{row.observations} candidates have it, {row.elsewhere} more the type elsewhere",
+        )
+    )
+
+
+def _unit(of: str) -> str:
+    return "% of<br>latency" if of == "latency" else units.unit(of).of_differences or html.escape(of)
+
+
+def _colours(of: str) -> list[tuple[float, str]]:
+    low, high = (GOOD, BAD) if of == "latency" else (BAD, GOOD)
+    return [(0.0, low), (0.5, NOTHING), (1.0, high)]
+
+
+FORMATS = ("svg", "pdf", "png")
+PIXELS = 900
+"""Pixels; a PNG has twice as many."""
+
+
+def all_figures(snapshot: Snapshot) -> dict[str, go.Figure]:
+    """Name -> figure, of those that the study can show by now: `front`, `effects-accuracy`, `effects-latency`, `curves`, `noise` …"""
+    found: dict[str, go.Figure | None] = {
+        "front" if number == 1 else f"front-{number}": figure
+        for number, figure in enumerate(front_figures(snapshot), 1)
+    }
+    found |= {"curves": learning_curves(snapshot)}
+    for what, figure in effect_maps(snapshot):  # a metric's own name may hold anything
+        found[f"effects-{re.sub('[^A-Za-z0-9_-]', '_', what)}"] = figure
+    found |= {"noise": noise_figure(snapshot)}
+    found |= {f"retrained-{i}": figure for i, figure in enumerate(retraining_curves(snapshot), 1)}
+    return {name: figure for name, figure in found.items() if figure is not None}
+
+
+def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) -> list[Path]:
+    """Writes each figure on white, NAME.svg and so on; what was there before is replaced.
+
+    Raises:
+        UserError: unknown format, or kaleido is not installed.
+        OperationError: there is no Chromium, or the files cannot be written.
+    """
+    if format_ not in FORMATS:
+        raise UserError(f"figures cannot be written as '{shorten(format_)}': give {', '.join(FORMATS)}")
+    try:
+        import kaleido  # noqa: F401 - plotly draws by it
+    except ImportError:
+        raise UserError(
+            "figures as files need kaleido, which is not installed: pip install 'nas-attn[figures]'"
+        ) from None
+    place = user_path(folder, what="folder for figures", error=UserError)
+    written = []
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        for name, figure in drawn.items():
+            path = place / f"{name}.{format_}"
+            paper = go.Figure(figure).update_layout(paper_bgcolor="white", plot_bgcolor="white", font_color="#333")
+            paper.update_traces(textfont_color="#222", selector={"type": "heatmap"})
+            paper.write_image(path, width=PIXELS, height=figure.layout.height, scale=2 if format_ == "png" else 1)
+            written.append(path)
+    except OSError as error:
+        raise OperationError(f"figures cannot be written to '{place}': {error}") from None
+    except Exception as error:  # kaleido's own, for a browser that is missing or does not answer
+        first = first_line(error)
+        raise OperationError(
+            f"figures are drawn by Chrome or Chromium, which did not work ({shorten(first)}): install one, or name it in BROWSER_PATH"
+        ) from error
+    return written

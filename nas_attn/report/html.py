@@ -1,10 +1,11 @@
-"""The report: one self-contained HTML file that shows a study to someone who was not there."""
+"""The report: one self-contained HTML file that shows a study to someone who was not there; its summary in a notebook."""
 
 from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
@@ -27,8 +28,7 @@ from nas_attn.analysis.validation import ValidationResult
 from nas_attn.errors import StudyError
 from nas_attn.paths import user_path, write_whole
 from nas_attn.recipe_reading import write_toml
-from nas_attn.report import effect_map, figures, tables, verdicts, words
-from nas_attn.report.drawing import drawing
+from nas_attn.report import figures, tables, words
 
 PLOTLY = "plotly-cartesian.min.js.gz"
 """Plotly's own bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min), a third of the whole one."""
@@ -119,14 +119,14 @@ def _tested(snapshot: Snapshot, result: ValidationResult) -> dict[str, Any]:
     cells = tables.Cell
     rows = [
         tables.Row([cells(role), cells(value), cells(notation=placement, wide=True)])
-        for role, value, placement in verdicts.summary(result)
+        for role, value, placement in words.validation_rows(result)
     ]
     names = {network.key: network.role for network in result.family.networks}
     head = ["network", "on the test split, ± over runs", "placement"]
     return {
         "number": result.family.number,
-        "headline": verdicts.headline(result),
-        "sentences": list(verdicts.sentences(result, snapshot)),
+        "headline": words.validation_headline(result),
+        "sentences": list(words.validation_sentences(result, snapshot)),
         "networks": tables.Table(head, rows if result.verdicts else []),
         "classes": tables.classes_table(result.by_class, names) if result.by_class else None,
     }
@@ -178,12 +178,12 @@ def _known_effects(snapshot: Snapshot) -> list[Effects]:
 
 def _effects(snapshot: Snapshot, found: Effects, page: Page) -> dict[str, Any]:
     error = "" if found.cv_error is None else f" (additive model, leave-one-out error {100 * found.cv_error:.1f} %)"
-    figure = effect_map.effect_map(found) if found.at("choice") else None
+    figure = figures.effect_map(found) if found.at("choice") else None
     return {
         "title": units.title(found.of),
         "error": error,
         "sentences": found.sentences,
-        "figure": page.draw(figure, effect_map.described(found.of, found)),
+        "figure": page.draw(figure, figures.described(found.of, found)),
         "table": tables.effects_table(found),
     }
 
@@ -307,3 +307,93 @@ class Page:
         )
         self.figures.append(drawn)
         return drawn
+
+
+WIDTH, HEIGHT = 680, 360
+LEFT, RIGHT, TOP, BOTTOM = 64, 12, 24, 48
+"""Pixels beside the axes."""
+
+
+class Mark(NamedTuple):
+    """A point with the ends of its intervals, in pixels; the ends are the point's where there are none."""
+
+    x: float
+    y: float
+    x_ends: tuple[float, ...]
+    y_ends: tuple[float, ...]
+    colour: str
+    open: bool
+    said: str
+    """What hovering shows."""
+
+
+class Axis(NamedTuple):
+    """From values to pixels."""
+
+    low: float
+    high: float
+    begin: float
+    end: float
+    title: str
+
+    def at(self, value: float) -> float:
+        """Pixels."""
+        return round(self.begin + (value - self.low) / (self.high - self.low) * (self.end - self.begin), 1)
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        """(pixel, number) at about five round numbers."""
+        rough = (self.high - self.low) / 5
+        step = next(s for s in (m * 10.0 ** math.floor(math.log10(rough)) for m in (1, 2, 5, 10)) if s >= rough)
+        first, last = math.ceil(self.low / step), math.floor(self.high / step)
+        return [(self.at(number * step), f"{number * step:g}") for number in range(first, last + 1)]
+
+
+def drawing(figure: go.Figure) -> dict[str, Any]:
+    """What `templates/drawing.svg` draws of a figure of points and one stepped line."""
+    points = [trace for trace in figure.data if trace.mode == "markers"]
+    x, y = (_drawn_axis(figure, points, axis) for axis in ("x", "y"))
+    marks = [
+        Mark(
+            x.at(trace.x[i]),
+            y.at(trace.y[i]),
+            tuple(map(x.at, _ends(trace, "x", i))),
+            tuple(map(y.at, _ends(trace, "y", i))),
+            trace.marker.color,
+            trace.marker.symbol == "circle-open",
+            trace.text[i].replace("<br>", "\n").replace("<b>", "").replace("</b>", ""),
+        )
+        for trace in points
+        for i in range(len(trace.x))
+    ]
+    corners: list[tuple[float, float]] = []
+    for line in (trace for trace in figure.data if trace.mode == "lines"):
+        for at in zip(line.x, line.y, strict=True):
+            if corners:
+                corners.append((at[0], corners[-1][1]) if line.line.shape == "hv" else (corners[-1][0], at[1]))
+            corners.append(at)
+    return {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "x": x,
+        "y": y,
+        "marks": marks,
+        "steps": " ".join(f"{x.at(a)},{y.at(b)}" for a, b in corners),
+        "legend": [(trace.name, trace.marker.color) for trace in points],
+    }
+
+
+def _drawn_axis(figure: go.Figure, points: Sequence[Any], name: str) -> Axis:
+    ends = [end for trace in points for i in range(len(trace[name])) for end in _ends(trace, name, i)] or [0.0]
+    low, high = min(ends), max(ends)
+    pad = 0.06 * (high - low) or 1.0
+    title = figure.layout[f"{name}axis"].title.text or ""
+    place = (LEFT, WIDTH - RIGHT) if name == "x" else (HEIGHT - BOTTOM, TOP)
+    return Axis(low - pad, high + pad, *place, title)
+
+
+def _ends(trace: Any, name: str, i: int) -> tuple[float, float]:
+    """The ends of a point's interval."""
+    bars = trace[f"error_{name}"]
+    value = float(trace[name][i])
+    return (value, value) if bars.array is None else (value - bars.arrayminus[i], value + bars.array[i])

@@ -1,22 +1,26 @@
-"""The HTML report's tables, as plain data; templates/parts.html writes and escapes them."""
+"""A study's results as tables: of the HTML report, and as plain rows for programs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from statistics import fmean
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from nas_attn.analysis import units
-from nas_attn.analysis.effects import Effect, Effects, Part
+from nas_attn.analysis.effects import Effect, Effects, Part, fit_effects
 from nas_attn.analysis.per_image import ByClass
 from nas_attn.analysis.snapshot import CandidateView, Retrained, Snapshot
+from nas_attn.errors import UserError, did_you_mean
+from nas_attn.recipe import objective_name
 from nas_attn.report import words
-from nas_attn.tables import counted_costs
+from nas_attn.tables import counted_costs, is_cost
 
 
 class Cell(NamedTuple):
-    """One cell."""
+    """One cell of a table of the report; templates/parts.html writes and escapes it."""
 
     text: str = ""
     sort: float | str | None = None
@@ -31,15 +35,11 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row."""
-
     cells: Sequence[Cell]
     front: bool = False
 
 
 class Table(NamedTuple):
-    """A table."""
-
     head: Sequence[str]
     rows: Sequence[Row]
     name: str = ""
@@ -106,16 +106,8 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
 
 def effects_table(found: Effects) -> Table:
     """What each choice and type does: on average, and of choices in two networks."""
-    head = [
-        "site",
-        "choice",
-        "on average",
-        "good",
-        "alone",
-        "next to the recommended",
-        "candidates",
-        "with the type elsewhere",
-    ]
+    head = ["site", "choice", "on average", "good", "alone", "next to the recommended"]
+    head += ["candidates", "with the type elsewhere"]
     return Table(head, [Row(_effect_row(found.of, row)) for row in found.rows], f"effects-{found.of}", sortable=True)
 
 
@@ -140,11 +132,7 @@ def _part(metric: str, part: Part | None) -> Cell:
 
 
 def classes_table(found: ByClass, names: Mapping[str, str]) -> Table:
-    """Accuracy class by class, sortable.
-
-    Args:
-        names: key -> what the network is called.
-    """
+    """Accuracy class by class, sortable. `names`: key -> what the network is called."""
     rows = [
         Row([Cell(name), number(str(count), count), *(_share(shares[at]) for shares in found.values.values())])
         for at, (name, count) in enumerate(zip(found.classes, found.images, strict=True))
@@ -206,3 +194,87 @@ def _likely(probability: float | None) -> Cell:
 def _seeds(snapshot: Snapshot, view: CandidateView) -> Cell:
     estimate = view.estimates.get(snapshot.primary or "")
     return number(str(estimate.seeds), estimate.seeds) if estimate else number(units.MISSING, None)
+
+
+Plain = dict[str, Any]
+_LATENCY = ("latency_low", "latency_high", "latency_ms", "latency_measured")
+
+
+def rows(snapshot: Snapshot, what: str) -> list[Plain]:
+    """A list of equal rows, of a table of FRAMES; numbers are numbers, what is not known is None.
+
+    Raises:
+        UserError: the table does not exist.
+    """
+    if what not in FRAMES:
+        raise UserError(f"unknown table '{what}': {did_you_mean(what, FRAMES)}")
+    return FRAMES[what](snapshot)
+
+
+def _candidate(snapshot: Snapshot, view: CandidateView) -> Plain:
+    row: Plain = {"trial": view.trial, "placement": view.placement, "state": view.state, "baseline": view.baseline}
+    for objective, value in zip(snapshot.objectives, view.values, strict=True):
+        name, latency = objective_name(objective), view.latency
+        row[name] = value
+        if objective == "latency":
+            times = (latency.low, latency.high, latency.ms, latency.measured) if latency else (None,) * 4
+            row |= dict(zip(_LATENCY, times, strict=True))
+        elif not is_cost(name):
+            estimate, gain = view.estimates.get(name), view.gains.get(name)
+            low, high = (estimate.low, estimate.high) if estimate else (None, None)
+            row |= {f"{name}_low": low, f"{name}_high": high, f"{name}_runs": estimate.seeds if estimate else 0}
+            ends = (gain.mean, gain.low, gain.high) if gain else (None,) * 3
+            row |= dict(zip((f"{name}_gain", f"{name}_gain_low", f"{name}_gain_high"), ends, strict=True))
+    return row | {
+        "better_than_none": view.beats_none,
+        "on_front": view.on_front,
+        "front_odds": view.front_odds,
+        "recommended": snapshot.recommendation is not None and snapshot.recommendation.key == view.key,
+        **{name: (view.cost or {}).get(name) for name in counted_costs(snapshot.objectives)},
+        "rung": view.rung,
+        "seconds": sum(point.wall_s for point in view.scores),
+        "reason": view.reason,
+        "key": view.key,
+    }
+
+
+def _score_rows(snapshot: Snapshot) -> list[Plain]:
+    """A row for each time that a candidate was scored: the points of the learning curves."""
+    metrics = sorted({name for view in snapshot.candidates for point in view.scores for name in point.metrics})
+    return [
+        {
+            "trial": view.trial,
+            "purpose": point.purpose,
+            "seed": point.seed,
+            "rung": point.rung,
+            "epochs": point.epochs,
+            **{name: point.metrics.get(name) for name in metrics},
+            "seconds": point.wall_s,
+        }
+        for view in snapshot.candidates
+        for point in view.scores
+    ]
+
+
+def _effect_rows(snapshot: Snapshot) -> list[Plain]:
+    """What each choice and type does to the primary metric and to the latency."""
+    found = [fit_effects(snapshot, what) for what in (snapshot.primary, "latency") if what]
+    return [{"of": effects.of, **asdict(row)} for effects in found if effects is not None for row in effects.rows]
+
+
+def _latencies(snapshot: Snapshot) -> list[Plain]:
+    """A row for each candidate whose latency is known."""
+    known = [(view, view.latency) for view in snapshot.candidates if view.latency is not None]
+    return [{"trial": v.trial, "placement": v.placement, **asdict(found), "ms": found.ms} for v, found in known]
+
+
+FRAMES: Mapping[str, Callable[[Snapshot], list[Plain]]] = MappingProxyType(
+    {
+        "trials": lambda snapshot: [_candidate(snapshot, view) for view in snapshot.candidates],
+        "front": lambda snapshot: [_candidate(snapshot, view) for view in snapshot.front],
+        "scores": _score_rows,
+        "effects": _effect_rows,
+        "latencies": _latencies,
+    }
+)
+"""Name -> what makes the rows."""

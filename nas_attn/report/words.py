@@ -1,12 +1,16 @@
-"""Objective values and counts as a person reads them."""
+"""What a person reads of a study: objective values, counts, and validations in words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 
+from nas_attn.analysis import units
 from nas_attn.analysis.effects import Part, Suggestion
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.units import bare_plus_minus, duration, probability, signed, title, unit, value
+from nas_attn.analysis.validation import Family, Network, ValidationResult, Verdict
 from nas_attn.model import Estimate
 from nas_attn.recipe import objective_name
 
@@ -136,3 +140,125 @@ def spent(snapshot: Snapshot) -> list[tuple[str, int, float]]:
     if snapshot.latency is not None:
         rows.append(("latency sessions", snapshot.latency.sessions, snapshot.latency.duration_s))
     return rows
+
+
+def validation_headline(result: ValidationResult) -> str:
+    """What was done, in a line."""
+    family = result.family
+    fresh = "each on a new backbone and seed" if family.fresh_backbones else "each with a new seed"
+    done = f"{result.blocks} of {family.blocks} blocks" if result.blocks < family.blocks else f"{family.blocks} blocks"
+    by = "" if family.metric == "accuracy" else f"by {units.title(family.metric)} "
+    return (
+        f"Validation {family.number}: trained as the target says ({family.epochs} epochs), {done}, {fresh}; scored {by}on the "
+        "test images"
+    )
+
+
+def validation_sentences(result: ValidationResult, now: Snapshot) -> Iterator[str]:
+    """One per comparison, then what else has to be said.
+
+    Args:
+        now: the study, for the latencies of the networks.
+    """
+    family = result.family
+    if not result.verdicts:
+        yield f"No result yet: it comes after {family.blocks} blocks. Run the same command again to continue."
+        return
+    for verdict in result.verdicts:
+        yield _sentence(family, verdict, now)
+    yield from _conclusion(result, now)
+    for key, runs in result.diverged.items():
+        counts = "chance" if family.chance is not None else "the worst value of the comparison"
+        yield f"{network_name(family, key)}: {runs} of {result.blocks} runs diverged and count as {counts}."
+    if now.recipe.target_training.start == "pretrained":
+        yield "This holds for the given weights; with others it may differ."
+
+
+def validation_rows(result: ValidationResult) -> list[tuple[str, str, str]]:
+    """(role, value with its spread over blocks, placement) of each network."""
+    metric = result.family.metric
+    rows = []
+    for network in result.family.networks:
+        values = result.values.get(network.key, ())
+        shown = ""
+        if values:
+            spread = f" ± {units.size(metric, statistics.stdev(values))}" if len(values) > 1 else ""
+            shown = f"{units.value(metric, statistics.fmean(values))}{spread}"
+        rows.append((network.role, shown, network.placement))
+    return rows
+
+
+def _conclusion(result: ValidationResult, now: Snapshot) -> Iterator[str]:
+    """What the test means for what the search recommended; nothing where that was not in the family."""
+    family = result.family
+    recommended = next((n for n in family.networks if n.role == "recommended"), None)
+    bare = next((n for n in family.networks if n.placement == "none"), None)
+    if recommended is None or bare is None:
+        return
+    against_none = [v for v in result.verdicts if v.control == bare.key]
+    better = sorted((v for v in against_none if v.word == "better"), key=lambda v: -v.difference)
+    other = next((v.network for v in better if v.network != recommended.key), None)
+    instead = ""
+    if other is not None:
+        latency = _latency(family, other, now)
+        at = "" if latency is None else f", at {latency[0]:.2f} times the latency"
+        instead = f"{network_name(family, other)} is better{at}"
+    word = next((v.word for v in against_none if v.network == recommended.key), "not shown")
+    if recommended.key == bare.key and instead:
+        yield f"So the test goes beyond the search, which recommended the bare backbone: {instead}, when trained as the target says."
+    elif recommended.key == bare.key:
+        yield "So the test agrees with the search: nothing that was tested is shown to be better than the bare backbone."
+    elif word == "better":
+        rival = next((v for v in result.verdicts if (v.network, v.word) == (recommended.key, "worse")), None)
+        but = "" if rival is None else f", but {network_name(family, rival.control)} is better still"
+        yield f"So the test confirms the recommendation: it is better than the bare backbone{but}."
+    elif word == "worse":
+        yield f"So the test contradicts the recommendation: the bare backbone is better{f', and {instead}' if instead else ''}."
+    else:
+        yield f"So the recommendation is not confirmed{f'; {instead}' if instead else ''}."
+
+
+def _sentence(family: Family, verdict: Verdict, now: Snapshot) -> str:
+    metric = family.metric
+    new = ""
+    if verdict.new_low is not None and verdict.new_high is not None:
+        new = f"; for new images {units.difference_range(metric, verdict.new_low, verdict.new_high)}"
+    between = f"{units.difference_range(metric, verdict.low, verdict.high)}{new}"
+    word = "no difference shown" if verdict.word == "not shown" else verdict.word
+    names = f"{network_name(family, verdict.network)} against {network_name(family, verdict.control)}"
+    text = f"{names}: {word}, {units.difference(metric, verdict.difference)} ({between})"
+    if verdict.not_worse is not None and family.margin is not None:
+        text += f"; {'not worse' if verdict.not_worse else 'not shown to be no worse'} by more than {units.size(metric, family.margin)}"
+        text += _faster(family, verdict, now) if verdict.not_worse else ""
+    return f"{text}."
+
+
+def _faster(family: Family, verdict: Verdict, now: Snapshot) -> str:
+    """`, and faster by 4.1 %`; empty where the two latencies are not known."""
+    mine, other = _latency(family, verdict.network, now), _latency(family, verdict.control, now)
+    if mine is None or other is None:
+        return ""
+    change = math.log(mine[0] / other[0])
+    if abs(change) <= math.hypot(mine[1], other[1]):
+        return ", and about as fast"
+    return f", and {'faster' if change < 0 else 'slower'} by {100 * abs(math.expm1(change)):.1f} %"
+
+
+def _latency(family: Family, key: str, now: Snapshot) -> tuple[float, float] | None:
+    """(ratio to the bare backbone, half of the 95 % interval of its logarithm); None where it was not measured."""
+    if _network_of(family, key).placement == "none":
+        return 1.0, 0.0
+    view = now.find(key)
+    if view is None or view.latency is None or not view.latency.measured:
+        return None
+    return view.latency.ratio, math.log(view.latency.high / view.latency.low) / 2
+
+
+def network_name(family: Family, key: str) -> str:
+    """A network of a family for people."""
+    network = _network_of(family, key)
+    return "the bare backbone" if network.placement == "none" else f"`{network.placement}` ({network.role})"
+
+
+def _network_of(family: Family, key: str) -> Network:
+    return next(network for network in family.networks if network.key == key)

@@ -16,7 +16,7 @@ from nas_attn.analysis.choosing import Chosen
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import NasAttnError, StorageAway
 from nas_attn.report import dashboard, write_report
-from nas_attn.report.answer_study import write_answer_study
+from nas_attn.report.dashboard import write_answer_study
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.reading import snapshot
 from nas_attn.waiting import impatient

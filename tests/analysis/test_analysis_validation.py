@@ -10,7 +10,7 @@ import pytest
 from made_study import MadeStudy, everywhere
 
 from nas_attn.analysis.validation import ValidationResult, block_noise
-from nas_attn.report.verdicts import headline, sentences
+from nas_attn.report.words import validation_headline, validation_sentences
 from nas_attn.study.reading import snapshot
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
@@ -36,7 +36,7 @@ def results(made: MadeStudy) -> tuple[ValidationResult, ...]:
 
 def said(made: MadeStudy) -> str:
     now = snapshot(made.store)
-    return " ".join([headline(now.validations[-1]), *sentences(now.validations[-1], now)])
+    return " ".join([validation_headline(now.validations[-1]), *validation_sentences(now.validations[-1], now)])
 
 
 def test_no_verdict_is_given_before_all_blocks_have_ended(made: MadeStudy) -> None:

@@ -5,7 +5,7 @@ import pytest
 from made_study import MadeStudy, usual
 
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.report.answer_study import write_answer_study
+from nas_attn.report.dashboard import write_answer_study
 from nas_attn.storage import Database, optuna_engine_arguments
 from nas_attn.study.reading import snapshot
 

@@ -11,7 +11,7 @@ from made_study import TRUE_COST, usual
 
 from nas_attn.analysis.effects import Effect, Effects, fit_effects
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.report.effect_map import BAD, GOOD, column_names, described, effect_map, effect_maps
+from nas_attn.report.figures import BAD, GOOD, column_names, described, effect_map, effect_maps
 from nas_attn.study.reading import snapshot
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import UserError
-from nas_attn.report.frames import FRAMES, rows
 from nas_attn.report.html import summary
+from nas_attn.report.tables import FRAMES, rows
 from nas_attn.study.reading import snapshot
 
 made_study = runpy.run_path(str(Path(__file__).parents[1] / "made_study.py"))

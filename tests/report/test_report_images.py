@@ -10,7 +10,7 @@ from browser import CHROMIUM
 from made_study import MadeStudy, usual
 
 from nas_attn.errors import UserError
-from nas_attn.report.images import all_figures, write_figures
+from nas_attn.report.figures import all_figures, write_figures
 from nas_attn.study.reading import snapshot
 
 BEGINNINGS = {"svg": b"<svg", "pdf": b"%PDF", "png": b"\x89PNG"}
