@@ -32,10 +32,9 @@ from torch import Tensor, nn
 from torch.utils import benchmark
 
 from nas_attn import attachment, backbones, space
-from nas_attn.analysis.latency import Order, dropped, estimate, half_width, open_keys
+from nas_attn.analysis.latency import Order, dropped, estimate, half_width, latency_model, open_keys
 from nas_attn.latency import DeviceLock, fingerprint, run_session
 from nas_attn.latency import measure as run_sessions
-from nas_attn.model.latencies import latency_model
 from nas_attn.recipe import BackboneSection, LatencySection
 from nas_attn.records import Session
 

@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 from nas_attn.analysis import units
 from nas_attn.analysis.features import Feature, features, notation
+from nas_attn.analysis.latency import LEAST_MEASURED, latency_model, with_predictions
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.model import Estimate, Evidence
 from nas_attn.model.evidence import Sum
-from nas_attn.model.latencies import LEAST_MEASURED, latency_model, predicted_latencies, with_predictions
 from nas_attn.model.variances import cdf
 from nas_attn.recipe import lower_is_better
 from nas_attn.records import Latency
@@ -410,4 +410,4 @@ def _predicted(now: Snapshot, texts: Sequence[str]) -> Mapping[str, Latency]:
     model = latency_model(known, {view.key: view.placement for view in now.candidates})
     if now.latency is None or model is None:
         return {}
-    return dict(zip(texts, predicted_latencies(model, texts, now.latency.reference_ms), strict=True))
+    return dict(zip(texts, model.predicted(texts, now.latency.reference_ms), strict=True))

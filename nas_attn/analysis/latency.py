@@ -1,8 +1,9 @@
-"""Estimates from latency sessions: ratio to the bare backbone with its 95 % interval; predictions; what stands behind them.
+"""Latencies from sessions, as ratios to the bare backbone with 95 % intervals; and what placements take that were not measured.
 
 A session's calls say little about its error (an interval from one session covers 56-72 %): sessions spaced in time are
 the sample. An estimate is the median over sessions of their median log-ratio; its interval comes from resampling
 sessions, below six sessions from the spread between sessions, pooled over all candidates. Evidence: docs/latency.md.
+What was not measured is predicted by the model of placements: nearly a sum over sites.
 """
 
 from __future__ import annotations
@@ -12,28 +13,41 @@ import statistics
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from nas_attn.model.latencies import with_predictions
+from nas_attn.model.coding import Coding, Floats, Shape
+from nas_attn.model.evidence import Effects, Solution, Sum, moments
+from nas_attn.model.runs import MOST, Data
 from nas_attn.records import BESIDE, CandidateRow, Latency, Session
-
-Floats = npt.NDArray[np.float64]
 
 ENOUGH_SESSIONS = 6
 """From here on an interval comes from resampling the candidate's own sessions."""
 RESAMPLES = 2000
 LEAST_CONTROL_LIMIT = math.log(1.01)
 """A session is not dropped for an A/A log-ratio within 1 %."""
-PRIOR_SPREAD = 0.02
-"""Between-session spread of a log-ratio that is assumed until sessions have shown theirs (measured: 1 to 3 %)."""
-PRIOR_WEIGHT = 2.0
-"""Degrees of freedom that the assumption counts for."""
-
+PRIOR_SPREAD, PRIOR_WEIGHT = 0.02, 2.0
+"""Between-session spread of a log-ratio that is assumed until sessions have shown theirs (measured: 1 to 3 %); its freedoms."""
 CERTAIN = 0.975
 """Probability from which one candidate is called faster than another."""
+SHAPES = (
+    Shape(0.4, site=0.5, type=0.498, own=0.002),
+    Shape(0.3, site=0.98, own=0.02),
+    Shape(0.2, site=0.49, type=0.49, own=0.02),
+    Shape(0.1, site=0.4, type=0.4, pair=0.18, own=0.02),
+)
+"""Latencies are nearly sums over sites: R² of .98 to 1 on the machines that were measured."""
+LEAST_MEASURED = 8
+"""Measured candidates from which on the model speaks of others."""
+OUTLIER = 4.0
+"""Measurements this many standard deviations from what all others predict are suspicious."""
+LEAST_HALF = 1e-3
+"""Half of the interval of a ratio that the model takes for granted, as a share: none is known better."""
+
+
+# ------------------------------------------------------------------------------------------- from sessions
 
 
 def dropped(sessions: Sequence[Session]) -> tuple[Session, ...]:
@@ -65,22 +79,19 @@ def estimate(sessions: Sequence[Session], *, seed: int = 0) -> dict[str, Latency
     rng, quantile = np.random.default_rng(seed), _t_quantile(0.975, freedom)
     estimates = {}
     for key, values in ratios.items():
-        median = float(np.median(values)) if len(values) > 1 else float(values[0])
+        median = float(np.median(values))
+        half = quantile * spread * _median_factor(len(values))
+        low, high = median - half, median + half
         if len(values) >= ENOUGH_SESSIONS:
-            low, high = _resampled(values, rng)
-        else:
-            half = quantile * spread * _median_factor(len(values))
-            low, high = median - half, median + half
-        middle = math.exp(median)
-        estimates[key] = Latency(middle, math.exp(low), math.exp(high), reference_ms, len(values))
+            drawn = rng.integers(len(values), size=(RESAMPLES, len(values)))
+            low, high = np.quantile(np.median(values[drawn], axis=1), [0.025, 0.975]).tolist()
+        estimates[key] = Latency(math.exp(median), math.exp(low), math.exp(high), reference_ms, len(values))
     return estimates
 
 
 def needs_more(latency: Latency | None, tolerance: float) -> bool:
     """Whether more sessions are needed until the 95 % interval is within ± tolerance (a share, 0.02)."""
-    if latency is None or not latency.measured:
-        return True
-    return half_width(latency) > tolerance
+    return latency is None or not latency.measured or half_width(latency) > tolerance
 
 
 def half_width(latency: Latency) -> float:
@@ -89,16 +100,13 @@ def half_width(latency: Latency) -> float:
 
 
 class Order:
-    """What sessions say of which candidate is faster. What all pairs have in common is worked out once.
+    """What a study's sessions say of which candidate is faster. What all pairs have in common is worked out once.
 
     Attributes:
         spread: standard deviation of a candidate's log-ratio from session to session, pooled over the candidates.
     """
 
     def __init__(self, sessions: Sequence[Session]) -> None:
-        """Args:
-        sessions: all of a study's.
-        """
         kept = _kept(sessions)
         self._ratios = _log_ratios(kept)
         self._by_session: dict[str, dict[int, float]] = {}
@@ -121,20 +129,15 @@ class Order:
         Raises:
             KeyError: a candidate has no session that counts.
         """
-        for key in (a, b):
-            if key is not None and key not in self._ratios:
-                raise KeyError(key)
+        mine, theirs = self._ratios[a], self._ratios[b] if b is not None else np.zeros(0)
         spread, differences = self.spread, self._paired(a, b)
-        if differences.size == 0:
-            assert b is not None  # every session times the bare backbone
-            mine, theirs = self._ratios[a], self._ratios[b]
+        if differences.size == 0:  # both are candidates: every session times the bare backbone
             error = spread * math.hypot(_median_factor(len(mine)), _median_factor(len(theirs)))
             return _t_below((float(np.median(theirs)) - float(np.median(mine))) / error, self._freedom)
         own = differences.size - 1
         pooled = spread * (1 if b is None else math.sqrt(2))
-        variance = (PRIOR_WEIGHT * pooled**2 + own * float(np.var(differences, ddof=1) if own else 0)) / (
-            PRIOR_WEIGHT + own
-        )
+        square = own * float(np.var(differences, ddof=1) if own else 0)
+        variance = (PRIOR_WEIGHT * pooled**2 + square) / (PRIOR_WEIGHT + own)
         error = math.sqrt(variance / differences.size)
         return _t_below(-float(np.mean(differences)) / error, PRIOR_WEIGHT + own)
 
@@ -146,9 +149,7 @@ class Order:
     def _paired(self, a: str, b: str | None) -> Floats:
         """log(a's time / b's) in every session that timed both."""
         mine = self._by_session[a]
-        if b is None:
-            return np.array(list(mine.values()))
-        theirs = self._by_session[b]
+        theirs = dict.fromkeys(mine, 0.0) if b is None else self._by_session[b]
         return np.array([ratio - theirs[number] for number, ratio in mine.items() if number in theirs])
 
 
@@ -163,6 +164,50 @@ def open_keys(
     had = Counter(sample.key for session in sessions for sample in session.samples)
     wanting = [key for key in keys if had[key] < max_sessions and needs_more(known.get(key), tolerance)]
     return sorted(wanting, key=lambda key: -half_width(known[key]) if key in known else -math.inf)
+
+
+def _kept(sessions: Sequence[Session]) -> list[Session]:
+    worthless = set(map(id, dropped(sessions)))
+    return [session for session in sessions if id(session) not in worthless]
+
+
+def _log_ratios(sessions: Sequence[Session]) -> dict[str, Floats]:
+    found: dict[str, list[float]] = {}
+    for session in sessions:
+        for sample in session.samples:
+            found.setdefault(sample.key, []).append(sample.log_ratio)
+    return {key: np.array(values) for key, values in found.items()}
+
+
+def _pooled_spread(groups: Iterable[Floats]) -> tuple[float, float]:
+    """(standard deviation between sessions, degrees of freedom), the prior assumption counted in."""
+    squares, freedom = PRIOR_WEIGHT * PRIOR_SPREAD**2, PRIOR_WEIGHT
+    for values in groups:
+        if len(values) > 1:
+            squares += float(np.sum((values - np.mean(values)) ** 2))
+            freedom += len(values) - 1
+    return math.sqrt(squares / freedom), freedom
+
+
+def _median_factor(count: int) -> float:
+    """Standard error of the median of `count` normal values, in standard deviations of one."""
+    return math.sqrt((math.pi / 2 if count > 2 else 1.0) / count)
+
+
+def _t_below(value: float, freedom: float) -> float:
+    """Probability below a value of Student's t distribution."""
+    from scipy.special import stdtr
+
+    return float(stdtr(freedom, value))
+
+
+def _t_quantile(probability: float, freedom: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, probability))
+
+
+# ------------------------------------------------------------------------------------------- what stands behind them
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,53 +264,111 @@ def latency_record(sessions: Sequence[Session], more: Mapping[str, str] | None =
     )
 
 
-# ------------------------------------------------------------------------------------------- inside
+# ------------------------------------------------------------------------------------------- the model of latency
+
+Measured = tuple[str, float, float]
+"""(explicit notation, ratio to the bare backbone, half of its 95 % interval)."""
 
 
-def _kept(sessions: Sequence[Session]) -> list[Session]:
-    worthless = set(map(id, dropped(sessions)))
-    return [session for session in sessions if id(session) not in worthless]
+class LatencyModel:
+    """The ratio of latencies as a sum over sites and types, pairs, and what fits neither; made by `latency_model`."""
+
+    def __init__(self, measured: Sequence[Measured]) -> None:
+        self._texts = [text for text, _, _ in measured]
+        ratios = np.array([ratio for _, ratio, _ in measured])
+        noise = np.array([max(half, LEAST_HALF * ratio) ** 2 for _, ratio, half in measured])
+        weight = np.clip(noise / np.median(noise), 0.01, 100.0)
+        data = Data.simple(*Coding.of(self._texts, len(measured)), np.arange(len(measured)), ratios, weight)
+        self._solution = Solution(data, self._texts, SHAPES)
+
+    def predict(self, texts: Sequence[str]) -> list[tuple[float, float]]:
+        """(ratio, standard error) of placements, what is their own included; whether they were measured does not matter."""
+        at = {text: i for i, text in enumerate(self._texts)}
+        place = np.array([at.get(text, -1) for text in texts], dtype=np.intp)
+        return self._moments(*Effects(self._solution, texts, place).marginals())
+
+    def predicted(self, texts: Sequence[str], reference_ms: float) -> list[Latency]:
+        """Latencies that were not measured: the ratios with their 95 % intervals."""
+        found = []
+        for ratio, error in self.predict(texts):
+            low = max(ratio - 1.96 * error, 1e-3)
+            high = max(ratio + 1.96 * error, low)
+            found.append(Latency(max(ratio, low), low, high, reference_ms, sessions=0, measured=False))
+        return found
+
+    def sums(self, sums: Sequence[Sum]) -> list[tuple[float, float]]:
+        """(ratio, standard error) of weighted sums of what placements add to the bare backbone."""
+        return self._moments(*self._solution.sums(sums))
+
+    @property
+    def outliers(self) -> set[str]:
+        """Placements whose measurement is far from what all others predict."""
+        errors, sds = self._left_out
+        return {text for text, z in zip(self._texts, np.abs(errors / sds), strict=True) if z > OUTLIER}
+
+    @property
+    def cv_error(self) -> float:
+        """Root mean square error of each measurement's prediction from all others."""
+        return math.sqrt(float(np.mean(self._left_out[0] ** 2)))
+
+    @cached_property
+    def _left_out(self) -> tuple[Floats, Floats]:
+        """(errors, their standard deviations) of predictions from all others, at the node of median noise."""
+        nodes = self._solution.nodes
+        node = int(np.argsort(nodes.noise)[len(nodes.noise) // 2])
+        solved = self._solution.at(node)
+        inverse = np.linalg.solve(solved.root, np.eye(len(solved.root)))
+        down = np.linalg.solve(solved.inner, solved.means.T @ inverse)
+        precision = inverse.T @ inverse - down.T @ down
+        diagonal = np.diag(precision)
+        return precision @ self._solution.data.value / diagonal, nodes.noise[node] / np.sqrt(diagonal)
+
+    def _moments(self, means: Floats, variances: Floats) -> list[tuple[float, float]]:
+        mean, sd = moments(self._solution.nodes.weight, means, variances)
+        return list(zip(mean.tolist(), sd.tolist(), strict=True))
 
 
-def _log_ratios(sessions: Sequence[Session]) -> dict[str, Floats]:
-    found: dict[str, list[float]] = {}
-    for session in sessions:
-        for sample in session.samples:
-            found.setdefault(sample.key, []).append(sample.log_ratio)
-    return {key: np.array(values) for key, values in found.items()}
+@lru_cache(maxsize=2)  # a report asks the same of it in several places
+def _model(measured: tuple[Measured, ...]) -> LatencyModel:
+    return LatencyModel(measured)
 
 
-def _pooled_spread(groups: Iterable[Floats]) -> tuple[float, float]:
-    """(standard deviation between sessions, degrees of freedom), the prior assumption counted in."""
-    squares, freedom = PRIOR_WEIGHT * PRIOR_SPREAD**2, PRIOR_WEIGHT
-    for values in groups:
-        if len(values) > 1:
-            squares += float(np.sum((values - np.mean(values)) ** 2))
-            freedom += len(values) - 1
-    return math.sqrt(squares / freedom), freedom
+def latency_model(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> LatencyModel | None:
+    """The model of measured latencies; None where too few were measured.
+
+    Args:
+        latencies: key -> latency; predictions are left out.
+        texts: key -> explicit notation.
+    """
+    found = [
+        (texts[key], latency.ratio, (latency.high - latency.low) / 2)
+        for key, latency in latencies.items()
+        if latency.measured and key in texts
+    ]
+    if len(found) < LEAST_MEASURED:
+        return None
+    if len(found) > MOST:
+        found = [found[i] for i in np.linspace(0, len(found) - 1, MOST).astype(int)]
+    return _model(tuple(found))
 
 
-def _median_factor(count: int) -> float:
-    """Standard error of the median of `count` normal values, in standard deviations of one."""
-    return math.sqrt((math.pi / 2 if count > 2 else 1.0) / count)
+def with_predictions(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> dict[str, Latency]:
+    """Latencies with what the model says of candidates that were not measured; unchanged while too few were.
+
+    Args:
+        latencies: key -> measured latency, the bare backbone's included.
+        texts: key -> explicit notation of all candidates.
+    """
+    missing = sorted(texts.keys() - latencies.keys())
+    model = latency_model(latencies, texts) if missing else None
+    if model is None:
+        return dict(latencies)
+    predicted = model.predicted([texts[key] for key in missing], next(iter(latencies.values())).reference_ms)
+    return {**latencies, **dict(zip(missing, predicted, strict=True))}
 
 
-def _resampled(values: Floats, rng: np.random.Generator) -> tuple[float, float]:
-    """2.5 % and 97.5 % quantiles of the median over resampled sessions."""
-    drawn = rng.integers(len(values), size=(RESAMPLES, len(values)))
-    medians = np.median(values[drawn], axis=1)
-    low, high = np.quantile(medians, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _t_below(value: float, freedom: float) -> float:
-    """Probability below a value of Student's t distribution."""
-    from scipy.special import stdtr
-
-    return float(stdtr(freedom, value))
-
-
-def _t_quantile(probability: float, freedom: float) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, probability))
+def suspicious(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> list[str]:
+    """Keys whose measured latency is far from what all others predict: worth measuring again. Empty while too few are."""
+    model = latency_model(latencies, texts)
+    outliers = model.outliers if model else set()
+    return [key for key, latency in latencies.items() if latency.measured and texts.get(key) in outliers]

@@ -350,17 +350,14 @@ class _Judge:
         return f"{text}, its latency at {latency.ratio:.3f} times the backbone's ({between})."
 
     def _about(self, promising: Contender, chosen: Contender) -> list[str]:
-        """What was promising and not enough, what could not have been seen, and what backbones the answer holds for."""
+        """What was promising and not enough, and what backbones the answer holds for."""
         evidence, found = self.evidence, []
         gain = evidence.gain(promising.key, chosen.key)
         if promising is not chosen and gain is not None:
-            pairs = max(evidence.pairs(promising.key, chosen.key), 1)
-            found += [
+            found.append(
                 f"The most promising placement, `{promising.placement}`, is better with a probability of only "
-                f"{units.probability(gain.probability)}.",
-                f"This budget, {pairs} {'run' if pairs == 1 else 'runs'} of each with the same seed, cannot show a difference "
-                f"below ±{units.size(self.metric, evidence.detectable(pairs))}; {4 * pairs} runs of each would show half of that.",
-            ]
+                f"{units.probability(gain.probability)}."
+            )
         if self.own_backbone and evidence.backbones > 1:
             found.append(
                 f"Differences are estimates for another backbone of the same kind; {evidence.backbones} were tried, and a "

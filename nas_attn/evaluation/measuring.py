@@ -13,12 +13,11 @@ from dataclasses import asdict, replace
 
 from torch import Tensor, nn
 
-from nas_attn.analysis.latency import estimate, needs_more, open_keys
+from nas_attn.analysis.latency import estimate, needs_more, open_keys, suspicious, with_predictions
 from nas_attn.errors import MeasurementError, NasAttnWarning, Unmeasurable
 from nas_attn.evaluation.plan import Plan
 from nas_attn.latency import MAX_CANDIDATES, DeviceLock, Net, fingerprint, run_session
 from nas_attn.latency.session import candidate_name
-from nas_attn.model.latencies import suspicious, with_predictions
 from nas_attn.records import Fingerprint, Latency, ResolvedPlacement, Session
 from nas_attn.storage import StudyStore
 from nas_attn.waiting import Interrupted, Wait

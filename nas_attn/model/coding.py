@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from nas_attn.space import parse
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
 Codes = NDArray[np.intp]
 """(n, sites): which of its site's choices each placement has."""
 Names = Callable[[Hashable], Sequence[str]]

@@ -11,21 +11,16 @@ from statistics import fmean
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nas_attn.model.coding import SHAPES, Coding, Shape
+from nas_attn.model.coding import SHAPES, Coding, Floats, Ints, Shape
 from nas_attn.model.runs import Assembled, Data, NewImages, Run, assemble
 from nas_attn.model.variances import JITTER, Algebra, Nodes, Solved, cdf, posterior, solved_by
 from nas_attn.tasks import SHARES
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.intp]
 Sum = Sequence[tuple[str, float]]
 """A weighted sum of placements' shared effects, (explicit notation, weight): what their sites and types do."""
 Source = Literal["seeds", "images", "assumed", "none"]
 TINY = 1e-300
-CERTAIN, POWER = 1.645, 0.842
-"""Standard deviations of 95 % certainty, and of 80 % power."""
 REPEATS = 3
 """Repetitions without any difference from which on a metric that is no share of images is known to have no noise."""
 CANTELLI = math.sqrt(1 / 0.025 - 1)
@@ -114,7 +109,7 @@ class Evidence:
     def __init__(
         self, runs: Assembled, placements: Mapping[str, str], metric: str, *, lower: bool, known: Solution | None = None
     ) -> None:
-        self.metric, self.keys, self.rung = metric, runs.keys, runs.rung
+        self.metric, self.keys, self.rung = metric, runs.keys, runs.last[0].rung
         self._runs, self._placements, self.lower_is_better = runs, dict(placements), lower
         self._sign = -1.0 if lower else 1.0
         self.backbones = runs.data.backbones
@@ -183,24 +178,11 @@ class Evidence:
             seed_sd=math.sqrt(float(weight @ (nodes.noise**2 * (1 + nodes.draws.seeds**2)))),
             paired_sd=math.sqrt(float(weight @ nodes.noise**2)),
             between_sd=float(weight @ (nodes.noise * nodes.draws.spread[:, -1])),
-            interaction_sd=float(weight @ self._interactions) if self.backbones > 1 else None,
+            interaction_sd=float(weight @ (nodes.noise * nodes.draws.interaction[:, -1]))
+            if self.backbones > 1
+            else None,
             correlation=float(weight @ nodes.draws.rho[:, -1, -2]) if self._runs.data.rungs > 1 else None,
         )
-
-    def pairs(self, a: str, b: str) -> int:
-        """Seeds (on one backbone) with which both ran to the rung of the answers."""
-        seeds = [{(run.seed, run.backbone) for run in self._runs.last if run.key == key} for key in (a, b)]
-        return len(seeds[0] & seeds[1])
-
-    def detectable(self, pairs: int) -> float:
-        """The difference between two placements that so many more pairs of runs would show.
-
-        Shown: said with 95 % certainty in 80 % of cases, from these pairs alone, by the posterior mean of the noise.
-        """
-        variance = 2 * self._solution.nodes.noise**2 / pairs
-        if self.backbones > 1:
-            variance = variance + 2 * self._interactions**2 / min(pairs, self.backbones)
-        return (CERTAIN + POWER) * math.sqrt(float(self._weight @ variance))
 
     def including(self, placements: Mapping[str, str]) -> Evidence:
         """The model with further placements, which changes nothing for the others; key -> explicit notation as in `fit`."""
@@ -243,11 +225,6 @@ class Evidence:
         place = np.arange(len(self.keys))
         place[len(self._runs.data.codes) :] = -1
         return Effects(self._solution, [self._placements[key] for key in self.keys], place)
-
-    @cached_property
-    def _interactions(self) -> Floats:
-        """(nodes,) placement x backbone at the last rung."""
-        return self._solution.nodes.noise * self._solution.nodes.draws.interaction[:, -1]
 
     @cached_property
     def _constant(self) -> bool:

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nas_attn.model.coding import Codes, Coding, Shape
+from nas_attn.model.coding import Codes, Coding, Floats, Ints, Shape
 from nas_attn.model.runs import MOST, Data, without_broken
 from nas_attn.model.variances import Algebra, Nodes, posterior, solved_by
 
-Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 SHAPES = (
@@ -33,19 +32,16 @@ PARENTS = 64
 """Placements that are changed, at most: some of a longer front."""
 BEYOND = 0.02
 """The reference lies this share of their range beyond the worst costs seen."""
-SEVERAL = 2000
-"""Candidates looked at where three or more objectives make volumes costly."""
-POINTS = 512
-"""Points by which such volumes are estimated."""
+SEVERAL, POINTS = 2000, 512
+"""With three or more objectives: candidates looked at, and points by which volumes are estimated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One value of one placement."""
+    """One value of one placement; less is better."""
 
     codes: tuple[int, ...]
     value: float
-    """Less is better."""
     noise: float = 1.0
     """Variance of its noise over that of a full run: 4 for a weak hint."""
 
@@ -54,13 +50,10 @@ class Value:
 class Function:
     """A function over all placements: a constant, one number per choice, one per pair of choices at two sites."""
 
-    first: NDArray[np.intp]
-    """(sites,) entry of each site's first choice."""
+    first: Ints  # (sites,) entry of each site's first choice
     constant: float
-    entries: Floats
-    """(entries,)"""
-    pairs: Floats | None = None
-    """(entries, entries)"""
+    entries: Floats  # (entries,)
+    pairs: Floats | None = None  # (entries, entries)
 
     @classmethod
     def centred(cls, coding: Coding, constant: float, entries: Floats, pairs: Floats | None) -> Function:
@@ -103,11 +96,8 @@ class Learner:
     def draw(self, rng: np.random.Generator, *, around: bool) -> Function:
         """The posterior mean under variances that are drawn, or with `around` a function drawn around it (Matheron's rule).
 
-        Raises:
-            ValueError: nothing is known.
+        At least one value has to be known.
         """
-        if not self._rows:
-            raise ValueError("nothing is known to draw from: call update() first")
         nodes = self._variances
         if self._algebra is None:
             data = _data(self.coding, [*self._rows.values()])
@@ -156,14 +146,15 @@ def _data(coding: Coding, rows: Sequence[Value]) -> Data:
     return Data.simple(coding.scaled_to(codes), codes, place, values, np.array([row.noise for row in some]))
 
 
+# ------------------------------------------------------------------------------------------- what to try next
+
+
 @dataclass(frozen=True)
 class Allowed:
-    """What a placement may be."""
+    """What a placement may be: (sites, most choices) which choices, and which of them do not count towards `most`."""
 
     choices: Mask
-    """(sites, most choices)"""
     free: Mask
-    """(sites, most choices): choices that do not count towards `most`."""
     most: int | None = None
     """Choices that are not free, at most; None: any number."""
 
@@ -197,11 +188,10 @@ class Allowed:
 
 @dataclass(frozen=True)
 class Beliefs:
-    """Functions to be minimised, one per objective, and what must stay below a bound."""
+    """Functions to be minimised, one per objective, and others with the values that placements must not exceed."""
 
     functions: Sequence[Function]
     bounds: Sequence[tuple[Function, float]] = ()
-    """Functions with the values that placements must not exceed."""
     primary: int = 0
     """The objective that is sought; the others are what it costs."""
 
@@ -272,7 +262,7 @@ def _moves(parents: Codes, allowed: Allowed, rng: np.random.Generator) -> Codes:
     return np.array(moved, dtype=np.intp).reshape(len(moved), parents.shape[1])
 
 
-def _below_limits(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> NDArray[np.intp]:
+def _below_limits(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> Ints:
     """Indices of `values`: those below costs drawn between the least within reach and the most seen, then the others.
 
     Each best first. The least within reach, so that a front whose fast end nobody has tried yet grows there too.
@@ -306,22 +296,12 @@ def _gains(values: Floats, known: Floats, primary: int, rng: np.random.Generator
 def _gains_in_plane(values: Floats, front: Floats, reference: Floats) -> Floats:
     """(n,) area that each point alone adds to that of a front (distinct rows, by the first column), exact.
 
-    The plane left of the reference is cut into strips between the front's points. A point covers a part of the strip it
-    lies in and all those after it until the front is below it: sums over whole strips are differences of two prefix sums.
+    The plane left of the reference is cut into strips between the front's points: a point covers a part of each.
     """
-    edges = np.concatenate([front[:, 0], reference[:1]])
-    heights = np.concatenate([reference[1:], front[:, 1]])  # of the strip that ends at an edge
-    first = np.searchsorted(edges, values[:, 0], side="right")  # strip that a point lies in
-    last = len(heights) - np.searchsorted(heights[::-1], values[:, 1], side="right")  # strips before it are above it
-    widths = np.diff(edges)
-    areas = np.concatenate([[0.0], np.cumsum(widths * heights[1:])])
-    inside = first < np.minimum(last, len(edges))
-    a, b = first[inside], np.minimum(last, len(edges))[inside]
-    x, y = values[inside, 0], values[inside, 1]
-    whole = areas[b - 1] - areas[a] - y * (edges[b - 1] - edges[a])
-    gains = np.zeros(len(values))
-    gains[inside] = (edges[a] - x) * (heights[a] - y) + whole
-    return gains
+    starts, ends = np.append(-np.inf, front[:, 0]), np.append(front[:, 0], reference[0])
+    heights = np.append(reference[1], front[:, 1])
+    widths = np.maximum(ends - np.maximum(starts, values[:, :1]), 0.0)
+    return np.asarray((widths * np.maximum(heights - values[:, 1:], 0.0)).sum(axis=1))
 
 
 def non_dominated(values: ArrayLike) -> Mask:

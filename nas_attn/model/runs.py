@@ -12,11 +12,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.model.coding import Codes, Coding
+from nas_attn.model.coding import Codes, Coding, Floats, Ints
 from nas_attn.tasks import SHARES
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.intp]
 Results = NDArray[np.float32]
 """Right or wrong per image, 1 or 0."""
 
@@ -183,17 +181,13 @@ class Assembled:
     """The runs up to a rung, and what was done to them."""
 
     data: Data
-    keys: tuple[str, ...]
-    """All placements, the evaluated ones first, in the order of `data.codes`."""
-    last: tuple[Run, ...]
-    """Runs of the last rung."""
-    rung: int
+    keys: tuple[str, ...]  # all placements, the evaluated ones first, in the order of `data.codes`
+    last: tuple[Run, ...]  # runs of the last rung
     excess: Mapping[str, float]
     """Key -> mean of what was cut off its runs at the last rung, as they were broken; negative."""
     values: Mapping[str, Sequence[float]]
     """Key -> values of its runs at the last rung; of a placement that did not reach the target, those at the rung below."""
-    two: tuple[float, float] | None
-    """The values at which the last rung's runs lie, where they lie at two."""
+    two: tuple[float, float] | None  # the values at which the last rung's runs lie, where they lie at two
 
 
 def assemble(
@@ -236,7 +230,7 @@ def assemble(
     known = dict[str, list[float]]()
     for some in [*below, last]:
         known |= _by_key(some, np.array([run.value for run in some]))
-    return Assembled(data, keys, tuple(last), numbers[-1], excess, known, two)
+    return Assembled(data, keys, tuple(last), excess, known, two)
 
 
 def _by_key(runs: Sequence[Run], values: Floats) -> dict[str, list[float]]:

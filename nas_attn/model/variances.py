@@ -15,13 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from nas_attn.model.coding import Shape
+from nas_attn.model.coding import Floats, Ints, Shape
 from nas_attn.model.runs import Data, log_level
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.intp]
 
 ROUNDS, EQUAL_ROUNDS = (64, 40, 40, 40), (32, 32, 32)
 """Draws of each round; more where there are more parameters."""

@@ -12,8 +12,8 @@ from made_study import usual
 from runs_made import runs
 
 from nas_attn.analysis.fronts import front_odds, front_of, ties
+from nas_attn.analysis.latency import suspicious
 from nas_attn.model import Evidence, Run, fit
-from nas_attn.model.latencies import suspicious
 from nas_attn.records import Fingerprint, Latency, Session, SessionSample
 from nas_attn.study.reading import snapshot
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn.model.latencies import LatencyModel, Measured, latency_model, suspicious, with_predictions
+from nas_attn.analysis.latency import LatencyModel, Measured, latency_model, suspicious, with_predictions
 from nas_attn.records import Latency
 
 TYPES = {"se": ("reduction=4", "reduction=8"), "cbam": ("kernel=3", "kernel=7"), "ela": ("t=1", "b=1"), "simam": ("",)}
