@@ -27,12 +27,9 @@ class Chosen:
     """The candidate that criteria mean."""
 
     view: CandidateView
-    rule: str
-    """Why this one, as a clause."""
-    alike: tuple[CandidateView, ...]
-    """Members of the front that it cannot be told apart from in any objective."""
-    sentences: tuple[str, ...]
-    """The same in plain words."""
+    rule: str  # why this one, as a clause
+    alike: tuple[CandidateView, ...]  # members of the front that it cannot be told apart from in any objective
+    sentences: tuple[str, ...]  # the same in plain words
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -237,12 +234,9 @@ def _sentences(
 
 LABELS = ("Gain", "Best bet", "Dearer", "Cheaper", "Capacity", "Tested", "Decide", "Target", "Next")
 """With which all lines but the first begin, in ten columns."""
-MOST_NOTES = 2
-"""Lines about what speaks against any conclusion."""
-MOST_RUNS = 32
-"""Trainings of each network up to which a test is proposed."""
-NEEDED = 1.96 + 0.84
-"""Standard errors that a difference has to be, to be shown with 95 % certainty in 80 % of tests."""
+MOST_NOTES = 2  # lines about what speaks against any conclusion
+MOST_RUNS = 32  # trainings of each network up to which a test is proposed
+NEEDED = 1.96 + 0.84  # standard errors that a difference has to be, to be shown with 95 % certainty in 80 % of tests
 
 
 def answer(now: Snapshot, at: str = "") -> list[str]:
@@ -329,12 +323,9 @@ def _runs_for(gain: Gain, seed_sd: float | None) -> int | None:
     return 2 + math.ceil((NEEDED * seed_sd / gain.mean) ** 2)  # runs of one block have a part of the noise in common
 
 
-ENOUGH = 0.995
-"""Probability of being better than the bare backbone from which no further round is needed."""
-RIVALS = 2
-"""That run besides the best-looking one and the bare backbone."""
-DRAWS = 8
-"""Draws of the truth; the best in one of them may be the best."""
+ENOUGH = 0.995  # probability of being better than the bare backbone from which no further round is needed
+RIVALS = 2  # that run besides the best-looking one and the bare backbone
+DRAWS = 8  # draws of the truth; the best in one of them may be the best
 
 
 def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:

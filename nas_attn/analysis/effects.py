@@ -25,10 +25,8 @@ from nas_attn.recipe import lower_is_better
 from nas_attn.records import Latency
 
 Level = Literal["choice", "type"]
-HELPS, PERHAPS = 0.95, 0.80
-"""Probability of being better from which it is said that a choice helps, and that it may."""
-MOST_SITES = 8
-"""Sites that get a sentence of their own, those with the largest effects; the others are counted."""
+HELPS, PERHAPS = 0.95, 0.80  # probability of being better from which it is said that a choice helps, and that it may
+MOST_SITES = 8  # sites that get a sentence of their own, those with the largest effects; the others are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +34,10 @@ class Part:
     """A difference in the metric's unit: positive is better; on latency positive is slower, relative to the bare backbone."""
 
     mean: float
-    low: float
-    """95 % interval."""
+    low: float  # 95 % interval
     high: float
-    measured: float | None = None
-    """Mean difference of the runs of equal seeds; None where there are none."""
-    runs: int = 0
-    """Pairs of runs behind that."""
+    measured: float | None = None  # mean difference of the runs of equal seeds; None where there are none
+    runs: int = 0  # pairs of runs behind that
 
     @property
     def half(self) -> float:
@@ -60,20 +55,15 @@ class Effect(Part):
     """What a choice does on average at its site, or a type at a site, compared with nothing there."""
 
     level: Level
-    site: str
-    """`stage2`, with `@position` where it was written; empty for a type: all its sites."""
+    site: str  # `stage2`, with `@position` where it was written; empty for a type: all its sites
     type: str
-    knobs: str
-    """`reduction=8`, as in notation; empty for a type."""
-    better: float
-    """Probability that it does good; what does neither good nor harm is a tie."""
+    knobs: str  # `reduction=8`, as in notation; empty for a type
+    better: float  # probability that it does good; what does neither good nor harm is a tie
     worse: float
-    observations: int
-    """Candidates that have exactly this."""
+    observations: int  # candidates that have exactly this
     elsewhere: int
     """Candidates that have the type without having exactly this: what the effect is borrowed from, besides."""
-    alone: Part | None = None
-    """Of a choice: the network with it alone against the bare backbone."""
+    alone: Part | None = None  # of a choice: the network with it alone against the bare backbone
     beside: Part | None = None
     """Of a choice: next to the recommended choices at the other sites, against nothing at this one; None where there are none."""
 
@@ -88,10 +78,8 @@ class Effects:
     """The effects on one metric, or on latency."""
 
     of: str
-    rows: tuple[Effect, ...]
-    """By level, site and choice."""
-    sentences: tuple[str, ...]
-    """The same as a person would write it; empty for latency."""
+    rows: tuple[Effect, ...]  # by level, site and choice
+    sentences: tuple[str, ...]  # the same as a person would write it; empty for latency
     cv_error: float | None
     """Root mean square error of the additive model on candidates left out of it; None but for latency."""
 
@@ -187,8 +175,7 @@ def _asked(placements: Iterable[str]) -> list[_Asked]:
 # ------------------------------------------------------------------------------------------- in two networks
 
 _Choices = frozenset[Feature]
-_Pair = tuple[_Choices, _Choices]
-"""A network with a choice, and the same without it."""
+_Pair = tuple[_Choices, _Choices]  # a network with a choice, and the same without it
 
 
 def _in_place(now: Snapshot, of: str) -> dict[Feature, tuple[Part | None, Part | None]]:
@@ -323,11 +310,9 @@ def _places(sites: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(sites[:-1]), sites[-1])))
 
 
-MOST = 300
-"""Placements that are looked at."""
+MOST = 300  # placements that are looked at
 SHOWN = 3
-LIKELY = 0.5
-"""Probability of being better from which one is suggested."""
+LIKELY = 0.5  # probability of being better from which one is suggested
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,16 +321,11 @@ class Suggestion:
 
     placement: str
     metric: str
-    estimate: Estimate
-    """Predicted: it has no runs."""
-    latency: Latency | None
-    """Predicted; None where too little was measured."""
-    rival: str
-    """Placement of the best that is known at no more latency."""
-    gain: float
-    """Expected, over that, in the metric's unit; positive is better."""
-    probability: float
-    """That it is better."""
+    estimate: Estimate  # predicted: it has no runs
+    latency: Latency | None  # predicted; None where too little was measured
+    rival: str  # placement of the best that is known at no more latency
+    gain: float  # expected, over that, in the metric's unit; positive is better
+    probability: float  # that it is better
 
 
 def suggest(now: Snapshot) -> tuple[Suggestion, ...]:

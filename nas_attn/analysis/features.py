@@ -17,11 +17,9 @@ from nas_attn.space import parse
 class Feature:
     """One choice at one site of a placement."""
 
-    site: str
-    """`stage2`, `stage2.block1`, with `@position` where it was written."""
+    site: str  # `stage2`, `stage2.block1`, with `@position` where it was written
     type: str
-    knobs: str
-    """`reduction=8`, as in notation."""
+    knobs: str  # `reduction=8`, as in notation
 
     @property
     def choice(self) -> str:
@@ -57,16 +55,14 @@ def notation(choices: Iterable[Feature]) -> str:
     return " ".join(f"{f.site}={f.choice}" for f in sorted(choices)) or "none"
 
 
-WIDEST = 88
-"""Letters of a line at most, where it can be broken."""
+WIDEST = 88  # letters of a line at most, where it can be broken
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltFor:
     """What a study's backbone is built for."""
 
-    input_shape: tuple[int, int, int]
-    """Channels, height, width of one image."""
+    input_shape: tuple[int, int, int]  # channels, height, width of one image
     classes: int
 
 

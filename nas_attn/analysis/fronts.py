@@ -20,8 +20,7 @@ from nas_attn.tables import is_cost
 Floats = NDArray[np.float64]
 Values = Sequence[float | None]
 
-DRAWS = 256
-"""Joint draws of the truth behind a probability."""
+DRAWS = 256  # joint draws of the truth behind a probability
 MARGIN = 0.1
 """In halving, the reference lies this share of the peers' range beyond the worst, so that a front's ends count too."""
 

@@ -23,15 +23,12 @@ from nas_attn.model.evidence import Effects, Solution, Sum, moments
 from nas_attn.model.runs import MOST, Data
 from nas_attn.records import BESIDE, CandidateRow, Latency, Session
 
-ENOUGH_SESSIONS = 6
-"""From here on an interval comes from resampling the candidate's own sessions."""
+ENOUGH_SESSIONS = 6  # from here on an interval comes from resampling the candidate's own sessions
 RESAMPLES = 2000
-LEAST_CONTROL_LIMIT = math.log(1.01)
-"""A session is not dropped for an A/A log-ratio within 1 %."""
+LEAST_CONTROL_LIMIT = math.log(1.01)  # a session is not dropped for an A/A log-ratio within 1 %
 PRIOR_SPREAD, PRIOR_WEIGHT = 0.02, 2.0
 """Between-session spread of a log-ratio that is assumed until sessions have shown theirs (measured: 1 to 3 %); its freedoms."""
-CERTAIN = 0.975
-"""Probability from which one candidate is called faster than another."""
+CERTAIN = 0.975  # probability from which one candidate is called faster than another
 SHAPES = (
     Shape(0.4, site=0.5, type=0.498, own=0.002),
     Shape(0.3, site=0.98, own=0.02),
@@ -39,10 +36,8 @@ SHAPES = (
     Shape(0.1, site=0.4, type=0.4, pair=0.18, own=0.02),
 )
 """Latencies are nearly sums over sites: R² of .98 to 1 on the machines that were measured."""
-LEAST_MEASURED = 8
-"""Measured candidates from which on the model speaks of others."""
-OUTLIER = 4.0
-"""Measurements this many standard deviations from what all others predict are suspicious."""
+LEAST_MEASURED = 8  # measured candidates from which on the model speaks of others
+OUTLIER = 4.0  # measurements this many standard deviations from what all others predict are suspicious
 LEAST_HALF = 1e-3
 """Half of the interval of a ratio that the model takes for granted, as a share: none is known better."""
 
@@ -219,14 +214,11 @@ class LatencyRecord:
     conditions: Mapping[str, Any]
     sessions: int
     duration_s: float
-    reference_ms: float
-    """Median time of the bare backbone."""
+    reference_ms: float  # median time of the bare backbone
     dropped: int
     """Sessions that do not count, because two copies of the bare backbone came out too far apart (A/A control)."""
-    control_spread: float
-    """Median distance from 1 of the ratio of those two copies, over all sessions."""
-    beside: tuple[str, ...] = ()
-    """Of each session that had not the device alone, what went on beside it."""
+    control_spread: float  # median distance from 1 of the ratio of those two copies, over all sessions
+    beside: tuple[str, ...] = ()  # of each session that had not the device alone, what went on beside it
 
 
 def latencies(rows: Iterable[CandidateRow], sessions: Sequence[Session]) -> dict[str, Latency]:
@@ -266,8 +258,7 @@ def latency_record(sessions: Sequence[Session], more: Mapping[str, str] | None =
 
 # ------------------------------------------------------------------------------------------- the model of latency
 
-Measured = tuple[str, float, float]
-"""(explicit notation, ratio to the bare backbone, half of its 95 % interval)."""
+Measured = tuple[str, float, float]  # (explicit notation, ratio to the bare backbone, half of its 95 % interval)
 
 
 class LatencyModel:

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 from nas_attn.records import Score
 
-SHOWN = 6
-"""Images of each kind that are shown."""
-OFTEN = 0.5
-"""Two networks differ about an image where their shares of runs that are right differ by at least this."""
+SHOWN = 6  # images of each kind that are shown
+OFTEN = 0.5  # two networks differ about an image where their shares of runs that are right differ by at least this
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +19,7 @@ class Labels:
     """The labels of a split's images."""
 
     classes: tuple[str, ...]
-    numbers: NDArray[np.int32]
-    """(images,): each one's class, from 0."""
+    numbers: NDArray[np.int32]  # (images,): each one's class, from 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +27,17 @@ class ByClass:
     """The share of each class's images that networks have right, mean over their runs."""
 
     classes: tuple[str, ...]
-    images: tuple[int, ...]
-    """Of each class."""
-    values: Mapping[str, tuple[float, ...]]
-    """Key -> share of each class, 0 to 1."""
+    images: tuple[int, ...]  # of each class
+    values: Mapping[str, tuple[float, ...]]  # key -> share of each class, 0 to 1
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
     """An image on which two networks differ."""
 
-    image: int
-    """Its number in the validation split."""
-    bare: float
-    """Share of the bare backbone's runs that are right, 0 to 1."""
-    best: float
-    """The same of the recommended network."""
+    image: int  # its number in the validation split
+    bare: float  # share of the bare backbone's runs that are right, 0 to 1
+    best: float  # the same of the recommended network
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +45,18 @@ class Picture:
     """An image as it is shown."""
 
     png: bytes
-    label: str
-    """Its class."""
+    label: str  # its class
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
     """Where two networks differ."""
 
-    better: int
-    """Images that the recommended network has right more often."""
-    worse: int
-    """Images that the bare backbone has right more often."""
-    runs: tuple[int, int]
-    """Runs behind that, of the bare backbone and of the recommended network."""
-    gained: tuple[Example, ...]
-    """The clearest of the first kind, `SHOWN` at most."""
-    lost: tuple[Example, ...]
-    """The clearest of the second kind."""
+    better: int  # images that the recommended network has right more often
+    worse: int  # images that the bare backbone has right more often
+    runs: tuple[int, int]  # runs behind that, of the bare backbone and of the recommended network
+    gained: tuple[Example, ...]  # the clearest of the first kind, `SHOWN` at most
+    lost: tuple[Example, ...]  # the clearest of the second kind
 
 
 def by_class(labels: Labels | None, scores: Mapping[str, Sequence[Score]]) -> ByClass | None:

@@ -21,16 +21,11 @@ from nas_attn.model import Estimate, Evidence, Gain
 from nas_attn.model.variances import cdf
 from nas_attn.records import Latency
 
-REQUIRED = 0.70
-"""Probability of being better than the bare backbone that a placement needs."""
-SURE = 0.95
-"""Probability from which a difference is not put down to chance."""
-OF_GAIN, OF_NOISE = 0.1, 0.5
-"""What counts: this share of the best gain, or of one run's noise, whichever is larger."""
-NAMED = 3
-"""Placements that are written out in a sentence; the others are counted."""
-ALIKE = 1.05
-"""A control costs as much as a placement if its latency is at most so many times the placement's."""
+REQUIRED = 0.70  # probability of being better than the bare backbone that a placement needs
+SURE = 0.95  # probability from which a difference is not put down to chance
+OF_GAIN, OF_NOISE = 0.1, 0.5  # what counts: this share of the best gain, or of one run's noise, whichever is larger
+NAMED = 3  # placements that are written out in a sentence; the others are counted
+ALIKE = 1.05  # a control costs as much as a placement if its latency is at most so many times the placement's
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +53,7 @@ class Comparison:
     name: str
     gain: Gain | None
     """How much better the recommended one is, at this training budget; None while the noise is unknown."""
-    latency_ratio: float | None
-    """The recommended one's latency over the other's."""
+    latency_ratio: float | None  # the recommended one's latency over the other's
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +65,11 @@ class Recommendation:
     metric: str
     estimate: Estimate
     latency: Latency | None
-    rule: str
-    """How it was chosen, as a clause."""
-    against_none: Comparison | None
-    """None where it is itself the bare backbone, or that has not been scored."""
+    rule: str  # how it was chosen, as a clause
+    against_none: Comparison | None  # none where it is itself the bare backbone, or that has not been scored
     against_uniform: Comparison | None
     """Against the best uniform baseline, by posterior mean; None where it is that one, or none has been scored."""
-    worth: float | None
-    """The smallest difference that counts, in the metric's unit; None where the noise is unknown."""
+    worth: float | None  # the smallest difference that counts, in the metric's unit; None where the noise is unknown
     best_bet: Comparison | None
     """Where the bare backbone is recommended: the most promising placement compared with it; the key is that placement's."""
     more_accurate: Comparison | None
@@ -88,10 +79,8 @@ class Recommendation:
     to help; None without one."""
     level_with: tuple[str, ...]
     """Keys of others on the front that it is not better than with 95 %, the most level first; empty for the bare backbone."""
-    answer: tuple[str, ...]
-    """The answer in at most six lines, the first one whole, the others `Name  what it says`."""
-    why: tuple[str, ...]
-    """The reasons, in sentences."""
+    answer: tuple[str, ...]  # the answer in at most six lines, the first one whole, the others `Name  what it says`
+    why: tuple[str, ...]  # the reasons, in sentences
     capacity: Comparison | None = None
     """Against the best control that costs as much latency; None where no control has been scored."""
 

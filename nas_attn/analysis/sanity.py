@@ -15,23 +15,17 @@ from nas_attn.records import Score
 from nas_attn.tables import IN_INT8, is_cost
 from nas_attn.tasks import SHARES
 
-LEAST_ALIKE = 2
-"""Candidates with the same value from which on it is worth saying."""
-LEAST_AT_RUNG = 12
-"""Candidates that a rung needs before it is judged."""
+LEAST_ALIKE = 2  # candidates with the same value from which on it is worth saying
+LEAST_AT_RUNG = 12  # candidates that a rung needs before it is judged
 WEAK = 0.1
 """Share of the variance of one run's score that is difference between placements; below it a rung says next to nothing."""
 
 LEARNED = 0.15
 """Share of the way from guessing to all right, mean over classes, below which a network has hardly learned."""
-RISING = 0.05
-"""Rise of a share per doubling of the epochs from which on a network is said to be still learning."""
-BY_HEART = 0.2
-"""A training loss below this share of the validation loss is that of images learned by heart."""
-GOOD = 0.9
-"""Accuracy from which on that does not matter."""
-FEW_IMAGES = 250
-"""Validation images below which one image is said to count a lot."""
+RISING = 0.05  # rise of a share per doubling of the epochs from which on a network is said to be still learning
+BY_HEART = 0.2  # a training loss below this share of the validation loss is that of images learned by heart
+GOOD = 0.9  # accuracy from which on that does not matter
+FEW_IMAGES = 250  # validation images below which one image is said to count a lot
 
 Metrics = Mapping[str, float]
 
@@ -42,11 +36,9 @@ class Constant:
 
     metric: str
     value: float
-    candidates: int
-    """All that were scored at the last rung."""
+    candidates: int  # all that were scored at the last rung
     runs: int
-    sentence: str
-    """What it may mean, for a person."""
+    sentence: str  # what it may mean, for a person
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +47,9 @@ class WeakRung:
 
     rung: int
     epochs: int
-    reliability: float
-    """Share of the variance of one run's score that is difference between placements."""
+    reliability: float  # share of the variance of one run's score that is difference between placements
     candidates: int
-    sentence: str
-    """What it means, and what to change, for a person."""
+    sentence: str  # what it means, and what to change, for a person
 
 
 # ------------------------------------------------------------------------------------------- the backbone and the images
@@ -246,8 +236,7 @@ def weak_rungs(
     return found
 
 
-Runs = Mapping[int, Mapping[str, float]]
-"""Seed -> metrics of a run at the last rung."""
+Runs = Mapping[int, Mapping[str, float]]  # seed -> metrics of a run at the last rung
 
 
 def in_int8(mode: str, metric: str | None, recommended: Runs, bare: Runs) -> str:

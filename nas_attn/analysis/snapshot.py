@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,16 +33,12 @@ class Retrained:
 
     key: str
     placement: str
-    way: str
-    """`target`, or another that the study keeps."""
+    way: str  # `target`, or another that the study keeps
     seed: int
-    state: str
-    """As in the queue: `waiting` until it has ended."""
+    state: str  # as in the queue: `waiting` until it has ended
     reason: str
-    curve: tuple[EpochPoint, ...]
-    """Epoch by epoch; an evaluator's trainings have none."""
-    metrics: Mapping[str, float] | None
-    """Of the trained network on the validation split; None before the end."""
+    curve: tuple[EpochPoint, ...]  # epoch by epoch; an evaluator's trainings have none
+    metrics: Mapping[str, float] | None  # of the trained network on the validation split; None before the end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,85 +46,52 @@ class StudyFacts:
     """A study as its database holds it at one moment."""
 
     name: str
-    created_at: float
-    """Unix seconds."""
+    created_at: float  # unix seconds
     recipe: Recipe
     versions: Mapping[str, str]
-    planned: int
-    """Candidates that are to be evaluated in all."""
-    candidates: Sequence[CandidateRow]
-    """By trial."""
-    scores: Sequence[StoredScore]
-    """Of the search's way of training and the study's backbones, with results per image."""
+    planned: int  # candidates that are to be evaluated in all
+    candidates: Sequence[CandidateRow]  # by trial
+    scores: Sequence[StoredScore]  # of the search's way of training and the study's backbones, with results per image
     sessions: Sequence[Session]
-    built: BuiltFor | None
-    """What the backbone is built for; None before the study has begun."""
-    labels: Mapping[str, Labels]
-    """Way of training -> labels of the images that its scores are of."""
-    families: Sequence[Family]
-    """The validations, the first first."""
-    ended: Collection[tuple[str, int]]
-    """(key, seed) of the target's runs that have ended."""
-    target_scores: Sequence[StoredScore]
-    """Of the target's runs on the validation images, with results per image."""
-    test_scores: Sequence[StoredScore]
-    """Of the target's runs on the test split, with results per image."""
+    built: BuiltFor | None  # what the backbone is built for; None before the study has begun
+    labels: Mapping[str, Labels]  # way of training -> labels of the images that its scores are of
+    families: Sequence[Family]  # the validations, the first first
+    ended: Collection[tuple[str, int]]  # (key, seed) of the target's runs that have ended
+    target_scores: Sequence[StoredScore]  # of the target's runs on the validation images, with results per image
+    test_scores: Sequence[StoredScore]  # of the target's runs on the test split, with results per image
     test_readings: Sequence[SplitReading]
     retrained: Sequence[Retrained]
 
 
-class StudyEvidence:
-    """The models of a study's metrics, by metric and rung; each is solved when it is asked.
+def models_of(
+    recipe: Recipe,
+    placements: Mapping[str, str],
+    scores: Iterable[StoredScore],
+    target_scores: Iterable[StoredScore] = (),
+) -> dict[tuple[str, int], Evidence]:
+    """(metric, rung) -> model of a study's runs; each is solved when it is asked.
 
-    Runs of the target, scored on the validation images, are one more rung, `TARGET`, once two candidates have some.
+    The metrics are the objectives that are trained, the task's metric and its losses. Runs of the target, scored on the
+    validation images, are one more rung, `TARGET`, once two candidates have some.
 
     Args:
-        recipe: the study's.
         placements: key -> explicit notation of the candidates.
         scores: of the search's way of training, of whatever purpose.
-        target_scores: of the target's.
     """
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        placements: Mapping[str, str],
-        scores: Iterable[StoredScore],
-        target_scores: Iterable[StoredScore] = (),
-    ) -> None:
-        self._asked = dict[tuple[str, int], Evidence]()
-        self._last = len(recipe.training.rungs) - 1
-        known = [(stored, stored.score.rung, stored.backbone) for stored in scores]
-        target = [stored for stored in target_scores if stored.key in placements]
-        if len({stored.key for stored in target}) > 1:
-            level = self._last if searched_as_target(recipe) else TARGET
-            known += [(stored, level, _backbone(recipe, stored)) for stored in target]
-        for metric, lower in _metrics(recipe).items():
-            runs = [_run(metric, *found) for found in known if metric in found[0].score.metrics]
-            for rung in sorted({run.rung for run in runs}):
-                evidence = fit(runs, placements, metric=metric, lower_is_better=lower, rung=rung)
-                if evidence is not None:
-                    self._asked[metric, rung] = evidence
-
-    @property
-    def answers(self) -> dict[str, Evidence]:
-        """Metric -> the model that answers are about: of the target where it ran, else of the search's last rung."""
-        return {metric: model for (metric, rung), model in self.items() if rung >= self._last}
-
-    def get(self, metric: str, rung: int) -> Evidence | None:
-        """The model of a metric at a rung; None where no candidate has been scored there."""
-        return self._asked.get((metric, rung))
-
-    def items(self) -> Iterator[tuple[tuple[str, int], Evidence]]:
-        """((metric, rung), model) in order."""
-        return iter(self._asked.items())
-
-
-def _metrics(recipe: Recipe) -> dict[str, bool]:
-    """Metric -> whether lower is better: the objectives that are trained, the task's metric and its loss."""
-    wanted = {objective_name(o): lower_is_better(o) for o in recipe.objectives if not is_cost(o)}
-    task = tasks.of(recipe)
-    return {task.metric: False, **dict.fromkeys(task.losses, True)} | wanted
+    found = dict[tuple[str, int], Evidence]()
+    known = [(stored, stored.score.rung, stored.backbone) for stored in scores]
+    target = [stored for stored in target_scores if stored.key in placements]
+    if len({stored.key for stored in target}) > 1:
+        level = len(recipe.training.rungs) - 1 if searched_as_target(recipe) else TARGET
+        known += [(stored, level, _backbone(recipe, stored)) for stored in target]
+    task, trained = tasks.of(recipe), [objective for objective in recipe.objectives if not is_cost(objective)]
+    lower = {task.metric: False, **dict.fromkeys(task.losses, True)}
+    for metric, less in (lower | {objective_name(o): lower_is_better(o) for o in trained}).items():
+        runs = [_run(metric, *one) for one in known if metric in one[0].score.metrics]
+        for rung in sorted({run.rung for run in runs}):
+            if evidence := fit(runs, placements, metric=metric, lower_is_better=less, rung=rung):
+                found[metric, rung] = evidence
+    return found
 
 
 def _run(metric: str, stored: StoredScore, rung: int, backbone: int) -> Run:
@@ -157,8 +120,7 @@ STATES = ("running", "scored", "pruned", "infeasible", "failed")
 class ScorePoint:
     """One point of a learning curve."""
 
-    purpose: str
-    """`search`, `confirm` (a further seed after the search) or `backbone`."""
+    purpose: str  # `search`, `confirm` (a further seed after the search) or `backbone`
     seed: int
     rung: int
     epochs: int
@@ -171,26 +133,21 @@ class CandidateView:
     """A candidate with all that is known about it now."""
 
     key: str
-    placement: str
-    """Explicit notation: can be pasted into any command."""
+    placement: str  # explicit notation: can be pasted into any command
     trial: int
     state: str
     baseline: str | None
-    reason: str
-    """Why it was pruned, is infeasible or failed."""
+    reason: str  # why it was pruned, is infeasible or failed
     cost: Costs | None
     latency: Latency | None
     scores: tuple[ScorePoint, ...]
-    rung: int | None
-    """The highest rung with a score; the estimates are of this rung."""
-    estimates: Mapping[str, Estimate]
-    """Metric -> estimate at that rung."""
+    rung: int | None  # the highest rung with a score; the estimates are of this rung
+    estimates: Mapping[str, Estimate]  # metric -> estimate at that rung
     beats_none: float | None
     """Probability that its primary metric is better than without attention, where both are scored at the last rung."""
     values: tuple[float | None, ...]
     """The objectives as estimated now, in the recipe's order and units (accuracy 0 to 1, latency as ratio, bytes)."""
-    on_front: bool
-    """By these values, which are the model's."""
+    on_front: bool  # by these values, which are the model's
     gains: Mapping[str, Gain] = field(default_factory=dict)
     """Metric -> how much better it is than the bare backbone, paired: where both are scored at the last rung."""
     front_odds: float | None = None
@@ -221,40 +178,28 @@ class Snapshot:
     """A study as of now."""
 
     study: str
-    created_at: float
-    """Unix seconds."""
+    created_at: float  # unix seconds
     recipe: Recipe
     versions: Mapping[str, str]
     objectives: tuple[str, ...]
     primary: str | None
     """The trained metric that the recommendation is about: the first of the objectives that is one, else accuracy."""
-    counts: Mapping[str, int]
-    """State -> candidates."""
-    candidates: tuple[CandidateView, ...]
-    """By trial."""
-    backbone: tuple[ScorePoint, ...]
-    """The study's own training of the bare backbone."""
-    noise: Mapping[str, Noise]
-    """Metric -> noise floor at the last rung."""
+    counts: Mapping[str, int]  # state -> candidates
+    candidates: tuple[CandidateView, ...]  # by trial
+    backbone: tuple[ScorePoint, ...]  # the study's own training of the bare backbone
+    noise: Mapping[str, Noise]  # metric -> noise floor at the last rung
     recommendation: Recommendation | None
     latency: LatencyRecord | None
     test_readings: tuple[SplitReading, ...]
-    validations: tuple[ValidationResult, ...]
-    """What was tested, the first first."""
-    planned: int
-    """Candidates that are to be evaluated in all."""
+    validations: tuple[ValidationResult, ...]  # what was tested, the first first
+    planned: int  # candidates that are to be evaluated in all
     constants: tuple[Constant, ...]
     """Metrics that are the same for all candidates: nothing is said of who is better by these."""
-    weak_rungs: tuple[WeakRung, ...]
-    """Rungs before the last whose scores hardly tell placements apart."""
-    cautions: tuple[str, ...]
-    """What speaks against any conclusion, the gravest first: clauses that end in sentences."""
-    retrained: tuple[Retrained, ...]
-    """Trainings for use, in the order in which they were ordered."""
+    weak_rungs: tuple[WeakRung, ...]  # rungs before the last whose scores hardly tell placements apart
+    cautions: tuple[str, ...]  # what speaks against any conclusion, the gravest first: clauses that end in sentences
+    retrained: tuple[Retrained, ...]  # trainings for use, in the order in which they were ordered
     by_class: ByClass | None
     """Accuracy class by class at the last rung, of the bare backbone and the recommended; None where it is not known."""
-    compared_metrics: frozenset[str]
-    """Metrics in which gains over the bare backbone are known."""
     examples: Examples | None
     """Validation images that these two classify differently; None where it is not known, or they are the same."""
     evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
@@ -288,21 +233,21 @@ class Snapshot:
             *(constant.sentence for constant in self.constants),
             *(weak.sentence for weak in self.weak_rungs),
             *(two_values(model) if model else ()),
-            *filter(None, [self._in_int8()]),
+            *self._in_int8(),
         ]
 
-    def _in_int8(self) -> str:
+    def _in_int8(self) -> list[str]:
         best = self.find(self.recommendation.key) if self.recommendation else None
         bare = next((view for view in self.candidates if view.baseline == "none"), None)
         if best is None or bare is None or best is bare:
-            return ""
+            return []
         last = len(self.recipe.training.rungs) - 1
         mine, theirs = ({p.seed: p.metrics for p in view.scores if p.rung == last} for view in (best, bare))
-        return in_int8(self.recipe.latency.mode, self.primary, mine, theirs)
+        return list(filter(None, [in_int8(self.recipe.latency.mode, self.primary, mine, theirs)]))
 
     def compared(self, objective: str) -> bool:
         """Whether gains over the bare backbone are known for an objective."""
-        return objective_name(objective) in self.compared_metrics
+        return any(objective_name(objective) in view.gains for view in self.candidates)
 
     def ordered(self, views: Iterable[CandidateView]) -> tuple[CandidateView, ...]:
         """Best in the first objective first; unscored last, by trial."""
@@ -342,10 +287,10 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         scores["" if stored.purpose == "backbone" else stored.key].append(stored)
     own = scores.pop("", [])
     placements = {row.key: row.placement for row in rows}
-    known = StudyEvidence(recipe, placements, itertools.chain(*scores.values()), facts.target_scores)
+    known = models_of(recipe, placements, itertools.chain(*scores.values()), facts.target_scores)
     last = len(recipe.training.rungs) - 1
-    models = known.answers
-    primary = primary_metric(recipe, [metric for (metric, _), _ in known.items()])
+    models = {metric: model for (metric, rung), model in known.items() if rung >= last}  # of the target where it ran
+    primary = primary_metric(recipe, [metric for metric, _ in known])
     ended = {
         row.key: [s.score.metrics for s in scores.get(row.key, ()) if s.score.rung == last]
         for row in rows
@@ -385,7 +330,6 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         cautions=tuple(cautions(recipe, primary, before, bare, facts.built.classes if facts.built else None)),
         retrained=tuple(facts.retrained),
         by_class=by_class(facts.labels.get(SEARCH), runs),
-        compared_metrics=frozenset(metric for found in gains.values() for metric in found),
         examples=examples(*runs.values()) if len(runs) == 2 else None,
         evidence=models,
     )
@@ -406,7 +350,7 @@ def _compared_runs(
 def _views(
     facts: StudyFacts,
     scores: Mapping[str, Sequence[StoredScore]],
-    known: StudyEvidence,
+    known: Mapping[tuple[str, int], Evidence],
     models: Mapping[str, Evidence],
     gains: Mapping[str, Mapping[str, Gain]],
     model: Evidence | None,
@@ -513,8 +457,6 @@ def _plain(value: Any) -> Any:
         return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value) if item.compare}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, frozenset):
-        return sorted(value)
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, float):

@@ -28,14 +28,10 @@ class Unit:
     """How the values of a quantity are written."""
 
     value: Callable[[float], str]
-    size: Callable[[float], str]
-    """The size of a difference, without its unit."""
-    of_differences: str = ""
-    """The unit of differences; empty where they have none."""
-    scale: float = 1.0
-    """A difference in the unit = this times the difference as it is computed with."""
-    ticks: str = ""
-    """Format of the numbers on an axis, as d3 knows it."""
+    size: Callable[[float], str]  # the size of a difference, without its unit
+    of_differences: str = ""  # the unit of differences; empty where they have none
+    scale: float = 1.0  # a difference in the unit = this times the difference as it is computed with
+    ticks: str = ""  # format of the numbers on an axis, as d3 knows it
 
 
 SHARE = Unit(

@@ -17,19 +17,16 @@ from nas_attn.records import Score
 from nas_attn.storage import StoredScore
 
 Array = NDArray[np.float64]
-PRIOR_FREEDOMS = 4.0
-"""Weight of the pooled variance in each comparison's own, as so many observations."""
+PRIOR_FREEDOMS = 4.0  # weight of the pooled variance in each comparison's own, as so many observations
 DRAWS = 40_000
-ERROR = 0.05
-"""Of a family, two-sided."""
+ERROR = 0.05  # of a family, two-sided
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """One network held against another."""
 
-    network: str
-    """Key."""
+    network: str  # key
     control: str
 
 
@@ -41,16 +38,12 @@ class Verdict:
     control: str
     blocks: int
     difference: float
-    low: float
-    """Simultaneous interval, on these test images."""
+    low: float  # simultaneous interval, on these test images
     high: float
-    new_low: float | None
-    """The same for new images; None where there are no results per image."""
+    new_low: float | None  # the same for new images; None where there are no results per image
     new_high: float | None
-    word: str
-    """`better`, `not shown` or `worse`."""
-    not_worse: bool | None
-    """Whether it is not worse by more than the margin; None without one."""
+    word: str  # `better`, `not shown` or `worse`
+    not_worse: bool | None  # whether it is not worse by more than the margin; None without one
 
 
 def judge(
@@ -212,8 +205,7 @@ def _critical_t(contrasts: bytes, shape: tuple[int, int], freedoms: int) -> floa
 
 
 WAY, TEST_WAY = "target", "target/test"
-RETRAIN = "retrain"
-"""Purpose of the runs of `nas-attn retrain`."""
+RETRAIN = "retrain"  # purpose of the runs of `nas-attn retrain`
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +214,7 @@ class Network:
 
     key: str
     placement: str
-    role: str
-    """`none`, `recommended`, `best uniform`, `front` or `named`."""
+    role: str  # `none`, `recommended`, `best uniform`, `front` or `named`
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,17 +223,14 @@ class Family:
 
     number: int
     networks: tuple[Network, ...]
-    comparisons: tuple[tuple[str, str], ...]
-    """(key, key of the control)."""
+    comparisons: tuple[tuple[str, str], ...]  # (key, key of the control)
     blocks: int
     margin: float | None
     metric: str
     first_seed: int
     fresh_backbones: bool
-    epochs: int
-    """Of the target."""
-    chance: float | None = None
-    """What a run without a score counts as; None: the worst value of the comparison."""
+    epochs: int  # of the target
+    chance: float | None = None  # what a run without a score counts as; None: the worst value of the comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,16 +238,12 @@ class ValidationResult:
     """A validation as of now."""
 
     family: Family
-    blocks: int
-    """Blocks whose runs have all ended."""
-    verdicts: tuple[Verdict, ...]
-    """One per comparison; empty before all blocks have ended."""
+    blocks: int  # blocks whose runs have all ended
+    verdicts: tuple[Verdict, ...]  # one per comparison; empty before all blocks have ended
     values: Mapping[str, tuple[float, ...]]
     """Key -> value on the test split in each block, in the metric's own unit and direction; empty as `verdicts`."""
-    diverged: Mapping[str, int]
-    """Key -> runs without a score, which count as chance (or as the family's worst)."""
-    by_class: ByClass | None = None
-    """Accuracy on the test split class by class; None where there is none."""
+    diverged: Mapping[str, int]  # key -> runs without a score, which count as chance (or as the family's worst)
+    by_class: ByClass | None = None  # accuracy on the test split class by class; None where there is none
 
     @property
     def complete(self) -> bool:

@@ -26,8 +26,7 @@ from nas_attn.space import parse
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
-Codes = NDArray[np.intp]
-"""(n, sites): which of its site's choices each placement has."""
+Codes = NDArray[np.intp]  # (n, sites): which of its site's choices each placement has
 Names = Callable[[Hashable], Sequence[str]]
 """Choice -> its names, from the general to the particular; choices that share a name share an effect."""
 NONE = "none"
@@ -52,8 +51,7 @@ SHAPES = (
     Shape(0.15, site=0.35, type=0.15, pair=0.35, own=0.15),
 )
 """Pairs are few and small: most of the prior is without them."""
-ALONE = Shape(1.0, own=1.0)
-"""Where the evaluated placements tell no shapes apart."""
+ALONE = Shape(1.0, own=1.0)  # where the evaluated placements tell no shapes apart
 
 
 def itself(choice: Hashable) -> tuple[str, ...]:

@@ -33,13 +33,10 @@ class Estimate:
 
     mean: float
     sd: float
-    low: float
-    """95 % interval of the expected score on these validation images, over seeds (and backbones, where there are several)."""
+    low: float  # 95 % interval of the expected score on these validation images, over seeds and backbones
     high: float
-    raw_mean: float | None
-    """Mean of its runs at this rung; None for one that had none."""
-    seeds: int
-    """Runs behind that."""
+    raw_mean: float | None  # of its runs at this rung; None for one that had none
+    seeds: int  # runs behind that
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +45,11 @@ class Gain:
 
     mean: float = 0.0
     sd: float = 0.0
-    low: float = 0.0
-    """95 % interval, on these images."""
+    low: float = 0.0  # 95 % interval, on these images
     high: float = 0.0
-    probability: float = 0.0
-    """That it is better. A tie is not better."""
-    worse: float = 0.0
-    """Probability that it is worse; the rest is a tie."""
-    new_low: float | None = None
-    """95 % interval on new images, and the probability of being better there; None without results per image."""
+    probability: float = 0.0  # that it is better; a tie is not better
+    worse: float = 0.0  # probability that it is worse; the rest is a tie
+    new_low: float | None = None  # 95 % interval, and probability, on new images; None without results per image
     new_high: float | None = None
     new_probability: float | None = None
 
@@ -68,25 +61,24 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How much runs of one placement differ, at the rung of the answers. None where nothing is known."""
+    """How much runs of one placement differ, at the rung of the answers. None where nothing is known.
+
+    Attributes:
+        source: `seeds`: placements that ran with several; `images`: what the validation images give, and how the scores of one
+            seed spread; `assumed`: only the latter; `none`: fewer than two runs.
+        paired_sd: net of what all runs of one seed have in common: what comparisons with shared seeds suffer from.
+        correlation: of the placements' effects, between the rung below (of the target: the search's last one) and this one.
+    """
 
     metric: str
     source: Source
-    """`seeds`: placements that ran with several; `images`: what the validation images give, and how the scores of one seed
-    spread; `assumed`: only the latter; `none`: fewer than two runs."""
-    repeated: int
-    """Placements that ran more than once."""
+    repeated: int  # placements that ran more than once
     runs: int
-    seed_sd: float | None = None
-    """Standard deviation of one run around its placement's expected score, over seeds."""
+    seed_sd: float | None = None  # standard deviation of one run around its placement's expected score, over seeds
     paired_sd: float | None = None
-    """The same, net of what all runs of one seed have in common: what comparisons with shared seeds suffer from."""
-    between_sd: float | None = None
-    """Typical spread between placements (posterior mean)."""
-    interaction_sd: float | None = None
-    """Placement x backbone; None with one backbone."""
+    between_sd: float | None = None  # typical spread between placements (posterior mean)
+    interaction_sd: float | None = None  # placement x backbone; None with one backbone
     correlation: float | None = None
-    """Of the placements' effects, between the rung below (of the target: the search's last one) and this one; None without."""
 
     def reliability(self, runs: int = 1) -> float | None:
         """Share of the variance of a mean of `runs` runs that is difference between placements, 0 to 1."""
@@ -125,7 +117,7 @@ class Evidence:
         """Every placement's expected score at this rung, those that had no run there included."""
         if self._constant:
             return {key: self._exactly(key, self._runs.last[0].value) for key in self.keys}
-        weight, (means, variances) = self._weight, self._effects.marginals()
+        weight, (means, variances) = self._solution.nodes.weight, self._effects.marginals()
         means = means + self._excess(self.keys)
         mean, sd = moments(weight, means, variances)
         low, high = _interval(weight, means, variances)
@@ -141,7 +133,7 @@ class Evidence:
         return found
 
     def gain(self, a: str, b: str) -> Gain | None:
-        """How much better `a` is than `b`. None where either is unknown, or nothing can be said of differences."""
+        """How much better `a` is than `b`; None where either is unknown, or nothing can be said of differences."""
         return self.gains(b, [a]).get(a) if a in self._index else None
 
     def gains(self, over: str, keys: Sequence[str] | None = None) -> dict[str, Gain]:
@@ -169,7 +161,8 @@ class Evidence:
             return Noise(self.metric, source, repeated, runs, 0.0, 0.0, 0.0)
         if runs < 2:
             return Noise(self.metric, "none", repeated, runs)
-        nodes, weight = self._solution.nodes, self._weight
+        nodes = self._solution.nodes
+        weight = nodes.weight
         return Noise(
             metric=self.metric,
             source=source,
@@ -216,10 +209,6 @@ class Evidence:
 
     # ------------------------------------------------------------------------------------------- inside
 
-    @property
-    def _weight(self) -> Floats:
-        return self._solution.nodes.weight
-
     @cached_property
     def _effects(self) -> Effects:
         place = np.arange(len(self.keys))
@@ -255,7 +244,7 @@ class Evidence:
 
     def _as_gains(self, means: Floats, variances: Floats, pairs: Sequence[tuple[str, str]] | None = None) -> list[Gain]:
         """From means and variances (nodes, k) of differences; of these `pairs` of placements also on new images."""
-        weight = self._weight
+        weight = self._solution.nodes.weight
         untied = weight[:, None] * (variances + np.abs(means) > 0)  # 0 where a node holds a difference to be none
         z = means / np.sqrt(variances + TINY)
         better, worse = (untied * cdf(z)).sum(axis=0), (untied * cdf(-z)).sum(axis=0)
@@ -324,7 +313,7 @@ class Effects:
         some = np.arange(len(self._codes)) if targets is None else targets
         rows = []
         for i, noise in enumerate(self._solution.nodes.noise.tolist()):
-            (mean, across, down), shape, solved = self._parts(i), self._shape(i), self._solution.at(i)
+            (mean, across, down), (shape, square), solved = self._parts(i), self._prior(i), self._solution.at(i)
             m, a, d, prior = mean[some], across[:, some], down[:, some], self._diagonal(shape)[some]
             if over is None:
                 m = m + solved.rung_means[-1]
@@ -333,7 +322,7 @@ class Effects:
                 beside = self._coding.kernel(shape, self._codes[[over]], self._codes[some])[0]
                 prior = prior + self._diagonal(shape)[over] - 2 * (beside + shape.own * (some == over))
                 m, a, d = m - mean[over], a - across[:, [over]], d - down[:, [over]]
-            variance = self._square(i) * prior - (a**2).sum(axis=0) + (d**2).sum(axis=0)
+            variance = square * prior - (a**2).sum(axis=0) + (d**2).sum(axis=0)
             rows.append((m, noise**2 * np.maximum(variance, 0.0)))
         means, variances = zip(*rows, strict=True)
         return np.array(means), np.array(variances)
@@ -354,35 +343,33 @@ class Effects:
             if not many:
                 continue
             found = np.tile(self._parts(i)[0][some] + self._solution.at(i).rung_means[-1], (many, 1))
-            if self._square(i):
+            if square := self._prior(i)[1]:
                 covariance = self._covariance(i, some, own=True)
-                covariance.flat[:: len(some) + 1] += JITTER * (1 + self._square(i))
+                covariance.flat[:: len(some) + 1] += JITTER * (1 + square)
                 normal = rng.standard_normal((many, len(some)))
                 found += nodes.noise[i] * normal @ np.linalg.cholesky(covariance).T
             rows.append(found)
         return np.asarray(rng.permutation(np.concatenate(rows)))
 
-    def _shape(self, node: int) -> Shape:
-        return self._solution.nodes.shapes[int(self._solution.nodes.draws.shape[node])]
-
-    def _square(self, node: int) -> float:
-        """Prior variance of effects at the last rung, in units of the noise's square."""
-        return float(self._solution.nodes.draws.spread[node, -1] ** 2)
+    def _prior(self, node: int) -> tuple[Shape, float]:
+        """Shape, and variance of effects at the last rung, in units of the noise's square."""
+        nodes = self._solution.nodes
+        return nodes.shapes[int(nodes.draws.shape[node])], float(nodes.draws.spread[node, -1] ** 2)
 
     def _covariance(self, node: int, some: Ints, *, own: bool) -> Floats:
         """(m, m) of some targets' effects."""
-        (_, across, down), shape, codes = self._parts(node), self._shape(node), self._codes[some]
+        (_, across, down), (shape, square), codes = self._parts(node), self._prior(node), self._codes[some]
         prior = self._coding.kernel(shape, codes, codes) + own * shape.own * np.eye(len(some))
         a, d = across[:, some], down[:, some]
-        return np.asarray(self._square(node) * prior - a.T @ a + d.T @ d)
+        return np.asarray(square * prior - a.T @ a + d.T @ d)
 
     def _parts(self, node: int) -> tuple[Floats, Floats, Floats]:
         """(means, (runs, targets) and (rungs, targets) parts of their covariance), in units of the noise."""
-        if node not in self._made and not self._square(node):  # no placement differs here
-            none = np.zeros((self._solution.data.rungs, len(self._codes)))
+        data, draws, (shape, square) = self._solution.data, self._solution.nodes.draws, self._prior(node)
+        if node not in self._made and not square:  # no placement differs here
+            none = np.zeros((data.rungs, len(self._codes)))
             self._made[node] = none[0], none[:1], none
         elif node not in self._made:
-            data, draws, shape = self._solution.data, self._solution.nodes.draws, self._shape(node)
             solved, top = self._solution.at(node), data.rungs - 1
             toward = self._coding.kernel(shape, self._codes, self._evaluated)[:, data.place]
             toward += shape.own * (self._place[:, None] == data.place)

@@ -25,13 +25,10 @@ SHAPES = (
     Shape(0.3, site=0.4, type=0.15, pair=0.35, own=0.1),
 )
 """What untried placements can be valued by: a part of a placement's own says nothing about others."""
-GROWTH = 1.12
-"""The variances are found again when there are this many times as many values."""
+GROWTH = 1.12  # the variances are found again when there are this many times as many values
 TWO_SITE_CHANGES = 300
-PARENTS = 64
-"""Placements that are changed, at most: some of a longer front."""
-BEYOND = 0.02
-"""The reference lies this share of their range beyond the worst costs seen."""
+PARENTS = 64  # placements that are changed, at most: some of a longer front
+BEYOND = 0.02  # the reference lies this share of their range beyond the worst costs seen
 SEVERAL, POINTS = 2000, 512
 """With three or more objectives: candidates looked at, and points by which volumes are estimated."""
 
@@ -42,8 +39,7 @@ class Value:
 
     codes: tuple[int, ...]
     value: float
-    noise: float = 1.0
-    """Variance of its noise over that of a full run: 4 for a weak hint."""
+    noise: float = 1.0  # variance of its noise over that of a full run: 4 for a weak hint
 
 
 @dataclass(frozen=True)
@@ -155,8 +151,7 @@ class Allowed:
 
     choices: Mask
     free: Mask
-    most: int | None = None
-    """Choices that are not free, at most; None: any number."""
+    most: int | None = None  # choices that are not free, at most; None: any number
 
     def holds(self, codes: Codes) -> Mask:
         """(n,) whether placements are allowed."""
@@ -192,8 +187,7 @@ class Beliefs:
 
     functions: Sequence[Function]
     bounds: Sequence[tuple[Function, float]] = ()
-    primary: int = 0
-    """The objective that is sought; the others are what it costs."""
+    primary: int = 0  # the objective that is sought; the others are what it costs
 
     def values(self, codes: Codes) -> Floats:
         """(n, objectives)"""

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from nas_attn.model.coding import Codes, Coding, Floats, Ints
 from nas_attn.tasks import SHARES
 
-Results = NDArray[np.float32]
-"""Right or wrong per image, 1 or 0."""
+Results = NDArray[np.float32]  # right or wrong per image, 1 or 0
 
 TARGET = 1_000_000
 """The rung of runs that train as the network finally will be. It is above all others, which may say little about it."""
@@ -31,22 +30,16 @@ APART, SHARE, LEAST = 4.0, 0.1, 3
 MOST_COMPARED, MOST_PAIRS = 64, 40
 """Runs whose results per image are compared; pairs of placements looked at for what new images would change."""
 
-FLOOR_SHARE = 0.8
-"""Share of the images' variance that a run's noise has at least; not all of it, as it is estimated."""
-SPREAD_OF_SHARE = 1.2
-"""Scale of the spread of a share p (an accuracy) over placements: this times p (1 - p), in points: .25 points at .70."""
-SPREAD_TO_NOISE = 0.5
-"""The same in units of the noise, for a metric without a known unit."""
-LEAST_SPREAD = 0.02
-"""Spreads below this share of the noise count as none."""
-EQUAL_SHARE, EQUAL_OTHER = 0.25, 0.2
-"""Prior probability that no placement differs from another."""
+FLOOR_SHARE, MOST_FLOORS = 0.8, 15.0
+"""Share of the images' variance that a run's noise has at least (it is estimated); the largest noise, in units of theirs."""
+SPREAD_OF_SHARE, SPREAD_TO_NOISE, LEAST_SPREAD = 1.2, 0.5, 0.02
+"""Scale of the spread over placements: of a share p (an accuracy) this times p (1 - p), in points, .25 points at .70; in units
+of the noise, for a metric without a known unit; and the share of the noise below which a spread counts as none."""
+EQUAL_SHARE, EQUAL_OTHER = 0.25, 0.2  # prior probability that no placement differs from another
 INTERACTION, GROWING, INTERACTION_FREEDOMS = 0.8, 0.25, 5
 """Placement x backbone against the spread's scale: .2 points at .25; against a spread far beyond the usual; how firmly."""
 LEVEL, LEVEL_FREEDOMS = 2.0, 4
 """Scale and degrees of freedom of the half-t prior of the levels' scatter, in units of the noise."""
-MOST_FLOORS = 15.0
-"""The largest noise considered, in units of what the images give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +48,22 @@ class Run:
 
     key: str
     seed: int
-    rung: int
-    """Levels of training in the order of their worth; the answers are about the last one."""
+    rung: int  # levels of training in the order of their worth; the answers are about the last one
     value: float
-    backbone: int = 0
-    """Which of the study's backbones it started from; 0 where there is one, or none."""
-    correct: bytes | None = None
-    """Per validation image, right or wrong, as bits (numpy.packbits order); for accuracies."""
-    examples: int = 0
-    """Validation images behind the value; 0 where unknown."""
+    backbone: int = 0  # which of the study's backbones it started from; 0 where there is one, or none
+    correct: bytes | None = None  # of an accuracy: right or wrong per validation image, as bits (numpy.packbits order)
+    examples: int = 0  # validation images behind the value; 0 where unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Priors:
     """What is believed about the variances of one metric at one rung before a run is seen. In the metric's own unit."""
 
-    floor: float | None
-    """Noise that the images alone give one run, where it is known."""
-    spread: float | None
-    """Scale of the spread between placements; None: in proportion to the noise."""
-    size: float
-    """Standard deviation of the values within their blocks, at least the floor: where the noise is looked for."""
+    floor: float | None  # noise that the images alone give one run, where it is known
+    spread: float | None  # scale of the spread between placements; None: in proportion to the noise
+    size: (
+        float  # standard deviation of the values within their blocks, at least the floor: where the noise is looked for
+    )
 
     @classmethod
     def of(cls, net: Floats, level: float, *, share: bool = False, floor: float | None = None) -> Priors:
@@ -146,8 +134,9 @@ class Data:
     value: Floats
     weight: Floats  # variance of the run's noise over that of a full run
     priors: Sequence[Priors]  # one per rung
-    target: bool = False
-    """Whether the last rung trains otherwise than those below: what they say of it is to be learned."""
+    target: bool = (
+        False  # whether the last rung trains otherwise than those below: what they say of it is to be learned
+    )
 
     @classmethod
     def simple(cls, coding: Coding, codes: Codes, place: Ints, value: Floats, weight: Floats) -> Data:
@@ -330,9 +319,9 @@ class NewImages:
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = _with_images(runs)
-        self._bits = defaultdict[str, dict[tuple[int, int], Run]](dict)
+        self._runs = defaultdict[str, dict[tuple[int, int], Run]](dict)
         for run in self.runs:
-            self._bits[run.key][run.seed, run.backbone] = run
+            self._runs[run.key][run.seed, run.backbone] = run
 
     def gain(self, a: str, b: str) -> float:
         """For the difference of two placements: the covariance of their differences with two seeds.
@@ -340,13 +329,11 @@ class NewImages:
         Where they do not share two seeds, the mean over pairs of placements that do; where there are none, the variance of
         single differences, which is too much rather than too little.
         """
-        if a == b:
-            return 0.0
-        found = self._repeated(a, b)
+        found = 0.0 if a == b else self._repeated(a, b)
         return self._typical if found is None else found
 
     def _repeated(self, a: str, b: str) -> float | None:
-        left, right = self._bits.get(a, {}), self._bits.get(b, {})
+        left, right = self._runs.get(a, {}), self._runs.get(b, {})
         shared = sorted(left.keys() & right.keys())
         if len(shared) < 2:
             return None
@@ -357,10 +344,11 @@ class NewImages:
 
     @cached_property
     def _typical(self) -> float:
-        repeated = sorted((k for k in self._bits if len(self._bits[k]) > 1), key=lambda k: (-len(self._bits[k]), k))
-        pairs = itertools.islice(itertools.combinations(repeated, 2), MOST_PAIRS)
-        found = [variance for a, b in pairs if (variance := self._repeated(a, b)) is not None]
-        return float(np.mean(found)) if found else 2 * (noise_floor(self.runs) or 0.0) ** 2
+        seeds = {key: len(found) for key, found in self._runs.items() if len(found) > 1}
+        pairs = itertools.combinations(sorted(seeds, key=lambda key: (-seeds[key], key)), 2)
+        found = [self._repeated(a, b) for a, b in itertools.islice(pairs, MOST_PAIRS)]
+        known = [variance for variance in found if variance is not None]
+        return float(np.mean(known)) if known else 2 * (noise_floor(self.runs) or 0.0) ** 2
 
 
 def _with_images(runs: Sequence[Run]) -> list[Run]:

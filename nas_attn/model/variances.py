@@ -20,16 +20,11 @@ from numpy.typing import ArrayLike
 from nas_attn.model.coding import Floats, Ints, Shape
 from nas_attn.model.runs import Data, log_level
 
-ROUNDS, EQUAL_ROUNDS = (64, 40, 40, 40), (32, 32, 32)
-"""Draws of each round; more where there are more parameters."""
-TAILS = 6
-"""Degrees of freedom of the proposals."""
-NODES, FEW_NODES, MANY = 48, 8, 300
-"""Draws that stand for the posterior in the end; fewer from so many runs on."""
-LEARNED_FROM = 160
-"""Runs that the variances are learned from, at most."""
-NOISES = 14
-"""Values of the noise at each draw."""
+ROUNDS, EQUAL_ROUNDS = (64, 40, 40, 40), (32, 32, 32)  # draws of each round; more where there are more parameters
+TAILS = 6  # degrees of freedom of the proposals
+NODES, FEW_NODES, MANY = 48, 8, 300  # draws that stand for the posterior in the end; fewer from so many runs on
+LEARNED_FROM = 160  # runs that the variances are learned from, at most
+NOISES = 14  # values of the noise at each draw
 JITTER = 1e-9
 LUCK, MOST_ETA = 0.5, 0.97
 """A run keeps most of its luck from rung to rung: the middle of that correlation's prior, on the normal scale, and its end."""

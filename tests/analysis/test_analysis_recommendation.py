@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -159,15 +158,12 @@ def test_the_answer_is_short(table: dict[str, tuple[float, float]]) -> None:
     assert all("\n" not in line for line in best.answer)
 
 
-def test_even_odds_are_no_reason_to_pay_latency_and_it_is_said_what_could_not_be_seen() -> None:
+def test_even_odds_are_no_reason_to_pay_latency() -> None:
     best = decide({"none": (0.7300, 1.0), "uniform se": (0.7302, 1.2), "a": (0.7303, 1.3), "b": (0.7301, 1.1)})
     assert best is not None
     assert best.key == "none"
     said = " ".join(best.why)
     assert "The most promising placement, `placement of " in said
-    unseen = re.search(r"This budget, 3 runs of each .* cannot show a difference below ±(\S+) points; 12 runs", said)
-    assert unseen is not None
-    assert 0.15 < float(unseen[1]) < 1.0
 
 
 def test_nobody_is_recommended_on_one_run_once_others_have_more() -> None:

@@ -7,7 +7,7 @@ import pytest
 from made_study import MadeStudy, everywhere, recipe, usual
 
 from nas_attn.analysis.choosing import answer
-from nas_attn.analysis.snapshot import StudyEvidence, searched_as_target
+from nas_attn.analysis.snapshot import models_of, searched_as_target
 from nas_attn.model import TARGET
 from nas_attn.storage import Run
 from nas_attn.study.reading import snapshot
@@ -23,10 +23,9 @@ def test_runs_of_several_backbones_are_told_apart(tmp_path: Path) -> None:
         for stored in study.store.scores(with_correct=True)
     ]
     texts = {row.key: row.placement for row in rows}
-    found = StudyEvidence(study.recipe, texts, scores)
-    assert found.get("accuracy", 1).backbones == 2
-    assert found.get("accuracy", 1).noise.interaction_sd > 0
-    assert found.get("accuracy", 7) is None
+    found = models_of(study.recipe, texts, scores)
+    assert found["accuracy", 1].backbones == 2
+    assert found["accuracy", 1].noise.interaction_sd > 0
 
 
 def at_target(study: MadeStudy, keys: dict[str, str], gain: float, blocks: int = 8) -> None:

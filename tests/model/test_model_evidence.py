@@ -248,19 +248,6 @@ def test_the_noise_is_found_again_and_it_is_said_how() -> None:
     assert (once.source, once.repeated) == ("assumed", 0)
 
 
-def test_what_a_budget_could_show() -> None:
-    rng = np.random.default_rng(12)
-    texts = made.placements(20, rng)
-    model = fit(made.runs(dict.fromkeys(texts, 0.0), rng, noise=0.01, seeds=12), texts, metric="score")
-    assert model.detectable(8) == pytest.approx(model.detectable(2) / 2)
-    assert model.detectable(8) == pytest.approx((1.645 + 0.842) * 0.01 * np.sqrt(2 / 8), rel=0.2)
-    shown = 0
-    for _ in range(200):
-        pairs = model.detectable(8) + 0.01 * np.sqrt(2) * rng.standard_normal(8)
-        shown += pairs.mean() > 1.645 * 0.01 * np.sqrt(2 / 8)
-    assert shown / 200 == pytest.approx(0.8, abs=0.15)
-
-
 def test_a_deterministic_metric_is_believed() -> None:
     texts = made.placements(6, np.random.default_rng(0))
     runs = [Run(key, seed, 0, 0.1 * i) for i, key in enumerate(texts) for seed in range(2)]

@@ -178,8 +178,3 @@ def test_values_that_do_not_differ_are_borne() -> None:
     learner = Learner(coding())
     learner.update({n: Value(row.codes, 1.0) for n, row in rows(30, np.zeros((SITES, CHOICES)), 0.0).items()})
     assert np.allclose(drawn_from(learner, around=True).of(everywhere()), 1.0)
-
-
-def test_nothing_known_is_said() -> None:
-    with pytest.raises(ValueError, match="nothing is known"):
-        drawn_from(Learner(coding()))
