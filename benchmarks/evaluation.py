@@ -124,7 +124,7 @@ class HandWritten:
         self.section, self.device, self.size = section, device, len(dataset.validation)
         self.low = computes_bfloat16(device)
         self.steps, self.whole = Stopwatch(device), Stopwatch(device)
-        normalise = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(dataset.mean, dataset.std)]
+        normalise = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(dataset.train.mean, dataset.train.std)]
         asked = {one.name: one.arguments for one in section.augment}
         crop = v2.RandomCrop(dataset.input_shape[1:], padding=asked["crop"]["padding"])
         flip = [v2.RandomHorizontalFlip()] if "flip" in asked else []

@@ -32,46 +32,33 @@ class EpochPlan:
     """One epoch's order and random decisions. Tensors over images are in training order."""
 
     count: int
-    batches: tuple[Tensor, ...]
-    """Index batches, int64."""
-    mirrored: Tensor | None
-    """bool (N,)."""
+    batches: tuple[Tensor, ...]  # index batches, int64
+    mirrored: Tensor | None  # bool (N,)
     corner: Tensor | None
     """int64 (N, 2): row and column at which the crop starts in the padded image, mirrored or not."""
     padding: int
-    seed: tuple[int, int]
-    """Of the epoch, for what decides each image by itself."""
+    seed: tuple[int, int]  # of the epoch, for what decides each image by itself
     blend: tuple[float, ...] | None
     """Per batch, the share of the image itself in mixup (Zhang et al., 1710.09412)."""
 
     @classmethod
     def draw(
-        cls,
-        count: int,
-        batch_size: int,
-        augment: Sequence[Augment],
-        *,
-        seed: int,
-        epoch: int,
-        device: torch.device,
+        cls, count: int, batch_size: int, augment: Sequence[Augment], *, seed: int, epoch: int, device: torch.device
     ) -> EpochPlan:
-        """Decides one epoch over `count` images, in nearly equal batches of at most `batch_size`.
-
-        Nearly equal, so that every image is seen once and no small batch disturbs the batch statistics.
+        """Decides one epoch over `count` images, in nearly equal batches of at most `batch_size`: every image is seen
+        once, and no small batch disturbs the batch statistics.
         """
         asked: dict[str, dict[str, Any]] = {one.name: one.arguments for one in augment if one.name in BATCHED}
         random = np.random.default_rng((seed, epoch))
         order = torch.from_numpy(random.permutation(count)).to(device)
         batches = torch.tensor_split(order, -(-count // batch_size))
 
-        def coordinates(low: int, high: tuple[int, int]) -> Tensor:
-            return torch.from_numpy(random.integers(low, high, (count, 2))).to(device)
-
         flip = torch.from_numpy(random.random(count) < 0.5).to(device) if "flip" in asked else None
-        padding = int(asked.get("crop", {}).get("padding", 0))
-        corner = coordinates(0, (2 * padding + 1, 2 * padding + 1)) if padding else None
-        if corner is not None and flip is not None:  # drawn for the image before it is mirrored
-            corner[:, 1] = torch.where(flip, 2 * padding - corner[:, 1], corner[:, 1])
+        padding, corner = int(asked.get("crop", {}).get("padding", 0)), None
+        if padding:
+            corner = torch.from_numpy(random.integers(0, (2 * padding + 1,) * 2, (count, 2))).to(device)
+            if flip is not None:  # drawn for the image before it is mirrored
+                corner[:, 1] = torch.where(flip, 2 * padding - corner[:, 1], corner[:, 1])
         alpha = asked.get("mixup", {}).get("alpha", 0.0)
         blend = tuple(random.beta(alpha, alpha, len(batches)).tolist()) if alpha else None
         return cls(count, batches, flip, corner, padding, (seed, epoch), blend)
@@ -94,14 +81,8 @@ class EpochPlan:
         return torch.cat([rows, rows.flip(2)]).index_select(0, choice).permute(0, 3, 1, 2)
 
     def apply(self, number: int, x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-        """Crops and mixes batch `number`, mirrored already.
-
-        Args:
-            x: float32 (B, C, H, W), normalised.
-            y: int64 (B,).
-
-        Returns:
-            x of the same shape, and y: int64 (B,), or float32 (B, classes) shares with mixup.
+        """Crops and mixes batch `number`, mirrored already: x float32 (B, C, H, W), normalised, and y int64 (B,), which
+        becomes float32 (B, classes) shares with mixup.
         """
         rows = self._rows(number)
         if self.corner is not None:
@@ -113,13 +94,8 @@ class EpochPlan:
         return torch.lerp(x.roll(1, 0), x, share), torch.lerp(shares.roll(1, 0), shares, share)
 
     def apply_mask(self, number: int, mask: Tensor) -> Tensor:
-        """The masks of batch `number`, mirrored already, cropped as their images; beside an image nothing is counted.
-
-        Args:
-            mask: uint8 (B, 1, H, W).
-
-        Returns:
-            int64 (B, H, W).
+        """The masks of batch `number`, uint8 (B, 1, H, W) and mirrored already, cropped as their images to int64
+        (B, H, W); beside an image nothing is counted.
         """
         if self.corner is None:
             return mask[:, 0].long()
@@ -127,10 +103,8 @@ class EpochPlan:
         return cropped[:, 0].long()
 
     def apply_boxes(self, number: int, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-        """The boxes of batch `number`, mirrored and cropped as their images; one that is left without a surface is none.
-
-        Args:
-            boxes: float32 (B, M, 5): class, left, top, right, bottom in pixels of images of `size` (H, W); class 0: none.
+        """The boxes of batch `number`, mirrored and cropped as their images of `size` (H, W): float32 (B, M, 5), class,
+        left, top, right, bottom in pixels; class 0 is none, and so is a box left without a surface.
         """
         rows, (height, width) = self._rows(number), size
         label, left, top, right, bottom = boxes.unbind(2)
@@ -152,10 +126,7 @@ class EpochPlan:
 
 
 def _crop(x: Tensor, corner: Tensor, padding: int) -> Tensor:
-    """Padded random crop; the result lies in channels-last order.
-
-    Each row of the result is a run of floats in the padded images: copied as a whole, a tenth of the time of a gather.
-    """
+    """Padded random crop; the result lies in channels-last order."""
     batch, channels, height, width = x.shape
     padded = pad(x, (padding,) * 4).permute(0, 2, 3, 1).contiguous()
     high, wide = height + 2 * padding, width + 2 * padding
@@ -167,11 +138,9 @@ def _crop(x: Tensor, corner: Tensor, padding: int) -> Tensor:
 
 
 Named = tuple[str, Callable[..., Any]]
-"""A transform and its name in a recipe."""
 CONVERTING = ("Normalize", "ToDtype", "ConvertImageDtype", "ToTensor")
 """What torchvision's recipes end with, and is done here after all augmentation."""
-MIXES = "num_classes"
-"""Argument of the transforms that mix the images of a batch."""
+MIXES = "num_classes"  # argument of the transforms that mix the images of a batch
 
 
 @dataclass(frozen=True)
@@ -179,30 +148,16 @@ class Made:
     """What transforms are made for."""
 
     classes: int
-    size: tuple[int, int]
-    """(height, width) of the images: a transform's own `size` where a recipe gives none."""
+    size: tuple[int, int]  # (height, width) of the images: a transform's own `size` where a recipe gives none
     masked: bool
-    """Whether an image's last channel is its mask."""
 
 
-def per_image(augment: Sequence[Augment], made_for: Made) -> tuple[Named, ...]:
-    """The transforms of single images, in order.
-
-    Raises:
-        DataError: a name is unknown, or its arguments are wrong.
+def named_steps(augment: Sequence[Augment], made_for: Made) -> tuple[tuple[Named, ...], tuple[Named, ...]]:
+    """The transforms of single images, and those of whole batches with their labels, in order. Raises DataError: a name
+    is unknown, or its arguments are wrong.
     """
-    others = [one for one in augment if one.name not in BATCHED]
-    return tuple((one.name, _made(one, made_for)) for one in others if not _mixes(one))
-
-
-def per_batch(augment: Sequence[Augment], made_for: Made) -> tuple[Named, ...]:
-    """The transforms of whole batches with their labels, in order.
-
-    Raises:
-        DataError: a name is unknown, or its arguments are wrong.
-    """
-    others = [one for one in augment if one.name not in BATCHED]
-    return tuple((one.name, _made(one, made_for)) for one in others if _mixes(one))
+    steps = [(_mixes(one), (one.name, _made(one, made_for))) for one in augment if one.name not in BATCHED]
+    return tuple(step for mixes, step in steps if not mixes), tuple(step for mixes, step in steps if mixes)
 
 
 @dataclass(frozen=True)
@@ -210,17 +165,13 @@ class Transformed:
     """Images of a split, each transformed when it is asked for. It goes to the processes that load."""
 
     pixels: Pixels
-    boxes: Tensor | None
-    """float32 (N, M, 5), on the CPU, of images with boxes."""
+    boxes: Tensor | None  # float32 (N, M, 5), on the CPU, of images with boxes
     masked: bool
-    """Whether an image's last channel is its mask."""
     steps: tuple[Named, ...]
 
     def __call__(self, drawn: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """The image of an index, uint8 (C, H, W), and its boxes (M, 5), by an index and the seed of its random decisions.
-
-        Raises:
-            DataError: a transform fails, or gives something else than such an image.
+        """The image of an index, uint8 (C, H, W), and its boxes (M, 5), by an index and the seed of its random
+        decisions. Raises DataError: a transform fails, or gives something else than such an image.
         """
         index, seed = drawn
         _seed(seed)
@@ -279,10 +230,8 @@ class Transformed:
 
 
 def mixed(steps: Sequence[Named], x: Tensor, y: Tensor, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """A batch, x float32 (B, C, H, W) and y int64 (B,), mixed: y becomes float32 (B, classes) shares.
-
-    Raises:
-        DataError: it cannot be done.
+    """A batch, x float32 (B, C, H, W) and y int64 (B,), mixed: y becomes float32 (B, classes) shares. Raises DataError:
+    it cannot be done.
     """
     with seeded(seed):
         for name, step in steps:
@@ -327,9 +276,7 @@ def _find(name: str) -> type[Any]:
     if name in CONVERTING:
         raise DataError(f"training.augment: leave out '{name}': images are normalised afterwards (data.mean, data.std)")
     if name not in known:
-        raise DataError(
-            f"training.augment: torchvision has no transform '{name}': {did_you_mean(name, [*BATCHED, *known])}"
-        )
+        raise DataError(f"training.augment: torchvision has no '{name}': {did_you_mean(name, [*BATCHED, *known])}")
     return known[name]
 
 

@@ -1,8 +1,8 @@
-"""A user's images with boxes in COCO's form: `coco:FOLDER`, with a JSON file of annotations for each split.
+"""Images with boxes: in COCO's form (`coco:FOLDER`), in ultralytics' (`yolo:PATH.yaml`), and the cluttered digits.
 
-Where `[data.coco]` does not say where these are, they are looked for as COCO itself and common programs lay them:
-`annotations/instances_train2017.json`, `train/_annotations.coco.json`, `annotations/train.json`, `train.json`; and the images in
-the file's folder, in FOLDER, in `images`, or in a folder named as the split.
+Where `[data.coco]` does not say where the annotations of a split are, they are looked for as COCO itself and common programs lay
+them (PATTERNS), and the images in the file's folder, in FOLDER, in `images`, or in a folder named as the split. For a detector that
+our trainer trains, an image is scaled until its longer side is what the detector is fed; below or beside it is grey.
 """
 
 from __future__ import annotations
@@ -36,14 +36,9 @@ from nas_attn.errors import DataError, NasAttnWarning, few, shorten
 from nas_attn.paths import user_path
 from nas_attn.recipe import CocoSection, DataSection
 
-SPLITS: Mapping[str, tuple[str, ...]] = {
-    "train": ("train",),
-    "validation": ("val", "valid", "validation"),
-    "test": ("test",),
-}
+SPLITS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
 PATTERNS = ("annotations/instances_{}*.json", "{}/_annotations.coco.json", "annotations/{}*.json", "{}.json")
-SLACK = 1.0
-"""Pixels by which a box may stick out of its image: programs round."""
+SLACK = 1.0  # pixels by which a box may stick out of its image: programs round
 BoxTable = NDArray[np.float32]
 """(M, 5): class from 1 (negative: a crowd, neither learnt nor counted), left, top, right, bottom in pixels."""
 
@@ -65,8 +60,7 @@ class _Image(_Row):
 class _Box(_Row):
     image_id: Id
     category_id: int
-    bbox: tuple[float, float, float, float]
-    """Left, top, width, height in pixels."""
+    bbox: tuple[float, float, float, float]  # left, top, width, height in pixels
     iscrowd: bool = False
 
 
@@ -85,39 +79,24 @@ class _Content(BaseModel):
 
 
 @dataclass(frozen=True)
-class Annotated:
-    """The images of one split, and their boxes."""
-
-    images: tuple[Framed, ...]
-    boxes: tuple[BoxTable, ...]
-
-
-@dataclass(frozen=True)
 class Coco:
     """Where the splits of a data set are."""
 
     root: Path
-    files: Mapping[str, Path]
-    """Split -> annotations."""
-    images: str | None
-    """Folder of the images, where it was said."""
-    classes: Mapping[int, str]
-    """Id -> name, in order of the ids: those with boxes to learn from."""
+    files: Mapping[str, Path]  # split -> annotations
+    images: str | None  # folder of the images, where it was said
+    classes: Mapping[int, str]  # id -> name, in order of the ids: those with boxes to learn from
 
-    def read(self, split: str) -> Annotated:
-        """The images of a split, none of which is opened.
-
-        Raises:
-            DataError: the annotations are not what they should be, or an image is not there.
+    def read(self, split: str) -> tuple[tuple[Framed, ...], tuple[BoxTable, ...]]:
+        """The images of a split, none of which is opened, and their boxes. Raises DataError: the annotations are not
+        what they should be, or an image is not there.
         """
         path = self.files[split]
         content = _content(path)
         names = _names(content, path)
         others = [name for number, name in self.classes.items() if names.get(number, name) != name]
         if others:
-            raise DataError(
-                f"'{path}' gives the id of category '{others[0]}' of the training annotations to another one"
-            )
+            raise DataError(f"'{path}' gives the id of category '{others[0]}' of the training annotations to another")
         images = {image.id: image for image in content.images}
         if len(images) < len(content.images):
             raise DataError(f"'{path}' has two images with the same id: each needs its own")
@@ -145,7 +124,7 @@ class Coco:
         if not any(box[0] > 0 for found in boxes.values() for box in found):
             raise DataError(f"'{path}' has no box of the categories of '{self.files['train'].relative_to(self.root)}'")
         framed = tuple(Framed(folder / one.file_name, (one.width, one.height)) for one in content.images)
-        return Annotated(framed, tuple(np.array(one, np.float32).reshape(-1, 5) for one in boxes.values()))
+        return framed, tuple(np.array(one, np.float32).reshape(-1, 5) for one in boxes.values())
 
     @property
     def missing_test(self) -> str:
@@ -173,11 +152,7 @@ class Coco:
 
 
 def find(section: DataSection) -> Coco:
-    """Where the data are, and their classes.
-
-    Raises:
-        DataError: there are none, or they name no class with boxes.
-    """
+    """Where the data are, and their classes. Raises DataError: there are none, or they name no class with boxes."""
     root = user_path(section.name.removeprefix("coco:"), what="folder of images with boxes", error=DataError)
     if not root.is_dir():
         raise DataError(f"folder of images with boxes '{root}' does not exist (looked in {Path.cwd()})")
@@ -226,11 +201,7 @@ def _names(content: _Content, path: Path) -> dict[int, str]:
 
 
 def _classes(path: Path) -> dict[int, str]:
-    """The categories to learn; one that only sums up others, as some programs write it, is none.
-
-    Raises:
-        DataError: one has no box.
-    """
+    """The categories to learn; one that only sums up others, as some programs write it, is none."""
     content = _content(path)
     names = _names(content, path)
     used = {row.category_id for row in content.annotations if not row.iscrowd}
@@ -244,11 +215,7 @@ def _classes(path: Path) -> dict[int, str]:
 
 
 def _corners(row: _Box, image: _Image, path: Path) -> tuple[float, float, float, float] | None:
-    """(left, top, right, bottom) within the image; None for a box without a surface.
-
-    Raises:
-        DataError: it is not within its image.
-    """
+    """(left, top, right, bottom) within the image; None for a box without a surface."""
     left, top, wide, high = row.bbox
     width, height = image.width, image.height
     if min(left, top) < -SLACK or left + wide > width + SLACK or top + high > height + SLACK or min(wide, high) < 0:
@@ -260,7 +227,7 @@ def _corners(row: _Box, image: _Image, path: Path) -> tuple[float, float, float,
     return box if box[0] < box[2] and box[1] < box[3] else None
 
 
-def scaled(boxes: Sequence[BoxTable], images: Sequence[Framed], side: int) -> NDArray[np.float32]:
+def _scaled(boxes: Sequence[BoxTable], images: Sequence[Framed], side: int) -> NDArray[np.float32]:
     """(N, M, 5), zeros where an image has fewer than the most: boxes as `BoxTable`, in pixels of the image as it is fed."""
     most = max((len(found) for found in boxes), default=0)
     table = np.zeros((len(boxes), max(most, 1), 5), np.float32)
@@ -270,8 +237,7 @@ def scaled(boxes: Sequence[BoxTable], images: Sequence[Framed], side: int) -> ND
     return table
 
 
-SIDE = 320
-"""Of what a detector is fed, unless `data.size` says otherwise."""
+SIDE = 320  # of what a detector is fed, unless `data.size` says otherwise
 MEAN, STD = tuple(value / 255 for value in GREY), (1.0, 1.0, 1.0)
 """A batch has its grey at 0 while it is augmented; a detector is fed 0 to 1, and normalises itself."""
 
@@ -280,8 +246,7 @@ MEAN, STD = tuple(value / 255 for value in GREY), (1.0, 1.0, 1.0)
 class BoxedSplit(Split):
     """Images with boxes; `labels` say nothing. y of a batch is float32 (B, M, 5): `BoxTable`, zeros where there are fewer."""
 
-    boxes: Tensor
-    """float32 (N, M, 5), on the device."""
+    boxes: Tensor  # float32 (N, M, 5), on the device
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All images once, in order: x float32 (B, 3, H, W), 0 to 1, and their boxes."""
@@ -332,11 +297,11 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
     side = section.size or SIDE
 
     def ready(split: str) -> Labelled:
-        part = found.read(split)
-        numbers = np.arange(len(part.images))
-        images = prepare(Files(found.root, part.images, numbers), section.model_copy(update={"size": side}), place)
-        boxes = scaled(part.boxes, part.images, side)[images.labels]  # what is broken may be left out
-        return Labelled(images.pixels, np.zeros_like(images.labels), images.identity, boxes=boxes)
+        sources, boxes = found.read(split)
+        files = Files(found.root, sources, np.arange(len(sources)))
+        images = prepare(files, section.model_copy(update={"size": side}), place)
+        kept = _scaled(boxes, sources, side)[images.labels]  # what is broken may be left out
+        return Labelled(images.pixels, np.zeros_like(images.labels), images.identity, boxes=kept)
 
     validation = None
     if "validation" in found.files:
@@ -357,8 +322,7 @@ def digits(section: DataSection, _place: Place) -> Parts:
         images, masks, _ = draw_masked(section.seed, split, options)
         larger = interpolate(torch.from_numpy(images)[:, None], size=(side, side), mode="bilinear")  # uint8 stays
         part = Labelled.of(larger.expand(-1, 3, -1, -1).numpy(), np.zeros(len(images), np.int64))
-        boxes = np.array([_digit_box(mask, side) for mask in masks], np.float32)[:, None]
-        return Labelled(part.pixels, part.labels, part.identity, boxes=boxes)
+        return replace(part, boxes=np.array([_digit_box(mask, side) for mask in masks], np.float32)[:, None])
 
     return generated(make)
 
@@ -370,19 +334,13 @@ def _digit_box(mask: NDArray[np.uint8], side: int) -> tuple[float, ...]:
 
 
 DEFAULT_SIZE = 640
-STRIDE = 32
-"""Detectors halve their images five times."""
+STRIDE = 32  # detectors halve their images five times
 DIGITS_FORMAT = 1
-YAML_SPLITS = {"train": "train", "val": "validation", "test": "test"}
-"""Key in the YAML -> split of the digits."""
+YAML_SPLITS = {"train": "train", "val": "validation", "test": "test"}  # key in the YAML -> split of the digits
 
 
 def side(section: DataSection) -> int:
-    """Height and width that a detector is fed.
-
-    Raises:
-        DataError: it cannot be halved five times.
-    """
+    """Height and width that a detector is fed. Raises DataError: it cannot be halved five times."""
     size = section.size or DEFAULT_SIZE
     if size % STRIDE:
         raise DataError(f"data.size = {size} must be a multiple of {STRIDE} for a detector")
@@ -390,11 +348,7 @@ def side(section: DataSection) -> int:
 
 
 def data_file(section: DataSection) -> Path:
-    """The YAML file of the data; the digits' is made where it is not there yet.
-
-    Raises:
-        DataError: there is none.
-    """
+    """The YAML file of the data; the digits' is made where it is not there yet. Raises DataError: there is none."""
     if section.name == "digits":
         return _digits_file(section)
     if not section.name.startswith("yolo:"):
@@ -406,11 +360,7 @@ def data_file(section: DataSection) -> Path:
 
 
 def described(section: DataSection) -> Mapping[str, Any]:
-    """What the YAML says.
-
-    Raises:
-        DataError: it cannot be read, or names no classes.
-    """
+    """What the YAML says. Raises DataError: it cannot be read, or names no classes."""
     import yaml  # ultralytics brings it
 
     path = data_file(section)
@@ -456,10 +406,8 @@ def validation_images(section: DataSection) -> Iterator[NDArray[np.float32]]:
 
 def _digits_file(section: DataSection) -> Path:
     options = chosen_options(section, OPTIONS)
-    key = hashlib.blake2b(
-        repr((DIGITS_FORMAT, section.seed, sorted(options.items()))).encode(), digest_size=8
-    ).hexdigest()
-    folder = cache_folder().parent / "boxes" / key
+    what = repr((DIGITS_FORMAT, section.seed, sorted(options.items())))
+    folder = cache_folder().parent / "boxes" / hashlib.blake2b(what.encode(), digest_size=8).hexdigest()
     with exclusive(folder.with_suffix(".lock"), "the digits with their boxes"):
         if not (folder / "data.yaml").is_file():
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What the rest of nas_attn sees of a data set: splits that yield batches, and the closed door to the test split."""
+"""A data set: splits that yield batches, the closed door to the test split, and `load`, from the recipe's `[data]` to both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas_attn import tables
-from nas_attn.data.augment import EpochPlan, Made, Named, Transformed, mixed, per_batch, per_image, seeded
+from nas_attn.data.augment import EpochPlan, Made, Named, Transformed, mixed, named_steps, seeded
 from nas_attn.data.files import NOT_COUNTED
 from nas_attn.data.parts import Feed, Labelled, Parts, Pixels, Place, moments
 from nas_attn.data.splitting import amount, divided, stratified
@@ -32,16 +32,13 @@ class Split:
     """Labelled images of one split, on one device."""
 
     pixels: Pixels
-    labels: Tensor
-    """int64 (N,), on the device."""
+    labels: Tensor  # int64 (N,), on the device
     classes: int
     mean: tuple[float, ...]
-    std: tuple[float, ...]
-    """Per channel, on the scale 0 to 1; batches are normalised with them."""
+    std: tuple[float, ...]  # per channel, on the scale 0 to 1; batches are normalised with them
     workers: int = field(default=1, kw_only=True)
     """Processes that transform images, where there are such transforms."""
-    masked: ClassVar[bool] = False
-    """Whether an image's last channel, as stored, is its mask."""
+    masked: ClassVar[bool] = False  # whether an image's last channel, as stored, is its mask
     _feeds: dict[str, Feed] = field(default_factory=dict, init=False, repr=False, compare=False)
     _scales: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -69,38 +66,27 @@ class Split:
             yield images, self._y[index[number]]
 
     def epoch(
-        self,
-        batch_size: int,
-        *,
-        seed: int,
-        epoch: int,
-        augment: Sequence[Augment],
-        first_batch: int = 0,
+        self, batch_size: int, *, seed: int, epoch: int, augment: Sequence[Augment], first_batch: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch of training: every image once in random order, augmented.
-
-        Order and augmentation depend on `seed` and `epoch` only. `first_batch` takes an epoch up again in the middle. x as in
-        `batches`; y int64 (B,), or float32 (B, classes) shares with mixup.
+        """One epoch of training: every image once in random order, augmented. Order and augmentation depend on `seed`
+        and `epoch` only. `first_batch` takes an epoch up again in the middle. x as in `batches`; y int64 (B,), or
+        float32 (B, classes) shares with mixup.
         """
         plan = EpochPlan.draw(len(self), batch_size, augment, seed=seed, epoch=epoch, device=self.device)
-        mixing = per_batch(augment, self._made_for)
-        for number, (stored, y) in enumerate(self._drawn(plan, augment, first_batch), first_batch):
+        steps, mixing = self._named_steps(augment)
+        for number, (stored, y) in enumerate(self._drawn(plan, steps, repr(augment), first_batch), first_batch):
             x, y = self._augmented(plan, number, plan.mirror(number, stored), y)
             yield mixed(mixing, x, y, (seed, epoch, number)) if mixing else (x, y)
 
     def check(self, augment: Sequence[Augment]) -> None:
         """Applies transforms to some images, so that what is wrong with them is known before anything is trained.
-
-        Raises:
-            DataError: a transform is unknown, fails, or does not fit these images.
+        Raises DataError: a transform is unknown, fails, or does not fit these images.
         """
-        steps, mixing = per_image(augment, self._made_for), per_batch(augment, self._made_for)
+        steps, mixing = self._named_steps(augment)
         with seeded((0,)):
             if steps:
-                transformed = self._transformed(steps)
-                sizes = sorted(
-                    {tuple(transformed((number, number))[0].shape[1:]) for number in range(min(4, len(self)))}
-                )
+                transformed, few = self._transformed(steps), range(min(4, len(self)))
+                sizes = sorted({tuple(transformed((number, number))[0].shape[1:]) for number in few})
                 if len(sizes) > 1:
                     raise DataError(
                         f"training.augment makes images of different sizes, {sizes[0]} and {sizes[-1]}: end it with a transform that "
@@ -110,19 +96,18 @@ class Split:
                 x, y = next(self.batches(2))
                 mixed(mixing, x, y, (0,))
 
-    @property
-    def _made_for(self) -> Made:
+    def _named_steps(self, augment: Sequence[Augment]) -> tuple[tuple[Named, ...], tuple[Named, ...]]:
         height, width = self.pixels.shape[1:]
-        return Made(self.classes, (height, width), self.masked)
+        return named_steps(augment, Made(self.classes, (height, width), self.masked))
 
-    def _drawn(self, plan: EpochPlan, augment: Sequence[Augment], first: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _drawn(
+        self, plan: EpochPlan, steps: tuple[Named, ...], key: str, first: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches as stored with what belongs to them, each image transformed by itself."""
-        steps = per_image(augment, self._made_for)
         if not steps:
             for index, stored in zip(plan.batches[first:], self.pixels.fetch(plan.batches[first:]), strict=True):
                 yield stored, self._y[index]
             return
-        key = repr(augment)
         if key not in self._feeds:
             self._feeds[key] = Feed(self._transformed(steps), self.workers, pinned=self.device.type == "cuda")
         for index, (stored, y) in zip(plan.batches[first:], self._feeds[key](plan.drawn(first)), strict=True):
@@ -155,10 +140,8 @@ class Split:
         if width not in self._scales:
             scale = [1 / (255 * deviation) for deviation in self.std]
             shift = [mean / deviation for mean, deviation in zip(self.mean, self.std, strict=True)]
-            self._scales[width] = (
-                torch.tensor(scale * width).to(self.device),
-                torch.tensor(shift * width).to(self.device),
-            )
+            scales, shifts = (torch.tensor(one * width).to(self.device) for one in (scale, shift))
+            self._scales[width] = scales, shifts
         return self._scales[width]
 
 
@@ -170,34 +153,18 @@ class Dataset:
     train: Split
     validation: Split
     classes: tuple[str, ...]
-    input_shape: tuple[int, int, int]
-    """(C, H, W)."""
-    digest: str
-    """Text that changes when an image, a label or the split of train and validation changes."""
-    open_test: Callable[[], Split]
-    """Not to be called directly: `read_test` is the road to the test split."""
+    input_shape: tuple[int, int, int]  # (C, H, W)
+    digest: str  # text that changes when an image, a label or the split of train and validation changes
+    open_test: Callable[[], Split]  # not to be called directly: `read_test` is the road to the test split
     missing_test: str = ""
     """Why there is no test split, with the way out; empty where there is one. Known without reading it."""
     validation_identity: NDArray[np.int64] | None = None
     """(N,), of a folder the checksums of the validation images' names and sizes, in order."""
     task: Task = TASKS["classification"]
-    """What the labels are for."""
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Per channel, on the scale 0 to 1: of the training split, or the recipe's."""
-        return self.train.mean
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Per channel, on the scale 0 to 1: of the training split, or the recipe's."""
-        return self.train.std
 
     def read_test(self, reason: str) -> Split:
-        """The test split, read for a stated reason: the caller records the reading in the study.
-
-        Raises:
-            DataError: no reason is given, or the data set has no test split.
+        """The test split, read for a stated reason: the caller records the reading in the study. Raises DataError: no
+        reason is given, or the data set has no test split.
         """
         if not reason.strip():
             raise DataError(f"the test split of '{self.name}' can be read only for a stated reason")
@@ -219,15 +186,11 @@ class Classes:
         return classes
 
     def check(self, part: Labelled, classes: tuple[str, ...], what: str) -> None:
-        """Raises:
-        DataError: a class is missing from this split (`what`).
-        """
+        """Raises DataError: a class is missing from this split (`what`)."""
         present = np.bincount(part.labels, minlength=len(classes))
         missing = [name for name, count in zip(classes, present, strict=True) if not count]
         if missing:
-            raise DataError(
-                f"{what} has no image of class '{missing[0]}' ({len(missing)} of {len(classes)} classes are missing)"
-            )
+            raise DataError(f"{what} has no image of class '{missing[0]}' ({len(missing)} of {len(classes)} missing)")
 
     def input_shape(self, part: Labelled) -> tuple[int, int, int]:
         """(C, H, W) of what a network is fed."""
@@ -257,14 +220,8 @@ def load(
     share: Share = ALONE,
     task: Task = TASKS["classification"],
 ) -> Dataset:
-    """Reads a data set, splits it and puts it on the device.
-
-    Args:
-        task: what its labels are for.
-        share: with how many others the memory is shared, which decides whether a folder's images are held in it.
-
-    Raises:
-        DataError: unknown name, missing or broken files, or too few images for the split.
+    """Reads a data set, splits it and puts it on the device, whose memory is shared with others. Raises DataError:
+    unknown name, missing or broken files, or too few images for the split.
     """
     place, kind = Place(torch.device(device), share), task.kind()
     parts: Parts = tables.data_reader(section.name, kind.name)(section, place)

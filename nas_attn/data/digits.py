@@ -22,14 +22,11 @@ from nas_attn.errors import DataError, did_you_mean
 from nas_attn.recipe import DataSection
 
 SIDE = 8
-"""Side of a source digit in pixels."""
 CLASSES = tuple(str(digit) for digit in range(10))
-STROKE = 64
-"""Brightness from which on a pixel of a source digit belongs to it."""
+STROKE = 64  # brightness from which on a pixel of a source digit belongs to it
 SPLITS = ("train", "validation", "test")
 MOST_IMAGES = 1_000_000
-Ranges = Mapping[str, tuple[int, int, int]]
-"""Option -> default, lowest and highest value."""
+Ranges = Mapping[str, tuple[int, int, int]]  # option -> default, lowest and highest value
 OPTIONS: Ranges = {
     "size": (20, SIDE, 128),
     "fragments": (14, 0, 200),
@@ -44,12 +41,7 @@ Window = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 def cluttered(section: DataSection, _place: Place) -> Parts:
     """`digits`: one digit among fragments of others."""
     options = chosen_options(section, OPTIONS)
-
-    def make(split: str) -> Labelled:
-        images, _, labels = draw_masked(section.seed, split, options)
-        return Labelled.of(images, labels)
-
-    return generated(make)
+    return generated(lambda split: Labelled.of(*draw_masked(section.seed, split, options)[::2]))
 
 
 def masked(section: DataSection, _place: Place) -> Parts:
@@ -64,11 +56,7 @@ def masked(section: DataSection, _place: Place) -> Parts:
 
 
 def plain(section: DataSection, _place: Place) -> Parts:
-    """`digits-8x8`: the source digits as they are.
-
-    Raises:
-        DataError: options are given.
-    """
+    """`digits-8x8`: the source digits as they are. Raises DataError: options are given."""
     no_options(section)
     sources = source_digits(section.seed)
 
@@ -87,23 +75,17 @@ def generated(make: Callable[[str], Labelled], classes: tuple[str, ...] = CLASSE
 
 
 def no_options(section: DataSection) -> None:
-    """Raises:
-    DataError: options are given to a data set that has none.
-    """
+    """Raises DataError: options are given to a data set that has none."""
     for name in section.options:
         raise DataError(f"data.options.{name} does not apply to '{section.name}', which has no options")
 
 
 def chosen_options(section: DataSection, ranges: Ranges) -> dict[str, int]:
-    """All options of a generated data set.
-
-    Raises:
-        DataError: an option is unknown or out of range, or `data.validation` is given.
+    """All options of a generated data set. Raises DataError: an option is unknown or out of range, or `data.validation`
+    is given.
     """
     if section.validation is not None:
-        raise DataError(
-            f"data.validation does not apply to '{section.name}', whose images are generated: set data.options.validation"
-        )
+        raise DataError(f"data.validation does not apply to '{section.name}': set data.options.validation")
     options = {name: default for name, (default, _, _) in ranges.items()}
     for name, value in section.options.items():
         if name not in ranges:
@@ -128,9 +110,8 @@ def source_digits(seed: int) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.in
 
 
 def draw_sources(random: np.random.Generator, sources: int, count: int) -> NDArray[np.int64]:
-    """int64 (count,): the source digit that is each image's label.
-
-    Every one is used equally often, within one: fewer lucky and unlucky draws in the validation score.
+    """int64 (count,): the source digit that is each image's label. Every one is used equally often, within one: fewer
+    lucky and unlucky draws in the validation score.
     """
     return random.permutation(np.resize(random.permutation(sources), count))
 
@@ -139,7 +120,6 @@ def draw_masked(
     seed: int, split: str, options: Mapping[str, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64]]:
     """Cluttered images (N, size, size) of a split, masks of that shape (0, or label + 1 at a stroke), and labels (N,).
-
     Where things overlap, the brighter pixel shows.
     """
     images, labels = source_digits(seed)[split]
@@ -179,15 +159,11 @@ def _paste(canvas: NDArray[np.uint8], patches: NDArray[np.uint8], random: np.ran
 def window(row: NDArray[np.int64], column: NDArray[np.int64], side: int) -> Window:
     """Indices of a square in each of N images, whose upper left corners are at row and column (N,)."""
     inside = np.arange(side)
-    return (
-        np.arange(len(row))[:, None, None],
-        (row[:, None] + inside)[:, :, None],
-        (column[:, None] + inside)[:, None, :],
-    )
+    rows, columns = row[:, None] + inside, column[:, None] + inside
+    return np.arange(len(row))[:, None, None], rows[:, :, None], columns[:, None, :]
 
 
-GAP, JITTER = 1, 1
-"""Pixels between the two digits; rows by which the pair may stand higher than at the foot."""
+GAP, JITTER = 1, 1  # pixels between the two digits; rows by which the pair may stand higher than at the foot
 CUED_OPTIONS: Ranges = {
     "height": (24, SIDE + JITTER + 1, 128),
     "width": (18, 2 * SIDE + GAP, 128),
@@ -204,11 +180,7 @@ GROUND = 128
 
 
 def cued(section: DataSection, _place: Place) -> Parts:
-    """`cued-digits`.
-
-    Raises:
-        DataError: an option is unknown or out of range, or the bar would reach the digits.
-    """
+    """`cued-digits`. Raises DataError: an option is unknown or out of range, or the bar would reach the digits."""
     options = chosen_options(section, CUED_OPTIONS)
     room = options["height"] - SIDE - JITTER
     if options["bar"] > room:

@@ -1,10 +1,7 @@
-"""Files that several processes make once: a lock, a cache folder, atomic writes."""
+"""Files of images: making them one process at a time, and decoding them to square RGB arrays with their masks."""
 
 from __future__ import annotations
 
-import os
-import time
-import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,24 +15,16 @@ import platformdirs
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from nas_attn.paths import whole_file
 from nas_attn.processes import cores
 from nas_attn.waiting import Wait, locked
 
-KEEP_UNUSED_S = 60 * 86_400
-LONGEST_S = 4 * 3600.0
-"""Seconds that one process may take to prepare or download a data set."""
+LONGEST_S = 4 * 3600.0  # seconds that one process may take to prepare or download a data set
 
 
 @contextmanager
 def exclusive(path: Path, what: str) -> Iterator[None]:
-    """One process at a time; the lock goes with its holder, whatever ends it.
-
-    A holder that is stopped, or takes hours, is no longer waited for: what it makes is made once more beside it, which a
-    file that comes into being by being renamed bears.
-
-    Args:
-        what: another process makes, for a person.
+    """One process at a time makes `what`; the lock goes with its holder, whatever ends it. A holder that is stopped, or
+    takes hours, is no longer waited for: what it makes is made once more beside it, and takes its place in one step.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with Wait(f"{what}, which another process makes") as wait, locked(path, wait, LONGEST_S) as holder:
@@ -49,38 +38,8 @@ def cache_folder() -> Path:
     return platformdirs.user_cache_path("nas_attn") / "images"
 
 
-def drop_unused(folder: Path) -> None:
-    """Removes cached files that nobody has read for KEEP_UNUSED_S."""
-    for path in folder.iterdir():
-        if time.time() - path.stat().st_mtime > KEEP_UNUSED_S:
-            path.unlink(missing_ok=True)
-
-
-def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
-    """What `write_arrays` wrote; None where there is nothing, or something damaged."""
-    try:
-        os.utime(path)
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (FileNotFoundError, ValueError, EOFError, zipfile.BadZipFile):
-        return None
-
-
-def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """Writes an `.npz` that is there whole or not at all.
-
-    Raises:
-        OSError: the folder cannot be written, or the disk is full.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)
-
-
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
-"""Of files that are images."""
-NOT_COUNTED = 255
-"""Value of a mask's pixels that are of no class: neither trained on nor scored."""
+NOT_COUNTED = 255  # value of a mask's pixels that are of no class: neither trained on nor scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +48,7 @@ class Masked:
 
     image: Path
     mask: Path
-    classes: int
-    """The mask's values are below this, or NOT_COUNTED."""
+    classes: int  # the mask's values are below this, or NOT_COUNTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +56,11 @@ class Framed:
     """An image that is to be kept whole: its longer side scaled to the size, grey below or beside it."""
 
     image: Path
-    size: tuple[int, int]
-    """(width, height) that its annotations are for."""
+    size: tuple[int, int]  # (width, height) that its annotations are for
 
 
 Source = Path | Masked | Framed
-GREY = (124, 116, 104)
-"""Of what is no image: the mean colour of photographs."""
+GREY = (124, 116, 104)  # of what is no image: the mean colour of photographs
 
 
 def channels_of(sources: Sequence[Source]) -> int:
@@ -113,11 +69,9 @@ def channels_of(sources: Sequence[Source]) -> int:
 
 
 def decode(source: Source, size: int) -> NDArray[np.uint8]:
-    """One image as uint8 (3, size, size): shorter side scaled to `size`, middle square cut out; its mask a fourth channel.
-
-    Raises:
-        Exception: whatever Pillow raises for a broken file, which is nearly anything; for a mask of another size, of
-            colours or with a value that is no class, ValueError.
+    """One image as uint8 (3, size, size): shorter side scaled to `size`, middle square cut out; its mask a fourth
+    channel. Raises Exception: whatever Pillow raises for a broken file, which is nearly anything; for a mask of another
+    size, of colours or with a value that is no class, ValueError.
     """
     if isinstance(source, Framed):
         return _whole(source, size)
@@ -161,11 +115,7 @@ def framed(image: Image.Image, side: int) -> NDArray[np.uint8]:
 
 
 def decode_all(paths: Sequence[Source], size: int, *, keep: bool) -> tuple[NDArray[np.bool_], NDArray[np.uint8] | None]:
-    """Decodes every file on all cores.
-
-    Returns:
-        bool (N,), which are broken; and with `keep` the images (N, 3 or 4, size, size), broken ones black.
-    """
+    """Decodes every file on all cores: bool (N,), which are broken; with `keep` the images (N, 3 or 4, size, size)."""
     broken = np.zeros(len(paths), dtype=bool)
     images = np.zeros((len(paths), channels_of(paths), size, size), dtype=np.uint8) if keep else None
 

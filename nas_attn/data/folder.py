@@ -1,15 +1,20 @@
-"""A user's image folder, in torchvision's layout: one sub-folder per class.
+"""A user's folder of images: one sub-folder per class as torchvision has it, or for segmentation `images` beside `masks`.
 
-Either `PATH/train/CLASS/…` beside `PATH/val` (or `valid`, `validation`) and `PATH/test`, or `PATH/CLASS/…`, of which a
-fifth is kept for the test and, as for any data set, a part for validation. Images become RGB, are turned as their EXIF
-data says and laid on white where they are transparent; their shorter side is scaled to `size` and the middle square cut
-out. This is done once: the result is kept in the user's cache folder until a file's name, size or time changes.
+Either in `PATH/train` beside `PATH/val` (or `valid`, `validation`) and `PATH/test`, or in `PATH` itself, of which a fifth is kept
+for the test and, as for any data set, a part for validation. Images become RGB, are turned as their EXIF data says and laid on white
+where they are transparent; their shorter side is scaled to `size` and the middle square cut out. This is done once: the result is
+kept in the user's cache folder until a file's name, size or time changes.
+
+A mask is a PNG of its image's name, scaled to the nearest value: class numbers, the first of `PATH/classes.txt` is 0, 255 is none.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 import warnings
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -34,15 +40,12 @@ from nas_attn.data.files import (
     channels_of,
     decode,
     decode_all,
-    drop_unused,
     exclusive,
-    read_arrays,
-    write_arrays,
 )
 from nas_attn.data.parts import InMemory, Labelled, Parts, Place, Streamed
 from nas_attn.data.splitting import GroupOf, amount, divided, find_groups
 from nas_attn.errors import DataError, NasAttnWarning, few, shorten
-from nas_attn.paths import user_path
+from nas_attn.paths import user_path, whole_file
 from nas_attn.processes import cores
 from nas_attn.recipe import DataSection
 
@@ -50,8 +53,8 @@ DEFAULT_SIZE = 64
 TEST_SHARE = 0.2
 VALIDATION_NAMES = ("validation", "val", "valid")
 CACHE_FORMAT = 2
+KEEP_UNUSED_S = 60 * 86_400  # prepared images that nobody has read for so long are removed
 SPLITS = 3
-"""Training, validation, test."""
 
 
 @dataclass(frozen=True)
@@ -74,48 +77,32 @@ class Files:
 
 
 def read(section: DataSection, place: Place) -> Parts:
-    """`folder:PATH`.
-
-    Raises:
-        DataError: the folder is missing or has no classes, an image is broken and `broken_images` is `refuse`, or a
-            class is missing from a split.
+    """`folder:PATH`. Raises DataError: the folder is missing or has no classes, an image is broken and `broken_images`
+    is `refuse`, or a class is missing from a split.
     """
     root = image_folder(section)
-    train_folder = root / "train"
-    classes = _class_names(train_folder if train_folder.is_dir() else root)
-    group_of = None if section.groups is None else find_groups(section.groups, root)
-    missing = f"image folder '{root}' has no test split: add '{root / 'test'}' with a folder per class"
-    return split_folder(
-        root, section, place, lambda folder: _list(root, folder, classes, group_of), classes, classes, missing
-    )
+    classes = _class_names(root / "train" if (root / "train").is_dir() else root)
+    return _split_folder(root, section, place, partial(_list, root, classes), classes, classes)
 
 
 def image_folder(section: DataSection) -> Path:
-    """Raises:
-    DataError: `folder:PATH` is no folder.
-    """
+    """Raises DataError: `folder:PATH` is no folder."""
     root = user_path(section.name.removeprefix("folder:"), what="image folder", error=DataError)
     if not root.is_dir():
         raise DataError(f"image folder '{root}' does not exist (looked in {Path.cwd()})")
     return root
 
 
-def split_folder(
+def _split_folder(
     root: Path,
     section: DataSection,
     place: Place,
-    listed: Callable[[Path], Files],
+    list_: Callable[[GroupOf | None, Path], Files],
     classes: tuple[str, ...],
     strata: tuple[str, ...],
-    missing: str,
 ) -> Parts:
-    """The splits of a folder: those in `train`, `val` and `test`, else of everything a fifth for the test.
-
-    Args:
-        listed: the files of a split's folder.
-        strata: names of what the test split keeps the shares of.
-        missing: what to say where there is no test split.
-    """
+    """The splits of a folder: those in `train`, `val` and `test`, else of everything a fifth for the test."""
+    listed = partial(list_, None if section.groups is None else find_groups(section.groups, root))
 
     def ready(files: Files) -> Labelled:
         return prepare(files, section, place)
@@ -129,37 +116,36 @@ def split_folder(
     if folder is not None and section.validation is not None:
         raise DataError(f"data.validation does not apply, since '{folder}' has the validation images: remove it")
     splits = [listed(one) for one in (root / "train", folder) if one is not None]
+    missing = f"image folder '{root}' has no test split: add the folder '{root / 'test'}', laid out as 'train'"
+    last: list[Files] = []
     if (root / "test").is_dir():
-        missing = _wrong_with(lambda: listed(root / "test"))
-    if splits[0].groups is not None:
-        others = [listed(root / "test")] if (root / "test").is_dir() else []  # names of files; no image is read
-        check_apart([*splits, *others])
+        try:
+            last, missing = [listed(root / "test")], ""  # names of files; no image is read
+        except DataError as error:
+            missing = str(error)
+    _check_apart([*splits, *last])
 
     def test_part() -> Labelled:
         if missing:
             raise DataError(missing)
-        return ready(listed(root / "test"))
+        return ready(last[0])
 
     return Parts(ready(splits[0]), ready(splits[1]) if folder is not None else None, test_part, classes, missing)
 
 
 def look_at(path: str) -> tuple[int, int, int]:
     """Opens every image of `folder:PATH`, before there is a recipe: how many classes, images and unreadable ones.
-
-    Raises:
-        DataError: the folder is missing or has no classes, or a class has too few images.
+    Raises DataError: the folder is missing or has no classes, or a class has too few images.
     """
     root = image_folder(DataSection(name=f"folder:{path}"))
     train = root / "train" if (root / "train").is_dir() else root
     classes = _class_names(train)
-    listed = _list(root, train, classes, None)
+    listed = _list(root, classes, None, train)
     if train == root:
         amount_of = Counter(listed.labels.tolist())
         if min(amount_of.values()) < SPLITS:
             few_of = classes[min(amount_of, key=amount_of.__getitem__)]
-            raise DataError(
-                f"class '{few_of}' of '{root}' has too few images: each class needs {SPLITS} for the splits"
-            )
+            raise DataError(f"class '{few_of}' of '{root}' has too few images: each class needs {SPLITS} for splits")
     others = [root / name for name in (*VALIDATION_NAMES, "test") if train != root and (root / name).is_dir()]
     images = [*listed.paths, *(path for folder in others for path in images_below(folder))]
     with ThreadPoolExecutor(cores()) as pool:
@@ -188,23 +174,11 @@ def named_files(section: DataSection, identity: NDArray[np.int64]) -> tuple[Path
     return root, [known[int(one)].relative_to(root).as_posix() for one in identity]
 
 
-def _wrong_with(listing: Callable[[], Files]) -> str:
-    """What reading a split would end in, as far as names of files tell; empty where it can be read."""
-    try:
-        listing()
-    except DataError as error:
-        return str(error)
-    return ""
-
-
-def check_apart(splits: Sequence[Files]) -> None:
-    """Raises:
-    DataError: a group has images in two of the folders.
-    """
+def _check_apart(splits: Sequence[Files]) -> None:
+    """Raises DataError: a group has images in two of the folders."""
     known: dict[str, Path] = {}
     for files in splits:
-        assert files.groups is not None
-        for group, path in zip(files.groups, files.paths, strict=True):
+        for group, path in zip(() if files.groups is None else files.groups, files.paths, strict=False):
             first = known.setdefault(group, path)
             here, there = path.relative_to(files.root), first.relative_to(files.root)
             if here.parts[0] != there.parts[0]:
@@ -222,14 +196,12 @@ def images_below(folder: Path) -> list[Path]:
 def _class_names(folder: Path) -> tuple[str, ...]:
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if len(names) < 2:
-        raise DataError(
-            f"'{folder}' has {len(names)} class folders: it needs at least two, one folder of images per class"
-        )
+        raise DataError(f"'{folder}' has {len(names)} class folders: it needs at least two, one per class")
     return tuple(names)
 
 
-def _list(root: Path, folder: Path, classes: Sequence[str], group_of: GroupOf | None) -> Files:
-    """The image files under each class folder, sorted; a class without any is found by the caller's check."""
+def _list(root: Path, classes: Sequence[str], group_of: GroupOf | None, folder: Path) -> Files:
+    """The image files under each class folder, sorted."""
     strange = sorted({e.name for e in folder.iterdir() if e.is_dir() and not e.name.startswith(".")} - set(classes))
     if strange:
         raise DataError(f"'{folder}' has a class '{strange[0]}' that the training images do not have")
@@ -269,48 +241,45 @@ def _report(files: Files, broken: NDArray[np.bool_], section: DataSection) -> No
     names = [_below(paths[i], files.root) for i in np.flatnonzero(broken)]
     count = f"{len(names)} image{'s' if len(names) > 1 else ''} of '{files.root}' cannot be read"
     if isinstance(first, Masked):
-        count += (
-            f" with its mask (gray or palette, of the image's size, values 0 to {first.classes - 1}, or {NOT_COUNTED})"
-        )
+        count += f" with its mask (gray or palette, of its size, values 0 to {first.classes - 1}, or {NOT_COUNTED})"
     if isinstance(first, Framed):
         count += " at the size that its annotations say"
     if section.broken_images == "refuse":
-        raise DataError(
-            f"{count}, the first is '{names[0]}': repair or remove it, or set data.broken_images = \"skip\""
-        )
+        raise DataError(f"{count}, the first is '{names[0]}': repair or remove it or set data.broken_images = \"skip\"")
     warnings.warn(f"{count}, left out: {few(names)}", NasAttnWarning, stacklevel=2)
 
 
 def _cached_decode(files: Files, size: int, *, keep: bool) -> tuple[NDArray[np.bool_], NDArray[np.uint8] | None]:
-    """bool (N,), which cannot be read; and, where they are kept, the images (N, 3, size, size).
-
-    One process decodes, others that come at the same time wait for it and read what it wrote.
-    """
+    """bool (N,), which cannot be read; and, where they are kept, the images (N, 3, size, size)."""
     stats = [path.stat() for source in files.sources for path in _files_of(source)]
-    what = repr(
-        (
-            CACHE_FORMAT,
-            size,
-            keep,
-            str(files.root.resolve()),
-            files.sources,
-            [(s.st_size, s.st_mtime_ns) for s in stats],
-        )
-    )
-    key = hashlib.blake2b(what.encode(), digest_size=16).hexdigest()
-    path = cache_folder() / f"{key}.npz"
+    states = [(s.st_size, s.st_mtime_ns) for s in stats]
+    what = repr((CACHE_FORMAT, size, keep, str(files.root.resolve()), files.sources, states))
+    path = cache_folder() / f"{hashlib.blake2b(what.encode(), digest_size=16).hexdigest()}.npz"
     try:
         with exclusive(path.with_suffix(".lock"), f"the prepared images of '{files.root}'"):
-            arrays = read_arrays(path)
+            arrays = _read_arrays(path)
             if arrays is None:
-                drop_unused(path.parent)
+                for other in path.parent.iterdir():
+                    if time.time() - other.stat().st_mtime > KEEP_UNUSED_S:
+                        other.unlink(missing_ok=True)
                 broken, images = decode_all(files.sources, size, keep=keep)
                 arrays = {"broken": broken, **({} if images is None else {"images": images})}
-                write_arrays(path, arrays)
+                with whole_file(path) as file:
+                    np.savez(file, allow_pickle=False, **arrays)
     except OSError as error:
         warnings.warn(f"prepared images cannot be saved in {path.parent} ({error})", NasAttnWarning, stacklevel=2)
         return decode_all(files.sources, size, keep=keep)
     return arrays["broken"], arrays.get("images")
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+    """What was kept there; None where there is nothing, or something damaged."""
+    try:
+        os.utime(path)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (FileNotFoundError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def _identity(source: Source, root: Path) -> int:
@@ -343,25 +312,12 @@ MOST_CLASSES = 255
 
 
 def read_masks(section: DataSection, place: Place) -> Parts:
-    """`folder:PATH` for segmentation.
-
-    Raises:
-        DataError: a folder, a mask or the names are missing, or an image cannot be read with its mask and
-            `broken_images` is `refuse`.
+    """`folder:PATH` for segmentation. Raises DataError: a folder, a mask or the names are missing, or an image cannot
+    be read with its mask and `broken_images` is `refuse`.
     """
     root = image_folder(section)
     classes = _names(root)
-    group_of = None if section.groups is None else find_groups(section.groups, root)
-    missing = f"image folder '{root}' has no test split: add '{root / 'test'}' with images and masks"
-    return split_folder(
-        root,
-        section,
-        place,
-        lambda folder: _list_masks(root, folder, len(classes), group_of),
-        classes,
-        ("image",),
-        missing,
-    )
+    return _split_folder(root, section, place, partial(_list_masks, root, len(classes)), classes, ("image",))
 
 
 def _names(root: Path) -> tuple[str, ...]:
@@ -370,17 +326,13 @@ def _names(root: Path) -> tuple[str, ...]:
         names = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         why = "is not there" if not path.exists() else f"cannot be read ({shorten(str(error))})"
-        raise DataError(
-            f"'{path}' {why}: write the classes' names into it, one per line; the first belongs to mask value 0"
-        ) from None
+        raise DataError(f"'{path}' {why}: write the classes' names there, one a line, that of value 0 first") from None
     if not 2 <= len(names) <= MOST_CLASSES or len(set(names)) < len(names):
-        raise DataError(
-            f"'{path}' must name 2 to {MOST_CLASSES} different classes, one per line; it has {len(names)} lines"
-        )
+        raise DataError(f"'{path}' must name 2 to {MOST_CLASSES} different classes, one a line; it has {len(names)}")
     return tuple(names)
 
 
-def _list_masks(root: Path, folder: Path, classes: int, group_of: GroupOf | None) -> Files:
+def _list_masks(root: Path, classes: int, group_of: GroupOf | None, folder: Path) -> Files:
     """The images of a folder with their masks, sorted by name."""
     for inside in ("images", "masks"):
         if not (folder / inside).is_dir():

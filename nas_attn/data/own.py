@@ -28,7 +28,6 @@ from nas_attn.processes import cores
 from nas_attn.recipe import DataSection
 
 IMAGES, LABELS = ("image", "img", "pixel_values"), ("label", "labels", "mask", "annotation", "objects", "target")
-"""Names of fields that are looked for."""
 BOXED_SIDE = 320
 
 
@@ -42,10 +41,8 @@ class Items:
     where: str
 
     def __call__(self, number: int) -> tuple[NDArray[np.uint8], Any]:
-        """uint8 (C, H, W), with a mask as its last channel, and the label: a number, or of boxes float32 (K, 5).
-
-        Raises:
-            DataError: the item is not what it should be.
+        """uint8 (C, H, W), with a mask as its last channel, and the label: a number, or of boxes float32 (K, 5). Raises
+        DataError: the item is not what it should be.
         """
         where = f"item {number} of {self.where}"
         try:
@@ -75,10 +72,8 @@ class Items:
 
 
 def read(function: Callable[..., Any], kind: str, section: DataSection, place: Place) -> Parts:
-    """The splits that a user's function gives.
-
-    Raises:
-        DataError: it fails, gives no training images, or an item is not what it should be.
+    """The splits that a user's function gives. Raises DataError: it fails, gives no training images, or an item is not
+    what it should be.
     """
 
     datasets = {split: _opened(function, split, section) for split in ("train", "validation", "test")}
@@ -122,9 +117,7 @@ def _labelled(items: Items, count: int, section: DataSection, place: Place) -> L
     read_items = (one for batch in Feed(items, workers, stacked=False)(numbers) for one in batch)
     for number, (pixels, label) in enumerate(read_items):
         if pixels.shape != first.shape:
-            raise DataError(
-                f"item {number} of {items.where} has the shape {pixels.shape}, the first one {first.shape}: set data.size"
-            )
+            raise DataError(f"item {number} of {items.where} is {pixels.shape}, item 0 {first.shape}: set data.size")
         labels.append(label)
         identity[number] = zlib.crc32(np.ascontiguousarray(pixels).data)
         if images is not None:
@@ -176,9 +169,7 @@ def _image(image: Any, where: str) -> Image.Image:
             array = array.transpose(1, 2, 0)
         if np.issubdtype(array.dtype, np.floating):
             if not (array.min() >= 0 and array.max() <= 1):
-                raise DataError(
-                    f"{where} has values from {array.min():.3g} to {array.max():.3g}: give bytes, or 0 to 1"
-                )
+                raise DataError(f"{where} has values from {array.min():.3g} to {array.max():.3g}: give bytes or 0 to 1")
             array = np.round(array * 255)
         array = array.astype(np.uint8)
         array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array

@@ -1,7 +1,7 @@
-"""Images as uint8 tensors, held in memory: the usual case.
+"""What a source of images hands over before it is split, normalised and put on a device; images in memory, or read as needed.
 
 Shapes: N images, B of a batch, C channels, H height, W width. For a segmentation each image's mask is its last channel:
-then both are kept, fetched, mirrored and decoded together (`data.dataset`).
+then both are kept, fetched, mirrored and decoded together.
 """
 
 from __future__ import annotations
@@ -53,9 +53,7 @@ class InMemory:
     """Images in one uint8 tensor on one device, in channels-last order."""
 
     def __init__(self, images: Tensor) -> None:
-        """Args:
-        images: uint8 (N, C, H, W), in any order in memory.
-        """
+        """`images`: uint8 (N, C, H, W), in any order in memory."""
         self._rows = images.permute(0, 2, 3, 1).contiguous()
 
     @property
@@ -97,18 +95,14 @@ def moments(histogram: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[floa
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
-HISTOGRAM_IMAGES = 5000
-"""Mean and deviation are taken from this many images, evenly spaced."""
+HISTOGRAM_IMAGES = 5000  # mean and deviation are taken from this many images, evenly spaced
 
 
 class Feed:
     """A DataLoader whose workers stay alive from epoch to epoch while the order changes."""
 
     def __init__(self, item: Callable[[Any], Any], workers: int, *, pinned: bool = False, stacked: bool = True) -> None:
-        """Args:
-        item: what a worker makes of one entry of a batch.
-        stacked: whether items become tensors of a batch; else a batch is a list of items.
-        """
+        """`item` is what a worker makes of one entry of a batch; stacked they become tensors, else a list."""
         self._order = _Order()
         self._loader: DataLoader[Any] = DataLoader(
             _Items(item),
@@ -151,8 +145,7 @@ class Streamed:
     """Images, already checked, that are read anew in every epoch."""
 
     entries: tuple[Any, ...]
-    read: Callable[[Any], NDArray[np.uint8]]
-    """An entry's image, (C, H, W), with its mask as the last channel."""
+    read: Callable[[Any], NDArray[np.uint8]]  # an entry's image, (C, H, W), with its mask as the last channel
     shape: tuple[int, int, int]
     workers: int
     device: torch.device
@@ -202,10 +195,8 @@ class Labelled:
     """Images, their labels, and what tells one image from another."""
 
     pixels: Pixels
-    labels: NDArray[np.int64]
-    """(N,), indices into the classes."""
-    identity: NDArray[np.int64]
-    """(N,), a checksum of each image, or of its file's name and size."""
+    labels: NDArray[np.int64]  # (N,), indices into the classes
+    identity: NDArray[np.int64]  # (N,), a checksum of each image, or of its file's name and size
     groups: NDArray[np.str_] | None = None
     """(N,), images of one group stand on one side of a split; None: each is its own."""
     boxes: NDArray[np.float32] | None = None
@@ -229,9 +220,7 @@ class Parts:
     """A source's own splits. `test` is a function, so that the test images stay unread until they are asked for."""
 
     train: Labelled
-    validation: Labelled | None
-    """None: to be taken from `train`."""
+    validation: Labelled | None  # None: to be taken from `train`
     test: Callable[[], Labelled]
     classes: tuple[str, ...]
-    missing_test: str = ""
-    """Why there is no test split, with the way out; empty where there is one."""
+    missing_test: str = ""  # why there is no test split, with the way out; empty where there is one

@@ -28,27 +28,25 @@ from nas_attn.recipe import DataSection
 
 NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 """Name in a recipe -> class of `torchvision.datasets`."""
-LARGEST = 2**31
-"""Bytes of a file's images, unpacked: a hundred times those of MNIST."""
-DOWNLOAD_TIMEOUT_S = 30.0
-"""A server that stays silent for this long counts as no network."""
+LARGEST = 2**31  # bytes of a file's images, unpacked: a hundred times those of MNIST
+DOWNLOAD_TIMEOUT_S = 30.0  # a server that stays silent for this long counts as no network
 
 
 def read(section: DataSection, _place: Place) -> Parts:
-    """A published data set, by its name.
-
-    Raises:
-        DataError: options are given, or its files are missing or damaged and cannot be fetched.
+    """A published data set, by its name. Raises DataError: options are given, or its files are missing or damaged and
+    cannot be fetched.
     """
     name = section.name
     no_options(section)
     root = user_path(section.root, what="data.root", error=DataError)
     for place in (root, root / NAMES[name] / "raw"):
         if name.endswith("mnist") and _idx(place, "train", "images") is not None:
-            return Parts(_read_idx(place, "train"), None, partial(_read_idx, place, "t10k"), _mnist_classes(name))
+            from torchvision import datasets
+
+            classes = _classes(getattr(datasets, NAMES[name]))
+            return Parts(_read_idx(place, "train"), None, partial(_read_idx, place, "t10k"), classes)
     dataset = _open(name, root, train=True)
-    classes = tuple(str(label) for label in dataset.classes)
-    return Parts(_labelled(dataset), None, lambda: _labelled(_open(name, root, train=False)), classes)
+    return Parts(_labelled(dataset), None, lambda: _labelled(_open(name, root, train=False)), _classes(dataset))
 
 
 def _open(name: str, root: Path, *, train: bool) -> Any:
@@ -65,14 +63,11 @@ def _open(name: str, root: Path, *, train: bool) -> Any:
             return kind(str(root), train=train, download=True)
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1]
+        expected = f"{kind.__name__}/raw" if hasattr(kind, "mirrors") else str(kind.base_folder)
         raise DataError(
-            f"data set '{name}' is not at '{root / _expected(kind)}' and could not be downloaded there ({reason}): "
+            f"data set '{name}' is not at '{root / expected}' and could not be downloaded there ({reason}): "
             "put its published files there, or set data.root to the folder that holds them"
         ) from None
-
-
-def _expected(kind: Any) -> str:
-    return f"{kind.__name__}/raw" if hasattr(kind, "mirrors") else str(kind.base_folder)
 
 
 @contextmanager
@@ -92,10 +87,8 @@ def _labelled(dataset: Any) -> Labelled:
     return Labelled.of(images, np.asarray(dataset.targets, dtype=np.int64))
 
 
-def _mnist_classes(name: str) -> tuple[str, ...]:
-    from torchvision import datasets
-
-    return tuple(str(label) for label in getattr(datasets, NAMES[name]).classes)
+def _classes(dataset: Any) -> tuple[str, ...]:
+    return tuple(str(label) for label in dataset.classes)
 
 
 def _idx(root: Path, part: str, what: str) -> Path | None:

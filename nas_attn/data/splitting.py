@@ -1,4 +1,4 @@
-"""Stratified splits, fixed by a seed; groups stay together where there are any."""
+"""Stratified splits, fixed by a seed; groups (`data.groups`, a file or a regular expression) stay together."""
 
 from __future__ import annotations
 
@@ -19,16 +19,8 @@ from nas_attn.recipe import GroupsSection
 def stratified(
     labels: NDArray[np.int64], count: int, seed: int, names: Sequence[str] | None = None
 ) -> tuple[Indices, Indices]:
-    """Takes `count` images so that every class keeps its share, and both parts have every class.
-
-    Args:
-        names: of the classes, for the message.
-
-    Returns:
-        Indices taken and indices left, each ascending.
-
-    Raises:
-        DataError: there are too few images for that.
+    """Indices of `count` images taken and of those left, each ascending: every class keeps its share and is in both.
+    Raises DataError: there are too few images for that; it takes the classes' `names`.
     """
     classes, sizes = np.unique(labels, return_counts=True)
     if sizes.min() < 2 or not len(classes) <= count <= len(labels) - len(classes):
@@ -46,7 +38,7 @@ def stratified(
         quota[np.argmax(owed)] += 1 if up else -1
     random = np.random.default_rng((seed, len(labels)))
     taken = [
-        random.permutation(np.flatnonzero(labels == name))[:size] for name, size in zip(classes, quota, strict=True)
+        random.permutation(np.flatnonzero(labels == name))[:take] for name, take in zip(classes, quota, strict=True)
     ]
     mask = np.zeros(len(labels), dtype=bool)
     mask[np.concatenate(taken)] = True
@@ -61,9 +53,7 @@ def divided(
     groups: NDArray[np.str_] | None,
 ) -> tuple[Indices, Indices]:
     """As `stratified`, but no group is divided where there are groups: then `count` is met as nearly as they allow.
-
-    Raises:
-        DataError: there are too few images or groups for every class to be in both parts.
+    Raises DataError: there are too few images or groups for every class to be in both parts.
     """
     if groups is None:
         return stratified(labels, count, seed, names)
@@ -76,11 +66,7 @@ def divided(
 
 
 def _grouped(sizes: NDArray[np.int64], count: int, seed: int, names: Sequence[str]) -> NDArray[np.bool_]:
-    """bool (groups,), which are taken: each class in both parts, the classes' shares kept as nearly as may be.
-
-    Args:
-        sizes: (groups, classes), images of each class in each group.
-    """
+    """bool (groups,), which are taken: each class in both parts, the classes' shares kept as nearly as may be."""
     total = sizes.sum(0)
     for label in map(int, np.flatnonzero(total)):
         if np.count_nonzero(sizes[:, label]) < 2:
@@ -115,10 +101,8 @@ def _grouped(sizes: NDArray[np.int64], count: int, seed: int, names: Sequence[st
 
 
 def amount(wanted: int | float | None, labels: NDArray[np.int64], what: str) -> int:
-    """How many images of these to take: a count, or a share of them, but one of each class; None: a fifth.
-
-    Raises:
-        DataError: nothing or everything would be taken.
+    """How many images of these to take: a count, or a share of them, but one of each class; None: a fifth. Raises
+    DataError: nothing or everything would be taken.
     """
     share, total = 0.2 if wanted is None else wanted, len(labels)
     if isinstance(share, float):
@@ -126,9 +110,7 @@ def amount(wanted: int | float | None, labels: NDArray[np.int64], what: str) -> 
     else:
         count = share
     if not 0 < count < total:
-        raise DataError(
-            f"{what} = {wanted} would take {count} of {total} training images: give a number or share in between"
-        )
+        raise DataError(f"{what} = {wanted} would take {count} of {total} training images: give a share in between")
     return count
 
 
@@ -138,13 +120,8 @@ COLUMNS = ["image", "group"]
 
 
 def find_groups(section: GroupsSection, root: Path) -> GroupOf:
-    """What tells an image's group.
-
-    Args:
-        root: the image folder, which paths in the file begin at.
-
-    Raises:
-        DataError: the file cannot be read, or says two things of an image; when called: an image has no group.
+    """What tells an image's group, by a file whose paths begin at `root`, or by a pattern. Raises DataError: the file
+    cannot be read, or says two things of an image; when called: an image has no group.
     """
     if section.file is not None:
         return _of_file(user_path(section.file, what="data.groups.file", error=DataError), root)
@@ -194,9 +171,7 @@ def _read(file: Path) -> dict[str, str]:
         if not row:
             continue
         if len(row) != 2 or not all(row):
-            raise DataError(
-                f"data.groups.file '{file}', line {number}: '{shorten(','.join(row))}' is not of the form image,group"
-            )
+            raise DataError(f"data.groups.file '{file}', line {number}: '{shorten(','.join(row))}' is not image,group")
         if known.setdefault(row[0], row[1]) != row[1]:
             raise DataError(
                 f"data.groups.file '{file}', line {number}: '{shorten(row[0])}' is of group '{shorten(known[row[0]])}' above "

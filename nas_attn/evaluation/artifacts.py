@@ -1,4 +1,4 @@
-"""Checkpoints and weights: files in a folder or bucket, their hashes in the study's database."""
+"""Checkpoints, weights, curves and labels of a study: files in a folder or bucket, their hashes in its database."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ from nas_attn.waiting import impatient
 if TYPE_CHECKING:
     from nas_attn.data import Split  # loads torch, which `status` does without
 
-KEPT = 2
-"""Newest checkpoints of one run that are kept: the second is there should the first be damaged."""
+KEPT = 2  # newest checkpoints of one run that are kept: the second is there should the first be damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +35,7 @@ class Stored:
     """An artifact that lies there, whoever refers to it."""
 
     name: str
-    size: int
-    """Bytes."""
+    size: int  # bytes
     age_s: float
 
 
@@ -88,16 +86,13 @@ class FolderArtifacts:
 
 
 class RunFiles:
-    """The checkpoints of one run (a candidate's seed, or the study's backbone) under one lease.
-
-    A checkpoint counts from the moment its row is in the database, which is after its file is whole.
-    Implements `training.CheckpointSlot`.
+    """The checkpoints of one run (a candidate's seed, or the study's backbone) under one lease. A checkpoint counts
+    from the moment its row is in the database, which is after its file is whole. Implements `training.CheckpointSlot`.
     """
 
     def __init__(self, store: StudyStore, artifacts: ArtifactStore, run: str, lease: Lease) -> None:
-        """Args:
-        run: names what is trained; equal for whoever takes the work up again.
-        lease: the right to write; `save` raises `LeaseLost` once it has passed on.
+        """`run` names what is trained, equal for whoever takes the work up again; `save` raises `LeaseLost` once the lease
+        has passed on.
         """
         self._store, self._artifacts, self._run, self._lease = store, artifacts, run, lease
 
@@ -107,19 +102,13 @@ class RunFiles:
             try:
                 return read_artifact(self._artifacts, row.artifact, row.sha256)
             except CheckpointError as error:
-                warnings.warn(
-                    f"{error}; continuing from the previous one, or from the start", NasAttnWarning, stacklevel=2
-                )
+                warnings.warn(f"{error}; continuing from the previous one or the start", NasAttnWarning, stacklevel=2)
                 self._drop(row)
         return None
 
     def save(self, blob: bytes, epochs: int) -> None:
-        """Adds a checkpoint and drops those that are no longer needed.
-
-        Training continues without a checkpoint that cannot be written, or that the database cannot be told of.
-
-        Raises:
-            LeaseLost: the run belongs to another worker now.
+        """Adds a checkpoint and drops those that are no longer needed; training continues without one that cannot be
+        written, or that the database cannot be told of. Raises LeaseLost: the run belongs to another worker now.
         """
         try:
             with impatient():
@@ -128,11 +117,8 @@ class RunFiles:
             warnings.warn(f"{error}; training continues without this checkpoint", NasAttnWarning, stacklevel=2)
 
     def keep(self, blob: bytes, epochs: int) -> None:
-        """As `save`, where what cannot be written is an error.
-
-        Raises:
-            LeaseLost: the run belongs to another worker now.
-            CheckpointError: it cannot be written.
+        """As `save`, where what cannot be written is an error. Raises LeaseLost: the run belongs to another worker now.
+        Raises CheckpointError: it cannot be written.
         """
         artifact, sha256 = write_artifact(self._store, self._artifacts, blob)
         self._store.add_checkpoint(
@@ -157,10 +143,8 @@ def mark(store: StudyStore) -> str:
 
 
 def write_artifact(store: StudyStore, artifacts: ArtifactStore, blob: bytes) -> tuple[str, str]:
-    """Stores bytes of a study under a new name; returns the name and the SHA-256.
-
-    Raises:
-        CheckpointError: it cannot be written (disk full, folder gone).
+    """Stores bytes of a study under a new name; returns the name and the SHA-256. Raises CheckpointError: it cannot be
+    written (disk full, folder gone).
     """
     artifact = f"{mark(store)}-{uuid.uuid4().hex}"
     try:
@@ -172,11 +156,7 @@ def write_artifact(store: StudyStore, artifacts: ArtifactStore, blob: bytes) -> 
 
 
 def read_artifact(artifacts: ArtifactStore, artifact: str, sha256: str) -> bytes:
-    """The bytes of an artifact, checked.
-
-    Raises:
-        CheckpointError: it is missing or its SHA-256 differs.
-    """
+    """The bytes of an artifact, checked. Raises CheckpointError: it is missing or its SHA-256 differs."""
     try:
         with artifacts.open_reader(artifact) as reader:
             blob = reader.read()
@@ -193,8 +173,7 @@ def remove_artifact(artifacts: ArtifactStore, artifact: str) -> None:
         artifacts.remove(artifact)
 
 
-BACKBONE = "backbone"
-"""Key and purpose of the runs that train the study's own backbones."""
+BACKBONE = "backbone"  # key and purpose of the runs that train the study's own backbones
 
 
 def backbone_name(way: str, number: int) -> str:
@@ -213,10 +192,8 @@ def test_way(way: str) -> str:
 
 
 def keep_curve(store: StudyStore, run: Run, lease: Lease) -> Callable[[EpochPoint], None]:
-    """What notes each point of a run's curve; a curve that was begun is continued.
-
-    Points of later epochs, from before a run went back to its checkpoint, are dropped. It raises `LeaseLost` where another worker
-    has taken the run over.
+    """What notes each point of a run's curve, or raises `LeaseLost`; a curve that was begun is continued. Points of later
+    epochs, from before a run went back to its checkpoint, are dropped.
     """
     text = store.curves.get(run.files)
     points = [] if text is None else [EpochPoint(**point) for point in json.loads(text)]
@@ -230,13 +207,8 @@ def keep_curve(store: StudyStore, run: Run, lease: Lease) -> Callable[[EpochPoin
 
 
 def keep_labels(store: StudyStore, way: str, split: Split, classes: tuple[str, ...]) -> None:
-    """Notes the labels of the images that scores of this way are of, unless they are there.
-
-    Args:
-        way: the way of training under which the scores stand.
-    """
-    if store.labels.get(way) is not None:
-        return
-    packed = zlib.compress(split.labels.to("cpu").numpy().astype("<i4").tobytes())
-    text = json.dumps({"classes": list(classes), "labels": base64.b64encode(packed).decode()})
-    store.labels.put(way, text)
+    """Notes the labels of the images that scores of this way are of, unless they are there."""
+    if store.labels.get(way) is None:
+        packed = zlib.compress(split.labels.to("cpu").numpy().astype("<i4").tobytes())
+        labels = base64.b64encode(packed).decode()
+        store.labels.put(way, json.dumps({"classes": list(classes), "labels": labels}))

@@ -1,4 +1,16 @@
-"""A score is a candidate's only if its attention took part in the network that was scored."""
+"""A user's own evaluator in place of the built-in trainer.
+
+The recipe names it, `[training] evaluator = "my_package.eval:evaluate"`, and it may be as short as this:
+
+    from nas_attn.evaluation.evaluators import EvaluatorRun
+
+    def evaluate(model, run: EvaluatorRun) -> dict[str, float]:
+        for _ in range(run.new_epochs):
+            train_one_epoch(model, seed=run.seed)
+        return {"miou": mean_iou(model)}
+
+A score is a candidate's only if its attention took part in the network that was scored.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +19,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,12 +40,8 @@ WAY_OUT = "score the network that the evaluator was given, or name the one that 
 
 
 def require_participation(network: nn.Module, resolved: ResolvedPlacement, input_shape: tuple[int, int, int]) -> None:
-    """Checks that each module of a placement ran in the scored network and affected its output.
-
-    A network that gives the same answer for any image passes: its score tells.
-
-    Raises:
-        TrainingError: one did not; names it.
+    """Raises TrainingError: a module of a placement did not run in the scored network, or did not affect its output. A
+    network that gives the same answer for any image passes: its score tells.
     """
     if not any(choices for _, choices in resolved.modules):
         return
@@ -43,9 +51,7 @@ def require_participation(network: nn.Module, resolved: ResolvedPlacement, input
         if not idle or ("no effect" in idle and not attachment.tells_images_apart(network, input_shape)):
             return
     except BackboneError as error:
-        raise TrainingError(
-            f"it cannot be checked whether attention took part in the scored network: {error}"
-        ) from error
+        raise TrainingError(f"whether attention took part in the scored network cannot be checked: {error}") from error
     raise TrainingError(f"attention took no part in the scored network: {idle}; {WAY_OUT}")
 
 
@@ -67,34 +73,24 @@ def _idle(found: tuple[Participation, ...], resolved: ResolvedPlacement) -> str:
 class EvaluatorRun:
     """What an evaluator is told about the run that it carries on."""
 
-    placement: str
-    """Explicit notation."""
-    rung: int
-    """Index of the rung to reach."""
-    epochs: int
-    """Epochs in all at this rung."""
-    new_epochs: int
-    """Epochs since the previous rung."""
+    placement: str  # explicit notation
+    rung: int  # index of the rung to reach
+    epochs: int  # epochs in all at this rung
+    new_epochs: int  # epochs since the previous rung
     seed: int
     folder: Path
     """A folder of this candidate and seed, kept over rungs and restarts: for the evaluator's own checkpoints."""
     device: str
-    """Where to train."""
     split: str = "validation"
     """What to score on; with `test`, there is nothing to train (`new_epochs` is 0): the model is the one of the last rung."""
     networks: list[nn.Module] = field(default_factory=list, repr=False, compare=False)
-    """What `scored` was told."""
     flags: list[NDArray[np.bool_]] = field(default_factory=list, repr=False, compare=False)
-    """What `right` was told."""
     asked: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
-    """What `stopping` asks."""
 
     @property
     def stopping(self) -> bool:
-        """Whether the search is to stop: a signal came, or another worker has taken this run over.
-
-        Ask between steps, since a scheduler waits for seconds only. Then write to `folder` what the run needs to continue, and
-        `leave`.
+        """Whether the search is to stop: a signal came, or another worker has taken this run over. Ask between steps,
+        since a scheduler waits for seconds only. Then write to `folder` what the run needs to continue, and `leave`.
         """
         return self.asked()
 
@@ -103,19 +99,15 @@ class EvaluatorRun:
         raise Interrupted
 
     def scored(self, network: nn.Module) -> None:
-        """Tells which network the metrics are of, if not the model: an average of weights, a trainer's own.
-
-        A score of a network without the candidate's attention is an error.
+        """Tells which network the metrics are of, if not the model: an average of weights, a trainer's own. A score of
+        a network without the candidate's attention is an error.
         """
         self.networks.append(network)
 
     def right(self, flags: Sequence[bool] | NDArray[Any] | torch.Tensor) -> None:
-        """Tells of each image of the split, always in the same order, whether the model is right; their mean is `accuracy`.
-
-        With results per image the noise is known better, and a validation can speak of new images.
-
-        Raises:
-            TrainingError: they are not a row of true and false.
+        """Tells of each image of the split, always in the same order, whether the model is right; their mean is
+        `accuracy`. With results per image the noise is known better, and a validation can speak of new images. Raises
+        TrainingError: they are not a row of true and false.
         """
         held = flags.detach().cpu().numpy() if isinstance(flags, torch.Tensor) else np.asarray(flags)
         if held.ndim != 1 or not held.size or not np.isin(held, (0, 1)).all():
@@ -129,11 +121,7 @@ Evaluator = Callable[[nn.Module, EvaluatorRun], Mapping[str, float]]
 
 
 def find_evaluator(name: str) -> Evaluator:
-    """The function that `package.module:function` names.
-
-    Raises:
-        RecipeError: it cannot be imported or called.
-    """
+    """The function that `package.module:function` names. Raises RecipeError: it cannot be imported or called."""
     function = load_object(name, what="training.evaluator", error=RecipeError)
     if not callable(function):
         raise RecipeError(f"training.evaluator '{name}' is not callable")
@@ -145,10 +133,7 @@ class EvaluatorTrainer:
     """Runs an evaluator through the rungs, with the same interface as the built-in trainer's `fit`."""
 
     def __init__(self, evaluator: Evaluator, *, folder: Path, device: str, log: OutputLog | None = None) -> None:
-        """Args:
-        folder: parent of the candidates' folders.
-        log: takes what the evaluator prints; None: that goes to the terminal.
-        """
+        """`folder`: parent of the candidates' folders; `log`: takes what is printed, else that goes to the terminal."""
         self._evaluator, self._folder, self._device, self._log = evaluator, folder, device, log
         self.evaluated = 0
         """Rungs that the last `fit` evaluated itself; none where a process before had done all: the network is a fresh one."""
@@ -168,15 +153,10 @@ class EvaluatorTrainer:
         stop: Callable[[], bool],
         needed: bool = False,
     ) -> tuple[Score, ...]:
-        """Evaluates rung by rung; finished rungs are not repeated after a restart.
-
-        Args:
-            name: of the run's folder.
-            needed: the trained network is to be used: where a process before had done the only rung, it is done again.
-
-        Raises:
-            TrainingError: the evaluator raised something, or returned something other than finite numbers.
-            Interrupted: `stop` said so.
+        """Evaluates rung by rung, in the folder of this name; finished rungs are not repeated after a restart. Where
+        the trained network is `needed` and a process before had done the only rung, it is done again. Raises
+        TrainingError: the evaluator raised something, or returned something other than finite numbers. Raises
+        Interrupted: `stop` said so.
         """
         blob = slot.load()
         scores = [] if blob is None else [Score.from_plain(row) for row in json.loads(blob)]
@@ -229,35 +209,27 @@ class EvaluatorTrainer:
             kind = type(error).__name__
             see = f" (more in {shown(self._log.path)})" if self._log else ""
             raise TrainingError(f"the evaluator raised {kind} for '{run.placement}': {message(error)}{see}") from error
+        wall_s, device_s = time.perf_counter() - wall, time.process_time() - process
         _check(metrics, run)
+        found = {name: float(value) for name, value in metrics.items()}
         self.network = run.networks[-1] if run.networks else None
-        flags = run.flags[-1] if run.flags else None
-        return Score(
-            seed=run.seed,
-            rung=run.rung,
-            epochs=run.epochs,
-            metrics={**{name: float(value) for name, value in metrics.items()}, **_accuracy(metrics, flags, run)},
-            correct=None if flags is None else np.packbits(flags).tobytes(),
-            examples=0 if flags is None else len(flags),
-            wall_s=time.perf_counter() - wall,
-            device_s=time.process_time() - process,
-        )
+        score = Score(run.seed, run.rung, run.epochs, found, wall_s=wall_s, device_s=device_s)
+        for flags in run.flags:
+            found |= _accuracy(metrics, flags, run)
+            score = replace(score, correct=np.packbits(flags).tobytes(), examples=len(flags))
+        return score
 
 
 def _check(metrics: object, run: EvaluatorRun) -> None:
     if not isinstance(metrics, Mapping) or not metrics:
-        raise TrainingError(
-            f"the evaluator returned {metrics!r} for '{run.placement}', not named metrics like {{'miou': 0.4}}"
-        )
+        raise TrainingError(f"the evaluator returned {metrics!r} for '{run.placement}', not named metrics")
     for name, value in metrics.items():
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise TrainingError(f"the evaluator returned {name} = {value!r} for '{run.placement}', not a finite number")
 
 
-def _accuracy(metrics: Mapping[str, float], flags: NDArray[np.bool_] | None, run: EvaluatorRun) -> dict[str, float]:
-    """The share of the images that are right, where the evaluator has told; it is what its accuracy has to be."""
-    if flags is None:
-        return {}
+def _accuracy(metrics: Mapping[str, float], flags: NDArray[np.bool_], run: EvaluatorRun) -> dict[str, float]:
+    """The share of the images that are right, which the evaluator's accuracy has to be."""
     share = float(flags.mean())
     if abs(metrics.get("accuracy", share) - share) > TOLERANCE:
         raise TrainingError(

@@ -25,19 +25,13 @@ from nas_attn.errors import (
 from nas_attn.training import Interrupted
 from nas_attn.training.stepping import out_of_memory
 
-LONGEST = 400
-"""Characters of a stranger's message that are kept."""
+LONGEST = 400  # characters of a stranger's message that are kept
 
 
 @contextmanager
 def own_fault(doing: str, device: torch.device) -> Iterator[None]:
-    """Unexpected exceptions in here become a `TrainingError` of the candidate.
-
-    Args:
-        doing: what is being done with the candidate: `building it`.
-
-    Raises:
-        OperationError: the device no longer answers in this process, which is no candidate's fault.
+    """Unexpected exceptions in here become a `TrainingError` of the candidate, with which `doing` (`building it`) is done.
+    Raises OperationError: the device no longer answers in this process, which is no candidate's fault.
     """
     try:
         yield
@@ -68,13 +62,8 @@ def shared_fault(doing: str) -> Iterator[None]:
 
 
 def require_memory(parameters: float) -> None:
-    """Refuses a network that needs more memory than is free: Linux would kill any process, without a message.
-
-    Training holds weights, gradients and momentum in float32, and at times a checkpoint of weights and momentum.
-
-    Raises:
-        OutOfMemory: it needs more.
-    """
+    """Raises OutOfMemory: a network needs more memory than is free; Linux would kill any process, without a message."""
+    # Training holds weights, gradients and momentum in float32, and at times a checkpoint of weights and momentum.
     needed, free = 5 * 4 * parameters, psutil.virtual_memory().available
     if needed > free:
         raise OutOfMemory(

@@ -11,18 +11,14 @@ from nas_attn.processes import is_dead, owner_shown
 from nas_attn.storage import Lease, StudyStore
 from nas_attn.waiting import Interrupted
 
-TTL_S = 60.0
-"""Seconds after which a silent owner's work may be taken over."""
-RENEWALS = 4
-"""Renewals within one TTL: three may fail before the lease does."""
-AWAY_S = (1.0, 3.0)
-"""Seconds until a renewal is tried again, by chance, while the database is away."""
+TTL_S = 60.0  # seconds after which a silent owner's work may be taken over
+RENEWALS = 4  # renewals within one TTL: three may fail before the lease does
+AWAY_S = (1.0, 3.0)  # seconds until a renewal is tried again, by chance, while the database is away
 
 
 class LeaseKeeper:
-    """Renews a lease from a thread of its own until left; releases it then.
-
-    After the lease has passed to someone else `lost` is true: stop, write nothing more (the store refuses it anyway).
+    """Renews a lease from a thread of its own until left; releases it then. After the lease has passed to someone else
+    `lost` is true: stop, write nothing more (the store refuses it anyway).
     """
 
     def __init__(self, store: StudyStore, lease: Lease, *, ttl_s: float = TTL_S) -> None:

@@ -23,25 +23,17 @@ from nas_attn.storage import StudyStore
 from nas_attn.waiting import Interrupted, Wait
 
 BARE = "none"
-"""Notation of the bare backbone."""
 PAUSES_S = (0.0, 0.0, 0.0, 2.0, 5.0, 10.0, 20.0)
 """Seconds before each session that a first estimate may take: a busy spell of the machine passes."""
-AGAIN = 4
-"""Sessions after which a latency that looks wrong is believed."""
-MODELS_KEPT = 24
-"""Built models kept for later sessions."""
+AGAIN = 4  # sessions after which a latency that looks wrong is believed
+MODELS_KEPT = 24  # built models kept for later sessions
 
 
 class Measurer:
     """Runs latency sessions for one study on this machine."""
 
     def __init__(self, plan: Plan, store: StudyStore, *, seed: int, images: Tensor | None = None) -> None:
-        """Args:
-        images: validation images with which a quantized mode is calibrated; None: noise.
-
-        Raises:
-            MeasurementError: the device or a package is missing.
-        """
+        """Images calibrate a quantized mode. Raises MeasurementError: the device or a package is missing."""
         self._images = images
         self._plan, self._store, self._section = plan, store, plan.recipe.latency
         self._random = random.Random(seed)
@@ -51,8 +43,7 @@ class Measurer:
         self._lock = DeviceLock.for_section(self._section)
         here = fingerprint(self._section)
         pinned = store.set_fingerprint_once(to_text(here))
-        self.machine = from_text(pinned).name
-        """The machine that the study's latencies belong to."""
+        self.machine = from_text(pinned).name  # the machine that the study's latencies belong to
         self.fits = from_text(pinned).id == here.id
         """Whether this machine is the one that the study's latencies belong to."""
 
@@ -60,20 +51,14 @@ class Measurer:
         """The estimate of a candidate that was measured, or that the study's additive model places well enough."""
         if not candidate.modules:
             return self.bare()
-        latency = self.latencies({candidate.key: candidate.text}).get(candidate.key)
-        if (
-            latency is None
-            or latency.measured
-            or not needs_more(replace(latency, measured=True), self._section.tolerance)
-        ):
-            return latency
-        return None
+        found = self.latencies({candidate.key: candidate.text}).get(candidate.key)
+        if found and not found.measured and needs_more(replace(found, measured=True), self._section.tolerance):
+            return None
+        return found
 
     def latencies(self, more: Mapping[str, str] | None = None) -> dict[str, Latency]:
-        """Key -> estimate of all candidates: measured, or (once enough are) predicted by the additive model.
-
-        Args:
-            more: key -> explicit notation of candidates that the store does not know yet.
+        """Key -> estimate of all candidates and of `more` (key -> explicit notation): measured, or (once enough are)
+        predicted by the additive model.
         """
         texts = {row.key: row.placement for row in self._store.candidates()} | dict(more or {})
         sessions = self._store.sessions()
@@ -83,10 +68,7 @@ class Measurer:
         return with_predictions(bare | self._estimated[1], texts)
 
     def measure(self, candidate: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Latency:
-        """The candidate's estimate, after a session with it and its companions unless it is known without.
-
-        Args:
-            companions: candidates that could use another session, the neediest first.
+        """The candidate's estimate, after a session with it and its companions (the neediest first) unless it is known.
 
         Raises:
             MeasurementError: the machine is too busy.
@@ -95,15 +77,13 @@ class Measurer:
         """
         group = {r.key: r for r in [candidate, *companions][:MAX_CANDIDATES] if r.modules}
         wait = Wait("a quiet moment to measure latency")
-        for pause in PAUSES_S:  # a session whose A/A control is off tells nothing
+        for pause in (*PAUSES_S, None):  # a session whose A/A control is off tells nothing
             latency = self.known(candidate)
             if latency is not None:
                 return latency
-            wait.pause(pause, lambda: "the machine was too busy for a valid session")
-            self._session(group, needed=candidate.key)
-        latency = self.known(candidate)
-        if latency is not None:
-            return latency
+            if pause is not None:
+                wait.pause(pause, lambda: "the machine was too busy for a valid session")
+                self._session(group, needed=candidate.key)
         raise MeasurementError(
             f"the latency of '{candidate.text}' could not be measured: several sessions in a row had two copies of the same "
             "network more than 1 % apart; the machine is too busy, or see latency.session_seconds"

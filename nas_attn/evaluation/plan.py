@@ -1,4 +1,4 @@
-"""What a recipe means before anything is trained: the backbone, its sites, the space laid over them."""
+"""What a recipe means before anything is trained: backbone, sites, the space over them, and the ways that a study trains."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,8 +20,7 @@ from nas_attn.records import Costs, Latency, Point, ResolvedPlacement, Site
 from nas_attn.space import SearchSpace, parse, resolve
 from nas_attn.storage import SEARCH, StudyStore
 
-Build = Callable[[], nn.Module]
-"""Builds the bare backbone, randomly initialised from torch's global generator."""
+Build = Callable[[], nn.Module]  # builds the bare backbone, randomly initialised from torch's global generator
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,18 @@ class Plan:
     """A recipe joined with its backbone."""
 
     recipe: Recipe
-    input_shape: tuple[int, int, int]
-    """(channels, height, width) of one image."""
+    input_shape: tuple[int, int, int]  # (channels, height, width) of one image
     classes: int
-    sites: tuple[Site, ...]
-    """Stages, then blocks."""
+    sites: tuple[Site, ...]  # stages, then blocks
     space: SearchSpace
     bare_cost: Costs
     build: Build
-    own_build: Build | None = None
-    """The user's function behind `build`; None: the recipe's backbone."""
+    own_build: Build | None = None  # the user's function behind `build`; None: the recipe's backbone
     _resolved: dict[str, ResolvedPlacement] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def resolved(self, placement: str) -> ResolvedPlacement:
-        """The network that a placement in notation means here; the same text is read once.
-
-        Raises:
-            PlacementError: it is none of this backbone.
+        """The network that a placement in notation means here; the same text is read once. Raises PlacementError: it is
+        none of this backbone.
         """
         if placement not in self._resolved:
             self._resolved[placement] = resolve(parse(placement), self.sites, init=self.space.init)
@@ -71,8 +66,7 @@ class Plan:
 class Kept:
     """The sites that a study began with."""
 
-    input_shape: tuple[int, int, int]
-    """The images' that the points' shapes are for."""
+    input_shape: tuple[int, int, int]  # the images' that the points' shapes are for
     classes: int
     sites: tuple[Site, ...]
 
@@ -85,21 +79,15 @@ def make_plan(
     build: Build | None = None,
     kept: Kept | None = None,
 ) -> Plan:
-    """Joins a recipe with its backbone.
-
-    Args:
-        kept: the sites that a study began with; None: those that the backbone has.
-        build: replaces the recipe's backbone (a Python object given to `na.search`).
-
-    Raises:
-        BackboneError: the backbone cannot be built or has no site.
-        RecipeError: the space names what the backbone does not have.
+    """Joins a recipe with its backbone, or with `build`, a Python object given to `na.search`, on the sites that a study
+    began with or those that the backbone has. Raises BackboneError: the backbone cannot be built or has no site. Raises
+    RecipeError: the space names what the backbone does not have.
     """
-
-    def from_recipe() -> nn.Module:
-        return backbones.build(recipe.backbone, input_shape=input_shape, classes=classes)
-
-    made_by = from_recipe if build is None else _checked(build)
+    made_by = (
+        _checked(build)
+        if build is not None
+        else partial(backbones.build, recipe.backbone, input_shape=input_shape, classes=classes)
+    )
     with torch.random.fork_rng(devices=[]):
         model = made_by()
     wanted = recipe.space.sites
@@ -141,21 +129,12 @@ def kept_sites(store: StudyStore) -> Kept | None:
 
 def _keep_sites(store: StudyStore, plan: Plan) -> None:
     """Writes the sites of a study down."""
-    sites = [_entry(site) for site in plan.sites]
+    sites = []
+    for site in plan.sites:
+        points = {at: [[p.path, p.channels, p.height, p.width, p.replaces] for p in found] for at, found in site.points}
+        sites.append({"name": site.name, "role": site.role, "macs_share": site.macs_share, "points": points})
     content = {"input_shape": plan.input_shape, "classes": plan.classes, "sites": sites}
     store.set(sites=json.dumps(content, separators=(",", ":")))
-
-
-def _entry(site: Site) -> dict[str, object]:
-    return {
-        "name": site.name,
-        "role": site.role,
-        "macs_share": site.macs_share,
-        "points": {
-            position: [[p.path, p.channels, p.height, p.width, p.replaces] for p in points]
-            for position, points in site.points
-        },
-    }
 
 
 def _site(entry: Mapping[str, Any]) -> Site:
@@ -166,11 +145,7 @@ def _site(entry: Mapping[str, Any]) -> Site:
 def plan_for(
     recipe: Recipe, dataset: data.Dataset | None, *, build: Build | None = None, kept: Kept | None = None
 ) -> Plan:
-    """A recipe's plan with the shape and classes of its data.
-
-    Args:
-        kept: the sites that the study began with which it is for.
-    """
+    """A recipe's plan with the shape and classes of its data."""
     if dataset is not None:
         shape, classes = dataset.input_shape, len(dataset.classes)
     else:
@@ -180,9 +155,7 @@ def plan_for(
 
 def study_plan(store: StudyStore, plan: Plan | None = None) -> Plan:
     """The plan of a study's own recipe, on the sites that it began with, whatever a later version finds in its backbone.
-
-    Args:
-        plan: of the recipe as a user has it now; taken where nothing has changed since the study began.
+    `plan`, of the recipe as a user has it now, is taken where nothing has changed since the study began.
     """
     recipe, kept = frozen_recipe(store.recipe, where=f"study '{store.name}'"), kept_sites(store)
     build = plan.own_build if plan is not None else None
@@ -218,7 +191,6 @@ def over_limits(recipe: Recipe, cost: Costs, latency: Latency | None) -> str:
 
 
 TARGET = "target"
-"""The protocol of the recipe's `[target]`."""
 _RATES = {"finetune_learning_rate", "attention_learning_rate", "backbone_learning_rate"}
 _OF_CANDIDATES = _RATES | {"start", "weights", "init", "rungs", "backbones", "seeds", "evaluator"}
 """Settings of the training that a backbone does not depend on."""
@@ -231,18 +203,19 @@ def keep_protocol(store: StudyStore, training: TrainingSection, data: DataSectio
         recipe = protocol_recipe(store, name)
         if content == _content(recipe.training, recipe.data):
             return name
-    text = json.dumps(content, sort_keys=True)
-    name = f"own-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return _keep(store, "own", content, json.dumps(content, sort_keys=True))
+
+
+def _keep(store: StudyStore, kind: str, content: Mapping[str, Any], identity: str) -> str:
+    name = f"{kind}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     if store.ways.get(name) is None:
-        store.ways.put(name, text)
+        store.ways.put(name, json.dumps(content, sort_keys=True))
     return name
 
 
 def protocol_recipe(store: StudyStore, way: str) -> Recipe:
-    """The study's recipe with the training and the data of one of its protocols.
-
-    Raises:
-        StudyError: the study has no such protocol.
+    """The study's recipe with the training and the data of one of its protocols. Raises StudyError: the study has no
+    such protocol.
     """
     recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
     if way == SEARCH:
@@ -263,10 +236,7 @@ def backbone_protocol(store: StudyStore, way: str) -> str:
     mine = _backbone_identity(recipe)
     if way == SEARCH or mine == _backbone_identity(protocol_recipe(store, SEARCH)):
         return SEARCH
-    name = f"backbone-{hashlib.sha256(mine.encode()).hexdigest()[:12]}"
-    if store.ways.get(name) is None:
-        store.ways.put(name, json.dumps(_content(recipe.training, recipe.data), sort_keys=True))
-    return name
+    return _keep(store, "backbone", _content(recipe.training, recipe.data), mine)
 
 
 def backbone_number(recipe: Recipe, seed: int) -> int:

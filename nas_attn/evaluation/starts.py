@@ -1,4 +1,4 @@
-"""What a training starts with: its device, trained weights, learning rates."""
+"""What a training starts with (device, weights, learning rates), its score in int8, and validation images for the report."""
 
 from __future__ import annotations
 
@@ -25,10 +25,8 @@ from nas_attn.training import Trainer
 
 
 def pick_device(name: str) -> torch.device:
-    """The training device that a name means; `auto` takes a GPU where there is one.
-
-    Raises:
-        RecipeError: there is no such device.
+    """The training device that a name means; `auto` takes a GPU where there is one. Raises RecipeError: there is no
+    such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -52,13 +50,8 @@ def calibration(recipe: Recipe, dataset: Dataset | None) -> Tensor | None:
 
 
 def given_weights(plan: Plan, weights: str | None = None) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """The state_dict of the bare backbone with trained weights, and what a user should know of them.
-
-    Args:
-        weights: a file or `default`; None: those of `training.weights`.
-
-    Raises:
-        BackboneError: they cannot be had, or are not this backbone's.
+    """The state_dict of the bare backbone with weights from a file or `default` (None: those of `training.weights`), and
+    what a user should know of them. Raises BackboneError: they cannot be had, or are not this backbone's.
     """
     weights = weights or plan.recipe.training.weights
     assert weights is not None  # the recipe's schema sees to it
@@ -72,9 +65,7 @@ def given_weights(plan: Plan, weights: str | None = None) -> tuple[Mapping[str, 
 
 def check_weights(plan: Plan) -> None:
     """Reads the weights that a recipe names, before anything is begun with them, and warns of what a user should know.
-
-    Raises:
-        BackboneError: they cannot be had, or are not this backbone's.
+    Raises BackboneError: they cannot be had, or are not this backbone's.
     """
     for weights in wanted_weights(plan.recipe):
         for note in given_weights(plan, weights)[1]:
@@ -84,7 +75,7 @@ def check_weights(plan: Plan) -> None:
 def wanted_weights(recipe: Recipe) -> list[str]:
     """The weights that a recipe's search and its target start from, each once."""
     ways = (recipe.training, recipe.target_training)
-    return list(dict.fromkeys(way.weights for way in ways if way.start == "pretrained" and way.weights is not None))
+    return list(dict.fromkeys(way.weights for way in ways if way.start == "pretrained" and way.weights))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +84,6 @@ class Factors:
 
     rate: float
     attention: frozenset[str] = frozenset()
-    """Names of the attention modules' parameters."""
     backbone: float = 1.0
 
 
@@ -104,17 +94,11 @@ def candidate_factors(recipe: Recipe, model: nn.Module) -> Factors:
     attention = frozenset(f"{path}.{name}" for path, module in modules.items() for name, _ in module.named_parameters())
     if section.start == "scratch":
         return Factors(section.learning_rate, attention)
-    if section.backbone_learning_rate == 0:
-        attention |= head_parameters(model)  # frozen, a head for other classes would stay random
+    if section.backbone_learning_rate == 0:  # frozen, the head (the last linear layer) would stay random
+        for name in [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1:]:
+            attention |= {n for n, _ in model.named_parameters() if n.startswith(f"{name}.")}
     rate = section.finetune_learning_rate or section.learning_rate / 5
     return Factors(rate, attention, section.backbone_learning_rate)
-
-
-def head_parameters(model: nn.Module) -> frozenset[str]:
-    """Names of the last linear layer's parameters: the classifier of all common networks."""
-    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    last = layers[-1:]
-    return frozenset(n for n, _ in model.named_parameters() if any(n.startswith(f"{name}.") for name in last))
 
 
 class InRuntime(nn.Module):
@@ -139,9 +123,8 @@ class InRuntime(nn.Module):
 def int8_metrics(
     recipe: Recipe, dataset: data.Dataset, model: nn.Module, epochs: int, split: data.Split | None = None
 ) -> Mapping[str, float]:
-    """`accuracy_int8` and the task's other shares on a split, the validation images, as the deployed network scores in int8.
-
-    At the last rung, and at the others if an objective needs it; empty where latency is not measured in int8.
+    """`accuracy_int8` and the task's other shares on a split, the validation images, as the deployed network scores in
+    int8. At the last rung, and at the others if an objective needs it; empty where latency is not measured in int8.
     """
     task, images = tasks.of(recipe), calibration(recipe, dataset)
     asked = any(objective.endswith(IN_INT8) for objective in recipe.objectives)
@@ -154,31 +137,24 @@ def int8_metrics(
     return {f"{name}{IN_INT8}": value for name, value in found.items() if name in task.shares}
 
 
-SIDE = 96
-"""Pixels of the longer side, at most."""
+SIDE = 96  # pixels of the longer side, at most
 
 
 def pictures(recipe: Recipe, images: Iterable[int]) -> dict[int, Picture]:
-    """Images of the validation split by their numbers; empty where the recipe's data are not loaded here.
-
-    Raises:
-        DataError: the data cannot be loaded.
+    """Images of the validation split by their numbers; empty where the recipe's data are not loaded here. Raises
+    DataError: the data cannot be loaded.
     """
     wanted = sorted(set(images))
     dataset = tasks.of(recipe).load(recipe, device="cpu") if wanted else None
     if dataset is None or wanted[-1] >= len(dataset.validation):
         return {}
     split = dataset.validation
-    (pixels,) = split.pixels.fetch([torch.tensor(wanted)])
-    labels = [dataset.classes[int(split.labels[image])] for image in wanted]
-    return {i: Picture(_png(x), label) for i, x, label in zip(wanted, pixels, labels, strict=True)}
-
-
-def _png(pixels: torch.Tensor) -> bytes:
-    """uint8 (C, H, W) as a PNG; an image of other than three channels by its first one."""
-    shown = pixels.permute(1, 2, 0).numpy() if len(pixels) == 3 else pixels[0].numpy()
-    image = Image.fromarray(shown)
-    image.thumbnail((SIDE, SIDE))
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
+    found = {}
+    for number, pixels in zip(wanted, *split.pixels.fetch([torch.tensor(wanted)]), strict=True):
+        # An image of other than three channels is shown by its first one.
+        image = Image.fromarray(pixels.permute(1, 2, 0).numpy() if len(pixels) == 3 else pixels[0].numpy())
+        image.thumbnail((SIDE, SIDE))
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        found[number] = Picture(file.getvalue(), dataset.classes[int(split.labels[number])])
+    return found

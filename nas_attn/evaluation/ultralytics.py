@@ -24,12 +24,9 @@ from nas_attn.evaluation.evaluators import Evaluator, EvaluatorRun
 from nas_attn.evaluation.starts import candidate_factors
 from nas_attn.recipe import Recipe
 
-METRICS = {"map50_95": "metrics/mAP50-95(B)", "map50": "metrics/mAP50(B)"}
-"""Ours -> theirs."""
-WARM_UP = 0.1
-"""Share of the epochs in which the learning rate rises, three at most."""
-CLOSE_MOSAIC = 0.2
-"""Share of the epochs at the end that see whole images, ten at most."""
+METRICS = {"map50_95": "metrics/mAP50-95(B)", "map50": "metrics/mAP50(B)"}  # ours -> theirs
+WARM_UP = 0.1  # share of the epochs in which the learning rate rises, three at most
+CLOSE_MOSAIC = 0.2  # share of the epochs at the end that see whole images, ten at most
 
 
 def detector_evaluator(recipe: Recipe) -> Evaluator:

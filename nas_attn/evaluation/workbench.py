@@ -38,7 +38,7 @@ from nas_attn.evaluation.plan import Plan, backbone_protocol, kept_sites, over_l
 from nas_attn.evaluation.starts import Factors, calibration, candidate_factors, given_weights, int8_metrics, pick_device
 from nas_attn.latency import DeviceLock
 from nas_attn.recipe import Recipe
-from nas_attn.records import ALONE, Costs, EpochPoint, Latency, ResolvedPlacement, Score, Share
+from nas_attn.records import ALONE, Costs, Latency, ResolvedPlacement, Score, Share
 from nas_attn.storage import SEARCH, Lease, Run, StudyStore
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import Threads, cores_for, execution_on, intra_op_threads
@@ -50,17 +50,12 @@ Stop = Callable[[], bool]
 class Host:
     """The worker that a workbench belongs to."""
 
-    owner: str
-    """Unique name of the worker, for leases."""
+    owner: str  # unique name of the worker, for leases
     folder: Path
-    """For an evaluator's own files."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`."""
+    device: str = "auto"  # `auto`, `cpu`, `cuda`, `cuda:1`
     share: Share = ALONE
-    log: OutputLog | None = None
-    """Takes what an evaluator prints; None: that goes to the terminal."""
-    threads: int | None = None
-    """Intra-op threads; None: the fastest number."""
+    log: OutputLog | None = None  # takes what an evaluator prints; None: that goes to the terminal
+    threads: int | None = None  # intra-op threads; None: the fastest number
 
 
 @dataclass
@@ -71,9 +66,7 @@ class Benches:
     artifacts: ArtifactStore
     host: Host
     plan: Plan
-    """Of the study's own recipe."""
-    evaluator: Evaluator | None = None
-    """Replaces the recipe's evaluator (a Python object given to `na.search`)."""
+    evaluator: Evaluator | None = None  # replaces the recipe's evaluator (a Python object given to `na.search`)
     _made: dict[str, Workbench] = field(default_factory=dict, init=False)
 
     @property
@@ -82,11 +75,8 @@ class Benches:
         return self.of(SEARCH)
 
     def of(self, way: str) -> Workbench:
-        """The one that trains by this protocol.
-
-        Raises:
-            UserError: data, backbone, space, evaluator or weights are not available.
-            MeasurementError: the study's latencies belong to another machine.
+        """The one that trains by this protocol. Raises UserError: data, backbone, space, evaluator or weights are not
+        available. Raises MeasurementError: the study's latencies belong to another machine.
         """
         if way not in self._made:
             recipe = protocol_recipe(self.store, way)
@@ -121,10 +111,8 @@ class Workbench:
         evaluator: Evaluator | None = None,
         way: str = SEARCH,
     ) -> None:
-        """Args:
-        plan: of the study's recipe with the protocol's training and data.
-        dataset: the recipe's data; None where an evaluator brings its own.
-        way: the training protocol; only the search's own measures latencies.
+        """`plan`: of the study's recipe with the training and data of the protocol `way`; only the search's own measures
+        latencies. `dataset`: the recipe's data; None where an evaluator brings its own.
         """
         self.plan, self.recipe, self.dataset, self.way = plan, plan.recipe, dataset, way
         self.store, self._artifacts, self._host = store, artifacts, host
@@ -134,9 +122,8 @@ class Workbench:
         name = recipe.training.evaluator
         self.task = tasks.of(recipe)
         evaluator = evaluator or (find_evaluator(name) if name else self.task.evaluator(recipe))
-        self._evaluator = evaluator and EvaluatorTrainer(
-            evaluator, folder=host.folder, device=str(self.device), log=host.log
-        )
+        here: dict[str, Any] = {"folder": host.folder, "device": str(self.device), "log": host.log}
+        self._evaluator = evaluator and EvaluatorTrainer(evaluator, **here)
         measures = way == SEARCH and "latency" in wanted(recipe)
         seed, images = zlib.crc32(host.owner.encode()), calibration(recipe, dataset)
         self.measurer = Measurer(plan, store, seed=seed, images=images) if measures else None
@@ -145,18 +132,12 @@ class Workbench:
         if recipe.training.start == "pretrained":
             self._weights, _ = given_weights(plan)
         self._test_split: data.Split | None = None
-        self._number = -1
-        """Of the backbone whose weights are kept."""
+        self._number = -1  # of the backbone whose weights are kept
 
     def check(self, resolved: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Checked:
-        """Counts and measures a candidate, before any training.
-
-        Args:
-            companions: candidates whose latency could use another session.
-
-        Raises:
-            TrainingError: it cannot be built, does not run, or needs more memory than there is.
-            MeasurementError: nothing can be measured here.
+        """Counts and measures a candidate before any training, beside companions that could use another session. Raises
+        TrainingError: it cannot be built, does not run, or needs more memory than there is. Raises MeasurementError:
+        nothing can be measured here.
         """
         with own_fault("building it", torch.device("cpu")):
             cost = self.plan.cost(resolved)
@@ -193,11 +174,8 @@ class Workbench:
         stop: Stop,
         trained: Callable[[nn.Module], None] | None = None,
     ) -> tuple[Score, ...]:
-        """Carries out one run, rung by rung, from its last checkpoint; its scores are in the store afterwards.
-
-        Args:
-            go_on: decides after each rung.
-            trained: is given the network that reached the last rung.
+        """Carries out one run, rung by rung, from its last checkpoint; its scores are in the store afterwards. `trained` is
+        given the network that reached the last rung.
 
         Raises:
             Interrupted: `stop` said so; a checkpoint is stored.
@@ -215,37 +193,24 @@ class Workbench:
             return go_on(score)
 
         rungs = self.recipe.training.rungs
+        how: dict[str, Any] = {"seed": run.seed, "rungs": rungs, "slot": files, "on_rung": on_rung, "stop": stop}
         self.start_weights(run.backbone)  # whose failing is no candidate's
         with own_fault("training it", self.device):
             model = self.start(resolved, run.seed, run.backbone)
             if self._evaluator is not None:
+                how |= {"name": run.folder, "placement": resolved.text, "needed": self.way != SEARCH}
                 with intra_op_threads(self._threads.usual):
-                    scores = self._evaluator.fit(
-                        model,
-                        name=run.folder,
-                        placement=resolved.text,
-                        seed=run.seed,
-                        rungs=rungs,
-                        slot=files,
-                        on_rung=on_rung,
-                        stop=stop,
-                        needed=self.way != SEARCH,
-                    )
+                    scores = self._evaluator.fit(model, **how)
             else:
                 curve = keep_curve(self.store, run, lease) if run.purpose == RETRAIN else None
-                scores = self._fit(
-                    model, run, rungs, files, on_rung, stop, candidate_factors(self.recipe, model), curve
-                )
+                scores = self._fit(model, run, candidate_factors(self.recipe, model), on_epoch=curve, **how)
         if trained is not None and len(scores) == len(rungs):
             trained(model)
         return scores
 
     def test(self, run: Run, model: nn.Module, *, lease: Lease) -> Score:
-        """Scores a trained network on the test split, once; the reading is logged before it happens.
-
-        Raises:
-            DataError: there is no test split.
-            TrainingError: it cannot be scored.
+        """Scores a trained network on the test split, once; the reading is logged before it happens. Raises DataError:
+        there is no test split. Raises TrainingError: it cannot be scored.
         """
         of_test = replace(run, way=test_way(run.way))
         for known in self.store.scores(run.key, way=of_test.way):
@@ -256,10 +221,9 @@ class Workbench:
             self.store.log_test_reading(reason)
         epochs = self.recipe.training.rungs[-1]
         if self._evaluator is not None:
+            of = {"name": run.folder, "placement": run.placement}
             with intra_op_threads(self._threads.usual):
-                score = self._evaluator.test(
-                    model, name=run.folder, placement=run.placement, seed=run.seed, epochs=epochs
-                )
+                score = self._evaluator.test(model, seed=run.seed, epochs=epochs, **of)
         else:
             assert self.dataset is not None
             self._test_split = self._test_split or self.dataset.read_test(reason)
@@ -290,13 +254,13 @@ class Workbench:
             self.store.add_score(run, score, lease=lease)
             return True
 
+        how: dict[str, Any] = {"seed": run.seed, "slot": files, "on_rung": on_rung, "stop": stop}
         with shared_fault(f"training backbone {run.backbone}"):
-            self._fit(model, run, [training.backbone_epochs], files, on_rung, stop, Factors(training.learning_rate))
+            self._fit(model, run, Factors(training.learning_rate), rungs=[training.backbone_epochs], **how)
         artifact, sha256 = write_artifact(self.store, self._artifacts, pack(model))
         self.store.renew(lease)
-        self.store.backbones.put(
-            backbone_name(run.way, run.backbone), json.dumps({"artifact": artifact, "sha256": sha256})
-        )
+        known = json.dumps({"artifact": artifact, "sha256": sha256})
+        self.store.backbones.put(backbone_name(run.way, run.backbone), known)
 
     def files(self, run: Run, lease: Lease) -> RunFiles:
         """The checkpoints of one run."""
@@ -352,18 +316,8 @@ class Workbench:
             self._number = backbone
         return self._weights
 
-    def _fit(
-        self,
-        model: nn.Module,
-        run: Run,
-        rungs: Sequence[int],
-        files: RunFiles,
-        on_rung: Callable[[Score], bool],
-        stop: Stop,
-        factors: Factors,
-        on_epoch: Callable[[EpochPoint], None] | None = None,
-    ) -> tuple[Score, ...]:
-        """The built-in training, which gives way to latency sessions between its steps."""
+    def _fit(self, model: nn.Module, run: Run, factors: Factors, **how: Any) -> tuple[Score, ...]:
+        """The built-in training, by `Trainer.fit`, which gives way to latency sessions between its steps."""
         assert self.dataset is not None  # with data of its own, an evaluator trains
         with DeviceLock.for_section(self.recipe.latency).shared(self._settle) as hold:
             trainer = Trainer(
@@ -374,18 +328,8 @@ class Workbench:
                 threads=self._threads,
                 more_metrics=partial(int8_metrics, self.recipe, self.dataset) if run.key != BACKBONE else None,
             )
-            return trainer.fit(
-                model,
-                seed=run.seed,
-                rungs=rungs,
-                learning_rate=factors.rate,
-                slot=files,
-                on_rung=on_rung,
-                stop=stop,
-                attention_parameters=factors.attention,
-                backbone_factor=factors.backbone,
-                on_epoch=on_epoch,
-            )
+            rates: dict[str, Any] = {"attention_parameters": factors.attention, "backbone_factor": factors.backbone}
+            return trainer.fit(model, learning_rate=factors.rate, **rates, **how)
 
     def _settle(self) -> None:
         """Waits for what the host has told the GPU to do, some batches ahead."""
@@ -398,7 +342,5 @@ class Checked:
     """What is known of a candidate before it is trained."""
 
     cost: Costs
-    latency: Latency | None
-    """None where it is not needed, or is left to a worker on another machine."""
-    reason: str
-    """Why it is infeasible; empty where it is not."""
+    latency: Latency | None  # None where it is not needed, or is left to a worker on another machine
+    reason: str  # why it is infeasible; empty where it is not

@@ -371,7 +371,7 @@ class Answers:
         output = self.task.output(plan.classes, plan.input_shape[1:])
         if dataset is None:
             return Interface(tuple(map(str, range(plan.classes))), (), (), output)
-        return Interface(tuple(dataset.classes), dataset.mean, dataset.std, output)
+        return Interface(tuple(dataset.classes), dataset.train.mean, dataset.train.std, output)
 
     def graph(self, model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
         """The network as a file that holds a graph has it: images in, one tensor out."""

@@ -6,6 +6,7 @@ import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 from torch import nn
@@ -17,12 +18,9 @@ from nas_attn.latency.session import run_session
 from nas_attn.recipe import LatencySection
 from nas_attn.records import Session
 
-STEADY_CONTROL = 0.01
-"""Two copies of one network should be within this share of each other, session by session."""
-BUSY = 0.25
-"""Share of the CPUs that others may use before it is mentioned."""
-PREEMPTED = 1.2
-"""Wall time over thread time from which the measuring thread has to wait for its core."""
+STEADY_CONTROL = 0.01  # two copies of one network should be within this share of each other, session by session
+BUSY = 0.25  # share of the CPUs that others may use before it is mentioned
+PREEMPTED = 1.2  # wall time over thread time from which the measuring thread has to wait for its core
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +29,19 @@ class Finding:
 
     name: str
     value: str
-    fit: bool
-    """False where it makes latencies repeat worse."""
+    fit: bool  # false where it makes latencies repeat worse
     advice: str = ""
-    """What to change, where something would help."""
 
 
 def examine(
     section: LatencySection, *, sessions: int = 6, on_session: Callable[[Session], None] | None = None
 ) -> tuple[Finding, ...]:
     """Looks at device, clocks, load and lock, and runs A/A sessions of a small CNN, each a third of `session_seconds`.
-
-    Raises:
-        MeasurementError: the device is missing, has fewer cores than `threads`, or is a command's; no lock can be written.
+    Raises MeasurementError: the device is missing, has fewer cores than `threads`, or is a command's; no lock can be
+    written.
     """
     if section.mode == "command":
-        raise MeasurementError(
-            "latency.mode is 'command': nas_attn cannot check the machine on which the command measures"
-        )
+        raise MeasurementError("latency.mode is 'command': nas_attn cannot check the command's machine")
     found = [*_device(section), *_load(section)]
     return (*found, *_sessions(section, _control_sessions(section, sessions, on_session)))
 
@@ -56,9 +49,7 @@ def examine(
 def _device(section: LatencySection) -> list[Finding]:
     here, cores = fingerprint(section), os.cpu_count() or 1
     if section.threads > cores:
-        raise MeasurementError(
-            f"this machine has {cores} cores, latency.threads is {section.threads}: set {cores} or fewer"
-        )
+        raise MeasurementError(f"with {cores} cores here, latency.threads is {section.threads}: set {cores} or fewer")
     details = ", ".join(f"{key} {value}" for key, value in here.details)
     found = [Finding("device", f"{here.name} ({details}; fingerprint {here.id})", fit=True)]
     with DeviceLock.for_section(section).exclusive():
@@ -81,14 +72,11 @@ def _load(section: LatencySection) -> list[Finding]:
         advice = "thread CPU time works here, but needs two to three times the sessions: stop other work"
     now = state(section)
     clock = "clocks change with heat and load; `sudo nvidia-smi --lock-gpu-clocks=MHZ` fixes them"
-    return [
-        Finding("other load", f"{busy:.0%} of the CPUs busy", busy <= BUSY, advice),
-        *(
-            Finding(name, now[name], fit=True, advice=clock if name == "clock" and section.device == "cuda" else "")
-            for name in ("clock", "temperature", "power")
-            if name in now
-        ),
-    ]
+    found = [Finding("other load", f"{busy:.0%} of the CPUs busy", busy <= BUSY, advice)]
+    for name in ("clock", "temperature", "power"):
+        if name in now:
+            found.append(Finding(name, now[name], True, clock if name == "clock" and section.device == "cuda" else ""))
+    return found
 
 
 def _control_sessions(
@@ -96,12 +84,9 @@ def _control_sessions(
 ) -> list[Session]:
     short = section.model_copy(update={"session_seconds": section.session_seconds / 3})
     lock, model, found = DeviceLock.for_section(section), _small_cnn(), []
+    of: dict[str, Any] = {"reference": model, "candidates": {"copy": model}, "input_shape": (3, 32, 32), "lock": lock}
     for seed in range(count):
-        found.append(
-            run_session(
-                short, reference=model, candidates={"copy": model}, input_shape=(3, 32, 32), seed=seed, lock=lock
-            )
-        )
+        found.append(run_session(short, seed=seed, **of))
         if on_session is not None:
             on_session(found[-1])
     return found
@@ -120,14 +105,9 @@ def _sessions(section: LatencySection, sessions: Sequence[Session]) -> list[Find
     controls = [session.control_log_ratio for session in sessions]
     off = max(map(abs, controls))
     steady = off <= STEADY_CONTROL
-    found = [
-        Finding(
-            "A/A control",
-            f"two copies of one network within {off:.2%} of each other in every one of {len(sessions)} sessions",
-            steady,
-            "" if steady else "use more sessions (latency.max_sessions) or longer ones (session_seconds)",
-        )
-    ]
+    text = f"two copies of one network within {off:.2%} of each other in every one of {len(sessions)} sessions"
+    advice = "" if steady else "use more sessions (latency.max_sessions) or longer ones (session_seconds)"
+    found = [Finding("A/A control", text, steady, advice)]
     spread = statistics.stdev(s.samples[0].log_ratio for s in sessions) if len(sessions) > 1 else off
     for name, tolerance in (("to search", section.tolerance), ("for the front", section.front_tolerance)):
         needed = max(1, round((1.96 * 1.25 * spread / tolerance) ** 2 + 0.5))

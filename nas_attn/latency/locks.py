@@ -18,13 +18,12 @@ waited for, and the session notes that it was there.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,10 +39,8 @@ if TYPE_CHECKING:
 LOCK_DIR_VARIABLE = "NAS_ATTN_LOCK_DIR"
 UNYIELDING_S = 60.0
 """Seconds that measuring waits for a training that goes on without giving way; its steps, and compiling, take less."""
-MEASURING_S = 600.0
-"""Seconds that one process may measure, or wait to, before others no longer wait for it."""
-DOOR_S = 5.0
-"""Seconds that the door is waited for; whoever holds it for longer was stopped on the threshold."""
+MEASURING_S = 600.0  # seconds that one process may measure, or wait to, before others no longer wait for it
+DOOR_S = 5.0  # seconds that the door is waited for; whoever holds it for longer was stopped on the threshold
 
 
 def lock_directory() -> Path:
@@ -86,8 +83,7 @@ class Hold:
 
     def _take(self) -> None:
         """Takes the share; goes on without it where the search is asked to stop, to write a checkpoint."""
-        what = "the device, to train on it: another process measures there"
-        with contextlib.suppress(Interrupted), Wait(what) as wait:
+        with suppress(Interrupted), Wait("the device, to train on it: another process measures there") as wait:
             waiting = self._lock._come_in("waiting", (), wait)
             try:
                 self._place = self._lock._come_in("training", ("alone",), wait)
@@ -110,7 +106,7 @@ class Hold:
 
 
 def _leave(place: FileLock) -> None:
-    with contextlib.suppress(OSError):  # another user's; Windows removes a lock file at its release
+    with suppress(OSError):  # another user's; Windows removes a lock file at its release
         Path(place.lock_file).unlink()
     place.release()
 
@@ -143,12 +139,8 @@ class DeviceLock:
 
     @contextmanager
     def exclusive(self) -> Iterator[list[str]]:
-        """The device alone: waits until other measurers are done and training has given way.
-
-        Yields the processes that did not give way. Complete when the device has been given back.
-
-        Raises:
-            Interrupted: the search was asked to stop while this waited.
+        """The device alone: waits until other measurers are done and training has given way. Yields the processes that did
+        not; complete when the device has been given back. Raises Interrupted: the search was asked to stop meanwhile.
         """
         stops = self.training_stops and not (self.when_crowded and not crowded())
         beside: list[str] = []
@@ -168,10 +160,8 @@ class DeviceLock:
 
     @contextmanager
     def shared(self, settle: Callable[[], object] = lambda: None) -> Iterator[Hold]:
-        """The device together with others that train; call the hold's `yield_()` at least every second.
-
-        Args:
-            settle: called before the device is given away: waits until it has done what it was told to.
+        """The device together with others that train; call the hold's `yield_()` at least every second. `settle` waits
+        until the device has done what it was told to, before it is given away.
         """
         hold = Hold(self, settle)
         if not self.training_stops:
@@ -198,12 +188,7 @@ class DeviceLock:
         beside: list[str] | None = None,
         place: FileLock | None = None,
     ) -> None:
-        """Waits until the others have gone or were waited for long enough.
-
-        Args:
-            beside: gains those that are still there.
-            place: is taken then, before somebody else can come.
-        """
+        """Waits until the others have gone or were waited for long enough."""
         waited: list[FileLock] = []
         while True:
             with self._door():

@@ -22,12 +22,9 @@ _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 
 
 def fingerprint(section: LatencySection) -> Fingerprint:
-    """The machine and software that latencies under these settings belong to.
-
-    Equal on machines of one kind with the same software. A command's text stands for the device that it measures.
-
-    Raises:
-        MeasurementError: the device is missing, or the mode's package is not installed.
+    """The machine and software that latencies under these settings belong to: equal on machines of one kind with the same
+    software. A command's text stands for the device that it measures. Raises MeasurementError: the device is missing, or
+    the mode's package is not installed.
     """
     details = {"torch": str(torch.__version__), "mode": section.mode}
     if section.command is not None:
@@ -42,15 +39,9 @@ def fingerprint(section: LatencySection) -> Fingerprint:
 
 def difference(pinned: Fingerprint, here: Fingerprint) -> str:
     """What tells two fingerprints apart: `torch 2.14.0 there, 2.15.0 here`."""
-    there, now = dict(pinned.details), dict(here.details)
-    there |= {"device": pinned.device, "name": pinned.name}
-    now |= {"device": here.device, "name": here.name}
-    parts = (
-        f"{key} {there.get(key, 'unknown')} there, {now.get(key, 'unknown')} here"
-        for key in sorted(there.keys() | now.keys())
-        if there.get(key) != now.get(key)
-    )
-    return "; ".join(parts)
+    there, now = (dict(one.details) | {"device": one.device, "name": one.name} for one in (pinned, here))
+    differing = [key for key in sorted(there.keys() | now.keys()) if there.get(key) != now.get(key)]
+    return "; ".join(f"{key} {there.get(key, 'unknown')} there, {now.get(key, 'unknown')} here" for key in differing)
 
 
 def state(section: LatencySection) -> dict[str, str]:
@@ -67,15 +58,9 @@ def state(section: LatencySection) -> dict[str, str]:
 
 
 def cuda_properties() -> Any:
-    """torch's properties of the current CUDA device.
-
-    Raises:
-        MeasurementError: there is none.
-    """
+    """torch's properties of the current CUDA device. Raises MeasurementError: there is none."""
     if not torch.cuda.is_available():
-        raise MeasurementError(
-            "latency.device is 'cuda', but torch sees no CUDA device: use 'cpu', or a machine with one"
-        )
+        raise MeasurementError("latency.device is 'cuda', but torch sees no CUDA device: use 'cpu', or another machine")
     return torch.cuda.get_device_properties(torch.cuda.current_device())
 
 
@@ -89,14 +74,8 @@ def _cpu(section: LatencySection) -> tuple[str, dict[str, str]]:
     for key, file in (("governor", "scaling_governor"), ("max_clock_khz", "scaling_max_freq")):
         if value := _read(_CPUFREQ / file):
             details[key] = value
-    return _cpu_name(), details
-
-
-def _cpu_name() -> str:
-    """The CPU's model as the system names it."""
-    if platform.system() == "Darwin":
-        return _output(["sysctl", "-n", "machdep.cpu.brand_string"]) or platform.machine()
-    return cpu_name()
+    mac = _output(["sysctl", "-n", "machdep.cpu.brand_string"]) if platform.system() == "Darwin" else ""
+    return mac or cpu_name(), details
 
 
 def _cuda() -> tuple[str, dict[str, str]]:
@@ -132,18 +111,12 @@ def _nvidia_smi(queries: dict[str, str]) -> dict[str, str]:
 
 
 def _version(mode: LatencyMode) -> str:
-    """Of the package that a mode needs.
-
-    Raises:
-        MeasurementError: it is not installed.
-    """
+    """Of the package that a mode needs."""
     try:
         return str(importlib.import_module(mode.package).__version__)
     except ModuleNotFoundError:
         way = f"pip install 'nas-attn[{mode.extra}]'" if mode.extra else f"pip install {mode.package}"
-        raise MeasurementError(
-            f"latency.mode = '{mode.name}' needs {mode.package}, which is not installed: {way}"
-        ) from None
+        raise MeasurementError(f"latency.mode = '{mode.name}' needs {mode.package}, which is missing: {way}") from None
 
 
 def _read(path: Path) -> str | None:

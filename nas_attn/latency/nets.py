@@ -1,4 +1,9 @@
-"""Networks as files of other runtimes: ONNX, in float or quantized to int8 by ONNX Runtime, and ncnn."""
+"""A network made ready to be timed: as a file of another runtime or a user's command where it needs one, and on which clock.
+
+Every mode (a row of `nas_attn.tables.LATENCY_MODES`) ends in a `Net`, whose `turn(calls)` does one untimed call and then times
+`calls` calls. A user's command gets the path of an ONNX file, in place of `{onnx}` or as its last argument, and prints milliseconds
+a call: one number or many, separated by blanks, commas or line ends.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +32,14 @@ from nas_attn.latency.paired import Array, Call, Opened, Times, Turn, host_turn
 from nas_attn.recipe import LatencySection
 from nas_attn.tables import LATENCY_MODES
 
-CALIBRATION = 64
-"""Images from which the ranges of the activations are taken."""
+CALIBRATION = 64  # images from which the ranges of the activations are taken
 OPERATIONS = ("Conv", "Gemm", "MatMul", "Add")
 """What is quantized; the rest of an attention module (pooling, sigmoid, product) stays in float."""
 
 
 def write_onnx(model: nn.Module, x: Tensor, path: Path) -> None:
-    """Writes the model as an ONNX file for inputs of x's shape (N, C, H, W).
-
-    Raises:
-        MeasurementError: the `onnx` extra is not installed.
+    """Writes the model as an ONNX file for inputs of x's shape (N, C, H, W). Raises MeasurementError: the `onnx` extra
+    is not installed.
     """
     try:
         with warnings.catch_warnings():  # the exporter's own deprecations
@@ -48,13 +50,8 @@ def write_onnx(model: nn.Module, x: Tensor, path: Path) -> None:
 
 
 def write_ncnn(model: nn.Module, x: Tensor, path: Path) -> None:
-    """Writes the model for ncnn, `path` (.param) and the .bin beside it, by way of TorchScript and pnnx.
-
-    Args:
-        x: one image (1, C, H, W).
-
-    Raises:
-        MeasurementError: ncnn or pnnx is not installed, x holds several images, or pnnx cannot convert the network.
+    """Writes the model for ncnn, `path` (.param) and the .bin beside it, by way of TorchScript and pnnx. x is one image
+    (1, C, H, W). Raises MeasurementError: pnnx is not installed or cannot convert the network, or x holds several images.
     """
     try:
         import pnnx
@@ -79,15 +76,8 @@ def write_ncnn(model: nn.Module, x: Tensor, path: Path) -> None:
 
 def quantize(path: Path, images: Array, batch_size: int) -> None:
     """Replaces a float file by one with quantize and dequantize nodes, which ONNX Runtime and OpenVINO execute in int8.
-
-    Weights have a scale per channel, activations one per tensor, from their smallest and largest values on the images.
-
-    Args:
-        images: float32 (M, C, H, W), as the network takes them.
-        batch_size: of the file's input.
-
-    Raises:
-        MeasurementError: the `onnx` extra is not installed.
+    Weights have a scale per channel, activations one per tensor, from their smallest and largest values on the images,
+    float32 (M, C, H, W) as the network takes them. Raises MeasurementError: the `onnx` extra is not installed.
     """
     try:
         import onnx
@@ -105,19 +95,11 @@ def quantize(path: Path, images: Array, batch_size: int) -> None:
             return None if batch is None else {name: batch}
 
     made = path.with_suffix(".int8")
+    how = {"quant_format": QuantFormat.QDQ, "activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)  # it advises on preparations that torch's exporter has made
     try:
-        quantize_static(
-            str(path),
-            str(made),
-            Images(),
-            quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            op_types_to_quantize=list(OPERATIONS),
-        )
+        quantize_static(str(path), str(made), Images(), per_channel=True, op_types_to_quantize=list(OPERATIONS), **how)
     finally:
         logging.root.setLevel(level)
     os.replace(made, path)
@@ -130,32 +112,11 @@ def _batches(images: Array, size: int) -> list[Array]:
 
 
 TIMEOUT_S = 600.0
-"""Longest time of one call of the command."""
-
-
-class CommandNet:
-    """A network as an ONNX file in a folder of its own, which goes when the object does."""
-
-    def __init__(self, model: nn.Module, section: LatencySection, x: Tensor) -> None:
-        assert section.command is not None  # the recipe sees to it
-        folder = Path(tempfile.mkdtemp(prefix="nas_attn-"))
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        path = folder / "model.onnx"
-        write_onnx(model, x, path)
-        self._words = command_words(section.command, path)
-
-    def turn(self, calls: int) -> tuple[float, float]:
-        """Runs the command `calls` times; the median of what it printed is both study's and wall clock."""
-        printed = [value for _ in range(calls) for value in run_command(self._words)]
-        milliseconds = statistics.median(printed)
-        return milliseconds, milliseconds
 
 
 def command_words(command: str, onnx: Path) -> list[str]:
-    """The command's words with the ONNX file in its place. No shell reads them.
-
-    Raises:
-        MeasurementError: a quotation in the command does not end.
+    """The command's words with the ONNX file in its place. No shell reads them. Raises MeasurementError: a quotation in
+    the command does not end.
     """
     try:
         words = shlex.split(command)
@@ -167,10 +128,8 @@ def command_words(command: str, onnx: Path) -> list[str]:
 
 
 def run_command(words: Sequence[str], timeout_s: float = TIMEOUT_S) -> list[float]:
-    """The milliseconds that a user's command prints.
-
-    Raises:
-        MeasurementError: it cannot be started, fails, takes too long, or prints anything but positive numbers.
+    """The milliseconds that a user's command prints. Raises MeasurementError: it cannot be started, fails, takes too
+    long, or prints anything but positive numbers.
     """
     name = f"latency.command '{words[0]}'"
     try:
@@ -197,8 +156,7 @@ class Net:
     """A network ready to be timed."""
 
     turn: Turn
-    owned: object = None
-    """What must live as long as the network does: a folder with its ONNX file."""
+    owned: object = None  # what must live as long as the network does: a folder with its ONNX file
 
 
 def clock_name(section: LatencySection) -> str:
@@ -219,34 +177,19 @@ def example_input(section: LatencySection, input_shape: tuple[int, ...], seed: i
 
 
 def deployed(model: nn.Module, section: LatencySection, input_shape: tuple[int, int, int]) -> nn.Module:
-    """A copy of the model as it is timed: as it is deployed, on the device, in dtype and memory format.
-
-    Deployed is a network in evaluation mode, reparameterized by its own methods, with each BatchNorm folded into the
-    convolution before it. Torchvision's detectors are timed without the choice among their boxes, which depends on weights
-    and image.
-
-    Args:
-        input_shape: (C, H, W).
-
-    Raises:
-        BackboneError: the model cannot process an image of this shape.
+    """A copy of the model as it is timed: as it is deployed, on the device, in dtype and memory format. Deployed is a
+    network in evaluation mode, reparameterized by its own methods, with each BatchNorm folded into the convolution
+    before it. Torchvision's detectors are timed without the choice among their boxes, which depends on weights and
+    image. Raises BackboneError: the model cannot process an image of this shape (C, H, W).
     """
     copied = fold_batchnorm(reparameterized(model, input_shape), input_shape)
-    copied = undecided(copied.requires_grad_(False))
-    copied = copied.to(device=section.device, dtype=getattr(torch, section.dtype))
-    if section.channels_last:
-        copied = copied.to(memory_format=torch.channels_last)
-    return copied
+    copied = undecided(copied.requires_grad_(False)).to(device=section.device, dtype=getattr(torch, section.dtype))
+    return copied.to(memory_format=torch.channels_last) if section.channels_last else copied
 
 
 def prepare(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None = None) -> Net:
-    """Makes a copy of the model ready to be timed on input x (N, C, H, W), as the section says.
-
-    Args:
-        images: with which a quantized mode is calibrated, (M, C, H, W); None: noise.
-
-    Raises:
-        MeasurementError: it cannot be compiled, captured, exported or run in this mode.
+    """Makes a copy of the model ready to be timed on input x (N, C, H, W), as the section says; images (M, C, H, W)
+    calibrate a quantized mode. Raises MeasurementError: it cannot be compiled, captured, exported or run in this mode.
     """
     try:
         mode = LATENCY_MODES[section.mode]
@@ -258,10 +201,9 @@ def prepare(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor
     except MeasurementError:
         raise
     except Exception as error:
-        reason = first_line(error)
         raise MeasurementError(
             f"the network cannot be prepared for latency.mode = '{section.mode}' with dtype {section.dtype} "
-            f"on {section.device}: {reason}"
+            f"on {section.device}: {first_line(error)}"
         ) from error
 
 
@@ -365,9 +307,18 @@ def _cuda_turns(call: Call, filler: Tensor | None) -> Turn:
 
 
 def by_command(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
-    """By a program of the user's, on another machine perhaps."""
-    net = CommandNet(model, section, x)
-    return Net(net.turn, owned=net)
+    """By a program of the user's, on another machine perhaps; the median of what it prints is on both clocks."""
+    assert section.command is not None  # the recipe sees to it
+    path = Path(tempfile.mkdtemp(prefix="nas_attn-")) / "model.onnx"
+
+    def turn(calls: int) -> Times:
+        milliseconds = statistics.median(value for _ in range(calls) for value in run_command(words))
+        return milliseconds, milliseconds
+
+    weakref.finalize(turn, shutil.rmtree, path.parent, ignore_errors=True)
+    write_onnx(model, x, path)
+    words = command_words(section.command, path)
+    return Net(turn)
 
 
 def _event() -> torch.cuda.Event:

@@ -28,10 +28,8 @@ from typing import Any
 import numpy as np
 
 Call = Callable[[], object]
-Times = tuple[float, float]
-"""(milliseconds a call on the study's clock, milliseconds a call on the wall clock)."""
-Turn = Callable[[int], Times]
-"""Does one untimed call, then times so many."""
+Times = tuple[float, float]  # (milliseconds a call on the study's clock, milliseconds a call on the wall clock)
+Turn = Callable[[int], Times]  # does one untimed call, then times so many
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MIN_ROUNDS = 5
@@ -39,10 +37,8 @@ TURN_MS = 10.0
 """A turn repeats a short call until it takes about this long, so that clock and call overhead do not matter."""
 MAX_CALLS = 32
 MAX_CANDIDATES = 8
-ORDER, RESULTS = "order.json", "results.json"
-"""Files of a folder: what is to be measured, and the sessions."""
-INT8 = "-int8"
-"""At the end of the modes that run a quantized network."""
+ORDER, RESULTS = "order.json", "results.json"  # files of a folder: what is to be measured, and the sessions
+INT8 = "-int8"  # at the end of the modes that run a quantized network
 
 
 # ------------------------------------------------------------------------------------------- rounds
@@ -61,12 +57,8 @@ def host_turn(call: Call, calls: int, *, own_time: bool) -> Times:
 def time_rounds(
     turns: Sequence[Turn], rng: random.Random, *, seconds: float, fewest: int = MIN_ROUNDS, calls: int | None = None
 ) -> tuple[list[list[Times]], int]:
-    """(per network its times round by round, timed calls a turn). In a round, each network has one turn, in random order.
-
-    Args:
-        turns: of the reference, of its copy, of the candidates.
-        seconds: rounds go on for so long, and there are at least `fewest`.
-        calls: a turn; None: as many as take about TURN_MS.
+    """(per network its times round by round, timed calls a turn). In a round, each network, the reference, its copy and
+    the candidates, has one turn, in random order; without `calls`, a turn has as many as take about TURN_MS.
     """
     if calls is None:  # all networks run, so that none starts warmer
         reference, control, *_ = [turn(1)[0] for turn in turns]
@@ -117,14 +109,8 @@ class Opened:
     """A network's file in a runtime. `x` is its input: write the next one into it; `outputs()` has the answer of the last `call()`."""
 
     def __init__(self, path: Path, mode: str, x: Array, threads: int, device: str = "cpu") -> None:
-        """Args:
-        mode: `onnxruntime`, `openvino`, their int8 modes, which expect a quantized file, or `ncnn`, whose file is a .param.
-        x: shape and type of the input, (N, C, H, W); a copy is kept.
-        device: `cpu`, or `cuda` for ONNX Runtime.
-
-        Raises:
-            ImportError: the runtime is not installed.
-            RuntimeError: ONNX Runtime has no support for the device.
+        """`x`, (N, C, H, W), says shape and type of the input; int8 modes expect a quantized file, ncnn a .param. Raises
+        ImportError: the runtime is not installed. Raises RuntimeError: ONNX Runtime does not support the device.
         """
         self.x = np.ascontiguousarray(x).copy()
         self.call, self.outputs = _OPEN[mode.removesuffix(INT8)](path, self.x, threads, device)
@@ -135,9 +121,7 @@ def _onnxruntime(path: Path, x: Array, threads: int, device: str) -> tuple[Call,
 
     provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
     if provider not in onnxruntime.get_available_providers():
-        raise RuntimeError(
-            f"this ONNX Runtime has no {provider}: install onnxruntime-gpu, or use latency.device = 'cpu'"
-        )
+        raise RuntimeError(f"ONNX Runtime has no {provider}: install onnxruntime-gpu, or use latency.device = 'cpu'")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
     session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
@@ -219,9 +203,7 @@ def main(folder: Path, sessions: int) -> None:
             part = folder / f"{RESULTS}.part"
             part.write_text(json.dumps(done), "utf-8")
             part.replace(folder / RESULTS)
-        print(
-            f"session {number + 1} of {sessions}: the bare backbone takes {done[-1]['reference_ms']:.3f} ms", flush=True
-        )
+        print(f"session {number + 1}/{sessions}: the bare backbone takes {done[-1]['reference_ms']:.3f} ms", flush=True)
 
 
 def _session(folder: Path, order: Mapping[str, Any], keys: Sequence[str], seed: int) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""One short latency session: candidates, the bare backbone and a second copy of it, in random turns (docs/latency.md)."""
+"""One short latency session: candidates, the bare backbone and a second copy of it, in random turns (docs/latency.md).
+
+Also a folder of networks that another device measures without torch, and the sessions that come back.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,18 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from nas_attn.errors import MeasurementError, Unmeasurable
+from nas_attn.errors import MeasurementError, Unmeasurable, first_line
 from nas_attn.latency import paired
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import fingerprint, state
 from nas_attn.latency.nets import Net, clock_name, deployed, example_input, prepare, runtime_suffix, write_runtime_file
-from nas_attn.latency.paired import MAX_CANDIDATES, ORDER, RESULTS, Times, summary, time_rounds
+from nas_attn.latency.paired import MAX_CANDIDATES, ORDER, RESULTS, Times, Turn, summary, time_rounds
 from nas_attn.recipe import LatencySection
 from nas_attn.records import BESIDE, Knob, Session, SessionSample
 from nas_attn.storage.rows import to_sessions
@@ -28,8 +31,7 @@ from nas_attn.tables import LATENCY_MODES
 
 StillOpen = Callable[[Sequence[Session]], Collection[str]]
 """Sessions so far -> keys that need more, the neediest first; none ends the measuring."""
-CANDIDATE = "candidate "
-"""Stands before a candidate's key in the names of a session's networks."""
+CANDIDATE = "candidate "  # stands before a candidate's key in the names of a session's networks
 MIN_COMMAND_ROUNDS = 3
 
 
@@ -40,7 +42,6 @@ def run_session(
     candidates: Mapping[str, nn.Module],
     input_shape: tuple[int, ...],
     seed: int,
-    notes: Mapping[str, str] | None = None,
     lock: DeviceLock | None = None,
     kept: MutableMapping[str, Net] | None = None,
     images: Tensor | None = None,
@@ -54,11 +55,9 @@ def run_session(
         candidates: key -> network, on any device.
         input_shape: (C, H, W); the batch comes from the section.
         seed: of the order of turns and of the input.
-        notes: goes into the session's notes, beside clock, temperature and load before and after.
         lock: held exclusively while timing, not while compiling or exporting; None: the caller sees to it.
-        kept: networks whose preparation takes long are put here and taken from here: one mapping per section, reference
-            and input shape.
-        images: with which a quantized mode is calibrated, float32 (M, C, H, W) as the network takes them; None: noise.
+        kept: holds networks whose preparation takes long: one mapping per section, reference and input shape.
+        images: calibrate a quantized mode, float32 (M, C, H, W) as the network takes them; None: noise.
 
     Raises:
         MeasurementError: more than 8 candidates, no such device.
@@ -76,21 +75,20 @@ def run_session(
         with lock.exclusive() if lock is not None else nullcontext(alone) as beside:
             before = state(section)
             names = ("reference", "control", *map(candidate_name, candidates))
-            turns = [_named(name, net, nets[0], section).turn for name, net in zip(names, nets, strict=True)]
+            turns = [_named(name, net, nets[0], section) for name, net in zip(names, nets, strict=True)]
             command = {"fewest": MIN_COMMAND_ROUNDS, "calls": 1} if section.mode == "command" else {}
             times, calls = time_rounds(turns, random.Random(seed), seconds=section.session_seconds, **command)
             after = state(section)
-    states = {"before": before, "after": after}.items()
-    found = {f"{name}_{when}": text for when, state_ in states for name, text in state_.items()}
+    notes = {f"{name}_before": text for name, text in before.items()}
+    notes |= {f"{name}_after": text for name, text in after.items()}
     timed = summary(times, list(candidates), calls)
-    samples = tuple(SessionSample(**sample) for sample in timed.pop("samples"))
+    timed["samples"] = tuple(SessionSample(**sample) for sample in timed["samples"])
     return Session(
         fingerprint=machine,
         conditions=conditions(section, input_shape),
         started_at=started_at,
         duration_s=time.perf_counter() - began,
-        samples=samples,
-        notes={**found, **({BESIDE: "; ".join(beside)} if beside else {}), **(notes or {})},
+        notes={**notes, **({BESIDE: "; ".join(beside)} if beside else {})},
         **timed,
     )
 
@@ -106,13 +104,9 @@ def measure(
     lock: DeviceLock | None = None,
     images: Tensor | None = None,
 ) -> Iterator[Session]:
-    """Runs sessions, each with the 8 neediest candidates, and hands over each as it ends.
-
-    A session with room left takes candidates that need nothing more as companions: that costs little and pairs them.
-
-    Args:
-        still_open: decides what goes on: `lambda s: analysis.latency.open_keys(s, keys, tolerance=…, max_sessions=…)`.
-        lock: held for each session alone, so that others get their turns between.
+    """Runs sessions, each with the 8 neediest candidates, and hands over each as it ends. A session with room left
+    takes candidates that need nothing more as companions: that costs little and pairs them. The lock is held for each
+    session alone, so that others get their turns between.
     """
     rng = random.Random(seed)
     sessions: list[Session] = []
@@ -133,6 +127,11 @@ def measure(
         )
         sessions.append(session)
         yield session
+
+
+def candidate_name(key: str) -> str:
+    """The name in a session, and in `kept`, of the candidate with this key."""
+    return f"{CANDIDATE}{key}"
 
 
 def conditions(section: LatencySection, input_shape: tuple[int, ...]) -> dict[str, Knob | None]:
@@ -188,46 +187,39 @@ def _prepare_all(
 
 
 def _prepare_one(name: str, model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None) -> Net:
-    try:
+    with _naming(name, section):
         with torch.inference_mode(False), torch.no_grad():  # inference tensors cannot be compiled or exported
             net = prepare(model, section, x.clone(), images)
         if section.mode != "command":
             net.turn(1)
         return net
+
+
+@contextmanager
+def _naming(name: str, section: LatencySection) -> Iterator[None]:
+    """What fails in here is the failing of the network of this name."""
+    try:
+        yield
     except MeasurementError as error:
-        raise _unmeasurable(name, str(error)) from error
+        raise Unmeasurable(name.removeprefix(CANDIDATE), f"{name}: {error}") from error
     except Exception as error:
-        raise _does_not_run(name, section, error) from error
+        reason = f"the network does not run with {section.dtype} on {section.device}: {first_line(error)}"
+        raise Unmeasurable(name.removeprefix(CANDIDATE), f"{name}: {reason}") from error
 
 
-def candidate_name(key: str) -> str:
-    """The name in a session, and in `kept`, of the candidate with this key."""
-    return f"{CANDIDATE}{key}"
-
-
-def _unmeasurable(name: str, reason: str) -> Unmeasurable:
-    return Unmeasurable(name.removeprefix(CANDIDATE), f"{name}: {reason}")
-
-
-def _does_not_run(name: str, section: LatencySection, error: Exception) -> Unmeasurable:
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return _unmeasurable(name, f"the network does not run with {section.dtype} on {section.device}: {reason}")
-
-
-def _named(name: str, net: Net, reference: Net, section: LatencySection) -> Net:
-    """A network whose failing names it. A command's is the network's own where it still takes the bare backbone."""
+def _named(name: str, net: Net, reference: Net, section: LatencySection) -> Turn:
+    """A network's turn, whose failing names it. A command's failing is the network's own if it takes the bare backbone."""
 
     def turn(calls: int) -> Times:
         try:
-            return net.turn(calls)
-        except MeasurementError as error:
-            if net is not reference:
+            with _naming(name, section):
+                return net.turn(calls)
+        except Unmeasurable as error:
+            if net is not reference and isinstance(error.__cause__, MeasurementError):
                 reference.turn(1)
-            raise _unmeasurable(name, str(error)) from error
-        except Exception as error:
-            raise _does_not_run(name, section, error) from error
+            raise
 
-    return replace(net, turn=turn)
+    return turn
 
 
 PROGRAM = "measure.py"
@@ -238,8 +230,7 @@ class Measured:
     """What came back in a folder."""
 
     backbone: str
-    placements: Mapping[str, str]
-    """Key -> notation."""
+    placements: Mapping[str, str]  # key -> notation
     sessions: tuple[Session, ...]
 
 
@@ -252,15 +243,9 @@ def write_folder(
     candidates: Mapping[str, tuple[str, nn.Module]],
     input_shape: tuple[int, int, int],
 ) -> None:
-    """Writes the networks as ONNX files for the section's runtime, beside a program that measures them.
-
-    Args:
-        backbone: its name.
-        candidates: key -> (notation, network).
-        input_shape: (C, H, W).
-
-    Raises:
-        MeasurementError: the mode is no runtime of ONNX files, a network cannot be exported, or the folder not be written.
+    """Writes the networks, for candidates key -> (notation, network), as ONNX files for the section's runtime, beside a
+    program that measures them. Raises MeasurementError: the mode is no runtime of ONNX files, a network cannot be
+    exported, or the folder not be written.
     """
     if LATENCY_MODES[section.mode].prepare != LATENCY_MODES["openvino"].prepare:
         runtimes = ", ".join(
@@ -291,10 +276,8 @@ def write_folder(
 
 
 def read_folder(folder: Path) -> Measured:
-    """The sessions that the program has left in a folder.
-
-    Raises:
-        MeasurementError: there are none, or they cannot be read.
+    """The sessions that the program has left in a folder. Raises MeasurementError: there are none, or they cannot be
+    read.
     """
     try:
         order = json.loads((folder / ORDER).read_text("utf-8"))

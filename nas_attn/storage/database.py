@@ -1,4 +1,4 @@
-"""A consistent copy of an SQLite database in use: a bare copy of the file loses what is still in the log beside it."""
+"""The database of studies: opening, listing, creating, deleting; and copying an SQLite file in use, its log included."""
 
 from __future__ import annotations
 
@@ -28,13 +28,8 @@ _HEADER = b"SQLite format 3\x00"
 
 
 def backup_sqlite(source: Path, target: Path) -> Path:
-    """Copy a database by SQLite's online backup, check the copy, then put it in its place in one step.
-
-    Args:
-        target: checked by `check_target`.
-
-    Raises:
-        StorageError: reading or writing failed, or the copy is damaged; the target is as it was.
+    """Copy a database by SQLite's online backup, check the copy, then put it in its place in one step. Raises
+    StorageError: reading or writing failed, or the copy is damaged; the target is as it was.
     """
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     os.close(handle)
@@ -53,10 +48,8 @@ def backup_sqlite(source: Path, target: Path) -> Path:
 
 
 def check_target(source: Path, target: Path, overwrite: bool) -> None:
-    """Whether a copy may be written there; an older one only with `overwrite`, anything else never is replaced.
-
-    Raises:
-        StudyError: it may not.
+    """Whether a copy may be written there; an older one only with `overwrite`, anything else never is replaced. Raises
+    StudyError: it may not.
     """
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise StudyError(f"backup '{target}': the folder does not exist or is not writable: choose another")
@@ -75,10 +68,7 @@ def check_target(source: Path, target: Path, overwrite: bool) -> None:
 
 
 def _copy(source: Path, part: Path) -> None:
-    with (
-        closing(sqlite3.connect(source, factory=TunedConnection)) as reader,
-        closing(sqlite3.connect(part)) as writer,
-    ):
+    with closing(sqlite3.connect(source, factory=TunedConnection)) as reader, closing(sqlite3.connect(part)) as writer:
         reader.backup(writer)
         # One file, without a log beside it; `Database` switches back when it opens the copy.
         writer.execute("PRAGMA journal_mode = DELETE").close()
@@ -89,27 +79,17 @@ def _copy(source: Path, part: Path) -> None:
         os.fsync(file.fileno())
 
 
-_OPTUNA_STUDIES = table("studies", column("study_name"))
-"""Optuna's own, of which only names are changed."""
+_OPTUNA_STUDIES = table("studies", column("study_name"))  # Optuna's own, of which only names are changed
 _SHOWN_DIFFERENCES = 5
 _SHOWN_LENGTH = 60
 
 
 @enduring
 class Database:
-    """Our tables in one SQLite file or PostgreSQL database, created or upgraded on opening.
-
-    Safe to use from several threads; a child process, spawned rather than forked, opens its own by
-    `Database(database.url)`.
-
-    Args:
-        url: `sqlite:///FILE` or `postgresql+psycopg://…`.
-        must_exist: refuse to create an SQLite file.
-
-    Raises:
-        StudyError: the URL cannot be used: another kind of database, a network file system, an unwritable folder,
-            a file that is no database.
-        StorageError: the database is damaged, unreachable, or from a newer version.
+    """Our tables in one SQLite file or PostgreSQL database, created or upgraded on opening. Safe to use from several
+    threads; a child process, spawned rather than forked, opens its own by `Database(database.url)`. Raises StudyError:
+    the URL cannot be used, or the file is not there and `must_exist`. Raises StorageError: the database is damaged,
+    unreachable, or from a newer version.
     """
 
     def __init__(self, url: str, *, must_exist: bool = False) -> None:
@@ -119,9 +99,7 @@ class Database:
         self._connector = Connector(parsed)
         path = self.path
         if must_exist and path is not None and not path.is_file():
-            raise StudyError(
-                f"there is no study database '{path}': go to the folder of your search, or name another storage"
-            )
+            raise StudyError(f"there is no study database '{path}': go to your search's folder, or name its storage")
         self._connector.endure(lambda: prepare(self._connector))
 
     def __str__(self) -> str:
@@ -169,27 +147,12 @@ class Database:
         trials: int = 0,
         artifacts: str = ".",
     ) -> StudyStore:
-        """A new study, or the one there is with the same name and recipe.
-
-        Args:
-            recipe: the recipe as JSON.
-            versions: library -> version.
-            fingerprint: the device that its latencies are pinned to; None: whatever measures first.
-            trials, artifacts: as in `StudySettings`.
-
-        Raises:
-            StudyError: the name is taken by a study with another recipe; shows the difference.
+        """A new study, or the one there is with the same name and recipe (as JSON), pinned to the device of a fingerprint
+        or to whatever measures first. Raises StudyError: the name is taken by a study with another recipe.
         """
+        row: dict[str, Any] = {"name": name, "recipe": recipe, "versions": json.dumps(dict(versions))}
+        row |= {"fingerprint": fingerprint, "trials": trials, "artifacts": artifacts, "duels_before": 0}
         with self._connector.write() as connection:
-            row: dict[str, Any] = {
-                "name": name,
-                "recipe": recipe,
-                "versions": json.dumps(dict(versions)),
-                "fingerprint": fingerprint,
-                "trials": trials,
-                "artifacts": artifacts,
-                "duels_before": 0,
-            }
             new = insert(connection, tables.study).values(created_at=self._connector.clock, **row)
             connection.execute(new.on_conflict_do_nothing())
         store = self.study(name)
@@ -204,11 +167,7 @@ class Database:
         return store
 
     def study(self, name: str) -> StudyStore:
-        """The study of this name.
-
-        Raises:
-            StudyError: there is none; names the nearest.
-        """
+        """The study of this name. Raises StudyError: there is none; names the nearest."""
         with self._connector.read() as connection:
             row = connection.execute(select(tables.study).where(tables.study.c.name == name)).one_or_none()
             versions = {} if row is None else dict(json.loads(row.versions))
@@ -217,19 +176,12 @@ class Database:
             names = [] if row is not None else list(connection.scalars(select(tables.study.c.name)))
         if row is None:
             raise StudyError(f"there is no study '{name}' in '{self}': {did_you_mean(name, names)}")
-        return StudyStore(
-            self._connector,
-            id=row.id,
-            name=row.name,
-            recipe=row.recipe,
-            versions=versions,
-            created_at=row.created_at,
-        )
+        of = {"name": row.name, "recipe": row.recipe, "versions": versions, "created_at": row.created_at}
+        return StudyStore(self._connector, id=row.id, **of)
 
     def studies(self) -> list[StudySummary]:
         """All studies, the oldest first."""
-        study, candidate = tables.study, tables.candidate
-        columns = (candidate.c.study_id, candidate.c.state)
+        study, columns = tables.study, (tables.candidate.c.study_id, tables.candidate.c.state)
         counting = select(*columns, func.count().label("count")).group_by(*columns).order_by(*columns)
         states: defaultdict[int, dict[str, int]] = defaultdict(dict)
         with self._connector.read() as connection:
@@ -248,13 +200,8 @@ class Database:
         baselines: Mapping[str, str],
         optuna: str,
     ) -> None:
-        """Give a study another recipe and another Optuna study, in one transaction.
-
-        Args:
-            trials: how many candidates it is to evaluate from now on.
-            other_sites: whether its list of sites is to be made anew.
-            baselines: key -> new name of the baseline.
-            optuna: name of the Optuna study that takes the study's name; the present one is called `OPTUNA/old` from now on.
+        """Give a study another recipe, new names of baselines (by key) and another Optuna study, in one transaction: the
+        Optuna study that takes the study's name; the present one is called `OPTUNA/old` from now on.
         """
         mine, named = tables.study.c.id == store._id, _OPTUNA_STUDIES.c.study_name
         with self._connector.write() as connection:
@@ -267,10 +214,8 @@ class Database:
             connection.execute(update(_OPTUNA_STUDIES).where(named == optuna).values(study_name=store.name))
 
     def delete_study(self, name: str) -> None:
-        """Delete a study from our tables; its workers lose their leases. The caller deletes Optuna's study.
-
-        Raises:
-            StudyError: there is none; names the nearest.
+        """Delete a study from our tables; its workers lose their leases. The caller deletes Optuna's study. Raises
+        StudyError: there is none; names the nearest.
         """
         number = self.study(name)._id
         with self._connector.write() as connection:
@@ -279,27 +224,13 @@ class Database:
                 connection.execute(delete(table).where(column == number))
 
     def backup(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write a consistent copy, Optuna's tables included, into one file; workers may go on writing.
-
-        Args:
-            overwrite: whether an older copy there may be replaced, once the new one is whole.
-
-        Returns:
-            The absolute path of the copy.
-
-        Raises:
-            StudyError: the path cannot take a copy, or the database is not SQLite.
-            StorageError: reading or writing failed; what was at the path is still there.
+        """Write a consistent copy, Optuna's tables included, into one file, whose path is returned; workers may go on
+        writing. Raises StorageError: that failed; what was at the path is still there. And as `check_backup`.
         """
-        source, target = self.check_backup(path, overwrite=overwrite)
-        return backup_sqlite(source, target)
+        return backup_sqlite(*self.check_backup(path, overwrite=overwrite))
 
     def check_backup(self, path: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
-        """Whether a copy can be written there: the file to copy, and the file to write.
-
-        Raises:
-            StudyError: it cannot.
-        """
+        """Whether a copy can be written there: the file to copy, and the file to write. Raises StudyError: it cannot."""
         source = self.path
         if source is None:
             raise StudyError(
@@ -345,11 +276,7 @@ def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
     return [] if old == new else [f"{prefix}: {_shown(old)} -> {_shown(new)}"]
 
 
-class _Missing:
-    pass
-
-
-_MISSING = _Missing()
+_MISSING = object()
 
 
 def _shown(value: Any) -> str:

@@ -31,38 +31,27 @@ STOPPING_S = 5.0
 
 
 class Outage:
-    """Whether a database is away, as this process sees it; one for all that use it here.
-
-    It is over when nobody here waits for it any longer. That another call succeeds says little: from an SQLite file that
-    another program keeps locked, one can still read.
+    """Whether a database is away, as this process sees it; one for all that use it here. It is over when nobody here
+    waits for it any longer. That another call succeeds says little: from an SQLite file that another program keeps
+    locked, one can still read.
     """
 
     def __init__(self, where: str) -> None:
-        """Args:
-        where: names the database, without its password.
-        """
+        """`where`: names the database, without its password."""
         self._where = where
         self._mutex = threading.Lock()
         self._waiting = 0
-        self._since = 0.0
-        """When the first of those who wait began to, by time.monotonic()."""
+        self._since = 0.0  # when the first of those who wait began to, by time.monotonic()
         self._said = False
-        self._away_at: float | None = None
-        """When somebody last waited for it, or found it away."""
+        self._away_at: float | None = None  # when somebody last waited for it, or found it away
 
     def just_over(self, seconds: float) -> bool:
         """Whether the database was away within the last so many seconds: others may not have had the time to say a word."""
         return self._away_at is not None and time.monotonic() - self._away_at < seconds
 
     def endure(self, work: Callable[[], T], renew: Callable[[], None]) -> T:
-        """Does `work` until the database lets it.
-
-        Args:
-            renew: called before each further attempt.
-
-        Raises:
-            StorageAway: this thread does not wait for databases, or has waited long enough.
-            Interrupted: the search is asked to stop.
+        """Does `work` until the database lets it, `renew` before each further attempt. Raises StorageAway: this thread
+        does not wait for databases, or has waited long enough. Raises Interrupted: the search is asked to stop.
         """
         try:
             return work()
@@ -132,7 +121,6 @@ def _sleep(seconds: float, common: Waits) -> None:
 
 def enduring(kind: C) -> C:
     """Makes the public methods of a class, each a transaction that may be repeated, wait for a database that is away.
-
     The class has a `_connector`.
     """
     for name, method in list(vars(kind).items()):

@@ -19,16 +19,11 @@ T = TypeVar("T")
 class Lease:
     """The right to work on something and to write about it, until another takes it over."""
 
-    resource: str
-    """What is worked on, `trial/12`."""
-    owner: str
-    """Who works on it: host, process and a random part."""
-    number: int
-    """Grows with every holder of this resource: tells the present one from its predecessors."""
-    ttl_s: float
-    """Seconds that it lasts from the last renewal."""
-    expires_at: float
-    """Unix seconds by the database's clock; from then on others may take it."""
+    resource: str  # what is worked on, `trial/12`
+    owner: str  # who works on it: host, process and a random part
+    number: int  # grows with every holder of this resource: tells the present one from its predecessors
+    ttl_s: float  # seconds that it lasts from the last renewal
+    expires_at: float  # Unix seconds by the database's clock; from then on others may take it
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,36 +33,27 @@ class LeaseRow:
     resource: str
     owner: str
     number: int
-    expires_at: float
-    """Unix seconds by the database's clock."""
+    expires_at: float  # Unix seconds by the database's clock
     state: str
     """`held`, `expired` (its holder has died or hangs) or `released`. On SQLite one expires once this process has seen it
     unchanged for as long as it lasts."""
 
 
-SEARCH = "search"
-"""The way of training that a study searches with: the recipe's `[training]`."""
+SEARCH = "search"  # the way of training that a study searches with: the recipe's `[training]`
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """One training of one network: what is the same here is the same computation."""
 
-    key: str
-    """Of the network; `backbone` for one of the study's own."""
-    placement: str
-    """Explicit notation."""
+    key: str  # of the network; `backbone` for one of the study's own
+    placement: str  # explicit notation
     seed: int
-    backbone: int = 0
-    """Number of the trained backbone that it starts from; 0 where it starts from none."""
-    way: str = SEARCH
-    """How it is trained: `search`, `target`, or another that the study keeps."""
-    purpose: str = SEARCH
-    """One of PURPOSES: what it is wanted for."""
-    priority: int = 0
-    """Those with a higher one are taken first."""
-    round: int = 0
-    """Of a duel: which round, from 1; of a validation: its number."""
+    backbone: int = 0  # number of the trained backbone that it starts from; 0 where it starts from none
+    way: str = SEARCH  # how it is trained: `search`, `target`, or another that the study keeps
+    purpose: str = SEARCH  # one of PURPOSES: what it is wanted for
+    priority: int = 0  # those with a higher one are taken first
+    round: int = 0  # of a duel: which round, from 1; of a validation: its number
 
     @property
     def identity(self) -> tuple[str, str, int, int]:
@@ -91,11 +77,9 @@ class RunRow:
 
     id: int
     run: Run
-    state: str
-    """`waiting`, `done`, `pruned`, `failed` or `withdrawn`; who holds a waiting one's lease is at it."""
+    state: str  # `waiting`, `done`, `pruned`, `failed` or `withdrawn`; who holds a waiting one's lease is at it
     reason: str
-    attempts: int
-    """Times that a worker took it and did not hand it back."""
+    attempts: int  # times that a worker took it and did not hand it back
 
     @property
     def resource(self) -> str:
@@ -107,15 +91,11 @@ class RunRow:
 class StoredScore:
     """A score and what it belongs to."""
 
-    key: str
-    """The candidate's key, or the backbone's."""
-    purpose: str
-    """One of PURPOSES: what the run was made for."""
+    key: str  # the candidate's key, or the backbone's
+    purpose: str  # one of PURPOSES: what the run was made for
     score: Score
     way: str = SEARCH
-    """How it was trained."""
-    backbone: int = 0
-    """Number of the backbone that it started from."""
+    backbone: int = 0  # number of the backbone that it started from
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +104,11 @@ class CheckpointRow:
 
     id: int
     run: str
-    artifact: str
-    """Name in the artifact store."""
+    artifact: str  # name in the artifact store
     sha256: str
-    size: int
-    """Bytes."""
+    size: int  # bytes
     epochs: int
-    """Epochs trained so far."""
-    created_at: float
-    """Unix seconds by the database's clock."""
+    created_at: float  # Unix seconds by the database's clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +116,12 @@ class WorkerRow:
     """A worker of a study. Seconds are by the database's clock."""
 
     owner: str
-    """As in its leases."""
     device: str
     doing: str
-    """What it is at."""
-    waiting: str
-    """What it has said that it waits for; empty where it does not."""
-    here_s: float
-    """Seconds since it came."""
-    at_it_s: float
-    """Seconds since it began what it is at."""
-    silent_s: float
-    """Seconds since its last sign of life, a renewal of a lease included."""
+    waiting: str  # what it has said that it waits for; empty where it does not
+    here_s: float  # seconds since it came
+    at_it_s: float  # seconds since it began what it is at
+    silent_s: float  # seconds since its last sign of life, a renewal of a lease included
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,66 +129,46 @@ class StudySummary:
     """A study in a list of studies."""
 
     name: str
-    created_at: float
-    """Unix seconds by the database's clock."""
-    fingerprint: str | None
-    """Device that its latencies are measured on."""
-    candidates: Mapping[str, int]
-    """State -> number of candidates in it."""
+    created_at: float  # Unix seconds by the database's clock
+    fingerprint: str | None  # device that its latencies are measured on
+    candidates: Mapping[str, int]  # state -> number of candidates in it
 
 
 @dataclass(frozen=True, slots=True)
 class StudySettings:
     """What changes of a study while it goes on, beside its rows. Times are Unix seconds by the database's clock."""
 
-    trials: int
-    """How many candidates it is to evaluate in all."""
+    trials: int  # how many candidates it is to evaluate in all
     artifacts: str
     """Folder of its checkpoints and weights, relative to the database's where it lies beside it; or a bucket."""
-    confirmed_trials: int | None
-    """For how many trials the candidates to confirm were chosen; None: not yet."""
-    duels_before: int
-    """Rounds of duels that had been held by then."""
-    stop_asked_at: float | None
-    """Workers that came before this time are to stop."""
+    confirmed_trials: int | None  # for how many trials the candidates to confirm were chosen; None: not yet
+    duels_before: int  # rounds of duels that had been held by then
+    stop_asked_at: float | None  # workers that came before this time are to stop
     screen_until: float | None
     """When a search with a time begins no new candidate any more; None here and below: it has no time."""
-    test_from: float | None
-    """When it begins no further confirmation any more."""
+    test_from: float | None  # when it begins no further confirmation any more
     ends_at: float | None
-    """When it ends."""
-    published: str | None
-    """The state of the study that optuna-dashboard's notes show."""
-    publish_at: float | None
-    """When they are to be refreshed."""
-    swept: str | None
-    """The state of the study in which its weights were swept."""
+    published: str | None  # the state of the study that optuna-dashboard's notes show
+    publish_at: float | None  # when they are to be refreshed
+    swept: str | None  # the state of the study in which its weights were swept
 
 
 @dataclass(frozen=True, slots=True)
 class SplitReading:
     """One use of the test split."""
 
-    read_at: float
-    """Unix seconds by the database's clock."""
+    read_at: float  # Unix seconds by the database's clock
     reason: str
 
 
 def read_all(kind: type[T], rows: Iterable[Mapping[Any, Any]]) -> list[T]:
-    """Records of rows of the database; columns that the record does not have are left out.
-
-    Raises:
-        ValueError: a value is of another type than the record says: SQLite keeps whatever is put in.
+    """Records of rows of the database; columns that the record does not have are left out. Raises ValueError: a value
+    is of another type than the record says: SQLite keeps whatever is put in.
     """
     found: list[T] = _adapter(kind).validate_python(  # type: ignore[arg-type]
         [dict(row) for row in rows]
     )
     return found
-
-
-def read_as(kind: type[T], row: Mapping[Any, Any]) -> T:
-    """As `read_all`, of one row."""
-    return read_all(kind, [row])[0]
 
 
 @cache
@@ -229,11 +179,6 @@ def _adapter(kind: Hashable) -> TypeAdapter[Any]:
 def to_candidates(rows: Iterable[Mapping[Any, Any]]) -> list[CandidateRow]:
     """Rows of `nas_candidate`."""
     return read_all(CandidateRow, ({**row, "cost": json.loads(row["costs"] or "null")} for row in rows))
-
-
-def from_score(score: Score) -> dict[str, Any]:
-    """Columns of `nas_score`."""
-    return {**asdict(score), "metrics": json.dumps(dict(score.metrics))}
 
 
 def to_scores(rows: Iterable[Mapping[Any, Any]]) -> list[StoredScore]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, delete, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, select, true, update
 
 from nas_attn.errors import StorageError
 from nas_attn.records import CandidateRow, Costs, Score, Session
@@ -28,10 +28,8 @@ from nas_attn.storage.rows import (
     SplitReading,
     StoredScore,
     StudySettings,
-    from_score,
     from_session,
     read_all,
-    read_as,
     to_candidates,
     to_scores,
     to_sessions,
@@ -39,11 +37,7 @@ from nas_attn.storage.rows import (
 from nas_attn.storage.work import Leases, RunQueue, WorkerBook
 
 PURPOSES = frozenset({"search", "confirm", "duel", "backbone", "validate", "retrain"})
-"""What a score was made for."""
-FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})
-"""What a candidate ends as."""
-
-_CHECKPOINT = [tables.checkpoint.c[field.name] for field in fields(CheckpointRow)]
+FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})  # what a candidate ends as
 
 
 @enduring
@@ -58,9 +52,8 @@ class Documents:
         row = {"study_id": self._id, "name": name, "content": content}
         with self._connector.write() as connection:
             new = insert(connection, self._table).values(row)
-            connection.execute(
-                new.on_conflict_do_update(index_elements=["study_id", "name"], set_={"content": content})
-            )
+            other = new.on_conflict_do_update(index_elements=["study_id", "name"], set_={"content": content})
+            connection.execute(other)
 
     def get(self, name: str) -> str | None:
         """A document; None where there is none."""
@@ -84,18 +77,13 @@ class StudyStore(Leases):
         self, connector: Connector, *, id: int, name: str, recipe: str, versions: Mapping[str, str], created_at: float
     ) -> None:
         super().__init__(connector, id=id, name=name)
-        self.recipe = recipe
-        """The recipe as JSON, frozen at creation."""
-        self.versions = dict(versions)
-        """Library -> version at creation."""
-        self.created_at = created_at
-        """Unix seconds by the database's clock."""
+        self.recipe = recipe  # the recipe as JSON, frozen at creation
+        self.versions = dict(versions)  # library -> version at creation
+        self.created_at = created_at  # unix seconds by the database's clock
         self._sessions: tuple[object, list[Session]] = (None, [])
         """Those read so far, and how many there were: a session never changes."""
         self.queue = RunQueue(connector, id, self._fenced)
-        """Its runs: those wanted and those done."""
         self.workers = WorkerBook(connector, id)
-        """Who works on it."""
         self.ways = Documents(connector, id, tables.way)
         """Training protocols by name: the training and the data as JSON."""
         self.backbones = Documents(connector, id, tables.backbone)
@@ -108,8 +96,7 @@ class StudyStore(Leases):
         """Training protocol -> the labels behind its results per image."""
         self.validations = Documents(connector, id, tables.validation)
         """Number of a validation -> its networks and comparisons."""
-        self.launches = Documents(connector, id, tables.launch)
-        """Time of a launch -> what was launched."""
+        self.launches = Documents(connector, id, tables.launch)  # time of a launch -> what was launched
 
     # ------------------------------------------------------------------------------------------- settings
 
@@ -117,40 +104,38 @@ class StudyStore(Leases):
     def settings(self) -> StudySettings:
         """What changes of the study while it goes on, as it is now."""
         with self._connector.read() as connection:
-            return read_as(StudySettings, self._row(connection, [field.name for field in fields(StudySettings)]))
+            return read_all(StudySettings, [self._row(connection)])[0]
 
     @property
     def sites(self) -> str | None:
         """The sites that it began with, as JSON; None before that."""
-        found: str | None = self._columns(["sites"])["sites"]
-        return found
+        return self._text("sites")
 
     def set(self, **columns: str | float | None) -> None:
         """Changes settings of the study, or its sites."""
         with self._connector.write() as connection:
             connection.execute(update(tables.study).where(tables.study.c.id == self._id).values(columns))
 
-    def _columns(self, names: Iterable[str]) -> dict[str, Any]:
-        with self._connector.read() as connection:
-            return self._row(connection, names)
-
-    def _row(self, connection: Connection, names: Iterable[str]) -> dict[str, Any]:
-        query = select(*(tables.study.c[name] for name in names)).where(tables.study.c.id == self._id)
-        row = connection.execute(query).one_or_none()
+    def _row(self, connection: Connection) -> Mapping[Any, Any]:
+        row = connection.execute(select(tables.study).where(tables.study.c.id == self._id)).mappings().one_or_none()
         if row is None:
             raise StorageError(f"study '{self.name}' has been deleted from '{self._connector}'")
-        return dict(row._mapping)
+        return row
+
+    def _text(self, column: str) -> str | None:
+        with self._connector.read() as connection:
+            found: str | None = self._row(connection)[column]
+        return found
 
     @property
     def is_current(self) -> bool:
         """Whether the study's recipe is still the one that was read: false once its search space has been extended."""
-        return bool(self._columns(["recipe"])["recipe"] == self.recipe)
+        return self._text("recipe") == self.recipe
 
     @property
     def fingerprint(self) -> str | None:
         """The device that the study's latencies are pinned to, None as long as nothing was measured."""
-        found: str | None = self._columns(["fingerprint"])["fingerprint"]
-        return found
+        return self._text("fingerprint")
 
     def set_fingerprint_once(self, fingerprint: str) -> str:
         """Pin the study to a latency device; the first to do so wins. Returns what is pinned."""
@@ -158,7 +143,7 @@ class StudyStore(Leases):
         with self._connector.write() as connection:
             mine = and_(study.c.id == self._id, study.c.fingerprint.is_(None))
             connection.execute(update(study).where(mine).values(fingerprint=fingerprint))
-        return str(self._columns(["fingerprint"])["fingerprint"])
+        return str(self.fingerprint)
 
     def state(self) -> str:
         """A text that is another one whenever there are results that were not there before."""
@@ -199,31 +184,19 @@ class StudyStore(Leases):
 
     def candidates(self) -> list[CandidateRow]:
         """All candidates, by trial."""
-        candidate = tables.candidate
-        query = select(candidate).where(candidate.c.study_id == self._id).order_by(candidate.c.trial, candidate.c.key)
+        query = select(tables.candidate).where(tables.candidate.c.study_id == self._id)
+        query = query.order_by(tables.candidate.c.trial, tables.candidate.c.key)
         with self._connector.read() as connection:
             return to_candidates(connection.execute(query).mappings())
 
     def set_cost(self, key: str, cost: Costs, lease: Lease) -> None:
-        """Write down what a candidate costs.
-
-        Raises:
-            LeaseLost: another worker has taken over; nothing is written.
-        """
+        """Write down what a candidate costs. Raises LeaseLost: another worker has taken over; nothing is written."""
+        known = update(tables.candidate).where(self._candidate(key)).values(costs=json.dumps(dict(cost)))
         with self._fenced(lease) as connection:
-            connection.execute(
-                update(tables.candidate).where(self._candidate(key)).values(costs=json.dumps(dict(cost)))
-            )
+            connection.execute(known)
 
     def finish(self, key: str, *, state: str, reason: str, lease: Lease) -> bool:
-        """Bring a running candidate to its final state (one of FINAL_STATES), once.
-
-        Returns:
-            True for the one call that did it; False where the candidate had been finished before.
-
-        Raises:
-            LeaseLost: another worker has taken over; nothing is written.
-        """
+        """Bring a running candidate to its final state (one of FINAL_STATES); True for the one call that did it."""
         assert state in FINAL_STATES
         result = {"state": state, "reason": reason, "finished_at": self._connector.clock}
         with self._fenced(lease) as connection:
@@ -236,15 +209,13 @@ class StudyStore(Leases):
     # ------------------------------------------------------------------------------------------- scores
 
     def add_score(self, run: Run, score: Score, *, lease: Lease) -> None:
-        """Store a run's score at a rung; one that is there is replaced: a resumed run repeats its last.
-
-        Raises:
-            LeaseLost: another worker has taken over; nothing is written.
+        """Store a run's score at a rung; one that is there is replaced: a resumed run repeats its last. Raises
+        LeaseLost: another worker has taken over; nothing is written.
         """
         assert run.purpose in PURPOSES
         assert run.seed == score.seed
         of = {"key": run.key, "way": run.way, "backbone": run.backbone, "purpose": run.purpose}
-        row = {"study_id": self._id, **of, **from_score(score)}
+        row = {"study_id": self._id, **of, **asdict(score), "metrics": json.dumps(dict(score.metrics))}
         with self._fenced(lease) as connection:
             new = insert(connection, tables.score).values(row)
             identity = list(tables.score.primary_key.columns)
@@ -253,11 +224,7 @@ class StudyStore(Leases):
     def scores(
         self, key: str | None = None, *, way: str | None = None, with_correct: bool = False
     ) -> list[StoredScore]:
-        """Scores by key, way of training, seed, backbone and rung; of one key or way, or all.
-
-        Args:
-            with_correct: also load which validation images were right: a bit an image and score.
-        """
+        """Scores by key, way of training, seed, backbone and rung; `with_correct` adds which images were right."""
         score = tables.score
         columns = [column for column in score.c if with_correct or column.name != "correct"]
         query = select(*columns).where(
@@ -307,10 +274,8 @@ class StudyStore(Leases):
     def add_checkpoint(
         self, run: str, *, artifact: str, sha256: str, size: int, epochs: int, lease: Lease
     ) -> CheckpointRow:
-        """Note where a run's new checkpoint lies, once.
-
-        Raises:
-            LeaseLost: another worker has taken over; nothing is written.
+        """Note where a run's new checkpoint lies, once. Raises LeaseLost: another worker has taken over; nothing is
+        written.
         """
         row = {"run": run, "artifact": artifact, "sha256": sha256, "size": size, "epochs": epochs}
         new = {"study_id": self._id, "created_at": self._connector.clock, **row}
@@ -318,30 +283,30 @@ class StudyStore(Leases):
         with self._fenced(lease) as connection:
             if connection.scalar(select(tables.checkpoint.c.id).where(known)) is None:
                 connection.execute(insert(connection, tables.checkpoint).values(new))
-            return CheckpointRow(*connection.execute(select(*_CHECKPOINT).where(known)).one())
+            return read_all(CheckpointRow, connection.execute(select(tables.checkpoint).where(known)).mappings())[0]
 
     def checkpoints(self, run: str) -> list[CheckpointRow]:
         """A run's checkpoints, the newest first."""
-        checkpoint = tables.checkpoint
-        query = select(*_CHECKPOINT).where(checkpoint.c.study_id == self._id, checkpoint.c.run == run)
-        with self._connector.read() as connection:
-            return read_all(CheckpointRow, connection.execute(query.order_by(checkpoint.c.id.desc())).mappings())
+        return self._checkpoints(tables.checkpoint.c.run == run)
 
     def all_checkpoints(self) -> dict[str, list[CheckpointRow]]:
         """Name -> checkpoints or weights of that name, the newest first."""
-        checkpoint = tables.checkpoint
         found: defaultdict[str, list[CheckpointRow]] = defaultdict(list)
-        query = select(*_CHECKPOINT).where(checkpoint.c.study_id == self._id).order_by(checkpoint.c.id.desc())
-        with self._connector.read() as connection:
-            for row in read_all(CheckpointRow, connection.execute(query).mappings()):
-                found[row.run].append(row)
+        for row in self._checkpoints(true()):
+            found[row.run].append(row)
         return dict(found)
+
+    def _checkpoints(self, which: ColumnElement[bool]) -> list[CheckpointRow]:
+        query = select(tables.checkpoint).where(tables.checkpoint.c.study_id == self._id, which)
+        with self._connector.read() as connection:
+            found = connection.execute(query.order_by(tables.checkpoint.c.id.desc())).mappings()
+            return read_all(CheckpointRow, found)
 
     def drop_checkpoint(self, row: CheckpointRow) -> None:
         """Forget a checkpoint; its artifact is the caller's to delete."""
-        checkpoint = tables.checkpoint
+        mine = and_(tables.checkpoint.c.study_id == self._id, tables.checkpoint.c.id == row.id)
         with self._connector.write() as connection:
-            connection.execute(delete(checkpoint).where(checkpoint.c.study_id == self._id, checkpoint.c.id == row.id))
+            connection.execute(delete(tables.checkpoint).where(mine))
 
     # ------------------------------------------------------------------------------------------- test split
 

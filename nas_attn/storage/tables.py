@@ -14,24 +14,9 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Connection,
-    Double,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    PrimaryKeyConstraint,
-    Table,
-    Text,
-    UniqueConstraint,
-    inspect,
-    text,
-)
+import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas_attn.errors import StorageError
@@ -41,171 +26,92 @@ from nas_attn.waiting import Wait, locked
 PREFIX = "nas_"
 VERSION_TABLE = "nas_alembic_version"
 
-metadata = MetaData()
+metadata = sa.MetaData()
 
-study = Table(
+
+def _columns(kind: Any, names: str, *, nullable: bool = False) -> list[sa.Column[Any]]:
+    return [sa.Column(name, kind, nullable=nullable) for name in names.split()]
+
+
+def _numbered(name: str, *rest: Any, of_study: bool = True) -> sa.Table:
+    """A table with numbers of its own, none of which is given out twice."""
+    number = sa.Column("id", sa.Integer, primary_key=True, autoincrement=True)
+    study_id = [sa.Column("study_id", sa.Integer, nullable=False, index=True)] if of_study else []
+    return sa.Table(name, metadata, number, *study_id, *rest, sqlite_autoincrement=True)
+
+
+def _keyed(name: str, keys: str, *rest: sa.Column[Any]) -> sa.Table:
+    """A table whose rows are known by the study and these columns."""
+    key = sa.PrimaryKeyConstraint("study_id", *keys.split(), name=f"{name}_pkey")
+    return sa.Table(name, metadata, *_columns(sa.Integer, "study_id"), *rest, key)
+
+
+study = _numbered(
     "nas_study",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("name", Text, nullable=False),
-    Column("recipe", Text, nullable=False),
-    Column("versions", Text, nullable=False),
-    Column("fingerprint", Text),
-    Column("created_at", Double, nullable=False),
-    Column("trials", Integer, nullable=False),
-    Column("artifacts", Text, nullable=False),
-    Column("sites", Text),
-    Column("confirmed_trials", Integer),
-    Column("duels_before", Integer, nullable=False),
-    Column("stop_asked_at", Double),
-    Column("screen_until", Double),
-    Column("test_from", Double),
-    Column("ends_at", Double),
-    Column("published", Text),
-    Column("publish_at", Double),
-    Column("swept", Text),
-    UniqueConstraint("name", name="nas_study_name"),
-    sqlite_autoincrement=True,
+    *_columns(sa.Text, "name recipe versions artifacts"),
+    *_columns(sa.Text, "fingerprint sites published swept", nullable=True),
+    *_columns(sa.Double, "created_at"),
+    *_columns(sa.Double, "stop_asked_at screen_until test_from ends_at publish_at", nullable=True),
+    *_columns(sa.Integer, "trials duels_before"),
+    *_columns(sa.Integer, "confirmed_trials", nullable=True),
+    sa.UniqueConstraint("name", name="nas_study_name"),
+    of_study=False,
 )
-
-lease = Table(
+lease = _keyed(
     "nas_lease",
-    metadata,
-    Column("study_id", Integer, nullable=False),
-    Column("resource", Text, nullable=False),
-    Column("owner", Text, nullable=False),
-    Column("number", Integer, nullable=False),
-    Column("expires_at", Double, nullable=False),
-    Column("released", Boolean, nullable=False),
-    Column("ttl_s", Double, nullable=False),
-    PrimaryKeyConstraint("study_id", "resource", name="nas_lease_pkey"),
+    "resource",
+    *_columns(sa.Text, "resource owner"),
+    *_columns(sa.Integer, "number"),
+    *_columns(sa.Double, "expires_at ttl_s"),
+    *_columns(sa.Boolean, "released"),
 )
-
-worker = Table(
+worker = _keyed(
     "nas_worker",
-    metadata,
-    Column("study_id", Integer, nullable=False),
-    Column("owner", Text, nullable=False),
-    Column("device", Text, nullable=False),
-    Column("doing", Text, nullable=False),
-    Column("waiting", Text, nullable=False),
-    Column("began_at", Double, nullable=False),
-    Column("since", Double, nullable=False),
-    Column("seen_at", Double, nullable=False),
-    PrimaryKeyConstraint("study_id", "owner", name="nas_worker_pkey"),
+    "owner",
+    *_columns(sa.Text, "owner device doing waiting"),
+    *_columns(sa.Double, "began_at since seen_at"),
 )
-
-candidate = Table(
+candidate = _keyed(
     "nas_candidate",
-    metadata,
-    Column("study_id", Integer, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("placement", Text, nullable=False),
-    Column("trial", Integer, nullable=False),
-    Column("baseline", Text),
-    Column("state", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("costs", Text),
-    Column("created_at", Double, nullable=False),
-    Column("finished_at", Double),
-    PrimaryKeyConstraint("study_id", "key", name="nas_candidate_pkey"),
+    "key",
+    *_columns(sa.Text, "key placement state reason"),
+    *_columns(sa.Text, "baseline costs", nullable=True),
+    *_columns(sa.Integer, "trial"),
+    *_columns(sa.Double, "created_at"),
+    *_columns(sa.Double, "finished_at", nullable=True),
 )
-
-score = Table(
+score = _keyed(
     "nas_score",
-    metadata,
-    Column("study_id", Integer, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("way", Text, nullable=False),
-    Column("seed", BigInteger, nullable=False),
-    Column("backbone", Integer, nullable=False),
-    Column("rung", Integer, nullable=False),
-    Column("purpose", Text, nullable=False),
-    Column("epochs", Integer, nullable=False),
-    Column("metrics", Text, nullable=False),
-    Column("examples", Integer, nullable=False),
-    Column("wall_s", Double, nullable=False),
-    Column("device_s", Double, nullable=False),
-    Column("correct", LargeBinary),
-    PrimaryKeyConstraint("study_id", "key", "way", "seed", "backbone", "rung", name="nas_score_pkey"),
+    "key way seed backbone rung",
+    *_columns(sa.Text, "key way purpose metrics"),
+    *_columns(sa.BigInteger, "seed"),
+    *_columns(sa.Integer, "backbone rung epochs examples"),
+    *_columns(sa.Double, "wall_s device_s"),
+    *_columns(sa.LargeBinary, "correct", nullable=True),
 )
-
-run = Table(
+run = _numbered(
     "nas_run",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("study_id", Integer, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("placement", Text, nullable=False),
-    Column("way", Text, nullable=False),
-    Column("seed", BigInteger, nullable=False),
-    Column("backbone", Integer, nullable=False),
-    Column("purpose", Text, nullable=False),
-    Column("round", Integer, nullable=False),
-    Column("priority", Integer, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("attempts", Integer, nullable=False),
-    Column("wanted_at", Double, nullable=False),
-    UniqueConstraint("study_id", "key", "way", "seed", "backbone", name="nas_run_identity"),
-    Index("nas_run_state", "study_id", "state"),
-    sqlite_autoincrement=True,
+    *_columns(sa.Text, "key placement way purpose state reason"),
+    *_columns(sa.BigInteger, "seed"),
+    *_columns(sa.Integer, "study_id backbone round priority attempts"),
+    *_columns(sa.Double, "wanted_at"),
+    sa.UniqueConstraint("study_id", "key", "way", "seed", "backbone", name="nas_run_identity"),
+    sa.Index("nas_run_state", "study_id", "state"),
+    of_study=False,
 )
-
-session = Table(
-    "nas_session",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("study_id", Integer, nullable=False, index=True),
-    Column("started_at", Double, nullable=False),
-    Column("document", Text, nullable=False),
-    sqlite_autoincrement=True,
-)
-
-checkpoint = Table(
+session = _numbered("nas_session", *_columns(sa.Double, "started_at"), *_columns(sa.Text, "document"))
+checkpoint = _numbered(
     "nas_checkpoint",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("study_id", Integer, nullable=False, index=True),
-    Column("run", Text, nullable=False),
-    Column("artifact", Text, nullable=False),
-    Column("sha256", Text, nullable=False),
-    Column("size", BigInteger, nullable=False),
-    Column("epochs", Integer, nullable=False),
-    Column("created_at", Double, nullable=False),
-    sqlite_autoincrement=True,
+    *_columns(sa.Text, "run artifact sha256"),
+    *_columns(sa.BigInteger, "size"),
+    *_columns(sa.Integer, "epochs"),
+    *_columns(sa.Double, "created_at"),
 )
-
-
-def _documents(name: str) -> Table:
-    return Table(
-        name,
-        metadata,
-        Column("study_id", Integer, nullable=False),
-        Column("name", Text, nullable=False),
-        Column("content", Text, nullable=False),
-        PrimaryKeyConstraint("study_id", "name", name=f"{name}_pkey"),
-    )
-
-
-way = _documents("nas_way")
-backbone = _documents("nas_backbone")
-weights_lost = _documents("nas_weights_lost")
-curve = _documents("nas_curve")
-labels = _documents("nas_labels")
-validation = _documents("nas_validation")
-launch = _documents("nas_launch")
-
-test_reading = Table(
-    "nas_test_reading",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("study_id", Integer, nullable=False, index=True),
-    Column("read_at", Double, nullable=False),
-    Column("reason", Text, nullable=False),
-    sqlite_autoincrement=True,
+test_reading = _numbered("nas_test_reading", *_columns(sa.Double, "read_at"), *_columns(sa.Text, "reason"))
+way, backbone, weights_lost, curve, labels, validation, launch = (
+    _keyed(f"nas_{name}", "name", *_columns(sa.Text, "name content"))
+    for name in ("way", "backbone", "weights_lost", "curve", "labels", "validation", "launch")
 )
-
 
 VERSIONS = ("0001",)
 """Schema versions that this program knows, oldest first: the revisions under `migrations/versions`."""
@@ -217,11 +123,8 @@ _PATIENCE_S = 300.0
 
 
 def prepare(connector: Connector) -> None:
-    """Create or upgrade our tables, and switch a new SQLite file to the write-ahead log.
-
-    Raises:
-        StudyError: the file is not a database.
-        StorageError: it is damaged, or from a newer version.
+    """Create or upgrade our tables, and switch a new SQLite file to the write-ahead log. Raises StudyError: the file is
+    not a database. Raises StorageError: it is damaged, or from a newer version.
     """
     if _is_ready(connector):
         return
@@ -237,14 +140,14 @@ def _is_ready(connector: Connector) -> bool:
     with connector.read() as connection:
         if _known_version(connection, connector) != VERSIONS[-1]:
             return False
-        return not connector.is_sqlite or connection.scalar(text("PRAGMA journal_mode")) == "wal"
+        return not connector.is_sqlite or connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"
 
 
-def _known_version(connection: Connection, connector: Connector) -> str | None:
+def _known_version(connection: sa.Connection, connector: Connector) -> str | None:
     """Schema version of the database, None where our tables are not there yet."""
-    if not inspect(connection).has_table(VERSION_TABLE):
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
         return None
-    version: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+    version: str | None = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
     if version is not None and version not in VERSIONS:
         raise StorageError(
             f"storage '{connector}' was written by a newer nas_attn (schema {version}, this one knows up to "
@@ -253,7 +156,7 @@ def _known_version(connection: Connection, connector: Connector) -> str | None:
     return version
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: sa.Connection) -> None:
     from alembic import command
     from alembic.config import Config
 
@@ -263,11 +166,7 @@ def _upgrade(connection: Connection) -> None:
 
 
 def _use_wal(connector: Connector) -> None:
-    """Switch the file to the write-ahead log.
-
-    While another connection has it open in the old mode, SQLite answers `locked` at once, whatever the timeout: hence
-    the loop.
-    """
+    """Switch the file to the write-ahead log."""
     deadline = time.monotonic() + _WAL_PATIENCE_S
     while True:
         try:
@@ -287,12 +186,9 @@ def _is_busy(error: sqlite3.DatabaseError) -> bool:
 @contextmanager
 def creation_lock(connector: Connector) -> Iterator[None]:
     """Held by the one process that creates or changes tables; others wait. The system frees it when its holder dies.
-
-    PostgreSQL: an advisory lock. SQLite: a lock file beside the database, as long as it is held. Not reentrant.
-
-    Raises:
-        StorageError: whoever holds it has been stopped, or has taken minutes.
-        Interrupted: the search is asked to stop.
+    PostgreSQL: an advisory lock. SQLite: a lock file beside the database, as long as it is held. Not reentrant. Raises
+    StorageError: whoever holds it has been stopped, or has taken minutes. Raises Interrupted: the search is asked to
+    stop.
     """
     with Wait(f"the tables of '{connector}', which another process makes") as wait:
         if not connector.is_sqlite:
@@ -311,7 +207,7 @@ def creation_lock(connector: Connector) -> Iterator[None]:
             yield
 
 
-def _locked_connection(connector: Connector, wait: Wait) -> Connection:
+def _locked_connection(connector: Connector, wait: Wait) -> sa.Connection:
     """A connection with the advisory lock, which it holds until it is closed."""
     with connector.errors():
         connection = connector.engine.connect()
@@ -323,22 +219,22 @@ def _locked_connection(connector: Connector, wait: Wait) -> Connection:
         return connection
 
 
-def _take_advisory_lock(connection: Connection, connector: Connector, wait: Wait) -> None:
+def _take_advisory_lock(connection: sa.Connection, connector: Connector, wait: Wait) -> None:
     deadline = time.monotonic() + _PATIENCE_S
-    while not connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK}):
+    while not connection.scalar(sa.text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK}):
         if time.monotonic() > deadline:
             raise _stuck(connector, _advisory_holder(connection))
         wait.pause(0.05, lambda: _advisory_holder(connection))
 
 
-def _advisory_holder(connection: Connection) -> str:
+def _advisory_holder(connection: sa.Connection) -> str:
     """The server's process that holds the lock, and who it works for."""
     query = """
         SELECT a.pid, coalesce(a.client_addr::text, 'this machine'), a.application_name, a.xact_start::timestamp(0)
         FROM pg_locks l JOIN pg_stat_activity a USING (pid)
         WHERE l.locktype = 'advisory' AND l.granted AND (l.classid::bigint << 32 | l.objid::bigint) = :key
     """
-    found = connection.execute(text(query), {"key": _ADVISORY_LOCK}).one_or_none()
+    found = connection.execute(sa.text(query), {"key": _ADVISORY_LOCK}).one_or_none()
     if found is None:
         return "a connection that has just ended"
     pid, client, name, since = found

@@ -1,4 +1,4 @@
-"""Leases: the right to work on something and to write about it, until another takes it over.
+"""Who works on what in a study: leases, the queue of runs, and the workers with their signs of life.
 
 PostgreSQL's clock decides when one expires. SQLite has no clock of its own: it takes that of the process that asks, and one that
 is an hour ahead would find every lease expired. There each process watches: a lease whose row has not changed for as long as it
@@ -13,23 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Double,
-    Row,
-    Select,
-    and_,
-    case,
-    cast,
-    delete,
-    false,
-    func,
-    or_,
-    select,
-    true,
-    update,
-)
+import sqlalchemy as sa
 
 from nas_attn.errors import LeaseLost
 from nas_attn.storage import tables
@@ -37,8 +21,7 @@ from nas_attn.storage.connection import Connector, insert
 from nas_attn.storage.outages import enduring
 from nas_attn.storage.rows import Lease, LeaseRow, Run, RunRow, WorkerRow, read_all, to_runs
 
-TICK_S = 0.001
-"""By how much a renewal changes a lease at least, where the clock has not moved on."""
+TICK_S = 0.001  # by how much a renewal changes a lease at least, where the clock has not moved on
 
 
 @enduring
@@ -60,16 +43,9 @@ class Leases:
         return self._connector.endure(lambda: self._acquire(resource, owner, ttl_s, tried))
 
     def _acquire(self, resource: str, owner: str, ttl_s: float, tried: set[int]) -> Lease | None:
-        """Args:
-        tried: numbers that attempts before this one may have taken without hearing of it.
-        """
+        """`tried`: numbers that attempts before this one may have taken without hearing of it."""
         lease = tables.lease
-        taken = {
-            "owner": owner,
-            "expires_at": self._connector.clock + ttl_s,
-            "released": False,
-            "ttl_s": ttl_s,
-        }
+        taken = {"owner": owner, "expires_at": self._connector.clock + ttl_s, "released": False, "ttl_s": ttl_s}
         with self._connector.write() as connection:
             there = connection.execute(self._leases(self._lease(resource)).with_for_update()).one_or_none()
             if there is not None and there.owner == owner and there.number in tried and not there.released:
@@ -83,59 +59,53 @@ class Leases:
             elif self._state(there) == "held":
                 return None
             else:
-                again = update(lease).where(self._lease(resource)).values(number=there.number + 1, **taken)
+                again = sa.update(lease).where(self._lease(resource)).values(number=there.number + 1, **taken)
                 connection.execute(again)
-            row = connection.execute(select(lease.c.number, lease.c.expires_at).where(self._lease(resource))).one()
+            row = connection.execute(sa.select(lease.c.number, lease.c.expires_at).where(self._lease(resource))).one()
         return Lease(resource, owner, row.number, ttl_s, row.expires_at)
 
     def renew(self, lease: Lease) -> Lease:
-        """Hold on for another `ttl_s` seconds; also after expiry, as long as nobody else has taken it.
-
+        """Hold on for another `ttl_s` seconds; also after expiry, as long as nobody else has taken it, else `LeaseLost`.
         The row changes in any case: that is what others see of a holder that lives.
-
-        Raises:
-            LeaseLost: somebody has, or it was released.
         """
         with self._connector.write() as connection:
             clock, before = self._connector.clock + lease.ttl_s, tables.lease.c.expires_at + TICK_S
-            longer = {"expires_at": case((clock > before, clock), else_=before)}
-            if connection.execute(update(tables.lease).where(self._held(lease)).values(longer)).rowcount == 0:
+            longer = {"expires_at": sa.case((clock > before, clock), else_=before)}
+            if connection.execute(sa.update(tables.lease).where(self._held(lease)).values(longer)).rowcount == 0:
                 raise self._lost(lease)
-            row = connection.execute(select(tables.lease.c.expires_at).where(self._held(lease))).one()
+            row = connection.execute(sa.select(tables.lease.c.expires_at).where(self._held(lease))).one()
         return replace(lease, expires_at=row.expires_at)
 
     def release(self, lease: Lease) -> None:
         """Give a resource back. A lease that is no longer held is none of our business: nothing happens."""
         with self._connector.write() as connection:
-            connection.execute(update(tables.lease).where(self._held(lease)).values(released=True))
+            connection.execute(sa.update(tables.lease).where(self._held(lease)).values(released=True))
 
     def leases(self, *, released: bool = True) -> list[LeaseRow]:
-        """All leases ever taken, by name.
-
-        Args:
-            released: with those that were given back, of which a large study has many thousands.
-        """
+        """All leases ever taken, by name; `released`: with those given back, of which there are many thousands."""
         mine = tables.lease.c.study_id == self._id
         if not released:
-            mine = and_(mine, tables.lease.c.released == false())
+            mine = sa.and_(mine, tables.lease.c.released == sa.false())
         with self._connector.read() as connection:
             rows = connection.execute(self._leases(mine).order_by(tables.lease.c.resource)).all()
             return read_all(LeaseRow, ({**row._mapping, "state": self._state(row)} for row in rows))
 
-    def _leases(self, which: ColumnElement[bool]) -> Select[Any]:
+    def _leases(self, which: sa.ColumnElement[bool]) -> sa.Select[Any]:
         overdue = tables.lease.c.expires_at < self._connector.clock
         if not self.is_local:  # while the server was down, nobody could renew anything
-            up_s = self._connector.clock - cast(func.extract("epoch", func.pg_postmaster_start_time()), Double)
-            overdue = and_(overdue, up_s > tables.lease.c.ttl_s)
-        return select(tables.lease, overdue.label("overdue")).where(which)
+            up_s = self._connector.clock - sa.cast(
+                sa.func.extract("epoch", sa.func.pg_postmaster_start_time()), sa.Double
+            )
+            overdue = sa.and_(overdue, up_s > tables.lease.c.ttl_s)
+        return sa.select(tables.lease, overdue.label("overdue")).where(which)
 
-    def _state(self, row: Row[Any]) -> str:
+    def _state(self, row: sa.Row[Any]) -> str:
         if row.released:
             return "released"
         over = self._silent(row) if self.is_local else row.overdue
         return "expired" if over and not self._connector.outage.just_over(row.ttl_s) else "held"
 
-    def _silent(self, row: Row[Any]) -> bool:
+    def _silent(self, row: sa.Row[Any]) -> bool:
         """Whether this process has seen a lease unchanged for as long as it lasts."""
         seen, place, now = self._connector.seen_leases, (self._id, row.resource), time.monotonic()
         if place not in seen or seen[place][:2] != (row.number, row.expires_at):
@@ -143,20 +113,20 @@ class Leases:
         return bool(now - seen[place][2] >= row.ttl_s)
 
     def _lease(self, resource: str) -> Any:
-        return and_(tables.lease.c.study_id == self._id, tables.lease.c.resource == resource)
+        return sa.and_(tables.lease.c.study_id == self._id, tables.lease.c.resource == resource)
 
     def _held(self, lease: Lease) -> Any:
-        mine = and_(tables.lease.c.owner == lease.owner, tables.lease.c.number == lease.number)
-        return and_(self._lease(lease.resource), mine, tables.lease.c.released == false())
+        mine = sa.and_(tables.lease.c.owner == lease.owner, tables.lease.c.number == lease.number)
+        return sa.and_(self._lease(lease.resource), mine, tables.lease.c.released == sa.false())
 
     def _lost(self, lease: Lease) -> LeaseLost:
         return LeaseLost(f"study '{self.name}': '{lease.resource}' has been taken over by another worker")
 
     @contextmanager
-    def _fenced(self, lease: Lease) -> Iterator[Connection]:
+    def _fenced(self, lease: Lease) -> Iterator[sa.Connection]:
         """A transaction in which the lease is known to be ours: nobody can take it before the end."""
         with self._connector.write() as connection:
-            row = select(tables.lease.c.number).where(self._held(lease)).with_for_update()
+            row = sa.select(tables.lease.c.number).where(self._held(lease)).with_for_update()
             if connection.scalar(row) is None:
                 raise self._lost(lease)
             yield connection
@@ -174,37 +144,24 @@ class RunQueue:
     """The runs of one study. Made by `StudyStore.queue`."""
 
     def __init__(
-        self, connector: Connector, study_id: int, fenced: Callable[[Lease], AbstractContextManager[Connection]]
+        self, connector: Connector, study_id: int, fenced: Callable[[Lease], AbstractContextManager[sa.Connection]]
     ) -> None:
-        """Args:
-        fenced: a transaction in which a lease is known to be held.
-        """
+        """`fenced`: a transaction in which a lease is known to be held."""
         self._connector, self._id, self._fenced = connector, study_id, fenced
 
     def want(self, runs: Iterable[Run]) -> None:
-        """Enters runs. One that waits already takes the higher priority and its purpose; one that ended stays ended.
-
-        Runs that were withdrawn wait again.
+        """Enters runs. One that waits already takes the higher priority and its purpose; one that ended stays ended,
+        one that was withdrawn waits again.
         """
+        identity = ["study_id", "key", "way", "seed", "backbone"]
+        entered = {"study_id": self._id, "reason": "", "attempts": 0, "wanted_at": self._connector.clock}
         with self._connector.write() as connection:
             for run in runs:
-                new = insert(connection, _run).values(
-                    study_id=self._id,
-                    state=WAITING,
-                    reason="",
-                    attempts=0,
-                    wanted_at=self._connector.clock,
-                    **asdict(run),
-                )
-                more = and_(_run.c.state == WAITING, _run.c.priority < run.priority)
+                new = insert(connection, _run).values(state=WAITING, **entered, **asdict(run))
+                more = sa.and_(_run.c.state == WAITING, _run.c.priority < run.priority)
                 wanted = {"purpose": run.purpose, "round": run.round, "priority": run.priority, "state": WAITING}
-                connection.execute(
-                    new.on_conflict_do_update(
-                        index_elements=["study_id", "key", "way", "seed", "backbone"],
-                        set_=wanted,
-                        where=or_(more, _run.c.state == "withdrawn"),
-                    )
-                )
+                again = sa.or_(more, _run.c.state == "withdrawn")
+                connection.execute(new.on_conflict_do_update(index_elements=identity, set_=wanted, where=again))
 
     def rows(
         self,
@@ -215,12 +172,12 @@ class RunQueue:
         way: str | None = None,
     ) -> list[RunRow]:
         """Runs in the order in which they are taken: by priority, then by age."""
-        query = select(_run).where(
+        query = sa.select(_run).where(
             _run.c.study_id == self._id,
-            true() if state is None else _run.c.state == state,
-            true() if purposes is None else _run.c.purpose.in_(purposes),
-            true() if key is None else _run.c.key == key,
-            true() if way is None else _run.c.way == way,
+            sa.true() if state is None else _run.c.state == state,
+            sa.true() if purposes is None else _run.c.purpose.in_(purposes),
+            sa.true() if key is None else _run.c.key == key,
+            sa.true() if way is None else _run.c.way == way,
         )
         with self._connector.read() as connection:
             return to_runs(connection.execute(query.order_by(_run.c.priority.desc(), _run.c.id)).mappings())
@@ -228,12 +185,12 @@ class RunQueue:
     def row(self, number: int) -> RunRow:
         """A run as it is now."""
         with self._connector.read() as connection:
-            return to_runs(connection.execute(select(_run).where(self._mine(number))).mappings())[0]
+            return to_runs(connection.execute(sa.select(_run).where(self._mine(number))).mappings())[0]
 
     def counts(self) -> dict[tuple[str, str], int]:
         """(purpose, state) -> runs."""
         columns = (_run.c.purpose, _run.c.state)
-        query = select(*columns, func.count()).where(_run.c.study_id == self._id).group_by(*columns)
+        query = sa.select(*columns, sa.func.count()).where(_run.c.study_id == self._id).group_by(*columns)
         with self._connector.read() as connection:
             return {(purpose, state): count for purpose, state, count in connection.execute(query)}
 
@@ -255,22 +212,22 @@ class RunQueue:
     def withdraw(self, key: str, lease: Lease) -> None:
         """Nobody wants the waiting runs of a network any more."""
         with self._fenced(lease) as connection:
-            mine = and_(_run.c.study_id == self._id, _run.c.key == key, _run.c.state == WAITING)
-            connection.execute(update(_run).where(mine).values(state="withdrawn"))
+            mine = sa.and_(_run.c.study_id == self._id, _run.c.key == key, _run.c.state == WAITING)
+            connection.execute(sa.update(_run).where(mine).values(state="withdrawn"))
 
     def again(self, numbers: Collection[int]) -> None:
         """Runs that have ended wait again."""
         with self._connector.write() as connection:
-            mine = and_(_run.c.study_id == self._id, _run.c.id.in_(numbers))
-            connection.execute(update(_run).where(mine).values(state=WAITING, reason="", attempts=0))
+            mine = sa.and_(_run.c.study_id == self._id, _run.c.id.in_(numbers))
+            connection.execute(sa.update(_run).where(mine).values(state=WAITING, reason="", attempts=0))
 
     def _change(self, row: RunRow, lease: Lease, **values: object) -> None:
         with self._fenced(lease) as connection:
-            waiting = and_(self._mine(row.id), _run.c.state == WAITING)
-            connection.execute(update(_run).where(waiting).values(values))
+            waiting = sa.and_(self._mine(row.id), _run.c.state == WAITING)
+            connection.execute(sa.update(_run).where(waiting).values(values))
 
-    def _mine(self, number: int) -> ColumnElement[bool]:
-        return and_(_run.c.study_id == self._id, _run.c.id == number)
+    def _mine(self, number: int) -> sa.ColumnElement[bool]:
+        return sa.and_(_run.c.study_id == self._id, _run.c.id == number)
 
 
 _worker, _lease = tables.worker, tables.lease
@@ -289,39 +246,29 @@ class WorkerBook:
         row = {"study_id": self._id, "owner": owner, "device": device, "doing": doing, "waiting": waiting}
         with self._connector.write() as connection:
             new = insert(connection, _worker).values(**row, began_at=clock, since=clock, seen_at=clock)
-            changed: dict[str, Any] = {
-                **row,
-                "since": case((_worker.c.doing == doing, _worker.c.since), else_=clock),
-                "seen_at": clock,
-            }
+            since = sa.case((_worker.c.doing == doing, _worker.c.since), else_=clock)
+            changed: dict[str, Any] = {**row, "since": since, "seen_at": clock}
             connection.execute(new.on_conflict_do_update(index_elements=["study_id", "owner"], set_=changed))
 
     def gone(self, owner: str) -> None:
         """A worker has ended, or is known to be dead."""
         with self._connector.write() as connection:
-            mine = and_(_worker.c.study_id == self._id, _worker.c.owner == owner)
-            connection.execute(delete(_worker).where(mine))
+            mine = sa.and_(_worker.c.study_id == self._id, _worker.c.owner == owner)
+            connection.execute(sa.delete(_worker).where(mine))
 
     def rows(self) -> list[WorkerRow]:
         """All that have come and not gone, the first first; those that were killed among them."""
         renewed = (
-            select(func.max(_lease.c.expires_at - _lease.c.ttl_s))
+            sa.select(sa.func.max(_lease.c.expires_at - _lease.c.ttl_s))
             .where(_lease.c.study_id == self._id, _lease.c.owner == _worker.c.owner)
             .scalar_subquery()
         )
         columns = (*_worker.c, renewed.label("renewed_at"), self._connector.clock.label("now"))
-        query = select(*columns).where(_worker.c.study_id == self._id)
+        query = sa.select(*columns).where(_worker.c.study_id == self._id)
         with self._connector.read() as connection:
-            found = connection.execute(query.order_by(_worker.c.began_at, _worker.c.owner)).mappings()
-            return read_all(
-                WorkerRow,
-                (
-                    {
-                        **row,
-                        "here_s": row["now"] - row["began_at"],
-                        "at_it_s": row["now"] - row["since"],
-                        "silent_s": max(0.0, row["now"] - max(row["seen_at"], row["renewed_at"] or 0.0)),
-                    }
-                    for row in found
-                ),
-            )
+            rows = []
+            for row in connection.execute(query.order_by(_worker.c.began_at, _worker.c.owner)).mappings():
+                silent_s = max(0.0, row["now"] - max(row["seen_at"], row["renewed_at"] or 0.0))
+                spans = {"here_s": row["now"] - row["began_at"], "at_it_s": row["now"] - row["since"]}
+                rows.append({**row, **spans, "silent_s": silent_s})
+            return read_all(WorkerRow, rows)

@@ -1,4 +1,7 @@
-"""What a task is to the trainer: the output that it expects, a loss, the metrics of a split."""
+"""What a task is to the trainer: the output that it expects, a loss, the metrics of a split.
+
+Detection has networks like torchvision's detectors, scored by mAP as COCO counts it (pycocotools).
+"""
 
 from __future__ import annotations
 
@@ -55,10 +58,8 @@ class Learnt(ABC):
         return network(x)
 
     def logits(self, output: object, x: Tensor) -> Tensor:
-        """float32 logits (B, classes) or (B, classes, H, W) of a network's output for x.
-
-        Raises:
-            TrainingError: it has another shape.
+        """float32 logits (B, classes) or (B, classes, H, W) of a network's output for x. Raises TrainingError: it has
+        another shape.
         """
         found = answer_of(output)
         expected = (len(x), *self.task.output(self.classes, (x.shape[2], x.shape[3])))
@@ -113,10 +114,8 @@ class _Images(Tally):
     def right(self) -> bytes | None:
         return np.packbits(self._bits()).tobytes()
 
-    def _bits(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        bits: np.ndarray[tuple[int], np.dtype[np.bool_]]
-        bits = (torch.cat(self._predicted) == torch.cat(self._labels)).cpu().numpy()
-        return bits
+    def _bits(self) -> NDArray[Any]:
+        return (torch.cat(self._predicted) == torch.cat(self._labels)).cpu().numpy()
 
 
 class ClassOfPixel(Learnt):
@@ -148,60 +147,44 @@ class _Pixels(Tally):
         return {"mean_iou": mean_iou(pairs), "pixel_accuracy": float(np.diag(pairs).sum() / pairs.sum()), "loss": loss}
 
 
-def confusion(labels: Tensor, predicted: Tensor, classes: int) -> NDArray[np.int64]:
+def confusion(labels: Tensor, predicted: Tensor, classes: int) -> NDArray[Any]:
     """(classes, classes) counts of int64 (N,) labels and predictions; rows are the true ones."""
-    pairs = torch.bincount(labels * classes + predicted, minlength=classes * classes)
-    counts: NDArray[np.int64] = pairs.view(classes, classes).cpu().numpy()
-    return counts
+    return torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes).cpu().numpy()
 
 
 def class_metrics(counts: NDArray[np.int64]) -> dict[str, float]:
-    """`balanced_accuracy`: the mean over classes of the share that is right; `macro_f1`: the mean over classes of F1.
-
-    A class without images counts in neither; one that has images and is never predicted has an F1 of 0.
+    """`balanced_accuracy`: the mean over classes of the share that is right; `macro_f1`: the mean over classes of F1. A
+    class without images counts in neither; one that has images and is never predicted has an F1 of 0.
     """
     right, true, taken = np.diag(counts), counts.sum(1), counts.sum(0)
     there = true > 0
     recall = right[there] / true[there]
     f1 = 2 * right[there] / (true[there] + taken[there])
-    return {
-        "balanced_accuracy": float(recall.mean()),
-        "macro_f1": float(f1.mean()),
-    }
+    return {"balanced_accuracy": float(recall.mean()), "macro_f1": float(f1.mean())}
 
 
 def mean_iou(counts: NDArray[np.int64]) -> float:
-    """The mean over classes of intersection over union, all images' pixels together.
-
-    A class without a pixel does not count by itself; where it is predicted, that lessens the others'.
-
-    Args:
-        counts: (classes, classes) pixels, rows are the true ones.
+    """The mean over classes of intersection over union, of pixels (classes, classes) whose rows are the true ones. A
+    class without a pixel does not count by itself; where it is predicted, that lessens the others'.
     """
     both, true, taken = np.diag(counts), counts.sum(1), counts.sum(0)
     there = true > 0
     return float((both[there] / (true[there] + taken[there] - both[there])).mean())
 
 
-MOST = 100
-"""Boxes of an image that count, the surest first, as COCO has it."""
+MOST = 100  # boxes of an image that count, the surest first, as COCO has it
 
 
 def require_scorer() -> None:
-    """Raises:
-    RecipeError: pycocotools is not installed.
-    """
+    """Raises RecipeError: pycocotools is not installed."""
     if importlib.util.find_spec("pycocotools") is None:
-        raise RecipeError(
-            "a detection is scored by pycocotools, which is not installed: pip install 'nas-attn[detection]'"
-        )
+        raise RecipeError("a detection is scored by pycocotools, which is missing: pip install 'nas-attn[detection]'")
 
 
 class BoxesOfImage(Learnt):
-    """Boxes with classes: y is float32 (B, M, 5), `data.boxes.BoxTable`.
-
-    While training, a network takes images and what is on each (`boxes` in pixels, `labels` from 1), and returns its losses by name,
-    means over the images; else it takes images and returns of each `boxes`, `labels`, `scores`.
+    """Boxes with classes: y is float32 (B, M, 5), `data.boxes.BoxTable`. While training, a network takes images and
+    what is on each (`boxes` in pixels, `labels` from 1), and returns its losses by name, means over the images; else it
+    takes images and returns of each `boxes`, `labels`, `scores`.
     """
 
     recordable = False
@@ -217,11 +200,7 @@ class BoxesOfImage(Learnt):
         return network(list(x), [{"boxes": k[:, 1:], "labels": k[:, 0].long()} for k in known])
 
     def logits(self, output: object, x: Tensor) -> Tensor:
-        """float32 (losses,) of what a network returns while training.
-
-        Raises:
-            TrainingError: it returns something else.
-        """
+        """float32 (losses,) of what a network returns while training. Raises TrainingError: it returns something else."""
         losses = list(output.values()) if isinstance(output, Mapping) else []
         if not losses or not all(isinstance(loss, Tensor) and loss.ndim == 0 for loss in losses):
             raise TrainingError(
@@ -251,16 +230,11 @@ class Boxes(Tally):
 
     def __init__(self, classes: int) -> None:
         self._classes = classes
-        self._found: list[Tensor] = []
-        """Of each image (K, 6): left, top, right, bottom, score, label."""
+        self._found: list[Tensor] = []  # of each image (K, 6): left, top, right, bottom, score, label
         self._there: list[Tensor] = []
 
     def add(self, answer: Any, y: Tensor) -> None:
-        """What a network returns for a batch, and its boxes (B, M, 5).
-
-        Raises:
-            TrainingError: it returns something else.
-        """
+        """What a network returns for a batch, and its boxes (B, M, 5). Raises TrainingError: it returns something else."""
         if not _is_answer(answer, len(y)):
             raise TrainingError(
                 f"the network returns a {type(answer).__name__} for {len(y)} images, expected is a list with boxes, labels and scores "
@@ -293,13 +267,13 @@ class Boxes(Tally):
         for image, boxes in enumerate(self._there):
             for label, left, top, right, bottom in boxes[boxes[:, 0] != 0].tolist():
                 wide, high = right - left, bottom - top
-                row = {
+                of = {
                     "id": len(rows) + 1,
                     "image_id": image,
                     "category_id": int(abs(label)),
                     "iscrowd": int(label < 0),
                 }
-                rows.append({**row, "bbox": [left, top, wide, high], "area": wide * high})
+                rows.append({**of, "bbox": [left, top, wide, high], "area": wide * high})
         categories = [{"id": number, "name": str(number)} for number in range(1, self._classes + 1)]
         images = [{"id": image} for image in range(len(self._there))]
         return {"info": {}, "images": images, "annotations": rows, "categories": categories}

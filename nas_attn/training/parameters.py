@@ -1,4 +1,4 @@
-"""Schedules of the learning rate by torch's names, over a whole training."""
+"""Parameter groups, the optimizer, schedules of the learning rate by torch's names, and averaged weights."""
 
 from __future__ import annotations
 
@@ -16,21 +16,13 @@ from nas_attn.errors import RecipeError, did_you_mean, first_line
 from nas_attn.importing import load_object
 from nas_attn.recipe import Schedule, TrainingSection
 
-BY_STEP = ("OneCycleLR", "CyclicLR")
-"""Schedules that count steps; all others count epochs."""
-LENGTHS = ("T_max", "total_iters", "step_size", "milestones")
-"""Arguments that say how long something takes."""
+BY_STEP = ("OneCycleLR", "CyclicLR")  # schedules that count steps; all others count epochs
+LENGTHS = ("T_max", "total_iters", "step_size", "milestones")  # arguments that say how long something takes
 
 
 def schedule_factors(schedule: Sequence[Schedule], epochs: int, steps: int) -> list[float]:
-    """Factor on the peak learning rate at each step of a training.
-
-    Args:
-        epochs: of the whole training.
-        steps: per epoch.
-
-    Raises:
-        RecipeError: a name or an argument is wrong, or a schedule is longer than the training.
+    """Factor on the peak learning rate at each step of a training of so many epochs, and steps per epoch. Raises
+    RecipeError: a name or an argument is wrong, or a schedule is longer than the training.
     """
     factors: list[float] = []
     for number, part in enumerate(schedule):
@@ -53,24 +45,15 @@ def _factors(part: Schedule, epochs: int, steps: int) -> Iterator[float]:
     kinds, arguments = vars(lr_scheduler), part.arguments
     if not isinstance(kinds.get(part.name), type):
         known = [name for name, kind in kinds.items() if isinstance(kind, type) and name[:1].isupper()]
-        raise RecipeError(
-            f"training.schedule: torch.optim.lr_scheduler has no '{part.name}': {did_you_mean(part.name, known)}"
-        )
+        raise RecipeError(f"training.schedule: torch has no '{part.name}': {did_you_mean(part.name, known)}")
     by_step = part.name in BY_STEP
     for name in LENGTHS if not by_step else ():
         longest = max(arguments[name]) if isinstance(arguments.get(name), list) else arguments.get(name, 0)
         if isinstance(longest, int | float) and longest > epochs:
-            raise RecipeError(
-                f"training.schedule: {name} = {longest} of '{part.name}' is longer than its {epochs} epochs"
-            )
+            raise RecipeError(f"training.schedule: {name} = {longest} of '{part.name}' exceeds its {epochs} epochs")
     parameters = inspect.signature(kinds[part.name]).parameters
-    usual: dict[str, Any] = {
-        "T_max": epochs,
-        "total_iters": epochs,
-        "total_steps": epochs * steps,
-        "max_lr": 1.0,
-        "base_lr": 0.0,
-    }
+    usual: dict[str, Any] = {"T_max": epochs, "total_iters": epochs, "total_steps": epochs * steps}
+    usual |= {"max_lr": 1.0, "base_lr": 0.0}
     usual = {name: value for name, value in usual.items() if name in parameters}
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0, momentum=0.9)
     try:
@@ -92,10 +75,9 @@ MobileNetV3: 0.01) have one for hundreds of epochs: after a hundred steps they w
 def make_optimizer(
     model: nn.Module, section: TrainingSection, attention: Collection[str], backbone_factor: float
 ) -> torch.optim.Optimizer | None:
-    """The recipe's optimizer, in one fused kernel where it has one; None where nothing is to be trained.
-
-    Four groups: backbone and attention with their factor on the learning rate, each with and without weight decay
-    (biases, norms and scalars are not decayed). A group's `factor` multiplies the scheduled rate.
+    """The recipe's optimizer, in one fused kernel where it has one; None where nothing is to be trained. Four groups:
+    backbone and attention with their factor on the learning rate, each with and without weight decay (biases, norms and
+    scalars are not decayed). A group's `factor` multiplies the scheduled rate.
     """
     groups = []
     for attentive, factor in ((False, backbone_factor), (True, section.attention_learning_rate)):
@@ -111,10 +93,8 @@ def make_optimizer(
 
 
 def check_training(section: TrainingSection) -> None:
-    """Makes optimizer and schedule, so that what is wrong with them is known before anything is trained.
-
-    Raises:
-        RecipeError: there is no such optimizer or schedule, it does not take these arguments, or is longer than a training.
+    """Makes optimizer and schedule, so that what is wrong with them is known before anything is trained. Raises
+    RecipeError: there is no such optimizer or schedule, it does not take these arguments, or is longer than a training.
     """
     _optimizer([{"params": [torch.zeros(1, requires_grad=True)]}], section, 0.1)
     for epochs in {section.rungs[-1], section.backbone_epochs} if section.start == "backbone" else {section.rungs[-1]}:
@@ -140,11 +120,7 @@ def _optimizer(groups: list[dict[str, Any]], section: TrainingSection, rate: flo
     return optimizer
 
 
-USUAL: Mapping[str, Mapping[str, Any]] = {
-    "SGD": {"momentum": 0.9, "nesterov": True},
-    "AdamW": {"betas": (0.9, 0.99)},
-}
-"""Arguments of optimizers where a recipe gives none."""
+USUAL: Mapping[str, Mapping[str, Any]] = {"SGD": {"momentum": 0.9, "nesterov": True}, "AdamW": {"betas": (0.9, 0.99)}}
 FUSED = ("SGD", "AdamW", "Adam", "Adagrad")
 """Optimizers of torch with one kernel for all parameters, which can be recorded."""
 

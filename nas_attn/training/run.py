@@ -1,4 +1,7 @@
-"""A training's state as bytes: tensors and plain values only, read back with `weights_only=True`."""
+"""One training on its way from rung to rung: all that changes while it runs, and its checkpoints between.
+
+A checkpoint has tensors and plain values only, and is read back with `weights_only=True`.
+"""
 
 from __future__ import annotations
 
@@ -25,28 +28,14 @@ FORMAT = 2
 
 
 class CheckpointSlot(Protocol):
-    """Where one training's checkpoint is kept. The slot makes writes atomic and checks what it hands out.
-
-    A slot in memory, for a training that need not survive its process::
-
-        class MemorySlot:
-            blob: bytes | None = None
-
-            def load(self) -> bytes | None:
-                return self.blob
-
-            def save(self, blob: bytes, epochs: int) -> None:
-                self.blob = blob
-    """
+    """Where one training's checkpoint is kept. The slot makes writes atomic and checks what it hands out."""
 
     def load(self) -> bytes | None:
         """The last checkpoint, None where there is none."""
 
     def save(self, blob: bytes, epochs: int) -> None:
-        """Keeps a checkpoint in place of the last one.
-
-        Raises:
-            CheckpointError: it could not be written; the last one is still there.
+        """Keeps a checkpoint in place of the last one. Raises CheckpointError: it could not be written; the last one is
+        still there.
         """
 
 
@@ -58,30 +47,23 @@ def encode(payload: dict[str, Any]) -> bytes:
 
 
 def decode(blob: bytes, fits: str) -> dict[str, Any]:
-    """The payload of a checkpoint that was written for the same training.
-
-    Args:
-        fits: what the payload must have under `fits`.
-
-    Raises:
-        CheckpointError: it is damaged, of another format, or belongs to another training.
+    """The payload of a checkpoint that was written for the same training, with the same text under `fits`. Raises
+    CheckpointError: it is damaged, of another format, or belongs to another training.
     """
     try:
         payload = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = first_line(error)
-        raise CheckpointError(f"the checkpoint of {len(blob)} bytes is damaged: {reason}") from None
+        raise CheckpointError(f"the checkpoint of {len(blob)} bytes is damaged: {first_line(error)}") from None
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise CheckpointError(f"the checkpoint does not have format {FORMAT}: another version wrote it")
     if payload.get("fits") != fits:
         raise CheckpointError(
-            "the checkpoint belongs to another training (other network, data, seed or settings): start this one again"
+            "the checkpoint is of another training (other network, data, seed or settings): start anew"
         )
     return payload
 
 
-KEPT_PER = 100
-"""The recipe's `ema` is the share kept per this part of an epoch."""
+KEPT_PER = 100  # the recipe's `ema` is the share kept per this part of an epoch
 AVERAGES_PER_EPOCH = 25
 """The average takes the weights in about this often, and at the end of an epoch: each time costs as much as a layer."""
 
@@ -126,11 +108,7 @@ class Run:
         backbone_factor: float,
         slot: CheckpointSlot | None,
     ) -> None:
-        """
-        Args:
-            identity: text that a checkpoint must carry to be taken up here.
-            steps: batches per epoch.
-        """
+        """A checkpoint must carry the text `identity` to be taken up here; `steps` are those of an epoch."""
         self.model = model
         self.steps = steps
         self.optimizer = make_optimizer(model, section, attention, backbone_factor)
@@ -138,20 +116,14 @@ class Run:
         self._kept = section.ema
         self._interval = max(1, steps // AVERAGES_PER_EPOCH)
         self.device = next(model.parameters()).device
-        self.epoch = 0
-        """Whole epochs trained."""
-        self.batch = 0
-        """Batches trained in the epoch begun."""
-        self.end = 0
-        """The rung (in epochs) that the learning rate is on its way to."""
+        self.epoch = 0  # whole epochs trained
+        self.batch = 0  # batches trained in the epoch begun
+        self.end = 0  # the rung (in epochs) that the learning rate is on its way to
         self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)
         """Sum over this epoch's images of the training loss; on the device, read at the end of the epoch."""
-        self.loss_sum = 0.0
-        """Sum over epochs of the mean training loss."""
-        self.parts = 1
-        """Parts that a batch is computed in, 2 after memory ran out."""
-        self.threads: int | None = None
-        """Intra-op threads that the run was begun with; None before that."""
+        self.loss_sum = 0.0  # sum over epochs of the mean training loss
+        self.parts = 1  # parts that a batch is computed in, 2 after memory ran out
+        self.threads: int | None = None  # intra-op threads that the run was begun with; None before that
         self.scores: list[Score] = []
         self.clock = Clock(self.device)
         self._identity = identity
@@ -191,10 +163,8 @@ class Run:
         self._slot.save(encode(payload), self.epoch)
 
     def resume(self, rungs: Sequence[int]) -> None:
-        """Goes on from the slot's checkpoint, if it holds one.
-
-        Raises:
-            CheckpointError: it is damaged, or belongs to another training.
+        """Goes on from the slot's checkpoint, if it holds one. Raises CheckpointError: it is damaged, or belongs to
+        another training.
         """
         blob = self._slot.load() if self._slot else None
         if blob is None:
@@ -203,9 +173,7 @@ class Run:
         try:
             self._restore(state)
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise CheckpointError(
-                f"the checkpoint does not fit this training ({type(error).__name__}: {error})"
-            ) from None
+            raise CheckpointError(f"the checkpoint does not fit here ({type(error).__name__}: {error})") from None
         done = [score.epochs for score in self.scores]
         under_way = [self.end] if self.epoch > max(done, default=0) or self.batch else []
         if done + under_way != list(rungs)[: len(done + under_way)]:
@@ -217,11 +185,11 @@ class Run:
         self.model.load_state_dict(state["model"])
         self.average.load(state["average"])
         if self.optimizer:
-            groups = self.optimizer.state_dict()[
-                "param_groups"
-            ]  # the settings are the recipe's, rates are set per step
+            groups = self.optimizer.state_dict()["param_groups"]  # settings are the recipe's, rates are set per step
             self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
-        _set_random_state(self.device, state["random"])
+        torch.set_rng_state(state["random"]["cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
         self.epoch, self.batch, self.end = int(state["epoch"]), int(state["batch"]), int(state["end"])
         self.epoch_loss.copy_(state["epoch_loss"])
         self.loss_sum, self.parts = float(state["loss_sum"]), int(state["parts"])
@@ -239,22 +207,12 @@ class Run:
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:
     """States of torch's global generators, which dropout draws from."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
+    cuda = {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+    return {"cpu": torch.get_rng_state(), **cuda}
 
 
-def _set_random_state(device: torch.device, states: dict[str, Tensor]) -> None:
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
-
-
-WARM_UP = 0.2
-"""Share of a rung's steps in which the learning rate rises."""
-CHECKPOINT_EVERY_S = 60.0
-"""In an epoch that takes longer, checkpoints are written between."""
+WARM_UP = 0.2  # share of a rung's steps in which the learning rate rises
+CHECKPOINT_EVERY_S = 60.0  # in an epoch that takes longer, checkpoints are written between
 
 
 @dataclass
@@ -263,11 +221,9 @@ class Climb:
 
     section: TrainingSection
     train: Split
-    scored: Callable[[], Score]
-    """What the averaged weights score on the validation split."""
+    scored: Callable[[], Score]  # what the averaged weights score on the validation split
     device: torch.device
-    hook: Callable[[], object]
-    """Called between batches."""
+    hook: Callable[[], object]  # called between batches
     run: Run
     step: Stepper
     on_rung: Callable[[Score], bool] = lambda score: True
@@ -299,9 +255,14 @@ class Climb:
             self.on_epoch(EpochPoint(run.epoch, loss, score.metrics))
         wall, device = run.clock.read()
         metrics = {**score.metrics, "train_loss_sum": run.loss_sum}
-        score = replace(
-            score, seed=self.seed, rung=rung, epochs=run.epoch, metrics=metrics, wall_s=wall, device_s=device
-        )
+        done: dict[str, Any] = {
+            "seed": self.seed,
+            "rung": rung,
+            "epochs": run.epoch,
+            "wall_s": wall,
+            "device_s": device,
+        }
+        score = replace(score, metrics=metrics, **done)
         run.scores.append(score)
         run.clock.reset()
         run.save()
@@ -338,9 +299,7 @@ class Climb:
         self.hook()
         if self.stop():
             self.run.save()
-            raise Interrupted(
-                f"stopped in epoch {self.run.epoch + 1} after {self.run.batch} of {self.run.steps} batches"
-            )
+            raise Interrupted(f"stopped in epoch {self.run.epoch + 1} after batch {self.run.batch} of {self.run.steps}")
         if time.monotonic() - self.run.saved_at > CHECKPOINT_EVERY_S:
             self.run.save()
 
@@ -353,8 +312,7 @@ class Climb:
             if not out_of_memory(error):
                 raise
             reason = first_line(error)
-        # Outside of the handler, which keeps the failed attempt's tensors alive.
-        if self.device.type == "cuda":
+        if self.device.type == "cuda":  # outside of the handler, which keeps the failed attempt's tensors alive
             torch.cuda.empty_cache()
         if self.run.parts > 1 or len(x) < 4:
             raise OutOfMemory(f"not enough memory, even for half the batch of {len(x)}: {reason}")
@@ -363,15 +321,10 @@ class Climb:
 
 
 def rate_factor(step: int, steps: int) -> float:
-    """Factor on the peak learning rate at one step of a rung.
-
-    It rises linearly over the first fifth of the steps between two rungs and falls linearly to nearly zero at the rung, where the
-    network is scored (one cycle: Smith and Topin, 1708.07120; repeated: Loshchilov and Hutter, 1608.03983). So a score at a rung
-    is that of a finished short training, and does not depend on whether further rungs follow.
-
-    Args:
-        step: 0 to steps - 1, counted from the previous rung.
-        steps: steps between the previous rung and this one.
+    """Factor on the peak learning rate at one step (from 0) of those between the previous rung and this one. It rises
+    linearly over the first fifth of the steps between two rungs and falls linearly to nearly zero at the rung, where
+    the network is scored (one cycle: Smith and Topin, 1708.07120; repeated: Loshchilov and Hutter, 1608.03983). So a
+    score at a rung is that of a finished short training, and does not depend on whether further rungs follow.
     """
     position = (step + 0.5) / steps
     return position / WARM_UP if position < WARM_UP else (1.0 - position) / (1.0 - WARM_UP)

@@ -1,4 +1,4 @@
-"""How many intra-op threads a training takes: as many as a few of its own steps show to be worth it.
+"""One batch of training, as it is, through torch.compile, or replayed as a CUDA graph; and the threads that it pays to use.
 
 Threads wait for each other at the end of every operation, and beside busy processes for the one that does not run: a step of a
 small network took 1.1 s with two threads where it took 20 ms with one (2 cores, two other busy processes). The number is
@@ -26,29 +26,19 @@ from nas_attn.training.parameters import FUSED
 
 GAIN = 0.9
 """More threads are taken where steps take less than this share of the time with fewer, and each of them less."""
-ROUNDS = 3
-"""Steps timed with more and with fewer threads, in turns, after one each to warm up."""
-FAR = 5.0
-"""So many times the time of fewer threads, and the first step with more is the last."""
-LONG_S = 0.5
-"""Where a step takes this long, one round is enough."""
-LATEST_S = 900.0
-"""Seconds after which the number is chosen anew."""
+ROUNDS = 3  # steps timed with more and with fewer threads, in turns, after one each to warm up
+FAR = 5.0  # so many times the time of fewer threads, and the first step with more is the last
+LONG_S = 0.5  # where a step takes this long, one round is enough
+LATEST_S = 900.0  # seconds after which the number is chosen anew
 
 
 class Threads:
-    """The intra-op threads of one worker's trainings on a CPU.
-
-    Args:
-        fixed: a user's own number; None: chosen by measuring.
-        most: not more than these; None: all cores.
-    """
+    """The intra-op threads of one worker's trainings on a CPU: `fixed` by the user, else measured, `most` of the cores."""
 
     def __init__(self, fixed: int | None = None, *, most: int | None = None) -> None:
         self.fixed, self.most = fixed, most or cores()
         self._latest = fixed or 1
         self._chosen: tuple[int, float] | None = None
-        """The number, and when it was chosen."""
 
     @property
     def usual(self) -> int:
@@ -62,24 +52,15 @@ class Threads:
             yield
 
     def number(self, recorded: int | None, step: Callable[[], object]) -> int:
-        """Threads of a run; raises nothing that a step raises.
-
-        Args:
-            recorded: those that it was begun with; None: it begins now.
-            step: does one step of it, on a copy.
-        """
+        """Threads of a run: those that are `recorded` of its beginning, or found by steps of a copy, whatever these raise."""
         self._latest = self._number(recorded, step)
         return self._latest
 
     def _number(self, recorded: int | None, step: Callable[[], object]) -> int:
         if self.fixed is not None:
             if recorded not in (None, self.fixed):
-                warnings.warn(
-                    f"a run that began with {recorded} threads continues with {self.fixed}, as you asked: its result "
-                    "will differ in the last digits",
-                    NasAttnWarning,
-                    stacklevel=2,
-                )
+                said = f"a run that began with {recorded} threads continues with {self.fixed}, as you asked"
+                warnings.warn(f"{said}: its result will differ in the last digits", NasAttnWarning, stacklevel=2)
             return self.fixed
         if recorded is not None:
             return recorded
@@ -147,8 +128,7 @@ WARM_UP = 3
 """Ordinary steps before one is recorded: libraries choose kernels and allocate what they keep in the first ones."""
 LONG = 100
 """Steps from which on a CUDA graph is recorded: recording takes as long as some tens of them, once per shape of batch."""
-AHEAD = 8
-"""Batches that the host may be in front of a CUDA device."""
+AHEAD = 8  # batches that the host may be in front of a CUDA device
 
 Forward = Callable[[Tensor, Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -157,13 +137,9 @@ Stepper = Callable[[Tensor, Tensor, float, int], None]
 
 
 def execution_on(section: TrainingSection, device: torch.device, steps: int = LONG) -> str:
-    """How a training of so many steps is executed on a device: `eager`, `compile` or `cuda-graph`.
-
-    `auto` is `cuda-graph` on CUDA, but for a few steps, and `eager` elsewhere. It is never `compile`: compiling takes
-    longer than a brief training (docs/benchmarks/evaluation.md).
-
-    Raises:
-        RecipeError: a CUDA graph on another device.
+    """How a training of so many steps is executed on a device: `eager`, `compile` or `cuda-graph`. `auto` is `cuda-graph`
+    on CUDA, but for a few steps, else `eager`, never `compile`: compiling takes longer than a brief training
+    (docs/benchmarks/evaluation.md). Raises RecipeError: a CUDA graph on another device.
     """
     if section.execution == "auto":
         recorded = device.type == "cuda" and steps >= LONG and section.optimizer in FUSED
@@ -177,11 +153,7 @@ def execution_on(section: TrainingSection, device: torch.device, steps: int = LO
 
 
 def compiled(model: nn.Module) -> Callable[[Tensor], object]:
-    """The network through torch.compile, which compiles it at the first call.
-
-    Raises (when called):
-        TrainingError: it cannot be compiled.
-    """
+    """The network through torch.compile, which compiles it at the first call, or raises TrainingError there."""
 
     def forward(x: Tensor) -> object:
         return model(x)
@@ -194,10 +166,8 @@ def compiled(model: nn.Module) -> Callable[[Tensor], object]:
         try:
             return quick(x)
         except torch._dynamo.exc.TorchDynamoException as error:
-            reason = first_line(error)
-            raise TrainingError(
-                f"the network cannot be compiled: {reason}; set training.execution = 'eager'"
-            ) from error
+            said = first_line(error)
+            raise TrainingError(f"the network cannot be compiled: {said}; set training.execution = 'eager'") from error
 
     return call
 
@@ -213,12 +183,8 @@ class Step:
         section: TrainingSection,
         loss_sum: Tensor,
     ) -> None:
-        """
-        Args:
-            forward: x (B, C, H, W) and y -> float32 logits.
-            loss: logits and y -> sum over the images, scalar.
-            optimizer: None where nothing is trained.
-            loss_sum: float64 scalar on the device, to which each image's loss is added.
+        """`forward`: x (B, C, H, W) and y -> float32 logits; `loss`: logits and y -> sum over the images, scalar;
+        `loss_sum`: float64 scalar on the device, to which each image's loss is added.
         """
         self.forward, self.loss = forward, loss
         self.optimizer, self.section, self.loss_sum = optimizer, section, loss_sum
@@ -265,11 +231,10 @@ class _Recording:
 
 
 class RecordedStep:
-    """A step that is recorded once per shape of batch as a CUDA graph and then replayed.
-
-    One launch replaces hundreds, which on small networks take the host longer than the device needs to compute. The
-    first steps of each shape are ordinary ones. A network that waits for the device within a step (`.item()`, a mask
-    as an index) cannot be recorded and goes on with ordinary steps.
+    """A step that is recorded once per shape of batch as a CUDA graph and then replayed. One launch replaces hundreds,
+    which on small networks take the host longer than the device needs to compute. The first steps of each shape are
+    ordinary ones. A network that waits for the device within a step (`.item()`, a mask as an index) cannot be recorded
+    and goes on with ordinary steps.
     """
 
     def __init__(self, step: Step, device: torch.device) -> None:
@@ -278,8 +243,7 @@ class RecordedStep:
         self._pool = torch.cuda.graph_pool_handle()
         self._seen: Counter[tuple[object, ...]] = Counter()
         self._recordings: dict[tuple[object, ...], _Recording] = {}
-        self.able = True
-        """False once a recording has failed."""
+        self.able = True  # false once a recording has failed
 
     def __call__(self, x: Tensor, y: Tensor, rate: float, parts: int) -> None:
         shapes = (tuple(x.shape), tuple(y.shape), y.dtype, parts)
@@ -320,8 +284,8 @@ class RecordedStep:
         except Exception as error:  # whatever a network does; an ordinary step says what is wrong
             self.able = False
             torch.cuda.synchronize(x.device)
-            reason = first_line(error)
-            log.info("training continues without a CUDA graph, which could not be recorded: %s", reason)
+            said = first_line(error)
+            log.info("training continues without a CUDA graph, which could not be recorded: %s", said)
             return
         self._recordings[shapes] = recording
 
@@ -336,9 +300,8 @@ def _read_on_device(optimizer: torch.optim.Optimizer, device: torch.device) -> N
 
 
 class Pace:
-    """Keeps the host at most `AHEAD` batches in front of a CUDA device, without letting the device wait.
-
-    Else the host would be through an epoch in no time, and could neither stop nor give way in the middle of it.
+    """Keeps the host at most `AHEAD` batches in front of a CUDA device, without letting the device wait. Else the host
+    would be through an epoch in no time, and could neither stop nor give way in the middle of it.
     """
 
     def __init__(self, device: torch.device) -> None:

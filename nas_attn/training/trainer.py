@@ -53,11 +53,8 @@ class Trainer:
         threads: Threads | None = None,
         more_metrics: Callable[[nn.Module, int], Mapping[str, float]] | None = None,
     ) -> None:
-        """
-        Args:
-            batch_hook: called between batches, of training and of scoring: the place to yield the device for a while.
-            threads: how many intra-op threads each fit takes; None: as many as torch has.
-            more_metrics: of the scored network at a rung, by its epochs: added to its score.
+        """`batch_hook` is called between batches, of training and of scoring: the place to yield the device for a while;
+        `more_metrics`, of the scored network at a rung and its epochs, are added to its score.
         """
         self._more_metrics = more_metrics
         self.section = section
@@ -87,7 +84,6 @@ class Trainer:
 
         Args:
             model: moved to the trainer's device, in channels-last order.
-            seed: of the order of images, augmentation and dropout.
             rungs: epochs at which to score, increasing.
             learning_rate: peak of each rung's cycle.
             slot: where checkpoints are kept; the training continues from the one that it holds.
@@ -98,7 +94,6 @@ class Trainer:
             on_epoch: told each epoch's training loss and validation scores, which are computed for this only.
 
         Raises:
-            Interrupted: `stop()` returned True.
             RecipeError: the device cannot execute as `section.execution` says.
             TrainingError: the loss is not finite, or memory did not suffice at half the batch.
             CheckpointError: the slot's checkpoint is damaged or belongs to another training.
@@ -146,10 +141,8 @@ class Trainer:
             return replace(score, metrics={**score.metrics, **self._more_metrics(run.model, run.epoch)})
 
     def score(self, model: nn.Module, split: Split, *, seed: int = 0, rung: int = 0, epochs: int = 0) -> Score:
-        """Scores a network as it is on any split: the task's metrics, the log-loss, which images it has right.
-
-        Raises:
-            TrainingError: its loss is not finite, or memory did not suffice.
+        """Scores a network as it is on any split: the task's metrics, the log-loss, which images it has right. Raises
+        TrainingError: its loss is not finite, or memory did not suffice.
         """
         clock = Clock(self.device)
         try:
@@ -163,8 +156,7 @@ class Trainer:
             raise TrainingError(f"the loss on {len(split)} images is {mean}: the weights have diverged")
         metrics, right = tally.metrics(mean), tally.right()
         wall, device = clock.read()
-        done = {"seed": seed, "rung": rung, "epochs": epochs}
-        return Score(**done, metrics=metrics, correct=right, examples=len(split), wall_s=wall, device_s=device)
+        return Score(seed, rung, epochs, metrics, correct=right, examples=len(split), wall_s=wall, device_s=device)
 
     @torch.no_grad()
     def _evaluate(self, model: nn.Module, split: Split) -> tuple[Tensor, Tally]:
@@ -181,18 +173,14 @@ class Trainer:
         """What trains a run's network on one batch, in a training of so many steps."""
         execution = execution_on(self.section, self.device, steps) if self.learnt.recordable else "eager"
         network = compiled(run.model) if execution == "compile" else run.model
-        step = self._step(network, run)
-        return RecordedStep(step, self.device) if execution == "cuda-graph" else step
-
-    def _step(self, network: Callable[..., object], run: Run) -> Step:
-        smoothing = self.section.label_smoothing
-        return Step(
+        step = Step(
             lambda x, y: self.learnt.logits(self._output(network, x, y), x),
-            lambda logits, y: self.learnt.loss(logits, y, smoothing),
+            lambda logits, y: self.learnt.loss(logits, y, self.section.label_smoothing),
             run.optimizer,
             self.section,
             run.epoch_loss,
         )
+        return RecordedStep(step, self.device) if execution == "cuda-graph" else step
 
     def _thread_number(self, run: Run) -> int:
         """Intra-op threads for a run, begun or gone on with."""
@@ -242,9 +230,8 @@ class Trainer:
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster there than float32: on CUDA, and on CPUs with instructions for it.
-
-    Measured (AMD EPYC with AVX512-BF16, one thread, ResNet-8 on 20x20 images): an epoch takes 0.73 of the time.
+    """Whether bfloat16 is faster there than float32: on CUDA, and on CPUs with instructions for it. Measured (AMD EPYC
+    with AVX512-BF16, one thread, ResNet-8 on 20x20 images): an epoch takes 0.73 of the time.
     """
     if device.type != "cpu":
         return device.type == "cuda"

@@ -171,7 +171,11 @@ def test_what_does_not_fit_is_streamed_with_the_same_result(folder: Path) -> Non
     resident, streamed = load(folder), load(folder, memory_share=1e-9, workers=1)
     assert isinstance(resident.train.pixels, InMemory)
     assert isinstance(streamed.train.pixels, Streamed)
-    assert (streamed.mean, streamed.std, streamed.digest) == (resident.mean, resident.std, resident.digest)
+    assert (streamed.train.mean, streamed.train.std, streamed.digest) == (
+        resident.train.mean,
+        resident.train.std,
+        resident.digest,
+    )
     augment = [Augment(name="flip"), Augment(name="crop", padding=2)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)

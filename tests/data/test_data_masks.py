@@ -63,7 +63,7 @@ def test_the_digits_masks_lie_on_the_digits_and_the_images_are_those_of_the_clas
     for one, of in zip(y, label, strict=True):
         assert set(one.unique().tolist()) == {0, int(of) + 1}
     assert stored[:, 0][y > 0].min() >= 64
-    assert masked.mean == labelled.mean
+    assert masked.train.mean == labelled.train.mean
 
 
 def test_an_image_and_its_mask_are_mirrored_and_cropped_alike_and_nothing_is_counted_beside(root: Path) -> None:
@@ -100,7 +100,7 @@ def test_what_does_not_fit_into_memory_is_decoded_anew_with_the_same_pixels(root
     streamed = load(DataSection(name=f"folder:{root}", size=16, memory_share=1e-9, workers=1))
     assert isinstance(held.train.pixels, InMemory)
     assert isinstance(streamed.train.pixels, Streamed)
-    assert (held.mean, held.digest) == (streamed.mean, streamed.digest)
+    assert (held.train.mean, held.digest) == (streamed.train.mean, streamed.digest)
     for (x, y), (x2, y2) in zip(held.validation.batches(2), streamed.validation.batches(2), strict=True):
         assert torch.equal(x, x2)
         assert torch.equal(y, y2)

@@ -80,5 +80,5 @@ def test_the_original_cifar10(tmp_path: Path) -> None:
     dataset = data.load(section, device="cpu")
     assert (len(dataset.train), len(dataset.validation), len(dataset.read_test("its size"))) == (5000, 10000, 10000)
     assert torch.bincount(dataset.validation.labels).tolist() == [1000] * 10
-    assert dataset.mean == pytest.approx((0.4914, 0.4822, 0.4465), abs=0.005)
-    assert dataset.std == pytest.approx((0.247, 0.2435, 0.2616), abs=0.005)
+    assert dataset.train.mean == pytest.approx((0.4914, 0.4822, 0.4465), abs=0.005)
+    assert dataset.train.std == pytest.approx((0.247, 0.2435, 0.2616), abs=0.005)

@@ -154,7 +154,7 @@ def test_the_test_split_is_read_for_a_reason(caplog: pytest.LogCaptureFixture) -
 
 def test_normalisation_can_be_given() -> None:
     dataset = data.load(DataSection(name="digits-8x8", mean=[0.5], std=[0.25]), device="cpu")
-    assert (dataset.mean, dataset.validation.std) == ((0.5,), (0.25,))
+    assert (dataset.train.mean, dataset.validation.std) == ((0.5,), (0.25,))
     x, _ = next(dataset.train.batches(4))
     torch.testing.assert_close(x, (dataset.train.first(4) / 255 - 0.5) / 0.25)
     with pytest.raises(DataError, match="has 1 channels"):

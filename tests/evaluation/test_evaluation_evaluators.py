@@ -7,24 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from slots import MemorySlot as Slot
 from torch import nn
 
 from nas_attn.errors import RecipeError, TrainingError, UserError
 from nas_attn.evaluation.evaluators import EvaluatorRun, EvaluatorTrainer, find_evaluator
 from nas_attn.records import Score
 from nas_attn.training import Interrupted
-
-
-class Slot:
-    """A checkpoint in memory."""
-
-    blob: bytes | None = None
-
-    def load(self) -> bytes | None:
-        return self.blob
-
-    def save(self, blob: bytes, epochs: int) -> None:
-        self.blob = blob
 
 
 class Judge:
@@ -54,6 +43,8 @@ def test_rungs_in_turn_with_a_folder_that_stays(tmp_path: Path) -> None:
     assert [score.metrics for score in scores] == [{"miou": 1.0}, {"miou": 3.0}, {"miou": 9.0}]
     assert len({run.folder for run in judge.runs}) == 1
     assert (judge.runs[0].folder / "epochs").read_text() == "9"
+    pruned = Judge()
+    assert len(fit(pruned, tmp_path, Slot(), on_rung=lambda score: score.rung < 1)) == len(pruned.runs) == 2
 
 
 def test_one_that_is_to_stop_leaves_and_goes_on_from_its_own_folder(tmp_path: Path) -> None:
@@ -100,32 +91,27 @@ def test_finished_rungs_are_not_repeated_after_a_restart(tmp_path: Path) -> None
     assert second.runs[0].folder == first.runs[0].folder
 
 
-def test_a_pruned_candidate_is_not_evaluated_further(tmp_path: Path) -> None:
-    judge = Judge()
-    assert len(fit(judge, tmp_path, Slot(), on_rung=lambda score: score.rung < 1)) == 2
-    assert len(judge.runs) == 2
-
-
 @pytest.mark.parametrize("answer", [None, 3, {}, [], {"miou": "high"}, {"miou": float("nan")}, {"miou": None}])
 def test_what_is_no_metric_is_refused_by_name(tmp_path: Path, answer: Any) -> None:
     with pytest.raises(TrainingError, match=r"the evaluator returned .* for 'none'"):
         fit(lambda model, run: answer, tmp_path, Slot())
 
 
-def test_what_it_raises_is_told_in_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("raised", "told", "sentence"),
+    [
+        (ZeroDivisionError(), TrainingError, "the evaluator raised ZeroDivisionError for 'none': ZeroDivisionError"),
+        (UserError("give a folder"), UserError, "^give a folder"),
+    ],
+)
+def test_what_it_raises_is_told_in_one_sentence(
+    tmp_path: Path, raised: Exception, told: type[Exception], sentence: str
+) -> None:
     def breaks(model: nn.Module, run: EvaluatorRun) -> dict[str, float]:
-        raise ZeroDivisionError
+        raise raised
 
-    with pytest.raises(TrainingError, match="the evaluator raised ZeroDivisionError for 'none': ZeroDivisionError"):
+    with pytest.raises(told, match=sentence):
         fit(breaks, tmp_path, Slot())
-
-
-def test_our_own_errors_pass_through_it(tmp_path: Path) -> None:
-    def asks(model: nn.Module, run: EvaluatorRun) -> dict[str, float]:
-        raise UserError("give a folder")
-
-    with pytest.raises(UserError, match="give a folder"):
-        fit(asks, tmp_path, Slot())
 
 
 @pytest.mark.parametrize("name", ["evaluate", "os:", ":x", "no_such_package:f", "os:nosuch", "os:sep"])

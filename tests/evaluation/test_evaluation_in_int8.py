@@ -24,6 +24,7 @@ TABLE = {
 }
 
 
+@pytest.mark.slow
 def test_a_study_is_searched_by_the_accuracy_in_int8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
     monkeypatch.chdir(tmp_path)

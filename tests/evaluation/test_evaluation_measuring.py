@@ -64,7 +64,7 @@ def test_a_worker_elsewhere_trains_and_leaves_the_measuring_to_one_that_fits(tmp
             assert worker.is_alive()
             time.sleep(0.1)
         row = opened.store.candidates()[0]
-        time.sleep(2)
+        time.sleep(0.5)
         assert opened.store.candidate(row.key).state == "running", "told without a latency"
         assert opened.store.sessions() == []
         sample = SessionSample(row.key, 0.2, 2.4, 0.2, 2.4, 50)
@@ -133,8 +133,7 @@ def test_a_network_that_cannot_be_timed_costs_neither_its_companions_nor_the_stu
 
 
 def test_a_candidate_that_cannot_be_timed_fails_and_the_search_goes_on(tmp_path: Path, not_timed: str) -> None:
-    made = recipe()
-    table = made.model_dump(mode="json")
+    table = recipe().model_dump(mode="json")
     table["search"] |= {"trials": 2, "baselines": "bare"}
     made = recipe_from(table, where="test")
     opened = searching.begin(made, f"sqlite:///{tmp_path / 'nas_attn.db'}", tried=[not_timed])

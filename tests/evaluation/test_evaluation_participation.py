@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from slots import MemorySlot
 from torch import nn
 
 import nas_attn as na
@@ -51,12 +52,9 @@ def test_a_network_without_its_attention_is_told(rebuild: Any, words: str) -> No
 @pytest.mark.parametrize(
     "wrap", [copy.deepcopy, nn.DataParallel, lambda m: nn.Sequential(m, nn.Softmax(1)), torch.compile]
 )
-def test_copies_and_wrappers_are_looked_into(wrap: Any) -> None:
-    require_participation(wrap(candidate()), PLACED, SHAPE)
-
-
-def test_a_network_that_has_collapsed_is_scored_all_the_same() -> None:
+def test_copies_and_wrappers_are_looked_into_and_a_collapsed_network_is_scored(wrap: Any) -> None:
     model = candidate()
+    require_participation(wrap(model), PLACED, SHAPE)
     with torch.no_grad():
         model[4].weight.zero_()  # type: ignore[union-attr, operator]
     require_participation(model, PLACED, SHAPE)
@@ -93,24 +91,10 @@ def test_an_evaluator_names_the_network_that_it_scored(tmp_path: Path, tells: bo
             run.scored(built)
         return {"miou": 0.5}
 
-    class Slot:
-        def load(self) -> None:
-            return None
-
-        def save(self, blob: bytes, epochs: int) -> None: ...
-
     trainer = EvaluatorTrainer(evaluate, folder=tmp_path, device="cpu")
     seen: list[nn.Module | None] = []
-    trainer.fit(
-        candidate(),
-        name="k-0",
-        placement="",
-        seed=0,
-        rungs=[1, 2],
-        slot=Slot(),
-        on_rung=lambda score: not seen.append(trainer.network),  # type: ignore[func-returns-value]
-        stop=lambda: False,
-    )
+    run: dict[str, Any] = {"name": "k-0", "placement": "", "seed": 0, "rungs": [1, 2], "slot": MemorySlot()}
+    trainer.fit(candidate(), **run, on_rung=lambda score: not seen.append(trainer.network), stop=lambda: False)
     assert seen == ([built, None] if tells else [None, None])
 
 

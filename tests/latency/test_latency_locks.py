@@ -134,6 +134,7 @@ def test_training_gives_way_to_a_measurer_and_goes_on(processes: Processes) -> N
     assert pipe.recv() == (1, 1)  # and waited for the device before
 
 
+@pytest.mark.slow
 def test_nobody_starves(processes: Processes) -> None:
     """Two measurers that measure again at once and two trainers: all of them get their turns."""
     trainers = [processes.start(train)[1] for _ in range(2)]
@@ -357,9 +358,6 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeyp
     file = tmp_path / "file"
     file.write_text("")
     monkeypatch.setenv("NAS_ATTN_LOCK_DIR", str(file / "locks"))
-    lock = DeviceLock("gpu")
-    with (
-        pytest.raises(MeasurementError, match="set NAS_ATTN_LOCK_DIR to a folder that all processes"),
-        lock.exclusive(),
-    ):
+    wanted = "set NAS_ATTN_LOCK_DIR to a folder that all processes"
+    with pytest.raises(MeasurementError, match=wanted), DeviceLock("gpu").exclusive():
         pass

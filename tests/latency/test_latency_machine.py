@@ -1,19 +1,26 @@
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from torch import nn
 
-from nas_attn.errors import RecipeError
-from nas_attn.latency import difference, fingerprint
+from nas_attn.analysis.latency import open_keys
+from nas_attn.errors import MeasurementError, RecipeError
+from nas_attn.latency import difference, examine, fingerprint, measure
+from nas_attn.latency.session import StillOpen
 from nas_attn.recipe import LatencySection
 from nas_attn.recipe_reading import recipe_from
+from nas_attn.records import Session
 
 SECTION = LatencySection()
 
 
+@pytest.mark.slow
 def test_the_fingerprint_is_the_same_in_another_process() -> None:
     code = (
         "from nas_attn.latency import fingerprint; from nas_attn.recipe import LatencySection; "
@@ -31,12 +38,9 @@ def test_the_fingerprint_says_what_latencies_depend_on() -> None:
     assert found.details == tuple(sorted(found.details))
     assert fingerprint(LatencySection(threads=2)).id != found.id
     assert fingerprint(LatencySection(batch_size=8)).id == found.id  # a condition, not the machine
-
-
-def test_a_command_stands_for_the_device_that_it_measures() -> None:
-    found = fingerprint(LatencySection(mode="command", command="./phone.sh"))
-    assert (found.device, found.name) == ("command", "./phone.sh")
-    assert "cpus" not in dict(found.details)
+    command = fingerprint(LatencySection(mode="command", command="./phone.sh"))
+    assert (command.device, command.name) == ("command", "./phone.sh")
+    assert "cpus" not in dict(command.details)
 
 
 def test_the_difference_names_what_differs_only() -> None:
@@ -67,3 +71,51 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], says:
     }
     with pytest.raises(RecipeError, match=says):
         recipe_from(table, where="x.toml")
+
+
+@pytest.fixture(autouse=True)
+def _own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAS_ATTN_LOCK_DIR", str(tmp_path / "locks"))
+
+
+def test_the_doctor_looks_at_device_lock_and_control() -> None:
+    seen: list[Session] = []
+    section = LatencySection(session_seconds=0.1, max_sessions=1, front_tolerance=1e-6)
+    found = {finding.name: finding for finding in examine(section, sessions=2, on_session=seen.append)}
+    assert {"device", "lock", "A/A control", "sessions to search", "wall over thread time"} <= found.keys()
+    assert len(seen) == 2
+    assert not found["sessions for the front"].fit
+    assert found["sessions for the front"].advice == "raise latency.max_sessions"
+    assert all(finding.fit or finding.advice for finding in found.values())
+
+
+def test_too_many_threads_are_not_fit() -> None:
+    section = LatencySection(session_seconds=0.01, threads=1000)
+    with pytest.raises(MeasurementError, match=r"latency\.threads is 1000: set \d+ or fewer"):
+        examine(section, sessions=1)
+
+
+def test_the_doctor_cannot_judge_another_machine() -> None:
+    with pytest.raises(MeasurementError, match="command"):
+        examine(LatencySection(mode="command", command="./phone"))
+
+
+def test_measuring_goes_on_with_the_neediest_until_none_is_open() -> None:
+    candidates: dict[str, nn.Module] = {str(i): nn.Conv2d(3, 3, 1) for i in range(10)}
+    found: list[Session] = []
+
+    def still_open(sessions: object) -> list[str]:
+        assert list(found) == sessions
+        return open_keys(found, candidates, tolerance=1e-9, max_sessions=2)
+
+    checked: StillOpen = still_open
+    section = LatencySection(session_seconds=0.01)
+    for session in measure(
+        section, reference=nn.Conv2d(3, 3, 1), candidates=candidates, input_shape=(3, 4, 4), seed=0, still_open=checked
+    ):
+        found.append(session)
+    per_session = [[sample.key for sample in session.samples] for session in found]
+    assert all(len(keys) == len(set(keys)) == 8 for keys in per_session)
+    counts = [sum(key in keys for keys in per_session) for key in candidates]
+    assert min(counts) == 2
+    assert len(found) <= math.ceil(2 * 10 / 8) + 1

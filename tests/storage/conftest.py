@@ -17,18 +17,32 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'nas_attn.db'}"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    if request.param == "sqlite":
-        return str(request.getfixturevalue("sqlite_url"))
-    server = sqlalchemy.make_url(request.getfixturevalue("postgres_url"))
-    # A schema of its own is as good as a database of its own, and cheaper.
-    name = f"test_{uuid.uuid4().hex}"
+def schema_in(server_url: str) -> str:
+    """A schema of its own is as good as a database of its own, and cheaper."""
+    server, name = sqlalchemy.make_url(server_url), f"test_{uuid.uuid4().hex}"
     engine = sqlalchemy.create_engine(server)
     with engine.begin() as connection:
         connection.exec_driver_sql(f"CREATE SCHEMA {name}")
     engine.dispose()
     return server.set(query={"options": f"-csearch_path={name}"}).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def shared_schema(postgres_url: str) -> Iterator[Database]:
+    with Database(schema_in(postgres_url)) as database:
+        yield database
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("sqlite_url"))
+    if "database" not in request.fixturenames:  # the test makes the tables
+        return schema_in(request.getfixturevalue("postgres_url"))
+    shared: Database = request.getfixturevalue("shared_schema")
+    for study in shared.studies():
+        shared.delete_study(study.name)
+    return shared.url
 
 
 @pytest.fixture

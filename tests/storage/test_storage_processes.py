@@ -1,3 +1,5 @@
+"""A database that is away, as several threads of one process meet it."""
+
 from __future__ import annotations
 
 import multiprocessing
@@ -5,16 +7,24 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import optuna
 import psutil
 import pytest
 import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
 
 from nas_attn import waiting
-from nas_attn.errors import StorageError
-from nas_attn.storage import Database, StudyStore, connection, optuna_engine_arguments, tables
+from nas_attn.errors import StorageAway, StorageError
+from nas_attn.storage import Database, StudyStore, connection, optuna_engine_arguments, outages, tables
+from nas_attn.waiting import telling
 
 WORKER = Path(__file__).with_name("storage_worker.py")
 
@@ -34,22 +44,30 @@ def finish_all(processes: list[subprocess.Popen[str]]) -> list[str]:
     return failures
 
 
-def test_many_processes_share_a_new_database_with_optuna(url: str) -> None:
-    processes = 8 if url.startswith("sqlite") else 4
-    trials_each = 32 // processes
-    assert finish_all([start("search", url, str(trials_each)) for _ in range(processes)]) == []
+@pytest.mark.parametrize(
+    ("url", "processes"),
+    [
+        ("sqlite", 2),
+        pytest.param("sqlite", 8, marks=pytest.mark.slow),
+        pytest.param("postgresql", 4, marks=pytest.mark.slow),
+    ],
+    indirect=["url"],
+)
+def test_many_processes_share_a_new_database_with_optuna(url: str, processes: int) -> None:
+    trials = 4 * processes
+    assert finish_all([start("search", url, "4") for _ in range(processes)]) == []
     with Database(url) as database:
         rows = database.study("digits").candidates()
-        assert [row.trial for row in rows] == list(range(32))
+        assert [row.trial for row in rows] == list(range(trials))
         assert all(row.state == "scored" for row in rows)
         assert {lease.number for lease in database.study("digits").leases()} == {1}
     address, arguments = optuna_engine_arguments(url)
     storage = optuna.storages.RDBStorage(address, engine_kwargs=arguments)
-    trials = optuna.load_study(study_name="digits", storage=storage).trials
+    found = optuna.load_study(study_name="digits", storage=storage).trials
     storage.remove_session()
     storage.engine.dispose()
-    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 32
-    assert [trial.user_attrs["placement"] for trial in trials] == [row.placement for row in rows]
+    assert [trial.state.name for trial in found] == ["COMPLETE"] * trials
+    assert [trial.user_attrs["placement"] for trial in found] == [row.placement for row in rows]
 
 
 def settings_of(storage: optuna.storages.RDBStorage) -> tuple[object, ...]:
@@ -62,6 +80,7 @@ def report_settings(storage: optuna.storages.RDBStorage, queue: multiprocessing.
     queue.put(settings_of(storage))
 
 
+@pytest.mark.slow
 def test_the_settings_reach_a_child_process_with_optunas_storage(sqlite_url: str) -> None:
     Database(sqlite_url).close()
     address, arguments = optuna_engine_arguments(sqlite_url)
@@ -102,6 +121,7 @@ def test_a_forked_child_does_not_touch_its_parents_connections(store: StudyStore
     assert store.settings.published == "parent again"
 
 
+@pytest.mark.parametrize("url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
 def test_a_killed_writer_loses_nothing_it_had_written_and_its_work_is_taken_over(url: str) -> None:
     process = start("write", url, "-1")
     assert process.stdout is not None
@@ -250,3 +270,144 @@ def test_a_connection_that_keeps_the_tables_locked_is_named(postgres_url: str, m
         assert "end it" in str(error.value)
     with Database(postgres_url) as other, other.creating():
         pass
+
+
+@pytest.fixture
+def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Database, sqlite3.Connection]]:
+    """A database whose file another connection keeps locked: it can be read, not written."""
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(outages, "QUIET_S", 0.3)
+    monkeypatch.setattr(outages, "LONGEST_S", 0.2)
+    database = Database(f"sqlite:///{tmp_path}/nas_attn.db")
+    other = sqlite3.connect(tmp_path / "nas_attn.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    yield database, other
+    other.close()
+    database.close()
+
+
+def write(database: Database) -> None:
+    with database._connector.write() as open_:
+        open_.execute(text("SELECT 1"))
+
+
+def read(database: Database) -> None:
+    with database._connector.read() as open_:
+        open_.execute(text("SELECT count(*) FROM nas_study"))
+
+
+def beside(work: Callable[[], None], database: Database) -> None:
+    """Does `work` in a thread, while this one reads the same database again and again."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    while thread.is_alive():
+        database._connector.endure(lambda: read(database))
+        thread.join(0.02)
+
+
+def test_reading_meanwhile_does_not_end_a_wait_to_write(locked: tuple[Database, sqlite3.Connection]) -> None:
+    database, other = locked
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if line.startswith("waiting for the database"):
+            other.rollback()
+
+    def work() -> None:
+        with telling(say, lambda: False, storage_s=600):
+            database._connector.endure(lambda: write(database))
+
+    beside(work, database)
+    assert [line.split(",")[0].split(" after")[0] for line in said] == [
+        "waiting for the database",
+        "the database is back",
+    ]
+
+
+def test_reading_meanwhile_does_not_prolong_a_wait_to_write(locked: tuple[Database, sqlite3.Connection]) -> None:
+    database, _ = locked
+    raised: list[StorageAway] = []
+
+    def work() -> None:
+        with telling(lambda _: None, lambda: False, storage_s=1):
+            try:
+                database._connector.endure(lambda: write(database))
+            except StorageAway as error:
+                raised.append(error)
+
+    beside(work, database)
+    assert "gave up after 1 s" in str(raised[0])
+
+
+def test_the_migrations_end_where_the_tables_are(database: Database) -> None:
+    engine = sqlalchemy.create_engine(database.url)
+    options = {
+        "version_table": tables.VERSION_TABLE,
+        "compare_server_default": True,
+        "include_name": lambda name, kind, parents: kind != "table" or name.startswith(tables.PREFIX),
+    }
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), tables.metadata) == []
+    engine.dispose()
+
+
+def test_the_known_versions_are_the_revisions() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(tables.__file__).parent / "migrations"))
+    revisions = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    assert tuple(reversed(revisions)) == tables.VERSIONS
+
+
+def test_tables_that_cannot_be_made_leave_the_database_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "others.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE nas_worker (mine)")
+    with pytest.raises(StorageError, match="nas_worker already exists"):
+        Database(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as connection:
+        assert [name for (name,) in connection.execute("SELECT name FROM sqlite_master")] == ["nas_worker"]
+        connection.execute("DROP TABLE nas_worker")
+    with Database(f"sqlite:///{path}") as database:
+        assert database.studies() == []
+
+
+def test_a_newer_database_is_refused_and_left_alone(url: str) -> None:
+    with Database(url) as database:
+        database.create_study("a", recipe="{}", versions={})
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE nas_alembic_version SET version_num = '0999'")
+    with pytest.raises(StorageError, match=r"newer nas_attn \(schema 0999.*upgrade nas_attn"):
+        Database(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE nas_alembic_version SET version_num = '{tables.VERSIONS[-1]}'")
+    engine.dispose()
+    with Database(url) as database:
+        assert [study.name for study in database.studies()] == ["a"]
+
+
+def test_our_tables_come_into_a_database_that_optuna_made(url: str) -> None:
+    plain = optuna.storages.RDBStorage(url)
+    optuna.create_study(study_name="theirs", storage=plain)
+    plain.remove_session()
+    plain.engine.dispose()
+    with Database(url) as database:
+        database.create_study("ours", recipe="{}", versions={})
+    address, arguments = optuna_engine_arguments(url)
+    storage = optuna.storages.RDBStorage(address, engine_kwargs=arguments)
+    assert optuna.get_all_study_names(storage) == ["theirs"]
+    optuna.delete_study(study_name="theirs", storage=storage)
+    assert optuna.get_all_study_names(storage) == []
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def test_no_foreign_key_leads_out_of_our_tables(database: Database) -> None:
+    engine = sqlalchemy.create_engine(database.url)
+    inspector = sqlalchemy.inspect(engine)
+    names = inspector.get_table_names()
+    assert names
+    assert all(name.startswith(tables.PREFIX) for name in names)
+    assert all(inspector.get_foreign_keys(name) == [] for name in names)
+    engine.dispose()

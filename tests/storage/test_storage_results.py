@@ -1,15 +1,21 @@
+"""The queue of runs: what is wanted once is there once, what has ended stays ended, and only who holds the lease writes."""
+
 from __future__ import annotations
 
+import json
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nas_attn.errors import LeaseLost, StudyError
 from nas_attn.records import Fingerprint, Score, Session, SessionSample
-from nas_attn.storage import Database, Lease, Run, StudyStore
+from nas_attn.storage import Database, Lease, Run, RunRow, StudyStore
 from nas_attn.storage.rows import from_session, to_sessions
 
 FLOATS = st.floats(allow_nan=False)
@@ -26,6 +32,9 @@ def test_a_candidate_is_claimed_by_one_trial(store: StudyStore, lease: Lease) ->
     assert store.claim("key", placement="stage1=se(reduction=8)", trial=1, baseline="uniform se", lease=lease) == row
     assert store.candidates() == [row]
     assert store.candidate("other") is None
+    for trial in (10, 2, 33):
+        store.claim(f"key{trial}", placement="", trial=trial, baseline=None, lease=lease)
+    assert [row.trial for row in store.candidates()] == [1, 2, 10, 33]
 
 
 def test_a_candidate_is_finished_once(store: StudyStore, lease: Lease) -> None:
@@ -37,12 +46,6 @@ def test_a_candidate_is_finished_once(store: StudyStore, lease: Lease) -> None:
     assert row is not None
     assert (row.state, row.reason) == ("pruned", "outranked at rung 0")
     assert row.cost == {"params": 10**10, "macs": 10**12, "energy": 0.5}
-
-
-def test_candidates_come_by_trial(store: StudyStore, lease: Lease) -> None:
-    for trial in (10, 2, 33):
-        store.claim(f"key{trial}", placement="", trial=trial, baseline=None, lease=lease)
-    assert [row.trial for row in store.candidates()] == [2, 10, 33]
 
 
 def test_the_state_is_another_one_after_each_result(store: StudyStore, lease: Lease) -> None:
@@ -79,16 +82,15 @@ def test_scores_are_selected_and_ordered(store: StudyStore, lease: Lease) -> Non
     assert store.scores("b", way="target") == []
 
 
-def test_correct_images_are_loaded_only_when_asked_for(store: StudyStore, lease: Lease) -> None:
+def test_correct_images_are_loaded_only_when_asked_for_and_a_diverged_loss_is_kept(
+    store: StudyStore, lease: Lease
+) -> None:
     score = Score(seed=0, rung=0, epochs=1, metrics={}, correct=bytes(range(256)), examples=2048)
     store.add_score(Run("key", "none", score.seed), score, lease=lease)
     assert store.scores("key")[0].score.correct is None
     assert store.scores("key", with_correct=True)[0].score == score
-
-
-def test_a_diverged_loss_is_kept(store: StudyStore, lease: Lease) -> None:
-    store.add_score(Run("key", "none", 0), Score(0, 0, 1, {"loss": math.nan, "other": math.inf}), lease=lease)
-    metrics = store.scores("key")[0].score.metrics
+    store.add_score(Run("lost", "none", 0), Score(0, 0, 1, {"loss": math.nan, "other": math.inf}), lease=lease)
+    metrics = store.scores("lost")[0].score.metrics
     assert math.isnan(metrics["loss"])
     assert metrics["other"] == math.inf
 
@@ -170,3 +172,183 @@ def test_checkpoints_come_newest_first_and_can_be_dropped(store: StudyStore, lea
     store.drop_checkpoint(second)
     assert store.checkpoints("key/0") == [first]
     assert (first.run, first.artifact, first.sha256, first.size, first.epochs) == ("key/0", "a1", "ab", 10**10, 1)
+
+
+RUN = Run("key", "stage1=se(reduction=8)", 3, 1, "target", "validate", 10)
+
+
+def only(store: StudyStore) -> RunRow:
+    (row,) = store.queue.rows()
+    return row
+
+
+def end(store: StudyStore, state: str, reason: str = "") -> None:
+    row = only(store)
+    lease = store.acquire(row.resource, owner="test", ttl_s=60)
+    assert lease is not None
+    store.queue.finish(row, state, reason, lease)
+    store.release(lease)
+
+
+def test_the_same_computation_is_wanted_once_and_the_more_urgent_purpose_has_it(store: StudyStore) -> None:
+    store.queue.want([RUN, RUN])
+    row = only(store)
+    assert (row.run, row.state, row.reason, row.attempts) == (RUN, "waiting", "", 0)
+    assert store.queue.row(row.id) == row
+    store.queue.want([replace(RUN, purpose="retrain", priority=50)])
+    store.queue.want([replace(RUN, purpose="validate", priority=5)])
+    assert (only(store).run.purpose, only(store).run.priority) == ("retrain", 50)
+
+
+def test_runs_are_told_apart_and_taken_by_priority_then_by_age(store: StudyStore) -> None:
+    others: list[dict[str, Any]] = [{"key": "b"}, {"seed": 4}, {"backbone": 2}, {"way": "search"}]
+    store.queue.want([RUN, *(replace(RUN, **other) for other in others)])
+    assert len(store.queue.rows()) == 5
+    for seed, priority in enumerate((1, 9, 9, 3)):
+        store.queue.want([replace(RUN, key="new", seed=seed, priority=priority)])
+    assert [row.run.seed for row in store.queue.rows(key="new")] == [1, 2, 3, 0]
+    assert store.queue.rows(purposes=["search"]) == []
+
+
+def test_what_has_ended_stays_ended(store: StudyStore) -> None:
+    store.queue.want([RUN])
+    end(store, "pruned", "why")
+    end(store, "done")
+    store.queue.want([replace(RUN, priority=99)])
+    assert (only(store).state, only(store).reason, only(store).run.priority) == ("pruned", "why", 10)
+    assert store.queue.counts() == {("validate", "pruned"): 1}
+    store.queue.again([only(store).id])
+    assert (only(store).state, only(store).reason) == ("waiting", "")
+
+
+def test_what_was_withdrawn_may_be_wanted_again(store: StudyStore) -> None:
+    store.queue.want([RUN, replace(RUN, seed=9), replace(RUN, key="other")])
+    lease = store.acquire("turn", owner="test", ttl_s=60)
+    assert lease is not None
+    store.queue.withdraw("key", lease)
+    assert [row.state for row in store.queue.rows()] == ["withdrawn", "withdrawn", "waiting"]
+    store.queue.want([RUN])
+    assert [row.state for row in store.queue.rows(key="key")] == ["waiting", "withdrawn"]
+
+
+def test_attempts_count_who_did_not_hand_it_back(store: StudyStore) -> None:
+    store.queue.want([RUN])
+    lease = store.acquire(only(store).resource, owner="test", ttl_s=60)
+    assert lease is not None
+    store.queue.begin(only(store), lease)
+    store.queue.hand_back(only(store), lease)
+    assert only(store).attempts == 0
+    store.queue.begin(only(store), lease)
+    store.queue.begin(only(store), lease)
+    assert only(store).attempts == 2
+
+
+def test_who_has_lost_the_lease_changes_nothing(store: StudyStore) -> None:
+    store.queue.want([RUN])
+    lease = store.acquire(only(store).resource, owner="first", ttl_s=60)
+    assert lease is not None
+    store.release(lease)
+    assert store.acquire(only(store).resource, owner="second", ttl_s=60) is not None
+    for write in (
+        lambda: store.queue.finish(only(store), "done", "", lease),
+        lambda: store.queue.begin(only(store), lease),
+        lambda: store.queue.withdraw("key", lease),
+    ):
+        with pytest.raises(LeaseLost):
+            write()
+    assert (only(store).state, only(store).attempts) == ("waiting", 0)
+
+
+def test_a_study_comes_back_as_it_was_created(database: Database) -> None:
+    recipe = json.dumps({"name": "digits", "search": {"trials": 30}})
+    database.create_study("digits", recipe=recipe, versions={"torch": "2.11"}, fingerprint="abc")
+    store = database.study("digits")
+    assert (store.name, store.recipe, store.versions, store.fingerprint) == ("digits", recipe, {"torch": "2.11"}, "abc")
+    assert abs(store.created_at - time.time()) < 600
+
+
+def test_the_same_recipe_opens_the_study_there_is(store: StudyStore, database: Database) -> None:
+    store.set(published="first")
+    again = database.create_study("digits", recipe='{"search":{"trials":30}}', versions={"torch": "9"})
+    assert again.settings.published == "first"
+    assert again.versions == {"torch": "2.11"}
+
+
+def test_another_recipe_is_refused_with_the_difference(database: Database) -> None:
+    old = {"search": {"trials": 30, "seed": 0}, "limits": {}, "objectives": ["accuracy"]}
+    new = {"search": {"trials": 60, "seed": 0}, "limits": {"max_macs": 5}, "objectives": ["accuracy", "latency"]}
+    new["space"] = {"choices": [f"choice {i}" for i in range(99)]}
+    database.create_study("digits", recipe=json.dumps(old), versions={})
+    with pytest.raises(StudyError) as error:
+        database.create_study("digits", recipe=json.dumps(new), versions={})
+    sentence = str(error.value)
+    assert "search.trials: 30 -> 60" in sentence
+    assert "limits.max_macs: not set -> 5" in sentence
+    assert 'objectives: ["accuracy"] -> ["accuracy", "latency"]' in sentence
+    assert "seed" not in sentence
+    assert len(sentence) < 500
+    assert "nas-attn resume digits" in sentence
+    assert json.loads(database.study("digits").recipe) == old
+
+
+def test_an_unknown_study_names_the_nearest(store: StudyStore, database: Database) -> None:
+    with pytest.raises(StudyError, match=r"there is no study 'digit' .*did you mean 'digits'"):
+        database.study("digit")
+
+
+def test_studies_are_listed_with_their_candidates_by_state(store: StudyStore, lease: Lease, database: Database) -> None:
+    for i, state in enumerate(("running", "scored", "scored")):
+        store.claim(f"key{i}", placement="", trial=i, baseline=None, lease=lease)
+        if state == "scored":
+            store.finish(f"key{i}", state="scored", reason="", lease=lease)
+    database.create_study("empty", recipe="{}", versions={})
+    first, second = database.studies()
+    assert (first.name, first.candidates) == ("digits", {"running": 1, "scored": 2})
+    assert (second.name, second.candidates) == ("empty", {})
+
+
+def test_a_deleted_study_is_gone_and_its_worker_cannot_write_into_its_successor(
+    store: StudyStore, lease: Lease, database: Database
+) -> None:
+    other = database.create_study("other", recipe="{}", versions={})
+    other.set(published="kept")
+    store.claim("key", placement="", trial=1, baseline=None, lease=lease)
+    store.set(published="old")
+    database.delete_study("digits")
+    successor = database.create_study("digits", recipe=store.recipe, versions={})
+    successor.acquire("trial/1", owner="me", ttl_s=1000)
+    with pytest.raises(LeaseLost):
+        store.set_cost("key", {"params": 1, "macs": 2}, lease)
+    with pytest.raises(LeaseLost):
+        store.claim("key", placement="", trial=1, baseline=None, lease=lease)
+    assert successor.candidates() == []
+    assert successor.settings.published is None
+    assert other.settings.published == "kept"
+
+
+def test_the_first_latency_device_is_pinned(store: StudyStore, database: Database) -> None:
+    assert store.fingerprint is None
+    assert store.set_fingerprint_once("first") == "first"
+    assert database.study("digits").set_fingerprint_once("second") == "first"
+    assert store.fingerprint == "first"
+
+
+def test_settings_documents_and_test_readings_belong_to_their_study(store: StudyStore, database: Database) -> None:
+    other = database.create_study("other", recipe="{}", versions={})
+    store.set(published="a")
+    store.set(published="b")
+    store.ways.put("own", "long")
+    store.ways.put("own", "longer")
+    store.labels.put("own", "not a way")
+    store.log_test_reading("validate of stage1=se")
+    store.log_test_reading("retrain")
+    assert (store.settings.published, other.settings.published) == ("b", None)
+    assert (store.ways.all(), store.ways.get("else"), other.ways.get("own")) == ({"own": "longer"}, None, None)
+    assert [reading.reason for reading in store.test_readings()] == ["validate of stage1=se", "retrain"]
+    assert other.test_readings() == []
+
+
+def test_the_clock_is_the_databases(database: Database) -> None:
+    first, second = database.now(), database.now()
+    assert first <= second
+    assert abs(first - time.time()) < 600

@@ -9,6 +9,7 @@ import pytest
 import torch
 from detector import build
 from materials import coco
+from slots import MemorySlot as Slot
 from torch import Tensor, nn
 
 from nas_attn import data
@@ -79,16 +80,6 @@ def test_a_crowd_neither_counts_nor_misleads() -> None:
     only = TRUE.clone()
     only[0, 1] = 0
     assert scored(answer(only), there)["map50_95"] == pytest.approx(1), "nor is what is not found there"
-
-
-class Slot:
-    blob: bytes | None = None
-
-    def load(self) -> bytes | None:
-        return self.blob
-
-    def save(self, blob: bytes, epochs: int) -> None:
-        self.blob = blob
 
 
 def trained(digits: Dataset, slot: Slot, stop_after: int | None = None) -> tuple[nn.Module, tuple[Any, ...]]:

@@ -73,7 +73,7 @@ def assert_same(one, other) -> None:
         assert torch.equal(tensor, other_tensor), name
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
+@pytest.mark.parametrize("optimizer", [pytest.param("SGD", marks=pytest.mark.slow), "AdamW"])
 def test_stopping_at_every_third_batch_changes_nothing(tmp_path: Path, optimizer: str) -> None:
     section = SECTION.model_copy(update={"optimizer": optimizer})
     whole = fit(tmp_path / "whole", section)
@@ -90,6 +90,7 @@ def test_stopping_at_every_third_batch_changes_nothing(tmp_path: Path, optimizer
     assert_same(pieces, whole)
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_taken_up_bit_for_bit(tmp_path: Path) -> None:
     whole = fit(tmp_path / "whole", rungs=[1, 10])
     path = tmp_path / "killed"
@@ -132,19 +133,16 @@ def test_a_network_whose_format_has_a_version_goes_on_from_its_checkpoint(tmp_pa
     assert score.epochs == 1
 
 
-def test_a_finished_training_is_read_back_without_training(tmp_path: Path) -> None:
-    finished = fit(tmp_path / "slot")
+def test_checkpoints_come_at_every_epoch_and_a_finished_training_is_read_back(tmp_path: Path) -> None:
+    dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
+    slot, model = FileSlot(tmp_path / "slot"), network()
+    trainer = Trainer(SECTION, dataset, device="cpu")
+    finished = model, trainer.fit(model, seed=5, rungs=[1, 3], learning_rate=0.05, slot=slot)
+    assert slot.saves == [1, 2, 3]
     told = []
     again = fit(tmp_path / "slot", on_rung=lambda score: told.append(score.epochs) or True)
     assert told == [1, 3]
     assert_same(again, finished)
-
-
-def test_checkpoints_come_at_every_epoch(tmp_path: Path) -> None:
-    dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
-    slot = FileSlot(tmp_path / "slot")
-    Trainer(SECTION, dataset, device="cpu").fit(network(), seed=0, rungs=[1, 3], learning_rate=0.05, slot=slot)
-    assert slot.saves == [1, 2, 3]
 
 
 def test_a_long_epoch_has_checkpoints_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,24 +180,17 @@ def test_a_disk_that_is_full_leaves_the_last_checkpoint(tmp_path: Path) -> None:
     assert_same(fit(tmp_path / "slot"), fit(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+def test_the_checkpoint_of_another_training_is_refused_and_a_damaged_one(tmp_path: Path) -> None:
+    fit(tmp_path / "slot", rungs=[1])
+    for change in (
         {"seed": 6},
         {"learning_rate": 0.04},
         {"section": SECTION.model_copy(update={"weight_decay": 0.0})},
         {"attention_parameters": ["0.weight"]},
         {"rungs": [2, 3]},
-    ],
-)
-def test_another_trainings_checkpoint_is_refused(tmp_path: Path, change: dict) -> None:
-    fit(tmp_path / "slot", rungs=[1])
-    with pytest.raises(CheckpointError):
-        fit(tmp_path / "slot", **change)
-
-
-def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
-    fit(tmp_path / "slot", rungs=[1])
+    ):
+        with pytest.raises(CheckpointError):
+            fit(tmp_path / "slot", **change)
     blob = (tmp_path / "slot").read_bytes()
     for damaged in (b"", b"nothing of the kind", blob[: len(blob) // 2]):
         (tmp_path / "slot").write_bytes(damaged)

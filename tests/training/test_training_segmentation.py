@@ -6,6 +6,7 @@ import pytest
 import torch
 from segmenter import Segmenter
 from sklearn.metrics import jaccard_score
+from slots import MemorySlot as Slot
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -30,16 +31,6 @@ def digits() -> Dataset:
 def network() -> nn.Module:
     torch.manual_seed(0)
     return Segmenter(classes=11, channels=1)
-
-
-class Slot:
-    blob: bytes | None = None
-
-    def load(self) -> bytes | None:
-        return self.blob
-
-    def save(self, blob: bytes, epochs: int) -> None:
-        self.blob = blob
 
 
 def test_the_metrics_are_those_of_all_pixels_together(digits: Dataset) -> None:

@@ -4,9 +4,6 @@ from alembic import context
 
 from nas_attn.storage.tables import VERSION_TABLE
 
-context.configure(
-    connection=context.config.attributes["connection"],
-    version_table=VERSION_TABLE,
-    transactional_ddl=True,
-)
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, version_table=VERSION_TABLE, transactional_ddl=True)
 context.run_migrations()
