@@ -22,11 +22,7 @@ class Network:
 
     @cached_property
     def recording(self) -> Recording:
-        """One forward pass, recorded.
-
-        Raises:
-            BackboneError: the model cannot process an image of this shape.
-        """
+        """One forward pass, recorded; BackboneError where the model cannot process an image of this shape."""
         return record(self.model, self.input_shape, bare=False)
 
 

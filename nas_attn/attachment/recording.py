@@ -91,11 +91,8 @@ class Recording:
 
 
 def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -> Recording:
-    """Runs one image of this shape through a copy of the model in evaluation mode; `bare`: without attention.
-
-    Raises:
-        BackboneError: the model cannot process such an image.
-    """
+    """Runs one image of this shape through a copy of the model in evaluation mode; `bare`: without attention;
+    BackboneError where the model cannot process such an image."""
     refuse_wrapped(model)
     name = type(model).__name__
     if any(is_lazy(parameter) for parameter in model.parameters()):

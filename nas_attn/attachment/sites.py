@@ -116,11 +116,8 @@ def find_sites(
 
 
 def reshaped(sites: Sequence[Site], model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Site, ...]:
-    """Sites that were found with images of another shape, their points with the maps of this one.
-
-    Raises:
-        BackboneError: the model cannot process such an image, or has no such modules.
-    """
+    """Sites that were found with images of another shape, their points with the maps of this one; BackboneError where
+    the model cannot process such an image, or has no such modules."""
     flow = Flow(record(model, input_shape, bare=True))
 
     def seen(point: Point) -> Point:
@@ -137,12 +134,8 @@ def reshaped(sites: Sequence[Site], model: nn.Module, input_shape: tuple[int, in
 
 
 def _blocks(finder: BlockFinder, *, required: nn.Module | None) -> list[Block]:
-    """The blocks of a network; of a plain chain, its layers.
-
-    Raises:
-        BackboneError: there are none, or most of the network lies behind what looks like some (a vision transformer's
-            stem), and they are `required` of this model.
-    """
+    """The blocks of a network; of a plain chain, its layers; BackboneError where there are none, or most of the
+    network lies behind what looks like some (a vision transformer's stem), and they are `required` of this model."""
     blocks = finder.find()
     if blocks and finder.classes:
         return blocks
@@ -303,11 +296,8 @@ def _listed(names: Sequence[str]) -> str:
 def _custom_sites(
     flow: Flow, custom: Mapping[str, Sequence[str]], unusable: frozenset[str], total: int, roles: Roles
 ) -> Iterator[Site]:
-    """One site per name: the outputs of the modules whose paths match its globs, at position `block`.
-
-    Raises:
-        BackboneError: a glob matches nothing, or no maps, or maps of different shapes.
-    """
+    """One site per name: the outputs of the modules whose paths match its globs, at position `block`; BackboneError
+    where a glob matches nothing, or no maps, or maps of different shapes."""
     for name, patterns in custom.items():
         calls = [call for pattern in patterns for call in _matching(flow, name, pattern, unusable)]
         points = tuple(dict.fromkeys(_point(flow, call) for call in calls))

@@ -51,11 +51,8 @@ SHAPED = ("height", "width", "init")
 
 
 def find(name: str) -> Row:
-    """The row behind a name: of this package, of an entry point, or of `package.module:Class`.
-
-    Raises:
-        KnobError: there is none, the nearest is named; or it cannot be imported, or its signature does not fit.
-    """
+    """The row behind a name: of this package, of an entry point, or of `package.module:Class`; KnobError where there
+    is none, the nearest is named; or it cannot be imported, or its signature does not fit."""
     if name in ROWS:
         return ROWS[name]
     if ":" in name:

@@ -24,9 +24,7 @@ from nas_attn.attention.row import Init, hidden_width
 
 class SqueezeExcitation(nn.Module):
     """`y = x·s(W2 relu(W1 mean(x)))`, the mean over H and W, h = max(1, C // reduction).
-
-    Start: `identity` zeroes W2 and uses 2s.
-    """
+    Start: `identity` zeroes W2 and uses 2s."""
 
     def __init__(
         self, channels: int, *, reduction: int = 16, bias: bool = True, divisor: int = 1, init: Init = "paper"
@@ -46,9 +44,7 @@ class SqueezeExcitation(nn.Module):
 
 class EffectiveSqueezeExcitation(nn.Module):
     """`y = x·hardsigmoid(W mean(x))`, the mean over H and W, `hardsigmoid(z) = clip(z + 3, 0, 6) / 6`.
-
-    Start: `identity` zeroes W and doubles the gate.
-    """
+    Start: `identity` zeroes W and doubles the gate."""
 
     def __init__(self, channels: int, *, init: Init = "paper") -> None:
         super().__init__()
@@ -64,9 +60,7 @@ class EffectiveSqueezeExcitation(nn.Module):
 
 class ConcurrentSqueezeExcitation(nn.Module):
     """`y = max(x·s(W2 relu(W1 mean(x))), x·s(conv1x1(x)))`, or the sum of the two.
-
-    Start: `identity` zeroes the last layer of each gate; `max` uses 2s, for `sum` ½ + ½ is 1 already.
-    """
+    Start: `identity` zeroes the last layer of each gate; `max` uses 2s, for `sum` ½ + ½ is 1 already."""
 
     def __init__(
         self, channels: int, *, reduction: int = 2, combine: Literal["max", "sum"] = "max", init: Init = "paper"
@@ -92,9 +86,7 @@ class ConcurrentSqueezeExcitation(nn.Module):
 
 class EfficientChannel(nn.Module):
     """`y = x·s(conv_k(mean(x)))`, the mean over H and W, the convolution over the channels.
-
-    Start: `identity` zeroes the convolution and uses 2s.
-    """
+    Start: `identity` zeroes the convolution and uses 2s."""
 
     def __init__(
         self, channels: int, *, kernel_size: int, padding: Literal["zeros", "circular"] = "zeros", init: Init = "paper"
@@ -116,9 +108,7 @@ class MixedLocalChannel(nn.Module):
     Both convolutions run along the channels, the second along those of all cells, one cell behind the other. Means over
     cells and their spreading over the map, U, are adaptive average pooling, down and up again. The mean of a map is
     that of its cells.
-
-    Start: `identity` zeroes both convolutions and uses 2s.
-    """
+    Start: `identity` zeroes both convolutions and uses 2s."""
 
     def __init__(
         self, channels: int, *, kernel_size: int, local_size: int = 5, local_weight: float = 0.5, init: Init = "paper"
@@ -152,9 +142,7 @@ class MixedLocalChannel(nn.Module):
 
 class StyleRecalibration(nn.Module):
     """`y = x·s(BN(w_c·[mean(x), std(x)]))`, over H and W; a map of one pixel has variance 0.
-
-    Start: `paper` starts w at zero; `identity` draws it, zeroes the normalisation's affine and uses 2s.
-    """
+    Start: `paper` starts w at zero; `identity` draws it, zeroes the normalisation's affine and uses 2s."""
 
     def __init__(self, channels: int, *, init: Init = "paper") -> None:
         super().__init__()
@@ -178,9 +166,7 @@ class StyleRecalibration(nn.Module):
 
 class NormalizationAttention(nn.Module):
     """`y = x·s(w·BN(x))`, `w = |gamma| / sum |gamma|`; all gammas zero: w = 0.
-
-    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
-    """
+    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0."""
 
     def __init__(self, channels: int, *, detach: bool = False, init: Init = "paper") -> None:
         super().__init__()
@@ -199,9 +185,7 @@ class NormalizationAttention(nn.Module):
 
 class GatedChannel(nn.Module):
     """`y = x·(1 + tanh(γ·ŝ + β))`, `s_c = α_c·‖x_c‖`, `ŝ = s / rms(s)` over the channels.
-
-    Start: both are the same: γ = β = 0 is the identity.
-    """
+    Start: both are the same: γ = β = 0 is the identity."""
 
     def __init__(self, channels: int, *, norm: Literal["l2", "l1"] = "l2", init: Init = "paper") -> None:
         super().__init__()
@@ -223,10 +207,8 @@ class GatedChannel(nn.Module):
 
 class GlobalContext(nn.Module):
     """`y = x + W2 relu(LN(W1 c))`, `c = Σ softmax(conv x)·x` over the pixels; or `y = x·s(…)`; or `y = x·s(…) + …`.
-
     Start: W2 starts at zero in all, as in the authors' code: `add` is the identity; `identity` uses 2s where it
-    multiplies.
-    """
+    multiplies."""
 
     def __init__(
         self,
@@ -298,10 +280,8 @@ class GatherExcite(nn.Module):
     by one as large as it), each followed by a batch normalisation, with ReLU between. GE-θ⁺ has
     `conv1x1(relu(conv1x1(relu(g))))` behind these (`mlp`; of means without the first ReLU). `height` and `width` are
     those of the map for which a convolution over the whole of it is made.
-
     Start: `identity` zeroes the last layer and uses 2s; of bare means it blends, `x + a·(y - x)` with one learned
-    scalar a, at first 0.
-    """
+    scalar a, at first 0."""
 
     def __init__(
         self,

@@ -12,9 +12,7 @@ from nas_attn.attention.row import Init
 
 class CoordinateAttention(nn.Module):
     """`y = x·s(F_h(f_h))·s(F_w(f_w))`, `[f_h; f_w] = hswish(BN(F([mean_W x; mean_H x])))`.
-
-    Start: `identity` zeroes F_h and F_w and uses 2s in both directions.
-    """
+    Start: `identity` zeroes F_h and F_w and uses 2s in both directions."""
 
     def __init__(self, channels: int, *, reduction: int = 32, min_hidden: int = 8, init: Init = "paper") -> None:
         super().__init__()
@@ -41,9 +39,7 @@ class EfficientLocalAttention(nn.Module):
     """`y = x·a_h·a_w`, `a_h = s(GN(conv_k(mean_W x)))`, `a_w = s(GN(conv_k(mean_H x)))`.
 
     The variants T, B, S, L of the paper are settings of kernel and groups, which the catalogue knows.
-
-    Start: `identity` zeroes the normalisation's affine and uses 2s in both directions.
-    """
+    Start: `identity` zeroes the normalisation's affine and uses 2s in both directions."""
 
     def __init__(
         self,
@@ -88,9 +84,7 @@ class SynergisticAttention(nn.Module):
     directions share them. Q, K, V are u in means over windows, normalised over all of C, H and W and scaled by channel;
     in each head of d = C / heads channels, channels attend to channels. The windows do not overlap, and are never
     larger than the map; what is left over at the border takes no part.
-
-    Start: `identity` zeroes both strips' normalisations and V, and uses 2s in all three gates.
-    """
+    Start: `identity` zeroes both strips' normalisations and V, and uses 2s in all three gates."""
 
     def __init__(
         self, channels: int, *, heads: int = 8, window_size: int = 7, groups: int = 4, init: Init = "paper"

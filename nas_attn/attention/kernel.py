@@ -17,9 +17,7 @@ class LargeSelectiveKernel(nn.Module):
     u_1 is of a depth-wise 5x5 convolution of x, u_2 of a 7x7 one with dilation 3 behind that. This is the selection
     alone; the block that LSKNet puts around it (1x1, GELU, this, 1x1, shortcut) is the network's. Ties of the maximum
     share the gradient.
-
-    Start: `identity` starts W at weight 0 and bias 1.
-    """
+    Start: `identity` starts W at weight 0 and bias 1."""
 
     def __init__(self, channels: int, *, reduction: int = 2, kernel_size: int = 7, init: Init = "paper") -> None:
         super().__init__()
@@ -45,9 +43,7 @@ class LargeSelectiveKernel(nn.Module):
 
 class LargeSeparableKernel(nn.Module):
     """`y = x·conv1x1(dilated strips(strips(x)))`: rows and columns, depth-wise, once dense and once dilated.
-
-    Start: `identity` starts the 1x1 convolution at weight 0 and bias 1.
-    """
+    Start: `identity` starts the 1x1 convolution at weight 0 and bias 1."""
 
     def __init__(self, channels: int, *, kernel_size: int = 11, init: Init = "paper") -> None:
         super().__init__()
@@ -72,9 +68,7 @@ class SelectiveKernel(nn.Module):
 
     It convolves x, to whose values nothing leads back but the identity start: C to C channels, stride 1. conv_i is a
     3x3 with dilation i, as the authors have it for the sake of speed, or of side 2i + 1.
-
-    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
-    """
+    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0."""
 
     def __init__(
         self,
@@ -117,9 +111,7 @@ class ContextAnchor(nn.Module):
 
     The means are over p x p pixels, zeros beyond the border among them. f1, f2 are a 1x1 convolution, batch
     normalisation and SiLU in the authors' code; the paper's equations have the convolution alone.
-
-    Start: `identity` zeroes the last layer and uses 2s.
-    """
+    Start: `identity` zeroes the last layer and uses 2s."""
 
     def __init__(
         self, channels: int, *, kernel_size: int = 11, pool_size: int = 7, norm: bool = True, init: Init = "paper"
@@ -157,10 +149,8 @@ class ChannelPrior(nn.Module):
 
     conv5, rows and columns are depth-wise, W is a 1x1 convolution, without a sigmoid. `projected` takes gelu(Wx) in the
     place of x and gives Wy, with the one W, as the authors' code does. Ties of the maximum share the gradient.
-
     Start: `identity` zeroes the MLP's last layer, with 2s for `sum` (½ + ½ is 1 already), and starts W at weight 0 and
-    bias 1; `projected` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
-    """
+    bias 1; `projected` blends: `x + a·(y - x)` with one learned scalar a, at first 0."""
 
     def __init__(
         self,
@@ -232,9 +222,7 @@ class ResidualConvolution(nn.Module):
 
 class PointwiseConvolution(ResidualConvolution):
     """`y = x + BN(conv1x1(relu(x)))`: one more layer, which mixes the channels of each pixel.
-
-    Start: `identity` zeroes the normalisation's affine.
-    """
+    Start: `identity` zeroes the normalisation's affine."""
 
     def __init__(self, channels: int, *, init: Init = "paper") -> None:
         super().__init__(nn.Conv2d(channels, channels, 1, bias=False), init)
@@ -242,9 +230,7 @@ class PointwiseConvolution(ResidualConvolution):
 
 class DepthwiseConvolution(ResidualConvolution):
     """`y = x + BN(conv_k(relu(x)))`: one more layer, which mixes the k x k pixels of each channel.
-
-    Start: `identity` zeroes the normalisation's affine.
-    """
+    Start: `identity` zeroes the normalisation's affine."""
 
     def __init__(self, channels: int, *, kernel_size: int = 3, init: Init = "paper") -> None:
         reach = kernel_size // 2

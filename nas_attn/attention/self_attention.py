@@ -18,9 +18,7 @@ from nas_attn.attention.row import Init
 
 class ScaledDotProduct(nn.Module):
     """`y = x + W_o·softmax(QKᵀ/√h)V` with one head of width h, Q, K, V 1x1 convolutions of x.
-
-    Start: `identity` zeroes W_o.
-    """
+    Start: `identity` zeroes W_o."""
 
     def __init__(self, channels: int, *, reduction: int = 2, downsample: int = 1, init: Init = "paper") -> None:
         super().__init__()
@@ -46,9 +44,7 @@ class MultiHead(nn.Module):
     Position: `relative` adds `q·(r_row + r_column)` by the distance in rows and in columns (in cells of the keys);
     `absolute` the same by the place of the key. Their tables are made for maps of `height` x `width` and interpolated
     to others. Without `residual` there is neither W_o nor the sum: BoTNet's attention stands in a convolution's place.
-
-    Start: `identity` zeroes W_o; without `residual` it blends: `x + a·(y - x)` with one learned scalar a, at first 0.
-    """
+    Start: `identity` zeroes W_o; without `residual` it blends: `x + a·(y - x)` with one learned scalar a, at first 0."""
 
     def __init__(
         self,

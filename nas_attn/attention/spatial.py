@@ -27,9 +27,7 @@ class BottleneckAttention(nn.Module):
     """`y = x·(1 + s(M_c + M_s))`: M_c an MLP on the channel means, M_s 1x1, two dilated 3x3, 1x1 convolutions.
 
     Each branch ends in a batch normalisation (`sum`); the authors' code has none and multiplies the two (`product`).
-
-    Start: `identity` zeroes the last layers (`product`: of the spatial branch) and uses `y = x·2s(…)`.
-    """
+    Start: `identity` zeroes the last layers (`product`: of the spatial branch) and uses `y = x·2s(…)`."""
 
     def __init__(
         self,
@@ -92,9 +90,7 @@ class TripletAttention(nn.Module):
     """`y = x·(a_cw + a_ch + a_hw) / 3`, each gate `s(BN(conv_k([max; mean])))` with the pooling over the third dimension.
 
     Ties of a maximum share the gradient.
-
-    Start: `identity` zeroes each normalisation's affine and uses 2s.
-    """
+    Start: `identity` zeroes each normalisation's affine and uses 2s."""
 
     def __init__(self, channels: int, *, kernel_size: int = 7, spatial: bool = True, init: Init = "paper") -> None:
         super().__init__()
@@ -134,9 +130,7 @@ class ChannelGate(nn.Module):
 
 class ConvolutionalBlockAttention(nn.Module):
     """`u = x·s(MLP(mean x) + MLP(max x))`, then `y = u·s(BN(conv_k([max_C u; mean_C u])))`.
-
-    Start: `identity` zeroes the last layer of each gate and uses 2s.
-    """
+    Start: `identity` zeroes the last layer of each gate and uses 2s."""
 
     def __init__(
         self,
@@ -165,9 +159,7 @@ class ConvolutionalBlockAttention(nn.Module):
 
 class GlobalAttention(nn.Module):
     """`u = x·s(W2 relu(W1 x))` at every pixel, then `y = u·s(BN(conv7(relu(BN(conv7(u))))))`.
-
-    Start: `identity` zeroes the last layer of each gate and uses 2s (a channel gate without sigmoid starts at 1).
-    """
+    Start: `identity` zeroes the last layer of each gate and uses 2s (a channel gate without sigmoid starts at 1)."""
 
     def __init__(
         self,
@@ -212,9 +204,7 @@ class SimAM(nn.Module):
     """`y = x·s(d / (4(v + λ)) + ½)`, `d = (x - mean(x))²`, `v = sum(d) / (HW - 1)`, over H and W.
 
     A map of one pixel has d = v = 0, so its gate is s(½).
-
-    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
-    """
+    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0."""
 
     def __init__(self, channels: int, *, e_lambda: float = 1e-4, unbiased: bool = True, init: Init = "paper") -> None:
         super().__init__()
@@ -235,9 +225,7 @@ class SpatialGroupEnhance(nn.Module):
     """Per group `y = x·s(w·t̂ + b)`, `t = Σ_c x·mean(x)`, `t̂ = (t - mean(t)) / (std(t) + ε)` over the map.
 
     The standard deviation is the unbiased one; a constant map, or one of one pixel, has t̂ = 0.
-
-    Start: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s.
-    """
+    Start: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s."""
 
     def __init__(self, channels: int, *, groups: int = 64, init: Init = "paper") -> None:
         super().__init__()
@@ -261,9 +249,7 @@ class EfficientMultiScale(nn.Module):
 
     The strips are a shared 1x1 convolution of the means along W and along H; GN has one group per channel, so `mean u`
     is its bias and the first softmax does not depend on x.
-
-    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
-    """
+    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0."""
 
     def __init__(self, channels: int, *, groups: int = 32, init: Init = "paper") -> None:
         super().__init__()
@@ -297,10 +283,8 @@ class ShuffleAttention(nn.Module):
 
     IN normalises each channel over the map, with scale and shift of its own before w and b. The groups share all of it.
     The halves of an odd group are unequal, v has one channel more; an odd C is interleaved from its larger half.
-
     Start: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s, and deals the channels out beforehand, so
-    that the mixing brings each back to its place.
-    """
+    that the mixing brings each back to its place."""
 
     def __init__(self, channels: int, *, groups: int = 64, init: Init = "paper") -> None:
         super().__init__()
@@ -410,10 +394,8 @@ class PolarizedSelfAttention(nn.Module):
     `a_s = s(softmax(W_q' mean(x))·W_v' x)`, its softmax over the hidden channels. In the authors' code (`form="code"`)
     that softmax is over the pixels, in the parallel layout of its product, in the sequential one of `W_v' x`; a_c has
     no LN, in the sequential layout `W2 relu(LN(W1 ·))` in the place of W_z.
-
     Start: `identity` zeroes the last layer of each gate, with 2s where the layout is `sequential` (½ + ½ is 1 already);
-    the parallel code's a_s cannot be: there it blends, `x + a·(y - x)` with one scalar a, at first 0.
-    """
+    the parallel code's a_s cannot be: there it blends, `x + a·(y - x)` with one scalar a, at first 0."""
 
     def __init__(
         self,

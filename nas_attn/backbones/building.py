@@ -104,13 +104,11 @@ def build(
 def load_weights(model: nn.Module, path: str) -> tuple[str, ...]:
     """Loads a state_dict file into a bare model; a head for other classes stays random, a first layer is adapted.
 
-    What wraps the weights is taken off: a dictionary of other things around them, a prefix before all names.
+    What wraps the weights is taken off: a dictionary of other things around them, a prefix before all names. Returns what a user
+    should know of the choice that was made, in sentences; mostly nothing.
 
     Args:
         path: `.pt`, `.pth` (tensors only: nothing in the file is executed), `.safetensors` or `.npz`.
-
-    Returns:
-        What a user should know of the choice that was made, in sentences; mostly nothing.
 
     Raises:
         BackboneError: the file cannot be read, or does not hold this model's weights.
@@ -125,8 +123,7 @@ def _cifar(section: BackboneSection, channels: int, classes: int, published: boo
     from nas_attn.backbones.cifar import MODELS
 
     if section.name not in MODELS:
-        known = names()
-        same = f"torchvision:{section.name}"
+        known, same = names(), f"torchvision:{section.name}"
         close = f"did you mean '{same}'?" if same in known else did_you_mean(section.name, known)
         raise BackboneError(
             f"unknown backbone '{section.name}': {close} "

@@ -33,8 +33,6 @@ COUNTER = "num_batches_tracked"
 """Last part of the name of a BatchNorm's counter, which old and foreign files do without."""
 EXTRA = "_extra_state"
 """Last part of the name of a module's state that is no tensor."""
-ATTENTION = "nas_attn"
-"""Part of the names of attached attention's parameters."""
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.", "aux_classifier.", "n_averaged")
 """Beginnings of names that serve training only: auxiliary heads, the counter of an average."""
 _DEPTH = 4
@@ -83,13 +81,9 @@ def unpack(blob: bytes) -> Mapping[str, Any]:
 
 
 def read_state(path: str) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """The state_dict in a file, taken out of what it is wrapped in; names as they are, but for `WRAPPING`.
+    """(The state_dict in a file, taken out of what it is wrapped in; what a user should know about the choice.)
 
-    Args:
-        path: `.npz`, `.safetensors`, or anything else for what `torch.save` wrote. Nothing in it is executed.
-
-    Returns:
-        The state_dict, with its modules' versions where it has them; and what a user should know about the choice.
+    The file is `.npz`, `.safetensors`, or what `torch.save` wrote; nothing in it is executed.
 
     Raises:
         BackboneError: the file does not exist, cannot be read or holds something else.
@@ -204,14 +198,11 @@ def _without_wrapping(state: Mapping[str, Any]) -> Mapping[str, Any]:
 def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str, ...]:
     """Loads `state`; a first layer for another number of input channels is adapted, a head of another size stays random.
 
-    Returns:
-        What a user should know, in sentences that begin with `where`.
-
-    Raises:
-        BackboneError: names or shapes differ elsewhere, or a value is not finite.
+    Returns what a user should know, in sentences that begin with `where`; BackboneError where names or shapes differ elsewhere,
+    or a value is not finite.
     """
     own = model.state_dict()
-    if any(ATTENTION in name.split(".") for name in state):
+    if any("nas_attn" in name.split(".") for name in state):
         raise BackboneError(
             f"{where}: they are of a network with attention of nas_attn in it, and every candidate starts from the bare "
             "backbone: give that one's weights (export the placement none)"

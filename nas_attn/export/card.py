@@ -21,8 +21,7 @@ from nas_attn.paths import write_whole
 from nas_attn.recipe import Recipe
 from nas_attn.records import Choice, Point, ResolvedPlacement
 
-VERSION = 1
-"""Of the card's form."""
+VERSION = 1  # of the card's form
 
 
 def card(
@@ -108,23 +107,15 @@ def resolved_of(facts: Mapping[str, Any]) -> ResolvedPlacement:
 def _latency(now: Snapshot, view: CandidateView) -> dict[str, Any] | None:
     if view.latency is None or now.latency is None:
         return None
-    latency, record = view.latency, now.latency
-    return {
-        "ratio": latency.ratio,
-        "low": latency.low,
-        "high": latency.high,
-        "ms": latency.ms,
-        "measured": latency.measured,
-        "machine": record.machine,
-        "conditions": {name: str(value) for name, value in record.conditions.items()},
-    }
+    measured = {name: getattr(view.latency, name) for name in ("ratio", "low", "high", "ms", "measured")}
+    conditions = {name: str(value) for name, value in now.latency.conditions.items()}
+    return {**measured, "machine": now.latency.machine, "conditions": conditions}
 
 
 def _sources(described: Described) -> list[dict[str, str]]:
     """The attention modules' papers; their code is this project's, written from the papers, or a third party's."""
-    types = dict.fromkeys(choice.type for _, choices in described.resolved.modules for choice in choices)
     found = []
-    for name in types:
+    for name in dict.fromkeys(choice.type for _, choices in described.resolved.modules for choice in choices):
         row = catalogue.find(name)
         ours = row.target.startswith("nas_attn.")
         licence = "MIT (nas_attn)" if ours else f"that of {row.target.partition('.')[0].partition(':')[0]}"
@@ -141,11 +132,7 @@ def card_paths(path: Path) -> tuple[Path, Path]:
 
 
 def write_card(facts: Mapping[str, Any], path: Path) -> tuple[Path, Path]:
-    """Writes both forms of a card beside an exported file.
-
-    Raises:
-        OperationError: they cannot be written.
-    """
+    """Writes both forms of a card beside an exported file; OperationError where they cannot be written."""
     paths = card_paths(path)
     for target, text in zip(paths, (markdown(facts), json.dumps(facts, indent=2, allow_nan=False)), strict=True):
         try:
@@ -160,12 +147,8 @@ def markdown(facts: Mapping[str, Any]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     task = tasks.of(Recipe.model_validate(facts["recipe"]))
-    environment = Environment(
-        loader=PackageLoader("nas_attn", "export/templates"),
-        undefined=StrictUndefined,
-        autoescape=False,
-        trim_blocks=True,
-    )
+    loader = PackageLoader("nas_attn", "export/templates")
+    environment = Environment(loader=loader, undefined=StrictUndefined, autoescape=False, trim_blocks=True)
     environment.filters |= {
         "value": lambda number, name: units.value(name, number),
         "numbers": lambda values: ", ".join(f"{value:.6g}" for value in values),

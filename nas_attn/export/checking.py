@@ -87,11 +87,8 @@ class OnnxCheck:
 
 
 def check_onnx(path: Path, graph: Graph, images: Iterable[torch.Tensor]) -> OnnxCheck | None:
-    """Compares an ONNX file with its network on these batches; None where ONNX Runtime is not installed.
-
-    Raises:
-        OperationError: they differ by more than other arithmetic can explain.
-    """
+    """Compares an ONNX file with its network on these batches; None where ONNX Runtime is not installed;
+    OperationError where they differ by more than other arithmetic can explain."""
     try:
         import onnxruntime
     except ImportError:
@@ -197,11 +194,7 @@ def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """The card of an exported file.
-
-    Raises:
-        UserError: there is none, or it is damaged.
-    """
+    """The card of an exported file; UserError where there is none, or it is damaged."""
     at = card_paths(path)[1]
     if not path.is_file():
         raise UserError(f"there is no file '{shorten(str(path))}': write one with nas-attn export")

@@ -138,11 +138,8 @@ class Chosen(Graph):
 
 
 def single_output(model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
-    """The network with one tensor as its output, by what it answers for an image.
-
-    Raises:
-        OperationError: it answers with something that is no tensor, no dictionary with `out` and no boxes.
-    """
+    """The network with one tensor as its output, by what it answers for an image; OperationError where it answers
+    with something that is no tensor, no dictionary with `out` and no boxes."""
     with torch.no_grad():
         output = model.eval()(torch.zeros(1, *input_shape))
     if isinstance(output, list) and output and isinstance(output[0], Mapping):
@@ -187,11 +184,7 @@ class Format:
 
 
 def find_format(name: str, task: Task | None = None) -> Format:
-    """A format by its name; those of the task too, where it is given.
-
-    Raises:
-        UserError: there is no such format.
-    """
+    """A format by its name; those of the task too, where it is given; UserError where there is no such format."""
     known = {**FORMATS, **(task.answers.formats if task is not None else {})}
     if name not in known:
         raise UserError(f"unknown format '{shorten(name)}': give {', '.join(known)}")
@@ -199,11 +192,8 @@ def find_format(name: str, task: Task | None = None) -> Format:
 
 
 def normalising(graph: nn.Module, described: Described, format_: Format) -> nn.Module:
-    """The network with its images' normalisation inside.
-
-    Raises:
-        UserError: the format holds no graph, or there is no normalisation.
-    """
+    """The network with its images' normalisation inside; UserError where the format holds no graph, or there is no
+    normalisation."""
     if not format_.graph:
         graphs = " or ".join(one.name for one in FORMATS.values() if one.graph)
         raise UserError(f"normalize does not apply to the format '{format_.name}', which holds no graph: take {graphs}")

@@ -77,11 +77,8 @@ class _Needs:
 
 
 def python_source(model: nn.Module, described: Described, *, weights: str, notes: Mapping[str, str]) -> str:
-    """The whole file; `weights` is the name of the file beside it that holds the state_dict.
-
-    Raises:
-        OperationError: the backbone is an object of the program that searched, which no other can import.
-    """
+    """The whole file; `weights` is the name of the file beside it that holds the state_dict; OperationError where the
+    backbone is an object of the program that searched, which no other can import."""
     needs = _Needs()
     needs.imports |= {("pathlib", "Path"), ("torch", None), ("torch", "nn"), ("torch", "Tensor")}
     build = [*_backbone(model, described, needs), *_attention(model, described, needs)]
@@ -91,15 +88,17 @@ def python_source(model: nn.Module, described: Described, *, weights: str, notes
         "\n".join(["from __future__ import annotations", "", *import_lines(needs.imports | imports)]),
         _constants(described),
         definitions.strip("\n"),
-        "\n    ".join(
-            ["def build() -> nn.Module:", '"""The network with random weights: `load` gives the trained."""', *build]
-        ),
+        "\n    ".join([_BUILD, *build]),
         *([_NORMALISE] if described.interface.mean else []),
         _LOAD.replace("WEIGHTS", quoted(weights)),
     ]
     first, *rest = filter(None, parts)
     return f"{first}\n\n{rest[0]}\n\n{rest[1]}\n\n\n" + "\n\n\n".join(rest[2:]) + "\n"
 
+
+_BUILD = '''\
+def build() -> nn.Module:
+    """The network with random weights: `load` gives it those it was trained to."""'''
 
 _NORMALISE = '''\
 def normalise(images: Tensor) -> Tensor:
@@ -121,10 +120,8 @@ def _heading(described: Described, notes: Mapping[str, str]) -> str:
     title = f"{described.backbone.name} with attention: {notes.get('placement', described.resolved.text)}"
     lines = [title, "", *(f"{name}: {text}" for name, text in notes.items() if name != "placement")]
     output = ", ".join(map(str, described.interface.output))
-    lines += [
-        "",
-        f"Input: images as {how} makes them, float32 (N, {channels}, {height}, {width}). Output: (N, {output}) before softmax.",
-    ]
+    shape = f"float32 (N, {channels}, {height}, {width}). Output: (N, {output}) before softmax."
+    lines += ["", f"Input: images as {how} makes them, {shape}"]
     papers = dict.fromkeys(
         f"{row.title}: {row.paper}"
         for _, choices in described.resolved.modules
@@ -190,13 +187,8 @@ def _first_convolution(model: nn.Module) -> str:
     """The line for a first layer of other than three channels."""
     path, layer = next((path, module) for path, module in model.named_modules() if isinstance(module, nn.Conv2d))
     usual = inspect.signature(nn.Conv2d).parameters
-    settings: dict[str, Any] = {
-        "stride": layer.stride,
-        "padding": layer.padding,
-        "dilation": layer.dilation,
-        "bias": layer.bias is not None,
-        "padding_mode": layer.padding_mode,
-    }
+    settings = {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "padding_mode")}
+    settings["bias"] = layer.bias is not None
     given = {n: v for n, v in settings.items() if v != usual[n].default and v != (usual[n].default,) * 2}
     arguments = [repr(layer.in_channels), repr(layer.out_channels), repr(layer.kernel_size), *_keywords(given)]
     return _call("model.set_submodule", [quoted(path), ("nn.Conv2d", arguments)])
@@ -204,12 +196,9 @@ def _first_convolution(model: nn.Module) -> str:
 
 def _attention(model: nn.Module, described: Described, needs: _Needs) -> list[str]:
     """The lines that put the attention in."""
-    modules = dict(model.named_modules())
-    if not described.resolved.modules:
-        return ["return model"]
     lines = []
     for point, choices in described.resolved.modules:
-        host = bare_class(modules[point.path])
+        host = bare_class(model.get_submodule(point.path))
         made: list[Any] = ["model", quoted(point.path)]
         made += [_module(choice, point, described.resolved.init, needs) for choice in choices]
         if point.replaces:
@@ -283,14 +272,27 @@ class _File:
 def bundle(roots: Iterable[tuple[str, str]]) -> tuple[str, set[tuple[str, str | None]]]:
     """(source of what the roots name and of all that it uses, each once; (module, name) of what that imports from others).
 
-    Args:
-        roots: (module of this package, name at its top level). No two definitions that meet may share a name.
+    Roots are (module of this package, name at its top level). No two definitions that meet may share a name.
     """
     order: dict[tuple[str, str], None] = {}
     outside: set[tuple[str, str | None]] = set()
     under_way: set[tuple[str, str]] = set()
+
+    def collect(module: str, name: str) -> None:
+        if (module, name) in under_way:
+            return
+        under_way.add((module, name))
+        file = _read(module)
+        for used in (node.id for node in ast.walk(file.definitions[name][0]) if isinstance(node, ast.Name)):
+            source, original = (module, used) if used in file.definitions else file.imports.get(used, ("", None))
+            if source.partition(".")[0] == OURS and original is not None:
+                collect(source, original)
+            elif source:
+                outside.add((source, original))
+        order[(module, name)] = None  # behind what it uses
+
     for module, name in roots:
-        _collect(module, name, order, outside, under_way)
+        collect(module, name)
     return "".join(_joined(order)), outside
 
 
@@ -306,33 +308,6 @@ def import_lines(imports: Iterable[tuple[str, str | None]]) -> list[str]:
 
 def _import_order(name: str) -> tuple[int, str]:
     return (0 if name.isupper() else 1 if name[:1].isupper() else 2, name)
-
-
-# ------------------------------------------------------------------------------------------- what is needed
-
-
-def _collect(
-    module: str,
-    name: str,
-    order: dict[tuple[str, str], None],
-    outside: set[tuple[str, str | None]],
-    under_way: set[tuple[str, str]],
-) -> None:
-    """Adds a definition to `order`, behind what it uses; what is imported from elsewhere to `outside`."""
-    if (module, name) in under_way:
-        return
-    under_way.add((module, name))
-    file = _read(module)
-    for used in (node.id for node in ast.walk(file.definitions[name][0]) if isinstance(node, ast.Name)):
-        if used in file.definitions:
-            _collect(module, used, order, outside, under_way)
-        elif used in file.imports:
-            source, original = file.imports[used]
-            if source.partition(".")[0] == OURS and original is not None:
-                _collect(source, original, order, outside, under_way)
-            else:
-                outside.add((source, original))
-    order[(module, name)] = None
 
 
 @cache
