@@ -20,7 +20,6 @@ from torch.fx.experimental.optimization import fuse
 
 import nas_attn as na
 from nas_attn.attachment import attach, attached_modules, cost, detach, find_sites, fold_batchnorm
-from nas_attn.attention import catalogue
 from nas_attn.backbones import build
 from nas_attn.errors import BackboneError, KnobError
 from nas_attn.recipe import BackboneSection
@@ -70,27 +69,21 @@ def test_identity_start_changes_no_bit_and_no_name(position: str) -> None:
     assert result.unexpected_keys == []
 
 
-def test_attention_acts_at_its_point() -> None:
-    model = small()
-    point = points_of(find_sites(model, SHAPE), "residual")[1]
+def test_attention_acts_at_its_point_each_time_in_order_and_users_hooks_see_it() -> None:
+    model = Repeating().eval()  # runs its block three times
+    (point,) = points_of(find_sites(model, SHAPE), "residual")
     seen: list[Tensor] = []
     model.get_submodule(point.path).register_forward_hook(lambda module, args, output: seen.append(output))
     model(images())
-    attach(model, placed([point], init="paper"))
-    model(images())
-    (module,) = attached_modules(model).values()
-    assert torch.equal(seen[1], module(seen[0]))
-    assert not torch.equal(seen[1], seen[0])
-
-
-def test_several_modules_at_a_point_run_in_order() -> None:
-    model = small()
-    (point,) = points_of(find_sites(model, SHAPE)[2:], "stage")
     attach(model, placed([point], SE, Choice("eca"), init="paper"))
-    built = [catalogue.build(choice, point.channels, point.height, point.width) for choice in (SE, Choice("eca"))]
-    assert [type(m) for m in attached_modules(model).values()] == [type(m) for m in built]
     assert list(attached_modules(model)) == [f"{point.path}.nas_attn.0", f"{point.path}.nas_attn.1"]
-    assert all(dict(model.named_modules())[path] is m for path, m in attached_modules(model).items())
+    first, second = attached_modules(model).values()
+    model(images())
+    assert len(seen) == 6
+    assert torch.equal(seen[3], second(first(seen[0])))
+    assert not torch.equal(seen[3], seen[0])
+    detach(model)(images())
+    assert torch.equal(seen[6], seen[0])
 
 
 def test_detach_gives_the_bare_model_back() -> None:
@@ -272,30 +265,6 @@ def test_modes_and_frozen_parameters_stay() -> None:
         name for name, _ in model.named_parameters() if "nas_attn" in name
     }
     assert not any(m.training for m in attached_modules(model.eval()).values())
-
-
-def test_users_hooks_stay_and_see_attention() -> None:
-    model = small()
-    seen: list[Tensor] = []
-    handle = model.get_submodule("layer1.0.bn2").register_forward_hook(lambda module, args, output: seen.append(output))
-    attach(model, everywhere(small(), "residual", init="paper"))
-    model(images())
-    detach(model)
-    model(images())
-    assert len(seen) == 2
-    assert not torch.equal(seen[0], seen[1])
-    handle.remove()
-
-
-def test_a_block_that_runs_three_times_attends_three_times() -> None:
-    model = Repeating().eval()
-    sites = find_sites(model, SHAPE)
-    seen: list[Tensor] = []
-    attach(model, placed(points_of(sites, "residual"), init="paper"))
-    (module,) = attached_modules(model).values()
-    module.register_forward_hook(lambda module, args, output: seen.append(output))
-    model(images())
-    assert len(seen) == 3
 
 
 def test_containers_still_run_only_their_own_children() -> None:

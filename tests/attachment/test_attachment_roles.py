@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 import torchvision
@@ -229,66 +227,34 @@ def test_classes_of_torchvisions_segmenters_are_no_site(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_regions_cut_out_of_the_maps_leave_the_pyramid_the_neck() -> None:
-    model = torchvision.models.detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None)
+@pytest.mark.parametrize(
+    ("name", "neck"),
+    [
+        ("maskrcnn_resnet50_fpn", ["layer_blocks.0.0", "layer_blocks.1.0", "layer_blocks.2.0", "layer_blocks.3.0"]),
+        ("fasterrcnn_mobilenet_v3_large_320_fpn", ["layer_blocks.0.0"]),  # all of its levels are of one size
+        (
+            "retinanet_resnet50_fpn",
+            ["layer_blocks.0.0", "layer_blocks.1.0", "layer_blocks.2.0", "extra_blocks.p6", "extra_blocks.p7"],
+        ),
+    ],
+)
+def test_torchvisions_pyramid_is_the_neck(name: str, neck: list[str]) -> None:
+    model = getattr(torchvision.models.detection, name)(weights=None, weights_backbone=None)
     found = named(find_sites(model, (3, 128, 128)))
-    assert list(found) == [f"stage{k}" for k in range(1, 5)] + [f"neck{k}" for k in range(1, 5)]
-    assert all(path.startswith("backbone.fpn.") for role, path in found.values() if role == "neck")
-
-
-@pytest.mark.slow
-def test_a_pyramid_whose_levels_are_of_one_size_is_the_neck() -> None:
-    model = torchvision.models.detection.fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None)
-    found = named(find_sites(model, (3, 128, 128)))
-    assert [(name, path) for name, (role, path) in found.items() if role == "neck"] == [
-        ("neck1", "backbone.fpn.layer_blocks.0.0")
-    ]
-    assert "stage7" not in found
-
-
-@pytest.mark.slow
-def test_torchvisions_pyramid_is_the_neck() -> None:
-    model = torchvision.models.detection.retinanet_resnet50_fpn(weights=None, weights_backbone=None)
-    found = named(find_sites(model, (3, 128, 128)))
-    assert [name for name, (role, _) in found.items() if role == "backbone"][:4] == [f"stage{k}" for k in range(1, 5)]
-    neck = [path for role, path in found.values() if role == "neck"]
-    levels = {f"backbone.fpn.layer_blocks.{k}.0" for k in range(3)} | {
-        f"backbone.fpn.extra_blocks.p{k}" for k in (6, 7)
-    }
-    assert set(neck) == levels
+    assert {path for role, path in found.values() if role == "neck"} == {f"backbone.fpn.{path}" for path in neck}
     assert not any(path.startswith("head.") for _, path in found.values())
 
 
-@pytest.fixture
-def smp() -> Any:
-    return pytest.importorskip("segmentation_models_pytorch", reason="segmentation_models_pytorch is not installed")
-
-
-def test_decoders_of_segmentation_models(smp: Any) -> None:
-    unet = smp.Unet("resnet18", encoder_weights=None)
-    found = named(find_sites(unet, SHAPE))
-    assert [path for role, path in found.values() if role == "neck"] == [f"decoder.blocks.{i}" for i in range(5)]
-    assert [role for role, _ in found.values()] == ["backbone"] * 4 + ["neck"] * 5
-    attended = na.attach(unet.eval(), "stage*=se(reduction=8) neck*=eca", input_shape=SHAPE)
-    assert all(one.takes_part for one in na.check(attended, SHAPE))
-
-
-def test_a_decoder_is_whole_where_its_last_block_is_of_another_make(smp: Any) -> None:
-    found = named(find_sites(smp.MAnet("resnet18", encoder_weights=None), SHAPE))
-    assert [path for role, path in found.values() if role == "neck"] == [f"decoder.blocks.{i}" for i in range(5)]
-
-
-def test_attention_that_segmentation_models_bring_is_original(smp: Any) -> None:
+def test_decoders_and_attention_of_segmentation_models() -> None:
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    for make in (smp.Unet, smp.MAnet):
+        found = named(find_sites(make("resnet18", encoder_weights=None), SHAPE))
+        assert [path for role, path in found.values() if role == "neck"] == [f"decoder.blocks.{i}" for i in range(5)]
+        assert [role for role, _ in found.values()] == ["backbone"] * 4 + ["neck"] * 5
     model = smp.Unet("resnet18", encoder_weights=None, decoder_attention_type="scse").eval()
-    sites = find_sites(model, SHAPE, originals=True)
-    own = [site for site in sites if site.original]
-    paths = {p.path for site in own for p in site.at("block")}
-    assert paths == {f"decoder.blocks.{i}.attention{k}" for i in range(5) for k in (1, 2)} - {
-        "decoder.blocks.4.attention1"
-    }
-    assert [site.name for site in sites if not site.original and site.role == "neck"] == [
-        f"neck{k}" for k in range(1, 6)
-    ]
+    own = [site for site in find_sites(model, SHAPE, originals=True) if site.original]
+    paths = {f"decoder.blocks.{i}.attention{k}" for i in range(5) for k in (1, 2)} - {"decoder.blocks.4.attention1"}
+    assert {p.path for site in own for p in site.at("block")} == paths
     x = torch.rand(1, *SHAPE)
     with torch.no_grad():
         want = model(x)
@@ -307,32 +273,6 @@ def test_encoders_with_layer_norm_have_stages(name: str) -> None:
     found = named(find_sites(timm.create_model(name, pretrained=False, features_only=True), SHAPE))
     assert [role for role, _ in found.values()] == ["backbone"] * 4
     assert list(found) == [f"stage{k}" for k in range(1, 5)]
-
-
-@pytest.mark.slow
-def test_an_own_decoder_behind_convnext_keeps_its_logits_to_itself() -> None:
-    class Segmenter(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.features = torchvision.models.convnext_tiny().features
-            self.decoder = nn.ModuleList(unit(i, o) for i, o in ((768, 64), (64, 32), (32, 16)))
-            self.classes = nn.Conv2d(16, 4, 1)
-
-        def forward(self, x: Tensor) -> Tensor:
-            x = self.features(x)
-            for layer in self.decoder:
-                x = layer(functional.interpolate(x, scale_factor=2.0))
-            y: Tensor = self.classes(x)
-            return y
-
-    found = named(find_sites(Segmenter(), SHAPE))
-    assert [path for role, path in found.values() if role == "backbone"] == [
-        "features.1.2",
-        "features.3.2",
-        "features.5.8",
-        "features.7.2",
-    ]
-    assert not any("classes" in path for _, path in found.values())
 
 
 class Boxes(nn.Module):

@@ -80,6 +80,7 @@ def test_norms_folded_away_by_hand() -> None:
 
 def test_a_norm_taken_out_and_put_back() -> None:
     model = resnet()
+    model.layer1[0].note, model.layer1[0].shortcut = "mine", nn.Identity()  # others may be set and replaced
     want, norm = model(images()), model.layer1[0].bn2
     model.layer1[0].bn2 = nn.Identity()
     all_take_part(model, 3)
@@ -108,15 +109,6 @@ def test_what_cannot_carry_attention_on_is_stopped(change: Callable[[nn.Module],
         change(model)
     assert torch.equal(model(images()), want)
     change(detach(model))
-
-
-def test_modules_without_attention_may_be_replaced() -> None:
-    model = resnet()
-    model.layer1[0].conv1 = nn.Conv2d(8, 8, 1, bias=False)
-    del model.layer1[0].shortcut
-    model.layer1[0].note = "mine"
-    assert model.layer1[0].note == "mine"
-    all_take_part(copy.deepcopy(resnet()), 3)
 
 
 # ------------------------------------------------------------------------------------------- another forward
@@ -308,18 +300,6 @@ def test_averaged_weights_by_deepcopy() -> None:
     averaged.update_parameters(model)
     assert torch.allclose(averaged(images()), model(images()), atol=1e-4)
     all_take_part(averaged.module, 3)
-
-
-def test_mixed_precision() -> None:
-    model = resnet().train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = model(images(8)).float().square().mean()
-    loss.backward()
-    before = copy.deepcopy(attached_modules(model)["layer1.0.bn2.nas_attn.0"].state_dict())
-    optimizer.step()
-    after = attached_modules(model)["layer1.0.bn2.nas_attn.0"].state_dict()
-    assert any(not torch.equal(after[name], before[name]) for name in before)
 
 
 def test_quantisation_that_fuses_by_type_is_stopped_by_torch() -> None:

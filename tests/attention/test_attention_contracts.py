@@ -79,7 +79,7 @@ def test_bfloat16_in_bfloat16_out(row: Row, data: st.DataObject, size: Any, init
 @every_row
 def test_a_layer_behind_may_work_in_place(row: Row) -> None:
     """As the ReLUs of torchvision's networks do, on a map and on single values."""
-    for init, size, autocast in itertools.product(INITS, ((16, 9, 7), (64, 1, 1)), (False, True)):
+    for init, size, autocast in itertools.product(INITS, ((16, 5, 4), (64, 1, 1)), (False, True)):
         choice = Choice(row.name, row.resolve({}, *size, strict=False, init=init).knobs)
         module = shake(catalogue.build(choice, *size, init=init), 7)
         inputs = [image(8, size).requires_grad_() for _ in range(2)]
@@ -144,7 +144,7 @@ WITHOUT_EFFECT = {
 def test_training_reaches_every_parameter(row: Row) -> None:
     """With each choice that it offers: a gradient at the first step, on every parameter after one, and all of them move."""
     for knobs, init in itertools.product(choices(row), INITS):
-        size = (64, 6, 5)
+        size = (64, 4, 3)
         torch.manual_seed(0)
         choice = Choice(row.name, row.resolve(knobs, *size, strict=False, init=init).knobs)
         module = catalogue.build(choice, *size, init=init).double()  # a small step is not lost in rounding
@@ -154,7 +154,7 @@ def test_training_reaches_every_parameter(row: Row) -> None:
         before = {n: p.detach().clone() for n, p in parameters.items()}
         optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
         x, target = image(8, size).double(), image(8, size, 1).double()
-        for step in range(4):
+        for step in range(2):
             module.zero_grad()
             (module(x) - target).square().mean().backward()
             moving = {n for n, p in parameters.items() if p.grad is not None and p.grad.abs().max() > 0}
