@@ -28,10 +28,9 @@ CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A repeated unit of the network."""
+    """A repeated unit of the network: the module at `path`."""
 
     path: str
-    """The module that is the block."""
     host: str | None
     """The module whose output is the block's; None where no single module's is."""
     residual: tuple[str, ...]
@@ -47,9 +46,8 @@ class BlockFinder:
     """Finds the blocks of one recorded forward."""
 
     def __init__(self, flow: Flow, unusable: frozenset[str]) -> None:
-        """unusable: paths of modules that cannot host attention."""
-        self.flow = flow
-        self.unusable = unusable
+        """`unusable`: paths of modules that cannot host attention."""
+        self.flow, self.unusable = flow, unusable
         self.branches = self._branches()
         self.classes = self._block_classes()
         self.outer = self._outer_branches()
@@ -60,8 +58,7 @@ class BlockFinder:
 
     def find(self) -> list[Block]:
         """Blocks in the order of execution; empty where the network is a plain chain of layers."""
-        root = self.flow.calls[0]
-        calls = list(self._visit(root))
+        calls = list(self._visit(self.flow.calls[0]))
         special = [i for i, call in enumerate(calls) if call.module in self.classes]
         if special and self.flow.classifies and len(calls) - 1 - special[-1] <= END_BLOCKS:
             calls = calls[: special[-1] + 1]

@@ -1,20 +1,17 @@
 """Attention into a model and out again, in place: the classes that modules take on meanwhile.
 
-A host's class is replaced by a subclass whose `forward` sends the result through the attention, its child `nas_attn`:
-
     model.layer1[0].bn2            BatchNorm2d  ->  AttendedBatchNorm2d(BatchNorm2d)
     model.layer1[0].bn2.nas_attn   Sequential(SqueezeExcitation)
 
-So the host keeps its place, its parameters and its names, a deepcopy or pickle carries its own attention, and whatever calls the
-host (torch.export, compile, DDP, a user's hook, a direct `.forward`) gets attention with it. A forward hook would not do: fx's
-conv-bn fusion drops a hook on a BatchNorm without a word, but leaves a class alone that is not exactly BatchNorm2d.
+A host's class is replaced by a subclass whose `forward` sends the result through the attention. The host keeps its place, its
+parameters and its names; a deepcopy or pickle carries its own attention, and whatever calls the host (torch.export, compile,
+DDP, a hook, a direct `.forward`) gets it. A forward hook would not do: fx's conv-bn fusion drops a BatchNorm's without a word.
 
-Tools rebuild networks, and the attention stays in:
-
-- One gives a host another `forward` (YOLO's `fuse()`): this replaces the host's own part, not the attention.
-- One puts another module in a host's place (SyncBatchNorm's conversion, a norm folded away by hand), or deletes what a host is in
-  (a reparameterization): the modules above a host, its holders, hand its attention on where the numbers allow it, and raise
-  otherwise."""
+Tools rebuild networks, and the attention stays in. One gives a host another `forward` (YOLO's `fuse()`): this replaces the
+host's own part only. One puts another module in a host's place (SyncBatchNorm's conversion, a norm folded away by hand), or
+deletes what a host is in (a reparameterization): the modules above a host, its holders, hand its attention on where the numbers
+allow it, and raise otherwise.
+"""
 
 import functools
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
@@ -69,8 +66,9 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
         make_host(host, attention, replaces=point.replaces)
     for point, _ in resolved.modules:
         names = point.path.split(".")
-        for depth in range(len(names)):
-            make_holder(modules[".".join(names[:depth])])
+        for holder in (modules[".".join(names[:depth])] for depth in range(len(names))):
+            if role_of(holder) is None:  # looks after its children from now on
+                holder.__class__ = _class(type(holder), "holder")
     model.__dict__[PLACED] = expected_modules(resolved)
     ultralytics.note(model, resolved)
     ultralytics.keep_in_rebuilt_networks()
@@ -139,9 +137,7 @@ def _host(modules: dict[str, nn.Module], point: Point) -> nn.Module:
     if isinstance(host, torch.jit.ScriptModule):
         raise BackboneError(f"'{point.path}' is a TorchScript module and cannot take attention")
     if iterates_children(host):
-        raise BackboneError(
-            f"'{point.path}' runs all its children in order and cannot take another: name one of its children"
-        )
+        raise BackboneError(f"'{point.path}' runs all its children in order and cannot take another: name one of them")
     return host
 
 
@@ -149,8 +145,7 @@ def _attention(
     model: nn.Module, host: nn.Module, point: Point, choices: tuple[Choice, ...], init: str
 ) -> nn.Sequential:
     built = (catalogue.build(c, point.channels, point.height, point.width, init=cast(Any, init)) for c in choices)
-    attention = Attention(*built).train(host.training)
-    return attention.to(floating(host, model))
+    return Attention(*built).train(host.training).to(floating(host, model))
 
 
 def floating(*modules: nn.Module) -> torch.Tensor:
@@ -182,36 +177,30 @@ def make_host(module: nn.Module, attention: nn.Module, *, replaces: bool = False
     `replaces`: its input instead; the module keeps its parameters, but they are not trained.
     """
     if replaces:
-        frozen = [parameter.requires_grad_(False) for parameter in module.parameters() if parameter.requires_grad]
-        module.__dict__[_FROZEN] = frozen
+        module.__dict__[_FROZEN] = [p.requires_grad_(False) for p in module.parameters() if p.requires_grad]
     nn.Module.add_module(module, CHILD, attention)
     _take(module, "instead" if replaces else "after")
 
 
-def make_holder(module: nn.Module) -> None:
-    """Lets the module look after its children: those that are hosts, and those with a host somewhere below."""
-    if role_of(module) is None:
-        module.__class__ = _class(type(module), "holder")
-
-
 def unmake(module: nn.Module) -> None:
     """Makes a host or a holder an ordinary module again; its attention is dropped."""
+    if role_of(module) is None:
+        return
     if is_attended(module):
         del module._modules[CHILD]
-        own = module.__dict__.pop(_OWN, None)
         for parameter in module.__dict__.pop(_FROZEN, ()):
             parameter.requires_grad_(True)
-        module.__class__ = bare_class(module)
-        if own is not None:
-            module.__dict__["forward"] = own
-    elif role_of(module) == "holder":
-        module.__class__ = bare_class(module)
+    module.__class__ = bare_class(module)
+    if _OWN in module.__dict__:
+        module.__dict__["forward"] = module.__dict__.pop(_OWN)
 
 
 def replaced_parameters(module: nn.Module) -> list[nn.Parameter]:
     """Parameters that lie idle because attention took the module's place."""
-    if role_of(module) != "instead":
-        return []
+    return _own_parameters(module) if role_of(module) == "instead" else []
+
+
+def _own_parameters(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for name, parameter in module.named_parameters() if not name.startswith(f"{CHILD}.")]
 
 
@@ -220,9 +209,6 @@ def _take(module: nn.Module, role: Role) -> None:
     module.__class__ = _class(bare_class(module), role)
     if own is not None:
         module.__dict__[_OWN] = own
-
-
-# ------------------------------------------------------------------------------------------- forwards
 
 
 def _forward(bare: type[nn.Module], role: Role) -> Callable[..., Any]:
@@ -260,12 +246,8 @@ def _through(host: nn.Module, bare: type[nn.Module], args: tuple[Any, ...], kwar
 
 def _is_method(host: nn.Module, function: Any) -> bool:
     """Whether a function is a method that the host's class has, bound to the host."""
-    if not isinstance(function, MethodType) or function.__self__ is not host:
-        return False
-    return any(function.__func__ is vars(cls).get(function.__func__.__name__) for cls in type(host).__mro__)
-
-
-# ------------------------------------------------------------------------------------------- care
+    bound = isinstance(function, MethodType) and function.__self__ is host
+    return bound and any(function.__func__ is vars(c).get(function.__func__.__name__) for c in type(host).__mro__)
 
 
 def _set_attribute(self: nn.Module, name: str, value: Any) -> None:
@@ -321,11 +303,7 @@ def _holds_attention(module: nn.Module) -> bool:
 
 def _is_light(module: nn.Module) -> bool:
     """Whether a module is a norm, or computes without weights: one of them may stand for another, or for none."""
-    own = [parameter for name, parameter in module.named_parameters() if not name.startswith(f"{CHILD}.")]
-    return not own or isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm)
-
-
-# ------------------------------------------------------------------------------------------- classes
+    return not _own_parameters(module) or isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm)
 
 
 def _class(bare: type[nn.Module], role: Role) -> type[nn.Module]:

@@ -17,7 +17,7 @@ from nas_attn.errors import BackboneError
 MISSING = "nas_attn: this file needs it, install it and try again"
 """The name under which a pickle asks for `_resolved`: without this package, Python's error message ends in it."""
 
-HOMES = ("gates", "channel", "spatial", "kernel", "direction", "self_attention")
+HOMES = ("gates", "channel", "spatial", "kernel", "self_attention")
 """Modules of `nas_attn.attention` in which its classes are."""
 
 

@@ -37,9 +37,8 @@ class Roles:
     """The parts of one recorded network."""
 
     def __init__(self, flow: Flow, blocks: Collection[Value]) -> None:
-        """blocks: the results of its blocks."""
-        self.flow = flow
-        self._blocks = frozenset(blocks)
+        """`blocks`: the results of its blocks."""
+        self.flow, self._blocks = flow, frozenset(blocks)
         last = frozenset() if flow.classifies else frozenset(self._last_convolutions())
         self._predictions = last - self._added(last)
         self._head = self._head_call()
@@ -86,24 +85,20 @@ class Roles:
         A prediction is often cut up and decoded, so what follows a change of layout does not count, but for a layer that
         takes the map as a whole (ConvNeXt's layer norm).
         """
-        followed: set[Value] = set()
-        whole: set[Value] = set()
+        followed, whole, shapes = set[Value](), set[Value](), self.flow.shapes
         for i in reversed(range(len(self.flow.operations))):
             op = self.flow.operations[i]
             if op.name in WHOLE_LAYERS:
                 whole.update(op.inputs)
             if op.name in LAYOUT_CHANGING:
-                sizes = {self._size(v) for v in op.outputs if v in whole}
-                whole.update(v for v in op.inputs if self._size(v) in sizes)
+                sizes = {math.prod(shapes[v]) for v in op.outputs if v in whole}
+                whole.update(v for v in op.inputs if math.prod(shapes[v]) in sizes)
                 continue
             hidden = not (followed.isdisjoint(op.outputs) and whole.isdisjoint(op.outputs))
             if op.name in CONVOLUTIONS and op.outputs[0] in self.flow.maps and not hidden:
                 yield i
             if op.name in CONVOLUTIONS | NORMS | ACTIVATIONS or hidden:
                 followed.update(op.inputs)
-
-    def _size(self, value: Value) -> int:
-        return math.prod(self.flow.shapes[value])
 
     @functools.cached_property
     def _leads_to(self) -> dict[Value, frozenset[int]]:

@@ -205,9 +205,6 @@ def _site(name: str, role: Role, blocks: Sequence[Block], total: int, end: tuple
     return Site(name, points, sum(block.macs for block in blocks) / total, role)
 
 
-# ------------------------------------------------------------------------------------------- around blocks
-
-
 def _end(finder: BlockFinder, blocks: Sequence[Block], paths: Collection[str]) -> tuple[Point, ...]:
     """The last block's output; or of the module that joins these blocks' results with others, as a CSP stage does, which
     holds no other of the blocks at `paths`, and whose map has the blocks' size."""

@@ -449,7 +449,7 @@ def _cpca(f: Fitting) -> Count:
 
 @_direction(
     "coord",
-    "direction:CoordinateAttention",
+    "kernel:CoordinateAttention",
     "Coordinate attention",
     "Hou et al. 2021, arXiv:2103.02907",
     KnobSpec("reduction", int, 32, "channels divided by the hidden width", low=1, high=4096),
@@ -471,7 +471,7 @@ VARIANTS = {"T": (5, 1, 32), "B": (7, 1, 16), "S": (5, 8, 16), "L": (7, 8, 16)}
 
 @_direction(
     "ela",
-    "direction:EfficientLocalAttention",
+    "kernel:EfficientLocalAttention",
     "Efficient local attention",
     "Xu and Wan 2024, arXiv:2403.01123",
     KnobSpec("variant", str, "B", "the paper's sizes for auto knobs", choices=tuple(VARIANTS), preset=True),
@@ -513,7 +513,7 @@ def _expand_variant(f: Fitting) -> None:
 
 @_direction(
     "scsa",
-    "direction:SynergisticAttention",
+    "kernel:SynergisticAttention",
     "Spatial and channel synergistic attention",
     "Si et al. 2025, arXiv:2407.05128",
     KnobSpec("heads", int, 8, "heads in which channels attend to channels", low=1, high=4096),

@@ -331,9 +331,6 @@ def _read(module: str) -> _File:
     return file
 
 
-# ------------------------------------------------------------------------------------------- its text
-
-
 def _joined(order: Iterable[tuple[str, str]]) -> Iterator[str]:
     """The definitions, two blank lines around functions and classes, constants closer."""
     before: Definition | None = None
