@@ -1,8 +1,7 @@
 """Sites found in any CNN-like model; attention put in and taken out, weights and names kept."""
 
-from nas_attn.attachment.checking import check, tells_images_apart, unwrapped
+from nas_attn.attachment.copies import check, fold_batchnorm, reparameterized, tells_images_apart, unwrapped
 from nas_attn.attachment.counting import cost
-from nas_attn.attachment.deploying import fold_batchnorm, reparameterized
 from nas_attn.attachment.hosting import attach, attached_modules, detach, expected_modules
 from nas_attn.attachment.sites import Granularity, find_sites, reshaped, survey
 

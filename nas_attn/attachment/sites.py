@@ -10,11 +10,10 @@ from typing import Literal, cast
 
 from torch import nn
 
-from nas_attn.attachment.blocks import CONTAINERS, FOLDED, Block, BlockFinder, safest
-from nas_attn.attachment.deploying import merged_modules
+from nas_attn.attachment.blocks import CONTAINERS, FOLDED, Block, BlockFinder, Roles, safest
+from nas_attn.attachment.copies import merged_modules
 from nas_attn.attachment.hosting import detach, iterates_children
 from nas_attn.attachment.recording import CONVOLUTIONS, MATRIX_PRODUCTS, Call, Flow, Value, gates_its_input, record
-from nas_attn.attachment.roles import Roles
 from nas_attn.errors import BackboneError, did_you_mean
 from nas_attn.records import Point, Role, Site, Survey
 

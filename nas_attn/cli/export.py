@@ -134,7 +134,7 @@ def check_export(
 ) -> None:
     """Runs an exported file on the study's validation images, in a process in which nas_attn cannot be imported."""
     from nas_attn.analysis import units
-    from nas_attn.export.checking import verify
+    from nas_attn.export.card import verify
 
     found = verify(user_path(file, what="FILE", error=UserError), root=root)
     value = units.value(found.metric, found.value)

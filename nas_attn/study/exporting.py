@@ -23,8 +23,7 @@ from nas_attn.evaluation.artifacts import read_artifact, weights_run
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.plan import Plan, kept_sites, plan_for, protocol_recipe
 from nas_attn.export import scoring
-from nas_attn.export.card import card, write_card
-from nas_attn.export.checking import check_onnx, run_elsewhere
+from nas_attn.export.card import card, check_onnx, run_elsewhere, write_card
 from nas_attn.export.formats import Graph, find_format, normalising, write
 from nas_attn.export.python_file import Described
 from nas_attn.latency.nets import CALIBRATION

@@ -12,7 +12,7 @@ from detector import build
 import nas_attn as na
 from nas_attn.errors import OperationError, UserError
 from nas_attn.export import write
-from nas_attn.export.checking import check_onnx
+from nas_attn.export.card import check_onnx
 from nas_attn.export.formats import single_output
 from nas_attn.export.scoring import boxes
 

@@ -15,7 +15,7 @@ from nas_attn import backbones
 from nas_attn.data import boxes
 from nas_attn.errors import OperationError, UserError
 from nas_attn.export import write
-from nas_attn.export.checking import check_onnx
+from nas_attn.export.card import check_onnx
 from nas_attn.export.python_file import UNCHANGED, Described, Interface
 from nas_attn.export.ultralytics import Answer
 from nas_attn.recipe import BackboneSection, DataSection
