@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from nas_attn.attachment.hosting import CHILD, bare_class, lost_modules, make_host
 from nas_attn.attachment.recording import CONVOLUTIONS, NORMS, Flow, image_for, record
 from nas_attn.backbones.detectors import undecided
-from nas_attn.errors import BackboneError
+from nas_attn.errors import BackboneError, first_line
 from nas_attn.records import Participation
 
 METHODS = ("fuse", "reparameterize", "switch_to_deploy", "convert_to_deploy")
@@ -199,10 +199,9 @@ def check(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Particip
                 for path, module in _attention(twin)
             ]
     except Exception as error:  # whatever a user's own model may raise
-        shape = "x".join(map(str, input_shape))
-        message = (str(error).strip().splitlines() or [""])[0]
+        shape, said = "x".join(map(str, input_shape)), f"{type(error).__name__}: {first_line(error)}"
         raise BackboneError(
-            f"{name} cannot be checked on a {shape} image ({type(error).__name__}: {message}): give the shape it expects"
+            f"{name} cannot be checked on a {shape} image ({said}): give the shape it expects"
         ) from error
     lost = [Participation(path, kind, False, False, lost=True) for path, kind in lost_modules(twin).items()]
     return (*there, *lost)

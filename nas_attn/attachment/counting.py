@@ -34,20 +34,17 @@ def cost(model: nn.Module, input_shape: tuple[int, int, int], objectives: Iterab
         RecipeError: a user's function is not there.
         OperationError: it raised something, or returned no finite number.
     """
-    network = Network(model, input_shape)
-    return {name: _number(name, path, network) for name, path in tables.counted_costs(objectives).items()}
-
-
-def _number(name: str, path: str, network: Network) -> float:
-    function = load_object(path, what="objectives", error=RecipeError)
-    try:
-        found = function(network)
-    except NasAttnError:
-        raise
-    except Exception as error:  # whatever a user's own code may raise
-        raise OperationError(f"the cost '{name}' raised {type(error).__name__}: {error}") from error
-    if not isinstance(found, int | float) or not math.isfinite(found):
-        raise OperationError(f"the cost '{name}' returned {found!r}, not a finite number")
+    network, found = Network(model, input_shape), {}
+    for name, path in tables.counted_costs(objectives).items():
+        function = load_object(path, what="objectives", error=RecipeError)
+        try:
+            found[name] = function(network)
+        except NasAttnError:
+            raise
+        except Exception as error:  # whatever a user's own code may raise
+            raise OperationError(f"the cost '{name}' raised {type(error).__name__}: {error}") from error
+        if not isinstance(found[name], int | float) or not math.isfinite(found[name]):
+            raise OperationError(f"the cost '{name}' returned {found[name]!r}, not a finite number")
     return found
 
 

@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from nas_attn.attachment import ultralytics
-from nas_attn.attachment.pickling import by_name, packed, unpacked
+from nas_attn.attachment.pickling import Named, packed, unpacked
 from nas_attn.attention import catalogue
 from nas_attn.attention.gates import refuse_scripting
 from nas_attn.backbones.building import refuse_wrapper
@@ -290,9 +290,9 @@ def _successor(holder: nn.Module, name: str, new: Any) -> Any:
     carried = (cast(nn.Sequential, host._modules[CHILD]) for host in old.modules() if is_attended(host))
     kinds = ", ".join(type(module).__name__ for one in carried for module in one.children())
     what = f"a {type(new).__name__} cannot take its place" if new is not None else "it cannot be removed"
+    where = f"'{name}' of {bare_class(holder).__name__}"
     raise BackboneError(
-        f"'{name}' of {bare_class(holder).__name__} carries attention ({kinds}) and {what}: call detach(model) before, and "
-        "attach again afterwards"
+        f"{where} carries attention ({kinds}) and {what}: call detach(model) before, attach again after"
     )
 
 
@@ -337,7 +337,7 @@ _CLASSES: dict[tuple[type[nn.Module], Role], type[nn.Module]] = {}
 
 
 def _reduce(self: Any, protocol: Any) -> tuple[Callable[..., Any], tuple[type[nn.Module], Role], Any]:
-    return by_name(blank), (type(self)._nas_attn_bare, type(self)._nas_attn_role), self.__getstate__()
+    return Named(blank), (type(self)._nas_attn_bare, type(self)._nas_attn_role), self.__getstate__()
 
 
 def blank(bare: type[nn.Module], role: Role) -> nn.Module:
@@ -351,7 +351,7 @@ class Attention(nn.Sequential):
     """The attention modules behind one host, in turn."""
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return by_name(unpacked), (packed(self),)
+        return Named(unpacked), (packed(self),)
 
 
 class AttendedDict:

@@ -16,14 +16,8 @@ from nas_attn.errors import BackboneError
 
 MISSING = "nas_attn: this file needs it, install it and try again"
 """The name under which a pickle asks for `_resolved`: without this package, Python's error message ends in it."""
-
 HOMES = ("gates", "channel", "spatial", "kernel", "self_attention")
 """Modules of `nas_attn.attention` in which its classes are."""
-
-
-def by_name(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of this package, to be returned from `__reduce_ex__`: called as itself, pickled by its name."""
-    return _Named(function)
 
 
 def packed(module: nn.Module) -> Any:
@@ -31,14 +25,13 @@ def packed(module: nn.Module) -> Any:
     kind = type(module)
     if all(type(part).__module__.startswith("torch.") for part in module.modules()):
         return module
-    attributes = {name: _plain(value) for name, value in vars(module).items() if name != "_modules"}
+    attributes = {
+        name: Named(value) if isinstance(value, FunctionType) and value.__module__.startswith("nas_attn.") else value
+        for name, value in vars(module).items()
+        if name != "_modules"
+    }
     children = {name: child if child is None else packed(child) for name, child in module._modules.items()}
     return f"{kind.__module__}:{kind.__qualname__}", attributes, children
-
-
-def _plain(value: Any) -> Any:
-    ours = isinstance(value, FunctionType) and value.__module__.startswith("nas_attn.")
-    return by_name(value) if ours else value
 
 
 def unpacked(given: Any) -> nn.Module | None:
@@ -65,7 +58,9 @@ def _found(name: str) -> Any:
     return found
 
 
-class _Named:
+class Named:
+    """A function of this package, to be returned from `__reduce_ex__`: called as itself, pickled by its name."""
+
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
 

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import flop_registry
 
 from nas_attn.attachment.hosting import detach, floating, refuse_wrapped
 from nas_attn.backbones.detectors import undecided
-from nas_attn.errors import BackboneError, shorten
+from nas_attn.errors import BackboneError, first_line, shorten
 
 Value = int
 """Number of a tensor's value in the order of appearance."""
@@ -116,14 +116,12 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
             warnings.simplefilter("ignore")
             return _on_numbers(twin, input_shape, bare)
     except Exception as error:
-        shape = "x".join(map(str, input_shape))
-        raise BackboneError(
-            f"{name} cannot process a {shape} image ({_first_line(error)}): {_way_out(model, error, input_shape)}"
-        ) from error
+        shape, way = "x".join(map(str, input_shape)), _way_out(model, error, input_shape)
+        raise BackboneError(f"{name} cannot process a {shape} image ({_first_line(error)}): {way}") from error
 
 
 def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {shorten((str(error).strip().splitlines() or [''])[0])}"
+    return f"{type(error).__name__}: {shorten(first_line(error))}"
 
 
 def _way_out(model: nn.Module, error: Exception, input_shape: tuple[int, int, int]) -> str:

@@ -21,7 +21,6 @@ Granularity = Literal["stage", "block", "both"]
 
 NAMES: Mapping[Role, str] = {"backbone": "stage", "neck": "neck", "head": "head"}
 """Role -> what its sites are called, before their number."""
-
 SHOWN = 3
 """So many names are listed, the others counted."""
 
@@ -309,9 +308,8 @@ def _custom_sites(
 def _matching(flow: Flow, name: str, pattern: str, unusable: frozenset[str]) -> list[Call]:
     paths = [path for path in flow.calls_of if path and fnmatchcase(path, pattern)]
     if not paths:
-        raise BackboneError(
-            f"site '{name}': no module that runs matches '{pattern}': {did_you_mean(pattern, flow.calls_of)}"
-        )
+        close = did_you_mean(pattern, flow.calls_of)
+        raise BackboneError(f"site '{name}': no module that runs matches '{pattern}': {close}")
     calls = [call for path in paths if path not in unusable for call in flow.calls_of[path]]
     maps = [call for call in calls if flow.map_of(call) is not None]
     if not maps:

@@ -18,10 +18,6 @@ from nas_attn.records import Choice, Point, ResolvedPlacement
 
 KEY = "nas_attn"
 """Key of the attention in a network's YAML."""
-
-LAYERS = "model"
-"""Name of the layers in a network that is built from a YAML."""
-
 KEPT = ("eps", "momentum", "inplace")
 """What ultralytics sets in all norms and activations of a network that it has built."""
 
@@ -108,7 +104,7 @@ def _plain(resolved: ResolvedPlacement) -> dict[str, Any]:
     """A placement as what YAML can hold, its paths as they are in the layers."""
     modules = [
         [
-            [point.path.removeprefix(f"{LAYERS}."), point.channels, point.height, point.width, point.replaces],
+            [point.path.removeprefix("model."), point.channels, point.height, point.width, point.replaces],
             [[choice.type, dict(choice.knobs)] for choice in choices],
         ]
         for point, choices in resolved.modules

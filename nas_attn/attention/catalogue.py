@@ -172,9 +172,7 @@ def _knobs(name: str, cls: type) -> Iterable[KnobSpec]:
             continue
         default = parameter.default
         if type(default) not in (int, float, bool, str):
-            raise KnobError(
-                f"attention type '{name}': knob '{parameter.name}' needs a default that is a number, a truth value or a text"
-            )
+            raise KnobError(f"attention type '{name}': knob '{parameter.name}' needs a number, bool or text as default")
         hint = hints.get(parameter.name)
         choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
         yield KnobSpec(parameter.name, type(default), default, "", choices=choices)
@@ -193,9 +191,8 @@ def _count(cls: type, fitting: Fitting) -> Count:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             y = module(torch.zeros(shape))
     except Exception as error:  # a stranger's code: whatever it raises
-        raise KnobError(
-            f"{fitting.row.name} does not work on {fitting.channels} channels: {type(error).__name__}: {error}"
-        ) from error
+        said = f"{type(error).__name__}: {error}"
+        raise KnobError(f"{fitting.row.name} does not work on {fitting.channels} channels: {said}") from error
     if not isinstance(y, torch.Tensor) or tuple(y.shape) != shape:
         given = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
         raise KnobError(f"{fitting.row.name} must keep the shape {shape}, but gives {given}")

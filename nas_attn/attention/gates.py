@@ -71,7 +71,7 @@ def laid_out_like(x: Tensor, y: Tensor) -> Tensor:
 def refuse_scripting(*_: object) -> None:
     """What torch.jit.script calls before it compiles a module: raises BackboneError."""
     raise BackboneError(
-        "torch.jit.script cannot compile attention modules: use torch.export.export(model, (x,)), or torch.jit.trace(model, x)"
+        "torch.jit.script cannot compile attention modules: use torch.export.export, or torch.jit.trace"
     )
 
 

@@ -24,10 +24,9 @@ class Count(NamedTuple):
 
 
 class Resolved(NamedTuple):
-    """A module's canonical knobs and its cost on one shape."""
+    """A module's canonical knobs (every one, in the row's order: equal networks have equal knobs) and its cost on one shape."""
 
     knobs: tuple[tuple[str, Knob], ...]
-    """Every knob explicit, in the row's order: equal networks have equal knobs."""
     parameters: int
     macs: int
 
@@ -89,8 +88,7 @@ class Fitting:
         self, row: Row, given: dict[str, Knob], channels: int, height: int, width: int, *, strict: bool, init: Init
     ) -> None:
         self.row = row
-        self.given = given
-        """Knobs that were asked for by name."""
+        self.given = given  # what was asked for by name
         self.channels, self.height, self.width = channels, height, width
         self.strict, self.init = strict, init
         self.values: dict[str, Knob] = {knob.name: given.get(knob.name, knob.default) for knob in row.knobs}

@@ -12,7 +12,6 @@ from nas_attn.records import format_knob
 
 ROWS: dict[str, Row] = {}
 """Name -> row of every module of this package, in the order in which they are shown."""
-
 Fit = Callable[[Fitting], Count]
 
 
@@ -505,10 +504,8 @@ def _expand_variant(f: Fitting) -> None:
                     f"variant={variant} has {name}={preset}, which does not divide {f.channels} channels: {fitted} was taken"
                 )
         elif "variant" in f.given and asked not in (preset, fitted):
-            raise KnobError(
-                f"ela: variant={variant} means {name}={fitted} on {f.channels} channels, "
-                f"and {name}={format_knob(asked)} says another: leave one out"
-            )
+            means = f"variant={variant} means {name}={fitted} on {f.channels} channels"
+            raise KnobError(f"ela: {means}, and {name}={format_knob(asked)} says another: leave one out")
 
 
 @_direction(

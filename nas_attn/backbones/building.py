@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas_attn.backbones import detectors
-from nas_attn.errors import BackboneError, NasAttnWarning, did_you_mean, shorten
+from nas_attn.errors import BackboneError, NasAttnWarning, did_you_mean, first_line, shorten
 from nas_attn.importing import load_object
 from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import backbone_section
@@ -38,7 +38,6 @@ TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {"googlenet": _AUXILIARY_OFF, "
 """Arguments without which a torchvision model returns more than logits while training."""
 _SEGMENTATION: dict[str, Any] = {"weights_backbone": None, "aux_loss": False}
 """Arguments of torchvision's segmentation networks: no weights are fetched unless asked for, no second head."""
-
 Shape = tuple[int, int, int]
 """(channels, height, width) of one image."""
 
@@ -181,12 +180,14 @@ def _torchvision_weights(section: BackboneSection, name: str) -> Mapping[str, An
     try:
         source = torchvision.models.get_model(name, weights="DEFAULT", progress=False, **auxiliary, **section.options)
     except OSError as error:
+        way = f"put them into {hub.get_dir()}, or give a file as training.weights"
         raise BackboneError(
-            f"the weights of '{section.name}' could not be downloaded ({_said(error)}): put them into {hub.get_dir()}, or give a "
-            "file of your own as training.weights"
+            f"the weights of '{section.name}' could not be downloaded ({shorten(first_line(error))}): {way}"
         ) from error
     except Exception as error:
-        raise BackboneError(f"the weights of '{section.name}' could not be loaded: {_said(error)}") from error
+        raise BackboneError(
+            f"the weights of '{section.name}' could not be loaded: {shorten(first_line(error))}"
+        ) from error
     state: Mapping[str, Any] = source.state_dict()
     return state
 
@@ -229,15 +230,12 @@ def _smp(section: BackboneSection, name: str, shape: Shape, classes: int, publis
         way = "pip install segmentation-models-pytorch"
         raise BackboneError(f"'{section.name}' needs segmentation_models_pytorch: {way}") from None
     if published:
-        raise BackboneError(
-            f"no weights are published for all of '{section.name}': remove training.weights, and for a trained encoder set "
-            'backbone.options = { encoder_weights = "imagenet" }'
-        )
+        way = 'for a trained encoder set backbone.options = { encoder_weights = "imagenet" }'
+        raise BackboneError(f"no weights are published for all of '{section.name}': remove training.weights; {way}")
     architecture, slash, encoder = name.partition("/")
     if not slash:
         raise BackboneError(
-            f"'{section.name}' names no encoder: networks of segmentation_models_pytorch are written "
-            "smp:ARCHITECTURE/ENCODER, like smp:unet/resnet18"
+            f"'{section.name}' names no encoder: write smp:ARCHITECTURE/ENCODER, like smp:unet/resnet18"
         )
     arguments = {"encoder_weights": None, "in_channels": shape[0], "classes": classes, **section.options}
     model: nn.Module = call(smp.create_model, section, architecture, encoder_name=encoder, **arguments)
@@ -274,13 +272,8 @@ def call(function: Any, section: BackboneSection, *args: Any, **options: Any) ->
         return function(*args, **options)
     except Exception as error:
         shown = ", ".join(f"{name}={value!r}" for name, value in options.items()) or "no options"
-        raise BackboneError(
-            f"backbone '{section.name}' could not be built with {shown}: {type(error).__name__}: {_said(error)}"
-        ) from error
-
-
-def _said(error: BaseException) -> str:
-    return shorten(str(error)) or type(error).__name__
+        said = f"{type(error).__name__}: {shorten(first_line(error))}"
+        raise BackboneError(f"backbone '{section.name}' could not be built with {shown}: {said}") from error
 
 
 def _ultralytics(section: BackboneSection, name: str, shape: Shape, classes: int, published: bool) -> nn.Module:
@@ -294,9 +287,7 @@ def _ultralytics(section: BackboneSection, name: str, shape: Shape, classes: int
     if not name.endswith((".yaml", ".pt")):
         raise BackboneError(f"'{section.name}' is neither a .yaml nor a .pt, like ultralytics:yolo11n.pt")
     if published and not name.endswith(".pt"):
-        raise BackboneError(
-            f"no weights come with '{section.name}', which only describes a network: give its .pt, or start from scratch"
-        )
+        raise BackboneError(f"no weights come with '{section.name}': give its .pt, or start from scratch")
     if section.options:
         raise BackboneError(f"'{section.name}' takes no backbone.options ({', '.join(section.options)})")
     level = LOGGER.level

@@ -33,10 +33,8 @@ def refuse_other_labels(name: str) -> None:
     """Raises BackboneError for a detector that learns from more than boxes."""
     labels = OF_OTHER_LABELS.get(name.partition("_")[0])
     if labels is not None:
-        raise BackboneError(
-            f"'torchvision:{name}' learns from {labels}, which no task here has: use fasterrcnn_{name.partition('_')[2]}, or an "
-            "evaluator of your own with a function that builds it"
-        )
+        way = f"use fasterrcnn_{name.partition('_')[2]}, or an evaluator of your own"
+        raise BackboneError(f"'torchvision:{name}' learns from {labels}, which no task here has: {way}")
 
 
 def arguments(name: str, size: tuple[int, int], classes: int) -> dict[str, Any]:
@@ -46,9 +44,7 @@ def arguments(name: str, size: tuple[int, int], classes: int) -> dict[str, Any]:
     """
     fixed = FIXED_SIDES.get(name)
     if fixed is not None and size != (fixed, fixed):
-        raise BackboneError(
-            f"'torchvision:{name}' scales all images to {fixed}x{fixed}: give it images of 3x{fixed}x{fixed} (data.size = {fixed})"
-        )
+        raise BackboneError(f"'torchvision:{name}' scales all images to {fixed}x{fixed}: set data.size = {fixed}")
     usual: dict[str, Any] = {"weights_backbone": None, "num_classes": classes + 1}
     return usual if fixed else {**usual, "min_size": min(size), "max_size": max(size)}
 

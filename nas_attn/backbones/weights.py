@@ -150,9 +150,8 @@ def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
     notes: list[str] = []
     for _ in range(_DEPTH):
         if not isinstance(loaded, Mapping):
-            raise BackboneError(
-                f"{where} holds a {type(loaded).__name__}, not a state_dict: use a file written by {_SAVE}"
-            )
+            kind = type(loaded).__name__
+            raise BackboneError(f"{where} holds a {kind}, not a state_dict: use a file written by {_SAVE}")
         known = _wraps(loaded)
         others = [key for key, value in loaded.items() if _is_state(value) or _wraps(value)] if not known else []
         if known:
@@ -242,9 +241,8 @@ def _without_prefix(state: Mapping[str, Any], body: Sequence[str], where: str) -
     counts = {prefix: sum(f"{prefix}{name}" in state for name in body) for prefix in prefixes}
     whole = [prefix for prefix in prefixes if counts[prefix] == len(body)]
     if len(whole) > 1:
-        raise BackboneError(
-            f"{where}: they contain this network {len(whole)} times, under {few(whole)}: write a file with only one of them"
-        )
+        times = f"{len(whole)} times, under {few(whole)}"
+        raise BackboneError(f"{where}: they contain this network {times}: write a file with only one of them")
     prefix = max(prefixes, key=counts.__getitem__, default="")
     if not prefix or counts[prefix] <= max(len(body) / 2, sum(name in state for name in body)):
         return state, []
@@ -310,9 +308,9 @@ def _check_values(name: str, own: Tensor, given: Any, where: str) -> None:
         raise BackboneError(f"{where}: '{name}' is of type {given.dtype}, the network's of {own.dtype}")
     wrong = int((~torch.isfinite(given)).sum()) if given.is_floating_point() else 0
     if wrong:
+        held = f"{wrong} of {given.numel()} values that are not finite numbers"
         raise BackboneError(
-            f"{where}: '{name}' holds {wrong} of {given.numel()} values that are not finite numbers, as after a training that "
-            "diverged: give weights from before"
+            f"{where}: '{name}' holds {held}, as after a training that diverged: give weights from before"
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import subprocess
 import sys
 import tempfile
@@ -38,8 +37,6 @@ from nas_attn.records import Choice, Point, ResolvedPlacement
 VERSION = 1  # of the card's form
 Run = Callable[[NDArray[Any]], NDArray[Any]]
 BATCH = 64
-DAMAGED = (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, EOFError, pickle.UnpicklingError)
-"""What a card or weights that are not as they were written may raise."""
 SLACK = 1 / 500
 """Share that other arithmetic may turn."""
 CLOSE = 1e-3
@@ -235,12 +232,10 @@ def run_elsewhere(path: Path, format_: str) -> Iterator[Run]:
 
 @dataclass(frozen=True, slots=True)
 class OnnxCheck:
-    """An ONNX file beside the network that it was made from."""
+    """An ONNX file beside its network: `Graph.worst` of their outputs (None: no image had a box), ONNX Runtime's version."""
 
     difference: float | None
-    """As `Graph.worst` says; None where no image had a box."""
     version: str
-    """Of ONNX Runtime."""
 
 
 def check_onnx(path: Path, graph: Graph, images: Iterable[torch.Tensor]) -> OnnxCheck | None:
@@ -258,9 +253,8 @@ def check_onnx(path: Path, graph: Graph, images: Iterable[torch.Tensor]) -> Onnx
         ]
     worst = graph.worst(torch.cat(differences))
     if worst is not None and not worst <= CLOSE:
-        raise OperationError(
-            f"'{path.name}' does not compute the same as the network: outputs differ by {100 * worst:.2g} % of the largest"
-        )
+        apart = f"outputs differ by {100 * worst:.2g} % of the largest"
+        raise OperationError(f"'{path.name}' does not compute the same as the network: {apart}")
     return OnnxCheck(worst, onnxruntime.__version__)
 
 
@@ -271,13 +265,12 @@ class Verified:
     file: str
     format: str
     metric: str
-    """The task's own."""
     value: float
     right: int | None
     """Images that are judged rightly; None where an image is neither right nor wrong."""
     images: int
     expected: float
-    """Right, or where that is None the metric, when it was exported, in float32; where that was not asked, when it was trained."""
+    """Right, or where that is None the metric, as the card says; `expected_where`: of when."""
     expected_where: str
     elsewhere: bool
     """Whether it ran in a process in which nas_attn cannot be imported; `weights` do not without."""
@@ -302,7 +295,7 @@ def verify(path: Path, *, root: str | None = None) -> Verified:
         return _verified(path, facts, root)
     except NasAttnError:
         raise
-    except DAMAGED as error:
+    except Exception as error:  # a card or weights that are not as they were written raise anything
         said = shorten(f"{type(error).__name__}: {error}", 160)
         raise UserError(f"'{path}' or its card is damaged ({said}): export the network again") from error
 

@@ -180,7 +180,7 @@ class Format:
     graph: bool = False
     """Whether it holds what is computed, and not the weights alone."""
     quantized: bool = False
-    """Whether it computes in int8: its accuracy is scored by the file itself."""
+    """Whether it computes in int8."""
 
 
 def find_format(name: str, task: Task | None = None) -> Format:
@@ -342,7 +342,6 @@ FORMATS: Mapping[str, Format] = {
     )
 }
 """The formats of all tasks; a task may have more (`Answers.formats`). A file of a graph is loaded by `scoring.RUNNERS`."""
-
 COMPARED = 4
 """Images that a detector's file is compared on: on one alone there may be nothing."""
 

@@ -151,10 +151,8 @@ def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str
     section, classes, channels = described.backbone, len(described.interface.classes), described.input_shape[0]
     source, colon, name = section.name.partition(":")
     if section.name.startswith(PYTHON):
-        raise OperationError(
-            f"the backbone '{section.name.removeprefix(PYTHON)}' is an object of the program that searched: 'python' cannot "
-            "import it; take the format weights, torch or onnx"
-        )
+        what = f"the backbone '{section.name.removeprefix(PYTHON)}' is an object of the program that searched"
+        raise OperationError(f"{what}: 'python' cannot import it; take the format weights, torch or onnx")
     if not colon:
         family, depth = MODELS[section.name]
         arguments: dict[str, Any] = {"classes": classes, "in_channels": channels, "width": section.width or 16}

@@ -90,9 +90,7 @@ def _classes(order: Order) -> Sequence[str]:
 
 
 def _no_python(order: Order) -> None:
-    raise OperationError(
-        "'python' is not for a detector, whose code is ultralytics' own: take ultralytics, onnx or weights"
-    )
+    raise OperationError("'python' is not for a detector of ultralytics' own code: take ultralytics, onnx or weights")
 
 
 @contextmanager
