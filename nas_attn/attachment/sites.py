@@ -2,7 +2,6 @@
 
 import copy
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -168,7 +167,8 @@ def _stages(finder: BlockFinder, blocks: Sequence[Block], roles: Roles) -> list[
 
 def _in_parallel(finder: BlockFinder, one: Block, other: Block, blocks: Sequence[Block]) -> bool:
     """Whether two blocks are of one list, beside blocks of other shapes and not before and behind one."""
-    if _list(one) != _list(other) or _joined_in(finder, one) != _joined_in(finder, other):
+    lists = {re.sub(r"\b\d+\b", "*", block.path) for block in (one, other)}  # their paths without numbers
+    if len(lists) > 1 or _joined_in(finder, one) != _joined_in(finder, other):
         return False
     before = finder.flow.ancestors(other.value)
     between = (block for block in blocks if block.shape != one.shape and block.value in before)
@@ -178,17 +178,11 @@ def _in_parallel(finder: BlockFinder, one: Block, other: Block, blocks: Sequence
 def _named(stages: list[Stage], heads: bool) -> list[Stage]:
     """The stages that are shown, with their names; heads where they are asked for, or where there is nothing else."""
     heads = heads or all(stage.role == "head" for stage in stages)
-    numbers: Counter[Role] = Counter()
     shown = [stage for stage in stages if heads or stage.role != "head"]
-    for stage in shown:
-        numbers[stage.role] += 1
-        stage.name = f"{NAMES[stage.role]}{numbers[stage.role]}"
+    for role, name in NAMES.items():
+        for number, stage in enumerate((stage for stage in shown if stage.role == role), start=1):
+            stage.name = f"{name}{number}"
     return shown
-
-
-def _list(block: Block) -> str:
-    """The path without its numbers: blocks of one list have the same."""
-    return re.sub(r"\b\d+\b", "*", block.path)
 
 
 def _site(name: str, role: Role, blocks: Sequence[Block], total: int, end: tuple[Point, ...] = ()) -> Site:
@@ -231,28 +225,17 @@ def _joined_in(finder: BlockFinder, block: Block) -> str | None:
 
 def _with_levels(finder: BlockFinder, blocks: list[Block], levels: Sequence[Value]) -> list[Block]:
     """The blocks, and as one each of these maps that no block makes, where it is the result of a module."""
-    flow = finder.flow
-    known = {block.value for block in blocks}
-    known |= {
-        call.output
-        for block in blocks
-        for call in flow.calls
-        if call.output is not None and _around(finder, call, block)
-    }
-    added = []
+    flow, added = finder.flow, []
+    known: set[Value | None] = {block.value for block in blocks}
+    for inner in (flow.calls_of[block.path][-1] for block in blocks):  # and what holds one and joins it with others
+        around = (call for call in flow.calls[1 : inner.index] if inner.last <= call.last)
+        known |= {call.output for call in around if finder.joins(call, layers=2)}
     for value in levels:
         host = safest(call for call in flow.returned[value] if finder.in_one_place(call))
         if value not in known and host is not None:
             _, channels, height, width = flow.shapes[value]
             added.append(Block(host.path, host.path, (), (channels, height, width), flow.macs(host), value))
     return sorted([*blocks, *added], key=lambda block: flow.producer.get(block.value, -1)) if added else blocks
-
-
-def _around(finder: BlockFinder, call: Call, block: Block) -> bool:
-    """Whether a call holds a block and joins it with others."""
-    inner = finder.flow.calls_of[block.path][-1]
-    held = 0 < call.index < inner.index and inner.last <= call.last
-    return held and finder.joins(call, layers=2)
 
 
 # ------------------------------------------------------------------------------------------- why something is no site

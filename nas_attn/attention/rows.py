@@ -15,11 +15,12 @@ ROWS: dict[str, Row] = {}
 Fit = Callable[[Fitting], Count]
 
 
-def _row(family: str, name: str, at: str, title: str, paper: str, *knobs: KnobSpec) -> Callable[[Fit], None]:
-    """Adds a row; the decorated function is its `fit`. `at`: module of this folder, colon, class."""
+def _row(family: str, at: str, title: str, paper: str, *knobs: KnobSpec) -> Callable[[Fit], None]:
+    """Adds a row; the decorated function is its `fit` and has its name. `at`: module of this folder, colon, class."""
 
     def add(fit: Fit) -> None:
-        ROWS[name] = Row(name, f"nas_attn.attention.{at}", title, paper, family, fit, knobs, family == "convolution")
+        name, target = fit.__name__, f"nas_attn.attention.{at}"
+        ROWS[name] = Row(name, target, title, paper, family, fit, knobs, family == "convolution")
 
     return add
 
@@ -33,7 +34,6 @@ ECA_KERNEL = KnobSpec("kernel_size", int, "auto", "odd number of neighbouring ch
 
 
 @_channel(
-    "se",
     "channel:SqueezeExcitation",
     "Squeeze-and-excitation",
     "Hu et al. 2018, arXiv:1709.01507",
@@ -41,7 +41,7 @@ ECA_KERNEL = KnobSpec("kernel_size", int, "auto", "odd number of neighbouring ch
     BIAS,
     KnobSpec("divisor", int, 1, "the hidden width is rounded to a multiple of this (timm: 8)", choices=(1, 8)),
 )
-def _se(f: Fitting) -> Count:
+def se(f: Fitting) -> Count:
     reduction, divisor = f.integer("reduction"), f.integer("divisor")
     f.hidden()
     hidden = hidden_width(f.channels, min(reduction, f.channels), divisor)
@@ -60,14 +60,13 @@ def _unrounded(channels: int, hidden: int, divisor: int) -> tuple[int, int]:
 
 
 @_channel(
-    "eca",
     "channel:EfficientChannel",
     "Efficient channel attention",
     "Wang et al. 2020, arXiv:1910.03151",
     ECA_KERNEL,
     KnobSpec("padding", str, "zeros", "beyond the ends (timm's `ceca`: circular)", choices=("zeros", "circular")),
 )
-def _eca(f: Fitting) -> Count:
+def eca(f: Fitting) -> Count:
     size = _eca_kernel(f)
     return Count(size, f.channels * size)
 
@@ -81,44 +80,40 @@ def _eca_kernel(f: Fitting) -> int:
 
 
 @_channel(
-    "ese",
     "channel:EffectiveSqueezeExcitation",
     "Effective squeeze-and-excitation",
     "Lee and Park 2020, arXiv:1911.06667",
 )
-def _ese(f: Fitting) -> Count:
+def ese(f: Fitting) -> Count:
     return Count(f.channels**2 + f.channels, f.channels**2)
 
 
 @_channel(
-    "nam",
     "channel:NormalizationAttention",
     "Normalisation-based attention, channel branch",
     "Liu et al. 2021, arXiv:2111.12419",
     KnobSpec("detach", bool, False, "keep the gradient out of the weights, as the authors' code does"),
 )
-def _nam(f: Fitting) -> Count:
+def nam(f: Fitting) -> Count:
     return blended(Count(2 * f.channels, 0), f.init)
 
 
-@_channel("srm", "channel:StyleRecalibration", "Style-based recalibration", "Lee et al. 2019, arXiv:1903.10829")
-def _srm(f: Fitting) -> Count:
+@_channel("channel:StyleRecalibration", "Style-based recalibration", "Lee et al. 2019, arXiv:1903.10829")
+def srm(f: Fitting) -> Count:
     return Count(4 * f.channels, 0)
 
 
 @_channel(
-    "gct",
     "channel:GatedChannel",
     "Gated channel transformation",
     "Yang et al. 2020, arXiv:1909.11519",
     KnobSpec("norm", str, "l2", "norm over the pixels", choices=("l2", "l1")),
 )
-def _gct(f: Fitting) -> Count:
+def gct(f: Fitting) -> Count:
     return Count(3 * f.channels, 0)
 
 
 @_channel(
-    "gc",
     "channel:GlobalContext",
     "Global context block",
     "Cao et al. 2019, arXiv:1904.11492",
@@ -126,7 +121,7 @@ def _gct(f: Fitting) -> Count:
     KnobSpec("pooling", str, "attention", "how pixels are summed up", choices=("attention", "average")),
     KnobSpec("fusion", str, "add", "how the context meets x", choices=("add", "multiply", "both")),
 )
-def _gc(f: Fitting) -> Count:
+def gc(f: Fitting) -> Count:
     # The layer norm of a single hidden value would ignore it.
     hidden = f.hidden(smallest=2)
     copies = 2 if f.values["fusion"] == "both" else 1
@@ -138,7 +133,6 @@ def _gc(f: Fitting) -> Count:
 
 
 @_spatial(
-    "cbam",
     "spatial:ConvolutionalBlockAttention",
     "Convolutional block attention module",
     "Woo et al. 2018, arXiv:1807.06521",
@@ -148,7 +142,7 @@ def _gc(f: Fitting) -> Count:
     BIAS,
     KnobSpec("spatial_norm", bool, True, "whether the spatial gate ends in a batch normalisation"),
 )
-def _cbam(f: Fitting) -> Count:
+def cbam(f: Fitting) -> Count:
     parameters = macs = 0
     if f.values["gates"] != "spatial":
         hidden = f.hidden()
@@ -167,7 +161,6 @@ def _cbam(f: Fitting) -> Count:
 
 
 @_spatial(
-    "bam",
     "spatial:BottleneckAttention",
     "Bottleneck attention module",
     "Park et al. 2018, arXiv:1807.06514",
@@ -175,7 +168,7 @@ def _cbam(f: Fitting) -> Count:
     KnobSpec("dilation", int, 4, "of the two 3×3 convolutions", low=1, high=64),
     KnobSpec("combine", str, "sum", "the paper's, or the code's without last norms", choices=("sum", "product")),
 )
-def _bam(f: Fitting) -> Count:
+def bam(f: Fitting) -> Count:
     channels, hidden = f.channels, f.hidden()
     ends = 2 * channels + 2 if f.values["combine"] == "sum" else 0
     spatial = channels * hidden + 18 * hidden**2 + hidden
@@ -184,7 +177,6 @@ def _bam(f: Fitting) -> Count:
 
 
 @_spatial(
-    "gam",
     "spatial:GlobalAttention",
     "Global attention mechanism",
     "Liu et al. 2021, arXiv:2112.05561",
@@ -194,7 +186,7 @@ def _bam(f: Fitting) -> Count:
     KnobSpec("channel_sigmoid", bool, True, "whether the channel gate is a sigmoid, as in the paper's figure"),
     KnobSpec("padding", str, "zeros", "of the two convolutions", choices=("zeros", "replicate")),
 )
-def _gam(f: Fitting) -> Count:
+def gam(f: Fitting) -> Count:
     channels, hidden = f.channels, f.hidden()
     groups = f.divisor("groups", math.gcd(channels, hidden), "channels and hidden channels")
     if groups == 1:
@@ -204,51 +196,47 @@ def _gam(f: Fitting) -> Count:
 
 
 @_spatial(
-    "simam",
     "spatial:SimAM",
     "Simple parameter-free attention",
     "Yang et al. 2021, ICML 2021",
     KnobSpec("e_lambda", float, 1e-4, "added to the variance", low=1e-12, high=1e3),
     KnobSpec("unbiased", bool, True, "variance over HW - 1 (the authors' code) or HW (the paper)"),
 )
-def _simam(f: Fitting) -> Count:
+def simam(f: Fitting) -> Count:
     return blended(Count(0, 0), f.init)
 
 
 @_spatial(
-    "sge",
     "spatial:SpatialGroupEnhance",
     "Spatial group-wise enhance",
     "Li et al. 2019, arXiv:1905.09646",
     KnobSpec("groups", int, 64, "groups of channels, each with its own map", low=1, high=65536),
 )
-def _sge(f: Fitting) -> Count:
+def sge(f: Fitting) -> Count:
     return Count(2 * f.divisor("groups", f.channels), 0)
 
 
 @_spatial(
-    "scse",
     "channel:ConcurrentSqueezeExcitation",
     "Concurrent spatial and channel squeeze-and-excitation",
     "Guha Roy et al. 2018, arXiv:1803.02579",
     KnobSpec("reduction", int, 2, "channels divided by the hidden width", low=1, high=4096),
     KnobSpec("combine", str, "max", "how the two gated maps become one", choices=("max", "sum")),
 )
-def _scse(f: Fitting) -> Count:
+def scse(f: Fitting) -> Count:
     channels, hidden = f.channels, f.hidden()
     weights = 2 * channels * hidden
     return Count(weights + hidden + 2 * channels + 1, weights + channels * f.pixels)
 
 
 @_spatial(
-    "triplet",
     "spatial:TripletAttention",
     "Triplet attention",
     "Misra et al. 2021, arXiv:2010.03045",
     KnobSpec("kernel_size", int, 7, "odd side of the three convolutions", low=1, high=31),
     KnobSpec("spatial", bool, True, "whether there is a gate over H and W"),
 )
-def _triplet(f: Fitting) -> Count:
+def triplet(f: Fitting) -> Count:
     taps = 2 * f.odd("kernel_size") ** 2
     planes = f.channels * (f.height + f.width)
     if not f.values["spatial"]:
@@ -257,26 +245,24 @@ def _triplet(f: Fitting) -> Count:
 
 
 @_spatial(
-    "ema",
     "spatial:EfficientMultiScale",
     "Efficient multi-scale attention",
     "Ouyang et al. 2023, arXiv:2305.13563",
     KnobSpec("groups", int, 32, "groups of channels, which share their weights", low=1, high=65536),
 )
-def _ema(f: Fitting) -> Count:
+def ema(f: Fitting) -> Count:
     width = f.channels // f.divisor("groups", f.channels)
     macs = f.channels * (width * (f.height + f.width) + (9 * width + 2) * f.pixels)
     return blended(Count(10 * width**2 + 4 * width, macs), f.init)
 
 
 @_spatial(
-    "shuffle",
     "spatial:ShuffleAttention",
     "Shuffle attention",
     "Zhang and Yang 2021, arXiv:2102.00240",
     KnobSpec("groups", int, 64, "groups of channels, which share weights", low=1, high=65536),
 )
-def _shuffle(f: Fitting) -> Count:
+def shuffle(f: Fitting) -> Count:
     channels = f.channels
     if channels % 2 == 0:
         groups = f.divisor("groups", channels // 2, "pairs of channels")
@@ -287,7 +273,6 @@ def _shuffle(f: Fitting) -> Count:
 
 
 @_spatial(
-    "mlca",
     "channel:MixedLocalChannel",
     "Mixed local channel attention",
     "Wan et al. 2023, doi:10.1016/j.engappai.2023.106442",
@@ -295,14 +280,13 @@ def _shuffle(f: Fitting) -> Count:
     KnobSpec("local_size", int, 5, "cells along each side of the map", low=1, high=16),
     KnobSpec("local_weight", float, 0.5, "share of the cells' gate beside the map's", low=0.05, high=0.95),
 )
-def _mlca(f: Fitting) -> Count:
+def mlca(f: Fitting) -> Count:
     channels, size, local = f.channels, _eca_kernel(f), f.integer("local_size")
     pooling = 2 * channels * local * f.height * (f.width + local)
     return Count(2 * size, channels * size * (1 + local**2) + pooling)
 
 
 @_spatial(
-    "psa",
     "spatial:PolarizedSelfAttention",
     "Polarized self-attention",
     "Liu et al. 2021, arXiv:2107.00782",
@@ -310,7 +294,7 @@ def _mlca(f: Fitting) -> Count:
     KnobSpec("layout", str, "parallel", "side by side or in turn", choices=("parallel", "sequential")),
     KnobSpec("form", str, "paper", "the paper's, or the code's other softmax", choices=("paper", "code")),
 )
-def _psa(f: Fitting) -> Count:
+def psa(f: Fitting) -> Count:
     channels, pixels, hidden = f.channels, f.pixels, f.hidden()
     if f.values["form"] == "paper":
         return Count(4 * channels * hidden + 3 * channels, 4 * channels * hidden + 3 * channels * pixels)
@@ -325,7 +309,6 @@ def _psa(f: Fitting) -> Count:
 
 
 @_spatial(
-    "ge",
     "channel:GatherExcite",
     "Gather-excite",
     "Hu et al. 2018, arXiv:1810.12348",
@@ -334,7 +317,7 @@ def _psa(f: Fitting) -> Count:
     KnobSpec("mlp", bool, False, "a small network over the channels behind it (with conv: GE-θ⁺)"),
     KnobSpec("reduction", int, 16, "channels divided by that network's hidden width", low=1, high=4096),
 )
-def _ge(f: Fitting) -> Count:
+def ge(f: Fitting) -> Count:
     channels, height, width = f.channels, f.height, f.width
     extent, convolves = f.integer("extent"), f.values["gather"] == "conv"
     parameters = macs = 0
@@ -357,13 +340,12 @@ def _ge(f: Fitting) -> Count:
 
 
 @_kernel(
-    "lska",
     "kernel:LargeSeparableKernel",
     "Large separable kernel attention",
     "Lau et al. 2023, arXiv:2309.01439",
     KnobSpec("kernel_size", int, 11, "side of the kernel that the strips stand for", choices=(7, 11, 23, 35, 41, 53)),
 )
-def _lska(f: Fitting) -> Count:
+def lska(f: Fitting) -> Count:
     channels = f.channels
     dense, dilated, _ = lska_sizes(f.integer("kernel_size"))
     taps = 2 * (dense + dilated) * channels + channels**2
@@ -377,21 +359,19 @@ def lska_sizes(kernel_size: int) -> tuple[int, int, int]:
 
 
 @_kernel(
-    "lsk",
     "kernel:LargeSelectiveKernel",
     "Large selective kernel",
     "Li et al. 2023, arXiv:2303.09030",
     KnobSpec("reduction", int, 2, "channels divided by the hidden width", low=1, high=4096),
     KnobSpec("kernel_size", int, 7, "odd side of the convolution that selects", low=1, high=31),
 )
-def _lsk(f: Fitting) -> Count:
+def lsk(f: Fitting) -> Count:
     channels, hidden, taps = f.channels, f.hidden(), 4 * f.odd("kernel_size") ** 2
     weights = 74 * channels + 3 * channels * hidden + taps
     return Count(weights + 3 * channels + 2 * hidden + 2, weights * f.pixels)
 
 
 @_kernel(
-    "sk",
     "kernel:SelectiveKernel",
     "Selective kernel convolution",
     "Li et al. 2019, arXiv:1903.06586",
@@ -401,7 +381,7 @@ def _lsk(f: Fitting) -> Count:
     KnobSpec("reduction", int, 16, "channels divided by the hidden width", low=1, high=4096),
     KnobSpec("min_hidden", int, 32, "the hidden width is at least this", low=1, high=4096),
 )
-def _sk(f: Fitting) -> Count:
+def sk(f: Fitting) -> Count:
     channels, branches = f.channels, f.integer("branches")
     hidden = max(f.integer("min_hidden"), channels // f.integer("reduction"))
     f.values["reduction"], f.values["min_hidden"] = hidden_knobs(channels, hidden, 32)
@@ -413,7 +393,6 @@ def _sk(f: Fitting) -> Count:
 
 
 @_kernel(
-    "caa",
     "kernel:ContextAnchor",
     "Context anchor attention",
     "Cai et al. 2024, arXiv:2403.06258",
@@ -421,7 +400,7 @@ def _sk(f: Fitting) -> Count:
     KnobSpec("pool_size", int, 7, "odd side of the means before them", low=1, high=31),
     KnobSpec("norm", bool, True, "batch norm and SiLU behind both 1×1 convolutions, as the authors' code has"),
 )
-def _caa(f: Fitting) -> Count:
+def caa(f: Fitting) -> Count:
     channels = f.channels
     weights = 2 * channels**2 + 2 * f.odd("kernel_size") * channels
     f.odd("pool_size")
@@ -429,7 +408,6 @@ def _caa(f: Fitting) -> Count:
 
 
 @_kernel(
-    "cpca",
     "kernel:ChannelPrior",
     "Channel prior convolutional attention",
     "Huang et al. 2024, arXiv:2306.05196",
@@ -437,7 +415,7 @@ def _caa(f: Fitting) -> Count:
     KnobSpec("channel_gate", str, "sum", "of the sum, or (code) the sum of sigmoids", choices=("sum", "sigmoids")),
     KnobSpec("projected", bool, False, "the code's 1×1 convolution and GELU before, and the same 1×1 behind"),
 )
-def _cpca(f: Fitting) -> Count:
+def cpca(f: Fitting) -> Count:
     channels, hidden = f.channels, f.hidden()
     strips = 103 * channels  # 5x5, and twice 7, 11 and 21
     parameters = strips + 7 * channels + channels**2 + channels + 2 * channels * hidden + hidden + channels
@@ -447,14 +425,13 @@ def _cpca(f: Fitting) -> Count:
 
 
 @_direction(
-    "coord",
     "kernel:CoordinateAttention",
     "Coordinate attention",
     "Hou et al. 2021, arXiv:2103.02907",
     KnobSpec("reduction", int, 32, "channels divided by the hidden width", low=1, high=4096),
     KnobSpec("min_hidden", int, 8, "the hidden width is at least this", low=1, high=4096),
 )
-def _coord(f: Fitting) -> Count:
+def coord(f: Fitting) -> Count:
     channels, reduction, floor = f.channels, f.integer("reduction"), f.integer("min_hidden")
     if reduction > channels:
         f.refuse("reduction", f"is more than the {channels} channels, the largest possible is {channels}")
@@ -469,7 +446,6 @@ VARIANTS = {"T": (5, 1, 32), "B": (7, 1, 16), "S": (5, 8, 16), "L": (7, 8, 16)}
 
 
 @_direction(
-    "ela",
     "kernel:EfficientLocalAttention",
     "Efficient local attention",
     "Xu and Wan 2024, arXiv:2403.01123",
@@ -480,7 +456,7 @@ VARIANTS = {"T": (5, 1, 32), "B": (7, 1, 16), "S": (5, 8, 16), "L": (7, 8, 16)}
     KnobSpec("shared", bool, True, "one convolution and norm for both directions, as in all copies (paper: two)"),
     KnobSpec("activation", str, "none", "before the sigmoid (timm: silu)", choices=("none", "silu")),
 )
-def _ela(f: Fitting) -> Count:
+def ela(f: Fitting) -> Count:
     _expand_variant(f)
     channels, size = f.channels, f.odd("kernel_size")
     groups = f.divisor("groups", channels)
@@ -491,7 +467,7 @@ def _ela(f: Fitting) -> Count:
 
 
 def _expand_variant(f: Fitting) -> None:
-    """Put the variant's sizes where none are given; KnobError where a variant and another size were both asked for."""
+    """Put the variant's sizes where none are given."""
     variant = str(f.values["variant"])
     size, width, norm = VARIANTS[variant]
     for name, preset in (("kernel_size", size), ("groups", max(1, f.channels // width)), ("norm_groups", norm)):
@@ -509,7 +485,6 @@ def _expand_variant(f: Fitting) -> None:
 
 
 @_direction(
-    "scsa",
     "kernel:SynergisticAttention",
     "Spatial and channel synergistic attention",
     "Si et al. 2025, arXiv:2407.05128",
@@ -517,7 +492,7 @@ def _expand_variant(f: Fitting) -> None:
     KnobSpec("window_size", int, 7, "side of the windows whose means they are compared by", low=1, high=64),
     KnobSpec("groups", int, 4, "groups of channels with strips of 3, 5, 7 and 9", low=1, high=4),
 )
-def _scsa(f: Fitting) -> Count:
+def scsa(f: Fitting) -> Count:
     channels, width = f.channels, f.channels // f.divisor("heads", f.channels)
     groups = f.divisor("groups", channels)
     side = f.values["window_size"] = min(f.integer("window_size"), max(f.height, f.width))
@@ -531,14 +506,13 @@ DOWNSAMPLE = KnobSpec("downsample", int, 1, "side of the cells whose means are k
 
 
 @_pixels(
-    "sdpa",
     "self_attention:ScaledDotProduct",
     "Scaled dot-product attention, one head",
     "Vaswani et al. 2017, arXiv:1706.03762; on maps Wang et al. 2018, arXiv:1711.07971",
     KnobSpec("reduction", int, 2, "channels divided by the head's width", low=1, high=4096),
     DOWNSAMPLE,
 )
-def _sdpa(f: Fitting) -> Count:
+def sdpa(f: Fitting) -> Count:
     channels, hidden = f.channels, f.hidden()
     rows, columns = _grid(f)
     cells = rows * columns
@@ -547,7 +521,6 @@ def _sdpa(f: Fitting) -> Count:
 
 
 @_pixels(
-    "mhsa",
     "self_attention:MultiHead",
     "Multi-head self-attention",
     "Srinivas et al. 2021, arXiv:2101.11605",
@@ -556,7 +529,7 @@ def _sdpa(f: Fitting) -> Count:
     DOWNSAMPLE,
     KnobSpec("residual", bool, True, "add to x by a projection; false: attention alone (BoTNet)"),
 )
-def _mhsa(f: Fitting) -> Count:
+def mhsa(f: Fitting) -> Count:
     channels, width = f.channels, f.channels // f.divisor("heads", f.channels)
     rows, columns = _grid(f)
     cells = rows * columns
@@ -583,17 +556,16 @@ RESIDUAL = "He et al. 2016, arXiv:1603.05027"
 
 
 @_control(
-    "dwconv",
     "kernel:DepthwiseConvolution",
     "Residual depth-wise convolution (no attention: a control)",
     RESIDUAL,
     KnobSpec("kernel_size", int, 3, "odd side of the convolution", low=1, high=31),
 )
-def _dwconv(f: Fitting) -> Count:
+def dwconv(f: Fitting) -> Count:
     taps = f.odd("kernel_size") ** 2 * f.channels
     return Count(taps + 2 * f.channels, taps * f.pixels)
 
 
-@_control("conv", "kernel:PointwiseConvolution", "Residual 1×1 convolution (no attention: a control)", RESIDUAL)
-def _conv(f: Fitting) -> Count:
+@_control("kernel:PointwiseConvolution", "Residual 1×1 convolution (no attention: a control)", RESIDUAL)
+def conv(f: Fitting) -> Count:
     return Count(f.channels**2 + 2 * f.channels, f.channels**2 * f.pixels)

@@ -33,7 +33,11 @@ def contributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             shutil.copy(ROOT / part, folder / part)
     files(PAGE, folder)
-    insert(folder / "nas_attn" / "attention" / "rows.py", '@_channel(\n    "se"', piece("rows: row") + "\n\n")
+    insert(
+        folder / "nas_attn" / "attention" / "rows.py",
+        '@_channel(\n    "channel:SqueezeExcitation"',
+        piece("rows: row") + "\n\n",
+    )
     numpy = folder / "tests" / "attention" / "attention_in_numpy.py"
     insert(numpy, "REFERENCES: ", piece("numpy: function") + "\n\n")
     numpy.write_text(numpy.read_text("utf-8").replace("    for f in (\n", "    for f in (\n        lct,\n"), "utf-8")
