@@ -175,11 +175,8 @@ def _foldable(convolution: nn.Module, norm: nn.Module) -> bool:
 def check(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Participation, ...]:
     """What each attached module does when the model, in evaluation mode, sees an image; nothing in the model changes.
 
-    A copy of it runs on one random image, and once more for each module, whose result is then another.
-
-    Args:
-        model: also as wrapped by DistributedDataParallel or torch.compile.
-        input_shape: channels, height, width of one image.
+    A copy of it runs on one random image, and once more for each module, whose result is then another. The model may be wrapped
+    by DistributedDataParallel or torch.compile.
 
     Returns:
         In the order of `named_modules()`, attention that lost its host included; then what was attached and is gone.

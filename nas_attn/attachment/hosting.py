@@ -172,10 +172,7 @@ def is_attended(module: nn.Module) -> bool:
 
 
 def make_host(module: nn.Module, attention: nn.Module, *, replaces: bool = False) -> None:
-    """Sends the module's result through `attention` from now on.
-
-    `replaces`: its input instead; the module keeps its parameters, but they are not trained.
-    """
+    """Sends the module's result through `attention` from now on; `replaces`: its input, its own parameters are not trained."""
     if replaces:
         module.__dict__[_FROZEN] = [p.requires_grad_(False) for p in module.parameters() if p.requires_grad]
     nn.Module.add_module(module, CHILD, attention)

@@ -40,8 +40,7 @@ class Operation:
     """`convolution`, `add`, `add_`."""
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
-    call: int
-    """Index of the innermost module call it ran in."""
+    call: int  # the innermost module call it ran in
     macs: int
 
 
@@ -71,8 +70,7 @@ class Recording:
 
     operations: list[Operation] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
-    shapes: list[tuple[int, ...]] = field(default_factory=list)
-    """By value."""
+    shapes: list[tuple[int, ...]] = field(default_factory=list)  # by value
     activation_bytes: int = 0
     """Bytes in float32 of all tensors that were made; views and in-place results make none."""
 

@@ -1,22 +1,14 @@
 """The table of attention modules, and what is built from it. No torch until a module is built.
 
-A module of one's own joins in three ways:
-
-    # 1. by name, from an installed package: an entry point
-    [project.entry-points."nas_attn.attention"]
-    mine = "my_package.modules:MyAttention"
-
-    # 2. by path, wherever a type is expected
-    stage2=my_package.modules:MyAttention(reduction=8)
-
-    # 3. in this package: a class in nas_attn/attention/, a row in nas_attn/attention/rows.py
-
-For 1 and 2, the class is of this form. `height`, `width` and `init` are passed where it has them; its other keyword-only
-parameters are its knobs. Without `init`, the identity start is a blend around the module.
+A module of one's own joins by an entry point in the group `nas_attn.attention`, by its path wherever a type is expected,
+`stage2=my_package.modules:MyAttention(reduction=8)`, or by a class and a row in this package.
 
     class MyAttention(nn.Module):
         def __init__(self, channels: int, *, reduction: int = 16, mode: Literal["max", "mean"] = "max") -> None: ...
         def forward(self, x: Tensor) -> Tensor: ...          # (N, C, H, W) -> the same shape
+
+Its keyword-only parameters are its knobs; `height`, `width` and `init` are passed where it has them. Without `init`, the identity
+start is a blend around it.
 """
 
 from __future__ import annotations

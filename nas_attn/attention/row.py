@@ -182,13 +182,11 @@ class Row:
     def resolve(
         self, knobs: KnobPairs, channels: int, height: int, width: int, *, strict: bool = True, init: Init = "paper"
     ) -> Resolved:
-        """Canonical knobs and cost on a map of this shape.
+        """Canonical knobs and cost on a map of this shape, in this form; what is not asked for takes its default.
 
         Args:
-            knobs: what was asked for; the rest takes its defaults, which always fit.
             strict: an impossible value is an error and a group count that does not divide is warned about (a user's
                 own words); otherwise the nearest possible value is taken (a search space).
-            init: the form the cost is for: the blend form has one scalar more.
 
         Raises:
             KnobError: unknown knob, wrong type or range, presets that contradict; strict: impossible on this shape.

@@ -1,7 +1,4 @@
-"""Self-attention on maps: every pixel is a mean of all others, weighted by likeness.
-
-Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; on maps Wang et al. 2018 (Non-local), https://arxiv.org/abs/1711.07971,
-and Srinivas et al. 2021 (BoTNet), https://arxiv.org/abs/2101.11605
+"""Self-attention on maps: every pixel is a mean of all others, weighted by likeness. Papers: `rows.py`.
 
 Letters: A heads, M heads of all images, D channels of a head, P pixels, K cells of the (down-sampled) keys, S rows and T columns of these.
 """

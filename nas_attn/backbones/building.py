@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas_attn.backbones import detectors
@@ -281,7 +282,6 @@ def _ultralytics(section: BackboneSection, name: str, shape: Shape, classes: int
     try:
         from ultralytics import YOLO
         from ultralytics.nn.tasks import DetectionModel
-        from ultralytics.utils import LOGGER
     except ImportError:
         raise BackboneError(f"'{section.name}' needs ultralytics: pip install ultralytics") from None
     if not name.endswith((".yaml", ".pt")):
@@ -290,19 +290,26 @@ def _ultralytics(section: BackboneSection, name: str, shape: Shape, classes: int
         raise BackboneError(f"no weights come with '{section.name}': give its .pt, or start from scratch")
     if section.options:
         raise BackboneError(f"'{section.name}' takes no backbone.options ({', '.join(section.options)})")
-    level = LOGGER.level
-    LOGGER.setLevel("WARNING")
-    try:
-        cfg, source = name, None
-        if name.endswith(".pt"):
-            source = call(YOLO, section, name).model
-            cfg = source.yaml
+    with quiet_ultralytics():
+        source = call(YOLO, section, name).model if name.endswith(".pt") else None
+        cfg = name if source is None else source.yaml
         model: nn.Module = call(DetectionModel, section, cfg, ch=shape[0], nc=classes, verbose=False)
         if source is not None:
             _take(model, section, source, published)
+    return model
+
+
+@contextmanager
+def quiet_ultralytics() -> Iterator[None]:
+    """Ultralytics only warns."""
+    from ultralytics.utils import LOGGER
+
+    level = LOGGER.level
+    LOGGER.setLevel("WARNING")
+    try:
+        yield
     finally:
         LOGGER.setLevel(level)
-    return model
 
 
 def _take(model: Any, section: BackboneSection, source: nn.Module, published: bool) -> None:

@@ -52,8 +52,7 @@ def arguments(name: str, size: tuple[int, int], classes: int) -> dict[str, Any]:
 def undecided(model: nn.Module) -> nn.Module:
     """The detector itself, which answers with logits and offsets from now on, and chooses no boxes; others stay as they are.
 
-    Of Faster R-CNN's regions the best are taken, as many as it takes at most, so that each image costs the same. The names of its
-    modules do not change.
+    Of Faster R-CNN's regions the best are taken, as many as it takes at most, so that each image costs the same.
     """
     forward = _forwards().get(getattr(type(model), "forward", None))
     heads = getattr(model, "roi_heads", None)

@@ -194,10 +194,7 @@ def against_torch(facts: Mapping[str, Any]) -> str:
 
 @contextmanager
 def run_elsewhere(path: Path, format_: str) -> Iterator[Run]:
-    """An exported file in a process in which nas_attn cannot be imported: batches in, answers out.
-
-    What it yields raises OperationError where the process ends instead, and says with what.
-    """
+    """An exported file in a process in which nas_attn cannot be imported: batches in, answers out, OperationError where it ends."""
     with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder:
         complaint = Path(folder) / "stderr"
         with complaint.open("wb") as errors:

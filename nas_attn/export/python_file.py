@@ -49,12 +49,11 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a network is, in the words from which it was built."""
+    """What a network is, in the words from which it was built; `input_shape` is (channels, height, width)."""
 
     backbone: BackboneSection
     resolved: ResolvedPlacement
     input_shape: tuple[int, int, int]
-    """(channels, height, width)."""
     interface: Interface
     task: Task = TASKS["classification"]
 
@@ -344,13 +343,10 @@ def _joined(order: Iterable[tuple[str, str]]) -> Iterator[str]:
 def attend(
     model: nn.Module, path: str, *modules: nn.Module, instead: bool = False, bases: tuple[type, ...] = ()
 ) -> None:
-    """Sends the output of the module at `path` through attention from now on, in turn.
+    """Sends the output of the module at `path` through attention from now on, in turn; `instead`: its input.
 
-    The module keeps its place and the names of its parameters; the attention is its child `nas_attn`.
-
-    Args:
-        instead: its input goes there, and the module itself is left out.
-        bases: what hides the attention from a container that runs its children in turn.
+    The module keeps its place and the names of its parameters; the attention is its child `nas_attn`, which `bases` hide from
+    a container that runs its children in turn.
     """
     host = model.get_submodule(path)
     bare: Any = type(host)

@@ -1,16 +1,14 @@
 """Detectors of ultralytics taken home: a `.pt` that ultralytics loads, and ONNX by ultralytics' own exporter.
 
-The `.pt` is a pickle of ultralytics' making that holds the whole network. It is written when it is asked for; nothing here reads it.
-Where it is loaded, nas_attn has to be installed for its attention; without it, reading the file ends with an error that says so.
+The `.pt` is a pickle of ultralytics' making that holds the whole network; nothing here reads it. Where it is loaded, nas_attn has
+to be installed for its attention; without it, reading the file ends with an error that says so.
 """
 
 from __future__ import annotations
 
 import copy
-import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -20,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn._version import __version__
+from nas_attn.backbones.building import quiet_ultralytics
 from nas_attn.data import Dataset, boxes
 from nas_attn.errors import OperationError
 from nas_attn.evaluation.plan import Plan
@@ -56,7 +55,7 @@ class Answer(Graph):
         """The whole detector, for one image of this side at a time; OperationError where ultralytics writes none."""
         from ultralytics import YOLO
 
-        with tempfile.TemporaryDirectory(dir=order.path.parent, prefix=".nas_attn-") as folder, _quiet():
+        with tempfile.TemporaryDirectory(dir=order.path.parent, prefix=".nas_attn-") as folder, quiet_ultralytics():
             source, side = Path(folder) / "detector.pt", order.x.shape[-1]
             write_pt(self.network, source, _classes(order), side)
             written = YOLO(str(source)).export(format="onnx", imgsz=side, device="cpu", simplify=False, verbose=False)
@@ -91,18 +90,6 @@ def _classes(order: Order) -> Sequence[str]:
 
 def _no_python(order: Order) -> None:
     raise OperationError("'python' is not for a detector of ultralytics' own code: take ultralytics, onnx or weights")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    from ultralytics.utils import LOGGER
-
-    level = LOGGER.level
-    LOGGER.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(level)
 
 
 class Decoded(Boxes):

@@ -97,13 +97,9 @@ def test_cifar_resnets_have_three_stages(name: str) -> None:
     assert stages[1].at("residual")[0].path == f"layer2.0.{last}"
     assert stages[1].at("stage")[0].path == stages[1].at("block")[-1].path
     assert stages[1].at("stage")[0].path.startswith("layer2.")
-
-
-def test_blocks_are_counted_from_one_in_their_stage() -> None:
-    blocks = find_sites(network("resnet14", (1, 20, 20)), (1, 20, 20), granularity="block")
+    blocks = find_sites(network(name, (3, 32, 32)), (3, 32, 32), granularity="block")
     assert [site.name for site in blocks] == [f"stage{k}.block{j}" for k in (1, 2, 3) for j in (1, 2)]
-    assert [site.points[0][1][0].path for site in blocks][2:4] == ["layer2.0.bn2", "layer2.1.bn2"]
-    assert all(site.positions == ("residual", "block") for site in blocks)
+    assert [site.points[0][1][0].path for site in blocks][2:4] == [f"layer2.{j}.{last}" for j in (0, 1)]
 
 
 KNOWN: dict[str, list[tuple[int, int, int, int]]] = {

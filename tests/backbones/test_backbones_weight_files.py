@@ -53,29 +53,21 @@ def named(state: State, prefix: str) -> State:
 WRAPPED: dict[str, Callable[[State], Any]] = {
     "plain": lambda s: s,
     "state_dict": lambda s: {"epoch": 3, "state_dict": s, "optimizer": {"state": {0: {"step": torch.ones(1)}}}},
-    "model_state_dict": lambda s: {"model_state_dict": s, "loss": torch.tensor(0.5)},
     "model": lambda s: {"model": s},
-    "net": lambda s: {"net": s, "acc": 93.1},
-    "ema": lambda s: {"ema": s},
     "a name of their own": lambda s: {"student": s, "step": 7},
     "in two": lambda s: {"checkpoint": {"model": s, "epoch": 1}},
     "module.": lambda s: named(s, "module."),
     "_orig_mod.": lambda s: named(s, "_orig_mod."),
     "model.": lambda s: {"state_dict": named(s, "model.")},
-    "net.": lambda s: named(s, "net."),
     "module._orig_mod.": lambda s: named(s, "module._orig_mod."),
     "compiled inside": lambda s: {name.replace("layer1.", "layer1._orig_mod."): value for name, value in s.items()},
     "average": lambda s: {"n_averaged": torch.tensor(5), **named(s, "module.")},
     "without counters": lambda s: {n: v for n, v in s.items() if not n.endswith("num_batches_tracked")},
-    "half": lambda s: {n: v.half().float() if v.is_floating_point() else v for n, v in s.items()},
 }
 
 
 @pytest.mark.parametrize("how", WRAPPED)
 def test_what_wraps_weights_is_taken_off(tmp_path: Path, trained: nn.Module, how: str) -> None:
-    if how == "half":
-        for parameter in trained.parameters():
-            parameter.data = parameter.data.half().float()
     model, notes = load(tmp_path / "weights.pt", WRAPPED[how](trained.state_dict()))
     assert same(model, trained) or how == "without counters"
     assert notes == ()
@@ -131,7 +123,6 @@ def spoiled(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
 CONV = "layer2.0.conv1.weight"
 WRONG: dict[str, tuple[Callable[[State], Any], str]] = {
     "NaN": (lambda s: broken(s, CONV, spoiled(float("nan"))), f"'{CONV}' holds 2 of 288 values that are not finite"),
-    "infinite": (lambda s: broken(s, "layer1.0.bn1.running_var", spoiled(float("inf"))), "not finite numbers"),
     "deeper": (
         lambda s: {**s, "layer1.1.conv1.weight": torch.zeros(4, 4, 3, 3)},
         r"has 'layer1.1.conv1.weight', which the backbone does not have \(1 such names\)",
@@ -147,11 +138,9 @@ WRONG: dict[str, tuple[Callable[[State], Any], str]] = {
     "numbers": (lambda s: broken(s, CONV, lambda t: 3), "is a int, not a tensor"),
     "twice": (lambda s: named(s, "encoder_q.") | named(s, "encoder_k."), "this network 2 times, under"),
     "a list": (lambda s: list(s.values()), "holds a list, not a state_dict"),
-    "a tensor": (lambda s: s[CONV], "holds a Tensor, not a state_dict"),
     "nothing": (lambda s: {}, "has no state_dict"),
     "other things": (lambda s: {"epoch": 3, "args": {"lr": 0.1}}, r"no state_dict .*\(it has 'epoch', 'args'\)"),
     "two of unknown names": (lambda s: {"teacher": s, "student": s}, "it has 'teacher', 'student'"),
-    "numbered": (lambda s: dict(enumerate(s.values())), "has no state_dict"),
 }  # fmt: skip
 
 
@@ -199,15 +188,10 @@ def write(path: Path, kind: str, trained: nn.Module) -> None:
     elif kind == "cut off":
         torch.save(state, path)
         path.write_bytes(path.read_bytes()[:5000])
-    elif kind == "old and cut off":
-        torch.save(state, path, _use_new_zipfile_serialization=False)
-        path.write_bytes(path.read_bytes()[:5000])
     elif kind == "noise":
         path.write_bytes(np.random.default_rng(0).bytes(3000))
     elif kind == "objects":
         np.savez(path, weight=np.array([{}], dtype=object))
-    elif kind == "words":
-        np.savez(path, weight=np.array(["a"]))
     elif kind == "folder":
         path.mkdir()
 
@@ -218,8 +202,6 @@ def write(path: Path, kind: str, trained: nn.Module) -> None:
         ("w.pt", "missing", "does not exist"),
         ("w.pt", "folder", "is a folder: name the file in it"),
         ("w.pt", "empty", "it is empty"),
-        ("w.npz", "empty", "it is empty"),
-        ("w.safetensors", "empty", "it is empty"),
         ("w.pt", "text", "torch.save"),
         ("w.pt", "git lfs", "git lfs pull"),
         ("w.pt", "pickle", "torch.save"),
@@ -227,10 +209,8 @@ def write(path: Path, kind: str, trained: nn.Module) -> None:
         ("w.pt", "with arguments", r"holds a Python object \(argparse.Namespace\)"),
         ("w.pt", "script", "it is a TorchScript program"),
         ("w.pt", "cut off", "damaged"),
-        ("w.pt", "old and cut off", "damaged"),
         ("w.pt", "noise", "torch.save"),
         ("w.npz", "objects", "not a .npz"),
-        ("w.npz", "words", "not a .npz"),
         ("w.npz", "noise", "not a .npz"),
         ("w.safetensors", "noise", "not a .safetensors file"),
         ("w" * 300 + ".pt", "nothing", "cannot be a file: File name too long"),
