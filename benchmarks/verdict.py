@@ -22,7 +22,6 @@ import numpy as np
 
 from nas_attn.analysis.validation import (
     Array,
-    Comparison,
     contrast_matrix,
     critical_value,
     detectable,
@@ -51,7 +50,7 @@ def measure(kind: str, finalists: int, blocks: int, families: int, seed: int) ->
     """(false "better", coverage, power at the forecast difference)."""
     rng = np.random.default_rng([seed, KINDS.index(kind), finalists, blocks])
     keys = [*(f"finalist {i}" for i in range(finalists)), "none"]
-    contrasts = contrast_matrix(keys, [Comparison(key, "none") for key in keys[:-1]])
+    contrasts = contrast_matrix(keys, [(key, "none") for key in keys[:-1]])
     critical = critical_value(contrasts, blocks, 0.05)
     values = draw(rng, kind, families, len(keys), blocks)
     means, errors = statistics_of(contrasts, values)
@@ -80,7 +79,7 @@ def new_images(blocks: int, images: int, families: int, seed: int) -> tuple[floa
             for key, chance in (("a", chances[1]), ("none", chances[0]))
         }
         values = {key: [float(bits.mean()) for bits in rows] for key, rows in right.items()}
-        (v,) = judge(values, [Comparison("a", "none")], images=right)
+        (v,) = judge(values, [("a", "none")], images=right)
         assert v.new_low is not None
         assert v.new_high is not None
         hits += v.low <= truth <= v.high, v.new_low <= truth <= v.new_high

@@ -11,12 +11,12 @@ import numpy as np
 
 from nas_attn.analysis import units
 from nas_attn.analysis.criteria import Criteria
+from nas_attn.analysis.fronts import minimised
 from nas_attn.analysis.recommendation import REQUIRED, Comparison
 from nas_attn.analysis.snapshot import CandidateView, Snapshot, searched_as_target
 from nas_attn.analysis.validation import validation_epochs
 from nas_attn.errors import StudyError, shorten
-from nas_attn.model import TARGET, Gain
-from nas_attn.recipe import lower_is_better
+from nas_attn.model import TARGET
 from nas_attn.tables import is_cost
 
 FEWEST_FOR_A_KNEE = 3
@@ -119,10 +119,11 @@ def _knee(now: Snapshot) -> tuple[CandidateView, str]:
             f"the front of study '{now.study}' has no knee, as it has {len(front)} member{'s' if len(front) != 1 else ''}: "
             "give a latency or a trial"
         )
-    columns = [_scaled([view.values[i] or 0.0 for view in front], o) for i, o in enumerate(now.objectives)]
-    sums = [sum(row) for row in zip(*columns, strict=True)]
+    costs = np.array([minimised(now.objectives, view.values) for view in front])
+    span = np.ptp(costs, axis=0)
+    sums = ((costs - costs.min(axis=0)) / np.where(span > 0, span, 1.0)).sum(axis=1)
     best = min(range(len(front)), key=lambda index: (sums[index], front[index].trial))
-    if sums[best] >= len(columns) - 1 - 1e-9:
+    if sums[best] >= len(span) - 1 - 1e-9:
         raise StudyError(
             f"the front of study '{now.study}' has no knee: none of it lies below the line between its ends; "
             "give a latency or a trial"
@@ -130,21 +131,12 @@ def _knee(now: Snapshot) -> tuple[CandidateView, str]:
     return front[best], "the knee of the front, where more of one objective begins to cost most of the others"
 
 
-def _scaled(values: Sequence[float], objective: str) -> list[float]:
-    sign = 1.0 if lower_is_better(objective) else -1.0
-    costs = [sign * value for value in values]
-    low, span = min(costs), max(costs) - min(costs)
-    return [(cost - low) / span if span else 0.0 for cost in costs]
-
-
 # ------------------------------------------------------------------------------------------- limits
 
 
 def _within(now: Snapshot, criteria: Criteria) -> tuple[CandidateView, str]:
     """The best within a latency; of those that reach an accuracy, where no latency is given, the cheapest."""
-    metric, last = now.primary or "accuracy", len(now.recipe.training.rungs) - 1
-    pool = [view for view in now.candidates if view.state == "scored" and view.rung == last and not view.control]
-    pool = [view for view in pool if now.primary is None or now.primary in view.estimates]
+    metric, pool = now.primary or "accuracy", _finished(now)
     if not pool:
         raise StudyError(f"study '{now.study}' has no candidate scored to the end yet")
     limit, within = _latency_limit(now, criteria)
@@ -290,9 +282,9 @@ def _tested(now: Snapshot) -> Iterator[str]:
 def _decide(now: Snapshot, bet: Comparison, at: str) -> Iterator[str]:
     """What a test of the most promising placement takes."""
     noise = now.noise.get(now.primary or "")
-    runs = None if bet.gain is None or noise is None else _runs_for(bet.gain, noise.seed_sd)
-    if runs is None:
+    if bet.gain is None or bet.gain.mean <= 0 or noise is None or not noise.seed_sd:
         return
+    runs = 2 + math.ceil((NEEDED * noise.seed_sd / bet.gain.mean) ** 2)  # runs of one block share a part of the noise
     if runs > MOST_RUNS:
         yield f"Decide    not worth it: a gain of this size takes more than {MOST_RUNS} trainings of each to show"
         return
@@ -316,13 +308,6 @@ def _target(now: Snapshot, at: str) -> Iterator[str]:
     yield f"Target    the gain {said} is not known yet: nas-attn validate {now.study}{at} finds out{cost}"
 
 
-def _runs_for(gain: Gain, seed_sd: float | None) -> int | None:
-    """Trainings of each of two networks that show a gain, if it is as large as it is estimated."""
-    if not seed_sd or gain.mean <= 0:
-        return None
-    return 2 + math.ceil((NEEDED * seed_sd / gain.mean) ** 2)  # runs of one block have a part of the noise in common
-
-
 ENOUGH = 0.995  # probability of being better than the bare backbone from which no further round is needed
 RIVALS = 2  # that run besides the best-looking one and the bare backbone
 DRAWS = 8  # draws of the truth; the best in one of them may be the best
@@ -334,7 +319,8 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     if best is None or model is None:
         return []
     bare = [view for view in now.baselines if view.baseline == "none" and view.state == "scored"]
-    able = {view.key: view for view in _able(now) if view not in bare}
+    limit = now.recipe.limits.max_latency_ratio
+    able = {v.key: v for v in _finished(now) if v not in bare and (limit is None or _ratio(v) <= limit)}
     chosen = able.get(best.key)
     if chosen is None and bare and able:
         worth = {key: gain.worth if (gain := model.gain(key, bare[0].key)) else 0.0 for key in able}
@@ -356,12 +342,8 @@ def decided(now: Snapshot) -> bool:
     return against is not None and against.gain is not None and against.gain.probability > ENOUGH
 
 
-def _able(now: Snapshot) -> list[CandidateView]:
-    """Candidates that may be recommended: scored to the end, within the limit on latency."""
-    limit, last = now.recipe.limits.max_latency_ratio, len(now.recipe.training.rungs) - 1
-    return [
-        view
-        for view in now.candidates
-        if view.state == "scored" and view.rung == last and now.primary in view.estimates and not view.control
-        if limit is None or (view.latency is not None and view.latency.ratio <= limit)
-    ]
+def _finished(now: Snapshot) -> list[CandidateView]:
+    """Candidates with attention or bare that were scored to the end."""
+    last = len(now.recipe.training.rungs) - 1
+    pool = [view for view in now.candidates if view.state == "scored" and view.rung == last and not view.control]
+    return [view for view in pool if now.primary is None or now.primary in view.estimates]

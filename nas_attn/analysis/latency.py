@@ -65,13 +65,15 @@ def estimate(sessions: Sequence[Session], *, seed: int = 0) -> dict[str, Latency
         sessions: all of a study's sessions, from one fingerprint and under one set of conditions.
         seed: of the resampling; equal sessions give equal intervals.
     """
+    from scipy.special import stdtrit
+
     kept = _kept(sessions)
     if not kept:
         return {}
     ratios = _log_ratios(kept)
     reference_ms = float(np.median([session.reference_ms for session in kept]))
     spread, freedom = _pooled_spread(ratios.values())
-    rng, quantile = np.random.default_rng(seed), _t_quantile(0.975, freedom)
+    rng, quantile = np.random.default_rng(seed), float(stdtrit(freedom, 0.975))
     estimates = {}
     for key, values in ratios.items():
         median = float(np.median(values))
@@ -125,12 +127,14 @@ class Order:
             KeyError: a candidate has no session that counts.
         """
         mine, theirs = self._ratios[a], self._ratios[b] if b is not None else np.zeros(0)
-        spread, differences = self.spread, self._paired(a, b)
+        at = self._by_session[a]
+        beside = dict.fromkeys(at, 0.0) if b is None else self._by_session[b]
+        differences = np.array([ratio - beside[number] for number, ratio in at.items() if number in beside])
         if differences.size == 0:  # both are candidates: every session times the bare backbone
-            error = spread * math.hypot(_median_factor(len(mine)), _median_factor(len(theirs)))
+            error = self.spread * math.hypot(_median_factor(len(mine)), _median_factor(len(theirs)))
             return _t_below((float(np.median(theirs)) - float(np.median(mine))) / error, self._freedom)
         own = differences.size - 1
-        pooled = spread * (1 if b is None else math.sqrt(2))
+        pooled = self.spread * (1 if b is None else math.sqrt(2))
         square = own * float(np.var(differences, ddof=1) if own else 0)
         variance = (PRIOR_WEIGHT * pooled**2 + square) / (PRIOR_WEIGHT + own)
         error = math.sqrt(variance / differences.size)
@@ -140,12 +144,6 @@ class Order:
         """Whether one of two candidates (None: the bare backbone) is faster with a probability of at least 97.5 %."""
         probability = self.probability_faster(a, b)
         return max(probability, 1 - probability) >= CERTAIN
-
-    def _paired(self, a: str, b: str | None) -> Floats:
-        """log(a's time / b's) in every session that timed both."""
-        mine = self._by_session[a]
-        theirs = dict.fromkeys(mine, 0.0) if b is None else self._by_session[b]
-        return np.array([ratio - theirs[number] for number, ratio in mine.items() if number in theirs])
 
 
 def open_keys(
@@ -194,12 +192,6 @@ def _t_below(value: float, freedom: float) -> float:
     from scipy.special import stdtr
 
     return float(stdtr(freedom, value))
-
-
-def _t_quantile(probability: float, freedom: float) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, probability))
 
 
 # ------------------------------------------------------------------------------------------- what stands behind them

@@ -24,7 +24,7 @@ from nas_attn.records import Latency
 REQUIRED = 0.70  # probability of being better than the bare backbone that a placement needs
 SURE = 0.95  # probability from which a difference is not put down to chance
 OF_GAIN, OF_NOISE = 0.1, 0.5  # what counts: this share of the best gain, or of one run's noise, whichever is larger
-NAMED = 3  # placements that are written out in a sentence; the others are counted
+WHAT_COUNTS = "a tenth of the best gain or half of one run's noise"
 ALIKE = 1.05  # a control costs as much as a placement if its latency is at most so many times the placement's
 
 
@@ -77,8 +77,6 @@ class Recommendation:
     cheaper: Comparison | None
     """Against the fastest one that loses less than twice what counts, else the most promising of the faster ones that are likely
     to help; None without one."""
-    level_with: tuple[str, ...]
-    """Keys of others on the front that it is not better than with 95 %, the most level first; empty for the bare backbone."""
     answer: tuple[str, ...]  # the answer in at most six lines, the first one whole, the others `Name  what it says`
     why: tuple[str, ...]  # the reasons, in sentences
     capacity: Comparison | None = None
@@ -244,7 +242,6 @@ class _Judge:
         slower = None if chosen is bare else self._most_accurate(chosen)
         bet = None if best_bet is None else self._compare(best_bet, chosen)
         bet = bet and replace(bet, key=best_bet.key, name=best_bet.name) if best_bet else None
-        level = [] if chosen is bare else self._level_with(chosen, (bare, dearer, cheaper))
         why = [
             f"{'Keep the bare backbone' if chosen is bare else f'Take `{chosen.placement}`'}: {rule}.",
             self._costs(chosen),
@@ -252,15 +249,15 @@ class _Judge:
             *_on_new_images(against_none, metric),
             *_against(against_uniform, metric),
             *(["It is the best uniform baseline: it needed no search."] if chosen is self.uniform else []),
-            *([] if worth is None else [_counting(worth, metric)]),
-            *([_level(level, metric)] if level else []),
+            *([] if worth is None else [f"Differences below {units.size(metric, worth)} do not count: {WHAT_COUNTS}."]),
             *(self._about(promising or chosen, chosen) if bare else []),
             self._noise(),
         ]
+        at = f", at {best_bet.latency.ratio:.2f} ×" if best_bet and best_bet.latency else ""
         answer = [
             self._headline(chosen),
             *self._gain_line(against_none),
-            *([_bet_line(best_bet, bet.gain, metric)] if best_bet and bet and bet.gain else []),
+            *([f"Best bet  {bet.name}: {_gain(bet.gain, metric)}{at}"] if bet and bet.gain else []),
             *self._other_line("Dearer", chosen, slower),
             *self._other_line("Cheaper", chosen, cheaper),
         ]
@@ -277,7 +274,6 @@ class _Judge:
             best_bet=bet,
             more_accurate=self._compare(chosen, dearer),
             cheaper=self._compare(chosen, cheaper),
-            level_with=tuple(contender.key for contender in level),
             answer=tuple(answer),
             why=tuple(why),
         )
@@ -291,12 +287,6 @@ class _Judge:
         slower = [c for c in self.contenders if c.on_front and c.latency is not None and c.latency.ratio > ratio]
         best = max(slower, key=self.quality, default=None)
         return best if best is not None and self.quality(best) > self.quality(chosen) else None
-
-    def _level_with(self, chosen: Contender, named: Sequence[Contender | None]) -> list[Contender]:
-        """Others of the front that are not surely worse, of which no sentence of their own speaks."""
-        others = [c for c in self.contenders if c.on_front and c is not chosen and c not in named]
-        gains = [(gain.probability if (gain := self.evidence.gain(chosen.key, c.key)) else 0.0, c) for c in others]
-        return [c for p, c in sorted(gains, key=lambda found: found[0]) if p < SURE]
 
     # ------------------------------------------------------------------------------------------- in plain words
 
@@ -389,12 +379,6 @@ def _gain(gain: Gain, metric: str) -> str:
     return f"{units.difference(metric, gain.mean)} ({between}), {units.probability(gain.probability)} likely to help"
 
 
-def _bet_line(bet: Contender, gain: Gain, metric: str) -> str:
-    """The most promising placement, where none is convincing."""
-    at = "" if bet.latency is None else f", at {bet.latency.ratio:.2f} ×"
-    return f"Best bet  {bet.name}: {_gain(gain, metric)}{at}"
-
-
 def _against(comparison: Comparison | None, metric: str) -> list[str]:
     """The recommended one compared with a baseline."""
     if comparison is None:
@@ -421,14 +405,3 @@ def _on_new_images(comparison: Comparison | None, metric: str) -> list[str]:
         f"probability of {units.probability(gain.new_probability)} "
         f"({units.difference_range(metric, gain.new_low, gain.new_high)})."
     ]
-
-
-def _counting(worth: float, metric: str) -> str:
-    return f"Differences below {units.size(metric, worth)} do not count: a tenth of the best gain or half of one run's noise."
-
-
-def _level(level: Sequence[Contender], metric: str) -> str:
-    """Others that the recommended one is not surely better than."""
-    names = ", ".join(f"`{c.placement}`" for c in level[:NAMED])
-    more = f" and {len(level) - NAMED} more" if len(level) > NAMED else ""
-    return f"Members of the front that may have the same {metric}: {names}{more}."

@@ -73,43 +73,34 @@ def cautions(
         before = [score for score in start if score.epochs == max(other.epochs for other in start)]
     if metric is None or not ended:
         return []
-    value = _mean(metric, ended)
-    return [
-        *_learned(metric, value, _mean("balanced_accuracy", ended), classes),
-        *_rising(metric, before, ended, recipe.training.backbone_epochs if recipe.training.start == "backbone" else 0),
-        *_by_heart(ended, bare),
-        *_few_images(metric, max(score.examples for score in ended)),
-    ]
+    value, earlier, balanced = _mean(metric, ended), _mean(metric, before), _mean("balanced_accuracy", ended)
+    found = []
+    if balanced is not None and classes and classes > 1 and (balanced - 1 / classes) / (1 - 1 / classes) < LEARNED:
+        found.append(
+            f"the bare backbone has hardly learned ({units.value('accuracy', balanced)} as the mean over classes, where guessing "
+            f"gives {units.value('accuracy', 1 / classes)}). Train longer, or with another learning rate, before you compare."
+        )
+    if value is not None and earlier is not None and metric in SHARES:
+        trained = recipe.training.backbone_epochs if recipe.training.start == "backbone" else 0
+        doublings = math.log2((ended[0].epochs + trained) / before[0].epochs)
+        if (value - earlier) / max(doublings, 1.0) > RISING:
+            found.append(
+                f"the bare backbone is still learning ({units.value(metric, earlier)}, then {units.value(metric, value)}). What "
+                "helps now may only help to learn faster. Train longer."
+            )
+    found += _by_heart(ended, bare)
+    images = max(score.examples for score in ended)
+    if metric == "accuracy" and 0 < images < FEW_IMAGES:
+        found.append(
+            f"with {images} validation images, one image is {100 / images:.1f} points. More validation images are the cheapest "
+            "improvement."
+        )
+    return found
 
 
 def _mean(metric: str, scores: Iterable[Score]) -> float | None:
     values = _values(metric, (score.metrics for score in scores))
     return fmean(values) if values else None
-
-
-def _learned(metric: str, value: float | None, balanced: float | None, classes: int | None) -> Iterator[str]:
-    if value is None or balanced is None or classes is None or classes < 2:
-        return
-    if (balanced - 1 / classes) / (1 - 1 / classes) < LEARNED:
-        yield (
-            f"the bare backbone has hardly learned ({units.value('accuracy', balanced)} as the mean over classes, where guessing "
-            f"gives {units.value('accuracy', 1 / classes)}). Train longer, or with another learning rate, before you compare."
-        )
-
-
-def _rising(metric: str, before: Sequence[Score], ended: Sequence[Score], trained: int) -> Iterator[str]:
-    """Args:
-    trained: epochs of the backbone before the search.
-    """
-    value, earlier = _mean(metric, ended), _mean(metric, before)
-    if value is None or earlier is None or metric not in SHARES:
-        return
-    doublings = math.log2((ended[0].epochs + trained) / before[0].epochs)
-    if (value - earlier) / max(doublings, 1.0) > RISING:
-        yield (
-            f"the bare backbone is still learning ({units.value(metric, earlier)}, then {units.value(metric, value)}). What helps "
-            "now may only help to learn faster. Train longer."
-        )
 
 
 def _by_heart(ended: Sequence[Score], bare: Sequence[Score]) -> Iterator[str]:
@@ -126,14 +117,6 @@ def _by_heart(ended: Sequence[Score], bare: Sequence[Score]) -> Iterator[str]:
         yield (
             f"the bare backbone has learned its training images by heart (loss {fmean(losses):.2g} there, {loss:.2g} on validation "
             "images). More images or augmentation will help more than attention."
-        )
-
-
-def _few_images(metric: str, images: int) -> Iterator[str]:
-    if metric == "accuracy" and 0 < images < FEW_IMAGES:
-        yield (
-            f"with {images} validation images, one image is {100 / images:.1f} points. More validation images are the cheapest "
-            "improvement."
         )
 
 

@@ -16,18 +16,10 @@ from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.records import Score
 from nas_attn.storage import StoredScore
 
-Array = NDArray[np.float64]
+Floats = NDArray[np.float64]
 PRIOR_FREEDOMS = 4.0  # weight of the pooled variance in each comparison's own, as so many observations
 DRAWS = 40_000
 ERROR = 0.05  # of a family, two-sided
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """One network held against another."""
-
-    network: str  # key
-    control: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +40,7 @@ class Verdict:
 
 def judge(
     values: Mapping[str, Sequence[float]],
-    comparisons: Sequence[Comparison],
+    comparisons: Sequence[tuple[str, str]],
     *,
     margin: float | None = None,
     images: Mapping[str, Sequence[NDArray[np.bool_]]] | None = None,
@@ -58,6 +50,7 @@ def judge(
 
     Args:
         values: network -> its value in each block, higher is better; all as long, at least 2.
+        comparisons: (network, control).
         margin: in the values' unit; what may be lost.
         images: network -> per block, which test images were right; accuracy's values are their means.
         step: the least difference of two values, one image of an accuracy: a block's difference is not known better than so.
@@ -70,15 +63,15 @@ def judge(
     errors = np.maximum(errors, step / math.sqrt(blocks))
     critical = critical_value(contrasts, blocks)
     found = []
-    for comparison, d, error in zip(comparisons, differences.tolist(), errors.tolist(), strict=True):
+    for (network, control), d, error in zip(comparisons, differences.tolist(), errors.tolist(), strict=True):
         half, new = critical * error, None
         if images is not None:
-            right, other = (np.stack(images[key]).astype(float) for key in (comparison.network, comparison.control))
+            right, other = (np.stack(images[key]).astype(float) for key in (network, control))
             new = _for_new_images(right - other, error**2, contrasts)
         found.append(
             Verdict(
-                network=comparison.network,
-                control=comparison.control,
+                network=network,
+                control=control,
                 blocks=blocks,
                 difference=d,
                 low=d - half,
@@ -92,16 +85,15 @@ def judge(
     return tuple(found)
 
 
-def contrast_matrix(keys: Sequence[str], comparisons: Sequence[Comparison]) -> Array:
+def contrast_matrix(keys: Sequence[str], comparisons: Sequence[tuple[str, str]]) -> Floats:
     """(comparisons, networks): +1 at the network, -1 at its control."""
     matrix = np.zeros((len(comparisons), len(keys)))
-    for row, comparison in enumerate(comparisons):
-        matrix[row, keys.index(comparison.network)] = 1.0
-        matrix[row, keys.index(comparison.control)] = -1.0
+    for row, (network, control) in enumerate(comparisons):
+        matrix[row, keys.index(network)], matrix[row, keys.index(control)] = 1.0, -1.0
     return matrix
 
 
-def critical_value(contrasts: Array, blocks: int, error: float = ERROR) -> float:
+def critical_value(contrasts: Floats, blocks: int, error: float = ERROR) -> float:
     """The largest |statistic| that all-equal networks exceed in `error` of all families of so many blocks."""
     means, errors = _draws(contrasts.tobytes(), contrasts.shape, blocks)
     return float(np.quantile(np.abs(means / errors).max(1), 1 - error))
@@ -138,7 +130,7 @@ def blocks_for(comparisons: int, sd: float, difference: float, *, power: float =
     return high if high <= most else None
 
 
-def statistics_of(contrasts: Array, tables: Array) -> tuple[Array, Array]:
+def statistics_of(contrasts: Floats, tables: Floats) -> tuple[Floats, Floats]:
     """Mean differences and their standard errors, (…, comparisons), of tables (…, networks, blocks)."""
     blocks = tables.shape[-1]
     differences = contrasts @ tables
@@ -154,7 +146,7 @@ def statistics_of(contrasts: Array, tables: Array) -> tuple[Array, Array]:
 
 
 @functools.lru_cache(maxsize=64)
-def _draws(contrasts: bytes, shape: tuple[int, int], blocks: int) -> tuple[Array, Array]:
+def _draws(contrasts: bytes, shape: tuple[int, int], blocks: int) -> tuple[Floats, Floats]:
     """Means and standard errors on all-equal networks whose differences have a standard deviation of 1."""
     matrix = np.frombuffer(contrasts).reshape(shape)
     rng = np.random.default_rng(20_261_120)
@@ -165,7 +157,7 @@ def _draws(contrasts: bytes, shape: tuple[int, int], blocks: int) -> tuple[Array
     return means, errors
 
 
-def _for_new_images(right: Array, seeds: float, contrasts: Array) -> float:
+def _for_new_images(right: Floats, seeds: float, contrasts: Floats) -> float:
     """Half-width where the images are drawn anew, too.
 
     Args:
@@ -320,10 +312,8 @@ def block_noise(results: Sequence[ValidationResult]) -> tuple[float, float, int]
 
 def finished_blocks(family: Family, ended: Collection[tuple[str, int]]) -> int:
     """Blocks from the first on whose runs have all ended."""
-    for block in range(family.blocks):
-        if any((network.key, family.first_seed + block) not in ended for network in family.networks):
-            return block
-    return family.blocks
+    runs = ([(network.key, family.first_seed + block) for network in family.networks] for block in range(family.blocks))
+    return next((block for block, keys in enumerate(runs) if any(key not in ended for key in keys)), family.blocks)
 
 
 def _judged(recipe: Recipe, family: Family, scores: Iterable[StoredScore], labels: Labels | None) -> ValidationResult:
@@ -347,7 +337,7 @@ def _judged(recipe: Recipe, family: Family, scores: Iterable[StoredScore], label
     examples = max((score.examples for found in runs.values() for score in found.values()), default=0)
     verdicts = judge(
         {key: [sign * v for v in row] for key, row in values.items()},
-        [Comparison(key, control) for key, control in family.comparisons],
+        family.comparisons,
         margin=family.margin,
         images=_images(runs, blocks) if family.metric == "accuracy" and not diverged else None,
         step=1 / examples if family.metric == "accuracy" and examples else 0.0,

@@ -1,23 +1,20 @@
 """Choosing a candidate: limits, the knee, trials and placements, on a study whose truth is known."""
 
+from __future__ import annotations
+
 import dataclasses
-import runpy
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from made_study import TRUE_GAIN, MadeStudy, everywhere, usual
 
-from nas_attn.analysis.choosing import Chosen, choose, key_among
+from nas_attn.analysis.choosing import RIVALS, Chosen, answer, choose, decided, key_among, next_round, training_s
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import StudyError, UserError
 from nas_attn.study.reading import snapshot
-
-made_study = runpy.run_path(str(Path(__file__).parents[1] / "made_study.py"))
-
-
-@pytest.fixture(scope="module")
-def now(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    return snapshot(made_study["usual"](tmp_path_factory.mktemp("made")).store)
 
 
 def chosen(now: Snapshot, **criteria: object) -> Chosen:
@@ -127,3 +124,106 @@ def test_an_interval_beyond_the_limit_is_named(now: Snapshot) -> None:
     limit = (view.latency.ratio + view.latency.high) / 2
     alone = dataclasses.replace(now, candidates=(view,))
     assert "exceeds the limit" in " ".join(chosen(alone, max_latency_ratio=limit).sentences)
+
+
+CBAM = "cbam(reduction=16, spatial_kernel_size=7)"
+
+
+def labelled(lines: list[str]) -> dict[str, str]:
+    return {line[:10].strip(): line[10:] for line in lines if re.match(r"[A-Z][a-z ]{9}\S", line)}
+
+
+def test_it_names_the_gain_a_cheaper_one_and_the_next_step(now: Snapshot) -> None:
+    lines = answer(now)
+    assert lines[0].startswith(f"Take {everywhere(CBAM)}: ")
+    assert len(lines) <= 8
+    said = labelled(lines)
+    assert "not tested" in said["Gain"]
+    assert "points, at 1." in said["Cheaper"]
+    assert "nas-attn validate made finds out" in said["Target"]
+    assert "nas-attn pareto made --why" in said["Next"]
+    view, best = now.find(now.recommendation.cheaper.key), now.recommendation
+    assert view.beats_none >= 0.7
+    assert view.latency.high < best.latency.low
+
+
+def test_the_text_and_the_table_of_the_front_agree(now: Snapshot) -> None:
+    best = now.recommendation
+    gains = [now.find(key).gains["accuracy"].mean for key in (best.key, best.cheaper.key)]
+    assert best.against_none.gain.mean == pytest.approx(gains[0])
+    assert best.cheaper.gain.mean == pytest.approx(gains[0] - gains[1])
+
+
+def test_what_was_tested_is_said_to_be(tmp_path: Path) -> None:
+    made = usual(tmp_path)
+    made.validation({"key-002": everywhere(CBAM), "key-000": "none"}, gain={"key-002": 0.05})
+    said = labelled(answer(snapshot(made.store)))
+    assert "not tested" not in said["Gain"]
+    assert re.match(r"better than the bare backbone, \+4\.\d\d points \(.*; 8 trainings each", said["Tested"])
+    assert said["Next"].startswith("nas-attn retrain made")
+
+
+def test_where_nothing_convinces_it_names_the_best_bet_and_what_a_test_of_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for choice in TRUE_GAIN:
+        monkeypatch.setitem(TRUE_GAIN, choice, 0.0004)
+    now = snapshot(usual(tmp_path, searched=3, seed=2).store)
+    lines = answer(now, " --storage x")
+    assert lines[0].startswith("Keep the bare backbone")
+    assert len(lines) <= 8
+    said = labelled(lines)
+    assert re.search(r"\d+ % likely to help, at \d\.\d\d ×", said["Best bet"])
+    runs, tests = re.match(
+        r"(\d+) trainings of each as the target says \(about .*--seeds (\d+)", said["Decide"]
+    ).groups()
+    assert runs == tests
+    assert 2 < int(runs) <= 32
+    assert said["Decide"].endswith("--storage x")
+    assert training_s(now, 6) == pytest.approx(2 * training_s(now, 3))
+
+
+def test_without_scores_it_says_why_there_is_none(tmp_path: Path) -> None:
+    assert answer(snapshot(MadeStudy(tmp_path).store)) == [
+        "No recommendation yet: nothing has been scored at 3 epochs."
+    ]
+
+
+def met(now: Snapshot, seed: int = 0) -> list[str]:
+    return [view.placement for view in next_round(now, np.random.default_rng(seed))]
+
+
+def test_no_attention_the_recommended_the_best_uniform_one_and_another_meet(tmp_path: Path) -> None:
+    now = snapshot(usual(tmp_path, searched=20).store)
+    placements = met(now)
+    assert placements[0] == "none"
+    assert placements[1] == now.recommendation.placement
+    assert len(placements) == len(set(placements)) <= 2 + RIVALS
+    best = max((view for view in now.baselines if view.baseline != "none"), key=lambda view: view.values[0])
+    assert best.placement in placements
+    assert met(now) == placements, "any worker that decides it decides the same"
+    assert decided(now)
+
+
+def test_where_none_is_recommended_the_most_promising_one_meets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for choice in TRUE_GAIN:
+        monkeypatch.setitem(TRUE_GAIN, choice, 0.0)
+    now = snapshot(usual(tmp_path, searched=20).store)
+    assert now.recommendation.placement == "none"
+    assert not decided(now)
+    placements = met(now)
+    assert placements[0] == "none"
+    assert len(placements) == 2 + RIVALS
+    assert len({rival for seed in range(40) for rival in met(now, seed)}) > len(placements), "rivals are drawn"
+
+
+def test_only_those_that_may_be_recommended_take_part(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    study.candidate("none", baseline="none", seeds=2)
+    assert met(snapshot(study.store)) == []
+    study.candidate(everywhere("se(reduction=8)"), baseline="uniform se(reduction=8)", seeds=2)
+    study.candidate("stage1=se(reduction=8)", state="pruned", rungs=1)
+    study.sessions()
+    assert met(snapshot(study.store)) == ["none", everywhere("se(reduction=8)")]

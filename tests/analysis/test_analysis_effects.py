@@ -6,28 +6,30 @@ import re
 from pathlib import Path
 
 import pytest
-from made_study import TRUE_COST, TRUE_GAIN, MadeStudy, everywhere, usual
+from made_study import TRUE_COST, TRUE_GAIN, MadeStudy, everywhere, recipe, true_cost, true_gain, usual
 
 from nas_attn.analysis import effects
-from nas_attn.analysis.effects import Effect, Effects, fit_effects
+from nas_attn.analysis.effects import Effect, Effects, fit_effects, suggest
+from nas_attn.analysis.features import features, notation
 from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.report import words
 from nas_attn.study.reading import snapshot
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
 
 
-def found(study: MadeStudy, what: str = "accuracy") -> Effects:
-    made = fit_effects(snapshot(study.store), what)
+def found(now: Snapshot, what: str = "accuracy") -> Effects:
+    made = fit_effects(now, what)
     assert made is not None
     return made
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> MadeStudy:
-    return usual(tmp_path_factory.mktemp("effects"), searched=30)
+def study(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    return snapshot(usual(tmp_path_factory.mktemp("effects"), searched=30).store)
 
 
-def test_choices_and_types_do_what_was_put_into_them(study: MadeStudy) -> None:
+def test_choices_and_types_do_what_was_put_into_them(study: Snapshot) -> None:
     now = found(study)
     choices = {(row.site, row.name): row for row in now.at("choice")}
     assert {site for site, _ in choices} == {"stage1", "stage2", "stage3"}
@@ -40,7 +42,7 @@ def test_choices_and_types_do_what_was_put_into_them(study: MadeStudy) -> None:
     assert all(row.observations + row.elsewhere <= 40 for row in now.rows)
 
 
-def test_latency_is_told_apart_from_gain(study: MadeStudy) -> None:
+def test_latency_is_told_apart_from_gain(study: Snapshot) -> None:
     cost = found(study, "latency")
     assert cost.cv_error is not None
     assert cost.sentences == ()
@@ -49,14 +51,14 @@ def test_latency_is_told_apart_from_gain(study: MadeStudy) -> None:
         assert row.worse > 0.95
 
 
-def test_a_lower_loss_is_a_gain(study: MadeStudy) -> None:
+def test_a_lower_loss_is_a_gain(study: Snapshot) -> None:
     (row,) = [row for row in found(study, "loss").at("type") if row.type == "cbam"]
     assert row.mean > 0
     assert row.low < row.mean < row.high
     assert row.better > 0.99
 
 
-def test_the_sentences_say_what_helps_where_and_for_what_price(study: MadeStudy) -> None:
+def test_the_sentences_say_what_helps_where_and_for_what_price(study: Snapshot) -> None:
     said = found(study).sentences
     (first,) = [sentence for sentence in said if sentence.startswith("At stage1, `cbam")]
     assert re.search(r" points for (19|20) % of latency", first)
@@ -67,7 +69,7 @@ def test_the_sentences_say_what_helps_where_and_for_what_price(study: MadeStudy)
 def test_where_nothing_differs_nothing_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for choice in TRUE_GAIN:
         monkeypatch.setitem(TRUE_GAIN, choice, 0.0)
-    now = found(usual(tmp_path, searched=20))
+    now = found(snapshot(usual(tmp_path, searched=20).store))
     (sentence,) = now.sentences
     assert "stage1, stage2 and stage3" in sentence
     assert all(row.low <= 0 <= row.high for row in now.rows)
@@ -120,7 +122,6 @@ def now(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
 
 def choice(now: Snapshot, what: str, site: str, name: str) -> Effect:
     found = fit_effects(now, what)
-    assert found is not None
     (row,) = (row for row in found.at("choice") if (row.site, row.name) == (site, name))
     return row
 
@@ -128,7 +129,6 @@ def choice(now: Snapshot, what: str, site: str, name: str) -> Effect:
 def test_alone_is_what_the_front_says_of_the_same_placement(now: Snapshot) -> None:
     (view,) = (view for view in now.candidates if view.placement == f"stage1={SE}")
     alone, gain = choice(now, "accuracy", "stage1", SE).alone, view.gains["accuracy"]
-    assert alone is not None
     assert (alone.mean, alone.low, alone.high) == pytest.approx((gain.mean, gain.low, gain.high))
     bare = now.candidates[0]
     runs = [{p.seed: p.metrics["accuracy"] for p in v.scores if p.rung == 1} for v in (view, bare)]
@@ -138,28 +138,77 @@ def test_alone_is_what_the_front_says_of_the_same_placement(now: Snapshot) -> No
 
 def test_beside_the_recommended_a_choice_is_compared_with_nothing_at_its_site(now: Snapshot) -> None:
     best = now.recommendation
-    assert best is not None
     assert best.placement == everywhere(CBAM)
     beside = choice(now, "accuracy", "stage1", CBAM).beside
-    assert beside is not None
     (without,) = (view for view in now.candidates if view.placement == f"stage2={CBAM} stage3={CBAM}")
     gain = now.evidence["accuracy"].gain(best.key, without.key)
-    assert gain is not None
     assert (beside.mean, beside.runs) == (pytest.approx(gain.mean), 3)
     never = choice(now, "accuracy", "stage3", "ela(kernel_size=7)").beside
-    assert never is not None
     assert (never.measured, never.runs) == (None, 0)
 
 
 def test_latency_is_the_difference_of_two_networks(now: Snapshot) -> None:
     found = choice(now, "latency", "stage1", SE)
-    assert found.alone is not None
     assert found.alone.mean == pytest.approx(0.05, abs=0.01)
     assert found.alone.sure
     assert found.alone.low < 0.05 < found.alone.high
-    assert found.beside is not None
     assert found.beside.mean == pytest.approx(0.05, abs=0.02), "next to the others it was never measured"
 
 
 def test_without_scores_nothing_is_said(tmp_path: Path) -> None:
     assert fit_effects(snapshot(MadeStudy(tmp_path).store), "accuracy") is None
+
+
+SE, CBAM = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)"
+
+
+def studied(folder: Path, **changes: object) -> Snapshot:
+    """All but the best two placements: cbam at both of two sites, with and without se at a third."""
+    study = MadeStudy(folder, recipe(**changes))
+    study.candidate("none", baseline="none", seeds=4)
+    for first in ("", f"stage1={CBAM} ", f"stage1={SE} "):
+        for second in ("", f"stage2={CBAM} ", f"stage2={SE} "):
+            for third in ("", f"stage3={SE}"):
+                text = f"{first}{second}{third}".strip()
+                if text and not (CBAM in first and CBAM in second):
+                    study.candidate(text, seeds=4)
+    study.sessions()
+    return snapshot(study.store)
+
+
+def test_what_was_good_at_single_sites_is_put_together(tmp_path: Path) -> None:
+    now = studied(tmp_path)
+    found = suggest(now)
+    assert 1 <= len(found) <= 3
+    best = found[0]
+    assert {notation([f]) for f in features(best.placement)} >= {f"stage1={CBAM}", f"stage2={CBAM}"}
+    assert best.estimate.seeds == 0
+    assert best.estimate.mean == pytest.approx(0.70 + true_gain(best.placement), abs=0.01)
+    assert best.latency.ratio == pytest.approx(1 + true_cost(best.placement), abs=0.05)
+    assert not best.latency.measured
+    assert best.probability > 0.6
+    tried = {frozenset(features(view.placement)) for view in now.candidates}
+    assert not any(frozenset(features(one.placement)) in tried for one in found)
+    said = words.suggestion(best)
+    assert "(untried): predicted accuracy" in said
+    assert "times the backbone's latency; better than the best that is known at that latency, `" in said
+
+
+def test_nothing_beyond_the_limit_is_suggested(tmp_path: Path) -> None:
+    now = studied(tmp_path, limits={"max_latency_ratio": 1.3})
+    assert all(one.latency.ratio <= 1.3 for one in suggest(now))
+    assert not any(one.placement.count(CBAM) == 2 for one in suggest(now))
+
+
+def test_where_nothing_differs_nothing_is_suggested_as_a_likely_gain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for choice in TRUE_GAIN:
+        monkeypatch.setitem(TRUE_GAIN, choice, 0.0)
+    assert suggest(snapshot(usual(tmp_path, searched=20).store)) == ()
+
+
+def test_few_candidates_suggest_nothing(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    study.candidate("none", baseline="none")
+    assert suggest(snapshot(study.store)) == ()

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
-from made_study import usual
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from runs_made import runs
 
-from nas_attn.analysis.fronts import front_odds, front_of, ties
-from nas_attn.analysis.latency import suspicious
+from nas_attn.analysis.fronts import (
+    front_odds,
+    front_of,
+    hypervolume,
+    hypervolume_contributions,
+    net,
+    non_dominated_rank,
+    survives,
+    ties,
+)
+from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.model import Evidence, Run, fit
-from nas_attn.records import Fingerprint, Latency, Session, SessionSample
-from nas_attn.study.reading import snapshot
+from nas_attn.model.proposals import non_dominated
+from nas_attn.records import Fingerprint, Session, SessionSample
 
 OBJECTIVES = ("accuracy", "latency")
 EFFECTS = {"a": 0.0, "b": 0.05, "c": 0.0501, "d": -0.05}
@@ -43,8 +53,7 @@ def test_the_odds_are_sure_where_the_evidence_is_and_shared_where_it_is_not() ->
     assert front_odds(("loss", "latency"), {"a": (0.0, 1.0)}, model(), np.random.default_rng(0)) == {}
 
 
-def test_a_snapshot_has_the_odds_of_belonging_to_the_front(tmp_path: Path) -> None:
-    now = snapshot(usual(tmp_path).store)
+def test_a_snapshot_has_the_odds_of_belonging_to_the_front(now: Snapshot) -> None:
     scored = [view for view in now.candidates if view.state == "scored"]
     assert all(0 <= view.front_odds <= 1 for view in scored)
     assert sum(view.front_odds for view in scored) >= 1
@@ -120,22 +129,148 @@ def test_a_session_that_does_not_count_tells_nothing_apart() -> None:
     assert found == {"measured": ("disturbed",), "disturbed": ("measured", "none"), "none": ("disturbed",)}
 
 
-def test_a_latency_far_from_what_the_others_say_is_suspicious() -> None:
-    rng = np.random.default_rng(2)
-    costs = {"none": 0.0, "se(reduction=4)": 0.1, "simam": 0.05}
-    texts, latencies = {}, {}
-    for number, (one, first) in enumerate(costs.items()):
-        for two, second in costs.items():
-            for three, third in costs.items():
-                key = f"{number}{two}{three}"
-                parts = [f"stage{i}={c}" for i, c in enumerate((one, two, three), 1) if c != "none"]
-                texts[key] = " ".join(parts) or "none"
-                ratio = 1 + first + second + third + float(rng.normal(0, 0.005))
-                latencies[key] = Latency(ratio, ratio * 0.99, ratio * 1.01, 2.0, 6)
-    assert suspicious(latencies, texts) == []
-    wrong = next(key for key, text in texts.items() if text.count("se(") == 2)
-    off = latencies[wrong].ratio * 1.5
-    latencies[wrong] = Latency(off, off * 0.99, off * 1.01, 2.0, 2)
-    assert suspicious(latencies, texts) == [wrong]
-    few = dict(list(latencies.items())[:5])
-    assert suspicious(few, texts) == []
+tables = st.dictionaries(
+    st.text("abcdef", min_size=1, max_size=3), st.tuples(*[st.integers(0, 6).map(float)] * 2), min_size=1, max_size=14
+)
+
+
+def survivors(table: dict[str, tuple[float, ...]], eta: float) -> set[str]:
+    return {key for key in table if survives(table, key, eta)}
+
+
+@settings(max_examples=30, deadline=None)
+@given(tables, st.sampled_from([1.5, 2.0, 3.0, 4.0]))
+def test_exactly_the_best_share_goes_on_and_none_that_a_loser_dominates(
+    table: dict[str, tuple[float, ...]], eta: float
+) -> None:
+    went_on = survivors(table, eta)
+    assert len(went_on) == math.ceil(len(table) / eta)
+    ranks = dict(zip(table, non_dominated_rank(list(table.values())), strict=True))
+    losers = table.keys() - went_on
+    assert max(ranks[key] for key in went_on) <= min((ranks[key] for key in losers), default=99)
+
+
+@settings(max_examples=10, deadline=None)
+@given(tables, st.randoms(use_true_random=False))
+def test_the_order_of_arrival_in_the_table_does_not_matter(table: dict[str, tuple[float, ...]], random: object) -> None:
+    items = list(table.items())
+    random.shuffle(items)  # type: ignore[attr-defined]
+    assert survivors(table, 3.0) == survivors(dict(items), 3.0)
+
+
+def test_the_first_to_arrive_goes_on() -> None:
+    assert survives({"a": (0.9, 5.0)}, "a", 3.0)
+
+
+def test_a_nan_never_goes_on() -> None:
+    assert not survives({"a": (math.nan, 1.0)}, "a", 3.0)
+    assert survives({"a": (math.nan, 1.0), "b": (9.0, 9.0)}, "b", 2.0)
+
+
+def test_within_a_front_the_ends_and_the_spread_out_stay_and_the_crowded_leave() -> None:
+    front = {
+        "fast": (0.9, 1.0),
+        "a": (0.50, 1.50),
+        "b": (0.49, 1.51),
+        "c": (0.48, 1.52),
+        "accurate": (0.1, 2.0),
+        "d": (0.47, 1.53),
+    }
+    assert survivors(front, 2.0) >= {"fast", "accurate"}
+
+
+def test_of_two_equal_candidates_one_takes_the_place() -> None:
+    table = {"a": (0.2, 1.0), "b": (0.2, 1.0), "c": (0.1, 2.0), "d": (0.9, 9.0)}
+    assert survivors(table, 2.0) == {"a", "c"}
+
+
+def test_infinite_latency_is_the_worst_not_an_error() -> None:
+    assert survivors({"a": (0.2, math.inf), "b": (0.3, 1.0), "c": (0.4, 2.0)}, 3.0) == {"b"}
+
+
+def test_a_single_objective_is_plain_halving() -> None:
+    assert survivors({str(i): (float(i),) for i in range(9)}, 3.0) == {"0", "1", "2"}
+
+
+points = st.integers(1, 4).flatmap(
+    lambda m: st.integers(0, 8).flatmap(lambda n: arrays(float, (n, m), elements=st.integers(0, 5).map(float)))
+)
+
+
+def dominates(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool((a <= b).all() and (a < b).any())
+
+
+def grid_volume(values: np.ndarray, corner: np.ndarray) -> float:
+    """Unit cells below the corner that some integer point dominates."""
+    cells = np.indices([int(c) for c in corner]).reshape(len(corner), -1).T
+    return float(sum(any((value <= cell).all() for value in values) for cell in cells))
+
+
+@settings(max_examples=25, deadline=None)
+@given(points)
+def test_rank_is_the_longest_chain_of_dominating_rows(values: np.ndarray) -> None:
+    ranks = non_dominated_rank(values)
+    for i, row in enumerate(values):
+        above = [int(ranks[j]) for j, other in enumerate(values) if dominates(other, row)]
+        assert ranks[i] == max(above, default=-1) + 1
+
+
+def test_a_row_with_nan_comes_last_and_is_never_on_the_front() -> None:
+    values = [[1.0, 2.0], [np.nan, 0.0], [2.0, 3.0], [np.inf, 0.0]]
+    assert non_dominated_rank(values).tolist() == [0, 2, 1, 0]
+    assert non_dominated(values).tolist() == [True, False, False, True]
+    assert non_dominated([[np.nan, 1.0]]).tolist() == [False]
+
+
+@settings(max_examples=25, deadline=None)
+@given(points)
+def test_hypervolume_counts_the_dominated_cells(values: np.ndarray) -> None:
+    corner = np.full(values.shape[1], 4.0)
+    assert hypervolume(values, corner) == pytest.approx(grid_volume(values, corner))
+
+
+@settings(max_examples=25, deadline=None)
+@given(points)
+def test_a_contribution_is_what_is_lost_without_the_point(values: np.ndarray) -> None:
+    corner = np.full(values.shape[1], 5.0)
+    whole = hypervolume(values, corner)
+    lost = [whole - hypervolume(np.delete(values, i, axis=0), corner) for i in range(len(values))]
+    assert hypervolume_contributions(values, corner).tolist() == pytest.approx(lost)
+
+
+def made(rng: np.random.Generator, *, seeds: int, candidates: int, shift: float) -> dict[str, dict[int, float]]:
+    """Candidates on one seed each, `none` on all of them."""
+    level = shift * rng.standard_normal(seeds)
+    truth = 0.01 * rng.standard_normal(candidates)
+    runs = {f"c{i}": {i % seeds: truth[i] + level[i % seeds]} for i in range(candidates)}
+    return runs | {"none": {s: level[s] for s in range(seeds)}}
+
+
+def test_one_seed_has_no_level() -> None:
+    values = {"a": {3: 0.5}, "b": {3: 0.7}}
+    assert net(values) == values
+
+
+def test_a_lucky_backbone_makes_no_winner() -> None:
+    values = made(np.random.default_rng(0), seeds=3, candidates=30, shift=0.2)
+    before = [next(iter(runs.values())) for key, runs in values.items() if key != "none"]
+    after = [next(iter(runs.values())) for key, runs in net(values).items() if key != "none"]
+    assert np.std(before) > 0.05
+    assert np.std(after) < 0.015
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(-1, 1), st.integers(0, 2**32 - 1))
+def test_what_is_added_to_all_runs_of_a_seed_changes_no_comparison(shift: float, seed: int) -> None:
+    values = made(np.random.default_rng(seed), seeds=3, candidates=12, shift=0.1)
+    moved = {key: {s: v + shift * (s == 1) for s, v in runs.items()} for key, runs in values.items()}
+    flat = [v for runs in net(values).values() for v in runs.values()]
+    again = [v for runs in net(moved).values() for v in runs.values()]
+    assert np.subtract(again, flat) == pytest.approx(np.mean(np.subtract(again, flat)), abs=1e-9)
+
+
+def test_what_is_not_finite_is_left_alone() -> None:
+    found = net({"a": {0: float("nan"), 1: 0.5}, "b": {0: 0.4, 1: 0.6}})
+    assert np.isnan(found["a"][0])
+    assert np.isfinite(found["b"][0])

@@ -13,6 +13,7 @@ from nas_attn.analysis.recommendation import (
     expected_loss,
     recommend,
     sureness,
+    with_capacity,
 )
 from nas_attn.analysis.units import probability
 from nas_attn.model import Evidence, Run, fit
@@ -83,19 +84,15 @@ SPREAD = {"none": (0.70, 1.0), "uniform se": (0.71, 1.2), "a": (0.72, 1.3), "b":
 
 def test_without_a_limit_the_largest_likely_gain_wins() -> None:
     best = decide(SPREAD)
-    assert best is not None
     assert best.key == "b"
-    assert best.against_none is not None
     assert best.against_none.gain.probability > 0.99
     assert best.against_none.latency_ratio == pytest.approx(1.6)
-    assert best.against_uniform is not None
     assert best.against_uniform.gain.mean == pytest.approx(0.02, abs=0.004)
     assert best.cheaper.key == "a", "the most promising of the faster ones"
 
 
 def test_a_limit_is_kept() -> None:
     best = decide(SPREAD, limit=1.35)
-    assert best is not None
     assert best.key == "a"
     assert "no more than 1.35 times" in best.why[0]
 
@@ -107,10 +104,8 @@ def test_below_every_latency_there_is_no_recommendation() -> None:
 
 def test_the_fastest_that_loses_less_than_what_counts_is_taken_and_what_more_would_buy_is_said() -> None:
     best = decide(SPREAD | {"b": (0.7202, 1.6)})
-    assert best is not None
     assert best.key == "a"
     assert best.against_none.gain.probability >= 0.7
-    assert best.more_accurate is not None
     assert best.more_accurate.key == "b"
     assert best.more_accurate.gain.mean < best.worth
     (said,) = [line for line in best.answer if line.startswith("Dearer")]
@@ -146,7 +141,6 @@ def test_within_a_limit_the_fastest_of_those_that_are_level_is_taken_too() -> No
 def test_a_cheaper_one_that_loses_a_little_more_is_named() -> None:
     best = decide({"none": (0.70, 1.0), "a": (0.7296, 1.3), "b": (0.73, 1.6), "c": (0.7262, 1.1)})
     assert best.key == "a"
-    assert best.cheaper is not None
     assert best.cheaper.key == "c"
     assert any(line.startswith("Cheaper") and "1.10 ×" in line for line in best.answer)
 
@@ -160,7 +154,6 @@ def test_the_answer_is_short(table: dict[str, tuple[float, float]]) -> None:
 
 def test_even_odds_are_no_reason_to_pay_latency() -> None:
     best = decide({"none": (0.7300, 1.0), "uniform se": (0.7302, 1.2), "a": (0.7303, 1.3), "b": (0.7301, 1.1)})
-    assert best is not None
     assert best.key == "none"
     said = " ".join(best.why)
     assert "The most promising placement, `placement of " in said
@@ -179,15 +172,6 @@ def test_nobody_is_recommended_on_one_run_once_others_have_more() -> None:
     ]
     assert recommend(contenders, evidence, max_latency_ratio=None).key == "uniform se"
     assert recommend(contenders[::2], evidence, max_latency_ratio=None).key == "a"
-
-
-def test_others_that_are_about_as_good_are_named() -> None:
-    best = decide(SPREAD | {"b": (0.7200, 1.6), "d": (0.7201, 1.5), "e": (0.7199, 1.7), "f": (0.7202, 1.4)})
-    assert best.key == "a"
-    assert {"b", "d", "e", "f"} >= set(best.level_with) >= {"b", "d", "e", "f"} - {best.more_accurate.key}
-    (said,) = [sentence for sentence in best.why if "Members of the front" in sentence]
-    assert said.count("`placement of ") == 3
-    assert not any("Members of the front" in sentence for sentence in decide(SPREAD).why)
 
 
 def test_new_images_are_spoken_of_where_results_per_image_are_known() -> None:
@@ -218,16 +202,13 @@ def test_it_is_said_for_which_backbones_the_answer_holds() -> None:
 
 def test_the_best_uniform_baseline_can_win_and_says_so() -> None:
     best = decide({"none": (0.70, 1.0), "uniform se": (0.73, 1.2), "a": (0.71, 1.3)})
-    assert best is not None
     assert (best.key, best.against_uniform) == ("uniform se", None)
     assert "the best uniform baseline: " in " ".join(best.why)
 
 
 def test_lower_can_be_better() -> None:
     best = decide({"none": (0.9, 1.0), "uniform se": (0.8, 1.2), "a": (0.5, 1.3)}, metric="loss", lower=True)
-    assert best is not None
     assert best.key == "a"
-    assert best.against_none is not None
     assert best.against_none.gain.mean == pytest.approx(0.4, abs=0.02)
     assert best.against_none.gain.low < 0.4 < best.against_none.gain.high
     assert "+0.4" in best.answer[1]
@@ -236,7 +217,7 @@ def test_lower_can_be_better() -> None:
 values = st.floats(0.5, 0.9).map(lambda v: round(v, 3))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(["none", "uniform se", *"abcd"]), st.tuples(values, st.floats(1, 2)), min_size=1)
 )
@@ -244,7 +225,6 @@ def test_what_is_recommended_is_better_than_no_attention_with_seventy_percent(
     table: dict[str, tuple[float, float]],
 ) -> None:
     best = decide(table)
-    assert best is not None
     assert best.why
     assert best.answer
     if best.against_none is not None:
@@ -256,3 +236,65 @@ def test_probabilities_in_words() -> None:
     assert sureness(0.97, 0.02) == "almost surely better"
     assert sureness(0.1, 0.9) == "probably worse"
     assert sureness(0.5, 0.5) == sureness(0.1, 0.2) == "no visible difference"
+
+
+NOISE = (-0.0021, 0.0008, 0.0013, -0.0006, 0.0017, -0.0012)
+
+
+def answered(**table: tuple[float, float]) -> Recommendation:
+    """Of name -> (accuracy, latency ratio), three runs each; `dwconv` and `conv` are controls."""
+    names = list(table)
+    texts = {name: "none" if name == "none" else f"stage1={name}" for name in names}
+    runs = [
+        Run(name, seed, 0, table[name][0] + 0.01 * seed + NOISE[(i + 2 * seed + i * seed) % 6], 0)
+        for i, name in enumerate(names)
+        for seed in range(3)
+    ]
+    evidence = fit(runs, texts, metric="accuracy", lower_is_better=False)
+    known = {
+        name: Contender(
+            name,
+            texts[name],
+            {"none": "none", "dwconv": "control dwconv", "conv": "control conv"}.get(name),
+            evidence.estimates[name],
+            Latency(ratio, 0.99 * ratio, 1.01 * ratio, 4.0, 6),
+            True,
+        )
+        for name, (_, ratio) in table.items()
+    }
+    controls = [known.pop(name) for name in ("dwconv", "conv") if name in known]
+    found = with_capacity(
+        recommend(list(known.values()), evidence, max_latency_ratio=None), list(known.values()), controls, evidence
+    )
+    assert found is not None
+    return found
+
+
+def test_a_control_that_gains_more_makes_attention_needless() -> None:
+    best = answered(none=(0.70, 1.0), se=(0.73, 1.2), dwconv=(0.76, 1.2), conv=(0.71, 1.1))
+    assert best.key == "se", "a control is never recommended"
+    assert best.capacity.key == "dwconv"
+    assert best.capacity.gain.worse > 0.95
+    assert best.answer[-1].startswith("Capacity  dwconv everywhere: +")
+    assert "at 1.20 ×" in best.answer[-1]
+    assert "not needed" in best.answer[-1]
+
+
+def test_attention_that_gains_more_than_any_control_at_its_latency_buys_more() -> None:
+    best = answered(none=(0.70, 1.0), se=(0.75, 1.2), dwconv=(0.71, 1.1), conv=(0.80, 1.6))
+    assert best.capacity.key == "dwconv", "the better control costs more latency"
+    assert best.capacity.gain.probability > 0.95
+    assert "Attention buys more" in best.answer[-1]
+
+
+@pytest.mark.parametrize(("control", "helps"), [(0.76, True), (0.69, False)])
+def test_beside_the_bare_backbone_it_says_whether_more_network_helps(control: float, helps: bool) -> None:
+    best = answered(none=(0.70, 1.0), se=(0.69, 1.2), dwconv=(control, 1.1))
+    assert best.key == "none"
+    assert ("More network helps here" in best.answer[-1]) == helps
+
+
+def test_without_a_control_the_answer_is_as_before() -> None:
+    best = answered(none=(0.70, 1.0), se=(0.75, 1.2))
+    assert best.capacity is None
+    assert not any(line.startswith("Capacity") for line in best.answer)

@@ -1,22 +1,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from made_study import IMAGES, MadeStudy, everywhere, recipe, usual
 
-from nas_attn.analysis.choosing import nothing_recommended
-from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
-from nas_attn.storage import Run
+from nas_attn.analysis.choosing import answer, nothing_recommended
+from nas_attn.analysis.per_image import SHOWN, examples
+from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot, models_of, searched_as_target
+from nas_attn.data import Split
+from nas_attn.data.parts import InMemory
+from nas_attn.evaluation.artifacts import keep_labels
+from nas_attn.model import TARGET
+from nas_attn.records import Score
+from nas_attn.report.html import render
+from nas_attn.storage import SEARCH, Run
 from nas_attn.study.reading import snapshot
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    return snapshot(usual(tmp_path_factory.mktemp("usual")).store)
 
 
 def by_label(taken: Snapshot, label: str) -> CandidateView:
@@ -31,11 +36,9 @@ def test_an_empty_study_is_a_snapshot_too(tmp_path: Path) -> None:
     json.dumps(taken.as_dict(), allow_nan=False)
 
 
-def test_the_recommendation_is_the_best_of_the_truth_and_sure_of_it(made: Snapshot) -> None:
-    best = made.recommendation
-    assert best is not None
+def test_the_recommendation_is_the_best_of_the_truth_and_sure_of_it(now: Snapshot) -> None:
+    best = now.recommendation
     assert best.placement.count(CBAM) + best.placement.count(SE) >= 2
-    assert best.against_none is not None
     assert best.against_none.gain.probability > 0.9
     assert best.against_none.gain.mean == pytest.approx(0.025, abs=0.012)
     assert best.placement in best.answer[0]
@@ -45,7 +48,6 @@ def test_the_recommendation_is_the_best_of_the_truth_and_sure_of_it(made: Snapsh
 def test_within_a_latency_limit_the_recommendation_keeps_it(tmp_path: Path) -> None:
     taken = snapshot(usual(tmp_path, recipe(limits={"max_latency_ratio": 1.12})).store)
     best = taken.recommendation
-    assert best is not None
     assert best.latency.ratio <= 1.12
     assert "1.12 times" in best.rule
 
@@ -73,36 +75,36 @@ def test_nothing_is_recommended_while_no_attention_is_being_trained(tmp_path: Pa
     )
 
 
-def test_the_front_holds_what_no_scored_candidate_beats(made: Snapshot) -> None:
-    scored = [view for view in made.candidates if view.state == "scored"]
+def test_the_front_holds_what_no_scored_candidate_beats(now: Snapshot) -> None:
+    scored = [view for view in now.candidates if view.state == "scored"]
     for view in scored:
         beaten = any(
             o.values[0] >= view.values[0] and o.values[1] <= view.values[1] and o.values != view.values for o in scored
         )
         assert view.on_front == (not beaten)
-    assert by_label(made, "none").on_front  # nothing is faster
-    assert [v.values[0] for v in made.front] == sorted((v.values[0] for v in made.front), reverse=True)
+    assert by_label(now, "none").on_front  # nothing is faster
+    assert [v.values[0] for v in now.front] == sorted((v.values[0] for v in now.front), reverse=True)
 
 
-def test_pruned_failed_and_infeasible_candidates_are_there_but_not_on_the_front(made: Snapshot) -> None:
-    assert made.counts == {"running": 1, "scored": 13, "pruned": 3, "infeasible": 1, "failed": 1}
-    for view in made.candidates:
+def test_pruned_failed_and_infeasible_candidates_are_there_but_not_on_the_front(now: Snapshot) -> None:
+    assert now.counts == {"running": 1, "scored": 13, "pruned": 3, "infeasible": 1, "failed": 1}
+    for view in now.candidates:
         if view.state != "scored":
             assert not view.on_front
-    assert all(view.rung == 0 and view.beats_none is None for view in made.candidates if view.state == "pruned")
+    assert all(view.rung == 0 and view.beats_none is None for view in now.candidates if view.state == "pruned")
 
 
-def test_the_bare_backbone_is_its_own_reference(made: Snapshot) -> None:
-    latency = by_label(made, "none").latency
+def test_the_bare_backbone_is_its_own_reference(now: Snapshot) -> None:
+    latency = by_label(now, "none").latency
     assert (latency.ratio, latency.low, latency.high, latency.reference_ms) == (1.0, 1.0, 1.0, 4.0)
 
 
-def test_the_noise_floor_is_of_the_last_rung_and_measured(made: Snapshot) -> None:
-    floor = made.noise["accuracy"]
+def test_the_noise_floor_is_of_the_last_rung_and_measured(now: Snapshot) -> None:
+    floor = now.noise["accuracy"]
     assert floor.source == "seeds"
     assert floor.seed_sd < (0.25 / IMAGES) ** 0.5, "the images are the same for all runs"
     assert floor.repeated == 7
-    assert set(made.noise) == {"accuracy"}
+    assert set(now.noise) == {"accuracy"}
 
 
 def test_sessions_with_an_odd_control_are_counted_as_dropped(tmp_path: Path) -> None:
@@ -170,14 +172,132 @@ def test_a_diverged_run_takes_nobody_along(tmp_path: Path) -> None:
     json.dumps(taken.as_dict(), allow_nan=False)
 
 
-def test_the_dictionary_says_it_all_in_json(made: Snapshot) -> None:
-    plain = json.loads(json.dumps(made.as_dict(), allow_nan=False))
+def test_the_dictionary_says_it_all_in_json(now: Snapshot) -> None:
+    plain = json.loads(json.dumps(now.as_dict(), allow_nan=False))
     assert plain["study"] == "made"
     assert plain["recipe"]["training"]["rungs"] == [1, 3]
-    assert plain["front"] == [view.key for view in made.front]
+    assert plain["front"] == [view.key for view in now.front]
     one, three = plain["noise"]["accuracy"]["reliability"]
     assert 0 < one < three < 1
     first = plain["candidates"][1]
     assert first["estimates"]["accuracy"]["seeds"] == 3
     assert first["latency"]["ratio"] == pytest.approx(1.15, abs=0.02)
     assert plain["recommendation"]["against_none"]["gain"]["probability"] > 0.9
+
+
+def test_runs_of_several_backbones_are_told_apart(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    for placement in ("none", everywhere("se(reduction=8)"), "stage1=se(reduction=8)"):
+        study.candidate(placement, baseline="none" if placement == "none" else None, seeds=4)
+    rows = study.store.candidates()
+    scores = [
+        type(stored)(stored.key, stored.purpose, stored.score, stored.way, stored.score.seed % 2)
+        for stored in study.store.scores(with_correct=True)
+    ]
+    texts = {row.key: row.placement for row in rows}
+    found = models_of(study.recipe, texts, scores)
+    assert found["accuracy", 1].backbones == 2
+    assert found["accuracy", 1].noise.interaction_sd > 0
+
+
+def at_target(study: MadeStudy, keys: dict[str, str], gain: float, blocks: int = 8) -> None:
+    """Runs as the target says, of key -> placement, each better than the bare backbone by as much."""
+    for seed in range(1000, 1000 + blocks):
+        for key, placement in keys.items():
+            score = study.score("none", seed, 0)
+            accuracy = 0.8 + gain * (placement != "none") + 0.002 * float(study.rng.standard_normal())
+            found = replace(score, seed=seed, epochs=9, metrics={"accuracy": accuracy}, correct=None)
+            study.store.add_score(Run(key, placement, seed, seed, "target", "validate"), found, lease=study.lease)
+
+
+def test_runs_of_the_target_decide_what_is_said_of_gains(tmp_path: Path) -> None:
+    study = usual(tmp_path)
+    before = snapshot(study.store)
+    best = before.recommendation
+    assert best.against_none.gain.probability > 0.9
+    assert before.evidence["accuracy"].rung == 1
+    assert any(line.startswith("Target ") for line in answer(before))
+    bare = next(view.key for view in before.candidates if view.baseline == "none")
+    at_target(study, {best.key: best.placement}, 0.0)
+    alone = snapshot(study.store)
+    assert alone.evidence["accuracy"].rung == 1, "one network at the target says nothing of gains there"
+    at_target(study, {bare: "none"}, 0.0)
+    after = snapshot(study.store)
+    assert after.evidence["accuracy"].rung == TARGET
+    assert after.evidence["accuracy"].gain(best.key, bare).probability < 0.7
+    assert not any(line.startswith("Target ") for line in answer(after))
+    assert after.find(best.key).estimates["accuracy"].mean == pytest.approx(0.8, abs=0.01)
+    assert after.find(best.key).estimates["accuracy"].seeds == 8
+
+
+def test_a_search_that_trains_as_the_target_does_has_one_pool_of_runs(tmp_path: Path) -> None:
+    made_from = recipe(objectives=["accuracy"], training={"rungs": [9], "start": "scratch"}, target={"epochs": 9})
+    assert searched_as_target(made_from)
+    assert not searched_as_target(recipe())
+    study = MadeStudy(tmp_path, made_from)
+    bare = study.candidate("none", baseline="none", seeds=2)
+    other = study.candidate(everywhere("se(reduction=8)"), seeds=2)
+    at_target(study, {bare: "none", other: everywhere("se(reduction=8)")}, 0.01)
+    taken = snapshot(study.store)
+    assert taken.evidence["accuracy"].rung == 0
+    assert taken.evidence["accuracy"].estimates[bare].seeds == 10
+    assert not any(line.startswith("Target ") for line in answer(taken))
+
+
+SE = "se(reduction=8)"
+
+
+def split() -> Split:
+    labels = torch.arange(IMAGES) % 4
+    return Split(InMemory(torch.zeros(IMAGES, 1, 1, 1, dtype=torch.uint8)), labels, 4, (0.0,), (1.0,))
+
+
+def test_it_is_the_mean_over_runs_of_each_classs_share(tmp_path: Path) -> None:
+    made = usual(tmp_path)
+    assert snapshot(made.store).by_class is None, "a study without labels"
+    keep_labels(made.store, SEARCH, split(), ("ant", "bee", "<cat>", "dog"))
+    now = snapshot(made.store)
+    found = now.by_class
+    assert found.images == (IMAGES // 4,) * 4
+    assert set(found.values) == {now.recommendation.key, "key-000"}
+    for key, shares in found.values.items():
+        runs = [s.score.correct for s in made.store.scores(key, with_correct=True) if s.score.rung == 1]
+        rights = [np.unpackbits(np.frombuffer(run or b"", np.uint8), count=IMAGES) for run in runs]
+        expected = np.mean([[right[label::4].mean() for label in range(4)] for right in rights], axis=0)
+        assert shares == pytest.approx(expected)
+    page = render(now)
+    assert "Class by class" in page
+    assert "balanced accuracy" in page
+    assert "&lt;cat&gt;" in page
+
+
+def test_a_validations_runs_are_told_class_by_class_too(tmp_path: Path) -> None:
+    made = MadeStudy(tmp_path)
+    best, bare = made.candidate(everywhere(SE)), made.candidate("none", baseline="none")
+    made.validation({best: everywhere(SE), bare: "none"}, gain={best: 0.05})
+    keep_labels(made.store, "target/test", split(), tuple("abcd"))
+    (result,) = snapshot(made.store).validations
+    assert np.mean(result.by_class.values[best]) == pytest.approx(np.mean(result.values[best]))
+    assert "On the test split class by class" in render(snapshot(made.store))
+
+
+def run(right: list[int], count: int = 20) -> Score:
+    bits = np.isin(np.arange(count), right)
+    return Score(0, 1, 3, {}, correct=np.packbits(bits).tobytes(), examples=count)
+
+
+def test_images_on_which_two_networks_differ_are_counted_and_the_clearest_come_first() -> None:
+    bare = [run([0, 1, 2]), run([0, 1, 2, 9])]
+    best = [run([0, 9, 10, 11]), run([0, 10, 11])]
+    found = examples(bare, best)
+    assert (found.better, found.worse, found.runs) == (2, 2, (2, 2)), "image 9 is right as often with both"
+    assert [(one.image, one.bare, one.best) for one in found.gained] == [(10, 0.0, 1.0), (11, 0.0, 1.0)]
+    assert [one.image for one in found.lost] == [1, 2]
+
+
+def test_few_are_shown_and_none_without_results_per_image() -> None:
+    found = examples([run([])], [run(list(range(12)))])
+    assert (found.better, len(found.gained), found.lost) == (12, SHOWN, ())
+    assert examples([], [run([1])]) is None
+    assert examples([Score(0, 1, 3, {})], [run([1])]) is None
+    assert examples([run([1])], [run([1], count=30)]) is None, "of other images"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import runs_made as made
 
-from nas_attn.model import Evidence, Run, fit
+from nas_attn.model import TARGET, Evidence, Run, fit
 from nas_attn.model.runs import noise_floor
 
 
@@ -40,6 +40,7 @@ def calibrated(rng: np.random.Generator, studies: int) -> list[tuple[float, floa
     return found
 
 
+@pytest.mark.slow
 def test_what_is_said_comes_true_also_for_the_best_looking() -> None:
     found = calibrated(np.random.default_rng(1), 120)
     said = np.array([row[0] for row in found])
@@ -55,15 +56,15 @@ def test_what_is_said_comes_true_also_for_the_best_looking() -> None:
 def test_where_all_are_equal_nothing_is_almost_surely_better() -> None:
     rng = np.random.default_rng(2)
     sure, taken = 0, 0
-    for _ in range(60):
+    for _ in range(20):
         texts = made.placements(20, rng)
         runs = made.runs(dict.fromkeys(texts, 0.0), rng, noise=0.008, seeds=1)
         runs += made.runs(dict.fromkeys(list(texts)[:4], 0.0), rng, noise=0.008, seeds=4, first_seed=1)
         gains = fit(runs, texts, metric="score").gains("k000")
         best = max(gain.probability for gain in gains.values())
         sure, taken = sure + (best > 0.95), taken + (best > 0.7)
-    assert sure <= 3
-    assert taken <= 12
+    assert sure <= 1
+    assert taken <= 5
 
 
 def shifted(runs: list[Run], seed: int, by: float) -> list[Run]:
@@ -115,7 +116,7 @@ def test_the_order_of_the_evidence_does_not_matter() -> None:
 def test_more_runs_make_intervals_narrower_and_pull_less_towards_the_others() -> None:
     rng = np.random.default_rng(4)
     widths, errors = np.zeros((2, 3)), np.zeros((2, 3))
-    for _ in range(12):
+    for _ in range(4):
         texts = made.placements(10, rng)
         effects = {key: 0.01 * float(rng.standard_normal()) for key in texts}
         runs = made.runs(effects, rng, noise=0.01, seeds=8)
@@ -174,11 +175,11 @@ def test_what_a_rung_below_is_worth_is_learned() -> None:
     assert np.corrcoef([effects[k] for k in pruned], [model.estimates[k].mean for k in pruned])[0, 1] > 0.7
     assert model.noise.correlation > 0.5
     sure, rng = 0, np.random.default_rng(77)
-    for _ in range(40):
+    for _ in range(8):
         texts, _, runs = rungs_study(rng, same=False, luck=0.9)
         gains = fit(runs, texts, metric="score").gains("k000")
         sure += max(gain.probability for gain in gains.values()) > 0.95
-    assert sure <= 4
+    assert sure <= 1
 
 
 def test_a_gain_on_one_backbone_is_no_gain_on_the_next() -> None:
@@ -363,7 +364,7 @@ def test_every_node_is_what_plain_algebra_says() -> None:
 def test_thousands_of_placements_are_answered_for() -> None:
     rng = np.random.default_rng(0)
     types = ["none", "se", "eca", "ela", "simam"]
-    choices = {tuple(rng.choice(types, 6).tolist()) for _ in range(1600)}
+    choices = {tuple(rng.choice(types, 6).tolist()) for _ in range(800)}
     texts = {f"k{i:04}": made.text(choice) for i, choice in enumerate(sorted(choices))}
     texts["bare"] = "none"
     effects = made.additive(texts, rng, 0.02)
@@ -387,3 +388,117 @@ def test_what_comes_out_the_same_each_time_is_taken_as_it_is(metric: str, jitter
     assert {found[key].sd == 0.0 for key in values} == {exact}
     if exact:
         assert [found[key].mean for key in values] == list(values.values()), "to the last bit"
+
+
+def study(seed: int, slope: float, tried: int, blocks: int) -> tuple[Evidence, Evidence, dict[str, float]]:
+    """(model of the search alone, of the search and the target, gains at the target over `k000`)."""
+    rng = np.random.default_rng(seed)
+    texts = made.placements(30, rng)
+    effects = {key: 0.006 * float(rng.standard_normal()) for key in texts}
+    other = {key: 0.006 * float(rng.standard_normal()) for key in texts}
+    there = {key: slope * effects[key] + np.sqrt(1 - slope**2) * other[key] for key in texts}
+    runs = made.runs(effects, rng, noise=0.003, level=0.004, seeds=2)
+    some = dict(list(there.items())[:tried])
+    target = made.runs(some, rng, noise=0.003, level=0.004, seeds=blocks, rung=TARGET, first_seed=1000, base=0.8)
+    gains = {key: float(value - there["k000"]) for key, value in there.items()}
+    return fit(runs, texts, metric="accuracy"), fit(runs + target, texts, metric="accuracy"), gains
+
+
+def widths(model: Evidence, keys: list[str]) -> float:
+    return float(np.mean([gain.high - gain.low for gain in model.gains("k000", keys).values()]))
+
+
+def test_where_brief_runs_say_nothing_of_the_target_its_gains_are_uncertain_and_else_they_are_not() -> None:
+    untried, wide, correlation, covered = [f"k{i:03}" for i in range(12, 30)], {}, {}, []
+    for slope in (0.0, 1.0):
+        search, both, gains = study(1, slope, tried=12, blocks=2)
+        wide[slope], correlation[slope] = widths(both, untried) / widths(search, untried), both.noise.correlation
+        covered += [gain.low <= gains[key] <= gain.high for key, gain in both.gains("k000").items() if key != "k000"]
+    assert wide[0.0] > 1.2 * wide[1.0]
+    assert wide[0.0] > 1.5
+    assert correlation[1.0] > correlation[0.0] + 0.2
+    assert np.mean(covered) > 0.85
+
+
+def test_three_networks_at_the_target_leave_the_others_uncertain() -> None:
+    search, both, _ = study(2, 1.0, tried=3, blocks=8)
+    tried, untried = ["k001", "k002"], [f"k{i:03}" for i in range(3, 30)]
+    assert widths(both, untried) > 1.5 * widths(search, untried)
+    assert widths(both, tried) < 0.7 * widths(both, untried)
+
+
+def test_what_ran_counts_with_the_best_runs_that_it_has() -> None:
+    search, both, _ = study(3, 1.0, tried=3, blocks=4)
+    assert both.rung == TARGET
+    assert (both.estimates["k001"].seeds, both.estimates["k009"].seeds) == (4, 2)
+    assert both.estimates["k001"].raw_mean > 0.75 > both.estimates["k009"].raw_mean
+    assert both.estimates["k009"].raw_mean == pytest.approx(search.estimates["k009"].raw_mean)
+    assert both.estimates["k009"].mean == pytest.approx(0.8, abs=0.02)
+    assert fit([Run("k000", 0, TARGET, 0.8)], {"k000": "none"}, metric="accuracy").estimates[
+        "k000"
+    ].mean == pytest.approx(0.8)
+
+
+TEXTS = made.placements(30, np.random.default_rng(0))
+
+
+def by_chance(rng: np.random.Generator, chance: float, *, failed: tuple[str, ...] = ()) -> list[Run]:
+    """One run of each placement, with four further seeds for three of them; at .93 by chance, else at .53."""
+    found = []
+    for seed, keys in enumerate([list(TEXTS), *[["k000", "k001", "k002"]] * 4]):
+        for key in keys:
+            high = rng.random() < chance and not (seed == 0 and key in failed)
+            found.append(Run(key, seed, 0, (0.93 if high else 0.53) + 0.004 * float(rng.standard_normal())))
+    return found
+
+
+def test_who_failed_once_by_chance_is_not_surely_worse() -> None:
+    """Before, its failed run was cut as a broken one, and what was cut off taken for its own, for certain."""
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        model = fit(by_chance(rng, 0.75, failed=("k000", "k007")), TEXTS, metric="accuracy")
+        assert np.allclose(model.two_values, (0.53, 0.93), atol=0.01)
+        surest = max(gain.probability for key, gain in model.gains("k000").items() if key != "k000")
+        assert surest < 0.95
+        assert model.noise.paired_sd > 0.08
+
+
+def test_one_that_always_finds_it_looks_better_than_one_that_never_does() -> None:
+    """Every other placement always does; one of them, which ran five times, by chance."""
+    rng, always = np.random.default_rng(1), {key: i % 2 for i, key in enumerate(TEXTS)}
+    runs = [
+        run
+        if run.key == "k002"
+        else Run(run.key, run.seed, 0, 0.53 + 0.4 * always[run.key] + 0.004 * float(rng.standard_normal()))
+        for run in by_chance(rng, 0.5)
+    ]
+    model = fit(runs, TEXTS, metric="accuracy")
+    assert model.two_values is not None
+    gain = model.gain("k001", "k000")
+    assert gain.probability > 0.5
+    assert gain.worse < 0.1
+    assert gain.low <= 0.4 <= gain.high
+
+
+def test_differences_of_placements_seeds_and_a_few_broken_runs_are_no_two_values() -> None:
+    rng = np.random.default_rng(2)
+    apart = {key: 0.4 * (i % 2) for i, key in enumerate(TEXTS)}  # placements at two values, each always at its own
+    seeds = made.runs(made.additive(TEXTS, rng, 0.001), rng, noise=0.001, seeds=3, level=0.1)  # levels far apart
+    broken = made.runs(made.additive(TEXTS, rng, 0.01), rng, noise=0.005, seeds=2)
+    broken[4] = Run(broken[4].key, broken[4].seed, 0, 0.1)
+    for runs in (made.runs(apart, rng, noise=0.005, seeds=2), seeds, broken):
+        model = fit(runs, TEXTS, metric="accuracy")
+        assert model.two_values is None
+
+
+def test_a_chance_that_the_backbone_decides_is_one_too() -> None:
+    rng = np.random.default_rng(3)
+    finds = {(key, b): bool(rng.random() < 0.6) for key in TEXTS for b in range(3)}
+    runs = [
+        Run(key, seed, 0, (0.93 if finds[key, seed] else 0.53) + 0.004 * float(rng.standard_normal()), seed)
+        for key in TEXTS
+        for seed in range(3)
+    ]
+    model = fit(runs, TEXTS, metric="accuracy")
+    assert model.two_values is not None
+    assert np.hypot(model.noise.paired_sd, model.noise.interaction_sd) > 0.1
