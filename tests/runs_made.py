@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from nas_attn.model import Run
+from nas_attn.records import Fingerprint, Session, SessionSample
 
 TYPES = ("none", "se", "eca", "ela", "simam")
 
@@ -68,3 +71,21 @@ def with_images(
             bits = np.packbits(right).tobytes()
             found.append(Run(key, seed, 0, float(right.mean()), correct=bits, examples=images))
     return found
+
+
+def session(log_ratios: dict[str, float], control: float = 0.0, reference_ms: float = 2.0) -> Session:
+    """A latency session of key -> log-ratio to the bare backbone."""
+    samples = tuple(
+        SessionSample(key, value, reference_ms * math.exp(value), value, reference_ms * math.exp(value), 50)
+        for key, value in log_ratios.items()
+    )
+    return Session(Fingerprint("cpu", "test", ()), {}, 0.0, 3.0, reference_ms, control, samples)
+
+
+def sessions(count: int, truth: dict[str, float], spread: float, seed: int = 0) -> list[Session]:
+    """Sessions of key -> true log-ratio that differ from one to the next."""
+    rng = np.random.default_rng(seed)
+    return [
+        session({key: value + rng.normal(0, spread) for key, value in truth.items()}, rng.normal(0, spread / 4))
+        for _ in range(count)
+    ]

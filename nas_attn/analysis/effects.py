@@ -122,9 +122,9 @@ def _on_latency(now: Snapshot) -> Effects | None:
         return None
     asked = _asked(texts[key] for key, latency in latencies.items() if latency.measured)
     rows = []
-    for one, (mean, error) in zip(asked, model.sums([one.sum for one in asked]), strict=True):
-        faster = float(cdf(-mean / error)) if error > 0 else float(mean < 0)
-        rows.append(one.effect(mean, mean - 1.96 * error, mean + 1.96 * error, faster, 1 - faster))
+    for (_, of), (mean, error) in zip(asked, model.sums([sum_ for sum_, _ in asked]), strict=True):
+        faster, half = float(cdf(-mean / error)) if error > 0 else float(mean < 0), 1.96 * error
+        rows.append(Effect(mean, mean - half, mean + half, better=faster, worse=1 - faster, **of))
     return Effects("latency", tuple(rows), (), model.cv_error)
 
 
@@ -133,42 +133,29 @@ def _on_metric(now: Snapshot, metric: str) -> Effects | None:
     if model is None or len(ran) < LEAST_MEASURED:
         return None
     asked = {str(number): one for number, one in enumerate(_asked(view.placement for view in ran))}
-    gains = model.effects({name: one.sum for name, one in asked.items()})
-    rows = [asked[name].effect(g.mean, g.low, g.high, g.probability, g.worse) for name, g in gains.items()]
+    gains = model.effects({name: sum_ for name, (sum_, _) in asked.items()})
+    rows = [Effect(g.mean, g.low, g.high, better=g.probability, worse=g.worse, **asked[n][1]) for n, g in gains.items()]
     return Effects(metric, tuple(rows), (), None) if rows else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A choice, or a type: the mean of its choices."""
-
-    choices: Sequence[Feature]
-    level: Level
-    observations: int
-    elsewhere: int
-
-    @property
-    def sum(self) -> Sum:
-        """The sum of placements' effects that it is."""
-        return (*((notation([choice]), 1 / len(self.choices)) for choice in self.choices), ("none", -1.0))
-
-    def effect(self, mean: float, low: float, high: float, better: float, worse: float) -> Effect:
-        one = self.choices[0] if self.level == "choice" else Feature("", self.choices[0].type, "")
-        found: dict[str, Any] = {"level": self.level, "site": one.site, "type": one.type, "knobs": one.knobs}
-        found |= {"better": better, "worse": worse}
-        return Effect(mean, low, high, observations=self.observations, elsewhere=self.elsewhere, **found)
-
-
-def _asked(placements: Iterable[str]) -> list[_Asked]:
-    """All effects that can be spoken of, given the placements that there are."""
+def _asked(placements: Iterable[str]) -> list[tuple[Sum, dict[str, Any]]]:
+    """All effects that can be spoken of: the sum of placements' effects that each is, and what it is an effect of."""
     users, kinds = defaultdict[Feature, set[int]](set), defaultdict[str, set[int]](set)
     for number, text in enumerate(placements):
         for feature in features(text):
             users[feature].add(number)
             kinds[feature.type].add(number)
-    found = [_Asked([f], "choice", len(users[f]), len(kinds[f.type]) - len(users[f])) for f in sorted(users)]
+
+    def sum_of(choices: Sequence[Feature]) -> Sum:
+        return (*((notation([choice]), 1 / len(choices)) for choice in choices), ("none", -1.0))
+
+    found = list[tuple[Sum, dict[str, Any]]]()
+    for f in sorted(users):
+        seen = {"observations": len(users[f]), "elsewhere": len(kinds[f.type]) - len(users[f])}
+        found.append((sum_of([f]), {"level": "choice", "site": f.site, "type": f.type, "knobs": f.knobs, **seen}))
     for kind, all_ in sorted(kinds.items()):
-        found.append(_Asked([f for f in sorted(users) if f.type == kind], "type", len(all_), 0))
+        of = {"level": "type", "site": "", "type": kind, "knobs": "", "observations": len(all_), "elsewhere": 0}
+        found.append((sum_of([f for f in sorted(users) if f.type == kind]), of))
     return found
 
 

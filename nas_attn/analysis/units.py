@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from nas_attn import tables
 from nas_attn.recipe import lower_is_better, objective_name
@@ -44,41 +43,26 @@ NUMBER = Unit(lambda number: f"{number:.4g}", lambda size: f"{size:.3g}")
 
 
 _UNITS: Mapping[str, Unit] = {"ratio": RATIO, "count": COUNT, "bytes": BYTES, "number": NUMBER}
-
-
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """A metric or a cost."""
-
-    title: str
-    unit: Unit = NUMBER
-
-
-QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
-    {name: Quantity(title, SHARE) for task in TASKS.values() for name, title in task.shares.items()}
-    | {name: Quantity(title) for task in TASKS.values() for name, title in task.losses.items()}
-    | {row.name: Quantity(row.title, _UNITS[row.unit]) for row in tables.COSTS.values()}
+_KNOWN: Mapping[str, tuple[str, Unit]] = (
+    {name: (title, SHARE) for task in TASKS.values() for name, title in task.shares.items()}
+    | {name: (title, NUMBER) for task in TASKS.values() for name, title in task.losses.items()}
+    | {row.name: (row.title, _UNITS[row.unit]) for row in tables.COSTS.values()}
 )
 """Name -> how it is called and written. Metrics of a user's evaluator are not here: they are plain numbers."""
 
 
 def title(objective: str) -> str:
     """An objective's name on an axis or above a column."""
-    known = _quantity(objective)
+    known = _KNOWN.get(objective_name(objective).removesuffix(IN_INT8))
     if known is None and tables.is_own_cost(objective):
         return objective.rpartition(":")[2].replace("_", " ")
     in_int8 = " in int8" if objective.endswith(IN_INT8) else ""
-    return f"{known.title}{in_int8}" if known else objective_name(objective)
-
-
-def _quantity(objective: str) -> Quantity | None:
-    return QUANTITIES.get(objective_name(objective).removesuffix(IN_INT8))
+    return f"{known[0]}{in_int8}" if known else objective_name(objective)
 
 
 def unit(objective: str) -> Unit:
     """How an objective's values are written."""
-    known = _quantity(objective)
-    return known.unit if known else NUMBER
+    return _KNOWN.get(objective_name(objective).removesuffix(IN_INT8), ("", NUMBER))[1]
 
 
 def direction(objective: str) -> str:

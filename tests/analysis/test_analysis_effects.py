@@ -84,19 +84,8 @@ def test_few_candidates_say_nothing(tmp_path: Path) -> None:
 
 
 def row(site: str, effect: float, better: float) -> Effect:
-    return Effect(
-        effect,
-        effect - 0.002,
-        effect + 0.002,
-        level="choice",
-        site=site,
-        type="se",
-        knobs="",
-        better=better,
-        worse=1 - better,
-        observations=3,
-        elsewhere=4,
-    )
+    of = {"level": "choice", "site": site, "type": "se", "knobs": "", "observations": 3, "elsewhere": 4}
+    return Effect(effect, effect - 0.002, effect + 0.002, better=better, worse=1 - better, **of)
 
 
 def test_of_many_sites_the_largest_are_told_and_the_others_counted() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from runs_made import runs
+from runs_made import runs, sessions
 
 from nas_attn.analysis.fronts import (
     front_odds,
@@ -25,7 +25,7 @@ from nas_attn.analysis.fronts import (
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.model import Evidence, Run, fit
 from nas_attn.model.proposals import non_dominated
-from nas_attn.records import Fingerprint, Session, SessionSample
+from nas_attn.records import Session
 
 OBJECTIVES = ("accuracy", "latency")
 EFFECTS = {"a": 0.0, "b": 0.05, "c": 0.0501, "d": -0.05}
@@ -62,26 +62,8 @@ def test_a_snapshot_has_the_odds_of_belonging_to_the_front(now: Snapshot) -> Non
     assert likely <= {view.key for view in now.front}
 
 
-MACHINE = Fingerprint("cpu", "test", ())
-
-
-def sessions(ratios: dict[str, float], count: int = 8, spread: float = 0.01) -> list[Session]:
-    rng = np.random.default_rng(0)
-    return [
-        Session(
-            fingerprint=MACHINE,
-            conditions={},
-            started_at=float(number),
-            duration_s=1.0,
-            reference_ms=2.0,
-            control_log_ratio=float(rng.normal(0, 0.002)),
-            samples=tuple(
-                SessionSample(key, float(np.log(ratio) + rng.normal(0, spread)), 2 * ratio, 0.0, 2 * ratio, 100)
-                for key, ratio in ratios.items()
-            ),
-        )
-        for number in range(count)
-    ]
+def measured(ratios: dict[str, float], count: int = 8) -> list[Session]:
+    return sessions(count, {key: math.log(ratio) for key, ratio in ratios.items()}, 0.01)
 
 
 def evidence(means: dict[str, float], spread: float = 0.003) -> Evidence:
@@ -98,23 +80,23 @@ def values(accuracy: dict[str, float]) -> dict[str, list[float | None]]:
 
 def test_equals_are_tied_and_clear_differences_in_either_objective_are_not() -> None:
     accuracy = {"a": 0.70, "b": 0.70, "fast": 0.70, "good": 0.75, "none": 0.60}
-    measured = sessions({"a": 1.20, "b": 1.20, "fast": 1.05, "good": 1.20})
-    found = ties(["accuracy", "latency"], values(accuracy), {"accuracy": evidence(accuracy)}, measured, "none")
+    timed = measured({"a": 1.20, "b": 1.20, "fast": 1.05, "good": 1.20})
+    found = ties(["accuracy", "latency"], values(accuracy), {"accuracy": evidence(accuracy)}, timed, "none")
     assert found == {"a": ("b",), "b": ("a",), "fast": (), "good": (), "none": ()}
 
 
 def test_the_bare_backbone_is_told_apart_by_its_ratio_of_one() -> None:
     accuracy = {"slow": 0.70, "same": 0.70, "none": 0.70}
-    measured = sessions({"slow": 1.2, "same": 1.0})
-    found = ties(["accuracy", "latency"], values(accuracy), {"accuracy": evidence(accuracy)}, measured, "none")
+    timed = measured({"slow": 1.2, "same": 1.0})
+    found = ties(["accuracy", "latency"], values(accuracy), {"accuracy": evidence(accuracy)}, timed, "none")
     assert found["none"] == ("same",)
 
 
 def test_a_predicted_latency_tells_nothing_apart_and_a_counted_cost_always_does() -> None:
     accuracy = {"measured": 0.70, "predicted": 0.70}
     models = {"accuracy": evidence(accuracy)}
-    measured = sessions({"measured": 1.5})
-    assert ties(["accuracy", "latency"], values(accuracy), models, measured, None)["predicted"]
+    timed = measured({"measured": 1.5})
+    assert ties(["accuracy", "latency"], values(accuracy), models, timed, None)["predicted"]
     counted = {"measured": [0.70, 1000.0], "predicted": [0.70, 1001.0]}
     assert not ties(["accuracy", "params"], counted, models, [], None)["predicted"]
 
@@ -122,8 +104,8 @@ def test_a_predicted_latency_tells_nothing_apart_and_a_counted_cost_always_does(
 def test_a_session_that_does_not_count_tells_nothing_apart() -> None:
     """Its own control was off, and the candidate has no other: on a noisy machine that ended every worker."""
     accuracy = {"measured": 0.70, "disturbed": 0.70, "none": 0.70}
-    (off,) = sessions({"disturbed": 1.5}, count=1)
-    all_of_them = [*sessions({"measured": 1.5}), dataclasses.replace(off, control_log_ratio=0.2)]
+    (off,) = measured({"disturbed": 1.5}, count=1)
+    all_of_them = [*measured({"measured": 1.5}), dataclasses.replace(off, control_log_ratio=0.2)]
     models = {"accuracy": evidence(accuracy)}
     found = ties(["accuracy", "latency"], values(accuracy), models, all_of_them, "none")
     assert found == {"measured": ("disturbed",), "disturbed": ("measured", "none"), "none": ("disturbed",)}
@@ -158,13 +140,20 @@ def test_the_order_of_arrival_in_the_table_does_not_matter(table: dict[str, tupl
     assert survivors(table, 3.0) == survivors(dict(items), 3.0)
 
 
-def test_the_first_to_arrive_goes_on() -> None:
-    assert survives({"a": (0.9, 5.0)}, "a", 3.0)
-
-
-def test_a_nan_never_goes_on() -> None:
-    assert not survives({"a": (math.nan, 1.0)}, "a", 3.0)
-    assert survives({"a": (math.nan, 1.0), "b": (9.0, 9.0)}, "b", 2.0)
+@pytest.mark.parametrize(
+    ("table", "eta", "expected"),
+    [
+        ({"first": (0.9, 5.0)}, 3.0, {"first"}),
+        ({"a": (math.nan, 1.0)}, 3.0, set()),
+        ({"a": (math.nan, 1.0), "b": (9.0, 9.0)}, 2.0, {"b"}),
+        ({"a": (0.2, 1.0), "b": (0.2, 1.0), "c": (0.1, 2.0), "d": (0.9, 9.0)}, 2.0, {"a", "c"}),
+        ({"a": (0.2, math.inf), "b": (0.3, 1.0), "c": (0.4, 2.0)}, 3.0, {"b"}),
+        ({str(i): (float(i),) for i in range(9)}, 3.0, {"0", "1", "2"}),
+    ],
+)
+def test_special_tables(table: dict[str, tuple[float, ...]], eta: float, expected: set[str]) -> None:
+    """The first to arrive, NaN, equals, infinities, and one objective, which is plain halving."""
+    assert survivors(table, eta) == expected
 
 
 def test_within_a_front_the_ends_and_the_spread_out_stay_and_the_crowded_leave() -> None:
@@ -177,19 +166,6 @@ def test_within_a_front_the_ends_and_the_spread_out_stay_and_the_crowded_leave()
         "d": (0.47, 1.53),
     }
     assert survivors(front, 2.0) >= {"fast", "accurate"}
-
-
-def test_of_two_equal_candidates_one_takes_the_place() -> None:
-    table = {"a": (0.2, 1.0), "b": (0.2, 1.0), "c": (0.1, 2.0), "d": (0.9, 9.0)}
-    assert survivors(table, 2.0) == {"a", "c"}
-
-
-def test_infinite_latency_is_the_worst_not_an_error() -> None:
-    assert survivors({"a": (0.2, math.inf), "b": (0.3, 1.0), "c": (0.4, 2.0)}, 3.0) == {"b"}
-
-
-def test_a_single_objective_is_plain_halving() -> None:
-    assert survivors({str(i): (float(i),) for i in range(9)}, 3.0) == {"0", "1", "2"}
 
 
 points = st.integers(1, 4).flatmap(

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from runs_made import session
+from runs_made import sessions as drawn
 
 from nas_attn.analysis.latency import (
     LatencyModel,
@@ -21,25 +23,7 @@ from nas_attn.analysis.latency import (
     suspicious,
     with_predictions,
 )
-from nas_attn.records import Fingerprint, Latency, Session, SessionSample
-
-HERE = Fingerprint("cpu", "test", ())
-
-
-def session(log_ratios: dict[str, float], control: float = 0.0, reference_ms: float = 2.0) -> Session:
-    samples = tuple(
-        SessionSample(key, value, reference_ms * math.exp(value), value, reference_ms * math.exp(value), 50)
-        for key, value in log_ratios.items()
-    )
-    return Session(HERE, {}, 0.0, 3.0, reference_ms, control, samples)
-
-
-def drawn(count: int, truth: dict[str, float], spread: float, seed: int) -> list[Session]:
-    rng = np.random.default_rng(seed)
-    return [
-        session({key: value + rng.normal(0, spread) for key, value in truth.items()}, rng.normal(0, spread / 4))
-        for _ in range(count)
-    ]
+from nas_attn.records import Latency
 
 
 def test_the_estimate_is_the_median_over_sessions_with_the_studys_reference_time() -> None:
@@ -65,12 +49,6 @@ def test_intervals_cover_the_truth_at_every_number_of_sessions(count: int) -> No
     assert 0.90 <= np.mean(hits) <= 0.999
 
 
-def test_one_lonely_session_is_not_taken_for_certain() -> None:
-    latency = estimate([session({"a": 0.1})])["a"]
-    assert half_width(latency) > 0.02
-    assert needs_more(latency, 0.02)
-
-
 def test_more_sessions_narrow_the_interval_until_it_is_enough() -> None:
     sessions = drawn(40, {"a": 0.3}, 0.02, 1)
     widths = [half_width(estimate(sessions[:n])["a"]) for n in (2, 8, 40)]
@@ -82,6 +60,7 @@ def test_more_sessions_narrow_the_interval_until_it_is_enough() -> None:
 def test_what_was_never_measured_needs_measuring() -> None:
     assert needs_more(None, 0.02)
     assert needs_more(Latency(1.1, 1.1, 1.1, 2.0, 0, measured=False), 0.02)
+    assert needs_more(estimate([session({"a": 0.1})])["a"], 0.02), "one session is not taken for certain"
 
 
 def test_sessions_with_a_bad_control_are_dropped_and_counted() -> None:
@@ -91,12 +70,9 @@ def test_sessions_with_a_bad_control_are_dropped_and_counted() -> None:
     assert estimate([*good, bad]) == estimate(good)
 
 
-def test_a_control_within_one_percent_never_drops_a_session() -> None:
-    assert dropped([session({"a": 0.1}, control=c) for c in (0.0, 0.0001, -0.0001, 0.0, 0.009)]) == ()
-
-
-def test_a_noisy_machine_keeps_the_sessions_that_are_as_noisy_as_all_others() -> None:
-    assert dropped([session({"a": 0.1}, control=c) for c in (0.02, -0.03, 0.025, -0.02, 0.05)]) == ()
+@pytest.mark.parametrize("controls", [(0.0, 0.0001, -0.0001, 0.0, 0.009), (0.02, -0.03, 0.025, -0.02, 0.05)])
+def test_sessions_within_one_percent_or_as_noisy_as_all_others_are_kept(controls: tuple[float, ...]) -> None:
+    assert dropped([session({"a": 0.1}, control=control) for control in controls]) == ()
 
 
 @settings(max_examples=30, deadline=None)

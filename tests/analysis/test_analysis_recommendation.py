@@ -19,11 +19,6 @@ from nas_attn.analysis.units import probability
 from nas_attn.model import Evidence, Run, fit
 from nas_attn.records import Latency
 
-
-def latency(ratio: float) -> Latency:
-    return Latency(ratio, 0.99 * ratio, 1.01 * ratio, 4.0, 6)
-
-
 NOISE = (-0.0021, 0.0008, 0.0013, -0.0006, 0.0017, -0.0012)
 
 
@@ -41,42 +36,35 @@ def runs_of(table: dict[str, tuple[float, float]], *, runs: int = 3, backbones: 
 
 
 def model(
-    table: dict[str, tuple[float, float]],
-    *,
-    metric: str = "accuracy",
-    lower: bool = False,
-    runs: int = 3,
-    backbones: int = 1,
+    table: dict[str, tuple[float, float]], *, metric: str = "accuracy", lower: bool = False, **more: int
 ) -> Evidence | None:
-    found = runs_of(table, runs=runs, backbones=backbones)
-    return fit(found, texts(table), metric=metric, lower_is_better=lower)
+    return fit(runs_of(table, **more), texts(table), metric=metric, lower_is_better=lower)
 
 
-def decide(
-    table: dict[str, tuple[float, float]],
-    *,
-    metric: str = "accuracy",
-    limit: float | None = None,
-    lower: bool = False,
-    own_backbone: bool = False,
-    **more: int,
-) -> Recommendation | None:
-    """Decides among name -> (value, latency ratio); all of them on the front."""
-    evidence = model(table, metric=metric, lower=lower, **more)
-    if evidence is None:
-        return None
-    contenders = [
+def contenders(table: dict[str, tuple[float, float]], evidence: Evidence) -> list[Contender]:
+    """All of them on the front; `dwconv` and `conv` are controls."""
+    baselines = {"none": "none", "uniform se": "uniform se", "dwconv": "control dwconv", "conv": "control conv"}
+    return [
         Contender(
             name,
             f"placement of {name}",
-            name if name in ("none", "uniform se") else None,
+            baselines.get(name),
             evidence.estimates[name],
-            latency(ratio),
+            Latency(ratio, 0.99 * ratio, 1.01 * ratio, 4.0, 6),
             True,
         )
         for name, (_, ratio) in table.items()
     ]
-    return recommend(contenders, evidence, max_latency_ratio=limit, own_backbone=own_backbone)
+
+
+def decide(
+    table: dict[str, tuple[float, float]], *, limit: float | None = None, own_backbone: bool = False, **more: object
+) -> Recommendation | None:
+    """Decides among name -> (value, latency ratio)."""
+    evidence = model(table, **more)
+    if evidence is None:
+        return None
+    return recommend(contenders(table, evidence), evidence, max_latency_ratio=limit, own_backbone=own_backbone)
 
 
 SPREAD = {"none": (0.70, 1.0), "uniform se": (0.71, 1.2), "a": (0.72, 1.3), "b": (0.73, 1.6), "c": (0.69, 1.1)}
@@ -124,12 +112,8 @@ def test_what_counts_is_a_tenth_of_the_gain_or_half_of_the_noise() -> None:
     assert clear.worth == pytest.approx(0.1 * clear.against_none.gain.mean)
     evidence = model({"none": (0.70, 1.0), "a": (0.7060, 1.3)})
     assert noisy.worth == pytest.approx(0.5 * evidence.noise.paired_sd)
-    assert 0 < expected_loss(evidence, contender("a", 0.706), contender("none", 0.70)) < 0.01
-
-
-def contender(name: str, value: float) -> Contender:
-    evidence = model({"none": (0.70, 1.0), "a": (0.7060, 1.3)})
-    return Contender(name, name, name, evidence.estimates[name], latency(1.0), True)
+    none, a = contenders({"none": (0.70, 1.0), "a": (0.7060, 1.3)}, evidence)
+    assert 0 < expected_loss(evidence, a, none) < 0.01
 
 
 def test_within_a_limit_the_fastest_of_those_that_are_level_is_taken_too() -> None:
@@ -161,17 +145,11 @@ def test_even_odds_are_no_reason_to_pay_latency() -> None:
 
 def test_nobody_is_recommended_on_one_run_once_others_have_more() -> None:
     table = {"none": (0.70, 1.0), "uniform se": (0.72, 1.2), "a": (0.723, 1.3)}
-    evidence = fit(
-        [run for run in runs_of(table) if run.seed == 0 or run.key != "a"],
-        texts(table),
-        metric="accuracy",
-    )
-    contenders = [
-        Contender(name, name, name if name != "a" else None, evidence.estimates[name], latency(ratio), True)
-        for name, (_, ratio) in table.items()
-    ]
-    assert recommend(contenders, evidence, max_latency_ratio=None).key == "uniform se"
-    assert recommend(contenders[::2], evidence, max_latency_ratio=None).key == "a"
+    runs = [run for run in runs_of(table) if run.seed == 0 or run.key != "a"]
+    evidence = fit(runs, texts(table), metric="accuracy")
+    known = contenders(table, evidence)
+    assert recommend(known, evidence, max_latency_ratio=None).key == "uniform se"
+    assert recommend(known[::2], evidence, max_latency_ratio=None).key == "a"
 
 
 def test_new_images_are_spoken_of_where_results_per_image_are_known() -> None:
@@ -238,36 +216,13 @@ def test_probabilities_in_words() -> None:
     assert sureness(0.5, 0.5) == sureness(0.1, 0.2) == "no visible difference"
 
 
-NOISE = (-0.0021, 0.0008, 0.0013, -0.0006, 0.0017, -0.0012)
-
-
 def answered(**table: tuple[float, float]) -> Recommendation:
-    """Of name -> (accuracy, latency ratio), three runs each; `dwconv` and `conv` are controls."""
-    names = list(table)
-    texts = {name: "none" if name == "none" else f"stage1={name}" for name in names}
-    runs = [
-        Run(name, seed, 0, table[name][0] + 0.01 * seed + NOISE[(i + 2 * seed + i * seed) % 6], 0)
-        for i, name in enumerate(names)
-        for seed in range(3)
-    ]
-    evidence = fit(runs, texts, metric="accuracy", lower_is_better=False)
-    known = {
-        name: Contender(
-            name,
-            texts[name],
-            {"none": "none", "dwconv": "control dwconv", "conv": "control conv"}.get(name),
-            evidence.estimates[name],
-            Latency(ratio, 0.99 * ratio, 1.01 * ratio, 4.0, 6),
-            True,
-        )
-        for name, (_, ratio) in table.items()
-    }
-    controls = [known.pop(name) for name in ("dwconv", "conv") if name in known]
-    found = with_capacity(
-        recommend(list(known.values()), evidence, max_latency_ratio=None), list(known.values()), controls, evidence
-    )
-    assert found is not None
-    return found
+    """The recommendation among name -> (accuracy, latency ratio), with what the controls say."""
+    evidence = model(table)
+    known = contenders(table, evidence)
+    controls = [c for c in known if c.key in ("dwconv", "conv")]
+    able = [c for c in known if c not in controls]
+    return with_capacity(recommend(able, evidence, max_latency_ratio=None), able, controls, evidence)
 
 
 def test_a_control_that_gains_more_makes_attention_needless() -> None:
