@@ -153,7 +153,7 @@ def test_modules_move_between_sites_where_their_number_is_limited() -> None:
     assert {(0, 1, 0, 0), (0, 0, 2, 0), (0, 0, 0, 1)} <= ranked
 
 
-SITES, CHOICES = 5, 5
+SITES, CHOICES = 6, 5
 
 
 def coding(sites: int = SITES, choices: int = CHOICES) -> Coding:
@@ -233,7 +233,7 @@ def test_types_that_mean_the_same_everywhere_are_borrowed_and_others_are_not() -
         learner = Learner(coding())
         seen = {n: row for n, row in rows(150, effects, 0.3).items() if row.codes[0] != 4}
         learner.update(seen)
-        at_first = np.array([[choice, 0, 0, 0, 0] for choice in range(CHOICES)])
+        at_first = np.array([[choice, 0, 0, 0, 0, 0] for choice in range(CHOICES)])
         values = np.mean([drawn_from(learner, seed).of(at_first) for seed in range(20)], axis=0)
         gaps[name] = values[4] - values[:4].mean()
     assert gaps["shared"] > 3.5
