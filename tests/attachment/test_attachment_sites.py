@@ -13,6 +13,7 @@ from attachment_models import (
     AddsItself,
     LooksAtSizesAndNumbers,
     Repeating,
+    Residual,
     RunsItsChildren,
     UNetEncoder,
     placed,
@@ -395,25 +396,14 @@ def test_timm_models(name: str) -> None:
 SHAPE = (3, 32, 32)
 
 
-class Adding(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x + self.norm(self.conv(functional.relu(x)))
-        return y
-
-
 class Levels(nn.Module):
     """A body, then one module that runs on every size of map, and a classifier."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 8, 3, padding=1)
-        self.body = nn.ModuleList(Adding(8) for _ in range(2))
-        self.shared = Adding(8)
+        self.body = nn.ModuleList(Residual(8) for _ in range(2))
+        self.shared = Residual(8)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -430,31 +420,14 @@ def test_a_module_that_runs_on_several_sizes_is_no_site_and_that_is_said() -> No
     )
 
 
-class Mirror(nn.Module):
-    """A body that shrinks its maps and one of the same blocks that grows them again: sizes come twice."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 8, 3, padding=1)
-        self.blocks = nn.ModuleList(Adding(8) for _ in range(5))
-        self.classes = nn.Conv2d(8, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        for block, scale in zip(self.blocks, (1.0, 0.5, 0.5, 2.0, 2.0), strict=True):
-            x = block(x if scale == 1 else functional.interpolate(x, scale_factor=scale))
-        y: Tensor = self.classes(x)
-        return y
-
-
 def test_a_site_of_ones_own_needs_a_name_of_its_own() -> None:
-    with pytest.raises(BackboneError, match="'neck1'"):
-        na.find_sites(Mirror(), SHAPE, custom={"neck1": ["stem"]})
+    with pytest.raises(BackboneError, match="'stage1'"):
+        na.find_sites(network("resnet8", SHAPE), SHAPE, custom={"stage1": ["conv1"]})
 
 
 def test_blocks_alone_are_meant_by_a_star() -> None:
-    model = na.attach(Mirror(), "*=eca", input_shape=SHAPE, granularity="block")
-    assert len([name for name in model.state_dict() if "nas_attn" in name]) == 5
+    model = na.attach(network("resnet14", SHAPE), "*=eca", input_shape=SHAPE, granularity="block")
+    assert len(attached_modules(model)) == 6
     with pytest.raises(PlacementError, match="unknown site 'stage1'"):
         na.attach(na.detach(model), "stage1=eca", input_shape=SHAPE, granularity="block")
 
