@@ -51,9 +51,6 @@ def everywhere(
     return placed(points_of(find_sites(model, SHAPE), position), *choices, init=init)
 
 
-# ------------------------------------------------------------------------------------------- weights and names
-
-
 @pytest.mark.parametrize("position", ["residual", "block", "stage"])
 def test_identity_start_changes_no_bit_and_no_name(position: str) -> None:
     model = small()
@@ -149,9 +146,6 @@ def test_the_known_test_accuracy_stays(tmp_path: Path) -> None:
         assert torch.equal(detach(model)(some), logits)
 
 
-# ------------------------------------------------------------------------------------------- refusals
-
-
 def test_refusals_leave_the_model_as_it_was() -> None:
     model = small()
     names = list(model.state_dict())
@@ -175,9 +169,6 @@ def test_hosts_that_cannot_carry_attention() -> None:
         scripted = nn.Sequential(torch.jit.trace(nn.Conv2d(3, 8, 1), images()))
     with pytest.raises(BackboneError, match="TorchScript"):
         attach(scripted, placed([Point("0", 8, 16, 16)]))
-
-
-# ------------------------------------------------------------------------------------------- what torch does to a model
 
 
 def test_a_deepcopy_shares_nothing() -> None:
@@ -288,9 +279,6 @@ def test_containers_still_run_only_their_own_children() -> None:
     assert "nas_attn" not in dense
 
 
-# ------------------------------------------------------------------------------------------- a backbone's own attention
-
-
 def test_own_attention_replaced_and_removed() -> None:
     model = torchvision.models.mobilenet_v3_small().eval()
     x = torch.rand(1, 3, 64, 64)
@@ -320,9 +308,6 @@ def test_networks_that_return_lists_are_checked_in_inference_mode_too() -> None:
         found = na.check(model, (3, 32, 32))
     assert found
     assert all(one.takes_part for one in found)
-
-
-# ------------------------------------------------------------------------------------------- costs
 
 
 def counted_by_torch(model: nn.Module, shape: tuple[int, int, int]) -> int:

@@ -205,9 +205,6 @@ def test_granularity_and_sites_of_ones_own_in_python() -> None:
     assert len(attached_modules(model)) == 1
 
 
-# ------------------------------------------------------------------------------------------- others' networks
-
-
 @pytest.mark.slow
 def test_ssdlite_takes_maps_of_its_backbone() -> None:
     model = torchvision.models.detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)

@@ -86,9 +86,6 @@ def _outputs_are_as_said(model: nn.Module, shape: Shape, sites: tuple[Site, ...]
     assert seen == {path: {(2, p.channels, p.height, p.width)} for path, p in points.items()}
 
 
-# ------------------------------------------------------------------------------------------- known networks
-
-
 @pytest.mark.parametrize("name", ["resnet14", "preact_resnet14"])
 def test_cifar_resnets_have_three_stages(name: str) -> None:
     stages = check(network(name, (3, 32, 32)), (3, 32, 32))
@@ -154,9 +151,6 @@ def test_stages_of_known_networks(name: str) -> None:
     ]
     assert found == KNOWN[name]
     assert all(not p.path.endswith("stochastic_depth") for p in points_of(stages, "residual"))
-
-
-# ------------------------------------------------------------------------------------------- unknown networks
 
 
 def test_lists_of_maps() -> None:
@@ -276,9 +270,6 @@ def test_graphs_made_by_fx_have_their_branches_only() -> None:
     assert paths == [f"layer{k}.{j}.bn2" for k in (1, 2, 3, 4) for j in (0, 1)]
 
 
-# ------------------------------------------------------------------------------------------- nothing changes
-
-
 @pytest.mark.parametrize(
     "make", [lambda: network("resnet8", (3, 32, 32)), LooksAtSizesAndNumbers], ids=["shapes", "numbers"]
 )
@@ -315,9 +306,6 @@ def test_attached_attention_is_looked_through(position: str) -> None:
     assert attached_modules(model)
 
 
-# ------------------------------------------------------------------------------------------- further sites
-
-
 def test_custom_sites_by_path_and_glob() -> None:
     model = network("resnet14", (3, 32, 32))
     sites = find_sites(model, (3, 32, 32), custom={"stem": ["bn1"], "inner": ["layer2.*.conv1"]})
@@ -347,8 +335,6 @@ def test_attention_of_the_backbones_own() -> None:
     none = find_sites(shapes_only("torchvision:resnet18", (3, 64, 64)), (3, 64, 64), originals=True)
     assert len(none) == 4
 
-
-# ------------------------------------------------------------------------------------------- many networks
 
 TRANSFORMERS = ("vit_", "swin_")
 TIMM = """
@@ -390,8 +376,6 @@ def test_timm_models(name: str) -> None:
     side = 256 if name.endswith("256") else 224
     assert len(check(timm.create_model(name), (3, side, side))) >= 1
 
-
-# ------------------------------------------------------------------------------------------- what is said about sites
 
 SHAPE = (3, 32, 32)
 

@@ -51,9 +51,6 @@ def all_take_part(model: nn.Module, count: int) -> None:
     assert all(one.takes_part for one in found), found
 
 
-# ------------------------------------------------------------------------------------------- another module in its place
-
-
 @pytest.mark.parametrize("position", ["residual", "block"])
 def test_conversion_to_synchronised_norms(position: str) -> None:
     model = resnet(position)
@@ -109,9 +106,6 @@ def test_what_cannot_carry_attention_on_is_stopped(change: Callable[[nn.Module],
         change(model)
     assert torch.equal(model(images()), want)
     change(detach(model))
-
-
-# ------------------------------------------------------------------------------------------- another forward
 
 
 class Folding(nn.Module):
@@ -248,9 +242,6 @@ def test_a_function_around_the_forward_before_it(wrap: Callable[..., Any]) -> No
     assert torch.equal(inner(x), want / 2)
 
 
-# ------------------------------------------------------------------------------------------- pickles
-
-
 def reloaded(model: nn.Module, locate: Callable[[str], Any] = pydoc.locate) -> nn.Module:
     """What a trainer does that keeps whole modules in its files, with the classes that are in this one and no others."""
     blob = io.BytesIO()
@@ -288,9 +279,6 @@ def test_files_from_before_name_modules_that_are_one_by_now() -> None:
     """Each module once had a file of its own."""
     given = ("nas_attn.attention.se:SqueezeExcitation", vars(nn.Module()) | {"identity": False}, {})
     assert type(pickling.unpacked(given)) is catalogue.load(catalogue.ROWS["se"].target)
-
-
-# ------------------------------------------------------------------------------------------- other tools
 
 
 def test_averaged_weights_by_deepcopy() -> None:
@@ -332,9 +320,6 @@ def test_a_distributed_model_is_looked_into(tmp_path: Path) -> None:
             attach(parallel, placed([Point("module.conv1", 8, 16, 16)]))
     finally:
         torch.distributed.destroy_process_group()
-
-
-# ------------------------------------------------------------------------------------------- looking
 
 
 class Cut(nn.Module):

@@ -125,9 +125,6 @@ def test_names_can_be_built() -> None:
     assert not any("rcnn" in name or "video" in name for name in names)
 
 
-# ------------------------------------------------------------------------------------------- weights
-
-
 def pretrained(
     path: Path | str, name: str = "resnet20", shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10
 ) -> nn.Module:

@@ -260,9 +260,6 @@ def test_published_weights_are_read_as_torchvision_reads_them(
         assert key.startswith(head) or key.endswith("tracked") or torch.equal(value, expected[key]), key
 
 
-# ------------------------------------------------------------------------------------------- versions, extra state
-
-
 def mnasnet() -> nn.Module:
     return backbones.build(BackboneSection(name="torchvision:mnasnet0_5"), input_shape=(3, 32, 32), classes=4)
 
