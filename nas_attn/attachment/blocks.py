@@ -85,7 +85,10 @@ class BlockFinder:
             calls = calls[: special[-1] + 1]
         if special and special[0] <= END_BLOCKS:
             calls = calls[special[0] :]
-        return self._merged(calls)
+        by_path: dict[str, list[Call]] = {}  # one block per module
+        for call in calls:
+            by_path.setdefault(call.path, []).append(call)
+        return [block for path, same in by_path.items() if (block := self._block(path, same))]
 
     def _branches(self) -> dict[int, list[tuple[Value, Value]]]:
         """Frame (call index) -> (branch, shortcut) of its residual adds, in order: the branch is the deeper operand."""
@@ -203,14 +206,8 @@ class BlockFinder:
         channels = [shape[1] for shape in shapes]
         return len({shape[2:] for shape in shapes}) == 1 and all(a < b for a, b in pairwise(channels))
 
-    def _merged(self, calls: list[Call]) -> list[Block]:
-        """One block per module; a module called on maps of different shapes is none."""
-        by_path: dict[str, list[Call]] = {}
-        for call in calls:
-            by_path.setdefault(call.path, []).append(call)
-        return [block for path, same in by_path.items() if (block := self._block(path, same))]
-
     def _block(self, path: str, same: list[Call]) -> Block | None:
+        """The block of a module; one called on maps of different shapes is none."""
         shapes = {self.flow.shapes[call.output]: call.output for call in same if call.output is not None}
         if len(shapes) > 1:
             self.several[path] = list(shapes.values())

@@ -36,7 +36,7 @@ def forget(model: nn.Module) -> None:
 
 
 def keep_in_rebuilt_networks() -> None:
-    """From now on, a network that ultralytics builds from such a YAML has the attention; does nothing before it is imported."""
+    """From now on, a network that ultralytics builds from such a YAML has the attention."""
     tasks: Any = sys.modules.get("ultralytics.nn.tasks")
     if tasks is not None and not hasattr(tasks.parse_model, KEY):
         tasks.parse_model = _building(tasks.parse_model)
