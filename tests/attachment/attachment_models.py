@@ -40,8 +40,7 @@ class DoubleConv(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.layers(x)
-        return y
+        return self.layers(x)
 
 
 class UNetEncoder(nn.Module):
@@ -69,8 +68,7 @@ class Residual(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.relu(x + self.relu(self.b(self.relu(self.a(x)))))
-        return y
+        return self.relu(x + self.relu(self.b(self.relu(self.a(x)))))
 
 
 def shaken(model: nn.Module) -> nn.Module:
@@ -95,8 +93,7 @@ class Repeating(nn.Module):
         x = self.stem(x)
         for _ in range(3):
             x = self.block(x)
-        y: Tensor = self.head(x.mean((2, 3)))
-        return y
+        return self.head(x.mean((2, 3)))
 
 
 class AddsItself(nn.Module):
@@ -120,8 +117,7 @@ class AddsItself(nn.Module):
         x = self.down(x)
         for branch in self.thin:
             x = x + functional.relu(branch(x))
-        y: Tensor = self.head(x.mean((2, 3)))
-        return y
+        return self.head(x.mean((2, 3)))
 
 
 class RunsItsChildren(nn.Module):

@@ -29,8 +29,7 @@ class Merging(nn.Module):
         self.act = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.act(self.merged(x) if hasattr(self, "merged") else x + self.wide(x) + self.thin(x))
-        return y
+        return self.act(self.merged(x) if hasattr(self, "merged") else x + self.wide(x) + self.thin(x))
 
     def switch_to_deploy(self) -> None:
         merged = nn.utils.fusion.fuse_conv_bn_eval(self.wide[0], self.wide[1])

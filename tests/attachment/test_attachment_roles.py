@@ -100,8 +100,7 @@ class Chain(nn.Module):
             x = layer(x)
         small = self.layers[2](x)
         joined = self.join(torch.cat((functional.interpolate(small, scale_factor=2.0), x), 1))
-        found: list[Tensor] = self.head([joined, small])
-        return found
+        return self.head([joined, small])
 
 
 def test_layers_before_a_head_of_blocks_are_sites() -> None:
@@ -130,8 +129,7 @@ class UNet(nn.Module):
             kept.append(x)
         for up, block, skip in zip(self.up, self.decode, kept[-2::-1], strict=True):
             x = block(torch.cat((up(x), skip), 1))
-        y: Tensor = self.classes(x)
-        return y
+        return self.classes(x)
 
 
 def test_a_decoder_is_the_neck_and_its_classes_are_no_site() -> None:
@@ -162,8 +160,7 @@ class JoinsBlocks(nn.Module):
         parts = list(self.into(x).chunk(2, 1))
         for block in self.blocks:
             parts.append(block(parts[-1]))
-        y: Tensor = self.out(torch.cat(parts, 1))
-        return y
+        return self.out(torch.cat(parts, 1))
 
 
 class Same(nn.Module):
@@ -172,8 +169,7 @@ class Same(nn.Module):
         self.first, self.second = unit(channels, channels), unit(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x + self.second(self.first(x))
-        return y
+        return x + self.second(self.first(x))
 
 
 def test_a_stage_that_joins_its_blocks_has_its_output_as_a_place() -> None:
@@ -298,8 +294,7 @@ class UpAndDown(nn.Module):
         up = self.layers[4](functional.interpolate(x, scale_factor=2.0) + maps[2])
         top = self.layers[5](functional.interpolate(up, scale_factor=2.0) + maps[1])
         down = self.layers[6](functional.max_pool2d(top, 2) + up)
-        found: list[Tensor] = self.head([top, down])
-        return found
+        return self.head([top, down])
 
 
 def test_the_way_up_and_the_way_down_of_a_pyramid_have_names_of_their_own() -> None:

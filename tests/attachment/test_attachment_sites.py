@@ -425,8 +425,7 @@ def test_one_module_at_several_places_is_said_to_be_no_site() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             x = self.shared(functional.relu(self.last(functional.relu(self.shared(self.first(x))))))
-            y: Tensor = self.classes(x.mean((2, 3)))
-            return y
+            return self.classes(x.mean((2, 3)))
 
     found = survey(Twice(), SHAPE)
     assert "shared" not in {point.path for site in found.sites for _, points in site.points for point in points}
@@ -441,8 +440,7 @@ def test_blocks_of_an_encoder_that_runs_twice_are_sites() -> None:
             self.classes = nn.Linear(16, 5)
 
         def forward(self, x: Tensor) -> Tensor:
-            y: Tensor = self.classes(torch.cat([self.encoder(v).mean((2, 3)) for v in (x, x.flip(-1))], 1))
-            return y
+            return self.classes(torch.cat([self.encoder(v).mean((2, 3)) for v in (x, x.flip(-1))], 1))
 
     assert survey(Siamese(), SHAPE).sites
     attended = na.attach(Siamese(), "*=se(reduction=2)", input_shape=SHAPE)

@@ -120,12 +120,10 @@ class Folding(nn.Module):
         self.act = self.shared
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.act(self.bn(self.conv(x)))
-        return y
+        return self.act(self.bn(self.conv(x)))
 
     def forward_fuse(self, x: Tensor) -> Tensor:
-        y: Tensor = self.act(self.conv(x))
-        return y
+        return self.act(self.conv(x))
 
     def fuse(self) -> None:
         self.conv = fuse_conv_bn_eval(self.conv, self.bn)
@@ -141,8 +139,7 @@ class Unit(nn.Module):
         self.body = Folding()
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x + self.body(x)
-        return y
+        return x + self.body(x)
 
 
 class Folded(nn.Module):
@@ -152,8 +149,7 @@ class Folded(nn.Module):
         self.units = nn.Sequential(Unit(), Unit())
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.units(self.stem(x))
-        return y
+        return self.units(self.stem(x))
 
     def fuse(self) -> None:
         for module in self.modules():

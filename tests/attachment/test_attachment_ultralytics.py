@@ -53,8 +53,7 @@ def images(count: int = 2) -> Tensor:
 
 def answer(model: nn.Module) -> Tensor:
     with torch.no_grad():
-        found: Tensor = model(images())[0]
-    return found
+        return model(images())[0]
 
 
 def attended(model: nn.Module, position: str) -> nn.Module:

@@ -37,8 +37,7 @@ def model() -> nn.Module:
 
 def computed(model: Any, x: Tensor) -> Tensor:
     with torch.no_grad():
-        output: Tensor = model(x)
-    return output
+        return model(x)
 
 
 BATCHES = [torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(3)) for count in (1, 5)]
