@@ -13,6 +13,7 @@ import logging
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,11 +99,9 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
     log = logging.getLogger(FakeTensorMode.__module__)
     before, log.disabled = log.disabled, True  # it reports what fails on fake tensors, traceback and all
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), suppress(Exception):  # the real run shows what is the model's own
             warnings.simplefilter("ignore")
             return _on_fakes(model, input_shape, bare)
-    except Exception:  # whatever it was, the real run shows it if it is the model's own
-        pass
     finally:
         log.disabled = before
     try:
@@ -110,9 +109,10 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
     except Exception as error:
         raise BackboneError(f"{name} cannot be copied, which looking into it needs: {_first_line(error)}") from error
     try:
-        with warnings.catch_warnings():
+        x = image_for(twin, input_shape)
+        with warnings.catch_warnings(), torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
             warnings.simplefilter("ignore")
-            return _on_numbers(twin, input_shape, bare)
+            return _run(_prepared(twin, bare), x)
     except Exception as error:
         shape, way = "x".join(map(str, input_shape)), _way_out(model, error, input_shape)
         raise BackboneError(f"{name} cannot process a {shape} image ({_first_line(error)}): {way}") from error
@@ -137,12 +137,6 @@ def _on_fakes(model: nn.Module, input_shape: tuple[int, ...], bare: bool) -> Rec
     with mode:
         like = floating(twin)
         return _run(_prepared(twin, bare), torch.empty(1, *input_shape, dtype=like.dtype, device=like.device))
-
-
-def _on_numbers(twin: nn.Module, input_shape: tuple[int, int, int], bare: bool) -> Recording:
-    x = image_for(twin, input_shape)
-    with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
-        return _run(_prepared(twin, bare), x)
 
 
 def image_for(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:

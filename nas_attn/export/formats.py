@@ -81,7 +81,7 @@ class Graph(nn.Module):
         )
 
     def write_program(self, order: Order) -> None:
-        """Writes a `torch.export` program with a free batch size."""
+        """Writes a `torch.export` program with a free batch size; loads with `torch.export.load(path).module()`."""
         batch = torch.export.Dim("batch", min=1, max=65536)
         program = torch.export.export(self, (order.x,), dynamic_shapes=({0: batch},))
         torch.export.save(program, order.path, extra_files={"notes.json": json.dumps(dict(order.notes))})
@@ -264,11 +264,6 @@ def _weights(order: Order) -> None:
     torch.save({"state_dict": order.model.state_dict(), "notes": dict(order.notes)}, order.path)
 
 
-def _program(order: Order) -> None:
-    """A `torch.export` program; loads with `torch.export.load(path).module()`."""
-    _graph(order).write_program(order)
-
-
 def _onnx(order: Order, *, quantized: bool = False) -> None:
     """ONNX with the notes as metadata and the weights inside the file."""
     try:
@@ -332,7 +327,7 @@ FORMATS: Mapping[str, Format] = {
     one.name: one
     for one in (
         Format("weights", ".pt", (b"pk",), _weights),
-        Format("torch", ".pt2", (b"pk",), _program, graph=True),
+        Format("torch", ".pt2", (b"pk",), lambda order: _graph(order).write_program(order), graph=True),
         Format("onnx", ".onnx", (b"\x08",), _onnx, graph=True),
         Format("python", ".py", (b'"""',), _python),
         Format("openvino", ".xml", (b"<?xml",), _openvino, graph=True),
