@@ -10,7 +10,7 @@ from torch import nn
 
 from nas_attn import attachment
 from nas_attn.analysis.criteria import Criteria
-from nas_attn.analysis.effects import Effects, Suggestion, fit_effects, suggest
+from nas_attn.analysis.effects import Effects, fit_effects
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.errors import PlacementError, RecipeError
 from nas_attn.evaluation.evaluators import Evaluator
@@ -179,10 +179,6 @@ class Study:
         None if fewer than eight candidates have it.
         """
         return fit_effects(self.snapshot(), what)
-
-    def suggestions(self) -> tuple[Suggestion, ...]:
-        """At most three untried placements that are likely better than all known ones of the same latency."""
-        return suggest(self.snapshot())
 
     def extend(
         self,

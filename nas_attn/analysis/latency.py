@@ -227,11 +227,7 @@ def _reference_ms(sessions: Sequence[Session]) -> float:
 
 
 def latency_record(sessions: Sequence[Session], more: Mapping[str, str] | None = None) -> LatencyRecord | None:
-    """What stands behind the latencies; None before the first session.
-
-    Args:
-        more: what the task adds to the conditions.
-    """
+    """What stands behind the latencies; None before the first session; `more`: what the task adds to the conditions."""
     if not sessions:
         return None
     newest = sessions[-1]
@@ -269,15 +265,6 @@ class LatencyModel:
         at = {text: i for i, text in enumerate(self._texts)}
         place = np.array([at.get(text, -1) for text in texts], dtype=np.intp)
         return self._moments(*Effects(self._solution, texts, place).marginals())
-
-    def predicted(self, texts: Sequence[str], reference_ms: float) -> list[Latency]:
-        """Latencies that were not measured: the ratios with their 95 % intervals."""
-        found = []
-        for ratio, error in self.predict(texts):
-            low = max(ratio - 1.96 * error, 1e-3)
-            high = max(ratio + 1.96 * error, low)
-            found.append(Latency(max(ratio, low), low, high, reference_ms, sessions=0, measured=False))
-        return found
 
     def sums(self, sums: Sequence[Sum]) -> list[tuple[float, float]]:
         """(ratio, standard error) of weighted sums of what placements add to the bare backbone."""
@@ -346,8 +333,12 @@ def with_predictions(latencies: Mapping[str, Latency], texts: Mapping[str, str])
     model = latency_model(latencies, texts) if missing else None
     if model is None:
         return dict(latencies)
-    predicted = model.predicted([texts[key] for key in missing], next(iter(latencies.values())).reference_ms)
-    return {**latencies, **dict(zip(missing, predicted, strict=True))}
+    reference_ms, found = next(iter(latencies.values())).reference_ms, dict(latencies)
+    for key, (ratio, error) in zip(missing, model.predict([texts[key] for key in missing]), strict=True):
+        low = max(ratio - 1.96 * error, 1e-3)
+        high = max(ratio + 1.96 * error, low)
+        found[key] = Latency(max(ratio, low), low, high, reference_ms, sessions=0, measured=False)
+    return found
 
 
 def suspicious(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> list[str]:

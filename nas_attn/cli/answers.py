@@ -47,7 +47,6 @@ def pareto(
     as_json: AsJson = False,
 ) -> None:
     """The front by current estimates (not the snapshot that Optuna holds), the baselines, and the one to take."""
-    from nas_attn.analysis.effects import suggest
     from nas_attn.cli.showing import show_answer, show_choice, show_front, show_why
     from nas_attn.study.reading import snapshot
 
@@ -56,7 +55,7 @@ def pareto(
     choice = _chosen(opened, now, criteria)
     if as_json:
         found = {} if choice is None else {"chosen": choice.as_dict()}
-        print_json(now.as_dict() | {"suggestions": [asdict(one) for one in suggest(now)]} | found)
+        print_json(now.as_dict() | found)
         return
     out = console()
     if choice is not None:

@@ -10,7 +10,6 @@ from rich.console import Console
 from nas_attn import tasks
 from nas_attn.analysis import units
 from nas_attn.analysis.choosing import LABELS, answer
-from nas_attn.analysis.effects import suggest
 from nas_attn.cli.common import at_storage, table
 from nas_attn.report import words
 
@@ -33,14 +32,11 @@ def show_answer(out: Console, now: Snapshot, storage: str) -> None:
 
 
 def show_why(out: Console, now: Snapshot) -> None:
-    """The reasons behind the answer, code that builds it, and untried placements."""
+    """The reasons behind the answer, and code that builds it."""
     best = now.recommendation
     if best is not None:
         _paragraph(out, "Why", best.why)
         _show_snippet(out, now.find(best.key))
-    untried = suggest(now)
-    if untried:
-        _paragraph(out, "\nPredicted, never tried", [words.suggestion(one) for one in untried])
 
 
 def show_choice(out: Console, choice: Chosen) -> None:
@@ -128,7 +124,6 @@ def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None,
         lines.insert(0, f"nas-attn validate {now.study} --dry-run{at}")
     if ended != "exhausted":
         lines.append(f"nas-attn resume {now.study} --trials {2 * now.planned}{at}")
-        lines += [f'nas-attn resume {now.study} --try "{one.placement}"{at}' for one in suggest(now)[:1]]
     if now.recipe.data.name != "external" and ":" not in now.recipe.data.name:  # else it is the user's own already
         own = " ".join(f"--{name} {value}" for name, value in tasks.of(now.recipe).hints.own_images.items())
         lines.append(f"nas-attn init {own}")

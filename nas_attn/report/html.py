@@ -20,7 +20,7 @@ from markupsafe import Markup, escape
 
 from nas_attn.analysis import units
 from nas_attn.analysis.choosing import Chosen, answer
-from nas_attn.analysis.effects import Effects, fit_effects, suggest
+from nas_attn.analysis.effects import Effects, fit_effects
 from nas_attn.analysis.per_image import Example, Picture
 from nas_attn.analysis.recommendation import measured_on
 from nas_attn.analysis.snapshot import STATES, Snapshot
@@ -75,7 +75,6 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, pictures: Mapping[i
         "ties": ", ".join(f"{a.label} and {b.label}" for a, b in snapshot.ties),
         "noise": _noise(snapshot, page),
         "effects": [_effects(snapshot, found, page) for found in _known_effects(snapshot)],
-        "suggestions": [words.suggestion(one) for one in suggest(snapshot)],
         "classes": tables.by_class_tables(snapshot, called),
         "examples": _examples(snapshot, pictures),
         "curves": page.draw(figures.learning_curves(snapshot)),

@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 from nas_attn.analysis import units
-from nas_attn.analysis.effects import Part, Suggestion
+from nas_attn.analysis.effects import Part
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.analysis.units import bare_plus_minus, duration, probability, signed, title, unit, value
+from nas_attn.analysis.units import bare_plus_minus, duration, signed, title, unit, value
 from nas_attn.analysis.validation import Family, Network, ValidationResult, Verdict
 from nas_attn.model import Estimate
 from nas_attn.recipe import objective_name
@@ -71,18 +71,6 @@ def measured(metric: str, part: Part) -> str:
 def metrics(found: Mapping[str, float]) -> str:
     """`accuracy 72.41 %, loss 0.61`, without sums that are kept for other purposes."""
     return ", ".join(f"{title(name)} {value(name, v)}" for name, v in found.items() if name != "train_loss_sum")
-
-
-def suggestion(one: Suggestion) -> str:
-    """What is expected of an untried placement, one sentence."""
-    estimate, metric = one.estimate, one.metric
-    at = "" if one.latency is None else f" at {one.latency.ratio:.3f} times the backbone's latency"
-    known = "the best that is known" + ("" if one.latency is None else " at that latency")
-    return (
-        f"`{one.placement}` (untried): predicted {metric} {value(metric, estimate.mean)} ({value(metric, estimate.low)} to "
-        f"{value(metric, estimate.high)}){at}; better than {known}, `{one.rival}`, with a probability of "
-        f"{probability(one.probability)}."
-    )
 
 
 def beside(notes: Sequence[str]) -> str:
