@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from nas_attn import attention
     from nas_attn.api import Study, attach, check, detach, find_sites, load_recipe, open_study, search
 
-_API = ("Study", "attach", "check", "detach", "find_sites", "load_recipe", "open_study", "search")
-
 __all__ = [
     "Study",
     "__version__",
@@ -37,10 +35,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _API:
-        return getattr(importlib.import_module("nas_attn.api"), name)
     if name == "attention":
         return importlib.import_module("nas_attn.attention")
+    if name in __all__:
+        return getattr(importlib.import_module("nas_attn.api"), name)
     raise AttributeError(f"module 'nas_attn' has no attribute '{name}'")
 
 

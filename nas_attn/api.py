@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["Study", "attach", "check", "detach", "find_sites", "load_recipe", "open_study", "search"]
 
 
-# ------------------------------------------------------------------------------------------- models
-
-
 def find_sites(
     model: nn.Module,
     input_shape: tuple[int, int, int] = (3, 224, 224),
@@ -51,10 +48,9 @@ def find_sites(
     custom: Mapping[str, Sequence[str]] | None = None,
     heads: bool = False,
 ) -> tuple[Site, ...]:
-    """Finds where attention can go in a model: its stages, then its blocks.
+    """Finds where attention can go in a model, which is not changed: its stages, then its blocks.
 
     Args:
-        model: any CNN-like module; it is not changed.
         input_shape: (channels, height, width) of one image.
         granularity: `stage`, `block` or `both`.
         custom: further sites, name -> globs over module paths, `{"fpn": ["fpn.layer_blocks.0"]}`.
@@ -80,20 +76,16 @@ def attach(
     heads: bool = False,
     key: str | None = None,
 ) -> nn.Module:
-    """Puts attention into a model, in place.
+    """Puts attention into a model, in place; returns the same model.
 
     The model's own parameters, their names and its code stay as they are; the new modules' parameters are added to the
     state_dict. New weights are drawn from torch's global generator.
 
     Args:
         placement: notation, `"stage2=ela(variant=B) stage3=se(reduction=16)"`.
-        input_shape: (channels, height, width) of one image, to find the sites.
         init: `identity`: the outputs are at first those of the bare model; `paper`: the modules' published form.
-        granularity, custom, heads: which sites the placement can name, as in `find_sites`.
+        input_shape, granularity, custom, heads: which sites the placement can name, as in `find_sites`.
         key: the expected key of the network, as in a study (its candidates' `.key`).
-
-    Returns:
-        The same model.
 
     Raises:
         PlacementError: the network does not have this key, or the notation is wrong or does not fit the model.
@@ -121,16 +113,10 @@ def check(model: nn.Module, input_shape: tuple[int, int, int] = (3, 224, 224)) -
     The model stays as it is. Check the network that you deploy after anything that rebuilds networks: fusing, quantising,
     another library's trainer, loading a checkpoint.
 
-    Args:
-        input_shape: (channels, height, width) of one image.
-
     Raises:
         BackboneError: the model cannot process such an image.
     """
     return attachment.check(model, input_shape)
-
-
-# ------------------------------------------------------------------------------------------- studies
 
 
 class Study:
@@ -162,10 +148,7 @@ class Study:
         return self.snapshot().candidates
 
     def best(self, **criteria: Any) -> CandidateView:
-        """The recommended candidate, or one chosen by criteria, as by the options of `nas-attn pareto`.
-
-        Args:
-            criteria: fields of `nas_attn.analysis.criteria.Criteria`: `max_latency_ratio`, `knee`, `trial` …
+        """The recommended candidate, or one chosen by the criteria of `nas-attn pareto`: `max_latency_ratio`, `knee`, `trial` …
 
         Raises:
             UserError: more than one criterion (limits can be combined).
@@ -209,20 +192,13 @@ class Study:
     # Figures are plotly's: `.show()`, `.write_html(path)`, and with the extra `figures` `.write_image("front.svg")`, .png, .pdf.
 
     def plot_front(self, absolute: bool = False) -> Figure:
-        """The first objective against the second (against the trial where it is alone), with 95 % intervals.
-
-        Args:
-            absolute: whether metrics are drawn as they are, and not as gains over the bare backbone.
-        """
+        """The first objective against the second (against the trial where it is alone), with 95 % intervals; metrics as gains over
+        the bare backbone, or as they are (`absolute`)."""
         return figures.front_figures(self.snapshot(), absolute=absolute)[0]
 
     def plot_curves(self) -> Figure | None:
         """Learning curves, one line per run; None if there are none yet."""
         return figures.learning_curves(self.snapshot())
-
-    def plot_noise(self) -> Figure | None:
-        """Each candidate's runs next to its estimate, as gains over the bare backbone; None before these are known."""
-        return figures.noise_figure(self.snapshot())
 
     def plot_effects(self, of: str | None = None) -> Figure | None:
         """A map of what each choice does at each site, to the primary metric, another one, or `latency`."""
@@ -231,11 +207,7 @@ class Study:
         return figures.effect_map(found) if found is not None and found.at("choice") else None
 
     def rows(self, what: str = "trials") -> list[dict[str, Any]]:
-        """Results as plain rows, `pandas.DataFrame(study.rows())`: `trials`, `front`, `scores`, `effects` or `latencies`.
-
-        Raises:
-            UserError: the table does not exist.
-        """
+        """Results as plain rows, `pandas.DataFrame(study.rows())`: `trials`, `front`, `scores`, `effects` or `latencies`."""
         return tables.rows(self.snapshot(), what)
 
     def write_figures(self, folder: str | Path, format: str = "svg") -> list[Path]:
@@ -255,16 +227,12 @@ class Study:
         return summary(self.snapshot())
 
     def report(self, path: str | Path | None = None) -> Path:
-        """Writes the self-contained HTML report; returns its path."""
+        """Writes the self-contained HTML report; returns its absolute path."""
         return write_study_report(self._opened, self.snapshot(), Path(path) if path else None)
 
 
 def open_study(storage: str = DEFAULT_URL, name: str | None = None) -> Study:
-    """Opens a study in a database.
-
-    Args:
-        storage: `sqlite:///nas_attn.db`, `postgresql+psycopg://…`.
-        name: may be omitted if the database has only one study.
+    """Opens a study in a database, `sqlite:///nas_attn.db` or `postgresql+psycopg://…`; the only one there is without a name.
 
     Raises:
         StudyError: the study does not exist, or there are several and no name is given.
@@ -305,7 +273,6 @@ def search(
         overrides: dotted keys of the recipe -> values, `{"training.rungs": [1, 3]}`.
         workers: processes on this machine; a function as model or evaluator needs 1.
         threads: intra-op threads of each; None: the fastest number.
-        say: called with one line per event.
         verbose: show an evaluator's output instead of writing it to a log file.
 
     Raises:

@@ -1,25 +1,7 @@
-"""Every exception that nas_attn raises on purpose, drawn once.
+"""Every exception that nas_attn raises on purpose, and texts for their sentences.
 
-    NasAttnError
-    ├── UserError (also a ValueError)        what was asked cannot be: the command line exits with 2
-    │   ├── RecipeError                      a recipe or search-space file
-    │   ├── PlacementError                   a placement in notation
-    │   ├── KnobError                        a setting of an attention module
-    │   ├── BackboneError                    a backbone's name, or a model without usable sites
-    │   ├── DataError                        a data set, a folder, an image
-    │   └── StudyError                       a study's name, its recipe, a wrong storage URL
-    └── OperationError                       the machine or the store failed: the command line exits with 1
-        ├── StorageError                     the database
-        │   └── StorageAway                  it does not answer at present: it may be waited for
-        ├── CheckpointError                  a stored checkpoint is damaged or cannot be written
-        │   └── BackboneLost                 a trained backbone: it has to be trained again
-        ├── TrainingError                    a candidate could not be built, measured or trained
-        │   └── OutOfMemory                  there was not enough memory for it
-        ├── MeasurementError                 a latency could not be measured
-        │   └── Unmeasurable                 because of one network of a session
-        └── LeaseLost                        another worker has taken this work over
-
-A message is one sentence: the place, the wrong value, the way out.
+A message is one sentence: the place, the wrong value, the way out. The command line exits with 2 after a UserError, with 1 after an
+OperationError.
 """
 
 from __future__ import annotations
@@ -37,7 +19,7 @@ class NasAttnError(Exception):
 
 
 class UserError(NasAttnError, ValueError):
-    """What the user asked for cannot be done as written."""
+    """What the user asked for cannot be done as written; also a ValueError."""
 
     exit_status = 2
 
@@ -102,11 +84,9 @@ class Unmeasurable(MeasurementError):
     """One network of a latency session does not run, or the user's command fails for it alone."""
 
     def __init__(self, network: str, reason: str) -> None:
-        """Args:
-        network: the candidate's key, or `reference`.
-        """
         super().__init__(reason)
         self.network = network
+        """The candidate's key, or `reference`."""
 
 
 class LeaseLost(OperationError):

@@ -22,12 +22,8 @@ def named(path: str) -> Any:
 def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
     """The object that `package.module:object` names; modules in the working folder are found too.
 
-    Args:
-        what: the setting that names it, for the error.
-        error: what to raise.
-
     Raises:
-        UserError: (as `error`) the module cannot be imported or has no such object.
+        UserError: (as `error`) the module cannot be imported or has no such object; `what` names the setting.
     """
     if name.startswith(PYTHON):
         raise error(

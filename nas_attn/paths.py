@@ -1,4 +1,4 @@
-"""Paths that a user typed, some of which the system will not even look at."""
+"""Paths that a user typed, and files that are written whole."""
 
 from __future__ import annotations
 
@@ -23,12 +23,7 @@ _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
 
 
 def user_path(text: str | Path, *, what: str, error: type[UserError], home: bool = True) -> Path:
-    """A path as typed; whether something is there is the caller's to ask, and may be asked.
-
-    Args:
-        what: the setting that names it, for the error.
-        error: what to raise.
-        home: whether `~` stands for the home folder.
+    """A path as typed, for `Path.exists`; `what` names the setting.
 
     Raises:
         UserError: (as `error`) no file could have this name: too long, a NUL in it, the home of nobody.
@@ -51,10 +46,7 @@ HTML = (b"<!doctype html",)
 def output_path(
     text: str | Path, *, what: str, error: type[UserError], replaces: tuple[bytes, ...] | None = None
 ) -> Path:
-    """A path as typed to which a whole file can be moved: nothing is there, or a file that may be replaced.
-
-    Args:
-        replaces: how a file begins that may be replaced without asking, being of the kind that is written; None: any.
+    """A path as typed to which a whole file can be moved: nothing is there, or a file that begins as one that may be replaced (None: any).
 
     Raises:
         UserError: (as `error`) no file could have this name, or something has it that must not be replaced.
@@ -72,22 +64,14 @@ def output_path(
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file, which is there whole or as it was before.
-
-    Raises:
-        OSError: the folder cannot be written, or the disk is full.
-    """
+    """Writes a file, which is there whole or as it was before; OSError where that cannot be done."""
     with whole_file(path) as file:
         file.write(text.encode())
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which comes to its place when it is whole, and on the disk.
-
-    Raises:
-        OSError: the folder cannot be written, or the disk is full.
-    """
+    """A file to write, which comes to its place when it is whole and on the disk; OSError where that cannot be done."""
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PART}")
     try:
         with draft.open("xb") as file:
@@ -102,11 +86,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def replace_file(draft: Path, path: Path) -> None:
-    """Moves a finished file to its place. Windows refuses that while another process reads the old one: tried for a while.
-
-    Raises:
-        OSError: it cannot be done.
-    """
+    """Moves a finished file to its place. Windows refuses that while another process reads the old one: tried for a while."""
     end = time.monotonic() + REPLACE_S
     while True:
         try:

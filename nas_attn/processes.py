@@ -81,12 +81,9 @@ def kernel() -> str:
 
 
 def is_dead(owner: str, *, local: bool = False) -> bool:
-    """Whether an owner was a process of this machine that is gone.
+    """Whether an owner was a process of this machine that is gone; False where that cannot be known, and its lease has to expire.
 
-    False where that cannot be known from here (another machine, another container): its lease has to expire.
-
-    Args:
-        local: only processes of this machine can own it: an owner of the same host name from before the last boot is gone.
+    `local`: only processes of this machine can own it, so one of this host name from before the last boot is gone.
     """
     parts = owner.split(SEPARATOR)
     if len(parts) != 6 or parts[0] != socket.gethostname():

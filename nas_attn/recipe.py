@@ -1,8 +1,7 @@
 """The recipe: the one place that knows every setting of a study, its default and its limits.
 
-A recipe is a TOML file (`studies/*.toml`) with the sections below; a search space is a TOML file of its own
-(`search_spaces/*.toml`) that the recipe names. `load_recipe` reads both, so that a `Recipe` is self-contained:
-it is frozen into the study as JSON and needs no file afterwards.
+A recipe is a TOML file (`studies/*.toml`) with the sections below, which names a search space, a file of its own. `load_recipe` reads
+both; a study keeps the whole as JSON and needs no file afterwards.
 """
 
 from __future__ import annotations
@@ -128,19 +127,11 @@ class DataSection(Section):
     """Where the annotations and images of a `coco:FOLDER` are; None: usual places are searched."""
 
     @model_validator(mode="after")
-    def _groups_of_folders(self) -> Self:
+    def _fits_together(self) -> Self:
         if self.groups is not None and not self.name.startswith("folder:"):
             raise ValueError(f"groups need files, and '{self.name}' has none: remove groups, or use folder:PATH")
-        return self
-
-    @model_validator(mode="after")
-    def _coco_of_coco(self) -> Self:
         if self.coco is not None and not self.name.startswith("coco:"):
             raise ValueError(f"coco is only for coco:FOLDER, and '{self.name}' is not one: remove coco")
-        return self
-
-    @model_validator(mode="after")
-    def _mean_with_std(self) -> Self:
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std belong together: give both or neither")
         return self
@@ -454,50 +445,33 @@ class Recipe(Section):
         return objectives
 
     @model_validator(mode="after")
-    def _evaluator_where_external(self) -> Self:
-        if self.data.name != "external":
-            return self
-        if self.data.input_shape is None:
-            raise ValueError("data.name = 'external' needs data.input_shape = [channels, height, width]")
-        for name, start in (("training", self.training.start), ("target", self.target.start)):
-            if start == "backbone":
-                raise ValueError(f"data.name = 'external' needs {name}.start = 'scratch' or 'pretrained'")
-        return self
-
-    @model_validator(mode="after")
-    def _target_weights(self) -> Self:
+    def _fits_together(self) -> Self:
         start = self.target.start or self.training.start
+        if self.data.name == "external":
+            if self.data.input_shape is None:
+                raise ValueError("data.name = 'external' needs data.input_shape = [channels, height, width]")
+            for name, its_start in (("training", self.training.start), ("target", self.target.start)):
+                if its_start == "backbone":
+                    raise ValueError(f"data.name = 'external' needs {name}.start = 'scratch' or 'pretrained'")
         if start == "pretrained" and not (self.target.weights or self.training.weights):
             raise ValueError("target.start = 'pretrained' needs target.weights = '…'")
         if start != "pretrained" and self.target.weights is not None:
             raise ValueError("target.weights = '…' needs target.start = 'pretrained'")
-        return self
-
-    @model_validator(mode="after")
-    def _known_objectives(self) -> Self:
+        task = tasks.of(self)
         if self.training.evaluator is None:  # else any metric that it returns
-            task = tasks.of(self)
             known = {*task.shares, *task.losses, *tables.COSTS}
             if LATENCY_MODES[self.latency.mode].quantized:
                 known |= {f"{name}{tables.IN_INT8}" for name in task.shares}
             for objective in self.objectives:
                 if objective not in known and not tables.is_own_cost(objective):
                     raise ValueError(f"unknown objective '{objective}': {did_you_mean(objective, known)}")
-        return self
-
-    @model_validator(mode="after")
-    def _limit_can_be_met(self) -> Self:
         ratio = self.limits.max_latency_ratio
         if ratio is not None and ratio < 1 and self.space.sites.originals == "keep":
             raise ValueError(
                 f"limits.max_latency_ratio = {ratio:g} cannot be met: attention is added to the backbone, whose ratio is 1; "
                 "give more than 1"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _fits_its_task(self) -> Self:
-        tasks.of(self).check(self)
+        task.check(self)
         return self
 
     @property

@@ -32,11 +32,7 @@ def shipped(kind: Literal["search_spaces", "studies"]) -> dict[str, str]:
 
 
 def load_space(name: str, *, relative_to: Path | None = None) -> SpaceSpec:
-    """A search space by shipped name or path to a TOML file.
-
-    Raises:
-        RecipeError: it does not exist or is wrong; names file, key and the nearest valid name.
-    """
+    """A search space by shipped name or path to a TOML file; RecipeError names file, key and the nearest valid name."""
     where, table = _read_toml("search_spaces", name, relative_to)
     if "choices" not in table and "backbone" in table:
         space = table.get("space")
@@ -46,13 +42,10 @@ def load_space(name: str, *, relative_to: Path | None = None) -> SpaceSpec:
 
 
 def load_recipe(name: str, *, overrides: dict[str, Any] | None = None) -> Recipe:
-    """A recipe by shipped name or path to a TOML file, its space included.
+    """A recipe by shipped name or path to a TOML file, its space included; RecipeError names file, key and the nearest valid name.
 
     Args:
         overrides: dotted keys -> values that replace what the file says, `{"search.trials": 20}`.
-
-    Raises:
-        RecipeError: it does not exist or is wrong; names file, key and the nearest valid name.
     """
     where, table = _read_toml("studies", name, None)
     return recipe_from(table, where=where, overrides=overrides)
@@ -102,15 +95,7 @@ def _text(path: Path, what: str) -> str:
 
 
 def frozen_recipe(text: str, *, where: str) -> Recipe:
-    """The recipe that a study was begun with.
-
-    Args:
-        text: as `Recipe.to_json` wrote it.
-        where: names the study in errors.
-
-    Raises:
-        StorageError: it is damaged.
-    """
+    """The recipe that a study was begun with, from the text that `Recipe.to_json` wrote; StorageError where it is damaged."""
     try:
         return Recipe.model_validate_json(text)
     except ValidationError as error:
@@ -119,11 +104,7 @@ def frozen_recipe(text: str, *, where: str) -> Recipe:
 
 
 def backbone_section(name: str, **settings: Any) -> BackboneSection:
-    """The section of a backbone that a command names.
-
-    Raises:
-        RecipeError: it is no name, or a setting cannot be one.
-    """
+    """The section of a backbone that a command names; RecipeError where it cannot be one."""
     return _validate(BackboneSection, {"name": name, **settings}, "backbone")
 
 
@@ -179,11 +160,7 @@ _TOO_DEEP = f"{{}} is nested deeper than {DEPTH} levels: use fewer"
 
 
 def read_toml(text: str, where: str) -> dict[str, Any]:
-    """A table from TOML; `where` names its origin in errors.
-
-    Raises:
-        RecipeError: it is no valid TOML, or nested too deeply.
-    """
+    """A table from TOML; RecipeError where it is none, or nested too deeply. `where` names its origin."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -212,11 +189,7 @@ def check_depth(table: Any, where: str) -> None:
 
 
 def write_toml(table: Mapping[str, Any]) -> str:
-    """TOML that reads as the table; None is left out.
-
-    Args:
-        table: of texts, numbers, truth values, lists and tables.
-    """
+    """TOML that reads as the table of texts, numbers, truth values, lists and tables; None is left out."""
     import tomlkit
 
     return tomlkit.dumps(_without_none(table))

@@ -35,11 +35,7 @@ _WORD = re.compile(r"[A-Za-z_][\w.+-]*")
 
 @lru_cache(maxsize=32_768)  # a study's placements are read again by each part of what is shown of it
 def parse(text: str) -> Placement:
-    """A placement from notation; `parse(str(p)) == p`.
-
-    Raises:
-        PlacementError: the text is no notation; says where and what was expected.
-    """
+    """A placement from notation; `parse(str(p)) == p`. PlacementError says where it cannot be read, and what was expected."""
     assignments: list[Assignment] = []
     position = _skip_blanks(text, 0)
     if text[position:].strip() in ("", "none"):
@@ -281,11 +277,7 @@ class SearchSpace:
         return resolve(self.placement(values), self._all_sites, init=self.init, strict=False)
 
     def values(self, placement: ResolvedPlacement) -> Values:
-        """The values that encode a placement.
-
-        Raises:
-            PlacementError: the space does not hold it; names the site.
-        """
+        """The values that encode a placement; PlacementError names the site where the space does not hold it."""
         left = dict(placement.modules)
         result: Values = {}
         for site in self.sites:
@@ -331,11 +323,7 @@ class SearchSpace:
                 yield values
 
     def sample(self, rng: random.Random) -> Values:
-        """One placement, each equally likely.
-
-        Raises:
-            RecipeError: the space is empty.
-        """
+        """One placement, each equally likely; RecipeError where the space is empty."""
         if self.count() == 0:
             raise RecipeError(
                 f"{self.spec.where}: the space is empty: limits.max_modules is too small for sites without `none`"

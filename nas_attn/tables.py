@@ -194,11 +194,7 @@ def data_sets_with(kind: Kind) -> list[str]:
 
 
 def data_reader(name: str, kind: Kind) -> Callable[..., Any]:
-    """The function that reads a data set with such labels.
-
-    Raises:
-        DataError: there is no such data set, or it has no such labels.
-    """
+    """The function that reads a data set with such labels; DataError where there is none."""
     row = find_data_set(name)
     if row is None:
         raise DataError(f"unknown data set '{name}': {did_you_mean(name, data_sets_with(kind))}")

@@ -103,9 +103,7 @@ class Task(ABC):
         return True
 
     def check(self, recipe: Recipe) -> None:
-        """Raises:
-        ValueError: the recipe asks for what this task cannot do.
-        """
+        """Raises a ValueError where the recipe asks for what this task cannot do."""
         return
 
     # ------------------------------------------------------------------------------------ data
@@ -124,11 +122,7 @@ class Task(ABC):
         return section.model_copy(update={"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)})
 
     def load(self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE) -> Dataset | None:
-        """The recipe's data; None where what trains brings its own.
-
-        Raises:
-            DataError: they cannot be had.
-        """
+        """The recipe's data; None where what trains brings its own. DataError where they cannot be had."""
         if recipe.data.name == EXTERNAL:
             return None
         dataset: Dataset = named("nas_attn.data:load")(self.data_section(recipe), device=device, share=share, task=self)
@@ -138,8 +132,7 @@ class Task(ABC):
         """Makes the transforms, optimizers and schedules of search and target, so that nothing is trained in vain.
 
         Raises:
-            DataError: a transform is unknown, fails, or does not fit the images.
-            RecipeError: an optimizer or a schedule is unknown, or does not take its arguments.
+            DataError, RecipeError: something is unknown, does not take its arguments, or does not fit the images.
         """
         if dataset is None or recipe.training.evaluator is not None:
             return
@@ -148,11 +141,7 @@ class Task(ABC):
             named("nas_attn.training.parameters:check_training")(training)
 
     def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:
-        """What a network is fed, (C, H, W), and how many classes it tells apart, where `load` gives None.
-
-        Raises:
-            DataError: the data are not there.
-        """
+        """What a network is fed, (C, H, W), and how many classes it tells apart, where `load` gives None."""
         assert recipe.data.input_shape is not None  # the recipe's schema sees to it
         return recipe.data.input_shape, recipe.data.classes or 1
 
@@ -380,12 +369,7 @@ def usual_side(backbone: str) -> int:
 
 
 def sizes(data: str, made: int, side: int, more: str) -> str:
-    """Lines of `[data]` about the side of images.
-
-    Args:
-        made: side of a made image.
-        side: what the detector is fed then.
-    """
+    """Lines of `[data]` about the side of images: `made`, of a made image; `side`, what the detector is fed then."""
     said = f"side of the detector's input{more}"
     if data != "digits":
         return f"size = 640                         # {said}\n"
@@ -507,9 +491,5 @@ def variants(name: str) -> list[Task]:
 
 
 def find(name: str, backbone: str, *, evaluated: bool = False) -> Task:
-    """The task of this name with this backbone.
-
-    Args:
-        evaluated: whether an evaluator trains and scores, and not a trainer that comes with the task.
-    """
+    """The task of this name with this backbone. `evaluated`: an evaluator trains and scores, not a trainer that comes with the task."""
     return next(task for task in _ALL if task.name == name and task.fits(backbone, evaluated=evaluated))

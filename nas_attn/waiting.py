@@ -66,11 +66,7 @@ _waits: ContextVar[Waits | None] = ContextVar("waits", default=None)
 
 @contextmanager
 def telling(say: Callable[[str], None], stop: Callable[[], bool], storage_s: float = 0.0) -> Iterator[None]:
-    """Inside, waits of this thread tell `say`, and end by `Interrupted` once `stop()` is true.
-
-    Args:
-        storage_s: seconds for which a database that does not answer is waited for; 0: it is an error at once.
-    """
+    """Inside, waits of this thread tell `say`, end by `Interrupted` once `stop()` is true, and wait `storage_s` seconds for a database."""
     before = _waits.set(Waits(say, stop, storage_s))
     try:
         yield
@@ -97,10 +93,7 @@ class Wait:
     """One wait. As a context manager it also says how long it took, where it had said that it waits."""
 
     def __init__(self, what: str, stop: Callable[[], bool] = _never) -> None:
-        """Args:
-        what: completes "waiting for …".
-        stop: ends the wait, beside what ends all of them.
-        """
+        """`what` completes "waiting for …"; `stop` ends the wait, beside what ends all of them."""
         self._what, self._stop, self._waits = what, stop, waits()
         self._began = time.monotonic()
         self._next = self._began + QUIET_S
@@ -120,14 +113,7 @@ class Wait:
         return self._stop() or self._waits.stop()
 
     def pause(self, seconds: float, who: Callable[[], str]) -> None:
-        """Lets some time pass.
-
-        Args:
-            who: asked when there is something to say: who is waited for, and what is known of them.
-
-        Raises:
-            Interrupted: the search is asked to stop.
-        """
+        """Lets some time pass, or raises Interrupted. `who` is asked for whom it is waited, when there is something to say."""
         end = time.monotonic() + seconds
         while True:
             if self.stopping:
@@ -175,13 +161,7 @@ class Patience:
 
 @contextmanager
 def locked(path: Path, wait: Wait, living_s: float) -> Iterator[str]:
-    """Holds a lock file, which the system frees when its holder ends, however it ends.
-
-    Args:
-        living_s: seconds that a holder is waited for; one that is stopped, STOPPED_S.
-
-    Yields:
-        "" with the lock; without it, for whom it was waited in vain.
+    """Holds a lock file, which the system frees when its holder ends. Yields "", or for whom it was waited in vain.
 
     Raises:
         Interrupted: the search is asked to stop.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hin
 import typer
 
 from nas_attn.analysis.criteria import Criteria
-from nas_attn.errors import NasAttnError, RecipeError, StudyError, UserError, few, printable, shorten
+from nas_attn.errors import RecipeError, StudyError, UserError, few, printable, shorten
 from nas_attn.paths import DEFAULT_URL, HTML, output_path
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def table(
     Args:
         right: columns of numbers.
         widest: column -> letters, beyond which it goes on in the next line.
-        whole: columns whose cells stay in one line on a narrow terminal, where others give way.
+        whole: columns whose cells stay in one line on a narrow terminal.
     """
     from rich import box
     from rich.table import Table
@@ -107,20 +107,12 @@ def at_storage(url: str) -> str:
 
 
 def page_path(text: str | None, option: str = "--report") -> Path | None:
-    """Where a page is to be written, checked before the work that leads to it; None where nothing was said.
-
-    Raises:
-        StudyError: no page can or should be written there.
-    """
+    """Where a page is to be written, checked before the work that leads to it; None where nothing was said."""
     return None if text is None else output_path(text, what=option, error=StudyError, replaces=HTML)
 
 
 def overrides(settings: Sequence[str]) -> dict[str, Any]:
-    """`--set search.trials=20` as {"search.trials": 20}; values are read as TOML, else as text.
-
-    Raises:
-        RecipeError: there is no `=`.
-    """
+    """`--set search.trials=20` as {"search.trials": 20}; values are read as TOML, else as text."""
     from nas_attn.recipe_reading import DEPTH, read_toml
 
     found: dict[str, Any] = {}
@@ -146,15 +138,7 @@ _SOURCES = ("torchvision", "timm", "smp", "ultralytics", "folder", "coco", "yolo
 
 
 def check_trust(path: str, read: BaseModel, *, trust: bool) -> None:
-    """Asks before code of a recipe from outside the current folder runs: it names Python functions and commands.
-
-    Args:
-        path: of the recipe, or a shipped name.
-        read: what it says.
-
-    Raises:
-        RecipeError: it names code and is not trusted.
-    """
+    """Asks before code of a recipe (a path, or a shipped name) from outside the current folder runs; RecipeError without trust."""
     if trust or not os.path.isfile(path) or Path(path).resolve().is_relative_to(Path.cwd()):
         return
     named = sorted(set(_code_in(read.model_dump(mode="json"))))
@@ -181,47 +165,6 @@ def _code_in(value: Any, key: str = "") -> Iterator[str]:
             yield value
 
 
-# ------------------------------------------------------------------------------------------- completion
-
-
-def complete_recipe(incomplete: str) -> list[str]:
-    """Shipped recipes, and TOML files."""
-    return _shipped("studies", incomplete)
-
-
-def complete_space(incomplete: str) -> list[str]:
-    """Shipped search spaces, and TOML files."""
-    return _shipped("search_spaces", incomplete)
-
-
-def complete_module(incomplete: str) -> list[str]:
-    """Attention modules of the catalogue."""
-    from nas_attn.attention import catalogue
-
-    return _beginning(catalogue.ROWS, incomplete)
-
-
-def complete_study(context: typer.Context, incomplete: str) -> list[str]:
-    """Studies of the database that is named, or usual."""
-    from nas_attn.storage import Database
-
-    try:
-        with Database(context.params.get("storage") or DEFAULT_URL, must_exist=True) as database:
-            return _beginning((study.name for study in database.studies()), incomplete)
-    except NasAttnError:  # who completes a word is not told of errors
-        return []
-
-
-def _shipped(kind: Literal["search_spaces", "studies"], incomplete: str) -> list[str]:
-    from nas_attn.recipe_reading import shipped
-
-    return _beginning([*shipped(kind), *map(str, Path().glob("*.toml"))], incomplete)
-
-
-def _beginning(names: Iterable[str], incomplete: str) -> list[str]:
-    return [name for name in names if name.startswith(incomplete)]
-
-
 # ------------------------------------------------------------------------------------------- options
 
 
@@ -240,10 +183,7 @@ def _time_limit(seconds: float | None) -> float | None:
 Storage = Annotated[
     str, typer.Option("--storage", envvar="NAS_ATTN_STORAGE", help="Database: sqlite:///FILE or postgresql://…")
 ]
-StudyName = Annotated[
-    str | None,
-    typer.Argument(help="Study; may be omitted if the database has only one.", autocompletion=complete_study),
-]
+StudyName = Annotated[str | None, typer.Argument(help="Study; may be omitted if the database has only one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]

@@ -101,11 +101,7 @@ def _found(facts: dict[str, Any]) -> Iterator[str]:
 
 
 def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, device: str) -> None:
-    """Trains a candidate for its weights, and says what it scores now.
-
-    Raises:
-        typer.Exit: with 130 where it was interrupted.
-    """
+    """Trains a candidate for its weights, and says what it scores now."""
     from nas_attn.analysis import units
     from nas_attn.cli.common import INTERRUPTED
     from nas_attn.study.exporting import train_again

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from nas_attn import tables
-from nas_attn.cli.common import complete_space, echo
+from nas_attn.cli.common import echo
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
 from nas_attn.tasks import TASKS, Pace, Task, find, variants
@@ -74,7 +74,7 @@ def init(
     task: Annotated[str, typer.Option("--task", help="classification, segmentation or detection.")] = "classification",
     data: Annotated[str | None, typer.Option("--data", help="Data set, or folder:PATH.")] = None,
     backbone: Annotated[str | None, typer.Option("--backbone", help="Backbone.")] = None,
-    space: Annotated[str | None, typer.Option("--space", help="Search space.", autocompletion=complete_space)] = None,
+    space: Annotated[str | None, typer.Option("--space", help="Search space.")] = None,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Candidates.")] = None,
     max_latency_ratio: Annotated[
         float | None, typer.Option("--max-latency-ratio", help="Largest latency, relative to the bare backbone's.")
@@ -118,11 +118,7 @@ def init(
 
 
 def _look(task: str, data: str, backbone: str) -> str:
-    """Looks whether data and backbone are there; what the data are, where it is a folder of classes.
-
-    Raises:
-        DataError, BackboneError: they are not.
-    """
+    """Looks whether data and backbone are there; what the data are, where it is a folder of classes."""
     from nas_attn import backbones
     from nas_attn.recipe_reading import backbone_section
 

@@ -16,8 +16,6 @@ from nas_attn.cli.common import (
     AsJson,
     Shape,
     Storage,
-    complete_module,
-    complete_space,
     console,
     overrides,
     print_json,
@@ -51,11 +49,7 @@ def sites(
     ] = False,
     space: Annotated[
         str | None,
-        typer.Option(
-            "--space",
-            help="Show this search space on it: choices per site, number of placements, samples.",
-            autocompletion=complete_space,
-        ),
+        typer.Option("--space", help="Show this search space on it: choices per site, number of placements, samples."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -83,11 +77,7 @@ def sites(
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:
-    """`3x224x224` as (3, 224, 224).
-
-    Raises:
-        BackboneError: it is no such shape.
-    """
+    """`3x224x224` as (3, 224, 224)."""
     from nas_attn.recipe import LARGEST
 
     parts = [part.strip() for part in text.lower().replace(",", "x").split("x")]
@@ -122,10 +112,7 @@ def _show_space(spec: SpaceSpec, sites: Sequence[Site], backbone: str, shape: st
 
 
 def _site_rows(sites: Sequence[Site]) -> tuple[list[str], list[list[str]]]:
-    """(headings, rows): one row per site and position; a site's name, part and share stand in its first row only.
-
-    The part of the network is named where there are several.
-    """
+    """(headings, rows): one row per site and position; a site's name, part (where there are several) and share stand in its first row."""
     parts = any(site.role != "backbone" for site in sites)
     rows = []
     for site in sites:
@@ -162,9 +149,7 @@ def _record(site: Site) -> dict[str, object]:
 
 
 def modules(
-    name: Annotated[
-        str | None, typer.Argument(help="One module, or package.module:Class.", autocompletion=complete_module)
-    ] = None,
+    name: Annotated[str | None, typer.Argument(help="One module, or package.module:Class.")] = None,
     channels: Annotated[int, typer.Option("--channels", min=1, help="Channels of the feature map.")] = 256,
     size: Annotated[int, typer.Option("--size", min=1, help="Side of the feature map.")] = 14,
     settings: Annotated[

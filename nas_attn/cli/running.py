@@ -48,9 +48,7 @@ def do_runs(
     workers: int | None = None,
     left_s: float | None = None,
 ) -> str:
-    """Runs workers until there is nothing left to do, or a signal stops them. Returns why they ended.
-
-    After a second signal the program ends here, at once.
+    """Runs workers until there is nothing left to do, or a signal stops them; says why they ended. After a second signal the program ends.
 
     Args:
         again: the command that goes on.
@@ -94,11 +92,7 @@ def do_runs(
 
 
 def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool, left_s: float | None = None) -> None:
-    """Runs workers until the study is complete or interrupted, and prints the answer.
-
-    Raises:
-        typer.Exit: with 130 where it was interrupted.
-    """
+    """Runs workers until the study is complete or interrupted, and prints the answer."""
     from nas_attn.cli.showing import show_answer, show_front, show_next
     from nas_attn.storage import shown_url
     from nas_attn.study.publishing import Publisher, write_study_report

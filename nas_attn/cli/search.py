@@ -25,8 +25,6 @@ from nas_attn.cli.common import (
     Verbose,
     at_storage,
     check_trust,
-    complete_recipe,
-    complete_space,
     console,
     echo,
     grouped,
@@ -55,10 +53,7 @@ ReportPath = Annotated[str | None, typer.Option("--report", help="Where to write
 def search(
     recipe: Annotated[
         str,
-        typer.Argument(
-            help="Shipped name (digits, …), path of a recipe, or folder of images with a folder per class.",
-            autocompletion=complete_recipe,
-        ),
+        typer.Argument(help="Shipped name (digits, …), path of a recipe, or folder of images with a folder per class."),
     ],
     effort: Effort,
     storage: Storage = DEFAULT_URL,
@@ -163,7 +158,7 @@ def resume(
 def extend(
     space: Annotated[
         str,
-        typer.Option("--space", help="Shipped name or path of the new search space.", autocompletion=complete_space),
+        typer.Option("--space", help="Shipped name or path of the new search space."),
     ],
     study: StudyName = None,
     trials: Annotated[

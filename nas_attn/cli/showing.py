@@ -47,11 +47,7 @@ def show_choice(out: Console, choice: Chosen) -> None:
 
 
 def show_front(out: Console, now: Snapshot, *, absolute: bool = False) -> None:
-    """The front beside the baselines in 80 columns, what their placements are, and what was tested.
-
-    Args:
-        absolute: whether metrics are shown as they are, and not as gains over the bare backbone.
-    """
+    """The front beside the baselines in 80 columns, what their placements are, and what was tested."""
     heads = [words.heading(now, index, absolute=absolute) for index in range(len(now.objectives))]
     title = f"Study {now.study}: the front (*) and the baselines"
     widest = {"candidate": 27, ODDS: 11, **dict.fromkeys(heads, 15)}
@@ -105,11 +101,7 @@ def _show_snippet(out: Console, view: CandidateView | None) -> None:
 
 
 def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None, ended: str) -> None:
-    """Where everything is, and what is worth trying next.
-
-    Args:
-        ended: why, as workers say it: before the end there is nothing else to try, and no further trials in an exhausted space.
-    """
+    """Where everything is, and what is worth trying next: nothing before the end, no further trials in an exhausted space."""
     from nas_attn.storage import shown_url
 
     at = at_storage(storage)

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -19,13 +19,10 @@ from rich.text import Text
 from nas_attn.errors import OperationError, printable
 
 if TYPE_CHECKING:
-    from nas_attn.records import CandidateRow
     from nas_attn.study.opening import OpenStudy
 
-WORKERS, FRONT, LAST = 8, 5, 3
-"""Workers, members of the front and last results shown at most."""
-LOWEST = 16
-"""Lines of a terminal from which on there is room for results."""
+WORKERS = 8
+"""Workers shown at most."""
 
 
 class SafeConsole(Console):
@@ -38,12 +35,9 @@ class SafeConsole(Console):
 
 @contextmanager
 def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Progress while a study runs: a view that stays in place on a terminal, plain lines otherwise. Yields where to say things.
+    """Progress of all runs, or of one purpose, on standard error: a view that stays in place on a terminal, else plain lines.
 
-    Everything goes to standard error: standard output is for results.
-
-    Args:
-        only: the purpose of the runs that are done; None: the search.
+    Yields where to say things.
     """
     from nas_attn.study.progress import progress
     from nas_attn.waiting import impatient
@@ -72,8 +66,7 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
         )
 
         def update() -> None:
-            below = [*_at_work(opened), *(_results(opened) if console.height >= LOWEST else [])]
-            rows = [Text(f"  {text}", style="dim", no_wrap=True, overflow="ellipsis") for text in below]
+            rows = [Text(f"  {text}", style="dim", no_wrap=True, overflow="ellipsis") for text in _at_work(opened)]
             spinner.update(text=Text(line(), no_wrap=True, overflow="ellipsis"))
             live.update(Group(spinner, *rows))
 
@@ -124,33 +117,3 @@ def _at_work(opened: OpenStudy) -> list[str]:
         lines.append(f"{worker.pid} on {worker.device}: {duration(worker.at_it_s)} {at}{what}")
     more = len(found) - WORKERS
     return lines + ([f"and {more} more: nas-attn status {opened.store.name}"] if more > 0 else [])
-
-
-def _results(opened: OpenStudy) -> list[str]:
-    """The front as told so far, and the last results; none if the database does not answer, or nothing has ended."""
-    from nas_attn.study.progress import front_now
-    from nas_attn.waiting import impatient
-
-    try:
-        with impatient():
-            rows = {row.trial: row for row in opened.store.candidates()}
-            values = opened.book.values() if any(row.state == "scored" for row in rows.values()) else {}
-    except OperationError:
-        return []
-    objectives, front = opened.recipe.objectives, [trial for trial in front_now(opened, values) if trial in rows]
-    lines = ["front so far:"] if front else []
-    lines += [f"  {_short(objectives, rows[trial], values[trial])}" for trial in front[:FRONT]]
-    lines += [f"  and {len(front) - FRONT} more"] if len(front) > FRONT else []
-    ended = sorted((row for row in rows.values() if row.finished_at), key=lambda row: row.finished_at or 0.0)
-    lines += ["last:"] if ended else []
-    return lines + [f"  {_short(objectives, row, values.get(row.trial))}" for row in reversed(ended[-LAST:])]
-
-
-def _short(objectives: Sequence[str], row: CandidateRow, values: Sequence[float] | None) -> str:
-    """A candidate that has ended: its values or its state, its name, its placement or what went wrong."""
-    from nas_attn.analysis.units import value
-
-    name = row.baseline or f"trial {row.trial}"
-    words = [row.state] if values is None else [value(o, v) for o, v in zip(objectives, values, strict=False)]
-    more = row.reason if row.state in ("failed", "infeasible") else row.placement
-    return "  ".join([*words, name, *([more] if more and more != name else [])])

@@ -39,9 +39,7 @@ _MOST_ROWS = 40
 
 
 def publish(storage: BaseStorage, study: int, identity: Callable[[int], int], snapshot: Snapshot) -> None:
-    """Brings the notes of the study and its trials and our plots up to date.
-
-    Cheap enough to be called after each trial: reads once, writes what has changed. Several workers may do so at once.
+    """Brings the notes of the study and its trials and our plots up to date. Several workers may do so at once, after each trial.
 
     Args:
         study: its number in Optuna's storage.

@@ -45,11 +45,9 @@ def blank_figure(*, height: int) -> go.Figure:
 
 
 def measure(figure: go.Figure, axis: Literal["x", "y"], objective: str, title: str = "", *, gain: bool = False) -> None:
-    """Puts an objective on an axis whose values have been drawn, in the unit that people read.
+    """Puts an objective on an axis whose values have been drawn, in the unit that people read: as it is, or as gains (positive is better).
 
-    Args:
-        title: in place of the objective's name and which way is better.
-        gain: whether gains over the bare backbone were drawn; positive is better.
+    `title` stands in place of the objective's name and which way is better.
     """
     unit = units.unit(objective)
     if gain:
@@ -305,10 +303,7 @@ def _curves(
 
 
 def noise_figure(snapshot: Snapshot) -> go.Figure | None:
-    """Each run beside the estimate and its interval: what the candidate gains over the bare backbone; None without gains.
-
-    A run is compared with the bare backbone's run of the same seed; runs without one are left out.
-    """
+    """Each run beside the estimate: what the candidate gains over the bare backbone's run of the same seed; None without gains."""
     metric, last = snapshot.primary, len(snapshot.recipe.training.rungs) - 1
     bare = next((view for view in snapshot.candidates if view.baseline == "none"), None)
     if metric is None or bare is None:
@@ -408,10 +403,7 @@ CELL = 78
 
 
 def effect_maps(snapshot: Snapshot) -> list[tuple[str, go.Figure]]:
-    """(what it is of, the map) of the primary metric and of the latency; those that are known.
-
-    Blue is good, orange is bad; no effect lies in the middle of the colours.
-    """
+    """(what it is of, the map) of the primary metric and of the latency; those that are known."""
     asked = [what for what in (snapshot.primary, "latency") if what]
     found = [(what, average_effects(snapshot, what)) for what in asked]
     return [(what, effect_map(effects)) for what, effects in found if effects is not None and effects.at("choice")]
@@ -462,10 +454,7 @@ def effect_map(effects: Effects) -> go.Figure:
 
 
 def column_names(rows: Sequence[Effect]) -> Mapping[tuple[str, str], str]:
-    """(site, choice) -> the name of its column: the type, with those knobs that differ at one site.
-
-    A knob that the site decides (groups by the channels) would make a column of its own for each site.
-    """
+    """(site, choice) -> the name of its column: the type, with those knobs that differ at one site (others follow from its channels)."""
     values: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
     for row in rows:
         for knob, value in _knobs(row).items():

@@ -34,13 +34,10 @@ _PINNED = {"nas_attn": "nas-attn"} | {n: n for n in ("torch", "torchvision", "ti
 
 
 def write_report(snapshot: Snapshot, path: Path, choice: Chosen | None = None) -> Path:
-    """Writes the report; what was at `path` is replaced once the new one is complete.
+    """Writes the report; what was at `path` is replaced once the new one is complete. Returns the absolute path.
 
     Args:
         choice: a candidate that was chosen; it is shown first.
-
-    Returns:
-        The absolute path.
 
     Raises:
         StudyError: the file cannot be written there.

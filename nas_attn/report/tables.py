@@ -201,11 +201,7 @@ _LATENCY = ("latency_low", "latency_high", "latency_ms", "latency_measured")
 
 
 def rows(snapshot: Snapshot, what: str) -> list[Plain]:
-    """A list of equal rows, of a table of FRAMES; numbers are numbers, what is not known is None.
-
-    Raises:
-        UserError: the table does not exist.
-    """
+    """A list of equal rows, of a table of FRAMES; numbers are numbers, what is not known is None. UserError names an unknown table."""
     if what not in FRAMES:
         raise UserError(f"unknown table '{what}': {did_you_mean(what, FRAMES)}")
     return FRAMES[what](snapshot)

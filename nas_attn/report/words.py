@@ -29,10 +29,7 @@ def heading(snapshot: Snapshot, index: int, *, absolute: bool = False) -> str:
 
 
 def shown(snapshot: Snapshot, view: CandidateView, index: int, *, absolute: bool = False) -> str:
-    """An objective in a table: the gain over the bare backbone with its paired interval, where that is known.
-
-    The bare backbone itself is shown by its value.
-    """
+    """An objective in a table: the gain over the bare backbone with its paired interval, where that is known; the bare backbone's value."""
     objective = snapshot.objectives[index]
     gain = view.gains.get(objective_name(objective))
     if absolute or not snapshot.compared(objective) or (gain is None and view.baseline != "none"):
@@ -74,11 +71,7 @@ def metrics(found: Mapping[str, float]) -> str:
 
 
 def beside(notes: Sequence[str]) -> str:
-    """What is to be known of sessions that had not the device alone; empty where all had.
-
-    Args:
-        notes: of each such session, what went on beside it.
-    """
+    """What is to be known of sessions that had not the device alone, from a note of each; empty where all had."""
     if not notes:
         return ""
     others = "; ".join(dict.fromkeys(notes))
@@ -143,11 +136,7 @@ def validation_headline(result: ValidationResult) -> str:
 
 
 def validation_sentences(result: ValidationResult, now: Snapshot) -> Iterator[str]:
-    """One per comparison, then what else has to be said.
-
-    Args:
-        now: the study, for the latencies of the networks.
-    """
+    """One per comparison, then what else has to be said; latencies are those of the study."""
     family = result.family
     if not result.verdicts:
         yield f"No result yet: it comes after {family.blocks} blocks. Run the same command again to continue."

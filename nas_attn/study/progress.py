@@ -6,13 +6,12 @@ import itertools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_attn.analysis.fronts import minimised
 from nas_attn.analysis.units import duration, named
 from nas_attn.errors import NasAttnError
-from nas_attn.model.proposals import non_dominated
 from nas_attn.processes import is_dead, machine_and_pid
 from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.records import CandidateRow
@@ -154,17 +153,6 @@ def told(objectives: Sequence[str], row: CandidateRow, values: Sequence[float] |
     words = ", ".join(named(objective, value) for objective, value in zip(objectives, values or (), strict=False))
     name = f" ({row.baseline})" if row.baseline else ""
     return f"trial {row.trial}{name}: {row.state}: {row.reason or words}; {row.placement}"
-
-
-def front_now(opened: OpenStudy, values: Mapping[int, Sequence[float]]) -> list[int]:
-    """Trials on the front of these values, the best in the first objective first.
-
-    Args:
-        values: trial -> its values as told to Optuna.
-    """
-    costs = {trial: minimised(opened.recipe.objectives, told) for trial, told in sorted(values.items())}
-    on: Sequence[bool] = list(non_dominated(list(costs.values()))) if costs else []
-    return sorted(itertools.compress(costs, on), key=lambda trial: (costs[trial][0], trial))
 
 
 def time_left(finished: Sequence[float], open_: int) -> Left | None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import functools
 import http.server
 import json
-import runpy
+import socket
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import optuna
 import pytest
 from browser import Page, browser
 from made_study import usual
+from shell import patience
 
 from nas_attn.report.dashboard import publish
 from nas_attn.study.reading import snapshot
@@ -68,7 +72,6 @@ def test_a_page_of_the_site_shows_its_pictures_and_asks_nobody_else(
 
 def test_the_dashboard_draws_all_our_plots_and_asks_nobody_else(tab: Page, tmp_path: Path) -> None:
     pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed (extra `dashboard`)")
-    helpers = runpy.run_path(str(ROOT / "tests" / "cli" / "test_cli_dashboard.py"))
     made = usual(tmp_path, searched=24)
     study = optuna.create_study(
         storage=f"sqlite:///{tmp_path / 'nas_attn.db'}", study_name="made", directions=["maximize", "minimize"]
@@ -76,19 +79,30 @@ def test_the_dashboard_draws_all_our_plots_and_asks_nobody_else(tab: Page, tmp_p
     for _ in range(4):
         study.tell(study.ask(), [0.5, 1.0])
     publish(study, snapshot(made.store))
-    port = helpers["free_port"]()
-    command = [
-        sys.executable,
-        "-m",
-        "optuna_dashboard._cli",
-        f"sqlite:///{tmp_path / 'nas_attn.db'}",
-        "--port",
-        str(port),
-    ]
-    with helpers["served"](command, port) as address:
+    with served(f"sqlite:///{tmp_path / 'nas_attn.db'}") as address:
         tab.open(f"{address}/studies/1", height=4000)
         titles = "[...document.querySelectorAll('.gtitle')].map(t => t.textContent).join('|')"
         for title in ("Front and baselines", "adds to the latency"):
             tab.until(f"{titles}.includes({json.dumps(title)})")
         assert tab.look("document.querySelectorAll('.heatmap-label').length") > 0
     assert tab.asked == []
+
+
+@contextmanager
+def served(url: str) -> Iterator[str]:
+    """The address of a dashboard, once it answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "optuna_dashboard._cli", url, "--port", str(port)]
+    address = f"http://127.0.0.1:{port}/dashboard"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            for _ in patience("the dashboard"):
+                assert process.poll() is None, "the dashboard has ended"
+                with suppress(urllib.error.URLError):
+                    urllib.request.urlopen(address).close()
+                    break
+            yield address
+        finally:
+            process.kill()

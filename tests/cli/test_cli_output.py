@@ -1,5 +1,14 @@
-"""What an evaluator prints does not reach the terminal, unless it is asked for."""
+"""What a person sees while a search runs: each worker in place on a terminal, and of an evaluator's own output what is asked for."""
 
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -18,35 +27,52 @@ def evaluate(model, run):
 """
 
 
-@pytest.fixture
-def talks(table: Path) -> Path:
+def test_what_an_evaluator_prints_goes_to_a_file_unless_it_is_asked_for(table: Path, nas) -> None:
     (table / "table_evaluator.py").write_text(TALKS)
-    return table
-
-
-def test_a_search_keeps_it_in_a_file_whose_path_it_says_once(talks: Path, nas) -> None:
-    done = nas("search", "table.toml", "--trials", "4", "--workers", "1")
+    once = ["table.toml", "--workers", "1", "--set", "search.confirm_seeds=0"]
+    shown = nas("search", *once, "--trials", "1", "--verbose", "--name", "verbose")
+    assert shown.out.count("by print") == shown.out.count("by a child") == 2
+    assert not (table / "nas_attn.artifacts" / "logs").exists()
+    done = nas("search", *once, "--trials", "4")
     assert done.status == 0
     assert "by print" not in done.out + done.err
     assert "by a child" not in done.out + done.err
-    (log,) = (talks / "nas_attn.artifacts" / "logs").iterdir()
-    assert done.err.count(f"nas_attn.artifacts/logs/{log.name} ") == 1
+    (log,) = (table / "nas_attn.artifacts" / "logs").iterdir()
+    assert done.err.count(f"nas_attn.artifacts/logs/{log.name} ") == 1, "said once"
     assert log.read_text().count("by a child") >= 4
-    (failed,) = [view for view in na.open_study().candidates() if view.state == "failed"]
+    (failed,) = [view for view in na.open_study(name="table").candidates() if view.state == "failed"]
     assert failed.reason.endswith(f"not this one (more in nas_attn.artifacts/logs/{log.name})")
 
 
-@pytest.mark.parametrize("how", [["search", "--verbose"], ["--debug", "search"]])
-def test_it_is_shown_where_that_is_asked_for(talks: Path, nas, how: list[str]) -> None:
-    done = nas(*how, "table.toml", "--trials", "1", "--workers", "1", "--set", "search.confirm_seeds=0")
-    assert done.out.count("by print") == done.out.count("by a child") == 2
-    assert not (talks / "nas_attn.artifacts" / "logs").exists()
-
-
-def test_python_keeps_it_too(talks: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    na.search("table.toml", trials=1, overrides={"search.confirm_seeds": 0})
-    printed = capfd.readouterr().out
-    assert "trial 0 (none): scored" in printed
-    assert "by print" not in printed
-    na.search("table.toml", name="again", trials=1, overrides={"search.confirm_seeds": 0}, verbose=True)
-    assert "by print" in capfd.readouterr().out
+@pytest.mark.slow
+def test_a_terminal_shows_each_worker_in_place_and_every_event(table: Path) -> None:
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 60, 0, 0))
+    command = [sys.executable, "-m", "nas_attn.cli.main", "search", "table.toml", "--workers", "1", "--trials", "3"]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=slave,
+        stdin=slave,
+        env={**os.environ, "TABLE_SECONDS": "1.5", "NO_COLOR": "1", "TERM": "xterm-256color"},
+    )
+    os.close(slave)
+    seen = b""
+    while select.select([master], [], [], 120)[0]:
+        try:
+            part = os.read(master, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        seen += part
+    os.close(master)
+    text = seen.decode(errors="replace")
+    assert process.wait(timeout=60) == 0, text
+    assert "trial 0 " in text, "events pass above the view"
+    assert re.search(rf"  {process.pid} on cpu: ", text), text
+    assert "\x1b[1A" in text, "the view stays in place"
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", text), "NO_COLOR"
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    own = [line for line in re.split(r"[\r\n]+", plain) if " on cpu: " in line]
+    assert max(map(len, own)) <= 60, "cut to the terminal's width"

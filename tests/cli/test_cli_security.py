@@ -100,12 +100,10 @@ def test_escapes_of_a_foreign_database_do_not_reach_the_terminal(here: Path, nas
 
 def test_a_terminal_that_knows_ascii_only_is_no_error(here: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    for command in (["modules", "se"], ["search", "Größe", "--dry-run"]):
-        ended = subprocess.run(
-            [sys.executable, "-m", "nas_attn.cli.main", *command], capture_output=True, check=False, env=environment
-        )
-        assert ended.returncode == (2 if "search" in command else 0), ended.stderr
-        assert b"UnicodeEncodeError" not in ended.stderr
+    command = [sys.executable, "-m", "nas_attn.cli.main", "modules", "Größe"]
+    ended = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert ended.returncode == 2, ended.stderr
+    assert b"UnicodeEncodeError" not in ended.stderr
 
 
 @pytest.mark.parametrize("choices", ["cbam = { reduction = [] }", "cbam = []"])

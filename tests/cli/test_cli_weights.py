@@ -41,18 +41,11 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["search", "given.toml", "--dry-run"],
-        ["search", "given.toml", "--workers", "2"],
-    ],
-    ids=" ".join,
-)
-def test_wrong_weights_are_one_sentence_and_nothing_is_begun(given: Path, nas, command: list[str]) -> None:
+@pytest.mark.parametrize("how", [["--dry-run"], ["--workers", "2"]], ids=" ".join)
+def test_wrong_weights_are_one_sentence_and_nothing_is_begun(given: Path, nas, how: list[str]) -> None:
     torch.save(network(width=8).state_dict(), "weights.pt")
     for words in ("has shape", "does not exist"):
-        ended = nas(*command)
+        ended = nas("search", "given.toml", *how)
         assert ended.status == 2
         assert words in ended.error
         assert sorted(path.name for path in given.iterdir() if path.suffix != ".pt") == ["given.toml"]

@@ -26,14 +26,10 @@ def change(folder: Path, old: str, new: str) -> None:
     ("old", "new", "words"),
     [
         (CHOICES, "see = {}", "unknown attention type 'see': did you mean 'se'?"),
-        (CHOICES, "se = { reductin = [2] }", "unknown knob 'reductin': did you mean 'reduction'?"),
         ("width = 8", "wdth = 8", "table.toml: unknown key 'backbone.wdth': did you mean 'width'?"),
         ("width = 8", "width = = 8", "table.toml is not valid TOML"),
-        ("trials = 14", "trials = -4", "search.trials: input should be greater than or equal to 1, not -4"),
         ("width = 8", "width = -8", "backbone.width: input should be greater than or equal to 1, not -8"),
-        ("rungs = [1, 2]", "rungs = [2, 1]", "training.rungs: must be increasing"),
         ('"resnet8"', '"resnet9"', "unknown backbone 'resnet9': did you mean 'resnet8'?"),
-        (EVALUATOR, "table_evaluatr:evaluate", "importing 'table_evaluatr' failed with ModuleNotFoundError"),
         (EVALUATOR, "table_evaluator:evaluat", "has no 'evaluat': did you mean 'evaluate'?"),
         (EVALUATOR, "broken:evaluate", "importing 'broken' failed with ZeroDivisionError: division by zero"),
         (EVALUATOR, "table_evaluator:WORTH", "is not callable"),
@@ -56,20 +52,14 @@ def test_a_wrong_recipe(table: Path, nas, old: str, new: str, words: str) -> Non
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--try", "stage1=see"], "unknown attention type 'see': did you mean 'se'?"),
-        (["--try", "stage1=se(reductin=4)"], "unknown knob 'reductin': did you mean 'reduction'?"),
         (["--try", "stage1=se(reduction=16)"], "reduction=16 leaves less than 1 of 8 channels"),
         (["--try", "stage9=se"], "unknown site 'stage9'"),
-        (["--try", "stage1="], "stage1="),
         (["--set", "foo"], "--set 'foo'"),
         (["--set", "search.trails=3"], "unknown key 'search.trails': did you mean 'trials'?"),
-        (["--set", "search.trials=many"], "search.trials"),
         (["--set", "name.x=1"], "'name' is not a section"),
         (["--device", "gpu9"], "unknown device 'gpu9': give auto, cpu, cuda or cuda:1"),
-        (["--device", "meta"], "unknown device 'meta'"),
         (["--device", "cuda:99"], "device 'cuda:99'"),
         (["--storage", "sqlite:////nope/x.db"], "the folder '/nope' does not exist"),
-        (["--storage", "sqlite:///table.toml/x.db"], "does not exist"),
         (["--storage", "sqlite:///table.toml"], "is not an SQLite database"),
         (["--storage", "mysql://x/y"], "'mysql' is not supported"),
         (["--storage", "study.db"], "for a file write sqlite:///study.db"),
@@ -84,21 +74,12 @@ def test_wrong_options(table: Path, nas, arguments: list[str], words: str) -> No
     assert (table / "table.toml").read_text() == before
 
 
-def test_an_artifacts_folder_that_cannot_be_is_not_recorded(table: Path, nas) -> None:
-    ended = nas("search", "table.toml", "--artifacts", "table.toml/below")
-    assert ended.status == 2
-    assert "cannot be written: choose another for artifacts" in ended.error
-    again = nas("search", "table.toml", "--artifacts", "fine", "--workers", "1", "--trials", "1")
-    assert again.status == 0, again.err
-
-
-@pytest.mark.parametrize("objective", ["accurcy", "-accuracy"])
-def test_objectives_that_the_trainer_does_not_have(table: Path, nas, objective: str) -> None:
+def test_objectives_that_the_trainer_does_not_have(table: Path, nas) -> None:
     change(table, f'evaluator = "{EVALUATOR}"\n', "")
-    change(table, '"score", "-effort"', f'"{objective}"')
+    change(table, '"score", "-effort"', '"-accuracy"')
     ended = nas("search", "table.toml")
     assert ended.status == 2
-    assert f"'{objective}': did you mean 'accuracy'?" in ended.error
+    assert "'-accuracy': did you mean 'accuracy'?" in ended.error
     assert not list(table.glob("nas_attn*"))
 
 
@@ -115,8 +96,6 @@ def test_an_objective_that_the_evaluator_does_not_return_stops_the_search_at_onc
     ("body", "words"),
     [
         ("raise KeyError('weights')", "the evaluator raised KeyError for 'none': 'weights'"),
-        ("return 3", "the evaluator returned 3 for 'none', not named metrics"),
-        ("return {'score': 'high'}", "returned score = 'high'"),
         ("return {'score': float('inf')}", "not a finite number"),
     ],
 )
@@ -134,15 +113,22 @@ def test_an_evaluator_that_never_works_records_no_failures(table: Path, nas, bod
     assert "Traceback" in shown.err
 
 
-def test_a_name_that_is_taken_by_another_recipe(table: Path, nas) -> None:
-    assert nas("search", "table.toml", "--workers", "1", "--trials", "1").status == 0
+def test_what_cannot_be_recorded_or_written_does_not_spoil_a_study(table: Path, nas) -> None:
+    ended = nas("search", "table.toml", "--artifacts", "table.toml/below")
+    assert ended.status == 2
+    assert "cannot be written: choose another for artifacts" in ended.error
+    once = ["table.toml", "--workers", "1", "--trials", "1", "--artifacts", "fine"]
+    ended = nas("search", *once, "--report", "table.toml/x.html")
+    assert ended.status == 2
+    assert "the report cannot be written" in ended.error
+    assert "the front (*)" in ended.out, "the answer is not hidden"
     ended = nas("search", "table.toml", "--trials", "2")
     assert ended.status == 2
     assert "search.trials: 1 -> 2" in ended.error
     assert nas("status", "--json").json[0]["candidates"] == {"scored": 1}
 
 
-@pytest.mark.parametrize("command", ["status", "pareto", "report", "resume", "worker", "export"])
+@pytest.mark.parametrize("command", ["status", "resume", "worker", "export"])
 def test_without_a_database_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, command: str) -> None:
     monkeypatch.chdir(tmp_path)
     for arguments in ([command], [command, "name"]):
@@ -158,24 +144,19 @@ STUDIES = Path(__file__).resolve().parents[2] / "studies"
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["search", "digit"], "unknown recipe 'digit': did you mean 'digits'?"),
         (["search", "nosuch.toml"], "recipe file 'nosuch.toml' does not exist"),
-        (["search", "digits", "--set", "space=smal"], "unknown search space 'smal': did you mean 'small'?"),
         (["search", "cifar10-resnet20", "--set", "data.root=empty"], "data set 'cifar10' is not at 'empty"),
         (["sites", "resnet8", "--space", "smal"], "unknown search space 'smal': did you mean 'small'?"),
         (
             ["sites", "resnet8", "--space", str(STUDIES / "digits.toml")],
             "digits.toml is a recipe, not a search space: its space is",
         ),
-        (["sites", "resnet8", "--space", "small", "--input", "3x32"], "--input '3x32'"),
         (["search", "x" * 300 + ".toml"], "cannot be a file: File name too long"),
         (["sites", "resnet9"], "unknown backbone 'resnet9': did you mean 'resnet8'?"),
         (["sites", ""], "backbone: name: string should have at least 1 character"),
         (["sites", "torchvision:resnet1888"], "unknown torchvision model 'resnet1888'"),
-        (["sites", f"torchvision:{'x' * 5000}"], "unknown torchvision model 'xxx"),
         (["sites", "resnet8", "--input", "0x3x3"], "--input '0x3x3'"),
         (["modules", "sse"], "unknown attention type 'sse': did you mean 'se'?"),
-        (["modules", "se", "--set", "reduction=0"], "reduction=0 is not possible"),
         (["modules", "se", "--channels", "4", "--set", "reduction=16"], "leaves less than 1 of 4 channels"),
     ],
 )
@@ -189,13 +170,6 @@ def test_other_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, ar
     assert words in ended.error
     assert len(ended.error) <= len("error: ") + 600
     assert [path.name for path in tmp_path.iterdir()] in ([], ["empty"])
-
-
-def test_a_report_that_cannot_be_written_does_not_hide_the_answer(table: Path, nas) -> None:
-    ended = nas("search", "table.toml", "--workers", "1", "--trials", "2", "--report", "table.toml/x.html")
-    assert ended.status == 2
-    assert "the report cannot be written" in ended.error
-    assert "the front (*)" in ended.out
 
 
 def test_a_cuda_graph_on_a_cpu(table: Path, nas) -> None:

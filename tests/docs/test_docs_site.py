@@ -23,6 +23,7 @@ def test_the_references_name_everything_there_is() -> None:
     assert "### Study.plot_front\n" in python
 
 
+@pytest.mark.slow
 def test_it_is_built_without_a_warning() -> None:
     pytest.importorskip("mkdocs", reason="mkdocs-material is not installed (extra `dev`)")
     built = subprocess.run(

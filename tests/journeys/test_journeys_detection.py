@@ -1,18 +1,70 @@
-"""Detection with ultralytics: from `init` over a search that is stopped to a `.pt` and an ONNX file of the whole detector."""
+"""Detection, from `init` over a search that is stopped to files taken home: our trainer and COCO's files, and ultralytics."""
 
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from answers import QUICK, finished, settings
-from shell import Shell
+from materials import coco
+from shell import ROOT, Shell
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+CHANGES = {
+    **{key: value for key, value in QUICK.items() if not key.startswith("training.")},
+    "data.size": "32",
+    "training.rungs": "[1, 2]",
+    "search.trials": "3",
+    "search.baselines": "bare",
+    "search.pruner": "none",
+    "search.confirm_seeds": "0",
+}
+OURS = {**CHANGES, "backbone.options": "{size=32}", "training.start": "scratch", "training.batch_size": "8"}
+MADE = {
+    **CHANGES,
+    "data.options": "{size=32, train=20, validation=20, test=20, fragments=1}",
+    "training.batch_size": "10",
+}
 
 
-@pytest.mark.timeout(3600)
-def test_from_init_to_a_detector_taken_home(shell: Shell) -> None:
+def searched(shell: Shell, tiny: str) -> str:
+    """The report of a search that was stopped once."""
+    searching = shell.begins(f"search boxes.toml --workers 1 --threads 1 {tiny}").until("trial 0 ")
+    searching.ctrl_c().ends(130)
+    ended = shell.types("resume boxes --workers 1 --threads 1")
+    assert "trial 0 (" not in ended.err, "what is done is not done again"
+    answer = finished(shell, "boxes", trials=3)
+    assert answer["objectives"] == ["map50_95", "latency"]
+    assert "nms" in answer["latency"]["conditions"]
+    shell.types("report boxes")
+    page = (shell.folder / "boxes.html").read_text()
+    assert "mAP50-95" in page
+    assert "new images" not in page
+    return page
+
+
+def test_with_a_detector_and_photographs_of_ones_own(shell: Shell) -> None:
+    for package in ("pycocotools", "onnx", "onnxruntime"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    coco(shell.folder / "things")
+    shutil.copy(ROOT / "tests" / "detector.py", shell.folder / "detector.py")
+    shell.types("init boxes.toml --task detection --data coco:things --backbone detector:build --space channel --yes")
+    quick, lost = settings(OURS), settings({**OURS, "data.coco": '{train="gone.json"}'})
+    assert "data.coco.train = 'gone.json'" in shell.types(f"search boxes.toml --dry-run {lost}", status=2).error
+    assert "accuracy" not in shell.types(f"search boxes.toml --dry-run {quick}").out
+    assert "(NMS)" in searched(shell, quick)
+    for name, options in {"boxes.pt": "", "boxes.py": "--format python", "boxes.onnx": "--format onnx"}.items():
+        shell.types(f"export boxes --trial 1 {options}")
+        card = json.loads((shell.folder / f"{name}.json").read_text())
+        assert card["output"] == {"shape": ["N", 100, 6], "what": "boxes", "classes": ["blue", "red"]}
+        found = shell.types(f"check-export {name} --json").json
+        assert found["agrees"], name
+        assert found["map50_95"] == pytest.approx(card["here"]["value"], abs=2e-3)
+    assert "the format 'torch'" in shell.types("export boxes --trial 1 --format torch", status=2).error
+
+
+def test_with_ultralytics(shell: Shell) -> None:
     for package in ("ultralytics", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason=f"{package} is not installed")
     shell.variables |= {
@@ -20,29 +72,10 @@ def test_from_init_to_a_detector_taken_home(shell: Shell) -> None:
         "YOLO_AUTOINSTALL": "false",
         "XDG_CACHE_HOME": str(shell.logs / "cache"),
     }
-    shell.types("init boxes.toml --task detection --data digits --space channel --yes")
-    options = "{size=32, train=20, validation=20, test=20, fragments=1}"
-    quick = settings(
-        {key: value for key, value in QUICK.items() if not key.startswith("training.")},
-        data__options=options,
-        data__size="32",
-        training__rungs="[1, 2]",
-        training__batch_size="10",
-        search__trials="2",
-        search__baselines="bare",
-        search__pruner="none",
-        search__confirm_seeds="0",
+    shell.types(
+        "init boxes.toml --task detection --data digits --backbone ultralytics:yolo11n.yaml --space channel --yes"
     )
-    searching = shell.begins(f"search boxes.toml --workers 1 --threads 1 {quick}").until("trial 0 ")
-    searching.ctrl_c().ends(130)
-    ended = shell.types("resume boxes --workers 1 --threads 1")
-    assert "trial 0 (" not in ended.err, "what is done is not done again"
-    answer = finished(shell, "boxes", trials=2)
-    assert answer["objectives"] == ["map50_95", "latency"]
-    shell.types("report boxes")
-    page = (shell.folder / "boxes.html").read_text()
-    assert "mAP50-95" in page
-    assert "new images" not in page
+    searched(shell, settings(MADE))
     shell.types("export boxes --trial 1 --format ultralytics")
     card = json.loads((shell.folder / "boxes-best.pt.json").read_text())
     assert card["output"]["what"] == "boxes"

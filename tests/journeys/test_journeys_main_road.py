@@ -38,11 +38,8 @@ def test_photographs_with_the_space_that_init_writes(shell: Shell) -> None:
     assert ("Take " in ended.out or "Keep the bare backbone" in ended.out) == (answer["recommendation"] is not None)
     assert sum(c["baseline"] is not None for c in answer["candidates"]) == 6
     kept_files(shell, answer)
-    assert f"Study study: {trials}/{trials} trials" in shell.types("status study").out
     assert shell.files() == before | {"nas_attn.db", "nas_attn.artifacts", "study.html"}
 
-    page = shell.types("report study").out.strip()
-    assert page == str(shell.folder / "study.html")
     assert answer["candidates"][11]["placement"] in (shell.folder / "study.html").read_text()
     shell.types("export study --trial 11")
     exported = torch.load(shell.folder / "study.pt", weights_only=True)

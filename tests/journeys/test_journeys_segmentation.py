@@ -8,24 +8,20 @@ import shutil
 import pytest
 from answers import QUICK, finished, settings
 from materials import masks
-from shell import ROOT, Shell
+from shell import ROOT, Ended, Shell
+
+
+def searched(shell: Shell, **more: str) -> Ended:
+    masks(shell.folder / "roads")
+    shutil.copy(ROOT / "tests" / "segmenter.py", shell.folder / "segmenter.py")
+    init = "init study.toml --task segmentation --data folder:roads --backbone segmenter:build --space channel --yes"
+    shell.types(init)
+    quick = settings(QUICK, data__size="16", search__trials="3", **more)
+    return shell.types(f"search study.toml --workers 1 --threads 1 {quick}")
 
 
 def test_from_init_to_a_network_taken_home(shell: Shell) -> None:
-    masks(shell.folder / "roads")
-    shutil.copy(ROOT / "tests" / "segmenter.py", shell.folder / "segmenter.py")
-    shell.types(
-        "init study.toml --task segmentation --data folder:roads --backbone segmenter:build --space channel --yes"
-    )
-    quick = settings(
-        QUICK,
-        data__size="16",
-        search__trials="3",
-        search__baselines="bare",
-        search__pruner="none",
-        training__start="scratch",
-    )
-    ended = shell.types(f"search study.toml --workers 1 --threads 1 {quick}")
+    ended = searched(shell, search__baselines="bare", search__pruner="none", training__start="scratch")
     assert "accuracy" not in ended.out + ended.err
     assert "mean_iou" in ended.out
     answer = finished(shell, "study", trials=3)
@@ -35,30 +31,19 @@ def test_from_init_to_a_network_taken_home(shell: Shell) -> None:
     page = (shell.folder / "study.html").read_text()
     assert "mean IoU" in page
     assert "new images" not in page
-    for name, options in {"study.pt": "", "study.py": "--format python"}.items():
-        said = shell.types(f"export study --trial 1 {options}").out
-        assert "in float32: mean IoU" in said
-        card = json.loads((shell.folder / f"{name}.json").read_text())
-        assert card["output"] == {"shape": ["N", 2, 16, 16], "what": "logits", "classes": ["ground", "road"]}
-        found = shell.types(f"check-export {name} --json").json
-        assert found["agrees"]
-        assert found["right"] is None
-        assert found["mean_iou"] == pytest.approx(card["here"]["value"], abs=1e-4)
+    assert "in float32: mean IoU" in shell.types("export study --trial 1 --format python").out
+    card = json.loads((shell.folder / "study.py.json").read_text())
+    assert card["output"] == {"shape": ["N", 2, 16, 16], "what": "logits", "classes": ["ground", "road"]}
+    found = shell.types("check-export study.py --json").json
+    assert (found["agrees"], found["right"]) == (True, None)
+    assert found["mean_iou"] == pytest.approx(card["here"]["value"], abs=1e-4)
 
 
 @pytest.mark.slow
 def test_it_is_validated_retrained_and_exported_as_a_graph(shell: Shell) -> None:
     for package in ("onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="the onnx extra is not installed")
-    masks(shell.folder / "roads")
-    shutil.copy(ROOT / "tests" / "segmenter.py", shell.folder / "segmenter.py")
-    shell.types(
-        "init study.toml --task segmentation --data folder:roads --backbone segmenter:build --space channel --yes"
-    )
-    quick = settings(QUICK, data__size="16", search__trials="3", training__rungs="[1]")
-    forecast = shell.types(f"search study.toml --dry-run {quick}").out
-    assert "accuracy" not in forecast
-    shell.types(f"search study.toml --workers 1 --threads 1 {quick}")
+    searched(shell, training__rungs="[1]")
     said = shell.types("validate study --seeds 2 --workers 1 --threads 1 --front 1").out
     assert "mean IoU" in " ".join(said.split())
     assert "new images" not in said

@@ -17,6 +17,7 @@ from nas_attn.recipe import BackboneSection
 THREE = settings(QUICK, data__size="32", search__trials="3")
 
 
+@pytest.mark.slow
 def test_a_torchvision_network_from_the_start_that_init_writes(shell: Shell) -> None:
     """Its weights have versions, which get lost with a state_dict's metadata."""
     photographs(shell.folder / "photos", of_each=12, side=32)
@@ -36,8 +37,7 @@ def trained(shell: Shell) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("start", ["scratch", "backbone", "pretrained"])
+@pytest.mark.parametrize(("start", "workers"), [("scratch", 1), ("backbone", 2), ("pretrained", 1)])
 def test_each_start(shell: Shell, trained: Path, start: str, workers: int) -> None:
     weights = {"training.weights": trained.name} if start == "pretrained" else {}
     tiny = settings(DIGITS, weights, training__start=start, search__trials="9")

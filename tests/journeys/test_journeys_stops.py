@@ -1,12 +1,14 @@
-"""Every way in which a search is stopped, and that it goes on from there."""
+"""Every way in which a search is stopped, and that it goes on from there; also in PostgreSQL, and beside one that sleeps."""
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 from answers import DIGITS, finished, kept_files, settings
-from shell import Shell
+from shell import Running, Shell, patience
 
 pytestmark = pytest.mark.slow
 LONG = settings(DIGITS, training__rungs="[2,40]", training__start="scratch", search__pruner="none")
@@ -15,12 +17,9 @@ LONG = settings(DIGITS, training__rungs="[2,40]", training__start="scratch", sea
 
 SIGNALS = [
     (signal.SIGINT, 1),
-    (signal.SIGINT, 2),
     (signal.SIGTERM, 2),  # a machine shuts down
-    (signal.SIGHUP, 1),  # the terminal is closed
-    (signal.SIGHUP, 2),
+    (signal.SIGHUP, 2),  # the terminal is closed
     (signal.SIGUSR1, 1),  # a scheduler's warning
-    (signal.SIGUSR1, 2),
 ]
 
 
@@ -37,14 +36,74 @@ def test_stopped_three_times(shell: Shell, number: signal.Signals, workers: int)
     kept_files(shell, finished(shell, "digits", trials=8))
 
 
-def test_killed_in_the_middle(shell: Shell) -> None:
-    shell.begins(f"search digits --trials 7 --workers 1 --threads 1 {LONG}").until("trial 1 ").kill()
-    ended = shell.types("resume digits --workers 1 --threads 1")
-    assert "trial 0 " not in ended.err
-    kept_files(shell, finished(shell, "digits", trials=7))
-
-
-def test_killed_with_two_workers(shell: Shell) -> None:
-    shell.begins(f"search digits --trials 8 --workers 2 --threads 1 {LONG}").until("trial 1 ").kill()
-    shell.types("resume digits --workers 2 --threads 1")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_in_the_middle(shell: Shell, workers: int) -> None:
+    shell.begins(f"search digits --trials 8 --workers {workers} --threads 1 {LONG}").until("trial 1 ").kill()
+    ended = shell.types(f"resume digits --workers {workers} --threads 1")
+    assert "trial 0 (" not in ended.err
     kept_files(shell, finished(shell, "digits", trials=8))
+
+
+@pytest.fixture
+def database(shell: Shell, private_server, open_folder) -> Iterator[str]:
+    """The URL of an empty database, exported as docs/running.md says."""
+    with private_server.PrivateServer(open_folder / "journey", settings={"fsync": "off"}) as server:
+        shell.variables["NAS_ATTN_STORAGE"] = server.url()
+        yield server.url()
+
+
+def test_workers_on_a_server_stopped_killed_and_joined_by_hand(shell: Shell, database: str) -> None:
+    tiny = settings(DIGITS, training__rungs="[1,3]")
+    search = shell.begins(f"search digits --workers 2 --threads 1 --trials 12 --artifacts kept {tiny}")
+    stopped = search.until(r"trial 2 \(").ctrl_c().ends(130)
+    assert stopped.err.count("done (stopped)") == 2
+    password = database.split(":")[2].split("@")[0]
+    assert password not in stopped.out + stopped.err
+    assert "nas-attn resume digits" in stopped.err
+
+    killed = shell.begins("resume digits --workers 2 --threads 1").until(r"trial \d+")
+    killed.kill()  # its workers notice that their parent is gone, and stop in order
+
+    joined = shell.begins("worker digits --threads 1")
+    shell.types("resume digits --workers 1 --threads 1")
+    assert "done (complete)" in joined.ends().out
+    answer = finished(shell, "digits", trials=12)
+    kept_files(shell, answer, "kept")
+    assert not list(shell.folder.glob("*.db*"))
+    assert "digits" in shell.types("status").out
+    assert password not in shell.types("status digits").out
+    shell.types("report digits -o page.html")
+    shell.types("export digits --placement none")
+    assert shell.files() == {"kept", "digits.html", "page.html", "digits.pt", "digits.pt.json", "digits.pt.md"}
+    assert "pg_dump" in shell.types("backup copy.db", status=2).error
+
+
+TRAINING = settings(DIGITS, training__rungs="[2000]", training__start="scratch", latency__threads="2")
+"""One training that takes minutes; latencies for which a measurer wants the device alone."""
+
+
+@pytest.fixture
+def asleep(shell: Shell) -> Iterator[Running]:
+    """A search of a study `first`, stopped in the middle of a training."""
+    search = shell.begins(f"search digits --name first --trials 2 --workers 1 --threads 1 {TRAINING}")
+    for _ in patience("the first checkpoint of the training"):
+        if any((shell.folder / "nas_attn.artifacts").glob("*")):
+            break
+    yield search
+    os.killpg(search.process.pid, signal.SIGCONT)
+
+
+def test_another_study_is_completed_meanwhile(shell: Shell, asleep: Running) -> None:
+    os.killpg(asleep.process.pid, signal.SIGSTOP)
+    second = settings(DIGITS, latency__threads="2")
+    ended = shell.types(f"search digits --name second --trials 7 --workers 1 --threads 1 {second}")
+    assert str(asleep.process.pid) in ended.err, "it says whom it waits for"
+    finished(shell, "second", trials=7)
+
+
+def test_ctrl_c_is_heard_in_the_wait(shell: Shell, asleep: Running) -> None:
+    os.killpg(asleep.process.pid, signal.SIGSTOP)
+    second = settings(DIGITS, latency__threads="2")
+    waiting = shell.begins(f"search digits --name second --trials 7 --workers 1 --threads 1 {second}")
+    waiting.until(rf"\b{asleep.process.pid}\b").ctrl_c().ends(130)
+    shell.types("status second")

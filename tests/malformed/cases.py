@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import random
+import re
+import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import received
+import torch
 import typer.main
-from slips import BACKBONES, PLACEMENTS, RECIPE, SHAPES, SPACE, TOML, URLS, Case, base_files, letters, spoiled, word
-from spoiled_files import databases, weights
+from slips import (
+    BACKBONES,
+    PLACEMENTS,
+    RECIPE,
+    SHAPES,
+    SPACE,
+    TOML,
+    URLS,
+    Case,
+    base_files,
+    flipped,
+    letters,
+    spoiled,
+    word,
+)
 
 from nas_attn.cli.main import app
 from nas_attn.recipe import Recipe, Section
@@ -102,6 +123,164 @@ def commands(rng: random.Random) -> Case:
         if not parameter.is_flag:
             argv.append(word(rng, "mine", "3", "1.5", "cpu", "se=2", "stage1=se", "plug_and_play", "digits", "resnet8"))
     return Case(argv, base_files(rng))
+
+
+# ------------------------------------------------------------------------------------------- weights
+
+PRETRAINED = ["--set", "training.start=pretrained", "--set", "training.weights={}"]
+
+
+def weights(rng: random.Random) -> Case:
+    state = _network()
+    name = rng.choice(("w.pt", "w.pt", "w.pt", "w.pth", "w.npz", "w.safetensors", "w.bin"))
+    content = rng.choice(WEIGHT_MISHAPS)(rng, state)
+    blob = content if isinstance(content, bytes) else _saved(content)
+    if rng.random() < 0.3:
+        blob = flipped(rng, blob)
+    options = [option.format(name) for option in PRETRAINED]
+    return Case(["search", "mine.toml", "--dry-run", *options], base_files(rng) | {name: blob})
+
+
+def _network() -> dict[str, Any]:
+    from nas_attn import backbones
+    from nas_attn.recipe import BackboneSection
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        section = BackboneSection(name="resnet8", width=8)
+        return dict(backbones.build(section, input_shape=(1, 12, 12), classes=4).state_dict())
+
+
+def _saved(content: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def _some(rng: random.Random, state: Mapping[str, Any]) -> str:
+    return rng.choice(list(state))
+
+
+def _replaced(rng: random.Random, state: dict[str, Any]) -> Any:
+    name = _some(rng, state)
+    old = state[name]
+    tensors = (torch.zeros(()), torch.zeros(0), torch.zeros(2, 3, 4, 5, 6), old.double(), old.flatten(), old.bool())
+    tensors += (torch.full_like(old, 2), torch.full(old.shape, math.nan), torch.full(old.shape, -math.inf))
+    tensors += (old.to(torch.complex64), old.to_sparse() if old.ndim else old, old.to("meta"))
+    return {**state, name: rng.choice((*tensors, None, 3, "x", [], {}, b"bytes", torch.float32))}
+
+
+def _renamed(rng: random.Random, state: dict[str, Any]) -> Any:
+    name = _some(rng, state)
+    return {(letters(rng, key) if key == name else key): value for key, value in state.items()}
+
+
+def _prefixed(rng: random.Random, state: dict[str, Any]) -> Any:
+    prefix = rng.choice(("module.", "model.", "net.", "a.b.c.", "nas_attn.", ".", "", "x" * 500 + "."))
+    return {f"{prefix}{key}": value for key, value in state.items()}
+
+
+def _wrapped(rng: random.Random, state: dict[str, Any]) -> Any:
+    made: Any = state
+    for _ in range(rng.randrange(1, 7)):
+        made = {
+            rng.choice(("state_dict", "model", "ema", "x", "", 3, "y" * 999)): made,
+            **({"epoch": 3} if rng.random() < 0.5 else {}),
+        }
+    return made
+
+
+def _other(rng: random.Random, state: dict[str, Any]) -> Any:
+    values = (None, 3, "text", [], {}, list(state), list(state.values()), {"a": 1})
+    return rng.choice((*values, torch.zeros(3), {3: torch.zeros(3)}, {"": torch.zeros(3)}))
+
+
+def _fewer(rng: random.Random, state: dict[str, Any]) -> Any:
+    return {name: value for name, value in state.items() if rng.random() < 0.9}
+
+
+def _more(rng: random.Random, state: dict[str, Any]) -> Any:
+    return {**state, word(rng, "layer1.1.conv1.weight", "fc.weight", "x._extra_state"): torch.zeros(rng.randrange(4))}
+
+
+NO_WEIGHTS = (
+    b"",
+    b"hello\n",
+    b"\x80\x04K\x03.",
+    b"PK\x03\x04",
+    b"PK\x05\x06" + bytes(18),
+    b"\x93NUMPY",
+    bytes(1000),
+    b"version https://git-lfs",
+    b"{}",
+    (2**63).to_bytes(8, "little") + b"{}",
+    (8).to_bytes(8, "little") + b'{"a":{}}',
+)
+
+
+def _no_state(rng: random.Random, state: dict[str, Any]) -> bytes:
+    return rng.choice(NO_WEIGHTS)
+
+
+WEIGHT_MISHAPS: tuple[Callable[[random.Random, dict[str, Any]], Any], ...] = (
+    *(_replaced, _replaced, _renamed, _prefixed, _wrapped, _other, _fewer, _more, _no_state),
+)
+
+# ------------------------------------------------------------------------------------------- databases
+
+READING = """status; status made; pareto; pareto --json; report -o out.html; effects; effects made --of latency; backup copy.db
+validate --dry-run; extend made --space small --dry-run; clean made --dry-run; stop made --no-wait; launch made --on slurm; export made"""
+STRANGE = (
+    *("", "x", "{}", "[]", "null", "[[]]", '{"a": NaN}', "stage1=", "none", "9" * 5000, "[" * 3000),
+    *(None, -1, 0, 2**62, 1e308, b"\xff\0"),
+)
+
+
+def databases(rng: random.Random) -> Case:
+    argv = rng.choice(re.split("[;\n]", READING)).split()
+    if rng.random() < 0.35:
+        damage = rng.getrandbits(64)
+
+        def spoil(folder: Path) -> None:
+            path = folder / "nas_attn.db"
+            path.write_bytes(flipped(random.Random(damage), path.read_bytes()))
+
+        return Case(argv, base="study", spoil=spoil, damaged=True)
+    number = rng.getrandbits(64)
+    return Case(argv, base="study", spoil=lambda folder: _rewrite(random.Random(number), folder), damaged=True)
+
+
+def _rewrite(rng: random.Random, folder: Path) -> None:
+    """A value, a row, a column or a table that is not as we wrote it."""
+    with closing(sqlite3.connect(folder / "nas_attn.db")) as connection:
+        listed = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+        )
+        tables = [name for (name,) in listed]
+        ours = [name for name in tables if name.startswith("nas_")]
+        connection.execute("PRAGMA foreign_keys = OFF")
+        for _ in range(rng.choice((1, 1, 3))):
+            table = rng.choice(ours if rng.random() < 0.8 else tables)
+            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            if not columns:  # dropped before
+                continue
+            column, what = rng.choice(columns), rng.random()
+            try:
+                if what < 0.75:
+                    some = rng.choice(("", " WHERE rowid = (SELECT min(rowid) FROM " + table + ")"))
+                    connection.execute(f"UPDATE OR IGNORE {table} SET {column} = ?{some}", (rng.choice(STRANGE),))
+                elif what < 0.85:
+                    connection.execute(f"DELETE FROM {table}")
+                elif what < 0.93:
+                    connection.execute(f"DROP TABLE {table}")
+                else:
+                    connection.execute(f"ALTER TABLE {table} RENAME COLUMN {column} TO renamed")
+            except sqlite3.Error:
+                continue
+        connection.commit()
+
+
+# ------------------------------------------------------------------------------------------- all kinds
 
 
 def case(seed: str, number: int) -> Case:

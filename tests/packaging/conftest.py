@@ -46,10 +46,6 @@ class Installed:
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    def evaluate(self, code: str) -> str:
-        """What a line of Python prints."""
-        return self.run("python", "-c", code).strip()
-
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:

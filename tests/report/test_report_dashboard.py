@@ -1,3 +1,5 @@
+"""What optuna-dashboard shows: notes, plots, and the study of the answer."""
+
 from __future__ import annotations
 
 import json
@@ -9,7 +11,7 @@ from made_study import MadeStudy, everywhere, usual
 
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.report import dashboard
-from nas_attn.report.dashboard import BELOW, note, study_note
+from nas_attn.report.dashboard import BELOW, note, study_note, write_answer_study
 from nas_attn.storage import Database, optuna_engine_arguments
 from nas_attn.study.reading import snapshot
 
@@ -22,11 +24,14 @@ def publish(study: optuna.Study, made: Snapshot) -> None:
     dashboard.publish(study._storage, study._study_id, ids.__getitem__, made)
 
 
-def optuna_study(folder: Path, trials: int) -> optuna.Study:
+def storage(folder: Path) -> optuna.storages.RDBStorage:
     with Database(f"sqlite:///{folder / 'optuna.db'}") as database:
         url, arguments = optuna_engine_arguments(database.url)
-    storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
-    study = optuna.create_study(storage=storage, directions=["maximize", "minimize"])
+    return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+
+
+def optuna_study(folder: Path, trials: int) -> optuna.Study:
+    study = optuna.create_study(storage=storage(folder), directions=["maximize", "minimize"])
     for _ in range(trials):
         study.tell(study.ask(), [0.5, 1.0])
     return study
@@ -34,11 +39,6 @@ def optuna_study(folder: Path, trials: int) -> optuna.Study:
 
 def written(study: optuna.Study) -> dict[str, object]:
     return dict(study._storage.get_study_system_attrs(study._study_id))
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    return snapshot(usual(tmp_path_factory.mktemp("usual"), searched=4).store)
 
 
 def test_the_dashboards_own_functions_read_notes_and_plots_back(made: Snapshot, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_an_interrupted_or_interleaved_writing_is_healed(made: Snapshot, tmp_pat
 
 def test_a_trials_note_has_placement_outcome_and_scores(made: Snapshot) -> None:
     by_state = {view.state: note(view, made) for view in made.candidates if view.baseline is None}
-    pruned = next(view for view in made.candidates if view.state == "pruned")
+    pruned = [view for view in made.candidates if view.state == "pruned"][-1]
     assert by_state["pruned"].startswith(f"`{pruned.placement}`")
     assert "behind the best third" in by_state["pruned"]
     assert "latency ratio 1.62 is above the limit" in by_state["infeasible"]
@@ -133,12 +133,6 @@ def test_a_trials_note_has_placement_outcome_and_scores(made: Snapshot) -> None:
     assert "bare backbone: over 99 %" in note(baseline, made)
 
 
-def test_an_empty_study_has_a_note(tmp_path: Path) -> None:
-    empty = snapshot(MadeStudy(tmp_path).store)
-    publish(optuna_study(tmp_path, 0), empty)
-    assert "No recommendation yet" in study_note(empty)
-
-
 def test_the_study_note_begins_with_what_was_tested(tmp_path: Path) -> None:
     study = usual(tmp_path)
     best, bare = f"key-{1:03}", f"key-{0:03}"
@@ -146,3 +140,36 @@ def test_the_study_note_begins_with_what_was_tested(tmp_path: Path) -> None:
     text = study_note(snapshot(study.store))
     assert text.splitlines()[2].startswith("**Validation 1: trained as the target says")
     assert text.index("better, +") < text.index("| trial |")
+
+
+def test_optunas_own_front_is_that_of_the_answer_with_names(made: Snapshot, tmp_path: Path) -> None:
+    kept = storage(tmp_path)
+    write_answer_study(kept, made)
+    study = optuna.load_study(study_name="made~answer", storage=kept)
+    assert {trial.params["placement"] for trial in study.best_trials} == {view.placement for view in made.front}
+    assert study._storage.get_study_system_attrs(study._study_id)["study:metric_names"] == [
+        "gain in accuracy, points",
+        "latency",
+    ]
+    best, bare = made.recommendation, made.candidates[0]
+    assert best is not None
+    by_placement = {trial.params["placement"]: trial for trial in study.trials}
+    assert by_placement[best.placement].params["candidate"].startswith("recommended")
+    assert by_placement[bare.placement].params["candidate"].startswith("bare backbone")
+    assert by_placement[bare.placement].values == [0.0, 1.0]
+    gain = next(view for view in made.candidates if view.key == best.key).gains["accuracy"]
+    assert by_placement[best.placement].values[0] == pytest.approx(100 * gain.mean, abs=1e-5)
+
+
+def test_it_is_written_anew_where_something_changed_and_only_there(made: Snapshot, tmp_path: Path) -> None:
+    kept = storage(tmp_path)
+    write_answer_study(kept, snapshot(MadeStudy(tmp_path, name="young").store))
+    assert optuna.get_all_study_names(kept) == []
+    few = snapshot(usual(tmp_path, searched=2).store)
+    written = []
+    for taken in (few, few, made):
+        write_answer_study(kept, taken)
+        written.append([t.datetime_start for t in optuna.load_study(study_name="made~answer", storage=kept).trials])
+    assert written[0] == written[1] != written[2]
+    assert len(written[0]) < len(written[2])
+    assert optuna.get_all_study_names(kept) == ["made~answer"]

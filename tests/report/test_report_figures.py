@@ -1,22 +1,35 @@
+"""Figures, maps of effects among them, and figures as files."""
+
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 
+import plotly.graph_objects as go
 import pytest
-from made_study import MadeStudy, everywhere, recipe, usual
+from browser import CHROMIUM
+from made_study import TRUE_COST, MadeStudy, everywhere, recipe
 
 from nas_attn.analysis import units
+from nas_attn.analysis.effects import Effect, Effects, fit_effects
 from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.errors import UserError
 from nas_attn.model import Estimate
 from nas_attn.report import figures, words
+from nas_attn.report.figures import (
+    BAD,
+    GOOD,
+    all_figures,
+    column_names,
+    described,
+    effect_map,
+    effect_maps,
+    write_figures,
+)
 from nas_attn.study.reading import snapshot
 
-SE, ELA = "se(reduction=8)", "ela(kernel_size=7)"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    return snapshot(usual(tmp_path_factory.mktemp("usual")).store)
+SE = "se(reduction=8)"
 
 
 def named(figure: object, name: str) -> list[object]:
@@ -86,12 +99,6 @@ def test_the_noise_figure_compares_each_run_with_the_bare_backbones_of_its_seed(
     assert runs.x[list(runs.y).index(se.label)] == pytest.approx(100 * (first[0] - first[1]), abs=1e-4)
 
 
-def test_with_nothing_to_show_there_is_no_figure(tmp_path: Path) -> None:
-    empty = snapshot(MadeStudy(tmp_path).store)
-    assert figures.learning_curves(empty) is None
-    assert figures.noise_figure(empty) is None
-
-
 def test_numbers_as_a_person_reads_them() -> None:
     for share in ("accuracy", "mean_iou", "map50_95"):
         assert units.plus_minus(share, 0.0061, 0.002) == "+0.61 ± 0.20 points"
@@ -107,3 +114,108 @@ def test_numbers_as_a_person_reads_them() -> None:
     assert units.value("loss", None) == units.value("loss", float("nan")) == "–"
     assert words.spread("accuracy", Estimate(0.7, 0.004, 0.692, 0.708, 0.7, 1)) == "± 0.80"
     assert [units.duration(s) for s in (45.2, 200, 7500)] == ["45 s", "3 min", "2.1 h"]
+
+
+def cell(figure: go.Figure, site: str, column: str) -> dict[str, object]:
+    """What a map has at a place."""
+    trace = figure.data[0]
+    row, at = list(trace.y).index(site), list(trace.x).index(column)
+    return {name: getattr(trace, name)[row][at] for name in ("z", "text", "hovertext")}
+
+
+def test_a_cell_has_the_effect_its_interval_and_the_placement_it_stands_for(made: Snapshot) -> None:
+    (metric, accuracy), (what, latency) = effect_maps(made)
+    assert (metric, what) == ("accuracy", "latency")
+    effects = fit_effects(made, "latency")
+    assert effects is not None
+    cbam = "cbam(reduction=16, spatial_kernel_size=7)"
+    row = next(e for e in effects.at("choice") if (e.site, e.name) == ("stage2", cbam))
+    found = cell(latency, "stage2", "cbam")
+    assert found["z"] == pytest.approx(100 * row.mean)
+    assert found["text"] == f"<b>+{100 * row.mean:.1f}<br>± {100 * row.half:.1f}</b>"
+    assert abs(row.mean - TRUE_COST[cbam]) < 0.03
+    assert f"{100 * row.low:+.1f} to {100 * row.high:+.1f} %" in str(found["hovertext"])
+    assert cell(latency, "stage4", "cbam")["z"] is None
+    assert cell(accuracy, "stage1", "ela")["z"] < 0
+
+
+def test_blue_does_good_whichever_way_the_metric_goes_and_nothing_is_in_the_middle(made: Snapshot) -> None:
+    (_, accuracy), (_, latency) = effect_maps(made)
+    loss = fit_effects(made, "loss")
+    assert loss is not None
+    ends = [(f.data[0].colorscale[0][1], f.data[0].colorscale[-1][1]) for f in (accuracy, latency, effect_map(loss))]
+    assert ends == [(BAD, GOOD), (GOOD, BAD), (BAD, GOOD)], "a gain in log-loss is a lower one"
+    for figure in (accuracy, latency):
+        assert figure.data[0].zmid == 0
+        assert figure.data[0].zmin == -figure.data[0].zmax
+
+
+def test_in_words_it_names_what_is_sure(made: Snapshot) -> None:
+    effects = fit_effects(made, "latency")
+    assert effects is not None
+    assert "cbam(reduction=16, spatial_kernel_size=7) at stage" in described("latency", effects)
+    nothing = replace(effects, rows=tuple(replace(row, low=-1.0, high=1.0) for row in effects.rows))
+    assert described("latency", nothing).endswith("None is certainly different from zero.")
+
+
+def effect(site: str, kind: str, knobs: str) -> Effect:
+    return Effect(
+        0.01,
+        0.0,
+        0.02,
+        level="choice",
+        site=site,
+        type=kind,
+        knobs=knobs,
+        better=0.9,
+        worse=0.1,
+        observations=3,
+        elsewhere=2,
+    )
+
+
+def test_a_knob_that_the_site_decides_makes_no_column_of_its_own() -> None:
+    rows = [effect(f"stage{n}", "coord", f"reduction={2**n}") for n in (1, 2, 3)]
+    rows += [effect("stage1", "se", f"reduction={r}, gate=hard") for r in (4, 8)]
+    names = column_names(rows)
+    assert {names[f"stage{n}", f"coord(reduction={2**n})"] for n in (1, 2, 3)} == {"coord"}
+    assert names["stage1", "se(reduction=4, gate=hard)"] == "se(reduction=4)"
+    figure = effect_map(Effects("accuracy", tuple(rows), (), None))
+    assert list(figure.data[0].x) == ["coord", "se(reduction=4)", "se(reduction=8)"]
+
+
+def test_many_choices_are_read_by_pointing(made: Snapshot) -> None:
+    rows = [effect("stage1", f"kind{n:02}", "") for n in range(30)]
+    figure = effect_map(Effects("accuracy", tuple(rows), (), None))
+    assert figure.data[0].texttemplate is None
+    assert "probability of 90 %" in figure.data[0].hovertext[0][29]
+
+
+BEGINNINGS = {"svg": b"<svg", "pdf": b"%PDF", "png": b"\x89PNG"}
+
+
+def test_what_a_study_can_show_grows_with_it(made: Snapshot, tmp_path: Path) -> None:
+    assert set(all_figures(made)) == {"front", "effects-accuracy", "effects-latency", "curves", "noise"}
+    assert set(all_figures(snapshot(MadeStudy(tmp_path, name="young").store))) == {"front"}
+
+
+def test_what_is_missing_or_wrong_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="cannot be written as 'gif': give svg, pdf, png"):
+        write_figures({}, tmp_path, "gif")
+    monkeypatch.setitem(sys.modules, "kaleido", None)
+    with pytest.raises(UserError, match=r"need kaleido, which is not installed: pip install 'nas-attn\[figures\]'"):
+        write_figures({}, tmp_path, "svg")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_figures_become_svg_pdf_and_png(made: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("kaleido", reason="kaleido is not installed (extra `figures`)")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    monkeypatch.setenv("BROWSER_PATH", CHROMIUM)
+    drawn = {name: all_figures(made)[name] for name in ("front", "effects-latency")}
+    for format_, beginning in BEGINNINGS.items():
+        files = write_figures(drawn, tmp_path / "figures", format_)
+        assert [file.name for file in files] == [f"front.{format_}", f"effects-latency.{format_}"]
+        assert all(file.read_bytes().startswith(beginning) for file in files)

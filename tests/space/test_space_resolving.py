@@ -85,7 +85,7 @@ def may_resolve(placement: Placement) -> ResolvedPlacement | None:
         return None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(placements, placements)
 @pytest.mark.filterwarnings("ignore::nas_attn.errors.NasAttnWarning")
 def test_equal_networks_have_equal_keys_and_different_ones_different(first: Placement, second: Placement) -> None:
@@ -94,7 +94,7 @@ def test_equal_networks_have_equal_keys_and_different_ones_different(first: Plac
         assert (a.key == b.key) == (output(a) == output(b)), (str(first), str(second))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(placements)
 @pytest.mark.filterwarnings("ignore::nas_attn.errors.NasAttnWarning")
 def test_explicit_notation_resolves_to_the_same_network(placement: Placement) -> None:

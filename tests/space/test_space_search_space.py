@@ -50,7 +50,7 @@ spaces = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(spaces)
 def test_the_count_is_exact_and_every_placement_another_network(found: SearchSpace) -> None:
     placements = list(found.enumerate())
@@ -59,7 +59,7 @@ def test_the_count_is_exact_and_every_placement_another_network(found: SearchSpa
         assert len({found.resolve(values).key for values in placements}) == len(placements)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(spaces, st.integers(0, 99))
 def test_samples_lie_in_the_space_and_encode_their_placement(found: SearchSpace, seed: int) -> None:
     if found.count() == 0:

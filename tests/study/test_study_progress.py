@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from made_study import usual
 
-from nas_attn.study.progress import Progress, front_now, time_left, told
+from nas_attn.study.progress import Progress, time_left, told
 
 
 def test_time_left_comes_from_the_candidates_that_were_finished_last_and_says_how_sure_it_is() -> None:
@@ -43,10 +42,7 @@ def test_a_line_has_its_time_left_only_while_somebody_works() -> None:
 def test_results_read_the_same_everywhere(tmp_path: Path) -> None:
     made = usual(tmp_path)
     rows = made.store.candidates()
-    opened = SimpleNamespace(recipe=made.recipe)
     values = {0: (0.70, 1.0), 1: (0.69, 1.1), 2: (0.71, 1.2), 3: (0.71, 1.3)}
-    assert front_now(opened, values) == [2, 0]  # type: ignore[arg-type]
-    assert front_now(opened, {}) == []  # type: ignore[arg-type]
     assert (
         told(made.recipe.objectives, rows[0], values[0])
         == "trial 0 (none): scored: accuracy 70.00 %, latency 1.000 ×; none"

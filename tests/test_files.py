@@ -1,10 +1,13 @@
-"""Tables written as TOML read as they were."""
+"""Files: written whole or not at all; tables written as TOML read as they were."""
+
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_attn.errors import RecipeError
+from nas_attn.paths import write_whole
 from nas_attn.recipe_reading import DEPTH, read_toml, write_toml
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -30,3 +33,20 @@ def test_what_is_nested_too_deeply_is_one_sentence(begin: str, end: str, depth: 
 def test_none_is_left_out_at_any_depth() -> None:
     table = {"a": None, "b": {"c": None, "d": {"e": None, "f": 1}}, "g": "x"}
     assert read_toml(write_toml(table), "this") == {"b": {"d": {"f": 1}}, "g": "x"}
+
+
+def test_a_file_has_the_rights_of_a_new_one_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    for text in ("first", "ä second"):
+        write_whole(tmp_path / "file.md", text)
+        assert (tmp_path / "file.md").read_text("utf-8") == text
+    assert (tmp_path / "file.md").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    assert {path.name for path in tmp_path.iterdir()} == {"file.md", "usual"}
+
+
+def test_what_cannot_be_written_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    write_whole(tmp_path / "file.md", "whole")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(tmp_path / "file.md", "half \ud800")
+    assert (tmp_path / "file.md").read_text("utf-8") == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["file.md"]

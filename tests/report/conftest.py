@@ -1,0 +1,12 @@
+"""A finished study, made once for all tests of its report."""
+
+import pytest
+from made_study import usual
+
+from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.study.reading import snapshot
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    return snapshot(usual(tmp_path_factory.mktemp("usual"), searched=24).store)
