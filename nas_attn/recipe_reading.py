@@ -73,7 +73,10 @@ def _read_toml(
     if relative_to is not None and not path.is_absolute() and (relative_to / path).is_file():
         path = relative_to / path
     if path.is_file():
-        where, text = str(path), _text(path, what)
+        try:
+            where, text = str(path), path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{what} file '{shorten(str(path))}' cannot be read: {shorten(str(error))}") from None
     elif path.suffix == ".toml" or len(path.parts) > 1:
         raise RecipeError(f"{what} file '{shorten(name)}' does not exist (looked in {Path.cwd()})")
     else:
@@ -85,13 +88,6 @@ def _read_toml(
             )
         where, text = f"{kind}/{name}.toml (shipped)", known[name]
     return where, read_toml(text, where)
-
-
-def _text(path: Path, what: str) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{what} file '{shorten(str(path))}' cannot be read: {shorten(str(error))}") from None
 
 
 def frozen_recipe(text: str, *, where: str) -> Recipe:

@@ -46,7 +46,7 @@ def pareto(
     storage: Storage = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """The front by current estimates (not the snapshot that Optuna holds), the baselines, and the one to take."""
+    """Show the front, the baselines and the recommended placement."""
     from nas_attn.cli.showing import show_answer, show_choice, show_front, show_why
     from nas_attn.study.reading import snapshot
 
@@ -79,7 +79,7 @@ def report(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Writes the report from what the database holds now, and refreshes the dashboard's notes and plots."""
+    """Write the study's report: one self-contained HTML file."""
     from nas_attn.study.publishing import Publisher, write_study_report
 
     path = page_path(output, "--output")
@@ -113,7 +113,7 @@ def effects(
     storage: Storage = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Says what each choice does at each site, and each type over all its sites."""
+    """Show what each choice adds at each site, to a metric or to the latency."""
     from nas_attn.analysis.units import unit as unit_of
     from nas_attn.study.reading import snapshot
 

@@ -47,7 +47,7 @@ def export(
     storage: Storage = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Writes a trained candidate and its card: retrained as the target says where it was, else as the search left it."""
+    """Write a trained network and its card: weights, torch.export, ONNX or one Python file."""
     from nas_attn import tasks
     from nas_attn.export.formats import find_format
     from nas_attn.study.exporting import chosen, export_candidate
@@ -128,7 +128,7 @@ def check_export(
     root: Annotated[str | None, typer.Option("--root", help="Where the data is now.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Runs an exported file on the study's validation images, in a process in which nas_attn cannot be imported."""
+    """Run an exported file on the study's validation images, without nas_attn."""
     from nas_attn.analysis import units
     from nas_attn.export.card import verify
 

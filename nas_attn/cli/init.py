@@ -82,7 +82,7 @@ def init(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask no questions, use the defaults.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
-    """Writes a commented recipe and checks it."""
+    """Write a recipe: ask a few questions, or take the answers as options."""
     target = output_path(path, what="recipe file", error=RecipeError)
     if target.exists() and not force:
         raise RecipeError(f"'{path}' already exists: give another file, or --force to overwrite it")

@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +17,7 @@ import typer
 from nas_attn._version import __version__
 from nas_attn.cli import answers, export, init, networks, running, search, upkeep
 from nas_attn.cli.common import INTERRUPTED, echo
-from nas_attn.errors import WARNING, NasAttnError, NasAttnWarning, sentence, shorten
+from nas_attn.errors import DEBUG, WARNING, NasAttnError, NasAttnWarning, sentence, shorten
 from nas_attn.waiting import Interrupted
 
 app = typer.Typer(
@@ -28,32 +29,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-COMMANDS = (
-    (init.init, "Write a recipe: ask a few questions, or take the answers as options."),
-    (search.search, "Run a search from a recipe; continue an earlier one of the same name."),
-    (search.resume, "Continue a study; it needs only its database."),
-    (search.extend, "Give a study another search space; every finished run is kept."),
-    (search.worker, "Work on a study as one more worker, on this or any other machine."),
-    (search.launch, "Start workers of a study on Slurm, on Ray or in the background here."),
-    (search.stop, "Tell all workers of a study to save their work and end."),
-    (upkeep.status, "Show the progress of a study, or all studies of the database."),
-    (running.validate, "Test what a search recommends: train it as the target says, score it on the test images."),
-    (running.retrain, "Train a network as the target says, and keep its weights."),
-    (answers.pareto, "Show the front, the baselines and the recommended placement."),
-    (answers.effects, "Show what each choice adds at each site, to a metric or to the latency."),
-    (answers.report, "Write the study's report: one self-contained HTML file."),
-    (export.export, "Write a trained network and its card: weights, torch.export, ONNX or one Python file."),
-    (export.check_export, "Run an exported file on the study's validation images, without nas_attn."),
-    (networks.sites, "Show where attention can go in a backbone, and what a search space has there."),
-    (networks.latency, "Measure placements on this machine: latency with intervals, peak memory."),
-    (networks.modules, "List the attention modules, or show one: knobs, parameters, MACs."),
-    (upkeep.backup, "Copy a database consistently, also while workers use it."),
-    (upkeep.clean, "Delete what a study no longer needs: weights, old checkpoints, unused files."),
-    (upkeep.doctor, "Check this machine: devices, libraries, storage."),
+COMMANDS: tuple[Callable[..., None], ...] = (
+    *(init.init, search.search, search.resume, search.extend, search.worker, search.launch, search.stop),
+    *(upkeep.status, running.validate, running.retrain, answers.pareto, answers.effects, answers.report),
+    *(export.export, export.check_export, networks.sites, networks.latency, networks.modules),
+    *(upkeep.backup, upkeep.clean, upkeep.doctor),
 )
+"""Their docstrings are what `--help` says."""
 
-for function, text in COMMANDS:
-    app.command(help=text)(function)
+for function in COMMANDS:
+    app.command()(function)
 
 
 def _version(show: bool) -> None:
@@ -74,7 +59,6 @@ def options(
         os.environ[DEBUG] = "1"
 
 
-DEBUG = "NAS_ATTN_DEBUG"
 LETTERS = 600
 """So long may the sentence of an error become; --debug shows all of it."""
 

@@ -53,7 +53,7 @@ def sites(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prints each site with its positions, module path, channels, map size and share of the network's MACs."""
+    """Show where attention can go in a backbone, and what a search space has there."""
     from nas_attn import backbones
     from nas_attn.attachment import survey
     from nas_attn.recipe_reading import backbone_section, load_space
@@ -160,7 +160,7 @@ def modules(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Without a name the whole catalogue; with one its knobs, parameters and MACs on a map of this shape."""
+    """List the attention modules, or show one: knobs, parameters, MACs."""
     from nas_attn.attention import catalogue
 
     if runtimes:
@@ -280,7 +280,7 @@ def latency(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compares placements on this machine with the bare backbone: ratios with 95 % intervals."""
+    """Measure placements on this machine: latency with intervals, peak memory."""
     if back is not None:
         _bring_back(back, study, storage, as_json)
         return

@@ -147,7 +147,7 @@ def validate(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tests what a search recommends: trained as the target says, in fresh blocks, on the test split. Goes on when repeated."""
+    """Test what a search recommends: train it as the target says, score it on the test images."""
     if margin is not None and not (math.isfinite(margin) and margin > 0):
         raise RecipeError(f"--margin {margin} must be above 0, in the metric's unit")
     from nas_attn.study import searching, target_runs
@@ -261,7 +261,7 @@ def retrain(
     storage: Storage = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Trains a chosen network as the target says and keeps its weights for `export`. Goes on when repeated."""
+    """Train a network as the target says, and keep its weights."""
     from nas_attn.analysis.validation import RETRAIN
     from nas_attn.evaluation.starts import check_weights
     from nas_attn.study import searching, target_runs

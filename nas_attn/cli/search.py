@@ -76,7 +76,7 @@ def search(
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """Reads the recipe, or plans one for a folder of images; makes the study, or takes it up; runs workers."""
+    """Run a search from a recipe; continue an earlier one of the same name."""
     from nas_attn.recipe_reading import load_recipe
     from nas_attn.study import searching
 
@@ -143,7 +143,7 @@ def resume(
     report: ReportPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Goes on with a study: half-trained trials from their last checkpoint, then new ones."""
+    """Continue a study; it needs only its database."""
     from nas_attn.study import searching
     from nas_attn.study.planning import go_on
 
@@ -169,7 +169,7 @@ def extend(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Gives a study another search space: more choices, sites, knobs. Every finished run is kept as evidence."""
+    """Give a study another search space; every finished run is kept."""
     from nas_attn.recipe_reading import load_space
     from nas_attn.study.extending import extend as do
 
@@ -199,7 +199,7 @@ def worker(
         int, typer.Option("--per-gpu", min=1, help="Number of workers that share the memory of this GPU.")
     ] = 1,
 ) -> None:
-    """Does what a study wants until it is complete. The recipe comes from the study."""
+    """Work on a study as one more worker, on this or any other machine."""
     from nas_attn.records import Share
     from nas_attn.study.launching import WorkerSettings, settings_given
     from nas_attn.study.local import LAST_WORD
@@ -254,7 +254,7 @@ def launch(
     storage: Storage = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Starts workers of a study on a cluster, and returns. The study is there already: nas-attn search RECIPE --time-limit 0."""
+    """Start workers of a study on Slurm, on Ray or in the background here."""
     from nas_attn.study.launching import LOGS, Request
     from nas_attn.study.launching import launch as start
 
@@ -276,7 +276,7 @@ def stop(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until they have ended.")] = True,
     storage: Storage = DEFAULT_URL,
 ) -> None:
-    """Tells all workers of a study to stop in order, wherever they run; those that only queue are taken back."""
+    """Tell all workers of a study to save their work and end."""
     from nas_attn.study.launching import engine, launches
     from nas_attn.study.stopping import stop_workers
 

@@ -37,7 +37,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh the view until the study ends.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Counts of candidates by state; for one study also who works on it, at what, what failed, and the time left."""
+    """Show the progress of a study, or all studies of the database."""
     if watch and as_json:
         raise UserError("--watch and --json exclude each other: give one of them")
     if watch:
@@ -173,7 +173,7 @@ def backup(
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Copies the whole database into one file, and checkpoints and weights into a folder beside. Workers may go on meanwhile."""
+    """Copy a database consistently, also while workers use it."""
     from nas_attn.storage import Database
     from nas_attn.study.keeping import back_up
 
@@ -200,7 +200,7 @@ def clean(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Frees what a study no longer needs: weights, checkpoints of ended runs, unused files. Safe while workers work."""
+    """Delete what a study no longer needs: weights, old checkpoints, unused files."""
     if keep not in (None, "all", "front", "none"):
         raise StudyError(f"--keep '{keep}' is unknown: give all, front or none")
     from nas_attn.study.keeping import clean as free
@@ -228,7 +228,7 @@ def doctor(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Looks at Python, torch, devices, memory, disk, the database and the extras. Exit status 1 where something is bad."""
+    """Check this machine: devices, libraries, storage."""
     checks = [*_machine(), _database(storage)]
     for extra, module in EXTRAS.items():
         there = importlib.util.find_spec(module) is not None

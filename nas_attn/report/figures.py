@@ -6,7 +6,7 @@ import html
 import re
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -222,16 +222,20 @@ def learning_curves(snapshot: Snapshot) -> go.Figure | None:
         return None
     runs: dict[tuple[str, str, float], list[tuple[CandidateView, list[ScorePoint]]]] = {}
     for view in _for_curves(snapshot):
-        for run in _runs(view.scores):
-            points = [point for point in run if metric in point.metrics]
-            if points:
-                runs.setdefault(_kind(snapshot, view), []).append((view, points))
+        own: dict[tuple[str, int], list[ScorePoint]] = {}
+        for point in view.scores:
+            if metric in point.metrics:
+                own.setdefault((point.purpose, point.seed), []).append(point)
+        runs.setdefault(_kind(snapshot, view), []).extend((view, points) for points in own.values())
+    runs = {kind: found for kind, found in runs.items() if found}
     if not runs:
         return None
     figure = blank_figure(height=420)
     figure.add_traces([_curves(snapshot, alike, metric, style) for style, alike in runs.items()])
-    own = range(snapshot.recipe.search.seed, snapshot.recipe.search.seed + snapshot.recipe.training.backbones)
-    start = {p.seed: p.metrics[metric] for p in snapshot.backbone if p.seed in own and metric in p.metrics}  # not fresh
+    seeds = range(snapshot.recipe.search.seed, snapshot.recipe.search.seed + snapshot.recipe.training.backbones)
+    start = {
+        p.seed: p.metrics[metric] for p in snapshot.backbone if p.seed in seeds and metric in p.metrics
+    }  # not fresh
     if start:
         level = fmean(start.values())
         note = f"trained backbone before the search ({units.value(metric, level)})"
@@ -309,7 +313,8 @@ def noise_figure(snapshot: Snapshot) -> go.Figure | None:
     if metric is None or bare is None:
         return None
     views = [view for view in snapshot.ordered(snapshot.candidates) if metric in view.gains]
-    views = [view for view in views if view.on_front or view.baseline or _repeated(view)][:40]
+    repeated = [len({point.seed for point in view.scores if point.rung == view.rung}) > 1 for view in views]
+    views = [view for view, more in zip(views, repeated, strict=True) if view.on_front or view.baseline or more][:40]
     if not views:
         return None
     sign = -1.0 if lower_is_better(metric) else 1.0
@@ -352,17 +357,6 @@ def noise_figure(snapshot: Snapshot) -> go.Figure | None:
     measure(figure, "x", metric, gain=True)
     figure.update_yaxes(autorange="reversed", type="category")
     return figure
-
-
-def _repeated(view: CandidateView) -> bool:
-    return len({point.seed for point in view.scores if point.rung == view.rung}) > 1
-
-
-def _runs(points: Iterable[ScorePoint]) -> list[list[ScorePoint]]:
-    runs: dict[tuple[str, int], list[ScorePoint]] = {}
-    for point in points:
-        runs.setdefault((point.purpose, point.seed), []).append(point)
-    return list(runs.values())
 
 
 def retraining_curves(snapshot: Snapshot) -> list[go.Figure]:
@@ -419,6 +413,9 @@ def effect_map(effects: Effects) -> go.Figure:
     scale = units.unit(effects.of).scale
     most = max(abs(row.mean) for row in rows) * scale or 1.0
     written = len(columns) <= MOST_WRITTEN
+    low, high = (GOOD, BAD) if effects.of == "latency" else (BAD, GOOD)
+    unit = units.unit(effects.of).of_differences or html.escape(effects.of)
+    unit = "% of<br>latency" if effects.of == "latency" else unit
     figure = blank_figure(height=max(220, 54 * len(sites) + 150))
 
     def each(of: str) -> list[list[str]]:
@@ -437,14 +434,14 @@ def effect_map(effects: Effects) -> go.Figure:
             texttemplate="%{text}" if written else None,
             hovertext=each("hover"),
             hovertemplate="%{hovertext}<extra></extra>",
-            colorscale=_colours(effects.of),
+            colorscale=[(0.0, low), (0.5, NOTHING), (1.0, high)],
             zmid=0,
             zmin=-most,
             zmax=most,
             xgap=3,
             ygap=3,
             hoverongaps=False,
-            colorbar={"thickness": 12, "outlinewidth": 0, "tickformat": "+.3~g", "title": {"text": _unit(effects.of)}},
+            colorbar={"thickness": 12, "outlinewidth": 0, "tickformat": "+.3~g", "title": {"text": unit}},
         )
     )
     figure.update_xaxes(type="category", showgrid=False, tickangle=0 if written else -60, side="top")
@@ -502,15 +499,6 @@ def _hover_cell(of: str, row: Effect) -> str:
             f"{row.observations} candidates have it, {row.elsewhere} more the type elsewhere",
         )
     )
-
-
-def _unit(of: str) -> str:
-    return "% of<br>latency" if of == "latency" else units.unit(of).of_differences or html.escape(of)
-
-
-def _colours(of: str) -> list[tuple[float, str]]:
-    low, high = (GOOD, BAD) if of == "latency" else (BAD, GOOD)
-    return [(0.0, low), (0.5, NOTHING), (1.0, high)]
 
 
 FORMATS = ("svg", "pdf", "png")

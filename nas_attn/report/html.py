@@ -56,6 +56,7 @@ def render(snapshot: Snapshot, choice: Chosen | None = None) -> str:
     page = Page()
     called = {view.key: words.called(view, snapshot) for view in snapshot.candidates}
     spent, record = words.spent(snapshot), snapshot.latency
+    effects = [fit_effects(snapshot, what) for what in (snapshot.primary, "latency") if what]
     context = {
         **_answer(snapshot),
         "tested": [_tested(snapshot, result) for result in reversed(snapshot.validations)],
@@ -64,7 +65,7 @@ def render(snapshot: Snapshot, choice: Chosen | None = None) -> str:
         "fronts": [page.draw(figure, _front_in_words(snapshot)) for figure in figures.front_figures(snapshot)],
         "ties": ", ".join(f"{a.label} and {b.label}" for a, b in snapshot.ties),
         "noise": _noise(snapshot, page),
-        "effects": [_effects(snapshot, found, page) for found in _known_effects(snapshot)],
+        "effects": [_effects(found, page) for found in effects if found is not None and found.rows],
         "classes": tables.by_class_tables(snapshot, called),
         "curves": page.draw(figures.learning_curves(snapshot)),
         "retrained": _retrained(snapshot, page),
@@ -159,12 +160,7 @@ def _noise(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
     }
 
 
-def _known_effects(snapshot: Snapshot) -> list[Effects]:
-    found = [fit_effects(snapshot, what) for what in (snapshot.primary, "latency") if what]
-    return [effects for effects in found if effects is not None and effects.rows]
-
-
-def _effects(snapshot: Snapshot, found: Effects, page: Page) -> dict[str, Any]:
+def _effects(found: Effects, page: Page) -> dict[str, Any]:
     error = "" if found.cv_error is None else f" (additive model, leave-one-out error {100 * found.cv_error:.1f} %)"
     figure = figures.effect_map(found) if found.at("choice") else None
     return {
@@ -197,15 +193,9 @@ def _commands(snapshot: Snapshot) -> str:
 @cache
 def templates() -> Environment:
     """The environment of `nas_attn/report/templates`."""
-    made = Environment(
-        loader=PackageLoader("nas_attn.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    made.filters["code"] = code
-    made.filters["when"] = when
+    loader, undefined = PackageLoader("nas_attn.report"), StrictUndefined
+    made = Environment(loader=loader, undefined=undefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    made.filters |= {"code": code, "when": when}
     return made
 
 
@@ -232,37 +222,25 @@ def plotly_script() -> Markup:
     return Markup(gzip.decompress(packed).decode())
 
 
-class Drawn(NamedTuple):
-    """A figure of a page."""
-
-    name: str
-    json: Markup
-    label: str
-    """The figure in words, for those who do not see it."""
-    height: int
-    width: int
-    """Pixels that it needs at least."""
-
-
 class Page:
-    """Collects the figures of one page."""
+    """Collects the figures of one page: name, JSON, height and width in pixels, and a label in words for who does not see it."""
 
     def __init__(self) -> None:
-        self.figures: list[Drawn] = []
+        self.figures: list[dict[str, Any]] = []
 
-    def draw(self, figure: go.Figure | None, label: str = "") -> Drawn | None:
+    def draw(self, figure: go.Figure | None, label: str = "") -> dict[str, Any] | None:
         """Adds a figure; None without one."""
         if figure is None:
             return None
         axes = [axis.title.text for axis in (figure.layout.yaxis, figure.layout.xaxis) if axis.title.text]
         text = str(plotly.io.to_json(figure)).replace("<", "\\u003c")  # so that no text can end the element
-        drawn = Drawn(
-            name=f"figure-{len(self.figures) + 1}",
-            json=Markup(text),
-            label=label or f"Figure: {' against '.join(axes)}",
-            height=int(figure.layout.height),
-            width=int((figure.layout.meta or {}).get("width", 0)),
-        )
+        drawn = {
+            "name": f"figure-{len(self.figures) + 1}",
+            "json": Markup(text),
+            "label": label or f"Figure: {' against '.join(axes)}",
+            "height": int(figure.layout.height),
+            "width": int((figure.layout.meta or {}).get("width", 0)),  # at least
+        }
         self.figures.append(drawn)
         return drawn
 
@@ -270,19 +248,6 @@ class Page:
 WIDTH, HEIGHT = 680, 360
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 24, 48
 """Pixels beside the axes."""
-
-
-class Mark(NamedTuple):
-    """A point with the ends of its intervals, in pixels; the ends are the point's where there are none."""
-
-    x: float
-    y: float
-    x_ends: tuple[float, ...]
-    y_ends: tuple[float, ...]
-    colour: str
-    open: bool
-    said: str
-    """What hovering shows."""
 
 
 class Axis(NamedTuple):
@@ -312,15 +277,15 @@ def drawing(figure: go.Figure) -> dict[str, Any]:
     points = [trace for trace in figure.data if trace.mode == "markers"]
     x, y = (_drawn_axis(figure, points, axis) for axis in ("x", "y"))
     marks = [
-        Mark(
-            x.at(trace.x[i]),
-            y.at(trace.y[i]),
-            tuple(map(x.at, _ends(trace, "x", i))),
-            tuple(map(y.at, _ends(trace, "y", i))),
-            trace.marker.color,
-            trace.marker.symbol == "circle-open",
-            trace.text[i].replace("<br>", "\n").replace("<b>", "").replace("</b>", ""),
-        )
+        {
+            "x": x.at(trace.x[i]),
+            "y": y.at(trace.y[i]),
+            "x_ends": tuple(map(x.at, _ends(trace, "x", i))),
+            "y_ends": tuple(map(y.at, _ends(trace, "y", i))),
+            "colour": trace.marker.color,
+            "open": trace.marker.symbol == "circle-open",
+            "said": trace.text[i].replace("<br>", "\n").replace("<b>", "").replace("</b>", ""),
+        }
         for trace in points
         for i in range(len(trace.x))
     ]

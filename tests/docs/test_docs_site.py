@@ -15,7 +15,7 @@ SITE = runpy.run_path(str(ROOT / "docs" / "write_site.py"))
 
 def test_the_references_name_everything_there_is() -> None:
     commands, python = SITE["commands"](), SITE["python"]()
-    for function, _ in COMMANDS:
+    for function in COMMANDS:
         assert f"## nas-attn {function.__name__.replace('_', '-')}\n\n```text\nUsage: nas-attn " in commands
     assert "--max-latency-ratio" in commands
     for name in api.__all__:
