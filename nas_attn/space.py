@@ -216,8 +216,7 @@ def short(choice: Choice) -> Choice:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """Sorting key that puts stage10 after stage2."""
-    digits = "".join(c if c.isdigit() else " " for c in name).split()
-    return [(int(d), "") for d in digits] or [(0, name)]
+    return [(int(digits), "") for digits in re.findall(r"\d+", name)] or [(0, name)]
 
 
 # ------------------------------------------------------------------------------------------- search spaces
@@ -245,14 +244,7 @@ class SearchSpace:
     """
 
     def __init__(self, spec: SpaceSpec, sites: Sequence[Site], *, init: str = "paper") -> None:
-        """Args:
-            spec: the space as written.
-            sites: all sites of the backbone, stages and blocks.
-            init: form of the modules, `paper` or `identity`.
-
-        Raises:
-            RecipeError: an unknown type or knob, or patterns that match no site.
-        """
+        """`sites` are all of the backbone, `init` is the form of the modules; RecipeError where the space does not fit them."""
         self.spec, self.init = spec, init
         self._all_sites = tuple(sites)
         self.sites = _included(spec, sites)
@@ -263,7 +255,12 @@ class SearchSpace:
         self._by_network: dict[str, dict[str, str]] = {}
         for site in self.sites:
             self._add_site(site)
-        self._check_per_site()
+        names = [site.name for site in self.sites]
+        for pattern in spec.per_site:
+            if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+                raise RecipeError(
+                    f"{spec.where}: per_site.{pattern} matches no site of this backbone: {did_you_mean(pattern, names)}"
+                )
 
     # ---------------------------------------------------------------- between values and placements
 
@@ -351,7 +348,7 @@ class SearchSpace:
     def everywhere(self, choice: Choice) -> Placement:
         """A choice at each site that is searched; the space need not have it there."""
         sites = (site for site in self.sites if not site.original)
-        return Placement(tuple(Assignment(site.name, choice, self._first_position(site)) for site in sites))
+        return Placement(tuple(Assignment(site.name, choice, self._positions(site)[0]) for site in sites))
 
     def baselines(self) -> list[Baseline]:
         """No attention, and each type with the space's first knobs at every site."""
@@ -360,7 +357,7 @@ class SearchSpace:
             values = {
                 site.name: "original"
                 if site.original
-                else self._by_network[site.name][self._network(site, self._first_position(site), choice)]
+                else self._by_network[site.name][self._network(site, self._positions(site)[0], choice)]
                 for site in self.sites
             }
             result.append(Baseline(f"uniform {choice}", values))
@@ -371,9 +368,6 @@ class SearchSpace:
     def _positions(self, site: Site) -> list[str]:
         return [p for p in self.spec.sites.positions if p in site.positions] or [site.default_position]
 
-    def _first_position(self, site: Site) -> str:
-        return self._positions(site)[0]
-
     def _add_site(self, site: Site) -> None:
         """Fills the encoding of one site: what is allowed, then what only the baselines need."""
         types = self._types_at(site)
@@ -381,14 +375,14 @@ class SearchSpace:
         if site.original:
             known[_signature({})] = "original"
         if self.spec.with_none and "none" in types:
-            known[self._network(site, self._first_position(site), Choice("none"))] = "none"
+            known[self._network(site, self._positions(site)[0], Choice("none"))] = "none"
         for position in self._positions(site):
             for choice in self._choices(types):
                 known.setdefault(self._network(site, position, choice), self._value(site, position, choice))
         self.allowed[site.name] = tuple(known.values())
         known.setdefault(_signature({}), _bare(site))
         for choice in [] if site.original else self._first_choices():
-            position = self._first_position(site)
+            position = self._positions(site)[0]
             known.setdefault(self._network(site, position, choice), self._value(site, position, choice))
         self._by_network[site.name] = known
         self.parameters[site.name] = tuple(known.values())
@@ -440,14 +434,6 @@ class SearchSpace:
                 raise
             raise RecipeError(f"{self.spec.where}: choices.{choice.type}: {error}") from None
 
-    def _check_per_site(self) -> None:
-        for pattern in self.spec.per_site:
-            if not any(fnmatch.fnmatchcase(site.name, pattern) for site in self.sites):
-                names = [site.name for site in self.sites]
-                raise RecipeError(
-                    f"{self.spec.where}: per_site.{pattern} matches no site of this backbone: "
-                    f"{did_you_mean(pattern, names)}"
-                )
 
     def _counts(self, start: int) -> list[int]:
         """Number of ways to fill the sites from `start` on, by the number of modules used."""
@@ -462,22 +448,16 @@ class SearchSpace:
 
 def _included(spec: SpaceSpec, sites: Sequence[Site]) -> list[Site]:
     """Sites of the space's granularity that its patterns take in."""
-    blocks = spec.sites.granularity == "block"
-    level = [
-        site
-        for site in sites
-        if (
-            spec.sites.originals == "search"
-            if site.original
-            else site.name in spec.sites.custom or ("." in site.name) == blocks
-        )
-    ]
-    chosen = [
-        site
-        for site in level
-        if any(fnmatch.fnmatchcase(site.name, p) for p in spec.sites.include)
-        and not any(fnmatch.fnmatchcase(site.name, p) for p in spec.sites.exclude)
-    ]
+    blocks, originals = spec.sites.granularity == "block", spec.sites.originals == "search"
+
+    def of_level(site: Site) -> bool:
+        return originals if site.original else site.name in spec.sites.custom or ("." in site.name) == blocks
+
+    def fits(site: Site, patterns: Sequence[str]) -> bool:
+        return any(fnmatch.fnmatchcase(site.name, pattern) for pattern in patterns)
+
+    level = [site for site in sites if of_level(site)]
+    chosen = [site for site in level if fits(site, spec.sites.include) and not fits(site, spec.sites.exclude)]
     if not chosen:
         names = ", ".join(site.name for site in level) or "none"
         raise RecipeError(f"{spec.where}: sites.include {spec.sites.include} leaves no site; the backbone has {names}")

@@ -96,11 +96,6 @@ class Page:
         for kind in ("mousePressed", "mouseReleased") if click else ():
             self.tell("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
 
-    def picture(self, file: Path) -> Path:
-        """What is seen, as a PNG."""
-        file.write_bytes(base64.b64decode(self.tell("Page.captureScreenshot")["data"]))
-        return file
-
     def printed(self) -> bytes:
         """The page as a PDF."""
         return base64.b64decode(self.tell("Page.printToPDF")["data"])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from textwrap import indent
-
 import pytest
 from answers import DIGITS, finished, scored, settings
 from materials import everything_of_ones_own
-from shell import ROOT, Shell
+from shell import Shell
 
 
 def test_own_model_module_and_evaluator_with_two_workers(shell: Shell) -> None:
@@ -35,21 +33,6 @@ def test_own_model_module_and_evaluator_with_two_workers(shell: Shell) -> None:
 
 
 @pytest.mark.slow
-def test_an_evaluator_that_talks_does_not_flood_the_terminal(shell: Shell) -> None:
-    everything_of_ones_own(shell.folder)
-    talk = "print('judge: on standard output')\nprint('judge: on standard error', file=sys.stderr)\n"
-    judge = (shell.folder / "judge.py").read_text()
-    judge = judge.replace("import os\n", "import os\nimport sys\n", 1)
-    judge = judge.replace("            optimizer.step()\n", f"            optimizer.step()\n{indent(talk, 12 * ' ')}")
-    (shell.folder / "judge.py").write_text(judge)
-    ended = shell.types("search own.toml --workers 2 --threads 1")
-    assert (ended.out + ended.err).count("judge: ") < 10, "a line per trial is worth more"
-    finished(shell, "own", trials=9)
-    again = shell.types("search own.toml --workers 2 --threads 1 --name once-more --json")
-    assert again.json["ended"] == "complete"
-
-
-@pytest.mark.slow
 def test_a_placement_outside_the_space(shell: Shell) -> None:
     """As docs/spaces.md and CONTRIBUTING say: any placement that the backbone can carry."""
     tiny = settings(DIGITS, latency__session_seconds="0.1")
@@ -63,22 +46,3 @@ def test_a_placement_outside_the_space(shell: Shell) -> None:
     assert {first["state"], second["state"]} <= {"scored", "pruned"}
     refused = shell.types("resume digits --try 'stage9=se'", status=2).error
     assert "stage9" in refused
-
-
-@pytest.mark.slow
-def test_a_module_of_an_installed_package(shell: Shell) -> None:
-    everything_of_ones_own(shell.folder)
-    site = shell.folder / "site"
-    (site / "spotlight-1.0.dist-info").mkdir(parents=True)
-    (shell.folder / "spotlight.py").rename(site / "spotlight.py")
-    (site / "spotlight-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: spotlight\nVersion: 1.0\n")
-    points = "[nas_attn.attention]\nspot = spotlight:Spotlight\n"
-    (site / "spotlight-1.0.dist-info" / "entry_points.txt").write_text(points)
-    shell.variables["PYTHONPATH"] = f"{site}:{ROOT}"
-    assert "spot" in [module["name"] for module in shell.types("modules --json").json["modules"]]
-    assert "power" in shell.types("modules spot --channels 8").out
-    recipe = (shell.folder / "own.toml").read_text().replace('choices."spotlight:Spotlight"', "choices.spot")
-    (shell.folder / "own.toml").write_text(recipe)
-    shell.types("search own.toml --workers 2 --threads 1")
-    answer = finished(shell, "own", trials=9)
-    assert any("=spot(power=2.0)" in c["placement"] for c in answer["candidates"])

@@ -40,15 +40,6 @@ def test_all_formats_in_a_folder_with_blanks_and_umlauts(shell: Shell) -> None:
     search(shell, f"folder:{folder.name}")
 
 
-def test_splits_in_folders_and_an_absolute_path(shell: Shell) -> None:
-    elsewhere = shell.logs / "elsewhere"
-    for split, count in (("train", 12), ("val", 8), ("test", 4)):
-        photographs(elsewhere / split, of_each=count)
-    search(shell, f"folder:{elsewhere}")
-    assert "study.html" in shell.files()
-    assert not list(elsewhere.glob("*.html"))
-
-
 def test_broken_images_are_refused_or_left_out_with_one_warning(shell: Shell) -> None:
     photographs(shell.folder / "photos")
     whole = (shell.folder / "photos" / "cat" / "000.jpg").read_bytes()
@@ -61,8 +52,3 @@ def test_broken_images_are_refused_or_left_out_with_one_warning(shell: Shell) ->
     shell.types("init --force study.toml --data folder:photos --backbone resnet8 --yes")
     shell.types(f"search study.toml --workers 2 --threads 1 {SMALL} --set data.broken_images=skip", warns=["torn.jpg"])
     finished(shell, "study", trials=8)
-
-
-def test_images_that_are_read_anew_in_every_epoch(shell: Shell) -> None:
-    photographs(shell.folder / "photos")
-    search(shell, "folder:photos", "--set data.memory_share=1e-9 --set data.workers=2")

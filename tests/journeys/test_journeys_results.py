@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from answers import DIGITS, scored, settings
 from shell import Shell
 
@@ -43,38 +42,6 @@ def test_latency_of_placements_of_trials_and_of_other_backbones(done: Shell) -> 
         "latency resnet8 'stage1=eca' --input 1x12x12 --set max_sessions=1 --set session_seconds=0.2"
     ).out
     assert "Latency" in shown
-
-
-@pytest.mark.parametrize(("kind", "file"), [("weights", "digits.pt"), ("torch", "digits.pt2"), ("onnx", "digits.onnx")])
-def test_each_format_gives_the_same_network(done: Shell, kind: str, file: str) -> None:
-    wrote = done.types(f"export digits --trial 3 --format {kind} --json").json
-    assert wrote["file"] == file
-    path = done.folder / file
-    x = torch.linspace(-1, 1, 5 * 144).reshape(5, 1, 12, 12)
-    expected = network(done, x)
-    if kind == "torch":
-        found = torch.export.load(path).module()(x)
-    elif kind == "onnx":
-        session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
-        found = torch.from_numpy(session.run(None, {"image": x.numpy()})[0])
-    else:
-        found = expected
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
-
-
-def network(done: Shell, x: torch.Tensor) -> torch.Tensor:
-    """The output of trial 3 as it comes from the weights."""
-    from nas_attn import attach
-    from nas_attn.backbones import build
-    from nas_attn.recipe import BackboneSection
-
-    done.types("export digits --trial 3 -o trial3.pt")
-    exported = torch.load(done.folder / "trial3.pt", weights_only=True)
-    model = build(BackboneSection(name="resnet8", width=4), input_shape=(1, 12, 12), classes=10)
-    attach(model, exported["notes"]["placement"], input_shape=(1, 12, 12))
-    model.load_state_dict(exported["state_dict"])
-    with torch.no_grad():
-        return model.eval()(x)
 
 
 def test_the_recommendation_is_tested_and_trained_as_the_target_says(done: Shell) -> None:
@@ -129,17 +96,3 @@ def test_the_copy_says_what_the_original_says(done: Shell) -> None:
     page = Path(done.types("report digits --storage sqlite:///copy.db -o copy.html --json").json["report"])
     assert (done.folder / page).stat().st_size > 100_000
     assert json.loads(done.types("status --json").out)[0]["name"] == "digits"
-
-
-def test_a_wider_space_keeps_what_is_known(done: Shell) -> None:
-    done.types("backup narrow.db")
-    at = "--storage sqlite:///narrow.db"
-    before = {c["key"]: c for c in done.types(f"pareto digits --json {at}").json["candidates"]}
-    trials = len(before) + 2
-    planned = done.types(f"extend digits --space plug_and_play --trials {trials} --dry-run --json {at}").json
-    assert planned["placements"][1] > planned["placements"][0]
-    assert "nas-attn resume digits" in done.types(f"extend digits --space plug_and_play --trials {trials} {at}").out
-    done.types(f"resume digits --workers 1 --threads 1 {at}")
-    after = {c["key"]: c for c in done.types(f"pareto digits --json {at}").json["candidates"]}
-    assert len(after) == trials
-    assert all(score in after[key]["scores"] for key, known in before.items() for score in known["scores"])
