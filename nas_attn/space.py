@@ -434,7 +434,6 @@ class SearchSpace:
                 raise
             raise RecipeError(f"{self.spec.where}: choices.{choice.type}: {error}") from None
 
-
     def _counts(self, start: int) -> list[int]:
         """Number of ways to fill the sites from `start` on, by the number of modules used."""
         ways = [1]

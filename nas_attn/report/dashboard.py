@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from nas_attn.analysis import units
 from nas_attn.analysis.choosing import answer
@@ -16,7 +16,6 @@ from nas_attn.report.figures import all_figures
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
-    from optuna.study import StudyDirection
     from optuna.trial import FrozenTrial
 
 
@@ -168,7 +167,9 @@ def write_answer_study(storage: BaseStorage, now: Snapshot) -> None:
             return
         optuna.delete_study(study_name=name, storage=storage)
     with suppress(optuna.exceptions.DuplicatedStudyError):  # another process writes the same at this moment
-        study = optuna.create_study(study_name=name, storage=storage, directions=_directions(now))
+        falls = [lower_is_better(objective) and not now.compared(objective) for objective in now.objectives]
+        directions: list[Literal["minimize", "maximize"]] = ["minimize" if one else "maximize" for one in falls]
+        study = optuna.create_study(study_name=name, storage=storage, directions=directions)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names([words.heading(now, index) for index in range(len(now.objectives))])
@@ -210,10 +211,3 @@ def _values(now: Snapshot, view: CandidateView) -> list[float] | None:
             return None
         found.append(round(value, 6))
     return found
-
-
-def _directions(now: Snapshot) -> list[StudyDirection]:
-    from optuna.study import StudyDirection
-
-    falls = [lower_is_better(objective) and not now.compared(objective) for objective in now.objectives]
-    return [StudyDirection.MINIMIZE if one else StudyDirection.MAXIMIZE for one in falls]

@@ -38,7 +38,7 @@ def own(**changes: Any) -> na.Study:
         "input_shape": (1, 16, 16),
         "evaluator": judge,
         "space": "small",
-        "trials": 6,
+        "trials": 4,
         "objectives": ["worth", "-size"],
         "say": quiet,
     }
@@ -119,8 +119,8 @@ def test_a_search_with_ones_own_model_and_evaluator(folder: Path) -> None:
     assert again.report().read_text().startswith("<!doctype html>")
     assert again.report(folder / "own.html") == folder / "own.html"
     assert own().candidates() == study.candidates(), "calling again goes on"
-    with pytest.raises(StudyError, match=r"search\.trials: 6 -> 7"):
-        own(trials=7)
+    with pytest.raises(StudyError, match=r"search\.trials: 4 -> 5"):
+        own(trials=5)
     own(trials=1, name="two")
     with pytest.raises(StudyError, match="the studies search, two: name one of them"):
         na.open_study()
@@ -131,7 +131,7 @@ def _figures_and_tables(study: na.Study) -> None:
     assert study.plot_front().data
     assert study.plot_curves().data
     assert study.plot_effects("latency") is None, "no latency was measured"
-    assert [row["trial"] for row in study.rows()] == list(range(6))
+    assert [row["trial"] for row in study.rows()] == list(range(4))
     assert [row["placement"] for row in study.rows("front")] == [view.placement for view in study.front()]
     assert study.best().placement in study._repr_html_()
     assert f"Study({study.name!r}, storage=" in repr(study)
