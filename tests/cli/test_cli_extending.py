@@ -65,14 +65,6 @@ def test_the_search_goes_on_in_the_wider_space_and_repeats_nothing(searched: Pat
     assert said["outside"] == 0, "stage2.block1@block is all of stage2's only block"
     assert "@block=gam(reduction=4, groups=2)" in said["added"]["stage1"]
     assert said["baselines"] == ["uniform gam(reduction=4, groups=2)"]
-    opened = open_study(
-        "table"
-    )  # runs of the target may begin with the attention in the other form: other networks, by key
-    other = next(init for init in INITS if init != opened.recipe.training.resolved_init)
-    sites = searching.plan_recipe(opened.recipe, store=opened.store).sites
-    text = "stage1=se(reduction=4)"
-    opened.store.queue.want([Run(resolve(parse(text), sites, init=other).key, text, 7, 0, "a way", "retrain", 40)])
-    assert nas("extend", "--space", "wider.toml", "--trials", "20", "--dry-run", "--json").json["trials"] == [10, 20]
     assert not any(name.startswith("table~") for name in optuna.get_all_study_names(URL)), "a dry run writes nothing"
     done = nas("extend", "--space", "wider.toml", "--trials", "20")
     assert "candidates in all: 10 -> 20" in done.out
@@ -93,6 +85,16 @@ def test_the_search_goes_on_in_the_wider_space_and_repeats_nothing(searched: Pat
         assert trials[view.trial].state.is_finished()
     assert len({frozenset(t.distributions.items()) for t in trials if t.params}) == 1, "one space for all of them"
     assert sorted(optuna.get_all_study_names(URL)) == ["table", "table~answer"]
+
+
+def test_a_study_with_runs_of_the_target_is_widened_too(table: Path, nas) -> None:
+    """Its runs from scratch begin with the attention as published, whatever the search's own do: other networks, by key."""
+    opened = create_study(load_recipe("table.toml"), URL)
+    (table / "wider.toml").write_text(WIDER)
+    other = next(init for init in INITS if init != opened.recipe.training.resolved_init)
+    text, sites = "stage1=se(reduction=4)", searching.plan_recipe(opened.recipe, store=opened.store).sites
+    opened.store.queue.want([Run(resolve(parse(text), sites, init=other).key, text, 7, 0, "a way", "retrain", 40)])
+    assert nas("extend", "--space", "wider.toml", "--trials", "20", "--dry-run", "--json").json["trials"] == [14, 20]
 
 
 def test_what_the_new_space_does_not_hold_is_kept_without_parameters(searched: Path) -> None:
