@@ -68,3 +68,17 @@ def test_a_torchvision_network_from_ones_own_weights_in_a_training_program_s_for
     finished(shell, "deep", trials=3)
     exported = shell.types("export deep --placement none --format weights --json").json
     assert exported["placement"] == "none"
+
+
+@pytest.mark.slow
+def test_published_weights_without_a_network_are_one_sentence(shell: Shell) -> None:
+    nobody = "http://127.0.0.1:9"
+    shell.variables |= dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nobody)
+    shell.variables["TORCH_HOME"] = str(shell.folder / "torch")
+    published = settings(DIGITS, training__start="pretrained", training__weights="default")
+    published = published.replace("--set 'backbone.width=4'", "--set backbone.name=torchvision:squeezenet1_1")
+    published = published.replace("size=12", "size=32")
+    for dry in ("--dry-run", ""):
+        error = shell.types(f"search digits --workers 1 --threads 1 {dry} {published}", status=2).error
+        assert "could not be downloaded" in error
+    assert "nas_attn.db" not in shell.files()

@@ -204,17 +204,13 @@ def _more(rng: random.Random, state: dict[str, Any]) -> Any:
 
 
 NO_WEIGHTS = (
-    b"",
-    b"hello\n",
-    b"\x80\x04K\x03.",
-    b"PK\x03\x04",
-    b"PK\x05\x06" + bytes(18),
-    b"\x93NUMPY",
-    bytes(1000),
-    b"version https://git-lfs",
-    b"{}",
-    (2**63).to_bytes(8, "little") + b"{}",
-    (8).to_bytes(8, "little") + b'{"a":{}}',
+    *(b"", b"hello\n", b"\x80\x04K\x03.", b"PK\x03\x04", b"PK\x05\x06" + bytes(18), b"\x93NUMPY", bytes(1000)),
+    *(
+        b"version https://git-lfs",
+        b"{}",
+        (2**63).to_bytes(8, "little") + b"{}",
+        (8).to_bytes(8, "little") + b'{"a":{}}',
+    ),
 )
 
 

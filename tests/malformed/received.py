@@ -40,22 +40,8 @@ confirm_seeds = 0
 """
 LOOK = ["search", "received.toml", "--dry-run"]
 STRANGE = (
-    None,
-    "",
-    "x",
-    -1,
-    0,
-    2**62,
-    1e308,
-    float("nan"),
-    True,
-    [],
-    {},
-    [[]],
-    "9" * 5000,
-    "../../x",
-    "os:system",
-    "é\x1b[2J",
+    *(None, "", "x", -1, 0, 2**62, 1e308, float("nan"), True, [], {}, [[]]),
+    *("9" * 5000, "../../x", "os:system", "é\x1b[2J"),
 )
 
 

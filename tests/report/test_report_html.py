@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import html
-import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from browser import browser
 from made_study import MadeStudy, everywhere, recipe, usual
 
 from nas_attn.analysis.snapshot import Snapshot
@@ -26,39 +23,15 @@ from nas_attn.report.tables import FRAMES, rows
 from nas_attn.study.reading import snapshot
 
 SE = "se(reduction=8)"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-quic"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--virtual-time-budget=30000", "--window-size=1300,9000"),
-)
-
-WATCH = "<script>window.failures = []; addEventListener('error', e => failures.push(e.message));"
-WATCH += "addEventListener('securitypolicyviolation', e => failures.push(e.blockedURI));</script>"
-PROBE = """
-<script>
-setTimeout(() => {
-  const found = { drawn: document.querySelectorAll('.figure .main-svg').length,
-                  figures: document.querySelectorAll('.figure').length };
-  found.loaded = performance.getEntriesByType('resource').map(e => e.name);
-  found.wide = document.documentElement.scrollWidth > innerWidth;
-  const table = document.getElementById('candidates');
-  if (table) {
-    const column = name => [...table.tHead.rows[0].cells].findIndex(c => c.textContent.startsWith(name));
-    const sorts = name => [...table.tBodies[0].rows].map(r => r.cells[column(name)].dataset.sort);
-    table.tHead.rows[0].cells[column('gain in accuracy')].click(); found.rising = sorts('gain in accuracy');
-    table.tHead.rows[0].cells[column('gain in accuracy')].click(); found.falling = sorts('gain in accuracy');
-    const input = document.querySelector('input[type=search]');
-    input.value = 'FAILED'; input.dispatchEvent(new Event('input'));
-    found.filtered = [...table.tBodies[0].rows].filter(r => !r.hidden).map(r => r.textContent);
-  }
-  found.failures = failures;
-  const out = document.createElement('script');
-  out.type = 'application/json'; out.id = 'found'; out.textContent = JSON.stringify(found).replace(/</g, '\\\\u003c');
-  document.body.append(out);
-}, 4000);
-</script>
-"""
+SORTED = """(table => {
+  const at = [...table.tHead.rows[0].cells].findIndex(c => c.textContent.startsWith('gain in accuracy'));
+  table.tHead.rows[0].cells[at].click();
+  return [...table.tBodies[0].rows].map(r => r.cells[at].dataset.sort);
+})(document.getElementById('candidates'))"""
+FILTERED = """(input => {
+  input.value = 'FAILED'; input.dispatchEvent(new Event('input'));
+  return [...document.getElementById('candidates').tBodies[0].rows].filter(r => !r.hidden).map(r => r.textContent);
+})(document.querySelector('input[type=search]'))"""
 
 
 def test_what_each_choice_does_is_said_and_listed(made: Snapshot, tmp_path: Path) -> None:
@@ -72,34 +45,21 @@ def test_what_each_choice_does_is_said_and_listed(made: Snapshot, tmp_path: Path
     assert "What each choice does" not in render(snapshot(few.store))
 
 
-def in_browser(page: str, folder: Path) -> dict[str, Any]:
-    """What a real browser makes of a page: a script of ours looks at it and uses it."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
-    file = folder / "page.html"
-    file.write_text(page.replace("<style>", f"{WATCH}<style>", 1).replace("</body>", f"{PROBE}</body>"), "utf-8")
-    command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    match = re.search(r'id="found">(.*?)</script>', dom, re.S)
-    assert match, dom[-2000:]
-    found: dict[str, Any] = json.loads(match[1])
-    return found
-
-
 def test_a_browser_draws_every_figure_and_loads_nothing(made: Snapshot, tmp_path: Path) -> None:
-    found = in_browser(render(made), tmp_path)
-    assert found["failures"] == []
-    assert found["loaded"] == []
-    assert found["figures"] == 5
-    assert found["drawn"] >= found["figures"]
-    assert not found["wide"]
-    numbers = [float(n) for n in found["rising"] if n]
+    with browser(tmp_path) as tab:
+        tab.open(write_report(made, tmp_path / "page.html").as_uri(), width=1300)
+        tab.until("[...document.querySelectorAll('.figure')].every(f => f.querySelector('.main-svg'))")
+        assert tab.look("document.querySelectorAll('.figure').length") == 5
+        assert tab.look("document.documentElement.scrollWidth") <= 1300
+        rising, falling, filtered = tab.look(SORTED), tab.look(SORTED), tab.look(FILTERED)
+        assert (tab.errors, tab.asked) == ([], [])
+    numbers = [float(n) for n in rising if n]
     assert len(numbers) > 10
     assert numbers == sorted(numbers)
-    assert [float(n) for n in found["falling"] if n] == numbers[::-1]
-    assert found["rising"][len(numbers) :] == found["falling"][len(numbers) :]  # the unscored stay last
-    assert len(found["filtered"]) == 1
-    assert "<b>loss</b> became NaN & stopped" in found["filtered"][0]
+    assert [float(n) for n in falling if n] == numbers[::-1]
+    assert rising[len(numbers) :] == falling[len(numbers) :]  # the unscored stay last
+    assert len(filtered) == 1
+    assert "<b>loss</b> became NaN & stopped" in filtered[0]
 
 
 def test_the_recipe_of_the_report_is_that_of_the_study(made: Snapshot, tmp_path: Path) -> None:
