@@ -174,12 +174,6 @@ def _storage_wait(seconds: float | None) -> None:
         os.environ["NAS_ATTN_STORAGE_WAIT"] = str(seconds)
 
 
-def _time_limit(seconds: float | None) -> float | None:
-    if seconds is not None and not seconds >= 0:  # NaN is not either
-        raise UserError(f"--time-limit {seconds:g} is not a time: give seconds, or 0 to start no new candidate")
-    return seconds
-
-
 Storage = Annotated[
     str, typer.Option("--storage", envvar="NAS_ATTN_STORAGE", help="Database: sqlite:///FILE or postgresql://…")
 ]
@@ -201,9 +195,7 @@ Device = Annotated[str, typer.Option("--device", help="Where to train: auto, cpu
 Shape = Annotated[str, typer.Option("--input", help="Shape of one image, channels first.")]
 TimeLimit = Annotated[
     float | None,
-    typer.Option(
-        "--time-limit", callback=_time_limit, help="Start no new candidate after this many seconds; 0: start none."
-    ),
+    typer.Option("--time-limit", min=0, help="Start no new candidate after this many seconds; 0: start none."),
 ]
 StorageWait = Annotated[
     float | None,
