@@ -314,7 +314,11 @@ DRAWS = 8  # draws of the truth; the best in one of them may be the best
 
 
 def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
-    """Who runs in the next round, the bare backbone first; empty if nothing is recommended, or there is nothing to compare."""
+    """Who runs in the next round, the bare backbone first; empty if nothing is recommended, or there is nothing to compare.
+
+    Each round has a seed and a backbone that had no part in choosing. The model reads these runs with all others, so that having
+    chosen the best-looking of many is paid for.
+    """
     model, best = now.evidence.get(now.primary or ""), now.recommendation
     if best is None or model is None:
         return []

@@ -1,4 +1,4 @@
-"""Objective values and fronts: what is believed, who may belong to the true front, which members tie, who goes on at a rung."""
+"""Objective values and fronts: what is believed, which members tie, and who goes on at a rung."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from nas_attn.tables import is_cost
 Floats = NDArray[np.float64]
 Values = Sequence[float | None]
 
-DRAWS = 256  # joint draws of the truth behind a probability
 MARGIN = 0.1
 """In halving, the reference lies this share of the peers' range beyond the worst, so that a front's ends count too."""
 
@@ -66,30 +65,6 @@ def front_of(objectives: Sequence[str], rows: Mapping[str, Values]) -> set[str]:
     values = np.array([[math.nan if v is None else v for v in row] for row in known.values()], dtype=float)
     best = non_dominated(values * _signs(objectives))
     return {key for key, among in zip(known, best, strict=True) if among}
-
-
-def front_odds(
-    objectives: Sequence[str], rows: Mapping[str, Values], model: Evidence, rng: np.random.Generator
-) -> dict[str, float]:
-    """Key -> probability of belonging to the true front of these candidates.
-
-    The model's metric is drawn from the joint posterior; the other objectives are taken as they are estimated.
-
-    Args:
-        rows: as for `front_of`; those that lack an objective, or that the model does not know, are left out.
-    """
-    names = [objective_name(objective) for objective in objectives]
-    able = set(model.keys)
-    known = {key: row for key, row in rows.items() if len(row) == len(names) and None not in row and key in able}
-    if model.metric not in names or not known:
-        return {}
-    sought, signs = names.index(model.metric), _signs(objectives)
-    values = np.array(list(known.values()), dtype=float)
-    counts = np.zeros(len(known))
-    for drawn in model.draw(rng, DRAWS, list(known)):
-        values[:, sought] = drawn
-        counts += non_dominated(values * signs)
-    return dict(zip(known, (counts / DRAWS).tolist(), strict=True))
 
 
 def _signs(objectives: Sequence[str]) -> Floats:

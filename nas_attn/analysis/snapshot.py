@@ -10,11 +10,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from nas_attn import tasks
 from nas_attn.analysis.features import BuiltFor, features, is_control, snippets
-from nas_attn.analysis.fronts import front_odds, front_of, objective_value, primary_metric, ties
+from nas_attn.analysis.fronts import front_of, objective_value, primary_metric, ties
 from nas_attn.analysis.latency import LatencyRecord, latencies, latency_record
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend, with_capacity
 from nas_attn.analysis.sanity import Constant, WeakRung, cautions, constants, in_int8, two_values, weak_rungs
@@ -157,8 +155,6 @@ class CandidateView:
     on_front: bool  # by these values, which are the model's
     gains: Mapping[str, Gain] = field(default_factory=dict)
     """Metric -> how much better it is than the bare backbone, paired: where both are scored at the last rung."""
-    front_odds: float | None = None
-    """Probability of belonging to the true front of the scored candidates; None where a study has many runs, or no noise is known."""
     tied_with: tuple[str, ...] = ()
     """Keys of other members of the front that it cannot be told apart from in any objective."""
     snippet: str = ""
@@ -386,8 +382,6 @@ def _views(
     front = front_of(recipe.objectives, scored)
     bare = next((row.key for row in rows if row.placement == "none"), None)
     tied = ties(recipe.objectives, {key: v for key, v in scored.items() if key in front}, models, facts.sessions, bare)
-    drawn = np.random.default_rng(0)
-    odds = front_odds(recipe.objectives, scored, model, drawn) if model and model.noise.paired_sd else {}
     return [
         CandidateView(
             key=row.key,
@@ -405,7 +399,6 @@ def _views(
             values=values[row.key],
             on_front=row.key in front,
             gains=gains.get(row.key, {}),
-            front_odds=odds.get(row.key),
             tied_with=tied.get(row.key, ()),
             snippet=lines(row.placement, row.key),
         )

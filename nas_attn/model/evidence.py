@@ -199,13 +199,11 @@ class Evidence:
             return dict.fromkeys(sums, Gain())
         return dict(zip(sums, self._as_gains(*self._solution.sums([*sums.values()])), strict=True))
 
-    def draw(self, rng: np.random.Generator, count: int, keys: Sequence[str] | None = None) -> Floats:
-        """(count, placements) joint draws of expected scores, of some placements or all, in the order of `keys`."""
-        wanted = self.keys if keys is None else keys
+    def draw(self, rng: np.random.Generator, count: int) -> Floats:
+        """(count, placements) joint draws of expected scores, in the order of `keys`."""
         if self._constant:
-            return np.full((count, len(wanted)), self._runs.last[0].value)
-        some = np.array([self._index[key] for key in wanted], dtype=np.intp)
-        return np.asarray(self._sign * (self._effects.draws(rng, count, some) + self._excess(wanted)))
+            return np.full((count, len(self.keys)), self._runs.last[0].value)
+        return np.asarray(self._sign * (self._effects.draws(rng, count) + self._excess(self.keys)))
 
     # ------------------------------------------------------------------------------------------- inside
 
@@ -329,24 +327,24 @@ class Effects:
 
     def combined(self, weights: Floats) -> tuple[Floats, Floats]:
         """Means and variances of sums (m, targets) of effects, without what is a placement's own."""
-        every, rows = np.arange(len(self._codes)), []
+        rows = []
         for i, noise in enumerate(self._solution.nodes.noise.tolist()):
-            variance = ((weights @ self._covariance(i, every, own=False)) * weights).sum(axis=1)
+            variance = ((weights @ self._covariance(i, own=False)) * weights).sum(axis=1)
             rows.append((weights @ self._parts(i)[0], noise**2 * np.maximum(variance, 0.0)))
         means, variances = zip(*rows, strict=True)
         return np.array(means), np.array(variances)
 
-    def draws(self, rng: np.random.Generator, count: int, some: Ints) -> Floats:
-        """(count, m) joint draws of some targets' scores; placements that are all alike are exactly equal."""
+    def draws(self, rng: np.random.Generator, count: int) -> Floats:
+        """(count, targets) joint draws of scores; placements that are all alike are exactly equal."""
         rows, nodes = [], self._solution.nodes
         for i, many in enumerate(rng.multinomial(count, nodes.weight).tolist()):
             if not many:
                 continue
-            found = np.tile(self._parts(i)[0][some] + self._solution.at(i).rung_means[-1], (many, 1))
+            found = np.tile(self._parts(i)[0] + self._solution.at(i).rung_means[-1], (many, 1))
             if square := self._prior(i)[1]:
-                covariance = self._covariance(i, some, own=True)
-                covariance.flat[:: len(some) + 1] += JITTER * (1 + square)
-                normal = rng.standard_normal((many, len(some)))
+                covariance = self._covariance(i, own=True)
+                covariance.flat[:: len(covariance) + 1] += JITTER * (1 + square)
+                normal = rng.standard_normal((many, len(covariance)))
                 found += nodes.noise[i] * normal @ np.linalg.cholesky(covariance).T
             rows.append(found)
         return np.asarray(rng.permutation(np.concatenate(rows)))
@@ -356,12 +354,11 @@ class Effects:
         nodes = self._solution.nodes
         return nodes.shapes[int(nodes.draws.shape[node])], float(nodes.draws.spread[node, -1] ** 2)
 
-    def _covariance(self, node: int, some: Ints, *, own: bool) -> Floats:
-        """(m, m) of some targets' effects."""
-        (_, across, down), (shape, square), codes = self._parts(node), self._prior(node), self._codes[some]
-        prior = self._coding.kernel(shape, codes, codes) + own * shape.own * np.eye(len(some))
-        a, d = across[:, some], down[:, some]
-        return np.asarray(square * prior - a.T @ a + d.T @ d)
+    def _covariance(self, node: int, *, own: bool) -> Floats:
+        """(targets, targets) of the effects."""
+        (_, across, down), (shape, square) = self._parts(node), self._prior(node)
+        prior = self._coding.kernel(shape, self._codes, self._codes) + own * shape.own * np.eye(len(self._codes))
+        return np.asarray(square * prior - across.T @ across + down.T @ down)
 
     def _parts(self, node: int) -> tuple[Floats, Floats, Floats]:
         """(means, (runs, targets) and (rungs, targets) parts of their covariance), in units of the noise."""

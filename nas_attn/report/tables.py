@@ -61,14 +61,14 @@ def front_table(snapshot: Snapshot) -> Table:
     """The front, then the other baselines."""
     if not snapshot.front:
         return Table((), ())
-    head = ["candidate", *_heads(snapshot), "on the true front", "better than the bare backbone", "runs"]
+    head = ["candidate", *_heads(snapshot), "better than the bare backbone", "runs"]
     return Table(head, [Row(_front_row(snapshot, view), view.on_front) for view in snapshot.shown])
 
 
 def _front_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
     values = [Cell(words.shown(snapshot, view, index)) for index in range(len(snapshot.objectives))]
     name = Cell(words.label(view), notation=view.placement, tags=_tags(snapshot, view), wide=True)
-    return [name, *values, _likely(view.front_odds), _likely(view.beats_none), _seeds(snapshot, view)]
+    return [name, *values, _likely(view.beats_none), _seeds(snapshot, view)]
 
 
 def candidates_table(snapshot: Snapshot) -> Table:
@@ -224,7 +224,6 @@ def _candidate(snapshot: Snapshot, view: CandidateView) -> Plain:
     return row | {
         "better_than_none": view.beats_none,
         "on_front": view.on_front,
-        "front_odds": view.front_odds,
         "recommended": snapshot.recommendation is not None and snapshot.recommendation.key == view.key,
         **{name: (view.cost or {}).get(name) for name in counted_costs(snapshot.objectives)},
         "rung": view.rung,
