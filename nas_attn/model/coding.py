@@ -51,7 +51,6 @@ SHAPES = (
     Shape(0.15, site=0.35, type=0.15, pair=0.35, own=0.15),
 )
 """Pairs are few and small: most of the prior is without them."""
-ALONE = Shape(1.0, own=1.0)  # where the evaluated placements tell no shapes apart
 
 
 def itself(choice: Hashable) -> tuple[str, ...]:
@@ -154,8 +153,9 @@ class Coding:
         return found
 
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
-        """The shapes that the evaluated placements can tell from one another."""
-        return [s for s in shapes if all(self._scale[part] or not getattr(s, part) for part in PARTS)] or [ALONE]
+        """The shapes that the evaluated placements can tell from one another; where there are none, effects of their own."""
+        able = [s for s in shapes if all(self._scale[part] or not getattr(s, part) for part in PARTS)]
+        return able or [Shape(1.0, own=1.0)]
 
     def kernel(self, shape: Shape, left: Codes, right: Codes | None = None) -> Floats:
         """(n, m) covariance of what placements share, `own` is not in it; (n,) variances without `right`."""

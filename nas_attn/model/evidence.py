@@ -161,20 +161,17 @@ class Evidence:
             return Noise(self.metric, source, repeated, runs, 0.0, 0.0, 0.0)
         if runs < 2:
             return Noise(self.metric, "none", repeated, runs)
-        nodes = self._solution.nodes
-        weight = nodes.weight
+        noise, draws, weight = self._solution.nodes.noise, self._solution.nodes.draws, self._solution.nodes.weight
         return Noise(
-            metric=self.metric,
-            source=source,
-            repeated=repeated,
-            runs=runs,
-            seed_sd=math.sqrt(float(weight @ (nodes.noise**2 * (1 + nodes.draws.seeds**2)))),
-            paired_sd=math.sqrt(float(weight @ nodes.noise**2)),
-            between_sd=float(weight @ (nodes.noise * nodes.draws.spread[:, -1])),
-            interaction_sd=float(weight @ (nodes.noise * nodes.draws.interaction[:, -1]))
-            if self.backbones > 1
-            else None,
-            correlation=float(weight @ nodes.draws.rho[:, -1, -2]) if self._runs.data.rungs > 1 else None,
+            self.metric,
+            source,
+            repeated,
+            runs,
+            seed_sd=math.sqrt(float(weight @ (noise**2 * (1 + draws.seeds**2)))),
+            paired_sd=math.sqrt(float(weight @ noise**2)),
+            between_sd=float(weight @ (noise * draws.spread[:, -1])),
+            interaction_sd=float(weight @ (noise * draws.interaction[:, -1])) if self.backbones > 1 else None,
+            correlation=float(weight @ draws.rho[:, -1, -2]) if self._runs.data.rungs > 1 else None,
         )
 
     def including(self, placements: Mapping[str, str]) -> Evidence:
@@ -186,12 +183,9 @@ class Evidence:
         )
 
     def effects(self, sums: Mapping[str, Sum]) -> dict[str, Gain]:
-        """What choices do at any site: sums of placements' shared effects, without what is a placement's own.
+        """What choices do at any site, a placement's own left out, for `{"se": [("stage1=se", 1), ("none", -1)]}`.
 
-        Nothing is said of new images. Empty where nothing can be said of differences.
-
-        Args:
-            sums: name -> (explicit notation, weight) whose weights add up to 0, as in `{"se": [("stage1=se", 1), ("none", -1)]}`.
+        Weights add up to 0. Nothing is said of new images. Empty where nothing can be said of differences.
         """
         if len(self._runs.last) < 2 or not sums:
             return {}

@@ -61,9 +61,7 @@ class Priors:
 
     floor: float | None  # noise that the images alone give one run, where it is known
     spread: float | None  # scale of the spread between placements; None: in proportion to the noise
-    size: (
-        float  # standard deviation of the values within their blocks, at least the floor: where the noise is looked for
-    )
+    size: float  # standard deviation of values within their blocks, at least the floor: where the noise is looked for
 
     @classmethod
     def of(cls, net: Floats, level: float, *, share: bool = False, floor: float | None = None) -> Priors:
@@ -72,10 +70,6 @@ class Priors:
         least = floor or 1e-9 * max(abs(level), 1e-3)  # where all values are equal
         size = max(float(np.sqrt(np.mean(net**2))) if len(net) else 0.0, least)
         return cls(floor, SPREAD_OF_SHARE / 100 * p * (1 - p) if share else None, size)
-
-    @property
-    def equal(self) -> float:
-        return EQUAL_OTHER if self.spread is None else EQUAL_SHARE
 
     @property
     def bounds(self) -> tuple[float, float]:

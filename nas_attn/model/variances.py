@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nas_attn.model.coding import Floats, Ints, Shape
-from nas_attn.model.runs import Data, log_level
+from nas_attn.model.runs import EQUAL_OTHER, EQUAL_SHARE, Data, log_level
 
 ROUNDS, EQUAL_ROUNDS = (64, 40, 40, 40), (32, 32, 32)  # draws of each round; more where there are more parameters
 TAILS = 6  # degrees of freedom of the proposals
@@ -279,7 +279,8 @@ def posterior(data: Data, shapes: Sequence[Shape], *, equal: bool = True) -> Nod
     """
     learned, rng = _thinned(data), np.random.default_rng(0)
     shapes = learned.coding.shapes(shapes)
-    null, target = learned.priors[-1].equal if equal else 0.0, learned.target
+    null = 0.0 if not equal else EQUAL_OTHER if learned.priors[-1].spread is None else EQUAL_SHARE
+    target = learned.target
     hypotheses = (
         (learned.rungs, ROUNDS, (1 - null) * (1 - target * null)),
         (0, EQUAL_ROUNDS, null),
