@@ -153,10 +153,10 @@ def _proposals(opened: Any) -> None:
     worker = Worker(opened, benches, stop=lambda: False, say=print)
     search = Search(worker)
     for which in ("first", "second", "third"):
-        with worker.turn() as turn, _timed(f"{which} proposal"):
-            assert turn is not None
-            search.recover(turn)
-            assert search.want(turn)
+        with worker.scheduling() as lock, _timed(f"{which} proposal"):
+            assert lock is not None
+            search.recover(lock)
+            assert search.want(lock)
 
 
 def fill(count: int) -> None:
@@ -281,7 +281,7 @@ def _fill_optuna(opened: Any, space: Any, trials: list[Any]) -> None:
     attributes = []
     for number, (values, pruned, told, resolved) in enumerate(trials):
         state, at = TrialState.PRUNED if pruned else TrialState.COMPLETE, datetime.now()
-        trial = {"trial_id": number + 1, "number": number, "study_id": opened.book.number(), "state": state}
+        trial = {"trial_id": number + 1, "number": number, "study_id": opened.book.number, "state": state}
         rows[models.TrialModel].append({**trial, "datetime_start": at, "datetime_complete": at})
         for site, value in values.items():
             internal = found[site].to_internal_repr(value)
@@ -410,7 +410,7 @@ def _marked() -> list[dict[str, float]]:
 
     spent = {"turns": 0.0, "turn_cpu_s": 0.0, "network_cpu_s": 0.0}
     marks: list[dict[str, float]] = []
-    turn, do = Worker.turn, Worker._do
+    turn, do = Worker.scheduling, Worker._do
 
     @contextmanager
     def timed_turn(self: Worker) -> Iterator[Any]:
@@ -434,7 +434,7 @@ def _marked() -> list[dict[str, float]]:
         do(self, step)
         marks.append(spent | {"cpu_s": time.process_time()})
 
-    Worker.turn, Worker._do = timed_turn, marked  # type: ignore[method-assign]
+    Worker.scheduling, Worker._do = timed_turn, marked  # type: ignore[method-assign]
     for owner, name in ((workbench.Workbench, "check"), (workbench, "require_participation")):
         setattr(owner, name, network(getattr(owner, name)))
     return marks

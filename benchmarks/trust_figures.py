@@ -37,7 +37,7 @@ class Outcome:
     all_value_covers: float
     """Share of all placements' values that their interval on these images covers."""
     runs: int
-    """Of the duel."""
+    """Of the confirmation rounds."""
     noise: float
     """One run's noise as found, net of its seed, in points."""
     cpu_s: float

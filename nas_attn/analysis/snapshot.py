@@ -408,7 +408,7 @@ def _views(
 
 def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
     """Runs in the order of what they were made for."""
-    order = ("backbone", "search", "confirm", "duel")
+    order = ("backbone", "search", "confirm", "round")
     points = [
         ScorePoint(s.purpose, of.seed, of.rung, of.epochs, of.metrics, of.wall_s) for s in stored for of in (s.score,)
     ]

@@ -276,11 +276,10 @@ def retrain(
     check_weights(plan)
     _check_data(opened, plan.input_shape[0], data)
     wanted = target_runs.order(opened, chosen, seeds=seeds, epochs=epochs, data=data)
-    left = target_runs.open_runs(opened.store, wanted)
-    target_runs.enter(opened.store, left)
+    left = target_runs.enter(opened.store, wanted)
     again = f"the same command{at_storage(storage)}"
     if left:
-        workers = min(effort.workers or searching.default_workers(effort.device), len(left))
+        workers = min(effort.workers or searching.default_workers(effort.device), left)
         do_runs(opened, again, effort, only=RETRAIN, quiet=as_json, workers=workers)
     _show_retrained(opened, wanted, as_json)
     if any(row.state == "waiting" for row in opened.store.queue.rows(way=wanted.way, purposes=[RETRAIN])):

@@ -112,12 +112,9 @@ def _forecast(planned: Budget | None, made: Recipe, effort: Effort, tried: list[
     """What a search would do. The plan for a folder has been shown already, unless JSON is wanted."""
     from nas_attn.study.planning import forecast
 
-    if planned:
-        found: Any = planned
-    else:
-        found = forecast(made, device=effort.device, threads=effort.threads, tried=tried)
+    found = planned or forecast(made, device=effort.device, threads=effort.threads, tried=tried)
     if as_json:
-        print_json(found.as_dict())
+        print_json(planned.as_dict() if planned else asdict(found))
     elif not planned:
         console().print(found.text(), markup=False)
 

@@ -109,7 +109,7 @@ def spent(snapshot: Snapshot) -> list[tuple[str, int, float]]:
     named = {
         "search": "candidates' first runs",
         "confirm": "more seeds of the best",
-        "duel": "confirmation rounds of the best",
+        "round": "confirmation rounds of the best",
         "backbone": "backbones",
     }
     points = [*snapshot.backbone, *(point for view in snapshot.candidates for point in view.scores)]

@@ -151,7 +151,7 @@ class Database:
         or to whatever measures first. Raises StudyError: the name is taken by a study with another recipe.
         """
         row: dict[str, Any] = {"name": name, "recipe": recipe, "versions": json.dumps(dict(versions))}
-        row |= {"fingerprint": fingerprint, "trials": trials, "artifacts": artifacts, "duels_before": 0}
+        row |= {"fingerprint": fingerprint, "trials": trials, "artifacts": artifacts, "rounds_before": 0}
         with self._connector.write() as connection:
             new = insert(connection, tables.study).values(created_at=self._connector.clock, **row)
             connection.execute(new.on_conflict_do_nothing())

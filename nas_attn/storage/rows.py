@@ -53,7 +53,7 @@ class Run:
     way: str = SEARCH  # how it is trained: `search`, `target`, or another that the study keeps
     purpose: str = SEARCH  # one of PURPOSES: what it is wanted for
     priority: int = 0  # those with a higher one are taken first
-    round: int = 0  # of a duel: which round, from 1; of a validation: its number
+    round: int = 0  # of a confirmation round: its number, from 1; of a validation: its number
 
     @property
     def identity(self) -> tuple[str, str, int, int]:
@@ -142,7 +142,7 @@ class StudySettings:
     artifacts: str
     """Folder of its checkpoints and weights, relative to the database's where it lies beside it; or a bucket."""
     confirmed_trials: int | None  # for how many trials the candidates to confirm were chosen; None: not yet
-    duels_before: int  # rounds of duels that had been held by then
+    rounds_before: int  # confirmation rounds that had been held by then
     stop_asked_at: float | None  # workers that came before this time are to stop
     screen_until: float | None
     """When a search with a time begins no new candidate any more; None here and below: it has no time."""

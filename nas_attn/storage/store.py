@@ -36,7 +36,7 @@ from nas_attn.storage.rows import (
 )
 from nas_attn.storage.work import Leases, RunQueue, WorkerBook
 
-PURPOSES = frozenset({"search", "confirm", "duel", "backbone", "validate", "retrain"})
+PURPOSES = frozenset({"search", "confirm", "round", "backbone", "validate", "retrain"})
 FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})  # what a candidate ends as
 
 

@@ -52,7 +52,7 @@ study = _numbered(
     *_columns(sa.Text, "fingerprint sites published swept", nullable=True),
     *_columns(sa.Double, "created_at"),
     *_columns(sa.Double, "stop_asked_at screen_until test_from ends_at publish_at", nullable=True),
-    *_columns(sa.Integer, "trials duels_before"),
+    *_columns(sa.Integer, "trials rounds_before"),
     *_columns(sa.Integer, "confirmed_trials", nullable=True),
     sa.UniqueConstraint("name", name="nas_study_name"),
     of_study=False,

@@ -1,13 +1,14 @@
-"""After the search: further runs of the candidates that the answer rests on, a duel, and their latencies narrowed.
+"""After the search: further runs of the candidates that the answer rests on, and their latencies narrowed.
 
-The front, no attention and the best uniform candidate get further seeds. Then the best-looking one meets no attention and its
-rivals in rounds, on seeds and backbones that had no part in choosing it, until it is known to be better or the rounds are over;
+The front, the bare backbone and the best uniform candidate get further seeds. Then the best-looking one meets the bare backbone and
+its rivals in rounds, on seeds and backbones that had no part in choosing it, until it is known to be better or the rounds are over;
 who meets is decided anew before each (`analysis.confirmation`). These are runs, never trials: what Optuna holds stays as it was told.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -18,25 +19,17 @@ from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.measuring import BARE
 from nas_attn.evaluation.plan import backbone_number
 from nas_attn.storage import SEARCH, Lease, Run, RunRow
-from nas_attn.study.progress import CONFIRM, DUEL, FURTHER, LARGEST_FRONT, ROUNDS
+from nas_attn.study.progress import CONFIRM, FURTHER, LARGEST_FRONT, ROUND, ROUNDS
 from nas_attn.study.reading import snapshot
 from nas_attn.study.worker import TaskSource, Worker
 
 PRIORITY = 20
 LAST_S = 5.0  # seconds before the end of a search with a time in which no latency session begins
-DUEL_SEED = 100_000  # the first duel's seed is so far above the search's; its backbone has this number
+ROUND_SEED = 100_000  # the first round's seed is so far above the search's; its backbone has this number
 
 
 class _Further(TaskSource, ABC):
-    """Runs of candidates that have been scored."""
-
-    purpose: str
-
-    def __init__(self, worker: Worker) -> None:
-        super().__init__(worker)
-        self.store, self.recipe, self.queue = worker.store, worker.recipe, worker.queue
-
-    def want(self, turn: Lease) -> bool:
+    def want(self, lease: Lease) -> bool:
         """The next runs, once those before have ended."""
         if not self.recipe.search.confirm_seeds or self.queue.rows(state="waiting", purposes=[self.purpose]):
             return False
@@ -49,20 +42,18 @@ class _Further(TaskSource, ABC):
 
     @abstractmethod
     def next(self) -> list[Run]:
-        """The runs of the next round; empty where none is needed."""
+        """The next runs; empty if none are needed."""
 
     def ended(self, row: RunRow, lease: Lease) -> None:
         run = row.run
-        if row.state == "done":
-            self.worker.say(f"confirm with seed {run.seed}: {run.placement}")
-        else:
-            self.worker.say(f"seed {run.seed} of {run.placement} {row.state}: {row.reason}")
+        failed = f"seed {run.seed} of {run.placement} {row.state}: {row.reason}"
+        self.worker.say(f"confirm with seed {run.seed}: {run.placement}" if row.state == "done" else failed)
 
-    def rounds(self, purpose: str) -> dict[int, set[str]]:
-        """Number of each round -> the candidates that ran in it."""
-        found: dict[int, set[str]] = {}
-        for row in self.queue.rows(purposes=[purpose]):
-            found.setdefault(row.run.round, set()).add(row.run.key)
+    def rounds(self) -> dict[int, set[str]]:
+        """Number of each confirmation round -> the candidates that ran in it."""
+        found: dict[int, set[str]] = defaultdict(set)
+        for row in self.queue.rows(purposes=[ROUND]):
+            found[row.run.round].add(row.run.key)
         return found
 
     def missing(self, views: Iterable[CandidateView], backbones: Mapping[int, int], round: int = 0) -> list[Run]:
@@ -91,19 +82,18 @@ class Confirmation(_Further):
         backbones = {seed: backbone_number(self.recipe, seed) for seed in seeds}
         runs = self.missing(_choose(snapshot(self.store)), backbones)
         self.queue.want(runs)  # whoever dies before the note chooses again
-        self.store.set(confirmed_trials=trials, duels_before=len(self.rounds(DUEL)))
+        self.store.set(confirmed_trials=trials, rounds_before=len(self.rounds()))
         return runs
 
 
-class Duel(_Further):
+class Rounds(_Further):
     """The best-looking candidate meets its rivals, round by round, on fresh seeds and backbones."""
 
-    purpose = DUEL
+    purpose = ROUND
 
     def next(self) -> list[Run]:
-        """The next round; none where enough is known, or where there were as many as there are to be."""
-        search, rounds = self.recipe.search, self.rounds(DUEL)
-        held = len(rounds) - self.store.settings.duels_before
+        search, rounds = self.recipe.search, self.rounds()
+        held = len(rounds) - self.store.settings.rounds_before
         if held >= ROUNDS * search.confirm_seeds:
             return []
         now = snapshot(self.store)
@@ -111,20 +101,20 @@ class Duel(_Further):
         if met and decided(now):
             return []
         views = next_round(now, np.random.default_rng([search.seed, len(rounds)]))
-        number = DUEL_SEED + len(rounds)
+        number = ROUND_SEED + len(rounds)
         fresh = self.recipe.training.start == "backbone"
         return self.missing(views, {search.seed + number: number if fresh else 0}, len(rounds) + 1)
 
 
-def narrow(worker: Worker) -> str:
-    """One worker gives the front the latency sessions that its tolerance asks for; the others are done."""
+def narrow(worker: Worker) -> bool:
+    """One worker gives the front the latency sessions that its tolerance asks for; false if it was stopped."""
     measurer = worker.benches.search.measurer
     if measurer is None or not measurer.fits:
-        return "complete"
+        return True
     release_dead(worker.store, "narrow")
     lease = worker.store.acquire("narrow", owner=worker.owner, ttl_s=TTL_S)
     if lease is None:
-        return "complete"
+        return True
     with LeaseKeeper(worker.store, lease) as keeper:
         runs = {row.run.key: row.run for row in worker.queue.rows(purposes=FURTHER)}
         tolerance, ends_at = worker.recipe.latency.front_tolerance, worker.store.settings.ends_at
@@ -134,11 +124,10 @@ def narrow(worker: Worker) -> str:
             return late or worker.stop() or keeper.lost
 
         measurer.narrow([worker.resolved(run) for run in runs.values()], tolerance, over)
-    return "stopped" if worker.stop() else "complete"
+    return not worker.stop()
 
 
 def _choose(now: Snapshot) -> list[CandidateView]:
-    """The bare backbone, the best uniform candidate, the front and the best control, each once."""
     scored = [view for view in now.baselines if view.state == "scored"]
     bare = [view for view in scored if view.baseline == BARE]
     uniform = [view for view in now.ordered(scored) if view.baseline != BARE][:1]

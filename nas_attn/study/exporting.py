@@ -40,17 +40,12 @@ AGAIN = f"{SEARCH}/again"  # the way under which runs that are done only for the
 
 
 def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen:
-    """The candidate that criteria mean.
-
-    Raises:
-        StudyError: there is no such candidate.
-        PlacementError: the placement is none of this backbone.
-    """
+    """The candidate that criteria mean; StudyError if there is none, PlacementError if a placement is none of this backbone."""
     return choose(now, criteria, lambda text: key_among(now, text) or opened.plan.resolved(text).key)
 
 
 def named(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> tuple[str, str]:
-    """(key, placement) of a network: as `chosen`, but a placement need not have been tried."""
+    """(key, placement) of a network: as `chosen`, but its placement need not have been tried."""
     if criteria.placement is not None:
         resolved = opened.plan.resolved(criteria.placement)
         return resolved.key, resolved.text
@@ -59,25 +54,17 @@ def named(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> tuple[str, st
 
 
 def trained_model(opened: OpenStudy, plan: Plan, view: CandidateView, run: Run | None = None) -> nn.Module:
-    """The candidate's network with its trained weights, on the CPU, in eval mode.
+    """The candidate's network with the weights of a run as the target says, or of the search; on the CPU, in eval mode.
 
-    Args:
-        run: one of those that were trained as the target says; None: the weights that the search's score is of.
-
-    Raises:
-        CheckpointError: its weights are not there or damaged; says why, and how to make them again.
+    Raises CheckpointError if they are not there or damaged; says why, and how to make them again.
     """
     name = view.key if run is None else run.files
     rows = opened.store.checkpoints(weights_run(name))
     if not rows and run is None and view.state != "scored":
-        raise CheckpointError(
-            f"the weights of {view.label} ({view.state}) were not kept: only those of scored candidates are"
-        )
-    again = (
-        f"exporting trial {view.trial} `again` trains it once more, as the search did"
-        if run is None
-        else "retraining makes others"
-    )
+        raise CheckpointError(f"the weights of {view.label} ({view.state}) were not kept, as it was not scored")
+    again = "retraining makes others"
+    if run is None:
+        again = f"exporting trial {view.trial} `again` trains it once more, as the search did"
     if not rows:
         lost = opened.store.weights_lost.get(name) or "nothing is known of them"
         raise CheckpointError(f"the weights of {view.label} are not there ({lost}): {again}")
@@ -92,47 +79,37 @@ def trained_model(opened: OpenStudy, plan: Plan, view: CandidateView, run: Run |
 def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Score | None:
     """Trains a scored candidate once more as the search did, and keeps its weights. What the study knows stays as it is.
 
-    Returns:
-        The score at the last rung: that of the search on a CPU with equally many threads, else close to it. None where
-        `options.stop` was set before: called again, it goes on from there.
-
-    Raises:
-        CheckpointError: the candidate has not been scored.
-        OperationError: another process is at it, or it fails.
+    Returns the score at the last rung: that of the search on a CPU with equally many threads, else close to it. None if
+    `options.stop` was set before: called again, it goes on from there. Raises CheckpointError if it has not been scored.
     """
-    store = opened.store
-    rows = [row for row in store.queue.rows(key=view.key, way=SEARCH, state="done") if row.run.purpose == SEARCH]
-    if view.state != "scored" or not rows:
+    store, original = opened.store, _searched(opened.store, view)
+    if view.state != "scored" or original is None:
         raise CheckpointError(f"{view.label} ({view.state}) cannot be trained again: it has not been scored")
-    original = min(rows, key=lambda row: row.id).run  # its first: the one whose weights are kept
     run = replace(original, way=AGAIN)
-
     found: list[Score] = []
 
-    def train(worker: Worker) -> str:
+    def once(worker: Worker, keeper: LeaseKeeper) -> Sequence[Score]:
         bench = worker.benches.search
+        return bench.train(
+            *(run, worker.resolved(original)),
+            lease=keeper.lease,
+            go_on=lambda score: True,
+            stop=lambda: worker.stop() or keeper.lost,
+            trained=lambda model: bench.keep_weights(view.key, model, keeper.lease),
+        )
+
+    def train(worker: Worker) -> str:
         release_dead(store, AGAIN)
         lease = store.acquire(run.files, owner=worker.owner, ttl_s=TTL_S)
         if lease is None:
             raise OperationError(f"another process is training {view.label} again: wait for it")
         with LeaseKeeper(store, lease) as keeper:
-
-            def once() -> Sequence[Score]:
-                return bench.train(
-                    run,
-                    worker.resolved(original),
-                    lease=keeper.lease,
-                    go_on=lambda score: True,
-                    stop=lambda: worker.stop() or keeper.lost,
-                    trained=lambda model: bench.keep_weights(view.key, model, keeper.lease),
-                )
-
             try:
-                found[:] = once()
+                found[:] = once(worker, keeper)
             except BackboneLost:
                 worker.backbone_again(original)
-                found[:] = once()
-            bench.files(run, keeper.lease).clear()
+                found[:] = once(worker, keeper)
+            worker.benches.search.files(run, keeper.lease).clear()
         return "complete"
 
     return found[-1] if with_worker(opened, options, train) == "complete" else None
@@ -149,7 +126,7 @@ class Exported:
     cards: tuple[Path, Path]  # Markdown and JSON
     facts: dict[str, Any]
     run: Run | None  # the training as the target says whose weights these are; None: the search's own
-    note: str  # why not the retrained weights, where there are some; else empty
+    note: str  # why not the retrained weights, if there are some; else empty
 
 
 def export_candidate(
@@ -166,76 +143,67 @@ def export_candidate(
     """Writes a candidate's trained network and its card.
 
     Args:
-        as_searched: the weights of the search's training, also where it was retrained.
+        as_searched: the weights of the search's training, even if the network was retrained.
         normalize: the file takes uint8 images and normalises them itself.
-        check: scores the network in float32 on the validation images, and holds an ONNX file against it.
+        check: scores the network in float32 on the validation images, and compares an ONNX file with it.
 
     Raises:
         UserError: the format is unknown, cannot do what is asked, or needs a package that is not there.
         CheckpointError: the weights are not there.
         OperationError: it cannot be exported, or the file does not compute what the network does.
     """
-    format_found = find_format(format_, tasks.of(opened.recipe))
+    kind = find_format(format_, tasks.of(opened.recipe))
     run, note = (None, "") if as_searched else _best_run(opened.store, now, view)
     recipe = protocol_recipe(opened.store, SEARCH if run is None else run.way)
     task = tasks.of(recipe)
     dataset = task.load(recipe, device="cpu")
     plan = plan_for(recipe, dataset, kept=kept_sites(opened.store))
-    model = trained_model(opened, plan, view, run)
-    described = describe(plan, dataset, view)
-    given = task.answers.graph(model, plan.input_shape) if format_found.graph else model
-    given = normalising(given, described, format_found) if normalize else given
-    stored = _scored(opened.store, view, run)
+    model, described = trained_model(opened, plan, view, run), describe(plan, dataset, view)
+    given = task.answers.graph(model, plan.input_shape) if kind.graph else model
+    given = normalising(given, described, kind) if normalize else given
     trained = SEARCHED if run is None else f"{run.purpose}, {run.way}, seed {run.seed}"
     notes = {"study": now.study, "placement": view.placement, "init": plan.space.init, "key": view.key}
     notes["trained"] = trained
-    images = _calibration(dataset, stored=normalize) if format_found.quantized else None
+    images = _calibration(dataset, stored=normalize) if kind.quantized else None
     written = write(given, path, format_, input_shape=plan.input_shape, notes=notes, described=described, images=images)
-    compared = None
+    stored = _scored(opened.store, view, run)
+    checks: dict[str, Any] = {"check": None, "here": None}
     if check and isinstance(given, Graph) and format_ == "onnx":
         compared = check_onnx(written, given, task.answers.compared(plan, dataset, stored=normalize))
-    here = None
+        checks["check"] = None if compared is None else asdict(compared)
     if check and dataset is not None:
-        here = _here(model, recipe, dataset, stored)
-        if format_found.quantized:
-            here |= {"in_file": _in_file(written, format_, dataset, stored=normalize)}
+        checks["here"] = _here(model, recipe, dataset, stored)
+        if kind.quantized:
+            checks["here"]["in_file"] = _in_file(written, format_, dataset, stored=normalize)
     facts = card(
-        now,
-        view,
-        described,
-        written,
-        format_,
+        *(now, view, described, written, format_),
         normalised_inside=normalize,
         training=_training(stored, trained, recipe.training),
-        here=here,
-        check=None if compared is None else asdict(compared),
         data=_data(recipe, dataset),
         cost=plan.cost(described.resolved),
+        **checks,
     )
     _write_scoring(facts, written)
     return Exported(written, write_card(facts, written), facts, run, note)
 
 
 def _best_run(store: StudyStore, now: Snapshot, view: CandidateView) -> tuple[Run | None, str]:
-    """(the training as the target says whose weights to take, empty); (None, why) where the search's weights score better."""
+    """(the training as the target says whose weights to take, empty); (None, why) if the search's weights score better."""
     run = next(iter(kept_runs(store, view.key)), None)
     if run is None or not store.checkpoints(weights_run(view.key)):
         return run, ""
     recipe, own = protocol_recipe(store, run.way), protocol_recipe(store, SEARCH)
-    stored, searched = _scored(store, view, run), _scored(store, view, None)
     metric = now.primary or tasks.of(recipe).metric
-    if stored is None or searched is None or recipe.data != own.data:
+    scored = [found.score.metrics for one in (run, None) if (found := _scored(store, view, one)) is not None]
+    values = [metrics[metric] for metrics in scored if metric in metrics]
+    if len(values) < 2 or recipe.data != own.data:
         return run, ""
-    values = [found.score.metrics.get(metric) for found in (stored, searched)]
-    if None in values:
-        return run, ""
-    retrained, brief = (float(value or 0.0) for value in values)
+    retrained, brief = values
     if (retrained >= brief) != lower_is_better(metric) or retrained == brief:
         return run, ""
-    shown = (
-        f"{units.value(metric, retrained)} after retraining, {units.value(metric, brief)} after the search's training"
-    )
-    return None, f"the retrained network is worse ({metric}: {shown}), so these are the search's weights"
+    after, before = (units.value(metric, value) for value in values)
+    shown = f"{metric}: {after} after retraining, {before} after the search's training"
+    return None, f"the retrained network is worse ({shown}), so these are the search's weights"
 
 
 def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Described:
@@ -244,16 +212,18 @@ def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Descri
     return Described(plan.recipe.backbone, resolved, plan.input_shape, task.answers.interface(plan, dataset), task)
 
 
+def _searched(store: StudyStore, view: CandidateView) -> Run | None:
+    """The first run of the search, whose weights are kept."""
+    rows = [row for row in store.queue.rows(key=view.key, way=SEARCH, state="done") if row.run.purpose == SEARCH]
+    return min(rows, key=lambda row: row.id).run if rows else None
+
+
 def _scored(store: StudyStore, view: CandidateView, run: Run | None) -> StoredScore | None:
-    """The score of the training whose weights are exported."""
-    way = SEARCH if run is None else run.way
+    run = run or _searched(store, view)
     if run is None:
-        rows = [row for row in store.queue.rows(key=view.key, way=SEARCH, state="done") if row.run.purpose == SEARCH]
-        if not rows:
-            return None
-        run = min(rows, key=lambda row: row.id).run
-    found = [s for s in store.scores(view.key, way=way, with_correct=True) if s.score.seed == run.seed]
-    found = [s for s in found if s.backbone == run.backbone]
+        return None
+    stored = store.scores(view.key, way=run.way, with_correct=True)
+    found = [s for s in stored if (s.score.seed, s.backbone) == (run.seed, run.backbone)]
     return max(found, key=lambda s: s.score.rung, default=None)
 
 
@@ -277,7 +247,6 @@ def _bits(score: Score) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 
 def _here(model: nn.Module, recipe: Recipe, dataset: Dataset, stored: StoredScore | None) -> dict[str, Any]:
-    """The network's own score on the validation images, in float32 as whoever loads it computes."""
     section = recipe.training.model_copy(update={"precision": "float32"})
     score, metric = Trainer(section, dataset, device="cpu").score(model, dataset.validation), dataset.task.metric
     facts = {"metric": metric, "value": score.metrics[metric], "images": score.examples, "precision": "float32"}
@@ -291,7 +260,6 @@ def _here(model: nn.Module, recipe: Recipe, dataset: Dataset, stored: StoredScor
 
 
 def _calibration(dataset: Dataset | None, *, stored: bool) -> Tensor | None:
-    """Validation images for an int8 file, as it takes them; None for an evaluator's own data."""
     if dataset is None:
         return None
     if stored:
@@ -300,7 +268,6 @@ def _calibration(dataset: Dataset | None, *, stored: bool) -> Tensor | None:
 
 
 def _in_file(path: Path, format_: str, dataset: Dataset, *, stored: bool) -> dict[str, Any]:
-    """What an int8 file itself scores on the validation images."""
     with run_elsewhere(path, format_) as run:
         tally = dataset.task.answers.judged(run, dataset, stored=stored, batch=CALIBRATION)
     bits, facts = tally.right(), {"value": tally.metrics(0.0)[dataset.task.metric]}
@@ -312,32 +279,23 @@ def _in_file(path: Path, format_: str, dataset: Dataset, *, stored: bool) -> dic
 def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:
     if dataset is None:
         return {"name": recipe.data.name, "section": recipe.data.model_dump(mode="json")}
-    return {
+    facts: dict[str, Any] = {
         "name": recipe.data.name,
         "section": tasks.of(recipe).data_section(recipe).model_dump(mode="json"),
         "digest": dataset.digest,
         "training": len(dataset.train),
         "validation": len(dataset.validation),
-        **_files(recipe, dataset),
     }
-
-
-def _files(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
-    """Of one's own photographs: which of them scored the network, so that anybody who has them can do so again."""
     photographs = recipe.data.name.startswith("folder:") and dataset.task.per_image
-    if not photographs or dataset.validation_identity is None:
-        return {}
-    folder, names = named_files(recipe.data, dataset.validation_identity)
-    labels = dataset.validation.labels.tolist()
-    return {"folder": str(folder.resolve()), "files": [list(pair) for pair in zip(names, labels, strict=True)]}
+    if photographs and dataset.validation_identity is not None:  # so that whoever has them can score the network again
+        folder, names = named_files(recipe.data, dataset.validation_identity)
+        pairs = zip(names, dataset.validation.labels.tolist(), strict=True)
+        facts |= {"folder": str(folder.resolve()), "files": [list(pair) for pair in pairs]}
+    return facts
 
 
 def _write_scoring(facts: Mapping[str, Any], written: Path) -> None:
-    """Beside a network of one's own photographs, what scores it without nas_attn.
-
-    Raises:
-        OperationError: it cannot be written.
-    """
+    """Beside a network of the user's photographs, what scores it without nas_attn; OperationError if it cannot be written."""
     if "files" not in facts["data"] or facts["format"] == "weights":
         return
     target = written.with_name(f"{written.name}.score.py")

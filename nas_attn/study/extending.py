@@ -1,14 +1,13 @@
 """A study with another search space: more choices, sites, knobs. Every finished run is kept.
 
 Optuna refuses other choices within one study ("dynamic value space"). So a second Optuna study is filled: the same trials under the
-same numbers, their placements in the new space's values; a placement that the new space does not hold becomes a trial without
-parameters. Runs are keyed by their network and stay as they are. One transaction gives the second study the name and the new space,
-so a killed process leaves the old state or the new one. Then the first study is deleted.
+same numbers, with the new space's values; a placement outside the new space becomes a trial without parameters. Runs are keyed by
+their network and stay. One transaction gives the second study the name and the new space, so a killed process leaves the old state
+or the new one. Then the first study is deleted.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,18 +65,13 @@ class Extension:
 
 
 def extend(
-    opened: OpenStudy,
-    space: SpaceSpec,
-    *,
-    trials: int | None = None,
-    build: Build | None = None,
-    dry_run: bool = False,
+    opened: OpenStudy, space: SpaceSpec, *, trials: int | None = None, build: Build | None = None, dry_run: bool = False
 ) -> Extension:
     """Gives a study another search space; open it anew afterwards.
 
     Args:
         trials: candidates in all; None: as many more as the recipe began with.
-        build: the study's backbone, where that is a Python object.
+        build: the study's backbone, if that is a Python object.
         dry_run: only says what would change.
 
     Raises:
@@ -105,7 +99,7 @@ def extend(
 
 def _new_plan(opened: OpenStudy, space: SpaceSpec, build: Build | None) -> Plan:
     """The plan with the new space, in which all that the study has tried must be the same networks."""
-    if json.loads(space.model_dump_json()) == json.loads(opened.recipe.space.model_dump_json()):
+    if space.model_dump(mode="json") == opened.recipe.space.model_dump(mode="json"):
         raise StudyError(f"study '{opened.store.name}' has this search space already ({space.where})")
     recipe = Recipe.model_validate({**opened.recipe.model_dump(), "space": space})
     new_sites = _names_other_sites(space, opened.recipe.space)
@@ -113,26 +107,20 @@ def _new_plan(opened: OpenStudy, space: SpaceSpec, build: Build | None) -> Plan:
     wanted = {row.key: row.placement for row in opened.store.candidates()}
     wanted |= {row.run.key: row.run.placement for row in opened.store.queue.rows() if row.run.key != "backbone"}
     for key, placement in wanted.items():
-        _check_same(new, key, placement, space.where)
+        try:  # the target's runs may be initialised otherwise than the search's
+            same = key in {resolve(parse(placement), new.sites, init=init).key for init in INITS}
+        except PlacementError:
+            same = False
+        if not same:
+            raise PlacementError(
+                f"{space.where}: with its sites, '{placement}', which the study has tried, is not the same network any more: "
+                "keep the study's sites.custom"
+            )
     return new
 
 
 def _names_other_sites(one: SpaceSpec, other: SpaceSpec) -> bool:
-    """Whether two spaces are laid over other lists of sites: then the study gets the new one's."""
     return (one.sites.custom, one.sites.heads) != (other.sites.custom, other.sites.heads)
-
-
-def _check_same(plan: Plan, key: str, placement: str, where: str) -> None:
-    """Whether a placement means the same network with the new space's sites."""
-    try:  # the target's runs may be initialised otherwise than the search's
-        same = key in {resolve(parse(placement), plan.sites, init=init).key for init in INITS}
-    except PlacementError:
-        same = False
-    if not same:
-        raise PlacementError(
-            f"{where}: with its sites, '{placement}', which the study has tried, is not the same network any more: keep "
-            "the study's sites.custom"
-        )
 
 
 def _extension(opened: OpenStudy, old_plan: Plan, new_plan: Plan, trials: int | None) -> Extension:
@@ -140,13 +128,11 @@ def _extension(opened: OpenStudy, old_plan: Plan, new_plan: Plan, trials: int | 
     after = before + opened.recipe.search.trials if trials is None else trials
     rows = opened.store.candidates()
     if after <= len(rows):
-        raise StudyError(
-            f"{after} trials leave nothing to search: study '{opened.store.name}' has {len(rows)} candidates already"
-        )
+        name = opened.store.name
+        raise StudyError(f"{after} trials leave nothing to search: study '{name}' has {len(rows)} candidates")
     old, new = old_plan.space, new_plan.space
     held = sum(_values(new, new_plan.resolved(row.placement)) is not None for row in rows)
     known = {row.key for row in rows}
-    runs = [row for row in opened.store.queue.rows() if row.state != "waiting"]
     return Extension(
         study=opened.store.name,
         space=new_plan.recipe.space.name,
@@ -155,43 +141,45 @@ def _extension(opened: OpenStudy, old_plan: Plan, new_plan: Plan, trials: int | 
         removed=_more(new, old),
         inside=held,
         outside=len(rows) - held,
-        runs=len(runs),
+        runs=sum(row.state != "waiting" for row in opened.store.queue.rows()),
         baselines=tuple(b.name for key, b in first_baselines(new_plan.recipe, new).items() if key not in known),
         trials=(before, after),
     )
 
 
 def _more(fewer: SearchSpace, more: SearchSpace) -> dict[str, tuple[str, ...]]:
-    """Site -> values that `more` has and `fewer` has not, in whatever words."""
+    """Site -> values whose networks `more` has and `fewer` has not."""
     found = {}
     for site in more.allowed:
         known = fewer.networks(site) if site in fewer.allowed else {}
-        found[site] = tuple(value for network, value in more.networks(site).items() if network not in known)
-    return {site: values for site, values in found.items() if values}
+        values = tuple(value for network, value in more.networks(site).items() if network not in known)
+        if values:
+            found[site] = values
+    return found
 
 
 @contextmanager
 def _alone(opened: OpenStudy) -> Iterator[None]:
-    """No worker takes a run meanwhile, and none is at one."""
+    """No worker is at a run, and none takes one meanwhile."""
     store, owner = opened.store, owner_name()
     release_dead(store, "")
-    lease = store.acquire("turn", owner=owner, ttl_s=TTL_S)
+    lease = store.acquire("scheduling", owner=owner, ttl_s=TTL_S)
     others = holders(store, owner)
-    if lease is None or others:
-        if lease is not None:
-            store.release(lease)
-        raise StudyError(
-            f"study '{store.name}' has running workers ({'; '.join(others) or 'a worker looks for work'}): stop them first"
-        )
-    with LeaseKeeper(store, lease):
-        yield
+    if lease is not None and not others:
+        with LeaseKeeper(store, lease):
+            yield
+        return
+    if lease is not None:
+        store.release(lease)
+    who = "; ".join(others) or "a worker looks for work"
+    raise StudyError(f"study '{store.name}' has running workers ({who}): stop them first")
 
 
 # ------------------------------------------------------------------------------------ trials
 
 
 def _fill(opened: OpenStudy, old: Plan, new: Plan) -> str:
-    """The Optuna study with all trials in the new space's values, under a name of its own; returns the name."""
+    """Makes the Optuna study with all trials in the new space's values; returns its name."""
     name = opened.store.name + MADE
     _forget(opened)
     made = TrialBook(opened.database, name, made_for=new.recipe)
@@ -203,14 +191,13 @@ def _fill(opened: OpenStudy, old: Plan, new: Plan) -> str:
 
 
 def _forget(opened: OpenStudy) -> None:
-    """Removes what an extension, or one that was cut off, has left."""
     for name in optuna.get_all_study_names(opened.book.storage):
         if name.startswith(opened.store.name + MADE):
             optuna.delete_study(study_name=name, storage=opened.book.storage)
 
 
 def _translated(trial: FrozenTrial, row: CandidateRow | None, old: Plan, new: Plan) -> FrozenTrial:
-    """A trial as the new space says it. One that was asked for and never begun waits."""
+    """A trial in the new space. One that was asked for and never begun waits."""
     placement = _placement(trial, row, old, new)
     values = None if placement is None else _values(new.space, placement)
     users = {name: value for name, value in trial.user_attrs.items() if name != OUTSIDE}
@@ -245,7 +232,6 @@ def _placement(trial: FrozenTrial, row: CandidateRow | None, old: Plan, new: Pla
 
 
 def _values(space: SearchSpace, placement: ResolvedPlacement) -> dict[str, str] | None:
-    """None where the space does not hold it."""
     try:
         return space.values(placement)
     except PlacementError:
@@ -255,9 +241,5 @@ def _values(space: SearchSpace, placement: ResolvedPlacement) -> dict[str, str] 
 def _renamed_baselines(opened: OpenStudy, plan: Plan) -> dict[str, str]:
     """Key -> name of the candidates that were a baseline, where the new space's baseline of that name is another network."""
     new = {baseline.name: key for key, baseline in first_baselines(plan.recipe, plan.space).items()}
-    rows = opened.store.candidates()
-    return {
-        row.key: f"{row.baseline}, as before"
-        for row in rows
-        if row.baseline is not None and new.get(row.baseline, row.key) != row.key
-    }
+    named = [(row.key, row.baseline) for row in opened.store.candidates() if row.baseline is not None]
+    return {key: f"{name}, as before" for key, name in named if new.get(name, key) != key}

@@ -1,4 +1,4 @@
-"""What is kept of a study beside its results, and what can go: weights, checkpoints, unused files."""
+"""What is kept of a study beside its results and what can go: weights, checkpoints, unused files. And backups."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ YOUNG_S = 3600.0  # an artifact younger than this may be one whose row is being 
 
 @dataclass
 class Freed:
-    """What has gone, or would go."""
+    """What is deleted, or would be."""
 
     weights: int = 0  # networks whose weights go
     checkpoints: int = 0  # of runs that have ended
@@ -36,66 +36,36 @@ class Freed:
 
 
 def sweep_weights(opened: OpenStudy, now: Snapshot, keep: str, *, dry_run: bool = False) -> Freed:
-    """Drops the weights of the search's candidates that are not to be kept; those of `retrain` stay.
-
-    Args:
-        now: the study when its search has ended.
-        keep: `all`, `front` or `none`, as in the recipe.
-    """
-    store, freed = opened.store, Freed()
-    wanted = _wanted(now, keep)
-    there = store.all_checkpoints()
+    """Drops the search's weights but `keep`: `all`, `front` or `none`, as in the recipe. Those of `retrain` stay."""
+    wanted = {view.key for view in now.candidates if keep == "all" or (keep == "front" and view.baseline == "none")}
+    if keep == "front":
+        wanted |= {view.key for view in (*now.front, now.recommendation) if view is not None}
+    there, freed = opened.store.all_checkpoints(), Freed()
     for view in now.candidates:
-        rows = there.get(weights_run(view.key), [])
-        if not rows:
-            continue
-        if view.key in wanted:
+        rows = there.get(weights_run(view.key))
+        if rows and view.key in wanted:
             freed.kept += 1
-            continue
-        freed.weights += 1
-        _drop(opened, rows, freed, dry_run=dry_run)
-        if not dry_run:
-            store.weights_lost.put(view.key, f"not kept, since storage.keep_weights is '{keep}'")
+        elif rows:
+            freed.weights += 1
+            _drop(opened, rows, freed, dry_run=dry_run)
+            if not dry_run:
+                opened.store.weights_lost.put(view.key, f"not kept, since storage.keep_weights is '{keep}'")
     return freed
 
 
 def clean(opened: OpenStudy, keep: str | None = None, *, dry_run: bool = False) -> Freed:
-    """Frees what a study no longer needs. Safe while workers are at it.
-
-    Args:
-        keep: whose weights stay, instead of what the recipe says; None, while the search goes on: all.
-    """
+    """Frees what a study no longer needs; `keep` None: as the recipe says, or all while it runs. Safe while workers work."""
     store, now = opened.store, snapshot(opened.store)
     ended = not any(row.state == "running" for row in store.candidates()) and sum(now.counts.values()) >= now.planned
-    freed = sweep_weights(
-        opened, now, keep or (opened.recipe.storage.keep_weights if ended else "all"), dry_run=dry_run
-    )
-    runs = store.queue.rows()
-    over = {row.run.files for row in runs if row.state != WAITING}
+    keep = keep or (opened.recipe.storage.keep_weights if ended else "all")
+    freed = sweep_weights(opened, now, keep, dry_run=dry_run)
+    over = {row.run.files for row in store.queue.rows() if row.state != WAITING}
     for name, rows in store.all_checkpoints().items():
         if name in over:
             freed.checkpoints += len(rows)
             _drop(opened, rows, freed, dry_run=dry_run)
     _sweep_strays(opened, freed, dry_run=dry_run)
     return freed
-
-
-def referred(store: StudyStore) -> set[str]:
-    """Names of the artifacts that a study's database knows of."""
-    found = {row.artifact for rows in store.all_checkpoints().values() for row in rows}
-    for text in store.backbones.all().values():
-        if text:
-            found.add(json.loads(text)["artifact"])
-    return found
-
-
-def _wanted(now: Snapshot, keep: str) -> set[str]:
-    if keep == "all":
-        return {view.key for view in now.candidates}
-    if keep == "none":
-        return set()
-    found = {view.key for view in now.front} | {view.key for view in now.candidates if view.baseline == "none"}
-    return found | ({now.recommendation.key} if now.recommendation is not None else set())
 
 
 def _drop(opened: OpenStudy, rows: Iterable[CheckpointRow], freed: Freed, *, dry_run: bool) -> None:
@@ -108,11 +78,12 @@ def _drop(opened: OpenStudy, rows: Iterable[CheckpointRow], freed: Freed, *, dry
 
 
 def _sweep_strays(opened: OpenStudy, freed: Freed, *, dry_run: bool) -> None:
-    """What a worker wrote that died before it could say so, and what could not be removed at its time."""
-    lying = [found for found in opened.artifacts.stored() if found.name.startswith(mark(opened.store))]
-    needed = referred(opened.store) | set(
-        freed.names
-    )  # read after the files, so that a new one is not taken for a stray
+    """Files that a worker wrote and died before it could say so, and files that could not be removed in time."""
+    store = opened.store
+    lying = [found for found in opened.artifacts.stored() if found.name.startswith(mark(store))]
+    needed = set(freed.names)  # and what the database knows now, after the files: a new one is then no stray
+    needed |= {row.artifact for rows in store.all_checkpoints().values() for row in rows}
+    needed |= {json.loads(text)["artifact"] for text in store.backbones.all().values() if text}
     for found in lying:
         if found.name in needed or found.age_s < YOUNG_S:
             continue
@@ -123,13 +94,10 @@ def _sweep_strays(opened: OpenStudy, freed: Freed, *, dry_run: bool) -> None:
             remove_artifact(opened.artifacts, found.name)
 
 
-def sweep(store: StudyStore, artifacts: ArtifactStore, turn: Lease) -> None:
-    """Drops the checkpoints of finished runs, and frees expired leases on them.
+def sweep(store: StudyStore, artifacts: ArtifactStore, lock: Lease) -> None:
+    """Drops the checkpoints of finished runs, and frees expired leases on them. Trained weights stay.
 
-    A worker ends a run first, and clears up then: killed in between, it leaves both. Trained weights stay.
-
-    Args:
-        turn: under which nobody else takes runs up.
+    A worker ends a run first and cleans up then: if it is killed in between, it leaves both. Under `lock`, nobody takes runs up.
     """
     for worker in store.workers.rows():
         if worker.silent_s > FORGOTTEN_S or is_dead(worker.owner, local=store.is_local):
@@ -142,7 +110,7 @@ def sweep(store: StudyStore, artifacts: ArtifactStore, turn: Lease) -> None:
     files = {row.run.files for row in rows}
     for name in left:
         if name not in files and _has_ended(store, name):
-            RunFiles(store, artifacts, name, turn).clear()
+            RunFiles(store, artifacts, name, lock).clear()
     waiting = {row.resource for row in rows}
     for lease in overdue:
         if lease.resource.startswith("run/") and lease.resource not in waiting:
@@ -150,7 +118,6 @@ def sweep(store: StudyStore, artifacts: ArtifactStore, turn: Lease) -> None:
 
 
 def _has_ended(store: StudyStore, name: str) -> bool:
-    """Whether checkpoints of this name are of a run that has ended."""
     key = name.rsplit(":", 2)[0].rpartition(":")[2]
     return any(row.run.files == name and row.state != WAITING for row in store.queue.rows(key=key))
 
@@ -160,20 +127,16 @@ class Backup:
     """What was written."""
 
     database: Path
-    artifacts: Path | None  # the folder beside it; None where there was nothing to copy
+    artifacts: Path | None  # the folder beside it; None if there was nothing to copy
     files: int
     size: int  # bytes of the artifacts
-    elsewhere: tuple[str, ...]  # buckets in which artifacts lie, which were left there
+    elsewhere: tuple[str, ...]  # buckets of artifacts, which stay there
 
 
 def back_up(database: Database, path: str | Path, *, overwrite: bool = False, artifacts: bool = True) -> Backup:
-    """Writes the copy; workers may go on meanwhile.
+    """Copies a database with its checkpoints and weights, if `artifacts`; both can be moved and opened. Workers may go on.
 
     What the copy of the database names was there before it or just after, so the files are copied before and after.
-
-    Args:
-        overwrite: whether an older copy may be replaced.
-        artifacts: whether to copy them.
 
     Raises:
         StudyError: the target cannot take a copy.
@@ -214,7 +177,6 @@ def _holds(folder: Path, beside: Path) -> bool:
 
 
 def _copy(folders: set[Path], beside: Path) -> None:
-    """Copies what is not there yet, or was changed since."""
     try:
         for folder in folders:
             for source in folder.rglob("*"):

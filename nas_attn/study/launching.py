@@ -1,8 +1,7 @@
 """Workers on engines that exist: Slurm, Ray, this machine. `launch` starts them and returns; `status` and `stop` reach all.
 
-What is launched is `nas-attn worker STUDY`, nothing else: the engine gives it a place, restarts it where it dies, and the
-study's database does the rest. Each launch is kept in the study, so that `stop` and `status` know of it
-from any machine.
+What is launched is `nas-attn worker STUDY`: the engine gives it a place, restarts it if it dies, and the study's database does
+the rest. The study keeps each launch, so that `stop` and `status` know of it on any machine.
 """
 
 from __future__ import annotations
@@ -32,27 +31,24 @@ from nas_attn.study.stopping import Orders
 SETTINGS = "NAS_ATTN_WORKER"  # environment variable that holds a worker's settings as JSON
 STORAGE = "NAS_ATTN_STORAGE"
 UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}  # makes a process print the same everywhere
+LOGS = "launched"  # the folder with the workers' output, in the folder of the study's artifacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """How one worker takes part in a study."""
+    """What a worker process is told by whoever starts it: in its environment, as everyone may read a command."""
 
     name: str = "worker"  # shown before each line
     device: str = "auto"
-    threads: int | None = None  # intra-op threads; None: what proves quickest
+    threads: int | None = None  # intra-op threads; None: the fastest number
     time_limit_s: float | None = None
-    only: str | None = None  # `validate` or `retrain`: the runs of these; None: all
+    only: str | None = None  # `validate` or `retrain`: only these runs; None: all
     sharing: int = 1  # workers on this machine
     per_gpu: int = 1  # workers on this GPU
     orders: bool = False  # whether its standard input says when to stop (`stopping.Orders`)
 
     def environment(self, url: str) -> dict[str, str]:
-        """What the process has beside the usual environment.
-
-        Args:
-            url: of the study's database.
-        """
+        """What the process has beside the usual environment; `url` is the database's."""
         return {STORAGE: url, SETTINGS: json.dumps(asdict(self)), "PYTHONUNBUFFERED": "1", **UTF8}
 
 
@@ -61,11 +57,16 @@ def worker_command(study: str) -> list[str]:
     return [sys.executable, "-m", "nas_attn.cli.main", "worker", study]
 
 
-def settings_given() -> WorkerSettings | None:
-    """What this process was told, once; None where a person started it.
+def start_worker(study: str, environment: Mapping[str, str], **options: Any) -> subprocess.Popen[bytes]:
+    """Starts a worker with more in its environment; `options` as of Popen."""
+    variables = {**os.environ, **environment}
+    return subprocess.Popen(worker_command(study), stderr=subprocess.STDOUT, env=variables, **options)
 
-    Raises:
-        StudyError: the variable holds something else.
+
+def settings_given() -> WorkerSettings | None:
+    """What this process was told, once; None if a person started it.
+
+    Raises StudyError: the variable holds something else.
     """
     text = os.environ.pop(SETTINGS, None)  # not for the processes that it starts
     if text is None:
@@ -78,16 +79,15 @@ def settings_given() -> WorkerSettings | None:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of an engine."""
+    """What is asked of an engine; GPUs and CPUs are per worker."""
 
     workers: int
     device: str = "auto"
-    gpus: float = 0.0  # per worker; parts of one on Ray only
-    cpus: int = 1  # per worker
+    gpus: float = 0.0
+    cpus: int = 1
     minutes: int | None = None  # Slurm's time limit for each; the worker stops in order before it, and is queued again
     partition: str | None = None
-    more: Mapping[str, str] = field(default_factory=dict)
-    """Further options of Slurm's sbatch; an empty value is an option without one."""
+    more: Mapping[str, str] = field(default_factory=dict)  # further options of sbatch; empty: an option without value
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,21 +107,52 @@ class Engine(Protocol):
         """Starts the workers; names of their jobs."""
 
     def state(self, launched: Launched) -> str:
-        """What the engine says of them, in words; empty where none is left."""
+        """What the engine says of them, in words; empty if none is left."""
 
     def end(self, launched: Launched) -> int:
-        """Takes back those that have not begun, and counts them; those that have are told by the study."""
+        """Takes back those that have not begun, and counts them; the study tells the others."""
 
 
-def worker_environment(opened: OpenStudy, request: Request, settings: WorkerSettings) -> dict[str, str]:
-    """What a worker's environment has beside the usual."""
+def launch(opened: OpenStudy, on: str, request: Request) -> Launched:
+    """Starts workers of a study on an engine.
+
+    Raises StudyError: the engine is not there, or the study's database cannot be reached from it.
+    """
+    if on != "local" and opened.store.is_local:
+        raise StudyError(
+            f"study '{opened.store.name}' lies in an SQLite file, which serves the processes of one machine: begin it in "
+            "PostgreSQL (storage postgresql+psycopg://…), or launch on local"
+        )
+    logs = opened.folder / LOGS
+    logs.mkdir(parents=True, exist_ok=True)
+    jobs = engine(on).launch(opened, request, logs)
+    found = Launched(on, tuple(jobs), socket.gethostname(), opened.database.now())
+    opened.store.launches.put(f"{found.at:.3f}", json.dumps(asdict(found)))
+    return found
+
+
+def launches(opened: OpenStudy) -> list[Launched]:
+    """All launches of a study, the oldest first."""
+    rows = [json.loads(text) for text in opened.store.launches.all().values()]
+    found = [Launched(row["on"], tuple(row["jobs"]), row["host"], row["at"]) for row in rows]
+    return sorted(found, key=lambda launched: launched.at)
+
+
+def engine(name: str) -> Engine:
+    """The engine of this name. Raises StudyError: there is none, or what it needs is not installed."""
+    engines: dict[str, type[Engine]] = {"local": Local, "slurm": Slurm, "ray": Ray}
+    if name not in engines:
+        raise StudyError(f"'{name}' is no engine: give slurm, ray or local")
+    if name == "ray" and find_spec("ray") is None:
+        raise StudyError("ray is not installed: pip install 'nas-attn[ray]'")
+    return engines[name]()
+
+
+def _environment(opened: OpenStudy, request: Request, settings: WorkerSettings) -> dict[str, str]:
     return settings.environment(opened.database.url) | {"OMP_NUM_THREADS": str(request.cpus)}
 
 
-def refuse_slurms(request: Request, engine: str) -> None:
-    """Raises:
-    StudyError: something is asked that only Slurm has.
-    """
+def _refuse_slurms(request: Request, engine: str) -> None:
     if request.partition or request.minutes or request.more:
         raise StudyError(f"partition, minutes and further options are Slurm's: leave them out on {engine}")
 
@@ -130,23 +161,17 @@ class Local:
     """Processes of this machine that outlive the terminal."""
 
     def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
-        refuse_slurms(request, "local")
+        _refuse_slurms(request, "local")
         from nas_attn.study.local import devices_of, shares_of  # and torch with it
 
         devices, jobs = devices_of(request.device, request.workers), []
         for number, (device, share) in enumerate(zip(devices, shares_of(devices), strict=True), 1):
-            settings = WorkerSettings(
-                name=f"worker {number}", device=device, sharing=share.machine, per_gpu=share.device
-            )
-            log = logs / f"{opened.store.name}-{os.getpid()}-{number}.log"
-            with log.open("ab") as output:
-                started = subprocess.Popen(
-                    worker_command(opened.store.name),
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    env={**os.environ, **worker_environment(opened, request, settings)},
-                    **apart(),
+            name = f"worker {number}"
+            settings = WorkerSettings(name=name, device=device, sharing=share.machine, per_gpu=share.device)
+            environment = _environment(opened, request, settings)
+            with (logs / f"{opened.store.name}-{os.getpid()}-{number}.log").open("ab") as output:
+                started = start_worker(
+                    opened.store.name, environment, stdin=subprocess.DEVNULL, stdout=output, **apart()
                 )
             seen = process(started.pid)
             jobs.append(f"{started.pid}/{seen.started if seen else -1}")
@@ -155,16 +180,19 @@ class Local:
     def state(self, launched: Launched) -> str:
         if launched.host != socket.gethostname():
             return f"on {launched.host}"
-        running = 0
-        for job in launched.jobs:
-            pid, _, started = job.partition("/")
-            running += Process(int(pid), started).runs
+        found = [job.partition("/") for job in launched.jobs]
+        running = sum(Process(int(pid), started).runs for pid, _, started in found)
         return f"{running} running" if running else ""
 
     def end(self, launched: Launched) -> int:
         return 0
 
 
+# ------------------------------------------------------------------------------------ Slurm
+
+# An array of jobs, each of which runs one worker; sbatch reads their script from its input, so no file is left behind. Before the
+# time limit, Slurm sends SIGUSR2 to the script, which hands it to the worker: the worker writes a checkpoint and ends, and the job
+# is queued again. At preemption and requeue, Slurm itself sends SIGTERM to the worker.
 MINUTES = 24 * 60
 WARNING_S = 60  # seconds before the time limit at which Slurm sends SIGUSR2
 GRACE_S = 45  # seconds that a job waits for its worker's checkpoint before it is queued again
@@ -179,7 +207,7 @@ while kill -0 $worker 2>/dev/null; do wait $worker; status=$?; done  # a signal 
 [ -z "$again" ] || exec scontrol requeue "$job"
 exit $status
 """
-UNKNOWN = "Invalid job id"  # what squeue says of jobs that have ended some time ago
+UNKNOWN = "Invalid job id"  # what squeue says of jobs that ended some time ago
 
 
 class Slurm:
@@ -207,22 +235,18 @@ class Slurm:
         if request.gpus:
             options["gres"] = f"gpu:{int(request.gpus)}"
         options |= request.more
-        command = [
-            "sbatch",
-            "--parsable",
-            *(f"--{key}={value}" if value else f"--{key}" for key, value in options.items()),
-        ]
+        given = (f"--{key}={value}" if value else f"--{key}" for key, value in options.items())
         done = _slurm(
-            *command,
+            *("sbatch", "--parsable", *given),
             script=SCRIPT.format(command=shlex.join(worker_command(opened.store.name)), grace=GRACE_S),
-            environment=worker_environment(opened, request, WorkerSettings(device=request.device)),
+            environment=_environment(opened, request, WorkerSettings(device=request.device)),
         )
         if done is None:
             raise StudyError("sbatch is not found here, or does not answer: launch on a login node of the cluster")
         if done.returncode:
             said = " ".join(done.stderr.replace("sbatch: error:", "").split())
             raise StudyError(f"sbatch refused the jobs: {shorten(said, 300)}")
-        array = done.stdout.strip().partition(";")[0]  # the cluster's name follows where there are several
+        array = done.stdout.strip().partition(";")[0]  # the cluster's name follows if there are several
         return [f"{array}_{number}" for number in range(request.workers)]
 
     def state(self, launched: Launched) -> str:
@@ -244,9 +268,8 @@ def _arrays(launched: Launched) -> str:
 
 
 def _slurm(
-    *command: str, script: str | None = None, environment: dict[str, str] | None = None
+    *command: str, script: str | None = None, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str] | None:
-    """Runs one of Slurm's commands; None where there is none on this machine."""
     try:
         return subprocess.run(
             command,
@@ -262,6 +285,8 @@ def _slurm(
         return None
 
 
+# ------------------------------------------------------------------------------------ Ray
+
 NAMESPACE = "nas_attn"
 ATTEMPTS = 3  # times that a worker is started that ends with an error
 
@@ -270,12 +295,12 @@ class WorkerActor:
     """Runs a worker as a process of its own, which ends with the actor. Ray makes a dead actor anew, and so the worker."""
 
     def __init__(
-        self, study: str, settings: WorkerSettings, environment: Mapping[str, str], folder: str, log: str
+        self, study: str, settings: WorkerSettings, environment: dict[str, str], folder: str, log: str
     ) -> None:
         import ray
 
         self._me = ray.get_runtime_context().current_actor
-        self._study, self._settings, self._environment, self._folder = study, settings, dict(environment), folder
+        self._study, self._settings, self._environment, self._folder = study, settings, environment, folder
         self._log = Path(log)
         threading.Thread(target=self._work, daemon=True).start()
 
@@ -286,15 +311,9 @@ class WorkerActor:
             told = replace(self._settings, orders=True).environment(self._environment[STORAGE])
             self._log.parent.mkdir(parents=True, exist_ok=True)  # this node may not share the folder
             with self._log.open("ab") as output:
-                process = subprocess.Popen(
-                    worker_command(self._study),
-                    stdin=subprocess.PIPE,  # whose end, when the actor dies, stops the worker
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    env={**os.environ, **self._environment, **told},
-                    cwd=self._folder,
-                )
-            orders = Orders(process.stdin)
+                environment, pipe = {**self._environment, **told}, subprocess.PIPE
+                process = start_worker(self._study, environment, stdin=pipe, stdout=output, cwd=self._folder)
+            orders = Orders(process.stdin)  # when the actor dies, its end stops the worker
             status = process.wait()
             orders.close()
             if status == 0:
@@ -307,42 +326,28 @@ class WorkerActor:
 
 
 class Ray:
-    """The cluster that `RAY_ADDRESS` names, or that runs on this machine."""
+    """The cluster that `RAY_ADDRESS` names, or that runs on this machine: workers as detached actors, which it restarts."""
 
     def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
-        refuse_slurms(request, "ray")
+        _refuse_slurms(request, "ray")
         ray, settings = _connected(), WorkerSettings(device=request.device)
         names = [f"{opened.store.name}-{uuid.uuid4().hex[:8]}" for _ in range(request.workers)]
+        kept = {"namespace": NAMESPACE, "lifetime": "detached", "max_restarts": -1}
+        environment = _environment(opened, request, settings)
         for name in names:
-            ray.remote(WorkerActor).options(
-                name=name,
-                namespace=NAMESPACE,
-                lifetime="detached",
-                num_cpus=request.cpus,
-                num_gpus=request.gpus,
-                max_restarts=-1,
-            ).remote(
-                opened.store.name,
-                settings,
-                worker_environment(opened, request, settings),
-                str(Path.cwd()),
-                str((logs / f"ray-{name}.log").resolve()),
-            )
+            actor = ray.remote(WorkerActor).options(name=name, num_cpus=request.cpus, num_gpus=request.gpus, **kept)
+            log = str((logs / f"ray-{name}.log").resolve())
+            actor.remote(opened.store.name, settings, environment, str(Path.cwd()), log)
         return names
 
     def state(self, launched: Launched) -> str:
-        ray = _connected()
-        alive = {
-            entry["name"]
-            for entry in ray.util.list_named_actors(all_namespaces=True)
-            if entry["namespace"] == NAMESPACE
-        }
+        actors = _connected().util.list_named_actors(all_namespaces=True)
+        alive = {entry["name"] for entry in actors if entry["namespace"] == NAMESPACE}
         count = len(alive & set(launched.jobs))
         return f"{count} there" if count else ""
 
     def end(self, launched: Launched) -> int:
-        ray = _connected()
-        asked = {}
+        ray, asked = _connected(), {}
         for name in launched.jobs:
             with suppress(ValueError):  # it has ended
                 actor = ray.get_actor(name, namespace=NAMESPACE)
@@ -367,47 +372,3 @@ def _connected() -> Any:
                 "it in RAY_ADDRESS"
             ) from error
     return ray
-
-
-LOGS = "launched"  # the folder with the workers' output, in the folder of the study's artifacts
-
-
-def launch(opened: OpenStudy, on: str, request: Request) -> Launched:
-    """Starts workers of a study on an engine.
-
-    Raises:
-        StudyError: the engine is not there, or the study's database cannot be reached from it.
-    """
-    if on != "local" and opened.store.is_local:
-        raise StudyError(
-            f"study '{opened.store.name}' lies in an SQLite file, which serves the processes of one machine: begin it in "
-            "PostgreSQL (storage postgresql+psycopg://…), or launch on local"
-        )
-    logs = opened.folder / LOGS
-    logs.mkdir(parents=True, exist_ok=True)
-    jobs = engine(on).launch(opened, request, logs)
-    found = Launched(on, tuple(jobs), socket.gethostname(), opened.database.now())
-    opened.store.launches.put(f"{found.at:.3f}", json.dumps(asdict(found)))
-    return found
-
-
-def launches(opened: OpenStudy) -> list[Launched]:
-    """All launches of a study, the oldest first."""
-    rows = [json.loads(text) for text in opened.store.launches.all().values()]
-    found = [Launched(row["on"], tuple(row["jobs"]), row["host"], row["at"]) for row in rows]
-    return sorted(found, key=lambda launched: launched.at)
-
-
-def engine(name: str) -> Engine:
-    """Raises:
-    StudyError: there is no such engine, or what it needs is not installed.
-    """
-    if name == "local":
-        return Local()
-    if name == "slurm":
-        return Slurm()
-    if name == "ray":
-        if find_spec("ray") is None:
-            raise StudyError("ray is not installed: pip install 'nas-attn[ray]'")
-        return Ray()
-    raise StudyError(f"'{name}' is no engine: give slurm, ray or local")

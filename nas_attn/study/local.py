@@ -20,7 +20,7 @@ from nas_attn.errors import WARNING, NasAttnError, NasAttnWarning, OperationErro
 from nas_attn.evaluation.output import VERBOSE
 from nas_attn.processes import apart
 from nas_attn.records import Share
-from nas_attn.study.launching import WorkerSettings, worker_command
+from nas_attn.study.launching import WorkerSettings, start_worker
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.searching import Options, work
 from nas_attn.study.stopping import NOW, STOP, Orders
@@ -32,27 +32,23 @@ PROBE = (sys.executable, "-c", "import torch; torch.ones(1, device='cuda').item(
 
 
 def devices_of(device: str, workers: int) -> list[str]:
-    """The device of each of several workers: GPUs in turn, where `device` leaves open which."""
+    """The device of each of several workers: GPUs in turn if `device` does not say which."""
     gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
     return [f"cuda:{number % gpus}" if gpus else device for number in range(workers)]
 
 
 def shares_of(devices: Sequence[str]) -> list[Share]:
-    """Among how many of the workers on these devices each one's machine and device are shared."""
+    """Among how many of these workers each one's machine and device are shared."""
     counts = Counter(devices)
     return [Share(machine=len(devices), device=counts[device]) for device in devices]
 
 
 @contextmanager
-def mps(
-    devices: Sequence[str], say: Callable[[str], None], probe: Sequence[str] = PROBE
-) -> Iterator[Mapping[str, str]]:
-    """Runs an MPS server where several workers share a GPU and MPS is installed; yields what its clients' environment needs.
+def mps(devices: Sequence[str], say: Callable[[str], None], probe: Sequence[str] = PROBE) -> Iterator[dict[str, str]]:
+    """Runs NVIDIA's MPS if it is installed and several workers share a GPU; yields what its clients' environment needs.
 
-    A server that runs already (`CUDA_MPS_PIPE_DIRECTORY` is set) is left as it is.
-
-    Args:
-        probe: a command that uses a GPU; where it fails under the server, workers go without.
+    Without it the processes on a GPU take turns; with it their kernels run at the same time. A server that runs already is left
+    as it is. If `probe`, a command that uses a GPU, fails under the server, workers go without.
     """
     shared = any(share.device > 1 for share in shares_of(devices)) and devices[0].startswith("cuda")
     control = shutil.which(CONTROL)
@@ -74,12 +70,12 @@ def mps(
 def _succeeds(command: Sequence[str], environment: Mapping[str, str], told: str = "") -> bool:
     quiet = subprocess.DEVNULL  # not pipes: a server that stays keeps them open
     try:
-        ended = subprocess.run(
-            command, env=environment, input=told.encode(), stdout=quiet, stderr=quiet, timeout=60, check=False
+        subprocess.run(
+            command, env=environment, input=told.encode(), stdout=quiet, stderr=quiet, timeout=60, check=True
         )
-        return ended.returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.SubprocessError):
         return False
+    return True
 
 
 GRACE_S = 60.0  # seconds that worker processes get to write their checkpoints after the first Ctrl-C
@@ -96,8 +92,7 @@ class Child:
     name: str
     process: subprocess.Popen[bytes]
     orders: Orders
-    last_word: str = ""
-    """Why it ended. It has said so, and only has to leave: on a machine with much else to do that takes a while, too."""
+    last_word: str = ""  # why it ended: it has said so, and only has to leave, which also takes a while
 
     @property
     def works(self) -> bool:
@@ -107,31 +102,23 @@ class Child:
 def run_workers(opened: OpenStudy, workers: int, options: Options, *, only: str | None = None) -> str:
     """Runs workers until the study is complete, or `options.stop` is set. Returns why it ended, as `work` does.
 
-    Several workers share the cores: each takes at most its part of them as intra-op threads. GPUs are taken in turn, and
-    those on one GPU share its memory and compute at the same time through MPS, where it is installed.
+    Several workers share the cores: each takes at most its part of them as intra-op threads. GPUs are taken in turn.
 
     Raises:
         NasAttnError: what stopped the only worker, or all of them.
     """
     if workers == 1:
         return work(opened, options, only=only)
-    told = WorkerSettings(threads=options.threads, time_limit_s=options.time_limit_s, only=only)
-    devices = devices_of(options.device, workers)
+    told = WorkerSettings(threads=options.threads, time_limit_s=options.time_limit_s, only=only, orders=True)
+    devices, children = devices_of(options.device, workers), []
     with mps(devices, options.say) as clients:
-        children = [
-            _start(
-                opened,
-                replace(told, name=f"worker {number}", device=device, sharing=share.machine, per_gpu=share.device),
-                clients,
-                verbose=options.verbose,
-            )
-            for number, (device, share) in enumerate(zip(devices, shares_of(devices), strict=True), 1)
-        ]
+        for number, (device, share) in enumerate(zip(devices, shares_of(devices), strict=True), 1):
+            its = replace(told, name=f"worker {number}", device=device, sharing=share.machine, per_gpu=share.device)
+            children.append(_start(opened, its, clients, verbose=options.verbose))
         return _attend(children, options)
 
 
 def _attend(children: list[Child], options: Options) -> str:
-    """Passes on what the workers say until they have ended, and why they did."""
     readers = [threading.Thread(target=_read, args=(child, options.say), daemon=True) for child in children]
     for reader in readers:
         reader.start()
@@ -147,25 +134,21 @@ def _attend(children: list[Child], options: Options) -> str:
         for reader in readers:
             reader.join(timeout=5)
     codes = [child.process.wait() for child in children]
-    asked = any(child.last_word == "stopped" for child in children)  # by nas-attn stop
-    return "stopped" if asked else _ended(codes, options)
+    if options.stop.is_set() or any(child.last_word == "stopped" for child in children):  # by nas-attn stop
+        return "stopped"
+    if 0 in codes:
+        for code in filter(None, codes):
+            options.say(f"a worker ended with status {code}; the others continued")
+        return "complete"
+    error: type[NasAttnError] = UserError if set(codes) == {UserError.exit_status} else OperationError
+    raise error(f"all {len(codes)} workers ended with an error (above); the study can be resumed")
 
 
 def _start(opened: OpenStudy, told: WorkerSettings, clients: Mapping[str, str], *, verbose: bool) -> Child:
-    process = subprocess.Popen(
-        worker_command(opened.store.name),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={
-            **os.environ,
-            **clients,
-            **replace(told, orders=True).environment(opened.database.url),
-            "OMP_NUM_THREADS": str(told.threads or cores_for(told.sharing)),
-            **({VERBOSE: "1"} if verbose else {}),
-        },
-        **apart(),  # Ctrl-C reaches them through us, once
-    )
+    environment = {**clients, **told.environment(opened.database.url), **({VERBOSE: "1"} if verbose else {})}
+    environment["OMP_NUM_THREADS"] = str(told.threads or cores_for(told.sharing))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = start_worker(opened.store.name, environment, **pipes, **apart())  # Ctrl-C reaches them through us, once
     return Child(told.name, process, Orders(process.stdin))
 
 
@@ -174,13 +157,14 @@ def _read(child: Child, say: Callable[[str], None]) -> None:
     assert output is not None
     with output:
         for line in (raw.decode("utf-8", "backslashreplace") for raw in output):
-            warned, text = line.startswith(WARNING), line.rstrip()
-            if warned and text.removeprefix(WARNING) in NasAttnWarning.said:
-                continue  # another worker, or this process, has said so
-            if warned:
-                NasAttnWarning.said.add(text.removeprefix(WARNING))
-            if text.startswith(f"{child.name}: {LAST_WORD}"):
-                child.last_word = text.removeprefix(f"{child.name}: {LAST_WORD}").rstrip(")")
+            text, last = line.rstrip(), f"{child.name}: {LAST_WORD}"
+            if text.startswith(WARNING):
+                warning = text.removeprefix(WARNING)
+                if warning in NasAttnWarning.said:
+                    continue  # another worker, or this process, has said so
+                NasAttnWarning.said.add(warning)
+            if text.startswith(last):
+                child.last_word = text.removeprefix(last).rstrip(")")
             say(text)
 
 
@@ -196,13 +180,11 @@ def _wait(children: list[Child], options: Options) -> None:
         if asked is not None and time.monotonic() - asked > GRACE_S:
             if all(child.last_word for child in children if child.works):
                 return
-            raise OperationError(
-                f"workers did not stop within {GRACE_S:.0f} s and were killed; the study can be resumed"
-            )
+            raise OperationError(f"workers did not stop within {GRACE_S:.0f} s and were killed: resume the study")
 
 
 def _hurry(children: list[Child], options: Options) -> None:
-    """Has the workers end at once; those that do not say what they leave are said to be killed."""
+    """Has the workers end at once; says which are killed before they could say what they leave."""
     for child in children:
         child.orders.send(NOW)
     deadline = time.monotonic() + HURRY_S
@@ -211,15 +193,3 @@ def _hurry(children: list[Child], options: Options) -> None:
     for child in children:
         if child.works:
             options.say(f"{child.name}: killed; its work since the last checkpoint is lost")
-
-
-def _ended(codes: list[int], options: Options) -> str:
-    if options.stop.is_set():
-        return "stopped"
-    if 0 in codes:
-        for code in codes:
-            if code:
-                options.say(f"a worker ended with status {code}; the others continued")
-        return "complete"
-    error: type[NasAttnError] = UserError if set(codes) == {UserError.exit_status} else OperationError
-    raise error(f"all {len(codes)} workers ended with an error (above); the study can be resumed")

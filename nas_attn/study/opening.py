@@ -35,20 +35,16 @@ _ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P
 
 
 class BucketArtifacts:
-    """The objects of a bucket whose keys begin with a prefix. An object is there when all of it is."""
+    """The objects of an S3 bucket (`s3://bucket/prefix`) whose keys begin with a prefix, for machines that share no disk.
+
+    Credentials, region and endpoint come from where boto3 finds them: `AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `~/.aws`.
+    """
 
     def __init__(self, address: str) -> None:
-        """Args:
-        address: `s3://bucket/prefix`.
-
-        Raises:
-            StudyError: it is none, or boto3 is not installed.
-        """
+        """Raises StudyError if the address is wrong, or boto3 is not installed."""
         found = _ADDRESS.fullmatch(address)
         if found is None:
-            raise StudyError(
-                f"artifacts '{shorten(address)}' cannot hold artifacts: give s3://BUCKET/PREFIX or a folder"
-            )
+            raise StudyError(f"artifacts '{shorten(address)}' are no place: give s3://BUCKET/PREFIX or a folder")
         if find_spec("boto3") is None:
             raise StudyError(f"artifacts '{address}' needs boto3: pip install 'nas-attn[s3]'")
         import boto3
@@ -69,18 +65,15 @@ class BucketArtifacts:
         self._objects.remove(self._prefix + artifact_id)
 
     def stored(self) -> list[Stored]:
-        found = []
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
-        for page in pages:
-            for entry in page.get("Contents", []):
-                name = entry["Key"].removeprefix(self._prefix)
-                found.append(Stored(name, entry["Size"], max(0.0, time.time() - entry["LastModified"].timestamp())))
+        found = []
+        for entry in (entry for page in pages for entry in page.get("Contents", [])):
+            age_s = max(0.0, time.time() - entry["LastModified"].timestamp())
+            found.append(Stored(entry["Key"].removeprefix(self._prefix), entry["Size"], age_s))
         return found
 
     def check(self) -> None:
-        """Raises:
-        StudyError: the bucket is not there, or may not be used; says why.
-        """
+        """Raises StudyError if the bucket is not there, or may not be used; says why."""
         try:
             self._client.head_bucket(Bucket=self._bucket)
         except Exception as error:  # botocore has many kinds
@@ -98,16 +91,11 @@ class OpenStudy:
     database: Database
     store: StudyStore
     recipe: Recipe
-    folder: Path
-    """Where its artifacts lie; where they lie in a bucket, what belongs to this machine: logs, an evaluator's own files."""
+    folder: Path  # of its artifacts; if they lie in a bucket, of this machine's logs and an evaluator's files
 
     @cached_property
     def book(self) -> TrialBook:
-        """Its trials.
-
-        Raises:
-            StorageError: the database has lost them.
-        """
+        """Its trials; StorageError if the database has lost them."""
         from nas_attn.study.trial_book import TrialBook
 
         try:
@@ -128,11 +116,7 @@ class OpenStudy:
 
     @cached_property
     def plan(self) -> Plan:
-        """What its recipe means, on the sites that it began with.
-
-        Raises:
-            UserError: the backbone or, before any worker has been at it, the data cannot be had.
-        """
+        """What its recipe means, on the sites that it began with; UserError if the backbone or the data cannot be had."""
         from nas_attn.evaluation.plan import study_plan
 
         return study_plan(self.store)
@@ -160,24 +144,21 @@ def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | st
         StudyError: the name is taken by a study with another recipe; the URL or the folder is unusable.
         StorageError: the database cannot be opened.
     """
-    database = Database(url)
-    text = recipe.to_json()
-    if recipe.name not in [study.name for study in database.studies()]:
-        _check_place(database, _place(database, artifacts))  # an unusable one is not recorded
-    else:
+    from nas_attn.study.trial_book import TrialBook
+
+    database, text = Database(url), recipe.to_json()
+    place = _place(database, artifacts)
+    if recipe.name in [study.name for study in database.studies()]:
         known = database.study(recipe.name).recipe
         if frozen_recipe(known, where=f"study '{recipe.name}' in '{database}'") == recipe:
             text = known  # the same, in another order
+    else:  # an unusable place is not recorded
+        if place.startswith(SCHEME):
+            BucketArtifacts(place).check()
+        _make_folder(artifacts_folder(database, place))
+    known_versions, trials = versions(recipe), recipe.search.trials
     with database.creating():
-        store = database.create_study(
-            recipe.name,
-            recipe=text,
-            versions=versions(recipe),
-            trials=recipe.search.trials,
-            artifacts=_place(database, artifacts),
-        )
-        from nas_attn.study.trial_book import TrialBook
-
+        store = database.create_study(recipe.name, recipe=text, versions=known_versions, trials=trials, artifacts=place)
         book = TrialBook(database, recipe.name, made_for=recipe)
     opened = _opened(url, database, store)
     vars(opened)["book"] = book  # loaded already, with connections of its own
@@ -185,34 +166,22 @@ def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | st
 
 
 def open_study(name: str, url: str = DEFAULT_URL) -> OpenStudy:
-    """A study by its name.
-
-    Raises:
-        StudyError: there is none; names the nearest.
-        StorageError: the database cannot be opened, or is from a newer version.
-    """
+    """A study by its name; StudyError if there is none, StorageError if the database cannot be opened."""
     database = Database(url, must_exist=True)
     store = database.study(name)
     opened = _opened(url, database, store)
-    if not database.has_trials(name):  # what is wrong with them is said now; who only reads does without loading Optuna
+    if not database.has_trials(name):  # says what is wrong with them now; without loading Optuna if nothing is
         assert opened.book is not None
     return opened
 
 
 def only_study(storage: str) -> str:
-    """The name of a database's only study.
-
-    Raises:
-        StudyError: it holds none, or several.
-    """
+    """The name of a database's only study; StudyError if it holds none, or several."""
     names = [study.name for study in Database(storage, must_exist=True).studies()]
-    if len(names) != 1:
-        held = (
-            f"the studies {', '.join(names)}: name one of them"
-            if names
-            else "no study: start one with `nas-attn search`"
-        )
-        raise StudyError(f"'{shown_url(storage)}' holds {held}")
+    if not names:
+        raise StudyError(f"'{shown_url(storage)}' holds no study: start one with `nas-attn search`")
+    if len(names) > 1:
+        raise StudyError(f"'{shown_url(storage)}' holds the studies {', '.join(names)}: name one of them")
     return names[0]
 
 
@@ -222,7 +191,7 @@ def versions(recipe: Recipe | None = None) -> Mapping[str, str]:
     names = dict.fromkeys(["torch", "torchvision", "optuna", "numpy", *([own.package] if own else [])])
     found = {"nas_attn": __version__, "python": platform.python_version()}
     for name in names:
-        with suppress(metadata.PackageNotFoundError):  # what builds the network says that it is missing
+        with suppress(metadata.PackageNotFoundError):  # whatever builds the network says that it is missing
             found[name] = metadata.version(name)
     return found
 
@@ -230,9 +199,8 @@ def versions(recipe: Recipe | None = None) -> Mapping[str, str]:
 def _opened(url: str, database: Database, store: StudyStore) -> OpenStudy:
     folder = artifacts_folder(database, store.settings.artifacts)
     _make_folder(folder)
-    return OpenStudy(
-        url, database, store, frozen_recipe(store.recipe, where=f"study '{store.name}' in '{database}'"), folder
-    )
+    recipe = frozen_recipe(store.recipe, where=f"study '{store.name}' in '{database}'")
+    return OpenStudy(url, database, store, recipe, folder)
 
 
 def artifacts_folder(database: Database, place: str) -> Path:
@@ -243,12 +211,6 @@ def artifacts_folder(database: Database, place: str) -> Path:
     return base / place  # an absolute place stays as it is
 
 
-def _check_place(database: Database, place: str) -> None:
-    if place.startswith(SCHEME):
-        BucketArtifacts(place).check()
-    _make_folder(artifacts_folder(database, place))
-
-
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -256,9 +218,7 @@ def _make_folder(folder: Path) -> None:
     except OSError:
         writable = False
     if not writable:
-        raise StudyError(
-            f"the artifacts folder '{shorten(str(folder))}' cannot be written: choose another for artifacts"
-        )
+        raise StudyError(f"the artifacts folder '{shorten(str(folder))}' cannot be written: choose another one")
 
 
 def _default_folder(database: Database) -> str:
@@ -266,7 +226,7 @@ def _default_folder(database: Database) -> str:
 
 
 def _place(database: Database, chosen: Path | str | None) -> str:
-    """Relative to the database's folder where it may be, so that both can move together."""
+    """Relative to the database's folder if it may be, so that both can move together."""
     if isinstance(chosen, str) and chosen.startswith(SCHEME):
         return chosen
     if chosen is not None:

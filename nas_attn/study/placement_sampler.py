@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.search_space import intersection_search_space
@@ -39,18 +40,13 @@ ATTRIBUTE = "nas_attn:rung:"
 class ParetoHalving:
     """Asynchronous successive halving on non-dominated rank (ASHA, Li et al. 2018; ranks as in MO-ASHA, 2106.12639).
 
-    At a rung, all trials that reached it are sorted by non-domination, within a front by hypervolume contribution; the
-    best 1/eta go on.
+    At a rung, all trials that reached it are sorted by non-domination, within a front by hypervolume contribution; the best 1/eta
+    go on. In an objective, `report` the values at each rung, then raise `optuna.TrialPruned` if `should_prune`. Rungs are kept in
+    the trials' user attributes, so that workers on many machines see them and agree.
     """
 
     def __init__(self, eta: float = 3.0, rungs: Sequence[int] = (1, 3, 9)) -> None:
-        """Args:
-            eta: of the trials at a rung, the best 1/eta go on.
-            rungs: steps at which trials may be pruned, increasing; the last one prunes nobody.
-
-        Raises:
-            ValueError: eta is not above 1, or the rungs do not increase.
-        """
+        """`rungs`: steps at which trials may be pruned, increasing; the last one prunes nobody."""
         if eta <= 1:
             raise ValueError(f"eta must be above 1, not {eta}")
         if not rungs or any(a >= b for a, b in itertools.pairwise(rungs)):
@@ -58,11 +54,7 @@ class ParetoHalving:
         self._eta, self._rungs = eta, tuple(rungs)
 
     def report(self, trial: Trial, step: int, values: Sequence[float]) -> None:
-        """Records a trial's objective values at a step.
-
-        Raises:
-            ValueError: the step is no rung, or there are not as many values as the study has directions.
-        """
+        """Records a trial's objective values at a rung."""
         if step not in self._rungs:
             raise ValueError(f"step {step} is no rung: the rungs are {list(self._rungs)}")
         if len(values) != len(trial.study.directions):
@@ -88,6 +80,8 @@ def minimised(study: Study, values: Sequence[float]) -> tuple[float, ...]:
 
 
 Space = dict[str, CategoricalDistribution]
+Distributions = dict[str, BaseDistribution]
+Placed = tuple[int, ...]  # a placement, as codes
 FEWEST = 3
 """Trials that went on from a rung, from which on what others had there says something of where they would have ended."""
 WEAK = 4.0  # variance of such a value's noise over that of a full run
@@ -97,7 +91,7 @@ WEAK = 4.0  # variance of such a value's noise over that of a full run
 class Known:
     """What is known of one trial's placement."""
 
-    values: tuple[float | None, ...]  # one per objective, as the study counts them; None where it is not known
+    values: tuple[float | None, ...]  # one per objective, as the study counts them; None if it is not known
     noise: tuple[float, ...] = ()  # one per objective: variance of its noise over that of a full run; empty: full runs
 
 
@@ -106,15 +100,14 @@ Evidence = Callable[[Study], Mapping[int, Known]]
 
 
 def known_of_trials(study: Study) -> dict[int, Known]:
-    """What the trials hold: the values of complete ones, and of others what `ParetoHalving` was told of them last."""
+    """What the trials hold: the values of complete ones; of others what `ParetoHalving` was told last."""
     found: dict[int, Known] = {}
     brief: dict[int, dict[int, Sequence[float | None]]] = {}
     for trial in study.get_trials(deepcopy=False):
         if trial.state == TrialState.COMPLETE:
             found[trial.number] = Known(tuple(trial.values))
-        rungs = {
-            int(name.removeprefix(ATTRIBUTE)): v for name, v in trial.user_attrs.items() if name.startswith(ATTRIBUTE)
-        }
+        told = {name: values for name, values in trial.user_attrs.items() if name.startswith(ATTRIBUTE)}
+        rungs = {int(name.removeprefix(ATTRIBUTE)): values for name, values in told.items()}
         if rungs:
             brief[trial.number] = rungs
     return {**weak_values(brief, found), **found}
@@ -123,13 +116,9 @@ def known_of_trials(study: Study) -> dict[int, Known]:
 def weak_values(
     brief: Mapping[int, Mapping[int, Sequence[float | None]]], full: Mapping[int, Known]
 ) -> dict[int, Known]:
-    """Weak values of trials that did not come to their end, from the last rung that they reached.
+    """Weak values of pruned trials: of their last rung, moved by the median of what those that went on from it still gained.
 
-    A value at a rung is moved by the median of what those that went on from it still gained.
-
-    Args:
-        brief: number -> rung -> values there.
-        full: number -> what is known of those that came to their end.
+    `brief`: number -> rung -> values there; `full`: number -> what is known of the finished ones.
     """
     gained: dict[tuple[int, int], list[float]] = {}
     for number in brief.keys() & full.keys():
@@ -153,31 +142,28 @@ class History:
     """What is tried, what is known of it, and what is learned from that: a function of the trials, however it came about."""
 
     def __init__(self, key: object, space: Space, names: Names) -> None:
-        """Args:
-        key: of the study and the space; another one needs a history of its own.
-        """
+        """`key`: of the study and the space; another one needs a history of its own."""
         self.key = key
         self.coding = Coding({name: d.choices for name, d in space.items()}, names)
-        self.tried: set[tuple[int, ...]] = set()  # placements that were tried, are being tried, or wait
+        self.tried: set[Placed] = set()  # placements that were tried, are being tried, or wait
         self.learners: list[Learner] = []  # one per objective; all are minimised
-        self.bounds: list[tuple[Learner, float]] = []
-        """For each constraint that some trial violated: what is known of it, and the value that it must not exceed."""
+        self.bounds: list[tuple[Learner, float]] = []  # of each violated constraint, with the value not to be exceeded
         self.standing: Codes = np.zeros((0, len(space)), dtype=np.intp)
         """(n, sites): the placements that others have to do better than: those with values, and those under way."""
-        self.given: dict[int, tuple[int, ...]] = {}
+        self.given: dict[int, Placed] = {}
         """What was proposed here, by trial: threads that ask at once do not see each other's parameters yet."""
-        self._codes: dict[int, tuple[int, ...] | None] = {}
+        self._codes: dict[int, Placed | None] = {}
         self._proposed: dict[int, bool] = {}
         self._constraints: dict[int, Mapping[str, float]] = {}
         self._limits: dict[str, Learner] = {}
         self._values: dict[tuple[object, int], Value] = {}
 
     def proposals_before(self, number: int) -> int:
-        """Trials before this one whose placement was not set beforehand."""
+        """How many trials before this one were proposals."""
         return sum(n < number and proposed for n, proposed in self._proposed.items())
 
     def read(self, study: Study, number: int, known: Mapping[int, Known]) -> None:
-        """Takes in the study as it is now, but for trial `number`, which is asking."""
+        """Takes in the study as it is now, without trial `number`, which is asking."""
         under_way: list[int] = []
         for trial in study.get_trials(deepcopy=False):
             if trial.number != number and trial.number not in self._codes:
@@ -203,7 +189,7 @@ class History:
         if trial.constraints and trial.state.is_finished():
             self._constraints[trial.number] = trial.constraints
 
-    def _learn(self, study: Study, placed: Mapping[int, tuple[int, ...]], known: Mapping[int, Known]) -> None:
+    def _learn(self, study: Study, placed: Mapping[int, Placed], known: Mapping[int, Known]) -> None:
         signs = [-1.0 if direction == StudyDirection.MAXIMIZE else 1.0 for direction in study.directions]
         self.learners = self.learners or [Learner(self.coding) for _ in signs]
         for index, (sign, learner) in enumerate(zip(signs, self.learners, strict=True)):
@@ -220,7 +206,7 @@ class History:
             }
             learner.update(rows)
 
-    def _learn_limits(self, placed: Mapping[int, tuple[int, ...]], violated: set[int]) -> None:
+    def _learn_limits(self, placed: Mapping[int, Placed], violated: set[int]) -> None:
         names = sorted({name for n in violated for name, v in self._constraints[n].items() if v > 0})
         self.bounds, columns = [], set()
         for name in names:
@@ -234,7 +220,7 @@ class History:
             learner.update(rows)
             self.bounds.append((learner, 0.5 if set(found.values()) == {0.0, 1.0} else 0.0))
 
-    def _value(self, place: tuple[object, int], codes: tuple[int, ...], value: float, noise: float) -> Value:
+    def _value(self, place: tuple[object, int], codes: Placed, value: float, noise: float) -> Value:
         """The same object for the same value: the learner sees by that what has changed."""
         known = self._values.get(place)
         if known is None or known.value != value or known.noise != noise or known.codes != codes:
@@ -273,8 +259,7 @@ class PlacementSampler(BaseSampler):
             one of these is complete, parameters are then drawn at random, and may repeat.
         at_most: parameters with a choice that is not in `free`, at most; None: any number.
         names: of a choice; choices that share one share an effect, at all parameters alike.
-        primary: index of the objective that is sought; the others are what it costs.
-        evidence: what is known of the trials.
+        primary: index of the objective that is sought; the others are its costs.
         """
         self._seed = secrets.randbits(31) if seed is None else seed
         self._space = None if space is None else {name: tuple(choices) for name, choices in space.items()}
@@ -292,21 +277,17 @@ class PlacementSampler(BaseSampler):
         self.__dict__.update(state, _history=None, _lock=threading.Lock())
 
     def reseed_rng(self) -> None:
-        """For parameters that are drawn at random; the rest differs from trial to trial by the trials' numbers."""
         self._random.reseed_rng()
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The space that was given, else the categorical parameters that all trials so far have had."""
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> Distributions:
+        """The given space, else the categorical parameters that all trials so far have had."""
         if self._space is not None:
             return {name: CategoricalDistribution(choices) for name, choices in self._space.items()}
         described = [other for other in study.get_trials(deepcopy=False) if other.params]
         found = intersection_search_space(described, include_pruned=True)
         return {name: d for name, d in found.items() if isinstance(d, CategoricalDistribution)}
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """One placement."""
+    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: Distributions) -> dict[str, Any]:
         space = {name: d for name, d in search_space.items() if isinstance(d, CategoricalDistribution)}
         others = {
             name: self._random.sample_independent(study, trial, name, d)
@@ -320,7 +301,7 @@ class PlacementSampler(BaseSampler):
         return {**found, **others}
 
     def propose(self, study: Study, trial: FrozenTrial, space: Space, *, again: bool = False) -> dict[str, Any] | None:
-        """A placement that was not tried and does not wait. Where there is none: None, or `again` one that was."""
+        """A placement that was not tried and does not wait. If there is none: None, or with `again` one that was tried."""
         rng = np.random.default_rng([self._seed, trial.number])
         with self._lock:
             history = self._read(study, trial, space)
@@ -334,7 +315,6 @@ class PlacementSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """At random: for parameters that are not categorical, and before the first trial is finished."""
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
     # ---------------------------------------------------------------- inside
@@ -346,10 +326,7 @@ class PlacementSampler(BaseSampler):
         self._history.read(study, trial.number, self._evidence(study))
         return self._history
 
-    def _choose(
-        self, history: History, allowed: Allowed, number: int, rng: np.random.Generator, again: bool
-    ) -> tuple[int, ...] | None:
-        """The first of the ranked placements that was not tried, else any such."""
+    def _choose(self, history: History, allowed: Allowed, number: int, rng: Generator, again: bool) -> Placed | None:
         first = None
         for codes in self._ranked(history, allowed, number, rng):
             if codes not in history.tried:
@@ -358,10 +335,8 @@ class PlacementSampler(BaseSampler):
         unseen = _unseen(allowed, history, rng)
         return unseen or (first or allowed.random(rng) if again else None)
 
-    def _ranked(
-        self, history: History, allowed: Allowed, number: int, rng: np.random.Generator
-    ) -> Iterator[tuple[int, ...]]:
-        """Placements, what to try first first; those that were tried may be among them. None while too little is known."""
+    def _ranked(self, history: History, allowed: Allowed, number: int, rng: Generator) -> Iterator[Placed]:
+        """Placements, the most promising first, tried ones included; none while too little is known."""
         learners = history.learners
         modelled = [i for i, learner in enumerate(learners) if learner.count >= START]
         if self._primary not in modelled or not len(history.standing):
@@ -387,11 +362,8 @@ class PlacementSampler(BaseSampler):
         return Allowed(choices, free, self._at_most if limited else None)
 
 
-def _unseen(allowed: Allowed, history: History, rng: np.random.Generator) -> tuple[int, ...] | None:
-    """A placement that was not tried, at random, if possible one that keeps the limits as far as they are known.
-
-    None where there is none, or none is found in a large space.
-    """
+def _unseen(allowed: Allowed, history: History, rng: Generator) -> Placed | None:
+    """A random untried placement, if possible within the known limits; None if there is none, or none is found in a large space."""
     drawn = [codes for codes in (allowed.random(rng) for _ in range(RANDOM_TRIES)) if codes not in history.tried]
     if drawn:
         over = np.zeros(len(drawn))

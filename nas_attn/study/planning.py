@@ -1,4 +1,4 @@
-"""A search that fits a time: which images, epochs, candidates and backbones this machine can do in it, and what that can show."""
+"""Before a search begins: what it would cost and show (`forecast`), and which one fits a folder of images and a time (`plan_folder`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -30,12 +30,7 @@ from nas_attn.space import Values
 from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.progress import ROUNDS, further_runs
 from nas_attn.study.searching import UserTrial, default_workers, first_baselines, first_controls, user_trials
-from nas_attn.study.target_runs import (
-    FEWEST_BLOCKS,
-    MOST_BLOCKS,
-    seconds_per_epoch,
-)
-from nas_attn.tasks import find
+from nas_attn.study.target_runs import FEWEST_BLOCKS, MOST_BLOCKS, seconds_per_epoch
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import Threads, cores_for, intra_op_threads
 
@@ -77,7 +72,7 @@ class Budget:
     recipe: Recipe
     seconds: float
     workers: int
-    look: Look | None  # at the folder, where the recipe was made for one
+    look: Look
     epoch_s: float  # seconds of an epoch of the bare backbone with one worker, while the others work, too
     blocks: int  # of the test at the end; 0: there is no time for it
     images: int  # for validation, about
@@ -86,51 +81,44 @@ class Budget:
     @property
     def merits(self) -> int:
         """How many it has of: enough candidates, several backbones, a test."""
-        training = self.recipe.training
-        several = training.backbones >= SEVERAL or training.start != "backbone"
+        several = self.recipe.training.backbones >= SEVERAL or self.recipe.training.start != "backbone"
         return (self.recipe.search.trials >= ENOUGH) + several + (self.blocks > 0)
 
     def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
         recipe = self.recipe
         told = {"study": recipe.name, "trials": recipe.search.trials, "backbones": recipe.training.backbones}
-        told |= {"backbone": recipe.backbone.name, "size": recipe.data.size, "known": self.known}
-        return told | {name: getattr(self, name) for name in ("seconds", "workers", "epoch_s", "blocks", "images")}
+        told |= {"backbone": recipe.backbone.name, "size": recipe.data.size}
+        own = ("seconds", "workers", "epoch_s", "blocks", "images", "known")
+        return told | {name: getattr(self, name) for name in own}
 
     def text(self) -> str:
         """Five lines for a person."""
         recipe, training, target = self.recipe, self.recipe.training, self.recipe.target_training
-        trials, confirm = recipe.search.trials, recipe.search.confirm_seeds
-        more = "1 more seed" if confirm == 1 else f"{confirm} more seeds"
-        images = str(self.look or recipe.data.name)
-        side = f" at {recipe.data.size} × {recipe.data.size} pixels" if recipe.data.size else ""
-        test = f"tested in {self.blocks} blocks" if self.blocks else "no time for a test: `validate` does it later"
         if self.known:
             return f"study {recipe.name} goes on for {duration(self.seconds)}; it has {self.known} candidates"
-        after = f"after {training.backbone_epochs} epochs without" if training.start == "backbone" else "from scratch"
+        trials, confirm = recipe.search.trials, recipe.search.confirm_seeds
+        more = "1 more seed" if confirm == 1 else f"{confirm} more seeds"
+        side = f" at {recipe.data.size} × {recipe.data.size} pixels" if recipe.data.size else ""
+        test = f"tested in {self.blocks} blocks" if self.blocks else "no time for a test: `validate` does it later"
+        after = backbones = "from scratch"
+        if training.start == "backbone":
+            after = f"after {training.backbone_epochs} epochs without"
+            backbones = f"{training.backbones} backbone{'' if training.backbones == 1 else 's'}"
         shown = 100 * smallest_difference(self.images, training.seeds + confirm * (1 + ROUNDS))
-        return "\n".join(
-            (
-                f"images    {images}",
-                f"backbone  {recipe.backbone.name}{side}: {self.epoch_s:.2g} s an epoch, {self.workers} at a time",
-                f"target    {target.rungs[-1]} epochs with attention, {after}",
-                f"plan      {duration(self.seconds)}: {trials} candidates, at most a third of them baselines, "
-                f"{_backbones(recipe)}; the best get {more}; {test}",
-                f"shows     gains from about {shown:.1f} points; 1 of {self.images} validation images is {100 / self.images:.1f} points",
-            )
+        lines = (
+            f"images    {self.look}",
+            f"backbone  {recipe.backbone.name}{side}: {self.epoch_s:.2g} s an epoch, {self.workers} at a time",
+            f"target    {target.rungs[-1]} epochs with attention, {after}",
+            f"plan      {duration(self.seconds)}: {trials} candidates, at most a third of them baselines, {backbones}; "
+            f"the best get {more}; {test}",
+            f"shows     gains from about {shown:.1f} points; 1 of {self.images} validation images is {100 / self.images:.1f} points",
         )
-
-
-def _backbones(recipe: Recipe) -> str:
-    count = recipe.training.backbones if recipe.training.start == "backbone" else 0
-    return f"{count} backbone{'' if count == 1 else 's'}" if count else "from scratch"
+        return "\n".join(lines)
 
 
 def smallest_difference(images: int, runs: int) -> float:
-    """Accuracy difference between two candidates that so many runs of each could show at 95 %.
-
-    Args:
-        images: for validation.
-    """
+    """Accuracy difference between two candidates that so many runs of each, on these validation images, show at 95 %."""
     return 1.96 * math.hypot(TYPICAL_SEED_SD, 0.4 / math.sqrt(images)) * math.sqrt(2 / runs)
 
 
@@ -139,13 +127,7 @@ def plan_folder(
 ) -> Budget:
     """The richest search of a folder of images, one folder per class, that fits the time; or the one begun before.
 
-    Args:
-        storage: where that may be.
-        given: settings that are not for us to choose, dotted keys as in `--set`.
-
-    Raises:
-        DataError: it is no such folder.
-        RecipeError: one of the settings is wrong.
+    `given`: the user's settings, dotted keys as in `--set`. Raises DataError if it is no such folder, or too much for the time.
     """
     look = Look(*look_at(folder))
     name = given.get("name") or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(folder).resolve().name).strip("-._") or "images"
@@ -171,13 +153,13 @@ def plan_folder(
                     return found
     if found is None:
         raise DataError(
-            f"'{folder}' is too much for {duration(seconds)} on this machine: give more --minutes, or a smaller backbone"
+            f"'{folder}' is too much for {duration(seconds)} here: give more --minutes, or a smaller backbone"
         )
     return found
 
 
 def _begun_before(name: str, folder: str, storage: str) -> tuple[Recipe, int] | None:
-    """The recipe and the candidates of a study of this name, where it is about the same folder."""
+    """The recipe and the number of candidates of a study of this name and folder."""
     try:
         opened = open_study(name, storage)
     except StudyError:
@@ -190,8 +172,7 @@ def _begun_before(name: str, folder: str, storage: str) -> tuple[Recipe, int] | 
 
 
 def _table(name: str, folder: str, backbone: str, side: int, images: int) -> dict[str, Any]:
-    """A recipe that trains as `init` proposes."""
-    task = find("classification", backbone)
+    task = tasks.find("classification", backbone)
     pace = task.pace_of_few(TRAINED * images) if images < 3000 else task.pace("folder:", small=False)
     return {
         "name": name,
@@ -229,13 +210,7 @@ def _epoch_s(recipe: Recipe, look: Look, workers: int, device: str) -> float:
 
 
 def _fitted(
-    table: dict[str, Any],
-    epoch_s: float,
-    share: float,
-    given: dict[str, Any],
-    seconds: float,
-    workers: int,
-    look: Look,
+    table: dict[str, Any], epoch_s: float, share: float, given: dict[str, Any], seconds: float, workers: int, look: Look
 ) -> Budget | None:
     """The recipe with a share of its epochs and as many candidates as there is time for; None where there are too few."""
     pace = table["training"]
@@ -248,27 +223,19 @@ def _fitted(
     blocks = min(MOST_BLOCKS, int(TESTING * seconds / block_s))
     blocks = blocks if blocks >= FEWEST_BLOCKS else 0
     screening = (SCREENING if blocks else SCREENING + TESTING) * seconds - START_S
-    best: tuple[int, int] | None = None
     for backbones in (8, 6, 4, 3, 2, 1):
         left = screening - per_epoch * backbones * (backbone_epochs + last)
         trials = int(left / (per_epoch * ATTENTION * last * FULL + session_s))
         many = trials >= 3 * backbones and left > screening * 2 / 3
         if trials >= FEWEST and (many or backbones == 1):
-            best = backbones, min(trials, 120)
             break
-    if best is None:
+    else:
         return None
-    backbones, trials = best
-    first = max(1, last // 3)
+    trials, rungs = min(trials, 120), [max(1, last // 3), last]
     made = {
         **table,
         "space": "plug_and_play" if trials >= MANY_TRIALS else "small",
-        "training": {
-            **pace,
-            "backbone_epochs": backbone_epochs,
-            "rungs": [first, last],
-            "backbones": backbones,
-        },
+        "training": {**pace, "backbone_epochs": backbone_epochs, "rungs": rungs, "backbones": backbones},
         "target": {"epochs": target, "seeds": max(2, blocks)},
         "latency": {"session_seconds": session_s},
         "search": {"trials": trials, "confirm_seeds": 1 if seconds < 1200 else 2},
@@ -285,39 +252,30 @@ def _fitted(
 
 def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
     """The study's workers end new candidates, and everything, at set times from now on."""
-    now, share = opened.database.now(), TESTING if tested else LAST
-    epoch_s, begun = seconds_per_epoch(opened.store), len(opened.store.candidates())
+    store, now = opened.store, opened.database.now()
+    epoch_s, begun = seconds_per_epoch(store), len(store.candidates())
     if epoch_s is not None:  # it has been at work before: as many more as there is time for
         each_s = epoch_s * opened.recipe.training.rungs[-1] * FULL + opened.recipe.latency.session_seconds
-        opened.store.set(trials=begun + max(1, int(SCREENING * seconds / each_s)))
-    screening = SCREENING if tested else SCREENING + TESTING
-    opened.store.set(
-        screen_until=now + screening * seconds, test_from=now + (1 - share) * seconds, ends_at=now + seconds
-    )
+        store.set(trials=begun + max(1, int(SCREENING * seconds / each_s)))
+    screening, rest = (SCREENING, TESTING) if tested else (SCREENING + TESTING, LAST)
+    store.set(screen_until=now + screening * seconds, test_from=now + (1 - rest) * seconds, ends_at=now + seconds)
 
 
 def go_on(opened: OpenStudy) -> float | None:
-    """Seconds that a search with a time still has; a pause in which nobody worked does not count.
-
-    None where it has no time, or its time is over: then it goes on without.
-    """
-    settings, now = opened.store.settings, opened.database.now()
-    if settings.ends_at is None or settings.screen_until is None or settings.test_from is None:
+    """Seconds that a search with a time still has, pauses in which nobody worked left out; None if it has no time (any more)."""
+    store, now = opened.store, opened.database.now()
+    ends = store.settings
+    if ends.ends_at is None or ends.screen_until is None or ends.test_from is None:
         return None
-    known = [row.created_at for rows in opened.store.all_checkpoints().values() for row in rows]
-    known += [row.finished_at or row.created_at for row in opened.store.candidates()]
-    idle = not any(lease.state == "held" for lease in opened.store.leases(released=False))
-    pause = now - min(now, max([opened.store.created_at, *known])) if idle else 0.0
-    left = settings.ends_at + pause - now
-    if left <= 0:
-        opened.store.set(screen_until=None, test_from=None, ends_at=None)
+    known = [row.created_at for rows in store.all_checkpoints().values() for row in rows]
+    known += [row.finished_at or row.created_at for row in store.candidates()]
+    idle = not any(lease.state == "held" for lease in store.leases(released=False))
+    pause = now - min(now, max([store.created_at, *known])) if idle else 0.0
+    if ends.ends_at + pause <= now:
+        store.set(screen_until=None, test_from=None, ends_at=None)
         return None
-    opened.store.set(
-        screen_until=settings.screen_until + pause,
-        test_from=settings.test_from + pause,
-        ends_at=settings.ends_at + pause,
-    )
-    return left
+    store.set(screen_until=ends.screen_until + pause, test_from=ends.test_from + pause, ends_at=ends.ends_at + pause)
+    return ends.ends_at + pause - now
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,17 +288,12 @@ class Forecast:
     outside: int  # of these, outside the search space: uniform baselines that it does not hold, placements of one's own
     baselines: int  # of these, baselines
     tried: int  # of these, placements of one's own that are no baseline
-    queued: int
-    """Baselines and placements of one's own that there are: with no more trials than that, nothing is searched."""
+    queued: int  # baselines and placements of one's own: with no more trials than that, nothing is searched
     epoch_s: float | None  # seconds per epoch of the bare backbone, one worker; None with an evaluator of one's own
     total_s: float | None  # upper bound: nothing pruned, one worker
     target_s: float | None  # training one network as the recipe's target says, its backbone included, one worker
     validation_s: float | None  # `validate` with as many blocks as the target has seeds and three networks, one worker
-    smallest_difference: float | None
-    """Accuracy difference between two candidates that their scores could show at 95 %, with the confirming seeds."""
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    smallest_difference: float | None  # of accuracy, between two candidates, that their scores could show at 95 %
 
     def text(self) -> str:
         """For a person."""
@@ -373,14 +326,9 @@ class Forecast:
 def forecast(
     recipe: Recipe, *, device: str = "auto", threads: int | None = None, tried: Sequence[str] = ()
 ) -> Forecast:
-    """Builds everything, times an epoch, trains no candidate and writes nothing.
+    """Builds everything, times an epoch, trains no candidate and writes nothing; `tried`: the user's own placements.
 
-    Args:
-        threads: of the worker that is timed; None: what each of the usual number of workers gets.
-        tried: placements of one's own that the search is to evaluate, too.
-
-    Raises:
-        UserError: the recipe or one of these placements cannot be carried out.
+    Raises UserError if the recipe or one of these placements cannot be carried out.
     """
     where = pick_device(device)
     dataset = tasks.of(recipe).load(recipe, device=where)
@@ -419,16 +367,14 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float |
     outside = sum(values is None or not plan.space.contains(values) for _, values in begun)
     trials = min(wished, placements + outside)
     from_backbone = training.start == "backbone"
-    rounds = ROUNDS * search.confirm_seeds
-    backbones = training.backbones + rounds if from_backbone else 0
-    confirmed = further_runs(recipe, trials)
-    spread = training.backbones - 1 if from_backbone else 0  # no attention runs on each backbone
+    backbones = training.backbones + ROUNDS * search.confirm_seeds if from_backbone else 0
+    spread = training.backbones - 1 if from_backbone else 0  # the bare network runs on each backbone
     epochs = backbones * training.backbone_epochs
-    epochs += training.rungs[-1] * (trials * training.seeds + spread + confirmed)
+    epochs += training.rungs[-1] * (trials * training.seeds + spread + further_runs(recipe, trials))
     target = recipe.target_training
     fresh = target.backbone_epochs if target.start == "backbone" else 0
     sessions = recipe.latency.session_seconds * trials if "latency" in wanted(recipe) else 0.0
-    difference = smallest_difference(images, training.seeds + search.confirm_seeds) if images else None
+
     return Forecast(
         study=recipe.name,
         placements=placements,
@@ -441,12 +387,11 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float |
         total_s=None if epoch_s is None else epoch_s * epochs + sessions,
         target_s=None if epoch_s is None else epoch_s * (target.rungs[-1] + fresh),
         validation_s=None if epoch_s is None else epoch_s * validation_epochs(recipe),
-        smallest_difference=difference,
+        smallest_difference=smallest_difference(images, training.seeds + search.confirm_seeds) if images else None,
     )
 
 
 def _queue(recipe: Recipe, plan: Plan, own: Sequence[UserTrial]) -> list[tuple[str, Values | None]]:
-    """(`baseline` or `own`, values in the space) of what a new study begins with, in order."""
     baselines = first_baselines(recipe, plan.space)
     queue: list[tuple[str, Values | None]] = [("baseline", baseline.values) for baseline in baselines.values()]
     queue += [("baseline", None) for _ in first_controls(recipe, plan)]

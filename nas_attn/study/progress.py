@@ -20,13 +20,14 @@ from nas_attn.study.launching import engine, launches
 from nas_attn.study.opening import OpenStudy
 
 PACE_OF = 30  # candidates finished last whose times give the pace
-CONFIRM, DUEL = FURTHER = ("confirm", "duel")  # purposes of the runs that make an answer of a search
+CONFIRM, ROUND = FURTHER = ("confirm", "round")  # purposes of the runs that make an answer of a search
 PHASES = {"confirming": FURTHER, "testing": ("validate",), "retraining": ("retrain",)}
 """What comes after the candidates -> the purposes of its runs."""
 LARGEST_FRONT, ROUNDS = 8, 2
-"""Members of the front that get further seeds at most; rounds of a duel at most, for each of `search.confirm_seeds`."""
-RIVALS = 4  # candidates in a round of a duel, about
+"""Members of the front that get further seeds at most; rounds of confirmation at most, for each of `search.confirm_seeds`."""
+RIVALS = 4  # candidates in a round, about
 FEWEST = 2  # times between candidates from which on there is a pace
+SILENT_S = 60.0  # silence from which on a worker counts as silent: it renews its leases every quarter of this
 PAUSE = 10.0  # times as long as usual: nobody was at work
 
 
@@ -55,72 +56,56 @@ class Progress:
     infeasible: int
     failed: int
     running: int
-    best: str  # the best value of the first objective so far, empty where there is none
+    best: str  # the best value of the first objective so far; empty if there is none
+    left: Left | None = None  # time until all is done; None if too few candidates are finished, or none is open
+    phase: str = ""  # what is at work after the candidates: `testing 2/6 runs`
 
     @property
     def finished(self) -> int:
         return self.scored + self.pruned + self.infeasible + self.failed
 
-    left: Left | None = None  # time until the planned ones are finished; None where too few are, or none is open
-    phase: str = ""  # what is at work after the candidates: `testing 2/6 runs`
-
     def line(self, *, working: bool = True) -> str:
-        """One line for a person.
-
-        Args:
-            working: whether somebody is at it, so that there is a time left.
-        """
-        counts = [f"{self.finished}/{self.trials} trials"]
-        counts += [f"{n} {word}" for word in ("pruned", "infeasible", "failed") if (n := getattr(self, word))]
-        counts += [self.phase] if self.phase else []
-        if self.best:
-            counts.append(f"best {self.best}")
-        if working and self.left is not None:
-            counts.append(self.left.text)
-        return ", ".join(counts)
+        """One line for a person, with the time left if somebody is `working`."""
+        counts = [f"{n} {word}" for word in ("pruned", "infeasible", "failed") if (n := getattr(self, word))]
+        best = f"best {self.best}" if self.best else ""
+        left = self.left.text if working and self.left is not None else ""
+        return ", ".join(filter(None, [f"{self.finished}/{self.trials} trials", *counts, self.phase, best, left]))
 
 
 def progress(opened: OpenStudy) -> Progress:
     """The study as of now."""
     rows, objective = opened.store.candidates(), opened.recipe.objectives[0]
     states = Counter(row.state for row in rows)
-    values = [told[0] for told in opened.book.values().values()] if states.get("scored") else []
+    values = [told[0] for told in opened.book.values().values()] if states["scored"] else []
     best = min(values, key=lambda v: minimised([objective], [v]), default=None)
-    done = sum(many for state, many in states.items() if state != "running")
+    lower = " (lower is better)" if lower_is_better(objective) else ""
+    open_ = opened.trials - len(rows) + states["running"]
     return Progress(
         trials=opened.trials,
-        scored=states.get("scored", 0),
-        pruned=states.get("pruned", 0),
-        infeasible=states.get("infeasible", 0),
-        failed=states.get("failed", 0),
-        running=states.get("running", 0),
-        left=_left(opened, [row.finished_at for row in rows if row.finished_at], opened.trials - done),
+        **{state: states[state] for state in ("scored", "pruned", "infeasible", "failed", "running")},
+        best="" if best is None else f"{named(objective, best)}{lower}",
+        left=_left(opened, [row.finished_at for row in rows if row.finished_at], open_),
         phase=_phase(opened.store),
-        best=""
-        if best is None
-        else f"{named(objective, best)}{' (lower is better)' if lower_is_better(objective) else ''}",
     )
 
 
 def _phase(store: StudyStore) -> str:
     counts = store.queue.counts()
     for phase, purposes in PHASES.items():
-        mine = {
-            state: sum(counts.get((purpose, state), 0) for purpose in purposes)
-            for state in ("waiting", "done", "failed")
-        }
-        if mine["waiting"]:
-            return f"{phase} {mine['done'] + mine['failed']}/{sum(mine.values())} runs"
+        waiting = sum(counts.get((purpose, "waiting"), 0) for purpose in purposes)
+        ended = sum(counts.get((purpose, state), 0) for purpose in purposes for state in ("done", "failed"))
+        if waiting:
+            return f"{phase} {ended}/{waiting + ended} runs"
     return ""
 
 
 def further_runs(recipe: Recipe, trials: int) -> int:
-    """Runs after the last candidate, about: more seeds for the front and baselines, and rounds of confirmation."""
+    """About how many runs come after the last candidate: more seeds for the front and baselines, and confirmation rounds."""
     return recipe.search.confirm_seeds * (min(LARGEST_FRONT, trials) + ROUNDS * min(RIVALS, trials))
 
 
 def _left(opened: OpenStudy, finished: Sequence[float], open_: int) -> Left | None:
-    """Of all phases: the candidates at the pace of the last ones, then the runs that come after them; or what a set time leaves."""
+    """What a set time leaves; else the candidates at the pace of the last ones, and the runs that come after them."""
     store, counts = opened.store, opened.store.queue.counts()
     waiting = {phase: sum(counts.get((p, "waiting"), 0) for p in purposes) for phase, purposes in PHASES.items()}
     later = waiting["testing"] + waiting["retraining"]
@@ -149,19 +134,14 @@ def _left(opened: OpenStudy, finished: Sequence[float], open_: int) -> Left | No
 
 
 def told(objectives: Sequence[str], row: CandidateRow, values: Sequence[float] | None) -> str:
-    """A candidate that has ended, in a line: its state, its values or the reason, its placement."""
+    """A line about a candidate that has ended."""
     words = ", ".join(named(objective, value) for objective, value in zip(objectives, values or (), strict=False))
     name = f" ({row.baseline})" if row.baseline else ""
     return f"trial {row.trial}{name}: {row.state}: {row.reason or words}; {row.placement}"
 
 
 def time_left(finished: Sequence[float], open_: int) -> Left | None:
-    """From how long the last candidates were apart; a pause between two calls of the program counts as none.
-
-    Args:
-        finished: when candidates were finished, in any order.
-        open_: how many are to come.
-    """
+    """From the times at which candidates were finished, for `open_` more; pauses between two calls of the program are left out."""
     times = sorted(finished)[-PACE_OF:]
     gaps = [b - a for a, b in itertools.pairwise(times)]
     if len(gaps) < FEWEST or open_ <= 0:
@@ -172,9 +152,6 @@ def time_left(finished: Sequence[float], open_: int) -> Left | None:
     spread = statistics.stdev(gaps) if len(gaps) > 1 else mean
     error = 2 * spread * math.sqrt(open_ + open_**2 / len(gaps))
     return Left(open_ * mean, max(open_ * min(gaps), open_ * mean - error), open_ * mean + error)
-
-
-SILENT_S = 60.0  # silence from which on a worker counts as silent: it renews its leases every quarter of this
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,21 +183,13 @@ class Overview:
 
 def overview(opened: OpenStudy) -> Overview:
     """The study as of now."""
-    store, now = opened.store, opened.database.now()
-    found = progress(opened)
-    workers = workers_of(opened)
-    per_hour = None
+    found, workers, per_hour = progress(opened), workers_of(opened), None
     if any(worker.state in ("working", "waiting") for worker in workers):
-        times = [row.finished_at for row in store.candidates() if row.finished_at]
-        per_hour = _per_hour(sorted(times, reverse=True)[:PACE_OF], now)
-    open_ones = found.trials - found.finished
-    return Overview(
-        progress=found,
-        per_hour=per_hour,
-        workers=workers,
-        launched=tuple(_launched(opened)) if workers or open_ones > 0 else (),
-        failures=tuple(_failures(opened)),
-    )
+        times = sorted(row.finished_at for row in opened.store.candidates() if row.finished_at)[-PACE_OF:]
+        if len(times) > FEWEST:
+            per_hour = (len(times) - 1) / max(1e-3, opened.database.now() - times[0]) * 3600
+    launched = _launched(opened) if workers or found.trials > found.finished else []
+    return Overview(found, per_hour, workers, tuple(launched), tuple(_failures(opened)))
 
 
 def workers_of(opened: OpenStudy) -> tuple[WorkerView, ...]:
@@ -238,15 +207,6 @@ def _view(row: WorkerRow, *, local: bool) -> WorkerView:
     return WorkerView(machine, pid, row.device, state, row.doing, row.waiting, row.at_it_s, row.silent_s, row.here_s)
 
 
-def _per_hour(finished: list[float], now: float) -> float | None:
-    """Args:
-    finished: when, by the database's clock; the last ones.
-    """
-    if len(finished) <= FEWEST:
-        return None
-    return (len(finished) - 1) / max(1e-3, now - min(finished)) * 3600
-
-
 def _launched(opened: OpenStudy) -> list[str]:
     found = []
     for launched in launches(opened):
@@ -260,9 +220,6 @@ def _launched(opened: OpenStudy) -> list[str]:
 
 
 def _failures(opened: OpenStudy) -> list[tuple[str, int]]:
-    found = Counter(row.reason for row in opened.store.candidates() if row.state == "failed")
-    found.update(row.reason for row in opened.store.queue.rows(state="failed") if row.run.purpose != SEARCH)
-    named: Counter[str] = Counter()
-    for reason, count in found.items():
-        named[reason or "no reason is known"] += count
-    return named.most_common()
+    reasons = [row.reason for row in opened.store.candidates() if row.state == "failed"]
+    reasons += [row.reason for row in opened.store.queue.rows(state="failed") if row.run.purpose != SEARCH]
+    return Counter(reason or "no reason is known" for reason in reasons).most_common()

@@ -20,7 +20,6 @@ from nas_attn.evaluation.workbench import Workbench
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.records import CandidateRow, ResolvedPlacement, Score
 from nas_attn.storage import SEARCH, Lease, Run, RunRow, StudyStore
-from nas_attn.storage.work import WAITING
 from nas_attn.study.placement_sampler import Known, weak_values
 from nas_attn.study.progress import told
 from nas_attn.study.sampling import DistinctSampler, covers
@@ -28,21 +27,21 @@ from nas_attn.study.trial_book import BASELINE, OUTSIDE, TRIED, Asked, attribute
 from nas_attn.study.worker import TaskSource, Worker
 from nas_attn.tables import is_cost
 
+Values = tuple[float, ...] | None  # of the objectives
+COMPANIONS = 3  # candidates whose latency is narrowed beside a new one's
+PRIORITY = 30
 ETA = 3.0  # of the candidates at a rung, the best 1/ETA go on
 SAME = 1e-9  # values no further apart are the same, but for the rounding of their seeds' levels
 
 
 class RungScores:
-    """The scores of a study's candidates, rung by rung."""
+    """What candidates score at a rung, net of what runs of one seed and backbone share. `bench`: of the search, for latencies."""
 
     def __init__(self, store: StudyStore, recipe: Recipe, bench: Workbench) -> None:
-        """Args:
-        bench: of the search, for latencies.
-        """
         self._store, self._recipe, self._bench = store, recipe, bench
 
     def known(self) -> dict[int, Known]:
-        """What the sampler learns from: what our tables know by now, as latencies and further seeds come after a trial's end.
+        """What the sampler learns from: our tables, as latencies and further seeds come after a trial's end.
 
         Candidates that were pruned are known by their last rung. Costs are exact or common to all runs: one run's noise.
         """
@@ -60,31 +59,25 @@ class RungScores:
         return {**weak_values(brief, full), **full}
 
     def among_best(self, key: str, rung: int) -> bool:
-        """Whether a candidate is among the best share of a rung; where none is told from another there (an mAP of 0), all go on."""
-        peers = self._peers(rung)
+        """Whether a candidate is among the best share of a rung. If all are equal there (an mAP of 0), all go on."""
+        rows = {row.key: row for row in self._store.candidates()}
+        reached = self._reached(rung, rows)
+        peers = {other: minimised(self._recipe.objectives, values) for other, (values, _) in reached.items()}
         trained = [i for i, objective in enumerate(self._recipe.objectives) if not is_cost(objective)]
         seen = [[values[i] for values in peers.values()] for i in trained]
         if seen and all(max(values) - min(values) <= SAME for values in seen):
             return True
         return survives(peers, key, ETA)
 
-    def _peers(self, rung: int) -> dict[str, tuple[float, ...]]:
-        """Key -> objectives to be minimised of all candidates that reached a rung, net of their seeds' levels."""
-        rows = {row.key: row for row in self._store.candidates()}
-        reached = self._reached(rung, rows)
-        return {key: minimised(self._recipe.objectives, values) for key, (values, _) in reached.items()}
-
     def _reached(self, rung: int, rows: Mapping[str, CandidateRow]) -> dict[str, tuple[list[float | None], int]]:
         """Key -> (objectives, runs behind them) of all candidates that reached a rung, net of their seeds' levels."""
         latencies = self._bench.measurer.latencies() if self._bench.measurer else {}
-        return {
-            key: (
-                [objective_value(o, metrics, rows[key].cost, latencies.get(key)) for o in self._recipe.objectives],
-                runs,
-            )
-            for key, (metrics, runs) in self._metrics(rung).items()
-            if key in rows
-        }
+        found, objectives = {}, self._recipe.objectives
+        for key, (metrics, runs) in self._metrics(rung).items():
+            if key in rows:
+                values = [objective_value(o, metrics, rows[key].cost, latencies.get(key)) for o in objectives]
+                found[key] = values, runs
+        return found
 
     def _metrics(self, rung: int) -> dict[str, tuple[dict[str, float], int]]:
         """Key -> (metrics at a rung, runs): the mean over the candidate's runs, net of their seeds' levels."""
@@ -99,7 +92,7 @@ class RungScores:
                 metrics[name] = sum(runs.values()) / len(runs)
         return found
 
-    def final(self, row: CandidateRow) -> tuple[float, ...] | None:
+    def final(self, row: CandidateRow) -> Values:
         """A scored candidate's objectives; None while a worker on the right machine has still to measure it."""
         measurer, resolved = self._bench.measurer, self._bench.plan.resolved(row.placement)
         latency = measurer.known(resolved) if measurer is not None else None
@@ -112,18 +105,13 @@ class RungScores:
         return tuple(v for v in values if v is not None)
 
 
-COMPANIONS = 3  # candidates whose latency is narrowed beside a new one's
-PRIORITY = 30
-
-
 class Search(TaskSource):
-    """The task source of a study's trials."""
+    """A study's trials."""
 
     purpose = SEARCH
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
-        self.store, self.recipe, self.queue = worker.store, worker.recipe, worker.queue
         self.book = worker.opened.book
         self.bench = worker.benches.search
         self.space = self.bench.plan.space
@@ -139,10 +127,7 @@ class Search(TaskSource):
         )
         self._exhausted = False
 
-    # ------------------------------------------------------------------------------------ proposing
-
-    def want(self, turn: Lease) -> bool:
-        """The next trial's runs."""
+    def want(self, lease: Lease) -> bool:
         trials = self.book.all()
         begun = sum(t.state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED) for t in trials)
         if begun >= self.worker.opened.trials:
@@ -153,7 +138,7 @@ class Search(TaskSource):
             return False
         waiting = any(t.state == TrialState.WAITING for t in trials)
         self._exhausted = not waiting and covers(self.space, trials, 0)
-        return not self._exhausted and self._ask(turn)
+        return not self._exhausted and self._ask(lease)
 
     def close(self) -> str:
         if self._open():
@@ -161,8 +146,7 @@ class Search(TaskSource):
         return "exhausted" if self._exhausted else "complete"
 
     def lacks(self) -> str:
-        measurer = self.bench.measurer
-        waiting = self._open()
+        measurer, waiting = self.bench.measurer, self._open()
         if measurer is None or measurer.fits or not waiting:
             return ""
         return (
@@ -171,31 +155,30 @@ class Search(TaskSource):
         )
 
     def _open(self) -> int:
-        """Candidates that have not ended."""
         return sum(row.state == "running" for row in self.store.candidates())
 
-    def _ask(self, turn: Lease) -> bool:
-        """Whether there is a new trial."""
+    def _ask(self, lease: Lease) -> bool:
         while True:
-            if self._claim(self.book.ask(self.space.parameters), turn):
+            if self._claim(self.book.ask(self.space.parameters), lease):
                 return True
             if covers(self.space, self.book.all(), 0):
-                return self.want(turn)
+                return self.want(lease)
 
-    def _claim(self, asked: Asked, turn: Lease) -> bool:
+    def _claim(self, asked: Asked, lease: Lease) -> bool:
         baseline = asked.attributes.get(BASELINE)
         own = asked.attributes.get(OUTSIDE)
         resolved = self.space.resolve(asked.values) if own is None else self.bench.plan.resolved(str(own))
-        row = self.store.claim(resolved.key, placement=resolved.text, trial=asked.number, baseline=baseline, lease=turn)
+        key, number = resolved.key, asked.number
+        row = self.store.claim(key, placement=resolved.text, trial=number, baseline=baseline, lease=lease)
         if row is None:
-            first = self.store.candidate(resolved.key)
-            self.book.give_up(asked.number, f"the same network as trial {first.trial if first else '?'}")
+            first = self.store.candidate(key)
+            self.book.give_up(number, f"the same network as trial {first.trial if first else '?'}")
             return False
         self.queue.want(self._runs(row)[: None if row.baseline else 1])
         return True
 
     def _runs(self, row: CandidateRow) -> list[Run]:
-        """All runs of a candidate in the search: spread over the backbones in balance, `none` on each of them."""
+        """All runs of a candidate in the search: spread evenly over the backbones, the bare network on each of them."""
         training, first = self.recipe.training, self.recipe.search.seed
         backbones = training.backbones if training.start == "backbone" else 1
         if row.baseline == BARE:
@@ -203,59 +186,51 @@ class Search(TaskSource):
         else:
             begin = first + row.trial % backbones
             seeds = range(begin, begin + training.seeds)
-        return [
-            Run(row.key, row.placement, seed, backbone_number(self.recipe, seed), priority=PRIORITY) for seed in seeds
-        ]
+        numbers = {seed: backbone_number(self.recipe, seed) for seed in seeds}
+        return [Run(row.key, row.placement, seed, number, priority=PRIORITY) for seed, number in numbers.items()]
 
-    # ------------------------------------------------------------------------------------ taking over
-
-    def recover(self, turn: Lease) -> None:
-        """Trials that nobody claimed are asked for again; candidates whose runs have all ended are finished and told."""
+    def recover(self, lease: Lease) -> None:
+        """Asks again for trials that nobody claimed; finishes and tells candidates whose runs have all ended."""
         open_ones = {trial.number: trial for trial in self.book.all() if trial.state == TrialState.RUNNING}
         rows = [row for row in self.store.candidates() if row.trial in open_ones]
         for number in open_ones.keys() - {row.trial for row in rows}:
-            self.book.ask_again(open_ones[number], self.space.parameters)  # in our turn, nobody else is asking
+            self.book.ask_again(open_ones[number], self.space.parameters)  # under the scheduling lock, nobody else asks
         for row in rows:
-            if row.state != "running":
-                values = self.scores.final(row) if row.state == "scored" else None
-                if values is not None or row.state != "scored":
-                    self._tell(row, values)
-                continue
-            states = {found.state for found in self.queue.rows(key=row.key, way=SEARCH)}
-            if WAITING not in states or states & {"pruned", "failed"}:
-                self._settle(row, turn)
+            if row.state == "running":
+                self._settle(row, lease)
+            elif row.state != "scored":
+                self._tell(row, None)
+            elif (values := self.scores.final(row)) is not None:
+                self._tell(row, values)
 
     def _settle(self, row: CandidateRow, lease: Lease) -> None:
-        """Finishes a candidate whose runs have ended, and enters those that it still lacks."""
+        """Finishes a candidate if its runs have ended, or enters those that it still lacks."""
         runs = self.queue.rows(key=row.key, way=SEARCH)
-        states = [found.state for found in runs]
+        states = {found.state: found.reason for found in runs}
         if not runs:
             self.queue.want(self._runs(row)[: None if row.baseline else 1])
         elif "pruned" in states:
-            self._finish(row, "pruned", self._why_pruned(row), None, lease)
+            self._finish(row, lease, "pruned", self._why_pruned(row))
         elif "failed" in states:
-            reason = next(found.reason for found in runs if found.state == "failed")
-            self._finish(row, "failed", reason, None, lease)
-        elif set(states) == {"done"}:
-            missing = [run for run in self._runs(row) if run.identity not in {found.run.identity for found in runs}]
-            if missing:
-                self.queue.want(missing)
-            else:
+            self._finish(row, lease, "failed", states["failed"])
+        elif states.keys() == {"done"}:
+            there = {found.run.identity for found in runs}
+            missing = [run for run in self._runs(row) if run.identity not in there]
+            self.queue.want(missing)
+            if not missing:
                 self._score(row, lease)
 
     def _score(self, row: CandidateRow, lease: Lease) -> None:
-        """Finishes a candidate that is trained; nothing where its latency is still to be measured elsewhere."""
+        """Finishes a candidate that is trained, unless another machine has still to measure its latency."""
         try:
             values = self.scores.final(row)
         except TrainingError as error:  # it cannot be measured
-            self._finish(row, "failed", str(error), None, lease)
+            self._finish(row, lease, "failed", str(error))
             return
         if values is not None:
-            self._finish(row, "scored", "", values, lease)
+            self._finish(row, lease, "scored", values=values)
 
-    def _finish(
-        self, row: CandidateRow, state: str, reason: str, values: tuple[float, ...] | None, lease: Lease
-    ) -> None:
+    def _finish(self, row: CandidateRow, lease: Lease, state: str, reason: str = "", values: Values = None) -> None:
         self.queue.withdraw(row.key, lease)
         if self.store.finish(row.key, state=state, reason=reason, lease=lease):
             known = self.store.candidate(row.key)
@@ -263,18 +238,12 @@ class Search(TaskSource):
             self._tell(known, values)
             self.worker.say(told(self.recipe.objectives, known, values))
 
-    def _tell(self, row: CandidateRow, values: tuple[float, ...] | None) -> None:
+    def _tell(self, row: CandidateRow, values: Values) -> None:
         measurer = self.bench.measurer
         latency = measurer.known(self._resolved(row)) if measurer else None
         limited = any(limit is not None for limit in self.recipe.limits.model_dump().values())
-        self.book.tell(
-            row.trial,
-            values,
-            attributes(row, latency, self.store.scores(row.key, way=SEARCH)),
-            violated=row.state == "infeasible" if limited else None,
-        )
-
-    # ------------------------------------------------------------------------------------ one run
+        shown = attributes(row, latency, self.store.scores(row.key, way=SEARCH))
+        self.book.tell(row.trial, values, shown, violated=row.state == "infeasible" if limited else None)
 
     def prepare(self, row: RunRow, lease: Lease) -> bool:
         """Counts and measures a candidate before its first run; one over the limits is not trained."""
@@ -285,23 +254,21 @@ class Search(TaskSource):
         checked = self.bench.check(self._resolved(candidate), self._companions(row.run.key))
         self.store.set_cost(row.run.key, checked.cost, lease)
         if checked.reason:
-            self._finish(candidate, "infeasible", checked.reason, None, lease)
+            self._finish(candidate, lease, "infeasible", checked.reason)
         return not checked.reason
 
     def go_on(self, run: Run, score: Score) -> bool:
-        """The pruner's word at a rung, on a candidate's first run. Baselines and placements of one's own always go on."""
+        """What the pruner says at a rung of a candidate's first run. Baselines and the user's own placements always go on."""
         self._check_metrics(score)
         row = self.store.candidate(run.key)
         assert row is not None
         search, last = self.recipe.search, len(self.recipe.training.rungs) - 1
         if search.pruner == "none" or row.baseline or score.rung == last or run.seed != self._runs(row)[0].seed:
             return True
-        if TRIED in self.book.all()[row.trial].user_attrs:
-            return True
-        return self.scores.among_best(run.key, score.rung)
+        return TRIED in self.book.all()[row.trial].user_attrs or self.scores.among_best(run.key, score.rung)
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
-        """The weights of a candidate's first run are kept."""
+        """Keeps the weights of a candidate's first run."""
         if self.recipe.storage.keep_weights == "none":
             self.store.weights_lost.put(row.run.key, "not kept, since storage.keep_weights is 'none'")
             return
@@ -314,12 +281,8 @@ class Search(TaskSource):
         if candidate is not None and candidate.state == "running":
             self._settle(candidate, lease)
 
-    # ------------------------------------------------------------------------------------ small things
-
     def _check_metrics(self, score: Score) -> None:
-        """Raises:
-        RecipeError: an evaluator does not return what the study's objectives name.
-        """
+        """Raises RecipeError if an evaluator does not return what the study's objectives name."""
         for objective in self.recipe.objectives:
             name = objective_name(objective)
             if not is_cost(objective) and name not in score.metrics:
@@ -329,7 +292,7 @@ class Search(TaskSource):
                 )
 
     def _companions(self, key: str) -> list[ResolvedPlacement]:
-        """Candidates that could use another latency session: the unmeasured, then those known least well."""
+        """Candidates to measure beside a new one: the unmeasured, then those known least well."""
         measurer = self.bench.measurer
         if measurer is None or not measurer.fits:
             return []
@@ -341,7 +304,5 @@ class Search(TaskSource):
         return self.bench.plan.resolved(row.placement)
 
     def _why_pruned(self, row: CandidateRow) -> str:
-        rung = max((s.score.epochs for s in self.store.scores(row.key, way=SEARCH)), default=0)
-        epochs = f"{rung} epoch{'s' if rung != 1 else ''}"
-        share = f"third after {epochs}"
-        return f"not among the best {share}, all objectives together"
+        epochs = max((s.score.epochs for s in self.store.scores(row.key, way=SEARCH)), default=0)
+        return f"not among the best third after {epochs} epoch{'s' if epochs != 1 else ''}, all objectives together"

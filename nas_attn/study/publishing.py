@@ -1,7 +1,7 @@
-"""A study's notes and plots for optuna-dashboard.
+"""A study's report, and its notes and plots for optuna-dashboard.
 
-Drawing up a study of many candidates takes seconds. So the workers of a study take turns: one publishes for all, the more
-seldom the longer it takes, and what stands there already is not drawn up again. What it costs does not grow with the workers.
+Drawing up a study of many candidates takes seconds. So one worker publishes for all, the more seldom the longer it takes, and
+what is published already is not drawn up again.
 """
 
 from __future__ import annotations
@@ -28,21 +28,20 @@ SUSPICIOUS = 3  # candidates with the same value of a metric from which on this 
 
 
 class Publisher:
-    """Keeps the notes and plots of optuna-dashboard current, not more often than is cheap."""
+    """Keeps the notes and plots of optuna-dashboard current.
 
-    def __init__(self, opened: OpenStudy, say: Callable[[str], None] | None = None) -> None:
-        """Args:
-        say: told once of each metric that is the same for some candidates by then, and of each rung that says next to nothing, so
-            that nobody waits for the end.
-        """
+    `say` is told once of each metric that is the same for all candidates by then, and of each rung that says next to nothing.
+    """
+
+    def __init__(self, opened: OpenStudy, say: Callable[[str], None] = lambda line: None) -> None:
         self._opened, self._last, self._say = opened, time.monotonic(), say
         self._told: set[str] = set()
 
     def maybe(self) -> None:
-        """Publishes where some time has passed since anyone did."""
+        """Publishes if some time has passed since anyone did."""
         if time.monotonic() - self._last > PUBLISH_S:
             self._last = time.monotonic()
-            with impatient(), suppress(StorageAway):  # which matters to what is said next, not to this
+            with impatient(), suppress(StorageAway):  # which the next call to the database will say
                 if self._take():
                     self.now()
 
@@ -51,18 +50,16 @@ class Publisher:
         began, state = time.monotonic(), self._state()
         current = snapshot(self._opened.store)
         book = self._opened.book
-        dashboard.publish(book.storage, book.number(), book.identity, current)
+        dashboard.publish(book.storage, book.number, book.identity, current)
         self._last = time.monotonic()
         self._opened.store.set(published=state)
         self._postpone((self._last - began) / SHARE)
-        for weak in current.weak_rungs:
-            if self._say is not None and f"rung {weak.rung}" not in self._told:
-                self._told.add(f"rung {weak.rung}")
-                self._say(f"note: {weak.sentence}")
-        for constant in current.constants:
-            if self._say is not None and constant.candidates >= SUSPICIOUS and constant.metric not in self._told:
-                self._told.add(constant.metric)
-                self._say(f"note: {constant.sentence}")
+        notes = {f"rung {weak.rung}": weak.sentence for weak in current.weak_rungs}
+        notes |= {same.metric: same.sentence for same in current.constants if same.candidates >= SUSPICIOUS}
+        for about, sentence in notes.items():
+            if about not in self._told:
+                self._told.add(about)
+                self._say(f"note: {sentence}")
         return current
 
     def current(self) -> Snapshot:
@@ -72,14 +69,13 @@ class Publisher:
         return now
 
     def changed(self) -> Snapshot | None:
-        """Publishes the study as of now, unless that is what stands there already."""
+        """Publishes the study as of now, unless that is published already."""
         return None if self._opened.store.settings.published == self._state() else self.now()
 
     def _state(self) -> str:
         return f"{__version__} {self._opened.store.state()}"
 
     def _take(self) -> bool:
-        """Whether it is to be published now, and by this worker: who says so first."""
         due = self._opened.store.settings.publish_at
         if due is not None and 0 < due - self._opened.database.now() <= LONGEST_S:
             return False
@@ -94,18 +90,14 @@ class Publisher:
 def write_study_report(
     opened: OpenStudy, now: Snapshot, path: Path | None = None, choice: Chosen | None = None
 ) -> Path:
-    """Writes the report; returns its absolute path.
+    """Writes the report, by default at `report_path`; returns its absolute path.
 
-    Args:
-        path: None: `report_path`.
-
-    Raises:
-        StudyError: the file cannot be written there.
+    Raises StudyError: the file cannot be written there.
     """
     return write_report(now, path or report_path(opened), choice)
 
 
 def report_path(opened: OpenStudy) -> Path:
-    """Where a study's report goes unless told otherwise: beside the database."""
+    """Beside the database."""
     base = opened.database.path.parent if opened.database.path else Path.cwd()
     return base / f"{opened.store.name}.html"

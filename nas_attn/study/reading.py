@@ -30,41 +30,33 @@ def snapshot(store: StudyStore) -> Snapshot:
 
 
 def read(store: StudyStore) -> StudyFacts:
-    """The study as its database holds it.
-
-    Raises:
-        StorageError: a document in it is not as it was written.
-    """
+    """The study as its database holds it; StorageError if a document in it is not as it was written."""
     try:
-        return _read(store)
+        return StudyFacts(
+            name=store.name,
+            created_at=store.created_at,
+            recipe=frozen_recipe(store.recipe, where=f"study '{store.name}'"),
+            versions=store.versions,
+            planned=store.settings.trials,
+            candidates=store.candidates(),
+            scores=store.scores(way=SEARCH, with_correct=True),
+            sessions=store.sessions(),
+            built=_built_for(store),
+            labels={way: _labels(text) for way in (SEARCH, TEST_WAY) if (text := store.labels.get(way)) is not None},
+            families=families(store),
+            ended=_ended(store),
+            target_scores=store.scores(way=WAY, with_correct=True),
+            test_scores=store.scores(way=TEST_WAY, with_correct=True),
+            test_readings=store.test_readings(),
+            retrained=_retrained(store),
+        )
     except NasAttnError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError, zlib.error) as error:
         said = shorten(f"{type(error).__name__}: {error}", 120)
         raise StorageError(
-            f"study '{store.name}' holds what cannot be read ({said}): restore the database from a backup"
+            f"study '{store.name}' cannot be read ({said}): restore the database from a backup"
         ) from error
-
-
-def _read(store: StudyStore) -> StudyFacts:
-    return StudyFacts(
-        name=store.name,
-        created_at=store.created_at,
-        recipe=frozen_recipe(store.recipe, where=f"study '{store.name}'"),
-        versions=store.versions,
-        planned=store.settings.trials,
-        candidates=store.candidates(),
-        scores=store.scores(way=SEARCH, with_correct=True),
-        sessions=store.sessions(),
-        built=_built_for(store),
-        labels={way: _labels(text) for way in (SEARCH, TEST_WAY) if (text := store.labels.get(way)) is not None},
-        families=families(store),
-        ended=_ended(store),
-        target_scores=store.scores(way=WAY, with_correct=True),
-        test_scores=store.scores(way=TEST_WAY, with_correct=True),
-        test_readings=store.test_readings(),
-        retrained=_retrained(store),
-    )
 
 
 def families(store: StudyStore) -> list[Family]:
@@ -73,13 +65,13 @@ def families(store: StudyStore) -> list[Family]:
 
 
 def unfinished(store: StudyStore) -> list[Family]:
-    """The validations that have been begun and not come to their end."""
+    """The validations that have begun and not ended."""
     ended = _ended(store)
     return [family for family in families(store) if finished_blocks(family, ended) < family.blocks]
 
 
 def constants_now(store: StudyStore, recipe: Recipe) -> list[Constant]:
-    """The metrics that are the same for all candidates by now, without the rest of a snapshot."""
+    """The metrics that are the same for all candidates by now."""
     scored = {row.key for row in store.candidates() if row.state == "scored"}
     runs: dict[str, list[Mapping[str, float]]] = defaultdict(list)
     for key, _, metrics in store.metrics(len(recipe.training.rungs) - 1):
@@ -110,7 +102,6 @@ def _labels(text: str) -> Labels:
 
 
 def _retrained(store: StudyStore) -> list[Retrained]:
-    """All that were ordered, in the order of the orders."""
     rows = sorted(store.queue.rows(purposes=[RETRAIN]), key=lambda row: row.id)
     if not rows:
         return []

@@ -17,7 +17,7 @@ from nas_attn.errors import RecipeError
 from nas_attn.importing import load_object
 from nas_attn.model.coding import names_of
 from nas_attn.space import FREE, SearchSpace, Values
-from nas_attn.study.placement_sampler import Evidence, PlacementSampler, known_of_trials
+from nas_attn.study.placement_sampler import Distributions, Evidence, PlacementSampler, known_of_trials
 from nas_attn.study.trial_book import known_params, outside
 from nas_attn.tables import SAMPLERS, is_cost
 
@@ -28,7 +28,7 @@ class Exhausted(Exception):
     """Every placement of the space has been tried."""
 
 
-def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+def distributions(space: SearchSpace) -> Distributions:
     """One categorical parameter per site."""
     return {site: CategoricalDistribution(values) for site, values in space.parameters.items()}
 
@@ -36,10 +36,10 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
 class DistinctSampler(BaseSampler):
     """The sampler of a study: no placement twice, and none outside the space.
 
-    `placement` knows by itself what was tried. Optuna's own draw again where they repeat themselves, and after some
-    draws an unseen neighbour of the last one is taken, so that the sampler's intention survives; a fresh one is made for
-    each trial from the study's seed and the trial's number. So a resumed study goes on as an uninterrupted one would.
-    `auto` goes through all placements, in random order, where the trials that are left suffice, else it is `placement`.
+    `placement` knows by itself what was tried. Optuna's own samplers draw again if they repeat themselves; after some draws an
+    unseen neighbour of the last one is taken. A fresh sampler is made for each trial from the study's seed and the trial's number,
+    so that a resumed study goes on as an uninterrupted one would. `auto` goes through all placements in random order if the
+    remaining trials suffice, else it is `placement`.
     """
 
     def __init__(
@@ -70,21 +70,12 @@ class DistinctSampler(BaseSampler):
             evidence=evidence,
         )
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The whole space, known from the start. Every site is drawn together with the others.
-
-        Nothing for a trial whose placement lies outside the space: it has no parameters.
-        """
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> Distributions:
+        """The whole space, all sites together; nothing for a trial whose placement lies outside the space."""
         return {} if outside(trial) else distributions(self._space)
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """One unseen placement.
-
-        Raises:
-            Exhausted: there is none left.
-        """
+    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: Distributions) -> dict[str, Any]:
+        """One unseen placement; Exhausted if there is none left."""
         if known_params(trial).keys() >= search_space.keys():  # set beforehand, or nothing to set
             return {}
         rng = random.Random(f"{self._seed}-{trial.number}")
@@ -106,15 +97,14 @@ class DistinctSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Not reached for the space's own parameters; for any other, the inner sampler's."""
+        """The inner sampler's; the space's own parameters do not come here."""
         return self._inner.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Passes the result on."""
         self._inner.after_trial(study, trial, state, values)
 
     def _sampler_now(self, others: Sequence[FrozenTrial]) -> str:
-        """The sampler's name, or what `auto` is by now: `exhaustive` where all placements will be tried."""
+        """The sampler's name, or what `auto` is by now: `exhaustive` if all placements will be tried."""
         if self._name != "auto":
             return self._name
         left = self._trials - sum(other.state != TrialState.FAIL for other in others)
@@ -125,7 +115,7 @@ class DistinctSampler(BaseSampler):
         name: str,
         study: Study,
         trial: FrozenTrial,
-        search_space: dict[str, BaseDistribution],
+        search_space: Distributions,
         seen: set[tuple[str, ...]],
         rng: random.Random,
     ) -> Values:
@@ -136,19 +126,14 @@ class DistinctSampler(BaseSampler):
         values: Values = {}
         for _ in range(REDRAWS):
             drawn = self._inner.sample_relative(study, trial, several)
-            values = {
-                site: drawn[site] if site in drawn else self._independent(study, trial, site, d)
-                for site, d in search_space.items()
-            }
+            for site, d in search_space.items():
+                assert isinstance(d, CategoricalDistribution)
+                if site not in drawn and not d.single():
+                    drawn[site] = self._inner.sample_independent(study, trial, site, d)
+                values[site] = str(drawn.get(site, d.choices[0]))
             if self._space.contains(values) and _hashable(values) not in seen:
                 break
         return values
-
-    def _independent(self, study: Study, trial: FrozenTrial, site: str, distribution: BaseDistribution) -> str:
-        assert isinstance(distribution, CategoricalDistribution)
-        if distribution.single():
-            return str(distribution.choices[0])
-        return str(self._inner.sample_independent(study, trial, site, distribution))
 
     def _make_inner(self, name: str, seed: int) -> BaseSampler:
         path = SAMPLERS.get(name, name)
@@ -181,12 +166,8 @@ def nsga2(*, seed: int, trials: int) -> BaseSampler:
 
 def seen_values(trials: Sequence[FrozenTrial], sites: Sequence[str]) -> set[tuple[str, ...]]:
     """Values of trials, those that only wait included."""
-    seen = set()
-    for trial in trials:
-        params = known_params(trial)
-        if params.keys() >= set(sites):
-            seen.add(tuple(params[site] for site in sites))
-    return seen
+    all_params, wanted = map(known_params, trials), set(sites)
+    return {tuple(params[site] for site in sites) for params in all_params if params.keys() >= wanted}
 
 
 def covers(space: SearchSpace, trials: Sequence[FrozenTrial], left: int) -> bool:
@@ -199,11 +180,7 @@ def covers(space: SearchSpace, trials: Sequence[FrozenTrial], left: int) -> bool
 
 
 def unseen_neighbour(space: SearchSpace, values: Values, seen: set[tuple[str, ...]], rng: random.Random) -> Values:
-    """An unseen placement one step from `values`, else a random unseen one.
-
-    Raises:
-        Exhausted: there is none.
-    """
+    """An unseen placement one step from `values`, else a random unseen one; Exhausted if there is none."""
     near = [v for v in space.neighbours(values) if _hashable(v) not in seen]
     if near:
         return rng.choice(near)

@@ -15,7 +15,6 @@ import torch
 from optuna.trial import TrialState
 
 from nas_attn import tasks
-from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.attention.catalogue import CONTROLS
 from nas_attn.errors import BackboneError, NasAttnWarning, PlacementError
 from nas_attn.evaluation.evaluators import Evaluator, find_evaluator
@@ -29,7 +28,7 @@ from nas_attn.recipe import Recipe
 from nas_attn.records import ALONE, Choice, ResolvedPlacement, Share
 from nas_attn.space import Baseline, SearchSpace, Values
 from nas_attn.storage import StudyStore
-from nas_attn.study.confirming import Confirmation, Duel, narrow
+from nas_attn.study.confirming import Confirmation, Rounds, narrow
 from nas_attn.study.keeping import sweep_weights
 from nas_attn.study.opening import OpenStudy, create_study
 from nas_attn.study.proposing import Search
@@ -60,11 +59,9 @@ class Options:
 
 
 def check_here(recipe: Recipe, *, device: str, build: Build | None = None, evaluator: Evaluator | None = None) -> None:
-    """Whether this process has the device, the model and the evaluator: asked before workers are started.
+    """Checks, before workers are started, that this process has the device, the model and the evaluator.
 
-    Raises:
-        RecipeError: there is no such device, it cannot train as the recipe says, or the evaluator cannot be imported.
-        BackboneError: the model is an object of another program.
+    Raises RecipeError, or BackboneError if the model is an object of another program.
     """
     execution_on(recipe.training, pick_device(device))
     if recipe.backbone.name.startswith(PYTHON) and build is None:
@@ -74,11 +71,7 @@ def check_here(recipe: Recipe, *, device: str, build: Build | None = None, evalu
 
 
 def plan_recipe(recipe: Recipe, *, build: Build | None = None, store: StudyStore | None = None) -> Plan:
-    """What a recipe means: backbone, sites, space. Loads the data, trains nothing.
-
-    Args:
-        store: the study that it is for, whose sites are those that it began with.
-    """
+    """What a recipe means: backbone, sites (of the study `store` those that it began with), space. Loads the data, trains nothing."""
     kept = None if store is None else kept_sites(store)
     dataset = tasks.of(recipe).load(recipe, device="cpu")
     tasks.of(recipe).check_trainings(recipe, dataset)
@@ -86,22 +79,18 @@ def plan_recipe(recipe: Recipe, *, build: Build | None = None, store: StudyStore
 
 
 def check_start(opened: OpenStudy) -> None:
-    """Whether the weights that a study's recipe names are there and fit: asked before workers are started.
-
-    Raises:
-        BackboneError: they are not.
-    """
+    """Raises BackboneError if the weights that a study's recipe names are not there or do not fit."""
     if wanted_weights(opened.recipe):
         check_weights(opened.plan)
 
 
 def first_baselines(recipe: Recipe, space: SearchSpace) -> dict[str, Baseline]:
-    """Key -> baseline, those that the recipe asks for; equal networks once. Of uniform ones `most_uniform`."""
+    """Key -> baseline that the recipe asks for; equal networks once; uniform ones: at most three, or a third of the trials."""
     found: dict[str, Baseline] = {}
     if recipe.search.baselines == "none":
         return found
     bare, *uniform = space.baselines()
-    most = most_uniform(recipe.search.trials) if recipe.search.baselines == "all" else 0
+    most = max(3, math.ceil(recipe.search.trials / 3)) if recipe.search.baselines == "all" else 0
     if len(uniform) > most:  # evenly over the kinds, which stand together in a search space
         uniform = [uniform[number * len(uniform) // most] for number in range(most)]
     for baseline in (bare, *uniform):
@@ -109,15 +98,10 @@ def first_baselines(recipe: Recipe, space: SearchSpace) -> dict[str, Baseline]:
     return found
 
 
-def most_uniform(trials: int) -> int:
-    """Uniform baselines that a search begins with at most: three, or a third of its candidates."""
-    return max(3, math.ceil(trials / 3))
-
-
 def first_controls(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
     """Name -> a plain layer at every site, for each kind of layer: what else the latency could buy.
 
-    None where latency is not measured, or baselines and controls would take more than half of the trials.
+    None if latency is not measured, or if baselines and controls would take more than half of the trials.
     """
     known = first_baselines(recipe, plan.space)
     if recipe.search.baselines != "all" or "latency" not in wanted(recipe):
@@ -145,10 +129,9 @@ def begin(
     artifacts: Path | str | None = None,
     build: Build | None = None,
 ) -> OpenStudy:
-    """A study ready for workers: made, or taken up where there is one of the same name and recipe; with its queue.
+    """A study ready for workers, with its queue: made, or taken up if there is one of the same name and recipe.
 
-    Raises:
-        UserError: the recipe or a placement is wrong; nothing has been written then.
+    Raises UserError: the recipe or a placement is wrong; nothing has been written then.
     """
     tried = list(tried)
     plan = plan_recipe(recipe, build=build)
@@ -160,14 +143,9 @@ def begin(
 
 
 def take_up(opened: OpenStudy, *, trials: int | None = None, tried: Iterable[str] = ()) -> OpenStudy:
-    """A known study ready for workers, with its queue.
+    """A known study ready for workers, with its queue, a new total of `trials`, and the user's own placements `tried`.
 
-    Args:
-        trials: its new total of candidates; None: as it is.
-        tried: placements of one's own that it is to evaluate, too.
-
-    Raises:
-        PlacementError: one of these is no placement of its backbone; nothing has been written then.
+    Raises PlacementError if one of these is no placement of its backbone; nothing has been written then.
     """
     own = user_trials(opened.plan, tried)
     if trials is not None:
@@ -195,8 +173,7 @@ class UserTrial:
 def user_trials(plan: Plan, placements: Iterable[str]) -> list[UserTrial]:
     """The user's placements, checked; nothing is written. Placements of the same network come once.
 
-    Raises:
-        PlacementError: one of them is no placement of this backbone.
+    Raises PlacementError: one of them is no placement of this backbone.
     """
     found: dict[str, UserTrial] = {}
     for typed in placements:
@@ -210,7 +187,7 @@ def user_trials(plan: Plan, placements: Iterable[str]) -> list[UserTrial]:
 
 
 def enqueue(opened: OpenStudy, trial: UserTrial) -> None:
-    """Queues the trial behind the baselines and raises the study's number of trials where necessary."""
+    """Queues the trial behind the baselines; raises the study's number of trials if it would not be reached."""
     known = opened.store.candidate(trial.resolved.key)
     if known is not None:
         warnings.warn(f"'{trial.typed}' is trial {known.trial} already ({known.state})", NasAttnWarning, stacklevel=2)
@@ -220,31 +197,19 @@ def enqueue(opened: OpenStudy, trial: UserTrial) -> None:
             opened.book.enqueue(trial.values, {TRIED: trial.typed})
         else:
             opened.book.enqueue_outside(trial.resolved.text, {TRIED: trial.typed})
-    _grow(opened)
-
-
-def _grow(opened: OpenStudy) -> None:
-    """Makes the study large enough for the last of these trials: workers take waiting trials in order."""
     trials = opened.book.all()
-    waiting = [t.number for t in trials if t.state == TrialState.WAITING and TRIED in t.user_attrs]
-    if not waiting:
-        return
+    waiting = [t.number for t in trials if t.state == TrialState.WAITING]  # workers take them in order
+    last = max((n for n in waiting if TRIED in trials[n].user_attrs), default=-1)
     counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    ahead = [t for t in trials if t.state == TrialState.WAITING and t.number <= max(waiting)]
-    needed = len(ahead) + sum(trial.state in counted for trial in trials)
-    if needed > opened.trials:
+    needed = sum(n <= last for n in waiting) + sum(t.state in counted for t in trials)
+    if last >= 0 and needed > opened.trials:
         opened.store.set(trials=needed)
 
 
 def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str:
-    """Takes part in a study until it is complete. Returns `complete`, `exhausted`, `time` or `stopped`.
+    """Takes part in a study until it is complete; `only`: in its runs of this purpose, `validate` or `retrain`.
 
-    Args:
-        only: `validate` or `retrain` leaves the rest as it is.
-
-    Raises:
-        UserError: the recipe cannot be carried out here.
-        OperationError: something outside the user's input failed.
+    Returns `complete`, `exhausted`, `time` or `stopped`.
     """
     publisher = Publisher(opened, options.say)
 
@@ -258,10 +223,10 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
             if only == source.purpose:
                 return worker.run([source])
         enqueue_baselines(opened)
-        phases: list[TaskSource] = [retraining, Search(worker), Confirmation(worker), Duel(worker)]
+        phases: list[TaskSource] = [retraining, Search(worker), Confirmation(worker), Rounds(worker)]
         timed = opened.store.settings.ends_at is not None
         ended = worker.run([*phases, Testing(worker)] if timed else [validation, *phases])
-        if ended in ("complete", "exhausted") and opened.recipe.search.confirm_seeds and narrow(worker) == "stopped":
+        if ended in ("complete", "exhausted") and opened.recipe.search.confirm_seeds and not narrow(worker):
             return "stopped"
         return ended
 
@@ -269,19 +234,13 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
     if ended == "stopped":  # whoever stopped it waits for seconds only, and drawing up a large study takes longer
         return ended
     with suppress(Interrupted):
-        current = publisher.changed()
-        if ended in ("complete", "exhausted") and only is None:
-            _sweep(opened, current)
+        current, keep = publisher.changed(), opened.recipe.storage.keep_weights
+        state = f"{keep} {opened.store.state()}"  # once for the workers that end together
+        over = only is None and ended in ("complete", "exhausted")
+        if over and keep != "all" and opened.store.settings.swept != state:
+            sweep_weights(opened, current or snapshot(opened.store), keep)
+            opened.store.set(swept=state)
     return ended
-
-
-def _sweep(opened: OpenStudy, current: Snapshot | None) -> None:
-    """Drops the weights that are not to be kept; once for the workers that end together."""
-    keep = opened.recipe.storage.keep_weights
-    state = f"{keep} {opened.store.state()}"
-    if keep != "all" and opened.store.settings.swept != state:
-        sweep_weights(opened, current or snapshot(opened.store), keep)
-        opened.store.set(swept=state)
 
 
 def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], str]) -> str:
@@ -289,31 +248,19 @@ def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], str]
     began = time.monotonic()
     log = log_for(opened.folder, opened.store.name, options.say, verbose=options.verbose)
     host = Host(owner_name(), opened.folder, options.device, options.share, log, options.threads)
-    ended = "stopped"
-    presence = Presence(opened, host.owner, str(pick_device(options.device)), options.stop)
-    with (
-        presence.shown(),
-        suppress(Interrupted),
-        intra_op_threads(1),
-        on_device(pick_device(options.device), options.share),
-    ):
+    ended, device = "stopped", pick_device(options.device)
+    presence = Presence(opened, host.owner, str(device), options.stop)
+    with presence.shown(), suppress(Interrupted), intra_op_threads(1), on_device(device, options.share):
         benches = Benches(opened.store, opened.artifacts, host, opened.plan, options.evaluator)
         deadline = None if options.time_limit_s is None else began + options.time_limit_s
-        worker = Worker(
-            opened,
-            benches,
-            stop=options.stop.is_set,
-            say=options.say,
-            deadline=deadline,
-            presence=presence,
-        )
+        worker = Worker(opened, benches, stop=options.stop.is_set, say=options.say, deadline=deadline, at=presence.at)
         ended = do(worker)
     return ended
 
 
 @contextmanager
 def on_device(device: torch.device, share: Share) -> Iterator[None]:
-    """Makes a GPU the current one inside, of which this process takes its share of the memory."""
+    """Inside, a GPU is the current one, and this process takes its share of its memory."""
     if device.type != "cuda":
         yield
         return

@@ -1,4 +1,4 @@
-"""What asks a search to stop, how a process passes that on to its workers, and what is left of a trial then."""
+"""What asks a search to stop, how that reaches its workers, what is left of a run then; and what workers show of themselves."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ ALWAYS = (signal.SIGINT, signal.SIGTERM)
 WHERE_UNUSED = tuple(
     getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGBREAK") if hasattr(signal, name)
 )
-"""A terminal that closes, and what schedulers send before they take the machine away, as far as the system has them. Left
-alone where the program that we run in handles them itself, or has them ignored, as `nohup` does."""
+"""A closed terminal and what schedulers send before they take the machine. Left alone if the program that we run in handles or
+ignores them, as `nohup` does."""
 TOGETHER_S = 0.5  # signals this close are one: `timeout` and schedulers send to a process and to its group
 STOP, NOW = b"s", b"n"
 STORAGE_WAIT = "NAS_ATTN_STORAGE_WAIT"  # environment variable that says how long a database is waited for
@@ -37,11 +37,8 @@ STORAGE_WAIT_S = 1800.0  # long enough for a server to be updated and started ag
 def interruptible(stop: threading.Event, say: Callable[[str], None], *, orders: bool = False) -> Iterator[None]:
     """A signal once: finish the step, checkpoint, leave the trial resumable. Twice: now, as a KeyboardInterrupt.
 
-    Waits inside tell `say` for whom, and end when `stop` is set; a database that does not answer is waited for.
-
-    Args:
-        orders: for a worker: its standard input says what the process that started it wants (`Orders`). The end of the
-            input, when that process is gone, stops the worker.
+    Waits inside tell `say` for whom, and end when `stop` is set; a database that does not answer is waited for. With `orders`,
+    standard input says what the process that started this worker wants (`Orders`); its end stops the worker.
     """
     ear = _Ear(stop, say)
     if orders:
@@ -71,8 +68,7 @@ def interruptible(stop: threading.Event, say: Callable[[str], None], *, orders: 
 def storage_wait_s() -> float:
     """Seconds for which a database that does not answer is waited for.
 
-    Raises:
-        StudyError: the environment variable says something else.
+    Raises StudyError: the environment variable says something else.
     """
     text = os.environ.get(STORAGE_WAIT, "")
     try:
@@ -91,7 +87,7 @@ class _Ear:
         self._stop, self._say = stop, say
         self._first = 0.0  # when the first signal came, by time.monotonic(); 0 before
         self._now = False
-        self.heard: SimpleQueue[int | None] = SimpleQueue()
+        self.heard = SimpleQueue[int | None]()
 
     def hear(self, number: int, frame: FrameType | None) -> None:
         if signal.Signals(number).name == "SIGHUP":
@@ -115,8 +111,11 @@ class _Ear:
         while word := os.read(orders, 1):
             self._stop.set()
             if word == NOW:
-                self._now = True
-                interrupt_main()
+                self._now, main = True, threading.main_thread().ident
+                if sys.platform == "win32" or main is None:
+                    _thread.interrupt_main()
+                else:
+                    signal.pthread_kill(main, signal.SIGINT)  # ends its sleep, too
         self._stop.set()
 
 
@@ -127,9 +126,7 @@ class Orders:
     """
 
     def __init__(self, pipe: IO[bytes] | None) -> None:
-        """Args:
-        pipe: the worker's standard input.
-        """
+        """`pipe` is the worker's standard input."""
         assert pipe is not None
         self._pipe = pipe
 
@@ -145,26 +142,19 @@ class Orders:
             self._pipe.close()
 
 
-def interrupt_main() -> None:
-    """Sends the main thread a Ctrl-C that also ends its sleep."""
-    main = threading.main_thread().ident
-    if sys.platform == "win32" or main is None:
-        _thread.interrupt_main()
-    else:
-        signal.pthread_kill(main, signal.SIGINT)
-
-
 def left_behind(checkpoint: CheckpointRow | None, *, in_order: bool, told: bool = True) -> str:
     """What an unfinished run leaves for whoever takes it up.
 
     Args:
-        checkpoint: its newest, as far as it is known.
-        in_order: whether the step was finished; False: it ended where it stood.
-        told: whether the database knows that it is left; else others wait until its lease expires.
+        checkpoint: its newest.
+        in_order: whether the step was finished.
+        told: whether the database knows that the run is left; if not, others wait until its lease expires.
     """
-    begin = f"stopped{'' if in_order else ' at once'}{'' if told else '; the database does not answer'}"
+    begin = "stopped" if in_order else "stopped at once"
+    if not told:
+        return f"{begin}; the database does not answer"
     if checkpoint is None:
-        return f"{begin} before its first checkpoint: it will start again" if told else begin
+        return f"{begin} before its first checkpoint: it will start again"
     return f"{begin}, will go on from its checkpoint ({checkpoint.epochs} epoch{'' if checkpoint.epochs == 1 else 's'} trained)"
 
 
@@ -183,9 +173,7 @@ class Presence:
     """One worker's line in the study's list. A database that is away does not learn of it, and nothing depends on it."""
 
     def __init__(self, opened: OpenStudy, owner: str, device: str, stop: threading.Event) -> None:
-        """Args:
-        stop: set when the study's workers are told to stop.
-        """
+        """`stop` is set when the study's workers are told to stop."""
         self._store, self._owner, self._device = opened.store, owner, device
         self._stop, self._came_at = stop, opened.database.now()
         self._doing, self._waiting, self._told_at = STARTING, "", 0.0

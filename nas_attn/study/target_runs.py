@@ -1,8 +1,9 @@
-"""`nas-attn validate`: what a search recommends, trained as the target says in fresh blocks, and tested.
+"""Runs as the target says: `nas-attn validate` tests what a search recommends, `nas-attn retrain` trains networks for use.
 
-The family of comparisons is written down before the first run. A block is one fresh seed on one fresh backbone (where
-the study trains it), with every network of the family in it; the test split is read once per finished run. A later
-validation takes fresh runs.
+A validation's family of comparisons is written down before the first run. A block is one fresh seed on one fresh backbone (if the
+study trains it) with every network of the family; each finished run reads the test split once. A later validation takes fresh
+runs. Retraining counts the runs of validations that are the same. It chooses none by its score on the test split: of several
+seeds, the first one's weights are exported.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from torch import nn
 
@@ -22,7 +23,7 @@ from nas_attn.analysis.validation import RETRAIN, Family, Network, family_name
 from nas_attn.errors import DataError, RecipeError, StudyError
 from nas_attn.evaluation.artifacts import weights_run
 from nas_attn.evaluation.plan import TARGET, Plan, keep_protocol, protocol_recipe
-from nas_attn.recipe import Recipe, TrainingSection
+from nas_attn.recipe import Recipe
 from nas_attn.storage import SEARCH, Lease, Run, RunRow, StoredScore, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.reading import families, snapshot
@@ -50,20 +51,17 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
     """The networks and comparisons that a validation would have; nothing is written.
 
     Raises:
-        StudyError: nothing is recommended yet, or nothing but no attention is to be validated.
+        StudyError: nothing is recommended yet, or nothing but the bare backbone is to be validated.
         PlacementError: a placement is none of this backbone.
     """
-    recipe = opened.recipe
-    blocks = asked.blocks or recipe.target.seeds
-    metric = now.primary
+    recipe, metric = opened.recipe, now.primary
     if metric is None or now.recommendation is None:
         raise StudyError(f"study '{now.study}' has nothing to validate. {nothing_recommended(now)}")
     number = 1 + len(families(opened.store))
     bare = Network(plan.resolved("none").key, "none", "none")
-    networks = {bare.key: bare}
     uniform = next((v for v in now.ordered(now.baselines) if v.baseline != "none" and v.state == "scored"), None)
     finalists = _finalists(now, plan, asked, uniform)
-    networks |= {network.key: network for network in finalists}
+    networks = {network.key: network for network in (bare, *finalists)}
     comparisons = [(network.key, bare.key) for network in finalists if network.key != bare.key]
     recommended = finalists[0].key
     if uniform is not None and recommended not in (uniform.key, bare.key):
@@ -73,19 +71,18 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
             f"study '{now.study}' recommends the bare backbone and has no other network to compare it with: name members "
             "of the front, or placements"
         )
+    exact = metric in ("accuracy", "balanced_accuracy") and recipe.training.evaluator is None
     return Family(
         number=number,
         networks=tuple(networks.values()),
         comparisons=tuple(comparisons),
-        blocks=blocks,
+        blocks=asked.blocks or recipe.target.seeds,
         margin=asked.margin,
         metric=metric,
         first_seed=recipe.search.seed + FIRST_SEED * number,
         fresh_backbones=recipe.target_training.start == "backbone",
         epochs=recipe.target_training.rungs[-1],
-        chance=1 / plan.classes
-        if metric in ("accuracy", "balanced_accuracy") and recipe.training.evaluator is None
-        else None,
+        chance=1 / plan.classes if exact else None,
     )
 
 
@@ -97,9 +94,7 @@ def _finalists(now: Snapshot, plan: Plan, asked: Asked, uniform: CandidateView |
         found.append(Network(uniform.key, uniform.placement, "best uniform"))
     front = [view for view in now.front if view.baseline != "none"]
     found += [Network(view.key, view.placement, "front") for view in front[: asked.front]]
-    for typed in asked.placements:
-        resolved = plan.resolved(typed)
-        found.append(Network(resolved.key, resolved.text, "named"))
+    found += [Network(r.key, r.text, "named") for r in map(plan.resolved, asked.placements)]
     kept: dict[str, Network] = {}
     for network in found:
         kept.setdefault(network.key, network)
@@ -107,11 +102,7 @@ def _finalists(now: Snapshot, plan: Plan, asked: Asked, uniform: CandidateView |
 
 
 def check_test_split(recipe: Recipe) -> None:
-    """Whether there is a test split to read: asked before anything is trained.
-
-    Raises:
-        DataError: there is none; says how to add one.
-    """
+    """Raises DataError if there is no test split to read; says how to add one."""
     missing = tasks.of(recipe).missing_test(recipe)
     if missing:
         raise DataError(missing)
@@ -126,28 +117,16 @@ def begin(opened: OpenStudy, family: Family) -> None:
 
 def family_runs(family: Family) -> list[Run]:
     """All runs of a family, block by block."""
-    return [
-        Run(
-            network.key,
-            network.placement,
-            family.first_seed + block,
-            _backbone(family, block),
-            TARGET,
-            PURPOSE,
-            VALIDATE_PRIORITY,
-            family.number,
-        )
-        for block in range(family.blocks)
-        for network in family.networks
-    ]
-
-
-def _backbone(family: Family, block: int) -> int:
-    return FIRST_SEED * family.number + block if family.fresh_backbones else 0
+    found = []
+    for block in range(family.blocks):
+        backbone = FIRST_SEED * family.number + block if family.fresh_backbones else 0
+        common = (family.first_seed + block, backbone, TARGET, PURPOSE, VALIDATE_PRIORITY, family.number)
+        found += [Run(network.key, network.placement, *common) for network in family.networks]
+    return found
 
 
 class Validation(TaskSource):
-    """The task source of a family's runs."""
+    """The runs of families."""
 
     purpose = PURPOSE
 
@@ -155,8 +134,7 @@ class Validation(TaskSource):
         super().__init__(worker)
         self._families = families
 
-    def want(self, turn: Lease) -> bool:
-        """All runs of the families that are not there."""
+    def want(self, lease: Lease) -> bool:
         there = {row.run.identity for row in self.worker.queue.rows(way=TARGET)}
         missing = [run for family in self._families for run in family_runs(family) if run.identity not in there]
         self.worker.queue.want(missing)
@@ -174,9 +152,8 @@ class Validation(TaskSource):
         done = sum(r.run.identity in runs and r.state != "waiting" for r in self.worker.queue.rows(way=TARGET))
         failed = f" {row.state}: {row.reason}" if row.state != "done" else ""
         block = row.run.seed - family.first_seed + 1
-        self.worker.say(
-            f"validation {family.number}, run {done}/{len(runs)}, block {block}: {row.run.placement}{failed}"
-        )
+        which = f"validation {family.number}, run {done}/{len(runs)}, block {block}"
+        self.worker.say(f"{which}: {row.run.placement}{failed}")
 
 
 class Testing(Validation):
@@ -185,8 +162,7 @@ class Testing(Validation):
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker, families(worker.store))
 
-    def want(self, turn: Lease) -> bool:
-        """Begins the validation, once; its runs."""
+    def want(self, lease: Lease) -> bool:
         self._families = families(self.worker.store)
         if not self._families:
             family = self._planned()
@@ -194,30 +170,24 @@ class Testing(Validation):
                 return False
             begin(self.worker.opened, family)
             self._families = [family]
-        return super().want(turn)
+        return super().want(lease)
 
     def ended(self, row: RunRow, lease: Lease) -> None:
         self._families = families(self.worker.store)  # another worker may have begun it
         super().ended(row, lease)
 
     def _planned(self) -> Family | None:
-        """None where there is no time, nothing to test, or no test split."""
+        """None if there is no time, nothing to test, or no test split."""
         worker, opened = self.worker, self.worker.opened
-        ends_at = worker.store.settings.ends_at
-        if ends_at is None:
-            return None
-        now = snapshot(worker.store)
-        if now.recommendation is None:
+        ends_at, epoch_s = worker.store.settings.ends_at, seconds_per_epoch(worker.store)
+        if ends_at is None or epoch_s is None:
             return None
         try:
             check_test_split(opened.recipe)
-            family = family_of(opened, now, opened.plan, Asked(blocks=FEWEST_BLOCKS))
+            family = family_of(opened, snapshot(worker.store), opened.plan, Asked(blocks=FEWEST_BLOCKS))
         except (DataError, StudyError):
             return None
-        epoch_s = seconds_per_epoch(worker.store)
-        if epoch_s is None:
-            return None
-        target: TrainingSection = opened.recipe.target_training
+        target = opened.recipe.target_training
         epochs = len(family.networks) * target.rungs[-1] + (target.backbone_epochs if family.fresh_backbones else 0)
         left = CAUTION * (ends_at - opened.database.now()) * max(1, len(worker.store.workers.rows()))
         blocks = min(MOST_BLOCKS, int(left / (epoch_s * epochs)))
@@ -225,7 +195,7 @@ class Testing(Validation):
             needed = FEWEST_BLOCKS * epoch_s * epochs
             worker.say(f"no time for a test, which takes {duration(needed)}: nas-attn validate {worker.store.name}")
             return None
-        return family_of(opened, now, opened.plan, Asked(blocks=blocks))
+        return replace(family, blocks=blocks)
 
 
 def seconds_per_epoch(store: StudyStore) -> float | None:
@@ -239,14 +209,11 @@ def seconds_per_epoch(store: StudyStore) -> float | None:
     return statistics.median(found) if found else None
 
 
-# ---- retraining
-
-
+# ------------------------------------------------------------------------------------ retraining
 @dataclass(frozen=True, slots=True)
 class Order:
     """What is to be trained, and how."""
 
-    networks: Mapping[str, str]  # key -> placement
     way: str
     runs: tuple[Run, ...]  # all that count, those of a validation included
 
@@ -259,15 +226,9 @@ def order(
     epochs: int | None = None,
     data: str | None = None,
 ) -> Order:
-    """The runs that a retraining takes; the study notes how they train where that is not the target as it stands.
+    """The runs that retraining networks (key -> placement) takes; the study notes how if that is not its target as it stands.
 
-    Args:
-        networks: key -> placement.
-        epochs: instead of the target's.
-        data: another data set, or `folder:PATH`, instead of the study's.
-
-    Raises:
-        RecipeError: the evaluator brings its own data.
+    Raises RecipeError if other `data`, a data set's name or `folder:PATH`, are asked of an evaluator that brings its own.
     """
     recipe, store = opened.recipe, opened.store
     if data is not None and recipe.data.name == "external":
@@ -281,21 +242,25 @@ def order(
     runs: list[Run] = []
     for key, placement in networks.items():
         mine = sorted((run for run in done if run.key == key), key=lambda run: run.seed)[:seeds]
-        fresh = (recipe.search.seed + FIRST_RETRAINING + number for number in range(seeds))
         known = {run.seed for run in mine}
-        for seed in (s for s in fresh if s not in known):
-            if len(mine) == seeds:
-                break
-            number = seed - recipe.search.seed if training.start == "backbone" else 0
-            mine.append(Run(key, placement, seed, number, way, RETRAIN, RETRAIN_PRIORITY))
+        numbers = [n for n in range(FIRST_RETRAINING, FIRST_RETRAINING + seeds) if recipe.search.seed + n not in known]
+        for number in numbers[: seeds - len(mine)]:
+            backbone = number if training.start == "backbone" else 0
+            seed = recipe.search.seed + number
+            mine.append(Run(key, placement, seed, backbone, way, RETRAIN, RETRAIN_PRIORITY))
         runs += mine
-    return Order(networks, way, tuple(runs))
+    return Order(way, tuple(runs))
 
 
-def open_runs(store: StudyStore, wanted: Order) -> list[Run]:
-    """Those that are not done, or whose weights could not be written."""
-    done = {row.run.identity for row in store.queue.rows(way=wanted.way, state="done") if _kept(store, row.run)}
-    return [run for run in wanted.runs if run.identity not in done]
+def enter(store: StudyStore, wanted: Order) -> int:
+    """Puts the runs that are not done, that failed, or whose weights are lost, into the queue; how many these are."""
+    rows = {row.run.identity: row for row in store.queue.rows(way=wanted.way)}
+    done = {name for name, row in rows.items() if row.state == "done" and _kept(store, row.run)}
+    left = [run for run in wanted.runs if run.identity not in done]
+    known = [rows[run.identity] for run in left if run.identity in rows]
+    store.queue.again([row.id for row in known if row.state in ("failed", "done")])
+    store.queue.want(left)
+    return len(left)
 
 
 def results(store: StudyStore, wanted: Order) -> list[tuple[Run, StoredScore | None, str]]:
@@ -321,20 +286,9 @@ def _kept(store: StudyStore, run: Run) -> bool:
 
 
 class Retraining(TaskSource):
-    """The task source of the runs that were ordered."""
+    """The runs that were ordered."""
 
     purpose = RETRAIN
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
-        """For export."""
         self.worker.benches.of(row.run.way).keep_weights(row.run.files, model, lease)
-
-
-def enter(store: StudyStore, runs: Sequence[Run]) -> None:
-    """Puts the runs of an order into the queue; those that failed before, or left no weights, are tried again."""
-    identities = {run.identity for run in runs}
-    rows = [row for row in store.queue.rows() if row.run.identity in identities]
-    store.queue.again(
-        [row.id for row in rows if row.state == "failed" or (row.state == "done" and not _kept(store, row.run))]
-    )
-    store.queue.want(runs)

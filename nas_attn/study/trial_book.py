@@ -1,7 +1,7 @@
 """A study's trials: the only code that speaks to Optuna's study.
 
-Each call of the storage waits for a database that is away, and is repeated. A trial that was asked for without our hearing of it
-is RUNNING and nobody's: the search gives it up in its next turn (`TrialBook.ask_again`).
+Each call of the storage waits for a database that is away, and is repeated. A trial may then have been asked for without our
+hearing of it: it is RUNNING and nobody's, and the search gives it up (`TrialBook.ask_again`).
 """
 
 from __future__ import annotations
@@ -82,8 +82,7 @@ class TrialBook:
     """The trials of one study."""
 
     def __init__(self, database: Database, name: str, *, made_for: Recipe | None = None) -> None:
-        """Args:
-        made_for: makes the Optuna study where it is not there.
+        """With `made_for`, makes the Optuna study if it is not there.
 
         Raises:
             KeyError: it is not there.
@@ -100,25 +99,16 @@ class TrialBook:
             raise explained(getattr(cause, "orig", None) or cause or error, str(database)) from error
         self._database = str(database)
         self._identities: dict[int, int] = {}
-        self._number = self.storage.get_study_id_from_name(name)
-
-    def number(self) -> int:
-        """By which optuna-dashboard knows the study."""
-        return self._number
+        self.number = self.storage.get_study_id_from_name(name)  # by which optuna-dashboard knows the study
 
     def identity(self, number: int) -> int:
-        """By which the storage and optuna-dashboard know a trial.
-
-        Raises:
-            StorageError: the database has lost it.
-        """
+        """By which the storage and optuna-dashboard know a trial; StorageError if the database has lost it."""
         if number not in self._identities:
             try:
-                self._identities[number] = self.storage.get_trial_id_from_study_id_trial_number(self._number, number)
+                self._identities[number] = self.storage.get_trial_id_from_study_id_trial_number(self.number, number)
             except KeyError:
-                raise StorageError(
-                    f"the database '{self._database}' has lost trial {number}: restore the database from a backup"
-                ) from None
+                lost = f"the database '{self._database}' has lost trial {number}"
+                raise StorageError(f"{lost}: restore the database from a backup") from None
         return self._identities[number]
 
     def all(self) -> list[FrozenTrial]:
@@ -130,7 +120,7 @@ class TrialBook:
         return {t.number: tuple(t.values) for t in self.all() if t.state == TrialState.COMPLETE}
 
     def enqueue(self, values: Mapping[str, str], attributes: Mapping[str, Any]) -> None:
-        """Lets a placement of the space wait to be tried; nothing where it is a trial already."""
+        """Lets a placement of the space wait to be tried, unless it is a trial already."""
         if not any(known_params(trial) == values for trial in self.all()):
             self.study.enqueue_trial(dict(values), user_attrs=dict(attributes))
 
@@ -140,13 +130,9 @@ class TrialBook:
             self.study.enqueue_trial({}, user_attrs={**attributes, OUTSIDE: text})
 
     def ask(self, choices: Mapping[str, Sequence[str]]) -> Asked:
-        """The next trial: one that waits, or what the study's sampler proposes.
+        """The next trial: one that waits, or what the study's sampler proposes; `choices`: site -> values of the space.
 
-        Args:
-            choices: site -> values of the space.
-
-        Raises:
-            LeaseLost: another worker took this one for dead.
+        Raises LeaseLost: another worker took this one for dead.
         """
         trial, values = self.study.ask(), dict[str, str]()
         users = trial.user_attrs
@@ -166,7 +152,11 @@ class TrialBook:
 
     def give_up(self, number: int, reason: str) -> None:
         """Ends a trial that has no candidate."""
-        self._end(number, TrialState.FAIL, None, {"reason": reason})
+        self.tell(number, None, {"reason": reason}, state=TrialState.FAIL)
+
+    def close(self) -> None:
+        """Closes all connections; they reopen on the next use."""
+        _close(self.storage.scoped_session, self.storage.engine)
 
     def tell(
         self,
@@ -175,29 +165,16 @@ class TrialBook:
         attributes: Mapping[str, Any],
         *,
         violated: bool | None = None,
+        state: TrialState | None = None,
     ) -> None:
         """Ends a trial; one that has ended stays as it is.
 
         Args:
-            values: None: pruned. Samplers take that for a bad trial; a failed one they would not see, and propose its like again.
-            attributes: what a person wants to see beside its values.
             violated: whether it is over the study's limits; None: there are none.
+            state: None: complete, or pruned if there are no values. Samplers take a pruned trial for a bad one; a failed one they do
+                not see, and would propose its like again.
         """
-        state = TrialState.PRUNED if values is None else TrialState.COMPLETE
-        self._end(number, state, values, attributes, violated)
-
-    def close(self) -> None:
-        """Closes all connections; they reopen on the next use."""
-        _close(self.storage.scoped_session, self.storage.engine)
-
-    def _end(
-        self,
-        number: int,
-        state: TrialState,
-        values: Sequence[float] | None,
-        attributes: Mapping[str, Any],
-        violated: bool | None = None,
-    ) -> None:
+        state = state or (TrialState.PRUNED if values is None else TrialState.COMPLETE)
         identity = self.identity(number)
         trial = Trial(self.study, identity)
         try:
@@ -226,12 +203,8 @@ def outside(trial: BaseTrial | FrozenTrial) -> str | None:
 def attributes(row: CandidateRow, latency: Latency | None, scores: Iterable[StoredScore]) -> Mapping[str, Any]:
     """User attributes of a trial: what a person wants to see beside its values."""
     found: dict[str, Any] = {"placement": row.placement, "key": row.key, "state": row.state}
-    if row.baseline:
-        found["baseline"] = row.baseline
-    if row.reason:
-        found["reason"] = row.reason
-    if row.cost:
-        found |= row.cost
+    found |= {name: text for name in ("baseline", "reason") if (text := getattr(row, name))}
+    found |= row.cost or {}
     if latency:
         found |= {"latency_ratio": round(latency.ratio, 4), "latency_ms": round(latency.ms, 4)}
         if latency.sessions:
@@ -243,7 +216,6 @@ def attributes(row: CandidateRow, latency: Latency | None, scores: Iterable[Stor
 
 
 def _open(database: Database) -> _PatientStorage:
-    """Optuna's storage in our database, with the same settings and the same sentences."""
     address, arguments = optuna_engine_arguments(database.url)
     try:
         storage = _PatientStorage(address, engine_kwargs=arguments)
@@ -261,14 +233,14 @@ def _open(database: Database) -> _PatientStorage:
 
 
 def _close(sessions: scoped_session[Session], engine: Engine) -> None:
-    """SQLite folds its log into the file when the last connection is closed, and leaves it beside where none is."""
+    """SQLite folds its log into the file when the last connection is closed."""
     sessions.remove()
     engine.dispose()
 
 
 def _made(recipe: Recipe, name: str, storage: RDBStorage) -> optuna.Study:
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))  # that it is made, or there, is ours to say
+    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))  # we say that it is made, or there
     try:
         study = optuna.create_study(
             study_name=name,

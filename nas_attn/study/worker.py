@@ -1,7 +1,7 @@
 """A worker takes runs from a study's queue one by one until nothing is left or it is told to stop.
 
 Task sources (search, confirmation, validation, retraining) decide which runs are wanted, and in which order. All runs are
-done in the same way. One worker at a time holds the scheduling lock (the lease `turn`) and looks for work, so that nothing
+done in the same way. One worker at a time holds the scheduling lock (the lease `scheduling`) and looks for work, so that nothing
 is proposed or begun twice. The lease of a run guards all writes about it.
 """
 
@@ -35,13 +35,13 @@ from nas_attn.records import ResolvedPlacement, Score
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study.keeping import sweep
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.stopping import IDLE, Presence, left_behind
+from nas_attn.study.stopping import IDLE, left_behind
 from nas_attn.waiting import Interrupted, Wait, impatient
 
 POLL_S = 0.5
 LONGEST_POLL_S = 5.0
 """Longest pause of an idle worker between two looks for work, in seconds: a look costs the database as much as a proposal."""
-LONGEST_TURN_POLL_S = 2.0
+LONGEST_LOCK_POLL_S = 2.0
 """The same while another worker holds the scheduling lock: frequent looks would slow that one down."""
 LONELY_S = 600.0  # seconds that a worker waits for work that it cannot do itself while no other worker is busy
 ATTEMPTS = 3  # a run that has killed this many workers counts as failed
@@ -52,20 +52,20 @@ MANY_FAILED = 3  # failed networks, while none has been scored, that end a study
 class TaskSource:
     """Something that a study wants done: which runs, and what becomes of them. Subclasses add `purpose`, and what they need."""
 
-    purpose: str  # purpose of its runs
+    purpose: str
 
     def __init__(self, worker: Worker) -> None:
-        self.worker = worker
+        self.worker, self.store, self.recipe, self.queue = worker, worker.store, worker.recipe, worker.queue
 
-    def recover(self, turn: Lease) -> None:
+    def recover(self, lease: Lease) -> None:
         """Puts in order what a worker that is gone has left."""
 
-    def want(self, turn: Lease) -> bool:
+    def want(self, lease: Lease) -> bool:
         """Enters the runs that are wanted next; whether it entered any."""
         return False
 
     def prepare(self, row: RunRow, lease: Lease) -> bool:
-        """What comes before a run; false where the run is not wanted after all."""
+        """What comes before a run; false if the run is not wanted after all."""
         return True
 
     def go_on(self, run: Run, score: Score) -> bool:
@@ -76,15 +76,15 @@ class TaskSource:
         """A run has reached its last rung; this is the network."""
 
     def ended(self, row: RunRow, lease: Lease) -> None:
-        """A run has ended as the queue says; the lease is held still."""
+        """A run has ended as the queue says; its lease is still held."""
         self.worker.say(f"{self.worker.name(row)}: {row.state}{f': {row.reason}' if row.reason else ''}")
 
     def close(self) -> str:
-        """No run of it is left: `complete`, a word why there is nothing more to begin, or empty while others finish it."""
+        """No run is left: `complete`, another word why nothing more is begun, or empty while others finish it."""
         return "complete"
 
     def lacks(self) -> str:
-        """What others have to do before it can end, in one sentence with the way out; empty where that is nothing."""
+        """What others have to do before it can end, in one sentence with the way out, or empty."""
         return ""
 
 
@@ -108,37 +108,34 @@ class Worker:
         stop: Callable[[], bool],
         say: Callable[[str], None],
         deadline: float | None = None,
-        presence: Presence | None = None,
+        at: Callable[[str], None] = lambda doing: None,
     ) -> None:
-        """Args:
-        stop: asked between steps; true ends the work with a checkpoint.
-        say: called with one line per event.
-        deadline: time.monotonic() after which no new run is begun.
-        presence: told what the worker is at.
+        """`stop`, asked between steps, ends the work with a checkpoint; after `deadline` (time.monotonic()) no run is begun.
+
+        `say` is called with a line per event, `at` with what the worker is at.
         """
-        self._at = presence.at if presence is not None else _unseen
+        self._at = at
         self.opened, self.benches, self.owner = opened, benches, benches.host.owner
         self.stop, self.say, self._deadline = stop, say, deadline
         self.store, self.recipe, self.queue = opened.store, opened.recipe, opened.store.queue
 
     def run(self, sources: Sequence[TaskSource]) -> str:
-        """Works until the sources want nothing more. Returns `time`, `stopped`, or the last source's word that is not `complete`.
+        """Works until the sources want nothing more; each wants runs only when nothing is left of those before.
 
-        Args:
-            sources: in their order: one wants runs only when nothing is left of those before.
+        Returns `time`, `stopped`, or the last source's word that is not `complete`.
         """
         idle = _Idle(self, sources)
         try:
             while not self.stop():
                 if self._deadline is not None and time.monotonic() >= self._deadline:
                     return "time"
-                with self.turn() as turn:
-                    step = self._next(sources, turn) if turn is not None else None
+                with self.scheduling() as lock:
+                    step = self._next(sources, lock) if lock is not None else None
                 if isinstance(step, str):
                     return step
                 if step is None:
                     self._at(IDLE)
-                    idle.pause(nothing=turn is not None)
+                    idle.pause(nothing=lock is not None)
                 else:
                     idle.over()
                     self._do(step)
@@ -147,32 +144,30 @@ class Worker:
         return "stopped"
 
     @contextmanager
-    def turn(self) -> Iterator[Lease | None]:
-        """Takes the scheduling lock; yields None where another worker holds it."""
-        taken = release_dead(self.store, "turn")  # many look, and reading costs them less than trying to take it
-        lease = None if taken else self.store.acquire("turn", owner=self.owner, ttl_s=TTL_S)
+    def scheduling(self) -> Iterator[Lease | None]:
+        """Takes the scheduling lock; yields None if another worker holds it."""
+        taken = release_dead(self.store, "scheduling")  # many look, and reading costs them less than trying to take it
+        lease = None if taken else self.store.acquire("scheduling", owner=self.owner, ttl_s=TTL_S)
         if lease is None:
             yield None
             return
         with LeaseKeeper(self.store, lease):
             yield lease
 
-    # ------------------------------------------------------------------------------------ taking
-
-    def _next(self, sources: Sequence[TaskSource], turn: Lease) -> Step | str | None:
-        """The next run; None while others are at the last ones; a word where there is none left."""
+    def _next(self, sources: Sequence[TaskSource], lock: Lease) -> Step | str | None:
+        """The next run; None while others are at the last ones; a word if there is none left."""
         if not self.store.is_current:
             raise StudyError(f"study '{self.store.name}' has been extended since this worker began: start it again")
         release_dead(self.store, "run/")
-        sweep(self.store, self.opened.artifacts, turn)
+        sweep(self.store, self.opened.artifacts, lock)
         for source in sources:
-            source.recover(turn)
+            source.recover(lock)
         step = self._take(sources)
         if step is not None:
             return step
         word = "complete"
         for source in sources:
-            if source.want(turn):
+            if source.want(lock):
                 return self._take(sources)
             if self.queue.rows(state="waiting", purposes=[source.purpose]):
                 return None
@@ -208,11 +203,7 @@ class Worker:
         return None
 
     def backbone_again(self, run: Run) -> None:
-        """Trains the backbone that a run starts from, here and now, where it is not there.
-
-        Raises:
-            OperationError: another process is at it.
-        """
+        """Trains the backbone that a run starts from, here and now; OperationError if another process is at it."""
         needed = self.benches.of(run.way).needs_backbone(run.backbone)
         if needed is None:
             return
@@ -230,8 +221,6 @@ class Worker:
             self.queue.again([row.id])
             row = self.queue.row(row.id)
         return row
-
-    # ------------------------------------------------------------------------------------ one run
 
     def _do(self, step: Step) -> None:
         """Carries out one run. Interrupted, it goes back to the queue with its checkpoint."""
@@ -266,8 +255,7 @@ class Worker:
                 state = "withdrawn"
             else:
                 scores = bench.train(
-                    run,
-                    self.resolved(run),
+                    *(run, self.resolved(run)),
                     lease=lease,
                     go_on=lambda score: source.go_on(run, score),
                     stop=stop,
@@ -290,15 +278,12 @@ class Worker:
             source.ended(self.queue.row(row.id), lease)
 
     def _hand_back(self, step: Step, name: str, *, in_order: bool) -> None:
-        """Leaves the run for whoever takes it up, and says what of it is stored."""
         try:
             self.queue.hand_back(step.row, step.lease)
             kept = next(iter(self.store.checkpoints(step.row.run.files)), None)
             self.say(f"{name}: {left_behind(kept, in_order=in_order)}")
         except (StorageAway, Interrupted):
             self.say(f"{name}: {left_behind(None, in_order=in_order, told=False)}")
-
-    # ------------------------------------------------------------------------------------ small things
 
     def name(self, row: RunRow) -> str:
         """A run for people."""
@@ -307,7 +292,7 @@ class Worker:
             many = self.benches.of(run.way).recipe.training.backbones
             if run.backbone < many:
                 return f"backbone {run.backbone + 1} of {many}"
-            return f"fresh backbone for seed {run.seed}"  # of a duel, a validation, a retraining
+            return f"fresh backbone for seed {run.seed}"  # of a confirmation round, a validation, a retraining
         if run.purpose == "search":
             known = self.store.candidate(run.key)
             return f"trial {known.trial}" if known else run.placement
@@ -318,13 +303,7 @@ class Worker:
         return self.benches.of(run.way).plan.resolved(run.placement)
 
 
-def _unseen(doing: str) -> None:
-    return None
-
-
 class _Idle:
-    """A worker's wait for what others are at."""
-
     def __init__(self, worker: Worker, sources: Sequence[TaskSource]) -> None:
         self._worker, self._sources = worker, sources
         self._wait = Wait("others' part of the work")
@@ -332,57 +311,44 @@ class _Idle:
         self._poll_s = POLL_S
 
     def over(self) -> None:
-        """There is something to do."""
         self._wait.over()
         self._alone_since, self._poll_s = None, POLL_S
 
     def pause(self, *, nothing: bool) -> None:
-        """Lets some time pass.
+        """Lets some time pass; `nothing`: there was nothing to do, else another worker was looking.
 
-        Args:
-            nothing: there was nothing to do; False: it was another's turn to look.
-
-        Raises:
-            OperationError: nobody else has been at anything for long, and what is left can be done elsewhere only.
-            Interrupted: the search is to stop.
+        Raises OperationError if nobody else has been at anything for long, and what is left can only be done elsewhere.
         """
         others = holders(self._worker.store, self._worker.owner)
         if others or self._alone_since is None:
             self._alone_since = None if others else time.monotonic()
         elif time.monotonic() - self._alone_since > LONELY_S:
-            raise OperationError(
-                self._lacks() or f"study '{self._worker.store.name}' has work left that no worker takes"
-            )
-        pause = min(self._poll_s, LONGEST_POLL_S if nothing else LONGEST_TURN_POLL_S)
+            name = self._worker.store.name
+            raise OperationError(self._lacks() or f"study '{name}' has work left that no worker takes")
+        pause = min(self._poll_s, LONGEST_POLL_S if nothing else LONGEST_LOCK_POLL_S)
         self._poll_s = 1.3 * pause
-        self._wait.pause(
-            pause * random.uniform(0.8, 1.2), lambda: "; ".join(others) or self._lacks() or "nobody is at anything"
-        )
+        who = "; ".join(others)
+        self._wait.pause(pause * random.uniform(0.8, 1.2), lambda: who or self._lacks() or "nobody is at anything")
 
     def _lacks(self) -> str:
         return next(filter(None, (source.lacks() for source in self._sources)), "")
 
 
 def stop_if_all_fail(store: StudyStore, recipe: Recipe, run: Run, error: TrainingError) -> None:
-    """Stops where a fault hits every network: the bare backbone itself, or several while no run of this way has a score.
+    """Stops the study if a fault hits every network: the bare backbone itself, or several while no run of this way has a score.
 
     Running out of memory does not count: that depends on the network, and on who else uses the machine.
-
-    Raises:
-        RecipeError: an evaluator has not scored one run yet.
-        TrainingError: likewise without an evaluator.
     """
     if isinstance(error, OutOfMemory) or any(s.purpose != BACKBONE for s in store.scores(way=run.way)):
         return
     failed = {row.run.key for row in store.queue.rows(state="failed", way=run.way)} | {run.key}
     if run.placement != BARE and len(failed) < MANY_FAILED:
         return
-    kind: type[NasAttnError] = TrainingError if recipe.training.evaluator is None else RecipeError
-    who = "" if recipe.training.evaluator is None else "training.evaluator has not scored one run yet: "
+    kind: type[NasAttnError] = TrainingError
+    who = ""
+    if recipe.training.evaluator is not None:
+        kind, who = RecipeError, "training.evaluator has not scored one run yet: "
+    what = f"{len(failed)} networks failed and none has been scored, so the search stops; the last, '{run.placement}'"
     if run.placement == BARE:
         what = "the bare backbone fails, so every network would; nothing was recorded"
-    else:
-        what = (
-            f"{len(failed)} networks failed and none has been scored, so the search stops; the last, '{run.placement}'"
-        )
     raise kind(f"{who}{what}: {error}; fix this, then run nas-attn resume {store.name}") from error

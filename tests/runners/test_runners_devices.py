@@ -75,6 +75,7 @@ def test_the_vendors_tools_are_asked_and_understood(stand_ins: Path, command: st
     assert run_command(command_words(command, onnx)) == [pytest.approx(milliseconds)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="shell scripts")
 @pytest.mark.usefixtures("stand_ins")
 def test_a_session_measures_over_ssh() -> None:

@@ -14,6 +14,7 @@ from nas_attn.storage import Database
 RUNNER = Path(__file__).resolve().parents[2] / "runners" / "postgres" / "run.py"
 
 
+@pytest.mark.slow
 def test_workers_share_a_study_through_a_server_of_its_own(
     tiny: Path, private_server: ModuleType, open_folder: Path
 ) -> None:

@@ -5,6 +5,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from command_line import nas  # noqa: F401
 
 RECIPE = """
 name = "table"

@@ -174,9 +174,3 @@ def test_a_server_that_does_not_answer(table: Path, private_server: ModuleType, 
     assert all(sentence.endswith("when it is back, resume") for sentence in said.values())
     del opened
     gc.collect()  # here, not in the middle of another test
-
-
-def test_what_optuna_deals_with_itself_is_left_to_it(table: Path) -> None:
-    opened = study()
-    with pytest.raises(optuna.exceptions.DuplicatedStudyError):
-        optuna.create_study(study_name="table", storage=opened.book.storage)

@@ -11,6 +11,7 @@ import pytest
 
 import nas_attn as na
 from nas_attn.errors import DEBUG, OperationError, RecipeError, TrainingError
+from nas_attn.recipe_reading import load_recipe
 from nas_attn.study.opening import open_study
 
 URL = "sqlite:///nas_attn.db"
@@ -85,8 +86,12 @@ def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("stranger", None)
 
 
-def test_a_module_that_raises_costs_its_candidates_only(faults: Path) -> None:
+def test_a_module_that_raises_costs_its_candidates_only_and_debug_shows_where(
+    faults: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(DEBUG, "1")
     study = na.search("faults.toml", say=lambda line: None)
+    assert 'stranger.py", line' in capsys.readouterr().err
     states = {view.placement: (view.state, view.reason) for view in study.candidates()}
     assert {text: state for text, (state, _) in states.items()} == {
         "none": "scored",
@@ -113,14 +118,6 @@ def test_what_no_memory_could_hold_is_not_tried(faults: Path) -> None:
         r"training its 10,000,\d+,\d+,\d+ parameters takes 1862\d\d\.\d GB .* are free",
         states["stage3=stranger:Huge"][1],
     )
-
-
-def test_debug_shows_where_it_was_raised(
-    faults: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv(DEBUG, "1")
-    na.search("faults.toml", say=lambda line: None)
-    assert 'stranger.py", line' in capsys.readouterr().err
 
 
 def test_a_backbone_that_cannot_be_trained_stops_the_study(faults: Path) -> None:
@@ -171,7 +168,7 @@ def evaluate(model, run):
 
 def test_whatever_an_evaluator_raises_is_its_candidates_own(table: Path) -> None:
     (table / "table_evaluator.py").write_text(OWN)
-    study = na.search("table.toml", say=lambda line: None)
+    study = na.search("table.toml", trials=6, overrides={"search.confirm_seeds": 0}, say=lambda line: None)
     failed = {view.placement: view.reason for view in study.candidates() if view.state == "failed"}
     assert study.snapshot().counts["scored"] > 1
     assert failed
@@ -188,15 +185,16 @@ def test_an_evaluator_that_never_works_stops_the_study_until_it_is_mended(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (table / "table_evaluator.py").write_text(NEVER)
+    recipe = load_recipe("table.toml", overrides={"search.trials": 3, "search.confirm_seeds": 0})
     with pytest.raises(
         RecipeError, match=r"has not scored one run yet: .*KeyError for 'none': 'miou'.*nas-attn resume"
     ):
-        na.search("table.toml", say=lambda line: None)
+        na.search(recipe, say=lambda line: None)
     (table / "table_evaluator.py").write_text(f"{NOW}\n")
     monkeypatch.delitem(sys.modules, "table_evaluator")
-    counts = na.search("table.toml", say=lambda line: None).snapshot().counts
+    counts = na.search(recipe, say=lambda line: None).snapshot().counts
     assert counts["failed"] == 0
-    assert sum(counts.values()) == 14
+    assert sum(counts.values()) == 3
 
 
 @pytest.mark.slow

@@ -1,20 +1,28 @@
-"""What is kept and what goes: weights by `keep_weights`, `clean`, backups with their artifacts, and a bucket for all of it."""
+"""What is kept and what goes: weights, checkpoints, clean, backups, a bucket; and weights that are made again."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
-from nas_attn.errors import OperationError, StudyError
+import nas_attn as na
+from nas_attn.analysis.criteria import Criteria
+from nas_attn.errors import CheckpointError, NasAttnWarning, OperationError, StudyError
 from nas_attn.evaluation.artifacts import mark, weights_run
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.storage import Database
 from nas_attn.study import searching
+from nas_attn.study.exporting import AGAIN, chosen, train_again, trained_model
 from nas_attn.study.keeping import back_up, clean
 from nas_attn.study.opening import OpenStudy, create_study, open_study
 from nas_attn.study.reading import snapshot
@@ -22,7 +30,7 @@ from nas_attn.study.reading import snapshot
 URL = "sqlite:///nas_attn.db"
 
 
-def searched(keep: str = "all", trials: int = 6, artifacts: str | None = None) -> OpenStudy:
+def searched(keep: str = "all", trials: int = 5, artifacts: str | None = None) -> OpenStudy:
     changes = {"search.trials": trials, "storage.keep_weights": keep, "search.confirm_seeds": 0}
     opened = searching.begin(load_recipe("table.toml", overrides=changes), URL, artifacts=artifacts)
     assert searching.work(opened, searching.Options(say=lambda line: None)) == "complete"
@@ -50,7 +58,7 @@ def test_the_weights_of_the_front_stay_where_only_they_are_wanted(table: Path) -
 
 
 def test_no_weights_are_written_where_none_are_wanted(table: Path) -> None:
-    opened = searched("none")
+    opened = searched("none", trials=1)
     assert (kept(opened), files(opened)) == (set(), set())
 
 
@@ -81,12 +89,9 @@ def test_clean_says_what_it_would_free_and_then_frees_it(table: Path) -> None:
 def test_a_run_that_was_interrupted_keeps_its_checkpoint(table: Path) -> None:
     opened = searching.begin(load_recipe("table.toml", overrides={"search.trials": 4}), URL)
 
-    def stop() -> bool:
-        return (table / "calls.txt").exists() and len((table / "calls.txt").read_text().splitlines()) >= 3
-
-    class Stop(searching.threading.Event):  # type: ignore[name-defined,misc]
+    class Stop(threading.Event):
         def is_set(self) -> bool:
-            return stop()
+            return (table / "calls.txt").exists() and len((table / "calls.txt").read_text().splitlines()) >= 3
 
     assert searching.work(opened, searching.Options(say=lambda line: None, stop=Stop())) == "stopped"
     (checkpoint,) = (
@@ -98,7 +103,7 @@ def test_a_run_that_was_interrupted_keeps_its_checkpoint(table: Path) -> None:
 
 
 def test_a_backup_goes_on_elsewhere_with_its_artifacts(table: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    opened = searched(trials=5)
+    opened = searched(trials=2)
     written = back_up(opened.database, "copy.db")
     assert written.artifacts == table / "copy.artifacts"
     assert written.files == sum(path.is_file() for path in written.artifacts.rglob("*")) >= len(files(opened))
@@ -108,9 +113,9 @@ def test_a_backup_goes_on_elsewhere_with_its_artifacts(table: Path, tmp_path_fac
     moved = open_study("table", f"sqlite:///{elsewhere}/copy.db")
     assert moved.folder == elsewhere / "copy.artifacts"
     assert files(moved) == files(opened)
-    searching.set_trials(moved, 6)
+    searching.set_trials(moved, 3)
     assert searching.work(moved, searching.Options(say=lambda line: None)) == "complete"
-    assert len(opened.store.candidates()) == 5
+    assert len(opened.store.candidates()) == 2
     with pytest.raises(StudyError, match="in use"):
         back_up(opened.database, elsewhere / "copy.db")
     with pytest.raises(OperationError, match=r"nas_attn\.artifacts'.* another"):
@@ -155,7 +160,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_study_keeps_its_artifacts_in_a_bucket(table: Path, bucket: str) -> None:
     with pytest.raises(StudyError, match=r"'s3://absent/' cannot be used \(.*create the bucket"):
         searched(artifacts="s3://absent")
-    with pytest.raises(StudyError, match="write s3://BUCKET/PREFIX, or a folder"):
+    with pytest.raises(StudyError, match="give s3://BUCKET/PREFIX or a folder"):
         searched(artifacts="s3://")
     opened = searched("front", trials=5, artifacts=bucket)
     assert kept(opened)
@@ -170,3 +175,145 @@ def test_a_study_keeps_its_artifacts_in_a_bucket(table: Path, bucket: str) -> No
     there = len(files(again))
     assert clean(again, "none").weights == there > 0
     assert files(again) == set()
+
+
+DIES_CLEARING = """
+import os
+from nas_attn.evaluation.artifacts import RunFiles
+from nas_attn.study import searching
+from nas_attn.study.opening import open_study
+
+RunFiles.clear = lambda self: os._exit(9)
+searching.work(open_study("table", "sqlite:///nas_attn.db"), searching.Options(say=lambda line: None))
+"""
+
+
+def test_checkpoints_and_leases_of_runs_that_have_ended_are_swept_by_whoever_comes(table: Path) -> None:
+    recipe = load_recipe("table.toml", overrides={"search.trials": 2, "search.confirm_seeds": 0})
+    opened = searching.begin(recipe, URL)
+    assert subprocess.run([sys.executable, "-c", DIES_CLEARING], check=False).returncode == 9
+    left = list(opened.store.all_checkpoints())
+    assert [name.partition(":")[0] for name in left].count("search") == 1
+    with sqlite3.connect("nas_attn.db") as database:  # as a worker on another machine leaves it
+        database.execute(
+            "UPDATE nas_lease SET owner = 'elsewhere', expires_at = 1, ttl_s = 0, released = 0 WHERE resource LIKE 'run/%'"
+        )
+    database.close()
+    na.search(recipe, say=lambda line: None)
+    opened = open_study("table", URL)
+    assert {name.partition(":")[0] for name in opened.store.all_checkpoints()} == {"weights"}
+    assert {row.state for row in opened.store.leases()} == {"released"}
+    kept = {row.artifact for rows in opened.store.all_checkpoints().values() for row in rows}
+    assert {path.name for path in opened.folder.iterdir() if path.is_file()} == kept
+
+
+LIMIT = 8_000_000
+"""Bytes that a file may have: the weights do not fit, the database does."""
+SEARCH = f"""
+import resource, sys
+from nas_attn.cli.main import main
+resource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT}, resource.RLIM_INFINITY))
+sys.argv = ["nas-attn", *sys.argv[1:]]
+main()
+"""
+RECIPE = """
+name = "heavy"
+objectives = ["accuracy", "params"]
+space = { name = "heavy", sites = { include = ["stage3"] }, choices = { eca = {} } }
+[backbone]
+name = "resnet8"
+width = 96
+[data]
+name = "digits"
+options = { train = 60, validation = 40, test = 20 }
+[training]
+start = "scratch"
+rungs = [1]
+[search]
+trials = 2
+confirm_seeds = 0
+"""
+
+
+def nas(*arguments: str, limited: bool = False) -> subprocess.CompletedProcess[str]:
+    how = ["-c", SEARCH] if limited else ["-m", "nas_attn.cli.main"]
+    return subprocess.run([sys.executable, *how, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_weights_that_do_not_fit_on_the_disk_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("heavy.toml").write_text(RECIPE)
+    done = nas("search", "heavy.toml", "--workers", "1", "--threads", "1", limited=True)
+    assert done.returncode == 0, done.stderr
+    assert "trained weights are lost: a checkpoint of" in done.stderr
+    assert "File too large" in done.stderr
+    before = na.open_study().snapshot()
+    assert before.counts["scored"] == 2
+    study = open_study("heavy", "sqlite:///nas_attn.db")
+    plan, view = searching.plan_recipe(study.recipe), before.candidates[1]
+    with pytest.raises(
+        CheckpointError, match=r"of uniform eca are not there \(a checkpoint of .*File too large"
+    ) as error:
+        trained_model(study, plan, view)
+    assert "trains it once more" in str(error.value)
+    again = nas("export", "--trial", "1", "--again", "--threads", "1", "--output", "eca.pt")
+    assert again.returncode == 0, again.stderr
+    found = before.candidates[1].scores[0].metrics["accuracy"]
+    assert f"trained again, after 1 epochs: accuracy {found:.4g}" in again.stderr, "to the same bits"
+    assert Path("eca.pt").stat().st_size > LIMIT
+    assert na.open_study().snapshot().as_dict() == before.as_dict(), "what the study knows stays as it is"
+    trained_model(study, plan, view)
+    assert not [name for name in study.store.all_checkpoints() if name.startswith(AGAIN)]
+    (study.folder / study.store.checkpoints(f"weights:{view.key}")[0].artifact).unlink()
+    with pytest.raises(CheckpointError, match=r"the weights of uniform eca are lost \(checkpoint .*again"):
+        trained_model(study, plan, view)
+
+
+DIES = """
+import os
+from nas_attn.evaluation.workbench import Workbench
+from nas_attn.study import searching
+from nas_attn.study.opening import open_study
+
+Workbench.keep_weights = lambda *arguments: os._exit(9)
+searching.work(open_study("table", "sqlite:///nas_attn.db"), searching.Options(say=lambda line: None))
+"""
+
+
+def opened(folder: Path) -> OpenStudy:
+    changes = {"search.trials": 1, "search.confirm_seeds": 0}
+    return searching.begin(load_recipe("table.toml", overrides=changes), "sqlite:///nas_attn.db")
+
+
+def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path) -> None:
+    """Killed after its last rung, what it trained is gone: the network at hand afterwards has random weights."""
+    (table / "table_evaluator.py").write_text(
+        "import torch\n\n"
+        "def evaluate(model, run):\n"
+        "    torch.nn.init.constant_(next(model.parameters()), 7.0)\n"
+        "    return {'score': 1.0, 'effort': 1.0}\n"
+    )
+    study = opened(table)
+    assert subprocess.run([sys.executable, "-c", DIES], check=False).returncode == 9
+    with pytest.warns(NasAttnWarning, match="trained weights are lost: the process .* was stopped"):
+        searching.work(study, searching.Options(say=lambda line: None))
+    plan, now = searching.plan_recipe(study.recipe), snapshot(study.store)
+    view = chosen(study, now, Criteria(trial=0)).view
+    with pytest.raises(CheckpointError, match=r"the process that trained it was stopped .*again"):
+        trained_model(study, plan, view)
+    assert train_again(study, view, searching.Options(say=lambda line: None)).metrics["score"] == 1.0
+    assert torch.all(next(trained_model(study, plan, view).parameters()) == 7.0)
+    assert snapshot(study.store).as_dict() == now.as_dict()
+
+
+def test_only_what_was_scored_is_trained_again(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TABLE_FAIL", "fail")
+    study = searching.begin(load_recipe("table.toml", overrides={"search.trials": 5}), "sqlite:///nas_attn.db")
+    searching.work(study, searching.Options(say=lambda line: None))
+    now = snapshot(study.store)
+    failed = next(view for view in now.candidates if view.state == "failed")
+    with pytest.raises(CheckpointError, match="has not been scored"):
+        train_again(study, failed, searching.Options(say=lambda line: None))
+    with pytest.raises(CheckpointError, match=r"of uniform simam \(failed\) were not kept"):
+        trained_model(study, searching.plan_recipe(study.recipe), failed)

@@ -1,4 +1,4 @@
-"""Workers on engines: launched, seen and stopped by the same words, on this machine, on Ray and on Slurm."""
+"""Workers on engines and on shared GPUs: launched, seen and stopped by the same words."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nas_attn.errors import StudyError
 from nas_attn.recipe_reading import load_recipe
+from nas_attn.records import Share
 from nas_attn.study import searching
 from nas_attn.study.launching import Launched, Request, Slurm, launch
+from nas_attn.study.local import devices_of, mps, shares_of
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.progress import overview
+from nas_attn.study.searching import on_device
 
 PROGRAM = [sys.executable, "-m", "nas_attn.cli.main"]
 
@@ -202,3 +206,74 @@ def test_a_slurm_clusters_jobs_go_on_after_they_were_queued_again(
     assert {path.suffix for path in logs.iterdir()} == {".log"}
     calls = [line.rsplit("|", 1)[0] for line in (table / "calls.txt").read_text().splitlines()]
     assert len(calls) - len(set(calls)) <= 1, "what was under way is evaluated again, no more"
+
+
+TWO = ["cuda:0", "cuda:0"]
+CONTROL = """#!/bin/sh
+if [ "$1" = -d ]; then echo "start $CUDA_MPS_PIPE_DIRECTORY" >> "$MPS_TEST_LOG"; else cat >> "$MPS_TEST_LOG"; fi
+exit ${MPS_TEST_STATUS:-0}
+"""
+
+
+@pytest.fixture
+def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A command in the place of NVIDIA's, which writes down what it is told."""
+    command, written = tmp_path / "nvidia-cuda-mps-control", tmp_path / "log"
+    command.write_text(CONTROL)
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("MPS_TEST_LOG", str(written))
+    monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
+    return written
+
+
+def test_gpus_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    devices = devices_of("auto", 5)
+    assert devices == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]
+    assert shares_of(devices) == [Share(5, 3), Share(5, 2), Share(5, 3), Share(5, 2), Share(5, 3)]
+    assert devices_of("cuda:1", 2) == ["cuda:1", "cuda:1"]
+    assert devices_of("cpu", 2) == ["cpu", "cpu"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert devices_of("auto", 2) == ["auto", "auto"]
+
+
+def test_a_server_runs_while_workers_share_a_gpu(control: Path) -> None:
+    with mps(TWO, pytest.fail, probe=["true"]) as environment:
+        folder = environment["CUDA_MPS_PIPE_DIRECTORY"]
+        assert control.read_text() == f"start {folder}\n"
+        assert Path(folder).is_dir()
+    assert control.read_text() == f"start {folder}\nquit\n"
+    assert not Path(folder).exists()
+
+
+@pytest.mark.parametrize(("status", "probe"), [("1", "true"), ("0", "false")], ids=["does not start", "serves no GPU"])
+def test_a_server_that_does_not_work_is_ended_and_the_workers_go_without(
+    control: Path, status: str, probe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPS_TEST_STATUS", status)
+    said: list[str] = []
+    with mps(TWO, said.append, probe=[probe]) as environment:
+        assert environment == {}
+    assert said == ["NVIDIA's MPS is installed but does not work here: the workers on one GPU take turns"]
+    assert control.read_text().endswith("quit\n")
+
+
+@pytest.mark.parametrize("devices", [["cuda:0", "cuda:1"], ["cpu", "cpu"], ["auto", "auto"], [], TWO])
+def test_no_server_where_no_gpu_is_shared_or_the_user_has_one(
+    control: Path, devices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if devices == TWO:
+        monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "/somewhere")
+    with mps(devices, pytest.fail, probe=["true"]) as environment:
+        assert environment == {}
+    assert not control.exists()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_worker_keeps_to_its_share_of_the_memory() -> None:
+    device = torch.device("cuda:0")
+    total = torch.cuda.get_device_properties(device).total_memory
+    with on_device(device, Share(8, 8)), pytest.raises(torch.OutOfMemoryError):
+        torch.empty(total // 4, dtype=torch.uint8, device=device)
+    torch.cuda.set_per_process_memory_fraction(1.0)

@@ -12,11 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.samplers import BaseSampler
-from optuna.testing.pytest_samplers import (
-    BasicSamplerTestCase,
-    MultiObjectiveSamplerTestCase,
-    RelativeSamplerTestCase,
-)
+from optuna.testing.pytest_samplers import BasicSamplerTestCase, MultiObjectiveSamplerTestCase, RelativeSamplerTestCase
 
 from nas_attn.study.placement_sampler import Known, ParetoHalving, PlacementSampler, known_of_trials, weak_values
 
@@ -66,15 +62,15 @@ def proposed(study: optuna.Study) -> list[tuple[Any, ...]]:
 
 
 def test_each_placement_is_proposed_once_until_all_have_been() -> None:
-    among = space(3)
+    among = space(3, TYPES[:3])
     study = study_of(PlacementSampler(seed=1))
-    go_on(study, 64, noisy, among)
-    assert len(set(proposed(study))) == 64
+    go_on(study, 27, noisy, among)
+    assert len(set(proposed(study))) == 27
     go_on(study, 3, noisy, among)  # then again
-    assert len(study.trials) == 67
+    assert len(study.trials) == 30
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(st.data())
 def test_proposals_stay_inside_any_space_and_differ(data: st.DataObject) -> None:
     choice = st.one_of(st.sampled_from(TYPES), st.integers(-2, 2), st.floats(3, 9), st.none())
@@ -87,36 +83,34 @@ def test_proposals_stay_inside_any_space_and_differ(data: st.DataObject) -> None
     values = st.floats(allow_nan=False, width=32)
     count = int(np.prod([len(v) for v in sites]))
     study = study_of(PlacementSampler(seed=0, space=among), directions)
-    go_on(study, min(count, 14), lambda params: [data.draw(values) for _ in directions], among)
+    go_on(study, min(count, 10), lambda params: [data.draw(values) for _ in directions], among)
     assert len(set(map(repr, proposed(study)))) == len(study.trials)
     assert all(trial.params[name] in choices for trial in study.trials for name, choices in among.items())
 
 
-@settings(deadline=None, max_examples=15)
-@given(sites=st.integers(3, 6), most=st.integers(1, 2), seed=st.integers(0, 99))
-def test_no_more_modules_than_allowed(sites: int, most: int, seed: int) -> None:
+@pytest.mark.parametrize(("sites", "most"), [(3, 1), (6, 1), (4, 2)])
+def test_no_more_modules_than_allowed(sites: int, most: int) -> None:
     among = space(sites)
     count = 1 + 3 * sites + (9 * sites * (sites - 1) // 2 if most == 2 else 0)
-    study = study_of(PlacementSampler(seed=seed, space=among, at_most=most))
-    go_on(study, min(count, 25), noisy, among)
-    assert len(set(proposed(study))) == min(count, 25)
+    study = study_of(PlacementSampler(seed=0, space=among, at_most=most))
+    go_on(study, min(count, 15), noisy, among)
+    assert len(set(proposed(study))) == min(count, 15)
     assert all(sum(v != "none" for v in values) <= most for values in proposed(study))
 
 
-@pytest.mark.parametrize("evidence_from", ["the sampler itself", "a copy"])
-def test_proposals_follow_from_seed_and_history_alone(evidence_from: str) -> None:
+def test_proposals_follow_from_seed_and_history_alone() -> None:
     among = space(5)
     whole, half = study_of(PlacementSampler(seed=3)), study_of(PlacementSampler(seed=3))
-    go_on(whole, 40, noisy, among)
-    go_on(half, 23, noisy, among)
-    half.sampler = copy.deepcopy(half.sampler) if evidence_from == "a copy" else half.sampler
-    other = study_of(PlacementSampler(seed=3))
-    other.add_trials(half.trials)
-    for study in (half, other):
-        go_on(study, 17, noisy, among)
+    go_on(whole, 20, noisy, among)
+    go_on(half, 12, noisy, among)
+    copied, other = study_of(copy.deepcopy(half.sampler)), study_of(PlacementSampler(seed=3))
+    for study in (copied, other):
+        study.add_trials(half.trials)
+    for study in (half, copied, other):
+        go_on(study, 8, noisy, among)
         assert proposed(study) == proposed(whole)
     different = study_of(PlacementSampler(seed=4))
-    go_on(different, 40, noisy, among)
+    go_on(different, 20, noisy, among)
     assert proposed(different) != proposed(whole)
 
 
@@ -124,12 +118,12 @@ def test_workers_in_parallel_try_different_placements() -> None:
     among = {name: optuna.distributions.CategoricalDistribution(c) for name, c in space(4).items()}
     study = study_of(PlacementSampler(seed=0, space=space(4)))
     asked = []
-    for _ in range(60):
+    for _ in range(30):
         asked.append(study.ask(among))
         if len(asked) == 8:
             trial = asked.pop(0)
             study.tell(trial, noisy(trial.params))
-    assert len(set(proposed(study))) == 60
+    assert len(set(proposed(study))) == 30
 
 
 def test_threads_of_one_study_try_different_placements() -> None:
@@ -138,27 +132,13 @@ def test_threads_of_one_study_try_different_placements() -> None:
     def objective(trial: optuna.Trial) -> tuple[float, float]:
         return noisy({name: trial.suggest_categorical(name, choices) for name, choices in space(4).items()})
 
-    study.optimize(objective, n_trials=80, n_jobs=4)
-    assert len(set(proposed(study))) == 80
+    study.optimize(objective, n_trials=40, n_jobs=4)
+    assert len(set(proposed(study))) == 40
 
 
 def best_believed(study: optuna.Study, limit: float) -> float:
     """True gain of the best placement found below a cost."""
     return max((gain(t.params) for t in study.trials if cost(t.params) <= limit), default=-5.0)
-
-
-def test_it_finds_more_than_luck_does() -> None:
-    among = space(10)
-    found: dict[str, list[float]] = {"ours": [], "random": []}
-    for seed in range(4):
-        for name, sampler in (
-            ("ours", PlacementSampler(seed=seed)),
-            ("random", optuna.samplers.RandomSampler(seed=seed)),
-        ):
-            study = study_of(sampler)
-            go_on(study, 60, noisy, among)
-            found[name] += [best_believed(study, limit) for limit in (2.5, 3.5, 4.5)]
-    assert np.mean(found["ours"]) > np.mean(found["random"]) + 2  # of 9 points that there are
 
 
 def test_directions_and_the_order_of_objectives_do_not_matter() -> None:
@@ -181,6 +161,7 @@ def test_three_objectives_and_one() -> None:
     assert one.best_value == pytest.approx(sum(0.6 * (2 if i % 2 else 1) for i in range(6)))
 
 
+@pytest.mark.slow
 def test_what_breaks_limits_is_left_alone() -> None:
     """A limit on a cost, told as Optuna's constraint: as how much it is exceeded, and as yes or no."""
     among = {name: optuna.distributions.CategoricalDistribution(c) for name, c in space(6).items()}

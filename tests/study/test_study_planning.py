@@ -1,7 +1,8 @@
-"""A search that fits a time: what is planned for it, and that its phases end when they are to."""
+"""A search that fits a time, its controls and its rungs: what is planned, and that it happens so."""
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ from materials import photographs
 
 from nas_attn.errors import DataError
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.study import planning, searching
-from nas_attn.study.opening import open_study
+from nas_attn.study import planning, searching, target_runs
+from nas_attn.study.opening import create_study, open_study
 from nas_attn.study.planning import FEWEST, Budget, go_on, plan_folder, start_clock
 from nas_attn.study.progress import progress
+from nas_attn.study.reading import snapshot
+from nas_attn.study.searching import Options, begin, first_controls, plan_recipe, work
 
 URL = "sqlite:///nas_attn.db"
 
@@ -60,8 +63,11 @@ def test_uniform_baselines_take_a_third_of_the_candidates_at_most(table: Path, t
     assert len(names) - 1 == min(21, trials // 3)
 
 
-def test_a_search_whose_time_for_candidates_is_over_confirms_those_it_has(table: Path) -> None:
-    opened = searching.begin(load_recipe("table.toml", overrides={"search.trials": 14}), URL)
+def test_a_search_whose_time_for_candidates_is_over_confirms_and_tests_those_it_has(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target_runs, "MOST_BLOCKS", 2)
+    opened = searching.begin(load_recipe("table.toml", overrides={"search.trials": 8, "target.epochs": 3}), URL)
     start_clock(opened, 3600.0, tested=True)
 
     def say(line: str) -> None:
@@ -69,8 +75,8 @@ def test_a_search_whose_time_for_candidates_is_over_confirms_those_it_has(table:
             opened.store.set(screen_until=opened.database.now() - 1)
 
     assert searching.work(opened, searching.Options(say=say)) == "complete"
-    assert len(opened.store.candidates()) == opened.trials < 14
-    assert {row.run.purpose for row in opened.store.queue.rows()} >= {"search", "confirm"}
+    assert len(opened.store.candidates()) == opened.trials < 8
+    assert {row.run.purpose for row in opened.store.queue.rows()} >= {"search", "confirm", "validate"}
     assert progress(opened).finished == progress(opened).trials
 
 
@@ -84,3 +90,78 @@ def test_a_time_that_is_over_is_forgotten_and_a_pause_does_not_count(table: Path
     opened.store.set(ends_at=opened.store.created_at - 1)
     assert go_on(opened) is None
     assert opened.store.settings.ends_at is None
+
+
+CHANGES = {"search.trials": 6, "search.confirm_seeds": 0, "space": {"name": "one", "choices": {"simam": {}}}}
+GAINING = """
+import zlib
+
+def evaluate(model, run):
+    gain = 0.02 * run.placement.count("simam") + 0.01 * run.placement.count("dwconv")
+    return {"accuracy": 0.5 + gain + zlib.crc32(f"{run.placement}{run.seed}".encode()) % 100 / 20000}
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "controls"),
+    [
+        ({}, 0),
+        ({"search.trials": 8}, 2),
+        ({"search.trials": 8, "search.baselines": "bare"}, 0),
+        ({"search.trials": 8, "objectives": ["accuracy", "params"]}, 0),
+    ],
+    ids=["too few trials", "enough", "not asked for", "no latency"],
+)
+def test_who_tries_controls(more: dict[str, object], controls: int) -> None:
+    recipe = load_recipe("cued-digits", overrides={**CHANGES, **more})
+    found = first_controls(recipe, plan_recipe(recipe))
+    assert len(found) == controls
+    assert all(text in resolved.text for resolved in found.values() for text in ("stage1=", "stage2=", "stage3="))
+
+
+@pytest.mark.slow
+def test_controls_run_as_baselines_and_are_never_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "gaining.py").write_text(GAINING)
+    quick = {"training.start": "scratch", "training.rungs": [1], "training.evaluator": "gaining:evaluate"}
+    timed = {"latency.session_seconds": 0.02, "latency.max_sessions": 2}
+    recipe = load_recipe("cued-digits", overrides={**CHANGES, **quick, **timed, "search.trials": 8})
+    begin(recipe, "sqlite:///nas_attn.db")
+    begin(recipe, "sqlite:///nas_attn.db")  # and again: nothing is queued twice
+    opened = open_study("cued-digits", "sqlite:///nas_attn.db")
+    work(opened, Options(say=lambda line: None))
+    now = snapshot(opened.store)
+    assert {view.baseline for view in now.controls} == {"control dwconv", "control conv"}
+    assert all(view.state == "scored" and view.latency is not None for view in now.controls)
+    assert not {view.key for view in now.controls} & {view.key for view in (*now.front, *now.baselines)}
+    assert now.recommendation is not None
+    assert now.recommendation.capacity is not None
+    assert now.recommendation.capacity.key in {view.key for view in now.controls}
+    assert len(now.candidates) == 8
+
+
+EVALUATOR = """
+WORTH = {"none": 0.0, "se": 2.0, "eca": 3.0, "simam": -1.0}
+
+def evaluate(model, run):
+    parts = [] if run.placement == "none" else run.placement.split(" stage")
+    worth = sum(WORTH[part.split("=")[1].split("(")[0]] for part in parts)
+    return {"score": RETURNED, "effort": float(len(parts))}
+"""
+
+
+@pytest.mark.parametrize("ends", ["nothing", "scores"])
+def test_a_rung_at_which_all_score_the_same_prunes_nobody(table: Path, ends: str) -> None:
+    """As a detector that has found nothing yet: else the networks' cost alone would decide, and one be left to speak of."""
+    returned = "0.0" if ends == "nothing" else "0.0 if run.rung == 0 else worth"
+    (table / "table_evaluator.py").write_text(EVALUATOR.replace("RETURNED", returned))
+    text = (table / "table.toml").read_text().replace('["score", "-effort"]', '["score", "params"]')
+    (table / "table.toml").write_text(text)
+    overrides = {"search.trials": 8, "search.confirm_seeds": 0, "search.pruner": "pareto_halving"}
+    opened = create_study(load_recipe("table.toml", overrides=overrides), URL)
+    options = searching.Options(say=lambda line: None, stop=threading.Event(), device="cpu", threads=1)
+    assert searching.work(opened, options) == "complete"
+    found = snapshot(open_study("table", URL).store)
+    assert [view.state for view in found.candidates] == ["scored"] * 8
+    assert [constant.metric for constant in found.constants] == (["score"] if ends == "nothing" else [])

@@ -1,13 +1,24 @@
-"""How far a study is, in words: the time left, the front so far, what ended."""
+"""How far a study is and who works on it, in words and numbers."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_study import usual
 
-from nas_attn.study.progress import Progress, time_left, told
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.study import searching
+from nas_attn.study.progress import Progress, overview, time_left, told
 
 
 def test_time_left_comes_from_the_candidates_that_were_finished_last_and_says_how_sure_it_is() -> None:
@@ -49,3 +60,77 @@ def test_results_read_the_same_everywhere(tmp_path: Path) -> None:
     )
     failed = next(row for row in rows if row.state == "failed")
     assert told(made.recipe.objectives, failed, None).endswith(f": failed: {failed.reason}; {failed.placement}")
+
+
+URL = "sqlite:///nas_attn.db"
+COMMAND = [sys.executable, "-m", "nas_attn.cli.main"]
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    end = time.monotonic() + 120
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    return found
+
+
+def test_a_worker_is_listed_with_what_it_is_at_and_gone_when_it_has_ended(table: Path) -> None:
+    recipe = load_recipe("table.toml", overrides={"search.trials": 4})
+    opened, seen = searching.begin(recipe, URL), []
+
+    def say(line: str) -> None:
+        seen.append(overview(opened))
+
+    searching.work(opened, searching.Options(say=say))
+    (worker,) = seen[-2].workers
+    assert (worker.machine, worker.pid, worker.device) == (socket.gethostname(), str(os.getpid()), "cpu")
+    assert (worker.state, worker.waiting) == ("working", "")
+    at = {found.workers[0].doing for found in seen}
+    assert any(doing.startswith("trial 0, seed 0: none") for doing in at), at
+    assert any(doing.startswith("confirm, seed ") for doing in at), at
+    assert seen[-1].per_hour is not None
+    now = overview(opened)
+    assert (now.workers, now.per_hour, now.progress.finished) == ((), None, 4)
+
+
+def test_reasons_of_failures_are_counted(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TABLE_FAIL", "fail")
+    changes = {"search.trials": 4, "search.confirm_seeds": 0}
+    opened = searching.begin(load_recipe("table.toml", overrides=changes), URL)
+    searching.work(opened, searching.Options(say=lambda line: None))
+    ((reason, count),) = overview(opened).failures
+    assert count == 1
+    assert "not a finite number" in reason
+
+
+@pytest.mark.slow
+def test_status_tells_a_killed_worker_from_a_living_one(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TABLE_SECONDS", "0.5")
+    opened = searching.begin(load_recipe("table.toml"), URL)
+    workers = [subprocess.Popen([*COMMAND, "worker", "table"], stdout=subprocess.DEVNULL) for _ in range(2)]
+    try:
+        until(lambda: sum("seed" in worker.doing for worker in overview(opened).workers) == 2)
+        workers[0].kill()
+        workers[0].wait()
+        states = {worker.pid: worker.state for worker in overview(opened).workers}
+        assert states.get(str(workers[0].pid)) in ("gone", None)  # None: the other has swept it already
+        assert states[str(workers[1].pid)] == "working"
+        plain = subprocess.run([*COMMAND, "status", "table"], capture_output=True, text=True, check=True).stdout
+        assert str(workers[1].pid) in plain
+        assert "last sign of life" in plain
+        watching = subprocess.Popen([*COMMAND, "status", "table", "--watch"], stdout=subprocess.PIPE, text=True)
+        assert watching.stdout is not None
+        assert watching.stdout.readline().startswith("Study table: ")
+        workers[1].send_signal(signal.SIGTERM)
+        assert workers[1].wait(60) == 0
+        watching.send_signal(signal.SIGINT)
+        watching.communicate(timeout=30)
+        assert watching.returncode == 0
+        found = json.loads(
+            subprocess.run([*COMMAND, "status", "table", "--json"], capture_output=True, text=True, check=True).stdout
+        )
+        assert [worker["pid"] for worker in found["workers"]] in ([], [str(workers[0].pid)])
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()

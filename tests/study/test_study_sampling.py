@@ -1,5 +1,8 @@
-"""Samplers on a replayed table: NAS-Bench-201's 15,625 architectures stand for placements on six blocks."""
+"""Samplers and the pruner: on a replayed table, in plain Optuna studies, in a study of the program."""
 
+from __future__ import annotations
+
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -7,15 +10,20 @@ import numpy as np
 import optuna
 import pytest
 
+import nas_attn as na
 from nas_attn import backbones
-from nas_attn.analysis.fronts import hypervolume
 from nas_attn.attachment import survey
 from nas_attn.recipe import BackboneSection
+from nas_attn.recipe_reading import load_recipe
 from nas_attn.space import SearchSpace
 from nas_attn.space_schema import SpaceSpec
+from nas_attn.study import searching
+from nas_attn.study.opening import create_study, open_study
+from nas_attn.study.placement_sampler import ParetoHalving
+from nas_attn.study.proposing import Search
 from nas_attn.study.sampling import DistinctSampler, Exhausted, distributions
+from nas_attn.study.worker import Worker
 
-TABLE = Path(__file__).parents[2].parent / "shared" / "data" / "nasbench201.npz"
 TYPES = ["none", "se", "eca", "simam", "cbam"]
 
 
@@ -47,10 +55,11 @@ def values(params: dict[str, str]) -> tuple[float, float]:
 
 @pytest.mark.parametrize("name", ["random", "tpe", "nsga2", "placement", "auto"])
 def test_no_placement_is_proposed_twice_and_none_outside_the_space(name: str) -> None:
-    found = space(["se", "eca"], limits={"max_modules": 2})
+    sites = {"granularity": "block", "include": ["stage2.*", "stage3.*"]}
+    found = space(["se", "eca"], limits={"max_modules": 2}, sites=sites)
     study = run(name, found, found.count(), 0, values)
     proposed = [tuple(trial.params[site] for site in found.parameters) for trial in study.trials]
-    assert len(set(proposed)) == found.count() == 73
+    assert len(set(proposed)) == found.count() == 33
     assert all(found.contains(trial.params) for trial in study.trials)
 
 
@@ -65,10 +74,10 @@ def test_an_exhausted_space_is_said_to_be(name: str) -> None:
 @pytest.mark.parametrize("name", ["tpe", "placement"])
 def test_proposals_do_not_depend_on_a_restart(name: str) -> None:
     found = space()
-    whole = run(name, found, 25, 3, values)
-    half = run(name, found, 15, 3, values)
-    half.sampler = DistinctSampler(name, found, seed=3, trials=25)
-    for _ in range(10):
+    whole = run(name, found, 16, 3, values)
+    half = run(name, found, 10, 3, values)
+    half.sampler = DistinctSampler(name, found, seed=3, trials=16)
+    for _ in range(6):
         trial = half.ask(distributions(found))
         half.tell(trial, values(trial.params))
     assert [t.params for t in whole.trials] == [t.params for t in half.trials]
@@ -87,35 +96,138 @@ def test_a_trial_that_only_waits_counts_as_seen() -> None:
     assert len({tuple(p.items()) for p in [first.params, *asked]}) == 4
 
 
-@cache
-def table() -> tuple[dict[tuple[int, ...], int], np.ndarray, np.ndarray]:
-    if not TABLE.exists():
-        pytest.skip(f"{TABLE} is not there")
-    with np.load(TABLE) as file:
-        index = {tuple(int(op) for op in row): i for i, row in enumerate(file["ops"])}
-        return index, file["cifar10_val_accuracy_seeds"], file["device_latency_ms"][2]
+URL = "sqlite:///nas_attn.db"
+OVERRIDES = {"search.sampler": "placement", "search.trials": 18, "search.confirm_seeds": 0}
 
 
-def regret(name: str, trials: int, seed: int) -> float:
-    """Share of the whole table's hypervolume that the study's front lacks, by the mean accuracies over seeds."""
-    index, accuracy, latency = table()
-    mean = np.nanmean(accuracy, axis=1)
+def tried(study: optuna.Study) -> list[dict[str, str]]:
+    return [trial.params for trial in study.get_trials(deepcopy=False)]
+
+
+def test_candidates_that_were_pruned_are_learned_from(table: Path) -> None:
+    """At the end, the sampler knows a value of every candidate: net of what the last epoch adds, and as a weaker one."""
+    opened = create_study(load_recipe("table.toml", overrides=OVERRIDES), URL)
+    seen: list[Search] = []
+    searching.with_worker(opened, searching.Options(say=lambda line: None), lambda worker: _look(worker, seen))
+    na.search("table.toml", overrides=OVERRIDES, say=lambda line: None)
+    search, study = seen[0], open_study("table", URL).optuna_study
+    known, trials = search.scores.known(), study.get_trials(deepcopy=False)
+    pruned = [t.number for t in trials if t.state == optuna.trial.TrialState.PRUNED]
+    assert len(pruned) >= 5
+    assert known.keys() == {t.number for t in trials}
+    for trial in trials:
+        values, noise = known[trial.number].values, known[trial.number].noise
+        assert None not in values
+        if trial.number in pruned:
+            assert min(noise) > 1
+        else:
+            assert values == tuple(trial.values)
+            assert max(noise) <= 1
+
+
+def _look(worker: Worker, seen: list[Search]) -> str:
+    seen.append(Search(worker))
+    return "complete"
+
+
+def test_a_resumed_study_proposes_what_an_uninterrupted_one_would(table: Path) -> None:
+    overrides = {**OVERRIDES, "search.trials": 9}
+    na.search("table.toml", overrides=overrides, say=lambda line: None)
+    whole = tried(open_study("table", URL).optuna_study)
+    opened, stop = create_study(load_recipe("table.toml", overrides=overrides), "sqlite:///other.db"), threading.Event()
+
+    def say(line: str) -> None:
+        if line.startswith("trial 6"):
+            stop.set()
+
+    assert searching.work(opened, searching.Options(say=say, stop=stop)) == "stopped"
+    half = open_study("table", "sqlite:///other.db")
+    assert len(tried(half.optuna_study)) < 9
+    assert searching.work(half, searching.Options(say=lambda line: None)) == "complete"
+    assert tried(half.optuna_study) == whole
+
+
+RUNGS = [1, 3, 9]
+
+
+def optimise(trials: int, seed: int) -> tuple[optuna.Study, int]:
+    """A study of two objectives; returns it and the steps that it took."""
+    halving = ParetoHalving(eta=3, rungs=RUNGS)
     rng = np.random.default_rng(seed)
-    rows: list[int] = []
+    steps = 0
 
-    def replay(params: dict[str, str]) -> tuple[float, float]:
-        row = index[tuple(TYPES.index(value) for value in params.values())]
-        rows.append(row)
-        seen = accuracy[row][~np.isnan(accuracy[row])]
-        return float(rng.choice(seen)), float(latency[row])
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        nonlocal steps
+        worth, cost = trial.suggest_float("worth", 0, 1), trial.suggest_float("cost", 0, 1)
+        for epochs in RUNGS:
+            steps += epochs
+            accuracy = worth * (1 - 0.5**epochs) + rng.normal(0, 0.01)
+            halving.report(trial, epochs, [accuracy, cost])
+            if halving.should_prune(trial):
+                raise optuna.TrialPruned
+        return accuracy, cost
 
-    run(name, space(), trials, seed, replay)
-    scaled = np.stack([1 - mean / mean.max(), (latency - latency.min()) / np.ptp(latency)], axis=1)
-    reference = (0.3, 0.6)
-    return 1 - hypervolume(scaled[rows], reference) / hypervolume(scaled, reference)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=seed))
+    study.optimize(objective, n_trials=trials)
+    return study, steps
 
 
-def test_tpe_and_nsga2_learn_where_random_does_not() -> None:
-    mean = {name: np.mean([regret(name, 150, seed) for seed in range(3)]) for name in ("random", "tpe", "nsga2")}
-    assert mean["tpe"] < 0.7 * mean["random"]
-    assert mean["nsga2"] < 0.9 * mean["random"]
+def test_it_prunes_most_and_keeps_the_front() -> None:
+    study, steps = optimise(60, 0)
+    pruned = [t for t in study.trials if t.state == optuna.trial.TrialState.PRUNED]
+    assert len(pruned) > 30
+    assert steps < 0.6 * 60 * sum(RUNGS)
+    kept = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
+    for trial in pruned:
+        params = trial.params
+        better = [k for k in kept if k.params["worth"] > params["worth"] and k.params["cost"] < params["cost"]]
+        close = [
+            k for k in kept if abs(k.params["worth"] - params["worth"]) + abs(k.params["cost"] - params["cost"]) < 0.3
+        ]
+        assert better or close, f"{params} was pruned although nothing beats it or comes near"
+
+
+def test_workers_that_see_the_same_trials_agree(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    study = optuna.create_study(study_name="s", storage=url, directions=["maximize", "minimize"])
+    trials = [study.ask() for _ in range(9)]
+    for trial in trials:
+        ParetoHalving(3, RUNGS).report(trial, 1, [trial.number / 10, trial.number % 3])
+    here = [ParetoHalving(3, RUNGS).should_prune(trial) for trial in trials]
+    other = optuna.load_study(study_name="s", storage=url)
+    there = [ParetoHalving(3, RUNGS).should_prune(optuna.Trial(other, trial._trial_id)) for trial in trials]
+    assert here == there
+    assert here.count(False) == 3
+
+
+def test_the_last_rung_prunes_nobody_and_the_first_to_arrive_goes_on() -> None:
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    halving = ParetoHalving(3, RUNGS)
+    first = study.ask()
+    halving.report(first, 1, [9.0, 9.0])
+    assert not halving.should_prune(first)
+    for number in range(6):
+        trial = study.ask()
+        halving.report(trial, 9, [number, number])
+        assert not halving.should_prune(trial)
+
+
+def test_a_diverged_trial_does_not_go_on() -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    halving = ParetoHalving(3, RUNGS)
+    for number in range(4):
+        halving.report(study.ask(), 1, [0.5 + number / 10, number])
+    trial = study.ask()
+    halving.report(trial, 1, [float("nan"), 0.5])
+    assert halving.should_prune(trial)
+
+
+def test_settings_and_reports_that_make_no_sense_are_refused() -> None:
+    for eta, rungs, told in [(1.0, RUNGS, "eta must be above 1"), (3.0, [3, 1], "rungs must"), (3.0, [], "rungs must")]:
+        with pytest.raises(ValueError, match=told):
+            ParetoHalving(eta, rungs)
+    trial = optuna.create_study(directions=["maximize", "minimize"]).ask()
+    with pytest.raises(ValueError, match="has 2 objectives, not 1"):
+        ParetoHalving(3, RUNGS).report(trial, 1, [0.5])
+    with pytest.raises(ValueError, match="step 2 is no rung"):
+        ParetoHalving(3, RUNGS).report(trial, 2, [0.5, 1.0])

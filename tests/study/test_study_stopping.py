@@ -1,10 +1,11 @@
-"""Signals: the first ends a search in order, the second at once, and what is said of the trial under way is true."""
+"""Signals and waits: the first signal ends a search in order, the second at once; a worker that waits says for whom."""
 
 from __future__ import annotations
 
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,10 +18,13 @@ import optuna
 import psutil
 import pytest
 
+from nas_attn import processes, waiting
 from nas_attn.errors import OperationError
+from nas_attn.evaluation.measuring import to_text
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.study import local, searching
-from nas_attn.study.opening import create_study, open_study
+from nas_attn.records import Fingerprint
+from nas_attn.study import local, searching, worker
+from nas_attn.study.opening import OpenStudy, create_study, open_study
 from nas_attn.study.stopping import ALWAYS, TOGETHER_S, WHERE_UNUSED, Orders, interruptible
 
 URL = "sqlite:///nas_attn.db"
@@ -69,9 +73,8 @@ def send(*numbers: int) -> None:
 def search(lines: list[str]) -> str:
     stop = threading.Event()
     with interruptible(stop, lines.append):
-        return searching.work(
-            create_study(load_recipe("table.toml"), URL), searching.Options(say=lines.append, stop=stop)
-        )
+        recipe = load_recipe("table.toml", overrides={"search.trials": 3, "search.confirm_seeds": 0})
+        return searching.work(create_study(recipe, URL), searching.Options(say=lines.append, stop=stop))
 
 
 def states() -> list[str]:
@@ -156,6 +159,7 @@ def wait_until(condition: Callable[[], object], process: subprocess.Popen[str]) 
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_second_signal_has_the_workers_say_what_they_leave(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TABLE_SECONDS", "30")
     process = start("search", "table.toml", "--workers", "2")
@@ -189,6 +193,7 @@ def test_a_worker_that_is_done_but_slow_to_leave_is_no_error(monkeypatch: pytest
     assert process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_workers_stop_when_the_process_that_started_them_is_killed(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +210,7 @@ def test_workers_stop_when_the_process_that_started_them_is_killed(
     assert {lease.state for lease in open_study("table", URL).store.leases()} == {"released"}
 
 
+@pytest.mark.slow
 def test_a_terminal_that_closes_does_not_end_a_search_in_an_error(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TABLE_SECONDS", "0.2")
     ours, theirs = pty.openpty()
@@ -224,3 +230,64 @@ def test_a_time_limit_of_nothing_begins_nothing(table: Path) -> None:
     opened = create_study(load_recipe("table.toml"), URL)
     assert searching.work(opened, searching.Options(say=lambda line: None, time_limit_s=0.0)) == "time"
     assert opened.store.candidates() == []
+
+
+def work(opened: OpenStudy, lines: list[str], stop: threading.Event) -> str:
+    """As a command does it."""
+    with interruptible(stop, lines.append):
+        return searching.work(opened, searching.Options(say=lines.append, stop=stop))
+
+
+def test_a_worker_waits_for_its_turn_says_whose_it_is_and_hears_the_first_ctrl_c(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "QUIET_S", 0.0)
+    opened = create_study(load_recipe("table.toml"), URL)
+    init = processes.process(1)
+    assert init is not None
+    other = "/".join([*processes.owner_name().split("/")[:3], "1", init.started, "x"])
+    assert opened.store.acquire("scheduling", owner=other, ttl_s=1000) is not None
+    lines: list[str] = []
+    stop = threading.Event()
+
+    def say(line: str) -> None:
+        lines.append(line)
+        stop.set()
+
+    with interruptible(stop, say):
+        assert searching.work(opened, searching.Options(say=say, stop=stop)) == "stopped"
+    (line,) = (line for line in lines if line.startswith("waiting for others' part of the work"))
+    assert ": pid 1 (" in line
+    assert line.endswith(" holds 'scheduling'")
+    assert opened.store.candidates() == []
+
+
+def test_the_lease_of_a_process_of_this_machine_that_is_gone_is_free_at_once(table: Path) -> None:
+    opened = create_study(load_recipe("table.toml", overrides={"search.trials": 1, "search.confirm_seeds": 0}), URL)
+    host, boot, namespace, _, _, _ = processes.owner_name().split("/")
+    killed = "/".join([host, boot, namespace, str(2**22 + 1), "1", "x"])
+    before_a_power_cut = "/".join([socket.gethostname(), "01234567", namespace, "1", "1", "x"])
+    assert opened.store.acquire("scheduling", owner=killed, ttl_s=1000) is not None
+    assert opened.store.acquire("run/1", owner=before_a_power_cut, ttl_s=1000) is not None
+    lines: list[str] = []
+    assert work(opened, lines, threading.Event()) == "complete"
+    assert not any("waiting" in line for line in lines)
+
+
+def test_latencies_that_no_other_machine_measures_are_not_waited_for_without_end(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "LONELY_S", 0.5)
+    monkeypatch.setattr(waiting, "QUIET_S", 0.0)
+    changes = {"objectives": ["score", "latency"], "search.trials": 2, "search.confirm_seeds": 0}
+    space = {"name": "one", "sites": {"include": ["stage3"]}, "choices": {"eca": {}}}
+    opened = create_study(load_recipe("table.toml", overrides={**changes, "space": space}), URL)
+    opened.store.set_fingerprint_once(to_text(Fingerprint("cpu", "A far machine", ())))
+    lines: list[str] = []
+    with pytest.raises(
+        OperationError, match="only 'A far machine' can measure: start a worker there with nas-attn worker table"
+    ):
+        work(opened, lines, threading.Event())
+    assert any(line.startswith("waiting for") and "A far machine" in line for line in lines)
+    assert [row.state for row in opened.store.candidates()] == ["scored", "running"]
+    assert opened.store.scores(), "what was trained is kept"

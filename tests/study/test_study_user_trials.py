@@ -1,10 +1,5 @@
 """Placements of one's own: any that the backbone can carry, also outside the search space."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import optuna
@@ -31,14 +26,14 @@ def loaded() -> optuna.Study:
     return optuna.load_study(study_name="table", storage=URL)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
 def test_one_outside_the_space_is_a_candidate_like_the_others(table: Path, sampler: str) -> None:
     better = "stage1@block=eca stage1=eca stage2=eca stage3@stage=eca stage3=eca"  # five modules: the best there is
     changes = {"search.sampler": sampler, "search.confirm_seeds": 0}
     study = na.search(
-        "table.toml", trials=24, try_placements=[OUTSIDE, better], overrides=changes, say=silent, name="table"
+        "table.toml", trials=12, try_placements=[OUTSIDE, better], overrides=changes, say=silent, name="table"
     )
-    assert sum(study.snapshot().counts.values()) == 24, "the sampler went on"
+    assert sum(study.snapshot().counts.values()) == 12, "the sampler went on"
     found = {view.placement: view for view in study.candidates()}
     assert found[EXPLICIT].state == "scored"
     best = study.front()[0]
@@ -82,7 +77,7 @@ def test_a_space_that_is_exhausted_takes_them_too(table: Path) -> None:
     recipe = load_recipe("table.toml", overrides={"space": space, "search.trials": 50})
     assert forecast(recipe).text().startswith("study table: 3 of 3 placements, 3 of them baselines")
     assert forecast(recipe, tried=["stage1=eca"]).trials == 4
-    na.search(recipe, say=silent)
+    assert searching.work(searching.begin(recipe, URL), searching.Options(say=silent)) == "exhausted"
     study = na.search(recipe, try_placements=["stage1=eca"], say=silent)
     assert [view.placement for view in study.candidates()][3:] == ["stage1=eca(kernel_size=3)"]
 
@@ -94,22 +89,3 @@ def test_what_the_backbone_cannot_carry_is_refused(table: Path) -> None:
         with pytest.raises(PlacementError, match=sentence):
             na.search("table.toml", try_placements=[wrong], say=silent)
     assert not Path("nas_attn.db").exists()
-
-
-def test_killed_in_it_it_is_taken_up_under_its_number(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    changes = {"search.baselines": "bare", "search.confirm_seeds": 0}
-    opened = searching.begin(load_recipe("table.toml", overrides=changes), URL, tried=[OUTSIDE])
-    searching.set_trials(opened, 2)
-    monkeypatch.setenv("TABLE_SECONDS", "1")
-    command = [sys.executable, "-m", "nas_attn.cli.main", "worker", "table"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while len(Path("calls.txt").read_text().splitlines() if Path("calls.txt").exists() else ()) < 3:
-        assert process.poll() is None
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert loaded().trials[1].state == TrialState.RUNNING
-    monkeypatch.setenv("TABLE_SECONDS", "0")
-    assert searching.work(open_study("table", URL), searching.Options(say=silent)) == "complete"
-    assert [t.state.is_finished() for t in loaded().trials] == [True, True]
-    assert loaded().trials[1].user_attrs["placement"] == EXPLICIT
