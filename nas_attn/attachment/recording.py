@@ -9,7 +9,6 @@ came from one by element-wise operations. Vision transformers also have 4-D tens
 
 import copy
 import functools
-import logging
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -96,18 +94,12 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
     name = type(model).__name__
     if any(is_lazy(parameter) for parameter in model.parameters()):
         raise BackboneError(f"{name} has lazy layers without sizes yet: run one batch through it first")
-    log = logging.getLogger(FakeTensorMode.__module__)
-    before, log.disabled = log.disabled, True  # it reports what fails on fake tensors, traceback and all
-    try:
-        with warnings.catch_warnings(), suppress(Exception):  # the real run shows what is the model's own
-            warnings.simplefilter("ignore")
-            return _on_fakes(model, input_shape, bare)
-    finally:
-        log.disabled = before
     try:
         twin = copy.deepcopy(model)
     except Exception as error:
         raise BackboneError(f"{name} cannot be copied, which looking into it needs: {_first_line(error)}") from error
+    with suppress(Exception):  # of a model that decides by the numbers; the real run shows what is the model's own
+        return _on_shapes(copy.deepcopy(twin), input_shape, bare)
     try:
         x = image_for(twin, input_shape)
         with warnings.catch_warnings(), torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
@@ -130,13 +122,12 @@ def _way_out(model: nn.Module, error: Exception, input_shape: tuple[int, int, in
     return "its forward has to take one batch of images (N, C, H, W) of this size: change data.size, or wrap the model"
 
 
-def _on_fakes(model: nn.Module, input_shape: tuple[int, ...], bare: bool) -> Recording:
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    with FakeCopyMode(mode):
-        twin = copy.deepcopy(model)
-    with mode:
-        like = floating(twin)
-        return _run(_prepared(twin, bare), torch.empty(1, *input_shape, dtype=like.dtype, device=like.device))
+def _on_shapes(twin: nn.Module, input_shape: tuple[int, int, int], bare: bool) -> Recording:
+    """Without computing anything."""
+    with warnings.catch_warnings(), torch.device("meta"):
+        warnings.simplefilter("ignore")
+        x = torch.empty(1, *input_shape, dtype=floating(twin).dtype)
+        return _run(_prepared(twin.to("meta"), bare), x)
 
 
 def image_for(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
