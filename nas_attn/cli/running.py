@@ -257,11 +257,11 @@ def retrain(
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs, instead of the target's.")] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each network.")] = 1,
-    data: Annotated[str | None, typer.Option("--data", help="Another data set, or folder:PATH.")] = None,
     storage: Storage = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Train a network as the target says, and keep its weights."""
+    from nas_attn import tasks
     from nas_attn.analysis.validation import RETRAIN
     from nas_attn.evaluation.starts import check_weights
     from nas_attn.study import searching, target_runs
@@ -274,8 +274,8 @@ def retrain(
     chosen = dict(named(opened, now, one) for one in (criteria, *others))
     searching.check_here(opened.recipe, device=effort.device)
     check_weights(plan)
-    _check_data(opened, plan.input_shape[0], data)
-    wanted = target_runs.order(opened, chosen, seeds=seeds, epochs=epochs, data=data)
+    tasks.of(opened.recipe).load(opened.recipe, device="cpu")  # the data is there, or nothing is written
+    wanted = target_runs.order(opened, chosen, seeds=seeds, epochs=epochs)
     left = target_runs.enter(opened.store, wanted)
     again = f"the same command{at_storage(storage)}"
     if left:
@@ -285,21 +285,6 @@ def retrain(
     if any(row.state == "waiting" for row in opened.store.queue.rows(way=wanted.way, purposes=[RETRAIN])):
         echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
-
-
-def _check_data(opened: OpenStudy, channels: int, name: str | None) -> None:
-    """Whether the data is there and fits the network: asked before anything is written."""
-    from nas_attn import tasks
-
-    if opened.recipe.data.name == "external":
-        return
-    given = opened.recipe.data if name is None else opened.recipe.data.model_copy(update={"name": name})
-    recipe = opened.recipe.model_copy(update={"data": given})
-    found = tasks.of(recipe).load(recipe, device="cpu")
-    if found is not None and found.input_shape[0] != channels:
-        raise RecipeError(
-            f"--data {name} has images of {found.input_shape[0]} channels, but the study's network takes {channels}"
-        )
 
 
 def _show_retrained(opened: OpenStudy, wanted: Order, as_json: bool) -> None:

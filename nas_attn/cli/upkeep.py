@@ -223,9 +223,6 @@ Check = tuple[str, str, str]
 
 def doctor(
     storage: Storage = DEFAULT_URL,
-    latency: Annotated[
-        bool, typer.Option("--latency", help="Also test whether this machine can measure latency (20 s).")
-    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check this machine: devices, libraries, storage."""
@@ -234,8 +231,6 @@ def doctor(
         there = importlib.util.find_spec(module) is not None
         said = "installed" if there else f"not installed: pip install 'nas-attn[{extra}]'"
         checks.append((f"extra '{extra}'", "ok" if there else "note", said))
-    if latency:
-        checks += _latency_checks()
     if as_json:
         print_json([dict(zip(("what", "state", "found"), check, strict=True)) for check in checks])
     else:
@@ -290,13 +285,3 @@ def _database(storage: str) -> Check:
             return "database", "ok", f"{shown}: {len(database.studies())} studies"
     except NasAttnError as error:
         return "database", "bad", str(error)
-
-
-def _latency_checks() -> Iterator[Check]:
-    """A measuring machine's own checks, and a few A/A sessions."""
-    from nas_attn.latency import examine
-    from nas_attn.recipe import LatencySection
-
-    for finding in examine(LatencySection()):
-        advice = f": {finding.advice}" if finding.advice and not finding.fit else ""
-        yield f"latency: {finding.name}", "ok" if finding.fit else "note", f"{finding.value}{advice}"

@@ -1,6 +1,5 @@
 """Latency: paired sessions, the machine's fingerprint, and a lock so that only one measures."""
 
-from nas_attn.latency.doctor import Finding, examine
 from nas_attn.latency.locks import DeviceLock, lock_directory
 from nas_attn.latency.machine import difference, fingerprint, state
 from nas_attn.latency.nets import Net
@@ -10,11 +9,9 @@ from nas_attn.latency.session import conditions, measure, run_session
 __all__ = [
     "MAX_CANDIDATES",
     "DeviceLock",
-    "Finding",
     "Net",
     "conditions",
     "difference",
-    "examine",
     "fingerprint",
     "lock_directory",
     "measure",

@@ -55,7 +55,7 @@ def render(snapshot: Snapshot, choice: Chosen | None = None) -> str:
     """The whole page as text."""
     page = Page()
     called = {view.key: words.called(view, snapshot) for view in snapshot.candidates}
-    spent, record = words.spent(snapshot), snapshot.latency
+    record = snapshot.latency
     effects = [fit_effects(snapshot, what) for what in (snapshot.primary, "latency") if what]
     context = {
         **_answer(snapshot),
@@ -75,8 +75,6 @@ def render(snapshot: Snapshot, choice: Chosen | None = None) -> str:
             ["what", "value"], {**record.conditions, **record.details}.items() if record else ()
         ),
         "readings": tables.plain(["when", "why"], [(when(r.read_at), r.reason) for r in snapshot.test_readings]),
-        "total": units.duration(sum(seconds for *_, seconds in spent)),
-        "spent": tables.plain(["what", "scores or sessions", "time"], [(n, c, units.duration(s)) for n, c, s in spent]),
         "commands": _commands(snapshot),
         "recipe": write_toml(snapshot.recipe.model_dump(mode="json")),
         "versions": tables.plain(["library", "version"], sorted(snapshot.versions.items())),

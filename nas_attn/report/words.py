@@ -104,25 +104,6 @@ def called(view: CandidateView, snapshot: Snapshot) -> str:
     return "recommended" if best else label(view)
 
 
-def spent(snapshot: Snapshot) -> list[tuple[str, int, float]]:
-    """(for what, how many scores or sessions, seconds) that the study took, all workers together."""
-    named = {
-        "search": "candidates' first runs",
-        "confirm": "more seeds of the best",
-        "round": "confirmation rounds of the best",
-        "backbone": "backbones",
-    }
-    points = [*snapshot.backbone, *(point for view in snapshot.candidates for point in view.scores)]
-    rows = []
-    for purpose, name in named.items():
-        mine = [point for point in points if point.purpose == purpose]
-        if mine:
-            rows.append((name, len(mine), sum(point.wall_s for point in mine)))
-    if snapshot.latency is not None:
-        rows.append(("latency sessions", snapshot.latency.sessions, snapshot.latency.duration_s))
-    return rows
-
-
 def validation_headline(result: ValidationResult) -> str:
     """What was done, in a line."""
     family = result.family

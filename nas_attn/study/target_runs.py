@@ -20,7 +20,7 @@ from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.units import duration
 from nas_attn.analysis.validation import RETRAIN, Family, Network, family_name
-from nas_attn.errors import DataError, RecipeError, StudyError
+from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.artifacts import weights_run
 from nas_attn.evaluation.plan import TARGET, Plan, keep_protocol, protocol_recipe
 from nas_attn.recipe import Recipe
@@ -224,20 +224,13 @@ def order(
     *,
     seeds: int = 1,
     epochs: int | None = None,
-    data: str | None = None,
 ) -> Order:
-    """The runs that retraining networks (key -> placement) takes; the study notes how if that is not its target as it stands.
-
-    Raises RecipeError if other `data`, a data set's name or `folder:PATH`, are asked of an evaluator that brings its own.
-    """
+    """The runs that a retraining of networks (key -> placement) takes; the study notes how they train where `epochs` are others."""
     recipe, store = opened.recipe, opened.store
-    if data is not None and recipe.data.name == "external":
-        raise RecipeError(f"data '{data}' is not supported: the evaluator of this study brings its own data")
     training = recipe.target_training
     if epochs is not None:
         training = training.model_copy(update={"rungs": [epochs]})
-    section = recipe.data if data is None else recipe.data.model_copy(update={"name": data})
-    way = TARGET if epochs is None and data is None else keep_protocol(store, training, section)
+    way = TARGET if epochs is None else keep_protocol(store, training, recipe.data)
     done = [row.run for row in store.queue.rows(way=way, state="done") if _kept(store, row.run)]
     runs: list[Run] = []
     for key, placement in networks.items():

@@ -10,8 +10,8 @@ import pytest
 from torch import nn
 
 from nas_attn.analysis.latency import open_keys
-from nas_attn.errors import MeasurementError, RecipeError
-from nas_attn.latency import difference, examine, fingerprint, measure
+from nas_attn.errors import RecipeError
+from nas_attn.latency import difference, fingerprint, measure
 from nas_attn.latency.session import StillOpen
 from nas_attn.recipe import LatencySection
 from nas_attn.recipe_reading import recipe_from
@@ -76,28 +76,6 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], says:
 @pytest.fixture(autouse=True)
 def _own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAS_ATTN_LOCK_DIR", str(tmp_path / "locks"))
-
-
-def test_the_doctor_looks_at_device_lock_and_control() -> None:
-    seen: list[Session] = []
-    section = LatencySection(session_seconds=0.1, max_sessions=1, front_tolerance=1e-6)
-    found = {finding.name: finding for finding in examine(section, sessions=2, on_session=seen.append)}
-    assert {"device", "lock", "A/A control", "sessions to search", "wall over thread time"} <= found.keys()
-    assert len(seen) == 2
-    assert not found["sessions for the front"].fit
-    assert found["sessions for the front"].advice == "raise latency.max_sessions"
-    assert all(finding.fit or finding.advice for finding in found.values())
-
-
-def test_too_many_threads_are_not_fit() -> None:
-    section = LatencySection(session_seconds=0.01, threads=1000)
-    with pytest.raises(MeasurementError, match=r"latency\.threads is 1000: set \d+ or fewer"):
-        examine(section, sessions=1)
-
-
-def test_the_doctor_cannot_judge_another_machine() -> None:
-    with pytest.raises(MeasurementError, match="command"):
-        examine(LatencySection(mode="command", command="./phone"))
 
 
 def test_measuring_goes_on_with_the_neediest_until_none_is_open() -> None:

@@ -112,7 +112,6 @@ def test_beforehand_it_says_what_it_compares_can_show_and_costs_and_writes_nothi
         (["validate", "--placement", "stage9=se"], "unknown site 'stage9'"),
         (["retrain", "--trial", "77"], "has no trial 77"),
         (["retrain", "--placement", "stage9=se"], "unknown site 'stage9'"),
-        (["retrain", "--data", "folder:nowhere"], "nowhere"),
     ],
 )
 def test_wrong_wishes_are_one_sentence_and_write_nothing(
