@@ -85,8 +85,7 @@ class Unmeasurable(MeasurementError):
 
     def __init__(self, network: str, reason: str) -> None:
         super().__init__(reason)
-        self.network = network
-        """The candidate's key, or `reference`."""
+        self.network = network  # The candidate's key, or `reference`
 
 
 class LeaseLost(OperationError):
@@ -104,10 +103,8 @@ class NasAttnWarning(UserWarning):
         self.said.add(message)
 
 
-DEBUG = "NAS_ATTN_DEBUG"
-"""Environment variable that a user sets for debugging."""
-WARNING = "warning: "
-"""How a line begins in which a command warns."""
+DEBUG = "NAS_ATTN_DEBUG"  # Environment variable that a user sets for debugging
+WARNING = "warning: "  # How a line begins in which a command warns
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -119,10 +116,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"choose from: {few(options, quote='')}" if options else "there are none"
 
 
-SHOWN_LETTERS = 240
-"""So long may a list in a sentence become."""
-NAME_LETTERS = 200
-"""What is longer is no name; comparing it with thousands of known ones takes its time."""
+SHOWN_LETTERS = 240  # So long may a list in a sentence become
+NAME_LETTERS = 200  # What is longer is no name; comparing it with thousands of known ones takes its time
 
 
 def few(names: Sequence[str], *, quote: str = "'", letters: int = SHOWN_LETTERS) -> str:

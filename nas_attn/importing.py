@@ -9,8 +9,7 @@ from typing import Any
 
 from nas_attn.errors import UserError, did_you_mean
 
-PYTHON = "python:"
-"""Begins the name of what only exists in the program that called `na.search`."""
+PYTHON = "python:"  # Begins the name of what only exists in the program that called `na.search`
 
 
 def named(path: str) -> Any:

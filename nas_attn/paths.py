@@ -13,12 +13,9 @@ from typing import BinaryIO
 
 from nas_attn.errors import UserError, shorten
 
-DEFAULT_URL = "sqlite:///nas_attn.db"
-"""The database that is used where none is named."""
-PART = ".part"
-"""Ending of a file that is being written."""
-REPLACE_S = 10.0
-"""Seconds for which a file that is open elsewhere is tried to be replaced."""
+DEFAULT_URL = "sqlite:///nas_attn.db"  # The database that is used where none is named
+PART = ".part"  # Ending of a file that is being written
+REPLACE_S = 10.0  # Seconds for which a file that is open elsewhere is tried to be replaced
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
 
 
@@ -39,8 +36,7 @@ def user_path(text: str | Path, *, what: str, error: type[UserError], home: bool
     return path
 
 
-HTML = (b"<!doctype html",)
-"""How a page of ours begins."""
+HTML = (b"<!doctype html",)  # How a page of ours begins
 
 
 def output_path(

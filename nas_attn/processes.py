@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     import psutil
 
 SEPARATOR = "/"
-SHOWN_LETTERS = 100
-"""Of a command."""
+SHOWN_LETTERS = 100  # Of a command
 SAME_S = 2.0
 """Two starts of one process number within this time are one process: the machine's clock may be set in between."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -31,8 +30,7 @@ class Process:
     """A process of this machine, told from a later one of the same number by when it started."""
 
     pid: int
-    started: str
-    """Seconds: since the machine's start on Linux, since 1970 elsewhere."""
+    started: str  # Seconds: since the machine's start on Linux, since 1970 elsewhere
 
     @property
     def runs(self) -> bool:

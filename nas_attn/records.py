@@ -29,8 +29,7 @@ class Choice:
 
     type: str
     """Name in the catalogue, `package.module:Class`, `none`, or `original` where the backbone has its own attention."""
-    knobs: tuple[tuple[str, Knob], ...] = ()
-    """Knobs in the order they were written."""
+    knobs: tuple[tuple[str, Knob], ...] = ()  # Knobs in the order they were written
 
     @property
     def is_none(self) -> bool:
@@ -56,8 +55,7 @@ class Assignment:
 
     site: str
     choice: Choice
-    position: str | None = None
-    """One of POSITIONS; None takes the site's default."""
+    position: str | None = None  # One of POSITIONS; None takes the site's default
 
     def __str__(self) -> str:
         at = f"@{self.position}" if self.position else ""
@@ -78,8 +76,7 @@ class Placement:
 class Point:
     """A 4-D feature map in a backbone's forward: the output of the module at `path`."""
 
-    path: str
-    """Module path as in `named_modules()`, `layer1.0.bn2`."""
+    path: str  # Module path as in `named_modules()`, `layer1.0.bn2`
     channels: int
     height: int
     width: int
@@ -91,13 +88,11 @@ class Point:
 class Site:
     """A place in a backbone where attention may go, with the points that each position means."""
 
-    name: str
-    """`stage2`, or `stage2.block1`; `neck1`, `head1` and their blocks by the role."""
+    name: str  # `stage2`, or `stage2.block1`; `neck1`, `head1` and their blocks by the role
     points: tuple[tuple[str, tuple[Point, ...]], ...]
     """(position, its points) in the order of POSITIONS. The points of one position share their shape.
     Two positions that mean the same tensor name the same point (`stage` is the last block's `block`)."""
-    macs_share: float = 0.0
-    """Share of the backbone's MACs spent in this stage or block, 0 to 1."""
+    macs_share: float = 0.0  # Share of the backbone's MACs spent in this stage or block, 0 to 1
     role: Role = "backbone"
 
     @property
@@ -139,22 +134,17 @@ class ResolvedPlacement:
     modules: tuple[tuple[Point, tuple[Choice, ...]], ...]
     """Per point, the modules applied there in this order, every knob written out; sorted by path. No `none`, but for
     a point that replaces attention of the backbone's own: none there removes it."""
-    text: str
-    """Notation that leaves nothing to the sites' shapes, sorted by site; resolves to the same key."""
-    init: str
-    """`paper` or `identity`: two forms are two functions."""
-    key: str
-    """Equal networks have equal keys."""
+    text: str  # Notation that leaves nothing to the sites' shapes, sorted by site; resolves to the same key
+    init: str  # `paper` or `identity`: two forms are two functions
+    key: str  # Equal networks have equal keys
 
 
 @dataclass(frozen=True, slots=True)
 class Participation:
     """Whether one attached attention module has a say in what the network answers."""
 
-    path: str
-    """`layer1.0.bn2.nas_attn.0`."""
-    module: str
-    """Its class, `SqueezeExcitation`."""
+    path: str  # `layer1.0.bn2.nas_attn.0`
+    module: str  # Its class, `SqueezeExcitation`
     ran: bool
     depends: bool
     """Whether the network's output depends on it. One that ran may have no effect: a branch that ends in a scale of zero."""
@@ -175,20 +165,14 @@ class Score:
     """One run's result at one rung."""
 
     seed: int
-    rung: int
-    """Index into the recipe's rungs."""
-    epochs: int
-    """Epochs trained so far."""
+    rung: int  # Index into the recipe's rungs
+    epochs: int  # Epochs trained so far
     metrics: Mapping[str, float]
     """`accuracy` (0 to 1), `loss` (mean log-loss in nats), `train_loss_sum`, or what a user's evaluator returned."""
-    correct: bytes | None = None
-    """Per validation image, right or wrong, as bits (numpy.packbits order)."""
-    examples: int = 0
-    """Validation images behind `correct`."""
-    wall_s: float = 0.0
-    """Seconds of training and scoring since the previous rung."""
-    device_s: float = 0.0
-    """Seconds the device worked on it (CPU: process time of the training threads)."""
+    correct: bytes | None = None  # Per validation image, right or wrong, as bits (numpy.packbits order)
+    examples: int = 0  # Validation images behind `correct`
+    wall_s: float = 0.0  # Seconds of training and scoring since the previous rung
+    device_s: float = 0.0  # Seconds the device worked on it (CPU: process time of the training threads)
 
     def as_plain(self) -> dict[str, Any]:
         """The score as JSON knows it."""
@@ -206,22 +190,17 @@ class Score:
 class EpochPoint:
     """One point of a training's curve."""
 
-    epochs: int
-    """Trained so far."""
-    train_loss: float
-    """Mean over the images of the last of them, as trained: augmented, with label smoothing."""
-    metrics: Mapping[str, float]
-    """Of the averaged weights on the validation split."""
+    epochs: int  # Trained so far
+    train_loss: float  # Mean over the images of the last of them, as trained: augmented, with label smoothing
+    metrics: Mapping[str, float]  # Of the averaged weights on the validation split
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """The machine and software that a latency belongs to."""
 
-    device: str
-    """`cpu`, `cuda`, or `command` where a user's command measures elsewhere."""
-    name: str
-    """CPU or GPU model, or the command."""
+    device: str  # `cpu`, `cuda`, or `command` where a user's command measures elsewhere
+    name: str  # CPU or GPU model, or the command
     details: tuple[tuple[str, str], ...]
     """Driver, runtime and library versions, threads, limits: (name, value), sorted."""
 
@@ -242,10 +221,8 @@ class SessionSample:
     log_ratio: float
     """Median log of (candidate time / reference time) over the session's rounds, the study's clock.
     The reference time is the geometric mean of the bare backbone's two copies in the same round."""
-    candidate_ms: float
-    """Median of the study's clock, milliseconds a call."""
-    wall_log_ratio: float
-    """The same on the wall clock."""
+    candidate_ms: float  # Median of the study's clock, milliseconds a call
+    wall_log_ratio: float  # The same on the wall clock
     wall_ms: float
     calls: int
 
@@ -259,14 +236,11 @@ class Session:
     """One short latency session: candidates, the bare backbone and its second copy, in random turns."""
 
     fingerprint: Fingerprint
-    conditions: Mapping[str, Knob | None]
-    """Batch, input size, dtype, memory format, threads, mode, clock."""
-    started_at: float
-    """Unix seconds."""
+    conditions: Mapping[str, Knob | None]  # Batch, input size, dtype, memory format, threads, mode, clock
+    started_at: float  # Unix seconds
     duration_s: float
     reference_ms: float
-    control_log_ratio: float
-    """A/A control: second copy of the bare backbone over the first."""
+    control_log_ratio: float  # A/A control: second copy of the bare backbone over the first
     samples: tuple[SessionSample, ...]
     notes: Mapping[str, str] = field(default_factory=dict)
     """Clocks, temperature, load: what could be read before and after."""
@@ -279,12 +253,9 @@ class Latency:
     ratio: float
     low: float
     high: float
-    reference_ms: float
-    """The study's time for the bare backbone; milliseconds = ratio x this."""
-    sessions: int
-    """Sessions behind it; 0 where the additive model predicted it."""
-    measured: bool = True
-    """False where it is the additive model's prediction."""
+    reference_ms: float  # The study's time for the bare backbone; milliseconds = ratio x this
+    sessions: int  # Sessions behind it; 0 where the additive model predicted it
+    measured: bool = True  # False where it is the additive model's prediction
 
     @property
     def ms(self) -> float:
@@ -295,10 +266,8 @@ class Latency:
 class Share:
     """Among how many workers the memory is shared out."""
 
-    machine: int = 1
-    """Workers on this machine."""
-    device: int = 1
-    """Workers on this GPU."""
+    machine: int = 1  # Workers on this machine
+    device: int = 1  # Workers on this GPU
 
 
 ALONE = Share()
@@ -309,17 +278,11 @@ class CandidateRow:
     """A candidate as the study's database knows it."""
 
     key: str
-    placement: str
-    """Explicit notation."""
-    trial: int
-    """Optuna's trial number."""
-    state: str
-    """`running`, `scored`, `pruned`, `infeasible` or `failed`."""
-    baseline: str | None
-    """Name of the baseline (`none`, `uniform se(reduction=16)`), None for a searched one."""
+    placement: str  # Explicit notation
+    trial: int  # Optuna's trial number
+    state: str  # `running`, `scored`, `pruned`, `infeasible` or `failed`
+    baseline: str | None  # Name of the baseline (`none`, `uniform se(reduction=16)`), None for a searched one
     reason: str
     cost: Costs | None
-    created_at: float
-    """Unix seconds, by the database's clock."""
-    finished_at: float | None = None
-    """Likewise; None while it runs."""
+    created_at: float  # Unix seconds, by the database's clock
+    finished_at: float | None = None  # Likewise; None while it runs

@@ -92,8 +92,7 @@ def _skip_blanks(text: str, position: int) -> int:
 
 # ------------------------------------------------------------------------------------------- resolving
 
-Layer = tuple[str, str]
-"""(module path, position): what one module is for."""
+Layer = tuple[str, str]  # (module path, position): what one module is for
 
 
 def resolve(
@@ -221,10 +220,8 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 # ------------------------------------------------------------------------------------------- search spaces
 
-FREE = frozenset({"none", "original"})
-"""Values that put no module in."""
-Values = dict[str, str]
-"""Site -> value: `{"stage2": "se(reduction=8)"}`, what Optuna holds as parameters."""
+FREE = frozenset({"none", "original"})  # Values that put no module in
+Values = dict[str, str]  # Site -> value: `{"stage2": "se(reduction=8)"}`, what Optuna holds as parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +245,7 @@ class SearchSpace:
         self.spec, self.init = spec, init
         self._all_sites = tuple(sites)
         self.sites = _included(spec, sites)
-        self.allowed: dict[str, tuple[str, ...]] = {}
-        """Site -> values that the space allows there."""
+        self.allowed: dict[str, tuple[str, ...]] = {}  # Site -> values that the space allows there
         self.parameters: dict[str, tuple[str, ...]] = {}
         """Site -> values of its categorical parameter: those allowed, and those that only baselines use."""
         self._by_network: dict[str, dict[str, str]] = {}

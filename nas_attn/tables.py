@@ -27,8 +27,7 @@ class Cost:
     title: str
     unit: Literal["ratio", "count", "bytes", "number"]
     """How its values are written: `1.132 ×`, `1.2 M`, `3.1 MB`, `0.1235`."""
-    function: str = ""
-    """Takes an `attachment.counting.Network` and returns a number; empty: it is measured."""
+    function: str = ""  # Takes an `attachment.counting.Network` and returns a number; empty: it is measured
 
 
 _COUNTING = "nas_attn.attachment.counting"
@@ -88,12 +87,9 @@ class LatencyMode:
     prepare: str
     """Makes a network ready: called with a copy of the model (in eval mode, on the device, in the dtype), the `LatencySection` and an
     input (N, C, H, W), it returns a `nas_attn.latency.nets.Net`, mostly by `timed`."""
-    package: str = ""
-    """A package that it needs. A study's latencies belong to one version of it."""
-    extra: str = ""
-    """The extra of nas-attn that installs the package."""
-    costly: bool = False
-    """Making a network ready takes longer than timing it, so what is ready is kept."""
+    package: str = ""  # A package that it needs. A study's latencies belong to one version of it.
+    extra: str = ""  # The extra of nas-attn that installs the package
+    costly: bool = False  # Making a network ready takes longer than timing it, so what is ready is kept
     quantized: bool = False
     """It runs in int8: `prepare` is also given `images`, (M, C, H, W), and the accuracy in it is scored."""
     devices: tuple[str, ...] = ("cpu", "cuda")
@@ -144,15 +140,12 @@ class DataSet:
     `DataSection` and a `nas_attn.data.parts.Place`, and return `nas_attn.data.parts.Parts`.
     """
 
-    name: str
-    """What a recipe writes; of a layout with the place of its files, `folder:PATH`."""
+    name: str  # What a recipe writes; of a layout with the place of its files, `folder:PATH`
     classes: str = ""
     masks: str = ""
     boxes: str = ""
-    grey: bool = False
-    """Images of one channel: the mean and deviation of published weights do not apply."""
-    small: bool = False
-    """Small pictures that a few epochs suffice for, and that must not be mirrored."""
+    grey: bool = False  # Images of one channel: the mean and deviation of published weights do not apply
+    small: bool = False  # Small pictures that a few epochs suffice for, and that must not be mirrored
 
 
 _DIGITS, _BOXES, _PUBLISHED = "nas_attn.data.digits", "nas_attn.data.boxes", "nas_attn.data.published"

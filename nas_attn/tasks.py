@@ -25,10 +25,8 @@ if TYPE_CHECKING:
     from nas_attn.recipe import DataSection, Recipe
     from nas_attn.training.learning import Learnt
 
-EXTERNAL = "external"
-"""Name of the data of an evaluator that brings its own."""
-MIXING = frozenset({"mixup", "MixUp", "CutMix"})
-"""Augmentations that mix the labels of images."""
+EXTERNAL = "external"  # Name of the data of an evaluator that brings its own
+MIXING = frozenset({"mixup", "MixUp", "CutMix"})  # Augmentations that mix the labels of images
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel, of the images that torchvision's and nearly all of timm's weights were trained on."""
 
@@ -46,16 +44,11 @@ class Pace:
 class Hints:
     """What `init` says of a task, and proposes."""
 
-    backbones: str
-    """The backbones that there are, for a comment."""
-    own_images: Mapping[str, str]
-    """Options of `init` for images of one's own."""
-    space: str = ""
-    """Search space; empty: by the data."""
-    target_epochs: int = 0
-    """At least so many epochs of the target."""
-    more_data: tuple[str, ...] = ()
-    """Data sets that are not in the table."""
+    backbones: str  # The backbones that there are, for a comment
+    own_images: Mapping[str, str]  # Options of `init` for images of one's own
+    space: str = ""  # Search space; empty: by the data
+    target_epochs: int = 0  # At least so many epochs of the target
+    more_data: tuple[str, ...] = ()  # Data sets that are not in the table
 
 
 class Task(ABC):
@@ -73,25 +66,18 @@ class Task(ABC):
     """What is to be said of a latency beside the conditions of its measurement."""
     why_constant: ClassVar[str] = ""
     """What may be wrong where all networks score the same; empty: nothing peculiar to this task."""
-    answer: ClassVar[str] = "logits"
-    """What a network gives, `logits` or `boxes`."""
-    labels: ClassVar[tables.Kind] = "classes"
-    """What its data sets say of an image."""
-    own_trainer: ClassVar[bool] = True
-    """Whether our own trainer trains, unless an evaluator does."""
+    answer: ClassVar[str] = "logits"  # What a network gives, `logits` or `boxes`
+    labels: ClassVar[tables.Kind] = "classes"  # What its data sets say of an image
+    own_trainer: ClassVar[bool] = True  # Whether our own trainer trains, unless an evaluator does
     paced_by_images: ClassVar[bool] = True
     """Whether `init` proposes how long to train by how many images a folder has."""
-    normalised: ClassVar[bool] = True
-    """Whether a network is fed normalised images; else from 0 to 1."""
+    normalised: ClassVar[bool] = True  # Whether a network is fed normalised images; else from 0 to 1
     hints: ClassVar[Hints]
-    images_by: ClassVar[str]
-    """What knows its images, a subclass of `data.dataset.Classes`."""
-    learnt_by: ClassVar[str]
-    """The loss and the metrics, a subclass of `training.learning.Learnt`."""
+    images_by: ClassVar[str]  # What knows its images, a subclass of `data.dataset.Classes`
+    learnt_by: ClassVar[str]  # The loss and the metrics, a subclass of `training.learning.Learnt`
     trained_by: ClassVar[str] = ""
     """Function of the recipe: the evaluator in place of our own trainer, where the recipe names none."""
-    exported_by: ClassVar[str] = "nas_attn.export.formats:Answers"
-    """What a network answers as a file."""
+    exported_by: ClassVar[str] = "nas_attn.export.formats:Answers"  # What a network answers as a file
 
     @property
     def metric(self) -> str:
@@ -262,14 +248,11 @@ class Segmentation(Task):
         return "options = { size = 32, train = 2000, validation = 1000, test = 1000 }\n"
 
 
-CLASSIFIERS = ("timm", "smp")
-"""Sources of networks that are no detectors."""
-USUAL_SIDE = 320
-"""Of what a detector is fed, unless its data or itself says otherwise."""
+CLASSIFIERS = ("timm", "smp")  # Sources of networks that are no detectors
+USUAL_SIDE = 320  # Of what a detector is fed, unless its data or itself says otherwise
 FIXED_SIDES: Mapping[str, int] = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320}
 """Detectors of torchvision that scale whatever they are given to one size."""
-MADE = 32
-"""Side of a made image with a digit of 8 pixels; torchvision's smallest anchors are 32, so it is fed larger."""
+MADE = 32  # Side of a made image with a digit of 8 pixels; torchvision's smallest anchors are 32, so it is fed larger
 YOLO = "nas_attn.data.boxes"
 COCO = """\
 size = {size}                         # side of the detector's input; the longer side of an image is scaled to it
@@ -404,8 +387,7 @@ class EvaluatedDetection(Detection):
         return f"data YAML '{named(f'{YOLO}:data_file')(recipe.data)}' has no test split: add test: and its images"
 
 
-PREFIX = "ultralytics:"
-"""Beginning of the names of its detectors."""
+PREFIX = "ultralytics:"  # Beginning of the names of its detectors
 OURS = (
     "backbone_learning_rate",
     "label_smoothing",
@@ -417,10 +399,8 @@ OURS = (
     "schedule",
 )
 """Settings of `[training]` that only our own trainer knows."""
-LOADED_HERE = ("validation", "train_subset", "mean", "groups")
-"""Settings of `[data]` for images that are loaded here."""
-MADE_FOR_YOLO = 64
-"""Side of a made image."""
+LOADED_HERE = ("validation", "train_subset", "mean", "groups")  # Settings of `[data]` for images that are loaded here
+MADE_FOR_YOLO = 64  # Side of a made image
 
 
 class UltralyticsDetection(EvaluatedDetection):

@@ -25,16 +25,11 @@ from nas_attn.processes import is_stopped, owner_name, owner_shown
 if TYPE_CHECKING:
     from filelock import FileLock
 
-QUIET_S = 10.0
-"""Seconds after which a wait says what for."""
-AGAIN_S = 60.0
-"""Seconds after which it says so again."""
-TICK_S = 0.2
-"""Seconds within which a wait notices that it is over, or that it is asked to stop."""
-STOPPED_S = 5.0
-"""Seconds that are waited for a process that is stopped: it may be continued at once."""
-POLL_S = 0.05
-"""Seconds between two attempts to take a lock."""
+QUIET_S = 10.0  # Seconds after which a wait says what for
+AGAIN_S = 60.0  # Seconds after which it says so again
+TICK_S = 0.2  # Seconds within which a wait notices that it is over, or that it is asked to stop
+STOPPED_S = 5.0  # Seconds that are waited for a process that is stopped: it may be continued at once
+POLL_S = 0.05  # Seconds between two attempts to take a lock
 
 
 class Interrupted(Exception):
@@ -47,8 +42,7 @@ class Waits:
 
     say: Callable[[str], None]
     stop: Callable[[], bool]
-    storage_s: float = 0.0
-    """Seconds for which a database that does not answer is waited for."""
+    storage_s: float = 0.0  # Seconds for which a database that does not answer is waited for
 
 
 def _log(line: str) -> None:
@@ -59,8 +53,7 @@ def _never() -> bool:
     return False
 
 
-ALONE = Waits(_log, _never)
-"""For what no search runs: says to the log, which is standard error unless told otherwise."""
+ALONE = Waits(_log, _never)  # For what no search runs: says to the log, which is standard error unless told otherwise
 _waits: ContextVar[Waits | None] = ContextVar("waits", default=None)
 
 

@@ -30,10 +30,8 @@ class Page:
 
     def __init__(self, socket: Any) -> None:
         self._socket, self._number = socket, 0
-        self.errors: list[str] = []
-        """What the console complained about."""
-        self.asked: list[str] = []
-        """Addresses that the page asked for, the local ones left out."""
+        self.errors: list[str] = []  # What the console complained about
+        self.asked: list[str] = []  # Addresses that the page asked for, the local ones left out
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.tell(f"{domain}.enable")
 

@@ -127,12 +127,10 @@ class Running:
 class Shell:
     """Types `nas-attn …` in a folder."""
 
-    folder: Path
-    """Where the person is."""
+    folder: Path  # Where the person is
     logs: Path
     """Where the commands' output goes; also the devices' locks, so that journeys do not wait for each other."""
-    variables: dict[str, str] = field(default_factory=dict)
-    """What the person has exported."""
+    variables: dict[str, str] = field(default_factory=dict)  # What the person has exported
     commands: list[Running] = field(default_factory=list)
 
     @classmethod

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from nas_attn.study.opening import OpenStudy
 
 Command = TypeVar("Command", bound=Callable[..., None])
-INTERRUPTED = 130
-"""Exit status after Ctrl-C."""
+INTERRUPTED = 130  # Exit status after Ctrl-C
 
 # ------------------------------------------------------------------------------------------- output
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,7 @@ from nas_attn import tables
 from nas_attn.cli.common import echo
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
-from nas_attn.tasks import TASKS, Pace, Task, find, variants
+from nas_attn.tasks import TASKS, Task, find, variants
 
 TEMPLATE = """\
 # A study: which attention module helps, at which stage of the backbone, with which settings?
@@ -62,8 +63,7 @@ backbones = {backbones}                      # how many are trained: what helps 
 """
 PACKAGES = {"timm": "timm", "smp": "segmentation_models_pytorch"}
 """Source of a backbone -> the package that has to be installed to build it."""
-MANY = 3000
-"""Images of a folder from which on it is trained like a published data set."""
+MANY = 3000  # Images of a folder from which on it is trained like a published data set
 TRAINED = 0.64
 """Of a folder's images what is left to train on: a fifth is for the test, a fifth of the rest for validation."""
 
@@ -151,17 +151,6 @@ def _data_known(task: str) -> list[str]:
     )
 
 
-def _pace(task: Task, data: str, small: bool) -> Pace:
-    """For a folder, or that of a YAML file, by how many images it has: a hundred make few steps an epoch."""
-    from nas_attn.data.folder import count_images
-
-    folder = data.partition(":")[2]
-    if folder.endswith((".yaml", ".yml")):
-        folder = str(Path(folder).parent)
-    images = count_images(folder) if folder and task.paced_by_images else 0
-    return task.pace_of_few(TRAINED * images) if 0 < images < MANY else task.pace(data, small=small)
-
-
 def _options(backbone: str) -> str:
     """Where a segmentation network takes its trained encoder from."""
     source, _, name = backbone.partition(":")
@@ -196,20 +185,26 @@ def _text(
     path: str, name: str, task: str, space: str, backbone: str, data: str, trials: float, ratio: float | None
 ) -> str:
     """The recipe: what was answered, and for the rest what suits the task and the size of the images."""
-    small, facts = _small(data), find(task, backbone)
-    pace = _pace(facts, data, small)
+    from nas_attn.data.folder import count_images
+
+    small, facts, folder = _small(data), find(task, backbone), data.partition(":")[2]
+    if folder.endswith((".yaml", ".yml")):
+        folder = str(Path(folder).parent)
+    images = count_images(folder) if folder and facts.paced_by_images else 0  # a hundred make few steps an epoch
+    pace = facts.pace_of_few(TRAINED * images) if 0 < images < MANY else facts.pace(data, small=small)
+    quoted = partial(json.dumps, ensure_ascii=False)  # TOML's escapes are those of JSON
     text = TEMPLATE.format(
         path=path,
-        name=_quoted(name),
-        space=_quoted(space),
+        name=quoted(name),
+        space=quoted(space),
         objectives=f'"{facts.metric}", "latency"',
         metrics=", ".join((*facts.shares, *facts.losses)),
         costs=", ".join(tables.COSTS),
         task="" if task == next(iter(TASKS)) else f'\n[task]\nname = "{task}"\n',
-        backbone=_quoted(backbone),
+        backbone=quoted(backbone),
         backbones_known=", ".join(dict.fromkeys(one.hints.backbones for one in variants(task))),
         options=_options(backbone),
-        data=_quoted(data),
+        data=quoted(data),
         data_known=", ".join(_data_known(task)),
         folder=facts.data_lines(data, backbone),
         **_training(facts, backbone, small=small, epochs=pace.epochs),
@@ -221,11 +216,6 @@ def _text(
         limit="# max_latency_ratio = 1.3" if ratio is None else f"max_latency_ratio = {ratio}",
     )
     return re.sub(r"(?m)^(\S.*?) {2,}# ", lambda line: f"{line[1]:<34} # ", text)  # the answers' lengths differ
-
-
-def _quoted(text: str) -> str:
-    """A TOML string; its escapes are those of JSON."""
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _number(kind: type[int] | type[float], text: str, what: str) -> float:

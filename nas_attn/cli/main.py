@@ -59,12 +59,10 @@ def options(
         os.environ[DEBUG] = "1"
 
 
-LETTERS = 600
-"""So long may the sentence of an error become; --debug shows all of it."""
+LETTERS = 600  # So long may the sentence of an error become; --debug shows all of it
 
 
-_shown: set[str] = set()
-"""Warnings that this command has given."""
+_shown: set[str] = set()  # Warnings that this command has given
 _UsageError: type[Any] = typer.BadParameter.__bases__[0]
 """What the parser of arguments raises; it quotes what was typed, however long that is."""
 

@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from nas_attn.records import Session
     from nas_attn.space_schema import SpaceSpec
 
-SAMPLES = 5
-"""Random placements that are shown of a search space."""
+SAMPLES = 5  # Random placements that are shown of a search space
 
 # ------------------------------------------------------------------------------------------- sites
 

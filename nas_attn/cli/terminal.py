@@ -21,8 +21,7 @@ from nas_attn.errors import OperationError, printable
 if TYPE_CHECKING:
     from nas_attn.study.opening import OpenStudy
 
-WORKERS = 8
-"""Workers shown at most."""
+WORKERS = 8  # Workers shown at most
 
 
 class SafeConsole(Console):

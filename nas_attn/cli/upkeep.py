@@ -25,10 +25,8 @@ if TYPE_CHECKING:
     from nas_attn.study.progress import Overview, WorkerView
 
 
-REASONS = 5
-"""Reasons of failures that are shown."""
-REFRESH_S = 2.0
-"""Between two updates with --watch."""
+REASONS = 5  # Reasons of failures that are shown
+REFRESH_S = 2.0  # Between two updates with --watch
 
 
 def status(
@@ -217,8 +215,7 @@ def clean(
 
 
 EXTRAS = {"dashboard": "optuna_dashboard", "timm": "timm", "onnx": "onnxruntime", "postgres": "psycopg"}
-Check = tuple[str, str, str]
-"""(what was looked at; `ok`, `note` (works without) or `bad`; what was found)"""
+Check = tuple[str, str, str]  # (what was looked at; `ok`, `note` (works without) or `bad`; what was found)
 
 
 def doctor(

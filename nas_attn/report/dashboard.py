@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
 
 BELOW = "*nas_attn updates this note. Text below this line stays.*"
-_CHUNK = 2045
-"""Characters that one attribute holds at most, as in optuna-dashboard (MySQL's limit)."""
-_ROUNDS = 3
-"""Times that what another worker wrote in between is set right."""
+_CHUNK = 2045  # Characters that one attribute holds at most, as in optuna-dashboard (MySQL's limit)
+_ROUNDS = 3  # Times that what another worker wrote in between is set right
 _TITLES = {
     "front": "Front and baselines, as estimated now",
     "curves": "Learning curves",
@@ -33,8 +31,7 @@ _TITLES = {
     "retrained": "Trained for use",
 }
 """By how a plot's name begins; the first that fits."""
-_MOST_ROWS = 40
-"""Rows of the study note's table at most."""
+_MOST_ROWS = 40  # Rows of the study note's table at most
 
 
 def publish(storage: BaseStorage, study: int, identity: Callable[[int], int], snapshot: Snapshot) -> None:
@@ -148,10 +145,8 @@ def _numbered(known: dict[str, Any], prefix: str) -> list[str]:
     return keys
 
 
-SUFFIX = "~answer"
-"""After the study's name; the name of a recipe cannot hold a tilde."""
-MOST = 100
-"""Candidates that are shown; the front and the baselines come first."""
+SUFFIX = "~answer"  # After the study's name; the name of a recipe cannot hold a tilde
+MOST = 100  # Candidates that are shown; the front and the baselines come first
 
 
 def write_answer_study(storage: BaseStorage, now: Snapshot) -> None:

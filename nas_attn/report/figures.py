@@ -82,14 +82,10 @@ def _scale(figure: go.Figure, axis: Literal["x", "y"], factor: float) -> None:
 
 PALETTE = (BLUE, ORANGE, GREEN, RED, "#8f6bd1", "#3fb8c9", "#b8a200", "#c76bb0", "#7a8f3c", "#a06a42")
 BARE = "bare backbone"
-LETTERS = 90
-"""Letters of a line of what is shown at a point."""
-_MOST_CURVES = 150
-"""Learning curves drawn at most; the front, the baselines and the newest go first."""
-Ends = tuple[float, float, float]
-"""A value and the ends of its 95 % interval."""
-Point = tuple[CandidateView, Ends, Ends]
-"""A candidate with its x and y."""
+LETTERS = 90  # Letters of a line of what is shown at a point
+_MOST_CURVES = 150  # Learning curves drawn at most; the front, the baselines and the newest go first
+Ends = tuple[float, float, float]  # A value and the ends of its 95 % interval
+Point = tuple[CandidateView, Ends, Ends]  # A candidate with its x and y
 
 # ------------------------------------------------------------------------------------------- the front
 
@@ -390,10 +386,8 @@ def _line(figure: go.Figure, run: Retrained, epochs: list[int], values: list[flo
 
 GOOD, NOTHING, BAD = "rgba(47,129,214,0.7)", "rgba(128,128,128,0.10)", "rgba(224,138,0,0.7)"
 """The colour-blind can tell blue from orange. Both are translucent, so the page's text is readable on them."""
-MOST_WRITTEN = 16
-"""Columns up to which cells show their numbers; with more, hovering shows them."""
-CELL = 78
-"""Pixels of a column with numbers."""
+MOST_WRITTEN = 16  # Columns up to which cells show their numbers; with more, hovering shows them
+CELL = 78  # Pixels of a column with numbers
 
 
 def effect_maps(snapshot: Snapshot) -> list[tuple[str, go.Figure]]:
@@ -502,8 +496,7 @@ def _hover_cell(of: str, row: Effect) -> str:
 
 
 FORMATS = ("svg", "pdf", "png")
-PIXELS = 900
-"""Pixels; a PNG has twice as many."""
+PIXELS = 900  # Pixels; a PNG has twice as many
 
 
 def all_figures(snapshot: Snapshot) -> dict[str, go.Figure]:

@@ -244,8 +244,7 @@ class Page:
 
 
 WIDTH, HEIGHT = 680, 360
-LEFT, RIGHT, TOP, BOTTOM = 64, 12, 24, 48
-"""Pixels beside the axes."""
+LEFT, RIGHT, TOP, BOTTOM = 64, 12, 24, 48  # Pixels beside the axes
 
 
 class Axis(NamedTuple):

@@ -23,15 +23,12 @@ class Cell(NamedTuple):
     """One cell of a table of the report; templates/parts.html writes and escapes it."""
 
     text: str = ""
-    sort: float | str | None = None
-    """What it is sorted by where that is not its text; an empty text comes last."""
-    notation: str = ""
-    """A placement, to be copied."""
+    sort: float | str | None = None  # What it is sorted by where that is not its text; an empty text comes last
+    notation: str = ""  # A placement, to be copied
     tags: tuple[str, ...] = ()
     wide: bool = False
     bold: bool = False
-    more: str = ""
-    """A second line."""
+    more: str = ""  # A second line
 
 
 class Row(NamedTuple):
@@ -42,8 +39,7 @@ class Row(NamedTuple):
 class Table(NamedTuple):
     head: Sequence[str]
     rows: Sequence[Row]
-    name: str = ""
-    """Its id in the page."""
+    name: str = ""  # Its id in the page
     sortable: bool = False
 
 

@@ -54,8 +54,7 @@ class Step:
     line: int
     kind: Kind
     text: str
-    reason: str = ""
-    """Why it is not run; empty where it is."""
+    reason: str = ""  # Why it is not run; empty where it is
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}: {self.text.splitlines()[0]}"

@@ -19,10 +19,8 @@ from shell import FOREIGN, Ended, Running, Shell, patience
 from steps import MARK, RUN, Step, steps
 
 HOUR_S = 3600.0
-ANSWERS = b"\n8\n\n\n"
-"""What the reader answers to `nas-attn init`: the defaults, but for the number of trials."""
-PORT = 8080
-"""Where dashboards listen unless told otherwise."""
+ANSWERS = b"\n8\n\n\n"  # What the reader answers to `nas-attn init`: the defaults, but for the number of trials
+PORT = 8080  # Where dashboards listen unless told otherwise
 RECIPE = """\
 name = "NAME"
 space = "plug_and_play"

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from shell import Shell
 
-LIMIT_S = 3000
-"""A journey is many commands; beside other work each takes its time."""
+LIMIT_S = 3000  # A journey is many commands; beside other work each takes its time
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

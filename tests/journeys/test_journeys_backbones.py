@@ -20,8 +20,7 @@ from nas_attn.recipe_reading import load_space
 pytestmark = pytest.mark.slow
 timm = pytest.importorskip("timm")
 
-SIZE = 64
-"""Side of the images, where a family takes any."""
+SIZE = 64  # Side of the images, where a family takes any
 SIZES = {
     family: side
     for side, families in {

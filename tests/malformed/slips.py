@@ -88,12 +88,9 @@ class Case:
 
     argv: list[str]
     files: dict[str, bytes] = field(default_factory=dict)
-    base: str = ""
-    """`study` or `exported`: the folder holds a copy of that."""
-    spoil: Callable[[Path], None] | None = None
-    """Damages what is in the folder."""
-    damaged: bool = False
-    """Whether a file may be found damaged, which is no user's error: exit status 1."""
+    base: str = ""  # `study` or `exported`: the folder holds a copy of that
+    spoil: Callable[[Path], None] | None = None  # Damages what is in the folder
+    damaged: bool = False  # Whether a file may be found damaged, which is no user's error: exit status 1
 
 
 # ------------------------------------------------------------------------------------------- texts

@@ -38,10 +38,8 @@ SEED = os.environ.get("NAS_ATTN_MALFORMED", "0")
 PARTS, EACH = 25, 2 * len(KINDS)
 LONGEST = 600
 PATIENCE_S = 200
-CPU_S = 60.0
-"""Seconds of computing, training an epoch of a few images included."""
-MEMORY = 1.5 * 2**30
-"""Bytes by which a malformed input may let this process grow."""
+CPU_S = 60.0  # Seconds of computing, training an epoch of a few images included
+MEMORY = 1.5 * 2**30  # Bytes by which a malformed input may let this process grow
 LEFT = {"__pycache__", "nas_attn.db-wal", "nas_attn.db-shm"}
 """What may stay: SQLite's own files beside a database that was there, and Python's."""
 FORMATS = ("weights", "python")
