@@ -148,8 +148,6 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[
     return [name for name, field in model.model_fields.items() if not field.exclude]
 
 
-# ------------------------------------------------------------------------------------------- TOML
-
 DEPTH = 20  # Levels of tables and lists in a recipe; what is read from it may be walked by recursion
 _TOO_DEEP = f"{{}} is nested deeper than {DEPTH} levels: use fewer"
 

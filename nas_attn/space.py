@@ -23,8 +23,6 @@ from nas_attn.errors import KnobError, NasAttnWarning, PlacementError, RecipeErr
 from nas_attn.records import POSITIONS, Assignment, Choice, Knob, Placement, Point, ResolvedPlacement, Site
 from nas_attn.space_schema import SpaceSpec
 
-# ------------------------------------------------------------------------------------------- notation
-
 _SITE = r"(?P<site>[A-Za-z_*?\[][\w.*?\[\]-]*)(?:@(?P<position>\w+))?"
 _CHOICE = r"(?P<type>[A-Za-z_][\w.]*(?::[A-Za-z_]\w*)?)(?:\((?P<knobs>[^()]*)\))?"
 _ASSIGNMENT = re.compile(rf"{_SITE}\s*=\s*{_CHOICE}(?=\s|,|$)")
@@ -89,8 +87,6 @@ def _skip_blanks(text: str, position: int) -> int:
         position += 1
     return position
 
-
-# ------------------------------------------------------------------------------------------- resolving
 
 Layer = tuple[str, str]  # (module path, position): what one module is for
 
@@ -218,8 +214,6 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(digits), "") for digits in re.findall(r"\d+", name)] or [(0, name)]
 
 
-# ------------------------------------------------------------------------------------------- search spaces
-
 FREE = frozenset({"none", "original"})  # Values that put no module in
 Values = dict[str, str]  # Site -> value: `{"stage2": "se(reduction=8)"}`, what Optuna holds as parameters
 
@@ -258,8 +252,6 @@ class SearchSpace:
                     f"{spec.where}: per_site.{pattern} matches no site of this backbone: {did_you_mean(pattern, names)}"
                 )
 
-    # ---------------------------------------------------------------- between values and placements
-
     def placement(self, values: Mapping[str, str]) -> Placement:
         return parse(
             " ".join(f"{site}{value}" if value.startswith("@") else f"{site}={value}" for site, value in values.items())
@@ -289,8 +281,6 @@ class SearchSpace:
                 f"where '{placement.text}' has attention"
             )
         return result
-
-    # ---------------------------------------------------------------- what is in it
 
     @property
     def most_modules(self) -> int:
@@ -358,8 +348,6 @@ class SearchSpace:
             }
             result.append(Baseline(f"uniform {choice}", values))
         return result
-
-    # ---------------------------------------------------------------- building
 
     def _positions(self, site: Site) -> list[str]:
         return [p for p in self.spec.sites.positions if p in site.positions] or [site.default_position]

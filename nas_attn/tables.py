@@ -16,8 +16,6 @@ from typing import Any, Literal
 from nas_attn.errors import DataError, did_you_mean
 from nas_attn.importing import load_object, named
 
-# ------------------------------------------------------------------------------------------- costs
-
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -60,8 +58,6 @@ def counted_costs(objectives: Iterable[str]) -> dict[str, str]:
     return counted | {name: name for name in objectives if is_own_cost(name)}
 
 
-# ------------------------------------------------------------------------------------------- samplers
-
 _MADE = "nas_attn.study.sampling"
 SAMPLERS: Mapping[str, str] = MappingProxyType(
     {
@@ -75,8 +71,6 @@ SAMPLERS: Mapping[str, str] = MappingProxyType(
 )
 """`search.sampler` -> what makes it: called with the keywords `seed` and `trials` (of the whole study), it returns an Optuna sampler.
 Empty: the study has it built in."""
-
-# ------------------------------------------------------------------------------------------- latency modes
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +119,6 @@ LATENCY_MODES: Mapping[str, LatencyMode] = MappingProxyType(
         )
     }
 )
-
-# ------------------------------------------------------------------------------------------- data sets
 
 Kind = Literal["classes", "masks", "boxes"]
 """What is known of an image: its class, a class for each pixel, or boxes with classes."""
@@ -198,8 +190,6 @@ def data_reader(name: str, kind: Kind) -> Callable[..., Any]:
         return partial(named("nas_attn.data.own:read"), function, kind)
     return function
 
-
-# ------------------------------------------------------------------------------------------- presets
 
 _SGD = {"optimizer": "SGD", "optimizer_arguments": {"momentum": 0.9}}
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(

@@ -92,8 +92,6 @@ class Task(ABC):
         """Raises a ValueError where the recipe asks for what this task cannot do."""
         return
 
-    # ------------------------------------------------------------------------------------ data
-
     def kind(self) -> Classes:
         """What is known of its images."""
         kind: Classes = named(self.images_by)()
@@ -136,8 +134,6 @@ class Task(ABC):
         dataset = self.load(recipe, device="cpu")
         return "" if dataset is None else dataset.missing_test
 
-    # ------------------------------------------------------------------------------------ training, export
-
     def learnt(self, classes: int) -> Learnt:
         """The loss and the metrics, for the trainer."""
         learnt: Learnt = named(self.learnt_by)(self, classes)
@@ -157,8 +153,6 @@ class Task(ABC):
         """How its networks are exported."""
         answers: Answers = named(self.exported_by)(self)
         return answers
-
-    # ------------------------------------------------------------------------------------ `init`
 
     def usual_backbone(self, data: str, *, small: bool) -> str:
         """What `init` proposes for these data."""
@@ -310,8 +304,6 @@ class Detection(Task):
         if asked:
             raise ValueError(f"{asked[0]} is not supported in a detection: remove it")
 
-    # ------------------------------------------------------------------------------------ data
-
     def data_section(self, recipe: Recipe) -> DataSection:
         """The recipe's data with the side that its detector is fed."""
         return recipe.data.model_copy(update={"size": recipe.data.size or usual_side(recipe.backbone.name)})
@@ -320,8 +312,6 @@ class Detection(Task):
         if recipe.data.name != EXTERNAL:
             named("nas_attn.training.learning:require_scorer")()
         return super().load(recipe, device=device, share=share)
-
-    # ------------------------------------------------------------------------------------ `init`
 
     def usual_backbone(self, data: str, *, small: bool) -> str:
         return "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"

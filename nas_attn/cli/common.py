@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., None])
 INTERRUPTED = 130  # Exit status after Ctrl-C
 
-# ------------------------------------------------------------------------------------------- output
-
 
 def echo(text: str, *, err: bool = False) -> None:
     """Lines on standard output or standard error, as they are."""
@@ -77,9 +75,6 @@ def table(
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return made
-
-
-# ------------------------------------------------------------------------------------------- what is meant
 
 
 def study_named(name: str | None, storage: str) -> OpenStudy:
@@ -129,8 +124,6 @@ def overrides(settings: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-# ------------------------------------------------------------------------------------------- whose code runs
-
 _OBJECT = re.compile(r"(?P<module>[A-Za-z_]\w*(\.\w+)*):[A-Za-z_]\w*")
 _SOURCES = ("torchvision", "timm", "smp", "ultralytics", "folder", "coco", "yolo", "python")
 """What may stand before a colon without being a module."""
@@ -162,9 +155,6 @@ def _code_in(value: Any, key: str = "") -> Iterator[str]:
         found = _OBJECT.fullmatch(value)
         if key == "command" or (found and found["module"] not in _SOURCES):
             yield value
-
-
-# ------------------------------------------------------------------------------------------- options
 
 
 def _storage_wait(seconds: float | None) -> None:

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 SAMPLES = 5  # Random placements that are shown of a search space
 
-# ------------------------------------------------------------------------------------------- sites
-
 
 def sites(
     backbone: Annotated[str, typer.Argument(help="resnet20, torchvision:resnet50, timm:…, package.module:function.")],
@@ -144,9 +142,6 @@ def _record(site: Site) -> dict[str, object]:
     return {**own, "default_position": site.default_position, "positions": positions}
 
 
-# ------------------------------------------------------------------------------------------- modules
-
-
 def modules(
     name: Annotated[str | None, typer.Argument(help="One module, or package.module:Class.")] = None,
     channels: Annotated[int, typer.Option("--channels", min=1, help="Channels of the feature map.")] = 256,
@@ -250,9 +245,6 @@ def _counted(row: Row, channels: int, size: int) -> dict[str, Any]:
 def _described(row: Row) -> dict[str, Any]:
     knobs = [{"name": k.name, "default": format_knob(k.default), "range": k.range, "doc": k.doc} for k in row.knobs]
     return {"name": row.name, "title": row.title, "family": row.family, "paper": row.paper, "knobs": knobs}
-
-
-# ------------------------------------------------------------------------------------------- latency
 
 
 def latency(

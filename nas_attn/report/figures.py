@@ -87,8 +87,6 @@ _MOST_CURVES = 150  # Learning curves drawn at most; the front, the baselines an
 Ends = tuple[float, float, float]  # A value and the ends of its 95 % interval
 Point = tuple[CandidateView, Ends, Ends]  # A candidate with its x and y
 
-# ------------------------------------------------------------------------------------------- the front
-
 
 def front_figures(snapshot: Snapshot, *, absolute: bool = False) -> list[go.Figure]:
     """The first objective against each other one (against the trial's number where it is alone); metrics as gains over the bare

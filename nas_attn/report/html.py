@@ -185,9 +185,6 @@ def _commands(snapshot: Snapshot) -> str:
     return "\n".join([*lines, *(f"nas-attn {command} {snapshot.study}" for command in ("retrain", "export"))])
 
 
-# ------------------------------------------------------------------------------------------- templates
-
-
 @cache
 def templates() -> Environment:
     """The environment of `nas_attn/report/templates`."""

@@ -52,9 +52,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-# ------------------------------------------------------------------------------------------- surface
-
-
 def test_what_is_exported() -> None:
     members = {"Study", "attach", "attention", "check", "detach", "find_sites", "load_recipe", "open_study", "search"}
     assert set(na.__all__) == {*members, "__version__"} == set(dir(na))
@@ -66,9 +63,6 @@ def test_what_is_exported() -> None:
 def test_using_it_does_not_replace_functions_by_modules() -> None:
     assert na.attention.create("se", 16)
     assert all(callable(getattr(na, n)) for n in ("attach", "detach", "find_sites", "search", "open_study"))
-
-
-# ------------------------------------------------------------------------------------------- models
 
 
 def test_attaching_to_a_torchvision_model_and_taking_off_again() -> None:
@@ -94,9 +88,6 @@ def test_what_cannot_be_attached() -> None:
         na.attach(model, "stage9=se", input_shape=(1, 16, 16))
     with pytest.raises(BackboneError):
         na.find_sites(nn.Linear(4, 4), (1, 16, 16))
-
-
-# ------------------------------------------------------------------------------------------- studies
 
 
 def test_a_search_with_ones_own_model_and_evaluator(folder: Path) -> None:

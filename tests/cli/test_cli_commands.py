@@ -19,9 +19,6 @@ from nas_attn.recipe_reading import load_recipe
 PROGRAM = [sys.executable, "-m", "nas_attn.cli.main"]
 
 
-# ------------------------------------------------------------------------------------------- results
-
-
 def test_a_search_says_how_it_goes_and_what_came_out(table: Path, nas) -> None:
     """Progress on standard error in plain lines, as there is no terminal; the answer on standard output."""
     ended = nas("search", "table.toml", "--workers", "1", "--trials", "5")
@@ -58,9 +55,6 @@ def test_a_dry_run_writes_nothing(table: Path, nas) -> None:
     found = nas("search", "table.toml", "--dry-run", "--json").json
     assert (found["placements"], found["trials"]) == (125, 14)
     assert sorted(path.name for path in table.iterdir() if path.name != "__pycache__") == before
-
-
-# ------------------------------------------------------------------------------------------- tables
 
 
 def test_modules(nas) -> None:
@@ -132,9 +126,6 @@ def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
     assert "is not an SQLite database" in " ".join(ended.out.split())
 
 
-# ------------------------------------------------------------------------------------------- backup
-
-
 @pytest.mark.slow
 def test_a_backup_while_workers_write_opens_with_plain_optuna(
     table: Path, nas, monkeypatch: pytest.MonkeyPatch
@@ -157,9 +148,6 @@ def test_a_backup_while_workers_write_opens_with_plain_optuna(
     with sqlite3.connect("copy.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert nas("pareto", "--storage", "sqlite:///copy.db").status == 0
-
-
-# ------------------------------------------------------------------------------------------- init
 
 
 def test_init_writes_a_recipe_that_fits_a_small_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:

@@ -125,8 +125,6 @@ def commands(rng: random.Random) -> Case:
     return Case(argv, base_files(rng))
 
 
-# ------------------------------------------------------------------------------------------- weights
-
 PRETRAINED = ["--set", "training.start=pretrained", "--set", "training.weights={}"]
 
 
@@ -222,8 +220,6 @@ WEIGHT_MISHAPS: tuple[Callable[[random.Random, dict[str, Any]], Any], ...] = (
     *(_replaced, _replaced, _renamed, _prefixed, _wrapped, _other, _fewer, _more, _no_state),
 )
 
-# ------------------------------------------------------------------------------------------- databases
-
 READING = """status; status made; pareto; pareto --json; report -o out.html; effects; effects made --of latency; backup copy.db
 validate --dry-run; extend made --space small --dry-run; clean made --dry-run; stop made --no-wait; launch made --on slurm; export made"""
 STRANGE = (
@@ -274,9 +270,6 @@ def _rewrite(rng: random.Random, folder: Path) -> None:
             except sqlite3.Error:
                 continue
         connection.commit()
-
-
-# ------------------------------------------------------------------------------------------- all kinds
 
 
 def case(seed: str, number: int) -> Case:

@@ -93,9 +93,6 @@ class Case:
     damaged: bool = False  # Whether a file may be found damaged, which is no user's error: exit status 1
 
 
-# ------------------------------------------------------------------------------------------- texts
-
-
 def spoiled(rng: random.Random, text: str) -> bytes:
     """A TOML file after one to three mishaps."""
     lines = text.splitlines()
