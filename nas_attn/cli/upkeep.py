@@ -120,7 +120,7 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
     words = [f"Study {opened.store.name}: {now.progress.line(working=False)}", f"{running} {more}"]
     if now.per_hour is not None:
         words.append(f"{now.per_hour:,.{0 if now.per_hour >= 10 else 1}f} candidates an hour")
-        words += [now.progress.left.text] if now.progress.left is not None else []
+        words += [now.progress.left] if now.progress.left else []
     parts: list[Any] = [Text("; ".join(words))]
     if now.workers:
         columns = ["machine", "pid", "device", "at", "for", "last sign of life"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -32,21 +31,6 @@ PAUSE = 10.0  # times as long as usual: nobody was at work
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """Seconds that are left, and between what they will be in all likelihood."""
-
-    seconds: float
-    low: float
-    high: float
-
-    @property
-    def text(self) -> str:
-        """`about 12 min left (9 min to 16 min)`."""
-        low, high = duration(self.low), duration(self.high)
-        return f"about {duration(self.seconds)} left" + (f" ({low} to {high})" if low != high else "")
-
-
-@dataclass(frozen=True, slots=True)
 class Progress:
     """Counts of a study's candidates."""
 
@@ -57,19 +41,23 @@ class Progress:
     failed: int
     running: int
     best: str  # the best value of the first objective so far; empty if there is none
-    left: Left | None = None  # time until all is done; None if too few candidates are finished, or none is open
+    left_s: float | None = None  # until all is done; None if too few candidates are finished, or none is open
     phase: str = ""  # what is at work after the candidates: `testing 2/6 runs`
 
     @property
     def finished(self) -> int:
         return self.scored + self.pruned + self.infeasible + self.failed
 
+    @property
+    def left(self) -> str:
+        """`about 12 min left`, or empty."""
+        return "" if self.left_s is None else f"about {duration(self.left_s)} left"
+
     def line(self, *, working: bool = True) -> str:
         """One line for a person, with the time left if somebody is `working`."""
         counts = [f"{n} {word}" for word in ("pruned", "infeasible", "failed") if (n := getattr(self, word))]
-        best = f"best {self.best}" if self.best else ""
-        left = self.left.text if working and self.left is not None else ""
-        return ", ".join(filter(None, [f"{self.finished}/{self.trials} trials", *counts, self.phase, best, left]))
+        counts += [self.phase, f"best {self.best}" if self.best else "", self.left if working else ""]
+        return ", ".join(filter(None, [f"{self.finished}/{self.trials} trials", *counts]))
 
 
 def progress(opened: OpenStudy) -> Progress:
@@ -84,7 +72,7 @@ def progress(opened: OpenStudy) -> Progress:
         trials=opened.trials,
         **{state: states[state] for state in ("scored", "pruned", "infeasible", "failed", "running")},
         best="" if best is None else f"{named(objective, best)}{lower}",
-        left=_left(opened, [row.finished_at for row in rows if row.finished_at], open_),
+        left_s=_left_s(opened, [row.finished_at for row in rows if row.finished_at], open_),
         phase=_phase(opened.store),
     )
 
@@ -104,15 +92,14 @@ def further_runs(recipe: Recipe, trials: int) -> int:
     return recipe.search.confirm_seeds * (min(LARGEST_FRONT, trials) + ROUNDS * min(RIVALS, trials))
 
 
-def _left(opened: OpenStudy, finished: Sequence[float], open_: int) -> Left | None:
+def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float | None:
     """What a set time leaves; else the candidates at the pace of the last ones, and the runs that come after them."""
     store, counts = opened.store, opened.store.queue.counts()
     waiting = {phase: sum(counts.get((p, "waiting"), 0) for p in purposes) for phase, purposes in PHASES.items()}
     later = waiting["testing"] + waiting["retraining"]
     ends_at = store.settings.ends_at
     if ends_at is not None and not later:
-        left = max(0.0, ends_at - opened.database.now())
-        return Left(left, left, left)
+        return max(0.0, ends_at - opened.database.now())
     candidates = time_left(finished, open_)
     if open_ > 0 and candidates is None:
         return None
@@ -128,9 +115,7 @@ def _left(opened: OpenStudy, finished: Sequence[float], open_: int) -> Left | No
     ahead = later or further
     if not ahead or not spent:
         return candidates
-    usual = ahead * statistics.fmean(spent.values()) / max(1, len(store.workers.rows()))
-    known = candidates or Left(0.0, 0.0, 0.0)
-    return Left(known.seconds + usual, known.low + usual * 0.8, known.high + usual * 1.25)
+    return (candidates or 0.0) + ahead * statistics.fmean(spent.values()) / max(1, len(store.workers.rows()))
 
 
 def told(objectives: Sequence[str], row: CandidateRow, values: Sequence[float] | None) -> str:
@@ -140,18 +125,14 @@ def told(objectives: Sequence[str], row: CandidateRow, values: Sequence[float] |
     return f"trial {row.trial}{name}: {row.state}: {row.reason or words}; {row.placement}"
 
 
-def time_left(finished: Sequence[float], open_: int) -> Left | None:
+def time_left(finished: Sequence[float], open_: int) -> float | None:
     """From the times at which candidates were finished, for `open_` more; pauses between two calls of the program are left out."""
     times = sorted(finished)[-PACE_OF:]
     gaps = [b - a for a, b in itertools.pairwise(times)]
     if len(gaps) < FEWEST or open_ <= 0:
         return None
     usual = statistics.median(gaps)
-    gaps = [gap for gap in gaps if gap <= PAUSE * max(usual, 1e-3)]
-    mean = statistics.fmean(gaps)
-    spread = statistics.stdev(gaps) if len(gaps) > 1 else mean
-    error = 2 * spread * math.sqrt(open_ + open_**2 / len(gaps))
-    return Left(open_ * mean, max(open_ * min(gaps), open_ * mean - error), open_ * mean + error)
+    return open_ * statistics.fmean(gap for gap in gaps if gap <= PAUSE * max(usual, 1e-3))
 
 
 @dataclass(frozen=True, slots=True)
