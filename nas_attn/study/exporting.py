@@ -192,11 +192,10 @@ def _best_run(store: StudyStore, now: Snapshot, view: CandidateView) -> tuple[Ru
     run = next(iter(kept_runs(store, view.key)), None)
     if run is None or not store.checkpoints(weights_run(view.key)):
         return run, ""
-    recipe, own = protocol_recipe(store, run.way), protocol_recipe(store, SEARCH)
-    metric = now.primary or tasks.of(recipe).metric
+    metric = now.primary or tasks.of(protocol_recipe(store, run.way)).metric
     scored = [found.score.metrics for one in (run, None) if (found := _scored(store, view, one)) is not None]
     values = [metrics[metric] for metrics in scored if metric in metrics]
-    if len(values) < 2 or recipe.data != own.data:
+    if len(values) < 2:
         return run, ""
     retrained, brief = values
     if (retrained >= brief) != lower_is_better(metric) or retrained == brief:

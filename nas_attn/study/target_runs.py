@@ -218,14 +218,8 @@ class Order:
     runs: tuple[Run, ...]  # all that count, those of a validation included
 
 
-def order(
-    opened: OpenStudy,
-    networks: Mapping[str, str],
-    *,
-    seeds: int = 1,
-    epochs: int | None = None,
-) -> Order:
-    """The runs that a retraining of networks (key -> placement) takes; the study notes how they train where `epochs` are others."""
+def order(opened: OpenStudy, networks: Mapping[str, str], *, seeds: int = 1, epochs: int | None = None) -> Order:
+    """The runs that retraining networks (key -> placement) takes; the study notes how if `epochs` are not the target's."""
     recipe, store = opened.recipe, opened.store
     training = recipe.target_training
     if epochs is not None:
