@@ -436,13 +436,7 @@ class UltralyticsDetection(EvaluatedDetection):
         return sizes(data, MADE_FOR_YOLO, MADE_FOR_YOLO, ", a multiple of 32")
 
 
-_ALL: tuple[Task, ...] = (
-    Classification(),
-    Segmentation(),
-    UltralyticsDetection(),
-    EvaluatedDetection(),
-    Detection(),
-)
+_ALL: tuple[Task, ...] = (Classification(), Segmentation(), UltralyticsDetection(), EvaluatedDetection(), Detection())
 """The first one that fits a recipe is its task."""
 TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in _ALL})
 """Name in a recipe -> the task as our own trainer does it."""

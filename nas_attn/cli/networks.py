@@ -12,16 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas_attn.cli.common import (
-    AsJson,
-    Shape,
-    Storage,
-    console,
-    overrides,
-    print_json,
-    study_named,
-    table,
-)
+from nas_attn.cli.common import AsJson, Shape, Storage, console, overrides, print_json, study_named, table
 from nas_attn.errors import BackboneError, KnobError, RecipeError, StudyError, shorten
 from nas_attn.paths import DEFAULT_URL
 from nas_attn.records import BESIDE, Knob, Site, format_knob

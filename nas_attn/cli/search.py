@@ -153,10 +153,7 @@ def resume(
 
 
 def extend(
-    space: Annotated[
-        str,
-        typer.Option("--space", help="Shipped name or path of the new search space."),
-    ],
+    space: Annotated[str, typer.Option("--space", help="Shipped name or path of the new search space.")],
     study: StudyName = None,
     trials: Annotated[
         int | None,

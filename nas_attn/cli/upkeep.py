@@ -218,10 +218,7 @@ EXTRAS = {"dashboard": "optuna_dashboard", "timm": "timm", "onnx": "onnxruntime"
 Check = tuple[str, str, str]  # (what was looked at; `ok`, `note` (works without) or `bad`; what was found)
 
 
-def doctor(
-    storage: Storage = DEFAULT_URL,
-    as_json: AsJson = False,
-) -> None:
+def doctor(storage: Storage = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Check this machine: devices, libraries, storage."""
     checks = [*_machine(), _database(storage)]
     for extra, module in EXTRAS.items():

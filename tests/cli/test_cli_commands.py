@@ -214,13 +214,7 @@ def test_init_writes_no_wrong_recipe(
 
 @pytest.mark.parametrize(("trials", "status"), [("9", 0), pytest.param("many", 2, marks=pytest.mark.slow)])
 def test_init_asks_on_a_terminal(tmp_path: Path, trials: str, status: int) -> None:
-    answers = {
-        "Data set": "cifar10",
-        "Backbone": "",
-        "Search space": "ela",
-        "Trials": trials,
-        "Largest": "",
-    }
+    answers = {"Data set": "cifar10", "Backbone": "", "Search space": "ela", "Trials": trials, "Largest": ""}
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [*PROGRAM, "init", "asked.toml"], cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave, start_new_session=True

@@ -27,9 +27,7 @@ def run_command(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "code",
-    ["import nas_attn; dir(nas_attn); nas_attn.__version__", run_command("--help")],
-    ids=["import", "--help"],
+    "code", ["import nas_attn; dir(nas_attn); nas_attn.__version__", run_command("--help")], ids=["import", "--help"]
 )
 def test_nothing_heavy_is_loaded(code: str) -> None:
     assert not loaded(code) & HEAVY

@@ -140,10 +140,7 @@ def test_nothing_of_a_study_becomes_markup(tmp_path: Path) -> None:
     assert "</script><script>alert" not in words_of(page).replace(evil, "")
 
 
-@pytest.mark.parametrize(
-    "objectives",
-    [["accuracy"], ["loss", "latency", "params"], ["params", "macs"]],
-)
+@pytest.mark.parametrize("objectives", [["accuracy"], ["loss", "latency", "params"], ["params", "macs"]])
 def test_objectives_in_any_choice(tmp_path: Path, objectives: list[str]) -> None:
     study = MadeStudy(tmp_path, recipe(objectives=objectives))
     study.candidate("none", baseline="none")
