@@ -1,4 +1,4 @@
-"""The command line: one file per command, heavy imports inside the commands."""
+"""The command line: one file per theme, heavy imports inside the commands."""
 
 import os
 

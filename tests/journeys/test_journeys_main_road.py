@@ -13,8 +13,8 @@ from nas_attn.recipe import BackboneSection
 
 
 def test_photographs_with_the_space_that_init_writes(shell: Shell) -> None:
-    photographs(shell.folder / "photos")
-    said = shell.types("init study.toml --data folder:photos --backbone resnet8 --yes").out
+    photographs(shell.folder / "meine Fotos (größer)")
+    said = shell.types("init study.toml --data 'folder:meine Fotos (größer)' --backbone resnet8 --yes").out
     assert "next: nas-attn search study.toml --dry-run" in said
     assert 'space = "plug_and_play"' in (shell.folder / "study.toml").read_text()
     tiny = settings(TINY, data__size="16")
