@@ -27,7 +27,6 @@ def test_from_init_to_a_network_taken_home(shell: Shell) -> None:
     answer = finished(shell, "study", trials=3)
     assert answer["objectives"] == ["mean_iou", "latency"]
     assert all(0 <= s["metrics"]["mean_iou"] <= 1 for c in answer["candidates"] for s in c["scores"])
-    shell.types("report study")
     page = (shell.folder / "study.html").read_text()
     assert "mean IoU" in page
     assert "new images" not in page
