@@ -123,7 +123,7 @@ def _way_out(model: nn.Module, error: Exception, input_shape: tuple[int, int, in
 
 
 def _on_shapes(twin: nn.Module, input_shape: tuple[int, int, int], bare: bool) -> Recording:
-    """Without computing anything."""
+    """Without computing anything. Fused attention is counted as its parts, with the matrix between them."""
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")
         x = torch.empty(1, *input_shape, dtype=floating(twin).dtype)
