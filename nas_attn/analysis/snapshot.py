@@ -433,14 +433,8 @@ def _recommend(
     if model is None or any(view.baseline == "none" and view.state == "running" for view in views):
         return None  # what all others are compared with is still to come
     able = [v for v in views if v.state == "scored" and v.rung == last and model.metric in v.estimates]
-    contenders, controls = (
-        [
-            Contender(v.key, v.placement, v.baseline, v.estimates[model.metric], v.latency, v.on_front)
-            for v in able
-            if v.control == control
-        ]
-        for control in (False, True)
-    )
+    known = [Contender(v.key, v.placement, v.baseline, v.estimates[model.metric], v.latency, v.on_front) for v in able]
+    contenders, controls = ([c for c in known if is_control(c.placement) == of] for of in (False, True))
     training = recipe.target_training if model.rung == TARGET else recipe.training
     limit, own = recipe.limits.max_latency_ratio, training.start != "scratch"
     found = recommend(contenders, model, max_latency_ratio=limit, own_backbone=own, trained=training.said)

@@ -231,17 +231,12 @@ def by_class(labels: Labels | None, scores: Mapping[str, Sequence[Score]]) -> By
     counts = np.bincount(labels.numbers, minlength=len(labels.classes))
     values = {}
     for key, runs in scores.items():
-        right = _right([run for run in runs if run.examples == images], images)
-        if right is not None:
+        kept = [run.correct for run in runs if run.examples == images and run.correct]
+        if kept:
+            right = np.mean([np.unpackbits(np.frombuffer(bits, np.uint8), count=images) for bits in kept], axis=0)
             shares = np.bincount(labels.numbers, weights=right, minlength=len(counts)) / np.maximum(counts, 1)
             values[key] = tuple(shares.tolist())
     return ByClass(labels.classes, tuple(counts.tolist()), values) if values else None
-
-
-def _right(runs: Iterable[Score], images: int) -> NDArray[np.float64] | None:
-    """(images,) share of the runs that have each image right; None without results per image."""
-    bits = [np.unpackbits(np.frombuffer(run.correct, np.uint8), count=images) for run in runs if run.correct]
-    return np.asarray(np.mean(bits, axis=0, dtype=np.float64)) if bits else None
 
 
 # ------------------------------------------------------------------------------------------- as a study keeps them
@@ -327,14 +322,13 @@ def validation_results(
         scores: on the test split, with results per image.
         labels: of the test split.
     """
-    found, known = [], list(scores)
-    for family in families:
-        blocks = finished_blocks(family, ended)
-        if blocks < family.blocks:
-            found.append(ValidationResult(family, blocks, (), {}, {}))
-        else:
-            found.append(_judged(recipe, family, known, labels))
-    return tuple(found)
+    done, known = [(family, finished_blocks(family, ended)) for family in families], list(scores)
+    return tuple(
+        ValidationResult(family, blocks, (), {}, {})
+        if blocks < family.blocks
+        else _judged(recipe, family, known, labels)
+        for family, blocks in done
+    )
 
 
 def block_noise(results: Sequence[ValidationResult]) -> tuple[float, float, int] | None:
