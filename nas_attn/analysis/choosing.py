@@ -20,6 +20,14 @@ from nas_attn.model import TARGET
 from nas_attn.tables import is_cost
 
 FEWEST_FOR_A_KNEE = 3
+LABELS = ("Gain", "Best bet", "Dearer", "Cheaper", "Capacity", "Tested", "Decide", "Target", "Next")
+"""With which all lines but the first begin, in ten columns."""
+MOST_NOTES = 2  # lines about what speaks against any conclusion
+MOST_RUNS = 32  # trainings of each network up to which a test is proposed
+NEEDED = 1.96 + 0.84  # standard errors that a difference has to be, to be shown with 95 % certainty in 80 % of tests
+ENOUGH = 0.995  # probability of being better than the bare backbone from which no further round is needed
+RIVALS = 2  # that run besides the best-looking one and the bare backbone
+DRAWS = 8  # draws of the truth; the best in one of them may be the best
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,11 +232,7 @@ def _sentences(
     return said
 
 
-LABELS = ("Gain", "Best bet", "Dearer", "Cheaper", "Capacity", "Tested", "Decide", "Target", "Next")
-"""With which all lines but the first begin, in ten columns."""
-MOST_NOTES = 2  # lines about what speaks against any conclusion
-MOST_RUNS = 32  # trainings of each network up to which a test is proposed
-NEEDED = 1.96 + 0.84  # standard errors that a difference has to be, to be shown with 95 % certainty in 80 % of tests
+# ------------------------------------------------------------------------------------------- the answer
 
 
 def answer(now: Snapshot, at: str = "") -> list[str]:
@@ -308,9 +312,7 @@ def _target(now: Snapshot, at: str) -> Iterator[str]:
     yield f"Target    the gain {said} is not known yet: nas-attn validate {now.study}{at} finds out{cost}"
 
 
-ENOUGH = 0.995  # probability of being better than the bare backbone from which no further round is needed
-RIVALS = 2  # that run besides the best-looking one and the bare backbone
-DRAWS = 8  # draws of the truth; the best in one of them may be the best
+# ------------------------------------------------------------------------------------------- who runs again
 
 
 def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
