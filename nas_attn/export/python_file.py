@@ -7,10 +7,8 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-import json
-import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, cast
@@ -84,15 +82,19 @@ def python_source(model: nn.Module, described: Described, *, weights: str, notes
     definitions, imports = bundle(needs.roots)
     parts = [
         _heading(described, notes),
-        "\n".join(["from __future__ import annotations", "", *import_lines(needs.imports | imports)]),
+        "\n".join(["from __future__ import annotations", "", *sorted(map(_imported, needs.imports | imports))]),
         _constants(described),
-        definitions.strip("\n"),
+        definitions,
         "\n    ".join([_BUILD, *build]),
         *([_NORMALISE] if described.interface.mean else []),
-        _LOAD.replace("WEIGHTS", quoted(weights)),
+        _LOAD.replace("WEIGHTS", repr(weights)),
     ]
     first, *rest = filter(None, parts)
     return f"{first}\n\n{rest[0]}\n\n{rest[1]}\n\n\n" + "\n\n\n".join(rest[2:]) + "\n"
+
+
+def _imported(one: tuple[str, str | None]) -> str:
+    return f"from {one[0]} import {one[1]}" if one[1] else f"import {one[0]}"
 
 
 _BUILD = '''\
@@ -161,18 +163,18 @@ def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str
         usual = torchvision_options(name, described.input_shape, classes)
         arguments = {**usual, **section.options}
         arguments |= {"weights_backbone": None} if "weights_backbone" in usual else {}  # `load` has them all
-        lines = [_call("torchvision.models.get_model", [quoted(name), *_keywords(arguments)], before="model = ")]
+        lines = [_call("torchvision.models.get_model", [repr(name), *_keywords(arguments)], before="model = ")]
         return lines if channels == 3 else [*lines, _first_convolution(model)]
     if source == "timm":
         needs.imports.add(("timm", None))
         arguments = {"num_classes": classes, "in_chans": channels, **section.options}
-        return [_call("timm.create_model", [quoted(name), *_keywords(arguments)], before="model = ")]
+        return [_call("timm.create_model", [repr(name), *_keywords(arguments)], before="model = ")]
     if source == "smp":
         needs.imports.add(("segmentation_models_pytorch", None))
         architecture, _, encoder = name.partition("/")
         arguments = {"encoder_name": encoder, "in_channels": channels, "classes": classes, **section.options}
         arguments |= {"encoder_weights": None}
-        given = [quoted(architecture), *_keywords(arguments)]
+        given = [repr(architecture), *_keywords(arguments)]
         return [_call("segmentation_models_pytorch.create_model", given, before="model = ")]
     function = load_object(section.name, what="backbone", error=OperationError)  # type: ignore[arg-type]
     needs.imports.add((source, None))
@@ -188,7 +190,7 @@ def _first_convolution(model: nn.Module) -> str:
     settings["bias"] = layer.bias is not None
     given = {n: v for n, v in settings.items() if v != usual[n].default and v != (usual[n].default,) * 2}
     arguments = [repr(layer.in_channels), repr(layer.out_channels), repr(layer.kernel_size), *_keywords(given)]
-    return _call("model.set_submodule", [quoted(path), ("nn.Conv2d", arguments)])
+    return _call("model.set_submodule", [repr(path), ("nn.Conv2d", arguments)])
 
 
 def _attention(model: nn.Module, described: Described, needs: _Needs) -> list[str]:
@@ -196,7 +198,7 @@ def _attention(model: nn.Module, described: Described, needs: _Needs) -> list[st
     lines = []
     for point, choices in described.resolved.modules:
         host = bare_class(model.get_submodule(point.path))
-        made: list[Any] = ["model", quoted(point.path)]
+        made: list[Any] = ["model", repr(point.path)]
         made += [_module(choice, point, described.resolved.init, needs) for choice in choices]
         if point.replaces:
             made.append("instead=True")
@@ -217,20 +219,8 @@ def _module(choice: Choice, point: Point, init: str, needs: _Needs) -> tuple[str
     return (needs.name(Blended), [made]) if blended else made
 
 
-# ------------------------------------------------------------------------------------------- in Python's words
-
-
-def quoted(text: str) -> str:
-    """A text as Python writes it, in double quotes where that takes no more of them."""
-    return repr(text) if '"' in text and "'" not in text else json.dumps(text, ensure_ascii=False)
-
-
-def _literal(value: Any) -> str:
-    return quoted(value) if isinstance(value, str) else repr(value)
-
-
 def _keywords(arguments: Mapping[str, Any]) -> list[str]:
-    return [f"{name}={_literal(value)}" for name, value in arguments.items()]
+    return [f"{name}={value!r}" for name, value in arguments.items()]
 
 
 def _call(function: str, arguments: Sequence[Any], indent: int = 4, before: str = "") -> str:
@@ -246,9 +236,9 @@ def _call(function: str, arguments: Sequence[Any], indent: int = 4, before: str 
 
 def _assigned(name: str, values: Sequence[Any]) -> str:
     """A tuple as a constant."""
-    flat = ", ".join(map(_literal, values)) + ("," if len(values) == 1 else "")
+    flat = ", ".join(map(repr, values)) + ("," if len(values) == 1 else "")
     line = f"{name} = ({flat})"
-    return line if len(line) <= WIDTH else "\n".join([f"{name} = (", *(f"    {_literal(v)}," for v in values), ")"])
+    return line if len(line) <= WIDTH else "\n".join([f"{name} = (", *(f"    {v!r}," for v in values), ")"])
 
 
 OURS = "nas_attn"
@@ -290,21 +280,13 @@ def bundle(roots: Iterable[tuple[str, str]]) -> tuple[str, set[tuple[str, str | 
 
     for module, name in roots:
         collect(module, name)
-    return "".join(_joined(order)), outside
-
-
-def import_lines(imports: Iterable[tuple[str, str | None]]) -> list[str]:
-    """Import statements in isort's order: the standard library, a blank, the others; each module's names in one line."""
-    names: dict[str, list[str]] = {}
-    for module, name in sorted(imports, key=lambda one: (one[1] is not None, one[0], _import_order(one[1] or ""))):
-        names.setdefault(f"from {module} import " if name else f"import {module}", []).append(name or "")
-    lines = [start + ", ".join(found) for start, found in names.items()]
-    own = [line for line in lines if line.split()[1].partition(".")[0] in sys.stdlib_module_names]
-    return [*own, *([""] if own else []), *(line for line in lines if line not in own)]
-
-
-def _import_order(name: str) -> tuple[int, str]:
-    return (0 if name.isupper() else 1 if name[:1].isupper() else 2, name)
+    texts = []
+    for module, name in order:
+        file = _read(module)
+        node, end = file.definitions[name]
+        start = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+        texts.append("\n".join(file.lines[start - 1 : end]))
+    return "\n\n\n".join(texts), outside
 
 
 @cache
@@ -326,18 +308,6 @@ def _read(module: str) -> _File:
                 (str(getattr(t, "id", getattr(t, "name", ""))) for t in targets), (node, end)
             )
     return file
-
-
-def _joined(order: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """The definitions, two blank lines around functions and classes, constants closer."""
-    before: Definition | None = None
-    for module, name in order:
-        file = _read(module)
-        node, end = file.definitions[name]
-        start = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
-        close = isinstance(node, CONSTANT) and isinstance(before, CONSTANT)
-        yield ("" if before is None or close else "\n\n") + "\n".join(file.lines[start - 1 : end]) + "\n"
-        before = node
 
 
 def attend(
