@@ -159,7 +159,6 @@ def _torchvision(section: BackboneSection, name: str, input_shape: Shape, classe
 
     known = [*_torchvision_names(), *_torchvision_names("segmentation"), *detectors.names()]
     if name not in known:
-        detectors.refuse_other_labels(name)
         raise BackboneError(f"unknown torchvision model '{name}': {did_you_mean(name, known)}")
     options = {**torchvision_options(name, input_shape, classes), **section.options}
     model: nn.Module = call(torchvision.models.get_model, section, name, **options)

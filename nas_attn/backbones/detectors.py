@@ -16,7 +16,6 @@ from nas_attn.tasks import FIXED_SIDES
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-OF_OTHER_LABELS: Mapping[str, str] = {"maskrcnn": "masks", "keypointrcnn": "keypoints"}
 PREDICTORS = ("roi_heads.box_predictor.", "head.classification_head.")
 """Beginnings of the names of what predicts classes, and of Faster R-CNN a box for each."""
 
@@ -26,15 +25,7 @@ def names() -> list[str]:
     import torchvision
 
     known: list[str] = torchvision.models.list_models(module=torchvision.models.detection)
-    return [name for name in known if name.partition("_")[0] not in OF_OTHER_LABELS]
-
-
-def refuse_other_labels(name: str) -> None:
-    """Raises BackboneError for a detector that learns from more than boxes."""
-    labels = OF_OTHER_LABELS.get(name.partition("_")[0])
-    if labels is not None:
-        way = f"use fasterrcnn_{name.partition('_')[2]}, or an evaluator of your own"
-        raise BackboneError(f"'torchvision:{name}' learns from {labels}, which no task here has: {way}")
+    return [name for name in known if not name.startswith(("maskrcnn", "keypointrcnn"))]
 
 
 def arguments(name: str, size: tuple[int, int], classes: int) -> dict[str, Any]:

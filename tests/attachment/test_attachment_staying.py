@@ -277,21 +277,6 @@ def test_files_from_before_name_modules_that_are_one_by_now() -> None:
     assert type(pickling.unpacked(given)) is catalogue.load(catalogue.ROWS["se"].target)
 
 
-def test_averaged_weights_by_deepcopy() -> None:
-    model = resnet()
-    averaged = torch.optim.swa_utils.AveragedModel(model)
-    averaged.update_parameters(shaken(model))
-    averaged.update_parameters(model)
-    assert torch.allclose(averaged(images()), model(images()), atol=1e-4)
-    all_take_part(averaged.module, 3)
-
-
-def test_quantisation_that_fuses_by_type_is_stopped_by_torch() -> None:
-    model = resnet()
-    with pytest.raises(AssertionError, match="AttendedBatchNorm2d"):
-        torch.ao.quantization.fuse_modules(model, [["layer1.0.conv2", "layer1.0.bn2"]])
-
-
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_tracing_works_and_scripting_says_what_to_use() -> None:
     model = resnet()

@@ -117,12 +117,6 @@ def test_what_cannot_be_is_refused(name: str, channels: int, knobs: dict[str, An
         attention.create(name, channels, **knobs)
 
 
-@pytest.mark.parametrize("init", ["Identity", "", None])
-def test_unknown_init_is_refused(init: Any) -> None:
-    with pytest.raises(KnobError, match="unknown init"):
-        attention.create("se", 16, init=init)
-
-
 def test_groups_that_do_not_divide_are_said() -> None:
     with pytest.warns(NasAttnWarning, match="norm_groups=32 does not divide 48 channels: norm_groups=24 was taken"):
         module = attention.create("ela", 48, norm_groups=32)
@@ -131,9 +125,11 @@ def test_groups_that_do_not_divide_are_said() -> None:
         attention.create("ela", 16, variant="T")
 
 
-def test_a_knob_named_twice_is_refused() -> None:
+def test_a_knob_named_twice_and_an_unknown_start_are_refused() -> None:
     with pytest.raises(KnobError, match="reduction is given twice"):
         catalogue.build(Choice("se", (("reduction", 4), ("reduction", 8))), 16, 4, 4)
+    with pytest.raises(KnobError, match="unknown init 'Identity'"):
+        attention.create("se", 16, init="Identity")
 
 
 @pytest.mark.parametrize(
