@@ -109,37 +109,38 @@ def test_every_attention_module_on_a_small_resnet(tmp_path: Path) -> None:
     formatted(tmp_path)
 
 
-def test_backbones_of_other_packages_and_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("timm", reason="the timm extra is not installed")
+CASES: dict[str, tuple[str, str, Shape, dict[str, object]]] = {
+    "gray": ("torchvision:mobilenet_v3_small", "stage2=eca stage1.original=none stage3=ela", (1, 32, 32), {}),
+    "own": (
+        *("mine:build", "stage1=spotlight:Spotlight(power=2.0) stage3=se(reduction=2)"),
+        *((3, 16, 16), {"options": {"width": 8}}),
+    ),
+    "ten": ("timm:resnet10t", "stage1@block=simam stage3@block=gc", (3, 32, 32), {"options": {"drop_rate": 0.1}}),
+    "dense": ("torchvision:densenet121", "stage1@stage=se", (3, 32, 32), {}),  # its blocks run their children by name
+}
+
+
+@pytest.mark.parametrize("names", [["gray", "own"], pytest.param(["ten", "dense"], marks=pytest.mark.slow)])
+def test_backbones_of_other_packages_and_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    if "ten" in names:
+        pytest.importorskip("timm", reason="the timm extra is not installed")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "mine.py").write_text(MODEL)
     (tmp_path / "spotlight.py").write_text(MODULE)
-    models, texts = {}, {}
-    own = "stage1=spotlight:Spotlight(power=2.0) stage3=se(reduction=2)"
-    cases = [
-        ("gray", "torchvision:mobilenet_v3_small", "stage2=eca stage1.original=none stage3=ela", (1, 32, 32), {}),
-        ("ten", "timm:resnet10t", "stage1@block=simam stage3@block=gc", (3, 32, 32), {"options": {"drop_rate": 0.1}}),
-        ("own", "mine:build", own, (3, 16, 16), {"options": {"width": 8}}),
-    ]
-    for name, backbone, placement, shape, settings in cases:
+    models = {}
+    contained = {"own": "model = mine.build(classes=5, in_channels=3, width=8)", "dense": "bases=(AttendedDict,)"}
+    for name in names:
+        backbone, placement, shape, settings = CASES[name]
         models[name], text = made(tmp_path, name, backbone, placement, shape, init="identity", **settings)
         assert "nas_attn" not in text.replace('"nas_attn"', "").replace("`nas_attn`", ""), "but for the child's name"
-        texts[name] = text
-    assert "model = mine.build(classes=5, in_channels=3, width=8)" in texts["own"]
-    assert repr("own.pt") in texts["own"]
+        assert contained.get(name, repr(f"{name}.pt")) in text
     check(tmp_path, models)
     for file in ("mine.py", "spotlight.py"):
         (tmp_path / file).unlink()
     formatted(tmp_path)
-
-
-@pytest.mark.slow
-def test_a_container_as_host(tmp_path: Path) -> None:
-    """Attention behind a whole stage of a DenseNet, whose blocks run their own children by name."""
-    model, text = made(tmp_path, "dense", "torchvision:densenet121", "stage1@stage=se", (3, 32, 32), init="paper")
-    assert "bases=(Attended" in text
-    check(tmp_path, {"dense": model})
 
 
 def test_a_name_that_would_hide_what_the_file_needs(tmp_path: Path) -> None:
