@@ -57,21 +57,9 @@ def card(
     data: Mapping[str, Any],
     cost: Mapping[str, float],
 ) -> dict[str, Any]:
-    """The facts, as JSON knows them.
-
-    Args:
-        training: of the run whose weights these are.
-        here: the exported network's own score on the same images in float32; None where that was not asked.
-        check: how the file compares with the network; None where it was not asked, or cannot be.
-    """
+    """The facts, as JSON knows them: `training` of the run whose weights these are, `here` the exported network's own score on
+    the same images in float32, `check` how the file compares with the network; both None where they were not asked."""
     channels, height, width = described.input_shape
-    modules = [  # whatever a later version calls the places
-        {
-            "point": [point.path, point.channels, point.height, point.width, point.replaces],
-            "choices": [{"type": choice.type, "knobs": dict(choice.knobs)} for choice in choices],
-        }
-        for point, choices in described.resolved.modules
-    ]
     estimates = {
         name: {"mean": e.mean, "low": e.low, "high": e.high, "runs": e.seeds} for name, e in view.estimates.items()
     }
@@ -101,7 +89,7 @@ def card(
             "what": described.task.answer,
             "classes": list(described.interface.classes),
         },
-        "modules": modules,
+        "modules": [_placed(point, choices) for point, choices in described.resolved.modules],
         "training": dict(training),
         "here": None if here is None else dict(here),
         "check": None if check is None else dict(check),
@@ -112,6 +100,12 @@ def card(
         "versions": dict(now.versions),
         "recipe": now.recipe.model_dump(mode="json"),
     }
+
+
+def _placed(point: Point, choices: tuple[Choice, ...]) -> dict[str, Any]:
+    """What stands where, whatever a later version calls the place."""
+    at = [point.path, point.channels, point.height, point.width, point.replaces]
+    return {"point": at, "choices": [{"type": choice.type, "knobs": dict(choice.knobs)} for choice in choices]}
 
 
 def resolved_of(facts: Mapping[str, Any]) -> ResolvedPlacement:
