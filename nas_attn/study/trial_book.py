@@ -9,11 +9,10 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from types import MethodType
-from typing import Any, TypeVar
+from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
@@ -29,8 +28,6 @@ from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.records import CandidateRow, Latency
 from nas_attn.storage import Database, StoredScore, explained, optuna_engine_arguments, translate_errors
 from nas_attn.storage.outages import Outage
-
-T = TypeVar("T")
 
 BASELINE = "baseline"  # user attribute of an enqueued trial that names the baseline
 OUTSIDE = "outside"
@@ -67,15 +64,15 @@ class _PatientStorage(RDBStorage):
         outage = object.__getattribute__(self, "outage")
         if outage is None or _CALLS.inside or not isinstance(found, MethodType):
             return found
-        return partial(_patiently, outage, self.engine.dispose, found)
 
+        def patiently(*given: Any, **named: Any) -> Any:
+            _CALLS.inside = True
+            try:
+                return outage.endure(lambda: found(*given, **named), self.engine.dispose)
+            finally:
+                _CALLS.inside = False
 
-def _patiently(outage: Outage, renew: Callable[[], None], method: Callable[..., T], *given: Any, **named: Any) -> T:
-    _CALLS.inside = True
-    try:
-        return outage.endure(lambda: method(*given, **named), renew)
-    finally:
-        _CALLS.inside = False
+        return patiently
 
 
 class TrialBook:
