@@ -69,14 +69,17 @@ class ParetoHalving:
         name = f"{ATTRIBUTE}{reached[-1]}"
         others = {t.number: t.user_attrs[name] for t in trial.study.get_trials(deepcopy=False) if name in t.user_attrs}
         others[trial.number] = trial.user_attrs[name]
-        pairs = {str(number): minimised(trial.study, values) for number, values in others.items()}
-        return not survives(pairs, str(trial.number), self._eta)
+        costs = {
+            str(number): tuple(
+                math.inf if math.isnan(v) else s * v for s, v in zip(_signs(trial.study), values, strict=True)
+            )
+            for number, values in others.items()
+        }
+        return not survives(costs, str(trial.number), self._eta)
 
 
-def minimised(study: Study, values: Sequence[float]) -> tuple[float, ...]:
-    """Values with their signs turned so that less is better; NaN is infinitely bad."""
-    signs = [-1.0 if direction == StudyDirection.MAXIMIZE else 1.0 for direction in study.directions]
-    return tuple(math.inf if math.isnan(v) else s * v for s, v in zip(signs, values, strict=True))
+def _signs(study: Study) -> list[float]:
+    return [-1.0 if direction == StudyDirection.MAXIMIZE else 1.0 for direction in study.directions]
 
 
 Space = dict[str, CategoricalDistribution]
@@ -190,7 +193,7 @@ class History:
             self._constraints[trial.number] = trial.constraints
 
     def _learn(self, study: Study, placed: Mapping[int, Placed], known: Mapping[int, Known]) -> None:
-        signs = [-1.0 if direction == StudyDirection.MAXIMIZE else 1.0 for direction in study.directions]
+        signs = _signs(study)
         self.learners = self.learners or [Learner(self.coding) for _ in signs]
         for index, (sign, learner) in enumerate(zip(signs, self.learners, strict=True)):
             found: dict[int, tuple[float, float]] = {}
