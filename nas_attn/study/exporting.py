@@ -149,8 +149,7 @@ def export_candidate(
 
     Raises:
         UserError: the format is unknown, cannot do what is asked, or needs a package that is not there.
-        CheckpointError: the weights are not there.
-        OperationError: it cannot be exported, or the file does not compute what the network does.
+        CheckpointError, OperationError: the weights are not there; the file does not compute what the network does.
     """
     kind = find_format(format_, tasks.of(opened.recipe))
     run, note = (None, "") if as_searched else _best_run(opened.store, now, view)

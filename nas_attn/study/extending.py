@@ -72,12 +72,10 @@ def extend(
     Args:
         trials: candidates in all; None: as many more as the recipe began with.
         build: the study's backbone, if that is a Python object.
-        dry_run: only says what would change.
 
     Raises:
         StudyError: nothing would change, too few trials are asked for, or workers are at the study.
-        RecipeError: the space is none of this backbone.
-        PlacementError: it lacks a site at which a candidate has attention.
+        RecipeError, PlacementError: the space is none of this backbone; it lacks a site at which a candidate has attention.
     """
     old = plan_recipe(opened.recipe, build=build, store=opened.store)
     new = _new_plan(opened, space, build)
@@ -173,9 +171,6 @@ def _alone(opened: OpenStudy) -> Iterator[None]:
         store.release(lease)
     who = "; ".join(others) or "a worker looks for work"
     raise StudyError(f"study '{store.name}' has running workers ({who}): stop them first")
-
-
-# ------------------------------------------------------------------------------------ trials
 
 
 def _fill(opened: OpenStudy, old: Plan, new: Plan) -> str:

@@ -136,9 +136,7 @@ class OpenStudy:
 def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | str | None = None) -> OpenStudy:
     """A new study, or the one there is with the same name and recipe.
 
-    Args:
-        artifacts: folder of checkpoints and weights, or `s3://BUCKET/PREFIX`; None: beside the SQLite file, else
-            `nas_attn.artifacts` here.
+    `artifacts`: folder of checkpoints and weights, or `s3://BUCKET/PREFIX`; None: beside the SQLite file, else `nas_attn.artifacts`.
 
     Raises:
         StudyError: the name is taken by a study with another recipe; the URL or the folder is unusable.

@@ -320,8 +320,6 @@ class PlacementSampler(BaseSampler):
     ) -> Any:
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
-    # ---------------------------------------------------------------- inside
-
     def _read(self, study: Study, trial: FrozenTrial, space: Space) -> History:
         key = study.study_name, tuple((name, d.choices) for name, d in space.items())
         if self._history is None or self._history.key != key:

@@ -247,9 +247,6 @@ def _fitted(
     return Budget(recipe, seconds, workers, look, epoch_s, blocks, max(1, round(VALIDATION * look.images)))
 
 
-# ------------------------------------------------------------------------------------ while it runs
-
-
 def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
     """The study's workers end new candidates, and everything, at set times from now on."""
     store, now = opened.store, opened.database.now()
