@@ -3,6 +3,9 @@
 All of an epoch's random decisions are a function of (seed, epoch): they are the same for every candidate and on every
 device, and an epoch can be taken up again at any batch. Pixels that come from nowhere (beside the padded image, inside
 a cut-out square) are the mean colour: 0 after normalisation.
+
+Transforms by name, torchvision's v2 and a user's own, get each image, `tv_tensors.Image`, uint8 (C, H, W), with its `Mask` in a
+segmentation, or with a dictionary of `boxes` and `labels` in a detection, and return as many. What mixes images gets a batch.
 """
 
 from __future__ import annotations
@@ -20,8 +23,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
-from nas_attn.data.files import NOT_COUNTED
-from nas_attn.data.parts import Pixels
+from nas_attn.data.parts import NOT_COUNTED, Pixels
 from nas_attn.errors import DataError, did_you_mean, first_line, shorten
 from nas_attn.importing import load_object
 from nas_attn.recipe import BATCHED, Augment
@@ -34,12 +36,10 @@ class EpochPlan:
     count: int
     batches: tuple[Tensor, ...]  # index batches, int64
     mirrored: Tensor | None  # bool (N,)
-    corner: Tensor | None
-    """int64 (N, 2): row and column at which the crop starts in the padded image, mirrored or not."""
+    corner: Tensor | None  # int64 (N, 2): row and column at which the crop starts in the padded image, mirrored or not
     padding: int
     seed: tuple[int, int]  # of the epoch, for what decides each image by itself
-    blend: tuple[float, ...] | None
-    """Per batch, the share of the image itself in mixup (Zhang et al., 1710.09412)."""
+    blend: tuple[float, ...] | None  # per batch, the share of the image itself in mixup (Zhang et al., 1710.09412)
 
     @classmethod
     def draw(

@@ -29,9 +29,8 @@ from torch.nn.functional import interpolate
 from nas_attn.data.augment import EpochPlan, Named, Transformed
 from nas_attn.data.dataset import Classes, Split, Statistics
 from nas_attn.data.digits import CLASSES, OPTIONS, box_of, chosen_options, draw_masked, generated
-from nas_attn.data.files import GREY, SUFFIXES, Framed, cache_folder, decode, exclusive
 from nas_attn.data.folder import Files, prepare
-from nas_attn.data.parts import Labelled, Parts, Place
+from nas_attn.data.parts import GREY, SUFFIXES, Framed, Labelled, Parts, Place, cache_folder, decode, exclusive
 from nas_attn.errors import DataError, NasAttnWarning, few, shorten
 from nas_attn.paths import user_path
 from nas_attn.recipe import CocoSection, DataSection
@@ -125,13 +124,6 @@ class Coco:
             raise DataError(f"'{path}' has no box of the categories of '{self.files['train'].relative_to(self.root)}'")
         framed = tuple(Framed(folder / one.file_name, (one.width, one.height)) for one in content.images)
         return framed, tuple(np.array(one, np.float32).reshape(-1, 5) for one in boxes.values())
-
-    @property
-    def missing_test(self) -> str:
-        """Why there is no test split, with the way out; empty where there is one."""
-        if "test" in self.files:
-            return ""
-        return f"'{self.root}' has no annotations of a test split: name them in data.coco.test"
 
     def _folder(self, split: str, first: str) -> Path:
         """Where a split's images are, of which `first` is one."""
@@ -310,7 +302,9 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
                 f"data.validation does not apply, since '{found.files['validation']}' has the validation images: remove it"
             )
         validation = ready("validation")
-    return Parts(ready("train"), validation, lambda: ready("test"), tuple(found.classes.values()), found.missing_test)
+    missing = f"'{found.root}' has no annotations of a test split: name them in data.coco.test"
+    classes, missing = tuple(found.classes.values()), "" if "test" in found.files else missing
+    return Parts(ready("train"), validation, lambda: ready("test"), classes, missing)
 
 
 def digits(section: DataSection, _place: Place) -> Parts:

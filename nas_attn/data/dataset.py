@@ -15,8 +15,7 @@ from torch import Tensor
 
 from nas_attn import tables
 from nas_attn.data.augment import EpochPlan, Made, Named, Transformed, mixed, named_steps, seeded
-from nas_attn.data.files import NOT_COUNTED
-from nas_attn.data.parts import Feed, Labelled, Parts, Pixels, Place, moments
+from nas_attn.data.parts import NOT_COUNTED, Feed, Labelled, Parts, Pixels, Place, moments
 from nas_attn.data.splitting import amount, divided, stratified
 from nas_attn.errors import DataError
 from nas_attn.processes import cores
@@ -36,8 +35,7 @@ class Split:
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]  # per channel, on the scale 0 to 1; batches are normalised with them
-    workers: int = field(default=1, kw_only=True)
-    """Processes that transform images, where there are such transforms."""
+    workers: int = field(default=1, kw_only=True)  # processes that transform images, where there are such transforms
     masked: ClassVar[bool] = False  # whether an image's last channel, as stored, is its mask
     _feeds: dict[str, Feed] = field(default_factory=dict, init=False, repr=False, compare=False)
     _scales: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -172,8 +170,7 @@ class Dataset:
         return self.open_test()
 
 
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]
-"""Mean and standard deviation per channel, on the scale 0 to 1."""
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation per channel, on the scale 0 to 1
 
 
 class Classes:
@@ -214,11 +211,7 @@ class Classes:
 
 
 def load(
-    section: DataSection,
-    *,
-    device: torch.device | str,
-    share: Share = ALONE,
-    task: Task = TASKS["classification"],
+    section: DataSection, *, device: torch.device | str, share: Share = ALONE, task: Task = TASKS["classification"]
 ) -> Dataset:
     """Reads a data set, splits it and puts it on the device, whose memory is shared with others. Raises DataError:
     unknown name, missing or broken files, or too few images for the split.
@@ -229,6 +222,11 @@ def load(
     for part, split in ((train, "training"), (validation, "validation")):
         kind.check(part, parts.classes, f"{split} split of '{section.name}'")
     statistics = kind.statistics(train, section)
+
+    digest = hashlib.blake2b(digest_size=8)
+    for part in (train, validation):
+        for array in (part.identity, part.labels, part.boxes):
+            digest.update(b"" if array is None else array.tobytes())
 
     def on_device(part: Labelled) -> Split:
         split = kind.split(part, place.device, len(parts.classes), statistics)
@@ -245,7 +243,7 @@ def load(
         validation=on_device(validation),
         classes=parts.classes,
         input_shape=kind.input_shape(train),
-        digest=_digest(train, validation),
+        digest=digest.hexdigest(),
         open_test=open_test,
         missing_test=parts.missing_test,
         validation_identity=validation.identity,
@@ -264,16 +262,6 @@ def _split(parts: Parts, section: DataSection, kind: Classes) -> tuple[Labelled,
         taken, _ = stratified(train.labels, section.train_subset, section.seed, strata)
         train = train.subset(taken)
     return train, validation
-
-
-def _digest(train: Labelled, validation: Labelled) -> str:
-    content = hashlib.blake2b(digest_size=8)
-    for part in (train, validation):
-        content.update(part.identity.tobytes())
-        content.update(part.labels.tobytes())
-        if part.boxes is not None:
-            content.update(part.boxes.tobytes())
-    return content.hexdigest()
 
 
 class MaskedSplit(Split):

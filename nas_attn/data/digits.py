@@ -5,6 +5,9 @@ They are those of scikit-learn (Alpaydin and Kaynak, Optical Recognition of Hand
 A cluttered image shows one digit at a random place among pieces of other digits, so that it pays to look at the right
 place (as in cluttered MNIST: Mnih et al., Recurrent Models of Visual Attention, 1406.6247). The source digits are
 divided between train, validation and test first (2:1:1, stratified): no piece of a test digit is seen in training.
+
+A cued image has two digits at its foot, one brighter and one darker than the ground, and a bar along the top that says which of them
+is the label. No unit of a small network sees both: attention that pools the image early can carry the cue to the digits.
 """
 
 from __future__ import annotations

@@ -30,19 +30,23 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from nas_attn.data.files import (
+from nas_attn.data.parts import (
     NOT_COUNTED,
     SUFFIXES,
     Framed,
+    InMemory,
+    Labelled,
     Masked,
+    Parts,
+    Place,
     Source,
+    Streamed,
     cache_folder,
     channels_of,
     decode,
     decode_all,
     exclusive,
 )
-from nas_attn.data.parts import InMemory, Labelled, Parts, Place, Streamed
 from nas_attn.data.splitting import GroupOf, amount, divided, find_groups
 from nas_attn.errors import DataError, NasAttnWarning, few, shorten
 from nas_attn.paths import user_path, whole_file
@@ -294,13 +298,11 @@ def _files_of(source: Source) -> list[Path]:
 
 
 def _below(path: Path, root: Path) -> str:
-    """A file's path in the folder, or all of it where it lies elsewhere."""
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def free_memory(place: Place) -> int:
     """Bytes that are free for one worker's images: of the host, and of the GPU where they go there."""
-
     host = int(psutil.virtual_memory().available) // place.share.machine
     if place.device.type != "cuda":
         return host

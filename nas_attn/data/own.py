@@ -20,9 +20,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from nas_attn.data.files import framed, square, to_rgb
 from nas_attn.data.folder import free_memory
-from nas_attn.data.parts import Feed, InMemory, Labelled, Parts, Place, Streamed
+from nas_attn.data.parts import Feed, InMemory, Labelled, Parts, Place, Streamed, framed, square, to_rgb
 from nas_attn.errors import DataError, few, first_line, shorten
 from nas_attn.processes import cores
 from nas_attn.recipe import DataSection
@@ -75,7 +74,6 @@ def read(function: Callable[..., Any], kind: str, section: DataSection, place: P
     """The splits that a user's function gives. Raises DataError: it fails, gives no training images, or an item is not
     what it should be.
     """
-
     datasets = {split: _opened(function, split, section) for split in ("train", "validation", "test")}
     missing = "" if datasets["test"] is not None else f"'{section.name}' gives no data set for 'test'"
     if datasets["train"] is None:

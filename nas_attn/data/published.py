@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.data.digits import no_options
-from nas_attn.data.files import exclusive
-from nas_attn.data.parts import Labelled, Parts, Place
+from nas_attn.data.parts import Labelled, Parts, Place, exclusive
 from nas_attn.errors import DataError
 from nas_attn.paths import user_path
 from nas_attn.recipe import DataSection

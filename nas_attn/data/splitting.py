@@ -36,21 +36,15 @@ def stratified(
         room = quota < sizes - 1 if up else quota > 1
         owed = np.where(room, (shares - quota) * (1 if up else -1), -np.inf)
         quota[np.argmax(owed)] += 1 if up else -1
-    random = np.random.default_rng((seed, len(labels)))
-    taken = [
-        random.permutation(np.flatnonzero(labels == name))[:take] for name, take in zip(classes, quota, strict=True)
-    ]
+    rng = np.random.default_rng((seed, len(labels)))
+    taken = [rng.permutation(np.flatnonzero(labels == name))[:take] for name, take in zip(classes, quota, strict=True)]
     mask = np.zeros(len(labels), dtype=bool)
     mask[np.concatenate(taken)] = True
     return np.flatnonzero(mask), np.flatnonzero(~mask)
 
 
 def divided(
-    labels: NDArray[np.int64],
-    count: int,
-    seed: int,
-    names: Sequence[str],
-    groups: NDArray[np.str_] | None,
+    labels: NDArray[np.int64], count: int, seed: int, names: Sequence[str], groups: NDArray[np.str_] | None
 ) -> tuple[Indices, Indices]:
     """As `stratified`, but no group is divided where there are groups: then `count` is met as nearly as they allow.
     Raises DataError: there are too few images or groups for every class to be in both parts.
@@ -88,9 +82,7 @@ def _grouped(sizes: NDArray[np.int64], count: int, seed: int, names: Sequence[st
         leaves_all = np.all((total - more > 0) | (total == 0) | (sizes[group] == 0))
         if leaves_all and off(more) < off(have):
             taken[group], have = True, more
-    for label in map(
-        int, np.flatnonzero((have == 0) & (total > 0))
-    ):  # a class too small for its share: its smallest group
+    for label in map(int, np.flatnonzero((have == 0) & (total > 0))):  # too small for its share: its smallest group
         fits = [g for g in order[::-1] if sizes[g, label] and np.all((total - have - sizes[g] > 0) | (sizes[g] == 0))]
         if not fits:
             raise DataError(
@@ -114,8 +106,7 @@ def amount(wanted: int | float | None, labels: NDArray[np.int64], what: str) -> 
     return count
 
 
-GroupOf = Callable[[Path, Path], str]
-"""An image's path, and the folder of class folders that it is in -> its group."""
+GroupOf = Callable[[Path, Path], str]  # an image's path, and the folder of class folders that it is in -> its group
 COLUMNS = ["image", "group"]
 
 

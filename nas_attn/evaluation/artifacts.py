@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from nas_attn.errors import CheckpointError, NasAttnWarning, StorageAway
 from nas_attn.paths import whole_file
@@ -121,9 +121,8 @@ class RunFiles:
         Raises CheckpointError: it cannot be written.
         """
         artifact, sha256 = write_artifact(self._store, self._artifacts, blob)
-        self._store.add_checkpoint(
-            self._run, artifact=artifact, sha256=sha256, size=len(blob), epochs=epochs, lease=self._lease
-        )
+        made: dict[str, Any] = {"artifact": artifact, "sha256": sha256, "size": len(blob), "epochs": epochs}
+        self._store.add_checkpoint(self._run, **made, lease=self._lease)
         for row in self._store.checkpoints(self._run)[KEPT:]:
             self._drop(row)
 

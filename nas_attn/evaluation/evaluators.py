@@ -115,8 +115,7 @@ class EvaluatorRun:
         self.flags[:] = [held.astype(bool)]
 
 
-TOLERANCE = 1e-4
-"""Between an accuracy that an evaluator returns and the share of images that it tells are right."""
+TOLERANCE = 1e-4  # between an accuracy that an evaluator returns and the share of images that it tells are right
 Evaluator = Callable[[nn.Module, EvaluatorRun], Mapping[str, float]]
 
 
@@ -135,10 +134,8 @@ class EvaluatorTrainer:
     def __init__(self, evaluator: Evaluator, *, folder: Path, device: str, log: OutputLog | None = None) -> None:
         """`folder`: parent of the candidates' folders; `log`: takes what is printed, else that goes to the terminal."""
         self._evaluator, self._folder, self._device, self._log = evaluator, folder, device, log
-        self.evaluated = 0
-        """Rungs that the last `fit` evaluated itself; none where a process before had done all: the network is a fresh one."""
-        self.network: nn.Module | None = None
-        """The one that the last metrics are of, where the evaluator has named it."""
+        self.evaluated = 0  # rungs that the last `fit` evaluated itself; 0: the network is a fresh one
+        self.network: nn.Module | None = None  # the one that the last metrics are of, where the evaluator has named it
 
     def fit(
         self,

@@ -44,8 +44,7 @@ class Measurer:
         here = fingerprint(self._section)
         pinned = store.set_fingerprint_once(to_text(here))
         self.machine = from_text(pinned).name  # the machine that the study's latencies belong to
-        self.fits = from_text(pinned).id == here.id
-        """Whether this machine is the one that the study's latencies belong to."""
+        self.fits = from_text(pinned).id == here.id  # whether that is this one
 
     def known(self, candidate: ResolvedPlacement) -> Latency | None:
         """The estimate of a candidate that was measured, or that the study's additive model places well enough."""
@@ -69,11 +68,8 @@ class Measurer:
 
     def measure(self, candidate: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Latency:
         """The candidate's estimate, after a session with it and its companions (the neediest first) unless it is known.
-
-        Raises:
-            MeasurementError: the machine is too busy.
-            Unmeasurable: the candidate does not run as it is to be measured, or the bare backbone does not.
-            Interrupted: the search was asked to stop while this waited.
+        Raises MeasurementError: the machine is too busy. Raises Unmeasurable: the candidate does not run as it is to be
+        measured, or the bare backbone does not. Raises Interrupted.
         """
         group = {r.key: r for r in [candidate, *companions][:MAX_CANDIDATES] if r.modules}
         wait = Wait("a quiet moment to measure latency")

@@ -83,11 +83,8 @@ def make_plan(
     began with or those that the backbone has. Raises BackboneError: the backbone cannot be built or has no site. Raises
     RecipeError: the space names what the backbone does not have.
     """
-    made_by = (
-        _checked(build)
-        if build is not None
-        else partial(backbones.build, recipe.backbone, input_shape=input_shape, classes=classes)
-    )
+    usual = partial(backbones.build, recipe.backbone, input_shape=input_shape, classes=classes)
+    made_by = usual if build is None else _checked(build)
     with torch.random.fork_rng(devices=[]):
         model = made_by()
     wanted = recipe.space.sites

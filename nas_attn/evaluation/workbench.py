@@ -83,9 +83,8 @@ class Benches:
             dataset, plan = self._dataset(recipe), replace(self.plan, recipe=recipe)
             if recipe.data != self.plan.recipe.data:
                 plan = plan_for(recipe, dataset, build=self.plan.own_build, kept=kept_sites(self.store))
-            self._made[way] = Workbench(
-                plan, dataset, self.store, self.artifacts, self.host, evaluator=self.evaluator, way=way
-            )
+            here = self.store, self.artifacts, self.host
+            self._made[way] = Workbench(plan, dataset, *here, evaluator=self.evaluator, way=way)
         return self._made[way]
 
     def _dataset(self, recipe: Recipe) -> data.Dataset | None:
@@ -175,13 +174,9 @@ class Workbench:
         trained: Callable[[nn.Module], None] | None = None,
     ) -> tuple[Score, ...]:
         """Carries out one run, rung by rung, from its last checkpoint; its scores are in the store afterwards. `trained` is
-        given the network that reached the last rung.
-
-        Raises:
-            Interrupted: `stop` said so; a checkpoint is stored.
-            LeaseLost: another worker has taken the run over.
-            BackboneLost: the backbone that it starts from has to be trained again first.
-            TrainingError: it cannot be trained, or attention took no part in the network that was scored.
+        given the network that reached the last rung. Raises Interrupted and LeaseLost, and BackboneLost: the backbone that
+        it starts from has to be trained again first. Raises TrainingError: it cannot be trained, or its attention took no
+        part.
         """
         files = self.files(run, lease)
 

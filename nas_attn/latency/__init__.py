@@ -1,20 +1,18 @@
 """Latency: paired sessions, the machine's fingerprint, and a lock so that only one measures."""
 
 from nas_attn.latency.locks import DeviceLock, lock_directory
-from nas_attn.latency.machine import difference, fingerprint, state
+from nas_attn.latency.machine import difference, fingerprint
 from nas_attn.latency.nets import Net
 from nas_attn.latency.paired import MAX_CANDIDATES
-from nas_attn.latency.session import conditions, measure, run_session
+from nas_attn.latency.session import examine, measure, run_session
 
 __all__ = [
     "MAX_CANDIDATES",
     "DeviceLock",
     "Net",
-    "conditions",
     "difference",
     "fingerprint",
     "lock_directory",
     "measure",
     "run_session",
-    "state",
 ]

@@ -112,15 +112,13 @@ def _leave(place: FileLock) -> None:
 
 
 class DeviceLock:
-    """The lock of one device; a `MeasurementError` where the lock folder cannot be written.
+    """The lock of one device; a `MeasurementError` where the lock folder cannot be written. Processes with equal identities
+    (and lock folders) exclude each other. A thread must not ask for `exclusive()` while it holds `shared()`.
 
     Args:
-        identity: names the device; processes with equal identities (and lock folders) exclude each other.
         training_stops: False where training does not disturb measuring (it happens elsewhere): `shared()` takes nothing.
         when_crowded: training stops only where more threads want to run than there are cores (thread CPU time: measured
             beside 4 and 8 workers on 2 cores it was off by 7 and 12 %, beside 2 by 1 %).
-
-    A thread must not ask for `exclusive()` while it holds `shared()`: it would wait for itself.
     """
 
     def __init__(self, identity: str, *, training_stops: bool = True, when_crowded: bool = False) -> None:

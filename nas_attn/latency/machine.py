@@ -81,22 +81,17 @@ def _cpu(section: LatencySection) -> tuple[str, dict[str, str]]:
 def _cuda() -> tuple[str, dict[str, str]]:
     properties = cuda_properties()
     cudnn: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    visible, index = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(","), torch.cuda.current_device()
     details = {
         "capability": f"{properties.major}.{properties.minor}",
         "memory_mib": str(properties.total_memory // 2**20),
         "multiprocessors": str(properties.multi_processor_count),
-        "uuid_class": "MIG" if _visible_is_mig() else "GPU",
+        "uuid_class": "MIG" if index < len(visible) and visible[index].strip().startswith("MIG-") else "GPU",
         "cuda": str(torch.version.cuda),
         "cudnn": str(cudnn),
     }
     limits = {"driver": "driver_version", "power_limit": "power.limit", "max_clock": "clocks.max.sm"}
     return str(properties.name), details | _nvidia_smi(limits)
-
-
-def _visible_is_mig() -> bool:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    index = torch.cuda.current_device()
-    return index < len(visible) and visible[index].strip().startswith("MIG-")
 
 
 def _nvidia_smi(queries: dict[str, str]) -> dict[str, str]:

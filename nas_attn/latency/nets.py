@@ -274,27 +274,25 @@ def write_runtime_file(model: nn.Module, section: LatencySection, x: Tensor, ima
         quantize(path, images.cpu().numpy(), len(x))
 
 
-# ------------------------------------------------------------------------------------------- clocks
-
-
 def timed(call: Call, section: LatencySection) -> Net:
     """A network whose turns are timed on the section's clock."""
     clock = clock_name(section)
     if clock == "cuda-events":
-        return Net(_cuda_turns(call, _l2_filler()))
+        # A tensor larger than the L2 cache: writing it pushes everything else out.
+        size: int = torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
+        return Net(_cuda_turns(call, torch.empty(2 * max(size, 2**20), dtype=torch.int8, device="cuda")))
     return Net(lambda calls: host_turn(call, calls, own_time=clock == "thread"))
 
 
-def _cuda_turns(call: Call, filler: Tensor | None) -> Turn:
+def _cuda_turns(call: Call, filler: Tensor) -> Turn:
     def turn(calls: int) -> Times:
         """CUDA events round each call; the host waits before and after the sample, never inside."""
         call()
-        starts, ends = [_event() for _ in range(calls)], [_event() for _ in range(calls)]
+        starts, ends = ([torch.cuda.Event(enable_timing=True) for _ in range(calls)] for _ in range(2))  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
         wall = time.perf_counter_ns()
         for start, end in zip(starts, ends, strict=True):
-            if filler is not None:
-                filler.zero_()
+            filler.zero_()
             start.record()
             call()
             end.record()
@@ -319,13 +317,3 @@ def by_command(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
     write_onnx(model, x, path)
     words = command_words(section.command, path)
     return Net(turn)
-
-
-def _event() -> torch.cuda.Event:
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-
-
-def _l2_filler() -> Tensor:
-    """A tensor larger than the L2 cache: writing it pushes everything else out."""
-    size: int = torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
-    return torch.empty(2 * max(size, 2**20), dtype=torch.int8, device="cuda")

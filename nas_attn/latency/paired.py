@@ -41,9 +41,6 @@ ORDER, RESULTS = "order.json", "results.json"  # files of a folder: what is to b
 INT8 = "-int8"  # at the end of the modes that run a quantized network
 
 
-# ------------------------------------------------------------------------------------------- rounds
-
-
 def host_turn(call: Call, calls: int, *, own_time: bool) -> Times:
     """One turn on the clock of this thread's CPU time, or on the wall clock."""
     call()
@@ -100,9 +97,6 @@ def _log_ratio(times: Sequence[Times], copies: Sequence[Sequence[Times]], clock:
         math.log(mine[clock]) - statistics.fmean(math.log(theirs[clock]) for theirs in round_copies)
         for mine, *round_copies in zip(times, *copies, strict=True)
     )
-
-
-# ------------------------------------------------------------------------------------------- runtimes
 
 
 class Opened:
@@ -185,9 +179,6 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-# ------------------------------------------------------------------------------------------- on the device
-
-
 def main(folder: Path, sessions: int) -> None:
     """Runs sessions of all networks of a folder, and writes `results.json` there after each."""
     order = json.loads((folder / ORDER).read_text("utf-8"))
@@ -197,9 +188,8 @@ def main(folder: Path, sessions: int) -> None:
         keys = list(order["networks"])
         random.Random(number).shuffle(keys)
         for first in range(0, len(keys), MAX_CANDIDATES):
-            done.append(
-                {"fingerprint": machine, **_session(folder, order, keys[first : first + MAX_CANDIDATES], number)}
-            )
+            group = keys[first : first + MAX_CANDIDATES]
+            done.append({"fingerprint": machine, **_session(folder, order, group, number)})
             part = folder / f"{RESULTS}.part"
             part.write_text(json.dumps(done), "utf-8")
             part.replace(folder / RESULTS)

@@ -1,20 +1,8 @@
 """Studies in a database: our tables beside Optuna's, and the only SQL in nas_attn. No torch, no Optuna."""
 
-from nas_attn.storage.connection import explained, optuna_engine_arguments, shown_url, translate_errors
+from nas_attn.storage.connection import optuna_engine_arguments, shown_url
 from nas_attn.storage.database import Database
-from nas_attn.storage.rows import (
-    SEARCH,
-    CheckpointRow,
-    Lease,
-    LeaseRow,
-    Run,
-    RunRow,
-    SplitReading,
-    StoredScore,
-    StudySettings,
-    StudySummary,
-    WorkerRow,
-)
+from nas_attn.storage.rows import SEARCH, CheckpointRow, Lease, Run, RunRow, SplitReading, StoredScore, WorkerRow
 from nas_attn.storage.store import StudyStore
 
 __all__ = [
@@ -22,17 +10,12 @@ __all__ = [
     "CheckpointRow",
     "Database",
     "Lease",
-    "LeaseRow",
     "Run",
     "RunRow",
     "SplitReading",
     "StoredScore",
-    "StudySettings",
     "StudyStore",
-    "StudySummary",
     "WorkerRow",
-    "explained",
     "optuna_engine_arguments",
     "shown_url",
-    "translate_errors",
 ]

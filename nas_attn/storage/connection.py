@@ -1,18 +1,27 @@
-"""Connections to a study database: their URLs, SQLite's settings for many processes, transactions, errors as sentences.
+"""Connections to a study database: their URLs, SQLite's settings for many processes, transactions, outages, errors as sentences.
 
 Settings (8 processes on 2 cores, 12 parameters a trial, Optuna 5.0: no locked error, 22 to 30 trials a second instead of
 4 to 23 with errors in 2 of 5 runs): write-ahead log (kept in the file), `synchronous = NORMAL` and a busy timeout of 60 s (both
 per connection). A power cut may cost the last transactions, a killed process none; neither damages the file.
+
+An outage is a database that is away for a while: a lost connection, a restart, too many connections, a full or locked file. Whoever
+works inside `waiting.telling(…, storage_s=…)` waits for it: each transaction is repeated, with growing pauses that differ from worker
+to worker, until it succeeds or the time is over. Said are the beginning and the end, once each in a process. A connection may be cut
+after the database has committed and before it has said so: what is repeated must therefore be the same done twice.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import re
 import sqlite3
+import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,10 +34,135 @@ from sqlalchemy.pool import Pool
 
 from nas_attn.errors import NasAttnError, StorageAway, StorageError, StudyError, shorten, without_passwords
 from nas_attn.paths import user_path
-from nas_attn.storage.outages import Outage
+from nas_attn.waiting import TICK_S, Interrupted, Waits, impatient, waits
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
+
+T = TypeVar("T")
+C = TypeVar("C", bound=type)
+
+FIRST_S, LONGEST_S = 0.1, 10.0
+"""Pauses between two attempts: the first, and the longest, each within a third of it by chance."""
+QUIET_S = 2.0  # an outage as short as this is not worth a line: a connection that was cut is opened again at once
+STOPPING_S = 5.0  # seconds that one who is asked to stop still waits, so that what it has done may be written down
+
+
+class Outage:
+    """Whether a database is away, as this process sees it; one for all that use it here. It is over when nobody here
+    waits for it any longer. That another call succeeds says little: from an SQLite file that another program keeps
+    locked, one can still read.
+    """
+
+    def __init__(self, where: str) -> None:
+        """`where`: names the database, without its password."""
+        self._where = where
+        self._mutex = threading.Lock()
+        self._waiting = 0
+        self._since = 0.0  # when the first of those who wait began to, by time.monotonic()
+        self._said = False
+        self._away_at: float | None = None  # when somebody last waited for it, or found it away
+
+    def just_over(self, seconds: float) -> bool:
+        """Whether the database was away within the last so many seconds: others may not have had the time to say a word."""
+        return self._away_at is not None and time.monotonic() - self._away_at < seconds
+
+    def endure(self, work: Callable[[], T], renew: Callable[[], None]) -> T:
+        """Does `work` until the database lets it, `renew` before each further attempt. Raises StorageAway: this thread
+        does not wait for databases, or has waited long enough. Raises Interrupted: the search is asked to stop.
+        """
+        try:
+            return work()
+        except StorageAway:
+            self._away_at = time.monotonic()
+            if waits().storage_s <= 0:
+                raise
+        with self._awaited():
+            return self._repeat(work, renew)
+
+    def _repeat(self, work: Callable[[], T], renew: Callable[[], None]) -> T:
+        common, began, pause, stopping_at = waits(), time.monotonic(), FIRST_S, None
+        while True:
+            if common.stop() and stopping_at is None:
+                stopping_at = time.monotonic()
+            _sleep(pause * random.uniform(0.67, 1.33), common)
+            pause = min(2 * pause, LONGEST_S)
+            renew()
+            try:
+                return work()
+            except StorageAway as error:
+                self._away_at = now = time.monotonic()
+                if stopping_at is not None and now - stopping_at > STOPPING_S:
+                    raise Interrupted from error
+                if now - began > common.storage_s:
+                    raise StorageAway(
+                        f"{error}; gave up after {shown_s(common.storage_s)} (change it with NAS_ATTN_STORAGE_WAIT)"
+                    ) from error
+                self._tell(common, str(error))
+
+    @contextmanager
+    def _awaited(self) -> Iterator[None]:
+        """One more who waits; when the last one no longer has to, the database is back."""
+        with self._mutex:
+            self._since = self._since if self._waiting else time.monotonic()
+            self._waiting += 1
+        back = False
+        try:
+            yield
+            back = True
+        finally:
+            with self._mutex:
+                self._waiting -= 1
+                over, since, self._away_at = self._waiting == 0, self._since, time.monotonic()
+                said, self._said = self._said, self._said and not over
+            if back and over and said:
+                waits().say(f"the database is back after {shown_s(time.monotonic() - since)}: '{self._where}'")
+
+    def _tell(self, common: Waits, reason: str) -> None:
+        with self._mutex:
+            if self._said or time.monotonic() - self._since < QUIET_S:
+                return
+            self._said = True
+        with impatient():  # whatever else is said with it
+            common.say(f"waiting for the database, for up to {shown_s(common.storage_s)}: {reason}")
+
+
+def _sleep(seconds: float, common: Waits) -> None:
+    """Pauses, in silence: what is waited for has been said. Who is asked to stop tries again at once, then each second."""
+    if common.stop():
+        time.sleep(min(seconds, 1.0))
+        return
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0 and not common.stop():
+        time.sleep(min(left, TICK_S))
+
+
+def enduring(kind: C) -> C:
+    """Makes the public methods of a class, each a transaction that may be repeated, wait for a database that is away.
+    The class has a `_connector`.
+    """
+    for name, method in list(vars(kind).items()):
+        if name.startswith("_"):
+            continue
+        if isinstance(method, property) and method.fget is not None:
+            setattr(kind, name, property(_enduring(method.fget), doc=method.__doc__))
+        elif callable(method):
+            setattr(kind, name, _enduring(method))
+    return kind
+
+
+def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def call(self: Any, *arguments: Any, **named: Any) -> Any:
+        return self._connector.endure(lambda: method(self, *arguments, **named))
+
+    return call
+
+
+def shown_s(seconds: float) -> str:
+    """`40 s`, `30 min`."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
 
 NETWORKS = frozenset(
     """
@@ -60,16 +194,11 @@ def storage_url(text: str) -> URL:
         text = shorten(without_passwords(text))
         hint = f"; for a file write sqlite:///{text}" if "://" not in text else ""
         raise StudyError(f"storage '{text}' is not a URL: {FORMS}{hint}") from None
+    shown = shorten(shown_url(url))
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
-        return _sqlite_url(url)
-    if url.drivername in ("postgresql", "postgresql+psycopg"):
-        return _postgresql_url(url)
-    shown = shorten(shown_url(url))
-    raise StudyError(f"storage '{shown}': '{shorten(url.drivername)}' is not supported: {FORMS}")
-
-
-def _postgresql_url(url: URL) -> URL:
-    shown = shorten(shown_url(url))
+        return _sqlite_url(url, shown)
+    if url.drivername not in ("postgresql", "postgresql+psycopg"):
+        raise StudyError(f"storage '{shown}': '{shorten(url.drivername)}' is not supported: {FORMS}")
     if not url.database:
         raise StudyError(f"storage '{shown}' names no database: {FORMS}")
     if find_spec("psycopg") is None:
@@ -77,8 +206,7 @@ def _postgresql_url(url: URL) -> URL:
     return url.set(drivername="postgresql+psycopg")
 
 
-def _sqlite_url(url: URL) -> URL:
-    shown = shorten(shown_url(url))
+def _sqlite_url(url: URL, shown: str) -> URL:
     if not url.database or url.database == ":memory:":
         raise StudyError(f"storage '{shown}' would be in one process's memory: give a file, sqlite:///nas_attn.db")
     if url.host or url.query or url.database.startswith("file:"):
@@ -122,8 +250,6 @@ def network_filesystem(path: Path) -> str | None:
                 kind = "cifs"
     return kind if kind == "drvfs" or kind.removeprefix("fuse.") in NETWORKS else None
 
-
-T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 60
 CONNECT_TIMEOUT_S = 15  # for a PostgreSQL server to answer; `?connect_timeout=` in the URL says another
@@ -194,8 +320,8 @@ class Connector:
             raise StudyError(f"storage '{self}' cannot be used: {error}: pip install 'nas-attn[postgres]'") from None
         if self.is_sqlite:
             sa.event.listen(self.engine, "begin", _begin)
+        # (study, resource) -> (number, expires_at, since when this process has seen it so)
         self.seen_leases: dict[tuple[int, str], tuple[int, float, float]] = {}
-        """(study, resource) -> (number, expires_at, since when this process has seen it so): see `leases`."""
         self.outage = Outage(str(self))
         self._writing = self.engine.execution_options(nas_attn_write=True)
         self._file: tuple[int, int] | None = None  # device and inode of the SQLite file, as first seen
@@ -243,20 +369,19 @@ class Connector:
 
     def _check_in_place(self) -> None:
         """Open connections go on in an SQLite file that was removed, and all that they write is lost with them."""
-        if not self.is_sqlite or not self.url.database:
+        if not self.is_sqlite:
             return
+        here = None
         try:
-            found = os.stat(self.url.database)
+            found = os.stat(str(self.url.database))
+            here = (found.st_dev, found.st_ino)
         except FileNotFoundError:
-            if self._file is None:  # it is still to be made
-                return
+            pass
         except OSError:
             return  # which opening it explains
-        else:
-            here = (found.st_dev, found.st_ino)
-            if self._file in (None, here):
-                self._file = here
-                return
+        if self._file in (None, here):
+            self._file = here  # None: it is still to be made
+            return
         raise StorageError(
             f"storage '{self}': the file was removed, moved or replaced while it was in use: put it back, or its last backup, "
             "then resume"

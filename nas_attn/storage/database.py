@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import column, delete, func, inspect, select, table, update
@@ -18,8 +17,7 @@ from sqlalchemy import column, delete, func, inspect, select, table, update
 from nas_attn.errors import StorageError, StudyError, did_you_mean
 from nas_attn.paths import output_path, replace_file
 from nas_attn.storage import tables
-from nas_attn.storage.connection import Connector, TunedConnection, explained, insert, storage_url
-from nas_attn.storage.outages import Outage, enduring
+from nas_attn.storage.connection import Connector, Outage, TunedConnection, enduring, explained, insert, storage_url
 from nas_attn.storage.rows import StudySummary, read_all
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.tables import creation_lock, prepare
@@ -114,9 +112,7 @@ class Database:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

@@ -11,6 +11,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, select, true, update
@@ -18,8 +19,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, sel
 from nas_attn.errors import StorageError
 from nas_attn.records import CandidateRow, Costs, Score, Session
 from nas_attn.storage import tables
-from nas_attn.storage.connection import Connector, insert
-from nas_attn.storage.outages import enduring
+from nas_attn.storage.connection import Connector, enduring, insert
 from nas_attn.storage.rows import (
     SEARCH,
     CheckpointRow,
@@ -79,26 +79,18 @@ class StudyStore(Leases):
         super().__init__(connector, id=id, name=name)
         self.recipe = recipe  # the recipe as JSON, frozen at creation
         self.versions = dict(versions)  # library -> version at creation
-        self.created_at = created_at  # unix seconds by the database's clock
-        self._sessions: tuple[object, list[Session]] = (None, [])
-        """Those read so far, and how many there were: a session never changes."""
+        self.created_at = created_at  # Unix seconds by the database's clock
+        self._sessions: tuple[object, list[Session]] = (None, [])  # how many there were, and those: they never change
+        documents = partial(Documents, connector, id)
         self.queue = RunQueue(connector, id, self._fenced)
         self.workers = WorkerBook(connector, id)
-        self.ways = Documents(connector, id, tables.way)
-        """Training protocols by name: the training and the data as JSON."""
-        self.backbones = Documents(connector, id, tables.backbone)
-        """`PROTOCOL/NUMBER` -> where a trained backbone lies; empty: it is lost."""
-        self.weights_lost = Documents(connector, id, tables.weights_lost)
-        """Name of trained weights -> why they are not there; empty: they are."""
-        self.curves = Documents(connector, id, tables.curve)
-        """Name of a run's files -> the points of its training."""
-        self.labels = Documents(connector, id, tables.labels)
-        """Training protocol -> the labels behind its results per image."""
-        self.validations = Documents(connector, id, tables.validation)
-        """Number of a validation -> its networks and comparisons."""
-        self.launches = Documents(connector, id, tables.launch)  # time of a launch -> what was launched
-
-    # ------------------------------------------------------------------------------------------- settings
+        self.ways = documents(tables.way)  # training protocols by name: the training and the data as JSON
+        self.backbones = documents(tables.backbone)  # `PROTOCOL/NUMBER` -> where a trained one lies; empty: it is lost
+        self.weights_lost = documents(tables.weights_lost)  # name of weights -> why they are not there; empty: they are
+        self.curves = documents(tables.curve)  # name of a run's files -> the points of its training
+        self.labels = documents(tables.labels)  # training protocol -> the labels behind its results per image
+        self.validations = documents(tables.validation)  # number of a validation -> its networks and comparisons
+        self.launches = documents(tables.launch)  # time of a launch -> what was launched
 
     @property
     def settings(self) -> StudySettings:
@@ -157,8 +149,6 @@ class StudyStore(Leases):
                 parts.append(f"{table.name} {count}")
         return ", ".join(parts)
 
-    # ------------------------------------------------------------------------------------------- candidates
-
     def claim(self, key: str, *, placement: str, trial: int, baseline: str | None, lease: Lease) -> CandidateRow | None:
         """Enter a candidate as running, unless it is there; None where it belongs to another trial."""
         with self._fenced(lease) as connection:
@@ -206,8 +196,6 @@ class StudyStore(Leases):
     def _candidate(self, key: str) -> Any:
         return and_(tables.candidate.c.study_id == self._id, tables.candidate.c.key == key)
 
-    # ------------------------------------------------------------------------------------------- scores
-
     def add_score(self, run: Run, score: Score, *, lease: Lease) -> None:
         """Store a run's score at a rung; one that is there is replaced: a resumed run repeats its last. Raises
         LeaseLost: another worker has taken over; nothing is written.
@@ -248,8 +236,6 @@ class StudyStore(Leases):
         with self._connector.read() as connection:
             return [(key, seed, {**json.loads(text)}) for key, seed, text in connection.execute(query)]
 
-    # ------------------------------------------------------------------------------------------- latency sessions
-
     def add_session(self, session: Session) -> None:
         """Store a latency session, once."""
         row = {"study_id": self._id, "started_at": session.started_at, "document": from_session(session)}
@@ -268,8 +254,6 @@ class StudyStore(Leases):
                 query = select(session.c.document).where(mine).order_by(session.c.started_at, session.c.id)
                 self._sessions = count, to_sessions(list(connection.scalars(query)))
         return self._sessions[1]
-
-    # ------------------------------------------------------------------------------------------- checkpoints
 
     def add_checkpoint(
         self, run: str, *, artifact: str, sha256: str, size: int, epochs: int, lease: Lease
@@ -307,8 +291,6 @@ class StudyStore(Leases):
         mine = and_(tables.checkpoint.c.study_id == self._id, tables.checkpoint.c.id == row.id)
         with self._connector.write() as connection:
             connection.execute(delete(tables.checkpoint).where(mine))
-
-    # ------------------------------------------------------------------------------------------- test split
 
     def log_test_reading(self, reason: str) -> None:
         """Log that the test split is about to be read, and what for."""

@@ -113,8 +113,7 @@ way, backbone, weights_lost, curve, labels, validation, launch = (
     for name in ("way", "backbone", "weights_lost", "curve", "labels", "validation", "launch")
 )
 
-VERSIONS = ("0001",)
-"""Schema versions that this program knows, oldest first: the revisions under `migrations/versions`."""
+VERSIONS = ("0001",)  # schema versions that this program knows, oldest first: the revisions under `migrations/versions`
 
 _ADVISORY_LOCK = 0x6E61735F6174746E  # "nas_attn"
 _WAL_PATIENCE_S = 30.0
@@ -126,21 +125,16 @@ def prepare(connector: Connector) -> None:
     """Create or upgrade our tables, and switch a new SQLite file to the write-ahead log. Raises StudyError: the file is
     not a database. Raises StorageError: it is damaged, or from a newer version.
     """
-    if _is_ready(connector):
-        return
+    with connector.read() as connection:
+        known = _known_version(connection, connector) == VERSIONS[-1]
+        if known and (not connector.is_sqlite or connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"):
+            return
     with creation_lock(connector):
         if connector.is_sqlite:
             _use_wal(connector)
         with connector.write() as connection:
             if _known_version(connection, connector) != VERSIONS[-1]:
                 _upgrade(connection)
-
-
-def _is_ready(connector: Connector) -> bool:
-    with connector.read() as connection:
-        if _known_version(connection, connector) != VERSIONS[-1]:
-            return False
-        return not connector.is_sqlite or connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"
 
 
 def _known_version(connection: sa.Connection, connector: Connector) -> str | None:
@@ -174,13 +168,10 @@ def _use_wal(connector: Connector) -> None:
                 connection.execute("PRAGMA journal_mode = WAL").close()
             return
         except sqlite3.DatabaseError as error:
-            if not _is_busy(error) or time.monotonic() > deadline:
+            name: str = getattr(error, "sqlite_errorname", None) or ""
+            if not name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or time.monotonic() > deadline:
                 raise explained(error, str(connector)) from error
             time.sleep(0.05)
-
-
-def _is_busy(error: sqlite3.DatabaseError) -> bool:
-    return (getattr(error, "sqlite_errorname", None) or "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
 @contextmanager

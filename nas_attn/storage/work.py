@@ -17,8 +17,7 @@ import sqlalchemy as sa
 
 from nas_attn.errors import LeaseLost
 from nas_attn.storage import tables
-from nas_attn.storage.connection import Connector, insert
-from nas_attn.storage.outages import enduring
+from nas_attn.storage.connection import Connector, enduring, insert
 from nas_attn.storage.rows import Lease, LeaseRow, Run, RunRow, WorkerRow, read_all, to_runs
 
 TICK_S = 0.001  # by how much a renewal changes a lease at least, where the clock has not moved on
@@ -133,8 +132,7 @@ class Leases:
 
 
 WAITING = "waiting"
-ENDS = frozenset({"done", "pruned", "failed", "withdrawn"})
-"""What a run ends as; `withdrawn`: nobody wants it any more."""
+ENDS = frozenset({"done", "pruned", "failed", "withdrawn"})  # what a run ends as; `withdrawn`: nobody wants it any more
 
 _run = tables.run
 

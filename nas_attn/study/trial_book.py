@@ -26,8 +26,8 @@ from nas_attn.analysis.latency import half_width
 from nas_attn.errors import LeaseLost, StorageError
 from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.records import CandidateRow, Latency
-from nas_attn.storage import Database, StoredScore, explained, optuna_engine_arguments, translate_errors
-from nas_attn.storage.outages import Outage
+from nas_attn.storage import Database, StoredScore, optuna_engine_arguments
+from nas_attn.storage.connection import Outage, explained, translate_errors
 
 BASELINE = "baseline"  # user attribute of an enqueued trial that names the baseline
 OUTSIDE = "outside"

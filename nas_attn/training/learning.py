@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from nas_attn.data.files import NOT_COUNTED
+from nas_attn.data.parts import NOT_COUNTED
 from nas_attn.errors import RecipeError, TrainingError
 from nas_attn.tasks import Task
 
@@ -235,7 +235,10 @@ class Boxes(Tally):
 
     def add(self, answer: Any, y: Tensor) -> None:
         """What a network returns for a batch, and its boxes (B, M, 5). Raises TrainingError: it returns something else."""
-        if not _is_answer(answer, len(y)):
+        names, sized = ("boxes", "labels", "scores"), isinstance(answer, Sequence) and len(answer) == len(y)
+        if not sized or not all(
+            isinstance(one, Mapping) and all(isinstance(one.get(n), Tensor) for n in names) for one in answer
+        ):
             raise TrainingError(
                 f"the network returns a {type(answer).__name__} for {len(y)} images, expected is a list with boxes, labels and scores "
                 "of each, as torchvision's detectors return it"
@@ -267,12 +270,7 @@ class Boxes(Tally):
         for image, boxes in enumerate(self._there):
             for label, left, top, right, bottom in boxes[boxes[:, 0] != 0].tolist():
                 wide, high = right - left, bottom - top
-                of = {
-                    "id": len(rows) + 1,
-                    "image_id": image,
-                    "category_id": int(abs(label)),
-                    "iscrowd": int(label < 0),
-                }
+                of = {"id": len(rows) + 1, "image_id": image, "category_id": int(abs(label)), "iscrowd": int(label < 0)}
                 rows.append({**of, "bbox": [left, top, wide, high], "area": wide * high})
         categories = [{"id": number, "name": str(number)} for number in range(1, self._classes + 1)]
         images = [{"id": image} for image in range(len(self._there))]
@@ -287,10 +285,3 @@ class Boxes(Tally):
             size = table[:, 2:4] - table[:, :2]
             tables.append(np.hstack([np.full((len(table), 1), float(image)), table[:, :2], size, table[:, 4:]]))
         return np.concatenate(tables)
-
-
-def _is_answer(output: object, count: int) -> bool:
-    if not isinstance(output, Sequence) or len(output) != count:
-        return False
-    names = ("boxes", "labels", "scores")
-    return all(isinstance(one, Mapping) and all(isinstance(one.get(n), Tensor) for n in names) for one in output)

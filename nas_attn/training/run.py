@@ -57,9 +57,7 @@ def decode(blob: bytes, fits: str) -> dict[str, Any]:
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise CheckpointError(f"the checkpoint does not have format {FORMAT}: another version wrote it")
     if payload.get("fits") != fits:
-        raise CheckpointError(
-            "the checkpoint is of another training (other network, data, seed or settings): start anew"
-        )
+        raise CheckpointError("the checkpoint is of another training (network, data, seed or settings): start anew")
     return payload
 
 
@@ -143,12 +141,13 @@ class Run:
         if self._slot is None:
             return
         wall, device = self.clock.read()
+        cuda = {"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}
         payload: dict[str, Any] = {
             "fits": self._identity,
             "model": self.model.state_dict(),
             "average": self.average.state(),
             "optimizer": self.optimizer.state_dict()["state"] if self.optimizer else None,
-            "random": _random_state(self.device),
+            "random": {"cpu": torch.get_rng_state(), **cuda},  # of torch's generators, which dropout draws from
             "epoch": self.epoch,
             "batch": self.batch,
             "end": self.end,
@@ -203,12 +202,6 @@ class Run:
         for name, tensor in (*self.model.named_parameters(), *self.model.named_buffers()):
             if name in self.average.state():
                 tensor.copy_(self.average.state()[name])
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    """States of torch's global generators, which dropout draws from."""
-    cuda = {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
-    return {"cpu": torch.get_rng_state(), **cuda}
 
 
 WARM_UP = 0.2  # share of a rung's steps in which the learning rate rises

@@ -24,8 +24,7 @@ from nas_attn.processes import cores
 from nas_attn.recipe import TrainingSection
 from nas_attn.training.parameters import FUSED
 
-GAIN = 0.9
-"""More threads are taken where steps take less than this share of the time with fewer, and each of them less."""
+GAIN = 0.9  # more threads are taken where steps take less than this share of the time with fewer, and each of them less
 ROUNDS = 3  # steps timed with more and with fewer threads, in turns, after one each to warm up
 FAR = 5.0  # so many times the time of fewer threads, and the first step with more is the last
 LONG_S = 0.5  # where a step takes this long, one round is enough

@@ -80,10 +80,10 @@ class Trainer:
         backbone_factor: float = 1.0,
         on_epoch: Callable[[EpochPoint], None] | None = None,
     ) -> tuple[Score, ...]:
-        """Trains a network and scores its averaged weights at each rung. Afterwards the network holds these weights.
+        """Trains a network and scores its averaged weights at each rung. Afterwards the network holds these weights, on the
+        trainer's device, in channels-last order.
 
         Args:
-            model: moved to the trainer's device, in channels-last order.
             rungs: epochs at which to score, increasing.
             learning_rate: peak of each rung's cycle.
             slot: where checkpoints are kept; the training continues from the one that it holds.
@@ -130,8 +130,12 @@ class Trainer:
         cuda = [self.device] if self.device.type == "cuda" else []
         current = torch.cuda.device(self.device) if cuda else nullcontext()
         norms, generators = prompt_norms(model), torch.random.fork_rng(devices=cuda)
-        with current, frozen(model, held), norms, generators, cudnn_chooses(), intra_op_threads(None):
-            yield
+        before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True  # the fastest for equal shapes
+        try:
+            with current, frozen(model, held), norms, generators, intra_op_threads(None):
+                yield
+        finally:
+            torch.backends.cudnn.benchmark = before
 
     def _scored(self, run: Run) -> Score:
         with run.average.installed():
@@ -237,14 +241,3 @@ def computes_bfloat16(device: torch.device) -> bool:
         return device.type == "cuda"
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
-
-
-@contextmanager
-def cudnn_chooses() -> Iterator[None]:
-    """cuDNN tries its algorithms and takes the fastest, for batches of equal shapes; nothing changes on a CPU."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before

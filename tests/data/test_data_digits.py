@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -18,15 +23,18 @@ def load(**options) -> data.Dataset:
     return data.load(DataSection(**section), device="cpu")
 
 
-def test_the_standard_size() -> None:
-    dataset = load()
-    assert dataset.input_shape == (1, 20, 20)
-    assert (len(dataset.train), len(dataset.validation)) == (6000, 5000)
-    assert len(dataset.read_test("its size")) == 5000
+@pytest.mark.parametrize(
+    ("name", "shape", "sizes"),
+    [("digits", (1, 20, 20), [6000, 5000, 5000]), ("cued-digits", (1, 24, 18), [2000, 2000, 2000])],
+)
+def test_the_standard_size(name: str, shape: tuple[int, ...], sizes: list[int]) -> None:
+    dataset = load(name=name)
+    assert dataset.input_shape == shape
+    assert [len(dataset.train), len(dataset.validation), len(dataset.read_test("its size"))] == sizes
     assert dataset.train.first(1).dtype == torch.uint8
-    shares = torch.bincount(dataset.validation.labels) / 5000
-    assert shares.min() > 0.08
-    assert shares.max() < 0.12
+    assert dataset.classes == tuple("0123456789")
+    shares = torch.bincount(dataset.validation.labels) / sizes[1]
+    assert 0.08 < shares.min() <= shares.max() < 0.12
 
 
 def test_the_digits_are_scikit_learns() -> None:
@@ -63,17 +71,19 @@ def test_every_image_holds_its_whole_digit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("name", "options", "message"),
     [
-        ({"fragment": 3}, r"unknown option data\.options\.fragment.*did you mean 'fragments'"),
-        ({"size": 7}, r"data\.options\.size must be a whole number from 8 to 128, not 7"),
-        ({"train": 100.5}, "whole number"),
-        ({"fragments": True}, "whole number"),
+        ("digits", {"fragment": 3}, r"unknown option data\.options\.fragment.*did you mean 'fragments'"),
+        ("digits", {"size": 7}, r"data\.options\.size must be a whole number from 8 to 128, not 7"),
+        ("digits", {"train": 100.5}, "whole number"),
+        ("digits", {"fragments": True}, "whole number"),
+        ("cued-digits", {"bar": 16}, "bar = 16 .*data.options.height = 24 at most 15 rows"),
+        ("cued-digits", {"bars": 3}, r"unknown option data.options.bars of 'cued-digits': did you mean 'bar'\?"),
     ],
 )
-def test_wrong_options(options: dict, message: str) -> None:
+def test_wrong_options(name: str, options: dict, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        load(options=options)
+        load(name=name, options=options)
 
 
 def test_plain_digits() -> None:
@@ -85,3 +95,121 @@ def test_plain_digits() -> None:
     assert torch.equal(other.read_test("same").labels, dataset.read_test("same").labels)
     with pytest.raises(DataError, match="has no options"):
         load(name="digits-8x8", options={"size": 8})
+
+
+SMALL = {"train": 200, "validation": 100, "test": 100}
+
+
+def cued(seed: int = 0, **options: object) -> data.Dataset:
+    return data.load(DataSection(name="cued-digits", options={**SMALL, **options}, seed=seed), device="cpu")
+
+
+def patches(image: np.ndarray, sign: int) -> list[bytes]:
+    """What may be a digit of this sign in an image that is as narrow as two digits: left or right, in one of two rows."""
+    signed = sign * (image.astype(np.int64) - 128)
+    return [signed[row : row + 8, column : column + 8].tobytes() for row in (15, 16) for column in (0, 9)]
+
+
+def known(seed: int, split: str, sign: int, contrast: int) -> dict[bytes, int]:
+    """Source digits as they stand on plain ground -> their labels."""
+    images, labels = source_digits(seed)[split]
+    drawn = (
+        np.clip(128 + sign * images.astype(np.int64) * (contrast / 255), 0, 255).astype(np.uint8).astype(np.int64) - 128
+    )
+    return {(sign * image).tobytes(): int(label) for image, label in zip(drawn, labels, strict=True)}
+
+
+def test_the_bar_says_which_digit_is_the_label() -> None:
+    dataset = cued(noise=0, width=17, contrast=100)
+    digits = {sign: known(0, "train", sign, 100) for sign in (1, -1)}
+    images, labels = dataset.train.first(200)[:, 0].numpy(), dataset.train.labels.tolist()
+    for image, label in zip(images, labels, strict=True):
+        sign = 1 if image[0, 0] == 255 else -1
+        assert (image[:4] == (255 if sign > 0 else 1)).all()
+        assert label in [digits[sign][patch] for patch in patches(image, sign) if patch in digits[sign]]
+        assert any(patch in digits[-sign] for patch in patches(image, -sign))  # the other one
+
+
+def test_the_rest_of_an_image_does_not_tell_the_label() -> None:
+    dataset = cued(train=4000)
+    x = dataset.train.first(4000)[:, 0].double()
+    white = x[:, 0, 0] > 128
+    assert 0.45 < white.double().mean() < 0.55
+    halves = x[:, 4:, :9].mean((1, 2)) > x[:, 4:, 9:].mean((1, 2))  # the bright one is on the left
+    assert 0.45 < (halves == white).double().mean() < 0.55
+
+
+def test_options_change_size_and_difficulty() -> None:
+    assert cued(height=40, width=40).input_shape == (1, 40, 40)
+    bare = cued(bar=0, noise=0).train.first(200)
+    assert (bare[:, 0, :10] == 128).all()  # without a bar nothing says it
+    faint = cued(cue=5, noise=0).train.first(200)
+    assert set(faint[:, 0, :4].flatten().tolist()) == {123, 133}
+
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+    content = head + array.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def write_mnist(folder: Path, suffix: str) -> np.ndarray:
+    images = np.random.default_rng(0).integers(0, 256, (200, 28, 28)).astype(np.uint8)
+    for part, count in (("train", 200), ("t10k", 60)):
+        write_idx(folder / f"{part}-images-idx3-ubyte{suffix}", images[:count])
+        write_idx(folder / f"{part}-labels-idx1-ubyte{suffix}", np.arange(count) % 10)
+    return images
+
+
+@pytest.mark.parametrize(("place", "suffix"), [(".", ".gz"), ("FashionMNIST/raw", "")])
+def test_fashion_mnist_files_in_place(tmp_path: Path, place: str, suffix: str) -> None:
+    images = write_mnist(tmp_path / place, suffix)
+    dataset = data.load(DataSection(name="fashion-mnist", root=str(tmp_path), validation=50), device="cpu")
+    assert dataset.input_shape == (1, 28, 28)
+    assert dataset.classes[0] == "T-shirt/top"
+    assert (len(dataset.train), len(dataset.validation)) == (150, 50)
+    test = dataset.read_test("whether it is read as it is")
+    assert torch.equal(test.first(60), torch.from_numpy(images[:60, None]))
+    assert test.labels.tolist() == [n % 10 for n in range(60)]
+    assert test.mean == dataset.train.mean
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    write_mnist(tmp_path, ".gz")
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is damaged"):
+        data.load(DataSection(name="mnist", root=str(tmp_path)), device="cpu")
+    (tmp_path / "train-labels-idx1-ubyte.gz").unlink()
+    write_mnist(tmp_path / "whole", "")
+    (tmp_path / "whole" / "train-labels-idx1-ubyte").unlink()
+    with pytest.raises(DataError, match="no train-labels-idx"):
+        data.load(DataSection(name="mnist", root=str(tmp_path / "whole")), device="cpu")
+
+
+@pytest.mark.parametrize(("name", "expected"), [("cifar10", "cifar-10-batches-py"), ("mnist", "MNIST/raw")])
+def test_missing_files_and_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, expected: str
+) -> None:
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody listens there: a machine without a network
+    with pytest.raises(DataError, match=rf"'{name}' is not at '.*{expected}' and could not be downloaded there"):
+        data.load(DataSection(name=name, root=str(tmp_path / "empty")), device="cpu")
+
+
+@pytest.mark.slow
+def test_the_original_cifar10(tmp_path: Path) -> None:
+    unpack = SHARED / "data" / "cifar10" / "unpack.py"
+    if not unpack.exists():
+        pytest.skip(f"{unpack} is absent")
+    subprocess.run([sys.executable, str(unpack), str(tmp_path)], check=True, capture_output=True)
+    section = DataSection(name="cifar10", root=str(tmp_path), validation=10_000, train_subset=5_000)
+    dataset = data.load(section, device="cpu")
+    assert (len(dataset.train), len(dataset.validation), len(dataset.read_test("its size"))) == (5000, 10000, 10000)
+    assert torch.bincount(dataset.validation.labels).tolist() == [1000] * 10
+    assert dataset.train.mean == pytest.approx((0.4914, 0.4822, 0.4465), abs=0.005)
+    assert dataset.train.std == pytest.approx((0.247, 0.2435, 0.2616), abs=0.005)

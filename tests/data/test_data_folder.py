@@ -13,19 +13,17 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from nas_attn import data, waiting
-from nas_attn.data.files import exclusive
-from nas_attn.data.parts import InMemory, Streamed
-from nas_attn.errors import DataError, NasAttnWarning
-from nas_attn.recipe import Augment, DataSection
+from nas_attn.data.parts import InMemory, Streamed, decode, exclusive
+from nas_attn.data.splitting import divided
+from nas_attn.errors import DataError, NasAttnWarning, RecipeError
+from nas_attn.recipe import Augment, DataSection, Recipe
+from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Share
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def photograph(path: Path, *, mode: str = "RGB", size: tuple[int, int] = (40, 30), seed: int = 0) -> None:
@@ -87,35 +85,22 @@ def test_own_splits_are_used(folder: Path, tmp_path: Path) -> None:
         load(root)
 
 
-def test_transparency_lies_on_white_and_exif_turns(tmp_path: Path) -> None:
-    root = tmp_path / "photos"
-    for label in ("a", "b"):
-        for number in range(5):
-            photograph(root / label / f"{number}.jpg")
-    Image.new("RGBA", (16, 16), (255, 0, 0, 0)).save(root / "a" / "clear.png")
+def test_transparency_lies_on_white_exif_turns_and_the_middle_is_kept(tmp_path: Path) -> None:
+    Image.new("RGBA", (16, 16), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     turned = Image.new("RGB", (32, 16), "black")
     turned.paste("white", (0, 0, 16, 16))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees: left becomes up
-    turned.resize((32, 16)).save(root / "a" / "turned.png", exif=exif)
-    Image.fromarray(np.full((20, 20), 65535, dtype=np.uint16)).save(root / "a" / "deep.png")
-
-    from nas_attn.data.files import decode
-
-    assert (decode(root / "a" / "clear.png", 16) == 255).all()
-    assert (decode(root / "a" / "deep.png", 16) == 255).all()
-    square = decode(root / "a" / "turned.png", 16)
-    assert square[:, :7].min() == 255
-    assert square[:, 9:].max() == 0
-
-
-def test_the_middle_of_a_long_image_is_kept(tmp_path: Path) -> None:
-    from nas_attn.data.files import decode
-
+    turned.resize((32, 16)).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(np.full((20, 20), 65535, dtype=np.uint16)).save(tmp_path / "deep.png")
     wide = Image.new("RGB", (90, 30), "black")
     wide.paste("white", (30, 0, 60, 30))
     wide.save(tmp_path / "wide.png")
-    assert (decode(tmp_path / "wide.png", 30) == 255).all()
+    for white, size in (("clear", 16), ("deep", 16), ("wide", 30)):
+        assert (decode(tmp_path / f"{white}.png", size) == 255).all()
+    square = decode(tmp_path / "turned.png", 16)
+    assert square[:, :7].min() == 255
+    assert square[:, 9:].max() == 0
 
 
 def test_a_broken_image_is_named_or_skipped(folder: Path) -> None:
@@ -223,6 +208,7 @@ def test_what_nobody_reads_is_dropped_from_the_cache(folder: Path, tmp_path: Pat
     assert other.exists()
 
 
+@pytest.mark.slow
 def test_images_that_a_stopped_process_prepares_are_prepared_once_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,14 +216,13 @@ def test_images_that_a_stopped_process_prepares_are_prepared_once_more(
     hold = """
 import sys, time
 from pathlib import Path
-from nas_attn.data.files import exclusive
+from nas_attn.data.parts import exclusive
 with exclusive(Path(sys.argv[1]), "the images"):
     print(flush=True)
     time.sleep(60)
 """
     lock, said = tmp_path / "images.lock", []
     with subprocess.Popen([sys.executable, "-c", hold, str(lock)], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
         process.stdout.readline()
         psutil.Process(process.pid).suspend()
         try:
@@ -245,3 +230,115 @@ with exclusive(Path(sys.argv[1]), "the images"):
                 assert any(f"pid {process.pid} " in sentence for sentence in said)
         finally:
             process.kill()  # else the failed test would wait for it
+
+
+PATTERN = {"pattern": r"^(p\d+)_"}
+
+
+def picture(path: Path, patient: int, shot: int) -> None:
+    """All pixels of the first row are the patient's number."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(100 * patient + shot).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    pixels[0] = patient
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Twelve patients with two to five pictures, each in one of two classes."""
+    root = tmp_path / "photos"
+    for patient in range(12):
+        for shot in range(2 + patient % 4):
+            picture(root / ("ill", "well")[patient % 2] / f"p{patient}_{shot}.png", patient, shot)
+    return root
+
+
+def grouped(root: Path, groups: dict[str, str] | None, **options: object) -> data.Dataset:
+    section = DataSection.model_validate({"name": f"folder:{root}", "size": 8, "groups": groups, **options})
+    return data.load(section, device="cpu")
+
+
+def patients(split: data.Split) -> set[int]:
+    return set(split.first(len(split))[:, 0, 0, 0].tolist())
+
+
+def apart(dataset: data.Dataset) -> bool:
+    splits = [patients(s) for s in (dataset.train, dataset.validation, dataset.read_test("a test of the groups"))]
+    return sum(map(len, splits)) == len(set.union(*splits)) == 12
+
+
+def test_no_patient_is_on_two_sides(photos: Path, tmp_path: Path) -> None:
+    assert not apart(grouped(photos, None)), "else this test could not fail"
+    assert all(apart(grouped(photos, PATTERN, seed=seed)) for seed in range(5))
+    lines = [f"{p.relative_to(photos).as_posix()},{p.name.split('_')[0]}" for p in sorted(photos.rglob("*.png"))]
+    (tmp_path / "groups.csv").write_text("\n".join(["image,group", *lines]))
+    by_file = grouped(photos, {"file": str(tmp_path / "groups.csv")})
+    assert apart(by_file)
+    assert by_file.digest == grouped(photos, PATTERN).digest
+
+
+def test_folders_of_ones_own_that_share_a_group_are_refused(photos: Path, tmp_path: Path) -> None:
+    root = tmp_path / "split"
+    for split, whose in (("train", range(6)), ("val", range(6, 10)), ("test", range(9, 12))):
+        for patient in whose:
+            picture(root / split / ("ill", "well")[patient % 2] / f"p{patient}_{split}.png", patient, 0)
+    with pytest.raises(DataError, match=r"group 'p9' of data.groups .*'val/.*' and 'test/.*'"):
+        grouped(root, PATTERN)
+    (root / "test" / "well" / "p9_test.png").rename(root / "val" / "well" / "p9_2.png")
+    grouped(root, PATTERN)
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_whatever_the_groups_no_one_is_divided_and_every_class_is_in_both(draw: st.DataObject) -> None:
+    groups = draw.draw(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 2)), min_size=8, max_size=40))
+    groups += [(1, label) for label in range(3) for _ in range(2)]
+    labels = np.concatenate([np.full(size, label) for size, label in groups])
+    names = np.concatenate([np.full(size, f"g{i}") for i, (size, _) in enumerate(groups)])
+    share = draw.draw(st.floats(0.1, 0.5))
+    taken, left = divided(labels, max(3, round(share * len(labels))), 0, ["a", "b", "c"], names)
+    assert sorted([*taken, *left]) == list(range(len(labels)))
+    assert not {*names[taken]} & {*names[left]}
+    assert {*labels[taken]} == {*labels[left]} == {0, 1, 2}
+    assert abs(len(taken) - share * len(labels)) <= 3 * 9
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image;group\na;b", "begin with the line 'image,group'"),
+        ("image,group\np0_0.png", "line 2: 'p0_0.png'"),
+        ("image,group\np0_0.png,a\np0_0.png,b", "line 3: 'p0_0.png' .*'a' .*'b'"),
+        ("image,group\np0_0.png,a", "'ill/p0_1.png'"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(photos: Path, tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "groups.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        grouped(photos, {"file": str(tmp_path / "groups.csv")})
+
+
+def test_a_pattern_that_misses_an_image_and_one_group_per_class_are_refused(photos: Path) -> None:
+    with pytest.raises(DataError, match="does not match 'p"):
+        grouped(photos, {"pattern": r"^q(\d+)"})
+    with pytest.raises(DataError, match=r"all .* images of class 'ill' are of one group"):
+        grouped(photos, {"pattern": "^(p)"})
+
+
+def recipe(**groups: str) -> Recipe:
+    table = {"name": "x", "space": "small", "backbone": {"name": "resnet8"}}
+    return recipe_from({**table, "data": {"name": "folder:photos", "groups": groups}}, where="x.toml")
+
+
+def test_recipes_say_what_is_wrong() -> None:
+    with pytest.raises(RecipeError, match=r"x.toml: data.groups: pattern '\('"):
+        recipe(pattern="(")
+    for both in ({}, {"file": "a", "pattern": "b"}):
+        with pytest.raises(RecipeError, match="give one of file = "):
+            recipe(**both)
+    table = {"name": "x", "space": "small", "backbone": {"name": "resnet8"}}
+    with pytest.raises(RecipeError, match=r"groups.* 'digits'"):
+        recipe_from({**table, "data": {"name": "digits", "groups": PATTERN}}, where="x.toml")
+    assert recipe(**PATTERN).to_json() == Recipe.model_validate_json(recipe(**PATTERN).to_json()).to_json()

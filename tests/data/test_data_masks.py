@@ -19,11 +19,6 @@ from nas_attn.tasks import TASKS
 DIGITS = DataSection(name="digits", options={"size": 16, "train": 60, "validation": 30, "test": 20, "fragments": 3})
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 def load(section: DataSection) -> Dataset:
     return data.load(section, device="cpu", task=TASKS["segmentation"])
 

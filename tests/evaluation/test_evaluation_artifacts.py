@@ -31,7 +31,6 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def files(store: StudyStore, folder: Path) -> RunFiles:
     lease = store.acquire("trial/0", owner="me", ttl_s=60)
-    assert lease is not None
     return RunFiles(store, FolderArtifacts(folder), "run", lease)
 
 
@@ -85,7 +84,6 @@ def test_a_damaged_newest_gives_way_to_the_one_before(
 
 def test_a_full_disk_costs_a_checkpoint_not_the_training(store: StudyStore, folder: Path) -> None:
     lease = store.acquire("trial/0", owner="me", ttl_s=60)
-    assert lease is not None
     disk = FullDisk(folder)
     files = RunFiles(store, disk, "run", lease)
     files.save(b"epoch 1", 1)

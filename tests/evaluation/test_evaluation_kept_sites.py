@@ -81,7 +81,6 @@ def with_other_sites(opened: OpenStudy) -> None:
 def test_a_study_goes_by_the_sites_that_it_began_with(tmp_path: Path) -> None:
     opened = begun(tmp_path)
     kept = kept_sites(opened.store)
-    assert kept is not None
     assert [site.name for site in kept.sites if "." not in site.name] == ["stage1", "stage2", "neck1"]
     assert [point.path for point, _ in read(opened, "stage1=eca").modules] == ["blocks.0.two"]
     with_other_sites(opened)
@@ -95,5 +94,4 @@ def test_their_maps_are_those_of_the_images_at_hand(tmp_path: Path) -> None:
     plan = searching.plan_recipe(recipe(side=32), build=Hourglass, store=opened.store)
     assert {(p.channels, p.height, p.width) for _, points in plan.sites[0].points for p in points} == {(8, 32, 32)}
     kept = kept_sites(opened.store)
-    assert kept is not None
     assert kept.input_shape == (1, 16, 16)

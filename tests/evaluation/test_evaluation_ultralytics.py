@@ -48,10 +48,7 @@ def test_the_task_says_what_is_sought() -> None:
 @pytest.mark.parametrize(
     ("sections", "said"),
     [
-        (
-            {"training": {"start": "backbone"}},
-            "training.start = 'scratch', or 'pretrained' with weights = 'default'",
-        ),
+        ({"training": {"start": "backbone"}}, "training.start = 'scratch', or 'pretrained' with weights = 'default'"),
         ({"training": {"label_smoothing": 0.1}}, "training.label_smoothing is not supported"),
         ({"training": {"augment": [{"name": "flip"}]}}, "training.augment is not supported"),
     ],
@@ -81,25 +78,16 @@ def test_torchvisions_detectors_are_trained_here_from_any_start() -> None:
 @pytest.mark.parametrize(
     ("sections", "said"),
     [
-        (
-            {"backbone": {"name": "resnet8"}},
-            "'resnet8'.*torchvision:fasterrcnn_mobilenet_v3_large_320_fpn",
-        ),
+        ({"backbone": {"name": "resnet8"}}, "'resnet8'.*torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"),
         ({"backbone": {"name": "timm:resnet18"}}, "backbone.name = 'timm:resnet18'"),
         (
             {"data": {"name": "yolo:a.yaml"}},
             "'yolo:a.yaml' has no boxes for 'torchvision:.*': give digits or coco:FOLDER",
         ),
         ({"data": {"name": "digits", "coco": {}}}, "data: coco .*'digits'"),
-        (
-            {"training": {"augment": [{"name": "mixup", "alpha": 0.2}]}},
-            "mixup in training.augment is not supported",
-        ),
+        ({"training": {"augment": [{"name": "mixup", "alpha": 0.2}]}}, "mixup in training.augment is not supported"),
         ({"training": {"execution": "compile"}}, r"training\.execution is not supported"),
-        (
-            {"data": {"name": "coco:drones", "mean": [0.5] * 3, "std": [0.5] * 3}},
-            r"data\.mean is not supported",
-        ),
+        ({"data": {"name": "coco:drones", "mean": [0.5] * 3, "std": [0.5] * 3}}, r"data\.mean is not supported"),
     ],
 )
 def test_what_no_detector_of_ours_can_be_is_said(sections: dict[str, Any], said: str) -> None:
@@ -192,6 +180,5 @@ def test_a_forecast_times_an_epoch_of_its_trainer() -> None:
     from nas_attn.study.planning import forecast
 
     found = forecast(recipe_from(TABLE, where="it"), device="cpu", threads=1)
-    assert found.epoch_s is not None
     assert found.epoch_s > 0
     assert "one epoch takes about" in found.text()

@@ -167,7 +167,6 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def stop(process: multiprocessing.process.BaseProcess) -> int:
-    assert process.pid is not None
     psutil.Process(process.pid).suspend()
     while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
         time.sleep(0.01)

@@ -50,6 +50,7 @@ def weighing_command(tmp_path: Path) -> str:
     return f"sh {script}"
 
 
+@pytest.mark.slow
 def test_a_network_three_times_as_long_is_slower_and_a_copy_is_not() -> None:
     """Bounds that hold on a machine with five times as many busy processes as cores."""
     found = [session(section(session_seconds=0.3), seed, longer=network(12), same=network(4)) for seed in range(3)]
@@ -242,9 +243,6 @@ def test_cuda_events_time_the_device(settings: dict[str, object]) -> None:
     assert dict(found.fingerprint.details)["uuid_class"] in ("GPU", "MIG")
 
 
-SHAPE = (3, 16, 16)
-
-
 def bare() -> nn.Module:
     torch.manual_seed(0)
     model = backbones.build(BackboneSection(name="resnet8"), input_shape=SHAPE, classes=10)
@@ -255,21 +253,14 @@ def bare() -> nn.Module:
     return model.eval()
 
 
-def attended() -> nn.Module:
-    sites = attachment.find_sites(bare(), SHAPE)
-    placement = space.resolve(space.parse("*=se(reduction=4)"), sites, init="paper")
-    return attachment.attach(bare(), placement).eval()
-
-
-@pytest.fixture
-def x() -> torch.Tensor:
-    return torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(1))
-
-
-def test_onnx_runtime_folds_batchnorm_and_keeps_attention(tmp_path: Path, x: torch.Tensor) -> None:
+def test_onnx_runtime_folds_batchnorm_and_keeps_attention(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
-    model = attended()
+    placement = space.resolve(space.parse("*=se(reduction=4)"), attachment.find_sites(bare(), SHAPE), init="paper")
+    model, x = (
+        attachment.attach(bare(), placement).eval(),
+        torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(1)),
+    )
     write_onnx(model, x, tmp_path / "model.onnx")
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
@@ -281,19 +272,6 @@ def test_onnx_runtime_folds_batchnorm_and_keeps_attention(tmp_path: Path, x: tor
     with torch.inference_mode():
         torch.testing.assert_close(torch.from_numpy(result), model(x), rtol=1e-3, atol=1e-4)
         assert not torch.allclose(model(x), bare()(x), atol=1e-2)
-
-
-def test_torch_fx_folding_keeps_attention(x: torch.Tensor) -> None:
-    from torch.fx.experimental.optimization import fuse
-
-    model = attended()
-    with torch.inference_mode():
-        expected = model(x)
-    folded = fuse(model, inplace=False)
-    plain = [module for module in folded.modules() if type(module) is nn.BatchNorm2d]
-    assert not plain  # folded where nothing sits on it
-    with torch.inference_mode():
-        torch.testing.assert_close(folded(x), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_a_command_prints_one_number_or_many() -> None:
@@ -327,7 +305,9 @@ def test_the_onnx_file_goes_where_the_command_wants_it() -> None:
     assert command_words("measure 'a b' --model={onnx}", Path("/m n.onnx")) == ["measure", "a b", "--model=/m n.onnx"]
 
 
-@pytest.mark.parametrize(("battery", "kind"), [("full", Unmeasurable), ("empty", MeasurementError)])
+@pytest.mark.parametrize(
+    ("battery", "kind"), [("full", Unmeasurable), pytest.param("empty", MeasurementError, marks=pytest.mark.slow)]
+)
 def test_a_network_is_to_blame_only_where_the_command_still_takes_the_backbone(
     tmp_path: Path, battery: str, kind: type[MeasurementError]
 ) -> None:

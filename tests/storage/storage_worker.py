@@ -28,7 +28,6 @@ def search(url: str, trials: str) -> None:
             trial = study.ask()
             choices = [trial.suggest_categorical(f"stage{i}", ["none", "se", "ela"]) for i in range(PARAMETERS)]
             lease = store.acquire(f"trial/{trial.number}", owner=str(os.getpid()), ttl_s=1000)
-            assert lease is not None
             key = f"key{trial.number}"
             store.claim(key, placement=" ".join(choices), trial=trial.number, baseline=None, lease=lease)
             store.add_score(Run(key, "none", 0), Score(0, 0, 1, {"accuracy": 0.5}, b"x" * 1250), lease=lease)
@@ -43,7 +42,6 @@ def write(url: str, ttl_s: str) -> None:
     with Database(url) as database:
         store = database.create_study("digits", recipe="{}", versions={})
         lease = store.acquire("trial/1", owner=str(os.getpid()), ttl_s=float(ttl_s))
-        assert lease is not None
         for number in itertools.count():
             store.claim(f"key{number}", placement="", trial=number, baseline=None, lease=lease)
             store.add_score(Run(f"key{number}", "none", 0), Score(0, 0, 1, {}, os.urandom(5000)), lease=lease)
@@ -63,10 +61,5 @@ def fill(url: str, size: str) -> None:
         print(error)
 
 
-def create(url: str) -> None:
-    """Open the database."""
-    Database(url).close()
-
-
 if __name__ == "__main__":
-    {"search": search, "write": write, "fill": fill, "create": create}[sys.argv[1]](*sys.argv[2:])
+    {"search": search, "write": write, "fill": fill}[sys.argv[1]](*sys.argv[2:])

@@ -26,25 +26,21 @@ def expired(store: StudyStore, beginning: str) -> list[str]:
 
 def test_a_held_resource_is_refused_until_released(store: StudyStore) -> None:
     first = store.acquire("trial/1", owner="a", ttl_s=1000)
-    assert first is not None
     assert store.acquire("trial/1", owner="b", ttl_s=1000) is None
     assert store.acquire("trial/1", owner="a", ttl_s=1000) is None
     assert [row.state for row in store.leases()] == ["held"]
     store.release(first)
     assert ([row.state for row in store.leases()], store.leases(released=False)) == (["released"], [])
     second = store.acquire("trial/1", owner="b", ttl_s=1000)
-    assert second is not None
     assert second.number > first.number
     assert second.expires_at > first.expires_at - 1
 
 
 def test_an_expired_lease_is_renewed_by_its_holder_or_taken_by_another(store: StudyStore, database: Database) -> None:
     slow = store.acquire("trial/1", owner="a", ttl_s=EXPIRED)
-    assert slow is not None
     assert expired(store, "trial/") == ["trial/1"]
     assert store.renew(slow).expires_at <= database.now()
     taken = store.acquire("trial/1", owner="b", ttl_s=1000)
-    assert taken is not None
     assert expired(store, "trial/") == []
     with pytest.raises(LeaseLost, match="'trial/1' has been taken over"):
         store.renew(slow)
@@ -79,8 +75,6 @@ def test_a_wrong_clock_on_sqlite_takes_no_lease_that_is_renewed_and_leaves_none_
         mine = database.create_study("digits", recipe="{}", versions={})
         live = mine.acquire("live", owner="a", ttl_s=1000)
         dead = mine.acquire("dead", owner="a", ttl_s=ttl_s)
-        assert live is not None
-        assert dead is not None
         with clock(sqlite_url, monkeypatch, expression) as other:
             began = time.monotonic()
             assert {row.state for row in other.leases()} == {"held"}
@@ -119,12 +113,10 @@ def everything(store: StudyStore) -> object:
 @pytest.mark.parametrize("how", ["taken", "released"])
 def test_a_zombie_writes_nothing(store: StudyStore, write: str, how: str) -> None:
     zombie = store.acquire("trial/1", owner="a", ttl_s=EXPIRED)
-    assert zombie is not None
     store.claim("key", placement="stage1=se", trial=1, baseline=None, lease=zombie)
     if how == "released":
         store.release(zombie)
     heir = store.acquire("trial/1", owner="a", ttl_s=1000)
-    assert heir is not None
     before = everything(store)
     with pytest.raises(LeaseLost):
         WRITES[write](store, zombie)

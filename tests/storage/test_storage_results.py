@@ -24,7 +24,6 @@ TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs
 
 def test_a_candidate_is_claimed_by_one_trial(store: StudyStore, lease: Lease) -> None:
     row = store.claim("key", placement="stage1=se(reduction=8)", trial=1, baseline="uniform se", lease=lease)
-    assert row is not None
     assert (row.key, row.placement, row.trial, row.baseline) == ("key", "stage1=se(reduction=8)", 1, "uniform se")
     assert (row.state, row.reason, row.cost) == ("running", "", None)
     assert store.claim("key", placement="stage1=se(reduction=8)", trial=2, baseline=None, lease=lease) is None
@@ -43,7 +42,6 @@ def test_a_candidate_is_finished_once(store: StudyStore, lease: Lease) -> None:
     assert store.finish("key", state="pruned", reason="outranked at rung 0", lease=lease)
     assert not store.finish("key", state="scored", reason="", lease=lease)
     row = store.candidate("key")
-    assert row is not None
     assert (row.state, row.reason) == ("pruned", "outranked at rung 0")
     assert row.cost == {"params": 10**10, "macs": 10**12, "energy": 0.5}
 
@@ -118,7 +116,6 @@ def one_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudyStore]:
 )
 def test_any_score_comes_back(one_store: StudyStore, score: Score, key: str) -> None:
     lease = one_store.acquire("run", owner="me", ttl_s=-1.0)
-    assert lease is not None
     one_store.add_score(Run(key, "none", score.seed, purpose="confirm"), score, lease=lease)
     assert score in [stored.score for stored in one_store.scores(key, with_correct=True)]
 
@@ -185,7 +182,6 @@ def only(store: StudyStore) -> RunRow:
 def end(store: StudyStore, state: str, reason: str = "") -> None:
     row = only(store)
     lease = store.acquire(row.resource, owner="test", ttl_s=60)
-    assert lease is not None
     store.queue.finish(row, state, reason, lease)
     store.release(lease)
 
@@ -224,7 +220,6 @@ def test_what_has_ended_stays_ended(store: StudyStore) -> None:
 def test_what_was_withdrawn_may_be_wanted_again(store: StudyStore) -> None:
     store.queue.want([RUN, replace(RUN, seed=9), replace(RUN, key="other")])
     lease = store.acquire("turn", owner="test", ttl_s=60)
-    assert lease is not None
     store.queue.withdraw("key", lease)
     assert [row.state for row in store.queue.rows()] == ["withdrawn", "withdrawn", "waiting"]
     store.queue.want([RUN])
@@ -234,7 +229,6 @@ def test_what_was_withdrawn_may_be_wanted_again(store: StudyStore) -> None:
 def test_attempts_count_who_did_not_hand_it_back(store: StudyStore) -> None:
     store.queue.want([RUN])
     lease = store.acquire(only(store).resource, owner="test", ttl_s=60)
-    assert lease is not None
     store.queue.begin(only(store), lease)
     store.queue.hand_back(only(store), lease)
     assert only(store).attempts == 0
@@ -246,7 +240,6 @@ def test_attempts_count_who_did_not_hand_it_back(store: StudyStore) -> None:
 def test_who_has_lost_the_lease_changes_nothing(store: StudyStore) -> None:
     store.queue.want([RUN])
     lease = store.acquire(only(store).resource, owner="first", ttl_s=60)
-    assert lease is not None
     store.release(lease)
     assert store.acquire(only(store).resource, owner="second", ttl_s=60) is not None
     for write in (
@@ -265,6 +258,7 @@ def test_a_study_comes_back_as_it_was_created(database: Database) -> None:
     store = database.study("digits")
     assert (store.name, store.recipe, store.versions, store.fingerprint) == ("digits", recipe, {"torch": "2.11"}, "abc")
     assert abs(store.created_at - time.time()) < 600
+    assert abs(database.now() - time.time()) < 600, "the clock is the database's"
 
 
 def test_the_same_recipe_opens_the_study_there_is(store: StudyStore, database: Database) -> None:
@@ -272,6 +266,8 @@ def test_the_same_recipe_opens_the_study_there_is(store: StudyStore, database: D
     again = database.create_study("digits", recipe='{"search":{"trials":30}}', versions={"torch": "9"})
     assert again.settings.published == "first"
     assert again.versions == {"torch": "2.11"}
+    with pytest.raises(StudyError, match=r"there is no study 'digit' .*did you mean 'digits'"):
+        database.study("digit")
 
 
 def test_another_recipe_is_refused_with_the_difference(database: Database) -> None:
@@ -289,11 +285,6 @@ def test_another_recipe_is_refused_with_the_difference(database: Database) -> No
     assert len(sentence) < 500
     assert "nas-attn resume digits" in sentence
     assert json.loads(database.study("digits").recipe) == old
-
-
-def test_an_unknown_study_names_the_nearest(store: StudyStore, database: Database) -> None:
-    with pytest.raises(StudyError, match=r"there is no study 'digit' .*did you mean 'digits'"):
-        database.study("digit")
 
 
 def test_studies_are_listed_with_their_candidates_by_state(store: StudyStore, lease: Lease, database: Database) -> None:
@@ -346,9 +337,3 @@ def test_settings_documents_and_test_readings_belong_to_their_study(store: Study
     assert (store.ways.all(), store.ways.get("else"), other.ways.get("own")) == ({"own": "longer"}, None, None)
     assert [reading.reason for reading in store.test_readings()] == ["validate of stage1=se", "retrain"]
     assert other.test_readings() == []
-
-
-def test_the_clock_is_the_databases(database: Database) -> None:
-    first, second = database.now(), database.now()
-    assert first <= second
-    assert abs(first - time.time()) < 600

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 from torch.optim import lr_scheduler
 
+from nas_attn import backbones, data
 from nas_attn.errors import RecipeError
-from nas_attn.recipe import TrainingSection
+from nas_attn.recipe import BackboneSection, DataSection, TrainingSection
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.tables import PRESETS
+from nas_attn.training import Trainer
+from nas_attn.training.learning import class_metrics, confusion
 from nas_attn.training.parameters import check_training, make_optimizer, schedule_factors
 
 
@@ -72,7 +84,6 @@ def test_an_optimizer_gets_its_arguments() -> None:
     assert isinstance(optimizer, torch.optim.RMSprop)
     assert [(group["alpha"], group["weight_decay"]) for group in optimizer.param_groups] == [(0.5, 0.1), (0.5, 0.0)]
     usual = make_optimizer(model, TrainingSection(optimizer="AdamW"), (), 1.0)
-    assert usual is not None
     assert usual.param_groups[0]["betas"] == (0.9, 0.99)
 
 
@@ -88,3 +99,42 @@ def test_a_preset_gives_way_to_the_recipe(name: str) -> None:
     check_training(recipe.target_training)
     with pytest.raises(RecipeError, match="cifar"):
         load_recipe("cifar10-resnet20", overrides={"training.preset": "cifr"})
+
+
+@given(st.integers(2, 7), st.integers(1, 60), st.integers(0, 2**32 - 1))
+@settings(max_examples=80, deadline=None)
+def test_they_are_scikit_learns(classes: int, images: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    labels, predicted = random.integers(0, classes, (2, images))
+    counts = confusion(torch.from_numpy(labels), torch.from_numpy(predicted), classes)
+    assert np.array_equal(counts, confusion_matrix(labels, predicted, labels=np.arange(classes)))
+    found = class_metrics(counts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it remarks on classes that are predicted and not there
+        assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, predicted))
+        there = np.unique(labels)
+        assert found["macro_f1"] == pytest.approx(f1_score(labels, predicted, labels=there, average="macro"))
+
+
+def test_always_the_commonest_class_is_no_better_than_chance() -> None:
+    counts = confusion(torch.tensor([0] * 90 + [1] * 10), torch.zeros(100, dtype=torch.int64), 2)
+    assert class_metrics(counts)["balanced_accuracy"] == 0.5
+    assert class_metrics(counts)["macro_f1"] == pytest.approx(0.5 * 180 / 190)
+
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+
+
+@pytest.mark.slow
+def test_resnet20_reaches_its_published_accuracy_on_cifar10(tmp_path: Path) -> None:
+    unpack, weights = SHARED / "cifar10" / "unpack.py", SHARED / "resnet20_cifar10.npz"
+    if not unpack.exists() or not weights.exists():
+        pytest.skip(f"{SHARED} is absent")
+    subprocess.run([sys.executable, str(unpack), str(tmp_path)], check=True, capture_output=True)
+    section = DataSection(name="cifar10", root=str(tmp_path), mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+    dataset = data.load(section, device="cpu")
+    model = backbones.build(BackboneSection(name="resnet20"), input_shape=dataset.input_shape, classes=10)
+    backbones.load_weights(model, str(weights))
+    test = dataset.read_test("comparison with the published accuracy")
+    score = Trainer(TrainingSection(), dataset, device="cpu").score(model, test)
+    assert score.metrics["accuracy"] == pytest.approx(0.9173, abs=2e-4)
