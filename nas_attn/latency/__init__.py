@@ -4,7 +4,7 @@ from nas_attn.latency.locks import DeviceLock, lock_directory
 from nas_attn.latency.machine import difference, fingerprint
 from nas_attn.latency.nets import Net
 from nas_attn.latency.paired import MAX_CANDIDATES
-from nas_attn.latency.session import examine, measure, run_session
+from nas_attn.latency.session import measure, run_session
 
 __all__ = [
     "MAX_CANDIDATES",
