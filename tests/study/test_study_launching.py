@@ -141,7 +141,7 @@ def test_workers_in_the_background_are_seen_and_stopped(
     assert "have ended" in said
     assert json.loads(types("status", "table14", "--json"))["workers"] == []
     logs = "".join(path.read_text() for path in (opened.folder / "launched").iterdir())
-    assert logs.count("stopping, as nas-attn stop has asked") == logs.count("done (stopped)") == 2, logs
+    assert logs.count("stopping, as requested by nas-attn stop") == logs.count("done (stopped)") == 2, logs
     monkeypatch.setenv("TABLE_SECONDS", "0")
     types("launch", "table14", "--workers", "1", "--device", "cpu")
     until(lambda: overview(opened).progress.finished == 14, "later workers work to the end")

@@ -67,9 +67,6 @@ def searched(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path
 
 
-# ------------------------------------------------------------------------------------ validation
-
-
 def test_validations_have_fresh_runs_and_retraining_counts_them(searched: Path, nas: Nas) -> None:
     command = ("validate", "--workers", "1", "--seeds", "2", "--placement", "stage1=simam")
     assert nas(*command).status == 0
@@ -163,9 +160,6 @@ def test_an_evaluator_is_asked_for_its_test_split(table: Path, nas: Nas) -> None
     assert result["verdicts"][0]["new_low"] is None, "without results per image, nothing is said about new ones"
 
 
-# ------------------------------------------------------------------------------------ retraining
-
-
 def weights(path: str) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
     return found
@@ -208,9 +202,6 @@ def _rescore(way: str, accuracy: float) -> None:
     with closing(sqlite3.connect("nas_attn.db")) as database, database:
         change = "UPDATE nas_score SET metrics = json_set(metrics, '$.accuracy', ?) WHERE way = ?"
         assert database.execute(change, (accuracy, way)).rowcount
-
-
-# ------------------------------------------------------------------------------------ killed in every phase
 
 
 PHASES = (
