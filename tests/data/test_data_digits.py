@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -147,9 +145,6 @@ def test_options_change_size_and_difficulty() -> None:
     assert set(faint[:, 0, :4].flatten().tolist()) == {123, 133}
 
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
-
-
 def write_idx(path: Path, array: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
@@ -199,17 +194,3 @@ def test_missing_files_and_no_network(
         monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody listens there: a machine without a network
     with pytest.raises(DataError, match=rf"'{name}' is not at '.*{expected}' and could not be downloaded there"):
         data.load(DataSection(name=name, root=str(tmp_path / "empty")), device="cpu")
-
-
-@pytest.mark.slow
-def test_the_original_cifar10(tmp_path: Path) -> None:
-    unpack = SHARED / "data" / "cifar10" / "unpack.py"
-    if not unpack.exists():
-        pytest.skip(f"{unpack} is absent")
-    subprocess.run([sys.executable, str(unpack), str(tmp_path)], check=True, capture_output=True)
-    section = DataSection(name="cifar10", root=str(tmp_path), validation=10_000, train_subset=5_000)
-    dataset = data.load(section, device="cpu")
-    assert (len(dataset.train), len(dataset.validation), len(dataset.read_test("its size"))) == (5000, 10000, 10000)
-    assert torch.bincount(dataset.validation.labels).tolist() == [1000] * 10
-    assert dataset.train.mean == pytest.approx((0.4914, 0.4822, 0.4465), abs=0.005)
-    assert dataset.train.std == pytest.approx((0.247, 0.2435, 0.2616), abs=0.005)

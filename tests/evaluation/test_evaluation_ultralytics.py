@@ -172,13 +172,3 @@ def test_rung_by_rung_with_the_attention_in_what_is_scored(tmp_path: Path) -> No
     assert state["epochs"] == 2
     assert reached(model, "a", 1, "test")[0].keys() == first.keys()
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == (threads, False)
-
-
-@pytest.mark.slow
-def test_a_forecast_times_an_epoch_of_its_trainer() -> None:
-    pytest.importorskip("ultralytics", reason="ultralytics, which its users have, is not installed")
-    from nas_attn.study.planning import forecast
-
-    found = forecast(recipe_from(TABLE, where="it"), device="cpu", threads=1)
-    assert found.epoch_s > 0
-    assert "one epoch takes about" in found.text()

@@ -1,11 +1,7 @@
 """Real training on 8x8 digits: one start for all, kills in mid-training, limits, objectives."""
 
-import os
-import signal
-import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +11,6 @@ import nas_attn as na
 from nas_attn.analysis.snapshot import CandidateView
 from nas_attn.errors import MeasurementError, StudyError
 from nas_attn.evaluation.artifacts import BACKBONE
-from nas_attn.storage import StudyStore
 from nas_attn.study import searching
 from nas_attn.study.opening import OpenStudy, open_study
 
@@ -65,10 +60,6 @@ def scored(study: na.Study) -> dict[str, CandidateView]:
     return {view.placement: view for view in study.candidates() if view.state == "scored"}
 
 
-def accuracies(store: StudyStore) -> dict[tuple[str, int], dict[str, float]]:
-    return {(s.key, s.score.rung): dict(s.score.metrics) for s in store.scores()}
-
-
 def opened_there(folder: Path) -> OpenStudy:
     return open_study("tiny", f"sqlite:///{folder}/nas_attn.db")
 
@@ -110,54 +101,6 @@ def test_a_damaged_backbone_is_trained_again(tiny: Path) -> None:
     assert [row.state for row in opened.store.candidates()].count("scored") == 2
     metrics = [score.score.metrics for score in opened.store.scores(BACKBONE)]
     assert metrics[: len(before)] == [score.score.metrics for score in before], "the same training, the same backbone"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("damaged", [False, True])
-def test_killed_in_mid_training_it_goes_on_to_the_same_bits(
-    tiny: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, damaged: bool
-) -> None:
-    command = ["search", "tiny.toml", "--workers", "1", "--threads", "1", "--trials", "1"]
-    command += ["--set", "training.rungs=[2, 30]", "--set", "training.start=scratch"]
-    process = start(*command)
-
-    def half_trained() -> bool:
-        if not (tiny / "nas_attn.db").exists():
-            return False
-        with sqlite3.connect("nas_attn.db") as connection:
-            try:
-                return bool(connection.execute("SELECT count(*) FROM nas_checkpoint").fetchone()[0])
-            except sqlite3.OperationalError:
-                return False
-
-    deadline = time.monotonic() + 120
-    while not half_trained():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, "not that far in two minutes"
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    opened = opened_there(tiny)
-    (row,) = opened.store.candidates()
-    assert row.state == "running"
-    run = f"search:{row.key}:0:0"
-    if damaged:
-        path = opened.folder / opened.store.checkpoints(run)[0].artifact
-        path.write_bytes(path.read_bytes()[:-9])
-    process = start("resume", "tiny", "--workers", "1", "--threads", "1")
-    output = process.communicate(timeout=240)[0]
-    assert process.returncode == 0, output
-    assert ("damaged" in output) == damaged
-    assert "Traceback" not in output
-    (again,) = opened.store.candidates()
-    assert (again.trial, again.state) == (row.trial, "scored")
-    elsewhere = tmp_path_factory.mktemp("whole")
-    (elsewhere / "tiny.toml").write_text(RECIPE)
-    monkeypatch.chdir(elsewhere)
-    whole = start(*command)
-    output = whole.communicate(timeout=240)[0]
-    assert whole.returncode == 0, output
-    assert accuracies(opened_there(elsewhere).store) == accuracies(opened.store)
 
 
 def test_limits_on_latency_keep_candidates_from_training(tiny: Path) -> None:

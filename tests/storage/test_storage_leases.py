@@ -6,9 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from hypothesis.strategies import sampled_from
 from sqlalchemy import Double, literal_column
 
 from nas_attn.errors import LeaseLost
@@ -143,67 +140,3 @@ def test_of_many_that_want_an_expired_resource_one_gets_it(url: str, store: Stud
         thread.join()
     assert len(won) == 16
     assert sorted((lease.resource, lease.number) for lease in won if lease) == [("new", 1), ("trial/1", 2)]
-
-
-class LeaseMachine(RuleBasedStateMachine):
-    """Leases against a model: at any time at most one holder, and only the holder writes."""
-
-    store: StudyStore
-    counter = 0
-
-    @initialize()
-    def start(self) -> None:
-        LeaseMachine.counter += 1
-        self.resource = f"resource {LeaseMachine.counter}"
-        self.leases: list[Lease] = []
-        self.taken = self.expired = False
-        self.written = 0
-
-    @rule(ttl_s=sampled_from([EXPIRED, 1000.0]))
-    def acquire(self, ttl_s: float) -> None:
-        lease = self.store.acquire(self.resource, owner="w", ttl_s=ttl_s)
-        assert (lease is None) == (self.taken and not self.expired)
-        if lease is not None:
-            assert all(lease.number > other.number for other in self.leases)
-            self.leases.append(lease)
-            self.taken, self.expired = True, ttl_s == EXPIRED
-
-    @rule(which=sampled_from([-1, -2]))
-    def renew(self, which: int) -> None:
-        if len(self.leases) >= -which:
-            if which == -1 and self.taken:
-                self.leases[-1] = self.store.renew(self.leases[-1])
-            else:
-                with pytest.raises(LeaseLost):
-                    self.store.renew(self.leases[which])
-
-    @rule(which=sampled_from([-1, -2]))
-    def release(self, which: int) -> None:
-        if len(self.leases) >= -which:
-            self.store.release(self.leases[which])
-            self.taken = self.taken and which != -1
-
-    @rule(which=sampled_from([-1, -2]))
-    def write(self, which: int) -> None:
-        if len(self.leases) >= -which:
-            lease = self.leases[which]
-            name = f"{self.resource}, {self.written}"  # the same name twice is the same checkpoint
-            arguments = {"artifact": name, "sha256": "b", "size": 1, "epochs": 1, "lease": lease}
-            if which == -1 and self.taken:
-                self.store.add_checkpoint(self.resource, **arguments)
-                self.written += 1
-            else:
-                with pytest.raises(LeaseLost):
-                    self.store.add_checkpoint(self.resource, **arguments)
-
-    @invariant()
-    def agrees(self) -> None:
-        assert len(self.store.checkpoints(self.resource)) == self.written
-        assert (self.resource in expired(self.store, "")) == (self.taken and self.expired)
-
-
-def test_leases_behave_like_their_model(sqlite_url: str) -> None:
-    with Database(sqlite_url) as database:
-        LeaseMachine.store = database.create_study("a", recipe="{}", versions={})
-        few = settings(max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
-        run_state_machine_as_test(LeaseMachine, settings=few)

@@ -5,21 +5,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from nas_attn.errors import LeaseLost, StudyError
 from nas_attn.records import Fingerprint, Score, Session, SessionSample
 from nas_attn.storage import Database, Lease, Run, RunRow, StudyStore
-from nas_attn.storage.rows import from_session, to_sessions
-
-FLOATS = st.floats(allow_nan=False)
-TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), max_size=20)
 
 
 def test_a_candidate_is_claimed_by_one_trial(store: StudyStore, lease: Lease) -> None:
@@ -91,60 +84,6 @@ def test_correct_images_are_loaded_only_when_asked_for_and_a_diverged_loss_is_ke
     metrics = store.scores("lost")[0].score.metrics
     assert math.isnan(metrics["loss"])
     assert metrics["other"] == math.inf
-
-
-@pytest.fixture(scope="module")
-def one_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudyStore]:
-    with Database(f"sqlite:///{tmp_path_factory.mktemp('scores') / 'x.db'}") as database:
-        yield database.create_study("a", recipe="{}", versions={})
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    score=st.builds(
-        Score,
-        seed=st.integers(0, 2**63 - 1),
-        rung=st.integers(0, 9),
-        epochs=st.integers(0, 10**6),
-        metrics=st.dictionaries(TEXTS, FLOATS, max_size=4),
-        correct=st.none() | st.binary(max_size=50),
-        examples=st.integers(0, 10**6),
-        wall_s=FLOATS,
-        device_s=FLOATS,
-    ),
-    key=TEXTS,
-)
-def test_any_score_comes_back(one_store: StudyStore, score: Score, key: str) -> None:
-    lease = one_store.acquire("run", owner="me", ttl_s=-1.0)
-    one_store.add_score(Run(key, "none", score.seed, purpose="confirm"), score, lease=lease)
-    assert score in [stored.score for stored in one_store.scores(key, with_correct=True)]
-
-
-KNOBS = st.none() | st.booleans() | st.integers() | FLOATS | TEXTS
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    session=st.builds(
-        Session,
-        fingerprint=st.builds(
-            Fingerprint, device=TEXTS, name=TEXTS, details=st.lists(st.tuples(TEXTS, TEXTS)).map(tuple)
-        ),
-        conditions=st.dictionaries(TEXTS, KNOBS, max_size=3),
-        started_at=FLOATS,
-        duration_s=FLOATS,
-        reference_ms=FLOATS,
-        control_log_ratio=FLOATS,
-        samples=st.lists(
-            st.builds(SessionSample, TEXTS, FLOATS, FLOATS, FLOATS, FLOATS, calls=st.integers()), max_size=3
-        ).map(tuple),
-        notes=st.dictionaries(TEXTS, TEXTS, max_size=3),
-    )
-)
-def test_any_session_comes_back_with_the_same_identity(session: Session) -> None:
-    (found,) = to_sessions([from_session(session)])
-    assert found == session
-    assert found.fingerprint.id == session.fingerprint.id
 
 
 def session_at(started_at: float) -> Session:
