@@ -14,17 +14,10 @@ from nas_attn import tasks
 from nas_attn.analysis.features import BuiltFor, features, is_control, snippets
 from nas_attn.analysis.fronts import front_of, objective_value, primary_metric, ties
 from nas_attn.analysis.latency import LatencyRecord, latencies, latency_record
+from nas_attn.analysis.per_image import ByClass, Examples, Labels, by_class, examples
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend, with_capacity
 from nas_attn.analysis.sanity import Constant, WeakRung, cautions, constants, in_int8, two_values, weak_rungs
-from nas_attn.analysis.validation import (
-    TEST_WAY,
-    ByClass,
-    Family,
-    Labels,
-    ValidationResult,
-    by_class,
-    validation_results,
-)
+from nas_attn.analysis.validation import TEST_WAY, Family, ValidationResult, validation_results
 from nas_attn.model import TARGET, Estimate, Evidence, Gain, Noise, Run, fit
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.records import CandidateRow, Costs, EpochPoint, Latency, Score, Session
@@ -203,6 +196,8 @@ class Snapshot:
     retrained: tuple[Retrained, ...]  # trainings for use, in the order in which they were ordered
     by_class: ByClass | None
     """Accuracy class by class at the last rung, of the bare backbone and the recommended; None where it is not known."""
+    examples: Examples | None
+    """Validation images that these two classify differently; None where it is not known, or they are the same."""
     evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
     """Metric -> the model of all evidence about it at the last rung, for further questions; no part of `as_dict`."""
 
@@ -331,6 +326,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         cautions=tuple(cautions(recipe, primary, before, bare, facts.built.classes if facts.built else None)),
         retrained=tuple(facts.retrained),
         by_class=by_class(facts.labels.get(SEARCH), runs),
+        examples=examples(*runs.values()) if len(runs) == 2 else None,
         evidence=models,
     )
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_attn.analysis.per_image import ByClass, Labels, by_class
 from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.records import Score
 from nas_attn.storage import StoredScore
@@ -200,43 +201,6 @@ def _critical_t(contrasts: bytes, shape: tuple[int, int], freedoms: int) -> floa
         return float(joint.cdf(value * box, lower_limit=-value * box, random_state=0)) - (1 - ERROR)
 
     return float(brentq(excess, 0.95 * single, 1.05 * bonferroni, xtol=1e-3))
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """The labels of a split's images."""
-
-    classes: tuple[str, ...]
-    numbers: NDArray[np.int32]  # (images,): each one's class, from 0
-
-
-@dataclass(frozen=True, slots=True)
-class ByClass:
-    """The share of each class's images that networks have right, mean over their runs."""
-
-    classes: tuple[str, ...]
-    images: tuple[int, ...]  # of each class
-    values: Mapping[str, tuple[float, ...]]  # key -> share of each class, 0 to 1
-
-
-def by_class(labels: Labels | None, scores: Mapping[str, Sequence[Score]]) -> ByClass | None:
-    """Accuracy class by class; None where there are no labels or no results per image.
-
-    Args:
-        scores: key -> the network's runs.
-    """
-    if labels is None:
-        return None
-    images = len(labels.numbers)
-    counts = np.bincount(labels.numbers, minlength=len(labels.classes))
-    values = {}
-    for key, runs in scores.items():
-        kept = [run.correct for run in runs if run.examples == images and run.correct]
-        if kept:
-            right = np.mean([np.unpackbits(np.frombuffer(bits, np.uint8), count=images) for bits in kept], axis=0)
-            shares = np.bincount(labels.numbers, weights=right, minlength=len(counts)) / np.maximum(counts, 1)
-            values[key] = tuple(shares.tolist())
-    return ByClass(labels.classes, tuple(counts.tolist()), values) if values else None
 
 
 # ------------------------------------------------------------------------------------------- as a study keeps them

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
@@ -19,6 +21,7 @@ from markupsafe import Markup, escape
 from nas_attn.analysis import units
 from nas_attn.analysis.choosing import Chosen, answer
 from nas_attn.analysis.effects import Effects, fit_effects
+from nas_attn.analysis.per_image import Example, Picture
 from nas_attn.analysis.recommendation import measured_on
 from nas_attn.analysis.snapshot import STATES, Snapshot
 from nas_attn.analysis.validation import ValidationResult
@@ -29,15 +32,19 @@ from nas_attn.report import figures, tables, words
 
 PLOTLY = "plotly-cartesian.min.js.gz"
 """Plotly's own bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min), a third of the whole one."""
+NONE: Mapping[int, Picture] = MappingProxyType({})
 _PINNED = {"nas_attn": "nas-attn"} | {n: n for n in ("torch", "torchvision", "timm", "optuna", "numpy")}
 """Library, as a study names it -> what pip calls it."""
 
 
-def write_report(snapshot: Snapshot, path: Path, choice: Chosen | None = None) -> Path:
+def write_report(
+    snapshot: Snapshot, path: Path, choice: Chosen | None = None, *, pictures: Mapping[int, Picture] = NONE
+) -> Path:
     """Writes the report; what was at `path` is replaced once the new one is complete. Returns the absolute path.
 
     Args:
         choice: a candidate that was chosen; it is shown first.
+        pictures: number of a validation image -> the image, of `snapshot.examples`.
 
     Raises:
         StudyError: the file cannot be written there.
@@ -45,13 +52,13 @@ def write_report(snapshot: Snapshot, path: Path, choice: Chosen | None = None) -
     target = user_path(path, what="report", error=StudyError).absolute()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, render(snapshot, choice))
+        write_whole(target, render(snapshot, choice, pictures))
     except OSError as error:
         raise StudyError(f"the report cannot be written to '{target}': {error.strerror}; give another path") from None
     return target
 
 
-def render(snapshot: Snapshot, choice: Chosen | None = None) -> str:
+def render(snapshot: Snapshot, choice: Chosen | None = None, pictures: Mapping[int, Picture] = NONE) -> str:
     """The whole page as text."""
     page = Page()
     called = {view.key: words.called(view, snapshot) for view in snapshot.candidates}
@@ -67,6 +74,7 @@ def render(snapshot: Snapshot, choice: Chosen | None = None) -> str:
         "noise": _noise(snapshot, page),
         "effects": [_effects(found, page) for found in effects if found is not None and found.rows],
         "classes": tables.by_class_tables(snapshot, called),
+        "examples": _examples(snapshot, pictures),
         "curves": page.draw(figures.learning_curves(snapshot)),
         "retrained": _retrained(snapshot, page),
         "candidates": tables.candidates_table(snapshot),
@@ -168,6 +176,36 @@ def _effects(found: Effects, page: Page) -> dict[str, Any]:
         "figure": page.draw(figure, figures.described(found.of, found)),
         "table": tables.effects_table(found),
     }
+
+
+def _examples(snapshot: Snapshot, pictures: Mapping[int, Picture]) -> dict[str, Any] | None:
+    """What the two networks classify differently, with the images that are at hand."""
+    found = snapshot.examples
+    if found is None or not (found.better or found.worse):
+        return None
+    kinds = (
+        ("Right more often with the recommended placement", found.gained),
+        ("Right more often with the bare backbone", found.lost),
+    )
+    return {
+        "found": found,
+        "kinds": [(title, shown) for title, kind in kinds if (shown := _shown(kind, pictures, found.runs))],
+    }
+
+
+def _shown(
+    kind: Iterable[Example], pictures: Mapping[int, Picture], runs: tuple[int, int]
+) -> list[tuple[str, str, str]]:
+    """(data URL, class, in how many runs which network is right) of each image that is at hand."""
+    return [
+        (
+            f"data:image/png;base64,{base64.b64encode(pictures[one.image].png).decode()}",
+            pictures[one.image].label,
+            f"bare {round(one.bare * runs[0])} of {runs[0]}, recommended {round(one.best * runs[1])} of {runs[1]}",
+        )
+        for one in kind
+        if one.image in pictures
+    ]
 
 
 def _retrained(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from nas_attn.analysis import units
 from nas_attn.analysis.effects import Effect, Effects, Part, fit_effects
+from nas_attn.analysis.per_image import ByClass
 from nas_attn.analysis.snapshot import CandidateView, Retrained, Snapshot
-from nas_attn.analysis.validation import ByClass
 from nas_attn.errors import UserError, did_you_mean
 from nas_attn.recipe import objective_name
 from nas_attn.report import words

@@ -14,7 +14,7 @@ from pathlib import Path
 from nas_attn._version import __version__
 from nas_attn.analysis.choosing import Chosen
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.errors import StorageAway
+from nas_attn.errors import NasAttnError, StorageAway
 from nas_attn.report import dashboard, write_report
 from nas_attn.report.dashboard import write_answer_study
 from nas_attn.study.opening import OpenStudy
@@ -90,11 +90,21 @@ class Publisher:
 def write_study_report(
     opened: OpenStudy, now: Snapshot, path: Path | None = None, choice: Chosen | None = None
 ) -> Path:
-    """Writes the report, by default at `report_path`; returns its absolute path.
+    """Writes the report, by default at `report_path`, with example images where the data can be loaded; returns its
+    absolute path.
 
     Raises StudyError: the file cannot be written there.
     """
-    return write_report(now, path or report_path(opened), choice)
+    found = now.examples
+    try:
+        shown = {}
+        if found is not None and (found.gained or found.lost):
+            from nas_attn.evaluation.starts import pictures  # here: it loads torch
+
+            shown = pictures(now.recipe, [one.image for one in (*found.gained, *found.lost)])
+    except NasAttnError:  # the data are not on this machine: the report goes without images
+        shown = {}
+    return write_report(now, path or report_path(opened), choice, pictures=shown)
 
 
 def report_path(opened: OpenStudy) -> Path:

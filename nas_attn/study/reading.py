@@ -12,9 +12,10 @@ import numpy as np
 
 from nas_attn.analysis.features import BuiltFor
 from nas_attn.analysis.fronts import primary_metric
+from nas_attn.analysis.per_image import Labels
 from nas_attn.analysis.sanity import Constant, constants
 from nas_attn.analysis.snapshot import Retrained, Snapshot, StudyFacts, snapshot_of
-from nas_attn.analysis.validation import RETRAIN, TEST_WAY, WAY, Family, Labels, finished_blocks, read_family
+from nas_attn.analysis.validation import RETRAIN, TEST_WAY, WAY, Family, finished_blocks, read_family
 from nas_attn.errors import NasAttnError, StorageError, shorten
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe

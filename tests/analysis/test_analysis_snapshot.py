@@ -10,6 +10,7 @@ import torch
 from made_study import IMAGES, MadeStudy, everywhere, recipe, usual
 
 from nas_attn.analysis.choosing import answer, nothing_recommended
+from nas_attn.analysis.per_image import SHOWN, examples
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot, models_of, searched_as_target
 from nas_attn.data import Split
 from nas_attn.data.parts import InMemory
@@ -129,6 +130,7 @@ def test_objectives_of_every_kind(tmp_path: Path) -> None:
 
 
 def test_an_evaluators_metric_where_lower_is_better(tmp_path: Path) -> None:
+    from nas_attn.records import Score
 
     study = MadeStudy(
         tmp_path, recipe(objectives=["-rmse", "params"], training={"rungs": [1, 3], "evaluator": "a.b:c"})
@@ -156,6 +158,7 @@ def test_without_a_trained_objective_there_is_a_front_and_accuracy_is_still_comp
 
 
 def test_a_diverged_run_takes_nobody_along(tmp_path: Path) -> None:
+    from nas_attn.records import Score
 
     study = MadeStudy(tmp_path)
     good = study.candidate(everywhere(SE), seeds=2)
@@ -276,3 +279,25 @@ def test_a_validations_runs_are_told_class_by_class_too(tmp_path: Path) -> None:
     (result,) = snapshot(made.store).validations
     assert np.mean(result.by_class.values[best]) == pytest.approx(np.mean(result.values[best]))
     assert "On the test split class by class" in render(snapshot(made.store))
+
+
+def run(right: list[int], count: int = 20) -> Score:
+    bits = np.isin(np.arange(count), right)
+    return Score(0, 1, 3, {}, correct=np.packbits(bits).tobytes(), examples=count)
+
+
+def test_images_on_which_two_networks_differ_are_counted_and_the_clearest_come_first() -> None:
+    bare = [run([0, 1, 2]), run([0, 1, 2, 9])]
+    best = [run([0, 9, 10, 11]), run([0, 10, 11])]
+    found = examples(bare, best)
+    assert (found.better, found.worse, found.runs) == (2, 2, (2, 2)), "image 9 is right as often with both"
+    assert [(one.image, one.bare, one.best) for one in found.gained] == [(10, 0.0, 1.0), (11, 0.0, 1.0)]
+    assert [one.image for one in found.lost] == [1, 2]
+
+
+def test_few_are_shown_and_none_without_results_per_image() -> None:
+    found = examples([run([])], [run(list(range(12)))])
+    assert (found.better, len(found.gained), found.lost) == (12, SHOWN, ())
+    assert examples([], [run([1])]) is None
+    assert examples([Score(0, 1, 3, {})], [run([1])]) is None
+    assert examples([run([1])], [run([1], count=30)]) is None, "of other images"
