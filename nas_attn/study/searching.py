@@ -28,10 +28,9 @@ from nas_attn.recipe import Recipe
 from nas_attn.records import ALONE, Choice, ResolvedPlacement, Share
 from nas_attn.space import Baseline, SearchSpace, Values
 from nas_attn.storage import StudyStore
-from nas_attn.study.confirming import Confirmation, Rounds, narrow
 from nas_attn.study.keeping import sweep_weights
 from nas_attn.study.opening import OpenStudy, create_study
-from nas_attn.study.proposing import Search
+from nas_attn.study.proposing import Confirmation, Rounds, Search, narrow
 from nas_attn.study.publishing import Publisher
 from nas_attn.study.reading import snapshot, unfinished
 from nas_attn.study.stopping import Presence
