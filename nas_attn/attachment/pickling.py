@@ -16,8 +16,6 @@ from nas_attn.errors import BackboneError
 
 MISSING = "nas_attn: this file needs it, install it and try again"
 """The name under which a pickle asks for `_resolved`: without this package, Python's error message ends in it."""
-HOMES = ("gates", "channel", "spatial", "kernel", "self_attention")
-"""Modules of `nas_attn.attention` in which its classes are."""
 
 
 def packed(module: nn.Module) -> Any:
@@ -46,9 +44,6 @@ def unpacked(given: Any) -> nn.Module | None:
 
 def _found(name: str) -> Any:
     path, _, qualname = name.partition(":")
-    if path.startswith("nas_attn.attention."):  # older files name modules that are one by now
-        homes = (import_module(f"nas_attn.attention.{home}") for home in HOMES)
-        path = next((home.__name__ for home in homes if qualname in vars(home)), path)
     try:
         found: Any = import_module(path)
         for part in qualname.split("."):

@@ -259,7 +259,7 @@ class _File:
 def bundle(roots: Iterable[tuple[str, str]]) -> tuple[str, set[tuple[str, str | None]]]:
     """(source of what the roots name and of all that it uses, each once; (module, name) of what that imports from others).
 
-    Roots are (module of this package, name at its top level). No two definitions that meet may share a name.
+    Roots are (module of this package, name at its top level).
     """
     order: dict[tuple[str, str], None] = {}
     outside: set[tuple[str, str | None]] = set()
@@ -280,6 +280,7 @@ def bundle(roots: Iterable[tuple[str, str]]) -> tuple[str, set[tuple[str, str | 
 
     for module, name in roots:
         collect(module, name)
+    assert len({name for _, name in order}) == len(order), "two definitions share a name"
     texts = []
     for module, name in order:
         file = _read(module)

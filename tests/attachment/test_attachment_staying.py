@@ -271,12 +271,6 @@ def test_every_module_comes_back_from_a_file_as_it_was_and_without_this_package_
     assert not [name for name in named if name.startswith("nas_attn")], "a reader would import or install it"
 
 
-def test_files_from_before_name_modules_that_are_one_by_now() -> None:
-    """Each module once had a file of its own."""
-    given = ("nas_attn.attention.se:SqueezeExcitation", vars(nn.Module()) | {"identity": False}, {})
-    assert type(pickling.unpacked(given)) is catalogue.load(catalogue.ROWS["se"].target)
-
-
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_tracing_works_and_scripting_says_what_to_use() -> None:
     model = resnet()

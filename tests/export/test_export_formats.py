@@ -101,10 +101,10 @@ def test_what_was_there_stays_when_writing_fails(model: nn.Module, tmp_path: Pat
 @pytest.mark.parametrize(
     ("format_", "packages"),
     [
-        ("openvino", ["openvino", "onnxscript"]),
+        pytest.param("openvino", ["openvino", "onnxscript"], marks=pytest.mark.slow),
         ("onnx-int8", ["onnxruntime", "onnxscript"]),
         pytest.param("openvino-int8", ["openvino", "onnxruntime", "onnxscript"], marks=pytest.mark.slow),
-        ("ncnn", ["ncnn", "pnnx"]),
+        pytest.param("ncnn", ["ncnn", "pnnx"], marks=pytest.mark.slow),
     ],
 )
 def test_runtimes_compute_what_the_network_does(tmp_path: Path, format_: str, packages: list[str]) -> None:

@@ -163,7 +163,7 @@ def test_a_command_measures_from_an_onnx_file(tmp_path: Path) -> None:
     assert kept == exported
 
 
-@pytest.mark.parametrize("mode", ["onnxruntime", "openvino-int8", "ncnn", *map(slow, ["openvino", "onnxruntime-int8"])])
+@pytest.mark.parametrize("mode", ["onnxruntime", *map(slow, ["openvino", "openvino-int8", "onnxruntime-int8", "ncnn"])])
 def test_a_runtime_runs_the_network(mode: str) -> None:
     runtime = mode.removesuffix("-int8")
     pytest.importorskip(runtime)
@@ -179,7 +179,7 @@ def test_ncnn_takes_one_image() -> None:
         session(section(mode="ncnn", batch_size=2), longer=network(2))
 
 
-@pytest.mark.parametrize("mode", [slow("onnxruntime-int8"), "openvino-int8"])
+@pytest.mark.parametrize("mode", [slow("onnxruntime-int8"), slow("openvino-int8")])
 def test_int8_changes_the_output_a_little_and_float_does_not(mode: str) -> None:
     pytest.importorskip(mode.removesuffix("-int8"))
     torch.manual_seed(0)
