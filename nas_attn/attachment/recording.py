@@ -94,12 +94,12 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
     name = type(model).__name__
     if any(is_lazy(parameter) for parameter in model.parameters()):
         raise BackboneError(f"{name} has lazy layers without sizes yet: run one batch through it first")
+    with suppress(Exception):  # of a model that decides by the numbers; the real run shows what is the model's own
+        return _on_shapes(model, input_shape, bare)
     try:
         twin = copy.deepcopy(model)
     except Exception as error:
         raise BackboneError(f"{name} cannot be copied, which looking into it needs: {_first_line(error)}") from error
-    with suppress(Exception):  # of a model that decides by the numbers; the real run shows what is the model's own
-        return _on_shapes(copy.deepcopy(twin), input_shape, bare)
     try:
         x = image_for(twin, input_shape)
         with warnings.catch_warnings(), torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
@@ -122,12 +122,14 @@ def _way_out(model: nn.Module, error: Exception, input_shape: tuple[int, int, in
     return "its forward has to take one batch of images (N, C, H, W) of this size: change data.size, or wrap the model"
 
 
-def _on_shapes(twin: nn.Module, input_shape: tuple[int, int, int], bare: bool) -> Recording:
-    """Without computing anything. Fused attention is counted as its parts, with the matrix between them."""
+def _on_shapes(model: nn.Module, input_shape: tuple[int, int, int], bare: bool) -> Recording:
+    """Without computing or copying numbers. Fused attention is counted as its parts, with the matrix between them."""
+    shapes: dict[int, Any] = {id(t): t.to("meta") for t in model.buffers()}
+    shapes |= {id(p): nn.Parameter(p.to("meta"), p.requires_grad) for p in model.parameters()}
+    twin = copy.deepcopy(model, shapes)
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")
-        x = torch.empty(1, *input_shape, dtype=floating(twin).dtype)
-        return _run(_prepared(twin.to("meta"), bare), x)
+        return _run(_prepared(twin, bare), torch.empty(1, *input_shape, dtype=floating(twin).dtype))
 
 
 def image_for(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
