@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.common import (
@@ -38,10 +38,10 @@ def pareto(
     criteria: Criteria,
     study: StudyName = None,
     absolute: Annotated[
-        bool, typer.Option("--absolute", help="Values of metrics, not gains over the bare backbone.")
+        bool, Option("--absolute", help="Values of metrics, not gains over the bare backbone.")
     ] = False,
     why: Annotated[
-        bool, typer.Option("--why", help="The reasons behind the answer, code that builds it, and untried placements.")
+        bool, Option("--why", help="The reasons behind the answer, code that builds it, and untried placements.")
     ] = False,
     storage: Storage = DEFAULT_URL,
     as_json: AsJson = False,
@@ -75,7 +75,7 @@ def report(
     study: StudyName = None,
     storage: Storage = DEFAULT_URL,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="File; default: STUDY.html next to the database.")
+        str | None, Option("--output", "-o", help="File; default: STUDY.html next to the database.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -109,7 +109,7 @@ TITLES: dict[Level, str] = {
 
 def effects(
     study: StudyName = None,
-    what: Annotated[str, typer.Option("--of", help="latency, or a metric: accuracy, loss, …")] = "accuracy",
+    what: Annotated[str, Option("--of", help="latency, or a metric: accuracy, loss, …")] = "accuracy",
     storage: Storage = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import typer
+from typer import Argument, Option
 
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.errors import RecipeError, StudyError, UserError, few, printable, shorten
@@ -164,31 +165,31 @@ def _storage_wait(seconds: float | None) -> None:
 
 
 Storage = Annotated[
-    str, typer.Option("--storage", envvar="NAS_ATTN_STORAGE", help="Database: sqlite:///FILE or postgresql://…")
+    str, Option("--storage", envvar="NAS_ATTN_STORAGE", help="Database: sqlite:///FILE or postgresql://…")
 ]
-StudyName = Annotated[str | None, typer.Argument(help="Study; may be omitted if the database has only one.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+StudyName = Annotated[str | None, Argument(help="Study; may be omitted if the database has only one.")]
+AsJson = Annotated[bool, Option("--json", help="Print JSON.")]
+DryRun = Annotated[bool, Option("--dry-run", help="Say what would be done, and stop.")]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress.")]
 Trust = Annotated[
-    bool, typer.Option("--trust", help="Run Python code and commands that a recipe outside the current folder names.")
+    bool, Option("--trust", help="Run Python code and commands that a recipe outside the current folder names.")
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=1, max=256, help="Worker processes here; default: one per core, at most 4."),
+    Option("--workers", min=1, max=256, help="Worker processes here; default: one per core, at most 4."),
 ]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, max=1024, help="CPU threads per worker; default: the fastest number.")
+    int | None, Option("--threads", min=1, max=1024, help="CPU threads per worker; default: the fastest number.")
 ]
-Device = Annotated[str, typer.Option("--device", help="Where to train: auto, cpu, cuda, cuda:1.")]
-Shape = Annotated[str, typer.Option("--input", help="Shape of one image, channels first.")]
+Device = Annotated[str, Option("--device", help="Where to train: auto, cpu, cuda, cuda:1.")]
+Shape = Annotated[str, Option("--input", help="Shape of one image, channels first.")]
 TimeLimit = Annotated[
     float | None,
-    typer.Option("--time-limit", min=0, help="Start no new candidate after this many seconds; 0: start none."),
+    Option("--time-limit", min=0, help="Start no new candidate after this many seconds; 0: start none."),
 ]
 StorageWait = Annotated[
     float | None,
-    typer.Option(
+    Option(
         "--storage-wait",
         callback=_storage_wait,
         expose_value=False,
@@ -198,7 +199,7 @@ StorageWait = Annotated[
 ]
 Verbose = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--verbose", envvar="NAS_ATTN_VERBOSE", help="Show an evaluator's output instead of writing it to a log file."
     ),
 ]
@@ -248,7 +249,7 @@ def _options(group: type[Effort] | type[Criteria]) -> list[inspect.Parameter]:
     for field in dataclasses.fields(group):
         kind = hints[field.name]
         if group is Criteria:
-            kind = Annotated[kind, typer.Option(f"--{field.name.replace('_', '-')}", help=field.metadata["help"])]
+            kind = Annotated[kind, Option(f"--{field.name.replace('_', '-')}", help=field.metadata["help"])]
         word = inspect.Parameter.POSITIONAL_OR_KEYWORD
         found.append(inspect.Parameter(field.name, word, default=field.default, annotation=kind))
     return found

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.common import AsJson, Device, Storage, StudyName, Threads, echo, grouped, print_json, study_named
@@ -25,22 +26,20 @@ FORMATS = "weights, torch (torch.export), onnx, python (one readable file), or o
 def export(
     criteria: Criteria,
     study: StudyName = None,
-    format_: Annotated[str, typer.Option("--format", help=FORMATS)] = "weights",
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", help="File; default: STUDY.pt, .pt2, .onnx or .py.")
-    ] = None,
+    format_: Annotated[str, Option("--format", help=FORMATS)] = "weights",
+    output: Annotated[str | None, Option("--output", "-o", help="File; default: STUDY.pt, .pt2, .onnx or .py.")] = None,
     normalize: Annotated[
-        bool, typer.Option("--normalize", help="onnx, torch: the file takes uint8 images and normalises them itself.")
+        bool, Option("--normalize", help="onnx, torch: the file takes uint8 images and normalises them itself.")
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Score it on the validation images; compare ONNX with torch.")
+        bool, Option("--check/--no-check", help="Score it on the validation images; compare ONNX with torch.")
     ] = True,
     as_searched: Annotated[
-        bool, typer.Option("--as-searched", help="The weights of the search, even if the network was retrained.")
+        bool, Option("--as-searched", help="The weights of the search, even if the network was retrained.")
     ] = False,
     again: Annotated[
         bool,
-        typer.Option("--again", help="Like --as-searched; if these weights are lost, train again as the search did."),
+        Option("--again", help="Like --as-searched; if these weights are lost, train again as the search did."),
     ] = False,
     threads: Threads = None,
     device: Device = "auto",
@@ -124,8 +123,8 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
 
 
 def check_export(
-    file: Annotated[str, typer.Argument(help="A file written by nas-attn export, with its card next to it.")],
-    root: Annotated[str | None, typer.Option("--root", help="Where the data is now.")] = None,
+    file: Annotated[str, Argument(help="A file written by nas-attn export, with its card next to it.")],
+    root: Annotated[str | None, Option(help="Where the data is now.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run an exported file on the study's validation images, without nas_attn."""

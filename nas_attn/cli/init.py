@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from nas_attn import tables
 from nas_attn.cli.common import echo
@@ -69,18 +70,16 @@ TRAINED = 0.64
 
 
 def init(
-    path: Annotated[str, typer.Argument(help="File to write.")] = "study.toml",
-    name: Annotated[str | None, typer.Option("--name", help="Name of the study; default: the file's.")] = None,
-    task: Annotated[str, typer.Option("--task", help="classification, segmentation or detection.")] = "classification",
-    data: Annotated[str | None, typer.Option("--data", help="Data set, or folder:PATH.")] = None,
-    backbone: Annotated[str | None, typer.Option("--backbone", help="Backbone.")] = None,
-    space: Annotated[str | None, typer.Option("--space", help="Search space.")] = None,
-    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Candidates.")] = None,
-    max_latency_ratio: Annotated[
-        float | None, typer.Option("--max-latency-ratio", help="Largest latency, relative to the bare backbone's.")
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask no questions, use the defaults.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    path: Annotated[str, Argument(help="File to write.")] = "study.toml",
+    name: Annotated[str | None, Option(help="Name of the study; default: the file's.")] = None,
+    task: Annotated[str, Option(help="classification, segmentation or detection.")] = "classification",
+    data: Annotated[str | None, Option(help="Data set, or folder:PATH.")] = None,
+    backbone: Annotated[str | None, Option(help="Backbone.")] = None,
+    space: Annotated[str | None, Option(help="Search space.")] = None,
+    trials: Annotated[int | None, Option(min=1, help="Candidates.")] = None,
+    max_latency_ratio: Annotated[float | None, Option(help="Largest latency, relative to the bare backbone's.")] = None,
+    yes: Annotated[bool, Option("--yes", "-y", help="Ask no questions, use the defaults.")] = False,
+    force: Annotated[bool, Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a recipe: ask a few questions, or take the answers as options."""
     target = output_path(path, what="recipe file", error=RecipeError)

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from nas_attn.cli.common import AsJson, Shape, Storage, console, overrides, print_json, study_named, table
 from nas_attn.errors import BackboneError, KnobError, RecipeError, StudyError, shorten
@@ -30,14 +30,14 @@ SAMPLES = 5  # Random placements that are shown of a search space
 
 
 def sites(
-    backbone: Annotated[str, typer.Argument(help="resnet20, torchvision:resnet50, timm:…, package.module:function.")],
+    backbone: Annotated[str, Argument(help="resnet20, torchvision:resnet50, timm:…, package.module:function.")],
     shape: Shape = "3x224x224",
     heads: Annotated[
-        bool, typer.Option("--heads", help="Also list sites of the head, whose layers only lead to outputs.")
+        bool, Option("--heads", help="Also list sites of the head, whose layers only lead to outputs.")
     ] = False,
     space: Annotated[
         str | None,
-        typer.Option("--space", help="Show this search space on it: choices per site, number of placements, samples."),
+        Option(help="Show this search space on it: choices per site, number of placements, samples."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -134,14 +134,14 @@ def _record(site: Site) -> dict[str, object]:
 
 
 def modules(
-    name: Annotated[str | None, typer.Argument(help="One module, or package.module:Class.")] = None,
-    channels: Annotated[int, typer.Option("--channels", min=1, help="Channels of the feature map.")] = 256,
-    size: Annotated[int, typer.Option("--size", min=1, help="Side of the feature map.")] = 14,
+    name: Annotated[str | None, Argument(help="One module, or package.module:Class.")] = None,
+    channels: Annotated[int, Option(min=1, help="Channels of the feature map.")] = 256,
+    size: Annotated[int, Option(min=1, help="Side of the feature map.")] = 14,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="A knob of the module: --set reduction=8; repeatable.")
+        list[str] | None, Option("--set", help="A knob of the module: --set reduction=8; repeatable.")
     ] = None,
     runtimes: Annotated[
-        bool, typer.Option("--runtimes", help="Where each module exports and runs, and its cost there.")
+        bool, Option("--runtimes", help="Where each module exports and runs, and its cost there.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -241,24 +241,22 @@ def _described(row: Row) -> dict[str, Any]:
 def latency(
     what: Annotated[
         list[str] | None,
-        typer.Argument(help="Placements in notation; trial numbers with --study; other backbones by name."),
+        Argument(help="Placements in notation; trial numbers with --study; other backbones by name."),
     ] = None,
-    backbone: Annotated[str, typer.Option("--backbone", help="Backbone of the placements.")] = "resnet20",
+    backbone: Annotated[str, Option(help="Backbone of the placements.")] = "resnet20",
     shape: Shape = "3x32x32",
-    study: Annotated[
-        str | None, typer.Option("--study", help="Take backbone, input and [latency] from this study.")
-    ] = None,
+    study: Annotated[str | None, Option(help="Take backbone, input and [latency] from this study.")] = None,
     storage: Storage = DEFAULT_URL,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting of [latency]: --set batch_size=32, --set mode=onnxruntime; repeatable."),
+        Option("--set", help="A setting of [latency]: --set batch_size=32, --set mode=onnxruntime; repeatable."),
     ] = None,
     to: Annotated[
         Path | None,
-        typer.Option("--to", help="Measure on another device, without torch: write the networks and a program here."),
+        Option(help="Measure on another device, without torch: write the networks and a program here."),
     ] = None,
     back: Annotated[
-        Path | None, typer.Option("--from", help="Show what that program has measured; with --study, keep it there.")
+        Path | None, Option("--from", help="Show what that program has measured; with --study, keep it there.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

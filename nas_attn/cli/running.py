@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.common import (
@@ -131,19 +132,15 @@ def validate(
     study: StudyName = None,
     storage: Storage = DEFAULT_URL,
     blocks: Annotated[
-        int | None, typer.Option("--seeds", min=2, help="New runs of every network; default: the target's.")
+        int | None, Option("--seeds", min=2, help="New runs of every network; default: the target's.")
     ] = None,
-    front: Annotated[int, typer.Option("--front", min=0, help="Also compare this many members of the front.")] = 0,
+    front: Annotated[int, Option(min=0, help="Also compare this many members of the front.")] = 0,
     placements: Annotated[
-        list[str] | None, typer.Option("--placement", help="Also compare this placement; repeatable.")
+        list[str] | None, Option("--placement", help="Also compare this placement; repeatable.")
     ] = None,
-    margin: Annotated[
-        float | None, typer.Option("--margin", help="Loss that is acceptable (accuracy: 0.005 is half a point).")
-    ] = None,
-    difference: Annotated[
-        float | None, typer.Option("--difference", help="Say how many seeds are needed to show this difference.")
-    ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Start another validation, with new runs.")] = False,
+    margin: Annotated[float | None, Option(help="Loss that is acceptable (accuracy: 0.005 is half a point).")] = None,
+    difference: Annotated[float | None, Option(help="Say how many seeds are needed to show this difference.")] = None,
+    again: Annotated[bool, Option("--again", help="Start another validation, with new runs.")] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -253,10 +250,10 @@ def retrain(
     study: StudyName = None,
     also: Annotated[
         list[str] | None,
-        typer.Option("--also", help="Also train this placement; `none` is the bare backbone; repeatable."),
+        Option(help="Also train this placement; `none` is the bare backbone; repeatable."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs, instead of the target's.")] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each network.")] = 1,
+    epochs: Annotated[int | None, Option(min=1, help="Epochs, instead of the target's.")] = None,
+    seeds: Annotated[int, Option(min=1, help="Runs of each network.")] = 1,
     storage: Storage = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:

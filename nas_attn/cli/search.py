@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from nas_attn.cli.common import (
     INTERRUPTED,
@@ -45,33 +46,29 @@ if TYPE_CHECKING:
     from nas_attn.study.progress import WorkerView
 
 
-Tried = Annotated[list[str] | None, typer.Option("--try", help="Also evaluate this placement; repeatable.")]
-ReportPath = Annotated[str | None, typer.Option("--report", help="Where to write the HTML report.")]
+Tried = Annotated[list[str] | None, Option("--try", help="Also evaluate this placement; repeatable.")]
+ReportPath = Annotated[str | None, Option("--report", help="Where to write the HTML report.")]
 
 
 @grouped
 def search(
     recipe: Annotated[
         str,
-        typer.Argument(help="Shipped name (digits, …), path of a recipe, or folder of images with a folder per class."),
+        Argument(help="Shipped name (digits, …), path of a recipe, or folder of images with a folder per class."),
     ],
     effort: Effort,
     storage: Storage = DEFAULT_URL,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the study instead of the recipe's.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", min=1, help="Time for everything, the test included.")
-    ] = None,
-    hours: Annotated[float | None, typer.Option("--hours", min=0.02, help="The same in hours.")] = None,
-    backbone: Annotated[str | None, typer.Option("--backbone", help="Backbone for a folder of images.")] = None,
-    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Candidates, the baselines included.")] = None,
+    name: Annotated[str | None, Option(help="Name of the study instead of the recipe's.")] = None,
+    minutes: Annotated[float | None, Option(min=1, help="Time for everything, the test included.")] = None,
+    hours: Annotated[float | None, Option(min=0.02, help="The same in hours.")] = None,
+    backbone: Annotated[str | None, Option(help="Backbone for a folder of images.")] = None,
+    trials: Annotated[int | None, Option(min=1, help="Candidates, the baselines included.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a setting: --set training.batch_size=256; repeatable.")
+        list[str] | None, Option("--set", help="Change a setting: --set training.batch_size=256; repeatable.")
     ] = None,
     tried: Tried = None,
     report: ReportPath = None,
-    artifacts: Annotated[
-        str | None, typer.Option("--artifacts", help="Folder for checkpoints and weights, or s3://BUCKET/PREFIX.")
-    ] = None,
+    artifacts: Annotated[str | None, Option(help="Folder for checkpoints and weights, or s3://BUCKET/PREFIX.")] = None,
     dry_run: DryRun = False,
     trust: Trust = False,
     as_json: AsJson = False,
@@ -135,7 +132,7 @@ def resume(
     effort: Effort,
     study: StudyName = None,
     storage: Storage = DEFAULT_URL,
-    trials: Annotated[int | None, typer.Option("--trials", min=1, help="New total of candidates.")] = None,
+    trials: Annotated[int | None, Option(min=1, help="New total of candidates.")] = None,
     tried: Tried = None,
     report: ReportPath = None,
     as_json: AsJson = False,
@@ -153,11 +150,11 @@ def resume(
 
 
 def extend(
-    space: Annotated[str, typer.Option("--space", help="Shipped name or path of the new search space.")],
+    space: Annotated[str, Option(help="Shipped name or path of the new search space.")],
     study: StudyName = None,
     trials: Annotated[
         int | None,
-        typer.Option("--trials", min=1, help="New total of candidates; default: the recipe's trials in addition."),
+        Option(min=1, help="New total of candidates; default: the recipe's trials in addition."),
     ] = None,
     storage: Storage = DEFAULT_URL,
     dry_run: DryRun = False,
@@ -186,12 +183,8 @@ def worker(
     time_limit: TimeLimit = None,
     storage_wait: StorageWait = None,
     verbose: Verbose = False,
-    sharing: Annotated[
-        int, typer.Option("--sharing", min=1, help="Number of workers that share the memory of this machine.")
-    ] = 1,
-    per_gpu: Annotated[
-        int, typer.Option("--per-gpu", min=1, help="Number of workers that share the memory of this GPU.")
-    ] = 1,
+    sharing: Annotated[int, Option(min=1, help="Number of workers that share the memory of this machine.")] = 1,
+    per_gpu: Annotated[int, Option(min=1, help="Number of workers that share the memory of this GPU.")] = 1,
 ) -> None:
     """Work on a study as one more worker, on this or any other machine."""
     from nas_attn.records import Share
@@ -230,19 +223,19 @@ LONGEST_S = 300.0
 
 def launch(
     study: StudyName = None,
-    on: Annotated[str, typer.Option("--on", help="Where to run them: slurm, ray or local.")] = "local",
-    workers: Annotated[int, typer.Option("--workers", min=1, max=4096, help="How many.")] = 1,
+    on: Annotated[str, Option(help="Where to run them: slurm, ray or local.")] = "local",
+    workers: Annotated[int, Option(min=1, max=4096, help="How many.")] = 1,
     gpus: Annotated[
-        float, typer.Option("--gpus-per-worker", min=0, help="GPUs per worker; on Ray also fractions, like 0.25.")
+        float, Option("--gpus-per-worker", min=0, help="GPUs per worker; on Ray also fractions, like 0.25.")
     ] = 0.0,
-    cpus: Annotated[int, typer.Option("--cpus-per-worker", min=1, help="Cores per worker.")] = 1,
-    partition: Annotated[str | None, typer.Option("--partition", help="Slurm's partition.")] = None,
+    cpus: Annotated[int, Option("--cpus-per-worker", min=1, help="Cores per worker.")] = 1,
+    partition: Annotated[str | None, Option(help="Slurm's partition.")] = None,
     minutes: Annotated[
         int | None,
-        typer.Option("--minutes", min=3, help="Slurm's time limit per job in minutes; the job is then queued again."),
+        Option(min=3, help="Slurm's time limit per job in minutes; the job is then queued again."),
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option("--option", help="An option of sbatch: account=mine, exclusive; repeatable.")
+        list[str] | None, Option(help="An option of sbatch: account=mine, exclusive; repeatable.")
     ] = None,
     device: Device = "auto",
     storage: Storage = DEFAULT_URL,
@@ -267,7 +260,7 @@ def launch(
 
 def stop(
     study: StudyName = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until they have ended.")] = True,
+    wait: Annotated[bool, Option("--wait/--no-wait", help="Wait until they have ended.")] = True,
     storage: Storage = DEFAULT_URL,
 ) -> None:
     """Tell all workers of a study to save their work and end."""

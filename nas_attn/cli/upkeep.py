@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from nas_attn.cli.common import AsJson, DryRun, Storage, StudyName, console, echo, print_json, study_named, table
 from nas_attn.errors import NasAttnError, StorageAway, StudyError, UserError
@@ -32,7 +33,7 @@ REFRESH_S = 2.0  # Between two updates with --watch
 def status(
     study: StudyName = None,
     storage: Storage = DEFAULT_URL,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh the view until the study ends.")] = False,
+    watch: Annotated[bool, Option("--watch", "-w", help="Refresh the view until the study ends.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the progress of a study, or all studies of the database."""
@@ -160,12 +161,12 @@ def _leases(opened: OpenStudy) -> list[dict[str, Any]]:
 
 
 def backup(
-    path: Annotated[str, typer.Argument(help="File to write.")],
+    path: Annotated[str, Argument(help="File to write.")],
     storage: Storage = DEFAULT_URL,
-    force: Annotated[bool, typer.Option("--force", help="Replace a copy once the new one is complete.")] = False,
+    force: Annotated[bool, Option("--force", help="Replace a copy once the new one is complete.")] = False,
     artifacts: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--artifacts/--no-artifacts", help="Also copy checkpoints and weights, to PATH with the suffix .artifacts."
         ),
     ] = True,
@@ -193,7 +194,7 @@ def clean(
     storage: Storage = DEFAULT_URL,
     keep: Annotated[
         str | None,
-        typer.Option("--keep", help="Which weights of the search to keep: all, front or none; default: the recipe's."),
+        Option(help="Which weights of the search to keep: all, front or none; default: the recipe's."),
     ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
