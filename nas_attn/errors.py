@@ -95,8 +95,7 @@ class LeaseLost(OperationError):
 class NasAttnWarning(UserWarning):
     """Something was done differently from what was asked, and this says what."""
 
-    said: ClassVar[set[str]] = set()
-    """What this process has warned of, so that it need not pass on the same from the workers it started."""
+    said: ClassVar[set[str]] = set()  # What this process has warned of: not repeated for its workers
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

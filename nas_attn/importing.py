@@ -19,11 +19,7 @@ def named(path: str) -> Any:
 
 
 def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
-    """The object that `package.module:object` names; modules in the working folder are found too.
-
-    Raises:
-        UserError: (as `error`) the module cannot be imported or has no such object; `what` names the setting.
-    """
+    """The object that `package.module:object` names, also in the working folder; raises `error`. `what` names the setting."""
     if name.startswith(PYTHON):
         raise error(
             f"{what} '{name.removeprefix(PYTHON)}' was given to na.search as a Python object: continue with the same "

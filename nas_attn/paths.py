@@ -20,11 +20,7 @@ _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
 
 
 def user_path(text: str | Path, *, what: str, error: type[UserError], home: bool = True) -> Path:
-    """A path as typed, for `Path.exists`; `what` names the setting.
-
-    Raises:
-        UserError: (as `error`) no file could have this name: too long, a NUL in it, the home of nobody.
-    """
+    """A path as typed, for `Path.exists`; raises `error` where no file could have this name. `what` names the setting."""
     try:
         path = Path(text).expanduser() if home else Path(text)
         os.stat(path)
@@ -42,11 +38,8 @@ HTML = (b"<!doctype html",)  # How a page of ours begins
 def output_path(
     text: str | Path, *, what: str, error: type[UserError], replaces: tuple[bytes, ...] | None = None
 ) -> Path:
-    """A path as typed to which a whole file can be moved: nothing is there, or a file that begins as one that may be replaced (None: any).
-
-    Raises:
-        UserError: (as `error`) no file could have this name, or something has it that must not be replaced.
-    """
+    """A path as typed to which a whole file can be moved: nothing is there, or a file that begins as one that may be replaced (None:
+    any). Raises `error` where no file could have this name, or something has it that must not be replaced."""
     path = user_path(text, what=what, error=error)
     if os.path.lexists(path) and not path.is_file():
         kind = "a folder: name a file in it" if path.is_dir() else "not an ordinary file: name another file"

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 SEPARATOR = "/"
 SHOWN_LETTERS = 100  # Of a command
-SAME_S = 2.0
-"""Two starts of one process number within this time are one process: the machine's clock may be set in between."""
+SAME_S = 2.0  # Starts of one process number within this time are one process: the machine's clock may be set
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = Path("/proc/self/ns/pid")
 
@@ -80,9 +79,7 @@ def kernel() -> str:
 
 def is_dead(owner: str, *, local: bool = False) -> bool:
     """Whether an owner was a process of this machine that is gone; False where that cannot be known, and its lease has to expire.
-
-    `local`: only processes of this machine can own it, so one of this host name from before the last boot is gone.
-    """
+    `local`: only this machine's processes can own it, so one from before the last boot is gone."""
     parts = owner.split(SEPARATOR)
     if len(parts) != 6 or parts[0] != socket.gethostname():
         return False

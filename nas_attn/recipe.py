@@ -21,11 +21,9 @@ from nas_attn.tables import LATENCY_MODES, PRESETS, SAMPLERS
 from nas_attn.tasks import TASKS
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-LARGEST = 16_384
-"""Channels, height or width of an image at most."""
+LARGEST = 16_384  # Channels, height or width of an image at most
 Side = Annotated[int, Field(ge=1, le=LARGEST)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-"""What NumPy, and with it Optuna's samplers, takes as a seed."""
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # What NumPy, and with it Optuna's samplers, takes as a seed
 
 
 class TaskSection(Section):

@@ -165,9 +165,7 @@ def read_toml(text: str, where: str) -> dict[str, Any]:
 
 
 def check_depth(table: Any, where: str) -> None:
-    """Raises:
-    RecipeError: tables and lists lie in each other deeper than DEPTH.
-    """
+    """RecipeError where tables and lists lie in each other deeper than DEPTH."""
     level = [table]
     for _ in range(DEPTH):
         level = [

@@ -9,11 +9,9 @@ from typing import Any, Literal
 
 Knob = int | float | bool | str
 
-POSITIONS = ("residual", "block", "stage")
-"""Where in a stage a module may sit: before each residual add, after each block, after the last block."""
+POSITIONS = ("residual", "block", "stage")  # Before each residual add, after each block, after the last one
 
-Role = Literal["backbone", "neck", "head"]
-"""Part of a network: from the image to its smallest map; what grows maps again and mixes them; what leads to outputs only."""
+Role = Literal["backbone", "neck", "head"]  # Neck: grows maps again and mixes them; head: leads to outputs only
 
 
 def format_knob(value: Knob) -> str:
@@ -27,8 +25,7 @@ def format_knob(value: Knob) -> str:
 class Choice:
     """An attention module's type and its knobs: `se(reduction=8)`, or `none`."""
 
-    type: str
-    """Name in the catalogue, `package.module:Class`, `none`, or `original` where the backbone has its own attention."""
+    type: str  # Name in the catalogue, `package.module:Class`, `none`, or `original` (the backbone's own attention)
     knobs: tuple[tuple[str, Knob], ...] = ()  # Knobs in the order they were written
 
     @property
@@ -80,8 +77,7 @@ class Point:
     channels: int
     height: int
     width: int
-    replaces: bool = False
-    """True where the module is attention of the backbone's own: what is attached takes its place, nothing removes it."""
+    replaces: bool = False  # The module is the backbone's own attention: what is attached takes its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +117,8 @@ class Site:
 class Survey:
     """Where attention may go in a model, and what is to be said about it."""
 
-    sites: tuple[Site, ...]
-    """Stages with attention of the backbone's own, sites of one's own, then blocks; each in the order of execution."""
-    notes: tuple[str, ...] = ()
-    """One sentence each: why something is no site, or has less effect than one might think."""
+    sites: tuple[Site, ...]  # Stages with the backbone's own attention, one's own sites, blocks; each as executed
+    notes: tuple[str, ...] = ()  # One sentence each: why something is no site, or has less effect than one might think
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,18 +140,15 @@ class Participation:
     path: str  # `layer1.0.bn2.nas_attn.0`
     module: str  # Its class, `SqueezeExcitation`
     ran: bool
-    depends: bool
-    """Whether the network's output depends on it. One that ran may have no effect: a branch that ends in a scale of zero."""
-    lost: bool = False
-    """Whether it was attached and is not in the network any more: a tool removed it. `module` is then the attention type."""
+    depends: bool  # Whether the network's output depends on it: one that ran may have no effect
+    lost: bool = False  # A tool removed it from the network. `module` is then the attention type
 
     @property
     def takes_part(self) -> bool:
         return self.ran and self.depends
 
 
-Costs = Mapping[str, float]
-"""What a network costs at batch size 1, counted and not measured: name in `nas_attn.tables` -> number."""
+Costs = Mapping[str, float]  # At batch size 1, counted and not measured: name in `tables` -> number
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +158,7 @@ class Score:
     seed: int
     rung: int  # Index into the recipe's rungs
     epochs: int  # Epochs trained so far
-    metrics: Mapping[str, float]
-    """`accuracy` (0 to 1), `loss` (mean log-loss in nats), `train_loss_sum`, or what a user's evaluator returned."""
+    metrics: Mapping[str, float]  # `accuracy` (0 to 1), `loss` (mean, nats), `train_loss_sum`, or an evaluator's own
     correct: bytes | None = None  # Per validation image, right or wrong, as bits (numpy.packbits order)
     examples: int = 0  # Validation images behind `correct`
     wall_s: float = 0.0  # Seconds of training and scoring since the previous rung
@@ -201,8 +191,7 @@ class Fingerprint:
 
     device: str  # `cpu`, `cuda`, or `command` where a user's command measures elsewhere
     name: str  # CPU or GPU model, or the command
-    details: tuple[tuple[str, str], ...]
-    """Driver, runtime and library versions, threads, limits: (name, value), sorted."""
+    details: tuple[tuple[str, str], ...]  # (name, value), sorted: driver, runtime and library versions, threads, limits
 
     @property
     def id(self) -> str:
@@ -227,8 +216,7 @@ class SessionSample:
     calls: int
 
 
-BESIDE = "beside"
-"""Key of a session's note on processes that held the device and did not give it up: it was measured beside them."""
+BESIDE = "beside"  # Key of a note on processes that did not give the device up: it was measured beside them
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +230,7 @@ class Session:
     reference_ms: float
     control_log_ratio: float  # A/A control: second copy of the bare backbone over the first
     samples: tuple[SessionSample, ...]
-    notes: Mapping[str, str] = field(default_factory=dict)
-    """Clocks, temperature, load: what could be read before and after."""
+    notes: Mapping[str, str] = field(default_factory=dict)  # Clocks, temperature, load, before and after
 
 
 @dataclass(frozen=True, slots=True)

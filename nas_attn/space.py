@@ -94,15 +94,12 @@ Layer = tuple[str, str]  # (module path, position): what one module is for
 def resolve(
     placement: Placement, sites: Sequence[Site], *, init: str = "paper", strict: bool = True
 ) -> ResolvedPlacement:
-    """A placement made explicit for one backbone.
+    """A placement made explicit for one backbone; PlacementError where a site, type, position or knob is wrong.
 
     Args:
         sites: all sites of the backbone, stages and blocks.
         init: `paper` or `identity`, the form of the modules; part of the key.
         strict: a user's own words, where an impossible knob is an error; False takes the nearest possible one.
-
-    Raises:
-        PlacementError: an unknown site, type or position, a site assigned twice, an impossible knob.
     """
     by_name = {site.name: site for site in sites}
     chosen: dict[Layer, tuple[Point, Choice]] = {}

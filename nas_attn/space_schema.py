@@ -13,8 +13,7 @@ from nas_attn.records import POSITIONS, Knob
 
 Position = Literal["residual", "block", "stage"]
 assert typing.get_args(Position) == POSITIONS  # one vocabulary, written where each room may import it
-Grid = dict[str, Knob | list[Knob]]
-"""Knob -> one value or several: all combinations are choices."""
+Grid = dict[str, Knob | list[Knob]]  # Knob -> one value or several: all combinations are choices
 
 
 class Section(BaseModel):

@@ -23,8 +23,7 @@ class Cost:
 
     name: str
     title: str
-    unit: Literal["ratio", "count", "bytes", "number"]
-    """How its values are written: `1.132 ×`, `1.2 M`, `3.1 MB`, `0.1235`."""
+    unit: Literal["ratio", "count", "bytes", "number"]  # How its values are written: `1.132 ×`, `1.2 M`, `3.1 MB`
     function: str = ""  # Takes an `attachment.counting.Network` and returns a number; empty: it is measured
 
 
@@ -84,16 +83,13 @@ class LatencyMode:
     package: str = ""  # A package that it needs. A study's latencies belong to one version of it.
     extra: str = ""  # The extra of nas-attn that installs the package
     costly: bool = False  # Making a network ready takes longer than timing it, so what is ready is kept
-    quantized: bool = False
-    """It runs in int8: `prepare` is also given `images`, (M, C, H, W), and the accuracy in it is scored."""
+    quantized: bool = False  # It runs in int8: `prepare` is also given `images`, (M, C, H, W); accuracy is scored
     devices: tuple[str, ...] = ("cpu", "cuda")
     dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
-    own_stream: bool = False
-    """On a GPU it works on a CUDA stream of its own, which torch's events do not see: the wall clock is taken."""
+    own_stream: bool = False  # On a GPU it uses a CUDA stream of its own: the wall clock is taken
 
 
-IN_INT8 = "_int8"
-"""At the end of the names of metrics that are scored in the runtime of a quantized mode: `accuracy_int8`."""
+IN_INT8 = "_int8"  # Ends the names of metrics that are scored in the runtime of a quantized mode: `accuracy_int8`
 _NETS = "nas_attn.latency.nets"
 
 
@@ -120,8 +116,7 @@ LATENCY_MODES: Mapping[str, LatencyMode] = MappingProxyType(
     }
 )
 
-Kind = Literal["classes", "masks", "boxes"]
-"""What is known of an image: its class, a class for each pixel, or boxes with classes."""
+Kind = Literal["classes", "masks", "boxes"]  # What is known of an image, or of each of its pixels
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 EXTERNAL = "external"  # Name of the data of an evaluator that brings its own
 MIXING = frozenset({"mixup", "MixUp", "CutMix"})  # Augmentations that mix the labels of images
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Per channel, of the images that torchvision's and nearly all of timm's weights were trained on."""
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, per channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +57,19 @@ class Task(ABC):
     shares: ClassVar[Mapping[str, str]]
     """Metrics that are shares of what there is to get right, shown in percent, their differences in points -> title.
     The first is the task's own."""
-    losses: ClassVar[Mapping[str, str]] = MappingProxyType({"loss": "log-loss"})
-    """Metrics of which lower is better -> title."""
-    per_image: ClassVar[bool] = False
-    """Whether a network is right or wrong about an image, so that something can be said of new images."""
-    conditions: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """What is to be said of a latency beside the conditions of its measurement."""
-    why_constant: ClassVar[str] = ""
-    """What may be wrong where all networks score the same; empty: nothing peculiar to this task."""
+    losses: ClassVar[Mapping[str, str]] = MappingProxyType({"loss": "log-loss"})  # Of which lower is better -> title
+    per_image: ClassVar[bool] = False  # Whether a network is right or wrong about an image, for intervals on new images
+    conditions: ClassVar[Mapping[str, str]] = MappingProxyType({})  # What else is to be said of a latency
+    why_constant: ClassVar[str] = ""  # What may be wrong where all networks score the same; empty: nothing peculiar
     answer: ClassVar[str] = "logits"  # What a network gives, `logits` or `boxes`
     labels: ClassVar[tables.Kind] = "classes"  # What its data sets say of an image
     own_trainer: ClassVar[bool] = True  # Whether our own trainer trains, unless an evaluator does
-    paced_by_images: ClassVar[bool] = True
-    """Whether `init` proposes how long to train by how many images a folder has."""
+    paced_by_images: ClassVar[bool] = True  # Whether `init` looks at how many images a folder has
     normalised: ClassVar[bool] = True  # Whether a network is fed normalised images; else from 0 to 1
     hints: ClassVar[Hints]
     images_by: ClassVar[str]  # What knows its images, a subclass of `data.dataset.Classes`
     learnt_by: ClassVar[str]  # The loss and the metrics, a subclass of `training.learning.Learnt`
-    trained_by: ClassVar[str] = ""
-    """Function of the recipe: the evaluator in place of our own trainer, where the recipe names none."""
+    trained_by: ClassVar[str] = ""  # Function of the recipe: the evaluator in place of ours, where none is named
     exported_by: ClassVar[str] = "nas_attn.export.formats:Answers"  # What a network answers as a file
 
     @property
@@ -113,11 +106,7 @@ class Task(ABC):
         return dataset
 
     def check_trainings(self, recipe: Recipe, dataset: Dataset | None) -> None:
-        """Makes the transforms, optimizers and schedules of search and target, so that nothing is trained in vain.
-
-        Raises:
-            DataError, RecipeError: something is unknown, does not take its arguments, or does not fit the images.
-        """
+        """Makes the transforms, optimizers and schedules of search and target before anything is trained; DataError, RecipeError."""
         if dataset is None or recipe.training.evaluator is not None:
             return
         for training in (recipe.training, recipe.target_training):
@@ -244,8 +233,7 @@ class Segmentation(Task):
 
 CLASSIFIERS = ("timm", "smp")  # Sources of networks that are no detectors
 USUAL_SIDE = 320  # Of what a detector is fed, unless its data or itself says otherwise
-FIXED_SIDES: Mapping[str, int] = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320}
-"""Detectors of torchvision that scale whatever they are given to one size."""
+FIXED_SIDES: Mapping[str, int] = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320}  # Of one size
 MADE = 32  # Side of a made image with a digit of 8 pixels; torchvision's smallest anchors are 32, so it is fed larger
 YOLO = "nas_attn.data.boxes"
 COCO = """\

@@ -154,12 +154,7 @@ class Patience:
 
 @contextmanager
 def locked(path: Path, wait: Wait, living_s: float) -> Iterator[str]:
-    """Holds a lock file, which the system frees when its holder ends. Yields "", or for whom it was waited in vain.
-
-    Raises:
-        Interrupted: the search is asked to stop.
-        OSError: the file cannot be made.
-    """
+    """Holds a lock file, freed when its holder ends. Yields "", or for whom it was waited in vain. Interrupted, OSError."""
     lock, patience = file_lock(path), Patience(living_s)
     while not taken(lock):
         owner = _owner_in(path)

@@ -57,13 +57,7 @@ def table(
     widest: Mapping[str, int] | None = None,
     whole: Sequence[str] = (),
 ) -> Any:
-    """A rich table of plain texts, and of texts with a style.
-
-    Args:
-        right: columns of numbers.
-        widest: column -> letters, beyond which it goes on in the next line.
-        whole: columns whose cells stay in one line on a narrow terminal.
-    """
+    """A rich table; `widest`: column -> letters in a line; `right`: of numbers; `whole`: in one line on a narrow terminal, too."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -126,8 +120,7 @@ def overrides(settings: Sequence[str]) -> dict[str, Any]:
 
 
 _OBJECT = re.compile(r"(?P<module>[A-Za-z_]\w*(\.\w+)*):[A-Za-z_]\w*")
-_SOURCES = ("torchvision", "timm", "smp", "ultralytics", "folder", "coco", "yolo", "python")
-"""What may stand before a colon without being a module."""
+_SOURCES = ("torchvision", "timm", "smp", "ultralytics", "folder", "coco", "yolo", "python")  # No modules
 
 
 def check_trust(path: str, read: BaseModel, *, trust: bool) -> None:

@@ -62,11 +62,9 @@ OWN_BACKBONES = """\
 backbone_epochs = {backbone_epochs}
 backbones = {backbones}                      # how many are trained: what helps one may not help another
 """
-PACKAGES = {"timm": "timm", "smp": "segmentation_models_pytorch"}
-"""Source of a backbone -> the package that has to be installed to build it."""
+PACKAGES = {"timm": "timm", "smp": "segmentation_models_pytorch"}  # source of a backbone -> package that it needs
 MANY = 3000  # Images of a folder from which on it is trained like a published data set
-TRAINED = 0.64
-"""Of a folder's images what is left to train on: a fifth is for the test, a fifth of the rest for validation."""
+TRAINED = 0.64  # Share of a folder that is trained on: a fifth is for the test, a fifth of the rest for validation
 
 
 def init(

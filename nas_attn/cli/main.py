@@ -62,15 +62,11 @@ LETTERS = 600  # So long may the sentence of an error become; --debug shows all 
 
 
 _shown: set[str] = set()  # Warnings that this command has given
-_UsageError: type[Any] = typer.BadParameter.__bases__[0]
-"""What the parser of arguments raises; it quotes what was typed, however long that is."""
+_UsageError: type[Any] = typer.BadParameter.__bases__[0]  # The parser's; it quotes what was typed, however long that is
 
 
 def _leave() -> None:
-    """Spares Python its last search for what nobody holds: a quarter of a report's time, and the system takes it all back anyway.
-
-    Not where libraries are loaded that miss their objects then, and complain.
-    """
+    """Spares Python its last search for garbage, a quarter of a report's time; but torch and onnx complain without it."""
     if not {"torch", "onnx"} & sys.modules.keys():
         gc.freeze()
 

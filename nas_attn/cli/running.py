@@ -49,13 +49,9 @@ def do_runs(
     workers: int | None = None,
     left_s: float | None = None,
 ) -> str:
-    """Runs workers until there is nothing left to do, or a signal stops them; says why they ended. After a second signal the program ends.
+    """Runs workers until nothing is left to do, or a signal stops them; says why they ended. A second signal ends the program.
 
-    Args:
-        again: the command that goes on.
-        only: the purpose of the runs to do; None: all of the search.
-        workers: how many, in place of `effort.workers`.
-        left_s: seconds until all of it ends.
+    `again`: the command that goes on; `only`: the purpose of the runs to do; `left_s`: seconds until all of it ends.
     """
     from nas_attn.cli.terminal import display
     from nas_attn.study.local import run_workers

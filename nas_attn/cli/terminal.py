@@ -34,10 +34,7 @@ class SafeConsole(Console):
 
 @contextmanager
 def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Progress of all runs, or of one purpose, on standard error: a view that stays in place on a terminal, else plain lines.
-
-    Yields where to say things.
-    """
+    """Progress, of one purpose or all, on standard error: in place on a terminal, else as lines. Yields where to say things."""
     from nas_attn.study.progress import progress
     from nas_attn.waiting import impatient
 

@@ -45,9 +45,7 @@ class EpochPlan:
     def draw(
         cls, count: int, batch_size: int, augment: Sequence[Augment], *, seed: int, epoch: int, device: torch.device
     ) -> EpochPlan:
-        """Decides one epoch over `count` images, in nearly equal batches of at most `batch_size`: every image is seen
-        once, and no small batch disturbs the batch statistics.
-        """
+        """Decides one epoch over `count` images, in nearly equal batches of at most `batch_size`: no small batch at the end."""
         asked: dict[str, dict[str, Any]] = {one.name: one.arguments for one in augment if one.name in BATCHED}
         random = np.random.default_rng((seed, epoch))
         order = torch.from_numpy(random.permutation(count)).to(device)
@@ -81,9 +79,7 @@ class EpochPlan:
         return torch.cat([rows, rows.flip(2)]).index_select(0, choice).permute(0, 3, 1, 2)
 
     def apply(self, number: int, x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-        """Crops and mixes batch `number`, mirrored already: x float32 (B, C, H, W), normalised, and y int64 (B,), which
-        becomes float32 (B, classes) shares with mixup.
-        """
+        """Crops and mixes batch `number`, mirrored already: x float32 (B, C, H, W), y int64 (B,) or float32 (B, classes)."""
         rows = self._rows(number)
         if self.corner is not None:
             x = _crop(x, self.corner[rows], self.padding)
@@ -94,18 +90,14 @@ class EpochPlan:
         return torch.lerp(x.roll(1, 0), x, share), torch.lerp(shares.roll(1, 0), shares, share)
 
     def apply_mask(self, number: int, mask: Tensor) -> Tensor:
-        """The masks of batch `number`, uint8 (B, 1, H, W) and mirrored already, cropped as their images to int64
-        (B, H, W); beside an image nothing is counted.
-        """
+        """Masks of batch `number`, uint8 (B, 1, H, W), mirrored already, cropped to int64 (B, H, W); beside an image: not counted."""
         if self.corner is None:
             return mask[:, 0].long()
         cropped = _crop(mask.float() - NOT_COUNTED, self.corner[self._rows(number)], self.padding) + NOT_COUNTED
         return cropped[:, 0].long()
 
     def apply_boxes(self, number: int, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-        """The boxes of batch `number`, mirrored and cropped as their images of `size` (H, W): float32 (B, M, 5), class,
-        left, top, right, bottom in pixels; class 0 is none, and so is a box left without a surface.
-        """
+        """Boxes of batch `number`, mirrored and cropped as their images of `size` (H, W): float32 (B, M, 5), class 0: none."""
         rows, (height, width) = self._rows(number), size
         label, left, top, right, bottom = boxes.unbind(2)
         if self.mirrored is not None:
@@ -153,9 +145,7 @@ class Made:
 
 
 def named_steps(augment: Sequence[Augment], made_for: Made) -> tuple[tuple[Named, ...], tuple[Named, ...]]:
-    """The transforms of single images, and those of whole batches with their labels, in order. Raises DataError: a name
-    is unknown, or its arguments are wrong.
-    """
+    """The transforms of single images and those of whole batches, in order; DataError where a name or an argument is wrong."""
     steps = [(_mixes(one), (one.name, _made(one, made_for))) for one in augment if one.name not in BATCHED]
     return tuple(step for mixes, step in steps if not mixes), tuple(step for mixes, step in steps if mixes)
 
@@ -170,9 +160,7 @@ class Transformed:
     steps: tuple[Named, ...]
 
     def __call__(self, drawn: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """The image of an index, uint8 (C, H, W), and its boxes (M, 5), by an index and the seed of its random
-        decisions. Raises DataError: a transform fails, or gives something else than such an image.
-        """
+        """An image, uint8 (C, H, W), and its boxes (M, 5), by index and seed; DataError where a transform fails."""
         index, seed = drawn
         _seed(seed)
         stored = self.pixels.item(index)
@@ -230,9 +218,7 @@ class Transformed:
 
 
 def mixed(steps: Sequence[Named], x: Tensor, y: Tensor, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """A batch, x float32 (B, C, H, W) and y int64 (B,), mixed: y becomes float32 (B, classes) shares. Raises DataError:
-    it cannot be done.
-    """
+    """A batch, x float32 (B, C, H, W), y int64 (B,), mixed: y becomes float32 (B, classes). DataError where that fails."""
     with seeded(seed):
         for name, step in steps:
             try:

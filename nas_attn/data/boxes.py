@@ -38,8 +38,7 @@ from nas_attn.recipe import CocoSection, DataSection
 SPLITS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
 PATTERNS = ("annotations/instances_{}*.json", "{}/_annotations.coco.json", "annotations/{}*.json", "{}.json")
 SLACK = 1.0  # pixels by which a box may stick out of its image: programs round
-BoxTable = NDArray[np.float32]
-"""(M, 5): class from 1 (negative: a crowd, neither learnt nor counted), left, top, right, bottom in pixels."""
+BoxTable = NDArray[np.float32]  # (M, 5): class from 1 (below: a crowd, not counted), left, top, right, bottom in pixels
 
 
 Id = typing.Annotated[int, Field(lt=2**63)] | typing.Annotated[str, Field(max_length=100)]
@@ -87,9 +86,7 @@ class Coco:
     classes: Mapping[int, str]  # id -> name, in order of the ids: those with boxes to learn from
 
     def read(self, split: str) -> tuple[tuple[Framed, ...], tuple[BoxTable, ...]]:
-        """The images of a split, none of which is opened, and their boxes. Raises DataError: the annotations are not
-        what they should be, or an image is not there.
-        """
+        """The images of a split, unopened, and their boxes; DataError where annotations are wrong or an image is missing."""
         path = self.files[split]
         content = _content(path)
         names = _names(content, path)

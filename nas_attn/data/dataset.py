@@ -66,10 +66,8 @@ class Split:
     def epoch(
         self, batch_size: int, *, seed: int, epoch: int, augment: Sequence[Augment], first_batch: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch of training: every image once in random order, augmented. Order and augmentation depend on `seed`
-        and `epoch` only. `first_batch` takes an epoch up again in the middle. x as in `batches`; y int64 (B,), or
-        float32 (B, classes) shares with mixup.
-        """
+        """One epoch of training: every image once, in an order and augmented by `seed` and `epoch`. `first_batch` takes it up
+        again in the middle. x as in `batches`; y int64 (B,), or float32 (B, classes) with mixup."""
         plan = EpochPlan.draw(len(self), batch_size, augment, seed=seed, epoch=epoch, device=self.device)
         steps, mixing = self._named_steps(augment)
         for number, (stored, y) in enumerate(self._drawn(plan, steps, repr(augment), first_batch), first_batch):
@@ -77,9 +75,7 @@ class Split:
             yield mixed(mixing, x, y, (seed, epoch, number)) if mixing else (x, y)
 
     def check(self, augment: Sequence[Augment]) -> None:
-        """Applies transforms to some images, so that what is wrong with them is known before anything is trained.
-        Raises DataError: a transform is unknown, fails, or does not fit these images.
-        """
+        """Applies transforms to some images before anything is trained; DataError: unknown, failing, or does not fit them."""
         steps, mixing = self._named_steps(augment)
         with seeded((0,)):
             if steps:
@@ -154,16 +150,12 @@ class Dataset:
     input_shape: tuple[int, int, int]  # (C, H, W)
     digest: str  # text that changes when an image, a label or the split of train and validation changes
     open_test: Callable[[], Split]  # not to be called directly: `read_test` is the road to the test split
-    missing_test: str = ""
-    """Why there is no test split, with the way out; empty where there is one. Known without reading it."""
-    validation_identity: NDArray[np.int64] | None = None
-    """(N,), of a folder the checksums of the validation images' names and sizes, in order."""
+    missing_test: str = ""  # Why there is no test split, with the way out; empty where there is one
+    validation_identity: NDArray[np.int64] | None = None  # (N,), of a folder checksums of the images' names and sizes
     task: Task = TASKS["classification"]
 
     def read_test(self, reason: str) -> Split:
-        """The test split, read for a stated reason: the caller records the reading in the study. Raises DataError: no
-        reason is given, or the data set has no test split.
-        """
+        """The test split, read for a stated reason, which the caller records; DataError where there is none."""
         if not reason.strip():
             raise DataError(f"the test split of '{self.name}' can be read only for a stated reason")
         log.info("test split of '%s' read: %s", self.name, reason)
@@ -213,9 +205,7 @@ class Classes:
 def load(
     section: DataSection, *, device: torch.device | str, share: Share = ALONE, task: Task = TASKS["classification"]
 ) -> Dataset:
-    """Reads a data set, splits it and puts it on the device, whose memory is shared with others. Raises DataError:
-    unknown name, missing or broken files, or too few images for the split.
-    """
+    """Reads, splits, puts on the device; DataError: unknown name, missing or broken files, too few images."""
     place, kind = Place(torch.device(device), share), task.kind()
     parts: Parts = tables.data_reader(section.name, kind.name)(section, place)
     train, validation = _split(parts, section, kind)

@@ -84,9 +84,7 @@ def no_options(section: DataSection) -> None:
 
 
 def chosen_options(section: DataSection, ranges: Ranges) -> dict[str, int]:
-    """All options of a generated data set. Raises DataError: an option is unknown or out of range, or `data.validation`
-    is given.
-    """
+    """All options of a generated data set; DataError: unknown, out of range, or `data.validation` is given."""
     if section.validation is not None:
         raise DataError(f"data.validation does not apply to '{section.name}': set data.options.validation")
     options = {name: default for name, (default, _, _) in ranges.items()}
@@ -113,18 +111,14 @@ def source_digits(seed: int) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.in
 
 
 def draw_sources(random: np.random.Generator, sources: int, count: int) -> NDArray[np.int64]:
-    """int64 (count,): the source digit that is each image's label. Every one is used equally often, within one: fewer
-    lucky and unlucky draws in the validation score.
-    """
+    """int64 (count,): the source digit of each image, equally often within one: fewer lucky draws in validation."""
     return random.permutation(np.resize(random.permutation(sources), count))
 
 
 def draw_masked(
     seed: int, split: str, options: Mapping[str, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64]]:
-    """Cluttered images (N, size, size) of a split, masks of that shape (0, or label + 1 at a stroke), and labels (N,).
-    Where things overlap, the brighter pixel shows.
-    """
+    """Images (N, size, size) of a split, masks (0, or label + 1 at a stroke), labels (N,). The brighter pixel shows."""
     images, labels = source_digits(seed)[split]
     random = np.random.default_rng((seed, SPLITS.index(split)))
     count, side, piece = options[split], options["size"], options["fragment_size"]

@@ -81,9 +81,7 @@ class Files:
 
 
 def read(section: DataSection, place: Place) -> Parts:
-    """`folder:PATH`. Raises DataError: the folder is missing or has no classes, an image is broken and `broken_images`
-    is `refuse`, or a class is missing from a split.
-    """
+    """`folder:PATH`; DataError: no folder or classes, a broken image to be refused, or a class is missing from a split."""
     root = image_folder(section)
     classes = _class_names(root / "train" if (root / "train").is_dir() else root)
     return _split_folder(root, section, place, partial(_list, root, classes), classes, classes)
@@ -138,9 +136,7 @@ def _split_folder(
 
 
 def look_at(path: str) -> tuple[int, int, int]:
-    """Opens every image of `folder:PATH`, before there is a recipe: how many classes, images and unreadable ones.
-    Raises DataError: the folder is missing or has no classes, or a class has too few images.
-    """
+    """(classes, images, unreadable ones) of `folder:PATH`, all opened; DataError: no classes, or too few images of one."""
     root = image_folder(DataSection(name=f"folder:{path}"))
     train = root / "train" if (root / "train").is_dir() else root
     classes = _class_names(train)
@@ -314,9 +310,7 @@ MOST_CLASSES = 255
 
 
 def read_masks(section: DataSection, place: Place) -> Parts:
-    """`folder:PATH` for segmentation. Raises DataError: a folder, a mask or the names are missing, or an image cannot
-    be read with its mask and `broken_images` is `refuse`.
-    """
+    """`folder:PATH` for segmentation; DataError: no folder, mask or names, or an image cannot be read with its mask."""
     root = image_folder(section)
     classes = _names(root)
     return _split_folder(root, section, place, partial(_list_masks, root, len(classes)), classes, ("image",))

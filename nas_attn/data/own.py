@@ -40,9 +40,7 @@ class Items:
     where: str
 
     def __call__(self, number: int) -> tuple[NDArray[np.uint8], Any]:
-        """uint8 (C, H, W), with a mask as its last channel, and the label: a number, or of boxes float32 (K, 5). Raises
-        DataError: the item is not what it should be.
-        """
+        """uint8 (C, H, W), a mask as last channel, and the label: a number, or boxes float32 (K, 5); DataError: the item is wrong."""
         where = f"item {number} of {self.where}"
         try:
             item = self.dataset[number]
@@ -71,9 +69,7 @@ class Items:
 
 
 def read(function: Callable[..., Any], kind: str, section: DataSection, place: Place) -> Parts:
-    """The splits that a user's function gives. Raises DataError: it fails, gives no training images, or an item is not
-    what it should be.
-    """
+    """The splits that a user's function gives; DataError: it fails, has no training images, or an item is wrong."""
     datasets = {split: _opened(function, split, section) for split in ("train", "validation", "test")}
     missing = "" if datasets["test"] is not None else f"'{section.name}' gives no data set for 'test'"
     if datasets["train"] is None:

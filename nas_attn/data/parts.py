@@ -160,8 +160,7 @@ class Place:
     """Where images go."""
 
     device: torch.device
-    share: Share = ALONE
-    """With how many workers its memory is shared: that decides whether the images of files are held in it."""
+    share: Share = ALONE  # With how many workers memory is shared: whether the images of files are held in it
 
 
 @dataclass(frozen=True)
@@ -171,10 +170,8 @@ class Labelled:
     pixels: Pixels
     labels: NDArray[np.int64]  # (N,), indices into the classes
     identity: NDArray[np.int64]  # (N,), a checksum of each image, or of its file's name and size
-    groups: NDArray[np.str_] | None = None
-    """(N,), images of one group stand on one side of a split; None: each is its own."""
-    boxes: NDArray[np.float32] | None = None
-    """(N, M, 5), of images with boxes (`boxes.BoxTable`); zeros where an image has fewer than M."""
+    groups: NDArray[np.str_] | None = None  # (N,), images of one group stand on one side of a split; None: each its own
+    boxes: NDArray[np.float32] | None = None  # (N, M, 5), `boxes.BoxTable`; zeros where an image has fewer
 
     @classmethod
     def of(cls, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Self:
@@ -205,9 +202,7 @@ LONGEST_S = 4 * 3600.0  # seconds that one process may take to prepare or downlo
 
 @contextmanager
 def exclusive(path: Path, what: str) -> Iterator[None]:
-    """One process at a time makes `what`; the lock goes with its holder, whatever ends it. A holder that is stopped, or
-    takes hours, is no longer waited for: what it makes is made once more beside it, and takes its place in one step.
-    """
+    """One process at a time makes `what`. A holder that is stopped, or takes hours, is not waited for: it is made once more."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with Wait(f"{what}, which another process makes") as wait, locked(path, wait, LONGEST_S) as holder:
         if holder:
@@ -251,10 +246,8 @@ def channels_of(sources: Sequence[Source]) -> int:
 
 
 def decode(source: Source, size: int) -> NDArray[np.uint8]:
-    """One image as uint8 (3, size, size): shorter side scaled to `size`, middle square cut out; its mask a fourth
-    channel. Raises Exception: whatever Pillow raises for a broken file, which is nearly anything; for a mask of another
-    size, of colours or with a value that is no class, ValueError.
-    """
+    """One image as uint8 (3, size, size): shorter side scaled to `size`, middle square cut out; its mask a fourth channel.
+    Raises whatever Pillow raises for a broken file, nearly anything; ValueError for a mask that does not fit."""
     if isinstance(source, Framed):
         return _whole(source, size)
     path = source.image if isinstance(source, Masked) else source

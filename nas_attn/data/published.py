@@ -32,9 +32,7 @@ DOWNLOAD_TIMEOUT_S = 30.0  # a server that stays silent for this long counts as 
 
 
 def read(section: DataSection, _place: Place) -> Parts:
-    """A published data set, by its name. Raises DataError: options are given, or its files are missing or damaged and
-    cannot be fetched.
-    """
+    """A published data set, by its name; DataError: options are given, or files are missing and cannot be fetched."""
     name = section.name
     no_options(section)
     root = user_path(section.root, what="data.root", error=DataError)

@@ -19,9 +19,7 @@ from nas_attn.recipe import GroupsSection
 def stratified(
     labels: NDArray[np.int64], count: int, seed: int, names: Sequence[str] | None = None
 ) -> tuple[Indices, Indices]:
-    """Indices of `count` images taken and of those left, each ascending: every class keeps its share and is in both.
-    Raises DataError: there are too few images for that; it takes the classes' `names`.
-    """
+    """Indices of `count` images taken and of those left, ascending: every class is in both; DataError: too few images."""
     classes, sizes = np.unique(labels, return_counts=True)
     if sizes.min() < 2 or not len(classes) <= count <= len(labels) - len(classes):
         smallest = f" '{names[classes[sizes.argmin()]]}'" if names else ""
@@ -46,9 +44,7 @@ def stratified(
 def divided(
     labels: NDArray[np.int64], count: int, seed: int, names: Sequence[str], groups: NDArray[np.str_] | None
 ) -> tuple[Indices, Indices]:
-    """As `stratified`, but no group is divided where there are groups: then `count` is met as nearly as they allow.
-    Raises DataError: there are too few images or groups for every class to be in both parts.
-    """
+    """As `stratified`, but groups are not divided: `count` is met as nearly as they allow; DataError: too few of them."""
     if groups is None:
         return stratified(labels, count, seed, names)
     inside, number = np.unique(groups, return_inverse=True)
@@ -93,9 +89,7 @@ def _grouped(sizes: NDArray[np.int64], count: int, seed: int, names: Sequence[st
 
 
 def amount(wanted: int | float | None, labels: NDArray[np.int64], what: str) -> int:
-    """How many images of these to take: a count, or a share of them, but one of each class; None: a fifth. Raises
-    DataError: nothing or everything would be taken.
-    """
+    """How many images to take: a count, or a share, but one of each class; None: a fifth; DataError: nothing or everything."""
     share, total = 0.2 if wanted is None else wanted, len(labels)
     if isinstance(share, float):
         count = max(round(share * total), len(np.unique(labels)) if share > 0 else 0)
@@ -111,9 +105,7 @@ COLUMNS = ["image", "group"]
 
 
 def find_groups(section: GroupsSection, root: Path) -> GroupOf:
-    """What tells an image's group, by a file whose paths begin at `root`, or by a pattern. Raises DataError: the file
-    cannot be read, or says two things of an image; when called: an image has no group.
-    """
+    """What tells an image's group, by a file whose paths begin at `root`, or by a pattern; DataError where it cannot."""
     if section.file is not None:
         return _of_file(user_path(section.file, what="data.groups.file", error=DataError), root)
     return _of_pattern(section.pattern or "")

@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 LOCK_DIR_VARIABLE = "NAS_ATTN_LOCK_DIR"
-UNYIELDING_S = 60.0
-"""Seconds that measuring waits for a training that goes on without giving way; its steps, and compiling, take less."""
+UNYIELDING_S = 60.0  # Waiting for a training that does not give way; a training's step, and compiling, take less
 MEASURING_S = 600.0  # seconds that one process may measure, or wait to, before others no longer wait for it
 DOOR_S = 5.0  # seconds that the door is waited for; whoever holds it for longer was stopped on the threshold
 
@@ -112,14 +111,11 @@ def _leave(place: FileLock) -> None:
 
 
 class DeviceLock:
-    """The lock of one device; a `MeasurementError` where the lock folder cannot be written. Processes with equal identities
-    (and lock folders) exclude each other. A thread must not ask for `exclusive()` while it holds `shared()`.
+    """The lock of one device, for processes of equal identity; MeasurementError where its folder cannot be written. A thread
+    must not ask for `exclusive()` while it holds `shared()`.
 
-    Args:
-        training_stops: False where training does not disturb measuring (it happens elsewhere): `shared()` takes nothing.
-        when_crowded: training stops only where more threads want to run than there are cores (thread CPU time: measured
-            beside 4 and 8 workers on 2 cores it was off by 7 and 12 %, beside 2 by 1 %).
-    """
+    `training_stops`: False where training does not disturb measuring: `shared()` takes nothing. `when_crowded`: it stops only where more
+    threads want to run than there are cores (off by 7 and 12 % beside 4 and 8 workers on 2 cores, by 1 % beside 2)."""
 
     def __init__(self, identity: str, *, training_stops: bool = True, when_crowded: bool = False) -> None:
         self.training_stops, self.when_crowded = training_stops, when_crowded
@@ -137,9 +133,7 @@ class DeviceLock:
 
     @contextmanager
     def exclusive(self) -> Iterator[list[str]]:
-        """The device alone: waits until other measurers are done and training has given way. Yields the processes that did
-        not; complete when the device has been given back. Raises Interrupted: the search was asked to stop meanwhile.
-        """
+        """The device alone; yields the processes that did not give way, complete at the end. Interrupted: asked to stop."""
         stops = self.training_stops and not (self.when_crowded and not crowded())
         beside: list[str] = []
         with Wait("the device, to measure latency on it alone") as wait:
@@ -158,9 +152,7 @@ class DeviceLock:
 
     @contextmanager
     def shared(self, settle: Callable[[], object] = lambda: None) -> Iterator[Hold]:
-        """The device together with others that train; call the hold's `yield_()` at least every second. `settle` waits
-        until the device has done what it was told to, before it is given away.
-        """
+        """The device beside others; call `yield_()` every second. `settle` waits until it has done what it was told to."""
         hold = Hold(self, settle)
         if not self.training_stops:
             yield hold

@@ -22,10 +22,8 @@ _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 
 
 def fingerprint(section: LatencySection) -> Fingerprint:
-    """The machine and software that latencies under these settings belong to: equal on machines of one kind with the same
-    software. A command's text stands for the device that it measures. Raises MeasurementError: the device is missing, or
-    the mode's package is not installed.
-    """
+    """What latencies under these settings belong to: equal on machines of one kind with the same software. A command's text stands
+    for its device. MeasurementError: no such device, or the mode's package is missing."""
     details = {"torch": str(torch.__version__), "mode": section.mode}
     if section.command is not None:
         return Fingerprint("command", section.command, tuple(sorted(details.items())))

@@ -33,14 +33,11 @@ from nas_attn.recipe import LatencySection
 from nas_attn.tables import LATENCY_MODES
 
 CALIBRATION = 64  # images from which the ranges of the activations are taken
-OPERATIONS = ("Conv", "Gemm", "MatMul", "Add")
-"""What is quantized; the rest of an attention module (pooling, sigmoid, product) stays in float."""
+OPERATIONS = ("Conv", "Gemm", "MatMul", "Add")  # quantized; the rest of a module (pooling, sigmoid) stays float
 
 
 def write_onnx(model: nn.Module, x: Tensor, path: Path) -> None:
-    """Writes the model as an ONNX file for inputs of x's shape (N, C, H, W). Raises MeasurementError: the `onnx` extra
-    is not installed.
-    """
+    """The model as an ONNX file for x's shape (N, C, H, W); MeasurementError: the `onnx` extra is not installed."""
     try:
         with warnings.catch_warnings():  # the exporter's own deprecations
             warnings.simplefilter("ignore")
@@ -50,9 +47,8 @@ def write_onnx(model: nn.Module, x: Tensor, path: Path) -> None:
 
 
 def write_ncnn(model: nn.Module, x: Tensor, path: Path) -> None:
-    """Writes the model for ncnn, `path` (.param) and the .bin beside it, by way of TorchScript and pnnx. x is one image
-    (1, C, H, W). Raises MeasurementError: pnnx is not installed or cannot convert the network, or x holds several images.
-    """
+    """Writes the model for ncnn, `path` (.param) and the .bin beside it, by TorchScript and pnnx; x is one image (1, C, H, W).
+    MeasurementError: pnnx is missing or cannot convert the network, or x holds several images."""
     try:
         import pnnx
     except ModuleNotFoundError:
@@ -75,10 +71,8 @@ def write_ncnn(model: nn.Module, x: Tensor, path: Path) -> None:
 
 
 def quantize(path: Path, images: Array, batch_size: int) -> None:
-    """Replaces a float file by one with quantize and dequantize nodes, which ONNX Runtime and OpenVINO execute in int8.
-    Weights have a scale per channel, activations one per tensor, from their smallest and largest values on the images,
-    float32 (M, C, H, W) as the network takes them. Raises MeasurementError: the `onnx` extra is not installed.
-    """
+    """Replaces a float file by one that ONNX Runtime and OpenVINO execute in int8. Weights have a scale per channel, activations
+    one per tensor, from their range on the images, float32 (M, C, H, W). MeasurementError: the `onnx` extra is missing."""
     try:
         import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -115,9 +109,7 @@ TIMEOUT_S = 600.0
 
 
 def command_words(command: str, onnx: Path) -> list[str]:
-    """The command's words with the ONNX file in its place. No shell reads them. Raises MeasurementError: a quotation in
-    the command does not end.
-    """
+    """The command's words with the ONNX file in its place, for no shell; MeasurementError: a quotation does not end."""
     try:
         words = shlex.split(command)
     except ValueError as error:
@@ -128,9 +120,7 @@ def command_words(command: str, onnx: Path) -> list[str]:
 
 
 def run_command(words: Sequence[str], timeout_s: float = TIMEOUT_S) -> list[float]:
-    """The milliseconds that a user's command prints. Raises MeasurementError: it cannot be started, fails, takes too
-    long, or prints anything but positive numbers.
-    """
+    """The milliseconds that a user's command prints; MeasurementError: it fails, takes too long, or prints no such numbers."""
     name = f"latency.command '{words[0]}'"
     try:
         done = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace", timeout=timeout_s)
@@ -177,20 +167,16 @@ def example_input(section: LatencySection, input_shape: tuple[int, ...], seed: i
 
 
 def deployed(model: nn.Module, section: LatencySection, input_shape: tuple[int, int, int]) -> nn.Module:
-    """A copy of the model as it is timed: as it is deployed, on the device, in dtype and memory format. Deployed is a
-    network in evaluation mode, reparameterized by its own methods, with each BatchNorm folded into the convolution
-    before it. Torchvision's detectors are timed without the choice among their boxes, which depends on weights and
-    image. Raises BackboneError: the model cannot process an image of this shape (C, H, W).
-    """
+    """A copy of the model as it is deployed and timed: in evaluation mode, reparameterized, BatchNorm folded into convolutions, on the
+    device, in dtype and memory format; of a detector without the choice among its boxes. BackboneError: no such image (C, H, W) fits."""
     copied = fold_batchnorm(reparameterized(model, input_shape), input_shape)
     copied = undecided(copied.requires_grad_(False)).to(device=section.device, dtype=getattr(torch, section.dtype))
     return copied.to(memory_format=torch.channels_last) if section.channels_last else copied
 
 
 def prepare(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None = None) -> Net:
-    """Makes a copy of the model ready to be timed on input x (N, C, H, W), as the section says; images (M, C, H, W)
-    calibrate a quantized mode. Raises MeasurementError: it cannot be compiled, captured, exported or run in this mode.
-    """
+    """Makes a copy of the model ready to be timed on x (N, C, H, W); images (M, C, H, W) calibrate a quantized mode.
+    MeasurementError: it cannot be compiled, captured, exported or run in this mode."""
     try:
         mode = LATENCY_MODES[section.mode]
         make = load_object(mode.prepare, what="latency.mode", error=RecipeError)

@@ -33,8 +33,7 @@ Turn = Callable[[int], Times]  # does one untimed call, then times so many
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MIN_ROUNDS = 5
-TURN_MS = 10.0
-"""A turn repeats a short call until it takes about this long, so that clock and call overhead do not matter."""
+TURN_MS = 10.0  # A turn repeats a short call until it takes about this long: the overhead does not matter
 MAX_CALLS = 32
 MAX_CANDIDATES = 8
 ORDER, RESULTS = "order.json", "results.json"  # files of a folder: what is to be measured, and the sessions
@@ -54,9 +53,8 @@ def host_turn(call: Call, calls: int, *, own_time: bool) -> Times:
 def time_rounds(
     turns: Sequence[Turn], rng: random.Random, *, seconds: float, fewest: int = MIN_ROUNDS, calls: int | None = None
 ) -> tuple[list[list[Times]], int]:
-    """(per network its times round by round, timed calls a turn). In a round, each network, the reference, its copy and
-    the candidates, has one turn, in random order; without `calls`, a turn has as many as take about TURN_MS.
-    """
+    """(per network its times by round, timed calls a turn). In a round each network has one turn, in random order; without `calls`,
+    a turn has as many as take about TURN_MS."""
     if calls is None:  # all networks run, so that none starts warmer
         reference, control, *_ = [turn(1)[0] for turn in turns]
         calls = max(1, min(MAX_CALLS, round(TURN_MS / max(min(reference, control), 1e-3))))
@@ -103,9 +101,7 @@ class Opened:
     """A network's file in a runtime. `x` is its input: write the next one into it; `outputs()` has the answer of the last `call()`."""
 
     def __init__(self, path: Path, mode: str, x: Array, threads: int, device: str = "cpu") -> None:
-        """`x`, (N, C, H, W), says shape and type of the input; int8 modes expect a quantized file, ncnn a .param. Raises
-        ImportError: the runtime is not installed. Raises RuntimeError: ONNX Runtime does not support the device.
-        """
+        """`x` (N, C, H, W): shape and type of the input; ImportError: no runtime; RuntimeError: not on this device."""
         self.x = np.ascontiguousarray(x).copy()
         self.call, self.outputs = _OPEN[mode.removesuffix(INT8)](path, self.x, threads, device)
 

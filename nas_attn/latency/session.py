@@ -29,8 +29,7 @@ from nas_attn.records import BESIDE, Knob, Session, SessionSample
 from nas_attn.storage.rows import to_sessions
 from nas_attn.tables import LATENCY_MODES
 
-StillOpen = Callable[[Sequence[Session]], Collection[str]]
-"""Sessions so far -> keys that need more, the neediest first; none ends the measuring."""
+StillOpen = Callable[[Sequence[Session]], Collection[str]]  # Keys that need more sessions, the neediest first
 CANDIDATE = "candidate "  # stands before a candidate's key in the names of a session's networks
 MIN_COMMAND_ROUNDS = 3
 
@@ -52,16 +51,11 @@ def run_session(
     inputs (C, H, W) in the section's batches.
 
     Args:
-        reference: the bare backbone.
-        candidates: key -> network, on any device.
-        lock: held exclusively while timing, not while compiling or exporting; None: the caller sees to it.
+        lock: held while timing, not while compiling or exporting; None: the caller sees to it.
         kept: holds networks whose preparation takes long: one mapping per section, reference and input shape.
         images: calibrate a quantized mode, float32 (M, C, H, W) as the network takes them; None: noise.
 
-    Raises:
-        MeasurementError: more than 8 candidates, no such device.
-        Unmeasurable: one network does not run as asked.
-        Interrupted: the search was asked to stop while this waited for the device.
+    Raises MeasurementError (too many, no such device), Unmeasurable (one network does not run) or Interrupted (asked to stop).
     """
     if len(candidates) > MAX_CANDIDATES:
         raise MeasurementError(f"a latency session takes at most {MAX_CANDIDATES} candidates, not {len(candidates)}")
@@ -103,10 +97,8 @@ def measure(
     lock: DeviceLock | None = None,
     images: Tensor | None = None,
 ) -> Iterator[Session]:
-    """Runs sessions, each with the 8 neediest candidates, and hands over each as it ends. A session with room left
-    takes candidates that need nothing more as companions: that costs little and pairs them. The lock is held for each
-    session alone, so that others get their turns between.
-    """
+    """Runs sessions, each with the 8 neediest candidates, and hands over each as it ends; where there is room left, with others, which
+    pairs them at little cost. The lock is held for each session alone, so that others get their turns between."""
     rng = random.Random(seed)
     sessions: list[Session] = []
     kept: dict[str, Net] = {}
@@ -242,10 +234,8 @@ def write_folder(
     candidates: Mapping[str, tuple[str, nn.Module]],
     input_shape: tuple[int, int, int],
 ) -> None:
-    """Writes the networks, for candidates key -> (notation, network), as ONNX files for the section's runtime, beside a
-    program that measures them. Raises MeasurementError: the mode is no runtime of ONNX files, a network cannot be
-    exported, or the folder not be written.
-    """
+    """Writes networks, key -> (notation, network), as files of the section's runtime, beside a program that measures them.
+    MeasurementError: no runtime of ONNX files, a network cannot be exported, or the folder not be written."""
     if LATENCY_MODES[section.mode].prepare != LATENCY_MODES["openvino"].prepare:
         runtimes = ", ".join(
             name for name, row in LATENCY_MODES.items() if row.prepare == LATENCY_MODES["openvino"].prepare
@@ -275,9 +265,7 @@ def write_folder(
 
 
 def read_folder(folder: Path) -> Measured:
-    """The sessions that the program has left in a folder. Raises MeasurementError: there are none, or they cannot be
-    read.
-    """
+    """The sessions that the program has left in a folder; MeasurementError: there are none, or they cannot be read."""
     try:
         order = json.loads((folder / ORDER).read_text("utf-8"))
         sessions = tuple(to_sessions([json.dumps(one) for one in json.loads((folder / RESULTS).read_text("utf-8"))]))

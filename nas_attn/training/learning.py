@@ -47,8 +47,7 @@ class Tally(ABC):
 class Learnt(ABC):
     """A task as the trainer sees it."""
 
-    recordable = True
-    """Whether a step is the same operations for any batch, which compiling it or recording it as a CUDA graph needs."""
+    recordable = True  # Whether a step is the same operations for any batch, as compiling and recording need
 
     def __init__(self, task: Task, classes: int) -> None:
         self.task, self.classes = task, classes
@@ -58,9 +57,7 @@ class Learnt(ABC):
         return network(x)
 
     def logits(self, output: object, x: Tensor) -> Tensor:
-        """float32 logits (B, classes) or (B, classes, H, W) of a network's output for x. Raises TrainingError: it has
-        another shape.
-        """
+        """float32 logits (B, classes) or (B, classes, H, W) of a network's output for x; TrainingError: another shape."""
         found = answer_of(output)
         expected = (len(x), *self.task.output(self.classes, (x.shape[2], x.shape[3])))
         if not isinstance(found, Tensor) or found.shape != expected:
@@ -153,9 +150,8 @@ def confusion(labels: Tensor, predicted: Tensor, classes: int) -> NDArray[Any]:
 
 
 def class_metrics(counts: NDArray[np.int64]) -> dict[str, float]:
-    """`balanced_accuracy`: the mean over classes of the share that is right; `macro_f1`: the mean over classes of F1. A
-    class without images counts in neither; one that has images and is never predicted has an F1 of 0.
-    """
+    """`balanced_accuracy` (mean share of a class that is right) and `macro_f1`. A class without images counts in neither; one that is
+    never predicted has an F1 of 0."""
     right, true, taken = np.diag(counts), counts.sum(1), counts.sum(0)
     there = true > 0
     recall = right[there] / true[there]
@@ -164,9 +160,8 @@ def class_metrics(counts: NDArray[np.int64]) -> dict[str, float]:
 
 
 def mean_iou(counts: NDArray[np.int64]) -> float:
-    """The mean over classes of intersection over union, of pixels (classes, classes) whose rows are the true ones. A
-    class without a pixel does not count by itself; where it is predicted, that lessens the others'.
-    """
+    """Mean intersection over union, of pixels (classes, classes) whose rows are the true ones. A class without a pixel counts only
+    where it is predicted, against the others."""
     both, true, taken = np.diag(counts), counts.sum(1), counts.sum(0)
     there = true > 0
     return float((both[there] / (true[there] + taken[there] - both[there])).mean())
@@ -182,10 +177,8 @@ def require_scorer() -> None:
 
 
 class BoxesOfImage(Learnt):
-    """Boxes with classes: y is float32 (B, M, 5), `data.boxes.BoxTable`. While training, a network takes images and
-    what is on each (`boxes` in pixels, `labels` from 1), and returns its losses by name, means over the images; else it
-    takes images and returns of each `boxes`, `labels`, `scores`.
-    """
+    """Boxes with classes: y is float32 (B, M, 5), `data.boxes.BoxTable`. While training, a network takes images and `boxes` (pixels) and
+    `labels` (from 1) of each, and returns its mean losses by name; else it returns `boxes`, `labels`, `scores` of each."""
 
     recordable = False
 

@@ -21,9 +21,8 @@ LENGTHS = ("T_max", "total_iters", "step_size", "milestones")  # arguments that 
 
 
 def schedule_factors(schedule: Sequence[Schedule], epochs: int, steps: int) -> list[float]:
-    """Factor on the peak learning rate at each step of a training of so many epochs, and steps per epoch. Raises
-    RecipeError: a name or an argument is wrong, or a schedule is longer than the training.
-    """
+    """Factor on the peak learning rate at each step, and steps per epoch. RecipeError: a name or an argument is wrong, or a schedule is
+    longer than the training."""
     factors: list[float] = []
     for number, part in enumerate(schedule):
         left, last = epochs - len(factors) // steps, number == len(schedule) - 1
@@ -75,10 +74,8 @@ MobileNetV3: 0.01) have one for hundreds of epochs: after a hundred steps they w
 def make_optimizer(
     model: nn.Module, section: TrainingSection, attention: Collection[str], backbone_factor: float
 ) -> torch.optim.Optimizer | None:
-    """The recipe's optimizer, in one fused kernel where it has one; None where nothing is to be trained. Four groups:
-    backbone and attention with their factor on the learning rate, each with and without weight decay (biases, norms and
-    scalars are not decayed). A group's `factor` multiplies the scheduled rate.
-    """
+    """The recipe's optimizer, fused where it can be; None where nothing is to be trained. Four groups: backbone and attention, each with
+    and without weight decay (biases, norms, scalars: without). A group's `factor` multiplies the scheduled rate."""
     groups = []
     for attentive, factor in ((False, backbone_factor), (True, section.attention_learning_rate)):
         members = [p for name, p in model.named_parameters() if (name in attention) == attentive and p.requires_grad]
@@ -93,9 +90,7 @@ def make_optimizer(
 
 
 def check_training(section: TrainingSection) -> None:
-    """Makes optimizer and schedule, so that what is wrong with them is known before anything is trained. Raises
-    RecipeError: there is no such optimizer or schedule, it does not take these arguments, or is longer than a training.
-    """
+    """Makes optimizer and schedule before anything is trained; RecipeError: unknown, wrong arguments, or too long."""
     _optimizer([{"params": [torch.zeros(1, requires_grad=True)]}], section, 0.1)
     for epochs in {section.rungs[-1], section.backbone_epochs} if section.start == "backbone" else {section.rungs[-1]}:
         schedule_factors(section.schedule, epochs, 1)
@@ -121,8 +116,7 @@ def _optimizer(groups: list[dict[str, Any]], section: TrainingSection, rate: flo
 
 
 USUAL: Mapping[str, Mapping[str, Any]] = {"SGD": {"momentum": 0.9, "nesterov": True}, "AdamW": {"betas": (0.9, 0.99)}}
-FUSED = ("SGD", "AdamW", "Adam", "Adagrad")
-"""Optimizers of torch with one kernel for all parameters, which can be recorded."""
+FUSED = ("SGD", "AdamW", "Adam", "Adagrad")  # Of torch, with one kernel for all parameters, which can be recorded
 
 
 @contextmanager

@@ -34,9 +34,7 @@ class CheckpointSlot(Protocol):
         """The last checkpoint, None where there is none."""
 
     def save(self, blob: bytes, epochs: int) -> None:
-        """Keeps a checkpoint in place of the last one. Raises CheckpointError: it could not be written; the last one is
-        still there.
-        """
+        """Keeps a checkpoint in place of the last one; CheckpointError: it could not be written, the last one is still there."""
 
 
 def encode(payload: dict[str, Any]) -> bytes:
@@ -47,9 +45,7 @@ def encode(payload: dict[str, Any]) -> bytes:
 
 
 def decode(blob: bytes, fits: str) -> dict[str, Any]:
-    """The payload of a checkpoint that was written for the same training, with the same text under `fits`. Raises
-    CheckpointError: it is damaged, of another format, or belongs to another training.
-    """
+    """The payload of a checkpoint of the same training (`fits`); CheckpointError: damaged, or of another format or training."""
     try:
         payload = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
@@ -62,8 +58,7 @@ def decode(blob: bytes, fits: str) -> dict[str, Any]:
 
 
 KEPT_PER = 100  # the recipe's `ema` is the share kept per this part of an epoch
-AVERAGES_PER_EPOCH = 25
-"""The average takes the weights in about this often, and at the end of an epoch: each time costs as much as a layer."""
+AVERAGES_PER_EPOCH = 25  # How often the average takes the weights in: each time costs as much as a layer
 
 
 class Clock:
@@ -162,9 +157,7 @@ class Run:
         self._slot.save(encode(payload), self.epoch)
 
     def resume(self, rungs: Sequence[int]) -> None:
-        """Goes on from the slot's checkpoint, if it holds one. Raises CheckpointError: it is damaged, or belongs to
-        another training.
-        """
+        """Goes on from the slot's checkpoint, if there is one; CheckpointError: damaged, or of another training."""
         blob = self._slot.load() if self._slot else None
         if blob is None:
             return
@@ -314,10 +307,8 @@ class Climb:
 
 
 def rate_factor(step: int, steps: int) -> float:
-    """Factor on the peak learning rate at one step (from 0) of those between the previous rung and this one. It rises
-    linearly over the first fifth of the steps between two rungs and falls linearly to nearly zero at the rung, where
-    the network is scored (one cycle: Smith and Topin, 1708.07120; repeated: Loshchilov and Hutter, 1608.03983). So a
-    score at a rung is that of a finished short training, and does not depend on whether further rungs follow.
-    """
+    """Factor on the peak learning rate at one step (from 0) of those between two rungs: it rises linearly over the first fifth and
+    falls linearly to nearly zero at the rung (one cycle: Smith and Topin, 1708.07120; repeated: Loshchilov and Hutter, 1608.03983).
+    So a score at a rung is that of a finished short training, and does not depend on whether further rungs follow."""
     position = (step + 0.5) / steps
     return position / WARM_UP if position < WARM_UP else (1.0 - position) / (1.0 - WARM_UP)

@@ -123,23 +123,18 @@ def cores_for(workers: int = 1) -> int:
 
 log = logging.getLogger("nas_attn.training")
 
-WARM_UP = 3
-"""Ordinary steps before one is recorded: libraries choose kernels and allocate what they keep in the first ones."""
-LONG = 100
-"""Steps from which on a CUDA graph is recorded: recording takes as long as some tens of them, once per shape of batch."""
+WARM_UP = 3  # Ordinary steps before one is recorded: in the first ones libraries choose kernels and allocate
+LONG = 100  # Steps from which on a CUDA graph is recorded: that takes as long as some tens of them
 AHEAD = 8  # batches that the host may be in front of a CUDA device
 
 Forward = Callable[[Tensor, Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
-Stepper = Callable[[Tensor, Tensor, float, int], None]
-"""Called with x, y, the learning rate and the number of parts that the batch is computed in."""
+Stepper = Callable[[Tensor, Tensor, float, int], None]  # x, y, learning rate, parts of the batch
 
 
 def execution_on(section: TrainingSection, device: torch.device, steps: int = LONG) -> str:
-    """How a training of so many steps is executed on a device: `eager`, `compile` or `cuda-graph`. `auto` is `cuda-graph`
-    on CUDA, but for a few steps, else `eager`, never `compile`: compiling takes longer than a brief training
-    (docs/benchmarks/evaluation.md). Raises RecipeError: a CUDA graph on another device.
-    """
+    """`eager`, `compile` or `cuda-graph` for a training of so many steps. `auto` is `cuda-graph` on CUDA, but for a few steps, else
+    `eager`: compiling takes longer than a brief training (docs/benchmarks/evaluation.md). RecipeError: a CUDA graph elsewhere."""
     if section.execution == "auto":
         recorded = device.type == "cuda" and steps >= LONG and section.optimizer in FUSED
         return "cuda-graph" if recorded else "eager"
@@ -182,9 +177,8 @@ class Step:
         section: TrainingSection,
         loss_sum: Tensor,
     ) -> None:
-        """`forward`: x (B, C, H, W) and y -> float32 logits; `loss`: logits and y -> sum over the images, scalar;
-        `loss_sum`: float64 scalar on the device, to which each image's loss is added.
-        """
+        """`forward`: x (B, C, H, W) and y -> float32 logits; `loss`: logits and y -> sum over the images; `loss_sum`: float64 scalar on the
+        device, to which each image's loss is added."""
         self.forward, self.loss = forward, loss
         self.optimizer, self.section, self.loss_sum = optimizer, section, loss_sum
 
@@ -230,11 +224,9 @@ class _Recording:
 
 
 class RecordedStep:
-    """A step that is recorded once per shape of batch as a CUDA graph and then replayed. One launch replaces hundreds,
-    which on small networks take the host longer than the device needs to compute. The first steps of each shape are
-    ordinary ones. A network that waits for the device within a step (`.item()`, a mask as an index) cannot be recorded
-    and goes on with ordinary steps.
-    """
+    """A step that is recorded once per shape of batch as a CUDA graph and then replayed: one launch in place of hundreds, which take the
+    host longer than the device computes on small networks. The first steps of each shape are ordinary ones, and so are all of a network
+    that waits for the device within a step (`.item()`, a mask as an index)."""
 
     def __init__(self, step: Step, device: torch.device) -> None:
         self._step = step
@@ -299,9 +291,8 @@ def _read_on_device(optimizer: torch.optim.Optimizer, device: torch.device) -> N
 
 
 class Pace:
-    """Keeps the host at most `AHEAD` batches in front of a CUDA device, without letting the device wait. Else the host
-    would be through an epoch in no time, and could neither stop nor give way in the middle of it.
-    """
+    """Keeps the host at most `AHEAD` batches in front of a CUDA device, which does not wait: else it would be through an epoch in no time,
+    and could neither stop nor give way in the middle of it."""
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"

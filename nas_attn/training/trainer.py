@@ -53,9 +53,8 @@ class Trainer:
         threads: Threads | None = None,
         more_metrics: Callable[[nn.Module, int], Mapping[str, float]] | None = None,
     ) -> None:
-        """`batch_hook` is called between batches, of training and of scoring: the place to yield the device for a while;
-        `more_metrics`, of the scored network at a rung and its epochs, are added to its score.
-        """
+        """`batch_hook` is called between batches, of training and scoring: the place to yield the device; `more_metrics`, of the scored
+        network at a rung and its epochs, are added to its score."""
         self._more_metrics = more_metrics
         self.section = section
         self.dataset = dataset
@@ -80,8 +79,7 @@ class Trainer:
         backbone_factor: float = 1.0,
         on_epoch: Callable[[EpochPoint], None] | None = None,
     ) -> tuple[Score, ...]:
-        """Trains a network and scores its averaged weights at each rung. Afterwards the network holds these weights, on the
-        trainer's device, in channels-last order.
+        """Trains a network and scores its averaged weights at each rung; at the end it holds them, on the device, in channels-last order.
 
         Args:
             rungs: epochs at which to score, increasing.
@@ -93,10 +91,7 @@ class Trainer:
             backbone_factor: factor on the learning rate of all others; 0 freezes them, norms' statistics included.
             on_epoch: told each epoch's training loss and validation scores, which are computed for this only.
 
-        Raises:
-            RecipeError: the device cannot execute as `section.execution` says.
-            TrainingError: the loss is not finite, or memory did not suffice at half the batch.
-            CheckpointError: the slot's checkpoint is damaged or belongs to another training.
+        Raises RecipeError (`section.execution`), TrainingError (loss not finite, out of memory) or CheckpointError (the slot's).
         """
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         names = [name for name, _ in model.named_parameters() if name not in attention_parameters]
@@ -145,9 +140,7 @@ class Trainer:
             return replace(score, metrics={**score.metrics, **self._more_metrics(run.model, run.epoch)})
 
     def score(self, model: nn.Module, split: Split, *, seed: int = 0, rung: int = 0, epochs: int = 0) -> Score:
-        """Scores a network as it is on any split: the task's metrics, the log-loss, which images it has right. Raises
-        TrainingError: its loss is not finite, or memory did not suffice.
-        """
+        """The metrics of a network as it is on a split, and which images it has right; TrainingError: not finite, or no memory."""
         clock = Clock(self.device)
         try:
             loss, tally = self._evaluate(model, split)
@@ -234,9 +227,7 @@ class Trainer:
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster there than float32: on CUDA, and on CPUs with instructions for it. Measured (AMD EPYC
-    with AVX512-BF16, one thread, ResNet-8 on 20x20 images): an epoch takes 0.73 of the time.
-    """
+    """Whether bfloat16 is faster than float32: on CUDA, and on CPUs with instructions for it (there 0.73 of the time)."""
     if device.type != "cpu":
         return device.type == "cuda"
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
