@@ -86,14 +86,11 @@ class FolderArtifacts:
 
 
 class RunFiles:
-    """The checkpoints of one run (a candidate's seed, or the study's backbone) under one lease. A checkpoint counts
-    from the moment its row is in the database, which is after its file is whole. Implements `training.CheckpointSlot`.
+    """Checkpoints of one run under one lease; one counts from its row in the database on. A `training.CheckpointSlot`.
     """
 
     def __init__(self, store: StudyStore, artifacts: ArtifactStore, run: str, lease: Lease) -> None:
-        """`run` names what is trained, equal for whoever takes the work up again; `save` raises `LeaseLost` once the lease
-        has passed on.
-        """
+        """`run` names what is trained, equal for whoever takes the work up again."""
         self._store, self._artifacts, self._run, self._lease = store, artifacts, run, lease
 
     def load(self) -> bytes | None:
@@ -107,8 +104,8 @@ class RunFiles:
         return None
 
     def save(self, blob: bytes, epochs: int) -> None:
-        """Adds a checkpoint and drops those that are no longer needed; training continues without one that cannot be
-        written, or that the database cannot be told of. Raises LeaseLost: the run belongs to another worker now.
+        """Adds a checkpoint and drops old ones; training goes on where that fails. Raises LeaseLost: it is another's
+        run.
         """
         try:
             with impatient():
@@ -117,8 +114,7 @@ class RunFiles:
             warnings.warn(f"{error}; training continues without this checkpoint", NasAttnWarning, stacklevel=2)
 
     def keep(self, blob: bytes, epochs: int) -> None:
-        """As `save`, where what cannot be written is an error. Raises LeaseLost: the run belongs to another worker now.
-        Raises CheckpointError: it cannot be written.
+        """As `save`, where what cannot be written is a CheckpointError. Raises LeaseLost: it is another worker's run.
         """
         artifact, sha256 = write_artifact(self._store, self._artifacts, blob)
         made: dict[str, Any] = {"artifact": artifact, "sha256": sha256, "size": len(blob), "epochs": epochs}
@@ -142,8 +138,8 @@ def mark(store: StudyStore) -> str:
 
 
 def write_artifact(store: StudyStore, artifacts: ArtifactStore, blob: bytes) -> tuple[str, str]:
-    """Stores bytes of a study under a new name; returns the name and the SHA-256. Raises CheckpointError: it cannot be
-    written (disk full, folder gone).
+    """Stores bytes of a study under a new name; returns name and SHA-256. Raises CheckpointError: disk full, folder
+    gone.
     """
     artifact = f"{mark(store)}-{uuid.uuid4().hex}"
     try:
@@ -191,9 +187,7 @@ def test_way(way: str) -> str:
 
 
 def keep_curve(store: StudyStore, run: Run, lease: Lease) -> Callable[[EpochPoint], None]:
-    """What notes each point of a run's curve, or raises `LeaseLost`; a curve that was begun is continued. Points of later
-    epochs, from before a run went back to its checkpoint, are dropped.
-    """
+    """What notes each point of a run's curve, begun or continued; those after a checkpoint that it went back to go."""
     text = store.curves.get(run.files)
     points = [] if text is None else [EpochPoint(**point) for point in json.loads(text)]
 

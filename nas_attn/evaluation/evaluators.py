@@ -40,8 +40,7 @@ WAY_OUT = "score the network that the evaluator was given, or name the one that 
 
 
 def require_participation(network: nn.Module, resolved: ResolvedPlacement, input_shape: tuple[int, int, int]) -> None:
-    """Raises TrainingError: a module of a placement did not run in the scored network, or did not affect its output. A
-    network that gives the same answer for any image passes: its score tells.
+    """TrainingError if a module of a placement did not run, or changes nothing; but equal answers to all images pass.
     """
     if not any(choices for _, choices in resolved.modules):
         return
@@ -89,8 +88,7 @@ class EvaluatorRun:
 
     @property
     def stopping(self) -> bool:
-        """Whether the search is to stop: a signal came, or another worker has taken this run over. Ask between steps,
-        since a scheduler waits for seconds only. Then write to `folder` what the run needs to continue, and `leave`.
+        """Whether to stop (a signal, or another worker took over): ask between steps; save to `folder`, then `leave`.
         """
         return self.asked()
 
@@ -99,15 +97,12 @@ class EvaluatorRun:
         raise Interrupted
 
     def scored(self, network: nn.Module) -> None:
-        """Tells which network the metrics are of, if not the model: an average of weights, a trainer's own. A score of
-        a network without the candidate's attention is an error.
-        """
+        """Tells which network the metrics are of, if not the model (averaged weights); its attention must take part."""
         self.networks.append(network)
 
     def right(self, flags: Sequence[bool] | NDArray[Any] | torch.Tensor) -> None:
         """Tells of each image of the split, always in the same order, whether the model is right; their mean is
-        `accuracy`. With results per image the noise is known better, and a validation can speak of new images. Raises
-        TrainingError: they are not a row of true and false.
+        `accuracy`. Raises TrainingError: they are not a row of true and false.
         """
         held = flags.detach().cpu().numpy() if isinstance(flags, torch.Tensor) else np.asarray(flags)
         if held.ndim != 1 or not held.size or not np.isin(held, (0, 1)).all():
@@ -150,10 +145,8 @@ class EvaluatorTrainer:
         stop: Callable[[], bool],
         needed: bool = False,
     ) -> tuple[Score, ...]:
-        """Evaluates rung by rung, in the folder of this name; finished rungs are not repeated after a restart. Where
-        the trained network is `needed` and a process before had done the only rung, it is done again. Raises
-        TrainingError: the evaluator raised something, or returned something other than finite numbers. Raises
-        Interrupted: `stop` said so.
+        """Evaluates rung by rung; done ones are not repeated, but the only one if the network is `needed`. Raises
+        TrainingError: the evaluator raised, or returned other than finite numbers. Raises Interrupted: `stop` said so.
         """
         blob = slot.load()
         scores = [] if blob is None else [Score.from_plain(row) for row in json.loads(blob)]

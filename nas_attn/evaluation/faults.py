@@ -30,8 +30,7 @@ LONGEST = 400  # characters of a stranger's message that are kept
 
 @contextmanager
 def own_fault(doing: str, device: torch.device) -> Iterator[None]:
-    """Unexpected exceptions in here become a `TrainingError` of the candidate, with which `doing` (`building it`) is done.
-    Raises OperationError: the device no longer answers in this process, which is no candidate's fault.
+    """Unexpected exceptions of `doing` become TrainingErrors of the candidate; OperationError if the device is broken.
     """
     try:
         yield

@@ -16,9 +16,7 @@ AWAY_S = (1.0, 3.0)  # seconds until a renewal is tried again, by chance, while 
 
 
 class LeaseKeeper:
-    """Renews a lease from a thread of its own until left; releases it then. After the lease has passed to someone else
-    `lost` is true: stop, write nothing more (the store refuses it anyway).
-    """
+    """Renews a lease from its own thread until left; releases it then. `lost`: another has it, so stop."""
 
     def __init__(self, store: StudyStore, lease: Lease, *, ttl_s: float = TTL_S) -> None:
         self._store, self.lease, self._period = store, lease, ttl_s / RENEWALS

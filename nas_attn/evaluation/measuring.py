@@ -56,9 +56,7 @@ class Measurer:
         return found
 
     def latencies(self, more: Mapping[str, str] | None = None) -> dict[str, Latency]:
-        """Key -> estimate of all candidates and of `more` (key -> explicit notation): measured, or (once enough are)
-        predicted by the additive model.
-        """
+        """Key -> estimate of all candidates and of `more` (key -> notation), measured or predicted."""
         texts = {row.key: row.placement for row in self._store.candidates()} | dict(more or {})
         sessions = self._store.sessions()
         if sessions != self._estimated[0]:
@@ -67,9 +65,9 @@ class Measurer:
         return with_predictions(bare | self._estimated[1], texts)
 
     def measure(self, candidate: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Latency:
-        """The candidate's estimate, after a session with it and its companions (the neediest first) unless it is known.
-        Raises MeasurementError: the machine is too busy. Raises Unmeasurable: the candidate does not run as it is to be
-        measured, or the bare backbone does not. Raises Interrupted.
+        """The candidate's estimate, measured with its companions (the neediest first) if it is not known. Raises
+        MeasurementError: the machine is too busy. Raises Unmeasurable: it does not run, or the bare backbone does not.
+        Raises Interrupted.
         """
         group = {r.key: r for r in [candidate, *companions][:MAX_CANDIDATES] if r.modules}
         wait = Wait("a quiet moment to measure latency")

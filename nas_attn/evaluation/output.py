@@ -37,15 +37,10 @@ def log_for(folder: Path, study: str, say: Callable[[str], None], *, verbose: bo
 
 
 class OutputLog:
-    """A file that takes over standard output and standard error for a while.
-
-    One at a time in a process: what a second evaluator in another thread prints meanwhile goes into the file of the first.
-    """
+    """A file that takes over standard output and error for a while; of several threads, the first one's takes all."""
 
     def __init__(self, path: Path, say: Callable[[str], None]) -> None:
-        """Args:
-        say: told once where the file is, as soon as something is in it.
-        """
+        """`say` is told once where the file is, as soon as something is in it."""
         self.path, self._say, self._told = path, say, False
         self._stream: TextIO | None = None
 

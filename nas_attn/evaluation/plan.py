@@ -38,9 +38,7 @@ class Plan:
     _resolved: dict[str, ResolvedPlacement] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def resolved(self, placement: str) -> ResolvedPlacement:
-        """The network that a placement in notation means here; the same text is read once. Raises PlacementError: it is
-        none of this backbone.
-        """
+        """The network that a placement in notation means here. Raises PlacementError: it is none of this backbone."""
         if placement not in self._resolved:
             self._resolved[placement] = resolve(parse(placement), self.sites, init=self.space.init)
         return self._resolved[placement]
@@ -79,9 +77,8 @@ def make_plan(
     build: Build | None = None,
     kept: Kept | None = None,
 ) -> Plan:
-    """Joins a recipe with its backbone, or with `build`, a Python object given to `na.search`, on the sites that a study
-    began with or those that the backbone has. Raises BackboneError: the backbone cannot be built or has no site. Raises
-    RecipeError: the space names what the backbone does not have.
+    """Joins a recipe with its backbone, or the user's `build`, on the kept sites or those found. Raises BackboneError:
+    it cannot be built or has no site. Raises RecipeError: the space names what it lacks.
     """
     usual = partial(backbones.build, recipe.backbone, input_shape=input_shape, classes=classes)
     made_by = usual if build is None else _checked(build)
@@ -151,9 +148,7 @@ def plan_for(
 
 
 def study_plan(store: StudyStore, plan: Plan | None = None) -> Plan:
-    """The plan of a study's own recipe, on the sites that it began with, whatever a later version finds in its backbone.
-    `plan`, of the recipe as a user has it now, is taken where nothing has changed since the study began.
-    """
+    """The plan of a study's own recipe, on the sites that it began with; `plan`, if nothing has changed since."""
     recipe, kept = frozen_recipe(store.recipe, where=f"study '{store.name}'"), kept_sites(store)
     build = plan.own_build if plan is not None else None
     if plan is None and kept is None:
@@ -211,9 +206,7 @@ def _keep(store: StudyStore, kind: str, content: Mapping[str, Any], identity: st
 
 
 def protocol_recipe(store: StudyStore, way: str) -> Recipe:
-    """The study's recipe with the training and the data of one of its protocols. Raises StudyError: the study has no
-    such protocol.
-    """
+    """The study's recipe with the training and data of one of its protocols; StudyError if there is none such."""
     recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
     if way == SEARCH:
         return recipe

@@ -25,9 +25,7 @@ from nas_attn.training import Trainer
 
 
 def pick_device(name: str) -> torch.device:
-    """The training device that a name means; `auto` takes a GPU where there is one. Raises RecipeError: there is no
-    such device.
-    """
+    """The training device of this name; `auto`: a GPU where there is one. Raises RecipeError: there is none such."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -50,8 +48,8 @@ def calibration(recipe: Recipe, dataset: Dataset | None) -> Tensor | None:
 
 
 def given_weights(plan: Plan, weights: str | None = None) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """The state_dict of the bare backbone with weights from a file or `default` (None: those of `training.weights`), and
-    what a user should know of them. Raises BackboneError: they cannot be had, or are not this backbone's.
+    """The bare backbone's weights, from a file or `default` (None: those of `training.weights`), and notes on them.
+    Raises BackboneError.
     """
     weights = weights or plan.recipe.training.weights
     assert weights is not None  # the recipe's schema sees to it
@@ -64,8 +62,7 @@ def given_weights(plan: Plan, weights: str | None = None) -> tuple[Mapping[str, 
 
 
 def check_weights(plan: Plan) -> None:
-    """Reads the weights that a recipe names, before anything is begun with them, and warns of what a user should know.
-    Raises BackboneError: they cannot be had, or are not this backbone's.
+    """Reads the weights that a recipe names, warns of what a user should know. Raises BackboneError: they do not fit.
     """
     for weights in wanted_weights(plan.recipe):
         for note in given_weights(plan, weights)[1]:
@@ -123,8 +120,8 @@ class InRuntime(nn.Module):
 def int8_metrics(
     recipe: Recipe, dataset: data.Dataset, model: nn.Module, epochs: int, split: data.Split | None = None
 ) -> Mapping[str, float]:
-    """`accuracy_int8` and the task's other shares on a split, the validation images, as the deployed network scores in
-    int8. At the last rung, and at the others if an objective needs it; empty where latency is not measured in int8.
+    """`accuracy_int8` and the task's other shares on a split (None: validation), at the last rung or as objectives
+    need.
     """
     task, images = tasks.of(recipe), calibration(recipe, dataset)
     asked = any(objective.endswith(IN_INT8) for objective in recipe.objectives)
@@ -141,8 +138,7 @@ SIDE = 96  # pixels of the longer side, at most
 
 
 def pictures(recipe: Recipe, images: Iterable[int]) -> dict[int, Picture]:
-    """Images of the validation split by their numbers; empty where the recipe's data are not loaded here. Raises
-    DataError: the data cannot be loaded.
+    """Validation images by their numbers; empty if the data are none of ours. Raises DataError: they cannot be loaded.
     """
     wanted = sorted(set(images))
     dataset = tasks.of(recipe).load(recipe, device="cpu") if wanted else None

@@ -75,9 +75,7 @@ class Benches:
         return self.of(SEARCH)
 
     def of(self, way: str) -> Workbench:
-        """The one that trains by this protocol. Raises UserError: data, backbone, space, evaluator or weights are not
-        available. Raises MeasurementError: the study's latencies belong to another machine.
-        """
+        """The one that trains by this protocol. Raises UserError: something is missing. Raises MeasurementError."""
         if way not in self._made:
             recipe = protocol_recipe(self.store, way)
             dataset, plan = self._dataset(recipe), replace(self.plan, recipe=recipe)
@@ -110,9 +108,7 @@ class Workbench:
         evaluator: Evaluator | None = None,
         way: str = SEARCH,
     ) -> None:
-        """`plan`: of the study's recipe with the training and data of the protocol `way`; only the search's own measures
-        latencies. `dataset`: the recipe's data; None where an evaluator brings its own.
-        """
+        """`plan`: of the protocol `way`; `dataset`: None where an evaluator brings its own."""
         self.plan, self.recipe, self.dataset, self.way = plan, plan.recipe, dataset, way
         self.store, self._artifacts, self._host = store, artifacts, host
         recipe = plan.recipe
@@ -134,9 +130,8 @@ class Workbench:
         self._number = -1  # of the backbone whose weights are kept
 
     def check(self, resolved: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Checked:
-        """Counts and measures a candidate before any training, beside companions that could use another session. Raises
-        TrainingError: it cannot be built, does not run, or needs more memory than there is. Raises MeasurementError:
-        nothing can be measured here.
+        """Counts and measures a candidate before training, with companions. Raises TrainingError: it does not run, or
+        needs too much memory. Raises MeasurementError: nothing can be measured here.
         """
         with own_fault("building it", torch.device("cpu")):
             cost = self.plan.cost(resolved)
@@ -173,10 +168,9 @@ class Workbench:
         stop: Stop,
         trained: Callable[[nn.Module], None] | None = None,
     ) -> tuple[Score, ...]:
-        """Carries out one run, rung by rung, from its last checkpoint; its scores are in the store afterwards. `trained` is
-        given the network that reached the last rung. Raises Interrupted and LeaseLost, and BackboneLost: the backbone that
-        it starts from has to be trained again first. Raises TrainingError: it cannot be trained, or its attention took no
-        part.
+        """Carries out one run from its last checkpoint; stores its scores; `trained` gets the network of the last rung.
+        Raises Interrupted, LeaseLost, BackboneLost. Raises TrainingError: it cannot be trained, or its attention took
+        no part.
         """
         files = self.files(run, lease)
 
@@ -204,8 +198,8 @@ class Workbench:
         return scores
 
     def test(self, run: Run, model: nn.Module, *, lease: Lease) -> Score:
-        """Scores a trained network on the test split, once; the reading is logged before it happens. Raises DataError:
-        there is no test split. Raises TrainingError: it cannot be scored.
+        """Scores a network on the test split, once, and logs that before. Raises DataError: no such split;
+        TrainingError.
         """
         of_test = replace(run, way=test_way(run.way))
         for known in self.store.scores(run.key, way=of_test.way):

@@ -49,9 +49,8 @@ STOPPING_S = 5.0  # seconds that one who is asked to stop still waits, so that w
 
 
 class Outage:
-    """Whether a database is away, as this process sees it; one for all that use it here. It is over when nobody here
-    waits for it any longer. That another call succeeds says little: from an SQLite file that another program keeps
-    locked, one can still read.
+    """Whether a database is away, for all that use it here; over when nobody waits any longer: reading may work while
+    writing does not.
     """
 
     def __init__(self, where: str) -> None:
@@ -68,8 +67,8 @@ class Outage:
         return self._away_at is not None and time.monotonic() - self._away_at < seconds
 
     def endure(self, work: Callable[[], T], renew: Callable[[], None]) -> T:
-        """Does `work` until the database lets it, `renew` before each further attempt. Raises StorageAway: this thread
-        does not wait for databases, or has waited long enough. Raises Interrupted: the search is asked to stop.
+        """Does `work` until it succeeds, `renew` before each further attempt; StorageAway or Interrupted if it gives
+        up.
         """
         try:
             return work()
@@ -138,9 +137,7 @@ def _sleep(seconds: float, common: Waits) -> None:
 
 
 def enduring(kind: C) -> C:
-    """Makes the public methods of a class, each a transaction that may be repeated, wait for a database that is away.
-    The class has a `_connector`.
-    """
+    """Makes the public methods of a class with a `_connector`, each a repeatable transaction, wait for the database."""
     for name, method in list(vars(kind).items()):
         if name.startswith("_"):
             continue
@@ -185,9 +182,7 @@ def shown_url(url: str | URL) -> str:
 
 
 def storage_url(text: str) -> URL:
-    """The URL in the one form we use: an absolute path for SQLite, psycopg for PostgreSQL. Raises StudyError: not a
-    URL, another database, no psycopg, a folder that is missing, unwritable or on a network.
-    """
+    """The URL with an absolute path for SQLite and psycopg for PostgreSQL; StudyError if it cannot be used."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
@@ -265,10 +260,8 @@ def insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sq
 
 
 class TunedConnection(sqlite3.Connection):
-    """An SQLite connection that brings its settings along. Passed as `factory` in the connect arguments, it survives
-    the pickling of Optuna's storage to a child process, which an event listener on the engine does not. Raises
-    StorageError: this process was forked from one that uses SQLite. The library's account of its locks is then that of
-    the parent: the child waits for ever, or removes the log under the parent's feet.
+    """An SQLite connection with its settings. As `factory` it survives pickling, unlike an event listener. StorageError
+    in a process forked from one that uses SQLite: its library would wait for ever, or remove the parent's log.
     """
 
     _process: int | None = None
@@ -294,17 +287,14 @@ def engine_arguments(url: URL) -> dict[str, Any]:
 
 
 def optuna_engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
-    """URL and `engine_kwargs` with which `optuna.storages.RDBStorage` opens the same database under the same settings.
-    Open it with `Database` first, which switches a new SQLite file to the write-ahead log. Raises StudyError: the URL
-    cannot be used.
+    """URL and `engine_kwargs` for Optuna's `RDBStorage`; open it with `Database` first. Raises StudyError: a bad URL.
     """
     parsed = storage_url(url)
     return parsed.render_as_string(hide_password=False), engine_arguments(parsed)
 
 
 class Connector:
-    """Transactions on one database, for several threads. A forked child gets connections of its own on PostgreSQL, and an
-    error on SQLite.
+    """Transactions on one database, for several threads; a forked child reconnects, but to SQLite, which is an error.
     """
 
     def __init__(self, url: URL) -> None:
@@ -345,9 +335,7 @@ class Connector:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A transaction that reads; on SQLite it sees one state of the database throughout. Raises StorageError: the
-        database fails, is gone, or holds what none of our versions writes.
-        """
+        """A transaction that reads one state; StorageError if the database fails, or holds what we never write."""
         self._check_in_place()
         try:
             with self.errors(), self.engine.connect() as connection:
@@ -451,8 +439,8 @@ def explained(original: BaseException, where: str) -> StorageError | StudyError:
 
 
 def translate_errors(engine: sa.Engine, where: str) -> None:
-    """Makes another library's engine raise our errors where a database is full, gone or broken. Left to it are those
-    that it deals with itself: rows that are there already, deadlocks, too many variables.
+    """Makes another library's engine raise our errors where a database is full, gone or broken; the others it deals
+    with.
     """
 
     def translate(context: ExceptionContext) -> None:

@@ -26,8 +26,8 @@ _HEADER = b"SQLite format 3\x00"
 
 
 def backup_sqlite(source: Path, target: Path) -> Path:
-    """Copy a database by SQLite's online backup, check the copy, then put it in its place in one step. Raises
-    StorageError: reading or writing failed, or the copy is damaged; the target is as it was.
+    """Copies a database, checks the copy, puts it in place in one step; StorageError, and the target as it was, if it
+    fails.
     """
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     os.close(handle)
@@ -46,8 +46,7 @@ def backup_sqlite(source: Path, target: Path) -> Path:
 
 
 def check_target(source: Path, target: Path, overwrite: bool) -> None:
-    """Whether a copy may be written there; an older one only with `overwrite`, anything else never is replaced. Raises
-    StudyError: it may not.
+    """StudyError if no copy may be written there; an older one only with `overwrite`, anything else never is replaced.
     """
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise StudyError(f"backup '{target}': the folder does not exist or is not writable: choose another")
@@ -84,10 +83,9 @@ _SHOWN_LENGTH = 60
 
 @enduring
 class Database:
-    """Our tables in one SQLite file or PostgreSQL database, created or upgraded on opening. Safe to use from several
-    threads; a child process, spawned rather than forked, opens its own by `Database(database.url)`. Raises StudyError:
-    the URL cannot be used, or the file is not there and `must_exist`. Raises StorageError: the database is damaged,
-    unreachable, or from a newer version.
+    """Our tables in one SQLite file or PostgreSQL database, for several threads; a spawned child opens its own. Raises
+    StudyError: a bad URL, or no file and `must_exist`. Raises StorageError: it is damaged, unreachable, or from a newer
+    version.
     """
 
     def __init__(self, url: str, *, must_exist: bool = False) -> None:
@@ -143,9 +141,7 @@ class Database:
         trials: int = 0,
         artifacts: str = ".",
     ) -> StudyStore:
-        """A new study, or the one there is with the same name and recipe (as JSON), pinned to the device of a fingerprint
-        or to whatever measures first. Raises StudyError: the name is taken by a study with another recipe.
-        """
+        """A new study or the one there is, pinned to a fingerprint's device; StudyError if its recipe is another."""
         row: dict[str, Any] = {"name": name, "recipe": recipe, "versions": json.dumps(dict(versions))}
         row |= {"fingerprint": fingerprint, "trials": trials, "artifacts": artifacts, "rounds_before": 0}
         with self._connector.write() as connection:
@@ -196,9 +192,7 @@ class Database:
         baselines: Mapping[str, str],
         optuna: str,
     ) -> None:
-        """Give a study another recipe, new names of baselines (by key) and another Optuna study, in one transaction: the
-        Optuna study that takes the study's name; the present one is called `OPTUNA/old` from now on.
-        """
+        """Gives a study another recipe, names of baselines (by key) and Optuna study, in one transaction."""
         mine, named = tables.study.c.id == store._id, _OPTUNA_STUDIES.c.study_name
         with self._connector.write() as connection:
             changed: dict[str, Any] = {"recipe": recipe, "trials": trials} | ({"sites": None} if other_sites else {})
@@ -210,9 +204,7 @@ class Database:
             connection.execute(update(_OPTUNA_STUDIES).where(named == optuna).values(study_name=store.name))
 
     def delete_study(self, name: str) -> None:
-        """Delete a study from our tables; its workers lose their leases. The caller deletes Optuna's study. Raises
-        StudyError: there is none; names the nearest.
-        """
+        """Deletes a study, whose workers lose their leases, but not Optuna's; StudyError if there is none."""
         number = self.study(name)._id
         with self._connector.write() as connection:
             for table in tables.metadata.sorted_tables:
@@ -220,8 +212,8 @@ class Database:
                 connection.execute(delete(table).where(column == number))
 
     def backup(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write a consistent copy, Optuna's tables included, into one file, whose path is returned; workers may go on
-        writing. Raises StorageError: that failed; what was at the path is still there. And as `check_backup`.
+        """Writes a consistent copy into one file, whose path is returned; workers may go on. Raises StorageError;
+        StudyError.
         """
         return backup_sqlite(*self.check_backup(path, overwrite=overwrite))
 

@@ -162,8 +162,8 @@ class SplitReading:
 
 
 def read_all(kind: type[T], rows: Iterable[Mapping[Any, Any]]) -> list[T]:
-    """Records of rows of the database; columns that the record does not have are left out. Raises ValueError: a value
-    is of another type than the record says: SQLite keeps whatever is put in.
+    """Records of rows, without other columns; ValueError if a value has the wrong type: SQLite keeps whatever is put
+    in.
     """
     found: list[T] = _adapter(kind).validate_python(  # type: ignore[arg-type]
         [dict(row) for row in rows]

@@ -197,9 +197,7 @@ class StudyStore(Leases):
         return and_(tables.candidate.c.study_id == self._id, tables.candidate.c.key == key)
 
     def add_score(self, run: Run, score: Score, *, lease: Lease) -> None:
-        """Store a run's score at a rung; one that is there is replaced: a resumed run repeats its last. Raises
-        LeaseLost: another worker has taken over; nothing is written.
-        """
+        """Stores a run's score at a rung, or replaces it: a resumed run repeats its last. Raises LeaseLost."""
         assert run.purpose in PURPOSES
         assert run.seed == score.seed
         of = {"key": run.key, "way": run.way, "backbone": run.backbone, "purpose": run.purpose}
@@ -258,9 +256,7 @@ class StudyStore(Leases):
     def add_checkpoint(
         self, run: str, *, artifact: str, sha256: str, size: int, epochs: int, lease: Lease
     ) -> CheckpointRow:
-        """Note where a run's new checkpoint lies, once. Raises LeaseLost: another worker has taken over; nothing is
-        written.
-        """
+        """Notes once where a run's new checkpoint lies. Raises LeaseLost: another worker has taken over."""
         row = {"run": run, "artifact": artifact, "sha256": sha256, "size": size, "epochs": epochs}
         new = {"study_id": self._id, "created_at": self._connector.clock, **row}
         known = and_(tables.checkpoint.c.study_id == self._id, tables.checkpoint.c.artifact == artifact)

@@ -122,9 +122,7 @@ _PATIENCE_S = 300.0
 
 
 def prepare(connector: Connector) -> None:
-    """Create or upgrade our tables, and switch a new SQLite file to the write-ahead log. Raises StudyError: the file is
-    not a database. Raises StorageError: it is damaged, or from a newer version.
-    """
+    """Creates or upgrades our tables, in a write-ahead log on SQLite; StudyError or StorageError if it cannot be."""
     with connector.read() as connection:
         known = _known_version(connection, connector) == VERSIONS[-1]
         if known and (not connector.is_sqlite or connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"):
@@ -176,10 +174,8 @@ def _use_wal(connector: Connector) -> None:
 
 @contextmanager
 def creation_lock(connector: Connector) -> Iterator[None]:
-    """Held by the one process that creates or changes tables; others wait. The system frees it when its holder dies.
-    PostgreSQL: an advisory lock. SQLite: a lock file beside the database, as long as it is held. Not reentrant. Raises
-    StorageError: whoever holds it has been stopped, or has taken minutes. Raises Interrupted: the search is asked to
-    stop.
+    """Held by the one process that makes tables, until it dies; not reentrant. PostgreSQL: an advisory lock; SQLite: a
+    lock file. Raises StorageError: its holder hangs. Raises Interrupted: the search is asked to stop.
     """
     with Wait(f"the tables of '{connector}', which another process makes") as wait:
         if not connector.is_sqlite:

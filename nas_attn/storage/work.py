@@ -64,9 +64,7 @@ class Leases:
         return Lease(resource, owner, row.number, ttl_s, row.expires_at)
 
     def renew(self, lease: Lease) -> Lease:
-        """Hold on for another `ttl_s` seconds; also after expiry, as long as nobody else has taken it, else `LeaseLost`.
-        The row changes in any case: that is what others see of a holder that lives.
-        """
+        """Holds on, also after expiry, unless another took it (`LeaseLost`); the row always changes, a sign of life."""
         with self._connector.write() as connection:
             clock, before = self._connector.clock + lease.ttl_s, tables.lease.c.expires_at + TICK_S
             longer = {"expires_at": sa.case((clock > before, clock), else_=before)}
@@ -148,9 +146,7 @@ class RunQueue:
         self._connector, self._id, self._fenced = connector, study_id, fenced
 
     def want(self, runs: Iterable[Run]) -> None:
-        """Enters runs. One that waits already takes the higher priority and its purpose; one that ended stays ended,
-        one that was withdrawn waits again.
-        """
+        """Enters runs. A waiting one takes the higher priority and its purpose, a withdrawn one waits again."""
         identity = ["study_id", "key", "way", "seed", "backbone"]
         entered = {"study_id": self._id, "reason": "", "attempts": 0, "wanted_at": self._connector.clock}
         with self._connector.write() as connection:

@@ -54,10 +54,7 @@ def named(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> tuple[str, st
 
 
 def trained_model(opened: OpenStudy, plan: Plan, view: CandidateView, run: Run | None = None) -> nn.Module:
-    """The candidate's network with the weights of a run as the target says, or of the search; on the CPU, in eval mode.
-
-    Raises CheckpointError if they are not there or damaged; says why, and how to make them again.
-    """
+    """A candidate's network with a run's weights (None: the search's), on the CPU, in eval mode, or CheckpointError."""
     name = view.key if run is None else run.files
     rows = opened.store.checkpoints(weights_run(name))
     if not rows and run is None and view.state != "scored":
@@ -77,10 +74,8 @@ def trained_model(opened: OpenStudy, plan: Plan, view: CandidateView, run: Run |
 
 
 def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Score | None:
-    """Trains a scored candidate once more as the search did, and keeps its weights. What the study knows stays as it is.
-
-    Returns the score at the last rung: that of the search on a CPU with equally many threads, else close to it. None if
-    `options.stop` was set before: called again, it goes on from there. Raises CheckpointError if it has not been scored.
+    """Trains a scored candidate again as the search did, for its weights; None if `options.stop` was set before: called
+    again, it goes on from there. Raises CheckpointError: it has not been scored.
     """
     store, original = opened.store, _searched(opened.store, view)
     if view.state != "scored" or original is None:
@@ -140,16 +135,9 @@ def export_candidate(
     normalize: bool = False,
     check: bool = True,
 ) -> Exported:
-    """Writes a candidate's trained network and its card.
-
-    Args:
-        as_searched: the weights of the search's training, even if the network was retrained.
-        normalize: the file takes uint8 images and normalises them itself.
-        check: scores the network in float32 on the validation images, and compares an ONNX file with it.
-
-    Raises:
-        UserError: the format is unknown, cannot do what is asked, or needs a package that is not there.
-        CheckpointError, OperationError: the weights are not there; the file does not compute what the network does.
+    """Writes a candidate's trained network and its card; `as_searched`: with the weights of the search's training;
+    `normalize`: the file takes uint8 images; `check`: scores it on the validation images, and compares an ONNX file.
+    Raises UserError: the format cannot do this. Raises CheckpointError: the weights are not there.
     """
     kind = find_format(format_, tasks.of(opened.recipe))
     run, note = (None, "") if as_searched else _best_run(opened.store, now, view)

@@ -67,15 +67,9 @@ class Extension:
 def extend(
     opened: OpenStudy, space: SpaceSpec, *, trials: int | None = None, build: Build | None = None, dry_run: bool = False
 ) -> Extension:
-    """Gives a study another search space; open it anew afterwards.
-
-    Args:
-        trials: candidates in all; None: as many more as the recipe began with.
-        build: the study's backbone, if that is a Python object.
-
-    Raises:
-        StudyError: nothing would change, too few trials are asked for, or workers are at the study.
-        RecipeError, PlacementError: the space is none of this backbone; it lacks a site at which a candidate has attention.
+    """Gives a study another search space, and `trials` candidates in all (None: as many more as it began with); open it
+    anew afterwards. Raises StudyError: nothing would change, or workers are at it. Raises RecipeError, PlacementError:
+    the space is none of this backbone, or lacks a site at which a candidate has attention.
     """
     old = plan_recipe(opened.recipe, build=build, store=opened.store)
     new = _new_plan(opened, space, build)

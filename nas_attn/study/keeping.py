@@ -95,9 +95,7 @@ def _sweep_strays(opened: OpenStudy, freed: Freed, *, dry_run: bool) -> None:
 
 
 def sweep(store: StudyStore, artifacts: ArtifactStore, lock: Lease) -> None:
-    """Drops the checkpoints of finished runs, and frees expired leases on them. Trained weights stay.
-
-    A worker ends a run first and cleans up then: if it is killed in between, it leaves both. Under `lock`, nobody takes runs up.
+    """Drops what workers left that were killed: checkpoints of ended runs, expired leases. `lock`: the scheduling lock.
     """
     for worker in store.workers.rows():
         if worker.silent_s > FORGOTTEN_S or is_dead(worker.owner, local=store.is_local):
@@ -134,13 +132,8 @@ class Backup:
 
 
 def back_up(database: Database, path: str | Path, *, overwrite: bool = False, artifacts: bool = True) -> Backup:
-    """Copies a database with its checkpoints and weights, if `artifacts`; both can be moved and opened. Workers may go on.
-
-    What the copy of the database names was there before it or just after, so the files are copied before and after.
-
-    Raises:
-        StudyError: the target cannot take a copy.
-        OperationError: reading or writing failed.
+    """Copies a database with its checkpoints and weights, if `artifacts`; both can be moved, and workers may go on:
+    files are copied before and after. Raises StudyError: the target takes no copy. Raises OperationError: it failed.
     """
     if not artifacts:
         return Backup(database.backup(path, overwrite=overwrite), None, 0, 0, ())

@@ -64,9 +64,7 @@ def start_worker(study: str, environment: Mapping[str, str], **options: Any) -> 
 
 
 def settings_given() -> WorkerSettings | None:
-    """What this process was told, once; None if a person started it.
-
-    Raises StudyError: the variable holds something else.
+    """What this process was told, once; None if a person started it; StudyError if the variable holds something else.
     """
     text = os.environ.pop(SETTINGS, None)  # not for the processes that it starts
     if text is None:
@@ -114,10 +112,7 @@ class Engine(Protocol):
 
 
 def launch(opened: OpenStudy, on: str, request: Request) -> Launched:
-    """Starts workers of a study on an engine.
-
-    Raises StudyError: the engine is not there, or the study's database cannot be reached from it.
-    """
+    """Starts workers of a study on an engine; StudyError if it is not there, or cannot reach the study's database."""
     if on != "local" and opened.store.is_local:
         raise StudyError(
             f"study '{opened.store.name}' lies in an SQLite file, which serves the processes of one machine: begin it in "

@@ -45,10 +45,9 @@ def shares_of(devices: Sequence[str]) -> list[Share]:
 
 @contextmanager
 def mps(devices: Sequence[str], say: Callable[[str], None], probe: Sequence[str] = PROBE) -> Iterator[dict[str, str]]:
-    """Runs NVIDIA's MPS if it is installed and several workers share a GPU; yields what its clients' environment needs.
-
-    Without it the processes on a GPU take turns; with it their kernels run at the same time. A server that runs already is left
-    as it is. If `probe`, a command that uses a GPU, fails under the server, workers go without.
+    """NVIDIA's MPS, if it is there and workers share a GPU, whose kernels then run at the same time; yields its
+    clients' environment. A server that runs stays; if `probe`, a command that uses a GPU, fails under it, workers go
+    without.
     """
     shared = any(share.device > 1 for share in shares_of(devices)) and devices[0].startswith("cuda")
     control = shutil.which(CONTROL)
@@ -100,12 +99,8 @@ class Child:
 
 
 def run_workers(opened: OpenStudy, workers: int, options: Options, *, only: str | None = None) -> str:
-    """Runs workers until the study is complete, or `options.stop` is set. Returns why it ended, as `work` does.
-
-    Several workers share the cores: each takes at most its part of them as intra-op threads. GPUs are taken in turn.
-
-    Raises:
-        NasAttnError: what stopped the only worker, or all of them.
+    """Runs workers, which share the cores and the GPUs, until the study is complete or `options.stop` is set. Returns
+    why it ended, as `work` does. Raises NasAttnError: what stopped them all.
     """
     if workers == 1:
         return work(opened, options, only=only)

@@ -35,10 +35,7 @@ _ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P
 
 
 class BucketArtifacts:
-    """The objects of an S3 bucket (`s3://bucket/prefix`) whose keys begin with a prefix, for machines that share no disk.
-
-    Credentials, region and endpoint come from where boto3 finds them: `AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `~/.aws`.
-    """
+    """The objects of an S3 bucket whose keys begin with a prefix; boto3 finds credentials, region and endpoint."""
 
     def __init__(self, address: str) -> None:
         """Raises StudyError if the address is wrong, or boto3 is not installed."""
@@ -134,13 +131,9 @@ class OpenStudy:
 
 
 def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | str | None = None) -> OpenStudy:
-    """A new study, or the one there is with the same name and recipe.
-
-    `artifacts`: folder of checkpoints and weights, or `s3://BUCKET/PREFIX`; None: beside the SQLite file, else `nas_attn.artifacts`.
-
-    Raises:
-        StudyError: the name is taken by a study with another recipe; the URL or the folder is unusable.
-        StorageError: the database cannot be opened.
+    """A new study, or the one there is with the same name and recipe. `artifacts`: a folder or `s3://BUCKET/PREFIX`;
+    None: beside the SQLite file, else `nas_attn.artifacts`. Raises StudyError: the name is taken by another recipe; the
+    URL or the folder is unusable. Raises StorageError: the database cannot be opened.
     """
     from nas_attn.study.trial_book import TrialBook
 

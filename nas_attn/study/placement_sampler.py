@@ -38,11 +38,9 @@ ATTRIBUTE = "nas_attn:rung:"
 
 
 class ParetoHalving:
-    """Asynchronous successive halving on non-dominated rank (ASHA, Li et al. 2018; ranks as in MO-ASHA, 2106.12639).
-
-    At a rung, all trials that reached it are sorted by non-domination, within a front by hypervolume contribution; the best 1/eta
-    go on. In an objective, `report` the values at each rung, then raise `optuna.TrialPruned` if `should_prune`. Rungs are kept in
-    the trials' user attributes, so that workers on many machines see them and agree.
+    """Asynchronous successive halving on non-dominated rank (ASHA, Li et al. 2018; ranks as in MO-ASHA, 2106.12639):
+    the best 1/eta of a rung go on. In an objective, `report` the values at each rung, then raise `optuna.TrialPruned`
+    if `should_prune`. Rungs are kept in the trials' user attributes, so that all workers agree.
     """
 
     def __init__(self, eta: float = 3.0, rungs: Sequence[int] = (1, 3, 9)) -> None:
@@ -119,8 +117,7 @@ def known_of_trials(study: Study) -> dict[int, Known]:
 def weak_values(
     brief: Mapping[int, Mapping[int, Sequence[float | None]]], full: Mapping[int, Known]
 ) -> dict[int, Known]:
-    """Weak values of pruned trials: of their last rung, moved by the median of what those that went on from it still gained.
-
+    """Values of pruned trials: of their last rung, moved by the median of what those that went on from it gained.
     `brief`: number -> rung -> values there; `full`: number -> what is known of the finished ones.
     """
     gained: dict[tuple[int, int], list[float]] = {}
@@ -240,10 +237,8 @@ LISTED = 20_000  # placements of a space that is gone through one by one where r
 
 
 class PlacementSampler(BaseSampler):
-    """Proposes values of categorical parameters; others are drawn at random.
-
-    Equal seeds and equal histories give equal proposals, also after a restart and in another process. Constraints of
-    Optuna (`trial.set_constraint`) are learned like objectives. When every placement has been tried, they are repeated.
+    """Proposes values of categorical parameters, the same for equal seeds and histories; others are drawn at random.
+    Optuna's constraints (`trial.set_constraint`) are learned like objectives.
     """
 
     def __init__(
@@ -257,12 +252,9 @@ class PlacementSampler(BaseSampler):
         primary: int = 0,
         evidence: Evidence = known_of_trials,
     ) -> None:
-        """Args:
-        space: parameter -> the choices that may be proposed; None: those that the study's trials have had so far. Until
-            one of these is complete, parameters are then drawn at random, and may repeat.
-        at_most: parameters with a choice that is not in `free`, at most; None: any number.
-        names: of a choice; choices that share one share an effect, at all parameters alike.
-        primary: index of the objective that is sought; the others are its costs.
+        """`space`: parameter -> choices; None: those that trials have had. At most `at_most` parameters have a choice
+        that is not in `free`. Choices that share a name by `names` share an effect. `primary`: index of the objective
+        that is sought; the others are its costs.
         """
         self._seed = secrets.randbits(31) if seed is None else seed
         self._space = None if space is None else {name: tuple(choices) for name, choices in space.items()}

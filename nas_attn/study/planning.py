@@ -125,9 +125,8 @@ def smallest_difference(images: int, runs: int) -> float:
 def plan_folder(
     folder: str, seconds: float, *, storage: str, workers: int, device: str, given: dict[str, Any]
 ) -> Budget:
-    """The richest search of a folder of images, one folder per class, that fits the time; or the one begun before.
-
-    `given`: the user's settings, dotted keys as in `--set`. Raises DataError if it is no such folder, or too much for the time.
+    """The richest search of a folder of images that fits the time, or the one begun before. `given`: the user's
+    settings by dotted keys. Raises DataError: it is no folder of one folder per class, or too much for the time.
     """
     look = Look(*look_at(folder))
     name = given.get("name") or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(folder).resolve().name).strip("-._") or "images"
@@ -323,9 +322,8 @@ class Forecast:
 def forecast(
     recipe: Recipe, *, device: str = "auto", threads: int | None = None, tried: Sequence[str] = ()
 ) -> Forecast:
-    """Builds everything, times an epoch, trains no candidate and writes nothing; `tried`: the user's own placements.
-
-    Raises UserError if the recipe or one of these placements cannot be carried out.
+    """Builds everything, times an epoch, trains no candidate, writes nothing; `tried`: the user's own placements.
+    Raises UserError: the recipe or one of these cannot be carried out.
     """
     where = pick_device(device)
     dataset = tasks.of(recipe).load(recipe, device=where)

@@ -54,10 +54,7 @@ class RungScores:
         self._store, self._recipe, self._bench = store, recipe, bench
 
     def known(self) -> dict[int, Known]:
-        """What the sampler learns from: our tables, as latencies and further seeds come after a trial's end.
-
-        Candidates that were pruned are known by their last rung. Costs are exact or common to all runs: one run's noise.
-        """
+        """What the sampler learns from: our tables, as latencies and further seeds come after a trial's end."""
         rows = {row.key: row for row in self._store.candidates()}
         last = len(self._recipe.training.rungs) - 1
         full: dict[int, Known] = {}

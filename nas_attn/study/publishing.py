@@ -28,10 +28,7 @@ SUSPICIOUS = 3  # candidates with the same value of a metric from which on this 
 
 
 class Publisher:
-    """Keeps the notes and plots of optuna-dashboard current.
-
-    `say` is told once of each metric that is the same for all candidates by then, and of each rung that says next to nothing.
-    """
+    """Keeps optuna-dashboard's notes and plots current; `say` is told once of each metric or rung that says nothing."""
 
     def __init__(self, opened: OpenStudy, say: Callable[[str], None] = lambda line: None) -> None:
         self._opened, self._last, self._say = opened, time.monotonic(), say
@@ -90,11 +87,7 @@ class Publisher:
 def write_study_report(
     opened: OpenStudy, now: Snapshot, path: Path | None = None, choice: Chosen | None = None
 ) -> Path:
-    """Writes the report, by default at `report_path`, with example images where the data can be loaded; returns its
-    absolute path.
-
-    Raises StudyError: the file cannot be written there.
-    """
+    """Writes the report, with example images where the data are here; its absolute path; StudyError if it cannot."""
     found = now.examples
     try:
         shown = {}

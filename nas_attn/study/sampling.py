@@ -34,12 +34,8 @@ def distributions(space: SearchSpace) -> Distributions:
 
 
 class DistinctSampler(BaseSampler):
-    """The sampler of a study: no placement twice, and none outside the space.
-
-    `placement` knows by itself what was tried. Optuna's own samplers draw again if they repeat themselves; after some draws an
-    unseen neighbour of the last one is taken. A fresh sampler is made for each trial from the study's seed and the trial's number,
-    so that a resumed study goes on as an uninterrupted one would. `auto` goes through all placements in random order if the
-    remaining trials suffice, else it is `placement`.
+    """The sampler of a study: no placement twice, none outside the space, a resumed study as an uninterrupted one.
+    `auto` goes through all placements in random order if the remaining trials suffice, else it is `placement`.
     """
 
     def __init__(
@@ -52,11 +48,9 @@ class DistinctSampler(BaseSampler):
         objectives: Sequence[str] = (),
         evidence: Evidence = known_of_trials,
     ) -> None:
-        """Args:
-        name: of a row in `nas_attn.tables`, or `package.module:function`.
-        trials: planned size of the study; NSGA-II's population follows it.
-        objectives: as in the recipe; the first that has to be trained for is what `placement` seeks, the others cost it.
-        evidence: what `placement` learns from.
+        """`name`: of a row in `nas_attn.tables`, or `package.module:function`; `placement` learns from `evidence`, and
+        seeks the first objective that has to be trained for. NSGA-II's population follows `trials`, the planned size of
+        the study.
         """
         self._name, self._space, self._seed, self._trials = name, space, seed, trials
         self._inner: BaseSampler = RandomSampler(seed=seed)

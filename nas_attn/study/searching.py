@@ -58,10 +58,7 @@ class Options:
 
 
 def check_here(recipe: Recipe, *, device: str, build: Build | None = None, evaluator: Evaluator | None = None) -> None:
-    """Checks, before workers are started, that this process has the device, the model and the evaluator.
-
-    Raises RecipeError, or BackboneError if the model is an object of another program.
-    """
+    """Raises RecipeError or BackboneError if this process lacks the device, the model or the evaluator."""
     execution_on(recipe.training, pick_device(device))
     if recipe.backbone.name.startswith(PYTHON) and build is None:
         load_object(recipe.backbone.name, what="backbone", error=BackboneError)
@@ -98,9 +95,8 @@ def first_baselines(recipe: Recipe, space: SearchSpace) -> dict[str, Baseline]:
 
 
 def first_controls(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
-    """Name -> a plain layer at every site, for each kind of layer: what else the latency could buy.
-
-    None if latency is not measured, or if baselines and controls would take more than half of the trials.
+    """Name -> a plain layer at every site, each kind of layer, if latency is measured and they leave half of the
+    trials.
     """
     known = first_baselines(recipe, plan.space)
     if recipe.search.baselines != "all" or "latency" not in wanted(recipe):
@@ -128,9 +124,8 @@ def begin(
     artifacts: Path | str | None = None,
     build: Build | None = None,
 ) -> OpenStudy:
-    """A study ready for workers, with its queue: made, or taken up if there is one of the same name and recipe.
-
-    Raises UserError: the recipe or a placement is wrong; nothing has been written then.
+    """A study ready for workers, made or taken up; a UserError before anything is written if a recipe or placement is
+    wrong.
     """
     tried = list(tried)
     plan = plan_recipe(recipe, build=build)
@@ -142,10 +137,7 @@ def begin(
 
 
 def take_up(opened: OpenStudy, *, trials: int | None = None, tried: Iterable[str] = ()) -> OpenStudy:
-    """A known study ready for workers, with its queue, a new total of `trials`, and the user's own placements `tried`.
-
-    Raises PlacementError if one of these is no placement of its backbone; nothing has been written then.
-    """
+    """A known study ready for workers, with a new total of `trials`, and the user's placements; or a PlacementError."""
     own = user_trials(opened.plan, tried)
     if trials is not None:
         set_trials(opened, trials)
@@ -170,9 +162,8 @@ class UserTrial:
 
 
 def user_trials(plan: Plan, placements: Iterable[str]) -> list[UserTrial]:
-    """The user's placements, checked; nothing is written. Placements of the same network come once.
-
-    Raises PlacementError: one of them is no placement of this backbone.
+    """The user's placements, each network once; nothing is written. Raises PlacementError: one is none of this
+    backbone.
     """
     found: dict[str, UserTrial] = {}
     for typed in placements:
@@ -206,10 +197,7 @@ def enqueue(opened: OpenStudy, trial: UserTrial) -> None:
 
 
 def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str:
-    """Takes part in a study until it is complete; `only`: in its runs of this purpose, `validate` or `retrain`.
-
-    Returns `complete`, `exhausted`, `time` or `stopped`.
-    """
+    """Takes part in a study, `only` in its runs of a purpose; returns `complete`, `exhausted`, `time` or `stopped`."""
     publisher = Publisher(opened, options.say)
 
     def say(line: str) -> None:

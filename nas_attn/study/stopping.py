@@ -35,10 +35,8 @@ STORAGE_WAIT_S = 1800.0  # long enough for a server to be updated and started ag
 
 @contextmanager
 def interruptible(stop: threading.Event, say: Callable[[str], None], *, orders: bool = False) -> Iterator[None]:
-    """A signal once: finish the step, checkpoint, leave the trial resumable. Twice: now, as a KeyboardInterrupt.
-
-    Waits inside tell `say` for whom, and end when `stop` is set; a database that does not answer is waited for. With `orders`,
-    standard input says what the process that started this worker wants (`Orders`); its end stops the worker.
+    """A signal once: finish the step, checkpoint, leave the trial resumable. Twice: now, as a KeyboardInterrupt. Waits
+    inside are told to `say`, and end when `stop` is set. With `orders`, standard input says when to stop (`Orders`).
     """
     ear = _Ear(stop, say)
     if orders:
@@ -66,9 +64,7 @@ def interruptible(stop: threading.Event, say: Callable[[str], None], *, orders: 
 
 
 def storage_wait_s() -> float:
-    """Seconds for which a database that does not answer is waited for.
-
-    Raises StudyError: the environment variable says something else.
+    """Seconds for which a database that does not answer is waited for; StudyError if the variable says something else.
     """
     text = os.environ.get(STORAGE_WAIT, "")
     try:
@@ -120,9 +116,8 @@ class _Ear:
 
 
 class Orders:
-    """The pipe through which a process tells a worker that it started when to stop.
-
-    Not a signal: a scheduler sends that to the worker as well, and its second one would stop it at once.
+    """A worker's standard input, which says when to stop. Schedulers send a signal to the worker, too: it would count
+    twice.
     """
 
     def __init__(self, pipe: IO[bytes] | None) -> None:
@@ -143,13 +138,7 @@ class Orders:
 
 
 def left_behind(checkpoint: CheckpointRow | None, *, in_order: bool, told: bool = True) -> str:
-    """What an unfinished run leaves for whoever takes it up.
-
-    Args:
-        checkpoint: its newest.
-        in_order: whether the step was finished.
-        told: whether the database knows that the run is left; if not, others wait until its lease expires.
-    """
+    """What an unfinished run leaves; `told`: whether the database knows, else others wait until its lease expires."""
     begin = "stopped" if in_order else "stopped at once"
     if not told:
         return f"{begin}; the database does not answer"

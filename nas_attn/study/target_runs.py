@@ -48,11 +48,8 @@ class Asked:
 
 
 def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Family:
-    """The networks and comparisons that a validation would have; nothing is written.
-
-    Raises:
-        StudyError: nothing is recommended yet, or nothing but the bare backbone is to be validated.
-        PlacementError: a placement is none of this backbone.
+    """The networks and comparisons of a validation; nothing is written. Raises StudyError: there is nothing to compare.
+    Raises PlacementError: a placement is none of this backbone.
     """
     recipe, metric = opened.recipe, now.primary
     if metric is None or now.recommendation is None:

@@ -79,11 +79,8 @@ class TrialBook:
     """The trials of one study."""
 
     def __init__(self, database: Database, name: str, *, made_for: Recipe | None = None) -> None:
-        """With `made_for`, makes the Optuna study if it is not there.
-
-        Raises:
-            KeyError: it is not there.
-            StorageError: the database cannot be opened, or is one of another Optuna.
+        """With `made_for`, makes the Optuna study if it is missing, else a KeyError. Raises StorageError: it cannot be
+        opened.
         """
         self.storage = database.outage.endure(lambda: _open(database), lambda: None)
         try:
@@ -127,9 +124,7 @@ class TrialBook:
             self.study.enqueue_trial({}, user_attrs={**attributes, OUTSIDE: text})
 
     def ask(self, choices: Mapping[str, Sequence[str]]) -> Asked:
-        """The next trial: one that waits, or what the study's sampler proposes; `choices`: site -> values of the space.
-
-        Raises LeaseLost: another worker took this one for dead.
+        """The next trial, waiting or proposed; `choices`: site -> values. Raises LeaseLost: another worker gave it up.
         """
         trial, values = self.study.ask(), dict[str, str]()
         users = trial.user_attrs
@@ -164,12 +159,8 @@ class TrialBook:
         violated: bool | None = None,
         state: TrialState | None = None,
     ) -> None:
-        """Ends a trial; one that has ended stays as it is.
-
-        Args:
-            violated: whether it is over the study's limits; None: there are none.
-            state: None: complete, or pruned if there are no values. Samplers take a pruned trial for a bad one; a failed one they do
-                not see, and would propose its like again.
+        """Ends a trial, once. `violated`: whether it is over the limits; None: there are none. `state`: None: complete,
+        or pruned, which samplers take for a bad one, if there are no values.
         """
         state = state or (TrialState.PRUNED if values is None else TrialState.COMPLETE)
         identity = self.identity(number)

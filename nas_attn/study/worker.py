@@ -110,9 +110,8 @@ class Worker:
         deadline: float | None = None,
         at: Callable[[str], None] = lambda doing: None,
     ) -> None:
-        """`stop`, asked between steps, ends the work with a checkpoint; after `deadline` (time.monotonic()) no run is begun.
-
-        `say` is called with a line per event, `at` with what the worker is at.
+        """`stop`, asked between steps, ends the work; after `deadline` (time.monotonic()) no run is begun; `at`: its
+        doing.
         """
         self._at = at
         self.opened, self.benches, self.owner = opened, benches, benches.host.owner
@@ -120,9 +119,8 @@ class Worker:
         self.store, self.recipe, self.queue = opened.store, opened.recipe, opened.store.queue
 
     def run(self, sources: Sequence[TaskSource]) -> str:
-        """Works until the sources want nothing more; each wants runs only when nothing is left of those before.
-
-        Returns `time`, `stopped`, or the last source's word that is not `complete`.
+        """Works until the sources want nothing more, in their order; `time`, `stopped`, or the last word but
+        `complete`.
         """
         idle = _Idle(self, sources)
         try:
@@ -315,9 +313,8 @@ class _Idle:
         self._alone_since, self._poll_s = None, POLL_S
 
     def pause(self, *, nothing: bool) -> None:
-        """Lets some time pass; `nothing`: there was nothing to do, else another worker was looking.
-
-        Raises OperationError if nobody else has been at anything for long, and what is left can only be done elsewhere.
+        """Lets time pass; `nothing`: there was nothing to do. Raises OperationError: others are away, and have to do
+        it.
         """
         others = holders(self._worker.store, self._worker.owner)
         if others or self._alone_since is None:
@@ -335,10 +332,7 @@ class _Idle:
 
 
 def stop_if_all_fail(store: StudyStore, recipe: Recipe, run: Run, error: TrainingError) -> None:
-    """Stops the study if a fault hits every network: the bare backbone itself, or several while no run of this way has a score.
-
-    Running out of memory does not count: that depends on the network, and on who else uses the machine.
-    """
+    """Stops the study if the bare backbone fails, or several networks while no run of this way has a score."""
     if isinstance(error, OutOfMemory) or any(s.purpose != BACKBONE for s in store.scores(way=run.way)):
         return
     failed = {row.run.key for row in store.queue.rows(state="failed", way=run.way)} | {run.key}
