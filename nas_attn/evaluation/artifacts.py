@@ -86,8 +86,7 @@ class FolderArtifacts:
 
 
 class RunFiles:
-    """Checkpoints of one run under one lease; one counts from its row in the database on. A `training.CheckpointSlot`.
-    """
+    """Checkpoints of one run under one lease; one counts once its row is there. A `training.CheckpointSlot`."""
 
     def __init__(self, store: StudyStore, artifacts: ArtifactStore, run: str, lease: Lease) -> None:
         """`run` names what is trained, equal for whoever takes the work up again."""
@@ -104,9 +103,7 @@ class RunFiles:
         return None
 
     def save(self, blob: bytes, epochs: int) -> None:
-        """Adds a checkpoint and drops old ones; training goes on where that fails. Raises LeaseLost: it is another's
-        run.
-        """
+        """Adds a checkpoint, drops old ones; warns where that fails. Raises LeaseLost: it is another's run."""
         try:
             with impatient():
                 self.keep(blob, epochs)
@@ -114,8 +111,7 @@ class RunFiles:
             warnings.warn(f"{error}; training continues without this checkpoint", NasAttnWarning, stacklevel=2)
 
     def keep(self, blob: bytes, epochs: int) -> None:
-        """As `save`, where what cannot be written is a CheckpointError. Raises LeaseLost: it is another worker's run.
-        """
+        """As `save`, where what cannot be written is a CheckpointError. Raises LeaseLost: it is another's run."""
         artifact, sha256 = write_artifact(self._store, self._artifacts, blob)
         made: dict[str, Any] = {"artifact": artifact, "sha256": sha256, "size": len(blob), "epochs": epochs}
         self._store.add_checkpoint(self._run, **made, lease=self._lease)
@@ -138,9 +134,7 @@ def mark(store: StudyStore) -> str:
 
 
 def write_artifact(store: StudyStore, artifacts: ArtifactStore, blob: bytes) -> tuple[str, str]:
-    """Stores bytes of a study under a new name; returns name and SHA-256. Raises CheckpointError: disk full, folder
-    gone.
-    """
+    """Stores bytes of a study; their new name and SHA-256. Raises CheckpointError: disk full, folder gone."""
     artifact = f"{mark(store)}-{uuid.uuid4().hex}"
     try:
         artifacts.write(artifact, io.BytesIO(blob))

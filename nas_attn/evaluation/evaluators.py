@@ -40,8 +40,7 @@ WAY_OUT = "score the network that the evaluator was given, or name the one that 
 
 
 def require_participation(network: nn.Module, resolved: ResolvedPlacement, input_shape: tuple[int, int, int]) -> None:
-    """TrainingError if a module of a placement did not run, or changes nothing; but equal answers to all images pass.
-    """
+    """TrainingError if a module of a placement did not run or changes nothing; equal answers to all images pass."""
     if not any(choices for _, choices in resolved.modules):
         return
     try:
@@ -77,19 +76,16 @@ class EvaluatorRun:
     epochs: int  # epochs in all at this rung
     new_epochs: int  # epochs since the previous rung
     seed: int
-    folder: Path
-    """A folder of this candidate and seed, kept over rungs and restarts: for the evaluator's own checkpoints."""
+    folder: Path  # of this candidate and seed, kept over rungs and restarts: for the evaluator's own checkpoints
     device: str
-    split: str = "validation"
-    """What to score on; with `test`, there is nothing to train (`new_epochs` is 0): the model is the one of the last rung."""
+    split: str = "validation"  # with `test`, nothing is trained: the model is the one of the last rung
     networks: list[nn.Module] = field(default_factory=list, repr=False, compare=False)
     flags: list[NDArray[np.bool_]] = field(default_factory=list, repr=False, compare=False)
     asked: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
 
     @property
     def stopping(self) -> bool:
-        """Whether to stop (a signal, or another worker took over): ask between steps; save to `folder`, then `leave`.
-        """
+        """Whether to stop (a signal, or another took over): ask between steps; save to `folder`, then `leave`."""
         return self.asked()
 
     def leave(self) -> NoReturn:

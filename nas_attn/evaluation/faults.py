@@ -30,8 +30,7 @@ LONGEST = 400  # characters of a stranger's message that are kept
 
 @contextmanager
 def own_fault(doing: str, device: torch.device) -> Iterator[None]:
-    """Unexpected exceptions of `doing` become TrainingErrors of the candidate; OperationError if the device is broken.
-    """
+    """Unexpected exceptions of `doing` become TrainingErrors of the candidate; OperationError if the device broke."""
     try:
         yield
     except (KnobError, PlacementError, BackboneError) as error:

@@ -23,8 +23,7 @@ from nas_attn.storage import StudyStore
 from nas_attn.waiting import Interrupted, Wait
 
 BARE = "none"
-PAUSES_S = (0.0, 0.0, 0.0, 2.0, 5.0, 10.0, 20.0)
-"""Seconds before each session that a first estimate may take: a busy spell of the machine passes."""
+PAUSES_S = (0.0, 0.0, 0.0, 2.0, 5.0, 10.0, 20.0)  # before each session of a first estimate: a busy spell passes
 AGAIN = 4  # sessions after which a latency that looks wrong is believed
 MODELS_KEPT = 24  # built models kept for later sessions
 
@@ -65,9 +64,8 @@ class Measurer:
         return with_predictions(bare | self._estimated[1], texts)
 
     def measure(self, candidate: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Latency:
-        """The candidate's estimate, measured with its companions (the neediest first) if it is not known. Raises
-        MeasurementError: the machine is too busy. Raises Unmeasurable: it does not run, or the bare backbone does not.
-        Raises Interrupted.
+        """The candidate's estimate, after sessions with companions, the neediest first. Raises MeasurementError: the
+        machine is too busy. Raises Unmeasurable: it, or the bare backbone, does not run. Raises Interrupted.
         """
         group = {r.key: r for r in [candidate, *companions][:MAX_CANDIDATES] if r.modules}
         wait = Wait("a quiet moment to measure latency")

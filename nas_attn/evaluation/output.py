@@ -22,10 +22,8 @@ from typing import TextIO
 
 from nas_attn.errors import DEBUG
 
-FOLDER = "logs"
-"""Beside a study's artifacts."""
-VERBOSE = "NAS_ATTN_VERBOSE"
-"""Environment variable that a user sets for it."""
+FOLDER = "logs"  # beside a study's artifacts
+VERBOSE = "NAS_ATTN_VERBOSE"  # environment variable that a user sets for it
 
 
 def log_for(folder: Path, study: str, say: Callable[[str], None], *, verbose: bool) -> OutputLog | None:

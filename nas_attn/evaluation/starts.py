@@ -48,9 +48,7 @@ def calibration(recipe: Recipe, dataset: Dataset | None) -> Tensor | None:
 
 
 def given_weights(plan: Plan, weights: str | None = None) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """The bare backbone's weights, from a file or `default` (None: those of `training.weights`), and notes on them.
-    Raises BackboneError.
-    """
+    """The bare backbone's state_dict from `weights` (None: `training.weights`), with notes. Raises BackboneError."""
     weights = weights or plan.recipe.training.weights
     assert weights is not None  # the recipe's schema sees to it
     if weights == "default":
@@ -62,8 +60,7 @@ def given_weights(plan: Plan, weights: str | None = None) -> tuple[Mapping[str, 
 
 
 def check_weights(plan: Plan) -> None:
-    """Reads the weights that a recipe names, warns of what a user should know. Raises BackboneError: they do not fit.
-    """
+    """Reads weights that a recipe names, warns of what a user should know. Raises BackboneError: they do not fit."""
     for weights in wanted_weights(plan.recipe):
         for note in given_weights(plan, weights)[1]:
             warnings.warn(note, NasAttnWarning, stacklevel=2)
@@ -120,9 +117,7 @@ class InRuntime(nn.Module):
 def int8_metrics(
     recipe: Recipe, dataset: data.Dataset, model: nn.Module, epochs: int, split: data.Split | None = None
 ) -> Mapping[str, float]:
-    """`accuracy_int8` and the task's other shares on a split (None: validation), at the last rung or as objectives
-    need.
-    """
+    """`accuracy_int8` and the task's other shares on a split (None: validation), where they are wanted."""
     task, images = tasks.of(recipe), calibration(recipe, dataset)
     asked = any(objective.endswith(IN_INT8) for objective in recipe.objectives)
     if images is None or not (asked or epochs == recipe.training.rungs[-1]):
@@ -138,8 +133,7 @@ SIDE = 96  # pixels of the longer side, at most
 
 
 def pictures(recipe: Recipe, images: Iterable[int]) -> dict[int, Picture]:
-    """Validation images by their numbers; empty if the data are none of ours. Raises DataError: they cannot be loaded.
-    """
+    """Validation images by their numbers; empty if the data are none of ours. Raises DataError: loading failed."""
     wanted = sorted(set(images))
     dataset = tasks.of(recipe).load(recipe, device="cpu") if wanted else None
     if dataset is None or wanted[-1] >= len(dataset.validation):

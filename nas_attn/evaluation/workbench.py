@@ -198,9 +198,7 @@ class Workbench:
         return scores
 
     def test(self, run: Run, model: nn.Module, *, lease: Lease) -> Score:
-        """Scores a network on the test split, once, and logs that before. Raises DataError: no such split;
-        TrainingError.
-        """
+        """Scores a network on the test split, once, logged before. Raises DataError, TrainingError."""
         of_test = replace(run, way=test_way(run.way))
         for known in self.store.scores(run.key, way=of_test.way):
             if (known.score.seed, known.backbone) == (run.seed, run.backbone):

@@ -42,8 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
 
-FIRST_S, LONGEST_S = 0.1, 10.0
-"""Pauses between two attempts: the first, and the longest, each within a third of it by chance."""
+FIRST_S, LONGEST_S = 0.1, 10.0  # pauses between attempts: first and longest, each within a third of it by chance
 QUIET_S = 2.0  # an outage as short as this is not worth a line: a connection that was cut is opened again at once
 STOPPING_S = 5.0  # seconds that one who is asked to stop still waits, so that what it has done may be written down
 
@@ -67,9 +66,7 @@ class Outage:
         return self._away_at is not None and time.monotonic() - self._away_at < seconds
 
     def endure(self, work: Callable[[], T], renew: Callable[[], None]) -> T:
-        """Does `work` until it succeeds, `renew` before each further attempt; StorageAway or Interrupted if it gives
-        up.
-        """
+        """Does `work` until it succeeds, `renew` before further attempts. Raises StorageAway, Interrupted: given up."""
         try:
             return work()
         except StorageAway:
@@ -287,15 +284,13 @@ def engine_arguments(url: URL) -> dict[str, Any]:
 
 
 def optuna_engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
-    """URL and `engine_kwargs` for Optuna's `RDBStorage`; open it with `Database` first. Raises StudyError: a bad URL.
-    """
+    """URL and `engine_kwargs` for Optuna's `RDBStorage`; open it with `Database` first. Raises StudyError: bad URL."""
     parsed = storage_url(url)
     return parsed.render_as_string(hide_password=False), engine_arguments(parsed)
 
 
 class Connector:
-    """Transactions on one database, for several threads; a forked child reconnects, but to SQLite, which is an error.
-    """
+    """Transactions on one database, for several threads; a forked child reconnects; to SQLite, that is an error."""
 
     def __init__(self, url: URL) -> None:
         self.url = url
@@ -396,8 +391,7 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
-_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR")
-"""Beginnings of SQLite's names for what may be over in a while."""
+_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR")  # errors that may be over in a while
 _SENTENCES = {
     "SQLITE_CORRUPT": "the file is damaged: put the last `nas-attn backup` in its place or try `sqlite3 FILE .recover`",
     "SQLITE_BUSY": "another program keeps the file locked: close it, then resume",
@@ -439,9 +433,7 @@ def explained(original: BaseException, where: str) -> StorageError | StudyError:
 
 
 def translate_errors(engine: sa.Engine, where: str) -> None:
-    """Makes another library's engine raise our errors where a database is full, gone or broken; the others it deals
-    with.
-    """
+    """Makes another library's engine raise our errors for a database that is full, gone or broken; not for others."""
 
     def translate(context: ExceptionContext) -> None:
         original = context.original_exception
@@ -452,10 +444,8 @@ def translate_errors(engine: sa.Engine, where: str) -> None:
 
 
 _DISK_FULL = "53100"
-_NO_SERVER = ("08", "57P", "25P03")
-"""Beginnings of PostgreSQL's states for a connection that is gone and a server that goes."""
-_OVERRUN = ("53", "25006", "40001", "40P01", "55P03", "57014")
-"""Likewise: too little of something, a server that has become a standby, transactions in each other's way, out of time."""
+_NO_SERVER = ("08", "57P", "25P03")  # PostgreSQL's states for a connection that is gone and a server that goes
+_OVERRUN = ("53", "25006", "40001", "40P01", "55P03", "57014")  # too little of something, a standby, conflicts
 _REFUSED = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|(role|database) \".*\" does not exist"
     r"|translate host name|Name or service not known|failed to resolve host"

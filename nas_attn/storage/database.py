@@ -26,9 +26,7 @@ _HEADER = b"SQLite format 3\x00"
 
 
 def backup_sqlite(source: Path, target: Path) -> Path:
-    """Copies a database, checks the copy, puts it in place in one step; StorageError, and the target as it was, if it
-    fails.
-    """
+    """Copies a database, checks the copy, puts it in place at once. Raises StorageError: the target is as it was."""
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     os.close(handle)
     part = Path(name)
@@ -46,8 +44,7 @@ def backup_sqlite(source: Path, target: Path) -> Path:
 
 
 def check_target(source: Path, target: Path, overwrite: bool) -> None:
-    """StudyError if no copy may be written there; an older one only with `overwrite`, anything else never is replaced.
-    """
+    """StudyError if no copy may be written there; an older one only with `overwrite`, others never are replaced."""
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise StudyError(f"backup '{target}': the folder does not exist or is not writable: choose another")
     if not target.exists():
@@ -90,8 +87,7 @@ class Database:
 
     def __init__(self, url: str, *, must_exist: bool = False) -> None:
         parsed = storage_url(url)
-        self.url = parsed.render_as_string(hide_password=False)
-        """With an absolute path and the password: what a child process needs."""
+        self.url = parsed.render_as_string(hide_password=False)  # absolute, with password: for child processes
         self._connector = Connector(parsed)
         path = self.path
         if must_exist and path is not None and not path.is_file():
@@ -212,9 +208,7 @@ class Database:
                 connection.execute(delete(table).where(column == number))
 
     def backup(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Writes a consistent copy into one file, whose path is returned; workers may go on. Raises StorageError;
-        StudyError.
-        """
+        """Writes a consistent copy into a file, whose path is returned; workers go on. Raises StorageError."""
         return backup_sqlite(*self.check_backup(path, overwrite=overwrite))
 
     def check_backup(self, path: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:

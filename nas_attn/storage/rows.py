@@ -139,13 +139,11 @@ class StudySettings:
     """What changes of a study while it goes on, beside its rows. Times are Unix seconds by the database's clock."""
 
     trials: int  # how many candidates it is to evaluate in all
-    artifacts: str
-    """Folder of its checkpoints and weights, relative to the database's where it lies beside it; or a bucket."""
+    artifacts: str  # folder of its checkpoints and weights, relative to the database's where it lies there; or a bucket
     confirmed_trials: int | None  # for how many trials the candidates to confirm were chosen; None: not yet
     rounds_before: int  # confirmation rounds that had been held by then
     stop_asked_at: float | None  # workers that came before this time are to stop
-    screen_until: float | None
-    """When a search with a time begins no new candidate any more; None here and below: it has no time."""
+    screen_until: float | None  # when a timed search begins no new candidate; None here and below: it has no time
     test_from: float | None  # when it begins no further confirmation any more
     ends_at: float | None
     published: str | None  # the state of the study that optuna-dashboard's notes show
@@ -162,9 +160,7 @@ class SplitReading:
 
 
 def read_all(kind: type[T], rows: Iterable[Mapping[Any, Any]]) -> list[T]:
-    """Records of rows, without other columns; ValueError if a value has the wrong type: SQLite keeps whatever is put
-    in.
-    """
+    """Records of rows, without other columns. Raises ValueError: a value of the wrong type, which SQLite keeps."""
     found: list[T] = _adapter(kind).validate_python(  # type: ignore[arg-type]
         [dict(row) for row in rows]
     )

@@ -117,8 +117,7 @@ VERSIONS = ("0001",)  # schema versions that this program knows, oldest first: t
 
 _ADVISORY_LOCK = 0x6E61735F6174746E  # "nas_attn"
 _WAL_PATIENCE_S = 30.0
-_PATIENCE_S = 300.0
-"""Seconds that one process may take to make the tables; a folder of thousands of studies is upgraded in a few."""
+_PATIENCE_S = 300.0  # for one process to make the tables; thousands of studies are upgraded in a few
 
 
 def prepare(connector: Connector) -> None:

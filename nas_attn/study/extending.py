@@ -29,8 +29,7 @@ from nas_attn.study.sampling import distributions
 from nas_attn.study.searching import first_baselines, plan_recipe
 from nas_attn.study.trial_book import FIXED, OUTSIDE, TrialBook, known_params, outside
 
-PART = "~"
-"""In the name of an Optuna study: what stands before it is the study it belongs to. A recipe's name cannot hold it."""
+PART = "~"  # in the name of an Optuna study, after that of the study it belongs to; no recipe's name holds it
 MADE = f"{PART}extending"  # after the study's name: the Optuna study that is being filled
 
 

@@ -95,8 +95,7 @@ def _sweep_strays(opened: OpenStudy, freed: Freed, *, dry_run: bool) -> None:
 
 
 def sweep(store: StudyStore, artifacts: ArtifactStore, lock: Lease) -> None:
-    """Drops what workers left that were killed: checkpoints of ended runs, expired leases. `lock`: the scheduling lock.
-    """
+    """Drops what killed workers left: checkpoints of ended runs, expired leases. `lock`: the scheduling lock."""
     for worker in store.workers.rows():
         if worker.silent_s > FORGOTTEN_S or is_dead(worker.owner, local=store.is_local):
             store.workers.gone(worker.owner)

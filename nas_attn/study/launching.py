@@ -64,8 +64,7 @@ def start_worker(study: str, environment: Mapping[str, str], **options: Any) -> 
 
 
 def settings_given() -> WorkerSettings | None:
-    """What this process was told, once; None if a person started it; StudyError if the variable holds something else.
-    """
+    """What this process was told, once; None if a person started it; StudyError if the variable is something else."""
     text = os.environ.pop(SETTINGS, None)  # not for the processes that it starts
     if text is None:
         return None

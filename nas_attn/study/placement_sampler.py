@@ -83,8 +83,7 @@ def _signs(study: Study) -> list[float]:
 Space = dict[str, CategoricalDistribution]
 Distributions = dict[str, BaseDistribution]
 Placed = tuple[int, ...]  # a placement, as codes
-FEWEST = 3
-"""Trials that went on from a rung, from which on what others had there says something of where they would have ended."""
+FEWEST = 3  # trials that went on from a rung from which on it says where others would have ended
 WEAK = 4.0  # variance of such a value's noise over that of a full run
 
 
@@ -96,8 +95,7 @@ class Known:
     noise: tuple[float, ...] = ()  # one per objective: variance of its noise over that of a full run; empty: full runs
 
 
-Evidence = Callable[[Study], Mapping[int, Known]]
-"""Study -> what is known, by the trials' numbers. Trials that it leaves out are tried, with nothing known."""
+Evidence = Callable[[Study], Mapping[int, Known]]  # by the trials' numbers; trials left out are tried, nothing known
 
 
 def known_of_trials(study: Study) -> dict[int, Known]:
@@ -148,10 +146,8 @@ class History:
         self.tried: set[Placed] = set()  # placements that were tried, are being tried, or wait
         self.learners: list[Learner] = []  # one per objective; all are minimised
         self.bounds: list[tuple[Learner, float]] = []  # of each violated constraint, with the value not to be exceeded
-        self.standing: Codes = np.zeros((0, len(space)), dtype=np.intp)
-        """(n, sites): the placements that others have to do better than: those with values, and those under way."""
-        self.given: dict[int, Placed] = {}
-        """What was proposed here, by trial: threads that ask at once do not see each other's parameters yet."""
+        self.standing: Codes = np.zeros((0, len(space)), dtype=np.intp)  # (n, sites), to be beaten
+        self.given: dict[int, Placed] = {}  # proposed here, by trial: threads that ask at once do not see it elsewhere
         self._codes: dict[int, Placed | None] = {}
         self._proposed: dict[int, bool] = {}
         self._constraints: dict[int, Mapping[str, float]] = {}
@@ -230,8 +226,7 @@ class History:
 
 START = 5  # values of an objective from which on it is modelled; until the first one is, placements are drawn at random
 LIMITED = 8  # so many proposals, and every second one after, are the best below costs drawn at random
-EXPLORING = 3
-"""Every so-manieth proposal goes by a function drawn from the posterior instead of its mean, so that bad luck is found out."""
+EXPLORING = 3  # every so-manieth proposal goes by a function drawn from the posterior, to find out bad luck
 RANDOM_TRIES = 30
 LISTED = 20_000  # placements of a space that is gone through one by one where random ones have all been tried
 

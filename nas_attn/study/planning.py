@@ -42,14 +42,12 @@ SEVERAL = 3  # backbones from which on the effects of one backbone are told from
 MANY_TRIALS = 36  # candidates from which on the large search space is worth it
 FULL = 0.7  # of all epochs, what a candidate takes that may be stopped early, about
 ATTENTION = 1.4  # a network with attention takes so much longer to train than the bare backbone, about
-SCREENING, TESTING = 0.55, 0.3
-"""Shares of the time: new candidates, the test on the test images. Between them, confirmation."""
+SCREENING, TESTING = 0.55, 0.3  # shares of the time for new candidates and the test; confirmation between them
 START_S = 12.0  # seconds until the first training begins: imports, images, the plan
 LAST = 0.08  # share of the time at the end in which no confirmation begins, where there is no test
 END_S = 10.0  # seconds for the answer and the report
 TRAINED, VALIDATION = 0.64, 0.16  # shares of a folder's images, where it is not divided already
-TYPICAL_SEED_SD = 0.009
-"""Spread of one placement's accuracy over seeds on a small task; what a study really has, it measures itself."""
+TYPICAL_SEED_SD = 0.009  # spread of one placement's accuracy over seeds on a small task
 HOUR_S = 3600.0  # for a folder, where no time is said
 
 

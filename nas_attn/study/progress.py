@@ -20,10 +20,8 @@ from nas_attn.study.opening import OpenStudy
 
 PACE_OF = 30  # candidates finished last whose times give the pace
 CONFIRM, ROUND = FURTHER = ("confirm", "round")  # purposes of the runs that make an answer of a search
-PHASES = {"confirming": FURTHER, "testing": ("validate",), "retraining": ("retrain",)}
-"""What comes after the candidates -> the purposes of its runs."""
-LARGEST_FRONT, ROUNDS = 8, 2
-"""Members of the front that get further seeds at most; rounds of confirmation at most, for each of `search.confirm_seeds`."""
+PHASES = {"confirming": FURTHER, "testing": ("validate",), "retraining": ("retrain",)}  # their purposes
+LARGEST_FRONT, ROUNDS = 8, 2  # members of the front that get seeds, rounds for each of `search.confirm_seeds`; at most
 RIVALS = 4  # candidates in a round, about
 FEWEST = 2  # times between candidates from which on there is a pace
 SILENT_S = 60.0  # silence from which on a worker counts as silent: it renews its leases every quarter of this
@@ -155,8 +153,7 @@ class Overview:
     """A study as of now."""
 
     progress: Progress
-    per_hour: float | None
-    """Candidates finished in an hour, at the pace of the last ones; None where there are too few, or nobody works."""
+    per_hour: float | None  # candidates at the pace of the last ones; None: too few, or nobody works
     workers: tuple[WorkerView, ...]
     launched: tuple[str, ...]  # what engines say of what was launched on them: `slurm: 3 running, 13 pending`
     failures: tuple[tuple[str, int], ...]  # (reason, how many candidates and other runs), the most frequent first

@@ -64,8 +64,7 @@ def interruptible(stop: threading.Event, say: Callable[[str], None], *, orders: 
 
 
 def storage_wait_s() -> float:
-    """Seconds for which a database that does not answer is waited for; StudyError if the variable says something else.
-    """
+    """Seconds for which a silent database is waited for; StudyError if the variable says something else."""
     text = os.environ.get(STORAGE_WAIT, "")
     try:
         seconds = float(text or STORAGE_WAIT_S)

@@ -30,8 +30,7 @@ from nas_attn.storage import Database, StoredScore, optuna_engine_arguments
 from nas_attn.storage.connection import Outage, explained, translate_errors
 
 BASELINE = "baseline"  # user attribute of an enqueued trial that names the baseline
-OUTSIDE = "outside"
-"""User attribute of a trial without parameters: its placement, in explicit notation, which the space does not hold."""
+OUTSIDE = "outside"  # user attribute of a trial without parameters: its placement, which the space does not hold
 TRIED = "tried"  # user attribute of a trial that a person asked for: the placement as typed
 FIXED = "fixed_params"  # system attribute in which Optuna keeps what an enqueued trial is to try
 _CONSTRAINTS = "constraints"  # system attribute from which optuna-dashboard greys infeasible trials
@@ -124,8 +123,7 @@ class TrialBook:
             self.study.enqueue_trial({}, user_attrs={**attributes, OUTSIDE: text})
 
     def ask(self, choices: Mapping[str, Sequence[str]]) -> Asked:
-        """The next trial, waiting or proposed; `choices`: site -> values. Raises LeaseLost: another worker gave it up.
-        """
+        """The next trial, waiting or proposed; `choices`: site -> values. Raises LeaseLost: another gave it up."""
         trial, values = self.study.ask(), dict[str, str]()
         users = trial.user_attrs
         try:

@@ -39,10 +39,8 @@ from nas_attn.study.stopping import IDLE, left_behind
 from nas_attn.waiting import Interrupted, Wait, impatient
 
 POLL_S = 0.5
-LONGEST_POLL_S = 5.0
-"""Longest pause of an idle worker between two looks for work, in seconds: a look costs the database as much as a proposal."""
-LONGEST_LOCK_POLL_S = 2.0
-"""The same while another worker holds the scheduling lock: frequent looks would slow that one down."""
+LONGEST_POLL_S = 5.0  # an idle worker's, in seconds: a look costs the database as much as a proposal
+LONGEST_LOCK_POLL_S = 2.0  # while another holds the scheduling lock: frequent looks would slow it down
 LONELY_S = 600.0  # seconds that a worker waits for work that it cannot do itself while no other worker is busy
 ATTEMPTS = 3  # a run that has killed this many workers counts as failed
 
