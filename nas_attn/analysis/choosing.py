@@ -36,7 +36,6 @@ class Chosen:
 
     view: CandidateView
     rule: str  # why this one, as a clause
-    alike: tuple[CandidateView, ...]  # members of the front that it cannot be told apart from in any objective
     sentences: tuple[str, ...]  # the same in plain words
 
     def as_dict(self) -> dict[str, Any]:
@@ -47,16 +46,12 @@ class Chosen:
             "placement": self.view.placement,
             "snippet": self.view.snippet,
             "rule": self.rule,
-            "alike": [view.key for view in self.alike],
             "sentences": list(self.sentences),
         }
 
 
 def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> Chosen:
-    """The candidate that is meant.
-
-    Args:
-        key_of: the key of a placement in notation; called for `placement` only.
+    """The candidate that is meant; `key_of`: a placement's key, called for `placement` only.
 
     Raises:
         StudyError: no candidate meets it; the message names the nearest.
@@ -75,8 +70,7 @@ def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> C
                 f"study '{now.study}': {nothing_recommended(now).rstrip('.')}; choose a trial or a placement ('none' is the bare backbone)"
             )
         found, rule = _by_key(now, now.recommendation.key, now.recommendation.placement), now.recommendation.rule
-    alike = tuple(view for view in now.front if view.key in found.tied_with)
-    return Chosen(found, rule, alike, tuple(_sentences(now, criteria, found, rule, alike)))
+    return Chosen(found, rule, tuple(_sentences(now, criteria, found, rule)))
 
 
 def nothing_recommended(now: Snapshot) -> str:
@@ -215,12 +209,8 @@ def figures(now: Snapshot, view: CandidateView) -> str:
     return ", ".join(parts) or "no score"
 
 
-def _sentences(
-    now: Snapshot, criteria: Criteria, found: CandidateView, rule: str, alike: Sequence[CandidateView]
-) -> list[str]:
+def _sentences(now: Snapshot, criteria: Criteria, found: CandidateView, rule: str) -> list[str]:
     said = [f"{found.label}: {rule}.", f"{figures(now, found)}."]
-    if alike:
-        said.append(f"Cannot be told apart from it in any objective: {', '.join(view.label for view in alike)}.")
     if found.beats_none is not None and found.beats_none < REQUIRED:
         said.append(
             f"It is better than the bare backbone with a probability of only {units.probability(found.beats_none)}."
@@ -238,8 +228,7 @@ def _sentences(
 def answer(now: Snapshot, at: str = "") -> list[str]:
     """What to take, how sure that is, and what to do next; before it, what speaks against any conclusion.
 
-    Args:
-        at: the option with which commands find the database.
+    `at`: the option with which commands find the database.
     """
     best, notes = now.recommendation, [f"Careful: {said}" for said in now.cautions[:MOST_NOTES]]
     if best is None:
@@ -318,8 +307,7 @@ def _target(now: Snapshot, at: str) -> Iterator[str]:
 def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     """Who runs in the next round, the bare backbone first; empty if nothing is recommended, or there is nothing to compare.
 
-    Each round has a seed and a backbone that had no part in choosing. The model reads these runs with all others, so that having
-    chosen the best-looking of many is paid for.
+    A round has a fresh seed and backbone. The model reads its runs with all others: having chosen the best-looking is paid for.
     """
     model, best = now.evidence.get(now.primary or ""), now.recommendation
     if best is None or model is None:

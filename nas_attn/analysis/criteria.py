@@ -12,8 +12,7 @@ from nas_attn.errors import UserError
 class Criteria:
     """Which candidate: one of `trial`, `placement` and `knee`, or limits, which can be combined; else the recommended one.
 
-    Raises:
-        UserError: more than one criterion, or a limit out of range.
+    UserError: more than one criterion, or a limit out of range.
     """
 
     max_latency_ratio: float | None = field(

@@ -59,8 +59,7 @@ class Effect(Part):
     better: float  # probability that it does good; what does neither good nor harm is a tie
     worse: float
     observations: int  # candidates that have exactly this
-    elsewhere: int
-    """Candidates that have the type without having exactly this: what the effect is borrowed from, besides."""
+    elsewhere: int  # candidates that have the type without having exactly this
     alone: Part | None = None  # of a choice: the network with it alone against the bare backbone
     beside: Part | None = None
     """Of a choice: next to the recommended choices at the other sites, against nothing at this one; None where there are none."""
@@ -78,8 +77,7 @@ class Effects:
     of: str
     rows: tuple[Effect, ...]  # by level, site and choice
     sentences: tuple[str, ...]  # the same as a person would write it; empty for latency
-    cv_error: float | None
-    """Root mean square error of the additive model on candidates left out of it; None but for latency."""
+    cv_error: float | None  # root mean square error of the additive model, leave-one-out; None but for latency
 
     def at(self, level: Level) -> tuple[Effect, ...]:
         """The rows of one level."""
@@ -87,10 +85,7 @@ class Effects:
 
 
 def fit_effects(now: Snapshot, what: str) -> Effects | None:
-    """The effects on `latency` (as a relative to the bare backbone's time) or on a metric (in its own unit).
-
-    None with fewer than eight candidates that were measured, or that ran, one of them to the last rung.
-    """
+    """The effects on `latency` (relative to the bare backbone's) or on a metric (in its unit); None with too few candidates."""
     found = average_effects(now, what)
     if found is None:
         return None

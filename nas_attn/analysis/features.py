@@ -67,9 +67,9 @@ class BuiltFor:
 
 
 def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[str, str], str]:
-    """What makes lines of Python of a placement, as the study writes it, and the key of the network: they make `model`.
+    """What makes the Python of a placement and its network's key, as lines that make `model`; `na.attach` refuses another one.
 
-    `na.attach` raises where they would build another one. No lines where it is not known what the network is built for.
+    No lines where it is not known what the network is built for.
     """
     if built is None:
         return lambda placement, key: ""

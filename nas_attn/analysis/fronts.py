@@ -1,8 +1,7 @@
-"""Objective values and fronts: what is believed, which members tie, and who goes on at a rung."""
+"""Objective values and fronts: what is believed, and who goes on at a rung."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,27 +9,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nas_attn import tasks
-from nas_attn.analysis.latency import CERTAIN, Order
-from nas_attn.model import Estimate, Evidence
+from nas_attn.model import Estimate
 from nas_attn.model.proposals import non_dominated, non_dominated_of
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
-from nas_attn.records import Costs, Latency, Session
+from nas_attn.records import Costs, Latency
 from nas_attn.tables import is_cost
 
 Floats = NDArray[np.float64]
 Values = Sequence[float | None]
 
-MARGIN = 0.1
-"""In halving, the reference lies this share of the peers' range beyond the worst, so that a front's ends count too."""
+MARGIN = 0.1  # in halving, how far the reference lies beyond the worst, as a share of the peers' range
 
 
 def objective_value(
     objective: str, metrics: Mapping[str, float | Estimate], cost: Costs | None, latency: Latency | None
 ) -> float | None:
-    """One objective in its own unit (accuracy 0 to 1, latency as ratio to the bare backbone, memory in bytes).
-
-    None where it is not known.
-    """
+    """One objective in its own unit (accuracy 0 to 1, latency as ratio, memory in bytes); None where unknown."""
     if objective == "latency":
         return latency.ratio if latency else None
     if is_cost(objective):
@@ -54,11 +48,7 @@ def primary_metric(recipe: Recipe, scored: Iterable[str]) -> str | None:
 
 
 def front_of(objectives: Sequence[str], rows: Mapping[str, Values]) -> set[str]:
-    """Keys of the rows that no other dominates; one that lacks an objective is not among them.
-
-    Args:
-        rows: key -> objective values in the objectives' order.
-    """
+    """Keys of the rows (objectives' values, in order) that no other dominates; one that lacks an objective is not among them."""
     known = {key: row for key, row in rows.items() if len(row) == len(objectives)}
     if not known:
         return set()
@@ -71,59 +61,15 @@ def _signs(objectives: Sequence[str]) -> Floats:
     return np.array([1.0 if lower_is_better(objective) else -1.0 for objective in objectives])
 
 
-def ties(
-    objectives: Sequence[str],
-    front: Mapping[str, Values],
-    models: Mapping[str, Evidence],
-    sessions: Sequence[Session],
-    bare: str | None,
-) -> dict[str, tuple[str, ...]]:
-    """Key -> the others that it cannot be told apart from: by no objective is one better with 97.5 % certainty.
-
-    Args:
-        front: key -> objective values; counted ones (parameters, MACs, memory) are compared exactly.
-        models: metric -> the evidence about it at the last rung.
-        bare: key of the bare backbone, which has no sessions of its own: it is every session's reference.
-    """
-    order, keys = Order(sessions), list(front)
-
-    def faster_known(a: str, b: str) -> bool:
-        if not all(key == bare or key in order.measured for key in (a, b)):
-            return False  # a prediction tells nothing for certain, nor does a session that does not count
-        return order.told_apart(b, None) if a == bare else order.told_apart(a, None if b == bare else b)
-
-    def apart(objective: str, position: int, a: str, b: str) -> bool:
-        if objective == "latency":
-            return faster_known(a, b)
-        if is_cost(objective):
-            return front[a][position] != front[b][position]
-        model = models.get(objective_name(objective))
-        gain = model.gains(a, keys).get(b) if model else None
-        return gain is not None and max(gain.probability, gain.worse) >= CERTAIN
-
-    found: dict[str, list[str]] = {key: [] for key in keys}
-    for a, b in itertools.combinations(keys, 2):
-        if not any(apart(objective, position, a, b) for position, objective in enumerate(objectives)):
-            found[a].append(b)
-            found[b].append(a)
-    return {key: tuple(others) for key, others in found.items()}
-
-
 # ------------------------------------------------------------------------------------------- who goes on at a rung
 
 
 def survives(peers: Mapping[str, Sequence[float]], candidate: str, eta: float) -> bool:
-    """Whether a candidate goes on from a rung, judged by all that reached this rung so far, itself included.
+    """Whether a candidate goes on from a rung, judged by all peers that reached it so far, itself included; all minimised.
 
     Asynchronous successive halving for several objectives, after Schmucker et al. (2106.12639), with hypervolume contribution
-    instead of their epsilon-net: the peers are sorted by non-domination; the best 1/eta of them go on, the number rounded up.
-    Where the cut goes through a front, its smallest contributor to the hypervolume leaves until the rest fits. The first to
-    arrive always goes on, and nobody waits for peers or is taken up again later. Workers that read the same table decide alike.
-
-    Args:
-        peers: key -> objective values at this rung, all to be minimised. A candidate with a NaN does not go on.
-        candidate: a key of `peers`.
-        eta: above 1.
+    instead of their epsilon-net: of the peers, sorted by non-domination, the best 1/eta go on, rounded up. Where the cut goes
+    through a front, its smallest contributor to the hypervolume leaves until the rest fits. A NaN does not go on.
     """
     if any(math.isnan(value) for value in peers[candidate]):
         return False
@@ -159,7 +105,7 @@ def _normalised(values: Floats) -> Floats:
 def net(values: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
     """Candidate -> seed -> value without the level of its seed: as if all had run on the average seed and backbone.
 
-    The pruner's quick answer: `value = level of the seed + candidate + rest`, the candidates' variance taken to be the rest's.
+    The pruner's quick answer: value = level of the seed + candidate + rest; candidates vary as much as the rest.
     """
     seeds = {seed: i for i, seed in enumerate(sorted({seed for runs in values.values() for seed in runs}))}
     table = np.full((len(values), len(seeds)), np.nan)
@@ -177,9 +123,9 @@ def net(values: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]
 
 
 def non_dominated_rank(values: ArrayLike) -> NDArray[np.int64]:
-    """(n,) front of each row of (n, m), all minimised: 0 for those that nothing dominates, 1 once these are taken away, and so on.
+    """(n,) front of each row of (n, m), all minimised: 0 for what nothing dominates, 1 once that is taken away, and so on.
 
-    Equal rows share a rank. A row with a NaN is comparable to nothing and comes after all others. Infinities are allowed.
+    Equal rows share a rank. A row with a NaN comes after all others. Infinities are allowed.
     """
     values_nm = np.asarray(values, dtype=float)
     known = np.asarray(~np.isnan(values_nm).any(axis=1), dtype=np.bool_)
@@ -193,11 +139,7 @@ def non_dominated_rank(values: ArrayLike) -> NDArray[np.int64]:
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
-    """Volume that points (n, m) dominate below the reference (m,), which is finite; exact.
-
-    One and two columns by sorting; more by the recursion of While et al., "A fast way of calculating exact
-    hypervolumes" (2012). Points that are not below the reference in every column add nothing.
-    """
+    """Volume that points (n, m) dominate below the finite reference (m,), exact; over two columns as While et al. (2012)."""
     points_nm, corner = np.asarray(points, dtype=float), np.asarray(reference, dtype=float)
     return _volume(points_nm[(points_nm < corner).all(axis=1)], corner)
 

@@ -26,9 +26,7 @@ from nas_attn.records import BESIDE, CandidateRow, Latency, Session
 ENOUGH_SESSIONS = 6  # from here on an interval comes from resampling the candidate's own sessions
 RESAMPLES = 2000
 LEAST_CONTROL_LIMIT = math.log(1.01)  # a session is not dropped for an A/A log-ratio within 1 %
-PRIOR_SPREAD, PRIOR_WEIGHT = 0.02, 2.0
-"""Between-session spread of a log-ratio that is assumed until sessions have shown theirs (measured: 1 to 3 %); its freedoms."""
-CERTAIN = 0.975  # probability from which one candidate is called faster than another
+PRIOR_SPREAD, PRIOR_WEIGHT = 0.02, 2.0  # between-session spread assumed at first (measured: 1 to 3 %); its freedoms
 SHAPES = (
     Shape(0.4, site=0.5, type=0.498, own=0.002),
     Shape(0.3, site=0.98, own=0.02),
@@ -38,18 +36,16 @@ SHAPES = (
 """Latencies are nearly sums over sites: R² of .98 to 1 on the machines that were measured."""
 LEAST_MEASURED = 8  # measured candidates from which on the model speaks of others
 OUTLIER = 4.0  # measurements this many standard deviations from what all others predict are suspicious
-LEAST_HALF = 1e-3
-"""Half of the interval of a ratio that the model takes for granted, as a share: none is known better."""
+LEAST_HALF = 1e-3  # half of the interval of a ratio that the model takes for granted, as a share: none is known better
 
 
 # ------------------------------------------------------------------------------------------- from sessions
 
 
 def dropped(sessions: Sequence[Session]) -> tuple[Session, ...]:
-    """Sessions whose A/A control is off by more than three robust standard deviations, and by at least 1 %.
+    """A study's sessions whose A/A control is off by more than three robust standard deviations, and by at least 1 %.
 
-    The deviation is 1.4826 times the median absolute control log-ratio of all sessions given: give a study's sessions,
-    not one candidate's.
+    The deviation is 1.4826 times the median absolute control log-ratio of all sessions given.
     """
     if not sessions:
         return ()
@@ -61,9 +57,7 @@ def dropped(sessions: Sequence[Session]) -> tuple[Session, ...]:
 def estimate(sessions: Sequence[Session], *, seed: int = 0) -> dict[str, Latency]:
     """Key -> latency of every candidate with a session that counts.
 
-    Args:
-        sessions: all of a study's sessions, from one fingerprint and under one set of conditions.
-        seed: of the resampling; equal sessions give equal intervals.
+    `sessions`: all of a study's, from one fingerprint and under one set of conditions. Equal sessions give equal intervals.
     """
     from scipy.special import stdtrit
 
@@ -97,10 +91,9 @@ def half_width(latency: Latency) -> float:
 
 
 class Order:
-    """What a study's sessions say of which candidate is faster. What all pairs have in common is worked out once.
+    """What a study's sessions say of which candidate is faster.
 
-    Attributes:
-        spread: standard deviation of a candidate's log-ratio from session to session, pooled over the candidates.
+    `spread`: standard deviation of a candidate's log-ratio from session to session, pooled over the candidates.
     """
 
     def __init__(self, sessions: Sequence[Session]) -> None:
@@ -118,13 +111,10 @@ class Order:
         return self._ratios.keys()
 
     def probability_faster(self, a: str, b: str | None) -> float:
-        """Probability that candidate `a` is faster than `b` (None: the bare backbone).
+        """Probability that candidate `a` is faster than `b` (None: the bare backbone); KeyError without a session that counts.
 
-        From the sessions that timed both, in pairs: Student's t of the mean difference of their log-ratios, its spread
-        shrunk towards the spread pooled over all candidates. Where no session timed both, from their separate estimates.
-
-        Raises:
-            KeyError: a candidate has no session that counts.
+        Student's t of the mean difference of log-ratios in sessions that timed both, its spread shrunk towards the pooled one.
+        Where no session timed both, from their separate estimates.
         """
         mine, theirs = self._ratios[a], self._ratios[b] if b is not None else np.zeros(0)
         at = self._by_session[a]
@@ -140,19 +130,11 @@ class Order:
         error = math.sqrt(variance / differences.size)
         return _t_below(-float(np.mean(differences)) / error, PRIOR_WEIGHT + own)
 
-    def told_apart(self, a: str, b: str | None) -> bool:
-        """Whether one of two candidates (None: the bare backbone) is faster with a probability of at least 97.5 %."""
-        probability = self.probability_faster(a, b)
-        return max(probability, 1 - probability) >= CERTAIN
-
 
 def open_keys(
     sessions: Sequence[Session], keys: Iterable[str], *, tolerance: float, max_sessions: int, seed: int = 0
 ) -> list[str]:
-    """Those of `keys` that need more sessions, the neediest first: unmeasured ones, then by the interval's width.
-
-    A candidate that has had `max_sessions` (dropped ones included) is no longer open, however wide its interval is.
-    """
+    """Those of `keys` that need more sessions, the neediest first; those that had `max_sessions`, dropped ones included, do not."""
     known = estimate(sessions, seed=seed)
     had = Counter(sample.key for session in sessions for sample in session.samples)
     wanting = [key for key in keys if had[key] < max_sessions and needs_more(known.get(key), tolerance)]
@@ -207,8 +189,7 @@ class LatencyRecord:
     sessions: int
     duration_s: float
     reference_ms: float  # median time of the bare backbone
-    dropped: int
-    """Sessions that do not count, because two copies of the bare backbone came out too far apart (A/A control)."""
+    dropped: int  # sessions that do not count: two copies of the bare backbone were too far apart (A/A control)
     control_spread: float  # median distance from 1 of the ratio of those two copies, over all sessions
     beside: tuple[str, ...] = ()  # of each session that had not the device alone, what went on beside it
 
@@ -304,12 +285,7 @@ def _model(measured: tuple[Measured, ...]) -> LatencyModel:
 
 
 def latency_model(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> LatencyModel | None:
-    """The model of measured latencies; None where too few were measured.
-
-    Args:
-        latencies: key -> latency; predictions are left out.
-        texts: key -> explicit notation.
-    """
+    """The model of measured latencies (key -> explicit notation in `texts`); None where too few were measured."""
     found = [
         (texts[key], latency.ratio, (latency.high - latency.low) / 2)
         for key, latency in latencies.items()
@@ -323,12 +299,7 @@ def latency_model(latencies: Mapping[str, Latency], texts: Mapping[str, str]) ->
 
 
 def with_predictions(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> dict[str, Latency]:
-    """Latencies with what the model says of candidates that were not measured; unchanged while too few were.
-
-    Args:
-        latencies: key -> measured latency, the bare backbone's included.
-        texts: key -> explicit notation of all candidates.
-    """
+    """Measured latencies, the bare one included, with predictions for other `texts`; unchanged while too few were measured."""
     missing = sorted(texts.keys() - latencies.keys())
     model = latency_model(latencies, texts) if missing else None
     if model is None:

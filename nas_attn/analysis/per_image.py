@@ -60,11 +60,7 @@ class Examples:
 
 
 def by_class(labels: Labels | None, scores: Mapping[str, Sequence[Score]]) -> ByClass | None:
-    """Accuracy class by class; None where there are no labels or no results per image.
-
-    Args:
-        scores: key -> the network's runs.
-    """
+    """Accuracy class by class of each network's runs; None without labels or results per image."""
     if labels is None:
         return None
     images = len(labels.numbers)

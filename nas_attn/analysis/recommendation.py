@@ -51,8 +51,7 @@ class Comparison:
 
     key: str
     name: str
-    gain: Gain | None
-    """How much better the recommended one is, at this training budget; None while the noise is unknown."""
+    gain: Gain | None  # how much better the recommended one is; None while the noise is unknown
     latency_ratio: float | None  # the recommended one's latency over the other's
 
 
@@ -67,20 +66,16 @@ class Recommendation:
     latency: Latency | None
     rule: str  # how it was chosen, as a clause
     against_none: Comparison | None  # none where it is itself the bare backbone, or that has not been scored
-    against_uniform: Comparison | None
-    """Against the best uniform baseline, by posterior mean; None where it is that one, or none has been scored."""
+    against_uniform: Comparison | None  # against the best uniform baseline; None: it is that one, or none was scored
     worth: float | None  # the smallest difference that counts, in the metric's unit; None where the noise is unknown
-    best_bet: Comparison | None
-    """Where the bare backbone is recommended: the most promising placement compared with it; the key is that placement's."""
-    more_accurate: Comparison | None
-    """Against the one with the largest likely gain, where that one is slower; None: it is that one."""
+    best_bet: Comparison | None  # the most promising placement, where the bare backbone is recommended
+    more_accurate: Comparison | None  # against the one with the largest likely gain, if slower; None: it is that one
     cheaper: Comparison | None
     """Against the fastest one that loses less than twice what counts, else the most promising of the faster ones that are likely
     to help; None without one."""
     answer: tuple[str, ...]  # the answer in at most six lines, the first one whole, the others `Name  what it says`
     why: tuple[str, ...]  # the reasons, in sentences
-    capacity: Comparison | None = None
-    """Against the best control that costs as much latency; None where no control has been scored."""
+    capacity: Comparison | None = None  # against the best control of its latency; None if no control was scored
 
 
 def recommend(
@@ -91,12 +86,10 @@ def recommend(
     own_backbone: bool = False,
     trained: str = "",
 ) -> Recommendation | None:
-    """The rule above; None where nothing has been scored at the last rung (within the limit).
+    """The rule above, by the evidence at the last rung; None where nothing has been scored there (within the limit).
 
-    Args:
-        evidence: about the metric, at that rung.
-        own_backbone: whether runs start from a trained backbone; the answer holds for it, or, if there are several, for the next one.
-        trained: how the runs were trained, `after 2 epochs from this study's backbones`.
+    `own_backbone`: runs start from a trained backbone; the answer holds for it, or, if there are several, for the next one.
+    `trained`: how the runs were trained, `after 2 epochs from this study's backbones`.
     """
     judge = _Judge(contenders, evidence, own_backbone, trained)
     pool, among = _pool(contenders, max_latency_ratio)
@@ -140,12 +133,7 @@ def expected_loss(evidence: Evidence, best: Contender, other: Contender) -> floa
 def with_capacity(
     found: Recommendation | None, contenders: Sequence[Contender], controls: Sequence[Contender], evidence: Evidence
 ) -> Recommendation | None:
-    """Is it attention, or just more network? The recommendation with what the best control gains, as one more line.
-
-    Args:
-        contenders: who could be recommended.
-        controls: candidates with plain layers in the place of attention, scored at the last rung.
-    """
+    """Is it attention, or just more network? The recommendation with what the best control gains, as one more line."""
     bare = next((c for c in contenders if c.baseline == "none"), None)
     chosen = next((c for c in contenders if found is not None and c.key == found.key), None)
     if found is None or bare is None or chosen is None:

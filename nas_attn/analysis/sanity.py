@@ -17,11 +17,9 @@ from nas_attn.tasks import SHARES
 
 LEAST_ALIKE = 2  # candidates with the same value from which on it is worth saying
 LEAST_AT_RUNG = 12  # candidates that a rung needs before it is judged
-WEAK = 0.1
-"""Share of the variance of one run's score that is difference between placements; below it a rung says next to nothing."""
+WEAK = 0.1  # reliability of one run's score below which a rung says next to nothing
 
-LEARNED = 0.15
-"""Share of the way from guessing to all right, mean over classes, below which a network has hardly learned."""
+LEARNED = 0.15  # share of the way from guessing to all right below which a network has hardly learned
 RISING = 0.05  # rise of a share per doubling of the epochs from which on a network is said to be still learning
 BY_HEART = 0.2  # a training loss below this share of the validation loss is that of images learned by heart
 GOOD = 0.9  # accuracy from which on that does not matter
@@ -60,11 +58,7 @@ def cautions(
 ) -> list[str]:
     """What speaks against any conclusion, the gravest first, one sentence each.
 
-    Args:
-        metric: the primary one.
-        start: the study's trainings of the backbone before the search.
-        bare: the runs of the bare backbone in the search.
-        classes: of the data; None where unknown.
+    `metric`: the primary one; `start`: trainings of the backbone before the search; `bare`: its runs in the search.
     """
     last = len(recipe.training.rungs) - 1
     ended = [score for score in bare if score.rung == last]
@@ -124,11 +118,7 @@ def _by_heart(ended: Sequence[Score], bare: Sequence[Score]) -> Iterator[str]:
 
 
 def constants(recipe: Recipe, primary: str | None, runs: Mapping[str, Sequence[Metrics]]) -> list[Constant]:
-    """The metrics among the objectives, and the primary one, that are the same in all runs of all candidates.
-
-    Args:
-        runs: key -> metrics of each of its runs at the last rung.
-    """
+    """The objectives that are metrics, and the primary one, that are the same in all `runs` (key -> metrics at the last rung)."""
     found = []
     for metric in dict.fromkeys([*_trained(recipe), *([primary] if primary else [])]):
         having = {key: known for key, scores in runs.items() if (known := _values(metric, scores))}
@@ -196,11 +186,7 @@ def two_values(model: Evidence) -> list[str]:
 def weak_rungs(
     recipe: Recipe, metric: str | None, models: Iterable[tuple[tuple[str, int], Evidence]]
 ) -> list[WeakRung]:
-    """The rungs before the last that say next to nothing of a metric; none where few candidates have been scored there.
-
-    Args:
-        models: ((metric, rung), evidence).
-    """
+    """The rungs before the last that say next to nothing of a metric; none where few candidates were scored."""
     rungs, found = recipe.training.rungs, []
     for (name, rung), model in models:
         if name != metric or rung >= len(rungs) - 1:
@@ -223,12 +209,7 @@ Runs = Mapping[int, Mapping[str, float]]  # seed -> metrics of a run at the last
 
 
 def in_int8(mode: str, metric: str | None, recommended: Runs, bare: Runs) -> str:
-    """One sentence on the recommended placement; empty where nothing was scored in int8.
-
-    Args:
-        mode: of the latency.
-        bare: runs of the bare backbone, paired by seed.
-    """
+    """One sentence on the recommended placement against the bare backbone, paired by seed; empty without scores in int8."""
     name = f"{metric}{IN_INT8}"
     seeds = [
         seed for seed in sorted(recommended.keys() & bare.keys()) if name in recommended[seed] and name in bare[seed]

@@ -12,7 +12,7 @@ from typing import Any
 
 from nas_attn import tasks
 from nas_attn.analysis.features import BuiltFor, features, is_control, snippets
-from nas_attn.analysis.fronts import front_of, objective_value, primary_metric, ties
+from nas_attn.analysis.fronts import front_of, objective_value, primary_metric
 from nas_attn.analysis.latency import LatencyRecord, latencies, latency_record
 from nas_attn.analysis.per_image import ByClass, Examples, Labels, by_class, examples
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend, with_capacity
@@ -67,14 +67,10 @@ def models_of(
     scores: Iterable[StoredScore],
     target_scores: Iterable[StoredScore] = (),
 ) -> dict[tuple[str, int], Evidence]:
-    """(metric, rung) -> model of a study's runs; each is solved when it is asked.
+    """(metric, rung) -> model of a study's runs, solved when asked: of trained objectives, the task's metric and its losses.
 
-    The metrics are the objectives that are trained, the task's metric and its losses. Runs of the target, scored on the
-    validation images, are one more rung, `TARGET`, once two candidates have some.
-
-    Args:
-        placements: key -> explicit notation of the candidates.
-        scores: of the search's way of training, of whatever purpose.
+    Runs of the target, scored on the validation images, are one more rung, `TARGET`, once two candidates have some.
+    `placements`: key -> explicit notation; `scores`: of the search's way of training, of whatever purpose.
     """
     found = dict[tuple[str, int], Evidence]()
     known = [(stored, stored.score.rung, stored.backbone) for stored in scores]
@@ -141,17 +137,11 @@ class CandidateView:
     scores: tuple[ScorePoint, ...]
     rung: int | None  # the highest rung with a score; the estimates are of this rung
     estimates: Mapping[str, Estimate]  # metric -> estimate at that rung
-    beats_none: float | None
-    """Probability that its primary metric is better than without attention, where both are scored at the last rung."""
-    values: tuple[float | None, ...]
-    """The objectives as estimated now, in the recipe's order and units (accuracy 0 to 1, latency as ratio, bytes)."""
+    beats_none: float | None  # probability that it beats the bare backbone in the primary metric, at the last rung
+    values: tuple[float | None, ...]  # objectives as estimated now (accuracy 0 to 1, latency as ratio, bytes)
     on_front: bool  # by these values, which are the model's
-    gains: Mapping[str, Gain] = field(default_factory=dict)
-    """Metric -> how much better it is than the bare backbone, paired: where both are scored at the last rung."""
-    tied_with: tuple[str, ...] = ()
-    """Keys of other members of the front that it cannot be told apart from in any objective."""
-    snippet: str = ""
-    """Python that builds it, for one's own training code; empty where the study does not know the images' shape."""
+    gains: Mapping[str, Gain] = field(default_factory=dict)  # metric -> paired gain over the bare backbone
+    snippet: str = ""  # Python that builds it; empty where the study does not know the images' shape
 
     @property
     def label(self) -> str:
@@ -178,8 +168,7 @@ class Snapshot:
     recipe: Recipe
     versions: Mapping[str, str]
     objectives: tuple[str, ...]
-    primary: str | None
-    """The trained metric that the recommendation is about: the first of the objectives that is one, else accuracy."""
+    primary: str | None  # the metric that the recommendation is about: the first trained objective, else accuracy
     counts: Mapping[str, int]  # state -> candidates
     candidates: tuple[CandidateView, ...]  # by trial
     backbone: tuple[ScorePoint, ...]  # the study's own training of the bare backbone
@@ -189,17 +178,13 @@ class Snapshot:
     test_readings: tuple[SplitReading, ...]
     validations: tuple[ValidationResult, ...]  # what was tested, the first first
     planned: int  # candidates that are to be evaluated in all
-    constants: tuple[Constant, ...]
-    """Metrics that are the same for all candidates: nothing is said of who is better by these."""
+    constants: tuple[Constant, ...]  # metrics that are the same for all candidates, and so say nothing
     weak_rungs: tuple[WeakRung, ...]  # rungs before the last whose scores hardly tell placements apart
     cautions: tuple[str, ...]  # what speaks against any conclusion, the gravest first: clauses that end in sentences
     retrained: tuple[Retrained, ...]  # trainings for use, in the order in which they were ordered
-    by_class: ByClass | None
-    """Accuracy class by class at the last rung, of the bare backbone and the recommended; None where it is not known."""
-    examples: Examples | None
-    """Validation images that these two classify differently; None where it is not known, or they are the same."""
-    evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
-    """Metric -> the model of all evidence about it at the last rung, for further questions; no part of `as_dict`."""
+    by_class: ByClass | None  # accuracy class by class, of the bare backbone and the recommended; None where unknown
+    examples: Examples | None  # images that these two classify differently; None where unknown, or they are the same
+    evidence: Mapping[str, Evidence] = field(repr=False, compare=False)  # metric -> model at the last rung
 
     @property
     def front(self) -> tuple[CandidateView, ...]:
@@ -255,12 +240,6 @@ class Snapshot:
 
         return tuple(sorted(views, key=place))
 
-    @property
-    def ties(self) -> tuple[tuple[CandidateView, CandidateView], ...]:
-        """Pairs of the front that cannot be told apart in any objective."""
-        front = self.front
-        return tuple((a, b) for i, a in enumerate(front) for b in front[i + 1 :] if b.key in a.tied_with)
-
     def find(self, key: str) -> CandidateView | None:
         """The candidate with this key."""
         return next((view for view in self.candidates if view.key == key), None)
@@ -300,7 +279,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     bare = [s.score for row in rows if row.baseline == "none" for s in scores.get(row.key, ())]
     seeds = range(recipe.search.seed, recipe.search.seed + recipe.training.backbones)  # others came later
     before = [s.score for s in own if s.score.seed in seeds]
-    views = _views(facts, scores, known, models, gains, model, shown)
+    views = _views(facts, scores, known, gains, model, shown)
     recommended = _recommend(recipe, views, model, last)
     runs = _compared_runs(views, recommended, scores, last)
     return Snapshot(
@@ -347,17 +326,13 @@ def _views(
     facts: StudyFacts,
     scores: Mapping[str, Sequence[StoredScore]],
     known: Mapping[tuple[str, int], Evidence],
-    models: Mapping[str, Evidence],
     gains: Mapping[str, Mapping[str, Gain]],
     model: Evidence | None,
     shown: Collection[str | None],
 ) -> list[CandidateView]:
     """The candidates, with what is believed of each at the highest rung that it was scored at.
 
-    Args:
-        models: metric -> the model at the last rung.
-        model: of the primary metric; None where that tells no candidates apart.
-        shown: metrics that are estimated.
+    `model`: of the primary metric, None where that tells no candidates apart; `shown`: metrics that are estimated.
     """
     recipe, rows, lines = facts.recipe, facts.candidates, snippets(facts.recipe, facts.built)
     at_rung, last = defaultdict[int | None, dict[str, Mapping[str, Estimate]]](dict), len(recipe.training.rungs) - 1
@@ -376,8 +351,6 @@ def _views(
     }
     scored = {row.key: values[row.key] for row in rows if row.state == "scored" and not is_control(row.placement)}
     front = front_of(recipe.objectives, scored)
-    bare = next((row.key for row in rows if row.placement == "none"), None)
-    tied = ties(recipe.objectives, {key: v for key, v in scored.items() if key in front}, models, facts.sessions, bare)
     return [
         CandidateView(
             key=row.key,
@@ -395,7 +368,6 @@ def _views(
             values=values[row.key],
             on_front=row.key in front,
             gains=gains.get(row.key, {}),
-            tied_with=tied.get(row.key, ()),
             snippet=lines(row.placement, row.key),
         )
         for row in rows

@@ -53,12 +53,11 @@ def judge(
     images: Mapping[str, Sequence[NDArray[np.bool_]]] | None = None,
     step: float = 0.0,
 ) -> tuple[Verdict, ...]:
-    """All comparisons of a family, with simultaneous intervals.
+    """All comparisons (network, control) of a family, with simultaneous intervals.
 
     Args:
         values: network -> its value in each block, higher is better; all as long, at least 2.
-        comparisons: (network, control).
-        margin: in the values' unit; what may be lost.
+        margin: what may be lost, in the values' unit.
         images: network -> per block, which test images were right; accuracy's values are their means.
         step: the least difference of two values, one image of an accuracy: a block's difference is not known better than so.
     """
@@ -108,12 +107,7 @@ def critical_value(contrasts: Floats, blocks: int, error: float = ERROR) -> floa
 
 @functools.lru_cache(maxsize=256)
 def detectable(comparisons: int, blocks: int, sd: float, *, power: float = 0.8) -> float:
-    """The true difference that so many blocks show with this power, between a network and the family's control.
-
-    Args:
-        comparisons: with the one control.
-        sd: of one block's difference, in the metric's unit.
-    """
+    """The difference from the family's control that so many blocks show with this power; `sd`: of one block's difference."""
     contrasts = np.hstack([np.eye(comparisons), -np.ones((comparisons, 1))])
     critical = critical_value(contrasts, blocks)
     means, errors = _draws(contrasts.tobytes(), contrasts.shape, blocks)
@@ -165,12 +159,7 @@ def _draws(contrasts: bytes, shape: tuple[int, int], blocks: int) -> tuple[Float
 
 
 def _for_new_images(right: Floats, seeds: float, contrasts: Floats) -> float:
-    """Half-width where the images are drawn anew, too.
-
-    Args:
-        right: (blocks, images) differences per image, -1, 0 or 1.
-        seeds: variance of the mean difference from the blocks alone.
-    """
+    """Half-width where the images are drawn anew, too, from (blocks, images) differences and the variance from blocks alone."""
     blocks, images = right.shape
     mean = right.mean(0)
     centred = right - right.mean(1, keepdims=True)
@@ -241,8 +230,7 @@ class ValidationResult:
     family: Family
     blocks: int  # blocks whose runs have all ended
     verdicts: tuple[Verdict, ...]  # one per comparison; empty before all blocks have ended
-    values: Mapping[str, tuple[float, ...]]
-    """Key -> value on the test split in each block, in the metric's own unit and direction; empty as `verdicts`."""
+    values: Mapping[str, tuple[float, ...]]  # key -> value on the test split in each block; empty as `verdicts`
     diverged: Mapping[str, int]  # key -> runs without a score, which count as chance (or as the family's worst)
     by_class: ByClass | None = None  # accuracy on the test split class by class; None where there is none
 
@@ -279,13 +267,7 @@ def validation_results(
     scores: Iterable[StoredScore],
     labels: Labels | None,
 ) -> tuple[ValidationResult, ...]:
-    """Validations as they stand, with verdicts where all of their blocks have ended.
-
-    Args:
-        ended: (key, seed) of the runs that have ended.
-        scores: on the test split, with results per image.
-        labels: of the test split.
-    """
+    """Validations as they stand, by their scores on the test split, with verdicts where all blocks (key, seed) have ended."""
     done, known = [(family, finished_blocks(family, ended)) for family in families], list(scores)
     return tuple(
         ValidationResult(family, blocks, (), {}, {})
@@ -296,10 +278,9 @@ def validation_results(
 
 
 def block_noise(results: Sequence[ValidationResult]) -> tuple[float, float, int] | None:
-    """What one block's difference between two networks varies by, as the validations so far show it.
+    """Ends of an 80 % interval of the standard deviation of one block's difference between two networks, and its blocks.
 
-    Returns the ends of an 80 % interval of its standard deviation, in the metric's unit, and the blocks that it rests on; None
-    where no two blocks of one validation are done, or they do not differ.
+    None where no two blocks of one validation are done, or they do not differ.
     """
     squares, freedoms, blocks = 0.0, 0, 0
     for result in results:

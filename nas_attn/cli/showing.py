@@ -60,9 +60,6 @@ def show_front(out: Console, now: Snapshot, *, absolute: bool = False) -> None:
         out.print()
     if now.latency is not None and now.latency.beside:
         out.print(f"{words.beside(now.latency.beside)}\n", markup=False)
-    if now.ties:
-        pairs = ", ".join(f"{a.label} and {b.label}" for a, b in now.ties)
-        out.print(f"Cannot be told apart in any objective: {pairs}\n", markup=False)
     for sentence in now.remarks:
         out.print(f"Note: {sentence}\n", markup=False)
     for result in reversed(now.validations):

@@ -82,11 +82,7 @@ def _read(text: str) -> Mapping[str, str]:
 
 
 class Coding:
-    """Placements as rows of codes, and their kernels.
-
-    Args:
-        sites: site -> its choices. `stage2.block1` is in the stage `stage2`.
-    """
+    """Placements as rows of codes, and their kernels. `sites`: site -> its choices; `stage2.block1` is in the stage `stage2`."""
 
     def __init__(self, sites: Mapping[str, Sequence[Hashable]], names: Names = itself) -> None:
         self.sites = {site: tuple(choices) for site, choices in sites.items()}

@@ -17,14 +17,11 @@ from nas_attn.model.runs import Assembled, Data, NewImages, Run, assemble
 from nas_attn.model.variances import JITTER, Algebra, Nodes, Solved, cdf, posterior, solved_by
 from nas_attn.tasks import SHARES
 
-Sum = Sequence[tuple[str, float]]
-"""A weighted sum of placements' shared effects, (explicit notation, weight): what their sites and types do."""
+Sum = Sequence[tuple[str, float]]  # (explicit notation, weight): a weighted sum of placements' shared effects
 Source = Literal["seeds", "images", "assumed", "none"]
 TINY = 1e-300
-REPEATS = 3
-"""Repetitions without any difference from which on a metric that is no share of images is known to have no noise."""
-CANTELLI = math.sqrt(1 / 0.025 - 1)
-"""No 2.5 % quantile lies further from the mean, in standard deviations (Cantelli's inequality)."""
+REPEATS = 3  # repetitions without any difference that show that a metric (no share of images) has no noise
+CANTELLI = math.sqrt(1 / 0.025 - 1)  # no 2.5 % quantile lies further from the mean, in standard deviations
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +60,8 @@ class Gain:
 class Noise:
     """How much runs of one placement differ, at the rung of the answers. None where nothing is known.
 
-    Attributes:
-        source: `seeds`: placements that ran with several; `images`: what the validation images give, and how the scores of one
-            seed spread; `assumed`: only the latter; `none`: fewer than two runs.
-        paired_sd: net of what all runs of one seed have in common: what comparisons with shared seeds suffer from.
-        correlation: of the placements' effects, between the rung below (of the target: the search's last one) and this one.
+    `source`: `seeds`: of placements that ran with several; `images`: from the validation images and the spread of one seed's
+    scores; `assumed`: only the latter; `none`: fewer than two runs.
     """
 
     metric: str
@@ -91,11 +85,8 @@ class Noise:
 class Evidence:
     """The fitted model of one metric at one rung; `fit` makes it. It is solved when the first answer is asked of it.
 
-    Attributes:
-        rung: the rung that the answers are about.
-        keys: all placements, the evaluated ones first.
-        backbones: how many the runs started from. With several, a placement's value is its mean over all possible backbones.
-        two_values: the values at which the runs lie, the worse one first, where they lie at two: chance decides from run to run.
+    `keys`: all placements, the evaluated ones first. With several backbones, a value is the mean over all possible ones.
+    `two_values`: at which the runs lie, the worse one first, where they lie at two: chance decides from run to run.
     """
 
     def __init__(
@@ -249,11 +240,7 @@ class Evidence:
 
 
 class Solution:
-    """The variances of some runs, and the equations at each node; both found when they are asked for.
-
-    Args:
-        texts: explicit notation of all placements, those of the runs first.
-    """
+    """The variances of some runs, and the equations at each node. `texts`: all placements, those of the runs first."""
 
     def __init__(self, data: Data, texts: Sequence[str], shapes: Sequence[Shape] = SHAPES) -> None:
         self.data, self.texts, self._shapes = data, list(texts), shapes
@@ -283,12 +270,7 @@ class Solution:
 
 
 class Effects:
-    """Effects of some placements at each node of a solution, in the runs' unit; nodes × targets.
-
-    Args:
-        texts: explicit notation of the targets.
-        place: (targets,) which evaluated placement each is, -1 for none of them.
-    """
+    """Effects of placements (`texts`) at each node, in the runs' unit; `place`: evaluated placement of each, -1 for none."""
 
     def __init__(self, solution: Solution, texts: Sequence[str], place: Ints) -> None:
         self._solution, self._place = solution, place
@@ -379,11 +361,7 @@ class Effects:
 
 
 def moments(weights: Floats, means: Floats, variances: Floats) -> tuple[Floats, Floats]:
-    """(n,) means and standard deviations of mixtures of normal distributions.
-
-    Args:
-        weights: (m,), adding up to 1; means and variances are (m, n).
-    """
+    """(n,) means and standard deviations of mixtures of normals: weights (m,) that add up to 1, means and variances (m, n)."""
     mean = weights @ means
     return mean, np.sqrt(np.maximum(weights @ (variances + (means - mean) ** 2), 0.0))
 
@@ -411,13 +389,9 @@ def fit(
     lower_is_better: bool = False,
     rung: int | None = None,
 ) -> Evidence | None:
-    """The model of one metric, from all runs up to a rung; None where no placement has a run at that rung.
+    """The model of one metric, from runs up to a rung (default: the highest); None where no placement ran at that rung.
 
-    Args:
-        runs: in any order; one that is not finite or not of `placements` is left out.
-        placements: key -> explicit notation; also of placements that were never run, which get a value too.
-        metric: `accuracy` and other shares have priors of their own, all others are known by their own spread.
-        rung: what the answers are about; default: the highest rung with a run.
+    `placements`: key -> explicit notation; those never run get a value too. Shares, as `accuracy`, have priors of their own.
     """
     known = [run for run in runs if run.key in placements and math.isfinite(run.value)]
     last = max((run.rung for run in known), default=None) if rung is None else rung

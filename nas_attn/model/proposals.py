@@ -29,8 +29,7 @@ GROWTH = 1.12  # the variances are found again when there are this many times as
 TWO_SITE_CHANGES = 300
 PARENTS = 64  # placements that are changed, at most: some of a longer front
 BEYOND = 0.02  # the reference lies this share of their range beyond the worst costs seen
-SEVERAL, POINTS = 2000, 512
-"""With three or more objectives: candidates looked at, and points by which volumes are estimated."""
+SEVERAL, POINTS = 2000, 512  # with three or more objectives: candidates looked at, and points that estimate volumes
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +89,7 @@ class Learner:
             self._rows, self._algebra = dict(sorted(rows.items())), None
 
     def draw(self, rng: np.random.Generator, *, around: bool) -> Function:
-        """The posterior mean under variances that are drawn, or with `around` a function drawn around it (Matheron's rule).
-
-        At least one value has to be known.
-        """
+        """The posterior mean under drawn variances, or with `around` a function drawn around it (Matheron's rule)."""
         nodes = self._variances
         if self._algebra is None:
             data = _data(self.coding, [*self._rows.values()])
@@ -162,11 +158,7 @@ class Allowed:
         return inside
 
     def random(self, rng: np.random.Generator) -> tuple[int, ...]:
-        """Some allowed placement. Site by site, free choices only once `most` is reached.
-
-        Raises:
-            ValueError: there is none.
-        """
+        """Some allowed placement, site by site, free choices only once `most` is reached; ValueError without one."""
         codes = np.zeros(len(self.choices), dtype=np.intp)
         left = len(codes) if self.most is None else self.most
         must: Mask = ~np.asarray((self.choices & self.free).any(axis=1), dtype=np.bool_)
@@ -197,11 +189,9 @@ class Beliefs:
 def proposals(
     beliefs: Beliefs, seen: Codes, allowed: Allowed, rng: np.random.Generator, *, by_limit: bool
 ) -> Iterator[tuple[int, ...]]:
-    """Allowed placements, what to try first first; ones that were seen may be among them.
+    """Allowed placements, what to try first first; ones of `seen` (n, sites; at least one) may be among them.
 
-    Args:
-        seen: (n, sites) placements that were tried or are being tried; at least one.
-        by_limit: take the best below costs drawn at random, instead of what adds most hypervolume.
+    `by_limit`: take the best below costs drawn at random, instead of what adds most hypervolume.
     """
     known = beliefs.values(seen)
     parents = np.unique(seen[non_dominated(known)], axis=0)
@@ -257,9 +247,9 @@ def _moves(parents: Codes, allowed: Allowed, rng: np.random.Generator) -> Codes:
 
 
 def _below_limits(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> Ints:
-    """Indices of `values`: those below costs drawn between the least within reach and the most seen, then the others.
+    """Indices of `values`, best first: those below costs drawn between the least within reach and the most seen, then the others.
 
-    Each best first. The least within reach, so that a front whose fast end nobody has tried yet grows there too.
+    The least within reach, so that a front whose fast end nobody has tried yet grows there too.
     """
     low, high = np.minimum(values.min(axis=0), known.min(axis=0)), known.max(axis=0)
     limits = low + rng.random(values.shape[1]) * (high - low)
@@ -270,9 +260,8 @@ def _below_limits(values: Floats, known: Floats, primary: int, rng: np.random.Ge
 def _gains(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> Floats:
     """(n,) hypervolume that each point adds to what is known; with more than two objectives by POINTS random points.
 
-    The reference lies a little beyond the worst costs, and at the median of what is sought. Where the cheapest placements
-    are worse than that, at theirs: late in a search the median is a good placement, and what lies between the bare
-    backbone and it is the fast end of the front.
+    The reference: a little beyond the worst costs, and at the median of what is sought, or where the cheapest placements are
+    if that is worse: late in a search the median is good, and the fast end lies between the bare backbone and it.
     """
     reference: Floats = known.max(axis=0) + BEYOND * np.ptp(known, axis=0)
     cheapest = [int(index) for cost, index in enumerate(known.argmin(axis=0)) if cost != primary]
@@ -288,10 +277,7 @@ def _gains(values: Floats, known: Floats, primary: int, rng: np.random.Generator
 
 
 def _gains_in_plane(values: Floats, front: Floats, reference: Floats) -> Floats:
-    """(n,) area that each point alone adds to that of a front (distinct rows, by the first column), exact.
-
-    The plane left of the reference is cut into strips between the front's points: a point covers a part of each.
-    """
+    """(n,) area that each point alone adds to that of a front (distinct rows, by the first column), exact: strip by strip."""
     starts, ends = np.append(-np.inf, front[:, 0]), np.append(front[:, 0], reference[0])
     heights = np.append(reference[1], front[:, 1])
     widths = np.maximum(ends - np.maximum(starts, values[:, :1]), 0.0)

@@ -17,29 +17,22 @@ from nas_attn.tasks import SHARES
 
 Results = NDArray[np.float32]  # right or wrong per image, 1 or 0
 
-TARGET = 1_000_000
-"""The rung of runs that train as the network finally will be. It is above all others, which may say little about it."""
-MOST = 600
-"""Runs that the model is fitted to at most: those of the placements with the most runs at the highest rungs."""
+TARGET = 1_000_000  # the rung of runs that train as the network finally will be, above all others
+MOST = 600  # runs that the model is fitted to at most: those of the placements with the most runs at the highest rungs
 FEWEST, BROKEN = 8, 3.0
 """In a block of so many runs, one this many times as far below the median as the best tenth are above it is cut there."""
-LEAST_SIZE = 0.02
-"""A rung's values differ at least by this share of another's: of a few runs they may not differ at all."""
-APART, SHARE, LEAST = 4.0, 0.1, 3
-"""Runs lie at two values if the gap is this many standard deviations, with this share, and number, of runs at either value."""
-MOST_COMPARED, MOST_PAIRS = 64, 40
-"""Runs whose results per image are compared; pairs of placements looked at for what new images would change."""
+LEAST_SIZE = 0.02  # a rung's values differ at least by this share of another's
+APART, SHARE, LEAST = 4.0, 0.1, 3  # two values: gap in standard deviations; share and number of runs at either
+MOST_COMPARED, MOST_PAIRS = 64, 40  # runs whose results per image are compared; pairs looked at for new images
 
-FLOOR_SHARE, MOST_FLOORS = 0.8, 15.0
-"""Share of the images' variance that a run's noise has at least (it is estimated); the largest noise, in units of theirs."""
+FLOOR_SHARE, MOST_FLOORS = 0.8, 15.0  # least noise, as a share of the images' variance; largest, in units of theirs
 SPREAD_OF_SHARE, SPREAD_TO_NOISE, LEAST_SPREAD = 1.2, 0.5, 0.02
 """Scale of the spread over placements: of a share p (an accuracy) this times p (1 - p), in points, .25 points at .70; in units
 of the noise, for a metric without a known unit; and the share of the noise below which a spread counts as none."""
 EQUAL_SHARE, EQUAL_OTHER = 0.25, 0.2  # prior probability that no placement differs from another
 INTERACTION, GROWING, INTERACTION_FREEDOMS = 0.8, 0.25, 5
 """Placement x backbone against the spread's scale: .2 points at .25; against a spread far beyond the usual; how firmly."""
-LEVEL, LEVEL_FREEDOMS = 2.0, 4
-"""Scale and degrees of freedom of the half-t prior of the levels' scatter, in units of the noise."""
+LEVEL, LEVEL_FREEDOMS = 2.0, 4  # half-t prior of the levels' scatter, in units of the noise: scale, degrees of freedom
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +92,7 @@ class Priors:
         return np.asarray(np.where(t >= LEAST_SPREAD * s, density, -np.inf))
 
     def log_interaction(self, u: Floats, t: Floats, s: Floats) -> Floats:
-        """Log density of log u: u² scaled inverse chi-squared. Where placements differ by much more than is usual, so may
-        what they do on one backbone and the next."""
+        """Log density of log u: u² scaled inverse chi-squared. Where placements differ much, so may backbones in what they do."""
         scale = INTERACTION * np.hypot(self.usual(s), GROWING * t)
         half = INTERACTION_FREEDOMS / 2
         log_square = half * np.log(half * scale**2) - math.lgamma(half) - (1 + half) * 2 * np.log(u)
@@ -166,8 +158,7 @@ class Assembled:
     data: Data
     keys: tuple[str, ...]  # all placements, the evaluated ones first, in the order of `data.codes`
     last: tuple[Run, ...]  # runs of the last rung
-    excess: Mapping[str, float]
-    """Key -> mean of what was cut off its runs at the last rung, as they were broken; negative."""
+    excess: Mapping[str, float]  # key -> mean of what was cut off its broken runs at the last rung; negative
     values: Mapping[str, Sequence[float]]
     """Key -> values of its runs at the last rung; of a placement that did not reach the target, those at the rung below."""
     two: tuple[float, float] | None  # the values at which the last rung's runs lie, where they lie at two
@@ -262,9 +253,9 @@ def without_broken(values: Floats) -> Floats:
 
 
 def _two_values(runs: Sequence[Run], values: Floats, block: Ints) -> tuple[float, float] | None:
-    """The values at which runs of a rung lie, the lower first, where those of one block and those of one placement lie at both.
+    """The two values, the lower first, at which a rung's runs lie, those of one block and of one placement at both; or None.
 
-    Then a network either finds what its task needs or does not, from one seed to the next, and a low run is no broken one.
+    Then a network finds what its task needs, or not, from one seed to the next, and a low run is no broken one.
     """
     least = max(LEAST, int(np.ceil(SHARE * len(values))))
     ordered = np.sort(values)
@@ -287,10 +278,9 @@ def _two_values(runs: Sequence[Run], values: Floats, block: Ints) -> tuple[float
 
 
 def noise_floor(runs: Sequence[Run]) -> float | None:
-    """Standard deviation that the images give one run of a rung, net of what its seed gives all.
+    """Standard deviation that the images give one run of a rung, net of what its seed gives all; None without their number.
 
     From the images that only one of two placements with the same seed gets right (median over pairs), at least one image.
-    None where the number of images is not known.
     """
     known = max((run.examples for run in runs), default=0)
     least = math.sqrt(0.5) / known if known else None
@@ -320,8 +310,7 @@ class NewImages:
     def gain(self, a: str, b: str) -> float:
         """For the difference of two placements: the covariance of their differences with two seeds.
 
-        Where they do not share two seeds, the mean over pairs of placements that do; where there are none, the variance of
-        single differences, which is too much rather than too little.
+        Where they share fewer, the mean over pairs that do, else the variance of single differences, which is too much.
         """
         found = 0.0 if a == b else self._repeated(a, b)
         return self._typical if found is None else found

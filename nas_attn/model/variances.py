@@ -26,10 +26,8 @@ NODES, FEW_NODES, MANY = 48, 8, 300  # draws that stand for the posterior in the
 LEARNED_FROM = 160  # runs that the variances are learned from, at most
 NOISES = 14  # values of the noise at each draw
 JITTER = 1e-9
-LUCK, MOST_ETA = 0.5, 0.97
-"""A run keeps most of its luck from rung to rung: the middle of that correlation's prior, on the normal scale, and its end."""
-UNRELATED = 1 / 3
-"""Prior probability that the search says nothing about the target; else every correlation from 0 to 1 is as likely."""
+LUCK, MOST_ETA = 0.5, 0.97  # of the correlation of a run's luck between rungs: prior's middle (normal scale), end
+UNRELATED = 1 / 3  # prior probability that the search says nothing about the target
 
 
 def cdf(z: ArrayLike) -> Floats:
@@ -54,11 +52,7 @@ class Draws:
 
 
 class Family:
-    """One hypothesis: what its parameters are, and how a vector of real numbers means them.
-
-    Args:
-        differ: at how many rungs, from the lowest, placements differ.
-    """
+    """One hypothesis: its parameters, and what they mean. `differ`: at how many rungs, from the lowest, placements differ."""
 
     def __init__(self, data: Data, shapes: Sequence[Shape], differ: int) -> None:
         self.data, self.differ = data, differ
@@ -232,11 +226,7 @@ class Algebra:
         return np.asarray(found)
 
     def solve(self, draws: Draws, i: int, values: Floats | None = None) -> Solved:
-        """The equations at one draw, for the runs' or for other values.
-
-        Raises:
-            numpy.linalg.LinAlgError: the covariance is singular.
-        """
+        """The equations at one draw, for the runs' or other values; LinAlgError where the covariance is singular."""
         root = np.asarray(np.linalg.cholesky(self.covariance(draws, i)), dtype=np.float64)
         both = solved_by(root, np.column_stack((self.data.value if values is None else values, self.means)))
         value, means = both[:, 0], both[:, 1:]
@@ -272,11 +262,7 @@ class Nodes:
 
 
 def posterior(data: Data, shapes: Sequence[Shape], *, equal: bool = True) -> Nodes:
-    """The posterior of the variances, from at most LEARNED_FROM of the runs.
-
-    Args:
-        equal: whether it may be that no placement differs from another.
-    """
+    """The posterior of the variances, from at most LEARNED_FROM of the runs; `equal`: whether all placements may be equal."""
     learned, rng = _thinned(data), np.random.default_rng(0)
     shapes = learned.coding.shapes(shapes)
     null = 0.0 if not equal else EQUAL_OTHER if learned.priors[-1].spread is None else EQUAL_SHARE

@@ -35,11 +35,9 @@ _MOST_ROWS = 40  # Rows of the study note's table at most
 
 
 def publish(storage: BaseStorage, study: int, identity: Callable[[int], int], snapshot: Snapshot) -> None:
-    """Brings the notes of the study and its trials and our plots up to date. Several workers may do so at once, after each trial.
+    """Brings the notes of the study and its trials and our plots up to date; several workers may do so at once, after each trial.
 
-    Args:
-        study: its number in Optuna's storage.
-        identity: number of a trial -> its number in the storage.
+    `identity`: number of a trial -> its number in Optuna's storage.
     """
     views = [(view, identity(view.trial)) for view in snapshot.candidates]
     for _ in range(_ROUNDS):

@@ -514,9 +514,7 @@ def all_figures(snapshot: Snapshot) -> dict[str, go.Figure]:
 def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) -> list[Path]:
     """Writes each figure on white, NAME.svg and so on; what was there before is replaced.
 
-    Raises:
-        UserError: unknown format, or kaleido is not installed.
-        OperationError: there is no Chromium, or the files cannot be written.
+    UserError: unknown format, or no kaleido. OperationError: no Chromium, or the files cannot be written.
     """
     if format_ not in FORMATS:
         raise UserError(f"figures cannot be written as '{shorten(format_)}': give {', '.join(FORMATS)}")

@@ -30,8 +30,7 @@ from nas_attn.paths import user_path, write_whole
 from nas_attn.recipe_reading import write_toml
 from nas_attn.report import figures, tables, words
 
-PLOTLY = "plotly-cartesian.min.js.gz"
-"""Plotly's own bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min), a third of the whole one."""
+PLOTLY = "plotly-cartesian.min.js.gz"  # plotly's bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min)
 NONE: Mapping[int, Picture] = MappingProxyType({})
 _PINNED = {"nas_attn": "nas-attn"} | {n: n for n in ("torch", "torchvision", "timm", "optuna", "numpy")}
 """Library, as a study names it -> what pip calls it."""
@@ -40,14 +39,10 @@ _PINNED = {"nas_attn": "nas-attn"} | {n: n for n in ("torch", "torchvision", "ti
 def write_report(
     snapshot: Snapshot, path: Path, choice: Chosen | None = None, *, pictures: Mapping[int, Picture] = NONE
 ) -> Path:
-    """Writes the report; what was at `path` is replaced once the new one is complete. Returns the absolute path.
+    """Writes the report, whole or not at all; returns its absolute path.
 
-    Args:
-        choice: a candidate that was chosen; it is shown first.
-        pictures: number of a validation image -> the image, of `snapshot.examples`.
-
-    Raises:
-        StudyError: the file cannot be written there.
+    `choice` is shown first; `pictures`: number of a validation image -> the image, of `snapshot.examples`.
+    StudyError: the file cannot be written there.
     """
     target = user_path(path, what="report", error=StudyError).absolute()
     try:
@@ -70,7 +65,6 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, pictures: Mapping[i
         "choice": choice,
         "tiles": _tiles(snapshot),
         "fronts": [page.draw(figure, _front_in_words(snapshot)) for figure in figures.front_figures(snapshot)],
-        "ties": ", ".join(f"{a.label} and {b.label}" for a, b in snapshot.ties),
         "noise": _noise(snapshot, page),
         "effects": [_effects(found, page) for found in effects if found is not None and found.rows],
         "classes": tables.by_class_tables(snapshot, called),

@@ -91,7 +91,7 @@ def test_criteria_that_cannot_be(criteria: dict[str, object], said: str) -> None
 def front_of(now: Snapshot, values: list[tuple[float, float]]) -> Snapshot:
     """A study whose front has these values."""
     views = [
-        dataclasses.replace(view, values=value, on_front=True, tied_with=())
+        dataclasses.replace(view, values=value, on_front=True)
         for view, value in zip(now.candidates, values, strict=False)
     ]
     return dataclasses.replace(now, candidates=tuple(views))
@@ -108,13 +108,7 @@ def test_a_front_without_a_knee_says_so(now: Snapshot, values: list[tuple[float,
         chosen(front_of(now, values), knee=True)
 
 
-def test_ties_and_doubts_are_named(now: Snapshot) -> None:
-    a, b = now.front[:2]
-    tied = dataclasses.replace(a, tied_with=(b.key,))
-    views = tuple(tied if view.key == a.key else view for view in now.candidates)
-    choice = chosen(dataclasses.replace(now, candidates=views), trial=a.trial)
-    assert [view.key for view in choice.alike] == [b.key]
-    assert f"Cannot be told apart from it in any objective: {b.label}." in choice.sentences
+def test_doubts_are_named(now: Snapshot) -> None:
     worse = next(v for v in now.candidates if v.beats_none is not None and v.beats_none < 0.5)
     assert any("the bare backbone" in s for s in chosen(now, trial=worse.trial).sentences)
 

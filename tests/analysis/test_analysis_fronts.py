@@ -1,8 +1,7 @@
-"""Fronts, which members tie, and who goes on at a rung."""
+"""Fronts, and who goes on at a rung."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from runs_made import sessions
 
 from nas_attn.analysis.fronts import (
     front_of,
@@ -19,11 +17,8 @@ from nas_attn.analysis.fronts import (
     net,
     non_dominated_rank,
     survives,
-    ties,
 )
-from nas_attn.model import Evidence, Run, fit
 from nas_attn.model.proposals import non_dominated
-from nas_attn.records import Session
 
 OBJECTIVES = ("accuracy", "latency")
 
@@ -32,55 +27,6 @@ def test_a_front_is_of_what_has_all_objectives() -> None:
     rows = {"a": (0.7, 1.0), "b": (0.8, 1.2), "c": (0.6, 1.1), "d": (None, 0.5), "e": (0.9, math.nan), "f": (0.9,)}
     assert front_of(OBJECTIVES, rows) == {"a", "b"}
     assert front_of(OBJECTIVES, {}) == set()
-
-
-def measured(ratios: dict[str, float], count: int = 8) -> list[Session]:
-    return sessions(count, {key: math.log(ratio) for key, ratio in ratios.items()}, 0.01)
-
-
-def evidence(means: dict[str, float], spread: float = 0.003) -> Evidence:
-    rng = np.random.default_rng(1)
-    runs = [Run(k, seed, 0, m + float(rng.normal(0, spread))) for k, m in means.items() for seed in range(5)]
-    found = fit(runs, {k: "none" if k == "none" else f"stage1=se stage2={k}" for k in means}, metric="accuracy")
-    assert found is not None
-    return found
-
-
-def values(accuracy: dict[str, float]) -> dict[str, list[float | None]]:
-    return {key: [value, None] for key, value in accuracy.items()}
-
-
-def test_equals_are_tied_and_clear_differences_in_either_objective_are_not() -> None:
-    accuracy = {"a": 0.70, "b": 0.70, "fast": 0.70, "good": 0.75, "none": 0.60}
-    timed = measured({"a": 1.20, "b": 1.20, "fast": 1.05, "good": 1.20})
-    found = ties(["accuracy", "latency"], values(accuracy), {"accuracy": evidence(accuracy)}, timed, "none")
-    assert found == {"a": ("b",), "b": ("a",), "fast": (), "good": (), "none": ()}
-
-
-def test_the_bare_backbone_is_told_apart_by_its_ratio_of_one() -> None:
-    accuracy = {"slow": 0.70, "same": 0.70, "none": 0.70}
-    timed = measured({"slow": 1.2, "same": 1.0})
-    found = ties(["accuracy", "latency"], values(accuracy), {"accuracy": evidence(accuracy)}, timed, "none")
-    assert found["none"] == ("same",)
-
-
-def test_a_predicted_latency_tells_nothing_apart_and_a_counted_cost_always_does() -> None:
-    accuracy = {"measured": 0.70, "predicted": 0.70}
-    models = {"accuracy": evidence(accuracy)}
-    timed = measured({"measured": 1.5})
-    assert ties(["accuracy", "latency"], values(accuracy), models, timed, None)["predicted"]
-    counted = {"measured": [0.70, 1000.0], "predicted": [0.70, 1001.0]}
-    assert not ties(["accuracy", "params"], counted, models, [], None)["predicted"]
-
-
-def test_a_session_that_does_not_count_tells_nothing_apart() -> None:
-    """Its own control was off, and the candidate has no other: on a noisy machine that ended every worker."""
-    accuracy = {"measured": 0.70, "disturbed": 0.70, "none": 0.70}
-    (off,) = measured({"disturbed": 1.5}, count=1)
-    all_of_them = [*measured({"measured": 1.5}), dataclasses.replace(off, control_log_ratio=0.2)]
-    models = {"accuracy": evidence(accuracy)}
-    found = ties(["accuracy", "latency"], values(accuracy), models, all_of_them, "none")
-    assert found == {"measured": ("disturbed",), "disturbed": ("measured", "none"), "none": ("disturbed",)}
 
 
 tables = st.dictionaries(
