@@ -38,7 +38,5 @@ def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
     try:
         return getattr(module, attribute)
     except AttributeError:
-        names = [key for key in vars(module) if not key.startswith("_")]
-        raise error(
-            f"{what} '{name}': '{module_name}' has no '{attribute}': {did_you_mean(attribute, names)}"
-        ) from None
+        has = [key for key in vars(module) if not key.startswith("_")]
+        raise error(f"{what} '{name}': '{module_name}' has no '{attribute}': {did_you_mean(attribute, has)}") from None

@@ -108,9 +108,7 @@ def _set(table: dict[str, Any], keys: list[str], value: Any, where: str) -> None
     for key in keys[:-1]:
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
-            raise RecipeError(
-                f"{where}: '{shorten(key)}' is not a section, so '{shorten('.'.join(keys))}' cannot be set"
-            )
+            raise RecipeError(f"{where}: '{shorten(key)}' is not a section: '{shorten('.'.join(keys))}' cannot be set")
     table[keys[-1]] = value
 
 
@@ -168,12 +166,8 @@ def check_depth(table: Any, where: str) -> None:
     """RecipeError where tables and lists lie in each other deeper than DEPTH."""
     level = [table]
     for _ in range(DEPTH):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
-        ]
+        inside = (inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer))
+        level = [inner for inner in inside if isinstance(inner, dict | list)]
         if not level:
             return
     raise RecipeError(_TOO_DEEP.format(where))

@@ -86,8 +86,7 @@ class Site:
 
     name: str  # `stage2`, or `stage2.block1`; `neck1`, `head1` and their blocks by the role
     points: tuple[tuple[str, tuple[Point, ...]], ...]
-    """(position, its points) in the order of POSITIONS. The points of one position share their shape.
-    Two positions that mean the same tensor name the same point (`stage` is the last block's `block`)."""
+    """(position, its points, of one shape) in the order of POSITIONS. Positions that mean one tensor name the same point."""
     macs_share: float = 0.0  # Share of the backbone's MACs spent in this stage or block, 0 to 1
     role: Role = "backbone"
 
@@ -126,8 +125,7 @@ class ResolvedPlacement:
     """A placement made explicit for one backbone: what is built, timed, keyed and exported."""
 
     modules: tuple[tuple[Point, tuple[Choice, ...]], ...]
-    """Per point, the modules applied there in this order, every knob written out; sorted by path. No `none`, but for
-    a point that replaces attention of the backbone's own: none there removes it."""
+    """Per point, sorted by path, its modules in order, every knob written out; none removes the backbone's own attention."""
     text: str  # Notation that leaves nothing to the sites' shapes, sorted by site; resolves to the same key
     init: str  # `paper` or `identity`: two forms are two functions
     key: str  # Equal networks have equal keys
@@ -207,9 +205,9 @@ class SessionSample:
     """One candidate's part in one latency session."""
 
     key: str
-    log_ratio: float
-    """Median log of (candidate time / reference time) over the session's rounds, the study's clock.
-    The reference time is the geometric mean of the bare backbone's two copies in the same round."""
+    log_ratio: (
+        float  # Median over rounds of log(time / geometric mean of the bare backbone's two copies), study's clock
+    )
     candidate_ms: float  # Median of the study's clock, milliseconds a call
     wall_log_ratio: float  # The same on the wall clock
     wall_ms: float

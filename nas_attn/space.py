@@ -237,22 +237,18 @@ class SearchSpace:
         self._all_sites = tuple(sites)
         self.sites = _included(spec, sites)
         self.allowed: dict[str, tuple[str, ...]] = {}  # Site -> values that the space allows there
-        self.parameters: dict[str, tuple[str, ...]] = {}
-        """Site -> values of its categorical parameter: those allowed, and those that only baselines use."""
+        self.parameters: dict[str, tuple[str, ...]] = {}  # Likewise, with values that only baselines use
         self._by_network: dict[str, dict[str, str]] = {}
         for site in self.sites:
             self._add_site(site)
         names = [site.name for site in self.sites]
         for pattern in spec.per_site:
             if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
-                raise RecipeError(
-                    f"{spec.where}: per_site.{pattern} matches no site of this backbone: {did_you_mean(pattern, names)}"
-                )
+                raise RecipeError(f"{spec.where}: per_site.{pattern} matches no site: {did_you_mean(pattern, names)}")
 
     def placement(self, values: Mapping[str, str]) -> Placement:
-        return parse(
-            " ".join(f"{site}{value}" if value.startswith("@") else f"{site}={value}" for site, value in values.items())
-        )
+        parts = (f"{site}{'' if value.startswith('@') else '='}{value}" for site, value in values.items())
+        return parse(" ".join(parts))
 
     def resolve(self, values: Mapping[str, str]) -> ResolvedPlacement:
         """Values as an explicit placement with its key."""
@@ -305,9 +301,7 @@ class SearchSpace:
     def sample(self, rng: random.Random) -> Values:
         """One placement, each equally likely; RecipeError where the space is empty."""
         if self.count() == 0:
-            raise RecipeError(
-                f"{self.spec.where}: the space is empty: limits.max_modules is too small for sites without `none`"
-            )
+            raise RecipeError(f"{self.spec.where} is empty: limits.max_modules is too small for sites without `none`")
         left, values = self.most_modules, {}
         for index, (site, allowed) in enumerate(self.allowed.items()):
             below = list(itertools.accumulate(self._counts(index + 1)))
@@ -406,10 +400,9 @@ class SearchSpace:
         return f"{at}{short(resolved)}"
 
     def _resolve_one(self, site: Site, position: str, choice: Choice, *, strict: bool) -> ResolvedPlacement:
+        one = Placement((Assignment(site.name, choice, position),))
         try:
-            return resolve(
-                Placement((Assignment(site.name, choice, position),)), self._all_sites, init=self.init, strict=strict
-            )
+            return resolve(one, self._all_sites, init=self.init, strict=strict)
         except PlacementError as error:
             if strict:
                 raise

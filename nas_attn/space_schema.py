@@ -45,9 +45,7 @@ class SitesSection(Section):
     def _own_names(cls, custom: dict[str, list[str]]) -> dict[str, list[str]]:
         for name, patterns in custom.items():
             if not re.fullmatch(r"[A-Za-z_][\w-]*", name) or re.fullmatch(r"stage\d+", name):
-                raise ValueError(
-                    f"'{name}' cannot name a site of your own: use letters, digits, _ and -, and not stage1"
-                )
+                raise ValueError(f"'{name}' cannot name a site of your own: use letters, digits, _ and -, not stage1")
             if not patterns:
                 raise ValueError(f"'{name}' has no module: give at least one path or glob")
         return custom
@@ -115,13 +113,9 @@ class SpaceSpec(Section):
     @property
     def types(self) -> dict[str, list[dict[str, list[Knob]]]]:
         """Attention type -> its grids, each knob -> the values it may take."""
-        grids = {name: value if isinstance(value, list) else [value] for name, value in self.choices.items()}
-        return {
-            name: [
-                {knob: v if isinstance(v, list) else [v] for knob, v in g.items()}
-                for g in tables
-                if isinstance(g, dict)
-            ]
-            for name, tables in grids.items()
-            if name != "none"
-        }
+        found: dict[str, list[dict[str, list[Knob]]]] = {}
+        for name, value in self.choices.items():
+            grids = [grid for grid in (value if isinstance(value, list) else [value]) if isinstance(grid, dict)]
+            if name != "none":
+                found[name] = [{knob: v if isinstance(v, list) else [v] for knob, v in g.items()} for g in grids]
+        return found

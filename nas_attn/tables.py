@@ -68,8 +68,7 @@ SAMPLERS: Mapping[str, str] = MappingProxyType(
         "random": f"{_MADE}:at_random",
     }
 )
-"""`search.sampler` -> what makes it: called with the keywords `seed` and `trials` (of the whole study), it returns an Optuna sampler.
-Empty: the study has it built in."""
+"""`search.sampler` -> what makes an Optuna sampler of the keywords `seed` and `trials` (of the whole study); empty: built in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +137,7 @@ class DataSet:
 _DIGITS, _BOXES, _PUBLISHED = "nas_attn.data.digits", "nas_attn.data.boxes", "nas_attn.data.published"
 DATA_SETS = (
     DataSet("cued-digits", classes=f"{_DIGITS}:cued", grey=True, small=True),
-    DataSet(
-        "digits",
-        classes=f"{_DIGITS}:cluttered",
-        masks=f"{_DIGITS}:masked",
-        boxes=f"{_BOXES}:digits",
-        grey=True,
-        small=True,
-    ),
+    DataSet("digits", f"{_DIGITS}:cluttered", f"{_DIGITS}:masked", f"{_BOXES}:digits", grey=True, small=True),
     DataSet("digits-8x8", classes=f"{_DIGITS}:plain", grey=True, small=True),
     DataSet("fashion-mnist", classes=f"{_PUBLISHED}:read", grey=True, small=True),
     DataSet("mnist", classes=f"{_PUBLISHED}:read", grey=True, small=True),
@@ -187,6 +179,7 @@ def data_reader(name: str, kind: Kind) -> Callable[..., Any]:
 
 
 _SGD = {"optimizer": "SGD", "optimizer_arguments": {"momentum": 0.9}}
+_CUTMIX = {"name": "CutMix", "alpha": 1.0}
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         # He et al., 1512.03385, section 4.2; a cosine stands for its steps at a half and three quarters of the training.
@@ -223,10 +216,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 {"name": "RandomResizedCrop", "interpolation": "bicubic"},
                 {"name": "RandomHorizontalFlip"},
                 {"name": "RandAugment", "magnitude": 6},
-                {
-                    "name": "RandomChoice",
-                    "transforms": [{"name": "MixUp", "alpha": 0.1}, {"name": "CutMix", "alpha": 1.0}],
-                },
+                {"name": "RandomChoice", "transforms": [{"name": "MixUp", "alpha": 0.1}, _CUTMIX]},
             ],
         },
         # torchvision's weights IMAGENET1K_V2 (warm-up: 5 of 600 epochs): https://pytorch.org/blog/how-to-train-state-of-the-art-models-using-torchvision-latest-primitives
@@ -242,10 +232,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 {"name": "RandomHorizontalFlip"},
                 {"name": "TrivialAugmentWide"},
                 {"name": "RandomErasing", "p": 0.1},
-                {
-                    "name": "RandomChoice",
-                    "transforms": [{"name": "MixUp", "alpha": 0.2}, {"name": "CutMix", "alpha": 1.0}],
-                },
+                {"name": "RandomChoice", "transforms": [{"name": "MixUp", "alpha": 0.2}, _CUTMIX]},
             ],
         },
     }

@@ -54,9 +54,7 @@ class Task(ABC):
     """A task: its metrics, its rules, its data, how it is learnt, timed and exported."""
 
     name: ClassVar[str]
-    shares: ClassVar[Mapping[str, str]]
-    """Metrics that are shares of what there is to get right, shown in percent, their differences in points -> title.
-    The first is the task's own."""
+    shares: ClassVar[Mapping[str, str]]  # In percent, their differences in points -> title; the first is the task's own
     losses: ClassVar[Mapping[str, str]] = MappingProxyType({"loss": "log-loss"})  # Of which lower is better -> title
     per_image: ClassVar[bool] = False  # Whether a network is right or wrong about an image, for intervals on new images
     conditions: ClassVar[Mapping[str, str]] = MappingProxyType({})  # What else is to be said of a latency
@@ -178,11 +176,7 @@ class Classification(Task):
 
     name = "classification"
     shares = MappingProxyType(
-        {
-            "accuracy": "accuracy",
-            "balanced_accuracy": "balanced accuracy",
-            "macro_f1": "macro F1",
-        }
+        {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
     )
     per_image = True
     images_by = "nas_attn.data.dataset:Classes"
@@ -366,7 +360,7 @@ class EvaluatedDetection(Detection):
 
 
 PREFIX = "ultralytics:"  # Beginning of the names of its detectors
-OURS = (
+OURS = (  # Settings of `[training]` that only our own trainer knows
     "backbone_learning_rate",
     "label_smoothing",
     "ema",
@@ -376,7 +370,6 @@ OURS = (
     "transforms",
     "schedule",
 )
-"""Settings of `[training]` that only our own trainer knows."""
 LOADED_HERE = ("validation", "train_subset", "mean", "groups")  # Settings of `[data]` for images that are loaded here
 MADE_FOR_YOLO = 64  # Side of a made image
 
@@ -405,9 +398,7 @@ class UltralyticsDetection(EvaluatedDetection):
             raise ValueError(f"training.{asked[0]} is not supported with ultralytics' trainer: remove it")
         given = [name for name in LOADED_HERE if getattr(recipe.data, name) is not None]
         if given:
-            raise ValueError(
-                f"data.{given[0]} is not supported with ultralytics' trainer, whose YAML file names the splits: remove it"
-            )
+            raise ValueError(f"data.{given[0]} is not for ultralytics' trainer, whose YAML names the splits: remove it")
         for name, start in (("training", recipe.training.start), ("target", recipe.target.start)):
             if start == "backbone":
                 raise ValueError(

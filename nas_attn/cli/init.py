@@ -142,10 +142,8 @@ def _small(data: str) -> bool:
 
 def _data_known(task: str) -> list[str]:
     """The data sets of a task."""
-    kinds = variants(task)
-    return list(
-        dict.fromkeys(name for one in kinds for name in (*tables.data_sets_with(one.labels), *one.hints.more_data))
-    )
+    found = [name for one in variants(task) for name in (*tables.data_sets_with(one.labels), *one.hints.more_data)]
+    return list(dict.fromkeys(found))
 
 
 def _options(backbone: str) -> str:

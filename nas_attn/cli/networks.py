@@ -108,27 +108,20 @@ def _site_rows(sites: Sequence[Site]) -> tuple[list[str], list[list[str]]]:
             point, paths = points[0], [p.path for p in points]
             default = " (default)" if position == site.default_position and len(site.points) > 1 else ""
             name = ([site.name, site.role] if i == 0 else ["", ""])[: 2 if parts else 1]
-            modules = paths[0]  # `layer1.0.bn2 … layer1.2.bn2 (3)`
+            where = paths[0]  # `layer1.0.bn2 … layer1.2.bn2 (3)`
             if len(paths) > 1:
-                modules = f"{paths[0]} {'…' if len(paths) > 2 else 'and'} {paths[-1]} ({len(paths)})"
+                where = f"{paths[0]} {'…' if len(paths) > 2 else 'and'} {paths[-1]} ({len(paths)})"
             share = f"{100 * site.macs_share:.1f} %" if i == 0 else ""
-            rows.append(
-                [*name, position + default, modules, str(point.channels), f"{point.height}x{point.width}", share]
-            )
+            rows.append([*name, position + default, where, str(point.channels), f"{point.height}x{point.width}", share])
     return ["site", *(["part"] if parts else []), "position", "modules", "channels", "map", "MACs"], rows
 
 
 def _record(site: Site) -> dict[str, object]:
     """The same for machines: a site's positions with all module paths."""
-    positions = {
-        position: {
-            "paths": [point.path for point in points],
-            "channels": points[0].channels,
-            "height": points[0].height,
-            "width": points[0].width,
-        }
-        for position, points in site.points
-    }
+    positions: dict[str, object] = {}
+    for position, points in site.points:
+        shape = {name: getattr(points[0], name) for name in ("channels", "height", "width")}
+        positions[position] = {"paths": [point.path for point in points], **shape}
     own = {"site": site.name, "role": site.role, "macs_share": site.macs_share}
     return {**own, "default_position": site.default_position, "positions": positions}
 
@@ -288,9 +281,7 @@ def _front_of(study: str | None, storage: str) -> list[str]:
 def _send(plan: Plan, section: LatencySection, networks: Mapping[str, tuple[str, nn.Module]], folder: Path) -> None:
     from nas_attn.latency.session import PROGRAM, write_folder
 
-    known = {
-        notation: plan.resolved(notation).key if "=" in notation else notation for notation, _ in networks.values()
-    }
+    known = {text: plan.resolved(text).key if "=" in text else text for text, _ in networks.values()}
     write_folder(
         folder,
         section,
@@ -316,9 +307,7 @@ def _bring_back(folder: Path, study: str | None, storage: str, as_json: bool) ->
         store, here = study_named(study, storage).store, found.sessions[0].fingerprint
         pinned = from_text(store.set_fingerprint_once(to_text(here)))
         if pinned.id != here.id:
-            raise StudyError(
-                f"the latencies of study '{study}' belong to '{pinned.name}', these to '{here.name}': leave out --study"
-            )
+            raise StudyError(f"latencies of '{study}' belong to '{pinned.name}', these to '{here.name}': omit --study")
         for session in found.sessions:
             store.add_session(session)
     shown = {key: (notation, notation) for key, notation in found.placements.items()}
@@ -332,10 +321,8 @@ def _plan(backbone: str, shape: str, study: str | None, storage: str) -> Plan:
     if study is not None:
         return study_named(study, storage).plan
     data = {"name": "external", "input_shape": parse_shape(shape), "classes": 1000}
-    recipe = {"name": "latency", "space": "small", "backbone": {"name": backbone}, "data": data}
-    return plan_for(
-        recipe_from({**recipe, "training": {"start": "scratch", "init": "identity"}}, where="latency"), None
-    )
+    made = {"name": "latency", "space": "small", "backbone": {"name": backbone}, "data": data}
+    return plan_for(recipe_from({**made, "training": {"start": "scratch", "init": "identity"}}, where="latency"), None)
 
 
 def _section(section: LatencySection, settings: Sequence[str]) -> LatencySection:

@@ -155,9 +155,7 @@ def validate(
         _show_validations(now, as_json)
         return
     if begun and any(astuple(asked)):
-        raise StudyError(
-            f"validation {begun.number} has begun with a fixed comparison: continue it without these options"
-        )
+        raise StudyError(f"validation {begun.number} has begun with a fixed comparison: continue without these options")
     family = begun or target_runs.family_of(opened, now, opened.plan, asked)
     target_runs.check_test_split(opened.recipe)
     searching.check_here(opened.recipe, device=effort.device)

@@ -130,8 +130,7 @@ def _crop(x: Tensor, corner: Tensor, padding: int) -> Tensor:
 
 
 Named = tuple[str, Callable[..., Any]]
-CONVERTING = ("Normalize", "ToDtype", "ConvertImageDtype", "ToTensor")
-"""What torchvision's recipes end with, and is done here after all augmentation."""
+CONVERTING = ("Normalize", "ToDtype", "ConvertImageDtype", "ToTensor")  # Done here after all augmentation
 MIXES = "num_classes"  # argument of the transforms that mix the images of a batch
 
 

@@ -227,8 +227,7 @@ def _scaled(boxes: Sequence[BoxTable], images: Sequence[Framed], side: int) -> N
 
 
 SIDE = 320  # of what a detector is fed, unless `data.size` says otherwise
-MEAN, STD = tuple(value / 255 for value in GREY), (1.0, 1.0, 1.0)
-"""A batch has its grey at 0 while it is augmented; a detector is fed 0 to 1, and normalises itself."""
+MEAN, STD = tuple(value / 255 for value in GREY), (1.0, 1.0, 1.0)  # Grey is 0 in augmentation; a detector is fed 0 to 1
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,12 @@ from nas_attn.errors import DataError
 from nas_attn.paths import user_path
 from nas_attn.recipe import DataSection
 
-NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
-"""Name in a recipe -> class of `torchvision.datasets`."""
+NAMES = {
+    "mnist": "MNIST",
+    "fashion-mnist": "FashionMNIST",
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+}  # torchvision's
 LARGEST = 2**31  # bytes of a file's images, unpacked: a hundred times those of MNIST
 DOWNLOAD_TIMEOUT_S = 30.0  # a server that stays silent for this long counts as no network
 

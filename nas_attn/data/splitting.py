@@ -16,9 +16,7 @@ from nas_attn.paths import user_path
 from nas_attn.recipe import GroupsSection
 
 
-def stratified(
-    labels: NDArray[np.int64], count: int, seed: int, names: Sequence[str] | None = None
-) -> tuple[Indices, Indices]:
+def stratified(labels: Indices, count: int, seed: int, names: Sequence[str] | None = None) -> tuple[Indices, Indices]:
     """Indices of `count` images taken and of those left, ascending: every class is in both; DataError: too few images."""
     classes, sizes = np.unique(labels, return_counts=True)
     if sizes.min() < 2 or not len(classes) <= count <= len(labels) - len(classes):

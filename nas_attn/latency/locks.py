@@ -120,8 +120,7 @@ class DeviceLock:
     def __init__(self, identity: str, *, training_stops: bool = True, when_crowded: bool = False) -> None:
         self.training_stops, self.when_crowded = training_stops, when_crowded
         self._stem = hashlib.sha256(identity.encode()).hexdigest()[:24]
-        self._since: dict[tuple[str, int, bool], float] = {}
-        """(place, when it was taken, whether its holder is stopped) -> since when this process has waited for it."""
+        self._since: dict[tuple[str, int, bool], float] = {}  # (place, taken at, holder is stopped) -> waited since
 
     @classmethod
     def for_section(cls, section: LatencySection) -> DeviceLock:

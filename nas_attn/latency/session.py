@@ -236,11 +236,10 @@ def write_folder(
 ) -> None:
     """Writes networks, key -> (notation, network), as files of the section's runtime, beside a program that measures them.
     MeasurementError: no runtime of ONNX files, a network cannot be exported, or the folder not be written."""
-    if LATENCY_MODES[section.mode].prepare != LATENCY_MODES["openvino"].prepare:
-        runtimes = ", ".join(
-            name for name, row in LATENCY_MODES.items() if row.prepare == LATENCY_MODES["openvino"].prepare
-        )
-        raise MeasurementError(f"latency.mode = '{section.mode}' needs torch on the device: set mode to {runtimes}")
+    runtimes = [name for name, row in LATENCY_MODES.items() if row.prepare == LATENCY_MODES["openvino"].prepare]
+    if section.mode not in runtimes:
+        known = ", ".join(runtimes)
+        raise MeasurementError(f"latency.mode = '{section.mode}' needs torch on the device: set mode to {known}")
     x, names = example_input(section, input_shape, 0), {}
     try:
         folder.mkdir(parents=True, exist_ok=True)

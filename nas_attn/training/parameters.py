@@ -66,9 +66,7 @@ def _factors(part: Schedule, epochs: int, steps: int) -> Iterator[float]:
         raise RecipeError(f"training.schedule: '{part.name}' cannot be made: {first_line(error)}") from None
 
 
-NORM_MOMENTUM = 0.1
-"""Least momentum of BatchNorm's statistics in a brief training, PyTorch's own default. Some networks (MnasNet: 0.0003,
-MobileNetV3: 0.01) have one for hundreds of epochs: after a hundred steps they would still be scored by their first values."""
+NORM_MOMENTUM = 0.1  # BatchNorm's, at least: some networks (MnasNet: 0.0003) have one for hundreds of epochs
 
 
 def make_optimizer(

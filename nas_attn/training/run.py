@@ -112,8 +112,7 @@ class Run:
         self.epoch = 0  # whole epochs trained
         self.batch = 0  # batches trained in the epoch begun
         self.end = 0  # the rung (in epochs) that the learning rate is on its way to
-        self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        """Sum over this epoch's images of the training loss; on the device, read at the end of the epoch."""
+        self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)  # summed, read at the end
         self.loss_sum = 0.0  # sum over epochs of the mean training loss
         self.parts = 1  # parts that a batch is computed in, 2 after memory ran out
         self.threads: int | None = None  # intra-op threads that the run was begun with; None before that
@@ -241,14 +240,8 @@ class Climb:
             self.on_epoch(EpochPoint(run.epoch, loss, score.metrics))
         wall, device = run.clock.read()
         metrics = {**score.metrics, "train_loss_sum": run.loss_sum}
-        done: dict[str, Any] = {
-            "seed": self.seed,
-            "rung": rung,
-            "epochs": run.epoch,
-            "wall_s": wall,
-            "device_s": device,
-        }
-        score = replace(score, metrics=metrics, **done)
+        done: dict[str, Any] = {"metrics": metrics, "epochs": run.epoch, "wall_s": wall, "device_s": device}
+        score = replace(score, seed=self.seed, rung=rung, **done)
         run.scores.append(score)
         run.clock.reset()
         run.save()

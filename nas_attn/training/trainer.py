@@ -35,9 +35,7 @@ from nas_attn.training.stepping import (
     out_of_memory,
 )
 
-SCORING_BATCH = 256
-"""Images per batch in scoring, where the training's batches are not larger; of a segmentation, whose outputs are as large as
-the images, as many as in training."""
+SCORING_BATCH = 256  # At least; in a segmentation, whose outputs are as large as the images, as many as in training
 
 
 class Trainer:
@@ -111,11 +109,9 @@ class Trainer:
             run.threads = self._thread_number(run)
             torch.set_num_threads(run.threads)
             step = self.stepper(run, rungs[-1] * run.steps)
-            climb = Climb(
-                self.section, self.dataset.train, lambda: self._scored(run), self.device, self.hook, run, step
-            )
-            climb.on_rung, climb.stop, climb.on_epoch = on_rung or climb.on_rung, stop or climb.stop, on_epoch
-            climb(rungs, seed, learning_rate)
+            way = Climb(self.section, self.dataset.train, lambda: self._scored(run), self.device, self.hook, run, step)
+            way.on_rung, way.stop, way.on_epoch = on_rung or way.on_rung, stop or way.stop, on_epoch
+            way(rungs, seed, learning_rate)
             run.keep_average()
         return tuple(run.scores)
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from nas_attn.analysis.latency import open_keys
 from nas_attn.errors import RecipeError
-from nas_attn.latency import difference, fingerprint, measure
+from nas_attn.latency import fingerprint, measure
+from nas_attn.latency.machine import difference
 from nas_attn.latency.session import StillOpen
 from nas_attn.recipe import LatencySection
 from nas_attn.recipe_reading import recipe_from
