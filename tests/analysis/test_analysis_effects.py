@@ -75,6 +75,7 @@ def test_where_nothing_differs_nothing_helps(tmp_path: Path, monkeypatch: pytest
 
 def test_few_candidates_say_nothing(tmp_path: Path) -> None:
     study = MadeStudy(tmp_path)
+    assert fit_effects(snapshot(study.store), "accuracy") is None
     for number in range(6):
         study.candidate("none" if not number else f"stage{number}={SE}", baseline=None if number else "none")
     assert fit_effects(snapshot(study.store), "accuracy") is None
@@ -140,10 +141,3 @@ def test_latency_is_the_difference_of_two_networks(now: Snapshot) -> None:
     assert found.alone.sure
     assert found.alone.low < 0.05 < found.alone.high
     assert found.beside.mean == pytest.approx(0.05, abs=0.02), "next to the others it was never measured"
-
-
-def test_without_scores_nothing_is_said(tmp_path: Path) -> None:
-    assert fit_effects(snapshot(MadeStudy(tmp_path).store), "accuracy") is None
-
-
-SE, CBAM = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)"

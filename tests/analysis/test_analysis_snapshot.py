@@ -130,8 +130,6 @@ def test_objectives_of_every_kind(tmp_path: Path) -> None:
 
 
 def test_an_evaluators_metric_where_lower_is_better(tmp_path: Path) -> None:
-    from nas_attn.records import Score
-
     study = MadeStudy(
         tmp_path, recipe(objectives=["-rmse", "params"], training={"rungs": [1, 3], "evaluator": "a.b:c"})
     )
@@ -158,8 +156,6 @@ def test_without_a_trained_objective_there_is_a_front_and_accuracy_is_still_comp
 
 
 def test_a_diverged_run_takes_nobody_along(tmp_path: Path) -> None:
-    from nas_attn.records import Score
-
     study = MadeStudy(tmp_path)
     good = study.candidate(everywhere(SE), seeds=2)
     bad = study.candidate(everywhere(ELA), rungs=0)
@@ -242,9 +238,6 @@ def test_a_search_that_trains_as_the_target_does_has_one_pool_of_runs(tmp_path: 
     assert taken.evidence["accuracy"].rung == 0
     assert taken.evidence["accuracy"].estimates[bare].seeds == 10
     assert not any(line.startswith("Target ") for line in answer(taken))
-
-
-SE = "se(reduction=8)"
 
 
 def split() -> Split:

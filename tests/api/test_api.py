@@ -1,12 +1,9 @@
 """`import nas_attn as na`: the example of the documentation, the public surface, a user's own model and evaluator."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import torchvision
 from torch import nn
 
 import nas_attn as na
@@ -63,23 +60,6 @@ def test_what_is_exported() -> None:
 def test_using_it_does_not_replace_functions_by_modules() -> None:
     assert na.attention.create("se", 16)
     assert all(callable(getattr(na, n)) for n in ("attach", "detach", "find_sites", "search", "open_study"))
-
-
-def test_attaching_to_a_torchvision_model_and_taking_off_again() -> None:
-    torch.manual_seed(0)
-    model = torchvision.models.resnet18().eval()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    x = torch.randn(1, 3, 64, 64)
-    with torch.no_grad():
-        plain = model(x)
-        assert na.attach(model, "stage2=ela(variant=B) stage3=se(reduction=16)", input_shape=(3, 64, 64)) is model
-        torch.testing.assert_close(model(x), plain)
-        added = set(model.state_dict()) - set(before)
-        assert added
-        na.detach(model)
-        assert torch.equal(model(x), plain)
-    assert set(model.state_dict()) == set(before)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_what_cannot_be_attached() -> None:
@@ -156,11 +136,3 @@ def test_a_model_that_cannot_be_built_leaves_nothing_behind(folder: Path) -> Non
     with pytest.raises(BackboneError, match=r"returned a int, not a torch\.nn\.Module"):
         own(model=lambda: 3)
     assert not list(folder.iterdir())
-
-
-@pytest.mark.slow  # a journey with a model of one's own does it, too
-def test_what_a_worker_needs_is_found_by_name_from_any_folder(table: Path) -> None:
-    study = na.search("table.toml", trials=3, workers=2, say=quiet)
-    assert len(study.candidates()) == 3
-    pids = {line.split("|")[3] for line in (table / "calls.txt").read_text().splitlines()}
-    assert str(os.getpid()) not in pids

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -179,24 +178,6 @@ def test_a_deepcopy_shares_nothing() -> None:
     assert not torch.equal(twin(images()), before)
     assert list(attached_modules(twin)) == list(attached_modules(model))
     assert detach(twin).state_dict().keys() == detach(model).state_dict().keys()
-
-
-@pytest.mark.slow
-def test_a_whole_model_can_be_handed_to_another_process() -> None:
-    model = shaken(attach(small(), everywhere(small())))
-    context = torch.multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    child = context.Process(target=answer, args=(model, queue))
-    child.start()
-    there, paths = queue.get(timeout=120)
-    child.join()
-    assert torch.equal(torch.tensor(there), model(images()))
-    assert paths == list(attached_modules(model))
-
-
-def answer(model: nn.Module, queue: Any) -> None:
-    """What a model says in another process, and what is attached to it there."""
-    queue.put((model(images()).tolist(), list(attached_modules(model))))
 
 
 def test_folding_keeps_attention_and_leaves_no_norm() -> None:

@@ -157,15 +157,6 @@ def test_dicts_of_maps_and_weights_that_a_hook_of_torchs_makes() -> None:
     assert shapes(check(model, (3, 64, 64))) == [(64, 16, 16), (128, 8, 8), (256, 4, 4), (512, 2, 2)]
 
 
-@pytest.mark.slow
-def test_a_segmenters_backbone_is_found_and_its_head_is_none() -> None:
-    with torch.device("meta"):
-        model = torchvision.models.segmentation.fcn_resnet50(weights=None, weights_backbone=None)
-    stages = check(model, (3, 64, 64))
-    assert shapes(stages) == [(256, 16, 16), (512, 8, 8), (1024, 8, 8), (2048, 8, 8)]
-    assert stages[0].at("residual")[0].path == "backbone.layer1.0.bn3"
-
-
 def test_a_block_that_runs_three_times_is_one_block() -> None:
     (site,) = check(Repeating(), (3, 32, 32))
     assert [[p.path for p in points] for _, points in site.points] == [["block.b"], ["block"], ["block"]]
@@ -327,13 +318,6 @@ def test_attention_of_the_backbones_own() -> None:
 
 
 TRANSFORMERS = ("vit_", "swin_")
-TIMM = """
-resnetv2_50 resnest14d res2net50_26w_4s skresnet18 ecaresnet26t seresnet50 hrnet_w18_small dla34 dpn68 vovnet39a
-cspresnet50 cspdarknet53 darknet53 xception41 repvgg_a0 mobilenetv3_small_100 mobilenetv4_conv_small ghostnet_100 fbnetc_100
-rexnet_100 lcnet_050 hardcorenas_a eca_nfnet_l0 regnetz_b16 convnext_atto edgenext_xx_small mobilevit_xxs efficientformer_l1
-convmixer_768_32 coatnet_nano_rw_224 focalnet_tiny_srf fastvit_t8 starnet_s1 hgnet_tiny inception_next_atto tresnet_m gernet_s
-botnet26t_256 lambda_resnet26t visformer_tiny
-""".split()  # noqa: SIM905 - a list of forty lines says no more
 
 
 @pytest.mark.slow
@@ -356,15 +340,6 @@ def test_all_torchvision_classification_models() -> None:
     assert refused == [
         name for name in torchvision.models.list_models(module=torchvision.models) if name.startswith(TRANSFORMERS)
     ]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", TIMM)
-def test_timm_models(name: str) -> None:
-    timm = pytest.importorskip("timm")
-    side = 256 if name.endswith("256") else 224
-    assert len(check(timm.create_model(name), (3, side, side))) >= 1
 
 
 SHAPE = (3, 32, 32)

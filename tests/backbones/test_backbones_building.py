@@ -14,9 +14,6 @@ from nas_attn.backbones.cifar import DEPTHS, MODELS, Shortcut
 from nas_attn.errors import BackboneError
 from nas_attn.recipe import BackboneSection
 
-TRAINED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "resnet20_cifar10.npz"
-needs_trained = pytest.mark.skipif(not TRAINED.is_file(), reason=f"{TRAINED} is not there")
-
 
 def build(name: str, shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10, **section: object) -> nn.Module:
     return backbones.build(BackboneSection(name=name, **section), input_shape=shape, classes=classes)  # type: ignore[arg-type]
@@ -123,21 +120,6 @@ def test_names_can_be_built() -> None:
     names = backbones.names()
     assert {"resnet20", "preact_resnet56", "torchvision:resnet50"} <= set(names)
     assert not any("rcnn" in name or "video" in name for name in names)
-
-
-def pretrained(
-    path: Path | str, name: str = "resnet20", shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10
-) -> nn.Module:
-    return backbones.build(BackboneSection(name=name), input_shape=shape, classes=classes, pretrained=str(path))
-
-
-@needs_trained
-def test_the_trained_resnet20_loads_whole() -> None:
-    model = pretrained(TRAINED)
-    given = np.load(TRAINED)
-    state = model.state_dict()
-    assert set(given.files) == {name for name in state if not name.endswith("num_batches_tracked")}
-    assert all(np.array_equal(state[name].numpy(), given[name]) for name in given.files)
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".npz", ".safetensors"])

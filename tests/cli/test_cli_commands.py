@@ -4,13 +4,10 @@ import math
 import os
 import pty
 import select
-import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import optuna
 import pytest
 from materials import coco, photographs
 
@@ -124,30 +121,6 @@ def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
     ended = nas("doctor", "--storage", "sqlite:///text.db")
     assert ended.status == 1
     assert "is not an SQLite database" in " ".join(ended.out.split())
-
-
-@pytest.mark.slow
-def test_a_backup_while_workers_write_opens_with_plain_optuna(
-    table: Path, nas, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TABLE_SECONDS", "0.2")
-    command = [*PROGRAM, "search", "table.toml", "--workers", "1"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as search:
-        deadline = time.monotonic() + 120
-        while not (table / "calls.txt").exists() or len((table / "calls.txt").read_text().splitlines()) < 5:
-            assert search.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        ended = nas("backup", "copy.db", "--json")
-        assert search.poll() is None, "the search was to be under way still"
-        search.terminate()
-    assert ended.status == 0, ended.err
-    assert ended.json["backup"] == str(table / "copy.db")
-    copy = optuna.load_study(study_name="table", storage="sqlite:///copy.db")
-    assert any(trial.state.is_finished() for trial in copy.trials)
-    with sqlite3.connect("copy.db") as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert nas("pareto", "--storage", "sqlite:///copy.db").status == 0
 
 
 def test_init_writes_a_recipe_that_fits_a_small_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:

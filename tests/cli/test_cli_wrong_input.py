@@ -89,25 +89,8 @@ def test_an_objective_that_the_evaluator_does_not_return_stops_the_search_at_onc
     assert ended.status == 2
     assert "objectives names 'scor', but training.evaluator returned no 'scor': did you mean 'score'?" in ended.error
     assert len((table / "calls.txt").read_text().splitlines()) == 1
-    assert nas("status", "table", "--json").json["failed"] == 0
-
-
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        ("raise KeyError('weights')", "the evaluator raised KeyError for 'none': 'weights'"),
-        ("return {'score': float('inf')}", "not a finite number"),
-    ],
-)
-def test_an_evaluator_that_never_works_records_no_failures(table: Path, nas, body: str, words: str) -> None:
-    name = f"evaluator_{abs(hash(body))}"
-    (table / f"{name}.py").write_text(f"def evaluate(model, run):\n    {body}\n")
-    change(table, "table_evaluator", name)
-    ended = nas("search", "table.toml", "--workers", "1")
-    assert ended.status == 2
-    assert words in ended.error
     counts = nas("status", "table", "--json").json
-    assert counts["finished"] == 0
+    assert (counts["failed"], counts["finished"]) == (0, 0)
     shown = nas("--debug", "resume", "--workers", "1")
     assert shown.status == 2
     assert "Traceback" in shown.err

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nas_attn import data, waiting
-from nas_attn.data.parts import InMemory, Streamed, decode, exclusive
+from nas_attn import data
+from nas_attn.data.parts import InMemory, Streamed, decode
 from nas_attn.data.splitting import divided
 from nas_attn.errors import DataError, NasAttnWarning, RecipeError
 from nas_attn.recipe import Augment, DataSection, Recipe
@@ -206,30 +203,6 @@ def test_what_nobody_reads_is_dropped_from_the_cache(folder: Path, tmp_path: Pat
     load(folder)
     assert not old.exists()
     assert other.exists()
-
-
-@pytest.mark.slow
-def test_images_that_a_stopped_process_prepares_are_prepared_once_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(waiting, "STOPPED_S", 0.1)
-    hold = """
-import sys, time
-from pathlib import Path
-from nas_attn.data.parts import exclusive
-with exclusive(Path(sys.argv[1]), "the images"):
-    print(flush=True)
-    time.sleep(60)
-"""
-    lock, said = tmp_path / "images.lock", []
-    with subprocess.Popen([sys.executable, "-c", hold, str(lock)], stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
-        psutil.Process(process.pid).suspend()
-        try:
-            with waiting.telling(said.append, lambda: False), exclusive(lock, "the images"):
-                assert any(f"pid {process.pid} " in sentence for sentence in said)
-        finally:
-            process.kill()  # else the failed test would wait for it
 
 
 PATTERN = {"pattern": r"^(p\d+)_"}

@@ -1,7 +1,5 @@
-"""Real training on 8x8 digits: one start for all, kills in mid-training, limits, objectives."""
+"""Real training on 8x8 digits: damaged backbones, limits, objectives."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,32 +49,12 @@ def search(**changes: Any) -> na.Study:
     )
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "nas_attn.cli.main", *arguments, "--device", "cpu"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 def scored(study: na.Study) -> dict[str, CandidateView]:
     return {view.placement: view for view in study.candidates() if view.state == "scored"}
 
 
 def opened_there(folder: Path) -> OpenStudy:
     return open_study("tiny", f"sqlite:///{folder}/nas_attn.db")
-
-
-@pytest.mark.slow
-def test_each_backbone_is_trained_once_for_workers_that_start_together(tiny: Path) -> None:
-    process = start("search", "tiny.toml", "--workers", "2", "--threads", "1")
-    output = process.communicate(timeout=240)[0]
-    assert process.returncode == 0, output
-    store = opened_there(tiny).store
-    assert [(s.score.seed, s.score.rung, s.score.epochs) for s in store.scores(BACKBONE)] == [(0, 0, 2), (1, 0, 2)]
-    finished = [row for row in store.candidates() if row.state == "scored"]
-    assert len(finished) == 3
-    assert {row.baseline for row in finished} >= {"none"}
-    for row in finished:  # no attention gets the same epochs as everyone
-        runs = 2 if row.baseline == "none" else 1
-        assert [s.score.epochs for s in store.scores(row.key)] == [1, 2] * runs
 
 
 def test_a_damaged_backbone_is_trained_again(tiny: Path) -> None:

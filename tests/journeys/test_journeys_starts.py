@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchvision
 from answers import DIGITS, QUICK, finished, kept_files, settings
 from materials import photographs
 from shell import Shell
@@ -51,23 +50,6 @@ def test_each_start(shell: Shell, trained: Path, start: str, workers: int) -> No
     kept_files(shell, answer)
     shell.types("export digits --placement none -o none.pt")
     assert "conv1.weight" in " ".join(torch.load(shell.folder / "none.pt", weights_only=True)["state_dict"])
-
-
-@pytest.mark.slow
-def test_a_torchvision_network_from_ones_own_weights_in_a_training_program_s_form(shell: Shell) -> None:
-    photographs(shell.folder / "photos", of_each=12, side=32)
-    network = torchvision.models.resnet18(num_classes=3)
-    torch.save(
-        {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}},
-        shell.folder / "last.pth",
-    )
-    shell.types("init deep.toml --data folder:photos --backbone torchvision:resnet18 --space small --yes")
-    shell.types(
-        f"search deep.toml --workers 1 --threads 1 --set training.start=pretrained --set training.weights=last.pth {THREE}"
-    )
-    finished(shell, "deep", trials=3)
-    exported = shell.types("export deep --placement none --format weights --json").json
-    assert exported["placement"] == "none"
 
 
 @pytest.mark.slow

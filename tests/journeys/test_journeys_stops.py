@@ -36,14 +36,6 @@ def test_stopped_three_times(shell: Shell, number: signal.Signals, workers: int)
     kept_files(shell, finished(shell, "digits", trials=8))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_killed_in_the_middle(shell: Shell, workers: int) -> None:
-    shell.begins(f"search digits --trials 8 --workers {workers} --threads 1 {LONG}").until("trial 1 ").kill()
-    ended = shell.types(f"resume digits --workers {workers} --threads 1")
-    assert "trial 0 (" not in ended.err
-    kept_files(shell, finished(shell, "digits", trials=8))
-
-
 @pytest.fixture
 def database(shell: Shell, private_server, open_folder) -> Iterator[str]:
     """The URL of an empty database, exported as docs/running.md says."""
@@ -99,11 +91,3 @@ def test_another_study_is_completed_meanwhile(shell: Shell, asleep: Running) -> 
     ended = shell.types(f"search digits --name second --trials 7 --workers 1 --threads 1 {second}")
     assert str(asleep.process.pid) in ended.err, "it says whom it waits for"
     finished(shell, "second", trials=7)
-
-
-def test_ctrl_c_is_heard_in_the_wait(shell: Shell, asleep: Running) -> None:
-    os.killpg(asleep.process.pid, signal.SIGSTOP)
-    second = settings(DIGITS, latency__threads="2")
-    waiting = shell.begins(f"search digits --name second --trials 7 --workers 1 --threads 1 {second}")
-    waiting.until(rf"\b{asleep.process.pid}\b").ctrl_c().ends(130)
-    shell.types("status second")

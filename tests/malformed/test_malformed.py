@@ -68,21 +68,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with exported networks and their cards."""
     folder = tmp_path_factory.mktemp("exported")
-    small = [
-        "--set",
-        "data.name=digits-8x8",
-        "--set",
-        "data.size=8",
-        "--workers",
-        "1",
-        "--threads",
-        "1",
-        "--trials",
-        "2",
-    ]
+    small = [*("--set", "data.name=digits-8x8", "--set", "data.size=8"), *("--workers", "1", "--threads", "1")]
     (folder / "received.toml").write_text(received.RECIPE)
     (folder / "mine_space.toml").write_text(received.SPACE.replace("exclude", "# exclude"))
-    typed(folder, ["search", "received.toml", *small], *(["export", "--trial", "1", "--format", f] for f in FORMATS))
+    typed(
+        folder,
+        ["search", "received.toml", *small, "--trials", "2"],
+        *(["export", "--trial", "1", "--format", f] for f in FORMATS),
+    )
     return folder
 
 

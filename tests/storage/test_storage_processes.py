@@ -64,35 +64,14 @@ def test_many_processes_share_a_new_database_with_optuna(url: str, processes: in
     address, arguments = optuna_engine_arguments(url)
     storage = optuna.storages.RDBStorage(address, engine_kwargs=arguments)
     found = optuna.load_study(study_name="digits", storage=storage).trials
+    if url.startswith("sqlite"):
+        with storage.engine.connect() as tuned:
+            names = ("journal_mode", "synchronous", "busy_timeout")
+            assert [tuned.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names] == ["wal", 1, 60_000]
     storage.remove_session()
     storage.engine.dispose()
     assert [trial.state.name for trial in found] == ["COMPLETE"] * trials
     assert [trial.user_attrs["placement"] for trial in found] == [row.placement for row in rows]
-
-
-def settings_of(storage: optuna.storages.RDBStorage) -> tuple[object, ...]:
-    with storage.engine.connect() as found:
-        names = ("journal_mode", "synchronous", "busy_timeout")
-        return tuple(found.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names)
-
-
-def report_settings(storage: optuna.storages.RDBStorage, queue: multiprocessing.Queue[object]) -> None:
-    queue.put(settings_of(storage))
-
-
-@pytest.mark.slow
-def test_the_settings_reach_a_child_process_with_optunas_storage(sqlite_url: str) -> None:
-    Database(sqlite_url).close()
-    address, arguments = optuna_engine_arguments(sqlite_url)
-    storage = optuna.storages.RDBStorage(address, engine_kwargs=arguments)
-    tuned = ("wal", 1, 60_000)
-    assert settings_of(storage) == tuned
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    child = context.Process(target=report_settings, args=(storage, queue))
-    child.start()
-    assert queue.get(timeout=120) == tuned
-    child.join()
 
 
 def put_and_report(store: StudyStore, queue: multiprocessing.Queue[str]) -> None:

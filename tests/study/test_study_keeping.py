@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import Nas
 
 import nas_attn as na
 from nas_attn.analysis.criteria import Criteria
@@ -207,69 +208,6 @@ def test_checkpoints_and_leases_of_runs_that_have_ended_are_swept_by_whoever_com
     assert {path.name for path in opened.folder.iterdir() if path.is_file()} == kept
 
 
-LIMIT = 8_000_000
-"""Bytes that a file may have: the weights do not fit, the database does."""
-SEARCH = f"""
-import resource, sys
-from nas_attn.cli.main import main
-resource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT}, resource.RLIM_INFINITY))
-sys.argv = ["nas-attn", *sys.argv[1:]]
-main()
-"""
-RECIPE = """
-name = "heavy"
-objectives = ["accuracy", "params"]
-space = { name = "heavy", sites = { include = ["stage3"] }, choices = { eca = {} } }
-[backbone]
-name = "resnet8"
-width = 96
-[data]
-name = "digits"
-options = { train = 60, validation = 40, test = 20 }
-[training]
-start = "scratch"
-rungs = [1]
-[search]
-trials = 2
-confirm_seeds = 0
-"""
-
-
-def nas(*arguments: str, limited: bool = False) -> subprocess.CompletedProcess[str]:
-    how = ["-c", SEARCH] if limited else ["-m", "nas_attn.cli.main"]
-    return subprocess.run([sys.executable, *how, *arguments], capture_output=True, text=True, check=False)
-
-
-@pytest.mark.slow
-def test_weights_that_do_not_fit_on_the_disk_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("heavy.toml").write_text(RECIPE)
-    done = nas("search", "heavy.toml", "--workers", "1", "--threads", "1", limited=True)
-    assert done.returncode == 0, done.stderr
-    assert "trained weights are lost: a checkpoint of" in done.stderr
-    assert "File too large" in done.stderr
-    before = na.open_study().snapshot()
-    assert before.counts["scored"] == 2
-    study = open_study("heavy", "sqlite:///nas_attn.db")
-    plan, view = searching.plan_recipe(study.recipe), before.candidates[1]
-    with pytest.raises(
-        CheckpointError, match=r"of uniform eca are not there \(a checkpoint of .*File too large"
-    ) as error:
-        trained_model(study, plan, view)
-    assert "trains it once more" in str(error.value)
-    again = nas("export", "--trial", "1", "--again", "--threads", "1", "--output", "eca.pt")
-    assert again.returncode == 0, again.stderr
-    found = before.candidates[1].scores[0].metrics["accuracy"]
-    assert f"trained again, after 1 epochs: accuracy {found:.4g}" in again.stderr, "to the same bits"
-    assert Path("eca.pt").stat().st_size > LIMIT
-    assert na.open_study().snapshot().as_dict() == before.as_dict(), "what the study knows stays as it is"
-    trained_model(study, plan, view)
-    assert not [name for name in study.store.all_checkpoints() if name.startswith(AGAIN)]
-    (study.folder / study.store.checkpoints(f"weights:{view.key}")[0].artifact).unlink()
-    with pytest.raises(CheckpointError, match=r"the weights of uniform eca are lost \(checkpoint .*again"):
-        trained_model(study, plan, view)
-
-
 DIES = """
 import os
 from nas_attn.evaluation.workbench import Workbench
@@ -286,7 +224,7 @@ def opened(folder: Path) -> OpenStudy:
     return searching.begin(load_recipe("table.toml", overrides=changes), "sqlite:///nas_attn.db")
 
 
-def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path) -> None:
+def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas: Nas) -> None:
     """Killed after its last rung, what it trained is gone: the network at hand afterwards has random weights."""
     (table / "table_evaluator.py").write_text(
         "import torch\n\n"
@@ -302,9 +240,16 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path) -> N
     view = chosen(study, now, Criteria(trial=0)).view
     with pytest.raises(CheckpointError, match=r"the process that trained it was stopped .*again"):
         trained_model(study, plan, view)
-    assert train_again(study, view, searching.Options(say=lambda line: None)).metrics["score"] == 1.0
+    again = nas("export", "--trial", "0", "--again", "--threads", "1", "--output", "bare.pt")
+    assert again.status == 0, again.err
+    assert "trained again, after 2 epochs: score 1" in again.err
+    assert Path("bare.pt").is_file()
     assert torch.all(next(trained_model(study, plan, view).parameters()) == 7.0)
-    assert snapshot(study.store).as_dict() == now.as_dict()
+    assert snapshot(study.store).as_dict() == now.as_dict(), "what the study knows stays as it is"
+    assert not [name for name in study.store.all_checkpoints() if name.startswith(AGAIN)]
+    (study.folder / study.store.checkpoints(f"weights:{view.key}")[0].artifact).unlink()
+    with pytest.raises(CheckpointError, match=r"the weights of none are lost \(checkpoint .*again"):
+        trained_model(study, plan, view)
 
 
 def test_only_what_was_scored_is_trained_again(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:

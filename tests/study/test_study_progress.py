@@ -87,16 +87,6 @@ def test_a_worker_is_listed_with_what_it_is_at_and_gone_when_it_has_ended(table:
     assert (now.workers, now.per_hour, now.progress.finished) == ((), None, 4)
 
 
-def test_reasons_of_failures_are_counted(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TABLE_FAIL", "fail")
-    changes = {"search.trials": 4, "search.confirm_seeds": 0}
-    opened = searching.begin(load_recipe("table.toml", overrides=changes), URL)
-    searching.work(opened, searching.Options(say=lambda line: None))
-    ((reason, count),) = overview(opened).failures
-    assert count == 1
-    assert "not a finite number" in reason
-
-
 @pytest.mark.slow
 def test_status_tells_a_killed_worker_from_a_living_one(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TABLE_SECONDS", "0.5")

@@ -61,12 +61,6 @@ def test_no_placement_is_proposed_twice_and_none_outside_the_space(name: str) ->
     proposed = [tuple(trial.params[site] for site in found.parameters) for trial in study.trials]
     assert len(set(proposed)) == found.count() == 33
     assert all(found.contains(trial.params) for trial in study.trials)
-
-
-@pytest.mark.parametrize("name", ["random", "tpe", "nsga2", "placement"])
-def test_an_exhausted_space_is_said_to_be(name: str) -> None:
-    found = space(["simam"], sites={"include": ["stage3"]})
-    study = run(name, found, found.count(), 0, values)
     with pytest.raises(Exhausted):
         study.ask(distributions(found))
 

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import runpy
-import subprocess
-import sys
 from pathlib import Path
-
-import pytest
 
 from nas_attn import recipe_reading
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "tables" / "make.py"
-
-
-def make(out: Path, *arguments: str) -> str:
-    command = [sys.executable, str(SCRIPT), "cued-digits", "--out", str(out), *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
 
 
 def test_every_problem_is_a_recipe_whose_target_starts_from_scratch() -> None:
@@ -44,20 +32,3 @@ def test_a_part_of_a_block_is_of_use(tmp_path: Path) -> None:
     assert [task.kind for task in runs[:3]] == ["search", "target", "search"]
     assert [task.placement for task in runs if task.kind == "repeat"] == order[:13]
     assert len(runs) == len(set(runs)) == 64 + 64 + 13
-
-
-@pytest.mark.slow
-def test_a_killed_call_costs_one_run(tmp_path: Path) -> None:
-    runs = tmp_path / "cued-digits.jsonl"
-    make(tmp_path, "--hours", "0")
-    first = runs.read_text()
-    assert json.loads(first)["kind"] == "backbone"
-    runs.write_text(first + first[:40])  # killed while it wrote
-    assert "1 runs are there" in make(tmp_path, "--hours", "0")
-    lines = runs.read_text().splitlines()
-    assert lines[0] == first.rstrip("\n")
-    assert [(run["kind"], run["placement"]) for run in map(json.loads, lines)] == [
-        ("backbone", "none"),
-        ("search", "none"),
-    ]
-    assert len(json.loads(lines[1])["scores"]) == 3

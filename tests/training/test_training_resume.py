@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -91,19 +87,6 @@ def test_stopping_at_every_third_batch_changes_nothing(tmp_path: Path, optimizer
             interruptions += 1
     assert interruptions == 15  # three epochs of 15 batches
     assert_same(pieces, whole)
-
-
-@pytest.mark.slow
-def test_a_killed_process_is_taken_up_bit_for_bit(tmp_path: Path) -> None:
-    whole = fit(tmp_path / "whole", rungs=[1, 10])
-    path = tmp_path / "killed"
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen([sys.executable, __file__, str(path)], env=environment)
-    while process.poll() is None and not (path.exists() and path.stat().st_mtime_ns != 0):
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the process ended before it was killed"
-    assert_same(fit(path, rungs=[1, 10]), whole)
 
 
 def test_further_rungs_are_added_to_a_finished_training(tmp_path: Path) -> None:
@@ -227,20 +210,15 @@ CROWDED = {1: 0.005, 2: 0.3, 4: 0.3, 6: 0.3}
     ("takes_s", "most", "expected"),
     [(IDLE, 6, 6), (IDLE, 2, 2), (IDLE | {4: 0.02, 6: 0.001}, 6, 2), (CROWDED, 6, 1), (IDLE, 1, 1)],
 )
-def test_the_quickest_number_is_taken(
+def test_the_quickest_number_is_taken_and_one_far_too_slow_costs_one_step(
     takes_s: dict[int, float], most: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = Machine(takes_s)
     monkeypatch.setattr("nas_attn.training.stepping.time", SimpleNamespace(perf_counter=lambda: machine.now_s))
     assert quickest(machine.step, most) == expected
-
-
-def test_a_number_that_is_far_too_slow_costs_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Machine(CROWDED)
-    monkeypatch.setattr("nas_attn.training.stepping.time", SimpleNamespace(perf_counter=lambda: machine.now_s))
-    quickest(machine.step, 6)
-    assert machine.asked.count(2) == 1
-    assert 4 not in machine.asked
+    if takes_s is CROWDED:
+        assert machine.asked.count(2) == 1
+        assert 4 not in machine.asked
 
 
 def test_where_there_is_nothing_to_choose_no_step_is_made() -> None:
@@ -313,7 +291,3 @@ def test_cores_are_shared_out_and_the_environments_word_is_kept(monkeypatch: pyt
     assert [cores_for(workers) for workers in (1, 3, 4, 20)] == [8, 2, 2, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "2,1")
     assert [cores_for(workers) for workers in (1, 8)] == [2, 1]
-
-
-if __name__ == "__main__":
-    fit(Path(sys.argv[1]), rungs=[1, 10])
