@@ -1,8 +1,4 @@
-"""Every exception that nas_attn raises on purpose, and texts for their sentences.
-
-A message is one sentence: the place, the wrong value, the way out. The command line exits with 2 after a UserError, with 1 after an
-OperationError.
-"""
+"""Every exception that nas_attn raises on purpose, and texts for their sentences: the place, the wrong value, the way out."""
 
 from __future__ import annotations
 

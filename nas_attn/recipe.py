@@ -1,8 +1,4 @@
-"""The recipe: the one place that knows every setting of a study, its default and its limits.
-
-A recipe is a TOML file (`studies/*.toml`) with the sections below, which names a search space, a file of its own. `load_recipe` reads
-both; a study keeps the whole as JSON and needs no file afterwards.
-"""
+"""The recipe, a TOML file (`studies/*.toml`): every setting of a study, its default, its limits. A study keeps it as JSON."""
 
 from __future__ import annotations
 

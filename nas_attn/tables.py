@@ -1,8 +1,4 @@
-"""The tables of what a recipe can name: costs, samplers, latency modes, data sets, presets of trainings.
-
-A row names its function as `package.module:function`, imported when it is asked for. A recipe may name a function of its own in place
-of a cost, a sampler or a data set; that needs no row.
-"""
+"""What a recipe can name: costs, samplers, latency modes, data sets, presets. Rows name functions as `package.module:function`."""
 
 from __future__ import annotations
 

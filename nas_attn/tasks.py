@@ -1,7 +1,4 @@
-"""What a study's networks are for: one object for each task, with all that differs between tasks.
-
-Loads no torch: what needs it is named by path, and imported when a method is called.
-"""
+"""What a study's networks are for: an object for each task, with all that differs. Loads no torch: names by path what needs it."""
 
 from __future__ import annotations
 
@@ -226,6 +223,7 @@ class Segmentation(Task):
 
 
 CLASSIFIERS = ("timm", "smp")  # Sources of networks that are no detectors
+USUAL_DETECTOR = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
 USUAL_SIDE = 320  # Of what a detector is fed, unless its data or itself says otherwise
 FIXED_SIDES: Mapping[str, int] = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320}  # Of one size
 MADE = 32  # Side of a made image with a digit of 8 pixels; torchvision's smallest anchors are 32, so it is fed larger
@@ -253,11 +251,7 @@ class Detection(Task):
     exported_by = "nas_attn.export.formats:Boxes"
     hints = Hints(
         backbones="torchvision:NAME (fasterrcnn_…, retinanet_…, fcos_…, ssd…), package.module:function",
-        own_images={
-            "task": "detection",
-            "data": "coco:FOLDER",
-            "backbone": "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn",
-        },
+        own_images={"task": "detection", "data": "coco:FOLDER", "backbone": USUAL_DETECTOR},
         space="detector",
         target_epochs=30,
     )
@@ -296,7 +290,7 @@ class Detection(Task):
         return super().load(recipe, device=device, share=share)
 
     def usual_backbone(self, data: str, *, small: bool) -> str:
-        return "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
+        return USUAL_DETECTOR
 
     def pace(self, data: str, *, small: bool) -> Pace:
         return Pace(16, 20, (3, 10))
@@ -416,11 +410,8 @@ class UltralyticsDetection(EvaluatedDetection):
 
 
 _ALL: tuple[Task, ...] = (Classification(), Segmentation(), UltralyticsDetection(), EvaluatedDetection(), Detection())
-"""The first one that fits a recipe is its task."""
 TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in _ALL})
-"""Name in a recipe -> the task as our own trainer does it."""
 SHARES: Mapping[str, str] = MappingProxyType({name: title for task in _ALL for name, title in task.shares.items()})
-"""Metrics that are shown in percent -> title."""
 
 
 def of(recipe: Recipe) -> Task:

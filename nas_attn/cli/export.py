@@ -56,9 +56,8 @@ def export(
     kind = find_format(format_, tasks.of(opened.recipe))
     now = snapshot(opened.store)
     view = chosen(opened, now, criteria).view
-    path = output_path(
-        output or f"{opened.store.name}{kind.suffix}", what="--output", error=UserError, replaces=kind.begins
-    )
+    file = output or f"{opened.store.name}{kind.suffix}"
+    path = output_path(file, what="--output", error=UserError, replaces=kind.begins)
     if format_ == "python":
         output_path(path.with_suffix(".pt"), what="beside --output", error=UserError, replaces=(b"pk",))
     if again:

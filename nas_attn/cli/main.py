@@ -60,7 +60,6 @@ def options(
 
 LETTERS = 600  # So long may the sentence of an error become; --debug shows all of it
 
-
 _shown: set[str] = set()  # Warnings that this command has given
 _UsageError: type[Any] = typer.BadParameter.__bases__[0]  # The parser's; it quotes what was typed, however long that is
 
@@ -97,11 +96,8 @@ def main() -> None:
     except RecursionError as error:
         _fail("the input is nested too deeply to be read", 2, error)
     except Exception as error:
-        _fail(
-            f"{type(error).__name__}: {error} (a fault of nas_attn or of a library; --debug shows the traceback)",
-            1,
-            error,
-        )
+        why = "a fault of nas_attn or of a library; --debug shows the traceback"
+        _fail(f"{type(error).__name__}: {error} ({why})", 1, error)
 
 
 def _fail(message: str, status: int, error: BaseException) -> None:

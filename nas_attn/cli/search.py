@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from nas_attn.study.planning import Budget
     from nas_attn.study.progress import WorkerView
 
-
 Tried = Annotated[list[str] | None, Option("--try", help="Also evaluate this placement; repeatable.")]
 ReportPath = Annotated[str | None, Option("--report", help="Where to write the HTML report.")]
 

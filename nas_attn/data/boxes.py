@@ -40,7 +40,6 @@ PATTERNS = ("annotations/instances_{}*.json", "{}/_annotations.coco.json", "anno
 SLACK = 1.0  # pixels by which a box may stick out of its image: programs round
 BoxTable = NDArray[np.float32]  # (M, 5): class from 1 (below: a crowd, not counted), left, top, right, bottom in pixels
 
-
 Id = typing.Annotated[int, Field(lt=2**63)] | typing.Annotated[str, Field(max_length=100)]
 
 

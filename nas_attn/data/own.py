@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nas_attn.data.folder import free_memory
-from nas_attn.data.parts import Feed, InMemory, Labelled, Parts, Place, Streamed, framed, square, to_rgb
+from nas_attn.data.parts import Feed, InMemory, Labelled, Parts, Pixels, Place, Streamed, framed, square, to_rgb
 from nas_attn.errors import DataError, few, first_line, shorten
 from nas_attn.processes import cores
 from nas_attn.recipe import DataSection
@@ -116,11 +116,9 @@ def _labelled(items: Items, count: int, section: DataSection, place: Place) -> L
         identity[number] = zlib.crc32(np.ascontiguousarray(pixels).data)
         if images is not None:
             images[number] = pixels
-    kept = (
-        Streamed(tuple(range(count)), items.pixels, first.shape, workers, place.device)
-        if images is None
-        else InMemory(torch.from_numpy(images))
-    )
+    kept: Pixels = Streamed(tuple(range(count)), items.pixels, first.shape, workers, place.device)
+    if images is not None:
+        kept = InMemory(torch.from_numpy(images))
     if items.kind != "boxes":
         return Labelled(kept, np.array(labels, np.int64), identity)
     table = np.zeros((count, max(1, max(map(len, labels))), 5), np.float32)

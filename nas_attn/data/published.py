@@ -1,8 +1,4 @@
-"""Published data sets through torchvision's own classes: files in place, or downloaded where there is a network.
-
-The four files of MNIST and Fashion-MNIST (`train-images-idx3-ubyte` and so on) may be gzipped, compressed by anyone, and
-may also lie in `root` itself, as Linux distributions install them.
-"""
+"""Published data sets through torchvision: files in place, or downloaded. MNIST's may be gzipped, and lie in `root` itself."""
 
 from __future__ import annotations
 

@@ -175,8 +175,7 @@ def deployed(model: nn.Module, section: LatencySection, input_shape: tuple[int, 
 
 
 def prepare(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None = None) -> Net:
-    """Makes a copy of the model ready to be timed on x (N, C, H, W); images (M, C, H, W) calibrate a quantized mode.
-    MeasurementError: it cannot be compiled, captured, exported or run in this mode."""
+    """A copy of the model ready to be timed on x (N, C, H, W); images (M, C, H, W) calibrate int8. MeasurementError: it cannot."""
     try:
         mode = LATENCY_MODES[section.mode]
         make = load_object(mode.prepare, what="latency.mode", error=RecipeError)

@@ -1,7 +1,4 @@
-"""One short latency session: candidates, the bare backbone and a second copy of it, in random turns (docs/latency.md).
-
-Also a folder of networks that another device measures without torch, and the sessions that come back.
-"""
+"""Latency sessions in random turns (docs/latency.md), and folders of networks that another device measures without torch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a task is to the trainer: the output that it expects, a loss, the metrics of a split.
-
-Detection has networks like torchvision's detectors, scored by mAP as COCO counts it (pycocotools).
-"""
+"""What a task is to the trainer: the expected output, a loss, metrics. Detectors are scored by mAP as COCO counts it."""
 
 from __future__ import annotations
 
@@ -150,8 +147,7 @@ def confusion(labels: Tensor, predicted: Tensor, classes: int) -> NDArray[Any]:
 
 
 def class_metrics(counts: NDArray[np.int64]) -> dict[str, float]:
-    """`balanced_accuracy` (mean share of a class that is right) and `macro_f1`. A class without images counts in neither; one that is
-    never predicted has an F1 of 0."""
+    """`balanced_accuracy` and `macro_f1`: a class without images counts in neither; one never predicted has an F1 of 0."""
     right, true, taken = np.diag(counts), counts.sum(1), counts.sum(0)
     there = true > 0
     recall = right[there] / true[there]
@@ -160,8 +156,7 @@ def class_metrics(counts: NDArray[np.int64]) -> dict[str, float]:
 
 
 def mean_iou(counts: NDArray[np.int64]) -> float:
-    """Mean intersection over union, of pixels (classes, classes) whose rows are the true ones. A class without a pixel counts only
-    where it is predicted, against the others."""
+    """Mean IoU of pixels (classes, classes), rows are the true ones. A class without a pixel counts only against the others."""
     both, true, taken = np.diag(counts), counts.sum(1), counts.sum(0)
     there = true > 0
     return float((both[there] / (true[there] + taken[there] - both[there])).mean())

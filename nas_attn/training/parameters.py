@@ -21,8 +21,7 @@ LENGTHS = ("T_max", "total_iters", "step_size", "milestones")  # arguments that 
 
 
 def schedule_factors(schedule: Sequence[Schedule], epochs: int, steps: int) -> list[float]:
-    """Factor on the peak learning rate at each step, and steps per epoch. RecipeError: a name or an argument is wrong, or a schedule is
-    longer than the training."""
+    """Factor on the peak learning rate at each step; RecipeError: a wrong name or argument, or longer than the training."""
     factors: list[float] = []
     for number, part in enumerate(schedule):
         left, last = epochs - len(factors) // steps, number == len(schedule) - 1

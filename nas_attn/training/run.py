@@ -1,7 +1,4 @@
-"""One training on its way from rung to rung: all that changes while it runs, and its checkpoints between.
-
-A checkpoint has tensors and plain values only, and is read back with `weights_only=True`.
-"""
+"""One training on its way from rung to rung, and its checkpoints: tensors and plain values, read with `weights_only=True`."""
 
 from __future__ import annotations
 

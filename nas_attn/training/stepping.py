@@ -177,8 +177,7 @@ class Step:
         section: TrainingSection,
         loss_sum: Tensor,
     ) -> None:
-        """`forward`: x (B, C, H, W) and y -> float32 logits; `loss`: logits and y -> sum over the images; `loss_sum`: float64 scalar on the
-        device, to which each image's loss is added."""
+        """`forward`: x, y -> float32 logits; `loss`: logits, y -> sum over the images, which is added to `loss_sum` (float64)."""
         self.forward, self.loss = forward, loss
         self.optimizer, self.section, self.loss_sum = optimizer, section, loss_sum
 
@@ -275,8 +274,7 @@ class RecordedStep:
         except Exception as error:  # whatever a network does; an ordinary step says what is wrong
             self.able = False
             torch.cuda.synchronize(x.device)
-            said = first_line(error)
-            log.info("training continues without a CUDA graph, which could not be recorded: %s", said)
+            log.info("training continues without a CUDA graph, which could not be recorded: %s", first_line(error))
             return
         self._recordings[shapes] = recording
 

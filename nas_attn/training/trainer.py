@@ -51,8 +51,7 @@ class Trainer:
         threads: Threads | None = None,
         more_metrics: Callable[[nn.Module, int], Mapping[str, float]] | None = None,
     ) -> None:
-        """`batch_hook` is called between batches, of training and scoring: the place to yield the device; `more_metrics`, of the scored
-        network at a rung and its epochs, are added to its score."""
+        """`batch_hook`: called between batches, to yield the device; `more_metrics` of a network at a rung join its score."""
         self._more_metrics = more_metrics
         self.section = section
         self.dataset = dataset
