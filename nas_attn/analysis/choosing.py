@@ -19,7 +19,6 @@ from nas_attn.errors import StudyError, shorten
 from nas_attn.model import TARGET
 from nas_attn.tables import is_cost
 
-FEWEST_FOR_A_KNEE = 3
 LABELS = ("Gain", "Best bet", "Dearer", "Cheaper", "Capacity", "Tested", "Decide", "Target", "Next")
 """With which all lines but the first begin, in ten columns."""
 MOST_NOTES = 2  # lines about what speaks against any conclusion
@@ -39,15 +38,8 @@ class Chosen:
     sentences: tuple[str, ...]  # the same in plain words
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "key": self.view.key,
-            "trial": self.view.trial,
-            "placement": self.view.placement,
-            "snippet": self.view.snippet,
-            "rule": self.rule,
-            "sentences": list(self.sentences),
-        }
+        view = {name: getattr(self.view, name) for name in ("key", "trial", "placement", "snippet")}
+        return {**view, "rule": self.rule, "sentences": list(self.sentences)}
 
 
 def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> Chosen:
@@ -107,16 +99,10 @@ def _by_key(now: Snapshot, key: str, placement: str) -> CandidateView:
     return found
 
 
-# ------------------------------------------------------------------------------------------- the knee
-
-
 def _knee(now: Snapshot) -> tuple[CandidateView, str]:
-    """The member of the front with the smallest sum of objectives, each from 0 (the front's best) to 1 (its worst).
-
-    With two objectives it lies farthest below the line between the front's ends. One end is never it.
-    """
+    """The member of the front with the smallest sum of objectives, each from 0 (the front's best) to 1 (its worst); never an end."""
     front = [view for view in now.front if None not in view.values]
-    if len(front) < FEWEST_FOR_A_KNEE:
+    if len(front) < 3:
         raise StudyError(
             f"the front of study '{now.study}' has no knee, as it has {len(front)} member{'s' if len(front) != 1 else ''}: "
             "give a latency or a trial"
@@ -131,9 +117,6 @@ def _knee(now: Snapshot) -> tuple[CandidateView, str]:
             "give a latency or a trial"
         )
     return front[best], "the knee of the front, where more of one objective begins to cost most of the others"
-
-
-# ------------------------------------------------------------------------------------------- limits
 
 
 def _within(now: Snapshot, criteria: Criteria) -> tuple[CandidateView, str]:
@@ -194,9 +177,6 @@ def _nothing(now: Snapshot, words: str, nearest: CandidateView) -> StudyError:
     return StudyError(f"{text}: nearest is {nearest.label} with {figures(now, nearest)}")
 
 
-# ------------------------------------------------------------------------------------------- in plain words
-
-
 def figures(now: Snapshot, view: CandidateView) -> str:
     """`72.41 %, 1.132 times the latency (4.3 ms)`: what a choice is about."""
     parts = []
@@ -220,9 +200,6 @@ def _sentences(now: Snapshot, criteria: Criteria, found: CandidateView, rule: st
         high = f"{found.latency.high:.3f} times ({found.latency.high * found.latency.reference_ms:.3g} ms)"
         said.append(f"The interval of its latency exceeds the limit: it reaches {high}.")
     return said
-
-
-# ------------------------------------------------------------------------------------------- the answer
 
 
 def answer(now: Snapshot, at: str = "") -> list[str]:
@@ -273,7 +250,6 @@ def _tested(now: Snapshot) -> Iterator[str]:
 
 
 def _decide(now: Snapshot, bet: Comparison, at: str) -> Iterator[str]:
-    """What a test of the most promising placement takes."""
     noise = now.noise.get(now.primary or "")
     if bet.gain is None or bet.gain.mean <= 0 or noise is None or not noise.seed_sd:
         return
@@ -299,9 +275,6 @@ def _target(now: Snapshot, at: str) -> Iterator[str]:
     cost = f" in about {units.duration(seconds)}" if seconds else ""
     said = now.recipe.target_training.said
     yield f"Target    the gain {said} is not known yet: nas-attn validate {now.study}{at} finds out{cost}"
-
-
-# ------------------------------------------------------------------------------------------- who runs again
 
 
 def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:

@@ -46,10 +46,8 @@ class Criteria:
 
     @property
     def limited(self) -> bool:
-        """Whether limits choose."""
         return (self.max_latency_ratio, self.max_latency_ms, self.min_accuracy) != (None, None, None)
 
     @property
     def default(self) -> bool:
-        """Whether nothing was said."""
         return not (self.limited or self.knee or self.trial is not None or self.placement is not None)

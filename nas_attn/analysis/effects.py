@@ -39,7 +39,6 @@ class Part:
 
     @property
     def half(self) -> float:
-        """Half of the 95 % interval."""
         return (self.high - self.low) / 2
 
     @property
@@ -80,7 +79,6 @@ class Effects:
     cv_error: float | None  # root mean square error of the additive model, leave-one-out; None but for latency
 
     def at(self, level: Level) -> tuple[Effect, ...]:
-        """The rows of one level."""
         return tuple(row for row in self.rows if row.level == level)
 
 
@@ -210,7 +208,6 @@ def _gains(
 
 
 def _runs(now: Snapshot, metric: str, view: CandidateView) -> Mapping[int, float]:
-    """Seed -> score at the last rung."""
     last = len(now.recipe.training.rungs) - 1
     return {p.seed: p.metrics[metric] for p in view.scores if p.rung == last and metric in p.metrics}
 
@@ -235,7 +232,6 @@ def _latencies(
 
 
 def _sentences(rows: Sequence[Effect], metric: str, cost: Mapping[tuple[str, str], float]) -> tuple[str, ...]:
-    """What helps where, what may, what harms, and where nothing does."""
     by_site: defaultdict[str, list[Effect]] = defaultdict(list)
     for row in rows:
         if row.level == "choice":

@@ -90,7 +90,6 @@ def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[str, str], str
 
 
 def _backbone(backbone: BackboneSection, built: BuiltFor) -> tuple[list[str], list[str]]:
-    """(imports, lines that make the backbone)."""
     if backbone.name.startswith(PYTHON):
         module, _, name = backbone.name.removeprefix(PYTHON).rpartition(".")
         if name.isidentifier() and module not in ("", "__main__") and all(p.isidentifier() for p in module.split(".")):

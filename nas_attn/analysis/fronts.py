@@ -61,9 +61,6 @@ def _signs(objectives: Sequence[str]) -> Floats:
     return np.array([1.0 if lower_is_better(objective) else -1.0 for objective in objectives])
 
 
-# ------------------------------------------------------------------------------------------- who goes on at a rung
-
-
 def survives(peers: Mapping[str, Sequence[float]], candidate: str, eta: float) -> bool:
     """Whether a candidate goes on from a rung, judged by all peers that reached it so far, itself included; all minimised.
 

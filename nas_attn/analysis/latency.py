@@ -1,9 +1,7 @@
 """Latencies from sessions, as ratios to the bare backbone with 95 % intervals; and what placements take that were not measured.
 
-A session's calls say little about its error (an interval from one session covers 56-72 %): sessions spaced in time are
-the sample. An estimate is the median over sessions of their median log-ratio; its interval comes from resampling
-sessions, below six sessions from the spread between sessions, pooled over all candidates. Evidence: docs/latency.md.
-What was not measured is predicted by the model of placements: nearly a sum over sites.
+Sessions spaced in time are the sample. An estimate is the median over sessions of their median log-ratio; its interval comes from
+resampling them, below six from the spread between sessions, pooled over all candidates. Evidence: docs/latency.md.
 """
 
 from __future__ import annotations
@@ -37,9 +35,6 @@ SHAPES = (
 LEAST_MEASURED = 8  # measured candidates from which on the model speaks of others
 OUTLIER = 4.0  # measurements this many standard deviations from what all others predict are suspicious
 LEAST_HALF = 1e-3  # half of the interval of a ratio that the model takes for granted, as a share: none is known better
-
-
-# ------------------------------------------------------------------------------------------- from sessions
 
 
 def dropped(sessions: Sequence[Session]) -> tuple[Session, ...]:
@@ -170,13 +165,9 @@ def _median_factor(count: int) -> float:
 
 
 def _t_below(value: float, freedom: float) -> float:
-    """Probability below a value of Student's t distribution."""
     from scipy.special import stdtr
 
     return float(stdtr(freedom, value))
-
-
-# ------------------------------------------------------------------------------------------- what stands behind them
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +216,6 @@ def latency_record(sessions: Sequence[Session], more: Mapping[str, str] | None =
     )
 
 
-# ------------------------------------------------------------------------------------------- the model of latency
-
 Measured = tuple[str, float, float]  # (explicit notation, ratio to the bare backbone, half of its 95 % interval)
 
 
@@ -253,13 +242,11 @@ class LatencyModel:
 
     @property
     def outliers(self) -> set[str]:
-        """Placements whose measurement is far from what all others predict."""
         errors, sds = self._left_out
         return {text for text, z in zip(self._texts, np.abs(errors / sds), strict=True) if z > OUTLIER}
 
     @property
     def cv_error(self) -> float:
-        """Root mean square error of each measurement's prediction from all others."""
         return math.sqrt(float(np.mean(self._left_out[0] ** 2)))
 
     @cached_property
@@ -279,9 +266,7 @@ class LatencyModel:
         return list(zip(mean.tolist(), sd.tolist(), strict=True))
 
 
-@lru_cache(maxsize=2)  # a report asks the same of it in several places
-def _model(measured: tuple[Measured, ...]) -> LatencyModel:
-    return LatencyModel(measured)
+_model = lru_cache(maxsize=2)(LatencyModel)  # a report asks the same of it in several places
 
 
 def latency_model(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> LatencyModel | None:

@@ -175,7 +175,6 @@ def _fastest(evidence: Evidence, best: Contender, able: Sequence[Contender], cou
 
 
 def _pool(contenders: Sequence[Contender], max_latency_ratio: float | None) -> tuple[list[Contender], str]:
-    """Who may be recommended, and from among whom that is, as a phrase."""
     if max_latency_ratio is None:
         pool, among = [c for c in contenders if c.on_front], "on the front"
     else:
@@ -202,7 +201,6 @@ class _Judge:
         self.uniform = max(uniform, key=self.quality, default=None)
 
     def quality(self, contender: Contender) -> float:
-        """The estimate, turned so that more is better."""
         return (-1.0 if self.evidence.lower_is_better else 1.0) * contender.estimate.mean
 
     def likeliest(self, max_latency_ratio: float | None) -> Contender | None:
@@ -276,8 +274,6 @@ class _Judge:
         best = max(slower, key=self.quality, default=None)
         return best if best is not None and self.quality(best) > self.quality(chosen) else None
 
-    # ------------------------------------------------------------------------------------------- in plain words
-
     def _headline(self, chosen: Contender) -> str:
         value = units.value(self.metric, chosen.estimate.mean)
         if chosen is self.bare:
@@ -317,7 +313,6 @@ class _Judge:
         return f"{text}, its latency at {latency.ratio:.3f} times the backbone's ({between})."
 
     def _about(self, promising: Contender, chosen: Contender) -> list[str]:
-        """What was promising and not enough, and what backbones the answer holds for."""
         evidence, found = self.evidence, []
         gain = evidence.gain(promising.key, chosen.key)
         if promising is not chosen and gain is not None:
@@ -335,7 +330,6 @@ class _Judge:
         return found
 
     def _noise(self) -> str:
-        """How much runs differ by chance, and where that is known from."""
         found, metric = self.evidence.noise, self.metric
         if found.seed_sd is None or found.paired_sd is None:
             return "One candidate scored once tells nothing about the noise."
@@ -368,7 +362,6 @@ def _gain(gain: Gain, metric: str) -> str:
 
 
 def _against(comparison: Comparison | None, metric: str) -> list[str]:
-    """The recommended one compared with a baseline."""
     if comparison is None:
         return []
     name = "the bare backbone" if comparison.name == "none" else f"the best uniform baseline ({comparison.name})"

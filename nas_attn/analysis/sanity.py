@@ -50,9 +50,6 @@ class WeakRung:
     sentence: str  # what it means, and what to change, for a person
 
 
-# ------------------------------------------------------------------------------------------- the backbone and the images
-
-
 def cautions(
     recipe: Recipe, metric: str | None, start: Sequence[Score], bare: Sequence[Score], classes: int | None
 ) -> list[str]:
@@ -114,13 +111,10 @@ def _by_heart(ended: Sequence[Score], bare: Sequence[Score]) -> Iterator[str]:
         )
 
 
-# ------------------------------------------------------------------------------------------- metrics
-
-
 def constants(recipe: Recipe, primary: str | None, runs: Mapping[str, Sequence[Metrics]]) -> list[Constant]:
     """The objectives that are metrics, and the primary one, that are the same in all `runs` (key -> metrics at the last rung)."""
-    found = []
-    for metric in dict.fromkeys([*_trained(recipe), *([primary] if primary else [])]):
+    found, trained = [], [objective_name(objective) for objective in recipe.objectives if not is_cost(objective)]
+    for metric in dict.fromkeys([*trained, *([primary] if primary else [])]):
         having = {key: known for key, scores in runs.items() if (known := _values(metric, scores))}
         values = [value for known in having.values() for value in known]
         if len(having) < LEAST_ALIKE:
@@ -130,10 +124,6 @@ def constants(recipe: Recipe, primary: str | None, runs: Mapping[str, Sequence[M
             said = _what_constant(recipe, metric, values, len(having), guessing)
             found.append(Constant(metric, values[0], len(having), len(values), said))
     return found
-
-
-def _trained(recipe: Recipe) -> list[str]:
-    return [objective_name(objective) for objective in recipe.objectives if not is_cost(objective)]
 
 
 def _values(metric: str, scores: Iterable[Metrics]) -> list[float]:
@@ -178,9 +168,6 @@ def two_values(model: Evidence) -> list[str]:
         f"Runs lie at two values, {model.metric} {worse} and {better}, those of one placement at both: what counts is how often "
         "a placement comes to the better one, of which few runs say little; its expected score lies between."
     ]
-
-
-# ------------------------------------------------------------------------------------------- rungs
 
 
 def weak_rungs(

@@ -145,7 +145,6 @@ class CandidateView:
 
     @property
     def label(self) -> str:
-        """A short name: the baseline's, or the trial's."""
         return self.baseline or f"trial {self.trial}"
 
     @property
@@ -241,7 +240,6 @@ class Snapshot:
         return tuple(sorted(views, key=place))
 
     def find(self, key: str) -> CandidateView | None:
-        """The candidate with this key."""
         return next((view for view in self.candidates if view.key == key), None)
 
     def as_dict(self) -> dict[str, Any]:
@@ -375,7 +373,6 @@ def _views(
 
 
 def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
-    """Runs in the order of what they were made for."""
     order = ("backbone", "search", "confirm", "round")
     points = [
         ScorePoint(s.purpose, of.seed, of.rung, of.epochs, of.metrics, of.wall_s) for s in stored for of in (s.score,)

@@ -40,8 +40,6 @@ RATIO = Unit(lambda ratio: f"{ratio:.3f} ×", lambda size: f"{100 * size:.1f}", 
 COUNT = Unit(count, count, ticks=".3~s")
 BYTES = Unit(lambda size: f"{count(size)}B", lambda size: f"{count(size)}B", ticks=".3~s")
 NUMBER = Unit(lambda number: f"{number:.4g}", lambda size: f"{size:.3g}")
-
-
 _UNITS: Mapping[str, Unit] = {"ratio": RATIO, "count": COUNT, "bytes": BYTES, "number": NUMBER}
 _KNOWN: Mapping[str, tuple[str, Unit]] = (
     {name: (title, SHARE) for task in TASKS.values() for name, title in task.shares.items()}

@@ -236,7 +236,6 @@ class ValidationResult:
 
     @property
     def complete(self) -> bool:
-        """Whether all blocks have ended."""
         return self.blocks == self.family.blocks
 
 

@@ -1,9 +1,6 @@
 """The one model of placements: what runs say about them, how sure that is, and what untried ones may be worth. NumPy only.
 
-    value = mean of the rung + effect of the placement + placement x backbone + level of the seed and of the backbone + noise
-
-`coding` says how placements are alike, `variances` finds the posterior of all variances, `evidence` answers questions about a
-metric, `learner` is the same model for samplers and for latencies.
+value = mean of the rung + effect of the placement + placement x backbone + level of the seed and of the backbone + noise
 """
 
 from nas_attn.model.evidence import Estimate, Evidence, Gain, Noise, fit

@@ -1,15 +1,11 @@
-"""How placements are alike: each is one choice per site, and choices share names.
-
-The effect of a placement has four parts, each normal with a covariance
-("kernel") over placements:
+"""How placements are alike: each is one choice per site, and choices share names. Effects have four parts with a kernel each:
 
     site   what a choice does at its site; choices share their names there: `attention`, `se`, `se(reduction=8)`
     type   what a name does at any site, and within a stage where stages have several sites
     pair   what two choices at two sites do together, beyond what each does alone
     own    what none of these explains
 
-A shape says how the variance is shared between the parts. Each part is scaled so that two evaluated placements differ, on
-average, by a variance of 2: that of two independent effects of variance 1.
+A shape says how the variance is shared between them. Each is scaled so that two evaluated placements differ by a variance of 2.
 """
 
 from __future__ import annotations
@@ -27,8 +23,7 @@ from nas_attn.space import parse
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 Codes = NDArray[np.intp]  # (n, sites): which of its site's choices each placement has
-Names = Callable[[Hashable], Sequence[str]]
-"""Choice -> its names, from the general to the particular; choices that share a name share an effect."""
+Names = Callable[[Hashable], Sequence[str]]  # of a choice, from general to particular; shared names share effects
 NONE = "none"
 PARTS = ("site", "type", "pair")
 
@@ -126,12 +121,10 @@ class Coding:
             return None
 
     def codes(self, texts: Sequence[str]) -> Codes:
-        """(n, sites) of explicit placements."""
         rows = [self.encode({**dict.fromkeys(self.sites, NONE), **_read(text)}) for text in texts]
         return np.array(rows, dtype=np.intp).reshape(len(texts), len(self.sites))
 
     def decode(self, codes: Sequence[int]) -> dict[str, Hashable]:
-        """Site -> choice."""
         return {site: choices[code] for (site, choices), code in zip(self.sites.items(), codes, strict=True)}
 
     def scaled_to(self, codes: Codes) -> Coding:

@@ -101,8 +101,6 @@ class Evidence:
         self._index = {key: i for i, key in enumerate(self.keys)}
         self._gains: defaultdict[str, dict[str, Gain]] = defaultdict(dict)
 
-    # ------------------------------------------------------------------------------------------- answers
-
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
         """Every placement's expected score at this rung, those that had no run there included."""
@@ -145,7 +143,6 @@ class Evidence:
 
     @cached_property
     def noise(self) -> Noise:
-        """How much runs of one placement differ."""
         repeated, runs = sum(n > 1 for n in Counter(run.key for run in self._runs.last).values()), len(self._runs.last)
         source: Source = "seeds" if repeated else "images" if self._runs.data.priors[-1].floor else "assumed"
         if self._constant:
@@ -189,8 +186,6 @@ class Evidence:
         if self._constant:
             return np.full((count, len(self.keys)), self._runs.last[0].value)
         return np.asarray(self._sign * (self._effects.draws(rng, count) + self._excess(self.keys)))
-
-    # ------------------------------------------------------------------------------------------- inside
 
     @cached_property
     def _effects(self) -> Effects:
@@ -331,7 +326,6 @@ class Effects:
         return nodes.shapes[int(nodes.draws.shape[node])], float(nodes.draws.spread[node, -1] ** 2)
 
     def _covariance(self, node: int, *, own: bool) -> Floats:
-        """(targets, targets) of the effects."""
         (_, across, down), (shape, square) = self._parts(node), self._prior(node)
         prior = self._coding.kernel(shape, self._codes, self._codes) + own * shape.own * np.eye(len(self._codes))
         return np.asarray(square * prior - across.T @ across + down.T @ down)
@@ -354,7 +348,6 @@ class Effects:
         return self._made[node]
 
     def _diagonal(self, shape: Shape) -> Floats:
-        """(targets,) prior variances of effects of size 1."""
         if shape not in self._diagonals:
             self._diagonals[shape] = self._coding.kernel(shape, self._codes) + shape.own
         return self._diagonals[shape]

@@ -59,7 +59,6 @@ class Function:
         return cls(coding.first, constant + 0.5 * float(coding.middle @ toward), entries - toward, pairs)
 
     def of(self, codes: Codes) -> Floats:
-        """(n,) its values."""
         at = self.first + codes
         found = self.constant + self.entries[at].sum(axis=1)
         if self.pairs is not None:
@@ -80,7 +79,6 @@ class Learner:
 
     @property
     def count(self) -> int:
-        """Values known."""
         return len(self._rows)
 
     def update(self, rows: Mapping[int, Value]) -> None:
@@ -138,9 +136,6 @@ def _data(coding: Coding, rows: Sequence[Value]) -> Data:
     return Data.simple(coding.scaled_to(codes), codes, place, values, np.array([row.noise for row in some]))
 
 
-# ------------------------------------------------------------------------------------------- what to try next
-
-
 @dataclass(frozen=True)
 class Allowed:
     """What a placement may be: (sites, most choices) which choices, and which of them do not count towards `most`."""
@@ -150,7 +145,6 @@ class Allowed:
     most: int | None = None  # choices that are not free, at most; None: any number
 
     def holds(self, codes: Codes) -> Mask:
-        """(n,) whether placements are allowed."""
         sites = np.arange(codes.shape[1])
         inside = np.asarray(self.choices[sites, codes].all(axis=1), dtype=np.bool_)
         if self.most is not None:
@@ -182,7 +176,6 @@ class Beliefs:
     primary: int = 0  # the objective that is sought; the others are what it costs
 
     def values(self, codes: Codes) -> Floats:
-        """(n, objectives)"""
         return np.stack([function.of(codes) for function in self.functions], axis=1)
 
 
@@ -217,7 +210,6 @@ def proposals(
 
 
 def _changes(parents: Codes, allowed: Allowed, rng: np.random.Generator) -> Codes:
-    """All allowed changes of one site of the parents, and some of two."""
     site, choice = np.nonzero(allowed.choices)
     one = np.repeat(parents, len(site), axis=0)
     one[np.arange(len(one)), np.tile(site, len(parents))] = np.tile(choice, len(parents))

@@ -19,8 +19,7 @@ Results = NDArray[np.float32]  # right or wrong per image, 1 or 0
 
 TARGET = 1_000_000  # the rung of runs that train as the network finally will be, above all others
 MOST = 600  # runs that the model is fitted to at most: those of the placements with the most runs at the highest rungs
-FEWEST, BROKEN = 8, 3.0
-"""In a block of so many runs, one this many times as far below the median as the best tenth are above it is cut there."""
+FEWEST, BROKEN = 8, 3.0  # least block; cut this many times as far below the median as the best tenth is above
 LEAST_SIZE = 0.02  # a rung's values differ at least by this share of another's
 APART, SHARE, LEAST = 4.0, 0.1, 3  # two values: gap in standard deviations; share and number of runs at either
 MOST_COMPARED, MOST_PAIRS = 64, 40  # runs whose results per image are compared; pairs looked at for new images
@@ -66,7 +65,6 @@ class Priors:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The least and the largest noise to consider."""
         if self.floor is None:
             return 0.003 * self.size, 8 * self.size
         return math.sqrt(FLOOR_SHARE) * 1.001 * self.floor, max(MOST_FLOORS * self.floor, 8 * self.size)
@@ -82,7 +80,6 @@ class Priors:
         return np.asarray(np.where(s**2 > FLOOR_SHARE * f**2, density, -np.inf))
 
     def usual(self, s: Floats) -> Floats:
-        """Scale of the spread, given the noise."""
         return SPREAD_TO_NOISE * s if self.spread is None else np.full_like(s, self.spread)
 
     def log_spread(self, t: Floats, s: Floats, below: Floats | float = 0.0) -> Floats:
@@ -120,9 +117,7 @@ class Data:
     value: Floats
     weight: Floats  # variance of the run's noise over that of a full run
     priors: Sequence[Priors]  # one per rung
-    target: bool = (
-        False  # whether the last rung trains otherwise than those below: what they say of it is to be learned
-    )
+    target: bool = False  # whether the last rung trains otherwise than those below, which may say little of it
 
     @classmethod
     def simple(cls, coding: Coding, codes: Codes, place: Ints, value: Floats, weight: Floats) -> Data:
@@ -145,7 +140,6 @@ class Data:
         return len(np.unique(self.block)) > 1 and len(np.unique(last)) < len(last)
 
     def part(self, chosen: Ints) -> Data:
-        """Only some of the evaluated placements."""
         mine, names = np.isin(self.place, chosen), ("rung", "backbone", "block", "run", "value", "weight")
         rows = {name: getattr(self, name)[mine] for name in names}
         return replace(self, codes=self.codes[chosen], place=np.searchsorted(chosen, self.place[mine]), **rows)
@@ -269,7 +263,6 @@ def _two_values(runs: Sequence[Run], values: Floats, block: Ints) -> tuple[float
         return None
 
     def at_both(names: Ints, least: int) -> bool:
-        """Whether so many runs of one name are at each of the values."""
         upper = np.bincount(names, weights=values >= high[0])
         return bool((np.minimum(upper, np.bincount(names) - upper) >= least).any())
 
@@ -335,7 +328,6 @@ class NewImages:
 
 
 def _with_images(runs: Sequence[Run]) -> list[Run]:
-    """Those with results on the largest number of images."""
     images = max((run.examples for run in runs if run.correct is not None), default=0)
     return [run for run in runs if run.correct is not None and run.examples == images]
 

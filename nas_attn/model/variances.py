@@ -1,9 +1,8 @@
 """The posterior of all variances, by adaptive importance sampling, and the linear model at each of its nodes.
 
-Three hypotheses are weighed: placements differ, they differ in the search and not at the target, or nowhere. Under each, the
-variances are drawn from proposals that are fitted to what the rounds before found (Cornuet et al. 2012, arXiv:0907.1254), and
-weighted with the marginal likelihood of the runs, the rungs' means integrated out. All variances are in units of the noise, which
-is integrated on a grid. The draws are those of a fixed generator: equal runs give equal answers.
+Three hypotheses are weighed: placements differ, they differ in the search and not at the target, or nowhere. Variances are drawn
+from proposals fitted to the rounds before (Cornuet et al. 2012, arXiv:0907.1254) and weighted with the marginal likelihood, the
+rungs' means integrated out, in units of the noise, which is on a grid. The generator is fixed: equal runs give equal answers.
 """
 
 from __future__ import annotations
@@ -74,7 +73,6 @@ class Family:
         self.prior = prior / prior.sum()
 
     def draws(self, shape: Ints, z: Floats) -> Draws:
-        """The variances that (m, parameters) mean."""
         m, rungs = len(z), self.data.rungs
         noise = np.stack([*(self._exp(z, f"noise{k}") for k in range(rungs - 1)), np.ones(m)], axis=1)
         size = noise * np.stack([self._exp(z, f"spread{k}") for k in range(rungs)], axis=1)
@@ -173,12 +171,10 @@ class Solved:
 
     @property
     def rung_means(self) -> Floats:
-        """(rungs,) estimated."""
         return np.asarray(np.linalg.solve(self.inner.T, self.projected))
 
     @property
     def residual(self) -> Floats:
-        """root⁻¹ times the values less their rungs' means."""
         return self.value - self.means @ self.rung_means
 
 
@@ -195,7 +191,6 @@ class Algebra:
         self._kernels: dict[int, Floats] = {}
 
     def kernel(self, number: int) -> Floats:
-        """(runs, runs) of a shape."""
         if number not in self._kernels:
             shape, place = self.shapes[number], self.data.place
             kernel = self.data.coding.kernel(shape, self.data.codes, self.data.codes)
@@ -321,7 +316,6 @@ def _sampled(
 
 
 def _fitted(family: Family, shape: Ints, z: Floats, logs: Floats) -> Proposal:
-    """A proposal at the weighted draws, flattened until enough of them count."""
     power, enough = 1.0, min(2.0 * len(family.middle) + 8, 0.5 * len(z))
     logs = logs - logs.max()
     while power > 0.05 and (w := np.exp(power * logs)).sum() ** 2 / (w**2).sum() < enough:

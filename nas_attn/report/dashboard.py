@@ -136,7 +136,6 @@ def _chunks(known: dict[str, Any], prefix: str, text: str) -> dict[str, Any]:
 
 
 def _numbered(known: dict[str, Any], prefix: str) -> list[str]:
-    """The keys `prefix0`, `prefix1`, … that are there."""
     keys: list[str] = []
     while f"{prefix}{len(keys)}" in known:
         keys.append(f"{prefix}{len(keys)}")

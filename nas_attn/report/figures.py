@@ -174,7 +174,6 @@ def _points(
 
 
 def _bars(ends: Sequence[Ends]) -> dict[str, Any]:
-    """Error bars to the ends of the 95 % intervals, which may be asymmetric."""
     up, down = [high - mean for mean, _, high in ends], [mean - low for mean, low, _ in ends]
     return {"symmetric": False, "array": up, "arrayminus": down}
 
@@ -245,7 +244,6 @@ def learning_curves(snapshot: Snapshot) -> go.Figure | None:
 
 
 def _for_curves(snapshot: Snapshot) -> list[CandidateView]:
-    """The candidates that are drawn; the important ones come last and lie on top."""
     weight = {view.key: (view.on_front, view.baseline is not None, view.trial) for view in snapshot.candidates}
     views = sorted((view for view in snapshot.candidates if view.scores), key=lambda view: weight[view.key])
     return views[-_MOST_CURVES:]

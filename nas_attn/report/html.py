@@ -96,7 +96,6 @@ def summary(snapshot: Snapshot) -> str:
 
 
 def _answer(snapshot: Snapshot) -> dict[str, Any]:
-    """What the answer's box shows, and the front's table."""
     best = snapshot.recommendation
     said = [*answer(snapshot), *(best.why if best else ()), *snapshot.remarks]
     view = snapshot.find(best.key) if best else None
@@ -104,7 +103,6 @@ def _answer(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _tested(snapshot: Snapshot, result: ValidationResult) -> dict[str, Any]:
-    """What one validation has shown."""
     cells = tables.Cell
     rows = [
         tables.Row([cells(role), cells(value), cells(notation=placement, wide=True)])
@@ -122,7 +120,6 @@ def _tested(snapshot: Snapshot, result: ValidationResult) -> dict[str, Any]:
 
 
 def _tiles(snapshot: Snapshot) -> list[tuple[str, str]]:
-    """(number, what it counts)."""
     seconds = sum(point.wall_s for view in snapshot.candidates for point in view.scores)
     return [
         (f"{len(snapshot.candidates)} of {snapshot.planned}", "candidates"),
@@ -133,7 +130,6 @@ def _tiles(snapshot: Snapshot) -> list[tuple[str, str]]:
 
 
 def _front_in_words(snapshot: Snapshot) -> str:
-    """The front's figure for those who do not see it."""
     front, said = snapshot.front, []
     for view in (*front[:1], *front[1:][-1:]):
         pairs = zip(snapshot.objectives, view.values, strict=True)
@@ -144,7 +140,6 @@ def _front_in_words(snapshot: Snapshot) -> str:
 
 
 def _noise(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
-    """The noise floor in words; None while it is unknown."""
     floor = snapshot.noise.get(snapshot.primary or "")
     if floor is None or not floor.seed_sd:
         return None
@@ -173,7 +168,6 @@ def _effects(found: Effects, page: Page) -> dict[str, Any]:
 
 
 def _examples(snapshot: Snapshot, pictures: Mapping[int, Picture]) -> dict[str, Any] | None:
-    """What the two networks classify differently, with the images that are at hand."""
     found = snapshot.examples
     if found is None or not (found.better or found.worse):
         return None
@@ -210,7 +204,6 @@ def _retrained(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
 
 
 def _commands(snapshot: Snapshot) -> str:
-    """How to repeat the study."""
     versions = sorted((_PINNED[name], version) for name, version in snapshot.versions.items() if name in _PINNED)
     lines = ["pip install " + " ".join(f"{name}=={version}" for name, version in versions)] if versions else []
     lines += [f"nas-attn search {snapshot.study}.toml"]
@@ -286,7 +279,6 @@ class Axis(NamedTuple):
     title: str
 
     def at(self, value: float) -> float:
-        """Pixels."""
         return round(self.begin + (value - self.low) / (self.high - self.low) * (self.end - self.begin), 1)
 
     @property
@@ -342,7 +334,6 @@ def _drawn_axis(figure: go.Figure, points: Sequence[Any], name: str) -> Axis:
 
 
 def _ends(trace: Any, name: str, i: int) -> tuple[float, float]:
-    """The ends of a point's interval."""
     bars = trace[f"error_{name}"]
     value = float(trace[name][i])
     return (value, value) if bars.array is None else (value - bars.arrayminus[i], value + bars.array[i])

@@ -77,7 +77,6 @@ def candidates_table(snapshot: Snapshot) -> Table:
 
 
 def _counted(snapshot: Snapshot) -> list[str]:
-    """Costs that stand in a column although they are no objectives."""
     return [name for name in counted_costs(()) if name not in snapshot.objectives]
 
 
@@ -230,15 +229,11 @@ def _candidate(snapshot: Snapshot, view: CandidateView) -> Plain:
 
 
 def _score_rows(snapshot: Snapshot) -> list[Plain]:
-    """A row for each time that a candidate was scored: the points of the learning curves."""
     metrics = sorted({name for view in snapshot.candidates for point in view.scores for name in point.metrics})
     return [
         {
             "trial": view.trial,
-            "purpose": point.purpose,
-            "seed": point.seed,
-            "rung": point.rung,
-            "epochs": point.epochs,
+            **{name: getattr(point, name) for name in ("purpose", "seed", "rung", "epochs")},
             **{name: point.metrics.get(name) for name in metrics},
             "seconds": point.wall_s,
         }
@@ -248,13 +243,11 @@ def _score_rows(snapshot: Snapshot) -> list[Plain]:
 
 
 def _effect_rows(snapshot: Snapshot) -> list[Plain]:
-    """What each choice and type does to the primary metric and to the latency."""
     found = [fit_effects(snapshot, what) for what in (snapshot.primary, "latency") if what]
     return [{"of": effects.of, **asdict(row)} for effects in found if effects is not None for row in effects.rows]
 
 
 def _latencies(snapshot: Snapshot) -> list[Plain]:
-    """A row for each candidate whose latency is known."""
     known = [(view, view.latency) for view in snapshot.candidates if view.latency is not None]
     return [{"trial": v.trial, "placement": v.placement, **asdict(found), "ms": found.ms} for v, found in known]
 
