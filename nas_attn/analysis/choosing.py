@@ -43,11 +43,7 @@ class Chosen:
 
 
 def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> Chosen:
-    """The candidate that is meant; `key_of`: a placement's key, called for `placement` only.
-
-    Raises:
-        StudyError: no candidate meets it; the message names the nearest.
-    """
+    """The candidate that is meant; StudyError, which names the nearest, where none meets it. `key_of`: for `placement` only."""
     if criteria.trial is not None:
         found, rule = _by_trial(now, criteria.trial), f"trial {criteria.trial}, as given"
     elif criteria.placement is not None:
@@ -100,7 +96,7 @@ def _by_key(now: Snapshot, key: str, placement: str) -> CandidateView:
 
 
 def _knee(now: Snapshot) -> tuple[CandidateView, str]:
-    """The member of the front with the smallest sum of objectives, each from 0 (the front's best) to 1 (its worst); never an end."""
+    """The member of the front with the smallest sum of objectives, from 0 (the front's best) to 1 (its worst) each; no end."""
     front = [view for view in now.front if None not in view.values]
     if len(front) < 3:
         raise StudyError(
@@ -203,10 +199,7 @@ def _sentences(now: Snapshot, criteria: Criteria, found: CandidateView, rule: st
 
 
 def answer(now: Snapshot, at: str = "") -> list[str]:
-    """What to take, how sure that is, and what to do next; before it, what speaks against any conclusion.
-
-    `at`: the option with which commands find the database.
-    """
+    """What to take, how sure that is, what to do next; first what speaks against it. `at`: the option with the database."""
     best, notes = now.recommendation, [f"Careful: {said}" for said in now.cautions[:MOST_NOTES]]
     if best is None:
         return [*notes, nothing_recommended(now)]

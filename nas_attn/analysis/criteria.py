@@ -10,10 +10,7 @@ from nas_attn.errors import UserError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criteria:
-    """Which candidate: one of `trial`, `placement` and `knee`, or limits, which can be combined; else the recommended one.
-
-    UserError: more than one criterion, or a limit out of range.
-    """
+    """One of `trial`, `placement` and `knee`, or limits, which combine; else the recommended one. UserError: anything else."""
 
     max_latency_ratio: float | None = field(
         default=None, metadata={"help": "The best with at most this many times the bare backbone's latency."}

@@ -67,10 +67,7 @@ class BuiltFor:
 
 
 def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[str, str], str]:
-    """What makes the Python of a placement and its network's key, as lines that make `model`; `na.attach` refuses another one.
-
-    No lines where it is not known what the network is built for.
-    """
+    """What makes lines of Python of a placement and its network's key; empty where the network's input is not known."""
     if built is None:
         return lambda placement, key: ""
     imported, made = _backbone(recipe.backbone, built)

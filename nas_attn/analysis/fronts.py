@@ -100,10 +100,7 @@ def _normalised(values: Floats) -> Floats:
 
 
 def net(values: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
-    """Candidate -> seed -> value without the level of its seed: as if all had run on the average seed and backbone.
-
-    The pruner's quick answer: value = level of the seed + candidate + rest; candidates vary as much as the rest.
-    """
+    """Candidate -> seed -> value less its seed's level: value = level + candidate + rest, which vary alike. For pruners."""
     seeds = {seed: i for i, seed in enumerate(sorted({seed for runs in values.values() for seed in runs}))}
     table = np.full((len(values), len(seeds)), np.nan)
     for row, runs in zip(table, values.values(), strict=True):

@@ -38,10 +38,7 @@ LEAST_HALF = 1e-3  # half of the interval of a ratio that the model takes for gr
 
 
 def dropped(sessions: Sequence[Session]) -> tuple[Session, ...]:
-    """A study's sessions whose A/A control is off by more than three robust standard deviations, and by at least 1 %.
-
-    The deviation is 1.4826 times the median absolute control log-ratio of all sessions given.
-    """
+    """Of all a study's sessions, those with an A/A control off by over 3 robust standard deviations and by at least 1 %."""
     if not sessions:
         return ()
     controls = np.abs([session.control_log_ratio for session in sessions])
@@ -50,10 +47,7 @@ def dropped(sessions: Sequence[Session]) -> tuple[Session, ...]:
 
 
 def estimate(sessions: Sequence[Session], *, seed: int = 0) -> dict[str, Latency]:
-    """Key -> latency of every candidate with a session that counts.
-
-    `sessions`: all of a study's, from one fingerprint and under one set of conditions. Equal sessions give equal intervals.
-    """
+    """Key -> latency of all candidates with a session that counts, from a study's comparable sessions; repeatable."""
     from scipy.special import stdtrit
 
     kept = _kept(sessions)
@@ -86,10 +80,7 @@ def half_width(latency: Latency) -> float:
 
 
 class Order:
-    """What a study's sessions say of which candidate is faster.
-
-    `spread`: standard deviation of a candidate's log-ratio from session to session, pooled over the candidates.
-    """
+    """Which candidate is faster; `spread`: standard deviation of log-ratios from session to session, pooled over candidates."""
 
     def __init__(self, sessions: Sequence[Session]) -> None:
         kept = _kept(sessions)
@@ -129,7 +120,7 @@ class Order:
 def open_keys(
     sessions: Sequence[Session], keys: Iterable[str], *, tolerance: float, max_sessions: int, seed: int = 0
 ) -> list[str]:
-    """Those of `keys` that need more sessions, the neediest first; those that had `max_sessions`, dropped ones included, do not."""
+    """Those of `keys` that need more sessions, the neediest first; not those that had `max_sessions`, dropped ones included."""
     known = estimate(sessions, seed=seed)
     had = Counter(sample.key for session in sessions for sample in session.samples)
     wanting = [key for key in keys if had[key] < max_sessions and needs_more(known.get(key), tolerance)]

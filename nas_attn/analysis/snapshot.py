@@ -328,10 +328,7 @@ def _views(
     model: Evidence | None,
     shown: Collection[str | None],
 ) -> list[CandidateView]:
-    """The candidates, with what is believed of each at the highest rung that it was scored at.
-
-    `model`: of the primary metric, None where that tells no candidates apart; `shown`: metrics that are estimated.
-    """
+    """The candidates, with what is believed of each at its highest rung. `model`: of the primary metric; `shown`: estimated."""
     recipe, rows, lines = facts.recipe, facts.candidates, snippets(facts.recipe, facts.built)
     at_rung, last = defaultdict[int | None, dict[str, Mapping[str, Estimate]]](dict), len(recipe.training.rungs) - 1
     for (metric, rung), evidence in known.items():

@@ -277,10 +277,7 @@ def validation_results(
 
 
 def block_noise(results: Sequence[ValidationResult]) -> tuple[float, float, int] | None:
-    """Ends of an 80 % interval of the standard deviation of one block's difference between two networks, and its blocks.
-
-    None where no two blocks of one validation are done, or they do not differ.
-    """
+    """80 % interval of the standard deviation of a block's difference, and its blocks; None without two, or any difference."""
     squares, freedoms, blocks = 0.0, 0, 0
     for result in results:
         if not result.verdicts:

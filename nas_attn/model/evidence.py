@@ -18,7 +18,7 @@ from nas_attn.model.variances import JITTER, Algebra, Nodes, Solved, cdf, poster
 from nas_attn.tasks import SHARES
 
 Sum = Sequence[tuple[str, float]]  # (explicit notation, weight): a weighted sum of placements' shared effects
-Source = Literal["seeds", "images", "assumed", "none"]
+Source = Literal["seeds", "images", "assumed", "none"]  # repeated runs; images and one seed's scores; only the latter
 TINY = 1e-300
 REPEATS = 3  # repetitions without any difference that show that a metric (no share of images) has no noise
 CANTELLI = math.sqrt(1 / 0.025 - 1)  # no 2.5 % quantile lies further from the mean, in standard deviations
@@ -58,11 +58,7 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How much runs of one placement differ, at the rung of the answers. None where nothing is known.
-
-    `source`: `seeds`: of placements that ran with several; `images`: from the validation images and the spread of one seed's
-    scores; `assumed`: only the latter; `none`: fewer than two runs.
-    """
+    """How much runs of one placement differ, at the rung of the answers. None where nothing is known."""
 
     metric: str
     source: Source
@@ -83,10 +79,9 @@ class Noise:
 
 
 class Evidence:
-    """The fitted model of one metric at one rung; `fit` makes it. It is solved when the first answer is asked of it.
+    """The fitted model of one metric at one rung, solved when the first answer is asked of it; `fit` makes it.
 
-    `keys`: all placements, the evaluated ones first. With several backbones, a value is the mean over all possible ones.
-    `two_values`: at which the runs lie, the worse one first, where they lie at two: chance decides from run to run.
+    With several backbones, a value is the mean over all possible ones. `two_values`: at which runs lie by chance, worse first.
     """
 
     def __init__(
@@ -171,10 +166,7 @@ class Evidence:
         )
 
     def effects(self, sums: Mapping[str, Sum]) -> dict[str, Gain]:
-        """What choices do at any site, a placement's own left out, for `{"se": [("stage1=se", 1), ("none", -1)]}`.
-
-        Weights add up to 0. Nothing is said of new images. Empty where nothing can be said of differences.
-        """
+        """What choices do at any site: `{"se": [("stage1=se", 1), ("none", -1)]}`, weights that add up to 0."""
         if len(self._runs.last) < 2 or not sums:
             return {}
         if self._constant:
@@ -382,10 +374,7 @@ def fit(
     lower_is_better: bool = False,
     rung: int | None = None,
 ) -> Evidence | None:
-    """The model of one metric, from runs up to a rung (default: the highest); None where no placement ran at that rung.
-
-    `placements`: key -> explicit notation; those never run get a value too. Shares, as `accuracy`, have priors of their own.
-    """
+    """The model of one metric for `placements`, run or not, from runs up to a rung (the highest); None without a run there."""
     known = [run for run in runs if run.key in placements and math.isfinite(run.value)]
     last = max((run.rung for run in known), default=None) if rung is None else rung
     if last is None or not any(run.rung == last for run in known):

@@ -1,8 +1,7 @@
 """The model for samplers: functions over all placements that may be the truth, and which placement to try next.
 
-Near the front of what the model believes: every change of one site, and some changes of two. Of these the one that adds
-most hypervolume, or, against a model that is wrong in the same way everywhere, the best of those below costs drawn at random.
-These limits are what explores: functions drawn around what is believed did worse (docs/benchmarks/search.md).
+Near the front of what is believed (every change of one site, some of two): what adds most hypervolume, or, against a model that
+is wrong everywhere alike, the best below costs drawn at random. Functions drawn around it did worse (docs/benchmarks/search.md).
 """
 
 from __future__ import annotations
@@ -182,10 +181,7 @@ class Beliefs:
 def proposals(
     beliefs: Beliefs, seen: Codes, allowed: Allowed, rng: np.random.Generator, *, by_limit: bool
 ) -> Iterator[tuple[int, ...]]:
-    """Allowed placements, what to try first first; ones of `seen` (n, sites; at least one) may be among them.
-
-    `by_limit`: take the best below costs drawn at random, instead of what adds most hypervolume.
-    """
+    """What to try, first first, `seen` ones too. `by_limit`: the best below random costs, instead of the most hypervolume."""
     known = beliefs.values(seen)
     parents = np.unique(seen[non_dominated(known)], axis=0)
     if len(parents) > PARENTS:
@@ -239,10 +235,7 @@ def _moves(parents: Codes, allowed: Allowed, rng: np.random.Generator) -> Codes:
 
 
 def _below_limits(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> Ints:
-    """Indices of `values`, best first: those below costs drawn between the least within reach and the most seen, then the others.
-
-    The least within reach, so that a front whose fast end nobody has tried yet grows there too.
-    """
+    """Indices, best first: of values below costs drawn between the least within reach and the most seen, then of the others."""
     low, high = np.minimum(values.min(axis=0), known.min(axis=0)), known.max(axis=0)
     limits = low + rng.random(values.shape[1]) * (high - low)
     limits[primary] = np.inf

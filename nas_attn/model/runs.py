@@ -247,10 +247,7 @@ def without_broken(values: Floats) -> Floats:
 
 
 def _two_values(runs: Sequence[Run], values: Floats, block: Ints) -> tuple[float, float] | None:
-    """The two values, the lower first, at which a rung's runs lie, those of one block and of one placement at both; or None.
-
-    Then a network finds what its task needs, or not, from one seed to the next, and a low run is no broken one.
-    """
+    """The two values, the lower first, at which runs lie, those of one block and of one placement at both; None without such."""
     least = max(LEAST, int(np.ceil(SHARE * len(values))))
     ordered = np.sort(values)
     gaps = np.diff(ordered)[least - 1 : len(values) - least]
@@ -271,10 +268,7 @@ def _two_values(runs: Sequence[Run], values: Floats, block: Ints) -> tuple[float
 
 
 def noise_floor(runs: Sequence[Run]) -> float | None:
-    """Standard deviation that the images give one run of a rung, net of what its seed gives all; None without their number.
-
-    From the images that only one of two placements with the same seed gets right (median over pairs), at least one image.
-    """
+    """Standard deviation of a run by its images, those that one of two placements of a seed gets right; None if unknown."""
     known = max((run.examples for run in runs), default=0)
     least = math.sqrt(0.5) / known if known else None
     blocks = defaultdict[tuple[int, int], list[Results]](list)
@@ -301,10 +295,7 @@ class NewImages:
             self._runs[run.key][run.seed, run.backbone] = run
 
     def gain(self, a: str, b: str) -> float:
-        """For the difference of two placements: the covariance of their differences with two seeds.
-
-        Where they share fewer, the mean over pairs that do, else the variance of single differences, which is too much.
-        """
+        """Covariance of two placements' differences with two seeds, else the mean over such pairs, else the variance of one."""
         found = 0.0 if a == b else self._repeated(a, b)
         return self._typical if found is None else found
 

@@ -35,10 +35,7 @@ _MOST_ROWS = 40  # Rows of the study note's table at most
 
 
 def publish(storage: BaseStorage, study: int, identity: Callable[[int], int], snapshot: Snapshot) -> None:
-    """Brings the notes of the study and its trials and our plots up to date; several workers may do so at once, after each trial.
-
-    `identity`: number of a trial -> its number in Optuna's storage.
-    """
+    """Brings notes and plots up to date; several workers may at once. `identity`: a trial's number -> in Optuna's storage."""
     views = [(view, identity(view.trial)) for view in snapshot.candidates]
     for _ in range(_ROUNDS):
         known = storage.get_study_system_attrs(study)

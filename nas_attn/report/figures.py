@@ -45,10 +45,7 @@ def blank_figure(*, height: int) -> go.Figure:
 
 
 def measure(figure: go.Figure, axis: Literal["x", "y"], objective: str, title: str = "", *, gain: bool = False) -> None:
-    """Puts an objective on an axis whose values have been drawn, in the unit that people read: as it is, or as gains (positive is better).
-
-    `title` stands in place of the objective's name and which way is better.
-    """
+    """Puts an objective on an axis with its values drawn, in the unit that people read, or as gains (positive is better)."""
     unit = units.unit(objective)
     if gain:
         said = f"gain in {units.title(objective)} over the bare backbone"
