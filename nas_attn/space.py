@@ -224,11 +224,10 @@ class Baseline:
 
 
 class SearchSpace:
-    """What a study may try.
+    """What a study may try: one categorical per site, whose values are choices in notation, equal networks merged.
 
-    Encoded as one categorical per site whose values are choices in notation, equal networks merged. A value starts with
-    `@` where the position is searched: `@block=se(reduction=8)`. Besides what the space allows, a site's values hold
-    those that the baselines need (`none`, one choice used uniformly); `contains` tells them apart.
+    A value starts with `@` where the position is searched: `@block=se(reduction=8)`. A site's values also hold those that only the
+    baselines need (`none`, one choice used uniformly); `contains` tells them apart.
     """
 
     def __init__(self, spec: SpaceSpec, sites: Sequence[Site], *, init: str = "paper") -> None:

@@ -116,11 +116,8 @@ Kind = Literal["classes", "masks", "boxes"]  # What is known of an image, or of 
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """One data set, or one layout of a user's own files.
-
-    `classes`, `masks` and `boxes` name the functions that read it with such labels, empty where it has none. They are called with a
-    `DataSection` and a `nas_attn.data.parts.Place`, and return `nas_attn.data.parts.Parts`.
-    """
+    """One data set, or one layout of a user's own files. `classes`, `masks` and `boxes` name the functions that read it with such
+    labels, called with a `DataSection` and a `nas_attn.data.parts.Place`; they return `nas_attn.data.parts.Parts`."""
 
     name: str  # What a recipe writes; of a layout with the place of its files, `folder:PATH`
     classes: str = ""
@@ -146,11 +143,8 @@ DATA_SETS = (
 
 
 def find_data_set(name: str) -> DataSet | None:
-    """The row of a name as a recipe writes it; None where there is none.
-
-    Any other `package.module:function` is a user's own, which reads whatever labels the task needs: one that takes a `split` gives
-    a `torch.utils.data.Dataset` (`nas_attn.data.own`), another one is called as those of the table.
-    """
+    """The row of a name as a recipe writes it; None where there is none. Any other `package.module:function` is a user's own: one that
+    takes a `split` gives a `torch.utils.data.Dataset` (`nas_attn.data.own`), another one is called as those of the table."""
     source, colon, _ = name.partition(":")
     known = next((row for row in DATA_SETS if row.name == name or (colon and row.name.startswith(f"{source}:"))), None)
     return known or (DataSet(name, classes=name, masks=name, boxes=name) if colon else None)
@@ -176,7 +170,7 @@ def data_reader(name: str, kind: Kind) -> Callable[..., Any]:
 
 _SGD = {"optimizer": "SGD", "optimizer_arguments": {"momentum": 0.9}}
 _CUTMIX = {"name": "CutMix", "alpha": 1.0}
-PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(  # Name -> keys of `[training]`
     {
         # He et al., 1512.03385, section 4.2; a cosine stands for its steps at a half and three quarters of the training.
         "cifar": {
@@ -233,4 +227,3 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
-"""Name -> keys of `[training]`. A transform's `size` is that of the images."""

@@ -1,11 +1,7 @@
 """Waiting that explains itself: after some seconds it says for whom, it ends when the user asks to stop, and it has an end.
 
-Whoever runs a search says once whom its waits tell and what ends them, `with telling(say, stop):`; whatever waits inside,
-in whichever room, does so through a `Wait`:
-
-    with Wait("the backbone") as wait:
-        while not trained():
-            wait.pause(0.5, lambda: "worker 2 trains it")
+Who runs a search says once whom its waits tell and what ends them, `with telling(say, stop):`; what waits inside does so through
+`with Wait("the backbone") as wait:` and `wait.pause(0.5, lambda: "worker 2 trains it")`.
 """
 
 from __future__ import annotations

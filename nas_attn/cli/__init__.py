@@ -2,6 +2,5 @@
 
 import os
 
-# NumPy's linear algebra on one thread unless told otherwise: its matrices here are small, and beside other work a second
-# thread costs more than it brings. Read when NumPy is loaded, so it stands before all commands.
+# Read when NumPy is loaded, so it stands before all commands: for small matrices a second thread costs more than it brings.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

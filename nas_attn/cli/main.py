@@ -30,13 +30,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-COMMANDS: tuple[Callable[..., None], ...] = (
+COMMANDS: tuple[Callable[..., None], ...] = (  # Their docstrings are what `--help` says
     *(init.init, search.search, search.resume, search.extend, search.worker, search.launch, search.stop),
     *(upkeep.status, running.validate, running.retrain, answers.pareto, answers.effects, answers.report),
     *(export.export, export.check_export, networks.sites, networks.latency, networks.modules),
     *(upkeep.backup, upkeep.clean, upkeep.doctor),
 )
-"""Their docstrings are what `--help` says."""
 
 for function in COMMANDS:
     app.command()(function)

@@ -1,8 +1,7 @@
 """Batched augmentation, decided for a whole epoch at once and applied to normalised batches on the device.
 
-All of an epoch's random decisions are a function of (seed, epoch): they are the same for every candidate and on every
-device, and an epoch can be taken up again at any batch. Pixels that come from nowhere (beside the padded image, inside
-a cut-out square) are the mean colour: 0 after normalisation.
+An epoch's random decisions are a function of (seed, epoch): the same for every candidate and device, from any batch on. Pixels that
+come from nowhere (beside the padded image) are the mean colour: 0 after normalisation.
 
 Transforms by name, torchvision's v2 and a user's own, get each image, `tv_tensors.Image`, uint8 (C, H, W), with its `Mask` in a
 segmentation, or with a dictionary of `boxes` and `labels` in a detection, and return as many. What mixes images gets a batch.

@@ -1,13 +1,9 @@
 """Digits without a download: 1,797 handwritten ones, plain, or hidden among fragments of others.
 
-They are those of scikit-learn (Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI 1998, CC BY 4.0).
-
-A cluttered image shows one digit at a random place among pieces of other digits, so that it pays to look at the right
-place (as in cluttered MNIST: Mnih et al., Recurrent Models of Visual Attention, 1406.6247). The source digits are
-divided between train, validation and test first (2:1:1, stratified): no piece of a test digit is seen in training.
-
-A cued image has two digits at its foot, one brighter and one darker than the ground, and a bar along the top that says which of them
-is the label. No unit of a small network sees both: attention that pools the image early can carry the cue to the digits.
+They are those of scikit-learn (Alpaydin and Kaynak, UCI 1998, CC BY 4.0), divided between train, validation and test first (2:1:1).
+A cluttered image shows one digit at a random place among pieces of others (as in cluttered MNIST: Mnih et al., 1406.6247). A cued
+image has two digits at its foot, one brighter and one darker than the ground, and a bar along the top that says which is the label:
+no unit of a small network sees both, but attention that pools the image early can carry the cue to the digits.
 """
 
 from __future__ import annotations
@@ -161,7 +157,7 @@ def window(row: NDArray[np.int64], column: NDArray[np.int64], side: int) -> Wind
 
 
 GAP, JITTER = 1, 1  # pixels between the two digits; rows by which the pair may stand higher than at the foot
-CUED_OPTIONS: Ranges = {
+CUED_OPTIONS: Ranges = {  # `cue`, `contrast`: how far bar and digits are from the ground; `noise`: deviation. Of 255
     "height": (24, SIDE + JITTER + 1, 128),
     "width": (18, 2 * SIDE + GAP, 128),
     "bar": (4, 0, 64),
@@ -172,7 +168,6 @@ CUED_OPTIONS: Ranges = {
     "validation": (2000, 20, MOST_IMAGES),
     "test": (2000, 20, MOST_IMAGES),
 }
-"""`bar`: its rows; `cue`, `contrast`: how far bar and digits are from the ground; `noise`: standard deviation. Of 255."""
 GROUND = 128
 
 

@@ -1,11 +1,9 @@
 """A user's folder of images: one sub-folder per class as torchvision has it, or for segmentation `images` beside `masks`.
 
 Either in `PATH/train` beside `PATH/val` (or `valid`, `validation`) and `PATH/test`, or in `PATH` itself, of which a fifth is kept
-for the test and, as for any data set, a part for validation. Images become RGB, are turned as their EXIF data says and laid on white
-where they are transparent; their shorter side is scaled to `size` and the middle square cut out. This is done once: the result is
-kept in the user's cache folder until a file's name, size or time changes.
-
-A mask is a PNG of its image's name, scaled to the nearest value: class numbers, the first of `PATH/classes.txt` is 0, 255 is none.
+for the test. Images become RGB, turned as their EXIF data says, on white where they are transparent; their shorter side is scaled to
+`size` and the middle square cut out. The result is kept in the user's cache folder until a file's name, size or time changes. A mask
+is a PNG of its image's name, scaled to the nearest value: class numbers, the first of `PATH/classes.txt` is 0, 255 is none.
 """
 
 from __future__ import annotations

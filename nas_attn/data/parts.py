@@ -1,7 +1,6 @@
 """What a source of images hands over before it is split, normalised and put on a device: decoded files, in memory or streamed.
 
-Shapes: N images, B of a batch, C channels, H height, W width. For a segmentation each image's mask is its last channel:
-then both are kept, fetched, mirrored and decoded together.
+Shapes: N images, B of a batch, C channels, H height, W width. In a segmentation an image's last channel is its mask.
 """
 
 from __future__ import annotations

@@ -1,19 +1,13 @@
 """A lock on a device across the processes of a machine: measuring has it alone, training shares it and gives way.
 
-Who uses a device says so by a file in the lock folder, `DEVICE.ROLE.OWNER`, which it keeps locked: the system frees the
-lock when its holder ends, however it ends, and a file that nobody has locked counts for nothing. The roles:
+Who uses a device says so by a file in the lock folder, `DEVICE.ROLE.OWNER`, which it keeps locked: the system frees the lock when its
+holder ends, and a file that nobody has locked counts for nothing. Roles: `alone` measures, and training stops for it; `beside`
+measures, and training may go on; `training`; `waiting` would train, and lets a measurer finish first.
 
-- `alone`: measures, and training stops for it;
-- `beside`: measures, and training may go on;
-- `training`;
-- `waiting`: would train, and lets a measurer finish first.
-
-A measurer comes in when nobody measures and nobody waits to train, so a measurer that measures again at once does not
-shut training out. Training comes in when no file says `alone`, looks for one between steps, and gives way. Looking and
-coming in is one step under the lock `DEVICE.door`, which is held for less than a millisecond.
-
-Every wait has an end: a holder that is stopped (Ctrl-Z, `kill -STOP`), or does not give way for minutes, is no longer
-waited for, and the session notes that it was there.
+A measurer comes in when nobody measures and nobody waits to train, so one that measures again at once does not shut training out.
+Training comes in when no file says `alone`, looks for one between steps, and gives way. Looking and coming in is one step under the
+lock `DEVICE.door`, held for less than a millisecond. Every wait has an end: a holder that is stopped (Ctrl-Z, `kill -STOP`), or does
+not give way for minutes, is no longer waited for, and the session notes that it was there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """One batch of training, as it is, through torch.compile, or replayed as a CUDA graph; and the threads that it pays to use.
 
-Threads wait for each other at the end of every operation, and beside busy processes for the one that does not run: a step of a
-small network took 1.1 s with two threads where it took 20 ms with one (2 cores, two other busy processes). The number is
-fixed for a run and goes into its checkpoint, because it changes the order of sums.
+Threads wait for each other at the end of every operation: beside two busy processes on 2 cores, a step of a small network took 1.1 s
+with two threads, 20 ms with one. The number is fixed for a run, in its checkpoint, because it changes the order of sums.
 """
 
 from __future__ import annotations
