@@ -29,7 +29,7 @@ from nas_attn.records import Latency
 from nas_attn.study.local import run_workers
 from nas_attn.study.opening import create_study
 from nas_attn.study.reading import snapshot
-from nas_attn.study.searching import Options, set_trials
+from nas_attn.study.searching import Options
 
 TRIALS = 15
 
@@ -54,9 +54,9 @@ def run(workers: int, folder: Path, arguments: argparse.Namespace) -> Run:
     changes |= overrides(arguments.set)
     opened = create_study(load_recipe(arguments.recipe, overrides=changes), f"sqlite:///{folder / 'study.db'}")
     quiet = Options(device=arguments.device, say=lambda line: None)
-    set_trials(opened, 1)
+    opened.store.set(trials=1)
     run_workers(opened, 1, quiet)
-    set_trials(opened, TRIALS)
+    opened.store.set(trials=TRIALS)
     began = time.perf_counter()
     run_workers(opened, workers, quiet)
     seconds = time.perf_counter() - began

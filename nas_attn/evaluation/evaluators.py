@@ -218,8 +218,6 @@ def _accuracy(metrics: Mapping[str, float], flags: NDArray[np.bool_], run: Evalu
     """The share of the images that are right, which the evaluator's accuracy has to be."""
     share = float(flags.mean())
     if abs(metrics.get("accuracy", share) - share) > TOLERANCE:
-        raise TrainingError(
-            f"the evaluator returned accuracy = {metrics['accuracy']!r} for '{run.placement}', but told run.right that {share!r} "
-            "of the images are right"
-        )
+        returned = f"the evaluator returned accuracy = {metrics['accuracy']!r} for '{run.placement}'"
+        raise TrainingError(f"{returned}, but told run.right that {share!r} of the images are right")
     return {"accuracy": share}

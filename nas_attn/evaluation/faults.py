@@ -64,10 +64,8 @@ def require_memory(parameters: float) -> None:
     # Training holds weights, gradients and momentum in float32, and at times a checkpoint of weights and momentum.
     needed, free = 5 * 4 * parameters, psutil.virtual_memory().available
     if needed > free:
-        raise OutOfMemory(
-            f"training its {parameters:,} parameters takes {needed / 2**30:.1f} GB of memory at the least, and "
-            f"{free / 2**30:.1f} GB are free"
-        )
+        least = f"{needed / 2**30:.1f} GB of memory at the least, and {free / 2**30:.1f} GB are free"
+        raise OutOfMemory(f"training its {parameters:,} parameters takes {least}")
 
 
 def said(error: BaseException) -> str:
@@ -93,7 +91,6 @@ def _check_device(device: torch.device, error: Exception) -> None:
     try:
         torch.zeros(1, device=device).add_(1).item()
     except RuntimeError:
-        raise OperationError(
-            f"the device '{device}' no longer answers in this process, after {said(error)}; the candidate is set "
-            "back to waiting: resume with NAS_ATTN_DEBUG=1 to see where it happens"
-        ) from error
+        what = f"the device '{device}' no longer answers in this process, after {said(error)}"
+        way_out = "the candidate is set back to waiting: resume with NAS_ATTN_DEBUG=1 to see where it happens"
+        raise OperationError(f"{what}; {way_out}") from error

@@ -76,10 +76,9 @@ class Measurer:
             if pause is not None:
                 wait.pause(pause, lambda: "the machine was too busy for a valid session")
                 self._session(group, needed=candidate.key)
-        raise MeasurementError(
-            f"the latency of '{candidate.text}' could not be measured: several sessions in a row had two copies of the same "
-            "network more than 1 % apart; the machine is too busy, or see latency.session_seconds"
-        )
+        why = "several sessions in a row had two copies of the same network more than 1 % apart"
+        way_out = "the machine is too busy, or see latency.session_seconds"
+        raise MeasurementError(f"the latency of '{candidate.text}' could not be measured: {why}; {way_out}")
 
     def narrow(self, candidates: Sequence[ResolvedPlacement], tolerance: float, stop: Callable[[], bool]) -> None:
         """Sessions until each candidate's interval is within the tolerance, or it has had its share of sessions."""

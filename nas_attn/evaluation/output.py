@@ -1,7 +1,4 @@
-"""What an evaluator prints, kept in a file: from Python, C libraries, and processes that it starts.
-
-While the evaluator runs, the file's descriptor stands in for descriptors 1 and 2.
-"""
+"""What an evaluator prints (from Python, C, child processes), in a file that stands in for descriptors 1 and 2."""
 
 from __future__ import annotations
 

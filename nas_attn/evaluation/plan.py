@@ -184,8 +184,8 @@ def over_limits(recipe: Recipe, cost: Costs, latency: Latency | None) -> str:
 
 TARGET = "target"
 _RATES = {"finetune_learning_rate", "attention_learning_rate", "backbone_learning_rate"}
+# Settings of the training that a backbone does not depend on
 _OF_CANDIDATES = _RATES | {"start", "weights", "init", "rungs", "backbones", "seeds", "evaluator"}
-"""Settings of the training that a backbone does not depend on."""
 
 
 def keep_protocol(store: StudyStore, training: TrainingSection, data: DataSection) -> str:

@@ -40,9 +40,8 @@ def detector_evaluator(recipe: Recipe) -> Evaluator:
             trainer = _trained(recipe, model, run)
         scored = trainer.ema.ema
         if not all(torch.isfinite(t).all() for t in scored.state_dict().values()):
-            raise TrainingError(
-                f"the weights have diverged by epoch {run.epochs}: lower training.learning_rate ({candidate_factors(recipe, model).rate:g})"
-            )
+            rate = f"training.learning_rate ({candidate_factors(recipe, model).rate:g})"
+            raise TrainingError(f"the weights have diverged by epoch {run.epochs}: lower {rate}")
         run.scored(scored)
         model.load_state_dict(scored.state_dict())
         return {name: float(trainer.metrics[theirs]) for name, theirs in METRICS.items()}

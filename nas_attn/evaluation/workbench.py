@@ -123,9 +123,8 @@ class Workbench:
         seed, images = zlib.crc32(host.owner.encode()), calibration(recipe, dataset)
         self.measurer = Measurer(plan, store, seed=seed, images=images) if measures else None
         self._threads = Threads(host.threads, most=cores_for(host.share.machine))
-        self._weights: Mapping[str, Any] | None = None
-        if recipe.training.start == "pretrained":
-            self._weights, _ = given_weights(plan)
+        given = given_weights(plan)[0] if recipe.training.start == "pretrained" else None
+        self._weights: Mapping[str, Any] | None = given
         self._test_split: data.Split | None = None
         self._number = -1  # of the backbone whose weights are kept
 

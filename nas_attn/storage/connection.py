@@ -1,13 +1,11 @@
 """Connections to a study database: their URLs, SQLite's settings for many processes, transactions, outages, errors as sentences.
 
-Settings (8 processes on 2 cores, 12 parameters a trial, Optuna 5.0: no locked error, 22 to 30 trials a second instead of
-4 to 23 with errors in 2 of 5 runs): write-ahead log (kept in the file), `synchronous = NORMAL` and a busy timeout of 60 s (both
-per connection). A power cut may cost the last transactions, a killed process none; neither damages the file.
+Settings, without which SQLite fails in 2 of 5 runs of 8 processes: write-ahead log (kept in the file), `synchronous = NORMAL` and a
+busy timeout of 60 s (per connection). A power cut may cost the last transactions, a killed process none; the file stays whole.
 
 An outage is a database that is away for a while: a lost connection, a restart, too many connections, a full or locked file. Whoever
-works inside `waiting.telling(…, storage_s=…)` waits for it: each transaction is repeated, with growing pauses that differ from worker
-to worker, until it succeeds or the time is over. Said are the beginning and the end, once each in a process. A connection may be cut
-after the database has committed and before it has said so: what is repeated must therefore be the same done twice.
+works inside `waiting.telling(…, storage_s=…)` waits for it, and repeats the transaction. A connection may be cut after the database
+has committed and before it has said so: what is repeated must therefore be the same done twice.
 """
 
 from __future__ import annotations
@@ -91,9 +89,8 @@ class Outage:
                 if stopping_at is not None and now - stopping_at > STOPPING_S:
                     raise Interrupted from error
                 if now - began > common.storage_s:
-                    raise StorageAway(
-                        f"{error}; gave up after {shown_s(common.storage_s)} (change it with NAS_ATTN_STORAGE_WAIT)"
-                    ) from error
+                    after = f"gave up after {shown_s(common.storage_s)} (change it with NAS_ATTN_STORAGE_WAIT)"
+                    raise StorageAway(f"{error}; {after}") from error
                 self._tell(common, str(error))
 
     @contextmanager
@@ -164,8 +161,7 @@ NETWORKS = frozenset(
     ocfs2 orangefs panfs pvfs2 rclone s3fs smb smb2 smb3 smbfs sshfs
     """.split()  # noqa: SIM905 - a list of words reads better so
 )
-"""File systems that other machines may write to; with `fuse.` in front, too. SQLite's write-ahead log must not be on one: its index
-is memory shared between processes, and locks are often wrong there (wal.html)."""
+"""File systems of other machines, also after `fuse.`, where SQLite's log must not be: its index is shared memory."""
 FORMS = "write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
 
 
@@ -220,10 +216,9 @@ def _check_file(path: Path, shown: str) -> None:
         raise StudyError(f"storage '{shown}': the file is not readable and writable for this user")
     kind = network_filesystem(path)
     if kind is not None:
-        raise StudyError(
-            f"storage '{shown}' is on a network file system ({kind}), where SQLite's locks and shared memory do not "
-            "hold and studies get damaged: use a local disk, or PostgreSQL for several machines"
-        )
+        why = "where SQLite's locks and shared memory do not hold and studies get damaged"
+        way_out = "use a local disk, or PostgreSQL for several machines"
+        raise StudyError(f"storage '{shown}' is on a network file system ({kind}), {why}: {way_out}")
 
 
 def network_filesystem(path: Path) -> str | None:
@@ -265,10 +260,8 @@ class TunedConnection(sqlite3.Connection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if TunedConnection._process not in (None, os.getpid()):
-            raise StorageError(
-                "an SQLite study database cannot be used in a process forked from one that uses it: start the process by "
-                "multiprocessing's 'spawn', or as a command"
-            )
+            what = "an SQLite study database cannot be used in a process forked from one that uses it"
+            raise StorageError(f"{what}: start the process by multiprocessing's 'spawn', or as a command")
         TunedConnection._process = os.getpid()
         super().__init__(*args, **kwargs)
         self.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}").close()
@@ -338,10 +331,8 @@ class Connector:
         except NasAttnError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:  # a row not to be understood
-            said = shorten(f"{type(error).__name__}: {error}", 120)
-            raise StorageError(
-                f"storage '{self}' holds a row that cannot be read ({said}): restore the database from a backup"
-            ) from error
+            what = f"holds a row that cannot be read ({shorten(f'{type(error).__name__}: {error}', 120)})"
+            raise StorageError(f"storage '{self}' {what}: restore the database from a backup") from error
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -365,14 +356,8 @@ class Connector:
         if self._file in (None, here):
             self._file = here  # None: it is still to be made
             return
-        raise StorageError(
-            f"storage '{self}': the file was removed, moved or replaced while it was in use: put it back, or its last backup, "
-            "then resume"
-        )
-
-    def close(self) -> None:
-        """Close all connections."""
-        self.engine.dispose()
+        what = f"storage '{self}': the file was removed, moved or replaced while it was in use"
+        raise StorageError(f"{what}: put it back, or its last backup, then resume")
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -418,10 +403,8 @@ def explained(original: BaseException, where: str) -> StorageError | StudyError:
     if refused is not None and not name:
         return StorageError(f"storage '{where}' cannot be opened: {refused}: check user, password, host and database")
     if _tables_gone(original):
-        return StorageError(
-            f"storage '{where}' has lost its tables ({first_line}): it was emptied or replaced, so put it back, or its last "
-            "backup, then resume"
-        )
+        what = f"storage '{where}' has lost its tables ({first_line}): it was emptied or replaced"
+        return StorageError(f"{what}, so put it back, or its last backup, then resume")
     state = getattr(original, "sqlstate", None)
     if state == _DISK_FULL:
         return StorageAway(f"storage '{where}': the server's disk is full: make room, then resume ({first_line})")

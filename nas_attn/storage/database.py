@@ -116,7 +116,7 @@ class Database:
 
     def close(self) -> None:
         """Close all connections; they reopen on the next use."""
-        self._connector.close()
+        self._connector.engine.dispose()
 
     def creating(self) -> AbstractContextManager[None]:
         """Hold this while Optuna creates its tables: then several processes may start on a new database at once."""
@@ -148,10 +148,8 @@ class Database:
         if difference:
             shown = ", ".join(difference[:_SHOWN_DIFFERENCES])
             more = f" and {len(difference) - _SHOWN_DIFFERENCES} more" if len(difference) > _SHOWN_DIFFERENCES else ""
-            raise StudyError(
-                f"study '{name}' exists with another recipe ({shown}{more}): give the new one another name, or go on "
-                f"with the old one by `nas-attn resume {name}`"
-            )
+            way_out = f"give the new one another name, or go on with the old one by `nas-attn resume {name}`"
+            raise StudyError(f"study '{name}' exists with another recipe ({shown}{more}): {way_out}")
         return store
 
     def study(self, name: str) -> StudyStore:
@@ -215,10 +213,8 @@ class Database:
         """Whether a copy can be written there: the file to copy, and the file to write. Raises StudyError: it cannot."""
         source = self.path
         if source is None:
-            raise StudyError(
-                f"storage '{self}' is backed up by PostgreSQL's own means, pg_dump -Fc DATABASE > FILE, and the artifacts "
-                "folder beside it by yours"
-            )
+            means = "PostgreSQL's own means, pg_dump -Fc DATABASE > FILE, and the artifacts folder beside it by yours"
+            raise StudyError(f"storage '{self}' is backed up by {means}")
         target = output_path(path, what="backup", error=StudyError).absolute()
         check_target(source, target, overwrite)
         return source, target
@@ -248,13 +244,9 @@ class Database:
 def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
     """Where two recipes differ, `search.trials: 30 -> 60`, sorted by key."""
     if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            line
-            for key in sorted(old.keys() | new.keys())
-            for line in differing_keys(
-                old.get(key, _MISSING), new.get(key, _MISSING), f"{prefix}.{key}" if prefix else key
-            )
-        ]
+        pairs = {key: (old.get(key, _MISSING), new.get(key, _MISSING)) for key in sorted(old.keys() | new.keys())}
+        places = {key: f"{prefix}.{key}" if prefix else key for key in pairs}
+        return [line for key, pair in pairs.items() for line in differing_keys(*pair, places[key])]
     return [] if old == new else [f"{prefix}: {_shown(old)} -> {_shown(new)}"]
 
 

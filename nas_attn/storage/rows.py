@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
@@ -34,9 +34,7 @@ class LeaseRow:
     owner: str
     number: int
     expires_at: float  # Unix seconds by the database's clock
-    state: str
-    """`held`, `expired` (its holder has died or hangs) or `released`. On SQLite one expires once this process has seen it
-    unchanged for as long as it lasts."""
+    state: str  # `held`, `expired` (its holder has died or hangs) or `released`
 
 
 SEARCH = "search"  # the way of training that a study searches with: the recipe's `[training]`
@@ -161,9 +159,7 @@ class SplitReading:
 
 def read_all(kind: type[T], rows: Iterable[Mapping[Any, Any]]) -> list[T]:
     """Records of rows, without other columns. Raises ValueError: a value of the wrong type, which SQLite keeps."""
-    found: list[T] = _adapter(kind).validate_python(  # type: ignore[arg-type]
-        [dict(row) for row in rows]
-    )
+    found: list[T] = _adapter(kind).validate_python([dict(row) for row in rows])  # type: ignore[arg-type]
     return found
 
 
@@ -187,12 +183,7 @@ def to_runs(rows: Iterable[Mapping[Any, Any]]) -> list[RunRow]:
     return read_all(RunRow, ({**row, "run": dict(row)} for row in rows))
 
 
-def from_session(session: Session) -> str:
-    """A latency session as JSON."""
-    return json.dumps(asdict(session))
-
-
 def to_sessions(documents: Sequence[str]) -> list[Session]:
-    """The sessions that `from_session` wrote."""
+    """The sessions of JSON documents."""
     found: list[Session] = _adapter(Session).validate_json(f"[{','.join(documents)}]")
     return found

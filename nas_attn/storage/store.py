@@ -28,7 +28,6 @@ from nas_attn.storage.rows import (
     SplitReading,
     StoredScore,
     StudySettings,
-    from_session,
     read_all,
     to_candidates,
     to_scores,
@@ -152,15 +151,9 @@ class StudyStore(Leases):
     def claim(self, key: str, *, placement: str, trial: int, baseline: str | None, lease: Lease) -> CandidateRow | None:
         """Enter a candidate as running, unless it is there; None where it belongs to another trial."""
         with self._fenced(lease) as connection:
+            of = {"study_id": self._id, "key": key, "placement": placement, "trial": trial, "baseline": baseline}
             new = insert(connection, tables.candidate).values(
-                study_id=self._id,
-                key=key,
-                placement=placement,
-                trial=trial,
-                baseline=baseline,
-                state="running",
-                reason="",
-                created_at=self._connector.clock,
+                **of, state="running", reason="", created_at=self._connector.clock
             )
             connection.execute(new.on_conflict_do_nothing())
             row = connection.execute(select(tables.candidate).where(self._candidate(key))).mappings().one()
@@ -236,7 +229,7 @@ class StudyStore(Leases):
 
     def add_session(self, session: Session) -> None:
         """Store a latency session, once."""
-        row = {"study_id": self._id, "started_at": session.started_at, "document": from_session(session)}
+        row = {"study_id": self._id, "started_at": session.started_at, "document": json.dumps(asdict(session))}
         same = and_(*(tables.session.c[name] == value for name, value in row.items()))
         with self._connector.write() as connection:
             if connection.scalar(select(tables.session.c.id).where(same)) is None:

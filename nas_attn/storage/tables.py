@@ -1,10 +1,7 @@
 """Our tables, beside Optuna's in the same database: prefix `nas_`, own MetaData, no foreign key into Optuna's.
 
 A study's rows carry its number (`study_id`), which is never given out twice, so that a worker of a deleted study cannot
-write into a new one of the same name. There are no foreign keys: SQLite enforces them only if every program that opens
-the file asks for it, and `Database.delete_study` deletes from all tables in one transaction.
-
-Mappings and tuples are stored as JSON text: PostgreSQL's own JSON type refuses NaN, which a diverged loss is.
+write into a new one of the same name. JSON is stored as text: PostgreSQL's own type refuses NaN, a diverged loss.
 """
 
 from __future__ import annotations
@@ -140,10 +137,8 @@ def _known_version(connection: sa.Connection, connector: Connector) -> str | Non
         return None
     version: str | None = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
     if version is not None and version not in VERSIONS:
-        raise StorageError(
-            f"storage '{connector}' was written by a newer nas_attn (schema {version}, this one knows up to "
-            f"{VERSIONS[-1]}): upgrade nas_attn to open it"
-        )
+        newer = f"a newer nas_attn (schema {version}, this one knows up to {VERSIONS[-1]})"
+        raise StorageError(f"storage '{connector}' was written by {newer}: upgrade nas_attn to open it")
     return version
 
 
@@ -228,7 +223,5 @@ def _advisory_holder(connection: sa.Connection) -> str:
 
 
 def _stuck(connector: Connector, holder: str) -> StorageError:
-    return StorageError(
-        f"storage '{connector}': its tables are being made or read by {holder}, which does not finish: continue it "
-        "(kill -CONT), or end it, then try again"
-    )
+    what = f"storage '{connector}': its tables are being made or read by {holder}, which does not finish"
+    return StorageError(f"{what}: continue it (kill -CONT), or end it, then try again")

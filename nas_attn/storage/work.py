@@ -1,8 +1,7 @@
 """Who works on what in a study: leases, the queue of runs, and the workers with their signs of life.
 
-PostgreSQL's clock decides when one expires. SQLite has no clock of its own: it takes that of the process that asks, and one that
-is an hour ahead would find every lease expired. There each process watches: a lease whose row has not changed for as long as it
-lasts has expired. Its holder renews it several times in that span.
+PostgreSQL's clock decides when one expires. SQLite has none: there a lease has expired once a process has seen its row
+unchanged for as long as it lasts. Its holder renews it several times in that span.
 """
 
 from __future__ import annotations
@@ -90,10 +89,8 @@ class Leases:
     def _leases(self, which: sa.ColumnElement[bool]) -> sa.Select[Any]:
         overdue = tables.lease.c.expires_at < self._connector.clock
         if not self.is_local:  # while the server was down, nobody could renew anything
-            up_s = self._connector.clock - sa.cast(
-                sa.func.extract("epoch", sa.func.pg_postmaster_start_time()), sa.Double
-            )
-            overdue = sa.and_(overdue, up_s > tables.lease.c.ttl_s)
+            began = sa.cast(sa.func.extract("epoch", sa.func.pg_postmaster_start_time()), sa.Double)
+            overdue = sa.and_(overdue, self._connector.clock - began > tables.lease.c.ttl_s)
         return sa.select(tables.lease, overdue.label("overdue")).where(which)
 
     def _state(self, row: sa.Row[Any]) -> str:
@@ -142,7 +139,6 @@ class RunQueue:
     def __init__(
         self, connector: Connector, study_id: int, fenced: Callable[[Lease], AbstractContextManager[sa.Connection]]
     ) -> None:
-        """`fenced`: a transaction in which a lease is known to be held."""
         self._connector, self._id, self._fenced = connector, study_id, fenced
 
     def want(self, runs: Iterable[Run]) -> None:

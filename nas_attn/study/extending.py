@@ -1,9 +1,7 @@
 """A study with another search space: more choices, sites, knobs. Every finished run is kept.
 
-Optuna refuses other choices within one study ("dynamic value space"). So a second Optuna study is filled: the same trials under the
-same numbers, with the new space's values; a placement outside the new space becomes a trial without parameters. Runs are keyed by
-their network and stay. One transaction gives the second study the name and the new space, so a killed process leaves the old state
-or the new one. Then the first study is deleted.
+Optuna refuses other choices within one study. So a second Optuna study is filled with the same trials in the new space,
+and takes the study's name in one transaction: a killed process leaves the old state or the new one.
 """
 
 from __future__ import annotations
@@ -54,10 +52,8 @@ class Extension:
         lines = [f"study {self.study}, search space {self.space}: {before:,} -> {after:,} placements"]
         for sign, values in (("+", self.added), ("-", self.removed)):
             lines += [f"  {sign} {site}: {few(names, quote='')}" for site, names in values.items()]
-        lines.append(
-            f"kept: {self.inside + self.outside} candidates with {self.runs} runs; {self.outside} of them are outside the new "
-            "space, and samplers do not learn from them"
-        )
+        outside = f"{self.outside} of them are outside the new space, and samplers do not learn from them"
+        lines.append(f"kept: {self.inside + self.outside} candidates with {self.runs} runs; {outside}")
         if self.baselines:
             lines.append(f"new baselines, which come first: {few(self.baselines, quote='')}")
         return "\n".join([*lines, f"candidates in all: {self.trials[0]} -> {self.trials[1]}"])
@@ -103,10 +99,8 @@ def _new_plan(opened: OpenStudy, space: SpaceSpec, build: Build | None) -> Plan:
         except PlacementError:
             same = False
         if not same:
-            raise PlacementError(
-                f"{space.where}: with its sites, '{placement}', which the study has tried, is not the same network any more: "
-                "keep the study's sites.custom"
-            )
+            what = f"'{placement}', which the study has tried, is not the same network any more"
+            raise PlacementError(f"{space.where}: with its sites, {what}: keep the study's sites.custom")
     return new
 
 

@@ -143,10 +143,10 @@ def back_up(database: Database, path: str | Path, *, overwrite: bool = False, ar
     folders = {artifacts_folder(database, place) for place in places}
     around = next((folder for folder in folders if _holds(folder, beside)), None)
     if around is not None:
-        raise OperationError(
-            f"backup '{target}': its artifacts would be in '{beside}', among those of the database itself, which are in "
-            f"'{shorten(str(around))}': name another file or folder"
+        among = (
+            f"among those of the database itself, which are in '{shorten(str(around))}': name another file or folder"
         )
+        raise OperationError(f"backup '{target}': its artifacts would be in '{beside}', {among}")
     _copy(folders, beside)
     written = database.backup(target, overwrite=True)
     _copy(folders, beside)

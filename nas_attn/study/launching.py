@@ -1,8 +1,4 @@
-"""Workers on engines that exist: Slurm, Ray, this machine. `launch` starts them and returns; `status` and `stop` reach all.
-
-What is launched is `nas-attn worker STUDY`: the engine gives it a place, restarts it if it dies, and the study's database does
-the rest. The study keeps each launch, so that `stop` and `status` know of it on any machine.
-"""
+"""Workers on Slurm, Ray, this machine: the engine gives `nas-attn worker STUDY` a place and restarts it."""
 
 from __future__ import annotations
 
@@ -113,10 +109,8 @@ class Engine(Protocol):
 def launch(opened: OpenStudy, on: str, request: Request) -> Launched:
     """Starts workers of a study on an engine; StudyError if it is not there, or cannot reach the study's database."""
     if on != "local" and opened.store.is_local:
-        raise StudyError(
-            f"study '{opened.store.name}' lies in an SQLite file, which serves the processes of one machine: begin it in "
-            "PostgreSQL (storage postgresql+psycopg://…), or launch on local"
-        )
+        why = f"study '{opened.store.name}' lies in an SQLite file, which serves the processes of one machine"
+        raise StudyError(f"{why}: begin it in PostgreSQL (storage postgresql+psycopg://…), or launch on local")
     logs = opened.folder / LOGS
     logs.mkdir(parents=True, exist_ok=True)
     jobs = engine(on).launch(opened, request, logs)
@@ -184,9 +178,8 @@ class Local:
 
 # ------------------------------------------------------------------------------------ Slurm
 
-# An array of jobs, each of which runs one worker; sbatch reads their script from its input, so no file is left behind. Before the
-# time limit, Slurm sends SIGUSR2 to the script, which hands it to the worker: the worker writes a checkpoint and ends, and the job
-# is queued again. At preemption and requeue, Slurm itself sends SIGTERM to the worker.
+# An array of jobs, each one worker. Before the time limit, Slurm sends SIGUSR2 to the script, which hands it to the
+# worker: it writes a checkpoint, and the job is queued again. At preemption, Slurm itself sends SIGTERM to the worker.
 MINUTES = 24 * 60
 WARNING_S = 60  # seconds before the time limit at which Slurm sends SIGUSR2
 GRACE_S = 45  # seconds that a job waits for its worker's checkpoint before it is queued again
@@ -209,9 +202,8 @@ class Slurm:
 
     def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
         if request.gpus != int(request.gpus):
-            raise StudyError(
-                f"{request.gpus:g} GPUs per worker: Slurm gives whole GPUs; several workers share one on Ray, or in one job of your own"
-            )
+            others = "several workers share one on Ray, or in one job of your own"
+            raise StudyError(f"{request.gpus:g} GPUs per worker: Slurm gives whole GPUs; {others}")
         options = {
             "job-name": f"nas-attn-{opened.store.name}"[:64],
             "array": f"0-{request.workers - 1}",
@@ -361,8 +353,6 @@ def _connected() -> Any:
         try:
             ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), namespace=NAMESPACE, log_to_driver=False)
         except Exception as error:  # Ray has many kinds
-            raise StudyError(
-                f"no Ray cluster can be reached ({shorten(str(error), 160)}): start one with `ray start --head`, or name "
-                "it in RAY_ADDRESS"
-            ) from error
+            way_out = "start one with `ray start --head`, or name it in RAY_ADDRESS"
+            raise StudyError(f"no Ray cluster can be reached ({shorten(str(error), 160)}): {way_out}") from error
     return ray

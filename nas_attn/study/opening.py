@@ -74,10 +74,11 @@ class BucketArtifacts:
         try:
             self._client.head_bucket(Bucket=self._bucket)
         except Exception as error:  # botocore has many kinds
-            raise StudyError(
-                f"artifacts '{SCHEME}{self._bucket}/{self._prefix}' cannot be used ({shorten(str(error), 160)}): create the "
-                "bucket, and give credentials as boto3 takes them (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL)"
-            ) from None
+            said = f"artifacts '{SCHEME}{self._bucket}/{self._prefix}' cannot be used ({shorten(str(error), 160)})"
+            way_out = (
+                "create the bucket, and give credentials as boto3 takes them (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL)"
+            )
+            raise StudyError(f"{said}: {way_out}") from None
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,8 @@ class OpenStudy:
             return TrialBook(self.database, self.store.name)
         except KeyError:
             if self.store.candidates():
-                raise StorageError(
-                    f"study '{self.store.name}' in '{self.database}' has lost its Optuna part: restore the database from a "
-                    "backup"
-                ) from None
+                lost = f"study '{self.store.name}' in '{self.database}' has lost its Optuna part"
+                raise StorageError(f"{lost}: restore the database from a backup") from None
             with self.database.creating():  # its creation was cut off half way
                 return TrialBook(self.database, self.store.name, made_for=self.recipe)
 

@@ -6,9 +6,8 @@
         types = [trial.suggest_categorical(f"stage{k}", ["none", "se", "eca"]) for k in (1, 2, 3, 4)]
         return accuracy(types), latency_ms(types)
 
-Each objective is learned by the model of placements (`nas_attn.model`). Of the changes of what looks best, the sampler proposes
-the one that would move the front most, or the best one below a random cost limit. Every third proposal goes by a function drawn
-from the posterior instead of its mean. No placement comes twice. Comparison with other samplers: docs/benchmarks/search.md.
+Each objective is learned by the model of placements (`nas_attn.model`). Of the changes of what looks best, it proposes
+the one that would move the front most, or the best one below a random cost limit. Comparison: docs/benchmarks/search.md
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ from nas_attn.study.target_runs import FEWEST_BLOCKS, MOST_BLOCKS, seconds_per_e
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import Threads, cores_for, intra_op_threads
 
+# Backbones and sides of images for a folder, the most costly first
 SHAPES = (("torchvision:resnet18", 96), ("torchvision:resnet18", 64), ("resnet20", 32), ("resnet8", 32))
-"""Backbones and sides of images for a folder, the most costly first; with a backbone of one's own, its sides."""
 SHARES = (1.0, 0.5), (0.25, 0.12)  # of the usual epochs: smaller images come before less than half of them
 ENOUGH, FEWEST = 16, 9  # candidates that make a search worth its name, and that it has at least
 SEVERAL = 3  # backbones from which on the effects of one backbone are told from those of attention
@@ -149,9 +149,8 @@ def plan_folder(
                 if found is not None and found.merits == 3:
                     return found
     if found is None:
-        raise DataError(
-            f"'{folder}' is too much for {duration(seconds)} here: give more --minutes, or a smaller backbone"
-        )
+        why = f"'{folder}' is too much for {duration(seconds)} here"
+        raise DataError(f"{why}: give more --minutes, or a smaller backbone")
     return found
 
 
@@ -295,25 +294,19 @@ class Forecast:
         whose = f"{self.baselines} of them baselines" + (f", {self.tried} your own" if self.tried else "")
         lines = [f"study {self.study}: {self.trials - self.outside} of {self.placements:,} placements{out}, {whose}"]
         if self.trials <= self.queued and self.trials < self.placements:
-            lines.append(
-                f"nothing is searched for: {self.queued} placements are tried first, which take all {self.trials} trials; give more "
-                f"({2 * self.queued} trials) or fewer baselines (search.baselines)"
-            )
+            first = f"{self.queued} placements are tried first, which take all {self.trials} trials"
+            more = f"give more ({2 * self.queued} trials) or fewer baselines (search.baselines)"
+            lines.append(f"nothing is searched for: {first}; {more}")
         if self.epoch_s is not None and self.total_s is not None:
-            lines.append(
-                f"one epoch takes about {self.epoch_s:.1f} s here; the whole search at most {self.total_s / 60:.1f} "
-                "minutes with one worker, less with pruning and more workers"
-            )
+            most = f"at most {self.total_s / 60:.1f} minutes with one worker, less with pruning and more workers"
+            lines.append(f"one epoch takes about {self.epoch_s:.1f} s here; the whole search {most}")
         if self.target_s is not None and self.validation_s is not None:
-            lines.append(
-                f"training the winner as the target says takes about {duration(self.target_s)}; `validate`, which tests the "
-                f"answer, about {duration(self.validation_s)} with one worker"
-            )
+            test = f"`validate`, which tests the answer, about {duration(self.validation_s)} with one worker"
+            lines.append(f"training the winner as the target says takes about {duration(self.target_s)}; {test}")
         if self.smallest_difference is not None:
-            lines.append(
-                f"differences in accuracy above about {100 * self.smallest_difference:.1f} points could be shown between two confirmed "
-                "candidates; smaller ones are noise at this budget"
-            )
+            above = f"differences in accuracy above about {100 * self.smallest_difference:.1f} points"
+            between = "could be shown between two confirmed candidates; smaller ones are noise at this budget"
+            lines.append(f"{above} {between}")
         return "\n".join(lines)
 
 

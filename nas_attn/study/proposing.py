@@ -3,15 +3,12 @@
 A trial is a candidate; a candidate is done when its runs are. Its first run may be pruned at a rung, against all that
 ran there, net of what runs of one seed and backbone have in common; further seeds follow if it was not.
 
-When the candidates are done, the front, the bare backbone and the best uniform candidate get further seeds. Then the best-looking
-one meets the bare backbone and its rivals in rounds, on seeds and backbones that had no part in choosing it, until it is known to
-be better or the rounds are over; who meets is decided anew before each (`analysis.confirmation`). These are runs, never trials:
-what Optuna holds stays as it was told.
+Then the front, the bare backbone and the best uniform candidate get further seeds, and the best-looking one meets its
+rivals in rounds, on fresh seeds and backbones, until it is known to be better. Optuna is not told of these runs.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -296,10 +293,8 @@ class Search(TaskSource):
         for objective in self.recipe.objectives:
             name = objective_name(objective)
             if not is_cost(objective) and name not in score.metrics:
-                raise RecipeError(
-                    f"objectives names '{objective}', but training.evaluator returned no '{name}': "
-                    f"{did_you_mean(name, score.metrics)}"
-                )
+                what = f"objectives names '{objective}', but training.evaluator returned no '{name}'"
+                raise RecipeError(f"{what}: {did_you_mean(name, score.metrics)}")
 
     def _companions(self, key: str) -> list[ResolvedPlacement]:
         """Candidates to measure beside a new one: the unmeasured, then those known least well."""
@@ -318,7 +313,7 @@ class Search(TaskSource):
         return f"not among the best third after {epochs} epoch{'s' if epochs != 1 else ''}, all objectives together"
 
 
-class _Further(TaskSource, ABC):
+class _Further(TaskSource):
     def want(self, lease: Lease) -> bool:
         """The next runs, once those before have ended."""
         if not self.recipe.search.confirm_seeds or self.queue.rows(state="waiting", purposes=[self.purpose]):
@@ -330,9 +325,9 @@ class _Further(TaskSource, ABC):
         self.queue.want(runs)
         return bool(runs)
 
-    @abstractmethod
     def next(self) -> list[Run]:
         """The next runs; empty if none are needed."""
+        raise NotImplementedError
 
     def ended(self, row: RunRow, lease: Lease) -> None:
         run = row.run

@@ -1,8 +1,4 @@
-"""A study's report, and its notes and plots for optuna-dashboard.
-
-Drawing up a study of many candidates takes seconds. So one worker publishes for all, the more seldom the longer it takes, and
-what is published already is not drawn up again.
-"""
+"""A study's report, and its notes and plots for optuna-dashboard: one worker publishes for all, not too often."""
 
 from __future__ import annotations
 

@@ -55,9 +55,8 @@ def read(store: StudyStore) -> StudyFacts:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError, zlib.error) as error:
         said = shorten(f"{type(error).__name__}: {error}", 120)
-        raise StorageError(
-            f"study '{store.name}' cannot be read ({said}): restore the database from a backup"
-        ) from error
+        what = f"study '{store.name}' cannot be read ({said})"
+        raise StorageError(f"{what}: restore the database from a backup") from error
 
 
 def families(store: StudyStore) -> list[Family]:

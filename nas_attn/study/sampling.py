@@ -114,7 +114,10 @@ class DistinctSampler(BaseSampler):
         rng: random.Random,
     ) -> Values:
         """The first of some draws of Optuna's sampler that is new and allowed, else the last."""
-        self._inner = self._make_inner(name, rng.getrandbits(31))
+        make = load_object(SAMPLERS.get(name, name), what="search.sampler", error=RecipeError)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._inner = make(seed=rng.getrandbits(31), trials=self._trials)
         self._inner.before_trial(study, trial)
         several = {site: d for site, d in search_space.items() if not d.single()}
         values: Values = {}
@@ -128,14 +131,6 @@ class DistinctSampler(BaseSampler):
             if self._space.contains(values) and _hashable(values) not in seen:
                 break
         return values
-
-    def _make_inner(self, name: str, seed: int) -> BaseSampler:
-        path = SAMPLERS.get(name, name)
-        make = load_object(path, what="search.sampler", error=RecipeError)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            made: BaseSampler = make(seed=seed, trials=self._trials)
-        return made
 
 
 def at_random(*, seed: int, trials: int) -> BaseSampler:

@@ -140,16 +140,11 @@ def take_up(opened: OpenStudy, *, trials: int | None = None, tried: Iterable[str
     """A known study ready for workers, with a new total of `trials`, and the user's placements; or a PlacementError."""
     own = user_trials(opened.plan, tried)
     if trials is not None:
-        set_trials(opened, trials)
+        opened.store.set(trials=trials)
     enqueue_baselines(opened)
     for trial in own:
         enqueue(opened, trial)
     return opened
-
-
-def set_trials(opened: OpenStudy, trials: int) -> None:
-    """Changes how many candidates the study is to evaluate in all."""
-    opened.store.set(trials=trials)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """Runs as the target says: `nas-attn validate` tests what a search recommends, `nas-attn retrain` trains networks for use.
 
 A validation's family of comparisons is written down before the first run. A block is one fresh seed on one fresh backbone (if the
-study trains it) with every network of the family; each finished run reads the test split once. A later validation takes fresh
-runs. Retraining counts the runs of validations that are the same. It chooses none by its score on the test split: of several
-seeds, the first one's weights are exported.
+study trains it) with every network of the family; each finished run reads the test split once. Retraining counts the runs of
+validations, and chooses none by its score on the test split: of several seeds, the first one's weights are exported.
 """
 
 from __future__ import annotations
@@ -64,10 +63,8 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
     if uniform is not None and recommended not in (uniform.key, bare.key):
         comparisons.append((recommended, uniform.key))
     if not comparisons:
-        raise StudyError(
-            f"study '{now.study}' recommends the bare backbone and has no other network to compare it with: name members "
-            "of the front, or placements"
-        )
+        why = f"study '{now.study}' recommends the bare backbone and has no other network to compare it with"
+        raise StudyError(f"{why}: name members of the front, or placements")
     exact = metric in ("accuracy", "balanced_accuracy") and recipe.training.evaluator is None
     return Family(
         number=number,

@@ -1,7 +1,5 @@
-"""A study's trials: the only code that speaks to Optuna's study.
-
-Each call of the storage waits for a database that is away, and is repeated. A trial may then have been asked for without our
-hearing of it: it is RUNNING and nobody's, and the search gives it up (`TrialBook.ask_again`).
+"""A study's trials: the only code that speaks to Optuna's study. Calls are repeated while the database is away; a trial
+that was asked for without our hearing of it is RUNNING and nobody's: the search gives it up (`TrialBook.ask_again`).
 """
 
 from __future__ import annotations

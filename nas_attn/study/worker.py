@@ -1,8 +1,7 @@
 """A worker takes runs from a study's queue one by one until nothing is left or it is told to stop.
 
-Task sources (search, confirmation, validation, retraining) decide which runs are wanted, and in which order. All runs are
-done in the same way. One worker at a time holds the scheduling lock (the lease `scheduling`) and looks for work, so that nothing
-is proposed or begun twice. The lease of a run guards all writes about it.
+Task sources (search, confirmation, validation, retraining) decide which runs are wanted. One worker at a time holds the
+lease `scheduling` and looks for work, so that nothing is begun twice. The lease of a run guards all writes about it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from torch import nn
 from nas_attn.errors import (
     BackboneLost,
     LeaseLost,
-    NasAttnError,
     OperationError,
     OutOfMemory,
     RecipeError,
@@ -336,10 +334,8 @@ def stop_if_all_fail(store: StudyStore, recipe: Recipe, run: Run, error: Trainin
     failed = {row.run.key for row in store.queue.rows(state="failed", way=run.way)} | {run.key}
     if run.placement != BARE and len(failed) < MANY_FAILED:
         return
-    kind: type[NasAttnError] = TrainingError
-    who = ""
-    if recipe.training.evaluator is not None:
-        kind, who = RecipeError, "training.evaluator has not scored one run yet: "
+    own = recipe.training.evaluator is not None
+    kind, who = (RecipeError, "training.evaluator has not scored one run yet: ") if own else (TrainingError, "")
     what = f"{len(failed)} networks failed and none has been scored, so the search stops; the last, '{run.placement}'"
     if run.placement == BARE:
         what = "the bare backbone fails, so every network would; nothing was recorded"

@@ -108,7 +108,7 @@ def test_while_the_database_is_away_training_continues_without_a_checkpoint(
 ) -> None:
     files.save(b"epoch 1", 1)
     monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0.1)
-    store._connector.close()
+    store._connector.engine.dispose()
     with closing(sqlite3.connect(tmp_path / "study.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.warns(NasAttnWarning, match="without this checkpoint"):

@@ -114,7 +114,7 @@ def test_a_backup_goes_on_elsewhere_with_its_artifacts(table: Path, tmp_path_fac
     moved = open_study("table", f"sqlite:///{elsewhere}/copy.db")
     assert moved.folder == elsewhere / "copy.artifacts"
     assert files(moved) == files(opened)
-    searching.set_trials(moved, 3)
+    moved.store.set(trials=3)
     assert searching.work(moved, searching.Options(say=lambda line: None)) == "complete"
     assert len(opened.store.candidates()) == 2
     with pytest.raises(StudyError, match="in use"):

@@ -114,7 +114,7 @@ def test_calling_again_goes_on_and_does_nothing_twice_also_with_more_trials(tabl
     assert before <= after
     again = open_study("table", URL)
     assert len(finished(again.optuna_study)) == 5
-    searching.set_trials(again, 6)
+    again.store.set(trials=6)
     assert searching.work(again, searching.Options(say=lambda line: None)) == "complete"
     assert len(finished(again.optuna_study)) == 6
 
