@@ -119,7 +119,6 @@ class RunFiles:
             self._drop(row)
 
     def clear(self) -> None:
-        """Drops all checkpoints of the run."""
         for row in self._store.checkpoints(self._run):
             self._drop(row)
 

@@ -56,7 +56,6 @@ class Plan:
             return attachment.attach(model, resolved)
 
     def cost(self, resolved: ResolvedPlacement) -> Costs:
-        """What a candidate costs."""
         return attachment.cost(self.attach(self.bare(0), resolved, 0), self.input_shape, self.recipe.objectives)
 
 
@@ -122,7 +121,6 @@ def kept_sites(store: StudyStore) -> Kept | None:
 
 
 def _keep_sites(store: StudyStore, plan: Plan) -> None:
-    """Writes the sites of a study down."""
     sites = []
     for site in plan.sites:
         points = {at: [[p.path, p.channels, p.height, p.width, p.replaces] for p in found] for at, found in site.points}

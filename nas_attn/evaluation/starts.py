@@ -74,8 +74,6 @@ def wanted_weights(recipe: Recipe) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """Learning rates of one training."""
-
     rate: float
     attention: frozenset[str] = frozenset()
     backbone: float = 1.0

@@ -249,7 +249,6 @@ class Workbench:
         self.store.backbones.put(backbone_name(run.way, run.backbone), known)
 
     def files(self, run: Run, lease: Lease) -> RunFiles:
-        """The checkpoints of one run."""
         return RunFiles(self.store, self._artifacts, run.files, lease)
 
     def keep_weights(self, name: str, model: nn.Module, lease: Lease) -> None:

@@ -361,7 +361,6 @@ class Connector:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turns the driver's errors into ours."""
         try:
             yield
         except DBAPIError as error:

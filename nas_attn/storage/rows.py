@@ -55,7 +55,6 @@ class Run:
 
     @property
     def identity(self) -> tuple[str, str, int, int]:
-        """(key, way, seed, backbone)."""
         return self.key, self.way, self.seed, self.backbone
 
     @property
@@ -71,8 +70,6 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run in the queue."""
-
     id: int
     run: Run
     state: str  # `waiting`, `done`, `pruned`, `failed` or `withdrawn`; who holds a waiting one's lease is at it
@@ -81,14 +78,11 @@ class RunRow:
 
     @property
     def resource(self) -> str:
-        """Name of its lease."""
         return f"run/{self.id}"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredScore:
-    """A score and what it belongs to."""
-
     key: str  # the candidate's key, or the backbone's
     purpose: str  # one of PURPOSES: what the run was made for
     score: Score
@@ -124,8 +118,6 @@ class WorkerRow:
 
 @dataclass(frozen=True, slots=True)
 class StudySummary:
-    """A study in a list of studies."""
-
     name: str
     created_at: float  # Unix seconds by the database's clock
     fingerprint: str | None  # device that its latencies are measured on
@@ -151,8 +143,6 @@ class StudySettings:
 
 @dataclass(frozen=True, slots=True)
 class SplitReading:
-    """One use of the test split."""
-
     read_at: float  # Unix seconds by the database's clock
     reason: str
 
@@ -169,21 +159,17 @@ def _adapter(kind: Hashable) -> TypeAdapter[Any]:
 
 
 def to_candidates(rows: Iterable[Mapping[Any, Any]]) -> list[CandidateRow]:
-    """Rows of `nas_candidate`."""
     return read_all(CandidateRow, ({**row, "cost": json.loads(row["costs"] or "null")} for row in rows))
 
 
 def to_scores(rows: Iterable[Mapping[Any, Any]]) -> list[StoredScore]:
-    """Rows of `nas_score`."""
     return read_all(StoredScore, ({**row, "score": {**row, "metrics": json.loads(row["metrics"])}} for row in rows))
 
 
 def to_runs(rows: Iterable[Mapping[Any, Any]]) -> list[RunRow]:
-    """Rows of `nas_run`."""
     return read_all(RunRow, ({**row, "run": dict(row)} for row in rows))
 
 
 def to_sessions(documents: Sequence[str]) -> list[Session]:
-    """The sessions of JSON documents."""
     found: list[Session] = _adapter(Session).validate_json(f"[{','.join(documents)}]")
     return found

@@ -47,7 +47,6 @@ class Documents:
         self._connector, self._id, self._table = connector, study_id, table
 
     def put(self, name: str, content: str) -> None:
-        """Writes a document, or replaces it."""
         row = {"study_id": self._id, "name": name, "content": content}
         with self._connector.write() as connection:
             new = insert(connection, self._table).values(row)

@@ -152,7 +152,6 @@ def _upgrade(connection: sa.Connection) -> None:
 
 
 def _use_wal(connector: Connector) -> None:
-    """Switch the file to the write-ahead log."""
     deadline = time.monotonic() + _WAL_PATIENCE_S
     while True:
         try:

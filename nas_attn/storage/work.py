@@ -173,7 +173,6 @@ class RunQueue:
             return to_runs(connection.execute(query.order_by(_run.c.priority.desc(), _run.c.id)).mappings())
 
     def row(self, number: int) -> RunRow:
-        """A run as it is now."""
         with self._connector.read() as connection:
             return to_runs(connection.execute(sa.select(_run).where(self._mine(number))).mappings())[0]
 

@@ -115,8 +115,6 @@ SEARCHED = "after the search's brief training"
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written."""
-
     path: Path
     cards: tuple[Path, Path]  # Markdown and JSON
     facts: dict[str, Any]

@@ -121,8 +121,6 @@ def _has_ended(store: StudyStore, name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What was written."""
-
     database: Path
     artifacts: Path | None  # the folder beside it; None if there was nothing to copy
     files: int
@@ -143,10 +141,9 @@ def back_up(database: Database, path: str | Path, *, overwrite: bool = False, ar
     folders = {artifacts_folder(database, place) for place in places}
     around = next((folder for folder in folders if _holds(folder, beside)), None)
     if around is not None:
-        among = (
-            f"among those of the database itself, which are in '{shorten(str(around))}': name another file or folder"
-        )
-        raise OperationError(f"backup '{target}': its artifacts would be in '{beside}', {among}")
+        among = f"among those of the database itself, which are in '{shorten(str(around))}'"
+        would = f"its artifacts would be in '{beside}', {among}"
+        raise OperationError(f"backup '{target}': {would}: name another file or folder")
     _copy(folders, beside)
     written = database.backup(target, overwrite=True)
     _copy(folders, beside)

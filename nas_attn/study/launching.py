@@ -49,7 +49,6 @@ class WorkerSettings:
 
 
 def worker_command(study: str) -> list[str]:
-    """The command of one worker."""
     return [sys.executable, "-m", "nas_attn.cli.main", "worker", study]
 
 
@@ -85,8 +84,6 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """What was launched."""
-
     on: str
     jobs: tuple[str, ...]  # jobs of Slurm, names of Ray's actors, processes
     host: str

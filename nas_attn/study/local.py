@@ -86,8 +86,6 @@ LAST_WORD = "done ("  # begins what a worker says when all that it did is in the
 
 @dataclass
 class Child:
-    """A worker process that we started."""
-
     name: str
     process: subprocess.Popen[bytes]
     orders: Orders

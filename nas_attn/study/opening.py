@@ -75,10 +75,8 @@ class BucketArtifacts:
             self._client.head_bucket(Bucket=self._bucket)
         except Exception as error:  # botocore has many kinds
             said = f"artifacts '{SCHEME}{self._bucket}/{self._prefix}' cannot be used ({shorten(str(error), 160)})"
-            way_out = (
-                "create the bucket, and give credentials as boto3 takes them (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL)"
-            )
-            raise StudyError(f"{said}: {way_out}") from None
+            keys = "credentials as boto3 takes them (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL)"
+            raise StudyError(f"{said}: create the bucket, and give {keys}") from None
 
 
 @dataclass(frozen=True)
@@ -119,13 +117,11 @@ class OpenStudy:
 
     @cached_property
     def artifacts(self) -> ArtifactStore:
-        """Its checkpoints and weights."""
         place = self.store.settings.artifacts
         return BucketArtifacts(place) if place.startswith(SCHEME) else FolderArtifacts(self.folder)
 
     @property
     def trials(self) -> int:
-        """How many candidates it is to evaluate in all."""
         return self.store.settings.trials
 
 

@@ -66,12 +66,10 @@ class ParetoHalving:
         name = f"{ATTRIBUTE}{reached[-1]}"
         others = {t.number: t.user_attrs[name] for t in trial.study.get_trials(deepcopy=False) if name in t.user_attrs}
         others[trial.number] = trial.user_attrs[name]
-        costs = {
-            str(number): tuple(
-                math.inf if math.isnan(v) else s * v for s, v in zip(_signs(trial.study), values, strict=True)
-            )
-            for number, values in others.items()
-        }
+        signs, costs = _signs(trial.study), dict[str, tuple[float, ...]]()
+        for number, values in others.items():
+            signed = zip(signs, values, strict=True)
+            costs[str(number)] = tuple(math.inf if math.isnan(v) else s * v for s, v in signed)
         return not survives(costs, str(trial.number), self._eta)
 
 

@@ -52,8 +52,6 @@ HOUR_S = 3600.0  # for a folder, where no time is said
 
 
 class Look(NamedTuple):
-    """What is in a folder of images."""
-
     classes: int
     images: int
     unreadable: int
@@ -83,7 +81,6 @@ class Budget:
         return (self.recipe.search.trials >= ENOUGH) + several + (self.blocks > 0)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
         recipe = self.recipe
         told = {"study": recipe.name, "trials": recipe.search.trials, "backbones": recipe.training.backbones}
         told |= {"backbone": recipe.backbone.name, "size": recipe.data.size}
@@ -289,7 +286,6 @@ class Forecast:
     smallest_difference: float | None  # of accuracy, between two candidates, that their scores could show at 95 %
 
     def text(self) -> str:
-        """For a person."""
         out = f" and {self.outside} outside the search space" if self.outside else ""
         whose = f"{self.baselines} of them baselines" + (f", {self.tried} your own" if self.tried else "")
         lines = [f"study {self.study}: {self.trials - self.outside} of {self.placements:,} placements{out}, {whose}"]

@@ -30,8 +30,6 @@ PAUSE = 10.0  # times as long as usual: nobody was at work
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Counts of a study's candidates."""
-
     trials: int  # planned in all
     scored: int
     pruned: int
@@ -59,7 +57,6 @@ class Progress:
 
 
 def progress(opened: OpenStudy) -> Progress:
-    """The study as of now."""
     rows, objective = opened.store.candidates(), opened.recipe.objectives[0]
     states = Counter(row.state for row in rows)
     values = [told[0] for told in opened.book.values().values()] if states["scored"] else []
@@ -135,8 +132,6 @@ def time_left(finished: Sequence[float], open_: int) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """A worker for people."""
-
     machine: str
     pid: str
     device: str
@@ -150,8 +145,6 @@ class WorkerView:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A study as of now."""
-
     progress: Progress
     per_hour: float | None  # candidates at the pace of the last ones; None: too few, or nobody works
     workers: tuple[WorkerView, ...]
@@ -160,7 +153,6 @@ class Overview:
 
 
 def overview(opened: OpenStudy) -> Overview:
-    """The study as of now."""
     found, workers, per_hour = progress(opened), workers_of(opened), None
     if any(worker.state in ("working", "waiting") for worker in workers):
         times = sorted(row.finished_at for row in opened.store.candidates() if row.finished_at)[-PACE_OF:]

@@ -113,8 +113,6 @@ class RungScores:
 
 
 class Search(TaskSource):
-    """A study's trials."""
-
     purpose = SEARCH
 
     def __init__(self, worker: Worker) -> None:

@@ -149,8 +149,6 @@ def take_up(opened: OpenStudy, *, trials: int | None = None, tried: Iterable[str
 
 @dataclass(frozen=True, slots=True)
 class UserTrial:
-    """A placement that the user adds to a study."""
-
     typed: str
     resolved: ResolvedPlacement
     values: Values | None  # its values in the study's space; None where the space does not contain it

@@ -189,7 +189,6 @@ class Presence:
                 self._store.workers.gone(self._owner)
 
     def at(self, doing: str) -> None:
-        """The worker begins something."""
         if doing != self._doing:
             self._doing = doing
             self._tell()

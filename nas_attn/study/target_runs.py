@@ -38,8 +38,6 @@ FIRST_RETRAINING = 500_000  # seeds of retrainings begin this far above the sear
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a user asks of a validation."""
-
     blocks: int | None = None  # None: the target's seeds
     front: int = 0  # further members of the front
     placements: tuple[str, ...] = ()  # further placements, also untried ones
@@ -120,8 +118,6 @@ def family_runs(family: Family) -> list[Run]:
 
 
 class Validation(TaskSource):
-    """The runs of families."""
-
     purpose = PURPOSE
 
     def __init__(self, worker: Worker, families: Sequence[Family]) -> None:
@@ -206,8 +202,6 @@ def seconds_per_epoch(store: StudyStore) -> float | None:
 # ------------------------------------------------------------------------------------ retraining
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be trained, and how."""
-
     way: str
     runs: tuple[Run, ...]  # all that count, those of a validation included
 
@@ -267,8 +261,6 @@ def _kept(store: StudyStore, run: Run) -> bool:
 
 
 class Retraining(TaskSource):
-    """The runs that were ordered."""
-
     purpose = RETRAIN
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:

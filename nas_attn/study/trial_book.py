@@ -37,8 +37,6 @@ _LIMITS = "limits"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A trial that was asked for."""
-
     number: int
     values: Mapping[str, str]  # site -> value; empty where the placement lies outside the space
     attributes: Mapping[str, Any]
@@ -73,8 +71,6 @@ class _PatientStorage(RDBStorage):
 
 
 class TrialBook:
-    """The trials of one study."""
-
     def __init__(self, database: Database, name: str, *, made_for: Recipe | None = None) -> None:
         """With `made_for`, makes the Optuna study if it is missing, else a KeyError. Raises StorageError: it cannot be
         opened.
@@ -139,7 +135,6 @@ class TrialBook:
         self.give_up(trial.number, "its worker died before it was begun")
 
     def give_up(self, number: int, reason: str) -> None:
-        """Ends a trial that has no candidate."""
         self.tell(number, None, {"reason": reason}, state=TrialState.FAIL)
 
     def close(self) -> None:
@@ -225,13 +220,9 @@ def _close(sessions: scoped_session[Session], engine: Engine) -> None:
 def _made(recipe: Recipe, name: str, storage: RDBStorage) -> optuna.Study:
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))  # we say that it is made, or there
+    directions = ["minimize" if lower_is_better(o) else "maximize" for o in recipe.objectives]
     try:
-        study = optuna.create_study(
-            study_name=name,
-            storage=storage,
-            directions=["minimize" if lower_is_better(o) else "maximize" for o in recipe.objectives],
-            load_if_exists=True,
-        )
+        study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
     finally:
         optuna.logging.set_verbosity(verbosity)
     with warnings.catch_warnings():

@@ -86,8 +86,6 @@ class TaskSource:
 
 @dataclass(frozen=True)
 class Step:
-    """A run that is this worker's."""
-
     row: RunRow
     source: TaskSource | None  # none for a backbone
     lease: Lease
@@ -280,7 +278,6 @@ class Worker:
             self.say(f"{name}: {left_behind(None, in_order=in_order, told=False)}")
 
     def name(self, row: RunRow) -> str:
-        """A run for people."""
         run = row.run
         if run.key == BACKBONE:
             many = self.benches.of(run.way).recipe.training.backbones
@@ -293,7 +290,6 @@ class Worker:
         return f"{run.purpose}, seed {run.seed}: {run.placement}"
 
     def resolved(self, run: Run) -> ResolvedPlacement:
-        """The network of a run."""
         return self.benches.of(run.way).plan.resolved(run.placement)
 
 
