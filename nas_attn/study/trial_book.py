@@ -220,7 +220,7 @@ def _close(sessions: scoped_session[Session], engine: Engine) -> None:
 def _made(recipe: Recipe, name: str, storage: RDBStorage) -> optuna.Study:
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))  # we say that it is made, or there
-    directions = ["minimize" if lower_is_better(o) else "maximize" for o in recipe.objectives]
+    directions: list[Any] = ["minimize" if lower_is_better(o) else "maximize" for o in recipe.objectives]
     try:
         study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
     finally:
