@@ -19,9 +19,9 @@ import math
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas_attn.analysis.validation import (
-    Array,
     contrast_matrix,
     critical_value,
     detectable,
@@ -32,7 +32,7 @@ from nas_attn.analysis.validation import (
 KINDS = ("normal", "noisy", "heavy", "interaction")
 
 
-def draw(rng: np.random.Generator, kind: str, families: int, networks: int, blocks: int) -> Array:
+def draw(rng: np.random.Generator, kind: str, families: int, networks: int, blocks: int) -> NDArray[np.float64]:
     """(families, networks, blocks): values of equal networks, one run's standard deviation 1."""
     shape = (families, networks, blocks)
     if kind == "heavy":
