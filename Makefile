@@ -51,11 +51,12 @@ test-faults: $(VENV)/installed-dev  ## kill, stop, cut, fill and restart at rand
 	@FAULTS_EXAMPLES=$(FAULTS_EXAMPLES) FAULTS_STEPS=$(FAULTS_STEPS) OMP_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -n 0 -m "slow or not slow" tests/faults $(ARGS)
 
-lint: $(VENV)/installed-dev  ## check style, format, imports between rooms, and types
+lint: $(VENV)/installed-dev  ## check style, format, imports between rooms, types, and the project's size
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 	@for platform in linux win32 darwin; do $(BIN)/mypy --platform $$platform || exit 1; done
+	@$(BIN)/python tools/limits.py
 
 limits: $(VENV)/installed-dev  ## show the project's size beside its limits
 	@$(BIN)/python tools/limits.py
