@@ -173,7 +173,11 @@ class Classification(Task):
 
     name = "classification"
     shares = MappingProxyType(
-        {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
+        {
+            "accuracy": "accuracy",
+            "balanced_accuracy": "balanced accuracy",
+            "macro_f1": "macro F1",
+        }
     )
     per_image = True
     images_by = "nas_attn.data.dataset:Classes"
