@@ -9,6 +9,7 @@ rivals in rounds, on fresh seeds and backbones, until it is known to be better. 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -311,7 +312,7 @@ class Search(TaskSource):
         return f"not among the best third after {epochs} epoch{'s' if epochs != 1 else ''}, all objectives together"
 
 
-class _Further(TaskSource):
+class _Further(TaskSource, ABC):
     def want(self, lease: Lease) -> bool:
         """The next runs, once those before have ended."""
         if not self.recipe.search.confirm_seeds or self.queue.rows(state="waiting", purposes=[self.purpose]):
@@ -323,9 +324,9 @@ class _Further(TaskSource):
         self.queue.want(runs)
         return bool(runs)
 
+    @abstractmethod
     def next(self) -> list[Run]:
         """The next runs; empty if none are needed."""
-        raise NotImplementedError
 
     def ended(self, row: RunRow, lease: Lease) -> None:
         run = row.run
