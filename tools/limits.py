@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {
-    "lines of nas_attn": 32_000,
+    "lines of nas_attn": 36_000,
     "lines of tests": 24_000,
     "recipe keys": 95,
     "distinct options": 75,
