@@ -21,8 +21,8 @@ import os
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ from searching.problems import (
 from nas_attn.model import Run, fit
 from nas_attn.model.coding import names_of
 from nas_attn.study.placement_sampler import PlacementSampler
+from nas_attn.study.prior import PUBLISHED, expected
 from nas_attn.study.sampling import DistinctSampler, distributions
 
 BUDGETS = (30, 60, 120, 300)
@@ -65,6 +66,27 @@ class Job:
     seed: int
     budget: int
     workers: int = 1
+    prior: str = "none"
+    """`published`: what the program knows; `related`: the truth's effects with as much noise; `opposite`: the truth's,
+    turned round; `wrong`: nothing but noise."""
+
+
+def known(problem: Problem, job: Job) -> dict[str, dict[Hashable, float]] | None:
+    """The prior of a search: site -> choice -> expected effect."""
+    if job.prior == "none":
+        return None
+    if job.prior == "published":
+        return expected(PUBLISHED, problem.sites)
+    rng, found = np.random.default_rng([job.seed, 6]), {}
+    for site, (name, choices) in enumerate(problem.sites.items()):
+        effects = np.array([problem.truth[problem.codes[:, site] == code].mean() for code in range(len(choices))])
+        found[name] = effects - effects[0]
+    size = float(np.std(np.concatenate([*found.values()])))
+    part, noise = {"related": (1, 1), "opposite": (-1, 0), "wrong": (0, 1)}[job.prior]
+    turned = {
+        name: part * effects + size * noise * rng.standard_normal(len(effects)) for name, effects in found.items()
+    }
+    return {name: dict(zip(problem.sites[name], effects.tolist(), strict=True)) for name, effects in turned.items()}
 
 
 class TableSpace:
@@ -95,7 +117,14 @@ class TableSpace:
 def search(problem: Problem, job: Job) -> tuple[np.ndarray, np.ndarray]:
     """(rows, accuracies) in the order in which they were told. Of several workers, the one that is out longest tells next."""
     space = TableSpace(problem)
-    sampler = DistinctSampler(job.method, space, seed=job.seed, trials=job.budget, objectives=["accuracy", "latency"])
+    sampler = DistinctSampler(
+        job.method,
+        space,
+        seed=job.seed,
+        trials=job.budget,
+        objectives=["accuracy", "latency"],
+        prior=known(problem, job),
+    )
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     for row in problem.baselines:
         study.enqueue_trial(problem.params(row))
@@ -200,11 +229,14 @@ def work(job: Job, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def report(lines: Sequence[Mapping[str, Any]]) -> str:
     """The page's tables."""
     groups: dict[tuple[str, int], dict[str, list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
-    once = {tuple(line[name] for name in ("table", "method", "workers", "at", "seed")): line for line in lines}
+    once = {
+        tuple(line.get(name) for name in ("table", "method", "workers", "at", "seed", "prior")): line for line in lines
+    }
     for line in once.values():  # a search of 120 runs begins like that of 60
         words = line["table"].split()
         kind = " ".join([words[0], *words[2:]]) if words[0] == "nb201" else line["table"]
         method = line["method"] + (f" x{line['workers']}" if line["workers"] > 1 else "")
+        method += "" if line.get("prior", "none") == "none" else f", prior {line['prior']}"
         groups[kind, line["at"]][method].append(line)
     out = []
     for kind, at in sorted(groups):
@@ -289,6 +321,9 @@ def main() -> None:
     parser.add_argument("--nasbench", type=Path, default=Path("nasbench201.npz"), help="NAS-Bench-201 as one .npz")
     parser.add_argument("--imagenet", type=Path, default=Path("accel_nasbench.npz"), help="Accel-NASBench as one .npz")
     parser.add_argument("--tables", type=Path, default=Path(__file__).parent / "tables", help="folder of own tables")
+    parser.add_argument("--prior", nargs="+", default=["none"], choices=("none", "published", "related", "opposite", "wrong"),
+                        help="what our sampler is told before it begins")  # fmt: skip
+    parser.add_argument("--first", type=int, default=0, help="seed of the first search")
     parser.add_argument("--full", action="store_true", help="all problems, 50 runs or more of each")
     parser.add_argument("--runs", type=int, help="searches a problem and method (quick 4, full 52)")
     parser.add_argument("--methods", nargs="+", default=[OURS, "random", "tpe", "nsga2", "gp"])
@@ -326,15 +361,18 @@ def _all(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     runs = arguments.runs or (52 if arguments.full else 4)
     part, parts = map(int, arguments.part.split("/"))
     todo = [
-        job
+        replace(job, seed=job.seed + arguments.first, prior=prior)
         for job in jobs(arguments.full, there, published, arguments.methods, runs)
+        for prior in (arguments.prior if job.method == OURS else ["none"])
         if job.problem.startswith(arguments.only)
     ]
     done: dict[str, list[dict[str, Any]]] = defaultdict(list)
     if arguments.out and arguments.out.exists():
         for text in arguments.out.read_text().splitlines():
             line = json.loads(text)
-            done[json.dumps({name: line[name] for name in Job.__dataclass_fields__})].append(line)
+            done[
+                json.dumps({name: line.get(name, field.default) for name, field in Job.__dataclass_fields__.items()})
+            ].append(line)
     for job in todo[part::parts]:
         lines = done.get(json.dumps(asdict(job)))
         if lines is None:

@@ -240,6 +240,7 @@ def _state(trial: int, pruned: bool, now: float) -> dict[str, Any]:
     """What a candidate's row holds beside its key and placement."""
     return {
         "trial": trial,
+        "by_prior": False,
         "baseline": None if trial else "none",
         "state": "pruned" if pruned else "scored",
         "reason": "not among the best third after 1 epoch, all objectives together" if pruned else "",

@@ -375,6 +375,9 @@ class SearchSection(Section):
     residual convolutions at every site, if all these take at most half of `trials`. `bare`: only the bare backbone."""
     confirm_seeds: int = Field(default=2, ge=0)
     """More seeds for the front and the baselines after the search, then up to twice as many rounds of confirmation; 0: none."""
+    prior: Literal["none", "published", "studies"] = "none"
+    """What the sampler `placement` expects of each type by depth before it has seen runs: nothing; what publications measured;
+    what the database's earlier studies found. The runs decide how much of it holds. Answers rest on the runs alone."""
     seed: Seed = 0
     """Seed of proposals and runs. Neighbouring seeds share most of their runs' seeds; for independent searches, use seeds
     1,000 apart."""
@@ -385,6 +388,12 @@ class SearchSection(Section):
         if name not in SAMPLERS and ":" not in name:
             raise ValueError(f"unknown sampler '{name}': {did_you_mean(name, SAMPLERS)}")
         return name
+
+    @model_validator(mode="after")
+    def _prior_is_used(self) -> Self:
+        if self.prior != "none" and self.sampler not in ("auto", "placement"):
+            raise ValueError(f"prior = '{self.prior}' needs sampler = 'placement', not '{self.sampler}'")
+        return self
 
 
 class Limits(Section):

@@ -271,3 +271,4 @@ class CandidateRow:
     cost: Costs | None
     created_at: float  # Unix seconds, by the database's clock
     finished_at: float | None = None  # Likewise; None while it runs
+    by_prior: bool = False  # Whether the sampler would have proposed another one without its prior

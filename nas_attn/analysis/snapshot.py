@@ -141,6 +141,7 @@ class CandidateView:
     values: tuple[float | None, ...]  # objectives as estimated now (accuracy 0 to 1, latency as ratio, bytes)
     on_front: bool  # by these values, which are the model's
     gains: Mapping[str, Gain] = field(default_factory=dict)  # metric -> paired gain over the bare backbone
+    by_prior: bool = False  # whether the sampler would have proposed another one without its prior
     snippet: str = ""  # Python that builds it; empty where the study does not know the images' shape
 
     @property
@@ -213,8 +214,20 @@ class Snapshot:
             *(constant.sentence for constant in self.constants),
             *(weak.sentence for weak in self.weak_rungs),
             *(two_values(model) if model else ()),
+            *self._by_prior(),
             *self._in_int8(),
         ]
+
+    def _by_prior(self) -> list[str]:
+        """Where the sampler had a prior: whether it mattered."""
+        if self.recipe.search.prior == "none":
+            return []
+        led = [view for view in self.candidates if view.by_prior]
+        own = sum(view.baseline is None for view in self.candidates)
+        said = f"The prior ({self.recipe.search.prior}) changed {len(led)} of {own} proposals"
+        best = self.recommendation.key if self.recommendation else None
+        there = "the recommended placement is one of them" if best in {view.key for view in led} else ""
+        return [f"{said}{'; ' + there if there else ''}."]
 
     def _in_int8(self) -> list[str]:
         best = self.find(self.recommendation.key) if self.recommendation else None
@@ -363,6 +376,7 @@ def _views(
             values=values[row.key],
             on_front=row.key in front,
             gains=gains.get(row.key, {}),
+            by_prior=row.by_prior,
             snippet=lines(row.placement, row.key),
         )
         for row in rows

@@ -1,7 +1,8 @@
-"""How placements are alike: each is one choice per site, and choices share names. Effects have four parts with a kernel each:
+"""How placements are alike: each is one choice per site, and choices share names. Effects have five parts with a kernel each:
 
     site   what a choice does at its site; choices share their names there: `attention`, `se`, `se(reduction=8)`
     type   what a name does at any site, and within a stage where stages have several sites
+    known  what earlier studies or publications make of a choice at its site; the runs say how much of it holds here
     pair   what two choices at two sites do together, beyond what each does alone
     own    what none of these explains
 
@@ -25,7 +26,9 @@ Ints = NDArray[np.intp]
 Codes = NDArray[np.intp]  # (n, sites): which of its site's choices each placement has
 Names = Callable[[Hashable], Sequence[str]]  # of a choice, from general to particular; shared names share effects
 NONE = "none"
-PARTS = ("site", "type", "pair")
+OF_CHOICES = ("site", "type", "known")
+PARTS = (*OF_CHOICES, "pair")
+Known = Mapping[str, Mapping[Hashable, float]]  # site -> choice -> what it is expected to do, in any unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Shape:
     prior: float
     site: float = 0.0
     type: float = 0.0
+    known: float = 0.0
     pair: float = 0.0
     own: float = 0.0
 
@@ -96,9 +100,20 @@ class Coding:
                 known = list(names(choice))
                 at_site.append([f"{site}/{name}" for name in known])
                 anywhere.append([*known, *(f"{stages[site]}/{name}" for name in known if staged)])
-        self._names = {"site": _indicators(at_site), "type": _indicators(anywhere)}
+        self._names = {
+            "site": _indicators(at_site),
+            "type": _indicators(anywhere),
+            "known": np.zeros((len(at_site), 1)),
+        }
         self.middle = np.zeros(len(at_site))  # (entries,) how often the evaluated placements have each choice
         self._scale = dict.fromkeys(PARTS, 0.0)
+
+    def knowing(self, known: Known) -> Coding:
+        """The same with an expectation of each choice, more being better; 0 where there is none."""
+        found = copy.copy(self)
+        column = [known.get(site, {}).get(choice, 0.0) for site, choices in self.sites.items() for choice in choices]
+        found._names = {**self._names, "known": np.array(column).reshape(-1, 1)}
+        return found
 
     @classmethod
     def of(cls, texts: Sequence[str], evaluated: int) -> tuple[Coding, Codes]:
@@ -165,8 +180,8 @@ class Coding:
         return self.one_hot(codes) - self.middle
 
     def main(self, shape: Shape) -> Floats:
-        """(entries, names) root of the covariance that a choice's own effects have: site and type."""
-        parts = [np.sqrt(getattr(shape, part) * self._scale[part]) * self._names[part] for part in ("site", "type")]
+        """(entries, names) root of the covariance of what choices do, without pairs. The last column: what is known."""
+        parts = [np.sqrt(getattr(shape, part) * self._scale[part]) * self._names[part] for part in OF_CHOICES]
         return np.concatenate(parts, axis=1)
 
     def pair_size(self, shape: Shape) -> float:

@@ -22,8 +22,12 @@ SHAPES = (
     Shape(0.3, site=0.9, own=0.1),
     Shape(0.4, site=0.45, type=0.45, own=0.1),
     Shape(0.3, site=0.4, type=0.15, pair=0.35, own=0.1),
+    Shape(0.1, site=0.45, known=0.45, own=0.1),
+    Shape(0.14, site=0.25, type=0.25, known=0.4, own=0.1),
+    Shape(0.1, site=0.25, type=0.1, known=0.3, pair=0.25, own=0.1),
 )
-"""What untried placements can be valued by: a part of a placement's own says nothing about others."""
+"""What untried placements can be valued by: a part of a placement's own says nothing about others. Those with something known
+are for samplers with a prior; whether it holds, the values say."""
 GROWTH = 1.12  # the variances are found again when there are this many times as many values
 TWO_SITE_CHANGES = 300
 PARENTS = 64  # placements that are changed, at most: some of a longer front
@@ -95,9 +99,14 @@ class Learner:
         coding, node = data.coding, int(rng.choice(len(nodes.weight), p=nodes.weight))
         shape, size = algebra.shapes[nodes.draws.shape[node]], float(nodes.draws.spread[node, -1])
         root, half = coding.main(shape), coding.pair_size(shape)
-        entries, pairs, value = np.zeros(len(root)), None, data.value
+        noise = nodes.noise[node]
+        expected = size * noise * root[:, -1]  # known effects are expected to hold, as often more as less
+        entries, pairs, value = (
+            np.zeros(len(root)),
+            None,
+            data.value - (coding.one_hot(data.codes) @ expected)[data.place],
+        )
         if around:
-            noise = nodes.noise[node]
             entries = size * noise * (root @ rng.standard_normal(root.shape[1]))
             if shape.pair:
                 upper = np.triu(rng.standard_normal((len(entries), len(entries))))
@@ -108,7 +117,7 @@ class Learner:
         solved = algebra.solve(nodes.draws, node, value)
         dual = solved_by(solved.root, solved.residual, transposed=True)
         weights = size**2 * np.bincount(data.place, weights=dual, minlength=len(data.codes))
-        entries = entries + root @ (root.T @ (coding.one_hot(data.codes).T @ weights))
+        entries = entries + expected + root @ (root.T @ (coding.one_hot(data.codes).T @ weights))
         if shape.pair:
             centred = coding.centred(data.codes)
             found = half**2 * coding.between_sites((centred.T * weights) @ centred)

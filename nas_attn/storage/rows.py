@@ -138,6 +138,7 @@ class StudySettings:
     ends_at: float | None
     published: str | None  # the state of the study that optuna-dashboard's notes show
     publish_at: float | None  # when they are to be refreshed
+    prior: str | None  # what its sampler expects of attention before any run, as JSON; None: nothing
     swept: str | None  # the state of the study in which its weights were swept
 
 

@@ -147,12 +147,14 @@ class StudyStore(Leases):
                 parts.append(f"{table.name} {count}")
         return ", ".join(parts)
 
-    def claim(self, key: str, *, placement: str, trial: int, baseline: str | None, lease: Lease) -> CandidateRow | None:
+    def claim(
+        self, key: str, *, placement: str, trial: int, baseline: str | None, lease: Lease, by_prior: bool = False
+    ) -> CandidateRow | None:
         """Enter a candidate as running, unless it is there; None where it belongs to another trial."""
         with self._fenced(lease) as connection:
             of = {"study_id": self._id, "key": key, "placement": placement, "trial": trial, "baseline": baseline}
             new = insert(connection, tables.candidate).values(
-                **of, state="running", reason="", created_at=self._connector.clock
+                **of, by_prior=by_prior, state="running", reason="", created_at=self._connector.clock
             )
             connection.execute(new.on_conflict_do_nothing())
             row = connection.execute(select(tables.candidate).where(self._candidate(key))).mappings().one()

@@ -46,7 +46,7 @@ def _keyed(name: str, keys: str, *rest: sa.Column[Any]) -> sa.Table:
 study = _numbered(
     "nas_study",
     *_columns(sa.Text, "name recipe versions artifacts"),
-    *_columns(sa.Text, "fingerprint sites published swept", nullable=True),
+    *_columns(sa.Text, "fingerprint sites prior published swept", nullable=True),
     *_columns(sa.Double, "created_at"),
     *_columns(sa.Double, "stop_asked_at screen_until test_from ends_at publish_at", nullable=True),
     *_columns(sa.Integer, "trials rounds_before"),
@@ -74,6 +74,7 @@ candidate = _keyed(
     *_columns(sa.Text, "key placement state reason"),
     *_columns(sa.Text, "baseline costs", nullable=True),
     *_columns(sa.Integer, "trial"),
+    *_columns(sa.Boolean, "by_prior"),
     *_columns(sa.Double, "created_at"),
     *_columns(sa.Double, "finished_at", nullable=True),
 )

@@ -31,6 +31,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas_attn.analysis.fronts import survives
 from nas_attn.model.coding import Codes, Coding, Names, itself
+from nas_attn.model.coding import Known as Effects
 from nas_attn.model.proposals import Allowed, Beliefs, Learner, Value, proposals
 
 ATTRIBUTE = "nas_attn:rung:"
@@ -136,9 +137,9 @@ def weak_values(
 class History:
     """What is tried, what is known of it, and what is learned from that: a function of the trials, however it came about."""
 
-    def __init__(self, key: object, space: Space, names: Names) -> None:
-        """`key`: of the study and the space; another one needs a history of its own."""
-        self.key = key
+    def __init__(self, key: object, space: Space, names: Names, primary: int, known: Effects) -> None:
+        """`key`: of the study and the space; another one needs a history of its own. `known`: of the primary objective."""
+        self.key, self._primary, self._known = key, primary, known
         self.coding = Coding({name: d.choices for name, d in space.items()}, names)
         self.tried: set[Placed] = set()  # placements that were tried, are being tried, or wait
         self.learners: list[Learner] = []  # one per objective; all are minimised
@@ -184,7 +185,10 @@ class History:
 
     def _learn(self, study: Study, placed: Mapping[int, Placed], known: Mapping[int, Known]) -> None:
         signs = _signs(study)
-        self.learners = self.learners or [Learner(self.coding) for _ in signs]
+        if not self.learners:
+            codings = [self.coding] * len(signs)
+            codings[self._primary] = self.coding.knowing(self._known)
+            self.learners = [Learner(coding) for coding in codings]
         for index, (sign, learner) in enumerate(zip(signs, self.learners, strict=True)):
             found: dict[int, tuple[float, float]] = {}
             for n, what in known.items():
@@ -243,15 +247,17 @@ class PlacementSampler(BaseSampler):
         names: Names = itself,
         primary: int = 0,
         evidence: Evidence = known_of_trials,
+        prior: Effects | None = None,
     ) -> None:
         """`space`: parameter -> choices; None: those that trials have had. At most `at_most` parameters have a choice
         that is not in `free`. Choices that share a name by `names` share an effect. `primary`: index of the objective
-        that is sought; the others are its costs.
+        that is sought; the others are its costs. `prior`: parameter -> choice -> what it is expected to do to that
+        objective (more being better; in any unit: the values say how much of it holds, and may turn it round).
         """
         self._seed = secrets.randbits(31) if seed is None else seed
         self._space = None if space is None else {name: tuple(choices) for name, choices in space.items()}
         self._at_most, self._free, self._names, self._primary = at_most, tuple(free), names, primary
-        self._evidence = evidence
+        self._evidence, self._known = evidence, prior or {}
         self._random = RandomSampler(seed=self._seed)
         self._history: History | None = None
         self._lock = threading.Lock()
@@ -307,7 +313,7 @@ class PlacementSampler(BaseSampler):
     def _read(self, study: Study, trial: FrozenTrial, space: Space) -> History:
         key = study.study_name, tuple((name, d.choices) for name, d in space.items())
         if self._history is None or self._history.key != key:
-            self._history = History(key, space, self._names)
+            self._history = History(key, space, self._names, self._primary, self._known)
         self._history.read(study, trial.number, self._evidence(study))
         return self._history
 

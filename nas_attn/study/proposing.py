@@ -28,6 +28,7 @@ from nas_attn.evaluation.workbench import Workbench
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.records import CandidateRow, ResolvedPlacement, Score
 from nas_attn.storage import SEARCH, Lease, Run, RunRow, StudyStore
+from nas_attn.study import prior
 from nas_attn.study.placement_sampler import Known, weak_values
 from nas_attn.study.progress import CONFIRM, FURTHER, LARGEST_FRONT, ROUND, ROUNDS, told
 from nas_attn.study.reading import snapshot
@@ -123,13 +124,14 @@ class Search(TaskSource):
         self.space = self.bench.plan.space
         self.scores = RungScores(self.store, self.recipe, self.bench)
         search = self.recipe.search
-        self.book.study.sampler = DistinctSampler(
+        self.book.study.sampler = self.sampler = DistinctSampler(
             search.sampler,
             self.space,
             seed=search.seed,
             trials=worker.opened.trials,
             objectives=self.recipe.objectives,
             evidence=lambda study: self.scores.known(),
+            prior=prior.expected_in(self.space.allowed, self.store.settings.prior),
         )
         self._exhausted = False
 
@@ -175,7 +177,8 @@ class Search(TaskSource):
         own = asked.attributes.get(OUTSIDE)
         resolved = self.space.resolve(asked.values) if own is None else self.bench.plan.resolved(str(own))
         key, number = resolved.key, asked.number
-        row = self.store.claim(key, placement=resolved.text, trial=number, baseline=baseline, lease=lease)
+        led = number in self.sampler.led_by_prior
+        row = self.store.claim(key, placement=resolved.text, trial=number, baseline=baseline, lease=lease, by_prior=led)
         if row is None:
             first = self.store.candidate(key)
             self.book.give_up(number, f"the same network as trial {first.trial if first else '?'}")

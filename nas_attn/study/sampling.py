@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import optuna
@@ -15,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas_attn.errors import RecipeError
 from nas_attn.importing import load_object
+from nas_attn.model.coding import Known as Effects
 from nas_attn.model.coding import names_of
 from nas_attn.space import FREE, SearchSpace, Values
 from nas_attn.study.placement_sampler import Distributions, Evidence, PlacementSampler, known_of_trials
@@ -47,14 +49,17 @@ class DistinctSampler(BaseSampler):
         trials: int,
         objectives: Sequence[str] = (),
         evidence: Evidence = known_of_trials,
+        prior: Effects | None = None,
     ) -> None:
-        """`name`: of a row in `nas_attn.tables`, or `package.module:function`; `placement` learns from `evidence`, and
-        seeks the first objective that has to be trained for. NSGA-II's population follows `trials`, the planned size of
-        the study.
+        """`name`: of a row in `nas_attn.tables`, or `package.module:function`; `placement` learns from `evidence` and `prior`
+        (as in `PlacementSampler`), and seeks the first objective that has to be trained for. NSGA-II's population follows
+        `trials`, the planned size of the study.
         """
         self._name, self._space, self._seed, self._trials = name, space, seed, trials
         self._inner: BaseSampler = RandomSampler(seed=seed)
-        self._placement = PlacementSampler(
+        self.led_by_prior = set[int]()  # trials for which the prior changed the proposal
+        make = partial(
+            PlacementSampler,
             seed=seed,
             space=space.allowed,
             at_most=space.most_modules,
@@ -63,6 +68,7 @@ class DistinctSampler(BaseSampler):
             primary=next((index for index, name in enumerate(objectives) if not is_cost(name)), 0),
             evidence=evidence,
         )
+        self._placement, self._without_prior = make(prior=prior), make() if prior else None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> Distributions:
         """The whole space, all sites together; nothing for a trial whose placement lies outside the space."""
@@ -79,6 +85,8 @@ class DistinctSampler(BaseSampler):
             space = {name: d for name, d in search_space.items() if isinstance(d, CategoricalDistribution)}
             found = self._placement.propose(study, trial, space)
             if found is not None:
+                other = self._without_prior and self._without_prior.propose(study, trial, space)
+                self.led_by_prior |= {trial.number} if other and other != found else set()
                 return found
         seen = seen_values(others, list(search_space))
         values: Values = {}

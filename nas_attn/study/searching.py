@@ -30,6 +30,7 @@ from nas_attn.space import Baseline, SearchSpace, Values
 from nas_attn.storage import StudyStore
 from nas_attn.study.keeping import sweep_weights
 from nas_attn.study.opening import OpenStudy, create_study
+from nas_attn.study.prior import known_before
 from nas_attn.study.proposing import Confirmation, Rounds, Search, narrow
 from nas_attn.study.publishing import Publisher
 from nas_attn.study.reading import snapshot, unfinished
@@ -139,6 +140,8 @@ def begin(
 def take_up(opened: OpenStudy, *, trials: int | None = None, tried: Iterable[str] = ()) -> OpenStudy:
     """A known study ready for workers, with a new total of `trials`, and the user's placements; or a PlacementError."""
     own = user_trials(opened.plan, tried)
+    if opened.store.settings.prior is None and (known := known_before(opened.recipe, opened.database)) is not None:
+        opened.store.set(prior=known)
     if trials is not None:
         opened.store.set(trials=trials)
     enqueue_baselines(opened)
