@@ -94,6 +94,8 @@ def attach(
     typed = parse(placement) if isinstance(placement, str) else placement
     sites = find_sites(model, input_shape, granularity=granularity, custom=custom, heads=heads)
     resolved = resolve(typed, sites, init=init)
+    if resolved.other is not None:
+        raise PlacementError(f"'{typed}' is another backbone, not attention: build it with backbones.create")
     if key is not None and resolved.key != key:
         raise PlacementError(
             f"'{typed}' builds another network here (key {resolved.key}) than the study's (key {key}): use the study's model, "

@@ -372,7 +372,8 @@ class SearchSection(Section):
     """Which candidates continue at a rung: the best third by non-domination; `none`: all."""
     baselines: Literal["all", "none", "bare"] = "all"
     """`all`: the bare backbone, and each type with its first knobs at every site. Where latency counts, also controls: plain
-    residual convolutions at every site, if all these take at most half of `trials`. `bare`: only the bare backbone."""
+    residual convolutions at every site, if all these take at most half of `trials`, and from 10 trials on a wider, deeper or the
+    next larger network of the backbone's family, if one is known. `bare`: only the bare backbone."""
     confirm_seeds: int = Field(default=2, ge=0)
     """More seeds for the front and the baselines after the search, then up to twice as many rounds of confirmation; 0: none."""
     prior: Literal["none", "published", "studies"] = "none"
@@ -404,6 +405,14 @@ class Limits(Section):
     max_macs: int | None = Field(default=None, ge=1)
 
 
+class AnswerSection(Section):
+    """What is recommended."""
+
+    worth: float | None = Field(default=None, gt=0)
+    """The smallest gain that is worth having, in the metric's unit (accuracy: 0.01 is a point): among placements that lose less
+    against the best one, the fastest is taken. None: a tenth of the best gain or half of one run's noise, whichever is larger."""
+
+
 class StorageSection(Section):
     """What a study keeps in addition to its results."""
 
@@ -413,7 +422,7 @@ class StorageSection(Section):
 
 
 class Recipe(Section):
-    """A study as written: backbone, data, space, training, target, latency, search, storage."""
+    """A study as written: backbone, data, space, training, target, latency, search, limits, answer, storage."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     space: SpaceSpec
@@ -429,6 +438,7 @@ class Recipe(Section):
     latency: LatencySection = Field(default_factory=LatencySection)
     search: SearchSection = Field(default_factory=SearchSection)
     limits: Limits = Field(default_factory=Limits)
+    answer: AnswerSection = Field(default_factory=AnswerSection)
     storage: StorageSection = Field(default_factory=StorageSection)
 
     @model_validator(mode="before")

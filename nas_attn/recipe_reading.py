@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from nas_attn.errors import NAME_LETTERS, RecipeError, StorageError, did_you_mean, shorten
 from nas_attn.paths import user_path
 from nas_attn.recipe import BackboneSection, Recipe
+from nas_attn.records import Choice
 from nas_attn.space_schema import Section, SpaceSpec
 
 S = typing.TypeVar("S", bound=Section)
@@ -102,6 +103,15 @@ def frozen_recipe(text: str, *, where: str) -> Recipe:
 def backbone_section(name: str, **settings: Any) -> BackboneSection:
     """The section of a backbone that a command names; RecipeError where it cannot be one."""
     return _validate(BackboneSection, {"name": name, **settings}, "backbone")
+
+
+def other_backbone(section: BackboneSection, choice: Choice) -> BackboneSection:
+    """The section of the backbone that a placement names in the place of a study's, with the same options. Raises RecipeError."""
+    knobs: dict[str, Any] = dict(choice.knobs)
+    source, colon, _ = choice.type.partition(":")
+    width = knobs.pop("width", None if colon else section.width)
+    options = section.options if section.name.partition(":")[:2] == (source, colon) else {}
+    return backbone_section(choice.type, width=width, options={**options, **knobs})
 
 
 def _set(table: dict[str, Any], keys: list[str], value: Any, where: str) -> None:

@@ -129,6 +129,12 @@ class ResolvedPlacement:
     text: str  # Notation that leaves nothing to the sites' shapes, sorted by site; resolves to the same key
     init: str  # `paper` or `identity`: two forms are two functions
     key: str  # Equal networks have equal keys
+    other: Choice | None = None  # Another backbone, bare, in the place of the study's: a control
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is the study's backbone as it is."""
+        return not self.modules and self.other is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Notation is one line that a person can type, read in a plot and paste back:
     stage1=none stage2=se(reduction=8) stage3@stage=ela(variant=B) stage4.block2@block=cbam(reduction=16)
 
 `SITE[@POSITION]=CHOICE`, separated by blanks; `none` alone is the bare backbone. A site may be a glob (`*=eca`).
+`backbone=resnet8(width=12)` alone is another backbone, bare: what the same latency buys without attention.
 """
 
 import fnmatch
@@ -24,7 +25,7 @@ from nas_attn.records import POSITIONS, Assignment, Choice, Knob, Placement, Poi
 from nas_attn.space_schema import SpaceSpec
 
 _SITE = r"(?P<site>[A-Za-z_*?\[][\w.*?\[\]-]*)(?:@(?P<position>\w+))?"
-_CHOICE = r"(?P<type>[A-Za-z_][\w.]*(?::[A-Za-z_]\w*)?)(?:\((?P<knobs>[^()]*)\))?"
+_CHOICE = r"(?P<type>[A-Za-z_][\w.]*(?::[A-Za-z_][\w./-]*)?)(?:\((?P<knobs>[^()]*)\))?"
 _ASSIGNMENT = re.compile(rf"{_SITE}\s*=\s*{_CHOICE}(?=\s|,|$)")
 _INT = re.compile(r"[+-]?\d+")
 _FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?")
@@ -88,6 +89,7 @@ def _skip_blanks(text: str, position: int) -> int:
     return position
 
 
+BACKBONE = "backbone"  # The site of a placement that is another backbone
 Layer = tuple[str, str]  # (module path, position): what one module is for
 
 
@@ -102,6 +104,12 @@ def resolve(
         strict: a user's own words, where an impossible knob is an error; False takes the nearest possible one.
     """
     by_name = {site.name: site for site in sites}
+    other = other_of(placement)
+    if other is not None and BACKBONE not in by_name:
+        if len(placement.assignments) > 1:
+            raise PlacementError(f"'{BACKBONE}={other}' is a network of its own: it stands alone")
+        text = str(placement)
+        return ResolvedPlacement((), text, init, hashlib.sha256(text.encode()).hexdigest()[:16], other)
     chosen: dict[Layer, tuple[Point, Choice]] = {}
     for site, assignment in _in_order(placement, by_name):
         position = assignment.position or site.default_position
@@ -111,6 +119,11 @@ def resolve(
             chosen[point.path, position] = (point, _explicit(assignment.choice, point, site.name, strict))
     modules = _by_point(chosen)
     return ResolvedPlacement(modules=modules, text=_text(chosen, sites), init=init, key=_key(modules, init))
+
+
+def other_of(placement: Placement) -> Choice | None:
+    """The backbone that takes the place of the study's, bare; None for a placement of attention."""
+    return next((one.choice for one in placement.assignments if one.site == BACKBONE), None)
 
 
 def _explicit(choice: Choice, point: Point, where: str, strict: bool) -> Choice:
@@ -257,6 +270,8 @@ class SearchSpace:
         """The values that encode a placement; PlacementError names the site where the space does not hold it."""
         left = dict(placement.modules)
         result: Values = {}
+        if placement.other is not None:
+            raise PlacementError(f"the search space '{self.spec.name}' does not hold another backbone")
         for site in self.sites:
             paths = {point.path for _, points in site.points for point in points}
             part = _signature({point: left.pop(point) for point in list(left) if point.path in paths})

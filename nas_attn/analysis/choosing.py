@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from nas_attn.analysis import units
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.fronts import minimised
-from nas_attn.analysis.recommendation import REQUIRED, Comparison
+from nas_attn.analysis.recommendation import REQUIRED, Comparison, promising
 from nas_attn.analysis.snapshot import CandidateView, Snapshot, searched_as_target
 from nas_attn.analysis.validation import validation_epochs
 from nas_attn.errors import StudyError, shorten
@@ -21,6 +22,7 @@ from nas_attn.tables import is_cost
 
 LABELS = ("Gain", "Best bet", "Dearer", "Cheaper", "Capacity", "Tested", "Decide", "Target", "Next")
 """With which all lines but the first begin, in ten columns."""
+MOST_LINES = 8  # before any table
 MOST_NOTES = 2  # lines about what speaks against any conclusion
 MOST_RUNS = 32  # trainings of each network up to which a test is proposed
 NEEDED = 1.96 + 0.84  # standard errors that a difference has to be, to be shown with 95 % certainty in 80 % of tests
@@ -199,17 +201,20 @@ def _sentences(now: Snapshot, criteria: Criteria, found: CandidateView, rule: st
 
 
 def answer(now: Snapshot, at: str = "") -> list[str]:
-    """What to take, how sure that is, what to do next; first what speaks against it. `at`: the option with the database."""
+    """What to take, how sure that is, what to do next, in at most eight lines; first what speaks against it. `at`: the option
+    with the database."""
     best, notes = now.recommendation, [f"Careful: {said}" for said in now.cautions[:MOST_NOTES]]
     if best is None:
         return [*notes, nothing_recommended(now)]
     tested = list(_tested(now))
     lines = [line.removesuffix(", not tested") if tested else line for line in best.answer]
+    bet = best.best_bet if best.best_bet and best.best_bet.gain and best.worth is None else None
     why = f"reasons: nas-attn pareto {now.study} --why{at}"
     step = f"nas-attn retrain {now.study}{at}" if tested else f"nas-attn validate {now.study} --dry-run{at}"
-    open_ = [] if tested or best.best_bet is None else list(_decide(now, best.best_bet, at))
+    open_ = [] if tested or bet is None else list(_decide(now, bet, at))
     open_ = open_ or ([] if tested else list(_target(now, at)))
-    return [*notes, *lines, *tested, *open_, f"Next      {why if open_ else f'{step}; {why}'}"]
+    rest = [*lines, *tested, *open_, f"Next      {why if open_ else f'{step}; {why}'}"]
+    return [*notes[: max(0, MOST_LINES - len(rest))], *rest]
 
 
 def training_s(now: Snapshot, epochs: int) -> float | None:
@@ -244,7 +249,7 @@ def _tested(now: Snapshot) -> Iterator[str]:
 
 def _decide(now: Snapshot, bet: Comparison, at: str) -> Iterator[str]:
     noise = now.noise.get(now.primary or "")
-    if bet.gain is None or bet.gain.mean <= 0 or noise is None or not noise.seed_sd:
+    if bet.gain is None or not promising(bet.gain) or noise is None or not noise.seed_sd:
         return
     runs = 2 + math.ceil((NEEDED * noise.seed_sd / bet.gain.mean) ** 2)  # runs of one block share a part of the noise
     if runs > MOST_RUNS:
@@ -300,6 +305,15 @@ def decided(now: Snapshot) -> bool:
     """Whether the recommended one is known to be better than the bare backbone."""
     against = now.recommendation.against_none if now.recommendation is not None else None
     return against is not None and against.gain is not None and against.gain.probability > ENOUGH
+
+
+def price(now: Snapshot) -> float | None:
+    """What attention costs as a latency ratio: of the recommended or most promising placement, else of the middle one; None if unknown."""
+    best = now.recommendation
+    keys = [best.key, *([best.best_bet.key] if best.best_bet else [])] if best else []
+    tried = {v.key: v.latency.ratio for v in now.candidates if v.latency and v.baseline != "none" and not v.control}
+    known = [tried[key] for key in keys if key in tried]
+    return known[0] if known else statistics.median(tried.values()) if tried else None
 
 
 def _finished(now: Snapshot) -> list[CandidateView]:

@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from nas_attn.analysis import units
-from nas_attn.analysis.features import Feature, features, notation
+from nas_attn.analysis.features import Feature, features, is_other, notation
 from nas_attn.analysis.latency import LEAST_MEASURED, latency_model, with_predictions
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.model.evidence import Sum
@@ -106,7 +106,7 @@ def average_effects(now: Snapshot, what: str) -> Effects | None:
 
 
 def _on_latency(now: Snapshot) -> Effects | None:
-    latencies = {view.key: view.latency for view in now.candidates if view.latency is not None}
+    latencies = {v.key: v.latency for v in now.candidates if v.latency is not None and not is_other(v.placement)}
     texts = {view.key: view.placement for view in now.candidates}
     model = latency_model(latencies, texts)
     if model is None:
@@ -120,7 +120,7 @@ def _on_latency(now: Snapshot) -> Effects | None:
 
 
 def _on_metric(now: Snapshot, metric: str) -> Effects | None:
-    model, ran = now.evidence.get(metric), [view for view in now.candidates if view.scores]
+    model, ran = now.evidence.get(metric), [v for v in now.candidates if v.scores and not is_other(v.placement)]
     if model is None or len(ran) < LEAST_MEASURED:
         return None
     asked = {str(number): one for number, one in enumerate(_asked(view.placement for view in ran))}
@@ -158,7 +158,7 @@ _Pair = tuple[_Choices, _Choices]  # a network with a choice, and the same witho
 
 def _in_place(now: Snapshot, of: str) -> dict[Feature, tuple[Part | None, Part | None]]:
     """Choice -> what it gains alone, and next to the recommended choices; empty where nothing can be said of differences."""
-    known = {frozenset(features(view.placement)): view for view in now.candidates}
+    known = {frozenset(features(v.placement)): v for v in now.candidates if not is_other(v.placement)}
     best = now.recommendation and now.find(now.recommendation.key)
     recommended = features(best.placement) if best else ()
     pairs: dict[Feature, tuple[_Pair, _Pair]] = {}

@@ -10,7 +10,8 @@ from functools import lru_cache
 from nas_attn.attention.catalogue import CONTROLS
 from nas_attn.importing import PYTHON
 from nas_attn.recipe import BackboneSection, Recipe
-from nas_attn.space import parse
+from nas_attn.recipe_reading import other_backbone
+from nas_attn.space import other_of, parse
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -46,8 +47,13 @@ def features(text: str) -> tuple[Feature, ...]:
 
 
 def is_control(text: str) -> bool:
-    """Whether a placement has plain layers in the place of attention."""
-    return any(feature.type in CONTROLS for feature in features(text))
+    """Whether a placement is more network without attention: plain layers at its sites, or another backbone."""
+    return is_other(text) or any(feature.type in CONTROLS for feature in features(text))
+
+
+def is_other(text: str) -> bool:
+    """Whether a placement is another backbone, bare."""
+    return other_of(parse(text)) is not None
 
 
 def notation(choices: Iterable[Feature]) -> str:
@@ -78,6 +84,10 @@ def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[str, str], str
     arguments += ["heads=True"] if sites.heads else []
 
     def lines(placement: str, key: str) -> str:
+        other = other_of(parse(placement))
+        if other is not None:
+            _, made = _backbone(other_backbone(recipe.backbone, other), built)
+            return "\n".join(["from nas_attn import backbones", "", *made])
         if placement == "none":
             return "\n".join(before)
         call = _call("na.attach", ["model", _quoted(placement), *arguments, f"key={_quoted(key)}"])

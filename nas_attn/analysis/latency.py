@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from nas_attn.analysis.features import is_other
 from nas_attn.model.coding import Coding, Floats, Shape
 from nas_attn.model.evidence import Effects, Solution, Sum, moments
 from nas_attn.model.runs import MOST, Data
@@ -265,7 +266,7 @@ def latency_model(latencies: Mapping[str, Latency], texts: Mapping[str, str]) ->
     found = [
         (texts[key], latency.ratio, (latency.high - latency.low) / 2)
         for key, latency in latencies.items()
-        if latency.measured and key in texts
+        if latency.measured and key in texts and not is_other(texts[key])
     ]
     if len(found) < LEAST_MEASURED:
         return None
@@ -276,7 +277,7 @@ def latency_model(latencies: Mapping[str, Latency], texts: Mapping[str, str]) ->
 
 def with_predictions(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> dict[str, Latency]:
     """Measured latencies, the bare one included, with predictions for other `texts`; unchanged while too few were measured."""
-    missing = sorted(texts.keys() - latencies.keys())
+    missing = sorted(key for key in texts.keys() - latencies.keys() if not is_other(texts[key]))
     model = latency_model(latencies, texts) if missing else None
     if model is None:
         return dict(latencies)

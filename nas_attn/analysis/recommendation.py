@@ -4,24 +4,27 @@ The rule. Candidates are those scored at the last rung, baselines included: of t
 recipe, those whose estimated ratio is within the limit. Once there is one with attention that has run twice, nobody is
 recommended on a single run.
 1. The best bet is the placement with the largest gain over the bare backbone, weighted with the probability of a gain.
-2. If it is not better than the bare backbone with a probability of 70 %, the bare backbone is recommended.
-3. Differences below `worth` do not count: a tenth of the best bet's gain, or half of one run's noise, whichever is larger. The
-   fastest placement is recommended whose expected loss against the best bet is below that, and that is itself better than the
-   bare backbone with 70 %.
+2. If it is not better than the bare backbone with a probability of 70 %, the bare backbone is recommended. If it is not even more
+   likely to help than not, the bare backbone is the best bet.
+3. Differences below `worth` do not count: what the recipe says, else a tenth of the best bet's gain, or half of one run's noise,
+   whichever is larger. The fastest is recommended whose expected loss against the best bet is below that: the bare backbone, or
+   a placement that is itself better than it with 70 %.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nas_attn.analysis import units
 from nas_attn.model import Estimate, Evidence, Gain
 from nas_attn.model.variances import cdf
 from nas_attn.records import Latency
+from nas_attn.space import BACKBONE
 
 REQUIRED = 0.70  # probability of being better than the bare backbone that a placement needs
+PROMISING = 0.5  # probability from which on a placement is a bet at all
 SURE = 0.95  # probability from which a difference is not put down to chance
 OF_GAIN, OF_NOISE = 0.1, 0.5  # what counts: this share of the best gain, or of one run's noise, whichever is larger
 WHAT_COUNTS = "a tenth of the best gain or half of one run's noise"
@@ -67,8 +70,10 @@ class Recommendation:
     rule: str  # how it was chosen, as a clause
     against_none: Comparison | None  # none where it is itself the bare backbone, or that has not been scored
     against_uniform: Comparison | None  # against the best uniform baseline; None: it is that one, or none was scored
-    worth: float | None  # the smallest difference that counts, in the metric's unit; None where the noise is unknown
-    best_bet: Comparison | None  # the most promising placement, where the bare backbone is recommended
+    worth: (
+        float | None
+    )  # the smallest difference that counts, in the metric's unit; None where nothing is likely to help
+    best_bet: Comparison | None  # the likeliest placement to help, where the bare backbone is recommended
     more_accurate: Comparison | None  # against the one with the largest likely gain, if slower; None: it is that one
     cheaper: Comparison | None
     """Against the fastest one that loses less than twice what counts, else the most promising of the faster ones that are likely
@@ -85,11 +90,12 @@ def recommend(
     max_latency_ratio: float | None,
     own_backbone: bool = False,
     trained: str = "",
+    worth: float | None = None,
 ) -> Recommendation | None:
     """The rule above, by the evidence at the last rung; None where nothing has been scored there (within the limit).
 
     `own_backbone`: runs start from a trained backbone; the answer holds for it, or, if there are several, for the next one.
-    `trained`: how the runs were trained, `after 2 epochs from this study's backbones`.
+    `trained`: how the runs were trained, `after 2 epochs from this study's backbones`. `worth`: the smallest gain worth having.
     """
     judge = _Judge(contenders, evidence, own_backbone, trained)
     pool, among = _pool(contenders, max_latency_ratio)
@@ -100,9 +106,9 @@ def recommend(
         rule = f"the best estimated {evidence.metric} {among} (the bare backbone has not been scored)"
         return judge.recommendation(max(pool, key=judge.quality), rule)
     gains = {c.key: evidence.gain(c.key, bare.key) for c in pool}
-    worth = {key: gain.worth if gain else 0.0 for key, gain in gains.items()}
+    promise = {key: gain.worth if gain else 0.0 for key, gain in gains.items()}
     likely = {key for key, gain in gains.items() if gain is not None and gain.probability >= REQUIRED} - {bare.key}
-    best = max(pool, key=lambda c: (worth[c.key], c is not bare))
+    best = max(pool, key=lambda c: (promise[c.key], c is not bare))
     if best.key not in likely:
         within = "" if max_latency_ratio is None else f" within {max_latency_ratio:g} times the latency"
         rule = f"no placement{within} is better with a probability of {100 * REQUIRED:.0f} %"
@@ -110,14 +116,20 @@ def recommend(
         bet = best if best is not bare else judge.likeliest(max_latency_ratio)
         return judge.recommendation(chosen, rule, best_bet=bet if bet is not chosen else None, promising=best)
     gain = gains[best.key]
-    counts = max(OF_GAIN * max(gain.mean, 0.0) if gain else 0.0, OF_NOISE * (evidence.noise.paired_sd or 0.0))
+    usual = max(OF_GAIN * max(gain.mean, 0.0) if gain else 0.0, OF_NOISE * (evidence.noise.paired_sd or 0.0))
+    counts = usual if worth is None else worth
+    what = f"below {units.size(evidence.metric, counts)}" + ("" if worth else f" ({WHAT_COUNTS})")
+    judge.what_counts = f"Differences {what} do not count."
+    if expected_loss(evidence, best, bare) < counts and bare in pool:
+        rule = f"the best bet gains less than is worth having, {what}"
+        return judge.recommendation(bare, rule, best_bet=best, worth=counts)
     able = [c for c in pool if c.key in likely]
     chosen = _fastest(evidence, best, able, counts) or best
     rule = f"the fastest {among} that loses less than what counts against the best bet"
     if chosen is best:
         rule = f"the largest likely gain over the bare backbone {among}"
-    faster = [c for c in able if c.latency and chosen.latency and c.latency.high < chosen.latency.low]
-    cheaper = _fastest(evidence, best, faster, 2 * counts) or max(faster, key=lambda c: worth[c.key], default=None)
+    faster = [c for c in able if c.latency and chosen.latency and _faster(c.latency, chosen.latency)]
+    cheaper = _fastest(evidence, best, faster, 2 * counts) or max(faster, key=lambda c: promise[c.key], default=None)
     return judge.recommendation(chosen, rule, dearer=best, cheaper=cheaper, worth=counts)
 
 
@@ -131,24 +143,34 @@ def expected_loss(evidence: Evidence, best: Contender, other: Contender) -> floa
 
 
 def with_capacity(
-    found: Recommendation | None, contenders: Sequence[Contender], controls: Sequence[Contender], evidence: Evidence
+    found: Recommendation | None,
+    contenders: Sequence[Contender],
+    controls: Sequence[Contender],
+    evidence: Evidence,
+    beside: Mapping[str, Evidence] | None = None,
 ) -> Recommendation | None:
-    """Is it attention, or just more network? The recommendation with what the best control gains, as one more line."""
+    """Is it attention, or just more network? The recommendation with what the best control gains, as one more line.
+
+    `beside`: key of a control that has a model of its own -> that model, of it, the bare backbone and the recommended one.
+    """
     bare = next((c for c in contenders if c.baseline == "none"), None)
     chosen = next((c for c in contenders if found is not None and c.key == found.key), None)
     if found is None or bare is None or chosen is None:
         return found
     limit = ALIKE * chosen.latency.ratio if chosen is not bare and chosen.latency else math.inf
     affordable = [c for c in controls if c.latency is None or c.latency.ratio <= limit]
-    gains = {c.key: evidence.gain(c.key, bare.key) for c in controls}
+    models = {c.key: (beside or {}).get(c.key, evidence) for c in controls}
+    gains = {c.key: models[c.key].gain(c.key, bare.key) for c in controls}
     gained = [(gain.mean, c, gain) for c in affordable or controls if (gain := gains[c.key]) is not None]
     if not gained:
         return found
     _, control, gain = max(gained, key=lambda one: one[0])
-    against = _compared(evidence, chosen, control)
+    against = _compared(models[control.key], chosen, control)
     said = _on_controls(gain, None if chosen is bare else against.gain, dearer=not affordable)
     at = "" if control.latency is None else f" at {control.latency.ratio:.2f} ×"
     name = control.placement if control.baseline is None else f"{control.baseline.rpartition(' ')[2]} everywhere"
+    if control.placement.startswith(f"{BACKBONE}="):
+        name = f"{control.placement.partition('=')[2]} instead"
     size = units.plus_minus(found.metric, gain.mean, (gain.high - gain.low) / 2)
     return replace(found, capacity=against, answer=(*found.answer, f"Capacity  {name}: {size}{at}. {said}"))
 
@@ -160,12 +182,18 @@ def _on_controls(gain: Gain, lead: Gain | None, *, dearer: bool) -> str:
             return "More network helps here; attention is not shown to."
         return "More network is not shown to help either."
     if lead.worse >= REQUIRED:
-        return "More network helps more" + (", at more latency." if dearer else "; attention is not needed.")
+        return "More network helps more" + (", at more latency." if dearer else ": take that instead.")
     odds = units.probability(lead.probability)
     if lead.probability < REQUIRED:
         return f"More network may help as much{', at more latency' if dearer else ''} (attention better: {odds})."
     verb = "buys" if lead.probability >= SURE else "probably buys"
     return f"Attention {verb} more{', at less latency' if dearer else ''} ({odds})."
+
+
+def _faster(one: Latency, other: Latency) -> bool:
+    """Whether it is faster with 95 %."""
+    half = math.hypot(one.high - one.low, other.high - other.low) / 2
+    return other.ratio - one.ratio > 1.64 / 1.96 * half
 
 
 def _fastest(evidence: Evidence, best: Contender, able: Sequence[Contender], counts: float) -> Contender | None:
@@ -195,7 +223,7 @@ class _Judge:
 
     def __init__(self, contenders: Sequence[Contender], evidence: Evidence, own_backbone: bool, trained: str) -> None:
         self.contenders, self.evidence, self.own_backbone, self.trained = contenders, evidence, own_backbone, trained
-        self.metric = evidence.metric
+        self.metric, self.what_counts = evidence.metric, ""
         self.bare = next((c for c in contenders if c.baseline == "none"), None)
         uniform = [c for c in contenders if c.baseline not in (None, "none")]
         self.uniform = max(uniform, key=self.quality, default=None)
@@ -235,18 +263,16 @@ class _Judge:
             *_on_new_images(against_none, metric),
             *_against(against_uniform, metric),
             *(["It is the best uniform baseline: it needed no search."] if chosen is self.uniform else []),
-            *([] if worth is None else [f"Differences below {units.size(metric, worth)} do not count: {WHAT_COUNTS}."]),
+            *filter(None, [self.what_counts]),
             *(self._about(promising or chosen, chosen) if bare else []),
             self._noise(),
         ]
-        at = f", at {best_bet.latency.ratio:.2f} ×" if best_bet and best_bet.latency else ""
-        answer = [
-            self._headline(chosen),
-            *self._gain_line(against_none),
-            *([f"Best bet  {bet.name}: {_gain(bet.gain, metric)}{at}"] if bet and bet.gain else []),
-            *self._other_line("Dearer", chosen, slower),
-            *self._other_line("Cheaper", chosen, cheaper),
-        ]
+        answer = [self._headline(chosen), *self._gain_line(against_none)]
+        if chosen is not bare:
+            answer += self._other_line("Dearer", chosen, slower)
+            answer += self._other_line("Cheaper", chosen, cheaper)
+        elif best_bet is not None and bet is not None and bet.gain is not None:
+            answer.append(self._bet_line(best_bet, bet.gain, worth))
         return Recommendation(
             key=chosen.key,
             placement=chosen.placement,
@@ -281,6 +307,15 @@ class _Judge:
         at = "" if chosen.latency is None else f" at {chosen.latency.ratio:.2f} × latency"
         bare = "" if self.bare is None else f" (bare backbone: {units.value(self.metric, self.bare.estimate.mean)})"
         return f"Take {chosen.placement}: {value}{at}{bare}."
+
+    def _bet_line(self, bet: Contender, gain: Gain, worth: float | None) -> str:
+        """The most promising placement, with its odds and its price, or that there is none."""
+        odds = units.probability(gain.probability)
+        if not promising(gain):
+            return f"Best bet  the bare backbone: nothing else is more likely to help than not ({bet.name}: {odds})"
+        at = "" if bet.latency is None else f", at {bet.latency.ratio:.2f} ×"
+        small = "" if worth is None else f"; less than {units.size(self.metric, worth)} is not worth having"
+        return f"Best bet  {bet.name}: {_gain(gain, self.metric)}{at}{small}"
 
     def _gain_line(self, comparison: Comparison | None) -> list[str]:
         if comparison is None:
@@ -341,6 +376,11 @@ class _Judge:
             f"One run's {metric} varies by {units.size(metric, found.seed_sd)}, the difference of two with the same seed by "
             f"{units.size(metric, 2**0.5 * found.paired_sd)} ({source}). All this is estimated, not tested."
         )
+
+
+def promising(gain: Gain) -> bool:
+    """Whether a placement is more likely to help than not."""
+    return gain.mean > 0 and gain.probability >= PROMISING
 
 
 def sureness(better: float, worse: float) -> str:

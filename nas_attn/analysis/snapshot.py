@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from nas_attn import tasks
-from nas_attn.analysis.features import BuiltFor, features, is_control, snippets
+from nas_attn.analysis.features import BuiltFor, features, is_control, is_other, snippets
 from nas_attn.analysis.fronts import front_of, objective_value, primary_metric
 from nas_attn.analysis.latency import LatencyRecord, latencies, latency_record
 from nas_attn.analysis.per_image import ByClass, Examples, Labels, by_class, examples
@@ -67,7 +66,7 @@ def models_of(
     scores: Iterable[StoredScore],
     target_scores: Iterable[StoredScore] = (),
 ) -> dict[tuple[str, int], Evidence]:
-    """(metric, rung) -> model of a study's runs, solved when asked: of trained objectives, the task's metric and its losses.
+    """(metric, rung) -> model of a study's runs, solved when asked: of trained objectives and the task's metrics.
 
     Runs of the target, scored on the validation images, are one more rung, `TARGET`, once two candidates have some.
     `placements`: key -> explicit notation; `scores`: of the search's way of training, of whatever purpose.
@@ -79,7 +78,7 @@ def models_of(
         level = len(recipe.training.rungs) - 1 if searched_as_target(recipe) else TARGET
         known += [(stored, level, _backbone(recipe, stored)) for stored in target]
     task, trained = tasks.of(recipe), [objective for objective in recipe.objectives if not is_cost(objective)]
-    lower = {task.metric: False, **dict.fromkeys(task.losses, True)}
+    lower = {task.metric: False, **dict.fromkeys(task.shares, False), **dict.fromkeys(task.losses, True)}
     for metric, less in (lower | {objective_name(o): lower_is_better(o) for o in trained}).items():
         runs = [_run(metric, *one) for one in known if metric in one[0].score.metrics]
         for rung in sorted({run.rung for run in runs}):
@@ -107,6 +106,7 @@ def _backbone(recipe: Recipe, stored: StoredScore) -> int:
     return stored.score.seed if several and recipe.target_training.start != "backbone" else stored.backbone
 
 
+Models = dict[tuple[str, int], Evidence]
 STATES = ("running", "scored", "pruned", "infeasible", "failed")
 
 
@@ -155,7 +155,7 @@ class CandidateView:
 
     @property
     def control(self) -> bool:
-        """Whether it has plain layers in the place of attention: what else the latency could buy."""
+        """Whether it is more network without attention: what else the latency could buy."""
         return is_control(self.placement)
 
 
@@ -198,7 +198,7 @@ class Snapshot:
 
     @property
     def controls(self) -> tuple[CandidateView, ...]:
-        """Plain layers in the place of attention: never on the front, never recommended."""
+        """More network without attention: never on the front, never recommended."""
         return self.ordered(view for view in self.candidates if view.control)
 
     @property
@@ -270,12 +270,17 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     recipe, rows, sessions = facts.recipe, facts.candidates, facts.sessions
     scores: dict[str, list[StoredScore]] = defaultdict(list)
     for stored in facts.scores:
-        scores["" if stored.purpose == "backbone" else stored.key].append(stored)
-    own = scores.pop("", [])
-    placements = {row.key: row.placement for row in rows}
-    known = models_of(recipe, placements, itertools.chain(*scores.values()), facts.target_scores)
+        scores[stored.key].append(stored)
+    own = scores.pop("backbone", [])
     last = len(recipe.training.rungs) - 1
-    models = {metric: model for (metric, rung), model in known.items() if rung >= last}  # of the target where it ran
+
+    def fitted(keys: Collection[str]) -> Models:
+        placements = {row.key: row.placement for row in rows if row.key in keys}
+        mine = (stored for key in placements for stored in scores.get(key, ()))
+        return models_of(recipe, placements, mine, facts.target_scores)
+
+    known = fitted({row.key for row in rows if not is_other(row.placement)})
+    models = _at_the_end(known, last)
     primary = primary_metric(recipe, [metric for metric, _ in known])
     ended = {
         row.key: [s.score.metrics for s in scores.get(row.key, ()) if s.score.rung == last]
@@ -290,8 +295,12 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     bare = [s.score for row in rows if row.baseline == "none" for s in scores.get(row.key, ())]
     seeds = range(recipe.search.seed, recipe.search.seed + recipe.training.backbones)  # others came later
     before = [s.score for s in own if s.score.seed in seeds]
-    views = _views(facts, scores, known, gains, model, shown)
-    recommended = _recommend(recipe, views, model, last)
+    apart = _apart(rows, fitted)
+    for key, its_own in apart.items():
+        ends = {m: one for m, one in _at_the_end(its_own, last).items() if m in models and one.rung == models[m].rung}
+        gains[key] = _gains(rows, ends).get(key, {})
+    views = _views(facts, scores, known, apart, gains, model, shown)
+    recommended = _recommend(recipe, views, model, last, fitted)
     runs = _compared_runs(views, recommended, scores, last)
     return Snapshot(
         study=facts.name,
@@ -321,6 +330,17 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     )
 
 
+def _at_the_end(known: Models, last: int) -> dict[str, Evidence]:
+    """Metric -> its model at the last rung, or of the target where that ran."""
+    return {metric: model for (metric, rung), model in known.items() if rung >= last}
+
+
+def _apart(rows: Iterable[CandidateRow], fitted: Callable[[Collection[str]], Models]) -> dict[str, Models]:
+    """Models of each control that is another backbone, beside the bare one alone: its gain is no guide to those of attention."""
+    bare = [row.key for row in rows if row.baseline == "none"]
+    return {row.key: fitted({row.key, *bare}) for row in rows if is_other(row.placement)}
+
+
 def _compared_runs(
     views: Iterable[CandidateView],
     recommended: Recommendation | None,
@@ -336,7 +356,8 @@ def _compared_runs(
 def _views(
     facts: StudyFacts,
     scores: Mapping[str, Sequence[StoredScore]],
-    known: Mapping[tuple[str, int], Evidence],
+    known: Models,
+    apart: Mapping[str, Models],
     gains: Mapping[str, Mapping[str, Gain]],
     model: Evidence | None,
     shown: Collection[str | None],
@@ -346,12 +367,14 @@ def _views(
     at_rung, last = defaultdict[int | None, dict[str, Mapping[str, Estimate]]](dict), len(recipe.training.rungs) - 1
     for (metric, rung), evidence in known.items():
         if metric in shown:
-            at_rung[min(rung, last)][metric] = evidence.estimates  # the target's takes the place of the last rung's
+            own = {key: of[metric, rung].estimates[key] for key, of in apart.items() if (metric, rung) in of}
+            at_rung[min(rung, last)][metric] = {**evidence.estimates, **own}  # the target's takes the last rung's place
     times = latencies(rows, facts.sessions)
     points = {row.key: _points(scores.get(row.key, ())) for row in rows}
     highest = {key: max([point.rung for point in found], default=None) for key, found in points.items()}
     estimates = {
-        key: {metric: of[key] for metric, of in at_rung[rung].items() if of[key].seeds} for key, rung in highest.items()
+        key: {metric: of[key] for metric, of in at_rung[rung].items() if key in of and of[key].seeds}
+        for key, rung in highest.items()
     }
     values = {
         row.key: tuple(objective_value(o, estimates[row.key], row.cost, times.get(row.key)) for o in recipe.objectives)
@@ -404,7 +427,11 @@ def _gains(rows: Iterable[CandidateRow], models: Mapping[str, Evidence]) -> dict
 
 
 def _recommend(
-    recipe: Recipe, views: Sequence[CandidateView], model: Evidence | None, last: int
+    recipe: Recipe,
+    views: Sequence[CandidateView],
+    model: Evidence | None,
+    last: int,
+    fitted: Callable[[Collection[str]], Models],
 ) -> Recommendation | None:
     if model is None or any(view.baseline == "none" and view.state == "running" for view in views):
         return None  # what all others are compared with is still to come
@@ -413,8 +440,16 @@ def _recommend(
     contenders, controls = ([c for c in known if is_control(c.placement) == of] for of in (False, True))
     training = recipe.target_training if model.rung == TARGET else recipe.training
     limit, own = recipe.limits.max_latency_ratio, training.start != "scratch"
-    found = recommend(contenders, model, max_latency_ratio=limit, own_backbone=own, trained=training.said)
-    return with_capacity(found, contenders, controls, model)
+    found = recommend(
+        contenders, model, max_latency_ratio=limit, own_backbone=own, trained=training.said, worth=recipe.answer.worth
+    )
+    bare = [view.key for view in views if view.baseline == "none"]
+    beside = {
+        control.key: fitted({control.key, found.key, *bare}).get((model.metric, model.rung), model)
+        for control in controls
+        if found is not None and is_other(control.placement)
+    }
+    return with_capacity(found, contenders, controls, model, beside)
 
 
 def _plain(value: Any) -> Any:

@@ -349,7 +349,7 @@ def _network(plan: Plan, text: str, trials: Mapping[str, str]) -> tuple[str, nn.
         shape, classes = plan.input_shape, plan.classes
         return text, backbones.build(backbone_section(text), input_shape=shape, classes=classes)
     resolved = plan.resolved(trials.get(text, text))
-    return resolved.text, plan.attach(plan.bare(0), resolved, 0)
+    return resolved.text, plan.network(resolved, 0)
 
 
 def _measure(plan: Plan, section: LatencySection, models: Mapping[str, nn.Module]) -> list[Session]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -21,6 +22,7 @@ from nas_attn.errors import OperationError, printable
 if TYPE_CHECKING:
     from nas_attn.study.opening import OpenStudy
 
+BAR = 20  # letters of the bar
 WORKERS = 8  # Workers shown at most
 
 
@@ -38,13 +40,17 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
     from nas_attn.study.progress import progress
     from nas_attn.waiting import impatient
 
-    last, began, before = "", time.monotonic(), _ended(opened, only) if only else 0
+    last, left_s, began, before = "", math.inf, time.monotonic(), _ended(opened, only) if only else 0
 
     def line() -> str:
-        nonlocal last
+        nonlocal last, left_s
         with impatient(), suppress(OperationError):  # the workers say what is wrong with the database
             seconds = time.monotonic() - began
-            last = _of_runs(opened, only, before, seconds) if only else progress(opened).line()
+            if only:
+                last, left_s = _of_runs(opened, only, before, seconds)
+            else:
+                now = progress(opened)
+                last, left_s = now.line(), math.inf if now.left_s is None else now.left_s
         return last
 
     if quiet:
@@ -63,7 +69,9 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
 
         def update() -> None:
             rows = [Text(f"  {text}", style="dim", no_wrap=True, overflow="ellipsis") for text in _at_work(opened)]
-            spinner.update(text=Text(line(), no_wrap=True, overflow="ellipsis"))
+            said, seconds = line(), time.monotonic() - began
+            bar = f"{_bar(seconds / (seconds + left_s))} " if seconds > 0 else ""
+            spinner.update(text=Text(f"{bar}{said}", no_wrap=True, overflow="ellipsis"))
             live.update(Group(spinner, *rows))
 
         def tick() -> None:
@@ -86,14 +94,23 @@ def _ended(opened: OpenStudy, purpose: str) -> int:
     return sum(n for (what, state), n in opened.store.queue.counts().items() if what == purpose and state != "waiting")
 
 
-def _of_runs(opened: OpenStudy, purpose: str, before: int, seconds: float) -> str:
-    """`3/16 runs, about 12 min left`."""
+def _bar(share: float) -> str:
+    """A bar of all that is to be done, over all phases, by time."""
+    done = round(BAR * share)
+    return "━" * done + "─" * (BAR - done)
+
+
+def _of_runs(opened: OpenStudy, purpose: str, before: int, seconds: float) -> tuple[str, float]:
+    """`3/16 runs, about 12 min left`, and the seconds that are left."""
     from nas_attn.analysis.units import duration
+    from nas_attn.study.target_runs import target_s
 
     done = _ended(opened, purpose) - before
     left = opened.store.queue.counts().get((purpose, "waiting"), 0)
-    rest = f", about {duration(seconds / done * left)} left" if done > 0 and left else ""
-    return f"{done}/{done + left} runs{rest}"
+    each_s = seconds / done if done else target_s(opened)  # until the first has ended, by the pace of the search
+    left_s = math.inf if each_s is None else max(0.0, each_s * left - (0.0 if done else seconds))
+    rest = f", about {duration(left_s)} left" if left and left_s < math.inf else ""
+    return f"{done}/{done + left} runs{rest}", left_s
 
 
 def _at_work(opened: OpenStudy) -> list[str]:

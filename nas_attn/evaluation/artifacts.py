@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from nas_attn.errors import CheckpointError, NasAttnWarning, StorageAway
 from nas_attn.paths import whole_file
-from nas_attn.records import EpochPoint
+from nas_attn.records import Choice, EpochPoint
 from nas_attn.storage import CheckpointRow, Lease, Run, StudyStore
 from nas_attn.waiting import impatient
 
@@ -161,12 +161,17 @@ def remove_artifact(artifacts: ArtifactStore, artifact: str) -> None:
         artifacts.remove(artifact)
 
 
-BACKBONE = "backbone"  # key and purpose of the runs that train the study's own backbones
+BACKBONE = "backbone"  # purpose of the runs that train backbones; key where it is the study's own
 
 
-def backbone_name(way: str, number: int) -> str:
+def backbone_key(other: Choice | None) -> str:
+    """Key of the runs that train the study's backbone, or another one that is a control."""
+    return BACKBONE if other is None else f"{BACKBONE} {other}"
+
+
+def backbone_name(way: str, number: int, key: str = BACKBONE) -> str:
     """Name of a trained backbone."""
-    return f"{way}/{number}"
+    return f"{way}/{number}{key.removeprefix(BACKBONE)}"
 
 
 def weights_run(name: str) -> str:

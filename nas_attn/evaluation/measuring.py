@@ -47,7 +47,7 @@ class Measurer:
 
     def known(self, candidate: ResolvedPlacement) -> Latency | None:
         """The estimate of a candidate that was measured, or that the study's additive model places well enough."""
-        if not candidate.modules:
+        if candidate.is_bare:
             return self.bare()
         found = self.latencies({candidate.key: candidate.text}).get(candidate.key)
         if found and not found.measured and needs_more(replace(found, measured=True), self._section.tolerance):
@@ -67,7 +67,7 @@ class Measurer:
         """The candidate's estimate, after sessions with companions, the neediest first. Raises MeasurementError: the
         machine is too busy. Raises Unmeasurable: it, or the bare backbone, does not run. Raises Interrupted.
         """
-        group = {r.key: r for r in [candidate, *companions][:MAX_CANDIDATES] if r.modules}
+        group = {r.key: r for r in [candidate, *companions][:MAX_CANDIDATES] if not r.is_bare}
         wait = Wait("a quiet moment to measure latency")
         for pause in (*PAUSES_S, None):  # a session whose A/A control is off tells nothing
             latency = self.known(candidate)
@@ -82,7 +82,7 @@ class Measurer:
 
     def narrow(self, candidates: Sequence[ResolvedPlacement], tolerance: float, stop: Callable[[], bool]) -> None:
         """Sessions until each candidate's interval is within the tolerance, or it has had its share of sessions."""
-        known = {r.key: r for r in candidates if r.modules}
+        known = {r.key: r for r in candidates if not r.is_bare}
         with suppress(Interrupted):
             while not stop() and (keys := self.open_keys(list(known), tolerance)):
                 others = [key for key in known if key not in keys]  # room that is left costs little
@@ -132,8 +132,7 @@ class Measurer:
     def _model(self, resolved: ResolvedPlacement | None) -> nn.Module:
         key = resolved.key if resolved else ""
         if key not in self._models:
-            model = self._plan.bare(0)
-            self._models[key] = self._plan.attach(model, resolved, 0) if resolved else model
+            self._models[key] = self._plan.network(resolved, 0) if resolved else self._plan.bare(0)
             while len(self._models) > MODELS_KEPT:
                 dropped, _ = self._models.popitem(last=False)
                 self._nets.pop(candidate_name(dropped), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -15,8 +15,8 @@ from torch import nn
 from nas_attn import attachment, backbones, data, tasks
 from nas_attn.errors import BackboneError, NasAttnError, StudyError
 from nas_attn.recipe import DataSection, Recipe, TrainingSection
-from nas_attn.recipe_reading import frozen_recipe
-from nas_attn.records import Costs, Latency, Point, ResolvedPlacement, Site
+from nas_attn.recipe_reading import frozen_recipe, other_backbone
+from nas_attn.records import Choice, Costs, Latency, Point, ResolvedPlacement, Site
 from nas_attn.space import SearchSpace, parse, resolve
 from nas_attn.storage import SEARCH, StudyStore
 
@@ -43,11 +43,25 @@ class Plan:
             self._resolved[placement] = resolve(parse(placement), self.sites, init=self.space.init)
         return self._resolved[placement]
 
-    def bare(self, seed: int) -> nn.Module:
-        """The bare backbone with the seed's random weights; the global generator is left alone."""
+    def bare(self, seed: int, other: Choice | None = None) -> nn.Module:
+        """The bare backbone, or the `other`, with the seed's random weights; the global generator is left alone."""
+        build = self.build if other is None else self.like(other).build
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return self.build()
+            return build()
+
+    def network(self, resolved: ResolvedPlacement, seed: int) -> nn.Module:
+        """A candidate with the seed's random weights."""
+        return self.attach(self.bare(seed, resolved.other), resolved, seed)
+
+    def like(self, other: Choice | None) -> Plan:
+        """The same with another backbone, of which no site is known; itself for None."""
+        if other is None:
+            return self
+        section = other_backbone(self.recipe.backbone, other)
+        recipe = self.recipe.model_copy(update={"backbone": section})
+        build = partial(backbones.build, section, input_shape=self.input_shape, classes=self.classes)
+        return replace(self, recipe=recipe, build=build, own_build=None)
 
     def attach(self, model: nn.Module, resolved: ResolvedPlacement, seed: int) -> nn.Module:
         """Puts a placement's modules into a bare model, in place, with the seed's random weights."""
@@ -56,7 +70,7 @@ class Plan:
             return attachment.attach(model, resolved)
 
     def cost(self, resolved: ResolvedPlacement) -> Costs:
-        return attachment.cost(self.attach(self.bare(0), resolved, 0), self.input_shape, self.recipe.objectives)
+        return attachment.cost(self.network(resolved, 0), self.input_shape, self.recipe.objectives)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from nas_attn.evaluation.artifacts import (
     BACKBONE,
     ArtifactStore,
     RunFiles,
+    backbone_key,
     backbone_name,
     keep_curve,
     keep_labels,
@@ -38,7 +39,7 @@ from nas_attn.evaluation.plan import Plan, backbone_protocol, kept_sites, over_l
 from nas_attn.evaluation.starts import Factors, calibration, candidate_factors, given_weights, int8_metrics, pick_device
 from nas_attn.latency import DeviceLock
 from nas_attn.recipe import Recipe
-from nas_attn.records import ALONE, Costs, Latency, ResolvedPlacement, Score, Share
+from nas_attn.records import ALONE, Choice, Costs, Latency, ResolvedPlacement, Score, Share
 from nas_attn.storage import SEARCH, Lease, Run, StudyStore
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import Threads, cores_for, execution_on, intra_op_threads
@@ -126,7 +127,7 @@ class Workbench:
         given = given_weights(plan)[0] if recipe.training.start == "pretrained" else None
         self._weights: Mapping[str, Any] | None = given
         self._test_split: data.Split | None = None
-        self._number = -1  # of the backbone whose weights are kept
+        self._kept: tuple[int, Choice | None] = -1, None  # the backbone whose weights are kept
 
     def check(self, resolved: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Checked:
         """Counts and measures a candidate before training, with companions. Raises TrainingError: it does not run, or
@@ -182,7 +183,7 @@ class Workbench:
 
         rungs = self.recipe.training.rungs
         how: dict[str, Any] = {"seed": run.seed, "rungs": rungs, "slot": files, "on_rung": on_rung, "stop": stop}
-        self.start_weights(run.backbone)  # whose failing is no candidate's
+        self.start_weights(run.backbone, resolved.other)  # whose failing is no candidate's
         with own_fault("training it", self.device):
             model = self.start(resolved, run.seed, run.backbone)
             if self._evaluator is not None:
@@ -234,19 +235,20 @@ class Workbench:
     def train_backbone(self, run: Run, *, lease: Lease, stop: Stop) -> None:
         """Trains one of the study's backbones and keeps it; an `OperationError` where that fails."""
         training, files = self.recipe.training, self.files(run, lease)
-        model = self.plan.bare(run.seed).to(self.device)
+        model = self.plan.bare(run.seed, self.plan.resolved(run.placement).other).to(self.device)
 
         def on_rung(score: Score) -> bool:
             self.store.add_score(run, score, lease=lease)
             return True
 
         how: dict[str, Any] = {"seed": run.seed, "slot": files, "on_rung": on_rung, "stop": stop}
-        with shared_fault(f"training backbone {run.backbone}"):
+        own = own_fault("training its backbone", self.device)
+        with shared_fault(f"training backbone {run.backbone}") if run.key == BACKBONE else own:
             self._fit(model, run, Factors(training.learning_rate), rungs=[training.backbone_epochs], **how)
         artifact, sha256 = write_artifact(self.store, self._artifacts, pack(model))
         self.store.renew(lease)
         known = json.dumps({"artifact": artifact, "sha256": sha256})
-        self.store.backbones.put(backbone_name(run.way, run.backbone), known)
+        self.store.backbones.put(backbone_name(run.way, run.backbone, run.key), known)
 
     def files(self, run: Run, lease: Lease) -> RunFiles:
         return RunFiles(self.store, self._artifacts, run.files, lease)
@@ -269,27 +271,30 @@ class Workbench:
 
     def start(self, resolved: ResolvedPlacement, seed: int, backbone: int) -> nn.Module:
         """The candidate's network as its training begins, from the backbone of this number."""
-        model = self.plan.bare(seed)
-        weights = self.start_weights(backbone)
+        model = self.plan.bare(seed, resolved.other)
+        weights = self.start_weights(backbone, resolved.other)
         if weights is not None:
             restore(model, weights)
         return self.plan.attach(model, resolved, seed).to(self.device)
 
-    def needs_backbone(self, number: int) -> Run | None:
-        """The run that trains the backbone of this number; None where it is there, or none is started from."""
+    def needs_backbone(self, run: Run) -> Run | None:
+        """The run that trains the backbone that a run starts from; None where it is there, or none is started from."""
         if self.recipe.training.start != "backbone":
             return None
-        way = backbone_protocol(self.store, self.way)
-        if self.store.backbones.get(backbone_name(way, number)):
+        way, other = backbone_protocol(self.store, self.way), self.plan.resolved(run.placement).other
+        key = backbone_key(other)
+        if self.store.backbones.get(backbone_name(way, run.backbone, key)):
             return None
-        seed = self.recipe.search.seed + number
-        return Run(BACKBONE, "none", seed, number, way, BACKBONE)
+        seed = self.recipe.search.seed + run.backbone
+        return Run(key, "none" if other is None else run.placement, seed, run.backbone, way, BACKBONE)
 
-    def start_weights(self, backbone: int) -> Mapping[str, Any] | None:
-        """Weights of the bare backbone that a run starts from; None where it starts from scratch."""
-        start = self.recipe.training.start
-        if start == "backbone" and self._number != backbone:
-            name = backbone_name(backbone_protocol(self.store, self.way), backbone)
+    def start_weights(self, backbone: int, other: Choice | None = None) -> Mapping[str, Any] | None:
+        """Weights of the bare backbone, or of the `other`, that a run starts from; None where it starts from scratch."""
+        start, wanted = self.recipe.training.start, (backbone, other)
+        if start == "pretrained" and other is not None:
+            return given_weights(self.plan.like(other))[0]
+        if start == "backbone" and self._kept != wanted:
+            name = backbone_name(backbone_protocol(self.store, self.way), backbone, backbone_key(other))
             known = self.store.backbones.get(name)
             if not known:
                 raise BackboneLost(f"backbone {backbone} is missing: it is trained first")
@@ -298,7 +303,7 @@ class Workbench:
             except CheckpointError as error:
                 self.store.backbones.put(name, "")
                 raise BackboneLost(f"the trained backbone {backbone} is lost ({error}): it is trained again") from None
-            self._number = backbone
+            self._kept = wanted
         return self._weights
 
     def _fit(self, model: nn.Module, run: Run, factors: Factors, **how: Any) -> tuple[Score, ...]:
@@ -311,7 +316,7 @@ class Workbench:
                 device=self.device,
                 batch_hook=hold.yield_,
                 threads=self._threads,
-                more_metrics=partial(int8_metrics, self.recipe, self.dataset) if run.key != BACKBONE else None,
+                more_metrics=partial(int8_metrics, self.recipe, self.dataset) if run.purpose != BACKBONE else None,
             )
             rates: dict[str, Any] = {"attention_parameters": factors.attention, "backbone_factor": factors.backbone}
             return trainer.fit(model, learning_rate=factors.rate, **rates, **how)

@@ -33,6 +33,7 @@ from nas_attn.paths import write_whole
 from nas_attn.recipe import DataSection, Recipe
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Choice, Point, ResolvedPlacement
+from nas_attn.space import other_of, parse
 
 VERSION = 1  # of the card's form
 Run = Callable[[NDArray[Any]], NDArray[Any]]
@@ -114,7 +115,8 @@ def resolved_of(facts: Mapping[str, Any]) -> ResolvedPlacement:
         (Point(*entry["point"]), tuple(Choice(c["type"], tuple(c["knobs"].items())) for c in entry["choices"]))
         for entry in facts["modules"]
     )
-    return ResolvedPlacement(modules, facts["placement"], facts["init"], facts["key"])
+    other = None if modules else other_of(parse(facts["placement"]))
+    return ResolvedPlacement(modules, facts["placement"], facts["init"], facts["key"], other)
 
 
 def _latency(now: Snapshot, view: CandidateView) -> dict[str, Any] | None:
@@ -354,6 +356,6 @@ def read_card(path: Path) -> dict[str, Any]:
 def _network(facts: Mapping[str, Any], path: Path, dataset: Dataset) -> Run:
     """The network of `weights`, which are nothing without their attention's code."""
     plan = plan_for(recipe_from(facts["recipe"], where=f"the card of '{path.name}'"), dataset)
-    network = plan.attach(plan.bare(0), resolved_of(facts), 0)
+    network = plan.network(resolved_of(facts), 0)
     network.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
     return scoring.runner(network.eval())

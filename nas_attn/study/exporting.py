@@ -69,8 +69,7 @@ def trained_model(opened: OpenStudy, plan: Plan, view: CandidateView, run: Run |
         weights = unpack(read_artifact(opened.artifacts, rows[0].artifact, rows[0].sha256))
     except CheckpointError as error:
         raise CheckpointError(f"the weights of {view.label} are lost ({error}): {again}") from None
-    model = plan.bare(0)
-    return restore(plan.attach(model, plan.resolved(view.placement), 0), weights).eval()
+    return restore(plan.network(plan.resolved(view.placement), 0), weights).eval()
 
 
 def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Score | None:
@@ -193,7 +192,13 @@ def _best_run(store: StudyStore, now: Snapshot, view: CandidateView) -> tuple[Ru
 def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Described:
     """From what a candidate's network is built."""
     resolved, task = plan.resolved(view.placement), tasks.of(plan.recipe)
-    return Described(plan.recipe.backbone, resolved, plan.input_shape, task.answers.interface(plan, dataset), task)
+    return Described(
+        plan.like(resolved.other).recipe.backbone,
+        resolved,
+        plan.input_shape,
+        task.answers.interface(plan, dataset),
+        task,
+    )
 
 
 def _searched(store: StudyStore, view: CandidateView) -> Run | None:

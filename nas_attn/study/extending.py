@@ -92,7 +92,7 @@ def _new_plan(opened: OpenStudy, space: SpaceSpec, build: Build | None) -> Plan:
     new_sites = _names_other_sites(space, opened.recipe.space)
     new = plan_recipe(recipe, build=build, store=None if new_sites else opened.store)
     wanted = {row.key: row.placement for row in opened.store.candidates()}
-    wanted |= {row.run.key: row.run.placement for row in opened.store.queue.rows() if row.run.key != "backbone"}
+    wanted |= {row.run.key: row.run.placement for row in opened.store.queue.rows() if row.run.purpose != "backbone"}
     for key, placement in wanted.items():
         try:  # the target's runs may be initialised otherwise than the search's
             same = key in {resolve(parse(placement), new.sites, init=init).key for init in INITS}

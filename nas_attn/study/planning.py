@@ -29,6 +29,7 @@ from nas_attn.recipe_reading import recipe_from
 from nas_attn.space import Values
 from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.progress import ROUNDS, further_runs
+from nas_attn.study.proposing import larger_networks
 from nas_attn.study.searching import UserTrial, default_workers, first_baselines, first_controls, user_trials
 from nas_attn.study.target_runs import FEWEST_BLOCKS, MOST_BLOCKS, seconds_per_epoch
 from nas_attn.training import Trainer
@@ -43,6 +44,7 @@ MANY_TRIALS = 36  # candidates from which on the large search space is worth it
 FULL = 0.7  # of all epochs, what a candidate takes that may be stopped early, about
 ATTENTION = 1.4  # a network with attention takes so much longer to train than the bare backbone, about
 SCREENING, TESTING = 0.55, 0.3  # shares of the time for new candidates and the test; confirmation between them
+OF_CONTROL = 1.5  # times as long as the bare backbone takes a larger network, about
 START_S = 12.0  # seconds until the first training begins: imports, images, the plan
 LAST = 0.08  # share of the time at the end in which no confirmation begins, where there is no test
 END_S = 10.0  # seconds for the answer and the report
@@ -217,7 +219,7 @@ def _fitted(
     blocks = blocks if blocks >= FEWEST_BLOCKS else 0
     screening = (SCREENING if blocks else SCREENING + TESTING) * seconds - START_S
     for backbones in (8, 6, 4, 3, 2, 1):
-        left = screening - per_epoch * backbones * (backbone_epochs + last)
+        left = screening - per_epoch * (backbones + OF_CONTROL) * (backbone_epochs + last)
         trials = int(left / (per_epoch * ATTENTION * last * FULL + session_s))
         many = trials >= 3 * backbones and left > screening * 2 / 3
         if trials >= FEWEST and (many or backbones == 1):
@@ -350,6 +352,8 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float |
     trials = min(wished, placements + outside)
     from_backbone = training.start == "backbone"
     backbones = training.backbones + ROUNDS * search.confirm_seeds if from_backbone else 0
+    if from_backbone and larger_networks(recipe, plan):
+        backbones += min(training.backbones, 1 + search.confirm_seeds)  # the larger network has backbones of its own
     spread = training.backbones - 1 if from_backbone else 0  # the bare network runs on each backbone
     epochs = backbones * training.backbone_epochs
     epochs += training.rungs[-1] * (trials * training.seeds + spread + further_runs(recipe, trials))
@@ -376,5 +380,6 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float |
 def _queue(recipe: Recipe, plan: Plan, own: Sequence[UserTrial]) -> list[tuple[str, Values | None]]:
     baselines = first_baselines(recipe, plan.space)
     queue: list[tuple[str, Values | None]] = [("baseline", baseline.values) for baseline in baselines.values()]
-    queue += [("baseline", None) for _ in first_controls(recipe, plan)]
+    controls = [*first_controls(recipe, plan), *list(larger_networks(recipe, plan))[:1]]
+    queue += [("baseline", None) for _ in controls]
     return queue + [("own", trial.values) for trial in own if trial.resolved.key not in baselines]

@@ -9,41 +9,61 @@ rivals in rounds, on fresh seeds and backbones, until it is known to be better. 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
-from nas_attn.analysis.choosing import decided, next_round
+from nas_attn.analysis.choosing import decided, next_round, price
+from nas_attn.analysis.features import is_other
 from nas_attn.analysis.fronts import minimised, net, objective_value, survives
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.errors import RecipeError, TrainingError, did_you_mean
+from nas_attn.backbones.larger import larger
+from nas_attn.errors import BackboneError, MeasurementError, RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.measuring import BARE
-from nas_attn.evaluation.plan import backbone_number
+from nas_attn.evaluation.plan import Plan, backbone_number, wanted
+from nas_attn.evaluation.starts import given_weights
 from nas_attn.evaluation.workbench import Workbench
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.records import CandidateRow, ResolvedPlacement, Score
+from nas_attn.space import BACKBONE
 from nas_attn.storage import SEARCH, Lease, Run, RunRow, StudyStore
 from nas_attn.study import prior
 from nas_attn.study.placement_sampler import Known, weak_values
 from nas_attn.study.progress import CONFIRM, FURTHER, LARGEST_FRONT, ROUND, ROUNDS, told
 from nas_attn.study.reading import snapshot
 from nas_attn.study.sampling import DistinctSampler, covers
-from nas_attn.study.trial_book import BASELINE, OUTSIDE, TRIED, Asked, attributes
+from nas_attn.study.trial_book import BASELINE, OUTSIDE, TRIED, Asked, attributes, outside
 from nas_attn.study.worker import TaskSource, Worker
 from nas_attn.tables import is_cost
 
 Values = tuple[float, ...] | None  # of the objectives
+LATE = 0.75  # share of the candidates after which the larger network comes, when it is known what attention costs
+FEWEST_TRIALS = 10  # from which on one of them is a larger network
 COMPANIONS = 3  # candidates whose latency is narrowed beside a new one's
 PRIORITY, LATER = 30, 20  # of the search's runs, and of those that come after it
 LAST_S = 5.0  # seconds before the end of a search with a time in which no latency session begins
 ROUND_SEED = 100_000  # the first round's seed is so far above the search's; its backbone has this number
 ETA = 3.0  # of the candidates at a rung, the best 1/ETA go on
 SAME = 1e-9  # values no further apart are the same, but for the rounding of their seeds' levels
+
+
+def larger_networks(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
+    """Name -> a larger network of the backbone's family, of which the search trains one as a control, where latency is
+    measured, enough is tried, and it starts from the same: random weights, own training, published weights.
+    """
+    own_weights = recipe.training.start == "pretrained" and recipe.training.weights != "default"
+    if recipe.search.baselines != "all" or "latency" not in wanted(recipe) or plan.own_build or own_weights:
+        return {}
+    if recipe.search.trials < FEWEST_TRIALS:
+        return {}
+    return {f"control {other}": plan.resolved(f"{BACKBONE}={other}") for other in larger(recipe.backbone)}
 
 
 class RungScores:
@@ -71,7 +91,11 @@ class RungScores:
         """Whether a candidate is among the best share of a rung. If all are equal there (an mAP of 0), all go on."""
         rows = {row.key: row for row in self._store.candidates()}
         reached = self._reached(rung, rows)
-        peers = {other: minimised(self._recipe.objectives, values) for other, (values, _) in reached.items()}
+        peers = {
+            other: minimised(self._recipe.objectives, values)
+            for other, (values, _) in reached.items()
+            if not is_other(rows[other].placement)
+        }
         trained = [i for i, objective in enumerate(self._recipe.objectives) if not is_cost(objective)]
         seen = [[values[i] for values in peers.values()] for i in trained]
         if seen and all(max(values) - min(values) <= SAME for values in seen):
@@ -134,6 +158,7 @@ class Search(TaskSource):
             prior=prior.expected_in(self.space.allowed, self.store.settings.prior),
         )
         self._exhausted = False
+        self._larger = larger_networks(self.recipe, self.bench.plan)
 
     def want(self, lease: Lease) -> bool:
         trials = self.book.all()
@@ -141,12 +166,37 @@ class Search(TaskSource):
         if begun >= self.worker.opened.trials:
             return False
         until = self.store.settings.screen_until
-        if until is not None and self.worker.opened.database.now() > until:
-            self.store.set(trials=begun)
-            return False
+        over = until is not None and self.worker.opened.database.now() > until
         waiting = any(t.state == TrialState.WAITING for t in trials)
-        self._exhausted = not waiting and covers(self.space, trials, 0)
+        covered = not waiting and covers(self.space, trials, 0)
+        late = over or covered or begun >= LATE * self.worker.opened.trials
+        entered = late and self._enter_larger(trials)
+        if over:
+            self.store.set(trials=begun + entered)
+            return entered and self._ask(lease)
+        self._exhausted = covered and not entered
         return not self._exhausted and self._ask(lease)
+
+    def _enter_larger(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Lets the control wait that is a larger network, once: of several the one whose latency is nearest to attention's."""
+        if not self._larger or any(is_other(outside(trial) or BARE) for trial in trials):
+            return False
+        names, networks = list(self._larger), list(self._larger.values())
+        if self.recipe.training.start == "pretrained":
+            try:
+                given_weights(self.bench.plan.like(networks[0].other))
+            except BackboneError as error:
+                self.worker.say(f"no larger network is tried as a control: {error}")
+                self._larger = {}
+                return False
+        nearest, wanted = 0, price(snapshot(self.store)) if len(names) > 1 else None
+        if wanted is not None:
+            with suppress(TrainingError, MeasurementError):
+                found = [self.bench.latency(network, networks) for network in networks]
+                apart = [math.inf if one is None else abs(one.ratio - wanted) for one in found]
+                nearest = apart.index(min(apart))
+        self.book.enqueue_outside(networks[nearest].text, {BASELINE: names[nearest]})
+        return True
 
     def close(self) -> str:
         if self._open():

@@ -164,12 +164,22 @@ def user_trials(plan: Plan, placements: Iterable[str]) -> list[UserTrial]:
     found: dict[str, UserTrial] = {}
     for typed in placements:
         resolved = plan.resolved(typed)
+        if resolved.other is not None:
+            _check_other(plan, resolved.other)
         try:
             values = plan.space.values(resolved)
         except PlacementError:
             values = None
         found.setdefault(resolved.key, UserTrial(typed, resolved, values))
     return list(found.values())
+
+
+def _check_other(plan: Plan, other: Choice) -> None:
+    """Raises BackboneError if there is no such backbone, or the study's weights are not for it."""
+    plan.bare(0, other)
+    training = plan.recipe.training
+    if training.start == "pretrained" and training.weights != "default":
+        raise BackboneError(f"'{other}' cannot start from '{training.weights}', the weights of another network")
 
 
 def enqueue(opened: OpenStudy, trial: UserTrial) -> None:

@@ -199,6 +199,13 @@ def seconds_per_epoch(store: StudyStore) -> float | None:
     return statistics.median(found) if found else None
 
 
+def target_s(opened: OpenStudy) -> float | None:
+    """Seconds until a run as the target says has ended, with its backbone; a share of that with several workers; None if unknown."""
+    each_s, target = seconds_per_epoch(opened.store), opened.recipe.target_training
+    epochs = target.rungs[-1] + (target.backbone_epochs if target.start == "backbone" else 0)
+    return None if each_s is None else each_s * epochs / max(1, len(opened.store.workers.rows()))
+
+
 # ------------------------------------------------------------------------------------ retraining
 @dataclass(frozen=True, slots=True)
 class Order:

@@ -174,11 +174,14 @@ class Worker:
         by_purpose = {source.purpose: source for source in sources}
         held = {lease.resource for lease in self.store.leases(released=False) if lease.state == "held"}
         for row in self.queue.rows(state="waiting", purposes=list(by_purpose)):
-            needed = self.benches.of(row.run.way).needs_backbone(row.run.backbone)
+            needed, failed = self.benches.of(row.run.way).needs_backbone(row.run), ""
+            source: TaskSource | None = by_purpose[row.run.purpose]
             if needed is not None:
-                row, source = self._backbone(needed, row.run), None
-            else:
-                source = by_purpose[row.run.purpose]
+                backbone = self._backbone(needed, row.run)
+                if backbone.state == "failed":
+                    failed = backbone.reason
+                else:
+                    row, source = backbone, None
             if row.resource in held:
                 continue
             lease = self.store.acquire(row.resource, owner=self.owner, ttl_s=TTL_S)
@@ -187,8 +190,8 @@ class Worker:
             row = self.queue.row(row.id)
             if row.state != "waiting":  # another worker has just ended it
                 self.store.release(lease)
-            elif row.attempts >= ATTEMPTS:
-                self._end(Step(row, source, lease), "failed", f"it killed {ATTEMPTS} workers")
+            elif failed or row.attempts >= ATTEMPTS:
+                self._end(Step(row, source, lease), "failed", failed or f"it killed {ATTEMPTS} workers")
                 self.store.release(lease)
             else:
                 return Step(self.queue.begin(row, lease), source, lease)
@@ -196,7 +199,7 @@ class Worker:
 
     def backbone_again(self, run: Run) -> None:
         """Trains the backbone that a run starts from, here and now; OperationError if another process is at it."""
-        needed = self.benches.of(run.way).needs_backbone(run.backbone)
+        needed = self.benches.of(run.way).needs_backbone(run)
         if needed is None:
             return
         row = self._backbone(needed, run)
@@ -206,10 +209,10 @@ class Worker:
         self._do(Step(self.queue.begin(row, lease), None, lease))
 
     def _backbone(self, needed: Run, wanted_by: Run) -> RunRow:
-        """The queue's row of a backbone that is needed; trained anew where it was lost."""
+        """The queue's row of a backbone that is needed; trained anew where it was lost, but not a control's that failed."""
         self.queue.want([replace(needed, priority=wanted_by.priority + 1)])
-        (row,) = (r for r in self.queue.rows(key=BACKBONE, way=needed.way) if r.run.identity == needed.identity)
-        if row.state != "waiting":
+        (row,) = (r for r in self.queue.rows(key=needed.key, way=needed.way) if r.run.identity == needed.identity)
+        if row.state != "waiting" and (row.state != "failed" or needed.key == BACKBONE):
             self.queue.again([row.id])
             row = self.queue.row(row.id)
         return row
@@ -279,7 +282,9 @@ class Worker:
 
     def name(self, row: RunRow) -> str:
         run = row.run
-        if run.key == BACKBONE:
+        if run.purpose == BACKBONE:
+            if run.key != BACKBONE:
+                return f"{run.key} {run.backbone + 1}"
             many = self.benches.of(run.way).recipe.training.backbones
             if run.backbone < many:
                 return f"backbone {run.backbone + 1} of {many}"

@@ -58,13 +58,19 @@ def contenders(table: dict[str, tuple[float, float]], evidence: Evidence) -> lis
 
 
 def decide(
-    table: dict[str, tuple[float, float]], *, limit: float | None = None, own_backbone: bool = False, **more: object
+    table: dict[str, tuple[float, float]],
+    *,
+    limit: float | None = None,
+    own_backbone: bool = False,
+    worth: float | None = None,
+    **more: object,
 ) -> Recommendation | None:
     """Decides among name -> (value, latency ratio)."""
     evidence = model(table, **more)
     if evidence is None:
         return None
-    return recommend(contenders(table, evidence), evidence, max_latency_ratio=limit, own_backbone=own_backbone)
+    of = contenders(table, evidence)
+    return recommend(of, evidence, max_latency_ratio=limit, own_backbone=own_backbone, worth=worth)
 
 
 SPREAD = {"none": (0.70, 1.0), "uniform se": (0.71, 1.2), "a": (0.72, 1.3), "b": (0.73, 1.6), "c": (0.69, 1.1)}
@@ -115,6 +121,22 @@ def test_what_counts_is_a_tenth_of_the_gain_or_half_of_the_noise() -> None:
     assert noisy.worth == pytest.approx(0.5 * evidence.noise.paired_sd)
     none, a = contenders({"none": (0.70, 1.0), "a": (0.7060, 1.3)}, evidence)
     assert 0 < expected_loss(evidence, a, none) < 0.01
+
+
+@pytest.mark.parametrize(("worth", "key"), [(0.001, "b"), (0.015, "a"), (0.05, "none")])
+def test_what_is_worth_having_decides_and_may_be_said(worth: float, key: str) -> None:
+    best = decide(SPREAD, worth=worth)
+    assert (best.key, best.worth) == (key, worth)
+    if key == "none":
+        assert best.best_bet.key == "b"
+        assert "not worth having" in best.answer[-1]
+
+
+@pytest.mark.parametrize("a", [0.6990, 0.7004, 0.7008])
+def test_only_what_is_more_likely_to_help_than_not_is_a_bet(a: float) -> None:
+    best = decide({"none": (0.70, 1.0), "a": (a, 1.3)})
+    assert best.key == "none"
+    assert ("nothing else" in best.answer[-1]) == (best.best_bet.gain.probability < 0.5)
 
 
 def test_a_cheaper_one_that_loses_a_little_more_is_named() -> None:
@@ -222,7 +244,7 @@ def test_a_control_that_gains_more_makes_attention_needless() -> None:
     assert best.capacity.gain.worse > 0.95
     assert best.answer[-1].startswith("Capacity  dwconv everywhere: +")
     assert "at 1.20 ×" in best.answer[-1]
-    assert "not needed" in best.answer[-1]
+    assert "take that instead" in best.answer[-1]
 
 
 def test_attention_that_gains_more_than_any_control_at_its_latency_buys_more() -> None:

@@ -11,6 +11,7 @@ from torch import nn
 
 from nas_attn import backbones
 from nas_attn.backbones.cifar import DEPTHS, MODELS, Shortcut
+from nas_attn.backbones.larger import larger as larger_networks
 from nas_attn.errors import BackboneError
 from nas_attn.recipe import BackboneSection
 
@@ -114,6 +115,24 @@ def test_wrong_names_are_refused_in_one_sentence(name: str, section: dict[str, o
         build(name, **section)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) <= 600
+
+
+@pytest.mark.parametrize(
+    ("name", "larger"),
+    [
+        ("resnet8", ["resnet8(width=10)", "resnet8(width=12)", "resnet8(width=16)", "resnet14(width=8)"]),
+        ("torchvision:resnet18", ["torchvision:resnet34"]),
+        ("torchvision:mobilenet_v3_small", ["torchvision:mobilenet_v3_large"]),
+        ("torchvision:regnet_x_1_6gf", ["torchvision:regnet_x_3_2gf"]),
+        ("torchvision:resnet152", []),
+        ("ultralytics:yolo11n.yaml", ["ultralytics:yolo11s.yaml"]),
+        ("ultralytics:yolo11n.pt", []),
+        ("my_package.models:small", []),
+    ],
+)
+def test_the_next_size_of_a_family_is_known_where_there_is_one(name: str, larger: list[str]) -> None:
+    section = BackboneSection(name=name, width=8 if name == "resnet8" else None)
+    assert [str(one) for one in larger_networks(section)] == larger
 
 
 def test_names_can_be_built() -> None:

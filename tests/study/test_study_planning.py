@@ -6,14 +6,18 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 from materials import photographs
 
-from nas_attn.errors import DataError
+from nas_attn import backbones
+from nas_attn.errors import BackboneError, DataError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import planning, searching, target_runs
+from nas_attn.study.exporting import export_candidate
 from nas_attn.study.opening import create_study, open_study
 from nas_attn.study.planning import FEWEST, Budget, go_on, plan_folder, start_clock
 from nas_attn.study.progress import progress
+from nas_attn.study.proposing import larger_networks
 from nas_attn.study.reading import snapshot
 from nas_attn.study.searching import Options, begin, first_controls, plan_recipe, work
 
@@ -126,19 +130,39 @@ def test_controls_run_as_baselines_and_are_never_the_answer(tmp_path: Path, monk
     (tmp_path / "gaining.py").write_text(GAINING)
     quick = {"training.start": "scratch", "training.rungs": [1], "training.evaluator": "gaining:evaluate"}
     timed = {"latency.session_seconds": 0.02, "latency.max_sessions": 2}
-    recipe = load_recipe("cued-digits", overrides={**CHANGES, **quick, **timed, "search.trials": 8})
+    recipe = load_recipe("cued-digits", overrides={**CHANGES, **quick, **timed, "search.trials": 10})
     begin(recipe, "sqlite:///nas_attn.db")
     begin(recipe, "sqlite:///nas_attn.db")  # and again: nothing is queued twice
     opened = open_study("cued-digits", "sqlite:///nas_attn.db")
     work(opened, Options(say=lambda line: None))
     now = snapshot(opened.store)
-    assert {view.baseline for view in now.controls} == {"control dwconv", "control conv"}
+    plain, larger = {"control dwconv", "control conv"}, {view.baseline for view in now.controls}
+    assert len(larger - plain) == 1, "the one whose latency is nearest to attention's"
+    assert larger - plain < set(larger_networks(recipe, opened.plan))
     assert all(view.state == "scored" and view.latency is not None for view in now.controls)
     assert not {view.key for view in now.controls} & {view.key for view in (*now.front, *now.baselines)}
     assert now.recommendation is not None
     assert now.recommendation.capacity is not None
     assert now.recommendation.capacity.key in {view.key for view in now.controls}
-    assert len(now.candidates) == 8
+    assert len(now.candidates) == 10
+
+
+def test_another_backbone_has_its_own_training_and_is_exported_like_any_candidate(photos: Path) -> None:
+    few = {"training.backbone_epochs": 1, "training.backbones": 1, "training.rungs": [1], "data.options.train": 200}
+    few |= {"search.trials": 2, "search.baselines": "bare", "search.confirm_seeds": 0, "data.options.validation": 100}
+    timed = {"latency.session_seconds": 0.05, "latency.max_sessions": 1}
+    with pytest.raises(BackboneError, match="resnet9"):
+        begin(load_recipe("cued-digits", overrides={**few, **timed}), URL, tried=["backbone=resnet9"])
+    opened = begin(load_recipe("cued-digits", overrides={**few, **timed}), URL, tried=["backbone=resnet14(width=4)"])
+    work(opened, Options(say=lambda line: None, device="cpu", threads=1))
+    now = snapshot(opened.store)
+    (control,) = now.controls
+    assert (control.state, control.on_front, control.latency.measured) == ("scored", False, True)
+    model = backbones.create("resnet14", input_shape=opened.plan.input_shape, classes=10, width=4)
+    assert control.cost["params"] == sum(parameter.numel() for parameter in model.parameters())
+    written = export_candidate(opened, now, control, Path("control.pt"), "weights").path
+    model.load_state_dict(torch.load(written, weights_only=True)["state_dict"])
+    assert "resnet14" in control.snippet
 
 
 EVALUATOR = """

@@ -1,0 +1,93 @@
+"""What the same latency buys without attention: a wider, a deeper or the next larger network of a backbone's family."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from nas_attn.recipe import BackboneSection
+from nas_attn.records import Choice
+
+WIDER = (1.25, 1.5, 2.0)  # times the width of a CIFAR ResNet
+SIZES = tuple(
+    tuple(words.split())
+    for words in (
+        "atto femto pico nano tiny small base large xlarge huge",
+        "n s m l x",
+        "18 34 50 101 152",
+        "26 50 101",
+        "121 169 201",
+        "11 13 16 19",
+        "b0 b1 b2 b3 b4 b5 b6 b7",
+        "lite0 lite1 lite2 lite3 lite4",
+        "002 004 006 008 016 032 040 064 080 120 160 320",
+        "200mf 400mf 800mf 1_6gf 3_2gf 8gf 16gf 32gf",
+        "0_5 0_75 1_0 1_3 1_5 2_0",
+        "050 075 100 120 140",
+    )
+)
+"""Words by which libraries name the sizes of a family, ascending."""
+
+
+def larger(section: BackboneSection) -> list[Choice]:
+    """Larger networks of a backbone's family, bare; the nearest one, of a CIFAR ResNet several. Empty where none is known."""
+    source, colon, name = section.name.partition(":")
+    if not colon:
+        return list(_of_cifar(section))
+    known = {"torchvision": _torchvision, "timm": _timm, "smp": _smp, "ultralytics": _ultralytics}.get(source)
+    following = _following(name, known) if known else None
+    return [Choice(f"{source}:{following}")] if following and not section.options.get("depth") else []
+
+
+def _of_cifar(section: BackboneSection) -> Iterator[Choice]:
+    from nas_attn.backbones.cifar import MODELS
+
+    if section.name not in MODELS:
+        return
+    family, width = section.name.rstrip("0123456789"), section.width or 16
+    for factor in WIDER:
+        yield Choice(section.name, (("width", max(width + 1, round(factor * width))),))
+    deeper = [name for name in MODELS if name.rstrip("0123456789") == family]
+    for name in deeper[deeper.index(section.name) + 1 :][:1]:
+        yield Choice(name, (("width", width),))
+
+
+def _following(name: str, exists: Callable[[str], bool]) -> str | None:
+    """The name of the family's next size: a word for the size replaced by one of the following."""
+    if not name.endswith((".yaml", ".pt")):
+        name = name.partition(".")[0]  # timm's tag of the weights
+    for size, larger_ones in ((sizes[at], sizes[at + 1 :]) for sizes in SIZES for at in range(len(sizes) - 1)):
+        edge = r"\d" if size[0].isdigit() else "A-Za-z"
+        found = re.search(rf"(?<![{edge}]){size}(?![A-Za-z0-9])", name)
+        names = (name[: found.start()] + one + name[found.end() :] for one in larger_ones) if found else ()
+        if following := next(filter(exists, names), None):
+            return following
+    return None
+
+
+def _torchvision(name: str) -> bool:
+    import torchvision
+
+    return name in torchvision.models.list_models()
+
+
+def _timm(name: str) -> bool:
+    try:
+        import timm
+    except ImportError:
+        return False
+    return bool(timm.is_model(name))
+
+
+def _smp(name: str) -> bool:
+    try:
+        import segmentation_models_pytorch as smp
+    except ImportError:
+        return False
+    return name.rpartition("/")[2] in smp.encoders.get_encoder_names()
+
+
+def _ultralytics(name: str) -> bool:
+    """A YAML names its scale; a `.pt` has to be there."""
+    return name.endswith(".yaml") or Path(name).is_file()
