@@ -111,7 +111,7 @@ def main() -> None:
         "batch_size": arguments.batch_size,
         "optimizer_arguments": {"momentum": 0.85, "nesterov": True},
         "weight_decay": 1.33e-3,
-        "label_smoothing": 0.2,
+        "loss": {"name": "CrossEntropyLoss", "label_smoothing": 0.2},
         "augment": [Augment(name="flip"), Augment(name="crop", padding=2)],
     }
     first = patches(dataset)

@@ -16,6 +16,7 @@ from nas_attn.space_schema import Section, SpaceSpec
 from nas_attn.tables import LATENCY_MODES, PRESETS, SAMPLERS
 from nas_attn.tasks import TASKS
 
+Factor = Annotated[float, Field(ge=0.0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 LARGEST = 16_384  # Channels, height or width of an image at most
 Side = Annotated[int, Field(ge=1, le=LARGEST)]
@@ -94,11 +95,13 @@ class DataSection(Section):
     train_subset: int | None = Field(default=None, ge=1)
     """At most this many training images (stratified)."""
     size: int | None = Field(default=None, ge=4, le=1024)
-    """Side in pixels of a folder's images: the shorter side is scaled to it, the middle square kept; None: 64. For detectors
-    the side that they are fed, which the longer side is scaled to; None: 640 (ultralytics), 320 or their own (torchvision)."""
+    """Side in pixels of a folder's images: the shorter side is scaled to it, the middle square kept; None: 64, or what published
+    weights (`default`) are for. For detectors the side that they are fed, which the longer side is scaled to; None: 640
+    (ultralytics), 320 or their own (torchvision)."""
     options: dict[str, int | float | bool | str] = Field(default_factory=dict)
     """Settings of a generated data set (`digits`: size, fragments, fragment_size; `cued-digits`: height, width, bar, cue,
-    contrast, noise; both: train, validation, test)."""
+    contrast, noise; both: train, validation, test); of a folder (`resize`: the shorter side before the middle square is cut,
+    `interpolation`; left out: as published weights have it); or keyword arguments of your own function."""
     broken_images: Literal["refuse", "skip"] = "refuse"
     """For an image that cannot be read: stop with an error, or leave it out."""
     input_shape: tuple[Side, Side, Side] | None = None
@@ -109,10 +112,8 @@ class DataSection(Section):
     """Means per channel, 0 to 1, to normalise images; None: those of the training split. For weights that need others."""
     std: list[Annotated[float, Field(gt=0.0)]] | None = None
     """The standard deviations that go with `mean`."""
-    memory_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
-    """A folder whose images need more than this share of the free memory is read from disk in every epoch."""
     workers: int | None = Field(default=None, ge=1, le=256)
-    """Processes that decode images from disk in every epoch; None: one per core."""
+    """Processes that read a data set of your own and apply transforms; None: one per core."""
     seed: int = Field(default=0, ge=0)
     """Seed of the split and of generated data."""
     groups: GroupsSection | None = Field(default=None)
@@ -146,6 +147,11 @@ class Named(BaseModel):
 
     name: str
 
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name_alone(cls, entry: Any) -> Any:
+        return {"name": entry} if isinstance(entry, str) else entry
+
     @property
     def arguments(self) -> dict[str, Any]:
         """All other keys."""
@@ -169,6 +175,13 @@ class Schedule(Named):
 class Augment(Named):
     """One augmentation: `flip`, `crop` (padding), `mixup` (alpha), of whole batches on the training device; or a class of
     torchvision.transforms.v2 or a `package.module:function` that returns a transform, of each image."""
+
+    @property
+    def names(self) -> set[str]:
+        """Its own, and those of the augmentations that it chooses among."""
+        inner = self.arguments.get("transforms")
+        found = [one.get("name") if isinstance(one, dict) else one for one in inner] if isinstance(inner, list) else []
+        return {self.name, *(name for name in found if isinstance(name, str))}
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -204,8 +217,18 @@ class TrainingSection(Section):
     backbones: int = Field(default=3, ge=1, le=64)
     """For `start = "backbone"`: number of backbones; the run with seed s starts from backbone s modulo this number."""
     batch_size: int = Field(default=128, ge=2)
+    accumulate: int = Field(default=1, ge=1, le=65536)
+    """Batches whose gradients one step of the optimizer adds up: it sees `accumulate` times `batch_size` images."""
+    loss: Named | None = None
+    """A loss of torch.nn or `package.module:Class`, with its arguments: `{ name = "CrossEntropyLoss", label_smoothing = 0.1 }`,
+    `"BCEWithLogitsLoss"`; None: cross-entropy. Scores are always the log-loss."""
     preset: str | None = None
-    """Defaults from a published way to train: `cifar`, `fine-tune`, `timm-a3`, `torchvision-v2`."""
+    """Defaults from a published way to train; the recipe's own keys come first. What differs from the sources: biases and norms have
+    no weight decay, and photographs are cropped from the middle square of `data.size`. `cifar` (He et al. 2015): nothing else.
+    `fine-tune` (fastai): no first epoch with a frozen body, rates that fall by block and not by three groups, momentum that stays
+    0.9. `timm-a3` (Wightman et al. 2021): trains at `data.size`, not at 160 pixels, unless RandomResizedCrop has `size = 160`; needs
+    timm. `torchvision-v2` (ResNet-50's IMAGENET1K_V2): no repeated augmentation, not at 176 pixels, and `ema` averages over a
+    shorter time."""
     optimizer: str = "SGD"
     """A class of torch.optim, or `package.module:Class`."""
     optimizer_arguments: dict[str, Any] | None = None
@@ -220,10 +243,12 @@ class TrainingSection(Section):
     """Peak rate of candidates that start from trained weights; None: a fifth of `learning_rate`."""
     attention_learning_rate: float = Field(default=1.0, gt=0)
     """Factor on the learning rate of attention modules."""
-    backbone_learning_rate: float = Field(default=1.0, ge=0)
-    """Factor on the learning rate of the backbone in candidates; 0 freezes it."""
+    backbone_learning_rate: Factor | list[Factor] = 1.0
+    """Factor on the learning rate of the backbone in candidates; 0 freezes it. A list is for what is before stage 1, then for each
+    stage: `[0, 0, 0, 0.1, 1]`; the head has 1."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Factor on the learning rate of each block against the one after it, in candidates from trained weights (timm's layer decay)."""
     weight_decay: float = Field(default=5e-4, ge=0)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     ema: float = Field(default=0.9, ge=0, lt=1)
     """Share of the averaged weights kept per hundredth of an epoch; 0 scores the last weights."""
     clip_norm: float | None = Field(default=None, gt=0)
@@ -268,6 +293,11 @@ class TrainingSection(Section):
         return self
 
     @property
+    def step_size(self) -> int:
+        """Images of one step of the optimizer."""
+        return self.batch_size * self.accumulate
+
+    @property
     def augmentation(self) -> list[Augment]:
         """All that changes images while training: `augment`, then `transforms`."""
         return [*self.augment, *([Augment(name=self.transforms)] if self.transforms else [])]
@@ -308,8 +338,7 @@ class TargetSection(Section):
     learning_rate: float | None = Field(default=None, gt=0)
     """Peak rate; None: that of `[training]` for this start."""
     weight_decay: float | None = Field(default=None, ge=0)
-    """As in `[training]` unless given, here and below."""
-    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
+    """As in `[training]` unless given, like the next one."""
     batch_size: int | None = Field(default=None, ge=2)
     augment: list[Augment] | None = None
     """Replaces `augment` and `transforms` of `[training]`."""
@@ -490,7 +519,7 @@ class Recipe(Section):
     @property
     def augmentations(self) -> set[str]:
         """Names of all augmentations, of search and target."""
-        return {one.name for one in (*self.training.augmentation, *(self.target.augment or ()))}
+        return {name for one in (*self.training.augmentation, *(self.target.augment or ())) for name in one.names}
 
     @property
     def target_training(self) -> TrainingSection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 Knob = int | float | bool | str
@@ -155,6 +155,9 @@ class Participation:
 Costs = Mapping[str, float]  # At batch size 1, counted and not measured: name in `tables` -> number
 
 
+ASIDE = frozenset({"train_loss_sum", "loading_share"})  # Metrics of a score that are no result
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """One run's result at one rung."""
@@ -162,11 +165,20 @@ class Score:
     seed: int
     rung: int  # Index into the recipe's rungs
     epochs: int  # Epochs trained so far
-    metrics: Mapping[str, float]  # `accuracy` (0 to 1), `loss` (mean, nats), `train_loss_sum`, or an evaluator's own
+    metrics: Mapping[
+        str, float
+    ]  # `accuracy` (0 to 1), `loss` (mean, nats), `train_loss_sum`, `loading_share`, or an evaluator's own
     correct: bytes | None = None  # Per validation image, right or wrong, as bits (numpy.packbits order)
     examples: int = 0  # Validation images behind `correct`
     wall_s: float = 0.0  # Seconds of training and scoring since the previous rung
     device_s: float = 0.0  # Seconds the device worked on it (CPU: process time of the training threads)
+    waited_s: float = 0.0  # Seconds in which the training waited for images
+
+    @property
+    def kept(self) -> Score:
+        """As a study keeps it: the share of the time lost to loading is a metric."""
+        share = min(1.0, self.waited_s / self.wall_s) if self.wall_s else 0.0
+        return replace(self, metrics={**self.metrics, "loading_share": share})
 
     def as_plain(self) -> dict[str, Any]:
         """The score as JSON knows it."""
@@ -185,7 +197,7 @@ class EpochPoint:
     """One point of a training's curve."""
 
     epochs: int  # Trained so far
-    train_loss: float  # Mean over the images of the last of them, as trained: augmented, with label smoothing
+    train_loss: float  # Mean over the images of the last of them, as trained: augmented, by `training.loss`
     metrics: Mapping[str, float]  # Of the averaged weights on the validation split
 
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nas_attn import tables
 from nas_attn.importing import named
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nas_attn.data.dataset import Classes
     from nas_attn.evaluation.evaluators import Evaluator
     from nas_attn.export.formats import Answers
-    from nas_attn.recipe import DataSection, Recipe
+    from nas_attn.recipe import DataSection, Named, Recipe
     from nas_attn.training.learning import Learnt
 
 EXTERNAL = "external"  # Name of the data of an evaluator that brings its own
@@ -86,12 +86,20 @@ class Task(ABC):
         return kind
 
     def data_section(self, recipe: Recipe) -> DataSection:
-        """The recipe's data; published weights come with the normalisation that they were trained with."""
+        """The recipe's data; published weights come with the normalisation and, for a folder, the size that they are validated with."""
         section, row = recipe.data, tables.find_data_set(recipe.data.name)
-        grey = row is not None and row.grey
-        if recipe.training.weights != "default" or section.mean is not None or grey:
+        if recipe.training.weights != "default" or (row is not None and row.grey):
             return section
-        return section.model_copy(update={"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)})
+        fed = named("nas_attn.backbones.building:published_input")(recipe.backbone.name)
+        changed: dict[str, Any] = {"mean": list(fed.mean), "std": list(fed.std)} if section.mean is None else {}
+        if section.name.startswith("folder:") and fed.size:
+            size = section.size or fed.size
+            resize = round(size * fed.resize / fed.size)
+            changed |= {
+                "size": size,
+                "options": {"resize": resize, "interpolation": fed.interpolation, **section.options},
+            }
+        return section.model_copy(update=changed)
 
     def load(self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE) -> Dataset | None:
         """The recipe's data; None where what trains brings its own. DataError where they cannot be had."""
@@ -107,6 +115,9 @@ class Task(ABC):
         for training in (recipe.training, recipe.target_training):
             dataset.train.check(training.augmentation)
             named("nas_attn.training.parameters:check_training")(training)
+            learnt = self.learnt(len(dataset.classes), training.loss)
+            if any(MIXING & one.names for one in training.augmentation):
+                learnt.require_shares()
 
     def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:
         """What a network is fed, (C, H, W), and how many classes it tells apart, where `load` gives None."""
@@ -118,9 +129,9 @@ class Task(ABC):
         dataset = self.load(recipe, device="cpu")
         return "" if dataset is None else dataset.missing_test
 
-    def learnt(self, classes: int) -> Learnt:
-        """The loss and the metrics, for the trainer."""
-        learnt: Learnt = named(self.learnt_by)(self, classes)
+    def learnt(self, classes: int, loss: Named | None = None) -> Learnt:
+        """The loss and the metrics, for the trainer. Raises RecipeError: `training.loss` cannot be made, or is for other outputs."""
+        learnt: Learnt = named(self.learnt_by)(self, classes, loss)
         return learnt
 
     def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:
@@ -276,7 +287,7 @@ class Detection(Task):
             )
         mixing = sorted(MIXING & recipe.augmentations)
         asked = [
-            *(["training.label_smoothing"] if recipe.training.label_smoothing else []),
+            *(["training.loss"] if recipe.training.loss else []),
             *(f"{name} in training.augment" for name in mixing),
             *(["training.execution"] if recipe.training.execution in ("compile", "cuda-graph") else []),
             *(f"data.{name}" for name in ("mean", "groups") if getattr(data, name) is not None),
@@ -360,7 +371,9 @@ class EvaluatedDetection(Detection):
 PREFIX = "ultralytics:"  # Beginning of the names of its detectors
 OURS = (  # Settings of `[training]` that only our own trainer knows
     "backbone_learning_rate",
-    "label_smoothing",
+    "layer_decay",
+    "accumulate",
+    "loss",
     "ema",
     "clip_norm",
     "execution",

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from nas_attn.recipe import Augment, Recipe, Schedule
+from nas_attn.recipe import Augment, Named, Recipe, Schedule
 from nas_attn.space_schema import Section, SpaceSpec
 
 PAGE = Path(__file__).with_name("recipe.md")
@@ -30,6 +30,7 @@ NAMES = {
     str: "text",
     dict: "table",
     Augment: "table with a name",
+    Named: "table with a name",
     Schedule: "table with a name",
 }
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}

@@ -22,6 +22,7 @@ WEAK = 0.1  # reliability of one run's score below which a rung says next to not
 LEARNED = 0.15  # share of the way from guessing to all right below which a network has hardly learned
 RISING = 0.05  # rise of a share per doubling of the epochs from which on a network is said to be still learning
 BY_HEART = 0.2  # a training loss below this share of the validation loss is that of images learned by heart
+WAITED = 0.3  # share of the time from which on waiting for images is worth saying
 GOOD = 0.9  # accuracy from which on that does not matter
 FEW_IMAGES = 250  # validation images below which one image is said to count a lot
 
@@ -79,7 +80,15 @@ def cautions(
                 f"the bare backbone is still learning ({units.value(metric, earlier)}, then {units.value(metric, value)}). What "
                 "helps now may only help to learn faster. Train longer."
             )
-    found += _by_heart(ended, bare)
+    if (
+        recipe.training.loss is None and not tasks.MIXING & recipe.augmentations
+    ):  # else the two losses are not comparable
+        found += _by_heart(ended, bare)
+    waited = _mean("loading_share", ended)
+    if waited is not None and waited > WAITED:
+        found.append(
+            f"training waits for images {100 * waited:.0f} % of the time. Raise data.workers, or leave out costly transforms."
+        )
     images = max(score.examples for score in ended)
     if metric == "accuracy" and 0 < images < FEW_IMAGES:
         found.append(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas_attn.backbones import detectors
@@ -13,6 +15,7 @@ from nas_attn.errors import BackboneError, NasAttnWarning, did_you_mean, first_l
 from nas_attn.importing import load_object
 from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import backbone_section
+from nas_attn.tasks import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
     from torch import nn
@@ -210,15 +213,71 @@ def _change_input(model: nn.Module, channels: int, name: str) -> None:
     model.set_submodule(path, new)
 
 
+class Fed(NamedTuple):
+    """What published weights were validated with: normalization (0 to 1), and how an image is cut; None: not said."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    size: int | None = None
+    resize: int | None = None  # the shorter side, before the middle square of `size` is cut out
+    interpolation: str | None = None
+
+
+@lru_cache(maxsize=16)
+def published_input(name: str) -> Fed:
+    """What belongs to the published weights of a backbone; ImageNet's usual normalization where its library says nothing."""
+    source, _, inner = name.partition(":")
+    if source == "timm" and importlib.util.find_spec("timm"):
+        return _timm_input(name, inner)
+    if source != "torchvision" or inner not in [*_torchvision_names(), *_torchvision_names("segmentation")]:
+        return Fed(IMAGENET_MEAN, IMAGENET_STD)
+    import torchvision
+
+    made = torchvision.models.get_model_weights(inner).DEFAULT.transforms()
+    crop, resize = getattr(made, "crop_size", None), getattr(made, "resize_size", None)
+    if not crop or not resize:
+        return Fed(tuple(made.mean), tuple(made.std))
+    return Fed(tuple(made.mean), tuple(made.std), crop[0], resize[0], made.interpolation.value)
+
+
+def _timm_input(name: str, inner: str) -> Fed:
+    import timm
+
+    known: Any = timm.get_pretrained_cfg(inner) if timm.is_model(inner.partition(".")[0]) else None
+    if _on_hub(inner):  # the hub's file says it
+        known = call(timm.create_model, BackboneSection(name=name), inner).pretrained_cfg
+    elif known is None:
+        return Fed(IMAGENET_MEAN, IMAGENET_STD)
+    else:
+        known = known.to_dict()
+    data: Any = timm.data
+    said = data.resolve_data_config(pretrained_cfg=known, use_test_size=True)
+    size = said["input_size"][-1]
+    return Fed(tuple(said["mean"]), tuple(said["std"]), size, int(size / said["crop_pct"]), said["interpolation"])
+
+
+def _on_hub(name: str) -> bool:
+    """Whether a timm name is of the Hugging Face Hub, or of a folder in its form."""
+    return name.startswith(("hf-hub:", "hf_hub:", "local-dir:"))
+
+
 def _timm(section: BackboneSection, name: str, shape: Shape, classes: int, published: bool) -> nn.Module:
     try:
         import timm
     except ImportError:
         raise BackboneError(f"'{section.name}' needs timm: pip install 'nas-attn[timm]'") from None
-    if not timm.is_model(name.partition(".")[0]):
+    if not _on_hub(name) and not timm.is_model(name.partition(".")[0]):
         raise BackboneError(f"unknown timm model '{name}': {did_you_mean(name, timm.list_models())}")
     arguments = {"num_classes": classes, "in_chans": shape[0], "pretrained": published, **section.options}
-    model: nn.Module = call(timm.create_model, section, name, **arguments)
+    try:
+        model: nn.Module = call(timm.create_model, section, name, **arguments)
+    except BackboneError as error:
+        if not published:
+            raise
+        way = "give a file as training.weights, or fetch them with `hf download` where there is a network"
+        raise BackboneError(
+            f"the weights of '{section.name}' could not be loaded ({first_line(error.__cause__ or error)}): {way}"
+        ) from None
     return model
 
 

@@ -210,6 +210,7 @@ def clean(
         print_json({"study": opened.store.name, "dry_run": dry_run, **asdict(freed)})
         return
     kinds = {"weights": freed.weights, "checkpoints of finished runs": freed.checkpoints, "unused files": freed.strays}
+    kinds["files of decoded images"] = freed.prepared
     said = ", ".join(f"{count:,} {what}" for what, count in kinds.items() if count) or "nothing"
     verb = "would free" if dry_run else "freed"
     echo(f"{verb} {freed.size / 1e6:,.1f} MB: {said}; the weights of {freed.kept} networks stay")

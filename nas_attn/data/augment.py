@@ -140,6 +140,7 @@ class Made:
     classes: int
     size: tuple[int, int]  # (height, width) of the images: a transform's own `size` where a recipe gives none
     masked: bool
+    mean: tuple[int, ...]  # colour of the images, 0 to 255
 
 
 def named_steps(augment: Sequence[Augment], made_for: Made) -> tuple[tuple[Named, ...], tuple[Named, ...]]:
@@ -239,6 +240,31 @@ def seeded(seed: tuple[int, ...]) -> Iterator[None]:
             random.setstate(python)
 
 
+def seeded_batches(loader: Any, seed: tuple[int, ...]) -> Iterator[Any]:
+    """The batches of a user's DataLoader: what it draws depends only on the seed, and nothing else is drawn differently. Raises DataError:
+    it fails, or gives fewer than it says."""
+    iterator, count = None, len(loader)
+    for number in range(count):
+        with seeded((*seed, number)):
+            try:
+                if iterator is None:
+                    generators = (
+                        getattr(loader, "generator", None),
+                        getattr(getattr(loader, "sampler", None), "generator", None),
+                    )
+                    for generator in filter(None, generators):
+                        generator.manual_seed(torch.initial_seed())
+                    iterator = iter(loader)
+                batch = next(iterator, None)
+            except Exception as error:  # a stranger's data set
+                raise DataError(
+                    f"batch {number} of your DataLoader cannot be read: {shorten(first_line(error))}"
+                ) from error
+        if batch is None:
+            raise DataError(f"your DataLoader says that it has {count} batches, and gives {number}")
+        yield batch
+
+
 def _seed(seed: int) -> None:
     torch.manual_seed(seed)
     random.seed(seed)
@@ -279,6 +305,8 @@ def _made(one: Augment, made_for: Made) -> Callable[..., Any]:
             arguments.setdefault(MIXES, made_for.classes)
         if "size" in parameters and parameters["size"].default is inspect.Parameter.empty:
             arguments.setdefault("size", list(made_for.size))
+        if one.name == "RandomErasing":  # 0 after normalization, as in published recipes, which erase there
+            arguments.setdefault("value", list(made_for.mean))
         if made_for.masked and "fill" in parameters:  # what comes in from beside the image does not count
             from torchvision import tv_tensors
 

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas_attn import tables
-from nas_attn.data.augment import EpochPlan, Made, Named, Transformed, mixed, named_steps, seeded
+from nas_attn.data.augment import EpochPlan, Made, Named, Transformed, mixed, named_steps, seeded, seeded_batches
 from nas_attn.data.parts import NOT_COUNTED, Feed, Labelled, Parts, Pixels, Place, moments
 from nas_attn.data.splitting import amount, divided, stratified
 from nas_attn.errors import DataError
@@ -36,6 +36,7 @@ class Split:
     mean: tuple[float, ...]
     std: tuple[float, ...]  # per channel, on the scale 0 to 1; batches are normalised with them
     workers: int = field(default=1, kw_only=True)  # processes that transform images, where there are such transforms
+    loader: Any = field(default=None, kw_only=True)  # a user's own, whose batches are trained on as they are
     masked: ClassVar[bool] = False  # whether an image's last channel, as stored, is its mask
     _feeds: dict[str, Feed] = field(default_factory=dict, init=False, repr=False, compare=False)
     _scales: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -68,6 +69,9 @@ class Split:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch of training: every image once, in an order and augmented by `seed` and `epoch`. `first_batch` takes it up
         again in the middle. x as in `batches`; y int64 (B,), or float32 (B, classes) with mixup."""
+        if self.loader is not None:
+            yield from self._loaded((seed, epoch), first_batch)
+            return
         plan = EpochPlan.draw(len(self), batch_size, augment, seed=seed, epoch=epoch, device=self.device)
         steps, mixing = self._named_steps(augment)
         for number, (stored, y) in enumerate(self._drawn(plan, steps, repr(augment), first_batch), first_batch):
@@ -76,6 +80,12 @@ class Split:
 
     def check(self, augment: Sequence[Augment]) -> None:
         """Applies transforms to some images before anything is trained; DataError: unknown, failing, or does not fit them."""
+        if self.loader is not None:
+            if augment:
+                raise DataError(
+                    "training.augment is not for a DataLoader of your own, which augments itself: remove it"
+                )
+            return
         steps, mixing = self._named_steps(augment)
         with seeded((0,)):
             if steps:
@@ -92,7 +102,9 @@ class Split:
 
     def _named_steps(self, augment: Sequence[Augment]) -> tuple[tuple[Named, ...], tuple[Named, ...]]:
         height, width = self.pixels.shape[1:]
-        return named_steps(augment, Made(self.classes, (height, width), self.masked))
+        return named_steps(
+            augment, Made(self.classes, (height, width), self.masked, tuple(round(255 * value) for value in self.mean))
+        )
 
     def _drawn(
         self, plan: EpochPlan, steps: tuple[Named, ...], key: str, first: int
@@ -121,7 +133,15 @@ class Split:
 
     def steps(self, batch_size: int) -> int:
         """Batches in one epoch of training."""
-        return -(-len(self) // batch_size)
+        return -(-len(self) // batch_size) if self.loader is None else len(self.loader)
+
+    def _loaded(self, seed: tuple[int, int], first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of the user's DataLoader, by a seed. Raises DataError: it ends too early."""
+        for number, (x, y) in enumerate(seeded_batches(self.loader, seed)):
+            if number >= first:
+                x = x.to(self.device, non_blocking=True)
+                x = self._normalised(x) if x.dtype == torch.uint8 else x.float()
+                yield x.contiguous(memory_format=torch.channels_last), y.to(self.device, non_blocking=True)
 
     def _normalised(self, images: Tensor) -> Tensor:
         scale, shift = self._scale_and_shift(images.shape[3])
@@ -189,6 +209,8 @@ class Classes:
         """What images are normalised with: of the training split, or as the recipe says."""
         channels = self.input_shape(train)[0]
         if section.mean is None or section.std is None:
+            if train.loader is not None:  # 0 to 1, as it gives them
+                return (0.0,) * channels, (1.0,) * channels
             return moments(train.pixels.histogram()[:channels])
         if len(section.mean) != channels or len(section.std) != channels:
             raise DataError(
@@ -220,7 +242,7 @@ def load(
 
     def on_device(part: Labelled) -> Split:
         split = kind.split(part, place.device, len(parts.classes), statistics)
-        return replace(split, workers=section.workers or cores())
+        return replace(split, workers=section.workers or cores(), loader=part.loader)
 
     def open_test() -> Split:
         test = parts.test()
@@ -244,6 +266,9 @@ def load(
 def _split(parts: Parts, section: DataSection, kind: Classes) -> tuple[Labelled, Labelled]:
     """Train and validation: the source's own, or a stratified split; then the subset of the training images."""
     train, validation, strata = parts.train, parts.validation, kind.strata(parts.classes)
+    if train.loader is not None and (validation is None or section.train_subset is not None):
+        lacking = "data.train_subset is not for" if validation else "there is no 'validation' beside"
+        raise DataError(f"{lacking} the DataLoader of '{section.name}': its batches are taken as they are")
     if validation is None:
         count = amount(section.validation, train.labels, "data.validation")
         taken, left = divided(train.labels, count, section.seed, strata, train.groups)

@@ -17,44 +17,48 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from nas_attn.data.parts import (
     NOT_COUNTED,
+    SCRATCH,
     SUFFIXES,
+    Cut,
     Framed,
     InMemory,
     Labelled,
+    Mapped,
     Masked,
     Parts,
+    Pixels,
     Place,
     Source,
-    Streamed,
     cache_folder,
     channels_of,
-    decode,
     decode_all,
     exclusive,
+    images_file,
 )
 from nas_attn.data.splitting import GroupOf, amount, divided, find_groups
-from nas_attn.errors import DataError, NasAttnWarning, few, shorten
-from nas_attn.paths import user_path, whole_file
+from nas_attn.errors import DataError, NasAttnWarning, did_you_mean, few, shorten
+from nas_attn.paths import PART, user_path, whole_file
 from nas_attn.processes import cores
-from nas_attn.recipe import DataSection
+from nas_attn.recipe import LARGEST, DataSection
 
 DEFAULT_SIZE = 64
 TEST_SHARE = 0.2
 VALIDATION_NAMES = ("validation", "val", "valid")
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
+MEMORY_SHARE = 0.25  # of a GPU's free memory, at most, for the images of a split
+LEFT_S = 86_400  # what a killed process has left is removed after so long
 KEEP_UNUSED_S = 60 * 86_400  # prepared images that nobody has read for so long are removed
 SPLITS = 3
 
@@ -216,21 +220,32 @@ def _list(root: Path, classes: Sequence[str], group_of: GroupOf | None, folder: 
 
 
 def prepare(files: Files, section: DataSection, place: Place) -> Labelled:
-    """Decoded images in memory, or checked files to be decoded in every epoch where that would take too much."""
-    size = section.size or DEFAULT_SIZE
-    resident = len(files.labels) * channels_of(files.sources) * size * size <= section.memory_share * free_memory(place)
-    broken, images = _cached_decode(files, size, keep=resident)
+    """Decoded images, mapped into memory. Raises DataError: one cannot be read and is to be refused."""
+    cut = _cut(section)
+    size = len(files.labels) * channels_of(files.sources) * cut.size**2
+    broken, images = _cached_decode(files, cut, held=size <= MEMORY_SHARE * _gpu_memory(place))
     if broken.any():
         _report(files, broken, section)
-        files = files.subset(np.flatnonzero(~broken))
-        images = None if images is None else images[~broken]
+        kept = np.flatnonzero(~broken)
+        files, images = files.subset(kept), images.subset(kept)
     identity = np.array([_identity(source, files.root) for source in files.sources], dtype=np.int64)
-    if images is not None:
-        return Labelled(InMemory(torch.from_numpy(images)), files.labels, identity, files.groups)
-    workers = section.workers or cores()
-    shape = channels_of(files.sources), size, size
-    streamed = Streamed(tuple(files.sources), partial(decode, size=size), shape, workers, place.device)
-    return Labelled(streamed, files.labels, identity, files.groups)
+    return Labelled(images, files.labels, identity, files.groups)
+
+
+def _cut(section: DataSection) -> Cut:
+    """What images are made into. Raises DataError: `data.options` say something that cannot be."""
+    from torchvision.transforms import InterpolationMode
+
+    size, options = section.size or DEFAULT_SIZE, section.options
+    modes = [mode.value for mode in InterpolationMode]
+    for key in options.keys() - {"resize", "interpolation"}:
+        raise DataError(f"data.options of a folder are resize and interpolation, not '{key}'")
+    resize, how = options.get("resize", size), options.get("interpolation", "bilinear")
+    if not isinstance(resize, int) or isinstance(resize, bool) or not size <= resize <= LARGEST:
+        raise DataError(f"data.options.resize = {resize} must be a number of pixels from data.size = {size} on")
+    if how not in modes:
+        raise DataError(f"data.options.interpolation: {did_you_mean(str(how), modes)}")
+    return Cut(size, resize, str(how))
 
 
 def _report(files: Files, broken: NDArray[np.bool_], section: DataSection) -> None:
@@ -247,37 +262,68 @@ def _report(files: Files, broken: NDArray[np.bool_], section: DataSection) -> No
     warnings.warn(f"{count}, left out: {few(names)}", NasAttnWarning, stacklevel=2)
 
 
-def _cached_decode(files: Files, size: int, *, keep: bool) -> tuple[NDArray[np.bool_], NDArray[np.uint8] | None]:
-    """bool (N,), which cannot be read; and, where they are kept, the images (N, 3, size, size)."""
+def _cached_decode(files: Files, cut: Cut, *, held: bool) -> tuple[NDArray[np.bool_], Pixels]:
+    """bool (N,), which cannot be read; and the images, (3 or 4, size, size) each. `held`: as `Mapped` has it."""
     stats = [path.stat() for source in files.sources for path in _files_of(source)]
     states = [(s.st_size, s.st_mtime_ns) for s in stats]
-    what = repr((CACHE_FORMAT, size, keep, str(files.root.resolve()), files.sources, states))
-    path = cache_folder() / f"{hashlib.blake2b(what.encode(), digest_size=16).hexdigest()}.npz"
+    what = repr((CACHE_FORMAT, cut, str(files.root.resolve()), files.sources, states))
+    path = cache_folder() / f"{_mark(files.root)}-{hashlib.blake2b(what.encode(), digest_size=16).hexdigest()}.npz"
+    mapped, shape = path.with_suffix(".npy"), (channels_of(files.sources), cut.size, cut.size)
     try:
         with exclusive(path.with_suffix(".lock"), f"the prepared images of '{files.root}'"):
-            arrays = _read_arrays(path)
-            if arrays is None:
-                for other in path.parent.iterdir():
-                    if time.time() - other.stat().st_mtime > KEEP_UNUSED_S:
-                        other.unlink(missing_ok=True)
-                broken, images = decode_all(files.sources, size, keep=keep)
-                arrays = {"broken": broken, **({} if images is None else {"images": images})}
+            broken = _read_broken(path, len(files.sources))
+            if broken is None:
+                _drop_unused(path.parent)
+                broken = np.zeros(len(files.sources), dtype=bool)
+                with images_file(mapped, len(broken), shape) as write:
+                    for number, image in enumerate(decode_all(files.sources, cut)):
+                        broken[number] = image is None
+                        write(np.zeros(shape, np.uint8) if image is None else image)
                 with whole_file(path) as file:
-                    np.savez(file, allow_pickle=False, **arrays)
+                    np.savez(file, allow_pickle=False, broken=broken)
+            return broken, Mapped(mapped, held=held)
     except OSError as error:
         warnings.warn(f"prepared images cannot be saved in {path.parent} ({error})", NasAttnWarning, stacklevel=2)
-        return decode_all(files.sources, size, keep=keep)
-    return arrays["broken"], arrays.get("images")
+    decoded = list(decode_all(files.sources, cut))
+    broken = np.array([image is None for image in decoded])
+    images = np.stack([np.zeros(shape, np.uint8) if image is None else image for image in decoded])
+    return broken, InMemory(torch.from_numpy(images))
 
 
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
-    """What was kept there; None where there is nothing, or something damaged."""
+def _read_broken(path: Path, count: int) -> NDArray[np.bool_] | None:
+    """Which images were broken when they were prepared there; None where nothing is, or something damaged."""
     try:
-        os.utime(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (FileNotFoundError, ValueError, EOFError, zipfile.BadZipFile):
+            broken: NDArray[np.bool_] = arrays["broken"]
+        whole = len(np.load(path.with_suffix(".npy"), mmap_mode="r")) == len(broken) == count
+        for one in (path, path.with_suffix(".npy")):
+            os.utime(one)
+        return broken if whole else None
+    except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
+
+
+def _drop_unused(folder: Path) -> None:
+    """Removes prepared images that nobody has read for long, and what a killed process left."""
+    for other in folder.iterdir():
+        left = other.suffix == PART or other.name.startswith(SCRATCH)
+        with suppress(OSError):  # Windows keeps what is open; another process may remove it, too
+            if time.time() - other.stat().st_mtime > (LEFT_S if left else KEEP_UNUSED_S):
+                other.unlink(missing_ok=True)
+
+
+def prepared_files(section: DataSection) -> list[Path]:
+    """All that was prepared of the folder of `folder:PATH` or `coco:FOLDER`; none for other data."""
+    source, _, path = section.name.partition(":")
+    folder = cache_folder()
+    if source not in ("folder", "coco") or not folder.is_dir():
+        return []
+    mark = _mark(user_path(path, what="image folder", error=DataError))
+    return sorted(found for found in folder.iterdir() if found.name.startswith(f"{mark}-"))
+
+
+def _mark(root: Path) -> str:
+    return hashlib.blake2b(str(root.resolve()).encode(), digest_size=8).hexdigest()
 
 
 def _identity(source: Source, root: Path) -> int:
@@ -295,12 +341,9 @@ def _below(path: Path, root: Path) -> str:
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
-def free_memory(place: Place) -> int:
-    """Bytes that are free for one worker's images: of the host, and of the GPU where they go there."""
-    host = int(psutil.virtual_memory().available) // place.share.machine
-    if place.device.type != "cuda":
-        return host
-    return min(host, torch.cuda.mem_get_info(place.device)[0] // place.share.device)
+def _gpu_memory(place: Place) -> int:
+    """Bytes that are free there for one worker's images; 0 where images do not go to a GPU."""
+    return torch.cuda.mem_get_info(place.device)[0] // place.share.device if place.device.type == "cuda" else 0
 
 
 NAMES_FILE = "classes.txt"

@@ -1,4 +1,4 @@
-"""A user's own `torch.utils.data.Dataset`: `data.name = "package.module:function"`, a function of the split's name.
+"""A user's own `torch.utils.data.Dataset` or DataLoader: `data.name = "package.module:function"`, a function of the split's name.
 
     def flowers(split: str) -> torch.utils.data.Dataset | None:   # "train", "validation", "test"; None: there is no such split
         return Flowers("data/flowers", split)
@@ -6,10 +6,15 @@
 An item is (image, label), or a table with `image` and `label`; further fields are left alone. An image is a PIL image, an array
 (H, W) or (H, W, C), or a tensor (C, H, W), as bytes or from 0 to 1. A label is a class number; in a segmentation a mask (H, W) of
 class numbers; in a detection a table of `boxes`, (K, 4) as left, top, right, bottom in pixels, and `labels`, (K,) from 1.
+
+A DataLoader's batches are trained on as they are: x float (B, C, H, W), normalised as `data.mean` and `data.std` say (left out: from 0 to
+1), y class numbers, shares of classes, or masks. Those to validate on are kept as bytes.
 """
 
 from __future__ import annotations
 
+import uuid
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,14 +25,33 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from nas_attn.data.folder import free_memory
-from nas_attn.data.parts import Feed, InMemory, Labelled, Parts, Pixels, Place, Streamed, framed, square, to_rgb
-from nas_attn.errors import DataError, few, first_line, shorten
+from nas_attn.data.augment import seeded_batches
+from nas_attn.data.parts import (
+    SCRATCH,
+    Cut,
+    Feed,
+    InMemory,
+    Labelled,
+    Mapped,
+    Parts,
+    Pixels,
+    Place,
+    Scratch,
+    cache_folder,
+    framed,
+    images_file,
+    square,
+    to_rgb,
+)
+from nas_attn.errors import DataError, NasAttnWarning, few, first_line, shorten
 from nas_attn.processes import cores
 from nas_attn.recipe import DataSection
 
 IMAGES, LABELS = ("image", "img", "pixel_values"), ("label", "labels", "mask", "annotation", "objects", "target")
 BOXED_SIDE = 320
+SLACK = 0.01  # by which values of a DataLoader may lie outside of 0 to 1: rounding
+KEPT = 1000  # images of a DataLoader to train on that are kept to look at
+SMALL = 2**28  # Bytes of images that are held in memory as they are
 
 
 @dataclass(frozen=True)
@@ -51,21 +75,17 @@ class Items:
         if self.kind == "boxes":
             side = self.size or BOXED_SIDE
             return framed(image, side), _boxes(label, side / max(image.size), where)
-        pixels = np.asarray(image if self.size is None else square(self.size)(image))
+        pixels = np.asarray(image if self.size is None else square(Cut(self.size))(image))
         pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         if self.kind == "classes":
             if not np.issubdtype(np.asarray(label).dtype, np.integer) or np.asarray(label).size != 1:
                 raise DataError(f"{where} has the label {shorten(repr(label))}, not a class number")
             return pixels, int(np.asarray(label).item())
         mask = Image.fromarray(np.asarray(label).astype(np.uint8).squeeze())
-        mask = mask if self.size is None else square(self.size, nearest=True)(mask)
+        mask = mask if self.size is None else square(Cut(self.size, interpolation="nearest"))(mask)
         if mask.size != (pixels.shape[2], pixels.shape[1]):
             raise DataError(f"{where} has an image of {pixels.shape[2]}x{pixels.shape[1]} and a mask of {mask.size}")
         return np.concatenate([pixels, np.asarray(mask)[None]]), 0
-
-    def pixels(self, number: int) -> NDArray[np.uint8]:
-        """The image alone."""
-        return self(number)[0]
 
 
 def read(function: Callable[..., Any], kind: str, section: DataSection, place: Place) -> Parts:
@@ -78,8 +98,10 @@ def read(function: Callable[..., Any], kind: str, section: DataSection, place: P
     def part(split: str) -> Labelled:
         if datasets[split] is None:
             raise DataError(missing)
+        if is_loader(datasets[split]):
+            return _of_loader(datasets[split], kind, f"'{section.name}', {split}", section)
         items = Items(datasets[split], kind, section.size, f"'{section.name}', {split}")
-        return _labelled(items, len(datasets[split]), section, place)
+        return _labelled(items, len(datasets[split]), section)
 
     train = part("train")
     validation = None if datasets["validation"] is None else part("validation")
@@ -93,38 +115,103 @@ def _opened(function: Callable[..., Any], split: str, section: DataSection) -> A
         dataset = function(split, **section.options)
     except Exception as error:  # a stranger's function
         raise DataError(f"data.name = '{section.name}' failed at '{split}': {shorten(first_line(error))}") from error
-    if dataset is not None and not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+    items = all(hasattr(dataset, name) for name in ("__getitem__", "__len__"))
+    if dataset is not None and not items and not is_loader(dataset):
         raise DataError(
             f"data.name = '{section.name}' gave a {type(dataset).__name__} for '{split}': it must return a torch.utils.data.Dataset "
-            "with a length"
+            "or a DataLoader, with a length"
         )
     return dataset
 
 
-def _labelled(items: Items, count: int, section: DataSection, place: Place) -> Labelled:
-    """All items read once; the images stay in memory where there is room for them."""
+def _labelled(items: Items, count: int, section: DataSection) -> Labelled:
+    """All items read once; many images go into a file, which is mapped into memory."""
     first, _ = items(0)
-    workers, resident = section.workers or cores(), count * first.size <= section.memory_share * free_memory(place)
-    images = np.zeros((count, *first.shape), np.uint8) if resident else None
+    if items.where.endswith("train"):
+        _say_fields(items)
     labels, identity = [], np.zeros(count, np.int64)
     numbers = [list(range(start, min(start + 64, count))) for start in range(0, count, 64)]
-    read_items = (one for batch in Feed(items, workers, stacked=False)(numbers) for one in batch)
-    for number, (pixels, label) in enumerate(read_items):
-        if pixels.shape != first.shape:
-            raise DataError(f"item {number} of {items.where} is {pixels.shape}, item 0 {first.shape}: set data.size")
-        labels.append(label)
-        identity[number] = zlib.crc32(np.ascontiguousarray(pixels).data)
-        if images is not None:
-            images[number] = pixels
-    kept: Pixels = Streamed(tuple(range(count)), items.pixels, first.shape, workers, place.device)
-    if images is not None:
-        kept = InMemory(torch.from_numpy(images))
+    read_items = (one for batch in Feed(items, section.workers or cores(), stacked=False)(numbers) for one in batch)
+
+    def read_all(write: Callable[[NDArray[np.uint8]], object]) -> None:
+        for number, (pixels, label) in enumerate(read_items):
+            if pixels.shape != first.shape:
+                raise DataError(
+                    f"item {number} of {items.where} is {pixels.shape}, item 0 {first.shape}: set data.size"
+                )
+            labels.append(label)
+            identity[number] = zlib.crc32(np.ascontiguousarray(pixels).data)
+            write(pixels)
+
+    kept: Pixels
+    if count * first.size <= SMALL:
+        images: list[NDArray[np.uint8]] = []
+        read_all(images.append)
+        kept = InMemory(torch.from_numpy(np.stack(images)))
+    else:
+        path = cache_folder() / f"{SCRATCH}{uuid.uuid4().hex}.npy"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with images_file(path, count, first.shape) as write:
+                read_all(write)
+            kept = Mapped(path, scratch=Scratch(path))
+        except OSError as error:
+            raise DataError(f"the images of {items.where} cannot be kept in '{path.parent}': {error}") from None
     if items.kind != "boxes":
         return Labelled(kept, np.array(labels, np.int64), identity)
     table = np.zeros((count, max(1, max(map(len, labels))), 5), np.float32)
     for row, found in zip(table, labels, strict=True):
         row[: len(found)] = found
     return Labelled(kept, np.zeros(count, np.int64), identity, boxes=table)
+
+
+def is_loader(given: Any) -> bool:
+    """Whether something gives batches: a DataLoader, or what looks like one."""
+    return hasattr(given, "__iter__") and hasattr(given, "__len__") and not hasattr(given, "__getitem__")
+
+
+def _of_loader(loader: Any, kind: str, where: str, section: DataSection) -> Labelled:
+    """All batches read once, their images as bytes; to train on, the loader gives them anew in each epoch."""
+    if kind == "boxes":
+        raise DataError(
+            f"{where} is a DataLoader, which cannot be used for a detection: return a torch.utils.data.Dataset"
+        )
+    training, labels = where.endswith(", train"), []
+    images: list[torch.Tensor] = []
+    for number, batch in enumerate(seeded_batches(loader, (section.seed,))):
+        x, y = _fields(batch, f"batch {number} of {where}")
+        if not isinstance(x, torch.Tensor) or not isinstance(y, torch.Tensor) or x.ndim != 4 or len(x) != len(y):
+            raise DataError(f"batch {number} of {where} must be tensors, (B, C, H, W) and as many labels")
+        y = y.argmax(1) if y.is_floating_point() else y  # shares of classes
+        pixels = (
+            x if x.dtype == torch.uint8 else _as_bytes(x, section, "" if training else f"batch {number} of {where}")
+        )
+        if (y.ndim == 3) != (kind == "masks"):
+            raise DataError(f"batch {number} of {where} has labels of the shape {tuple(y.shape)}, which are no {kind}")
+        if not training or sum(len(one) for one in images) < KEPT:
+            images.append(torch.cat([pixels, y[:, None].to(torch.uint8)], 1) if y.ndim == 3 else pixels)
+        labels.append(y.long() if y.ndim == 1 else torch.zeros(len(y), dtype=torch.long))
+    if not labels:
+        raise DataError(f"{where} is a DataLoader without a batch")
+    known = torch.cat(labels).numpy()
+    whole = Labelled.of(torch.cat(images).numpy(), known)
+    if training:  # augmented: what it gives is no identity
+        return Labelled(whole.pixels, known, np.zeros(len(known), np.int64), loader=loader)
+    return whole
+
+
+def _as_bytes(x: torch.Tensor, section: DataSection, where: str) -> torch.Tensor:
+    """What a DataLoader has normalised as in `data.mean` and `data.std`, as bytes; `where`: for values that are not; else these are cut."""
+    mean, std = (
+        torch.tensor(one or [default])[:, None, None] for one, default in ((section.mean, 0.0), (section.std, 1.0))
+    )
+    x = x.float() * std + mean
+    low, high = x.min().item(), x.max().item()
+    if where and not (low >= -SLACK and high <= 1 + SLACK):
+        raise DataError(
+            f"{where} has values from {low:.3g} to {high:.3g}: set data.mean and data.std to what it normalises with"
+        )
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _classes(dataset: Any, train: Labelled, kind: str, section: DataSection) -> tuple[str, ...]:
@@ -140,6 +227,24 @@ def _classes(dataset: Any, train: Labelled, kind: str, section: DataSection) -> 
     if given and len(given) <= most - begin:
         raise DataError(f"'{section.name}' names {len(given)} classes, but a label is {most}")
     return given or tuple(str(number) for number in range(begin, most + 1))
+
+
+def _say_fields(items: Items) -> None:
+    """Which fields of an item are used, where it has more than two."""
+    item = items.dataset[0]
+    names = list(map(str, item)) if isinstance(item, Mapping) else []
+    if len(item) > 2:
+        used = [next(name for name in known if name in names) for known in (IMAGES, LABELS)] if names else []
+        said = (
+            f"{few(used)} are used, not {few([n for n in names if n not in used])}"
+            if used
+            else "the first two are used"
+        )
+        warnings.warn(
+            f"an item of {items.where} has {len(item)} fields: {said}. To choose others, return (image, label).",
+            NasAttnWarning,
+            stacklevel=2,
+        )
 
 
 def _fields(item: Any, where: str) -> tuple[Any, Any]:

@@ -1,16 +1,17 @@
-"""What a source of images hands over before it is split, normalised and put on a device: decoded files, in memory or streamed.
+"""What a source of images hands over before it is split, normalised and put on a device: decoded files, in memory or mapped.
 
 Shapes: N images, B of a batch, C channels, H height, W width. In a segmentation an image's last channel is its mask.
 """
 
 from __future__ import annotations
 
+import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from nas_attn.paths import whole_file
 from nas_attn.processes import cores
 from nas_attn.records import ALONE, Share
 from nas_attn.waiting import Wait, locked
@@ -78,6 +80,7 @@ def moments(histogram: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[floa
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
+TOGETHER = 256  # images that are decoded before they are written
 HISTOGRAM_IMAGES = 5000  # mean and deviation are taken from this many images, evenly spaced
 
 
@@ -110,48 +113,93 @@ class _Items(TorchDataset[Any]):
         return self._item(entry)
 
 
-@dataclass(frozen=True)
-class Streamed:
-    """Images, already checked, that are read anew in every epoch."""
+class Mapped:
+    """Images in a file, `.npy` of uint8 (N, H, W, C), mapped into memory: the system keeps as many as there is room for."""
 
-    entries: tuple[Any, ...]
-    read: Callable[[Any], NDArray[np.uint8]]  # an entry's image, (C, H, W), with its mask as the last channel
-    shape: tuple[int, int, int]
-    workers: int
-    device: torch.device
+    def __init__(
+        self, path: Path, index: Indices | None = None, *, scratch: Scratch | None = None, held: bool = False
+    ) -> None:
+        """`index`: the images taken of the file; `scratch`: keeps a file that is removed with the last user of it; `held`: on a GPU,
+        its memory takes them all. Raises OSError, ValueError: there is no such file, or not a whole one."""
+        self._made = path, index, scratch, held
+        self._rows = torch.from_numpy(np.load(path, mmap_mode="c"))
+        self._index = torch.arange(len(self._rows)) if index is None else torch.from_numpy(index)
+        self._device = torch.device("cpu")
+
+    def __reduce__(self) -> Any:
+        path, _, scratch, held = self._made
+        return partial(Mapped, scratch=scratch, held=held), (path, self._index.numpy())
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        height, width, channels = self._rows.shape[1:]
+        return channels, height, width
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self._index)
 
     def item(self, index: int) -> Tensor:
-        return _tensor(self.entries, self.read, index)
+        return self._rows[self._index[index]].permute(2, 0, 1)
 
-    def subset(self, index: Indices) -> Streamed:
-        return replace(self, entries=tuple(self.entries[i] for i in index))
+    def subset(self, index: Indices) -> Mapped:
+        path, _, scratch, held = self._made
+        return Mapped(path, self._index.numpy()[index], scratch=scratch, held=held)
 
-    def to(self, device: torch.device) -> Streamed:
-        return replace(self, device=device)
+    def to(self, device: torch.device) -> InMemory | Mapped:
+        if device.type != "cpu" and self._made[3]:
+            return InMemory(self._batch(torch.arange(len(self)))).to(device)
+        there = self.subset(np.arange(len(self)))
+        there._device = device
+        return there
 
     def histogram(self) -> NDArray[np.int64]:
         sample = np.linspace(0, len(self) - 1, min(len(self), HISTOGRAM_IMAGES)).round().astype(np.int64)
-        batches = torch.split(torch.from_numpy(sample), 256)
-        found = (InMemory(images).histogram() for images in self.fetch(batches))
+        found = (InMemory(self._batch(part)).histogram() for part in torch.split(torch.from_numpy(sample), 256))
         return sum(found, np.zeros((self.shape[0], 256), np.int64))
 
     def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        for images in self._feed(index.tolist() for index in batches):
-            yield images.to(self.device, non_blocking=True)
+        """As of `InMemory`; the next batch is read while the last one is worked on."""
+        if not batches:
+            return
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(self._read, batches[0])
+            for index in batches[1:]:
+                ready, coming = coming.result(), reader.submit(self._read, index)
+                yield ready.to(self._device, non_blocking=True)
+            yield coming.result().to(self._device, non_blocking=True)
 
-    @cached_property
-    def _feed(self) -> Feed:
-        return Feed(partial(_tensor, self.entries, self.read), self.workers, pinned=self.device.type == "cuda")
+    def _read(self, index: Tensor) -> Tensor:
+        images = self._batch(index.cpu())
+        return images.pin_memory() if self._device.type == "cuda" else images
+
+    def _batch(self, index: Tensor) -> Tensor:
+        return self._rows.index_select(0, self._index[index]).permute(0, 3, 1, 2)
 
 
-def _tensor(entries: tuple[Any, ...], read: Callable[[Any], NDArray[np.uint8]], index: int) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(read(entries[index])))
+SCRATCH = "own-"  # Begins the name of a file that one process made for itself
 
 
-Pixels = InMemory | Streamed
+class Scratch:
+    """A file that goes when nobody has this any more; that of a killed process a day later."""
+
+    def __init__(self, path: Path) -> None:
+        self._remove = weakref.finalize(self, path.unlink, missing_ok=True)
+
+    def __reduce__(self) -> Any:
+        return type(None), ()  # the process that made it removes it
+
+
+Pixels = InMemory | Mapped
+
+
+@contextmanager
+def images_file(path: Path, count: int, shape: tuple[int, int, int]) -> Iterator[Callable[[NDArray[np.uint8]], object]]:
+    """Writes a file for `Mapped`, image after image (C, H, W): nothing is there unless it is whole. OSError where that cannot be done."""
+    channels, height, width = shape
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, height, width, channels)}
+    with whole_file(path) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        yield lambda image: file.write(np.ascontiguousarray(image.transpose(1, 2, 0)).data)
 
 
 @dataclass(frozen=True)
@@ -159,7 +207,7 @@ class Place:
     """Where images go."""
 
     device: torch.device
-    share: Share = ALONE  # With how many workers memory is shared: whether the images of files are held in it
+    share: Share = ALONE  # With how many workers its memory is shared: whether it takes the images of files
 
 
 @dataclass(frozen=True)
@@ -171,6 +219,7 @@ class Labelled:
     identity: NDArray[np.int64]  # (N,), a checksum of each image, or of its file's name and size
     groups: NDArray[np.str_] | None = None  # (N,), images of one group stand on one side of a split; None: each its own
     boxes: NDArray[np.float32] | None = None  # (N, M, 5), `boxes.BoxTable`; zeros where an image has fewer
+    loader: Any = None  # a user's own, to train on its batches
 
     @classmethod
     def of(cls, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Self:
@@ -244,17 +293,28 @@ def channels_of(sources: Sequence[Source]) -> int:
     return 4 if sources and isinstance(sources[0], Masked) else 3
 
 
-def decode(source: Source, size: int) -> NDArray[np.uint8]:
-    """One image as uint8 (3, size, size): shorter side scaled to `size`, middle square cut out; its mask a fourth channel.
-    Raises whatever Pillow raises for a broken file, nearly anything; ValueError for a mask that does not fit."""
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What an image of a file is made into: its shorter side is scaled, then the middle square cut out."""
+
+    size: int
+    resize: int | None = None  # the shorter side; None: `size`
+    interpolation: str = "bilinear"  # as torchvision calls it
+
+
+def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
+    """One image as uint8 (3, size, size), cut as asked; its mask a fourth channel. Raises whatever Pillow raises for a broken file, nearly
+    anything; ValueError for a mask that does not fit."""
+    cut = Cut(cut) if isinstance(cut, int) else cut
     if isinstance(source, Framed):
-        return _whole(source, size)
+        return _whole(source, cut.size)
+    longest = 2 * (cut.resize or cut.size)
     path = source.image if isinstance(source, Masked) else source
     with Image.open(path) as opened:
         whole = opened.getexif().get(0x0112, 1) < 5 and opened.size  # a draft of a JPEG has another size
-        opened.draft("RGB", (2 * size, 2 * size))  # a JPEG far larger than needed is decoded at a fraction of its size
+        opened.draft("RGB", (longest, longest))  # a JPEG far larger than needed is decoded at a fraction of its size
         image = to_rgb(ImageOps.exif_transpose(opened))
-    rgb: NDArray[np.uint8] = np.asarray(square(size)(image)).transpose(2, 0, 1)
+    rgb: NDArray[np.uint8] = np.asarray(square(cut)(image)).transpose(2, 0, 1)
     if not isinstance(source, Masked):
         return rgb
     with Image.open(source.mask) as opened:
@@ -263,7 +323,7 @@ def decode(source: Source, size: int) -> NDArray[np.uint8]:
         mask = np.asarray(opened).astype(np.uint8)  # black and white: 0 and 1
         if ((mask >= source.classes) & (mask != NOT_COUNTED)).any():
             raise ValueError(f"a mask with the value {mask[mask != NOT_COUNTED].max()}")
-    scaled = np.asarray(square(size, nearest=True)(Image.fromarray(mask)))
+    scaled = np.asarray(square(replace(cut, interpolation="nearest"))(Image.fromarray(mask)))
     return np.concatenate([rgb, scaled[None]])
 
 
@@ -288,23 +348,18 @@ def framed(image: Image.Image, side: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(whole.transpose(2, 0, 1))
 
 
-def decode_all(paths: Sequence[Source], size: int, *, keep: bool) -> tuple[NDArray[np.bool_], NDArray[np.uint8] | None]:
-    """Decodes every file on all cores: bool (N,), which are broken; with `keep` the images (N, 3 or 4, size, size)."""
-    broken = np.zeros(len(paths), dtype=bool)
-    images = np.zeros((len(paths), channels_of(paths), size, size), dtype=np.uint8) if keep else None
+def decode_all(sources: Sequence[Source], cut: Cut) -> Iterator[NDArray[np.uint8] | None]:
+    """Decodes every file, in order, on all cores; None for a broken one."""
 
-    def work(number: int) -> None:
+    def work(source: Source) -> NDArray[np.uint8] | None:
         try:
-            image = decode(paths[number], size)
+            return decode(source, cut)
         except Exception:  # a decoder meets any nonsense that a file may hold; the caller names the file
-            broken[number] = True
-        else:
-            if images is not None:
-                images[number] = image
+            return None
 
     with ThreadPoolExecutor(cores()) as pool:
-        list(pool.map(work, range(len(paths))))
-    return broken, images
+        for start in range(0, len(sources), TOGETHER):
+            yield from pool.map(work, sources[start : start + TOGETHER])
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -318,9 +373,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 @lru_cache(maxsize=8)
-def square(size: int, *, nearest: bool = False) -> Any:
-    """Makes of an image its middle square: the shorter side is scaled to `size`."""
+def square(cut: Cut) -> Any:
+    """Makes of an image its middle square."""
     from torchvision.transforms import InterpolationMode, v2
 
-    how = InterpolationMode.NEAREST if nearest else InterpolationMode.BILINEAR
-    return v2.Compose([v2.Resize(size, interpolation=how, antialias=True), v2.CenterCrop(size)])
+    how = InterpolationMode(cut.interpolation)
+    return v2.Compose([v2.Resize(cut.resize or cut.size, interpolation=how, antialias=True), v2.CenterCrop(cut.size)])

@@ -195,7 +195,7 @@ def over_limits(recipe: Recipe, cost: Costs, latency: Latency | None) -> str:
 
 
 TARGET = "target"
-_RATES = {"finetune_learning_rate", "attention_learning_rate", "backbone_learning_rate"}
+_RATES = {"finetune_learning_rate", "attention_learning_rate", "backbone_learning_rate", "layer_decay"}
 # Settings of the training that a backbone does not depend on
 _OF_CANDIDATES = _RATES | {"start", "weights", "init", "rungs", "backbones", "seeds", "evaluator"}
 
@@ -252,7 +252,7 @@ def _content(training: TrainingSection, data: DataSection) -> Mapping[str, Any]:
 
 
 def _data(section: DataSection) -> Mapping[str, Any]:
-    return section.model_dump(mode="json", exclude={"memory_share", "workers"})
+    return section.model_dump(mode="json", exclude={"workers"})
 
 
 def _backbone_identity(recipe: Recipe) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,11 @@ from nas_attn.data import Dataset
 from nas_attn.errors import NasAttnWarning, RecipeError
 from nas_attn.evaluation.plan import Plan
 from nas_attn.latency.nets import CALIBRATION, deployed, open_in_runtime
-from nas_attn.recipe import LatencySection, Recipe
+from nas_attn.recipe import LatencySection, Recipe, TrainingSection
+from nas_attn.records import Site
 from nas_attn.tables import IN_INT8, LATENCY_MODES
 from nas_attn.training import Trainer
+from nas_attn.training.parameters import Rate
 
 
 def pick_device(name: str) -> torch.device:
@@ -60,7 +62,11 @@ def given_weights(plan: Plan, weights: str | None = None) -> tuple[Mapping[str, 
 
 
 def check_weights(plan: Plan) -> None:
-    """Reads weights that a recipe names, warns of what a user should know. Raises BackboneError: they do not fit."""
+    """Reads weights that a recipe names, warns of what a user should know. Raises BackboneError: they do not fit. Raises RecipeError:
+    the learning rates are for other stages.
+    """
+    if isinstance(plan.recipe.training.backbone_learning_rate, list):
+        candidate_factors(plan.recipe, plan.bare(0), plan.sites)
     for weights in wanted_weights(plan.recipe):
         for note in given_weights(plan, weights)[1]:
             warnings.warn(note, NasAttnWarning, stacklevel=2)
@@ -76,11 +82,12 @@ def wanted_weights(recipe: Recipe) -> list[str]:
 class Factors:
     rate: float
     attention: frozenset[str] = frozenset()
-    backbone: float = 1.0
+    backbone: Rate = 1.0
 
 
-def candidate_factors(recipe: Recipe, model: nn.Module) -> Factors:
-    """Learning rates of a candidate: those of fine-tuning where it starts from trained weights."""
+def candidate_factors(recipe: Recipe, model: nn.Module, sites: Sequence[Site] = ()) -> Factors:
+    """Learning rates of a candidate: those of fine-tuning where it starts from trained weights; `sites`: of its backbone, which rates by
+    stage and block need. Raises RecipeError: there are rates for other stages."""
     section = recipe.training
     modules = attachment.attached_modules(model)
     attention = frozenset(f"{path}.{name}" for path, module in modules.items() for name, _ in module.named_parameters())
@@ -90,7 +97,39 @@ def candidate_factors(recipe: Recipe, model: nn.Module) -> Factors:
         for name in [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1:]:
             attention |= {n for n, _ in model.named_parameters() if n.startswith(f"{name}.")}
     rate = section.finetune_learning_rate or section.learning_rate / 5
-    return Factors(rate, attention, section.backbone_learning_rate)
+    factor = section.backbone_learning_rate
+    if not isinstance(factor, list) and section.layer_decay == 1:
+        return Factors(rate, attention, factor)
+    names = [name for name, _ in model.named_parameters() if name not in attention]
+    return Factors(rate, attention, _by_depth(section, names, sites))
+
+
+def _by_depth(section: TrainingSection, names: Sequence[str], sites: Sequence[Site]) -> dict[str, float]:
+    """Factor of each parameter by the block that it is in: what is between two blocks belongs to the second, what is after the last to
+    the head."""
+    blocks: list[tuple[str, int]] = []  # path and stage
+    for site in sites:
+        stage, _, block = site.name.removeprefix("stage").partition(".block")
+        if site.role == "backbone" and stage.isdigit() and block and (points := dict(site.points).get("block")):
+            blocks.append((f"{points[0].path}.", int(stage)))
+    factor = section.backbone_learning_rate
+    stages = max((stage for _, stage in blocks), default=0)
+    if isinstance(factor, list) and len(factor) != stages + 1:
+        raise RecipeError(
+            f"training.backbone_learning_rate has {len(factor)} factors, but the backbone has {stages} stages: give {stages + 1}, the "
+            "first for what is before stage 1"
+        )
+    inside = [next((n for n, (path, _) in enumerate(blocks, 1) if name.startswith(path)), 0) for name in names]
+    last = max((place for place, number in enumerate(inside) if number), default=-1)
+    found, at = {}, 0
+    for place, (name, number) in enumerate(zip(names, inside, strict=True)):
+        at = max(at, number)
+        depth = number or (len(blocks) + 1 if place > last else at and at + 1)
+        own = factor
+        if isinstance(own, list):
+            own = own[blocks[depth - 1][1] if depth else 0] if depth <= len(blocks) else 1.0
+        found[name] = own * section.layer_decay ** (len(blocks) + 1 - depth)
+    return found
 
 
 class InRuntime(nn.Module):

@@ -178,7 +178,7 @@ class Workbench:
             network = self._evaluator.network if self._evaluator is not None else None
             require_participation(network or model, resolved, self.plan.input_shape)
             self._keep_labels(self.way)
-            self.store.add_score(run, score, lease=lease)
+            self.store.add_score(run, score.kept if self._evaluator is None else score, lease=lease)
             return go_on(score)
 
         rungs = self.recipe.training.rungs
@@ -192,7 +192,9 @@ class Workbench:
                     scores = self._evaluator.fit(model, **how)
             else:
                 curve = keep_curve(self.store, run, lease) if run.purpose == RETRAIN else None
-                scores = self._fit(model, run, candidate_factors(self.recipe, model), on_epoch=curve, **how)
+                scores = self._fit(
+                    model, run, candidate_factors(self.recipe, model, self.plan.sites), on_epoch=curve, **how
+                )
         if trained is not None and len(scores) == len(rungs):
             trained(model)
         return scores

@@ -170,8 +170,13 @@ def deployed(model: nn.Module, section: LatencySection, input_shape: tuple[int, 
     """A copy of the model as it is deployed and timed: in evaluation mode, reparameterized, BatchNorm folded into convolutions, on the
     device, in dtype and memory format; of a detector without the choice among its boxes. BackboneError: no such image (C, H, W) fits."""
     copied = fold_batchnorm(reparameterized(model, input_shape), input_shape)
-    copied = undecided(copied.requires_grad_(False)).to(device=section.device, dtype=getattr(torch, section.dtype))
-    return copied.to(memory_format=torch.channels_last) if section.channels_last else copied
+    return placed(undecided(copied.requires_grad_(False)), section)
+
+
+def placed(model: nn.Module, section: LatencySection) -> nn.Module:
+    """The model on the section's device, in its dtype and memory format."""
+    model = model.to(device=section.device, dtype=getattr(torch, section.dtype))
+    return model.to(memory_format=torch.channels_last) if section.channels_last else model  # type: ignore[call-overload]
 
 
 def prepare(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None = None) -> Net:

@@ -120,12 +120,14 @@ def _tested(snapshot: Snapshot, result: ValidationResult) -> dict[str, Any]:
 
 
 def _tiles(snapshot: Snapshot) -> list[tuple[str, str]]:
-    seconds = sum(point.wall_s for view in snapshot.candidates for point in view.scores)
+    points = [point for view in snapshot.candidates for point in view.scores]
+    seconds = sum(point.wall_s for point in points)
+    waited = sum(point.wall_s * point.metrics.get("loading_share", 0.0) for point in points)
     return [
         (f"{len(snapshot.candidates)} of {snapshot.planned}", "candidates"),
         (str(len(snapshot.front)), "on the front"),
         *((str(snapshot.counts[state]), state) for state in STATES if snapshot.counts[state]),
-        (units.duration(seconds), "of training"),
+        (units.duration(seconds), f"of training, {100 * waited / max(seconds, 1e-9):.0f} % of it waiting for images"),
     ]
 
 

@@ -13,6 +13,7 @@ from nas_attn.analysis.units import bare_plus_minus, duration, signed, title, un
 from nas_attn.analysis.validation import Family, Network, ValidationResult, Verdict
 from nas_attn.model import Estimate
 from nas_attn.recipe import objective_name
+from nas_attn.records import ASIDE
 
 
 def spread(metric: str, estimate: Estimate) -> str:
@@ -67,7 +68,7 @@ def measured(metric: str, part: Part) -> str:
 
 def metrics(found: Mapping[str, float]) -> str:
     """`accuracy 72.41 %, loss 0.61`, without sums that are kept for other purposes."""
-    return ", ".join(f"{title(name)} {value(name, v)}" for name, v in found.items() if name != "train_loss_sum")
+    return ", ".join(f"{title(name)} {value(name, v)}" for name, v in found.items() if name not in ASIDE)
 
 
 def beside(notes: Sequence[str]) -> str:

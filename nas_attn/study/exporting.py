@@ -28,7 +28,7 @@ from nas_attn.export.formats import Graph, find_format, normalising, write
 from nas_attn.export.python_file import Described
 from nas_attn.latency.nets import CALIBRATION
 from nas_attn.recipe import Recipe, TrainingSection, lower_is_better
-from nas_attn.records import Score
+from nas_attn.records import ASIDE, Score
 from nas_attn.storage import SEARCH, Run, StoredScore, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.searching import Options, with_worker
@@ -222,7 +222,7 @@ def _training(stored: StoredScore | None, what: str, section: TrainingSection) -
     if stored is None:
         return facts
     score, precision = stored.score, section.precision
-    metrics = {name: value for name, value in score.metrics.items() if name != "train_loss_sum"}
+    metrics = {name: value for name, value in score.metrics.items() if name not in ASIDE}
     facts |= {"seed": score.seed, "epochs": score.epochs, "metrics": metrics}
     facts["precision"] = "bfloat16, or float32 on a machine without it" if precision == "auto" else precision
     if score.correct is not None and score.examples > 0:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.data.folder import prepared_files
 from nas_attn.errors import OperationError, shorten
 from nas_attn.evaluation.artifacts import ArtifactStore, RunFiles, mark, remove_artifact, weights_run
 from nas_attn.paths import PART
@@ -30,6 +31,7 @@ class Freed:
     weights: int = 0  # networks whose weights go
     checkpoints: int = 0  # of runs that have ended
     strays: int = 0  # files of the study that nothing refers to
+    prepared: int = 0  # files of decoded images, once a study is over
     size: int = 0  # bytes in all
     kept: int = 0  # networks whose weights stay
     names: list[str] = field(default_factory=list)  # of the artifacts
@@ -65,6 +67,12 @@ def clean(opened: OpenStudy, keep: str | None = None, *, dry_run: bool = False) 
             freed.checkpoints += len(rows)
             _drop(opened, rows, freed, dry_run=dry_run)
     _sweep_strays(opened, freed, dry_run=dry_run)
+    for path in prepared_files(opened.recipe.data) if ended else ():
+        freed.prepared += path.suffix == ".npy"
+        with suppress(OSError):  # another study may use it, which Windows does not let go
+            freed.size += path.stat().st_size
+            if not dry_run:
+                path.unlink()
     return freed
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import inspect
 import io
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,17 +14,77 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
 
 from nas_attn.data.parts import NOT_COUNTED
-from nas_attn.errors import RecipeError, TrainingError
+from nas_attn.errors import RecipeError, TrainingError, did_you_mean, first_line, shorten
+from nas_attn.importing import load_object
+from nas_attn.recipe import Named
 from nas_attn.tasks import Task
 
 
 def answer_of(output: object) -> object:
     """The tensor that counts of a network's output: torchvision's segmentation networks return it under `out`."""
     return output.get("out") if isinstance(output, Mapping) else output
+
+
+class OwnLoss:
+    """`training.loss`, called with logits (B, classes, ...) and class numbers or shares of classes: the mean over a batch."""
+
+    def __init__(self, named: Named, output: Sequence[int]) -> None:
+        """`output`: shape of one image's logits. Raises RecipeError: an unknown name, wrong arguments, or not for such logits."""
+        self._said = f"training.loss = '{named.name}'"
+        self._loss = self._made(named, masked=len(output) > 1)
+        self._logits = torch.zeros(output[0] + 1, *output)  # a batch that cannot be taken for the classes
+        self._y = torch.zeros(len(self._logits), *output[1:], dtype=torch.long)
+        self._shares = False
+        try:
+            self._try(self._y)
+        except RecipeError:
+            if len(output) > 1:  # pixels that do not count have no share of any class
+                raise
+            self._shares = True
+            self.require_shares()
+
+    def _made(self, named: Named, *, masked: bool) -> Callable[..., Tensor]:
+        kinds = {name: kind for name, kind in vars(nn).items() if name.endswith("Loss")}
+        if ":" in named.name:
+            make = load_object(named.name, what="training.loss", error=RecipeError)
+        elif named.name in kinds:
+            make = kinds[named.name]
+        else:
+            raise RecipeError(f"training.loss: torch.nn has no '{named.name}': {did_you_mean(named.name, kinds)}")
+        arguments = {k: torch.tensor(v) if isinstance(v, list) else v for k, v in named.arguments.items()}
+        try:
+            if masked and "ignore_index" in inspect.signature(make).parameters:
+                arguments.setdefault("ignore_index", NOT_COUNTED)
+            loss = make(**arguments)
+        except Exception as error:  # anybody's class
+            raise RecipeError(f"{self._said} cannot be made: {first_line(error)}") from None
+        return loss  # type: ignore[no-any-return]
+
+    def require_shares(self) -> None:
+        """Raises RecipeError: it cannot be computed for shares of classes."""
+        self._try(one_hot(self._y, self._logits.shape[1]).float())
+
+    def _try(self, y: Tensor) -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of shapes that do not fit, which is an error then
+                found = self._loss(self._logits, y)
+        except Exception as error:  # anybody's loss
+            what = "shares of classes, as MixUp makes them" if y.is_floating_point() else "class numbers"
+            raise RecipeError(f"{self._said} does not take {what}: {shorten(first_line(error))}") from None
+        if not isinstance(found, Tensor) or found.ndim:
+            raise RecipeError(f"{self._said} must give one number for a batch: leave out reduction")
+
+    def __call__(self, logits: Tensor, y: Tensor) -> Tensor:
+        if isinstance(self._loss, nn.Module):
+            self._loss.to(logits.device)
+        if self._shares and y.ndim < logits.ndim:
+            y = one_hot(y, logits.shape[1]).to(logits.dtype)
+        return self._loss(logits, y)
 
 
 class Tally(ABC):
@@ -46,8 +108,9 @@ class Learnt(ABC):
 
     recordable = True  # Whether a step is the same operations for any batch, as compiling and recording need
 
-    def __init__(self, task: Task, classes: int) -> None:
+    def __init__(self, task: Task, classes: int, loss: Named | None = None) -> None:
         self.task, self.classes = task, classes
+        self._own = OwnLoss(loss, task.output(classes, (2, 2))) if loss else None
 
     def ask(self, network: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:
         """The network's output for x; y where it is to learn from it."""
@@ -63,8 +126,17 @@ class Learnt(ABC):
         return found.float()
 
     @abstractmethod
-    def loss(self, logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """Sum over the images of the log-loss, scalar."""
+
+    def training_loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """The same of what a network is trained on: the log-loss, or `training.loss`."""
+        return self._own(logits, y) * len(y) if self._own else self.loss(logits, y)
+
+    def require_shares(self) -> None:
+        """Raises RecipeError: `training.loss` cannot learn from images with shares of several classes, as MixUp makes them."""
+        if self._own:
+            self._own.require_shares()
 
     def judge(self, output: object, x: Tensor, y: Tensor, tally: Tally) -> Tensor:
         """Counts a batch, and gives the sum of its log-losses."""
@@ -84,8 +156,8 @@ class Learnt(ABC):
 class ClassOfImage(Learnt):
     """A class of each image: y is int64 (B,), or shares (B, classes)."""
 
-    def loss(self, logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
-        return cross_entropy(logits, y, label_smoothing=smoothing, reduction="sum")
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        return cross_entropy(logits, y, reduction="sum")
 
     def tally(self) -> Tally:
         return _Images(self.classes)
@@ -115,8 +187,8 @@ class _Images(Tally):
 class ClassOfPixel(Learnt):
     """A class of each pixel: y is int64 (B, H, W), NOT_COUNTED where there is none. Each image weighs the same in the loss."""
 
-    def loss(self, logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
-        each = cross_entropy(logits, y, label_smoothing=smoothing, reduction="none", ignore_index=NOT_COUNTED)
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        each = cross_entropy(logits, y, reduction="none", ignore_index=NOT_COUNTED)
         counted = (y != NOT_COUNTED).sum((1, 2)).clamp(min=1)
         return (each.sum((1, 2)) / counted).sum()
 
@@ -177,9 +249,9 @@ class BoxesOfImage(Learnt):
 
     recordable = False
 
-    def __init__(self, task: Task, classes: int) -> None:
+    def __init__(self, task: Task, classes: int, loss: Named | None = None) -> None:
         require_scorer()
-        super().__init__(task, classes)
+        super().__init__(task, classes)  # its networks bring their losses
 
     def ask(self, network: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:
         if y is None:
@@ -197,7 +269,7 @@ class BoxesOfImage(Learnt):
             )
         return torch.stack([loss.float() for loss in losses])
 
-    def loss(self, logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
         return logits.sum() * len(y)
 
     def judge(self, output: object, x: Tensor, y: Tensor, tally: Tally) -> Tensor:

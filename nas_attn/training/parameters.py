@@ -46,6 +46,8 @@ def _factors(part: Schedule, epochs: int, steps: int) -> Iterator[float]:
         raise RecipeError(f"training.schedule: torch has no '{part.name}': {did_you_mean(part.name, known)}")
     by_step = part.name in BY_STEP
     for name in LENGTHS if not by_step else ():
+        if name in arguments:
+            arguments[name] = _in_epochs(arguments[name], epochs)
         longest = max(arguments[name]) if isinstance(arguments.get(name), list) else arguments.get(name, 0)
         if isinstance(longest, int | float) and longest > epochs:
             raise RecipeError(f"training.schedule: {name} = {longest} of '{part.name}' exceeds its {epochs} epochs")
@@ -65,25 +67,38 @@ def _factors(part: Schedule, epochs: int, steps: int) -> Iterator[float]:
         raise RecipeError(f"training.schedule: '{part.name}' cannot be made: {first_line(error)}") from None
 
 
+def _in_epochs(length: Any, epochs: int) -> Any:
+    """A length as a recipe gives it: epochs, or below 1 a share of all of them; or a list of such."""
+    if isinstance(length, list):
+        return [_in_epochs(one, epochs) for one in length]
+    return max(1, round(length * epochs)) if isinstance(length, float) and 0 < length < 1 else length
+
+
+Rate = float | Mapping[str, float]
+"""Factor on the learning rate of all parameters but attention's, or of each by its name (1 where it has none)."""
 NORM_MOMENTUM = 0.1  # BatchNorm's, at least: some networks (MnasNet: 0.0003) have one for hundreds of epochs
 
 
 def make_optimizer(
-    model: nn.Module, section: TrainingSection, attention: Collection[str], backbone_factor: float
+    model: nn.Module, section: TrainingSection, attention: Collection[str], backbone_factor: Rate
 ) -> torch.optim.Optimizer | None:
-    """The recipe's optimizer, fused where it can be; None where nothing is to be trained. Four groups: backbone and attention, each with
-    and without weight decay (biases, norms, scalars: without). A group's `factor` multiplies the scheduled rate."""
-    groups = []
-    for attentive, factor in ((False, backbone_factor), (True, section.attention_learning_rate)):
-        members = [p for name, p in model.named_parameters() if (name in attention) == attentive and p.requires_grad]
-        for decayed in (True, False):
-            chosen = [p for p in members if (p.ndim > 1) == decayed]
-            if chosen:
-                decay = section.weight_decay if decayed else 0.0
-                groups.append({"params": chosen, "factor": factor, "weight_decay": decay})
-    if not groups:
-        return None
-    return _optimizer(groups, section, 0.0)
+    """The recipe's optimizer, fused where it can be; None where nothing is to be trained. Groups: backbone, by its factors, and attention,
+    each with and without weight decay (biases, norms, scalars: without). A group's `factor` multiplies the scheduled rate."""
+    found: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        factor = section.attention_learning_rate if name in attention else rate_of(name, backbone_factor)
+        if parameter.requires_grad:
+            found.setdefault((name in attention, factor, parameter.ndim < 2), []).append(parameter)
+    groups = [
+        {"params": members, "factor": factor, "weight_decay": 0.0 if spared else section.weight_decay}
+        for (_, factor, spared), members in sorted(found.items(), key=lambda item: item[0])
+    ]
+    return _optimizer(groups, section, 0.0) if groups else None
+
+
+def rate_of(name: str, factor: Rate) -> float:
+    """The factor on the learning rate of a parameter that is not attention's."""
+    return factor.get(name, 1.0) if isinstance(factor, Mapping) else factor
 
 
 def check_training(section: TrainingSection) -> None:

@@ -6,7 +6,7 @@ import io
 import math
 import pickle
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from nas_attn.data.dataset import Split
 from nas_attn.errors import CheckpointError, OutOfMemory, TrainingError, first_line
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import EpochPoint, Score
-from nas_attn.training.parameters import WeightAverage, make_optimizer, schedule_factors, set_training_mode
+from nas_attn.training.parameters import Rate, WeightAverage, make_optimizer, schedule_factors, set_training_mode
 from nas_attn.training.stepping import Pace, Stepper, out_of_memory
 from nas_attn.waiting import Interrupted
 
@@ -95,7 +95,7 @@ class Run:
         *,
         steps: int,
         attention: Collection[str],
-        backbone_factor: float,
+        backbone_factor: Rate,
         slot: CheckpointSlot | None,
     ) -> None:
         """A checkpoint must carry the text `identity` to be taken up here; `steps` are those of an epoch."""
@@ -110,6 +110,7 @@ class Run:
         self.batch = 0  # batches trained in the epoch begun
         self.end = 0  # the rung (in epochs) that the learning rate is on its way to
         self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)  # summed, read at the end
+        self.waited_s = 0.0  # seconds since the last rung in which the training waited for images
         self.loss_sum = 0.0  # sum over epochs of the mean training loss
         self.parts = 1  # parts that a batch is computed in, 2 after memory ran out
         self.threads: int | None = None  # intra-op threads that the run was begun with; None before that
@@ -146,6 +147,7 @@ class Run:
             "loss_sum": self.loss_sum,
             "parts": self.parts,
             "threads": self.threads,
+            "waited_s": self.waited_s,
             "wall_s": wall,
             "device_s": device,
             "scores": [score.as_plain() for score in self.scores],
@@ -181,7 +183,7 @@ class Run:
         self.epoch, self.batch, self.end = int(state["epoch"]), int(state["batch"]), int(state["end"])
         self.epoch_loss.copy_(state["epoch_loss"])
         self.loss_sum, self.parts = float(state["loss_sum"]), int(state["parts"])
-        self.threads = state["threads"]
+        self.threads, self.waited_s = state["threads"], float(state.get("waited_s", 0.0))
         self.scores = [Score.from_plain(plain) for plain in state["scores"]]
         self.clock.reset(float(state["wall_s"]), float(state["device_s"]))
 
@@ -237,10 +239,17 @@ class Climb:
             self.on_epoch(EpochPoint(run.epoch, loss, score.metrics))
         wall, device = run.clock.read()
         metrics = {**score.metrics, "train_loss_sum": run.loss_sum}
-        done: dict[str, Any] = {"metrics": metrics, "epochs": run.epoch, "wall_s": wall, "device_s": device}
+        done: dict[str, Any] = {
+            "metrics": metrics,
+            "epochs": run.epoch,
+            "wall_s": wall,
+            "device_s": device,
+            "waited_s": run.waited_s,
+        }
         score = replace(score, seed=self.seed, rung=rung, **done)
         run.scores.append(score)
         run.clock.reset()
+        run.waited_s = 0.0
         run.save()
         return self.on_rung(score)
 
@@ -249,9 +258,9 @@ class Climb:
         run, section, train = self.run, self.section, self.train
         set_training_mode(run.model)
         batches = train.epoch(
-            section.batch_size, seed=self.seed, epoch=run.epoch, augment=section.augmentation, first_batch=run.batch
+            section.step_size, seed=self.seed, epoch=run.epoch, augment=section.augmentation, first_batch=run.batch
         )
-        for x, y in batches:
+        for x, y in self._timed(batches):
             step = (run.epoch - begin) * run.steps + run.batch
             factor = rate_factor(step, (run.end - begin) * run.steps)
             if self.factors:
@@ -270,6 +279,16 @@ class Climb:
         run.epoch, run.batch = run.epoch + 1, 0
         return float(mean)
 
+    def _timed(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches, with the time that the training waits for each of them."""
+        while True:
+            began = time.perf_counter()
+            batch = next(batches, None)
+            self.run.waited_s += time.perf_counter() - began
+            if batch is None:
+                return
+            yield batch
+
     def _between(self) -> None:
         self.pace()
         self.hook()
@@ -282,7 +301,7 @@ class Climb:
     def _step(self, x: Tensor, y: Tensor, rate: float) -> None:
         """One batch; in two halves from the first time that memory does not suffice."""
         try:
-            self.step(x, y, rate, self.run.parts)
+            self.step(x, y, rate, self.run.parts * self.section.accumulate)
             return
         except RuntimeError as error:
             if not out_of_memory(error):
@@ -290,8 +309,9 @@ class Climb:
             reason = first_line(error)
         if self.device.type == "cuda":  # outside of the handler, which keeps the failed attempt's tensors alive
             torch.cuda.empty_cache()
-        if self.run.parts > 1 or len(x) < 4:
-            raise OutOfMemory(f"not enough memory, even for half the batch of {len(x)}: {reason}")
+        size = len(x) // self.section.accumulate
+        if self.run.parts > 1 or size < 4:
+            raise OutOfMemory(f"not enough memory, even for half the batch of {size}: {reason}")
         self.run.parts = 2
         self._step(x, y, rate)
 

@@ -198,7 +198,7 @@ class Step:
         if optimizer:
             optimizer.zero_grad()
         sums = []
-        for part_x, part_y in zip(x.chunk(parts), y.chunk(parts), strict=True):
+        for part_x, part_y in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True):
             logits = self.forward(part_x, part_y)
             loss = self.loss(logits, part_y)
             if loss.requires_grad:

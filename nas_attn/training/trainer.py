@@ -22,7 +22,7 @@ from nas_attn.errors import OutOfMemory, TrainingError, first_line
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import EpochPoint, Score
 from nas_attn.training.learning import Tally
-from nas_attn.training.parameters import frozen, prompt_norms, set_training_mode
+from nas_attn.training.parameters import Rate, frozen, prompt_norms, rate_of, set_training_mode
 from nas_attn.training.run import CheckpointSlot, Climb, Clock, Run
 from nas_attn.training.stepping import (
     RecordedStep,
@@ -55,7 +55,7 @@ class Trainer:
         self._more_metrics = more_metrics
         self.section = section
         self.dataset = dataset
-        self.learnt = dataset.task.learnt(len(dataset.classes))
+        self.learnt = dataset.task.learnt(len(dataset.classes), section.loss)
         self.device = torch.device(device)
         self.hook = batch_hook or (lambda: None)
         self._threads = threads
@@ -73,7 +73,7 @@ class Trainer:
         on_rung: Callable[[Score], bool] | None = None,
         stop: Callable[[], bool] | None = None,
         attention_parameters: Collection[str] = (),
-        backbone_factor: float = 1.0,
+        backbone_factor: Rate = 1.0,
         on_epoch: Callable[[EpochPoint], None] | None = None,
     ) -> tuple[Score, ...]:
         """Trains a network and scores its averaged weights at each rung; at the end it holds them, on the device, in channels-last order.
@@ -85,21 +85,22 @@ class Trainer:
             on_rung: told each score; False ends the training there. A resumed training tells the earlier ones again.
             stop: asked between batches; True writes a checkpoint and raises Interrupted.
             attention_parameters: names of parameters with the factor `attention_learning_rate`.
-            backbone_factor: factor on the learning rate of all others; 0 freezes them, norms' statistics included.
+            backbone_factor: factor on the learning rate of all others, or of each by name; 0 freezes, norms' statistics included.
             on_epoch: told each epoch's training loss and validation scores, which are computed for this only.
 
         Raises RecipeError (`section.execution`), TrainingError (loss not finite, out of memory) or CheckpointError (the slot's).
         """
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        names = [name for name, _ in model.named_parameters() if name not in attention_parameters]
+        others = [name for name, _ in model.named_parameters() if name not in attention_parameters]
+        held = [name for name in others if rate_of(name, backbone_factor) == 0]
         what = {"seed": seed, "learning_rate": learning_rate, "attention": sorted(attention_parameters)}
-        with self._apart(model, names if backbone_factor == 0 else ()):
+        with self._apart(model, held):
             torch.manual_seed(seed)
             run = Run(
                 model,
                 self.section,
                 self._identity(model, {**what, "backbone_factor": backbone_factor}),
-                steps=self.dataset.train.steps(self.section.batch_size),
+                steps=self.dataset.train.steps(self.section.step_size),
                 attention=attention_parameters,
                 backbone_factor=backbone_factor,
                 slot=slot,
@@ -167,7 +168,7 @@ class Trainer:
         network = compiled(run.model) if execution == "compile" else run.model
         step = Step(
             lambda x, y: self.learnt.logits(self._output(network, x, y), x),
-            lambda logits, y: self.learnt.loss(logits, y, self.section.label_smoothing),
+            self.learnt.training_loss,
             run.optimizer,
             self.section,
             run.epoch_loss,

@@ -58,6 +58,14 @@ def test_what_speaks_against_any_conclusion(scores: list[Score], classes: int, w
     assert all(word in sentence for word, sentence in zip(words, said, strict=True))
 
 
+def test_losses_that_are_not_comparable_say_nothing_of_learning_by_heart() -> None:
+    scores = [score(0, 0.69), score(1, 0.70, train_loss_sum=1.02, loading_share=0.4)]
+    for changes in ({"loss": "BCEWithLogitsLoss"}, {"augment": [{"name": "RandomChoice", "transforms": ["MixUp"]}]}):
+        made = recipe(training={"rungs": [1, 3], "start": "scratch", **changes})
+        (said,) = cautions(made, "accuracy", [], scores, 10)
+        assert "waits for images 40 %" in said
+
+
 def test_a_backbone_that_goes_on_learning_in_the_search_is_noticed() -> None:
     made = recipe(training={"rungs": [1, 3], "start": "backbone", "backbone_epochs": 10})
     bare = [Score(0, rung, 1 + 2 * rung, {"accuracy": 0.5 + 0.1 * rung}, examples=2000) for rung in (0, 1)]

@@ -11,7 +11,6 @@ from PIL import Image
 
 from nas_attn import data
 from nas_attn.data import Dataset
-from nas_attn.data.parts import InMemory, Streamed
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe import Augment, DataSection
 from nas_attn.tasks import TASKS
@@ -88,17 +87,6 @@ def test_masks_keep_their_values_whatever_the_size(root: Path) -> None:
     values = torch.cat([y.unique() for _, y in found.train.batches(4)]).unique()
     assert values.tolist() == [0, 1, 255]
     assert found.classes == ("ground", "road")
-
-
-def test_what_does_not_fit_into_memory_is_decoded_anew_with_the_same_pixels(root: Path) -> None:
-    held = load(DataSection(name=f"folder:{root}", size=16))
-    streamed = load(DataSection(name=f"folder:{root}", size=16, memory_share=1e-9, workers=1))
-    assert isinstance(held.train.pixels, InMemory)
-    assert isinstance(streamed.train.pixels, Streamed)
-    assert (held.train.mean, held.digest) == (streamed.train.mean, streamed.digest)
-    for (x, y), (x2, y2) in zip(held.validation.batches(2), streamed.validation.batches(2), strict=True):
-        assert torch.equal(x, x2)
-        assert torch.equal(y, y2)
 
 
 def test_splits_in_folders(tmp_path: Path) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from nas_attn import data
-from nas_attn.data.parts import Streamed
-from nas_attn.errors import DataError
-from nas_attn.recipe import DataSection
+from nas_attn.data import own
+from nas_attn.data.parts import Mapped
+from nas_attn.errors import DataError, NasAttnWarning
+from nas_attn.recipe import Augment, DataSection
 from nas_attn.tasks import TASKS
 
 # DataLoader forks, as everywhere on Linux.
@@ -69,7 +71,8 @@ def load(function: Any, task: str = "classification", **section: Any) -> data.Da
 
 
 def test_further_fields_are_left_alone_and_a_part_is_kept_for_validation() -> None:
-    found = load(five_fields, size=12)
+    with pytest.warns(NasAttnWarning, match="5 fields: the first two are used"):
+        found = load(five_fields, size=12)
     assert (found.classes, found.input_shape) == (("dark", "light"), (3, 12, 12))
     assert (len(found.train), len(found.validation), len(found.read_test("a test"))) == (10, 2, 6)
     assert found.train.labels.tolist() == (found.train.first(10)[:, 0, 0, 0] > 100).long().tolist()
@@ -81,11 +84,74 @@ def test_tables_of_tensors_from_0_to_1() -> None:
     assert found.train.first(12)[:, 0, 0, 0].tolist() == [round(255 * number / 12) for number in range(12)]
 
 
-def test_what_is_not_held_in_memory_gives_the_same() -> None:
-    held, streamed = load(five_fields, size=12), load(five_fields, size=12, memory_share=1e-9)
-    assert isinstance(streamed.train.pixels, Streamed)
-    assert held.digest == streamed.digest
-    assert torch.equal(held.validation.first(2), streamed.validation.first(2))
+def of_five(split: str) -> Dataset[Any]:
+    return Items(lambda number: {"id": 7, "img": _picture(number), "patient": 3, "label": number % 2, "where": "x"})
+
+
+def test_what_is_kept_in_a_file_gives_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.warns(NasAttnWarning, match="5 fields: 'img', 'label' are used, not 'id', 'patient', 'where'"):
+        held = load(of_five, size=12)
+        monkeypatch.setattr(own, "SMALL", 0)
+        mapped = load(of_five, size=12)
+    assert isinstance(mapped.train.pixels, Mapped)
+    assert held.digest == mapped.digest
+    assert torch.equal(held.validation.first(2), mapped.validation.first(2))
+    assert list((tmp_path / "cache").rglob("own-*.npy"))
+    del mapped
+    assert not list((tmp_path / "cache").rglob("own-*.npy")), "it goes with its data set"
+
+
+def loaders(split: str, **options: Any) -> DataLoader[Any]:
+    """As in a plain training: augmented, from 0 to 1, shuffled."""
+
+    def item(number: int) -> tuple[torch.Tensor, int]:
+        light = torch.full((3, 8, 8), 0.2 + 0.6 * (number % 2))
+        return (light + 0.1 * torch.rand(1) if split == "train" else light), number % 2
+
+    return DataLoader(Items(item), 5, shuffle=split == "train", **options)
+
+
+def no_validation(split: str) -> DataLoader[Any] | None:
+    return loaders(split) if split == "train" else None
+
+
+def normalised(split: str) -> DataLoader[Any]:
+    return DataLoader(Items(lambda number: (torch.full((3, 8, 8), 2.0 - number % 2), number % 2)), 5)
+
+
+def test_batches_of_a_data_loader_are_trained_on_as_they_are() -> None:
+    found = load(loaders)
+    assert (found.classes, found.input_shape, len(found.validation)) == (("0", "1"), (3, 8, 8), 12)
+    torch.manual_seed(5)
+    expected = torch.rand(2)
+    torch.manual_seed(5)
+    first, again, other = (list(found.train.epoch(4, seed=3, epoch=e, augment=[])) for e in (0, 0, 1))
+    assert torch.equal(torch.rand(2), expected), "the training's own random numbers stay"
+    assert [len(x) for x, _ in first] == [5, 5, 2]
+    assert found.train.steps(4) == 3
+    assert all(torch.equal(x, x2) and torch.equal(y, y2) for (x, y), (x2, y2) in zip(first, again, strict=True))
+    assert not all(torch.equal(y, y2) for (_, y), (_, y2) in zip(first, other, strict=True))
+    last = list(found.train.epoch(4, seed=3, epoch=0, augment=[], first_batch=2))
+    assert torch.equal(last[0][0], first[2][0])
+    assert torch.equal((first[0][0][:, 0, 0, 0] > 0.5).long(), first[0][1])
+    x, y = next(found.validation.batches(12))
+    assert torch.equal(x[:, 0, 0, 0].round(decimals=1), 0.2 + 0.6 * y)
+    with pytest.raises(DataError, match="augment is not for a DataLoader"):
+        found.train.check([Augment(name="flip")])
+
+
+def test_what_a_data_loader_cannot_be_is_one_sentence() -> None:
+    for function, words, section in (
+        (no_validation, "no 'validation'", {}),
+        (normalised, r"values from 1 to 2: set data\.mean", {}),
+        (loaders, "train_subset", {"train_subset": 6}),
+    ):
+        with pytest.raises(DataError, match=words):
+            load(function, **section)
+    given = load(normalised, mean=[0.0] * 3, std=[0.5] * 3)
+    assert next(given.validation.batches(2))[0][:, 0, 0, 0].tolist() == pytest.approx([2.0, 1.0], abs=0.02)
+    with pytest.raises(DataError, match="cannot be used for a detection"):
+        load(loaders, "detection", size=8)
 
 
 def test_masks_and_boxes() -> None:

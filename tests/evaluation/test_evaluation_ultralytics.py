@@ -49,7 +49,7 @@ def test_the_task_says_what_is_sought() -> None:
     ("sections", "said"),
     [
         ({"training": {"start": "backbone"}}, "training.start = 'scratch', or 'pretrained' with weights = 'default'"),
-        ({"training": {"label_smoothing": 0.1}}, "training.label_smoothing is not supported"),
+        ({"training": {"loss": "CrossEntropyLoss"}}, "training.loss is not supported"),
         ({"training": {"augment": [{"name": "flip"}]}}, "training.augment is not supported"),
     ],
 )

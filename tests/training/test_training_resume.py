@@ -14,15 +14,16 @@ from torch import nn
 
 from nas_attn import data
 from nas_attn.errors import CheckpointError, NasAttnWarning
-from nas_attn.recipe import Augment, DataSection, TrainingSection
+from nas_attn.recipe import Augment, DataSection, Named, TrainingSection
 from nas_attn.training import Interrupted, Trainer
 from nas_attn.training.stepping import Threads, cores_for, quickest
 
 SECTION = TrainingSection(
-    batch_size=64,
+    batch_size=32,
     learning_rate=0.05,
     augment=[Augment(name="flip"), Augment(name="crop", padding=1), Augment(name="mixup", alpha=0.2)],
-    label_smoothing=0.1,
+    accumulate=2,
+    loss=Named(name="CrossEntropyLoss", label_smoothing=0.1),
     clip_norm=1.0,
 )
 

@@ -16,13 +16,18 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 from torch.optim import lr_scheduler
 
 from nas_attn import backbones, data
+from nas_attn.data import Dataset, Split
+from nas_attn.data.parts import InMemory
 from nas_attn.errors import RecipeError
+from nas_attn.evaluation.plan import make_plan
+from nas_attn.evaluation.starts import candidate_factors
 from nas_attn.recipe import BackboneSection, DataSection, TrainingSection
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.tables import PRESETS
+from nas_attn.tasks import TASKS
 from nas_attn.training import Trainer
 from nas_attn.training.learning import class_metrics, confusion
-from nas_attn.training.parameters import check_training, make_optimizer, schedule_factors
+from nas_attn.training.parameters import make_optimizer, rate_of, schedule_factors
 
 
 def factors(epochs: int, steps: int, *parts: dict[str, object]) -> list[float]:
@@ -48,6 +53,7 @@ def test_one_cycle_goes_by_steps_and_milestones_by_epochs() -> None:
     assert max(cycle) == pytest.approx(1.0)
     assert cycle.index(max(cycle)) == 4
     assert factors(3, 2, {"name": "MultiStepLR", "milestones": [1, 2]}) == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert factors(4, 1, {"name": "MultiStepLR", "milestones": [0.5, 0.75]}) == pytest.approx([1, 1, 0.1, 0.01])
     assert factors(3, 2) == []
     assert factors(
         10, 1, {"name": "ConstantLR", "factor": 0.5, "epochs": 0.2}, {"name": "ConstantLR", "factor": 1.0}
@@ -68,12 +74,19 @@ def test_one_cycle_goes_by_steps_and_milestones_by_epochs() -> None:
         ({"optimizer": "SGD", "optimizer_arguments": {"beta": 1}}, "beta"),
         ({"optimizer": "SGD", "optimizer_arguments": {"nesterov": True}}, "SGD.*omentum"),
         ({"optimizer": "no_such:Thing"}, "no_such"),
+        ({"loss": "CrossEntropy"}, "did you mean 'CrossEntropyLoss'"),
+        ({"loss": {"name": "CrossEntropyLoss", "smoothing": 0.1}}, "smoothing"),
+        ({"loss": {"name": "BCEWithLogitsLoss", "reduction": "none"}}, "reduction"),
+        ({"loss": "CTCLoss"}, "CTCLoss"),
+        ({"loss": "MultiMarginLoss", "augment": ["flip", {"name": "mixup", "alpha": 0.2}]}, "MixUp"),
+        ({"loss": "MultiMarginLoss", "augment": [{"name": "RandomChoice", "transforms": ["MixUp"]}]}, "MixUp"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_before_any_training(settings: dict[str, object], words: str) -> None:
-    section = TrainingSection(start="scratch", **settings)
+    recipe = load_recipe("digits", overrides={"training": {"start": "scratch", **settings}, "data.name": "digits-8x8"})
+    task = TASKS["classification"]
     with pytest.raises(RecipeError, match=words) as caught:
-        check_training(section)
+        task.check_trainings(recipe, task.load(recipe, device="cpu"))
     assert "\n" not in str(caught.value)
 
 
@@ -87,6 +100,31 @@ def test_an_optimizer_gets_its_arguments() -> None:
     assert usual.param_groups[0]["betas"] == (0.9, 0.99)
 
 
+def test_stages_are_frozen_and_rates_fall_by_block() -> None:
+    def rates(**training: object) -> dict[str, float]:
+        changes = {f"training.{key}": value for key, value in training.items()}
+        plan = make_plan(load_recipe("cifar10-resnet20", overrides=changes), (3, 32, 32), 10)
+        model = plan.attach(plan.bare(0), plan.resolved("stage2=se"), 0)
+        factors = candidate_factors(plan.recipe, model, plan.sites)
+        found = {n: rate_of(n, factors.backbone) for n, _ in model.named_parameters() if n not in factors.attention}
+        optimizer = make_optimizer(model, TrainingSection(), factors.attention, factors.backbone)
+        assert optimizer is not None
+        assert {group["factor"] for group in optimizer.param_groups} == {1.0, *found.values()}
+        return found
+
+    by_stage = rates(backbone_learning_rate=[0, 0, 0.1, 0.5])
+    assert {by_stage[name] for name in ("conv1.weight", "bn1.bias", "layer1.2.bn2.weight")} == {0}
+    expected = {"layer2.0.conv1.weight": 0.1, "layer3.2.bn2.bias": 0.5, "fc.weight": 1.0, "fc.bias": 1.0}
+    assert {name: by_stage[name] for name in expected} == expected
+    by_block = rates(layer_decay=0.5)
+    assert [by_block[f"layer{s}.{b}.conv1.weight"] for s in (1, 2, 3) for b in range(3)] == [
+        0.5 ** (9 - n) for n in range(9)
+    ]
+    assert (by_block["fc.weight"], by_block["conv1.weight"]) == (1.0, 0.5**10)
+    with pytest.raises(RecipeError, match=r"3 factors, but the backbone has 3 stages: give 4"):
+        rates(backbone_learning_rate=[0, 0, 1])
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_gives_way_to_the_recipe(name: str) -> None:
     if name.startswith("timm"):
@@ -94,9 +132,17 @@ def test_a_preset_gives_way_to_the_recipe(name: str) -> None:
     changes = {"training.preset": name, "training.rungs": [1, 2], "training.start": "scratch", "target.epochs": 30}
     recipe = load_recipe("cifar10-resnet20", overrides=changes)
     assert recipe.training.batch_size == 512, "the recipe's own"
-    assert recipe.training.schedule
-    check_training(recipe.training)
-    check_training(recipe.target_training)
+    made = load_recipe("cifar10-resnet20", overrides={**changes, "training.augment": PRESETS[name]["augment"]})
+    images = InMemory(torch.randint(256, (8, 3, 24, 24), dtype=torch.uint8))
+    split = Split(images, torch.arange(8), 8, (0.5,) * 3, (0.2,) * 3)
+    names = tuple("abcdefgh")
+    dataset = Dataset("noise", split, split, names, (3, 24, 24), "", lambda: split)
+    TASKS["classification"].check_trainings(made, dataset)
+    for training in (made.training, made.target_training):
+        x, y = next(split.epoch(8, seed=0, epoch=0, augment=training.augmentation))
+        learnt = TASKS["classification"].learnt(8, training.loss)
+        assert x.shape == (8, 3, 24, 24)
+        assert 0 < learnt.training_loss(torch.zeros(8, 8), y).item() / 8 < 3
     with pytest.raises(RecipeError, match="cifar"):
         load_recipe("cifar10-resnet20", overrides={"training.preset": "cifr"})
 

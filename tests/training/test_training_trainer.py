@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -286,11 +287,42 @@ def test_half_batches_add_up_to_the_same_gradient(digits: Dataset) -> None:
                 raise torch.OutOfMemoryError("no")
             return self.inner(x)
 
-    section = exact(batch_size=61, label_smoothing=0.1, augment=[Augment(name="mixup", alpha=0.4)])
-    whole, halved = Halved(61), Halved(31)
-    scores = [fit(digits, model, section)[0] for model in (whole, halved)]
-    assert scores[0].metrics == pytest.approx(scores[1].metrics, rel=1e-5)
-    torch.testing.assert_close(whole.inner[1].weight, halved.inner[1].weight)
+    smooth = {"name": "CrossEntropyLoss", "label_smoothing": 0.1}
+    section = exact(batch_size=60, loss=smooth, augment=[Augment(name="mixup", alpha=0.4)])
+    parts = section.model_copy(update={"batch_size": 20, "accumulate": 3})
+    whole, halved, added = Halved(60), Halved(31), Halved(20)
+    scores = [fit(digits, model, how)[0] for model, how in ((whole, section), (halved, section), (added, parts))]
+    for score, model in zip(scores[1:], (halved, added), strict=True):
+        assert scores[0].metrics == pytest.approx(score.metrics, rel=1e-5)
+        torch.testing.assert_close(whole.inner[1].weight, model.inner[1].weight)
+
+
+def test_a_network_learns_by_any_loss(digits: Dataset) -> None:
+    plain, same, binary = (
+        fit(digits, network(), exact(batch_size=64, loss=loss), rungs=[2], learning_rate=rate)[0].metrics
+        for loss, rate in ((None, 0.1), ("CrossEntropyLoss", 0.1), ({"name": "BCEWithLogitsLoss"}, 0.5))
+    )
+    assert same == pytest.approx(plain, rel=1e-4)
+    assert binary["accuracy"] > 0.9
+    assert binary["train_loss_sum"] < plain["train_loss_sum"] / 2, "a mean over classes"
+    weighted = exact(loss={"name": "CrossEntropyLoss", "weight": [1.0] * 9 + [0.0]})
+    logits, y = torch.randn(4, 10), torch.tensor([1, 2, 3, 9])
+    found = Trainer(weighted, digits, device="cpu").learnt.training_loss(logits, y)
+    assert found.item() == pytest.approx(4 * cross_entropy(logits[:3], y[:3]).item(), rel=1e-5)
+
+
+def test_the_share_of_the_time_lost_to_loading_is_known(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = type(digits.train).epoch
+
+    def loaded(self: object, *args: object, **options: object) -> object:
+        for batch in slow(self, *args, **options):
+            time.sleep(0.05)
+            yield batch
+
+    monkeypatch.setattr(type(digits.train), "epoch", loaded)
+    (score,) = fit(digits, network())
+    assert 0.05 * digits.train.steps(64) < score.waited_s < score.wall_s
+    assert score.kept.metrics["loading_share"] == score.waited_s / score.wall_s
 
 
 def test_bfloat16_learns_too(digits: Dataset) -> None:
