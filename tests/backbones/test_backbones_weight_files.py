@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import warnings
@@ -17,9 +18,12 @@ from torch import nn
 
 import nas_attn as na
 from nas_attn import backbones
+from nas_attn.backbones.building import published_input
 from nas_attn.backbones.weights import pack, restore, unpack
 from nas_attn.errors import BackboneError, CheckpointError, NasAttnWarning
 from nas_attn.recipe import BackboneSection
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.tasks import TASKS
 
 State = dict[str, Any]
 
@@ -302,3 +306,36 @@ def test_extra_state_comes_back_where_it_is_plain_and_is_refused_where_it_is_not
     with pytest.raises(CheckpointError, match="cannot be read") as caught:
         unpack(pack(Counting(2, Path("x"))))
     assert "\n" not in str(caught.value)
+
+
+def test_weights_of_the_hub_are_taken_from_its_cache_with_what_they_are_fed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timm = pytest.importorskip("timm")
+    source = timm.create_model("resnet10t", num_classes=5)
+    cached = tmp_path / "models--someone--flowers"
+    (cached / "snapshots" / "1").mkdir(parents=True)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("1")
+    fed = {"input_size": [3, 96, 96], "crop_pct": 0.75, "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.2] * 3}
+    kept = {
+        "architecture": "resnet10t",
+        "num_classes": 5,
+        "pretrained_cfg": {**fed, "num_classes": 5, "classifier": "fc"},
+    }
+    (cached / "snapshots" / "1" / "config.json").write_text(json.dumps(kept))
+    pytest.importorskip("safetensors.torch").save_file(
+        source.state_dict(), cached / "snapshots" / "1" / "model.safetensors"
+    )
+    for name, value in (("HF_HUB_CACHE", str(tmp_path)), ("HF_HUB_OFFLINE", True)):
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    changes = {"backbone": {"name": "timm:hf-hub:someone/flowers"}, "training.start": "pretrained"}
+    recipe = load_recipe("digits", overrides={**changes, "training.weights": "default", "data": {"name": "folder:x"}})
+    model = backbones.build(recipe.backbone, input_shape=(3, 32, 32), classes=7, pretrained=True)
+    assert all(torch.equal(model.state_dict()[n], v) for n, v in source.state_dict().items() if not n.startswith("fc"))
+    section = TASKS["classification"].data_section(recipe)
+    assert (section.mean, section.size, section.options) == ([0.5] * 3, 96, {"resize": 128, "interpolation": "bicubic"})
+    assert published_input("torchvision:resnet50")[2:] == (224, 232, "bilinear")
+    missing = recipe.backbone.model_copy(update={"name": "timm:resnet18.a1_in1k"})
+    with pytest.raises(BackboneError, match=r"could not be loaded .*training\.weights"):
+        backbones.build(missing, input_shape=(3, 32, 32), classes=7, pretrained=True)

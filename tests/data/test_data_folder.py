@@ -177,7 +177,7 @@ def test_the_shorter_side_may_be_larger_than_the_square(folder: Path) -> None:
         expected = np.asarray(image.resize((32, 24), Image.Resampling.BICUBIC).crop((8, 4, 24, 20))).transpose(2, 0, 1)
     made = decode(folder / "ant" / "0.jpg", Cut(16, 24, "bicubic"))
     assert np.abs(made.astype(int) - expected).max() <= 1
-    with pytest.raises(DataError, match="resize = 8 must be .* from data.size = 16"):
+    with pytest.raises(DataError, match=r"resize = 8 must be .* from data\.size = 16"):
         load(folder, options={"resize": 8})
     with pytest.raises(DataError, match="did you mean 'bicubic'"):
         load(folder, options={"interpolation": "bicubik"})

@@ -89,9 +89,11 @@ def of_five(split: str) -> Dataset[Any]:
 
 
 def test_what_is_kept_in_a_file_gives_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.warns(NasAttnWarning, match="5 fields: 'img', 'label' are used, not 'id', 'patient', 'where'"):
+    said = "5 fields: 'img', 'label' are used, not 'id', 'patient', 'where'"
+    with pytest.warns(NasAttnWarning, match=said):
         held = load(of_five, size=12)
-        monkeypatch.setattr(own, "SMALL", 0)
+    monkeypatch.setattr(own, "SMALL", 0)
+    with pytest.warns(NasAttnWarning, match=said):
         mapped = load(of_five, size=12)
     assert isinstance(mapped.train.pixels, Mapped)
     assert held.digest == mapped.digest

@@ -84,19 +84,6 @@ def test_an_epoch_shows_every_image_once_in_nearly_equal_batches(count: int, siz
     assert torch.equal(torch.cat([y for _, y in batches]), seen.long() % 10)
 
 
-def test_an_epoch_is_taken_up_in_the_middle() -> None:
-    split = numbered(50)
-    augment = [Augment(name="flip"), Augment(name="crop", padding=2), Augment(name="mixup", alpha=0.4)]
-    whole = list(split.epoch(8, seed=1, epoch=2, augment=augment))
-    rest = list(split.epoch(8, seed=1, epoch=2, augment=augment, first_batch=3))
-    assert len(rest) == len(whole) - 3
-    for (x, y), (whole_x, whole_y) in zip(rest, whole[3:], strict=True):
-        assert torch.equal(x, whole_x)
-        assert torch.equal(y, whole_y)
-    other = next(split.epoch(8, seed=1, epoch=3, augment=augment))[0]
-    assert not torch.equal(other, whole[0][0])
-
-
 def test_batches_come_in_order_normalised_and_channels_last() -> None:
     images = torch.randint(0, 256, (30, 3, 6, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     mean, std = moments(InMemory(images).histogram())

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -94,30 +93,6 @@ def test_further_rungs_are_added_to_a_finished_training(tmp_path: Path) -> None:
     whole = fit(tmp_path / "whole", rungs=[1, 3, 4])
     fit(tmp_path / "longer", rungs=[1, 3])
     assert_same(fit(tmp_path / "longer", rungs=[1, 3, 4]), whole)
-
-
-class Versioned(nn.Sequential):
-    """A network whose format has a version, without which it cannot be loaded; as MNASNet."""
-
-    _version = 2
-
-    def _load_from_state_dict(self, state: Any, prefix: str, metadata: dict[str, Any], *rest: Any) -> None:
-        if metadata.get("version") != 2:
-            raise ValueError("version should be set to 2")
-        super()._load_from_state_dict(state, prefix, metadata, *rest)
-
-
-def test_a_network_whose_format_has_a_version_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    dataset = data.load(DataSection(name="digits-8x8", train_subset=192), device="cpu")
-    begun, slot = iter([False, True]), FileSlot(tmp_path / "slot")
-    for stop in (lambda: next(begun), lambda: False):
-        try:
-            (score,) = Trainer(SECTION, dataset, device="cpu").fit(
-                Versioned(*network()), seed=5, rungs=[1], learning_rate=0.05, slot=slot, stop=stop
-            )
-        except Interrupted:
-            assert slot.saves == [0]
-    assert score.epochs == 1
 
 
 def test_checkpoints_come_at_every_epoch_and_a_finished_training_is_read_back(tmp_path: Path) -> None:
