@@ -275,7 +275,7 @@ def _mixes(one: Augment) -> bool:
     """Whether a transform takes a batch with its labels, or chooses among such."""
     inner = one.arguments.get("transforms")
     if isinstance(inner, list) and inner:
-        return any(_mixes(_inner(entry)) for entry in inner if isinstance(entry, dict))
+        return any(_mixes(_inner(entry)) for entry in inner if isinstance(entry, dict | str))
     return ":" not in one.name and MIXES in inspect.signature(_find(one.name)).parameters
 
 
@@ -293,6 +293,8 @@ def _find(name: str) -> type[Any]:
 def _made(one: Augment, made_for: Made) -> Callable[..., Any]:
     """The transform of an entry; entries within its arguments (`transforms` of RandomApply) are made, too."""
     arguments = {key: _argument(value, made_for) for key, value in one.arguments.items()}
+    if isinstance(named := arguments.get("transforms"), list):
+        arguments["transforms"] = [_made(_inner(each), made_for) if isinstance(each, str) else each for each in named]
     if ":" in one.name:
         make = load_object(one.name, what="training.augment", error=DataError)
     else:
@@ -323,7 +325,7 @@ def _made(one: Augment, made_for: Made) -> Callable[..., Any]:
     return transform  # type: ignore[no-any-return]
 
 
-def _inner(entry: Mapping[str, Any]) -> Augment:
+def _inner(entry: Mapping[str, Any] | str) -> Augment:
     """An entry within another one's arguments."""
     try:
         return Augment.model_validate(entry)
