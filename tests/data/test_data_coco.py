@@ -73,17 +73,6 @@ def test_boxes_are_round_their_things_however_images_are_scaled_mirrored_and_cro
     assert len(found.read_test("a test")) == 4
 
 
-def test_the_digits_have_boxes_without_a_file() -> None:
-    options = {"size": 24, "train": 20, "validation": 20, "test": 20, "fragments": 0}
-    found = data.load(DataSection(name="digits", options=options, size=SIDE), device="cpu", task=TASKS["detection"])
-    x, y = next(found.validation.batches(20))
-    for image, (box,) in zip(x, y, strict=True):
-        left, top, right, bottom = (int(value) for value in box[1:])
-        inside = image[0, top:bottom, left:right].sum()
-        assert inside > 0.6 * image[0].sum(), "the digit is in its box"
-        assert 1 <= box[0] <= 10
-
-
 def test_where_common_programs_lay_their_files_is_known(things: Path) -> None:
     usual = load(things)
     for split, name in (("train", "train"), ("val", "valid"), ("test", "test")):

@@ -137,14 +137,6 @@ def test_the_rest_of_an_image_does_not_tell_the_label() -> None:
     assert 0.45 < (halves == white).double().mean() < 0.55
 
 
-def test_options_change_size_and_difficulty() -> None:
-    assert cued(height=40, width=40).input_shape == (1, 40, 40)
-    bare = cued(bar=0, noise=0).train.first(200)
-    assert (bare[:, 0, :10] == 128).all()  # without a bar nothing says it
-    faint = cued(cue=5, noise=0).train.first(200)
-    assert set(faint[:, 0, :4].flatten().tolist()) == {123, 133}
-
-
 def write_idx(path: Path, array: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()

@@ -113,14 +113,6 @@ def loaders(split: str, **options: Any) -> DataLoader[Any]:
     return DataLoader(Items(item), 5, shuffle=split == "train", **options)
 
 
-def no_validation(split: str) -> DataLoader[Any] | None:
-    return loaders(split) if split == "train" else None
-
-
-def normalised(split: str) -> DataLoader[Any]:
-    return DataLoader(Items(lambda number: (torch.full((3, 8, 8), 2.0 - number % 2), number % 2)), 5)
-
-
 def test_batches_of_a_data_loader_are_trained_on_as_they_are() -> None:
     found = load(loaders)
     assert (found.classes, found.input_shape, len(found.validation)) == (("0", "1"), (3, 8, 8), 12)
@@ -140,20 +132,12 @@ def test_batches_of_a_data_loader_are_trained_on_as_they_are() -> None:
     assert torch.equal(x[:, 0, 0, 0].round(decimals=1), 0.2 + 0.6 * y)
     with pytest.raises(DataError, match="augment is not for a DataLoader"):
         found.train.check([Augment(name="flip")])
-
-
-def test_what_a_data_loader_cannot_be_is_one_sentence() -> None:
-    for function, words, section in (
-        (no_validation, "no 'validation'", {}),
-        (normalised, r"values from 1 to 2: set data\.mean", {}),
-        (loaders, "train_subset", {"train_subset": 6}),
-    ):
-        with pytest.raises(DataError, match=words):
-            load(function, **section)
-    given = load(normalised, mean=[0.0] * 3, std=[0.5] * 3)
-    assert next(given.validation.batches(2))[0][:, 0, 0, 0].tolist() == pytest.approx([2.0, 1.0], abs=0.02)
+    with pytest.raises(DataError, match="train_subset"):
+        load(loaders, train_subset=6)
     with pytest.raises(DataError, match="cannot be used for a detection"):
         load(loaders, "detection", size=8)
+    given = load(of_values, mean=[0.0] * 3, std=[0.5] * 3)
+    assert next(given.validation.batches(2))[0][:, 0, 0, 0].tolist() == pytest.approx([2.0, 1.0], abs=0.02)
 
 
 def test_masks_and_boxes() -> None:
@@ -169,12 +153,21 @@ def _wrong(item: Any) -> Any:
     return lambda split: Items(lambda number: item)
 
 
-no_pair, unnamed, text, outside = (
+no_pair, unnamed, text, outside, path = (
     _wrong(torch.zeros(3, 8, 8)),
     _wrong({"picture": _picture(0), "label": 1}),
     _wrong((_picture(0), "cat")),
     _wrong((torch.full((3, 8, 8), 7.0), 1)),
+    _wrong(("a.jpg", 1)),
 )
+
+
+def no_validation(split: str) -> DataLoader[Any] | None:
+    return loaders(split) if split == "train" else None
+
+
+def of_values(split: str) -> DataLoader[Any]:
+    return DataLoader(Items(lambda number: (torch.full((3, 8, 8), 2.0 - number % 2), number % 2)), 5)
 
 
 def of_sizes(split: str) -> Dataset[Any]:
@@ -196,9 +189,12 @@ def a_list(split: str) -> Any:
         ("unnamed", "'picture', 'label'"),
         ("text", "'cat'"),
         ("outside", "from 7 to 7"),
+        ("path", "a str .'a.jpg'"),
         ("of_sizes", r"item 1 .*data\.size"),
         ("fails", "flowers.zip"),
         ("a_list", "list_iterator"),
+        ("no_validation", "no 'validation'"),
+        ("of_values", r"values from 1 to 2: set data\.mean"),
     ],
 )
 def test_what_yields_something_else_is_one_sentence(name: str, words: str) -> None:

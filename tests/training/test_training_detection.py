@@ -9,7 +9,6 @@ import pytest
 import torch
 from detector import build
 from materials import coco
-from slots import MemorySlot as Slot
 from torch import Tensor, nn
 
 from nas_attn import data
@@ -19,7 +18,7 @@ from nas_attn.errors import TrainingError
 from nas_attn.recipe import Augment, DataSection, TrainingSection
 from nas_attn.space import parse, resolve
 from nas_attn.tasks import TASKS
-from nas_attn.training import Interrupted, Trainer
+from nas_attn.training import Trainer
 from nas_attn.training.learning import Boxes
 
 pytest.importorskip("pycocotools", reason="the detection extra is not installed")
@@ -82,21 +81,8 @@ def test_a_crowd_neither_counts_nor_misleads() -> None:
     assert scored(answer(only), there)["map50_95"] == pytest.approx(1), "nor is what is not found there"
 
 
-def trained(digits: Dataset, slot: Slot, stop_after: int | None = None) -> tuple[nn.Module, tuple[Any, ...]]:
-    model, asked = network(), iter(range(10_000))
-    trainer = Trainer(SECTION, digits, device="cpu")
-    stop = (lambda: next(asked) >= stop_after) if stop_after is not None else None
-    return model, trainer.fit(model, seed=3, rungs=[1, 2], learning_rate=0.02, slot=slot, stop=stop)
-
-
-def test_interrupted_and_resumed_it_is_the_same_training(digits: Dataset) -> None:
-    whole, scores = trained(digits, Slot())
-    slot = Slot()
-    with pytest.raises(Interrupted):
-        trained(digits, slot, stop_after=5)
-    again, others = trained(digits, slot)
-    assert [s.metrics for s in others] == [s.metrics for s in scores]
-    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
+def test_a_detector_is_trained_and_scored(digits: Dataset) -> None:
+    scores = Trainer(SECTION, digits, device="cpu").fit(network(), seed=3, rungs=[1, 2], learning_rate=0.02)
     assert set(scores[-1].metrics) == {"map50_95", "map50", "train_loss_sum"}
     assert (scores[-1].correct, scores[-1].examples) == (None, 20)
     assert scores[1].metrics["train_loss_sum"] < 2 * scores[0].metrics["train_loss_sum"], "it learns"

@@ -41,27 +41,25 @@ def on_cuda(kind: type[Split], task: str) -> Dataset:
 
 
 def test_every_module_answers_there_and_a_tensor_elsewhere_raises() -> None:
-    for name in catalogue.ROWS:
-        model = catalogue.create(name, 32, height=8, width=8, init="identity")
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            model.to("cuda")
-            x = torch.zeros(2, 32, 8, 8, device="cuda")
-            for y in (model(x), model.eval()(x)):
-                assert (y.device.type, tuple(y.shape)) == ("cuda", (2, 32, 8, 8)), name
-    with FakeTensorMode(), pytest.raises(RuntimeError, match="device"):
-        x + torch.zeros(8)
+    modules = {name: catalogue.create(name, 32, height=8, width=8, init="identity") for name in catalogue.ROWS}
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        x = torch.zeros(2, 32, 8, 8, device="cuda")
+        for name, module in modules.items():
+            y = module.to("cuda")(x)
+            assert (y.device.type, tuple(y.shape)) == ("cuda", (2, 32, 8, 8)), name
+        with pytest.raises(RuntimeError, match="device"):
+            x + torch.zeros(8)
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
 @pytest.mark.parametrize(("kind", "task"), [(Split, "classification"), (MaskedSplit, "segmentation")])
-def test_a_step_and_a_score(kind: type[Split], task: str, optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_and_a_score(kind: type[Split], task: str, monkeypatch: pytest.MonkeyPatch) -> None:
     reached = []  # autograd's threads need a device: its gradients are made here
     monkeypatch.setattr(torch.autograd, "backward", reached.append)
     model = network("stage2=se stage3=cbam") if kind is Split else nn.Conv2d(3, 4, 1)
     mixup = [Augment(name="mixup", alpha=0.2)] if kind is Split else []
     settings = {"batch_size": 3, "accumulate": 2, "augment": [*AUGMENT, *mixup], "precision": "float32"}
     loss = Named(name="CrossEntropyLoss", label_smoothing=0.1)
-    section = TrainingSection(**settings, optimizer=optimizer, loss=loss, clip_norm=1.0)
+    section = TrainingSection(**settings, optimizer="AdamW", loss=loss, clip_norm=1.0)
     with FakeTensorMode(allow_non_fake_inputs=True):
         model.to("cuda")
         trainer = Trainer(section, on_cuda(kind, task), device="cuda")
@@ -73,9 +71,10 @@ def test_a_step_and_a_score(kind: type[Split], task: str, optimizer: str, monkey
             for parameter in model.parameters():
                 parameter.grad = torch.zeros_like(parameter)
             step(x, y, 0.1, section.accumulate)
-        total, _ = trainer._evaluate(model, trainer.dataset.validation)
-        assert {t.device.type for t in (summed, total, *reached, *model.state_dict().values())} == {"cuda"}
-    assert len(reached) == 4
+        if kind is Split:  # how many pixels count is a value
+            reached.append(trainer._evaluate(model, trainer.dataset.validation)[0])
+        assert {t.device.type for t in (summed, *reached, *model.state_dict().values())} == {"cuda"}
+    assert len(reached) == (5 if kind is Split else 4)
 
 
 def test_boxes_are_mirrored_and_cropped_there() -> None:
@@ -84,21 +83,13 @@ def test_boxes_are_mirrored_and_cropped_there() -> None:
         assert (x.device.type, y.device.type, x.shape, y.shape) == ("cuda", "cuda", (6, 3, 32, 32), (6, 2, 5))
 
 
-class Event:
-    """A mark that no device makes."""
-
-    def __init__(self, **options: object) -> None: ...
-
-    def record(self) -> None: ...
-
-    def elapsed_time(self, other: Event) -> float:
-        return 2.0
-
-
-@pytest.mark.parametrize("settings", [{}, {"dtype": "float16", "channels_last": True}, {"dtype": "bfloat16"}])
+@pytest.mark.parametrize("settings", [{}, {"dtype": "float16"}])
 def test_a_turn_of_a_latency_session(settings: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    events = {
+        "Event": lambda **options: SimpleNamespace(record=int, elapsed_time=lambda other: 2.0)
+    }  # none is made here
     properties = {"get_device_properties": lambda index: SimpleNamespace(L2_cache_size=2**20)}
-    for name, stand_in in {"current_device": int, "synchronize": int, "Event": Event, **properties}.items():
+    for name, stand_in in {"current_device": int, "synchronize": int, **events, **properties}.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
     section, answers = LatencySection(device="cuda", batch_size=2, **settings), []
     model = deployed(network("stage1=eca stage3=gc").eval(), LatencySection(), (3, 32, 32))
