@@ -215,7 +215,7 @@ def _as_bytes(x: torch.Tensor, section: DataSection, where: str) -> torch.Tensor
 
 
 def _classes(dataset: Any, train: Labelled, kind: str, section: DataSection) -> tuple[str, ...]:
-    """The names that the data set has in `classes`, else numbers."""
+    """The names that the data set has in `classes`, or as Hugging Face's in its `features`; else numbers."""
     if kind == "boxes":
         assert train.boxes is not None
         most, begin = int(np.abs(train.boxes[..., 0]).max()), 1
@@ -223,7 +223,10 @@ def _classes(dataset: Any, train: Labelled, kind: str, section: DataSection) -> 
         most, begin = int(np.flatnonzero(train.pixels.histogram()[-1][:255]).max()), 0
     else:
         most, begin = int(train.labels.max()), 0
-    given = tuple(str(name) for name in getattr(dataset, "classes", ()))
+    features = getattr(dataset, "features", None) or {}
+    described = next((features[name] for name in LABELS if name in features), None)
+    named = getattr(dataset, "classes", None) or getattr(described, "names", None) or ()
+    given = tuple(str(name) for name in named)
     if given and len(given) <= most - begin:
         raise DataError(f"'{section.name}' names {len(given)} classes, but a label is {most}")
     return given or tuple(str(number) for number in range(begin, most + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,21 @@ def test_what_is_kept_in_a_file_gives_the_same(monkeypatch: pytest.MonkeyPatch, 
     assert list((tmp_path / "cache").rglob("own-*.npy"))
     del mapped
     assert not list((tmp_path / "cache").rglob("own-*.npy")), "it goes with its data set"
+
+
+def on_disk(split: str, folder: str) -> Any:
+    return importlib.import_module("datasets").load_from_disk(folder).get(split)
+
+
+@pytest.mark.slow
+def test_a_hugging_face_data_set_on_disk(tmp_path: Path) -> None:
+    hub = pytest.importorskip("datasets", reason="Hugging Face's datasets is not installed")
+    features = hub.Features({"image": hub.Image(), "label": hub.ClassLabel(names=["dark", "light"])})
+    rows = {"image": [_picture(n) for n in range(12)], "label": [n % 2 for n in range(12)]}
+    hub.DatasetDict({"train": hub.Dataset.from_dict(rows, features=features)}).save_to_disk(tmp_path / "kept")
+    found = load(on_disk, options={"folder": str(tmp_path / "kept")}, size=12, workers=2)
+    assert (found.classes, found.input_shape, len(found.train)) == (("dark", "light"), (3, 12, 12), 10)
+    assert found.train.labels.tolist() == (found.train.first(10)[:, 0, 0, 0] > 100).long().tolist()
 
 
 def loaders(split: str, **options: Any) -> DataLoader[Any]:
