@@ -114,13 +114,13 @@ def test_stages_are_frozen_and_rates_fall_by_block() -> None:
 
     by_stage = rates(backbone_learning_rate=[0, 0, 0.1, 0.5])
     assert {by_stage[name] for name in ("conv1.weight", "bn1.bias", "layer1.2.bn2.weight")} == {0}
-    expected = {"layer2.0.conv1.weight": 0.1, "layer3.2.bn2.bias": 0.5, "fc.weight": 1.0, "fc.bias": 1.0}
+    expected = {"layer2.0.conv1.weight": 0.1, "layer3.2.bn2.bias": 0.5, "linear.weight": 1.0, "linear.bias": 1.0}
     assert {name: by_stage[name] for name in expected} == expected
     by_block = rates(layer_decay=0.5)
     assert [by_block[f"layer{s}.{b}.conv1.weight"] for s in (1, 2, 3) for b in range(3)] == [
         0.5 ** (9 - n) for n in range(9)
     ]
-    assert (by_block["fc.weight"], by_block["conv1.weight"]) == (1.0, 0.5**10)
+    assert (by_block["linear.weight"], by_block["conv1.weight"]) == (1.0, 0.5**10)
     with pytest.raises(RecipeError, match=r"3 factors, but the backbone has 3 stages: give 4"):
         rates(backbone_learning_rate=[0, 0, 1])
 
