@@ -176,7 +176,7 @@ def deployed(model: nn.Module, section: LatencySection, input_shape: tuple[int, 
 def placed(model: nn.Module, section: LatencySection) -> nn.Module:
     """The model on the section's device, in its dtype and memory format."""
     model = model.to(device=section.device, dtype=getattr(torch, section.dtype))
-    return model.to(memory_format=torch.channels_last) if section.channels_last else model  # type: ignore[call-overload]
+    return model.to(memory_format=torch.channels_last) if section.channels_last else model
 
 
 def prepare(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None = None) -> Net:
