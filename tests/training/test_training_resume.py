@@ -128,20 +128,6 @@ def test_a_long_epoch_has_checkpoints_between(tmp_path: Path, monkeypatch: pytes
     assert_same(fit(tmp_path / "slot", rungs=[2]), whole)
 
 
-def test_a_disk_that_is_full_leaves_the_last_checkpoint(tmp_path: Path) -> None:
-    class FullSlot(FileSlot):
-        def save(self, blob: bytes, epochs: int) -> None:
-            if epochs > 1:
-                raise CheckpointError("no space left on device")
-            super().save(blob, epochs)
-
-    dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
-    slot = FullSlot(tmp_path / "slot")
-    with pytest.raises(CheckpointError, match="no space left"):
-        Trainer(SECTION, dataset, device="cpu").fit(network(), seed=5, rungs=[1, 3], learning_rate=0.05, slot=slot)
-    assert_same(fit(tmp_path / "slot"), fit(tmp_path / "whole"))
-
-
 def test_the_checkpoint_of_another_training_is_refused_and_a_damaged_one(tmp_path: Path) -> None:
     fit(tmp_path / "slot", rungs=[1])
     for change in (
