@@ -147,11 +147,12 @@ def with_capacity(
     contenders: Sequence[Contender],
     controls: Sequence[Contender],
     evidence: Evidence,
-    beside: Mapping[str, Evidence] | None = None,
+    beside: Mapping[str, tuple[Gain, Evidence]] | None = None,
 ) -> Recommendation | None:
     """Is it attention, or just more network? The recommendation with what the best control gains, as one more line.
 
-    `beside`: key of a control that has a model of its own -> that model, of it, the bare backbone and the recommended one.
+    `beside`: key of a control that has models of its own -> its gain over the bare backbone, and a model of these two and the
+    recommended one.
     """
     bare = next((c for c in contenders if c.baseline == "none"), None)
     chosen = next((c for c in contenders if found is not None and c.key == found.key), None)
@@ -159,13 +160,13 @@ def with_capacity(
         return found
     limit = ALIKE * chosen.latency.ratio if chosen is not bare and chosen.latency else math.inf
     affordable = [c for c in controls if c.latency is None or c.latency.ratio <= limit]
-    models = {c.key: (beside or {}).get(c.key, evidence) for c in controls}
-    gains = {c.key: models[c.key].gain(c.key, bare.key) for c in controls}
+    own = {c.key: (beside or {}).get(c.key, (None, evidence)) for c in controls}
+    gains = {c.key: own[c.key][0] or own[c.key][1].gain(c.key, bare.key) for c in controls}
     gained = [(gain.mean, c, gain) for c in affordable or controls if (gain := gains[c.key]) is not None]
     if not gained:
         return found
     _, control, gain = max(gained, key=lambda one: one[0])
-    against = _compared(models[control.key], chosen, control)
+    against = _compared(own[control.key][1], chosen, control)
     said = _on_controls(gain, None if chosen is bare else against.gain, dearer=not affordable)
     at = "" if control.latency is None else f" at {control.latency.ratio:.2f} ×"
     name = control.placement if control.baseline is None else f"{control.baseline.rpartition(' ')[2]} everywhere"

@@ -445,10 +445,11 @@ def _recommend(
     )
     bare = [view.key for view in views if view.baseline == "none"]
     beside = {
-        control.key: fitted({control.key, found.key, *bare}).get((model.metric, model.rung), model)
-        for control in controls
-        if found is not None and is_other(control.placement)
+        view.key: (gain, fitted({view.key, found.key, *bare}).get((model.metric, model.rung), model))
+        for view in able
+        if found is not None and is_other(view.placement) and (gain := view.gains.get(model.metric))
     }
+    controls = [c for c in controls if c.key in beside or not is_other(c.placement)]
     return with_capacity(found, contenders, controls, model, beside)
 
 

@@ -28,10 +28,10 @@ from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.space import Values
 from nas_attn.study.opening import OpenStudy, open_study
-from nas_attn.study.progress import ROUNDS, further_runs
+from nas_attn.study.progress import ROUNDS, further_runs, seconds_per_epoch
 from nas_attn.study.proposing import larger_networks
 from nas_attn.study.searching import UserTrial, default_workers, first_baselines, first_controls, user_trials
-from nas_attn.study.target_runs import FEWEST_BLOCKS, MOST_BLOCKS, seconds_per_epoch
+from nas_attn.study.target_runs import FEWEST_BLOCKS, MOST_BLOCKS
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import Threads, cores_for, intra_op_threads
 

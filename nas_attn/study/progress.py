@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from nas_attn.analysis.choosing import decided
 from nas_attn.analysis.fronts import minimised
 from nas_attn.analysis.units import duration, named
 from nas_attn.errors import NasAttnError
@@ -17,6 +18,7 @@ from nas_attn.records import CandidateRow
 from nas_attn.storage import SEARCH, StudyStore, WorkerRow
 from nas_attn.study.launching import engine, launches
 from nas_attn.study.opening import OpenStudy
+from nas_attn.study.reading import snapshot
 
 PACE_OF = 30  # candidates finished last whose times give the pace
 CONFIRM, ROUND = FURTHER = ("confirm", "round")  # purposes of the runs that make an answer of a search
@@ -25,6 +27,10 @@ LARGEST_FRONT, ROUNDS = 8, 2  # members of the front that get seeds, rounds for 
 RIVALS = 4  # candidates in a round, about
 FEWEST = 2  # times between candidates from which on there is a pace
 SILENT_S = 60.0  # silence from which on a worker counts as silent: it renews its leases every quarter of this
+QUICKLY = 200  # candidates up to which the answer is looked at for the time that is left
+_SURE: dict[
+    str, tuple[dict[tuple[str, str], int], bool]
+] = {}  # study -> (counts of its runs, whether the answer is sure)
 PAUSE = 10.0  # times as long as usual: nobody was at work
 
 
@@ -82,9 +88,12 @@ def _phase(store: StudyStore) -> str:
     return ""
 
 
-def further_runs(recipe: Recipe, trials: int) -> int:
-    """About how many runs come after the last candidate: more seeds for the front and baselines, and confirmation rounds."""
-    return recipe.search.confirm_seeds * (min(LARGEST_FRONT, trials) + ROUNDS * min(RIVALS, trials))
+def further_runs(recipe: Recipe, trials: int, *, rounds: int | None = None) -> int:
+    """About how many runs come after the last candidate: more seeds for the front and baselines, and confirmation `rounds`
+    (None: all that there may be).
+    """
+    rounds = ROUNDS * recipe.search.confirm_seeds if rounds is None else rounds
+    return recipe.search.confirm_seeds * min(LARGEST_FRONT, trials) + rounds * min(RIVALS, trials)
 
 
 def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float | None:
@@ -98,19 +107,48 @@ def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float |
     candidates = time_left(finished, open_)
     if open_ > 0 and candidates is None:
         return None
-    done = sum(many for (purpose, state), many in counts.items() if purpose in FURTHER and state != "waiting")
-    further = 0
+    training, pace = opened.recipe.training, seconds_per_epoch(store) or 0.0
+    further = fresh = 0
     if open_ > 0 or waiting["confirming"]:
-        further = max(waiting["confirming"], further_runs(opened.recipe, opened.trials) - done)
+        rounds = _rounds_left(opened, counts)
+        confirm = counts.get((CONFIRM, "waiting"), 0)
+        if store.settings.confirmed_trials != opened.trials:
+            confirm = further_runs(opened.recipe, opened.trials, rounds=0)
+        further = confirm + max(counts.get((ROUND, "waiting"), 0), RIVALS * rounds)
+        fresh = rounds * training.backbone_epochs if training.start == "backbone" else 0
     spent = dict[tuple[str, str, int, int], float]()
     for stored in store.scores(way="target" if later else SEARCH):
         if stored.purpose not in ("search", "backbone"):
             run = (stored.key, stored.way, stored.score.seed, stored.backbone)
             spent[run] = spent.get(run, 0.0) + stored.score.wall_s
     ahead = later or further
-    if not ahead or not spent:
-        return candidates
-    return (candidates or 0.0) + ahead * statistics.fmean(spent.values()) / max(1, len(store.workers.rows()))
+    each_s = statistics.fmean(spent.values()) if spent else pace * training.rungs[-1]
+    return (
+        None
+        if not ahead and candidates is None
+        else (candidates or 0.0) + (ahead * each_s + fresh * pace) / max(1, len(store.workers.rows()))
+    )
+
+
+def seconds_per_epoch(store: StudyStore) -> float | None:
+    """What an epoch of a candidate has taken so far, its scoring included; None before the first score."""
+    found: list[float] = []
+    before: dict[tuple[str, int, int], int] = {}
+    for stored in store.scores(way=SEARCH):
+        place, score = (stored.key, stored.score.seed, stored.backbone), stored.score
+        found.append(score.wall_s / max(1, score.epochs - before.get(place, 0)))
+        before[place] = score.epochs
+    return statistics.median(found) if found else None
+
+
+def _rounds_left(opened: OpenStudy, counts: Mapping[tuple[str, str], int]) -> int:
+    """Confirmation rounds still to come: one at least, and no further one once the answer is sure."""
+    held = sum(many for (purpose, state), many in counts.items() if purpose == ROUND and state != "waiting") // RIVALS
+    most, store = ROUNDS * opened.recipe.search.confirm_seeds, opened.store
+    sure = _SURE.get(store.name)
+    if held < most and len(store.candidates()) <= QUICKLY and (sure is None or sure[0] != counts):
+        sure = _SURE[store.name] = dict(counts), decided(snapshot(store))
+    return max(0, (min(1, most) if sure is not None and sure[1] else most) - held)
 
 
 def told(objectives: Sequence[str], row: CandidateRow, values: Sequence[float] | None) -> str:

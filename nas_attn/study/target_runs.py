@@ -8,7 +8,6 @@ validations, and chooses none by its score on the test split: of several seeds, 
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -23,8 +22,9 @@ from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.artifacts import weights_run
 from nas_attn.evaluation.plan import TARGET, Plan, keep_protocol, protocol_recipe
 from nas_attn.recipe import Recipe
-from nas_attn.storage import SEARCH, Lease, Run, RunRow, StoredScore, StudyStore
+from nas_attn.storage import Lease, Run, RunRow, StoredScore, StudyStore
 from nas_attn.study.opening import OpenStudy
+from nas_attn.study.progress import seconds_per_epoch
 from nas_attn.study.reading import families, snapshot
 from nas_attn.study.worker import TaskSource, Worker
 
@@ -186,17 +186,6 @@ class Testing(Validation):
             worker.say(f"no time for a test, which takes {duration(needed)}: nas-attn validate {worker.store.name}")
             return None
         return replace(family, blocks=blocks)
-
-
-def seconds_per_epoch(store: StudyStore) -> float | None:
-    """What an epoch of a candidate has taken so far, its scoring included; None before the first score."""
-    found: list[float] = []
-    before: dict[tuple[str, int, int], int] = {}
-    for stored in store.scores(way=SEARCH):
-        place, score = (stored.key, stored.score.seed, stored.backbone), stored.score
-        found.append(score.wall_s / max(1, score.epochs - before.get(place, 0)))
-        before[place] = score.epochs
-    return statistics.median(found) if found else None
 
 
 def target_s(opened: OpenStudy) -> float | None:

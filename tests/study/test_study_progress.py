@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_study import usual
 
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import searching
-from nas_attn.study.progress import Progress, overview, time_left, told
+from nas_attn.study.progress import Progress, overview, time_left
 
 
 @pytest.mark.parametrize(
@@ -42,18 +41,6 @@ def test_a_line_has_its_time_left_only_while_somebody_works() -> None:
     now = Progress(8, 3, 1, 0, 0, 1, "accuracy 70.40 %", left)
     assert now.line() == "4/8 trials, 1 pruned, best accuracy 70.40 %, about 40 s left"
     assert now.line(working=False) == "4/8 trials, 1 pruned, best accuracy 70.40 %"
-
-
-def test_results_read_the_same_everywhere(tmp_path: Path) -> None:
-    made = usual(tmp_path)
-    rows = made.store.candidates()
-    values = {0: (0.70, 1.0), 1: (0.69, 1.1), 2: (0.71, 1.2), 3: (0.71, 1.3)}
-    assert (
-        told(made.recipe.objectives, rows[0], values[0])
-        == "trial 0 (none): scored: accuracy 70.00 %, latency 1.000 ×; none"
-    )
-    failed = next(row for row in rows if row.state == "failed")
-    assert told(made.recipe.objectives, failed, None).endswith(f": failed: {failed.reason}; {failed.placement}")
 
 
 URL = "sqlite:///nas_attn.db"
