@@ -240,7 +240,8 @@ class Snapshot:
 
     def compared(self, objective: str) -> bool:
         """Whether gains over the bare backbone are known for an objective."""
-        return any(objective_name(objective) in view.gains for view in self.candidates)
+        name = objective_name(objective)
+        return not is_cost(objective) and any(name in view.gains for view in self.candidates)
 
     def ordered(self, views: Iterable[CandidateView]) -> tuple[CandidateView, ...]:
         """Best in the first objective first; unscored last, by trial."""

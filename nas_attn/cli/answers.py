@@ -80,11 +80,12 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the study's report: one self-contained HTML file."""
-    from nas_attn.study.publishing import Publisher, write_study_report
+    from nas_attn.study.publishing import write_study_report
+    from nas_attn.study.reading import snapshot
 
     path = page_path(output, "--output")
     opened = study_named(study, storage)
-    now = Publisher(opened).current()
+    now = snapshot(opened.store)
     path = write_study_report(opened, now, path, _chosen(opened, now, criteria))
     if as_json:
         print_json({"report": str(path)})

@@ -268,6 +268,7 @@ class Effects:
         self._codes = self._coding.codes(texts)
         self._made: dict[int, tuple[Floats, Floats, Floats]] = {}
         self._diagonals: dict[Shape, Floats] = {}
+        self._kernels: dict[Shape, Floats] = {}
 
     def marginals(self, targets: Ints | None = None, over: int | None = None) -> tuple[Floats, Floats]:
         """Means and variances of the expected scores, or of how much more they are than that `over`, both 0 for ties."""
@@ -330,14 +331,20 @@ class Effects:
             self._made[node] = none[0], none[:1], none
         elif node not in self._made:
             solved, top = self._solution.at(node), data.rungs - 1
-            toward = self._coding.kernel(shape, self._codes, self._evaluated)[:, data.place]
-            toward += shape.own * (self._place[:, None] == data.place)
             spread = draws.spread[node]
-            toward *= spread[top] * spread[data.rung] * draws.rho[node, top, data.rung]
+            toward = self._toward(shape) * (spread[top] * spread[data.rung] * draws.rho[node, top, data.rung])
             across = solved_by(solved.root, toward.T)
             down = np.asarray(np.linalg.solve(solved.inner, solved.means.T @ across), dtype=np.float64)
             self._made[node] = across.T @ solved.residual, across, down
         return self._made[node]
+
+    def _toward(self, shape: Shape) -> Floats:
+        """(targets, runs) covariance of each placement with the runs' placements, before its size."""
+        if shape not in self._kernels:
+            place = self._solution.data.place
+            found = self._coding.kernel(shape, self._codes, self._evaluated)[:, place]
+            self._kernels[shape] = found + shape.own * (self._place[:, None] == place)
+        return self._kernels[shape]
 
     def _diagonal(self, shape: Shape) -> Floats:
         if shape not in self._diagonals:
