@@ -63,6 +63,28 @@ def coco(folder: Path, **counts: int) -> None:
         (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
 
 
+def discs(folder: Path, task: str = "detect", *, count: int = 8) -> Path:
+    """Images with a disc each as Ultralytics reads them, labelled for one of its tasks: the data YAML, or a classifier's folder."""
+    random = np.random.default_rng(0)
+    for number in range(2 * count):
+        part, name = ("train", "val")[number % 2], f"{number:02}"
+        x, y, r = random.uniform([0.3, 0.3, 0.15], [0.7, 0.7, 0.25])
+        down, right = np.mgrid[:64, :64] / 64
+        inside = (right - x) ** 2 + (down - y) ** 2 < r**2
+        at = folder / part / f"class{number // 2 % 2}" if task == "classify" else folder / "images" / part
+        at.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.repeat(255 * inside[..., None], 3, 2).astype(np.uint8)).save(at / f"{name}.png")
+        around = f"{x - r} {y - r} {x + r} {y - r} {x + r} {y + r} {x - r} {y + r}"
+        box = f"{x} {y} {2 * r} {2 * r}"
+        labels = {"detect": box, "pose": box + 17 * f" {x} {y} 2", "segment": around, "obb": around}
+        if task in labels:
+            (folder / "labels" / part).mkdir(parents=True, exist_ok=True)
+            (folder / "labels" / part / f"{name}.txt").write_text(f"0 {labels[task]}\n")
+    splits = f"path: {folder}\ntrain: images/train\nval: images/val\ntest: images/val\nnames: [disc]\n"
+    (folder / "data.yaml").write_text(splits + "kpt_shape: [17, 3]\n" * (task == "pose"))
+    return folder if task == "classify" else folder / "data.yaml"
+
+
 def fashion_mnist(folder: Path, *, train: int = 120, test: int = 30) -> None:
     """The four files of Fashion-MNIST in their published format, with a few images."""
     random = np.random.default_rng(0)

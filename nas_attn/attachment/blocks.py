@@ -327,7 +327,7 @@ class Roles:
         self.flow, self._blocks = flow, frozenset(blocks)
         last = frozenset() if flow.classifies else frozenset(self._last_convolutions())
         self._predictions = last - self._added(last)
-        self._head = self._head_call()
+        self._heads = self._head_calls()
         self._neck = set() if flow.classifies else self._grown()
 
     def of(self, value: Value) -> Role:
@@ -369,7 +369,7 @@ class Roles:
         """Convolutions that no convolution follows, and neither a norm nor an activation of hidden layers.
 
         A prediction is often cut up and decoded, so what follows a change of layout does not count, but for a layer that
-        takes the map as a whole (ConvNeXt's layer norm).
+        takes the map as a whole (ConvNeXt's layer norm), and for maps that are turned as they are (a norm written by hand).
         """
         followed, whole, shapes = set[Value](), set[Value](), self.flow.shapes
         for i in reversed(range(len(self.flow.operations))):
@@ -379,6 +379,8 @@ class Roles:
             if op.name in LAYOUT_CHANGING:
                 sizes = {math.prod(shapes[v]) for v in op.outputs if v in whole}
                 whole.update(v for v in op.inputs if math.prod(shapes[v]) in sizes)
+                if {len(shapes[v]) for v in (*op.inputs, *op.outputs)} == {4} and op.name in ("permute", "transpose"):
+                    followed.update(op.inputs if not followed.isdisjoint(op.outputs) else ())
                 continue
             hidden = not (followed.isdisjoint(op.outputs) and whole.isdisjoint(op.outputs))
             if op.name in CONVOLUTIONS and op.outputs[0] in self.flow.maps and not hidden:
@@ -430,16 +432,24 @@ class Roles:
                     ahead[v] = max(most, ahead.get(v, 0))
         return ahead
 
-    def _head_call(self) -> Call | None:
-        """The innermost module that makes all predictions, where there are several, and does not make them from the image."""
+    def _head_calls(self) -> list[Call]:
+        """The innermost module that makes all predictions, where there are several, and does not make them from the image; where
+        none does (Mask R-CNN's regions and masks), those that make several of them in a few layers."""
         if len(self._predictions) < 2:
-            return None
-        first, last = min(self._predictions), max(self._predictions)
-        start = next(i for i, op in enumerate(self.flow.operations) if op.name in CONVOLUTIONS)
-        around = [
-            c for c in self.flow.calls[1:] if c.first <= first and last < c.last and not c.first <= start < c.last
-        ]
-        return around[-1] if around else None
+            return []
+        flow = self.flow
+        start = next(i for i, op in enumerate(flow.operations) if op.name in CONVOLUTIONS)
+        made = {c.index: [i for i in self._predictions if c.first <= i < c.last] for c in flow.calls[1:]}
+        around = [c for c in flow.calls[1:] if len(made[c.index]) > 1 and not c.first <= start < c.last]
+        for call in reversed(around):
+            if len(made[call.index]) == len(self._predictions):
+                return [call]
+
+        def layers(call: Call) -> int:
+            depths = flow.depths(call)
+            return max(depths[flow.operations[i].outputs[0]] for i in made[call.index])
+
+        return [call for call in around if layers(call) < 2 * FEW]
 
     def _in_head(self, value: Value) -> bool:
         if value in self._predicted:
@@ -447,9 +457,11 @@ class Roles:
         index = self.flow.producer.get(value)
         if index is None or not self._predictions:
             return False
-        if self._head is not None:
-            return self._head.first <= index < self._head.last
-        return self._in_branch(value)
+        return self._in_module(index) or (not all(map(self._in_module, self._predictions)) and self._in_branch(value))
+
+    def _in_module(self, operation: int) -> bool:
+        """Whether an operation runs in a module that is a head."""
+        return any(head.first <= operation < head.last for head in self._heads)
 
     @functools.cache  # noqa: B019 - Roles live as long as one question
     def _in_branch(self, value: Value) -> bool:

@@ -8,6 +8,7 @@ import copy
 import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -25,6 +26,8 @@ METHODS = ("fuse", "reparameterize", "switch_to_deploy", "convert_to_deploy")
 """What such a method is called. It works in place, or returns the module that takes the place of its own."""
 CLOSE = 1e-3
 """Two tensors are the same up to rounding if they differ by at most this share of the largest number in them."""
+EXACT = (torch.float64, torch.float32)
+"""In what a network and its converted form are compared: the first has little rounding, but not all code takes it."""
 _PATH = "_nas_attn_path"
 """Attribute while a network is compared with its converted copy: a module's path, which a new module does not have."""
 
@@ -35,14 +38,14 @@ def reparameterized(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.M
     plain = copy.deepcopy(model).eval()
     if not _converts_itself(plain):
         return plain
-    try:
-        x = image_for(plain, input_shape)
-        converted = _converted(copy.deepcopy(plain))
-        with torch.no_grad():
-            before, after = _tensors(plain(x)), _tensors(converted(x))
-    except Exception:  # a user's own code
-        return plain
-    return converted if _same(before, after) else plain
+    for dtype in EXACT:
+        with suppress(Exception):  # a user's own code
+            exact = copy.deepcopy(plain).to(dtype)
+            x = image_for(exact, input_shape)
+            with torch.no_grad():
+                before, after = _tensors(exact(x)), _tensors(_converted(copy.deepcopy(exact))(x))
+            return _converted(copy.deepcopy(plain)) if _same(before, after) else plain
+    return plain
 
 
 def merged_modules(model: nn.Module, input_shape: tuple[int, int, int]) -> frozenset[str]:
@@ -51,15 +54,15 @@ def merged_modules(model: nn.Module, input_shape: tuple[int, int, int]) -> froze
         return frozenset()
     for path, module in model.named_modules():
         module.__dict__[_PATH] = path
-    model = model.float()
-    try:
-        converted = _converted(copy.deepcopy(model))
-        before, after = _results(model, input_shape), _results(converted, input_shape)
-    except Exception:  # a user's own code; `record` says what is wrong with the model
-        return frozenset()
-    if not _same(before[""], after[""]):
-        return frozenset()
-    return frozenset(path for path, results in before.items() if not _same(results, after.get(path, [])))
+    for dtype in EXACT:
+        with suppress(Exception):  # a user's own code; `record` says what is wrong with the model
+            exact = copy.deepcopy(model).to(dtype)
+            converted = _converted(copy.deepcopy(exact))
+            before, after = _results(exact, input_shape), _results(converted, input_shape)
+            if not _same(before[""], after[""]):
+                break
+            return frozenset(path for path, results in before.items() if not _same(results, after.get(path, [])))
+    return frozenset()
 
 
 def _converts_itself(module: nn.Module) -> bool:

@@ -2,7 +2,7 @@
 
 `YOLO(...).train()` does not train the network that it holds. It builds another one from the network's YAML, a dict that the network
 and its files carry, and copies the weights whose names it finds there. So the attention is noted in that dict, and the function
-that builds networks from it puts the attention in. Three functions of ultralytics are wrapped for that, once it is imported.
+that builds networks from it puts the attention in. Four functions of ultralytics are wrapped for that, once it is imported.
 """
 
 import functools
@@ -41,6 +41,7 @@ def keep_in_rebuilt_networks() -> None:
     if tasks is not None and not hasattr(tasks.parse_model, KEY):
         tasks.parse_model = _building(tasks.parse_model)
         tasks.initialize_weights = _initialising(tasks.initialize_weights)
+        tasks.BaseModel.load = _loading(tasks.BaseModel.load)
     model: Any = sys.modules.get("ultralytics.engine.model")
     if model is not None and not hasattr(model.Model.train, KEY):
         model.Model.train = _training(model.Model.train)
@@ -70,6 +71,20 @@ def _initialising(initialise: Callable[..., Any]) -> Callable[..., Any]:
             setattr(module, name, value)
 
     return initialize_weights
+
+
+def _loading(load: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(load)
+    def loading(self: nn.Module, weights: Any, *args: Any, **options: Any) -> Any:
+        source = weights["model"] if isinstance(weights, Mapping) else weights
+        if lost := [key for key in source.state_dict() if f".{KEY}." in key and key not in self.state_dict()]:
+            raise BackboneError(
+                f"the network has no place for the attention of these weights ({lost[0]}): train YOLO('FILE.pt') itself, attach "
+                "the same placement before, or call detach on the network of the weights"
+            )
+        return load(self, weights, *args, **options)
+
+    return loading
 
 
 def _training(begin: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas_attn.backbones import detectors
@@ -336,10 +337,9 @@ def call(function: Any, section: BackboneSection, *args: Any, **options: Any) ->
 
 
 def _ultralytics(section: BackboneSection, name: str, shape: Shape, classes: int, published: bool) -> nn.Module:
-    """A detector of ultralytics: random from a YAML, or as a `.pt` says, which ultralytics itself reads (a pickle)."""
+    """A detector of ultralytics, of masks or poses, too: random from a YAML, or as a `.pt` says, which ultralytics reads (a pickle)."""
     try:
-        from ultralytics import YOLO
-        from ultralytics.nn.tasks import DetectionModel
+        from ultralytics import RTDETR, YOLO
     except ImportError:
         raise BackboneError(f"'{section.name}' needs ultralytics: pip install ultralytics") from None
     if not name.endswith((".yaml", ".pt")):
@@ -348,11 +348,17 @@ def _ultralytics(section: BackboneSection, name: str, shape: Shape, classes: int
         raise BackboneError(f"no weights come with '{section.name}': give its .pt, or start from scratch")
     if section.options:
         raise BackboneError(f"'{section.name}' takes no backbone.options ({', '.join(section.options)})")
+    import torch
+
     with quiet_ultralytics():
-        source = call(YOLO, section, name).model if name.endswith(".pt") else None
-        cfg = name if source is None else source.yaml
-        model: nn.Module = call(DetectionModel, section, cfg, ch=shape[0], nc=classes, verbose=False)
-        if source is not None:
+        with torch.random.fork_rng(devices=[]):
+            source = call(RTDETR if "rtdetr" in Path(name).stem else YOLO, section, name).model
+        kind = ultralytics_parts(source, section.name)["model"]
+        if "nas_attn" in source.yaml:
+            raise BackboneError(f"'{section.name}' has attention already: take the .pt that it was made from")
+        cfg = source.yaml if name.endswith(".pt") else name
+        model: nn.Module = call(kind, section, cfg, ch=shape[0], nc=classes, verbose=False)
+        if name.endswith(".pt"):
             _take(model, section, source, published)
     return model
 
@@ -370,6 +376,10 @@ def quiet_ultralytics() -> Iterator[None]:
         LOGGER.setLevel(level)
 
 
+WITH_BOXES = ("detect", "segment", "pose", "obb")
+"""Ultralytics' tasks whose networks find boxes."""
+
+
 def _take(model: Any, section: BackboneSection, source: nn.Module, published: bool) -> None:
     """Weights of a `.pt`, or its layers with random ones: ultralytics makes the branch for the classes as wide as the `.pt` has it."""
     drawn = {key: value.clone() for key, value in model.state_dict().items()}
@@ -382,7 +392,23 @@ def _take(model: Any, section: BackboneSection, source: nn.Module, published: bo
     for path, module in model.named_modules():
         if any(f"{path}.{name}" not in same for name, _ in module.named_parameters(recurse=False)):
             module.reset_parameters()
-    model.model[-1].bias_init()
+    if hasattr(model.model[-1], "bias_init"):
+        model.model[-1].bias_init()
+
+
+def ultralytics_parts(network: nn.Module, name: str) -> Mapping[str, Any]:
+    """What ultralytics has for networks of this kind: `task`, `model` (the class), `trainer`, `validator`; BackboneError where
+    the network finds no boxes."""
+    from ultralytics import RTDETR, YOLO
+
+    kinds: dict[type, dict[str, Any]] = {}
+    for wrapper in (YOLO, RTDETR):
+        table: Any = wrapper.task_map
+        kinds |= {parts["model"]: {**parts, "task": task} for task, parts in table.fget(None).items()}
+    parts = next((kinds[cls] for cls in type(network).__mro__ if cls in kinds), {"task": "nothing"})
+    if parts["task"] not in WITH_BOXES:
+        raise BackboneError(f"'{name}' is for Ultralytics' task '{parts['task']}', which has no boxes: take a detector")
+    return parts
 
 
 def refuse_wrapper(model: object) -> None:

@@ -1,4 +1,4 @@
-"""Detectors of Ultralytics, trained by its own trainer: an evaluator made from a recipe.
+"""Detectors of Ultralytics, trained by the trainer that it has for them: an evaluator made from a recipe.
 
 All candidates have the same schedule up to the last rung. Each rung is a call of the trainer that takes up weights, their average,
 the optimiser's state and the epoch from the rung before; the average is scored, by mAP on the validation images.
@@ -18,13 +18,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from nas_attn.backbones.building import ultralytics_parts
 from nas_attn.data import boxes
 from nas_attn.errors import TrainingError
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorRun
 from nas_attn.evaluation.starts import candidate_factors
 from nas_attn.recipe import Recipe
 
-METRICS = {"map50_95": "metrics/mAP50-95(B)", "map50": "metrics/mAP50(B)"}  # ours -> theirs
+METRICS = {"map50_95": "metrics/mAP50-95", "map50": "metrics/mAP50"}  # ours -> theirs
+SCORED = {"segment": "(M)", "pose": "(P)"}  # of masks, of poses; of boxes otherwise
 WARM_UP = 0.1  # share of the epochs in which the learning rate rises, three at most
 CLOSE_MOSAIC = 0.2  # share of the epochs at the end that see whole images, ten at most
 
@@ -44,17 +46,27 @@ def detector_evaluator(recipe: Recipe) -> Evaluator:
             raise TrainingError(f"the weights have diverged by epoch {run.epochs}: lower {rate}")
         run.scored(scored)
         model.load_state_dict(scored.state_dict())
-        return {name: float(trainer.metrics[theirs]) for name, theirs in METRICS.items()}
+        return _scores(model, trainer.metrics)
 
     return evaluate
 
 
-def settings(recipe: Recipe, run: EvaluatorRun, rate: float) -> dict[str, Any]:
+def _parts(model: nn.Module) -> Mapping[str, Any]:
+    return ultralytics_parts(model, type(model).__name__)
+
+
+def _scores(model: nn.Module, found: Mapping[str, Any]) -> dict[str, float]:
+    """What is scored, from all that ultralytics has found out."""
+    of = SCORED.get(_parts(model)["task"], "(B)")
+    return {name: float(found[f"{theirs}{of}"]) for name, theirs in METRICS.items()}
+
+
+def settings(recipe: Recipe, run: EvaluatorRun, rate: float, task: str = "detect") -> dict[str, Any]:
     """All settings that decide a training: Ultralytics chooses nothing."""
     training, epochs = recipe.training, recipe.training.rungs[-1]
     low = training.precision != "float32" and run.device.startswith("cuda")
     return {
-        **_common(recipe, run),
+        **_common(recipe, run, task),
         "mode": "train",
         "model": "given.yaml",  # the network itself is handed over
         "epochs": epochs,
@@ -77,9 +89,9 @@ def settings(recipe: Recipe, run: EvaluatorRun, rate: float) -> dict[str, Any]:
     }
 
 
-def _common(recipe: Recipe, run: EvaluatorRun) -> dict[str, Any]:
+def _common(recipe: Recipe, run: EvaluatorRun, task: str) -> dict[str, Any]:
     return {
-        "task": "detect",
+        "task": task,
         "data": str(boxes.data_file(recipe.data)),
         "imgsz": boxes.side(recipe.data),
         "batch": recipe.training.batch_size,
@@ -99,7 +111,8 @@ def _trained(recipe: Recipe, model: nn.Module, run: EvaluatorRun) -> Any:
     last = _path(run.folder, run.rung - 1)
     before = torch.load(last, map_location="cpu", weights_only=True) if run.rung else None
     threads = torch.get_num_threads()
-    trainer = _trainer_class()(overrides=settings(recipe, run, factors.rate))
+    parts = _parts(model)
+    trainer = _trainer_class(parts["trainer"])(overrides=settings(recipe, run, factors.rate, parts["task"]))
     torch.set_num_threads(threads)  # it takes what it likes
     trainer.model, trainer.before = model, before
     trainer.attention, trainer.factor = frozenset(factors.attention), recipe.training.attention_learning_rate
@@ -113,11 +126,10 @@ def _trained(recipe: Recipe, model: nn.Module, run: EvaluatorRun) -> Any:
     return trainer
 
 
-def _trainer_class() -> Any:
-    """ultralytics' trainer, which begins and ends where it is told."""
-    from ultralytics.models.yolo.detect import DetectionTrainer
+def _trainer_class(theirs: Any) -> Any:
+    """A trainer of ultralytics, which begins and ends where it is told."""
 
-    class RungTrainer(DetectionTrainer):  # type: ignore[misc]
+    class RungTrainer(theirs):  # type: ignore[misc]
         before: Mapping[str, Any] | None
         attention: frozenset[str]
         factor: float
@@ -186,14 +198,11 @@ def _path(folder: Path, rung: int) -> Path:
 
 def _tested(recipe: Recipe, model: nn.Module, run: EvaluatorRun, names: Mapping[int, str]) -> dict[str, float]:
     """mAP on the test images of the YAML; of a copy, which ultralytics fuses."""
-    from ultralytics.models.yolo.detect import DetectionValidator
-
     network: Any = copy.deepcopy(model).eval()
-    network.names = dict(names)
-    validator = DetectionValidator(args={**_common(recipe, run), "mode": "val", "split": "test"})
+    network.names, parts = dict(names), _parts(model)
+    validator = parts["validator"](args={**_common(recipe, run, parts["task"]), "mode": "val", "split": "test"})
     validator(model=network)
-    found = validator.metrics.results_dict
-    return {name: float(found[theirs]) for name, theirs in METRICS.items()}
+    return _scores(model, validator.metrics.results_dict)
 
 
 @contextmanager

@@ -16,9 +16,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from nas_attn._version import __version__
-from nas_attn.backbones.building import quiet_ultralytics
+from nas_attn.backbones.building import quiet_ultralytics, ultralytics_parts
 from nas_attn.data import Dataset, boxes
 from nas_attn.errors import OperationError
 from nas_attn.evaluation.plan import Plan
@@ -33,9 +34,9 @@ class Answer(Graph):
 
     def forward(self, image: Tensor) -> Tensor:
         output = self.network(image)
-        boxes = output[0] if isinstance(output, tuple | list) else output
-        if not isinstance(boxes, Tensor):
-            raise OperationError(f"the detector answers with a {type(boxes).__name__}, not with boxes as a tensor")
+        boxes = next((t for t in tree_leaves(output) if isinstance(t, Tensor)), None)  # then masks, and for training
+        if boxes is None:
+            raise OperationError(f"the detector answers with a {type(output).__name__}, not with boxes as a tensor")
         return boxes
 
     def differences(self, found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
@@ -76,7 +77,7 @@ def write_pt(model: nn.Module, path: Path, classes: Sequence[str], side: int) ->
         "license": "AGPL-3.0 (ultralytics)",
         "docs": f"nas_attn {__version__}",
     }
-    arguments = {"task": "detect", "imgsz": side}
+    arguments = {"task": ultralytics_parts(model, path.name)["task"], "imgsz": side}
     torch.save({"epoch": -1, "model": network, "ema": None, "train_args": arguments, **origin}, path)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torchvision
@@ -232,7 +234,8 @@ def test_classes_of_torchvisions_segmenters_are_no_site(name: str) -> None:
     ],
 )
 def test_torchvisions_pyramid_is_the_neck(name: str, neck: list[str]) -> None:
-    model = getattr(torchvision.models.detection, name)(weights=None, weights_backbone=None)
+    sides: dict[str, Any] = {"min_size": 128, "max_size": 128}
+    model = getattr(torchvision.models.detection, name)(weights=None, weights_backbone=None, **sides)
     found = named(find_sites(model, (3, 128, 128)))
     assert {path for role, path in found.values() if role == "neck"} == {f"backbone.fpn.{path}" for path in neck}
     assert not any(path.startswith("head.") for _, path in found.values())
@@ -258,7 +261,13 @@ def test_decoders_and_attention_of_segmentation_models() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["convnext_atto", *(pytest.param(n, marks=pytest.mark.slow) for n in ("convnextv2_atto", "focalnet_tiny_srf"))],
+    [
+        "convnext_atto",
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in ("convnext_zepto_rms", "convnextv2_atto", "focalnet_tiny_srf")
+        ),
+    ],
 )
 def test_encoders_with_layer_norm_have_stages(name: str) -> None:
     """ConvNeXt's convolutions go into a layer norm in another layout: they predict nothing."""

@@ -33,7 +33,7 @@ RUN = (
     "CONTRIBUTING.md",
 )
 """The pages whose steps are taken."""
-PROGRAMS = ("nas-attn", "python", "python3", "pip", "make", "export", ".", "sh", "sudo", "docker", "optuna-dashboard")
+PROGRAMS = ("nas-attn", "yolo", "python", "python3", "pip", "make", "export", ".", "sh", "docker", "optuna-dashboard")
 MARK = re.compile(r"<!-- not run(?: \((?P<only>[^)]+)\))?: (?P<reason>.+?) -->", re.DOTALL)
 PIECE = re.compile(
     r"^(?P<marks>(?:<!-- not run.*?-->\s*)*)```(?P<language>\w*)\n(?P<block>.*?)^```$|`(?P<span>[^`]+)`",

@@ -75,11 +75,12 @@ def with_boxes(shell: Shell) -> None:
 
 def with_yolo(shell: Shell) -> None:
     """A data YAML, and a `.pt` as ultralytics writes it, which is nowhere to be had here but from its own YAML."""
-    for package in ("ultralytics", "onnx", "onnxruntime"):
+    for package in ("ultralytics", "onnx", "onnxruntime", "openvino", "ncnn", "pnnx"):
         pytest.importorskip(package, reason=f"{package} is not installed")
     shell.variables |= {
         "YOLO_CONFIG_DIR": str(shell.logs),
         "YOLO_AUTOINSTALL": "false",
+        "YOLO_OFFLINE": "true",
         "XDG_CACHE_HOME": str(shell.logs / "cache"),
     }
     made = shell.runs([sys.executable, "-c", YOLO], "what a user of YOLO has").ended(HOUR_S)

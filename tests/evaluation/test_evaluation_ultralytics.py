@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from materials import discs
 from torch import nn
 
 import nas_attn as na
 from nas_attn import tasks
 from nas_attn.data import boxes
 from nas_attn.data.digits import draw_masked
-from nas_attn.errors import DataError, RecipeError
+from nas_attn.errors import BackboneError, DataError, RecipeError
 from nas_attn.recipe import DataSection
 from nas_attn.recipe_reading import recipe_from
 
@@ -127,12 +128,13 @@ def test_what_is_wrong_with_the_data_is_said(tmp_path: Path) -> None:
         boxes.data_file(DataSection(name="mnist"))
 
 
-def attended(recipe: Any) -> nn.Module:
+def attended(recipe: Any, side: int = 32) -> nn.Module:
     from nas_attn import backbones
 
     torch.manual_seed(0)
-    model = backbones.build(recipe.backbone, input_shape=(3, 32, 32), classes=10)
-    return na.attach(model, "stage2@stage=eca neck1@stage=se(reduction=4)", input_shape=(3, 32, 32), init="paper")
+    model = backbones.build(recipe.backbone, input_shape=(3, side, side), classes=10)
+    placement = "stage2@stage=eca neck1@stage=se(reduction=4)"
+    return na.attach(model, placement, input_shape=(3, side, side), init="paper")
 
 
 @pytest.mark.slow
@@ -172,3 +174,32 @@ def test_rung_by_rung_with_the_attention_in_what_is_scored(tmp_path: Path) -> No
     assert state["epochs"] == 2
     assert reached(model, "a", 1, "test")[0].keys() == first.keys()
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == (threads, False)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [("yolo11n-seg", "segment"), ("yolo11n-pose", "pose"), ("yolo11n-obb", "obb"), ("rtdetr-resnet50", "detect")],
+)
+def test_other_heads_are_trained_and_scored_by_what_ultralytics_has_for_them(
+    name: str, task: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("ultralytics", reason="ultralytics, which its users have, is not installed")
+    from nas_attn.evaluation.evaluators import EvaluatorRun
+    from nas_attn.evaluation.ultralytics import detector_evaluator
+
+    data = {"name": f"yolo:{discs(tmp_path / 'discs', task)}", "size": 64}
+    recipe = recipe_from({**TABLE, "backbone": {"name": f"ultralytics:{name}.yaml"}, "data": data}, where="it")
+    model, evaluate = attended(recipe, 64), detector_evaluator(recipe)
+    for split in ("validation", "test"):
+        run = EvaluatorRun("it", 0, 1, 1, 3, tmp_path, "cpu", split)
+        assert set(evaluate(model, run)) == {"map50_95", "map50"}
+    assert all(one.takes_part for one in na.check(model, (3, 64, 64)))
+
+
+def test_what_finds_no_boxes_is_no_detector() -> None:
+    pytest.importorskip("ultralytics", reason="ultralytics, which its users have, is not installed")
+    with pytest.raises(BackboneError, match="which has no boxes"):
+        attended(recipe_from(changed(backbone={"name": "ultralytics:yolo11n-cls.yaml"}), where="it"))
