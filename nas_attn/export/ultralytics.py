@@ -44,6 +44,8 @@ class Answer(Graph):
 
         Two numbers, because sides in pixels are so much larger. Of boxes that the network chooses itself: as `boxes_apart`.
         """
+        if type(getattr(self.network, "model", [None])[-1]).__name__ == "RTDETRDecoder":
+            found, expected = _of_queries(found, x), _of_queries(expected, x)
         if expected.shape[-1] == BOX:
             return boxes_apart(found, expected, x)
         sides = (found - expected)[:, :4].abs().max() / max(x.shape[-2:])
@@ -63,6 +65,12 @@ class Answer(Graph):
             if not written or not Path(written).is_file():
                 raise OperationError("ultralytics has written no ONNX file")
             Path(written).replace(order.path)
+
+
+def _of_queries(answer: Tensor, x: Tensor) -> Tensor:
+    """RT-DETR's answer, (N, queries, 4 + classes), as boxes in pixels with the best score and its class: (N, queries, 6)."""
+    scores, labels = answer[..., 4:].max(-1, keepdim=True)
+    return torch.cat([answer[..., :4] * x.shape[-1], scores, labels + 1.0], -1)
 
 
 def write_pt(model: nn.Module, path: Path, classes: Sequence[str], side: int) -> None:

@@ -128,11 +128,11 @@ def test_what_is_wrong_with_the_data_is_said(tmp_path: Path) -> None:
         boxes.data_file(DataSection(name="mnist"))
 
 
-def attended(recipe: Any, side: int = 32) -> nn.Module:
+def attended(recipe: Any, side: int = 32, classes: int = 10) -> nn.Module:
     from nas_attn import backbones
 
     torch.manual_seed(0)
-    model = backbones.build(recipe.backbone, input_shape=(3, side, side), classes=10)
+    model = backbones.build(recipe.backbone, input_shape=(3, side, side), classes=classes)
     placement = "stage2@stage=eca neck1@stage=se(reduction=4)"
     return na.attach(model, placement, input_shape=(3, side, side), init="paper")
 
@@ -192,7 +192,7 @@ def test_other_heads_are_trained_and_scored_by_what_ultralytics_has_for_them(
 
     data = {"name": f"yolo:{discs(tmp_path / 'discs', task)}", "size": 64}
     recipe = recipe_from({**TABLE, "backbone": {"name": f"ultralytics:{name}.yaml"}, "data": data}, where="it")
-    model, evaluate = attended(recipe, 64), detector_evaluator(recipe)
+    model, evaluate = attended(recipe, 64, 1), detector_evaluator(recipe)
     for split in ("validation", "test"):
         run = EvaluatorRun("it", 0, 1, 1, 3, tmp_path, "cpu", split)
         assert set(evaluate(model, run)) == {"map50_95", "map50"}

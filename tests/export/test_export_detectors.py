@@ -99,9 +99,9 @@ def test_ultralytics_loads_and_validates_it_with_its_attention(tmp_path: Path) -
     assert validator.metrics.results_dict == pytest.approx(there)
 
 
-@pytest.mark.parametrize("name", ["yolo11n", "yolo26n"])
+@pytest.mark.parametrize("name", ["yolo11n", "yolo26n", "yolo11n-seg", "rtdetr-resnet50"])
 def test_a_file_without_its_attention_is_noticed(tmp_path: Path, name: str) -> None:
-    """YOLO26 chooses its boxes itself; of the others' boxes and scores, the sides are larger by far."""
+    """YOLO26 and RT-DETR choose their boxes themselves; of the others' boxes and scores, the sides are larger by far."""
     for package in ("onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="the onnx extra is not installed")
     model, described, _ = made(BackboneSection(name=f"ultralytics:{name}.yaml"))
