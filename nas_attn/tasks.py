@@ -220,7 +220,7 @@ class Segmentation(Task):
 
     def check(self, recipe: Recipe) -> None:
         for name in sorted(MIXING & recipe.augmentations):
-            raise ValueError(f"{name} in training.augment is not supported for segmentation: remove it")
+            raise ValueError(f"training.augment: '{name}' is not supported for segmentation: remove it")
 
     def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:
         return (classes, *size)

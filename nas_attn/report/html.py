@@ -122,12 +122,13 @@ def _tested(snapshot: Snapshot, result: ValidationResult) -> dict[str, Any]:
 def _tiles(snapshot: Snapshot) -> list[tuple[str, str]]:
     points = [point for view in snapshot.candidates for point in view.scores]
     seconds = sum(point.wall_s for point in points)
-    waited = sum(point.wall_s * point.metrics.get("loading_share", 0.0) for point in points)
+    waited = [point.wall_s * point.metrics["loading_share"] for point in points if "loading_share" in point.metrics]
+    share = f", {100 * sum(waited) / max(seconds, 1e-9):.0f} % of it waiting for images" if waited else ""
     return [
         (f"{len(snapshot.candidates)} of {snapshot.planned}", "candidates"),
         (str(len(snapshot.front)), "on the front"),
         *((str(snapshot.counts[state]), state) for state in STATES if snapshot.counts[state]),
-        (units.duration(seconds), f"of training, {100 * waited / max(seconds, 1e-9):.0f} % of it waiting for images"),
+        (units.duration(seconds), f"of training{share}"),
     ]
 
 

@@ -20,7 +20,7 @@ import nas_attn as na
 from nas_attn import backbones
 from nas_attn.backbones.building import published_input
 from nas_attn.backbones.weights import pack, restore, unpack
-from nas_attn.errors import BackboneError, CheckpointError, NasAttnWarning
+from nas_attn.errors import BackboneError, NasAttnWarning
 from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.tasks import TASKS
@@ -268,23 +268,6 @@ def mnasnet() -> nn.Module:
     return backbones.build(BackboneSection(name="torchvision:mnasnet0_5"), input_shape=(3, 32, 32), classes=4)
 
 
-class Counting(nn.Module):
-    """A backbone with state that is no tensor."""
-
-    def __init__(self, classes: int, steps: Any = 0) -> None:
-        super().__init__()
-        self.conv, self.head, self.steps = nn.Conv2d(1, 8, 3), nn.Linear(8, classes), steps
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.conv(x).mean((2, 3)))  # type: ignore[no-any-return]
-
-    def get_extra_state(self) -> Any:
-        return {"steps": self.steps}
-
-    def set_extra_state(self, state: Any) -> None:
-        self.steps = state["steps"]
-
-
 def test_a_network_whose_format_has_a_version_comes_back_whole() -> None:
     trained = mnasnet()
     assert same(restore(mnasnet(), unpack(pack(trained))), trained)
@@ -299,13 +282,6 @@ def test_weights_files_of_such_a_network(tmp_path: Path, prefix: str, kind: type
     model = mnasnet()
     backbones.load_weights(model, str(tmp_path / "weights.pt"))
     assert same(model, trained)
-
-
-def test_extra_state_comes_back_where_it_is_plain_and_is_refused_where_it_is_not() -> None:
-    assert restore(Counting(2), unpack(pack(Counting(2, 7)))).steps == 7
-    with pytest.raises(CheckpointError, match="cannot be read") as caught:
-        unpack(pack(Counting(2, Path("x"))))
-    assert "\n" not in str(caught.value)
 
 
 def test_weights_of_the_hub_are_taken_from_its_cache_with_what_they_are_fed(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from slots import MemorySlot
 from torch import nn
 
 from nas_attn import data
@@ -27,20 +27,16 @@ SECTION = TrainingSection(
 )
 
 
-class FileSlot:
+class FileSlot(MemorySlot):
     """A slot as the study has it, in one file."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.saves: list[int] = []
-
-    def load(self) -> bytes | None:
-        return self.path.read_bytes() if self.path.exists() else None
+        self.path, self.saves = path, []
+        self.blob = path.read_bytes() if path.exists() else None
 
     def save(self, blob: bytes, epochs: int) -> None:
-        part = self.path.with_suffix(".part")
-        part.write_bytes(blob)
-        os.replace(part, self.path)
+        super().save(blob, epochs)
+        self.path.write_bytes(blob)
         self.saves.append(epochs)
 
 
