@@ -311,13 +311,15 @@ class Masks(Classes):
         """Validation and test may lack a class, which then does not count; training may not."""
         if not what.startswith("training"):
             return
-        pixels = part.pixels.histogram()[-1]
-        missing = [name for number, name in enumerate(classes) if not pixels[number]]
-        if missing:
-            raise DataError(
-                f"{what} has no pixel of class '{missing[0]}' ({len(missing)} of {len(classes)} classes are missing): a mask's "
-                f"values are class numbers, 0 to {len(classes) - 1}, and {NOT_COUNTED} is not counted"
-            )
+        for every in (False, True):
+            pixels = part.pixels.histogram(every=every)[-1]
+            missing = [name for number, name in enumerate(classes) if not pixels[number]]
+            if not missing:
+                return
+        raise DataError(
+            f"{what} has no pixel of class '{missing[0]}' ({len(missing)} of {len(classes)} classes are missing): a mask's "
+            f"values are class numbers, 0 to {len(classes) - 1}, and {NOT_COUNTED} is not counted"
+        )
 
     def input_shape(self, part: Labelled) -> tuple[int, int, int]:
         channels, height, width = part.pixels.shape

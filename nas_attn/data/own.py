@@ -220,7 +220,7 @@ def _classes(dataset: Any, train: Labelled, kind: str, section: DataSection) -> 
         assert train.boxes is not None
         most, begin = int(np.abs(train.boxes[..., 0]).max()), 1
     elif kind == "masks":
-        most, begin = int(np.flatnonzero(train.pixels.histogram()[-1][:255]).max()), 0
+        most, begin = int(np.flatnonzero(train.pixels.histogram(every=True)[-1][:255]).max()), 0
     else:
         most, begin = int(train.labels.max()), 0
     features = getattr(dataset, "features", None) or {}

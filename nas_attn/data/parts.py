@@ -56,8 +56,8 @@ class InMemory:
     def to(self, device: torch.device) -> InMemory:
         return InMemory(self._rows.to(device).permute(0, 3, 1, 2))
 
-    def histogram(self) -> NDArray[np.int64]:
-        """(C, 256): how often each value occurs in each channel."""
+    def histogram(self, *, every: bool = False) -> NDArray[np.int64]:
+        """(C, 256): how often each value occurs in each channel; of a part of the images where they are many, unless `every`."""
         counts = [torch.bincount(self._rows[..., c].flatten(), minlength=256) for c in range(self.shape[0])]
         return torch.stack(counts).cpu().numpy().astype(np.int64)
 
@@ -81,7 +81,7 @@ def moments(histogram: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[floa
 
 
 TOGETHER = 256  # images that are decoded before they are written
-HISTOGRAM_IMAGES = 5000  # mean and deviation are taken from this many images, evenly spaced
+HISTOGRAM_BYTES = 2**28  # mean and deviation are taken from so many images, evenly spaced
 
 
 class Feed:
@@ -152,13 +152,16 @@ class Mapped:
         there._device = device
         return there
 
-    def histogram(self) -> NDArray[np.int64]:
-        sample = np.linspace(0, len(self) - 1, min(len(self), HISTOGRAM_IMAGES)).round().astype(np.int64)
+    def histogram(self, *, every: bool = False) -> NDArray[np.int64]:
+        """As of `InMemory`."""
+        count = len(self) if every else min(len(self), max(TOGETHER, HISTOGRAM_BYTES // self._rows[0].numel()))
+        sample = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
         found = (InMemory(self._batch(part)).histogram() for part in torch.split(torch.from_numpy(sample), 256))
         return sum(found, np.zeros((self.shape[0], 256), np.int64))
 
     def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """As of `InMemory`; the next batch is read while the last one is worked on."""
+        batches = [index.cpu() for index in batches]  # at once, so that no batch waits for a device
         if not batches:
             return
         with ThreadPoolExecutor(1) as reader:
@@ -169,7 +172,7 @@ class Mapped:
             yield coming.result().to(self._device, non_blocking=True)
 
     def _read(self, index: Tensor) -> Tensor:
-        images = self._batch(index.cpu())
+        images = self._batch(index)
         return images.pin_memory() if self._device.type == "cuda" else images
 
     def _batch(self, index: Tensor) -> Tensor:
