@@ -210,10 +210,10 @@ def random_placements(name: str, count: int) -> tuple[nn.Module, dict[str, str],
 def additive(arguments: argparse.Namespace) -> str:
     """Measures random placements, then predicts each from those of the other folds."""
     reference, texts, models = random_placements(arguments.backbone, arguments.additive)
-    section = LatencySection(session_seconds=arguments.session_seconds, max_sessions=4)
+    section = LatencySection(session_seconds=arguments.session_seconds)
 
     def still_open(sessions: Sequence[Session]) -> list[str]:
-        return open_keys(sessions, models, tolerance=1e-9, max_sessions=section.max_sessions)
+        return open_keys(sessions, models, tolerance=1e-9, max_sessions=4)
 
     sessions = list(
         run_sessions(section, reference=reference, candidates=models, input_shape=SHAPE, seed=0, still_open=still_open)

@@ -355,18 +355,19 @@ class LatencySection(Section):
     """Intra-op threads; with more than one, the wall clock is used instead of the thread's CPU time."""
     mode: str = "eager"
     """How the network runs: `eager` (as it is), `compile` (torch.compile), `cuda-graph` (replayed), `onnxruntime`, `openvino`,
-    `ncnn`, in int8 `onnxruntime-int8`, `openvino-int8`, or `command`."""
+    `ncnn`, `litert`, `tensorrt`, in int8 `onnxruntime-int8`, `openvino-int8`, or `command`."""
     command: str | None = None
     """For `mode = "command"`: a program that measures elsewhere and prints milliseconds; `{onnx}` (or its last argument) is
     the path of an ONNX file."""
     tolerance: float = Field(default=0.02, gt=0, lt=1)
-    """Half-width of the 95 % interval that is enough while searching, as a share of the ratio."""
-    front_tolerance: float = Field(default=0.01, gt=0, lt=1)
-    """The same for the front at the end."""
+    """Half-width of the 95 % interval that is enough while searching, as a share of the ratio; for the front at the end, half of it."""
     session_seconds: float = Field(default=3.0, gt=0)
     """Longest time of one session."""
-    max_sessions: int = Field(default=24, ge=1)
-    """Largest number of sessions per candidate."""
+
+    @property
+    def front_tolerance(self) -> float:
+        """Half-width that is enough for the front at the end."""
+        return self.tolerance / 2
 
     @field_validator("mode")
     @classmethod

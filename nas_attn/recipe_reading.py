@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +21,7 @@ from nas_attn.records import Choice
 from nas_attn.space_schema import Section, SpaceSpec
 
 S = typing.TypeVar("S", bound=Section)
+GONE = ("front_tolerance", "max_sessions")  # keys of [latency] in studies of older versions
 
 
 def shipped(kind: Literal["search_spaces", "studies"]) -> dict[str, str]:
@@ -93,6 +96,11 @@ def _read_toml(
 
 def frozen_recipe(text: str, *, where: str) -> Recipe:
     """The recipe that a study was begun with, from the text that `Recipe.to_json` wrote; StorageError where it is damaged."""
+    with suppress(ValueError, LookupError, TypeError, AttributeError):  # damaged: the schema says how
+        table = json.loads(text)
+        for key in GONE:
+            table["latency"].pop(key, None)
+        text = json.dumps(table)
     try:
         return Recipe.model_validate_json(text)
     except ValidationError as error:

@@ -76,7 +76,7 @@ class LatencyMode:
     """Makes a network ready: called with a copy of the model (in eval mode, on the device, in the dtype), the `LatencySection` and an
     input (N, C, H, W), it returns a `nas_attn.latency.nets.Net`, mostly by `timed`."""
     package: str = ""  # A package that it needs. A study's latencies belong to one version of it.
-    extra: str = ""  # The extra of nas-attn that installs the package
+    extra: str = ""  # The extra of nas-attn that installs the package; empty: pip installs the package itself
     costly: bool = False  # Making a network ready takes longer than timing it, so what is ready is kept
     quantized: bool = False  # It runs in int8: `prepare` is also given `images`, (M, C, H, W); accuracy is scored
     devices: tuple[str, ...] = ("cpu", "cuda")
@@ -104,7 +104,9 @@ LATENCY_MODES: Mapping[str, LatencyMode] = MappingProxyType(
             _runtime("onnxruntime", "onnxruntime", "onnx", **_WIDE),
             _runtime("onnxruntime-int8", "onnxruntime", "onnx", quantized=True),
             _runtime("openvino", "openvino", "openvino"),
+            _runtime("tensorrt", "onnxruntime", "", **{**_WIDE, "devices": ("cuda",)}),
             _runtime("ncnn", "ncnn", "ncnn"),
+            _runtime("litert", "ai_edge_litert", "litert"),
             _runtime("openvino-int8", "openvino", "openvino", quantized=True),
             LatencyMode("command", f"{_NETS}:by_command", costly=True, dtypes=("float32", "float16")),
         )

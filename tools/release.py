@@ -30,7 +30,7 @@ TESTS = (
     "tests/storage/test_storage_schema.py",
 )
 TRIED_BY = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis")
-SMALL = ("data.options={train=200, validation=100, test=50}", "training.backbone_epochs=1", "latency.max_sessions=2")
+SMALL = ("data.options={train=200, validation=100, test=50}", "training.backbone_epochs=1", "latency.tolerance=0.9")
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ from nas_attn.model.evidence import Effects, Solution, Sum, moments
 from nas_attn.model.runs import MOST, Data
 from nas_attn.records import BESIDE, CandidateRow, Latency, Session
 
+MAX_SESSIONS = 24  # of a candidate, dropped ones included
 ENOUGH_SESSIONS = 6  # from here on an interval comes from resampling the candidate's own sessions
 RESAMPLES = 2000
 LEAST_CONTROL_LIMIT = math.log(1.01)  # a session is not dropped for an A/A log-ratio within 1 %
@@ -119,7 +120,12 @@ class Order:
 
 
 def open_keys(
-    sessions: Sequence[Session], keys: Iterable[str], *, tolerance: float, max_sessions: int, seed: int = 0
+    sessions: Sequence[Session],
+    keys: Iterable[str],
+    *,
+    tolerance: float,
+    max_sessions: int = MAX_SESSIONS,
+    seed: int = 0,
 ) -> list[str]:
     """Those of `keys` that need more sessions, the neediest first; not those that had `max_sessions`, dropped ones included."""
     known = estimate(sessions, seed=seed)
@@ -184,6 +190,26 @@ def latencies(rows: Iterable[CandidateRow], sessions: Sequence[Session]) -> dict
         if sessions and all(part.rpartition("=")[2] == "none" for part in row.placement.split()):
             found[row.key] = Latency(1.0, 1.0, 1.0, _reference_ms(sessions), len(sessions))
     return with_predictions(found, {row.key: row.placement for row in rows})
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What one device other than the study's own has measured."""
+
+    machine: str
+    mode: str
+    latencies: Mapping[str, Latency]  # key -> estimate
+
+
+def by_device(sessions: Iterable[Session]) -> list[Elsewhere]:
+    """Sessions of several devices, device by device; each software and mode is a device of its own."""
+    groups: dict[str, list[Session]] = {}
+    for one in sessions:
+        groups.setdefault(one.fingerprint.id, []).append(one)
+    return [
+        Elsewhere(group[0].fingerprint.name, str(group[0].conditions.get("mode")), estimate(group))
+        for group in groups.values()
+    ]
 
 
 def _reference_ms(sessions: Sequence[Session]) -> float:

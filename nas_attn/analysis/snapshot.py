@@ -12,7 +12,7 @@ from typing import Any
 from nas_attn import tasks
 from nas_attn.analysis.features import BuiltFor, features, is_control, is_other, snippets
 from nas_attn.analysis.fronts import front_of, objective_value, primary_metric
-from nas_attn.analysis.latency import LatencyRecord, latencies, latency_record
+from nas_attn.analysis.latency import Elsewhere, LatencyRecord, by_device, latencies, latency_record
 from nas_attn.analysis.per_image import ByClass, Examples, Labels, by_class, examples
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend, with_capacity
 from nas_attn.analysis.sanity import Constant, WeakRung, cautions, constants, in_int8, two_values, weak_rungs
@@ -50,6 +50,7 @@ class StudyFacts:
     candidates: Sequence[CandidateRow]  # by trial
     scores: Sequence[StoredScore]  # of the search's way of training and the study's backbones, with results per image
     sessions: Sequence[Session]
+    sessions_elsewhere: Sequence[Session]  # of other devices than the study's own
     built: BuiltFor | None  # what the backbone is built for; None before the study has begun
     labels: Mapping[str, Labels]  # way of training -> labels of the images that its scores are of
     families: Sequence[Family]  # the validations, the first first
@@ -184,6 +185,7 @@ class Snapshot:
     retrained: tuple[Retrained, ...]  # trainings for use, in the order in which they were ordered
     by_class: ByClass | None  # accuracy class by class, of the bare backbone and the recommended; None where unknown
     examples: Examples | None  # images that these two classify differently; None where unknown, or they are the same
+    elsewhere: tuple[Elsewhere, ...]  # what other devices have measured; no objective, front or recommendation uses it
     evidence: Mapping[str, Evidence] = field(repr=False, compare=False)  # metric -> model at the last rung
 
     @property
@@ -216,6 +218,7 @@ class Snapshot:
             *(two_values(model) if model else ()),
             *self._by_prior(),
             *self._in_int8(),
+            *self._on_other_devices(),
         ]
 
     def _by_prior(self) -> list[str]:
@@ -237,6 +240,17 @@ class Snapshot:
         last = len(self.recipe.training.rungs) - 1
         mine, theirs = ({p.seed: p.metrics for p in view.scores if p.rung == last} for view in (best, bare))
         return list(filter(None, [in_int8(self.recipe.latency.mode, self.primary, mine, theirs)]))
+
+    def _on_other_devices(self) -> list[str]:
+        best = self.recommendation.key if self.recommendation else None
+        said = []
+        for device in self.elsewhere:
+            timed = [view for view in self.ordered(self.candidates) if view.key in device.latencies]
+            names = {view.key: "the recommended placement" if view.key == best else view.label for view in timed}
+            found = ((names[view.key], device.latencies[view.key]) for view in timed)
+            values = ", ".join(f"{name} {one.ratio:.3f} ({one.low:.3f} to {one.high:.3f})" for name, one in found)
+            said.append(f"On {device.machine} ({device.mode}), in times of the bare backbone there: {values}.")
+        return said
 
     def compared(self, objective: str) -> bool:
         """Whether gains over the bare backbone are known for an objective."""
@@ -327,6 +341,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         retrained=tuple(facts.retrained),
         by_class=by_class(facts.labels.get(SEARCH), runs),
         examples=examples(*runs.values()) if len(runs) == 2 else None,
+        elsewhere=tuple(by_device(facts.sessions_elsewhere)),
         evidence=models,
     )
 

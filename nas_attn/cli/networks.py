@@ -299,19 +299,20 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, tuple[str,
 
 
 def _bring_back(folder: Path, study: str | None, storage: str, as_json: bool) -> None:
-    from nas_attn.evaluation.measuring import from_text, to_text
+    from nas_attn.evaluation.measuring import to_text
     from nas_attn.latency.session import read_folder
 
-    found = read_folder(folder)
+    found, own = read_folder(folder), False
     if study is not None:
-        store, here = study_named(study, storage).store, found.sessions[0].fingerprint
-        pinned = from_text(store.set_fingerprint_once(to_text(here)))
-        if pinned.id != here.id:
-            raise StudyError(f"latencies of '{study}' belong to '{pinned.name}', these to '{here.name}': omit --study")
+        store, device = study_named(study, storage).store, to_text(found.sessions[0].fingerprint)
+        own = store.set_fingerprint_once(device) == device
         for session in found.sessions:
             store.add_session(session)
     shown = {key: (notation, notation) for key, notation in found.placements.items()}
     _answer(found.backbone, shown, found.sessions, as_json)
+    if study is not None and not own and not as_json:
+        said = "These are kept beside the study, which was searched with another machine's latencies: nas-attn pareto names both."
+        console().print(said, markup=False)
 
 
 def _plan(backbone: str, shape: str, study: str | None, storage: str) -> Plan:
@@ -356,7 +357,7 @@ def _measure(plan: Plan, section: LatencySection, models: Mapping[str, nn.Module
     from nas_attn.analysis.latency import open_keys
     from nas_attn.latency import DeviceLock, measure
 
-    enough = partial(open_keys, keys=models, tolerance=section.tolerance, max_sessions=section.max_sessions)
+    enough = partial(open_keys, keys=models, tolerance=section.tolerance)
     return list(
         measure(
             section,

@@ -13,13 +13,14 @@ from dataclasses import asdict, replace
 
 from torch import Tensor, nn
 
-from nas_attn.analysis.latency import estimate, needs_more, open_keys, suspicious, with_predictions
+from nas_attn.analysis.latency import MAX_SESSIONS, estimate, needs_more, open_keys, suspicious, with_predictions
 from nas_attn.errors import MeasurementError, NasAttnWarning, Unmeasurable
 from nas_attn.evaluation.plan import Plan
 from nas_attn.latency import MAX_CANDIDATES, DeviceLock, Net, fingerprint, run_session
-from nas_attn.latency.session import candidate_name
+from nas_attn.latency.session import candidate_name, check
 from nas_attn.records import Fingerprint, Latency, ResolvedPlacement, Session
 from nas_attn.storage import StudyStore
+from nas_attn.tables import LATENCY_MODES
 from nas_attn.waiting import Interrupted, Wait
 
 BARE = "none"
@@ -32,7 +33,8 @@ class Measurer:
     """Runs latency sessions for one study on this machine."""
 
     def __init__(self, plan: Plan, store: StudyStore, *, seed: int, images: Tensor | None = None) -> None:
-        """Images calibrate a quantized mode. Raises MeasurementError: the device or a package is missing."""
+        """Images calibrate a quantized mode. Raises MeasurementError: the device or a package is missing, or the backbone does not
+        run in this mode."""
         self._images = images
         self._plan, self._store, self._section = plan, store, plan.recipe.latency
         self._random = random.Random(seed)
@@ -44,6 +46,8 @@ class Measurer:
         pinned = store.set_fingerprint_once(to_text(here))
         self.machine = from_text(pinned).name  # the machine that the study's latencies belong to
         self.fits = from_text(pinned).id == here.id  # whether that is this one
+        if self.fits and LATENCY_MODES[self._section.mode].costly and not store.sessions():
+            check(self._section, self._model(None), plan.input_shape, images, self._nets)
 
     def known(self, candidate: ResolvedPlacement) -> Latency | None:
         """The estimate of a candidate that was measured, or that the study's additive model places well enough."""
@@ -94,11 +98,11 @@ class Measurer:
 
     def open_keys(self, keys: Sequence[str], tolerance: float) -> list[str]:
         """Those that are due for another session: what looks wrong, then the neediest first."""
-        sessions, limit = self._store.sessions(), self._section.max_sessions
-        wanted = open_keys(sessions, keys, tolerance=tolerance, max_sessions=limit)
+        sessions = self._store.sessions()
+        wanted = open_keys(sessions, keys, tolerance=tolerance, max_sessions=MAX_SESSIONS)
         known = estimate(sessions)
         odd = suspicious(known, {row.key: row.placement for row in self._store.candidates()})
-        again = [key for key in odd if key in keys and known[key].sessions < min(AGAIN, limit)]
+        again = [key for key in odd if key in keys and known[key].sessions < AGAIN]
         return [*again, *(key for key in wanted if key not in again)]
 
     def bare(self) -> Latency:

@@ -7,12 +7,14 @@ a call: one number or many, separated by blanks, commas or line ends.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import shlex
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -20,11 +22,13 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nas_attn.attachment import fold_batchnorm, reparameterized
+from nas_attn.attachment.hosting import CHILD
 from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import MeasurementError, RecipeError, first_line
 from nas_attn.importing import load_object
@@ -66,19 +70,47 @@ def write_ncnn(model: nn.Module, x: Tensor, path: Path) -> None:
         made = [Path(folder) / f"model.ncnn{suffix}" for suffix in (".param", ".bin")]
         if done.returncode or not all(file.exists() for file in made):
             raise MeasurementError(f"pnnx cannot convert the network for ncnn (it ended with {done.returncode})")
+        kinds = {line.split()[0] for line in made[0].read_text("utf-8").splitlines()[2:] if line.strip()}
+        if foreign := sorted(
+            kind for kind in kinds if "." in kind or ":" in kind
+        ):  # pnnx leaves what it cannot translate
+            raise MeasurementError(f"ncnn has no operator for {', '.join(foreign)} of this network")
         for file in made:
             path.with_suffix(file.suffix).write_bytes(file.read_bytes())
 
 
-def quantize(path: Path, images: Array, batch_size: int) -> None:
+LITERT = """
+import sys, torch, litert_torch
+network, x = torch.export.load(sys.argv[1]).module(), torch.zeros(*map(int, sys.argv[3:]))
+litert_torch.convert(network, (x,)).export(sys.argv[2])
+"""  # In a process of its own: the converter prints, loads JAX, and can crash.
+
+
+def write_litert(model: nn.Module, x: Tensor, path: Path) -> None:
+    """Writes the model for LiteRT (.tflite), for x's shape (N, C, H, W). MeasurementError: litert-torch is missing or fails."""
+    if importlib.util.find_spec("litert_torch") is None:
+        raise MeasurementError("LiteRT needs litert-torch: pip install 'nas-attn[litert]'")
+    with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        torch.export.save(torch.export.export(model, (x,)), f"{folder}/model.pt2")
+        words = [sys.executable, "-W", "ignore", "-c", LITERT, f"{folder}/model.pt2", str(path), *map(str, x.shape)]
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace")
+    if done.returncode or not path.exists():
+        said = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+        raise MeasurementError(f"litert-torch cannot convert the network: {said}")
+
+
+def quantize(path: Path, images: Array, batch_size: int, *, gates: bool = True) -> None:
     """Replaces a float file by one that ONNX Runtime and OpenVINO execute in int8. Weights have a scale per channel, activations
-    one per tensor, from their range on the images, float32 (M, C, H, W). MeasurementError: the `onnx` extra is missing."""
+    one per tensor, from their range on the images, float32 (M, C, H, W). Without `gates`, all layers of attention modules stay in
+    float. MeasurementError: the `onnx` extra is missing."""
     try:
         import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     except ModuleNotFoundError as error:
         raise MeasurementError(f"quantizing needs '{error.name}': pip install 'nas-attn[onnx]'") from None
-    name = onnx.load(str(path)).graph.input[0].name
+    graph = onnx.load(str(path)).graph
+    name, kept = graph.input[0].name, [node.name for node in graph.node if not gates and _in_attention(node)]
 
     class Images(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -93,10 +125,23 @@ def quantize(path: Path, images: Array, batch_size: int) -> None:
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)  # it advises on preparations that torch's exporter has made
     try:
-        quantize_static(str(path), str(made), Images(), per_channel=True, op_types_to_quantize=list(OPERATIONS), **how)
+        quantize_static(
+            str(path),
+            str(made),
+            Images(),
+            per_channel=True,
+            op_types_to_quantize=list(OPERATIONS),
+            nodes_to_exclude=kept,
+            **how,
+        )
     finally:
         logging.root.setLevel(level)
     os.replace(made, path)
+
+
+def _in_attention(node: Any) -> bool:
+    """Whether an ONNX node is of an attention module: the exporter notes the path of the module that it comes from."""
+    return any(CHILD in one.value for one in node.metadata_props if one.key == "pkg.torch.onnx.name_scopes")
 
 
 def _batches(images: Array, size: int) -> list[Array]:
@@ -234,7 +279,7 @@ def cuda_graph(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
 
 
 def by_runtime(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None = None) -> Net:
-    """By ONNX Runtime or OpenVINO; in the int8 modes quantized with the images, with noise where there are none."""
+    """By a runtime that reads files; in the int8 modes quantized with the images, with noise where there are none."""
     opened = open_in_runtime(model, section, x, images)
     net = timed(opened.call, section)
     return Net(net.turn, owned=opened)
@@ -250,13 +295,13 @@ def open_in_runtime(model: nn.Module, section: LatencySection, x: Tensor, images
 
 def runtime_suffix(section: LatencySection) -> str:
     """Of the file that the section's mode runs."""
-    return ".param" if section.mode == "ncnn" else ".onnx"
+    return {"ncnn": ".param", "litert": ".tflite"}.get(section.mode, ".onnx")
 
 
 def write_runtime_file(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None, path: Path) -> None:
     """The file that the section's mode runs, for inputs of x's shape (N, C, H, W)."""
-    if section.mode == "ncnn":
-        write_ncnn(model, x, path)
+    if section.mode in (own := {"ncnn": write_ncnn, "litert": write_litert}):
+        own[section.mode](model, x, path)
         return
     write_onnx(model, x, path)
     if LATENCY_MODES[section.mode].quantized:

@@ -19,6 +19,7 @@ import os
 import platform
 import random
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -106,15 +107,35 @@ class Opened:
         self.call, self.outputs = _OPEN[mode.removesuffix(INT8)](path, self.x, threads, device)
 
 
-def _onnxruntime(path: Path, x: Array, threads: int, device: str) -> tuple[Call, Callable[[], list[Array]]]:
+Ready = tuple[Call, Callable[[], list[Array]]]  # what calls the network, what fetches its outputs
+
+
+def _onnxruntime(path: Path, x: Array, threads: int, device: str) -> Ready:
+    return _by_provider("CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider", path, x, threads)
+
+
+def _tensorrt(path: Path, x: Array, threads: int, device: str) -> Ready:
+    """By ONNX Runtime: TensorRT builds the parts that it knows, CUDA runs the rest."""
+    return _by_provider("TensorrtExecutionProvider", path, x, threads, trt_fp16_enable=x.dtype == np.float16)
+
+
+def _by_provider(provider: str, path: Path, x: Array, threads: int, **settings: bool) -> Ready:
+    """By ONNX Runtime. RuntimeError: it has no such provider, or falls back to another because a library is missing."""
     import onnxruntime
 
-    provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
-    if provider not in onnxruntime.get_available_providers():
-        raise RuntimeError(f"ONNX Runtime has no {provider}: install onnxruntime-gpu, or use latency.device = 'cpu'")
+    device = "cpu" if provider == "CPUExecutionProvider" else "cuda"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    tensorrt, used = provider.startswith("Tensorrt"), []
+    if provider in onnxruntime.get_available_providers():
+        providers = [(provider, settings), *(["CUDAExecutionProvider"] if tensorrt else [])]
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        used = session.get_providers()[:1]
+    if used != [provider]:
+        needed = "onnxruntime-gpu and tensorrt" if tensorrt else "onnxruntime-gpu"
+        raise RuntimeError(
+            f"ONNX Runtime cannot use its {provider} here: install {needed}, or choose another latency.mode"
+        )
     binding = session.io_binding()
     value = onnxruntime.OrtValue.ortvalue_from_numpy(x, device)
     binding.bind_ortvalue_input(session.get_inputs()[0].name, value)
@@ -123,7 +144,7 @@ def _onnxruntime(path: Path, x: Array, threads: int, device: str) -> tuple[Call,
     return lambda: session.run_with_iobinding(binding), binding.copy_outputs_to_cpu
 
 
-def _openvino(path: Path, x: Array, threads: int, device: str) -> tuple[Call, Callable[[], list[Array]]]:
+def _openvino(path: Path, x: Array, threads: int, device: str) -> Ready:
     import openvino
 
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
@@ -133,7 +154,7 @@ def _openvino(path: Path, x: Array, threads: int, device: str) -> tuple[Call, Ca
     return request.infer, lambda: [request.get_output_tensor(i).data.copy() for i in range(len(compiled.outputs))]
 
 
-def _ncnn(path: Path, x: Array, threads: int, device: str) -> tuple[Call, Callable[[], list[Array]]]:
+def _ncnn(path: Path, x: Array, threads: int, device: str) -> Ready:
     """Of `path` (.param) and the .bin beside it; x holds one image."""
     import ncnn
 
@@ -155,11 +176,28 @@ def _ncnn(path: Path, x: Array, threads: int, device: str) -> tuple[Call, Callab
     return call, lambda: [np.array(answer[0])[None]]
 
 
-_OPEN: Mapping[str, Callable[[Path, Array, int, str], tuple[Call, Callable[[], list[Array]]]]] = {
+def _litert(path: Path, x: Array, threads: int, device: str) -> Ready:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path), num_threads=threads)
+    interpreter.allocate_tensors()
+    given = interpreter.get_input_details()[0]["index"]
+
+    def call() -> None:
+        interpreter.set_tensor(given, x)
+        interpreter.invoke()
+
+    return call, lambda: [interpreter.get_tensor(one["index"]) for one in interpreter.get_output_details()]
+
+
+_OPEN: Mapping[str, Callable[[Path, Array, int, str], Ready]] = {
     "onnxruntime": _onnxruntime,
+    "tensorrt": _tensorrt,
     "openvino": _openvino,
     "ncnn": _ncnn,
+    "litert": _litert,
 }
+PACKAGES = {"tensorrt": "onnxruntime", "litert": "ai_edge_litert"}  # of the modes that are not named as their package
 
 
 def cpu_name() -> str:
@@ -173,6 +211,17 @@ def cpu_name() -> str:
             if found.partition(":")[0].strip() == line or not line:
                 return found.partition(":")[2].strip() or found.strip("\0 ")
     return platform.processor() or platform.machine()
+
+
+def gpu_name() -> str:
+    """Of the first GPU, as NVIDIA's driver names it; empty where there is none."""
+    asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        return (subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines() or [""])[
+            0
+        ].strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def main(folder: Path, sessions: int) -> None:
@@ -219,7 +268,8 @@ def _turn(call: Call, own_time: bool) -> Turn:
 
 
 def _fingerprint(order: Mapping[str, Any]) -> dict[str, Any]:
-    section, runtime = order["section"], order["section"]["mode"].removesuffix(INT8)
+    section = order["section"]
+    runtime = PACKAGES.get(section["mode"], section["mode"].removesuffix(INT8))
     details = {
         "mode": section["mode"],
         "threads": str(section["threads"]),
@@ -229,7 +279,8 @@ def _fingerprint(order: Mapping[str, Any]) -> dict[str, Any]:
         "python": platform.python_version().rpartition(".")[0],
         runtime: str(importlib.import_module(runtime).__version__),
     }
-    return {"device": section["device"], "name": cpu_name(), "details": sorted(details.items())}
+    name = gpu_name() if section["device"] == "cuda" else ""
+    return {"device": section["device"], "name": name or cpu_name(), "details": sorted(details.items())}
 
 
 def one_file(path: Path, mode: str, threads: int, seconds: float = 1.0) -> float:
@@ -238,8 +289,9 @@ def one_file(path: Path, mode: str, threads: int, seconds: float = 1.0) -> float
         shape = list(importlib.import_module("openvino").Core().read_model(str(path)).inputs[0].shape)
     else:
         shape = importlib.import_module("onnxruntime").InferenceSession(str(path)).get_inputs()[0].shape
-    opened = Opened(path, mode, np.zeros(shape, np.float32), threads)
-    turn = _turn(opened.call, threads == 1)
+    device = "cuda" if mode == "tensorrt" else "cpu"
+    opened = Opened(path, mode, np.zeros(shape, np.float32), threads, device)
+    turn = _turn(opened.call, threads == 1 and device == "cpu")
     times, _ = time_rounds([turn, turn], random.Random(0), seconds=seconds)
     return statistics.median(own for own, _ in itertools.chain(*times))
 
@@ -249,7 +301,7 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measures the networks of this folder, or one file, on this device.")
     parser.add_argument("file", nargs="?", type=Path, help="an ONNX file: its milliseconds are printed")
     parser.add_argument("--sessions", type=int, default=6, help="of each network of the folder (6)")
-    parser.add_argument("--mode", default="onnxruntime", help="for one file: onnxruntime or openvino")
+    parser.add_argument("--mode", default="onnxruntime", help="for one file: onnxruntime, openvino or tensorrt")
     parser.add_argument("--threads", type=int, default=1, help="for one file (1)")
     return parser.parse_args()
 

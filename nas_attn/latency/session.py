@@ -154,6 +154,19 @@ def measuring(section: LatencySection) -> Iterator[None]:
             gc.enable()
 
 
+def check(
+    section: LatencySection,
+    reference: nn.Module,
+    input_shape: tuple[int, ...],
+    images: Tensor | None,
+    kept: MutableMapping[str, Net],
+) -> None:
+    """Makes the bare backbone ready and keeps it. Unmeasurable: it does not run in this mode, so no candidate does."""
+    with measuring(section):
+        x = example_input(section, input_shape, 0)
+        kept["reference"] = _prepare_one("reference", reference, section, x, images)
+
+
 def _prepare_all(
     section: LatencySection,
     reference: nn.Module,
@@ -237,14 +250,15 @@ def write_folder(
     if section.mode not in runtimes:
         known = ", ".join(runtimes)
         raise MeasurementError(f"latency.mode = '{section.mode}' needs torch on the device: set mode to {known}")
-    x, names = example_input(section, input_shape, 0), {}
+    here = section.model_copy(update={"device": "cpu"})  # this machine writes files only
+    x, names = example_input(here, input_shape, 0), {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RESULTS).unlink(missing_ok=True)
         for number, (key, (_, model)) in enumerate([("", ("", reference)), *candidates.items()]):
             names[key] = f"{number or 'bare'}{runtime_suffix(section)}"
             with torch.no_grad():
-                write_runtime_file(deployed(model, section, input_shape), section, x, None, folder / names[key])
+                write_runtime_file(deployed(model, here, input_shape), here, x, None, folder / names[key])
         order = {
             "backbone": backbone,
             "section": section.model_dump(mode="json"),

@@ -78,7 +78,10 @@ class StudyStore(Leases):
         self.recipe = recipe  # the recipe as JSON, frozen at creation
         self.versions = dict(versions)  # library -> version at creation
         self.created_at = created_at  # Unix seconds by the database's clock
-        self._sessions: tuple[object, list[Session]] = (None, [])  # how many there were, and those: they never change
+        self._sessions: tuple[object, dict[bool, list[Session]]] = (
+            None,
+            {},
+        )  # at which state, and elsewhere? -> sessions
         documents = partial(Documents, connector, id)
         self.queue = RunQueue(connector, id, self._fenced)
         self.workers = WorkerBook(connector, id)
@@ -237,16 +240,20 @@ class StudyStore(Leases):
             if connection.scalar(select(tables.session.c.id).where(same)) is None:
                 connection.execute(insert(connection, tables.session).values(row))
 
-    def sessions(self) -> list[Session]:
-        """All latency sessions in the order of their beginning."""
+    def sessions(self, *, elsewhere: bool = False) -> list[Session]:
+        """The latency sessions in the order of their beginning: of the device that the study is pinned to, or of all others."""
         session = tables.session
         mine = session.c.study_id == self._id
         with self._connector.read() as connection:
-            count = connection.scalar(select(func.count()).where(mine))
-            if count != self._sessions[0]:
+            pinned = self._row(connection)["fingerprint"]
+            state = connection.scalar(select(func.count()).where(mine)), pinned
+            if state != self._sessions[0]:
                 query = select(session.c.document).where(mine).order_by(session.c.started_at, session.c.id)
-                self._sessions = count, to_sessions(list(connection.scalars(query)))
-        return self._sessions[1]
+                found: dict[bool, list[Session]] = {True: [], False: []}
+                for one in to_sessions(list(connection.scalars(query))):
+                    found[pinned not in (None, json.dumps(asdict(one.fingerprint)))].append(one)
+                self._sessions = state, found
+        return self._sessions[1][elsewhere]
 
     def add_checkpoint(
         self, run: str, *, artifact: str, sha256: str, size: int, epochs: int, lease: Lease

@@ -42,6 +42,7 @@ def read(store: StudyStore) -> StudyFacts:
             candidates=store.candidates(),
             scores=store.scores(way=SEARCH, with_correct=True),
             sessions=store.sessions(),
+            sessions_elsewhere=store.sessions(elsewhere=True),
             built=_built_for(store),
             labels={way: _labels(text) for way in (SEARCH, TEST_WAY) if (text := store.labels.get(way)) is not None},
             families=families(store),

@@ -15,7 +15,7 @@ SMALL = {
     "training.start": "scratch",
     "search.trials": 2,
     "search.confirm_seeds": 0,
-    "latency.max_sessions": 1,
+    "latency.tolerance": 0.9,
     "latency.session_seconds": 0.1,
     "objectives": ["accuracy", "params"],
 }

@@ -36,7 +36,7 @@ rungs = [1, 2]
 batch_size = 16
 [latency]
 session_seconds = 0.1
-max_sessions = 1
+tolerance = 0.9
 [target]
 epochs = 3
 [search]

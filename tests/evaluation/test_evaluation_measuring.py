@@ -29,7 +29,7 @@ def recipe(**latency: object) -> Recipe:
             "backbone": {"name": "resnet8", "width": 8},
             "data": {"name": "digits-8x8"},
             "training": {"backbone_epochs": 1, "rungs": [1], "batch_size": 256},
-            "latency": {"session_seconds": 0.2, "max_sessions": 2, **latency},
+            "latency": {"session_seconds": 0.2, **latency},
             "search": {"trials": 1, "baselines": "none", "sampler": "random", "confirm_seeds": 0},
         },
         where="test",
@@ -78,6 +78,12 @@ def test_a_worker_elsewhere_trains_and_leaves_the_measuring_to_one_that_fits(tmp
     assert opened.book.values()[row.trial][1] == pytest.approx(estimate(opened.store.sessions())[row.key].ratio)
 
 
+@pytest.fixture
+def two_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas_attn.evaluation.measuring.MAX_SESSIONS", 2)
+
+
+@pytest.mark.usefixtures("two_sessions")
 def test_no_more_sessions_than_allowed_and_the_bare_backbone_needs_none(tmp_path: Path) -> None:
     made = recipe(tolerance=0.0001)
     plan = searching.plan_recipe(made)
@@ -114,6 +120,7 @@ def not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "stage1=slow_stranger:NotTimed"
 
 
+@pytest.mark.usefixtures("two_sessions")
 def test_a_network_that_cannot_be_timed_costs_neither_its_companions_nor_the_study(
     tmp_path: Path, not_timed: str
 ) -> None:

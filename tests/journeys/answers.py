@@ -14,7 +14,7 @@ QUICK = {
     "training.backbones": "2",
     "target": "{epochs=2, seeds=2}",
     "latency.session_seconds": "0.1",
-    "latency.max_sessions": "1",
+    "latency.tolerance": "0.9",
     "search.confirm_seeds": "1",
 }
 TINY = {**QUICK, "backbone.width": "4"}

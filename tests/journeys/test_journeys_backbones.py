@@ -162,7 +162,7 @@ def three_trials(family: str) -> na.Study:
             "training.backbone_epochs": 1,
             "training.learning_rate": 0.01,
             "latency.session_seconds": 0.1,
-            "latency.max_sessions": 1,
+            "latency.tolerance": 0.9,
             "search.confirm_seeds": 0,
         },
     )

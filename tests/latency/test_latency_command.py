@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from nas_attn import attachment, backbones, space
 from nas_attn.errors import MeasurementError, Unmeasurable
 from nas_attn.latency import run_session
 from nas_attn.latency.nets import command_words, run_command, write_onnx
+from nas_attn.latency.paired import Opened
 from nas_attn.recipe import BackboneSection, LatencySection
 
 SHAPE = (3, 16, 16)
@@ -80,6 +82,14 @@ def bare() -> nn.Module:
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
             nn.init.uniform_(module.running_var, 0.5, 2.0)
     return model.eval()
+
+
+def test_tensorrt_says_what_it_needs(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if "TensorrtExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("ONNX Runtime has TensorRT here")
+    with pytest.raises(RuntimeError, match="install onnxruntime-gpu and tensorrt"):
+        Opened(tmp_path / "model.onnx", "tensorrt", np.zeros((1, *SHAPE), np.float32), 1, "cuda")
 
 
 def test_onnx_runtime_folds_batchnorm_and_keeps_attention(tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ def test_the_difference_names_what_differs_only() -> None:
         ({"mode": "command", "command": " "}, "must name a program"),
         ({"mode": "cuda-graph"}, "takes device = 'cuda'"),
         ({"mode": "onnxruntime", "dtype": "bfloat16"}, "not 'bfloat16'"),
-        ({"mode": "tensorrt"}, "latency.mode: .*'tensorrt'.*eager"),
+        ({"mode": "onnx"}, "latency.mode: .*'onnx'.*onnxruntime"),
+        ({"mode": "tensorrt"}, "takes device = 'cuda'"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], says: str) -> None:

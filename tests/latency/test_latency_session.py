@@ -6,6 +6,7 @@ import gc
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from nas_attn.latency import DeviceLock, Net, locks, run_session
 from nas_attn.latency.nets import open_in_runtime
 from nas_attn.recipe import LatencySection
 from nas_attn.records import BESIDE, Session
+from nas_attn.tables import LATENCY_MODES
 
 SHAPE = (3, 16, 16)
 
@@ -163,10 +165,13 @@ def test_a_command_measures_from_an_onnx_file(tmp_path: Path) -> None:
     assert kept == exported
 
 
-@pytest.mark.parametrize("mode", ["onnxruntime", *map(slow, ["openvino", "openvino-int8", "onnxruntime-int8", "ncnn"])])
+@pytest.mark.parametrize(
+    "mode", ["onnxruntime", *map(slow, ["openvino", "openvino-int8", "onnxruntime-int8", "ncnn", "litert"])]
+)
 def test_a_runtime_runs_the_network(mode: str) -> None:
-    runtime = mode.removesuffix("-int8")
-    pytest.importorskip(runtime)
+    runtime = LATENCY_MODES[mode].package
+    if find_spec("litert_torch" if mode == "litert" else runtime) is None:  # importing a converter warns
+        pytest.skip(f"{mode} is not installed")
     found = session(section(mode=mode), longer=network(8))
     assert found.samples[0].log_ratio > 0
     assert found.conditions["mode"] == mode

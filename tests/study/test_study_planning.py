@@ -129,7 +129,7 @@ def test_controls_run_as_baselines_and_are_never_the_answer(tmp_path: Path, monk
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "gaining.py").write_text(GAINING)
     quick = {"training.start": "scratch", "training.rungs": [1], "training.evaluator": "gaining:evaluate"}
-    timed = {"latency.session_seconds": 0.02, "latency.max_sessions": 2}
+    timed = {"latency.session_seconds": 0.02, "latency.tolerance": 0.9}
     recipe = load_recipe("cued-digits", overrides={**CHANGES, **quick, **timed, "search.trials": 10})
     begin(recipe, "sqlite:///nas_attn.db")
     begin(recipe, "sqlite:///nas_attn.db")  # and again: nothing is queued twice
@@ -150,7 +150,7 @@ def test_controls_run_as_baselines_and_are_never_the_answer(tmp_path: Path, monk
 def test_another_backbone_has_its_own_training_and_is_exported_like_any_candidate(photos: Path) -> None:
     few = {"training.backbone_epochs": 1, "training.backbones": 1, "training.rungs": [1], "data.options.train": 200}
     few |= {"search.trials": 2, "search.baselines": "bare", "search.confirm_seeds": 0, "data.options.validation": 100}
-    timed = {"latency.session_seconds": 0.05, "latency.max_sessions": 1}
+    timed = {"latency.session_seconds": 0.05, "latency.tolerance": 0.9}
     with pytest.raises(BackboneError, match="resnet9"):
         begin(load_recipe("cued-digits", overrides={**few, **timed}), URL, tried=["backbone=resnet9"])
     opened = begin(load_recipe("cued-digits", overrides={**few, **timed}), URL, tried=["backbone=resnet14(width=4)"])
