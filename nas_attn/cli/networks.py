@@ -280,6 +280,7 @@ def _front_of(study: str | None, storage: str) -> list[str]:
 
 def _send(plan: Plan, section: LatencySection, networks: Mapping[str, tuple[str, nn.Module]], folder: Path) -> None:
     from nas_attn.latency.session import PROGRAM, write_folder
+    from nas_attn.tables import LATENCY_MODES
 
     known = {text: plan.resolved(text).key if "=" in text else text for text, _ in networks.values()}
     write_folder(
@@ -290,7 +291,7 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, tuple[str,
         candidates={known[notation]: (notation, model) for notation, model in networks.values()},
         input_shape=plan.input_shape,
     )
-    runtime = section.mode.removesuffix("-int8")
+    runtime = LATENCY_MODES[section.mode].package
     console().print(
         f"{len(networks)} networks are in {folder}. On the device, with numpy and {runtime}: python {PROGRAM}. Then copy the folder "
         "back, and give it to nas-attn latency --from.",

@@ -22,7 +22,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -176,11 +177,25 @@ def _ncnn(path: Path, x: Array, threads: int, device: str) -> Ready:
     return call, lambda: [np.array(answer[0])[None]]
 
 
+@contextmanager
+def _errors_hidden() -> Iterator[None]:
+    """What C prints to standard error goes nowhere."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def _litert(path: Path, x: Array, threads: int, device: str) -> Ready:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=str(path), num_threads=threads)
-    interpreter.allocate_tensors()
+    with _errors_hidden():  # it says each time that it computes on the CPU
+        interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        interpreter.allocate_tensors()
     given = interpreter.get_input_details()[0]["index"]
 
     def call() -> None:

@@ -199,13 +199,14 @@ def _prepare_one(name: str, model: nn.Module, section: LatencySection, x: Tensor
 @contextmanager
 def _naming(name: str, section: LatencySection) -> Iterator[None]:
     """What fails in here is the failing of the network of this name."""
+    shown = name if name.startswith(CANDIDATE) else "the bare backbone"
     try:
         yield
     except MeasurementError as error:
-        raise Unmeasurable(name.removeprefix(CANDIDATE), f"{name}: {error}") from error
+        raise Unmeasurable(name.removeprefix(CANDIDATE), f"{shown}: {error}") from error
     except Exception as error:
         reason = f"the network does not run with {section.dtype} on {section.device}: {first_line(error)}"
-        raise Unmeasurable(name.removeprefix(CANDIDATE), f"{name}: {reason}") from error
+        raise Unmeasurable(name.removeprefix(CANDIDATE), f"{shown}: {reason}") from error
 
 
 def _named(name: str, net: Net, reference: Net, section: LatencySection) -> Turn:
