@@ -59,7 +59,7 @@ def test_the_difference_names_what_differs_only() -> None:
         ({"mode": "command", "command": " "}, "must name a program"),
         ({"mode": "cuda-graph"}, "takes device = 'cuda'"),
         ({"mode": "onnxruntime", "dtype": "bfloat16"}, "not 'bfloat16'"),
-        ({"mode": "onnx"}, "latency.mode: .*'onnx'.*onnxruntime"),
+        ({"mode": "onnxruntme"}, "latency.mode: .*'onnxruntme'.*onnxruntime"),
         ({"mode": "tensorrt"}, "takes device = 'cuda'"),
     ],
 )
