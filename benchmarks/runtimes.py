@@ -3,7 +3,8 @@
     python benchmarks/runtimes.py                       # writes nas_attn/attention/runtimes.json, docs/reference/runtimes.md
     python benchmarks/runtimes.py --runtimes onnxruntime openvino --modules se ela --print
 
-The network is ResNet-8 on one 32x32 image, with the module at every residual site and random weights. The time is that of
+The network is ResNet-8 (with 1x1 convolutions as shortcuts) on one 32x32 image, with the module at every residual site and
+random weights. The time is that of
 the bare network in the same runtime, measured in turns on one thread: the median over rounds of the ratio of CPU times.
 Each export runs in a process of its own, since some converters crash. Runtimes that are not installed keep the columns that
 the file has. They need not be in one environment; litert-torch asks for an older torch than the rest.
@@ -36,13 +37,14 @@ from torch import nn
 import nas_attn as na
 from nas_attn import backbones
 from nas_attn.attention import catalogue
+from nas_attn.backbones.cifar import Shortcut
 
 HEADING = """\
 # Modules and runtimes
 
 Made by `python benchmarks/runtimes.py`; do not edit. `nas-attn modules --runtimes` prints the table.
 
-The network is ResNet-8 on one 32×32 image, with the module at every residual site.
+The network is ResNet-8 (with 1×1 convolutions as shortcuts) on one 32×32 image, with the module at every residual site.
 
 - A number: the network exports, runs, and its output is that of torch, to 1e-3 of the largest value. It takes so many times
   the CPU time of the bare network in the same runtime, on one thread.
@@ -150,9 +152,17 @@ RUNTIMES: dict[str, tuple[Callable[[nn.Module, torch.Tensor, Path], Run], tuple[
 """Name -> (what prepares a call, the packages that it needs, the runtime's own first)."""
 
 
+def with_convolutions(model: nn.Module) -> nn.Module:
+    """The same ResNet with 1x1 convolutions as shortcuts, like those of larger networks."""
+    for block in model.modules():
+        if isinstance(getattr(block, "shortcut", None), Shortcut):
+            block.shortcut = nn.Conv2d(block.conv1.in_channels, block.conv1.out_channels, 1, stride=2)
+    return model
+
+
 def network_with(module: str | None) -> nn.Module:
     torch.manual_seed(0)
-    model = backbones.create("resnet8", input_shape=SHAPE, classes=10)
+    model = with_convolutions(backbones.create("resnet8", input_shape=SHAPE, classes=10))
     if module is not None:
         own = {name for name, _ in model.named_parameters()}
         na.attach(model, " ".join(f"stage{i}@residual={module}" for i in (1, 2, 3)), input_shape=SHAPE, init="paper")
