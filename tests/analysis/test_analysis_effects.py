@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from made_study import TRUE_COST, TRUE_GAIN, MadeStudy, everywhere, usual
 
-from nas_attn.analysis import effects
 from nas_attn.analysis.effects import Effect, Effects, fit_effects
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.study.reading import snapshot
@@ -80,23 +79,6 @@ def test_few_candidates_say_nothing(tmp_path: Path) -> None:
         study.candidate("none" if not number else f"stage{number}={SE}", baseline=None if number else "none")
     assert fit_effects(snapshot(study.store), "accuracy") is None
     assert fit_effects(snapshot(study.store), "nothing") is None
-
-
-def row(site: str, effect: float, better: float) -> Effect:
-    of = {"level": "choice", "site": site, "type": "se", "knobs": "", "observations": 3, "elsewhere": 4}
-    return Effect(effect, effect - 0.002, effect + 0.002, better=better, worse=1 - better, **of)
-
-
-def test_of_many_sites_the_largest_are_told_and_the_others_counted() -> None:
-    rows = [row(f"stage{i}", 0.001 * i, 0.99) for i in range(1, 13)] + [
-        row(f"stage{i}", 0.0, 0.4) for i in range(20, 26)
-    ]
-    said = effects._sentences(rows, "accuracy", {})
-    assert said[0] == "At stage12, `se`: +1.20 ± 0.20 points."
-    assert any(sentence.startswith("At 4 more sites ") for sentence in said)
-    assert any(sentence.startswith("At 6 sites") for sentence in said)
-    unsure = effects._sentences([row("stage1", 0.001, 0.87)], "accuracy", {("stage1", "se"): 0.031})
-    assert unsure == ("At stage1, perhaps `se`: +0.10 ± 0.20 points for 3 % of latency (probability of a gain 87 %).",)
 
 
 @pytest.fixture(scope="module")

@@ -52,18 +52,6 @@ def test_within_a_latency_limit_the_recommendation_keeps_it(tmp_path: Path) -> N
     assert "1.12 times" in best.rule
 
 
-def test_where_attention_only_harms_none_is_recommended(tmp_path: Path) -> None:
-    study = MadeStudy(tmp_path)
-    study.candidate("none", baseline="none", seeds=3)
-    for stage in (1, 2, 3):
-        study.candidate(f"stage{stage}={ELA}", seeds=2)
-    study.sessions()
-    best = snapshot(study.store).recommendation
-    assert best.placement == "none"
-    assert best.against_none is None
-    assert "bare backbone" in best.answer[0]
-
-
 def test_nothing_is_recommended_while_no_attention_is_being_trained(tmp_path: Path) -> None:
     made = MadeStudy(tmp_path)
     made.candidate("none", baseline="none", state=None, rungs=1)
