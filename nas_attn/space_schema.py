@@ -45,7 +45,9 @@ class SitesSection(Section):
     def _own_names(cls, custom: dict[str, list[str]]) -> dict[str, list[str]]:
         for name, patterns in custom.items():
             if not re.fullmatch(r"[A-Za-z_][\w-]*", name) or re.fullmatch(r"stage\d+|backbone", name):
-                raise ValueError(f"'{name}' cannot name a site of your own: use letters, digits, _ and -, not stage1 or backbone")
+                raise ValueError(
+                    f"'{name}' cannot name a site of your own: use letters, digits, _ and -, not stage1 or backbone"
+                )
             if not patterns:
                 raise ValueError(f"'{name}' has no module: give at least one path or glob")
         return custom
