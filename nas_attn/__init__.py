@@ -18,13 +18,16 @@ from nas_attn._version import __version__
 
 if TYPE_CHECKING:
     from nas_attn import attention
-    from nas_attn.api import Study, attach, check, detach, find_sites, load_recipe, open_study, search
+    from nas_attn.api import Study, attach, attach_asked, begin, check, detach, find_sites, load_recipe, open_study
+    from nas_attn.api import search as search
 
 __all__ = [
     "Study",
     "__version__",
     "attach",
+    "attach_asked",
     "attention",
+    "begin",
     "check",
     "detach",
     "find_sites",

@@ -14,6 +14,7 @@ from nas_attn.analysis.effects import Effects, fit_effects
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.errors import PlacementError, RecipeError
 from nas_attn.evaluation.evaluators import Evaluator
+from nas_attn.evaluation.programs import attach_asked
 from nas_attn.importing import PYTHON
 from nas_attn.paths import DEFAULT_URL
 from nas_attn.recipe import Recipe
@@ -25,19 +26,21 @@ from nas_attn.space import parse, resolve
 from nas_attn.space_schema import SpaceSpec
 from nas_attn.storage import shown_url
 from nas_attn.study import searching
+from nas_attn.study.asking import ASKING, Asked, Asker
 from nas_attn.study.exporting import chosen
 from nas_attn.study.extending import Extension, extend
 from nas_attn.study.local import run_workers
 from nas_attn.study.opening import OpenStudy, only_study
 from nas_attn.study.opening import open_study as _open
-from nas_attn.study.publishing import write_study_report
+from nas_attn.study.publishing import what_is_wrong, write_study_report
 from nas_attn.study.reading import snapshot
 from nas_attn.study.stopping import interruptible
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["Study", "attach", "check", "detach", "find_sites", "load_recipe", "open_study", "search"]
+__all__ = ["Study", "attach", "attach_asked", "begin", "check", "detach", "find_sites", "load_recipe", "open_study"]
+__all__ += ["search"]
 
 
 def find_sites(
@@ -126,6 +129,20 @@ class Study:
 
     def __init__(self, opened: OpenStudy) -> None:
         self._opened = opened
+        self._asker: Asker | None = None
+
+    def ask(self, *, device: str = "auto", say: Callable[[str], None] = print) -> Asked | None:
+        """The next run for your own training loop, its attention attached; None when the study (`na.begin`) is complete.
+
+        Train `run.model` for `run.epochs`, tell `run.report(epoch, score)` after each, which says whether to stop, or `run.tell(score)`.
+
+        Raises:
+            StudyError: the score of the last run has not been told.
+            UserError, OperationError: what stopped the study; ask again to resume it.
+        """
+        if self._asker is None or self._asker.over:
+            self._asker = Asker(self._opened, searching.Options(device=device, say=say))
+        return self._asker.ask()
 
     @property
     def name(self) -> str:
@@ -225,8 +242,9 @@ class Study:
         return f"Study({self.name!r}, storage={shown_url(self._opened.url)!r})"
 
     def _repr_html_(self) -> str:
-        """The answer so far and the front as a figure, for a notebook."""
-        return summary(self.snapshot())
+        """The answer so far, the front as a figure, and what the networks get wrong, for a notebook."""
+        now = self.snapshot()
+        return summary(now, what_is_wrong(self._opened, now))
 
     def report(self, path: str | Path | None = None) -> Path:
         """Writes the self-contained HTML report; returns its absolute path."""
@@ -240,6 +258,29 @@ def open_study(storage: str = DEFAULT_URL, name: str | None = None) -> Study:
         StudyError: the study does not exist, or there are several and no name is given.
     """
     return Study(_open(name or only_study(storage), storage))
+
+
+def begin(
+    recipe: str | Recipe | None = None,
+    *,
+    model: Callable[[], nn.Module] | None = None,
+    overrides: dict[str, Any] | None = None,
+    storage: str = DEFAULT_URL,
+    try_placements: Sequence[str] = (),
+) -> Study:
+    """Begins a study, or takes up the one with the same name and recipe, for a training loop of your own: `Study.ask`.
+
+    Args:
+        model: the function that builds the backbone; None: the recipe's.
+        recipe, overrides, storage, try_placements: as in `search`.
+
+    Raises:
+        UserError: an argument is wrong.
+    """
+    given = {"training.evaluator": ASKING, **({"backbone.name": _named(model)} if model else {}), **(overrides or {})}
+    made = _recipe(recipe, given)
+    searching.check_here(made, device="auto", build=model, evaluator=lambda network, run: {})  # the loop is to come
+    return Study(searching.begin(made, storage, tried=try_placements, build=model))
 
 
 def search(

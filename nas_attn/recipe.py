@@ -451,8 +451,20 @@ class StorageSection(Section):
     bare backbone only; of none. Those of `retrain` always stay."""
 
 
+class LogSection(Section):
+    """Where else a study is shown."""
+
+    to: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(default_factory=list)
+    """Programs that get each run when it has ended, and the answer, by their own settings (MLFLOW_TRACKING_URI, WANDB_MODE); each is an
+    extra of its name."""
+
+
 class Recipe(Section):
+<<<<<<< HEAD
     """A study as written: backbone, data, space, training, target, latency, search, limits, answer, storage."""
+=======
+    """A study as written: backbone, data, space, training, target, latency, search, storage, log."""
+>>>>>>> a9e24b7 (Own trainers ask and tell, or are programs; runs go to trackers; the report says what the networks get wrong)
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     space: SpaceSpec
@@ -470,6 +482,7 @@ class Recipe(Section):
     limits: Limits = Field(default_factory=Limits)
     answer: AnswerSection = Field(default_factory=AnswerSection)
     storage: StorageSection = Field(default_factory=StorageSection)
+    log: LogSection = Field(default_factory=LogSection)
 
     @model_validator(mode="before")
     @classmethod

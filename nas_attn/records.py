@@ -173,6 +173,9 @@ class Score:
     wall_s: float = 0.0  # Seconds of training and scoring since the previous rung
     device_s: float = 0.0  # Seconds the device worked on it (CPU: process time of the training threads)
     waited_s: float = 0.0  # Seconds in which the training waited for images
+    answers: bytes | None = None  # What the task says image by image and class by class: `analysis.per_image.Answers`
+    peak_bytes: int | None = None  # Most memory while training: of the GPU's tensors, on a CPU of the process
+    images_per_s: float | None = None  # Trained, without scoring; None where no whole epoch was trained in one go
 
     @property
     def kept(self) -> Score:
@@ -182,14 +185,20 @@ class Score:
 
     def as_plain(self) -> dict[str, Any]:
         """The score as JSON knows it."""
-        correct = None if self.correct is None else base64.b64encode(self.correct).decode()
-        return {**asdict(self), "metrics": dict(self.metrics), "correct": correct}
+        packed = {
+            name: None if (blob := getattr(self, name)) is None else base64.b64encode(blob).decode() for name in _BLOBS
+        }
+        return {**asdict(self), "metrics": dict(self.metrics), **packed}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Score:
         """What `as_plain` wrote."""
-        correct = plain["correct"]
-        return cls(**{**plain, "correct": None if correct is None else base64.b64decode(correct)})
+        return cls(
+            **{**plain, **{name: base64.b64decode(plain[name]) for name in _BLOBS if plain.get(name) is not None}}
+        )
+
+
+_BLOBS = ("correct", "answers")  # Fields of a score that are bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,21 @@
-"""From labels and results per image: accuracy class by class, and images that two networks classify differently."""
+"""What networks get wrong, by labels and results per image: class by class, classes taken for others, images that they differ on."""
 
 from __future__ import annotations
 
+import json
+import math
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.records import Score
 
-SHOWN = 6  # images of each kind that are shown
-OFTEN = 0.5  # two networks differ about an image where their shares of runs that are right differ by at least this
+MOST = 10  # images that are shown of those on which networks differ
+LONGEST = 2**26  # bytes of a run's answers, unpacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +36,11 @@ class ByClass:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """An image on which two networks differ."""
-
-    image: int  # its number in the validation split
-    bare: float  # share of the bare backbone's runs that are right, 0 to 1
-    best: float  # the same of the recommended network
-
-
-@dataclass(frozen=True, slots=True)
 class Picture:
     """An image as it is shown."""
 
     png: bytes
-    label: str  # its class
-
-
-@dataclass(frozen=True, slots=True)
-class Examples:
-    """Where two networks differ."""
-
-    better: int  # images that the recommended network has right more often
-    worse: int  # images that the bare backbone has right more often
-    runs: tuple[int, int]  # runs behind that, of the bare backbone and of the recommended network
-    gained: tuple[Example, ...]  # the clearest of the first kind, `SHOWN` at most
-    lost: tuple[Example, ...]  # the clearest of the second kind
+    label: str = ""  # its class
 
 
 def by_class(labels: Labels | None, scores: Mapping[str, Sequence[Score]]) -> ByClass | None:
@@ -74,31 +58,170 @@ def by_class(labels: Labels | None, scores: Mapping[str, Sequence[Score]]) -> By
     return ByClass(labels.classes, tuple(counts.tolist()), values) if values else None
 
 
-def examples(bare: Iterable[Score], best: Iterable[Score]) -> Examples | None:
-    """Where two networks differ, by their runs' results per image; None where one has no such results."""
-    mine, theirs = [run for run in bare if run.correct], [run for run in best if run.correct]
-    images = {run.examples for run in (*mine, *theirs)}
-    if len(images) != 1:
-        return None
-    right, other = (_right(runs, *images) for runs in (mine, theirs))
-    if right is None or other is None:
-        return None
-    difference = other - right
-
-    def clearest(signed: NDArray[np.float64]) -> tuple[Example, ...]:
-        order = np.argsort(-signed, kind="stable")[:SHOWN]
-        return tuple(Example(int(i), float(right[i]), float(other[i])) for i in order if signed[i] >= OFTEN)
-
-    return Examples(
-        better=int((difference >= OFTEN).sum()),
-        worse=int((difference <= -OFTEN).sum()),
-        runs=(len(mine), len(theirs)),
-        gained=clearest(difference),
-        lost=clearest(-difference),
-    )
-
-
 def _right(runs: Iterable[Score], images: int) -> NDArray[np.float64] | None:
     """(images,) share of the runs that have each image right; None without results per image."""
     bits = [np.unpackbits(np.frombuffer(run.correct, np.uint8), count=images) for run in runs if run.correct]
     return np.asarray(np.mean(bits, axis=0, dtype=np.float64)) if bits else None
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a task keeps of a run on the validation split, beside its score."""
+
+    wrong: tuple[int, ...] | None = None  # classification: what each wrong image was taken for, in the images' order
+    counts: tuple[tuple[int, ...], ...] | None = None  # segmentation: pixels, (true class, found class)
+    average_precision: tuple[float | None, ...] | None = None  # detection: of each class, 0 to 1; None: it has no box
+    images: tuple[float, ...] = ()  # of each image, 0 to 1: the share of pixels that are right, the F1 of its boxes
+
+    @classmethod
+    def of(cls, score: Score) -> Answers:
+        """Those of a run; all empty where nothing was kept. Raises ValueError, zlib.error: they are damaged."""
+        if score.answers is None:
+            return cls()
+        packed = zlib.decompressobj()
+        plain: dict[str, Any] = json.loads(packed.decompress(score.answers, LONGEST))
+        return cls(**{name: _tuples(value) for name, value in plain.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True, slots=True)
+class ClassGain:
+    """How much better one network is in a class than the other, with a 95 % interval over runs and images."""
+
+    mean: float
+    half: float | None  # None: there is one run of each
+
+
+@dataclass(frozen=True, slots=True)
+class Different:
+    """An image on which the networks differ, and how good each is on it, 0 to 1: the mean over its runs."""
+
+    image: int
+    values: tuple[float, ...]
+    found: tuple[str, ...] = ()  # the class that most runs of each network find
+
+
+@dataclass(frozen=True, slots=True)
+class Mistakes:
+    """What the recommended network, the bare backbone and the runner-up get wrong on the validation split, in their last rung."""
+
+    what: str  # name of the share that classes have: `accuracy`, `mean_iou`, `map50_95`
+    keys: tuple[str, ...]  # of the networks, the recommended first
+    classes: tuple[str, ...]
+    images: tuple[int, ...]  # of each class; empty where that is not known
+    shares: tuple[tuple[float | None, ...], ...]  # of each network, by class, 0 to 1
+    gains: tuple[tuple[ClassGain | None, ...], ...]  # of the first network over each of the others, by class
+    confusion: tuple[NDArray[np.float64] | None, ...] = field(compare=False)
+    """Of each network (classes, classes): the share of each true class (a row) that is found to be another."""
+    different: tuple[Different, ...] = ()  # the most different first, `MOST` at most
+
+
+def mistakes(labels: Labels | None, runs: Mapping[str, Sequence[Score]]) -> Mistakes | None:
+    """Of networks by key, the recommended first, with their runs; None without labels or what the task keeps of them."""
+    read = [[(score, Answers.of(score)) for score in found] for found in runs.values()]
+    if labels is None or len(read) < 2 or not all(read):
+        return None
+    found = [[_shares(score, answers, labels) for score, answers in of] for of in read]
+    if any(one is None or len(one) != len(labels.classes) for of in found for one in of):
+        return None
+    tables = [np.array(of, float) for of in found]  # (runs, classes) each
+    first, flags = read[0][0][1], [_flags(of, labels) for of in read]
+    return Mistakes(
+        what="mean_iou" if first.counts else "map50_95" if first.average_precision else "accuracy",
+        keys=tuple(runs),
+        classes=labels.classes,
+        images=tuple(np.bincount(labels.numbers, minlength=len(labels.classes)).tolist())
+        if len(labels.numbers)
+        else (),
+        shares=tuple(tuple(None if math.isnan(v) else float(v) for v in of.mean(0)) for of in tables),
+        gains=tuple(
+            _gains(tables[0], tables[at], _over_images(flags[0], flags[at], labels)) for at in range(1, len(read))
+        ),
+        confusion=tuple(_confusion(of, labels) for of in read),
+        different=_different(read, labels),
+    )
+
+
+def _shares(score: Score, answers: Answers, labels: Labels) -> NDArray[np.float64] | None:
+    """(classes,) of one run: IoU, average precision or accuracy; NaN for a class that is not there; None where it is not known."""
+    if answers.counts is not None:
+        pixels = np.array(answers.counts, float)
+        true, both = pixels.sum(1), np.diag(pixels)
+        return np.where(true > 0, both / np.maximum(true + pixels.sum(0) - both, 1), np.nan)
+    if answers.average_precision is not None:
+        return np.array(answers.average_precision, float)  # None becomes NaN
+    right = _right([score], score.examples)
+    if right is None or len(right) != len(labels.numbers):
+        return None
+    counts = np.bincount(labels.numbers, minlength=len(labels.classes))
+    return np.where(counts > 0, np.bincount(labels.numbers, right, len(counts)) / np.maximum(counts, 1), np.nan)
+
+
+def _gains(mine: NDArray[Any], theirs: NDArray[Any], of_images: NDArray[np.float64]) -> tuple[ClassGain | None, ...]:
+    """By class, from tables (runs, classes); `of_images`: variance of the mean over images. The runs' spread is taken to be the same in
+    all classes: a few runs tell too little of each."""
+    mean, several = mine.mean(0) - theirs.mean(0), [of for of in (mine, theirs) if len(of) > 1]
+    known = ~np.isnan(mean)
+    variance = of_images + sum(float(of.var(0, ddof=1)[known].mean()) / len(of) for of in several if known.any())
+    alone = not several and not of_images.any()
+    return tuple(
+        None if math.isnan(m) else ClassGain(float(m), None if alone else 1.96 * math.sqrt(v))
+        for m, v in zip(mean, variance, strict=True)
+    )
+
+
+def _flags(runs: Sequence[tuple[Score, Answers]], labels: Labels) -> NDArray[np.float64] | None:
+    return _right([score for score, _ in runs if score.examples == len(labels.numbers)], len(labels.numbers))
+
+
+def _over_images(a: NDArray[np.float64] | None, b: NDArray[np.float64] | None, labels: Labels) -> NDArray[np.float64]:
+    """(classes,) variance of a class's mean difference over its images; zeros where images are neither right nor wrong."""
+    classes = len(labels.classes)
+    if a is None or b is None:
+        return np.zeros(classes)
+    n = np.maximum(np.bincount(labels.numbers, minlength=classes), 1)
+    mean, squares = (np.bincount(labels.numbers, (a - b) ** power, classes) / n for power in (1, 2))
+    return np.asarray((squares - mean**2) / n)
+
+
+def _confusion(runs: Sequence[tuple[Score, Answers]], labels: Labels) -> NDArray[np.float64] | None:
+    classes = len(labels.classes)
+    total = np.zeros((classes, classes))
+    for score, answers in runs:
+        if answers.counts is not None:
+            total += np.array(answers.counts, float)
+        elif (found := _found(score, answers, labels)) is not None:
+            np.add.at(total, (labels.numbers, found), 1)
+    return total / np.maximum(total.sum(1, keepdims=True), 1) if total.any() else None
+
+
+def _found(score: Score, answers: Answers, labels: Labels) -> NDArray[np.int64] | None:
+    """(images,) what a classifier takes each image for."""
+    right = _right([score], score.examples)
+    if answers.wrong is None or right is None or len(right) != len(labels.numbers):
+        return None
+    found = labels.numbers.astype(np.int64)
+    found[right == 0] = answers.wrong
+    return found
+
+
+def _different(read: Sequence[Sequence[tuple[Score, Answers]]], labels: Labels) -> tuple[Different, ...]:
+    """The images on which networks differ most: the best's mean over runs less the worst's."""
+    values = [np.mean([a.images for _, a in of], 0) if of[0][1].images else _flags(of, labels) for of in read]
+    if len({None if one is None else one.shape for one in values}) != 1 or values[0] is None:
+        return ()
+    table = np.array(values, float)  # (networks, images)
+    spread = table.max(0) - table.min(0)
+    order = [int(i) for i in np.argsort(-spread, kind="stable")[:MOST] if spread[i] > 0]
+    votes = [[found for score, a in of if (found := _found(score, a, labels)) is not None] for of in read]
+    return tuple(
+        Different(
+            i,
+            tuple(table[:, i].tolist()),
+            tuple(labels.classes[np.bincount([found[i] for found in of]).argmax()] for of in votes if of),
+        )
+        for i in order
+    )

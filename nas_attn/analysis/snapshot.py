@@ -7,20 +7,21 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 from nas_attn import tasks
 from nas_attn.analysis.features import BuiltFor, features, is_control, is_other, snippets
 from nas_attn.analysis.fronts import front_of, objective_value, primary_metric
 from nas_attn.analysis.latency import Elsewhere, LatencyRecord, by_device, latencies, latency_record
-from nas_attn.analysis.per_image import ByClass, Examples, Labels, by_class, examples
+from nas_attn.analysis.per_image import Labels
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend, with_capacity
 from nas_attn.analysis.sanity import Constant, WeakRung, cautions, constants, in_int8, two_values, weak_rungs
 from nas_attn.analysis.validation import TEST_WAY, Family, ValidationResult, validation_results
 from nas_attn.model import TARGET, Estimate, Evidence, Gain, Noise, Run, fit
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
-from nas_attn.records import CandidateRow, Costs, EpochPoint, Latency, Score, Session
-from nas_attn.storage import SEARCH, SplitReading, StoredScore
+from nas_attn.records import CandidateRow, Costs, EpochPoint, Latency, Session
+from nas_attn.storage import SplitReading, StoredScore
 from nas_attn.tables import is_cost
 
 
@@ -121,6 +122,8 @@ class ScorePoint:
     epochs: int
     metrics: Mapping[str, float]
     wall_s: float
+    peak_bytes: int | None = None  # most memory while training, since the rung before; None: not known, here and below
+    images_per_s: float | None = None  # trained
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,17 @@ class CandidateView:
         return {feature.site: feature.choice for feature in features(self.placement)}
 
     @property
+    def train_bytes(self) -> int | None:
+        """Most memory that its training has taken; None where that is not known."""
+        return max((point.peak_bytes for point in self.scores if point.peak_bytes), default=None)
+
+    @property
+    def train_speed(self) -> float | None:
+        """Images per second of its training, the median over rungs and runs; None where that is not known."""
+        known = [point.images_per_s for point in self.scores if point.images_per_s]
+        return median(known) if known else None
+
+    @property
     def control(self) -> bool:
         """Whether it is more network without attention: what else the latency could buy."""
         return is_control(self.placement)
@@ -183,8 +197,6 @@ class Snapshot:
     weak_rungs: tuple[WeakRung, ...]  # rungs before the last whose scores hardly tell placements apart
     cautions: tuple[str, ...]  # what speaks against any conclusion, the gravest first: clauses that end in sentences
     retrained: tuple[Retrained, ...]  # trainings for use, in the order in which they were ordered
-    by_class: ByClass | None  # accuracy class by class, of the bare backbone and the recommended; None where unknown
-    examples: Examples | None  # images that these two classify differently; None where unknown, or they are the same
     elsewhere: tuple[Elsewhere, ...]  # what other devices have measured; no objective, front or recommendation uses it
     evidence: Mapping[str, Evidence] = field(repr=False, compare=False)  # metric -> model at the last rung
 
@@ -207,6 +219,19 @@ class Snapshot:
     def shown(self) -> tuple[CandidateView, ...]:
         """What tables show: the front, the baselines that are not on it, the controls."""
         return (*self.front, *self.ordered(view for view in self.baselines if not view.on_front), *self.controls)
+
+    @property
+    def compared_keys(self) -> tuple[str, ...]:
+        """The recommended network, the bare backbone, and the best of the others, those that there are, each once."""
+        best, metric = self.recommendation, self.primary or ""
+        if best is None or metric not in self.evidence:
+            return ()
+        bare = [view.key for view in self.candidates if view.baseline == "none"]
+        sign = 1.0 if self.evidence[metric].lower_is_better else -1.0
+        able = [v for v in self.candidates if v.state == "scored" and metric in v.estimates and not v.control]
+        ranked = sorted(able, key=lambda view: sign * view.estimates[metric].mean)
+        first = list(dict.fromkeys([best.key, *bare]))
+        return (*first, *[view.key for view in ranked if view.key not in first][:1])
 
     @property
     def remarks(self) -> list[str]:
@@ -316,7 +341,6 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         gains[key] = _gains(rows, ends).get(key, {})
     views = _views(facts, scores, known, apart, gains, model, shown)
     recommended = _recommend(recipe, views, model, last, fitted)
-    runs = _compared_runs(views, recommended, scores, last)
     return Snapshot(
         study=facts.name,
         created_at=facts.created_at,
@@ -339,8 +363,6 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         weak_rungs=tuple(weak_rungs(recipe, primary, known.items())),
         cautions=tuple(cautions(recipe, primary, before, bare, facts.built.classes if facts.built else None)),
         retrained=tuple(facts.retrained),
-        by_class=by_class(facts.labels.get(SEARCH), runs),
-        examples=examples(*runs.values()) if len(runs) == 2 else None,
         elsewhere=tuple(by_device(facts.sessions_elsewhere)),
         evidence=models,
     )
@@ -355,18 +377,6 @@ def _apart(rows: Iterable[CandidateRow], fitted: Callable[[Collection[str]], Mod
     """Models of each control that is another backbone, beside the bare one alone: its gain is no guide to those of attention."""
     bare = [row.key for row in rows if row.baseline == "none"]
     return {row.key: fitted({row.key, *bare}) for row in rows if is_other(row.placement)}
-
-
-def _compared_runs(
-    views: Iterable[CandidateView],
-    recommended: Recommendation | None,
-    scores: Mapping[str, Sequence[StoredScore]],
-    last: int,
-) -> dict[str, list[Score]]:
-    """Key -> runs at the last rung of the bare backbone and, after it, of the recommended network."""
-    keys = [view.key for view in views if view.baseline == "none"]
-    keys += [recommended.key] if recommended is not None and recommended.key not in keys else []
-    return {key: [s.score for s in scores.get(key, ()) if s.score.rung == last] for key in keys}
 
 
 def _views(
@@ -425,7 +435,9 @@ def _views(
 def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
     order = ("backbone", "search", "confirm", "round")
     points = [
-        ScorePoint(s.purpose, of.seed, of.rung, of.epochs, of.metrics, of.wall_s) for s in stored for of in (s.score,)
+        ScorePoint(s.purpose, of.seed, of.rung, of.epochs, of.metrics, of.wall_s, of.peak_bytes, of.images_per_s)
+        for s in stored
+        for of in (s.score,)
     ]
     return tuple(sorted(points, key=lambda point: (order.index(point.purpose), point.seed, point.epochs)))
 

@@ -147,7 +147,7 @@ def _code_in(value: Any, key: str = "") -> Iterator[str]:
             yield from _code_in(inner, key)
     elif isinstance(value, str):
         found = _OBJECT.fullmatch(value)
-        if key == "command" or (found and found["module"] not in _SOURCES):
+        if key in ("command", "evaluator") or (found and found["module"] not in _SOURCES):
             yield value
 
 

@@ -25,7 +25,7 @@ from nas_attn.storage import CheckpointRow, Lease, Run, StudyStore
 from nas_attn.waiting import impatient
 
 if TYPE_CHECKING:
-    from nas_attn.data import Split  # loads torch, which `status` does without
+    from torch import Tensor  # loads torch, which `status` does without
 
 KEPT = 2  # newest checkpoints of one run that are kept: the second is there should the first be damaged
 
@@ -197,9 +197,9 @@ def keep_curve(store: StudyStore, run: Run, lease: Lease) -> Callable[[EpochPoin
     return add
 
 
-def keep_labels(store: StudyStore, way: str, split: Split, classes: tuple[str, ...]) -> None:
+def keep_labels(store: StudyStore, way: str, numbers: Tensor, classes: tuple[str, ...]) -> None:
     """Notes the labels of the images that scores of this way are of, unless they are there."""
     if store.labels.get(way) is None:
-        packed = zlib.compress(split.labels.to("cpu").numpy().astype("<i4").tobytes())
+        packed = zlib.compress(numbers.to("cpu").numpy().astype("<i4").tobytes())
         labels = base64.b64encode(packed).decode()
         store.labels.put(way, json.dumps({"classes": list(classes), "labels": labels}))

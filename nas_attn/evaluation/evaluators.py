@@ -9,6 +9,14 @@ The recipe names it, `[training] evaluator = "my_package.eval:evaluate"`, and it
             train_one_epoch(model, seed=run.seed)
         return {"miou": mean_iou(model)}
 
+It is called once per rung. If it yields, it is called once and trains through all rungs; the search reads what it yields up to each rung
+and closes it where the candidate is pruned:
+
+    def evaluate(model, run: EvaluatorRun) -> Iterator[tuple[int, dict[str, float]]]:
+        for epoch in range(1, run.last + 1):
+            train_one_epoch(model, seed=run.seed)
+            yield epoch, {"miou": mean_iou(model)}
+
 A score is a candidate's only if its attention took part in the network that was scored.
 """
 
@@ -17,7 +25,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,7 +40,7 @@ from nas_attn import attachment
 from nas_attn.errors import BackboneError, NasAttnError, OutOfMemory, RecipeError, TrainingError
 from nas_attn.evaluation.faults import message, said, show_traceback
 from nas_attn.evaluation.output import OutputLog, shown
-from nas_attn.importing import load_object
+from nas_attn.importing import load_object, named
 from nas_attn.records import Participation, ResolvedPlacement, Score
 from nas_attn.training import CheckpointSlot, Interrupted
 
@@ -82,6 +90,12 @@ class EvaluatorRun:
     networks: list[nn.Module] = field(default_factory=list, repr=False, compare=False)
     flags: list[NDArray[np.bool_]] = field(default_factory=list, repr=False, compare=False)
     asked: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
+    last: int = 0  # epochs in all at the last rung
+    lost: list[str] = field(default_factory=list, repr=False, compare=False)
+
+    def elsewhere(self, why: str) -> None:
+        """Tells that the trained weights are not in the model, and why: they cannot be kept or exported."""
+        self.lost[:] = [why]
 
     @property
     def stopping(self) -> bool:
@@ -106,12 +120,18 @@ class EvaluatorRun:
         self.flags[:] = [held.astype(bool)]
 
 
+COMMAND = "command:"  # begins the name of an evaluator that is a program
 TOLERANCE = 1e-4  # between an accuracy that an evaluator returns and the share of images that it tells are right
-Evaluator = Callable[[nn.Module, EvaluatorRun], Mapping[str, float]]
+Reports = Generator[tuple[int, Mapping[str, float]], None, None]  # (epochs so far, metrics), as a training goes on
+Evaluator = Callable[[nn.Module, EvaluatorRun], Mapping[str, float] | Reports]
 
 
-def find_evaluator(name: str) -> Evaluator:
-    """The function that `package.module:function` names. Raises RecipeError: it cannot be imported or called."""
+def find_evaluator(name: str, resolved: Callable[[str], ResolvedPlacement] | None = None) -> Evaluator:
+    """What a recipe names: a function, or a command (`evaluation.programs`). Raises RecipeError: it cannot be imported, called or found.
+    `resolved`: the network that a placement means, which a command is told."""
+    if name.startswith(COMMAND):
+        found: Evaluator = named("nas_attn.evaluation.programs:program")(name, resolved)
+        return found
     function = load_object(name, what="training.evaluator", error=RecipeError)
     if not callable(function):
         raise RecipeError(f"training.evaluator '{name}' is not callable")
@@ -127,6 +147,8 @@ class EvaluatorTrainer:
         self._evaluator, self._folder, self._device, self._log = evaluator, folder, device, log
         self.evaluated = 0  # rungs that the last `fit` evaluated itself; 0: the network is a fresh one
         self.network: nn.Module | None = None  # the one that the last metrics are of, where the evaluator has named it
+        self.lost = ""  # why the network that was trained last is not here; empty where it is
+        self._reports: Reports | None = None  # of an evaluator that yields, while it trains
 
     def fit(
         self,
@@ -148,24 +170,26 @@ class EvaluatorTrainer:
         scores = [] if blob is None else [Score.from_plain(row) for row in json.loads(blob)]
         if needed and len(scores) == len(rungs) == 1:
             scores = []
-        self.evaluated = 0
-        with self._place(name) as folder:
+        self.evaluated, self.lost = 0, ""
+        told: dict[str, Any] = {"networks": [], "flags": [], "lost": [], "asked": stop, "last": rungs[-1]}
+        with self._place(name) as folder, self._closing():
             for rung, epochs in enumerate(rungs):
                 if rung >= len(scores):
                     if stop():
                         raise Interrupted
                     new = epochs - (rungs[rung - 1] if rung else 0)
-                    run = EvaluatorRun(placement, rung, epochs, new, seed, folder, self._device, asked=stop)
+                    run = EvaluatorRun(placement, rung, epochs, new, seed, folder, self._device, **told)
                     scores.append(self._one(model, run))
                     self.evaluated += 1
                     slot.save(json.dumps([score.as_plain() for score in scores]).encode(), epochs)
                 if not on_rung(scores[rung]):
                     break
+            self.lost = "".join(told["lost"])
         return tuple(scores)
 
     def test(self, model: nn.Module, *, name: str, placement: str, seed: int, epochs: int) -> Score:
         """The evaluator's metrics on its test split; raises as `fit`."""
-        with self._place(name) as folder:
+        with self._place(name) as folder, self._closing():
             return self._one(model, EvaluatorRun(placement, 0, epochs, 0, seed, folder, self._device, "test"))
 
     @contextmanager
@@ -179,13 +203,43 @@ class EvaluatorTrainer:
             with suppress(OSError):
                 folder.rmdir()
 
+    @contextmanager
+    def _closing(self) -> Iterator[None]:
+        """Ends an evaluator that yields, also one that is pruned or fails."""
+        try:
+            yield
+        finally:
+            reports, self._reports = self._reports, None
+            if reports is not None:
+                with self._log.taking("its end") if self._log else nullcontext():
+                    reports.close()
+
+    def _metrics(self, model: nn.Module, run: EvaluatorRun) -> object:
+        """What the evaluator returns, or yields at the rung; one that yields ends by itself after its last rung."""
+        found: object = self._reports or self._evaluator(model, run)
+        if not isinstance(found, Generator):
+            return found
+        self._reports = found
+        metrics = next((metrics for epoch, metrics in found if epoch >= run.epochs or run.split == "test"), None)
+        if metrics is None:
+            raise TrainingError(
+                f"the evaluator ended before it told a score of epoch {run.epochs} of '{run.placement}'"
+            )
+        if run.epochs == run.last:
+            for _ in found:
+                pass
+        return metrics
+
     def _one(self, model: nn.Module, run: EvaluatorRun) -> Score:
         wall, process = time.perf_counter(), time.process_time()
         self.network = None
+        run.flags.clear()
+        if self._reports is None:  # one that yields may name its network once
+            run.networks.clear()
         title = f"{run.placement}, seed {run.seed}, to {run.epochs} epochs"
         try:
             with self._log.taking(title) if self._log else nullcontext():
-                metrics = self._evaluator(model, run)
+                metrics = self._metrics(model, run)
         except (NasAttnError, Interrupted, KeyboardInterrupt):
             raise
         except BaseException as error:  # whatever a user's own code may raise, sys.exit included
@@ -196,7 +250,7 @@ class EvaluatorTrainer:
             see = f" (more in {shown(self._log.path)})" if self._log else ""
             raise TrainingError(f"the evaluator raised {kind} for '{run.placement}': {message(error)}{see}") from error
         wall_s, device_s = time.perf_counter() - wall, time.process_time() - process
-        _check(metrics, run)
+        metrics = _checked(metrics, run)
         found = {name: float(value) for name, value in metrics.items()}
         self.network = run.networks[-1] if run.networks else None
         score = Score(run.seed, run.rung, run.epochs, found, wall_s=wall_s, device_s=device_s)
@@ -206,12 +260,13 @@ class EvaluatorTrainer:
         return score
 
 
-def _check(metrics: object, run: EvaluatorRun) -> None:
+def _checked(metrics: object, run: EvaluatorRun) -> Mapping[str, float]:
     if not isinstance(metrics, Mapping) or not metrics:
         raise TrainingError(f"the evaluator returned {metrics!r} for '{run.placement}', not named metrics")
     for name, value in metrics.items():
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise TrainingError(f"the evaluator returned {name} = {value!r} for '{run.placement}', not a finite number")
+    return metrics
 
 
 def _accuracy(metrics: Mapping[str, float], flags: NDArray[np.bool_], run: EvaluatorRun) -> dict[str, float]:

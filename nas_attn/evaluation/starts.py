@@ -1,20 +1,17 @@
-"""What a training starts with (device, weights, learning rates), its score in int8, and validation images for the report."""
+"""What a training starts with (device, weights, learning rates), and its score in int8."""
 
 from __future__ import annotations
 
-import io
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from nas_attn import attachment, backbones, data, tasks
-from nas_attn.analysis.per_image import Picture
 from nas_attn.data import Dataset
 from nas_attn.errors import NasAttnWarning, RecipeError
 from nas_attn.evaluation.plan import Plan
@@ -164,24 +161,3 @@ def int8_metrics(
         scorer = Trainer(recipe.training, dataset, device=next(model.parameters()).device)
         found = scorer.score(network, split or dataset.validation).metrics
     return {f"{name}{IN_INT8}": value for name, value in found.items() if name in task.shares}
-
-
-SIDE = 96  # pixels of the longer side, at most
-
-
-def pictures(recipe: Recipe, images: Iterable[int]) -> dict[int, Picture]:
-    """Validation images by their numbers; empty if the data are none of ours. Raises DataError: loading failed."""
-    wanted = sorted(set(images))
-    dataset = tasks.of(recipe).load(recipe, device="cpu") if wanted else None
-    if dataset is None or wanted[-1] >= len(dataset.validation):
-        return {}
-    split = dataset.validation
-    found = {}
-    for number, pixels in zip(wanted, *split.pixels.fetch([torch.tensor(wanted)]), strict=True):
-        # An image of other than three channels is shown by its first one.
-        image = Image.fromarray(pixels.permute(1, 2, 0).numpy() if len(pixels) == 3 else pixels[0].numpy())
-        image.thumbnail((SIDE, SIDE))
-        file = io.BytesIO()
-        image.save(file, "PNG")
-        found[number] = Picture(file.getvalue(), dataset.classes[int(split.labels[number])])
-    return found

@@ -117,7 +117,7 @@ class Workbench:
         execution_on(recipe.training, self.device)
         name = recipe.training.evaluator
         self.task = tasks.of(recipe)
-        evaluator = evaluator or (find_evaluator(name) if name else self.task.evaluator(recipe))
+        evaluator = evaluator or (find_evaluator(name, plan.resolved) if name else self.task.evaluator(recipe))
         here: dict[str, Any] = {"folder": host.folder, "device": str(self.device), "log": host.log}
         self._evaluator = evaluator and EvaluatorTrainer(evaluator, **here)
         measures = way == SEARCH and "latency" in wanted(recipe)
@@ -228,11 +228,12 @@ class Workbench:
 
     def _keep_labels(self, way: str) -> None:
         """Of the images behind the search's scores, and behind those on the test split."""
-        if self.dataset is None or self._evaluator is not None or not self.task.per_image:
+        if self.dataset is None or self._evaluator is not None or not (self.task.per_image or way == SEARCH):
             return
         split = {SEARCH: self.dataset.validation, test_way(self.way): self._test_split}.get(way)
         if split is not None:
-            keep_labels(self.store, way, split, self.dataset.classes)
+            labels = split.labels if self.task.per_image else split.labels[:0]  # the classes' names only
+            keep_labels(self.store, way, labels, self.dataset.classes)
 
     def train_backbone(self, run: Run, *, lease: Lease, stop: Stop) -> None:
         """Trains one of the study's backbones and keeps it; an `OperationError` where that fails."""
@@ -260,6 +261,8 @@ class Workbench:
         lost = ""
         if self._evaluator is not None and not self._evaluator.evaluated:
             lost = "the process that trained it was stopped before writing them"
+        elif self._evaluator is not None and self._evaluator.lost:
+            lost = self._evaluator.lost
         else:
             try:
                 files = RunFiles(self.store, self._artifacts, weights_run(name), lease)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import gzip
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
@@ -21,7 +21,7 @@ from markupsafe import Markup, escape
 from nas_attn.analysis import units
 from nas_attn.analysis.choosing import Chosen, answer
 from nas_attn.analysis.effects import Effects, fit_effects
-from nas_attn.analysis.per_image import Example, Picture
+from nas_attn.analysis.per_image import Mistakes, Picture
 from nas_attn.analysis.recommendation import measured_on
 from nas_attn.analysis.snapshot import STATES, Snapshot
 from nas_attn.analysis.validation import ValidationResult
@@ -31,32 +31,36 @@ from nas_attn.recipe_reading import write_toml
 from nas_attn.report import figures, tables, words
 
 PLOTLY = "plotly-cartesian.min.js.gz"  # plotly's bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min)
-NONE: Mapping[int, Picture] = MappingProxyType({})
 _PINNED = {"nas_attn": "nas-attn"} | {n: n for n in ("torch", "torchvision", "timm", "optuna", "numpy")}
 """Library, as a study names it -> what pip calls it."""
 
 
-def write_report(
-    snapshot: Snapshot, path: Path, choice: Chosen | None = None, *, pictures: Mapping[int, Picture] = NONE
-) -> Path:
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """What networks get wrong, and the images that show it, by their numbers in the validation split."""
+
+    mistakes: Mistakes
+    pictures: Mapping[int, Sequence[Picture]]
+
+
+def write_report(snapshot: Snapshot, path: Path, choice: Chosen | None = None, *, wrong: Wrong | None = None) -> Path:
     """Writes the report, whole or not at all; returns its absolute path.
 
-    `choice` is shown first; `pictures`: number of a validation image -> the image, of `snapshot.examples`.
+    `choice` is shown first; `wrong`: what the compared networks get wrong.
     StudyError: the file cannot be written there.
     """
     target = user_path(path, what="report", error=StudyError).absolute()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, render(snapshot, choice, pictures))
+        write_whole(target, render(snapshot, choice, wrong))
     except OSError as error:
         raise StudyError(f"the report cannot be written to '{target}': {error.strerror}; give another path") from None
     return target
 
 
-def render(snapshot: Snapshot, choice: Chosen | None = None, pictures: Mapping[int, Picture] = NONE) -> str:
+def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None = None) -> str:
     """The whole page as text."""
     page = Page()
-    called = {view.key: words.called(view, snapshot) for view in snapshot.candidates}
     record = snapshot.latency
     effects = [fit_effects(snapshot, what) for what in (snapshot.primary, "latency") if what]
     context = {
@@ -67,8 +71,7 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, pictures: Mapping[i
         "fronts": [page.draw(figure, _front_in_words(snapshot)) for figure in figures.front_figures(snapshot)],
         "noise": _noise(snapshot, page),
         "effects": [_effects(found, page) for found in effects if found is not None and found.rows],
-        "classes": tables.by_class_tables(snapshot, called),
-        "examples": _examples(snapshot, pictures),
+        "mistakes": _mistakes(snapshot, wrong),
         "curves": page.draw(figures.learning_curves(snapshot)),
         "retrained": _retrained(snapshot, page),
         "candidates": tables.candidates_table(snapshot),
@@ -86,13 +89,13 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, pictures: Mapping[i
     return templates().get_template("report.html").render(context, **assets, figures=page.figures)
 
 
-def summary(snapshot: Snapshot) -> str:
-    """The answer, and the front as a figure and a table, without scripts or a style of their own: for a notebook."""
+def summary(snapshot: Snapshot, wrong: Wrong | None = None) -> str:
+    """The answer, the front as figure and table, and what the networks get wrong, without scripts or styles: for a notebook."""
     found, drawn = {**_answer(snapshot), "sentences": answer(snapshot)}, Markup("")
     if snapshot.front:
         figure = drawing(figures.front_figures(snapshot)[0])
         drawn = Markup(templates().get_template("drawing.svg").render(figure, label=_front_in_words(snapshot)))
-    return templates().get_template("summary.html").render(found, drawn=drawn)
+    return templates().get_template("summary.html").render(found, drawn=drawn, mistakes=_mistakes(snapshot, wrong))
 
 
 def _answer(snapshot: Snapshot) -> dict[str, Any]:
@@ -170,33 +173,43 @@ def _effects(found: Effects, page: Page) -> dict[str, Any]:
     }
 
 
-def _examples(snapshot: Snapshot, pictures: Mapping[int, Picture]) -> dict[str, Any] | None:
-    found = snapshot.examples
-    if found is None or not (found.better or found.worse):
+CAPTIONS = {
+    "accuracy": "The share of its runs in which each network is right, and what it takes the image for most often.",
+    "mean_iou": "The share of pixels that each network has right, as the mean over its runs. Masks: the true one, then the networks'.",
+    "map50_95": "The F1 of each network's boxes, as the mean over its runs. Boxes: the true ones, then the networks'.",
+}
+
+
+def _mistakes(snapshot: Snapshot, wrong: Wrong | None) -> dict[str, Any] | None:
+    if wrong is None:
         return None
-    kinds = (
-        ("Right more often with the recommended placement", found.gained),
-        ("Right more often with the bare backbone", found.lost),
-    )
+    found, names = wrong.mistakes, [role(snapshot, key) for key in wrong.mistakes.keys]
+    shown = []
+    for one in found.different:
+        drawn = wrong.pictures.get(one.image)
+        if drawn:
+            said = [f" ({name})" for name in one.found] or [""] * len(names)
+            lines = [f"{name}: {100 * v:.0f} %{taken}" for name, v, taken in zip(names, one.values, said, strict=False)]
+            shown.append(([(_data_url(p.png), p.label) for p in drawn], [drawn[0].label, *lines]))
     return {
-        "found": found,
-        "kinds": [(title, shown) for title, kind in kinds if (shown := _shown(kind, pictures, found.runs))],
+        "title": units.title(found.what) if found.what != "mean_iou" else "IoU",
+        "caption": CAPTIONS[found.what],
+        "classes": tables.mistakes_table(found, names),
+        "confusions": tables.confusions(found, names),
+        "images": shown,
     }
 
 
-def _shown(
-    kind: Iterable[Example], pictures: Mapping[int, Picture], runs: tuple[int, int]
-) -> list[tuple[str, str, str]]:
-    """(data URL, class, in how many runs which network is right) of each image that is at hand."""
-    return [
-        (
-            f"data:image/png;base64,{base64.b64encode(pictures[one.image].png).decode()}",
-            pictures[one.image].label,
-            f"bare {round(one.bare * runs[0])} of {runs[0]}, recommended {round(one.best * runs[1])} of {runs[1]}",
-        )
-        for one in kind
-        if one.image in pictures
-    ]
+def role(snapshot: Snapshot, key: str) -> str:
+    """What one of the compared networks is called."""
+    view = snapshot.find(key)
+    if snapshot.recommendation is not None and snapshot.recommendation.key == key:
+        return "recommended"
+    return "bare" if view is not None and view.baseline == "none" else "runner-up"
+
+
+def _data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _retrained(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:

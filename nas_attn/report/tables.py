@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from statistics import fmean
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from nas_attn.analysis import units
 from nas_attn.analysis.effects import Effect, Effects, Part, fit_effects
-from nas_attn.analysis.per_image import ByClass
+from nas_attn.analysis.per_image import ByClass, ClassGain, Mistakes
 from nas_attn.analysis.snapshot import CandidateView, Retrained, Snapshot
 from nas_attn.errors import UserError, did_you_mean
 from nas_attn.recipe import objective_name
@@ -29,6 +28,7 @@ class Cell(NamedTuple):
     wide: bool = False
     bold: bool = False
     more: str = ""  # A second line
+    shade: int = 0  # How dark its ground is, in percent
 
 
 class Row(NamedTuple):
@@ -69,7 +69,7 @@ def _front_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
 
 def candidates_table(snapshot: Snapshot) -> Table:
     """All candidates, sortable."""
-    more = [*map(units.title, _counted(snapshot)), "time"]
+    more = [*map(units.title, _counted(snapshot)), "time", "training memory", "images/s trained"]
     odds = ["better than the bare backbone", "runs"]
     head = ["trial", "placement", "state", *_heads(snapshot), *odds, *more, "reason"]
     rows = [Row(_candidate_row(snapshot, view), view.on_front) for view in snapshot.candidates]
@@ -95,6 +95,8 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
         _seeds(snapshot, view),
         *(number(units.value(name, cost.get(name)), cost.get(name)) for name in _counted(snapshot)),
         number(units.duration(seconds) if seconds else units.MISSING, seconds or None),
+        number(units.value("memory", view.train_bytes), view.train_bytes),
+        number(units.MISSING if view.train_speed is None else f"{view.train_speed:,.0f}", view.train_speed),
         Cell(view.reason, wide=len(view.reason) > 40),
     ]
 
@@ -135,19 +137,47 @@ def classes_table(found: ByClass, names: Mapping[str, str]) -> Table:
     return Table(["class", "images", *(names[key] for key in found.values)], rows, sortable=True)
 
 
-def by_class_tables(snapshot: Snapshot, names: Mapping[str, str]) -> list[Table]:
-    """Accuracy class by class, after what it comes to with every class counted alike: means over runs of the last rung."""
-    if snapshot.by_class is None:
-        return []
-    last = len(snapshot.recipe.training.rungs) - 1
-    metrics = ("accuracy", "balanced_accuracy", "macro_f1")
+LARGEST = 40  # classes up to which all of them are in a matrix
+
+
+def mistakes_table(found: Mistakes, names: Sequence[str]) -> Table:
+    """Each class's share in each network, and the first network's gains. `names`: what the networks are called."""
+    head = ["class", *(["images"] if found.images else []), *names, *(f"{names[0]} − {name}" for name in names[1:])]
     rows = []
-    for key in snapshot.by_class.values:
-        view = snapshot.find(key)
-        points = [] if view is None else [p.metrics for p in view.scores if p.rung == last]
-        means = [fmean(found) if (found := [p[m] for p in points if m in p]) else None for m in metrics]
-        rows.append(Row([Cell(names[key]), *map(_share, means)]))
-    return [Table(["network", *map(units.title, metrics)], rows), classes_table(snapshot.by_class, names)]
+    for at, name in enumerate(found.classes):
+        shares = [number(units.value(found.what, of[at]), of[at]) for of in found.shares]
+        counts = [number(str(found.images[at]), found.images[at])] if found.images else []
+        rows.append(Row([Cell(name), *counts, *shares, *(_gain(found.what, of[at]) for of in found.gains)]))
+    return Table(head, rows, "mistakes", sortable=True)
+
+
+def _gain(metric: str, gain: ClassGain | None) -> Cell:
+    if gain is None:
+        return Cell(units.MISSING, "")
+    if gain.half is None:
+        return number(units.difference(metric, gain.mean), gain.mean)
+    shown = units.plus_minus(metric, gain.mean, gain.half)
+    return Cell(shown, gain.mean, bold=abs(gain.mean) > gain.half)
+
+
+def confusions(found: Mistakes, names: Sequence[str]) -> list[tuple[str, Table]]:
+    """(network, what its classes are taken for), in percent of a class; of many classes those that are taken for others most."""
+    tables = []
+    for name, matrix in zip(names, found.confusion, strict=True):
+        if matrix is None:
+            continue
+        worst = sorted(range(len(matrix)), key=lambda at: matrix[at, at] if matrix[at].sum() else math.inf)
+        kept = sorted(worst[:LARGEST])
+        head = ["class \u2193 found \u2192", *(found.classes[at] for at in kept)]
+        rows = [Row([Cell(found.classes[i]), *(_taken(float(matrix[i, j]), right=i == j) for j in kept)]) for i in kept]
+        tables.append((name, Table(head, rows)))
+    return tables
+
+
+def _taken(share: float, *, right: bool) -> Cell:
+    return Cell(
+        f"{100 * share:.1f}" if share >= 0.0005 else "", share, bold=right, shade=0 if right else round(100 * share)
+    )
 
 
 def retrained_table(snapshot: Snapshot) -> Table:
@@ -223,6 +253,8 @@ def _candidate(snapshot: Snapshot, view: CandidateView) -> Plain:
         **{name: (view.cost or {}).get(name) for name in counted_costs(snapshot.objectives)},
         "rung": view.rung,
         "seconds": sum(point.wall_s for point in view.scores),
+        "train_bytes": view.train_bytes,
+        "train_images_per_s": view.train_speed,
         "reason": view.reason,
         "key": view.key,
     }

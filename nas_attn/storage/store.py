@@ -206,11 +206,12 @@ class StudyStore(Leases):
             connection.execute(new.on_conflict_do_update(index_elements=identity, set_=row))
 
     def scores(
-        self, key: str | None = None, *, way: str | None = None, with_correct: bool = False
+        self, key: str | None = None, *, way: str | None = None, with_correct: bool = False, with_answers: bool = False
     ) -> list[StoredScore]:
-        """Scores by key, way of training, seed, backbone and rung; `with_correct` adds which images were right."""
-        score = tables.score
-        columns = [column for column in score.c if with_correct or column.name != "correct"]
+        """Scores by key, way of training, seed, backbone and rung; `with_correct` adds which images were right, `with_answers` what
+        the task says of each."""
+        score, wanted = tables.score, {"correct": with_correct, "answers": with_answers}
+        columns = [column for column in score.c if wanted.get(column.name, True)]
         query = select(*columns).where(
             score.c.study_id == self._id,
             true() if key is None else score.c.key == key,

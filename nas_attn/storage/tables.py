@@ -85,7 +85,9 @@ score = _keyed(
     *_columns(sa.BigInteger, "seed"),
     *_columns(sa.Integer, "backbone rung epochs examples"),
     *_columns(sa.Double, "wall_s device_s"),
-    *_columns(sa.LargeBinary, "correct", nullable=True),
+    *_columns(sa.LargeBinary, "correct answers", nullable=True),
+    *_columns(sa.BigInteger, "peak_bytes", nullable=True),
+    *_columns(sa.Double, "images_per_s", nullable=True),
 )
 run = _numbered(
     "nas_run",
@@ -111,7 +113,10 @@ way, backbone, weights_lost, curve, labels, validation, launch = (
     for name in ("way", "backbone", "weights_lost", "curve", "labels", "validation", "launch")
 )
 
-VERSIONS = ("0001",)  # schema versions that this program knows, oldest first: the revisions under `migrations/versions`
+VERSIONS = (
+    "0001",
+    "0002",
+)  # schema versions that this program knows, oldest first: the revisions under `migrations/versions`
 
 _ADVISORY_LOCK = 0x6E61735F6174746E  # "nas_attn"
 _WAL_PATIENCE_S = 30.0

@@ -6,16 +6,23 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nas_attn._version import __version__
 from nas_attn.analysis.choosing import Chosen
+from nas_attn.analysis.per_image import Mistakes
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import NasAttnError, StorageAway
 from nas_attn.report import dashboard, write_report
 from nas_attn.report.dashboard import write_answer_study
+from nas_attn.report.html import Wrong, role
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.reading import snapshot
+from nas_attn.study.reading import mistakes, snapshot
+from nas_attn.study.tracking import track
 from nas_attn.waiting import impatient
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PUBLISH_S = 10.0  # seconds between refreshes of the dashboard's notes and plots, at least
 SHARE = 0.05  # of one worker's time that refreshing may take in the long run
@@ -44,6 +51,7 @@ class Publisher:
         current = snapshot(self._opened.store)
         book = self._opened.book
         dashboard.publish(book.storage, book.number, book.identity, current)
+        track(self._opened)
         self._last = time.monotonic()
         self._opened.store.set(published=state)
         self._postpone((self._last - began) / SHARE)
@@ -84,16 +92,36 @@ def write_study_report(
     opened: OpenStudy, now: Snapshot, path: Path | None = None, choice: Chosen | None = None
 ) -> Path:
     """Writes the report, with example images where the data are here; its absolute path; StudyError if it cannot."""
-    found = now.examples
-    try:
-        shown = {}
-        if found is not None and (found.gained or found.lost):
-            from nas_attn.evaluation.starts import pictures  # here: it loads torch
+    return write_report(now, path or report_path(opened), choice, wrong=what_is_wrong(opened, now))
 
-            shown = pictures(now.recipe, [one.image for one in (*found.gained, *found.lost)])
+
+def what_is_wrong(opened: OpenStudy, now: Snapshot) -> Wrong | None:
+    """What the recommended network, the bare backbone and the runner-up get wrong, with images where the data are here."""
+    found = mistakes(opened.store, now)
+    if found is None:
+        return None
+    numbers, drawn = [one.image for one in found.different], {}
+    try:
+        if numbers:
+            from nas_attn.evaluation.pictures import pictures  # here: it loads torch
+
+            drawn = pictures(now.recipe, numbers, _networks(opened, now, found) if found.what != "accuracy" else {})
     except NasAttnError:  # the data are not on this machine: the report goes without images
-        shown = {}
-    return write_report(now, path or report_path(opened), choice, pictures=shown)
+        pass
+    return Wrong(found, drawn)
+
+
+def _networks(opened: OpenStudy, now: Snapshot, found: Mistakes) -> dict[str, nn.Module]:
+    """The networks whose weights are kept."""
+    from nas_attn.study.exporting import trained_model  # here: it loads torch
+
+    networks = {}
+    for key in found.keys:
+        view = now.find(key)
+        if view is not None:
+            with suppress(NasAttnError):
+                networks[role(now, key)] = trained_model(opened, opened.plan, view)
+    return networks
 
 
 def report_path(opened: OpenStudy) -> Path:

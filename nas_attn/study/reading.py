@@ -12,7 +12,8 @@ import numpy as np
 
 from nas_attn.analysis.features import BuiltFor
 from nas_attn.analysis.fronts import primary_metric
-from nas_attn.analysis.per_image import Labels
+from nas_attn.analysis.per_image import Labels, Mistakes
+from nas_attn.analysis.per_image import mistakes as found_mistakes
 from nas_attn.analysis.sanity import Constant, constants
 from nas_attn.analysis.snapshot import Retrained, Snapshot, StudyFacts, snapshot_of
 from nas_attn.analysis.validation import RETRAIN, TEST_WAY, WAY, Family, finished_blocks, read_family
@@ -58,6 +59,19 @@ def read(store: StudyStore) -> StudyFacts:
         said = shorten(f"{type(error).__name__}: {error}", 120)
         what = f"study '{store.name}' cannot be read ({said})"
         raise StorageError(f"{what}: restore the database from a backup") from error
+
+
+def mistakes(store: StudyStore, now: Snapshot) -> Mistakes | None:
+    """What the recommended network, the bare backbone and the runner-up get wrong; None where that was not kept, or is damaged."""
+    keys, text, last = now.compared_keys, store.labels.get(SEARCH), len(now.recipe.training.rungs) - 1
+    if len(keys) < 2 or text is None:
+        return None
+    stored = {key: store.scores(key, way=SEARCH, with_correct=True, with_answers=True) for key in keys}
+    try:
+        runs = {key: [s.score for s in found if s.score.rung == last] for key, found in stored.items()}
+        return found_mistakes(_labels(text), runs)
+    except (LookupError, TypeError, ValueError, zlib.error):
+        return None
 
 
 def families(store: StudyStore) -> list[Family]:

@@ -28,6 +28,7 @@ from nas_attn.recipe import Recipe
 from nas_attn.records import ALONE, Choice, ResolvedPlacement, Share
 from nas_attn.space import Baseline, SearchSpace, Values
 from nas_attn.storage import StudyStore
+from nas_attn.study import tracking
 from nas_attn.study.keeping import sweep_weights
 from nas_attn.study.opening import OpenStudy, create_study
 from nas_attn.study.prior import known_before
@@ -59,7 +60,8 @@ class Options:
 
 
 def check_here(recipe: Recipe, *, device: str, build: Build | None = None, evaluator: Evaluator | None = None) -> None:
-    """Raises RecipeError or BackboneError if this process lacks the device, the model or the evaluator."""
+    """Raises RecipeError or BackboneError if this process lacks the device, the model, the evaluator or a tracker."""
+    tracking.check(recipe)
     execution_on(recipe.training, pick_device(device))
     if recipe.backbone.name.startswith(PYTHON) and build is None:
         load_object(recipe.backbone.name, what="backbone", error=BackboneError)
@@ -229,6 +231,9 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
     with suppress(Interrupted):
         current, keep = publisher.changed(), opened.recipe.storage.keep_weights
         state = f"{keep} {opened.store.state()}"  # once for the workers that end together
+        if opened.recipe.log.to and ended in ("complete", "exhausted", "time"):
+            current = current or snapshot(opened.store)
+            tracking.track(opened, current)
         over = only is None and ended in ("complete", "exhausted")
         if over and keep != "all" and opened.store.settings.swept != state:
             sweep_weights(opened, current or snapshot(opened.store), keep)

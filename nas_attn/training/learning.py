@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
+from torchvision.ops import box_iou
 
 from nas_attn.data.parts import NOT_COUNTED
 from nas_attn.errors import RecipeError, TrainingError, did_you_mean, first_line, shorten
@@ -102,6 +103,10 @@ class Tally(ABC):
         """Per image, right or wrong, as bits; None where an image is neither."""
         return None
 
+    def answers(self) -> dict[str, Any]:
+        """The fields of `analysis.per_image.Answers` that this task fills; `metrics` was asked for before."""
+        return {}
+
 
 class Learnt(ABC):
     """A task as the trainer sees it."""
@@ -180,6 +185,9 @@ class _Images(Tally):
     def right(self) -> bytes | None:
         return np.packbits(self._bits()).tobytes()
 
+    def answers(self) -> dict[str, Any]:
+        return {"wrong": torch.cat(self._predicted).cpu().numpy()[~self._bits()].tolist()}
+
     def _bits(self) -> NDArray[Any]:
         return (torch.cat(self._predicted) == torch.cat(self._labels)).cpu().numpy()
 
@@ -200,10 +208,12 @@ class _Pixels(Tally):
     def __init__(self, classes: int) -> None:
         self._classes = classes
         self._counts: Tensor | None = None
+        self._shares: list[Tensor] = []  # of each image's pixels that are right
 
     def add(self, answer: Any, y: Tensor) -> None:
-        counted = y != NOT_COUNTED
-        place = torch.where(counted, y * self._classes + answer.argmax(1), self._classes**2)  # no wait for how many
+        counted, found = y != NOT_COUNTED, answer.argmax(1)
+        place = torch.where(counted, y * self._classes + found, self._classes**2)  # no wait for how many
+        self._shares.append(((found == y) & counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1))
         counts = torch.bincount(place.flatten(), minlength=self._classes**2 + 1)
         self._counts = counts if self._counts is None else self._counts + counts
 
@@ -211,6 +221,11 @@ class _Pixels(Tally):
         assert self._counts is not None  # no split is empty
         pairs = self._counts[:-1].view(self._classes, self._classes).cpu().numpy()
         return {"mean_iou": mean_iou(pairs), "pixel_accuracy": float(np.diag(pairs).sum() / pairs.sum()), "loss": loss}
+
+    def answers(self) -> dict[str, Any]:
+        assert self._counts is not None  # no split is empty
+        counts = self._counts[:-1].view(self._classes, self._classes).tolist()
+        return {"counts": counts, "images": rounded(torch.cat(self._shares).tolist())}
 
 
 def confusion(labels: Tensor, predicted: Tensor, classes: int) -> NDArray[Any]:
@@ -232,6 +247,11 @@ def mean_iou(counts: NDArray[np.int64]) -> float:
     both, true, taken = np.diag(counts), counts.sum(1), counts.sum(0)
     there = true > 0
     return float((both[there] / (true[there] + taken[there] - both[there])).mean())
+
+
+def rounded(values: Sequence[float]) -> list[float]:
+    """As many places as a picture's caption has."""
+    return [round(value, 3) for value in values]
 
 
 MOST = 100  # boxes of an image that count, the surest first, as COCO has it
@@ -292,6 +312,9 @@ class Boxes(Tally):
         self._classes = classes
         self._found: list[Tensor] = []  # of each image (K, 6): left, top, right, bottom, score, label
         self._there: list[Tensor] = []
+        self._precision: NDArray[Any] | None = (
+            None  # pycocotools', (IoUs, recalls, classes); None where nothing was found
+        )
 
     def add(self, answer: Any, y: Tensor) -> None:
         """What a network returns for a batch, and its boxes (B, M, 5). Raises TrainingError: it returns something else."""
@@ -323,7 +346,14 @@ class Boxes(Tally):
             counted.evaluate()
             counted.accumulate()
             counted.summarize()
+        self._precision = counted.eval["precision"][:, :, :, 0, -1]
         return {"map50_95": max(0.0, float(counted.stats[0])), "map50": max(0.0, float(counted.stats[1]))}
+
+    def answers(self) -> dict[str, Any]:
+        found = self._precision
+        each = [0.0] * self._classes if found is None else [row[row >= 0] for row in found.transpose(2, 0, 1)]
+        means = [float(np.mean(values)) if np.size(values) else None for values in each]
+        return {"average_precision": means, "images": rounded(list(map(_f1, self._found, self._there)))}
 
     def _annotations(self) -> dict[str, Any]:
         rows: list[dict[str, Any]] = []
@@ -345,3 +375,19 @@ class Boxes(Tally):
             size = table[:, 2:4] - table[:, :2]
             tables.append(np.hstack([np.full((len(table), 1), float(image)), table[:, :2], size, table[:, 4:]]))
         return np.concatenate(tables)
+
+
+SURE = 0.3  # score of a box from which on it counts in a picture, and in an image's F1
+OVERLAP = 0.5  # IoU from which on a box is found
+
+
+def _f1(found: Tensor, there: Tensor) -> float:
+    """F1 of an image's boxes: (K, 6) as `Boxes` holds them, (M, 5) as in a `BoxTable`; each box there is found once, by the surest."""
+    found, there = found[found[:, 4] >= SURE].cpu(), there[there[:, 0] > 0].cpu()
+    overlaps = box_iou(found[:, :4], there[:, 1:]) * (found[:, 5:] == there[None, :, 0])
+    hits, free = 0, torch.ones(len(there), dtype=torch.bool)
+    for row in overlaps:
+        best, at = (row * free).max(0) if len(there) else (torch.tensor(0.0), torch.tensor(0))
+        if best >= OVERLAP:
+            hits, free[at] = hits + 1, False
+    return 2 * hits / (len(found) + len(there)) if len(found) + len(there) else 1.0

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -116,6 +117,10 @@ class Run:
         self.threads: int | None = None  # intra-op threads that the run was begun with; None before that
         self.scores: list[Score] = []
         self.clock = Clock(self.device)
+        self.trained = [0, 0.0]  # images of whole epochs since the last rung, and the seconds that they took
+        self.peak_bytes, self._process = 0, psutil.Process()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
         self._identity = identity
         self._slot = slot
         self.saved_at = time.monotonic()
@@ -126,6 +131,12 @@ class Run:
         since = self.batch % self._interval
         if since == 0 or self.batch == self.steps:
             self.average.update(self._kept ** (KEPT_PER / self.steps * (since or self._interval)))
+
+    def look(self) -> None:
+        """Notes the memory that is taken; after each batch."""
+        cuda = self.device.type == "cuda"
+        now = torch.cuda.max_memory_allocated(self.device) if cuda else self._process.memory_info().rss
+        self.peak_bytes = max(self.peak_bytes, now)
 
     def save(self) -> None:
         """Writes a checkpoint into the slot."""
@@ -246,6 +257,9 @@ class Climb:
             "device_s": device,
             "waited_s": run.waited_s,
         }
+        images, seconds = run.trained
+        done |= {"peak_bytes": run.peak_bytes or None, "images_per_s": images / seconds if images else None}
+        run.trained = [0, 0.0]
         score = replace(score, seed=self.seed, rung=rung, **done)
         run.scores.append(score)
         run.clock.reset()
@@ -260,6 +274,7 @@ class Climb:
         batches = train.epoch(
             section.step_size, seed=self.seed, epoch=run.epoch, augment=section.augmentation, first_batch=run.batch
         )
+        whole, begun, self.paused_s = run.batch == 0, time.perf_counter(), 0.0
         for x, y in self._timed(batches):
             step = (run.epoch - begin) * run.steps + run.batch
             factor = rate_factor(step, (run.end - begin) * run.steps)
@@ -269,6 +284,8 @@ class Climb:
             run.count_batch()
             self._between()
         mean = run.epoch_loss.item() / len(train)
+        if whole:
+            run.trained = [run.trained[0] + len(train), run.trained[1] + time.perf_counter() - begun - self.paused_s]
         if not math.isfinite(mean):
             raise TrainingError(
                 f"the training loss became {mean} in epoch {run.epoch + 1} at a peak learning rate of "
@@ -291,7 +308,10 @@ class Climb:
 
     def _between(self) -> None:
         self.pace()
+        self.run.look()
+        paused = time.perf_counter()
         self.hook()
+        self.paused_s += time.perf_counter() - paused
         if self.stop():
             self.run.save()
             raise Interrupted(f"stopped in epoch {self.run.epoch + 1} after batch {self.run.batch} of {self.run.steps}")

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import math
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -148,8 +150,9 @@ class Trainer:
         if not math.isfinite(mean):
             raise TrainingError(f"the loss on {len(split)} images is {mean}: the weights have diverged")
         metrics, right = tally.metrics(mean), tally.right()
+        answers = zlib.compress(json.dumps(tally.answers()).encode())
         wall, device = clock.read()
-        return Score(seed, rung, epochs, metrics, correct=right, examples=len(split), wall_s=wall, device_s=device)
+        return Score(seed, rung, epochs, metrics, right, len(split), wall_s=wall, device_s=device, answers=answers)
 
     @torch.no_grad()
     def _evaluate(self, model: nn.Module, split: Split) -> tuple[Tensor, Tally]:

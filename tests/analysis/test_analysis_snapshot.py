@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,15 +12,13 @@ import torch
 from made_study import IMAGES, MadeStudy, everywhere, recipe, usual
 
 from nas_attn.analysis.choosing import answer, nothing_recommended
-from nas_attn.analysis.per_image import SHOWN, examples
+from nas_attn.analysis.per_image import Labels, mistakes
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot, models_of, searched_as_target
-from nas_attn.data import Split
-from nas_attn.data.parts import InMemory
 from nas_attn.evaluation.artifacts import keep_labels
 from nas_attn.model import TARGET
 from nas_attn.records import Score
 from nas_attn.report.html import render
-from nas_attn.storage import SEARCH, Run
+from nas_attn.storage import Run
 from nas_attn.study.reading import snapshot
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
@@ -228,35 +228,14 @@ def test_a_search_that_trains_as_the_target_does_has_one_pool_of_runs(tmp_path: 
     assert not any(line.startswith("Target ") for line in answer(taken))
 
 
-def split() -> Split:
-    labels = torch.arange(IMAGES) % 4
-    return Split(InMemory(torch.zeros(IMAGES, 1, 1, 1, dtype=torch.uint8)), labels, 4, (0.0,), (1.0,))
-
-
-def test_it_is_the_mean_over_runs_of_each_classs_share(tmp_path: Path) -> None:
-    made = usual(tmp_path)
-    assert snapshot(made.store).by_class is None, "a study without labels"
-    keep_labels(made.store, SEARCH, split(), ("ant", "bee", "<cat>", "dog"))
-    now = snapshot(made.store)
-    found = now.by_class
-    assert found.images == (IMAGES // 4,) * 4
-    assert set(found.values) == {now.recommendation.key, "key-000"}
-    for key, shares in found.values.items():
-        runs = [s.score.correct for s in made.store.scores(key, with_correct=True) if s.score.rung == 1]
-        rights = [np.unpackbits(np.frombuffer(run or b"", np.uint8), count=IMAGES) for run in runs]
-        expected = np.mean([[right[label::4].mean() for label in range(4)] for right in rights], axis=0)
-        assert shares == pytest.approx(expected)
-    page = render(now)
-    assert "Class by class" in page
-    assert "balanced accuracy" in page
-    assert "&lt;cat&gt;" in page
+LABELS = torch.arange(IMAGES) % 4
 
 
 def test_a_validations_runs_are_told_class_by_class_too(tmp_path: Path) -> None:
     made = MadeStudy(tmp_path)
     best, bare = made.candidate(everywhere(SE)), made.candidate("none", baseline="none")
     made.validation({best: everywhere(SE), bare: "none"}, gain={best: 0.05})
-    keep_labels(made.store, "target/test", split(), tuple("abcd"))
+    keep_labels(made.store, "target/test", LABELS, tuple("abcd"))
     (result,) = snapshot(made.store).validations
     assert np.mean(result.by_class.values[best]) == pytest.approx(np.mean(result.values[best]))
     assert "On the test split class by class" in render(snapshot(made.store))
@@ -267,18 +246,44 @@ def run(right: list[int], count: int = 20) -> Score:
     return Score(0, 1, 3, {}, correct=np.packbits(bits).tobytes(), examples=count)
 
 
-def test_images_on_which_two_networks_differ_are_counted_and_the_clearest_come_first() -> None:
-    bare = [run([0, 1, 2]), run([0, 1, 2, 9])]
-    best = [run([0, 9, 10, 11]), run([0, 10, 11])]
-    found = examples(bare, best)
-    assert (found.better, found.worse, found.runs) == (2, 2, (2, 2)), "image 9 is right as often with both"
-    assert [(one.image, one.bare, one.best) for one in found.gained] == [(10, 0.0, 1.0), (11, 0.0, 1.0)]
-    assert [one.image for one in found.lost] == [1, 2]
+def told(seed: int, right: list[int], **answers: Any) -> Score:
+    """A run that tells all, of 20 images; a wrong one is taken for class 1."""
+    of = answers or {"wrong": [1] * (20 - len(right))}
+    return replace(run(right), seed=seed, answers=zlib.compress(json.dumps(of).encode()))
 
 
-def test_few_are_shown_and_none_without_results_per_image() -> None:
-    found = examples([run([])], [run(list(range(12)))])
-    assert (found.better, len(found.gained), found.lost) == (12, SHOWN, ())
-    assert examples([], [run([1])]) is None
-    assert examples([Score(0, 1, 3, {})], [run([1])]) is None
-    assert examples([run([1])], [run([1], count=30)]) is None, "of other images"
+def test_mistakes_are_told_by_class_with_intervals_by_matrix_and_by_image() -> None:
+    labels = Labels(("ant", "bee"), np.repeat([0, 1], 10).astype(np.int32))
+    all_right, half = list(range(20)), [*range(5), *range(10, 20)]
+    runs = {
+        "best": [told(s, all_right) for s in (0, 1)],
+        "bare": [told(0, half), told(1, half[1:])],
+        "third": [told(0, half)],
+    }
+    found = mistakes(labels, runs)
+    assert (found.what, found.images, found.shares[:2]) == ("accuracy", (10, 10), ((1.0, 1.0), (0.45, 1.0)))
+    ants, bees = found.gains[0]
+    assert ants.mean == pytest.approx(0.55)
+    assert bees.mean == 0
+    assert 0.1 < ants.half < 0.6
+    assert found.confusion[1].tolist() == [[0.45, 0.55], [0.0, 1.0]]
+    assert [(one.image, one.values, one.found) for one in found.different[:1]] == [
+        (5, (1.0, 0.0, 0.0), ("ant", "bee", "bee"))
+    ]
+    assert {one.image for one in found.different} == {0, 5, 6, 7, 8, 9}
+    assert mistakes(labels, {**runs, "bare": []}) is None
+
+
+def test_masks_and_boxes_have_their_own_shares_of_a_class() -> None:
+    labels, right = Labels(("road", "tree"), np.zeros(0, np.int32)), {"images": [0.5] * 19 + [1.0]}
+    masks = {k: [told(0, [], counts=[[n, 10 - n], [0, 10]], **right)] for k, n in (("best", 10), ("bare", 5))}
+    found = mistakes(labels, masks)
+    assert (found.what, found.shares) == ("mean_iou", ((1.0, 1.0), (0.5, pytest.approx(2 / 3))))
+    assert (found.gains[0][0].mean, found.gains[0][0].half, found.different) == (0.5, None, ())
+    boxes = {
+        k: [told(s, [], average_precision=[ap, None], images=[ap] * 3) for s in (0, 1)]
+        for k, ap in (("a", 0.5), ("b", 0.25))
+    }
+    found = mistakes(labels, boxes)
+    assert (found.what, found.shares, found.gains[0][1]) == ("map50_95", ((0.5, None), (0.25, None)), None)
+    assert len(found.different) == 3

@@ -1,5 +1,7 @@
 """`import nas_attn as na`: the example of the documentation, the public surface, a user's own model and evaluator."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import nas_attn as na
 from nas_attn import api
 from nas_attn.errors import BackboneError, PlacementError, RecipeError, StudyError
 from nas_attn.evaluation.evaluators import EvaluatorRun
+from nas_attn.space import parse, resolve
 
 
 def quiet(line: str) -> None:
@@ -50,7 +53,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_is_exported() -> None:
-    members = {"Study", "attach", "attention", "check", "detach", "find_sites", "load_recipe", "open_study", "search"}
+    members = {"Study", "attach", "attach_asked", "attention", "begin", "check", "detach", "find_sites", "load_recipe"}
+    members |= {"open_study", "search"}
     assert set(na.__all__) == {*members, "__version__"} == set(dir(na))
     assert all(getattr(na, name) is not None for name in na.__all__)
     assert set(api.__all__) == members - {"attention"}
@@ -136,3 +140,50 @@ def test_a_model_that_cannot_be_built_leaves_nothing_behind(folder: Path) -> Non
     with pytest.raises(BackboneError, match=r"returned a int, not a torch\.nn\.Module"):
         own(model=lambda: 3)
     assert not list(folder.iterdir())
+
+
+OWN = {
+    "name": "own",
+    "space": "small",
+    "data.name": "external",
+    "data.input_shape": (1, 16, 16),
+    "objectives": ["worth"],
+}
+OWN |= {"training.start": "scratch", "training.rungs": [1, 3], "search.trials": 5, "search.confirm_seeds": 0}
+
+
+def test_a_loop_of_ones_own_asks_and_tells_and_is_resumed(folder: Path) -> None:
+    trained: dict[str, int] = {}
+
+    def loop(most: int) -> na.Study:
+        study = na.begin(model=small_net, overrides={**OWN, "search.baselines": "bare"})
+        while len(trained) < most and (run := study.ask(say=quiet)):
+            assert (run.placement == "none") == all(view.lost for view in na.check(run.model, (1, 16, 16)))
+            for epoch in range(1, run.epochs + 1):
+                trained[run.placement] = epoch
+                if run.report(epoch, -len(run.placement)):
+                    break
+            run.tell(0.0)  # it is over
+        return study
+
+    stopped = loop(2)
+    assert stopped.ask(say=quiet).placement not in trained
+    with pytest.raises(StudyError, match="call tell"):
+        stopped.ask()
+    stopped._asker.close()
+    ended = loop(9)
+    assert [view.state for view in ended.candidates()].count("running") == 0
+    assert len(trained) == len(ended.candidates()) == 5
+    states = {view.placement: view.state for view in ended.candidates()}
+    assert {placement: "scored" if epochs == 3 else "pruned" for placement, epochs in trained.items()} == states
+    assert "pruned" in states.values()
+
+
+def test_a_program_attaches_what_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = na.attach_asked(small_net())
+    assert not na.check(bare, (1, 16, 16)), "started by a person"
+    network = resolve(parse("stage2=se"), na.find_sites(small_net(), (1, 16, 16)), init="paper")
+    asked = {"network": asdict(network), "receipt": str(tmp_path / "attached")}
+    monkeypatch.setenv("NAS_ATTN_RUN", json.dumps(asked))
+    assert len(na.check(na.attach_asked(small_net()), (1, 16, 16))) == 1
+    assert (tmp_path / "attached").exists()

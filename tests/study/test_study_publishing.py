@@ -9,13 +9,17 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-from made_study import recipe, usual
+import torch
+from made_study import IMAGES, recipe, usual
 from PIL import Image
 
 from nas_attn import tasks
-from nas_attn.evaluation.starts import SIDE, pictures
+from nas_attn.evaluation.artifacts import keep_labels
+from nas_attn.evaluation.pictures import SIDE, pictures
 from nas_attn.recipe_reading import load_recipe
+from nas_attn.storage import SEARCH
 from nas_attn.study import searching
 from nas_attn.study.opening import OpenStudy, create_study
 from nas_attn.study.publishing import Publisher, write_study_report
@@ -87,18 +91,18 @@ DATA = {"name": "digits", "options": {"train": 200, "validation": 2000, "test": 
 
 
 @pytest.mark.parametrize(("data", "shown"), [(DATA, True), ({"name": "folder:gone"}, False)])
-def test_the_report_shows_images_that_the_two_networks_classify_differently(
+def test_the_report_shows_images_that_the_networks_classify_differently(
     tmp_path: Path, data: dict[str, object], shown: bool
 ) -> None:
     made = usual(tmp_path, recipe(data=data))
+    keep_labels(made.store, SEARCH, torch.arange(IMAGES) % 4, ("ant", "bee", "<cat>", "dog"))
     now = snapshot(made.store)
-    assert now.examples is not None
-    assert now.examples.better > now.examples.worse > 0
     opened = OpenStudy(made.database.url, made.database, made.store, made.recipe, tmp_path)
     page = write_study_report(opened, now).read_text("utf-8")
-    assert f"more often on {now.examples.better} validation images" in page
+    assert "recommended − runner-up" in page
+    assert "&lt;cat&gt;" in page
     found = re.findall(r'<img src="data:image/png;base64,([^"]+)" alt="\d">', page)
-    assert len(found) == (len(now.examples.gained) + len(now.examples.lost) if shown else 0)
+    assert len(found) == (10 if shown else 0)
     for png in found:
         assert max(Image.open(io.BytesIO(base64.b64decode(png))).size) <= SIDE
 
@@ -106,10 +110,42 @@ def test_the_report_shows_images_that_the_two_networks_classify_differently(
 def test_a_picture_is_the_image_of_its_number() -> None:
     made = recipe(data=DATA)
     dataset = tasks.of(made).load(made, device="cpu")
-    assert dataset is not None
     found = pictures(made, [7, 3])
     assert list(found) == [3, 7]
-    assert found[7].label == dataset.classes[int(dataset.validation.labels[7])]
-    pixels = list(Image.open(io.BytesIO(found[7].png)).tobytes())
+    assert found[7][0].label == dataset.classes[int(dataset.validation.labels[7])]
+    pixels = list(Image.open(io.BytesIO(found[7][0].png)).tobytes())
     assert pixels == dataset.validation.first(8)[7, 0].flatten().tolist()
     assert pictures(made, []) == {}
+
+
+class Finds(torch.nn.Module):
+    """Class 2 on the left half of each image, as a mask or in a box."""
+
+    def forward(self, x: object) -> object:
+        if isinstance(x, list):
+            half = torch.tensor([[0.0, 0.0, x[0].shape[2] / 2, x[0].shape[1] - 1.0]])
+            return [{"boxes": half, "labels": torch.tensor([2]), "scores": torch.tensor([0.9])}]
+        return (
+            torch.where(torch.arange(x.shape[3]) < x.shape[3] // 2, 1.0, -1.0) * torch.eye(11)[2][:, None, None] + 0 * x
+        )
+
+
+@pytest.mark.parametrize(("task", "backbone"), [("segmentation", "resnet8"), ("detection", "torchvision:ssd300_vgg16")])
+def test_masks_and_boxes_are_drawn_over_the_image(task: str, backbone: str) -> None:
+    data = {"name": "digits", "options": {"train": 20, "validation": 9, "test": 20, "size": 32}}
+    made = recipe(
+        task={"name": task},
+        data=data,
+        objectives=["params"],
+        backbone={"name": backbone},
+        training={"start": "scratch"},
+    )
+    (drawn,) = pictures(made, [4], {"half": Finds()}).values()
+    assert [one.label for one in drawn] == ["true", "half"]
+    true, half = (np.asarray(Image.open(io.BytesIO(one.png)).convert("RGB"), int) for one in drawn)
+    middle = half.shape[1] // 2
+    assert true.shape == half.shape
+    assert (true != half).any()
+    edge = half[half.shape[0] // 2, 0] if task == "detection" else half[-1, 0]
+    assert edge.max() - edge.min() > 20, "coloured"
+    assert (half[:, middle + 8 :].max(2) == half[:, middle + 8 :].min(2)).all(), "grey"

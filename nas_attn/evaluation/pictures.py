@@ -1,0 +1,109 @@
+"""Validation images for the report and the notebook, with what networks find in them: masks and boxes are drawn over the image."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+
+from nas_attn import tasks
+from nas_attn.analysis.per_image import Picture
+from nas_attn.data import Dataset, Split
+from nas_attn.data.boxes import BoxedSplit
+from nas_attn.data.parts import NOT_COUNTED
+from nas_attn.recipe import Recipe
+from nas_attn.training.learning import SURE, Learnt, answer_of
+
+SIDE = 96  # pixels of the longer side, at most
+LARGER = 144  # of images with something drawn over them
+COLOURS = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (240, 228, 66))
+"""Of the classes in turn, to be told apart by all eyes (Okabe and Ito 2008)."""
+
+
+def pictures(
+    recipe: Recipe, images: Iterable[int], networks: Mapping[str, nn.Module] | None = None
+) -> dict[int, tuple[Picture, ...]]:
+    """Validation images by their numbers, each as it is; of masks and boxes first with the true ones, then with what each network
+    finds (its name is the label). Empty if the data are none of ours. Raises DataError: loading failed.
+    """
+    wanted = sorted(set(images))
+    dataset = tasks.of(recipe).load(recipe, device="cpu") if wanted else None
+    if dataset is None or wanted[-1] >= len(dataset.validation):
+        return {}
+    split = _some(dataset.validation, wanted)
+    stored, y = next(split.stored(len(wanted)))
+    kind = dataset.task.labels
+    if kind == "classes":
+        drawn = [
+            [Picture(_png(_image(one), SIDE), dataset.classes[int(label)])]
+            for one, label in zip(stored, y, strict=True)
+        ]
+    else:
+        drawn = [[Picture(_png(_over(one, truth, kind), LARGER), "true")] for one, truth in zip(stored, y, strict=True)]
+        for name, network in (networks or {}).items():
+            for row, one, found in zip(drawn, stored, _found(network, dataset, split), strict=True):
+                row.append(Picture(_png(_over(one, found, kind), LARGER), name))
+    return {number: tuple(row) for number, row in zip(wanted, drawn, strict=True)}
+
+
+def _some(split: Split, numbers: Sequence[int]) -> Split:
+    index = torch.tensor(numbers)
+    more: dict[str, Any] = {"boxes": split.boxes[index]} if isinstance(split, BoxedSplit) else {}
+    return replace(split, pixels=split.pixels.subset(index.numpy()), labels=split.labels[index], **more)
+
+
+@torch.no_grad()
+def _found(network: nn.Module, dataset: Dataset, split: Split) -> list[Tensor]:
+    """Of each image a mask (H, W) or boxes (M, 5), as its labels are."""
+    learnt: Learnt = dataset.task.learnt(len(dataset.classes))
+    network.eval()
+    found: list[Tensor] = []
+    for x, _ in split.batches(1):  # one by one: a detector's answers may take much memory
+        answer: Any = learnt.ask(network, x)
+        if dataset.task.labels == "masks":
+            logits: Any = answer_of(answer)
+            found.append(logits.argmax(1)[0])
+        else:
+            sure = answer[0]["scores"] >= SURE
+            found.append(torch.cat([answer[0]["labels"][sure, None].float(), answer[0]["boxes"][sure]], 1))
+    return found
+
+
+def _over(stored: Tensor, y: Tensor, kind: str) -> Image.Image:
+    image = _image(stored).convert("RGB")
+    return _masked(image, y.numpy()) if kind == "masks" else _boxed(image, y.tolist())
+
+
+def _masked(image: Image.Image, mask: NDArray[Any]) -> Image.Image:
+    """Class 0, mostly the background, stays as it is."""
+    pixels, colours = np.asarray(image, float), np.array(COLOURS, float)
+    over = (mask > 0) & (mask != NOT_COUNTED)
+    pixels = np.where(over[..., None], 0.45 * pixels + 0.55 * colours[(mask - 1) % len(colours)], pixels)
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def _boxed(image: Image.Image, boxes: Iterable[Sequence[float]]) -> Image.Image:
+    pen, width = ImageDraw.Draw(image), max(1, max(image.size) // 100)
+    for label, left, top, right, bottom in boxes:
+        if label > 0 and right > left and bottom > top:
+            pen.rectangle((left, top, right, bottom), outline=COLOURS[int(label - 1) % len(COLOURS)], width=width)
+    return image
+
+
+def _image(stored: Tensor) -> Image.Image:
+    """An image of other than three channels is shown by its first one."""
+    return Image.fromarray(stored.permute(1, 2, 0).numpy() if len(stored) == 3 else stored[0].numpy())
+
+
+def _png(image: Image.Image, side: int) -> bytes:
+    image.thumbnail((side, side))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()

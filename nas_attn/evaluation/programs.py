@@ -1,0 +1,176 @@
+"""A program of one's own in place of the trainer: it trains a network, and prints a line with a score after each epoch.
+
+    [training]
+    evaluator = "command: python train.py --epochs {epochs} --seed {seed}"
+
+A line is `epoch=3 accuracy=0.81`, with any metrics by name; all that is printed goes to the log. The program puts the attention into
+its own network with `nas_attn.attach_asked(model)`. It is ended where the candidate is pruned or the worker stops.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import shlex
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO
+
+import psutil
+import torch
+from pydantic import TypeAdapter
+from torch import nn
+
+from nas_attn import attachment
+from nas_attn.errors import PlacementError, RecipeError, TrainingError, first_line
+from nas_attn.evaluation.evaluators import COMMAND, Evaluator, EvaluatorRun, Reports
+from nas_attn.processes import Process, apart, process
+from nas_attn.records import ResolvedPlacement
+
+ASKED = "NAS_ATTN_RUN"  # Environment variable: what a program is to attach, and the file that says that it has
+PLACES = ("placement", "seed", "device", "folder", "split")  # Words of a command that a run fills in, beside its epochs
+WEIGHTS = "weights.pt"  # File in a run's folder into which a program may save its network's state_dict
+PATIENCE_S = 0.2  # seconds between looks whether the worker is to stop
+GRACE_S = 10.0  # seconds that a program gets to end after SIGTERM
+_PAIR = re.compile(r"([A-Za-z_][\w./-]*)=([-+.\w]+)")
+Lines = queue.Queue[tuple[bool, str]]  # whether it is standard output's, and the line
+
+
+def program(name: str, resolved: Callable[[str], ResolvedPlacement] | None) -> Evaluator:
+    """The evaluator that a command stands for. Raises RecipeError: it cannot be split into words, or its program is not there."""
+    command = name.removeprefix(COMMAND)
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise RecipeError(f"training.evaluator '{name}' cannot be split into words: {error}") from None
+    if not words or shutil.which(words[0]) is None:
+        raise RecipeError(
+            f"training.evaluator '{name}': the program '{' '.join(words[:1])}' is not found: give its path"
+        )
+
+    def evaluate(model: nn.Module, run: EvaluatorRun) -> Reports:
+        assert resolved is not None  # else it was only looked for
+        if run.split != "validation" and "{split}" not in command:
+            raise TrainingError(f"training.evaluator '{name}' cannot score the test images: tell it {{split}}")
+        told = {place: str(getattr(run, place)) for place in PLACES} | {"epochs": str(run.last or run.epochs)}
+        filled = [re.sub(r"\{(\w+)\}", lambda found: told.get(found[1], found[0]), word) for word in words]
+        yield from _scores(filled, run, resolved(run.placement))
+        try:
+            model.load_state_dict(torch.load(run.folder / WEIGHTS, map_location=run.device, weights_only=True))
+        except FileNotFoundError:
+            run.elsewhere(f"the program did not save its network's state_dict as {WEIGHTS} in {{folder}}")
+        except Exception as error:  # whatever a program may write there
+            run.elsewhere(f"the program's {WEIGHTS} cannot be read: {first_line(error)}")
+
+    return evaluate
+
+
+def _scores(words: list[str], run: EvaluatorRun, resolved: ResolvedPlacement) -> Reports:
+    """Each epoch's metrics. Raises TrainingError: no attention was put in, or it ended with an error; Interrupted: asked to stop."""
+    receipt, identity = run.folder.absolute() / "attached", run.folder / "program.json"
+    with suppress(
+        OSError, ValueError, TypeError
+    ):  # one that a killed worker has left behind would write into the same folder
+        former = Process(**json.loads(identity.read_text("utf-8")))
+        if former.runs:
+            _end(former.pid)
+    receipt.unlink(missing_ok=True)
+    asked = json.dumps({"network": asdict(resolved), "receipt": str(receipt)})
+    environment = {**os.environ, ASKED: asked, "PYTHONUNBUFFERED": "1"}
+    pipe, last = subprocess.PIPE, ""  # two pipes: progress bars stand on no lines of their own
+    with subprocess.Popen(
+        words, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, **apart()
+    ) as running:
+        try:
+            seen = process(running.pid)
+            identity.write_text(json.dumps(asdict(seen) if seen else {}), "utf-8")
+            for output, line in _lines(running, run):
+                print(line)
+                last = line.strip() or last
+                metrics = _numbers(line) if output else {}
+                epoch = metrics.pop("epoch", None)
+                if epoch is not None and metrics:
+                    if not receipt.exists():
+                        raise TrainingError(
+                            "the program trains without attention: call nas_attn.attach_asked(model) in it"
+                        )
+                    yield int(epoch), metrics
+            if running.wait():
+                raise TrainingError(f"the program ended with status {running.returncode}: {last[:300]}")
+        finally:
+            _end(running.pid)
+            receipt.unlink(missing_ok=True)
+            identity.unlink(missing_ok=True)
+
+
+def _lines(running: subprocess.Popen[bytes], run: EvaluatorRun) -> Iterator[tuple[bool, str]]:
+    lines: Lines = queue.Queue()
+    streams = ((running.stdout, True), (running.stderr, False))
+    readers = [threading.Thread(target=_read, args=(*of, lines), daemon=True) for of in streams]
+    for reader in readers:
+        reader.start()
+    while True:
+        if run.stopping:
+            run.leave()
+        over = not any(reader.is_alive() for reader in readers)
+        try:
+            yield lines.get(timeout=PATIENCE_S) if not over else lines.get_nowait()
+        except queue.Empty:
+            if over:
+                return
+
+
+def _read(stream: IO[bytes], output: bool, lines: Lines) -> None:
+    with suppress(ValueError, OSError):  # closed meanwhile
+        for line in stream:
+            lines.put((output, line.decode("utf-8", "replace").rstrip("\r\n").rpartition("\r")[2]))
+
+
+def _numbers(line: str) -> dict[str, float]:
+    """The pairs NAME=NUMBER of a line."""
+    found = {}
+    for name, text in _PAIR.findall(line):
+        with suppress(ValueError):
+            found[name] = float(text)
+    return found
+
+
+def _end(pid: int) -> None:
+    """Ends a process with all its children, first with SIGTERM."""
+    with suppress(psutil.Error):
+        first = psutil.Process(pid)
+        ones = [first, *first.children(recursive=True)]
+        for how in (psutil.Process.terminate, psutil.Process.kill):
+            for one in ones:
+                with suppress(psutil.Error):
+                    how(one)
+            ones = psutil.wait_procs(ones, timeout=GRACE_S)[1]
+
+
+def attach_asked(model: nn.Module) -> nn.Module:
+    """Puts the attention that a search asks its program for into the program's own model, in place; returns the same model.
+
+    A program started by a person, and not by a search, gets its model back as it is.
+
+    Raises:
+        PlacementError: the environment variable NAS_ATTN_RUN is not what a search writes.
+        BackboneError: the model lacks the modules of the study's backbone, or already has attention attached.
+    """
+    text = os.environ.get(ASKED)
+    if text is None:
+        return model
+    try:
+        told = json.loads(text)
+        resolved = TypeAdapter(ResolvedPlacement).validate_python(told["network"])
+    except (ValueError, KeyError, TypeError):  # pydantic's are ValueErrors
+        raise PlacementError(f"{ASKED} does not say what to attach: remove it from the environment") from None
+    attachment.attach(model, resolved)
+    Path(told["receipt"]).touch()
+    return model
