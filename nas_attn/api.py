@@ -130,6 +130,7 @@ class Study:
     def __init__(self, opened: OpenStudy) -> None:
         self._opened = opened
         self._asker: Asker | None = None
+        self._shown = "", ""  # a state of the study, and how it is shown then
 
     def ask(self, *, device: str = "auto", say: Callable[[str], None] = print) -> Asked | None:
         """The next run for your own training loop, its attention attached; None when the study (`na.begin`) is complete.
@@ -243,8 +244,11 @@ class Study:
 
     def _repr_html_(self) -> str:
         """The answer so far, the front as a figure, and what the networks get wrong, for a notebook."""
-        now = self.snapshot()
-        return summary(now, what_is_wrong(self._opened, now))
+        state = self._opened.store.state()
+        if self._shown[0] != state:  # else the images, which take long to load, are known
+            now = self.snapshot()
+            self._shown = state, summary(now, what_is_wrong(self._opened, now))
+        return self._shown[1]
 
     def report(self, path: str | Path | None = None) -> Path:
         """Writes the self-contained HTML report; returns its absolute path."""

@@ -132,7 +132,7 @@ class Finds(torch.nn.Module):
 
 @pytest.mark.parametrize(("task", "backbone"), [("segmentation", "resnet8"), ("detection", "torchvision:ssd300_vgg16")])
 def test_masks_and_boxes_are_drawn_over_the_image(task: str, backbone: str) -> None:
-    data = {"name": "digits", "options": {"train": 20, "validation": 9, "test": 20, "size": 32}}
+    data = {"name": "digits", "options": {"train": 20, "validation": 20, "test": 20, "size": 32}}
     made = recipe(
         task={"name": task},
         data=data,
