@@ -460,11 +460,7 @@ class LogSection(Section):
 
 
 class Recipe(Section):
-<<<<<<< HEAD
-    """A study as written: backbone, data, space, training, target, latency, search, limits, answer, storage."""
-=======
-    """A study as written: backbone, data, space, training, target, latency, search, storage, log."""
->>>>>>> a9e24b7 (Own trainers ask and tell, or are programs; runs go to trackers; the report says what the networks get wrong)
+    """A study as written: backbone, data, space, training, target, latency, search, limits, answer, storage, log."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     space: SpaceSpec
