@@ -155,7 +155,9 @@ class Participation:
 Costs = Mapping[str, float]  # At batch size 1, counted and not measured: name in `tables` -> number
 
 
-ASIDE = frozenset({"train_loss_sum", "loading_share"})  # Metrics of a score that are no result
+ASIDE = frozenset(
+    {"train_loss_sum", "loading_share", "peak_bytes", "images_per_s"}
+)  # Metrics of a score that are no result
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,23 +167,22 @@ class Score:
     seed: int
     rung: int  # Index into the recipe's rungs
     epochs: int  # Epochs trained so far
-    metrics: Mapping[
-        str, float
-    ]  # `accuracy` (0 to 1), `loss` (mean, nats), `train_loss_sum`, `loading_share`, or an evaluator's own
+    metrics: Mapping[str, float]  # `accuracy` (0 to 1), `loss` (mean, nats), an evaluator's own; those of ASIDE
     correct: bytes | None = None  # Per validation image, right or wrong, as bits (numpy.packbits order)
     examples: int = 0  # Validation images behind `correct`
     wall_s: float = 0.0  # Seconds of training and scoring since the previous rung
     device_s: float = 0.0  # Seconds the device worked on it (CPU: process time of the training threads)
     waited_s: float = 0.0  # Seconds in which the training waited for images
     answers: bytes | None = None  # What the task says image by image and class by class: `analysis.per_image.Answers`
-    peak_bytes: int | None = None  # Most memory while training: of the GPU's tensors, on a CPU of the process
+    peak_bytes: float | None = None  # Most memory while training: of the GPU's tensors, on a CPU of the process
     images_per_s: float | None = None  # Trained, without scoring; None where no whole epoch was trained in one go
 
     @property
     def kept(self) -> Score:
-        """As a study keeps it: the share of the time lost to loading is a metric."""
+        """As a study keeps it: the share of the time lost to loading, memory and speed are metrics."""
         share = min(1.0, self.waited_s / self.wall_s) if self.wall_s else 0.0
-        return replace(self, metrics={**self.metrics, "loading_share": share})
+        spent = {"loading_share": share, "peak_bytes": self.peak_bytes, "images_per_s": self.images_per_s}
+        return replace(self, metrics={**self.metrics, **{name: v for name, v in spent.items() if v is not None}})
 
     def as_plain(self) -> dict[str, Any]:
         """The score as JSON knows it."""

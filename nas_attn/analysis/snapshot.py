@@ -122,8 +122,6 @@ class ScorePoint:
     epochs: int
     metrics: Mapping[str, float]
     wall_s: float
-    peak_bytes: int | None = None  # most memory while training, since the rung before; None: not known, here and below
-    images_per_s: float | None = None  # trained
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +156,14 @@ class CandidateView:
         return {feature.site: feature.choice for feature in features(self.placement)}
 
     @property
-    def train_bytes(self) -> int | None:
+    def train_bytes(self) -> float | None:
         """Most memory that its training has taken; None where that is not known."""
-        return max((point.peak_bytes for point in self.scores if point.peak_bytes), default=None)
+        return max((p.metrics["peak_bytes"] for p in self.scores if "peak_bytes" in p.metrics), default=None)
 
     @property
     def train_speed(self) -> float | None:
         """Images per second of its training, the median over rungs and runs; None where that is not known."""
-        known = [point.images_per_s for point in self.scores if point.images_per_s]
+        known = [point.metrics["images_per_s"] for point in self.scores if "images_per_s" in point.metrics]
         return median(known) if known else None
 
     @property
@@ -435,9 +433,7 @@ def _views(
 def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
     order = ("backbone", "search", "confirm", "round")
     points = [
-        ScorePoint(s.purpose, of.seed, of.rung, of.epochs, of.metrics, of.wall_s, of.peak_bytes, of.images_per_s)
-        for s in stored
-        for of in (s.score,)
+        ScorePoint(s.purpose, of.seed, of.rung, of.epochs, of.metrics, of.wall_s) for s in stored for of in (s.score,)
     ]
     return tuple(sorted(points, key=lambda point: (order.index(point.purpose), point.seed, point.epochs)))
 

@@ -86,8 +86,6 @@ score = _keyed(
     *_columns(sa.Integer, "backbone rung epochs examples"),
     *_columns(sa.Double, "wall_s device_s"),
     *_columns(sa.LargeBinary, "correct answers", nullable=True),
-    *_columns(sa.BigInteger, "peak_bytes", nullable=True),
-    *_columns(sa.Double, "images_per_s", nullable=True),
 )
 run = _numbered(
     "nas_run",

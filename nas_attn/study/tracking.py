@@ -97,9 +97,7 @@ def ended_runs(store: StudyStore) -> Iterator[Tracked]:
             points[point["epochs"]] |= {**point["metrics"], "train_loss": point["train_loss"]}
         for way, prefix in ((run.way, ""), (test_way(run.way), "test_")):
             for score in scores.get((run.key, way, run.seed, run.backbone), ()):
-                spent = {"seconds": score.wall_s, "peak_bytes": score.peak_bytes, "images_per_s": score.images_per_s}
-                found = {**score.metrics, **{k: float(v) for k, v in spent.items() if v and not prefix}}
-                points[score.epochs] |= {prefix + name: value for name, value in found.items()}
+                points[score.epochs] |= {prefix + name: value for name, value in score.metrics.items()}
         parameters = {"placement": run.placement, "seed": run.seed, "training": run.way, "state": row.state}
         parameters |= dict(part.split("=", 1) for part in run.placement.split(" ") if "=" in part)
         if known is not None:
