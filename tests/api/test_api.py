@@ -149,7 +149,7 @@ OWN = {
     "data.input_shape": (1, 16, 16),
     "objectives": ["worth"],
 }
-OWN |= {"training.start": "scratch", "training.rungs": [1, 3], "search.trials": 5, "search.confirm_seeds": 0}
+OWN |= {"training.start": "scratch", "training.rungs": [1, 3], "search.trials": 4, "search.confirm_seeds": 0}
 
 
 def test_a_loop_of_ones_own_asks_and_tells_and_is_resumed(folder: Path) -> None:
@@ -158,12 +158,11 @@ def test_a_loop_of_ones_own_asks_and_tells_and_is_resumed(folder: Path) -> None:
     def loop(most: int) -> na.Study:
         study = na.begin(model=small_net, overrides={**OWN, "search.baselines": "bare"})
         while len(trained) < most and (run := study.ask(say=quiet)):
-            assert (run.placement == "none") == all(view.lost for view in na.check(run.model, (1, 16, 16)))
+            assert bool(na.check(run.model, (1, 16, 16))) == (run.placement != "none")
             for epoch in range(1, run.epochs + 1):
                 trained[run.placement] = epoch
                 if run.report(epoch, -len(run.placement)):
                     break
-            run.tell(0.0)  # it is over
         return study
 
     stopped = loop(2)
@@ -171,17 +170,13 @@ def test_a_loop_of_ones_own_asks_and_tells_and_is_resumed(folder: Path) -> None:
     with pytest.raises(StudyError, match="call tell"):
         stopped.ask()
     stopped._asker.close()
-    ended = loop(9)
-    assert [view.state for view in ended.candidates()].count("running") == 0
-    assert len(trained) == len(ended.candidates()) == 5
-    states = {view.placement: view.state for view in ended.candidates()}
+    states = {view.placement: view.state for view in loop(9).candidates()}
     assert {placement: "scored" if epochs == 3 else "pruned" for placement, epochs in trained.items()} == states
-    assert "pruned" in states.values()
+    assert (len(states), set(states.values())) == (4, {"scored", "pruned"})
 
 
 def test_a_program_attaches_what_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bare = na.attach_asked(small_net())
-    assert not na.check(bare, (1, 16, 16)), "started by a person"
+    assert not na.check(na.attach_asked(small_net()), (1, 16, 16)), "started by a person"
     network = resolve(parse("stage2=se"), na.find_sites(small_net(), (1, 16, 16)), init="paper")
     asked = {"network": asdict(network), "receipt": str(tmp_path / "attached")}
     monkeypatch.setenv("NAS_ATTN_RUN", json.dumps(asked))

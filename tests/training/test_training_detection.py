@@ -12,6 +12,7 @@ from materials import coco
 from torch import Tensor, nn
 
 from nas_attn import data
+from nas_attn.analysis.per_image import Answers
 from nas_attn.attachment import attach, attached_modules, check
 from nas_attn.data import Dataset
 from nas_attn.errors import TrainingError
@@ -85,6 +86,10 @@ def test_a_detector_is_trained_and_scored(digits: Dataset) -> None:
     scores = Trainer(SECTION, digits, device="cpu").fit(network(), seed=3, rungs=[1, 2], learning_rate=0.02)
     assert set(scores[-1].metrics) == {"map50_95", "map50", "train_loss_sum"}
     assert (scores[-1].correct, scores[-1].examples) == (None, 20)
+    answers = Answers.of(scores[-1])
+    assert (len(answers.images), len(answers.average_precision)) == (20, len(digits.classes))
+    assert scores[-1].images_per_s > 0
+    assert scores[-1].peak_bytes > 2**26
     assert scores[1].metrics["train_loss_sum"] < 2 * scores[0].metrics["train_loss_sum"], "it learns"
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from segmenter import Segmenter
-from sklearn.metrics import jaccard_score
+from sklearn.metrics import confusion_matrix, jaccard_score
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from nas_attn import backbones, data
+from nas_attn.analysis.per_image import Answers
 from nas_attn.data import Dataset
 from nas_attn.errors import BackboneError, TrainingError
 from nas_attn.recipe import Augment, BackboneSection, DataSection, TrainingSection
@@ -47,6 +48,9 @@ def test_the_metrics_are_those_of_all_pixels_together(digits: Dataset) -> None:
     assert score.metrics["pixel_accuracy"] == pytest.approx((true == found).mean())
     assert score.metrics["loss"] == pytest.approx(cross_entropy(logits, y).item(), rel=1e-5)
     assert (score.correct, score.examples) == (None, 20)
+    answers = Answers.of(score)
+    assert answers.counts == tuple(tuple(row) for row in confusion_matrix(true, found, labels=range(11)).tolist())
+    assert answers.images == pytest.approx((logits.argmax(1) == y).float().mean((1, 2)).tolist(), abs=1e-3)
 
 
 def test_pixels_that_are_not_counted_change_neither_loss_nor_score(digits: Dataset) -> None:

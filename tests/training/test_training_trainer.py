@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from nas_attn import data
+from nas_attn.analysis.per_image import Answers
 from nas_attn.data import Dataset
 from nas_attn.errors import TrainingError
 from nas_attn.recipe import Augment, DataSection, TrainingSection
@@ -90,6 +91,7 @@ def test_a_score_is_what_a_plain_loop_computes(digits: Dataset) -> None:
     assert score.examples == 449
     unpacked = np.unpackbits(np.frombuffer(score.correct, np.uint8), count=449).astype(bool)
     assert np.array_equal(unpacked, right)
+    assert Answers.of(score).wrong == tuple(logits.argmax(1)[~right].tolist())
 
 
 def test_equal_seeds_train_equally_and_others_do_not(digits: Dataset) -> None:
