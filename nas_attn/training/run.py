@@ -119,7 +119,8 @@ class Run:
         self.clock = Clock(self.device)
         self.trained = [0, 0.0]  # images of whole epochs since the last rung, and the seconds that they took
         self.peak_bytes, self._process = 0, psutil.Process()
-        if self.device.type == "cuda":
+        self._on_gpu = self.device.type == "cuda" and torch.cuda.is_available()
+        if self._on_gpu:
             torch.cuda.reset_peak_memory_stats(self.device)
         self._identity = identity
         self._slot = slot
@@ -134,8 +135,7 @@ class Run:
 
     def look(self) -> None:
         """Notes the memory that is taken; after each batch."""
-        cuda = self.device.type == "cuda"
-        now = torch.cuda.max_memory_allocated(self.device) if cuda else self._process.memory_info().rss
+        now = torch.cuda.max_memory_allocated(self.device) if self._on_gpu else self._process.memory_info().rss
         self.peak_bytes = max(self.peak_bytes, now)
 
     def save(self) -> None:
