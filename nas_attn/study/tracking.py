@@ -223,7 +223,7 @@ class WandB:
             dir=str(self._folder),
             resume="allow",
             reinit="create_new",
-            settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True),
+            settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True, login_timeout=10),
         )
         for step, metrics in run.points:
             made.log(dict(metrics), step=step)

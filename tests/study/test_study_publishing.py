@@ -130,7 +130,7 @@ class Finds(torch.nn.Module):
 
 @pytest.mark.parametrize(("task", "backbone"), [("segmentation", "resnet8"), ("detection", "torchvision:ssd300_vgg16")])
 def test_masks_and_boxes_are_drawn_over_the_image(task: str, backbone: str) -> None:
-    data = {"name": "digits", "options": dict.fromkeys(("train", "validation", "test"), 20) | {"size": 32}}
+    data = {"name": "digits", "options": dict.fromkeys(("train", "validation", "test"), 60) | {"size": 32}}
     tables = {"task": {"name": task}, "backbone": {"name": backbone}, "training": {"start": "scratch"}}
     ((true, half),) = pictures(recipe(data=data, objectives=["params"], **tables), [4], {"half": Finds()}).values()
     assert [true.label, half.label] == ["true", "half"]
