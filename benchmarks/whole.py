@@ -256,17 +256,22 @@ SCRIPTS: dict[str, Callable[[Lab], str]] = {
 METHODS = ("ours", *SCRIPTS)
 
 
-def ours(problem: str, seed: int, minutes: float, out: Path, root: str | None) -> tuple[str, float, dict[str, Any]]:
-    """`nas-attn search` with one worker. Returns the recommendation, CPU seconds, and what the answer said."""
+def ours(bench: Bench, seed: int, minutes: float, out: Path, root: str | None) -> tuple[str, float, dict[str, Any]]:
+    """`nas-attn search --minutes` with one worker, which trains as the target does: no brief training is known to predict
+    training from scratch. Returns the recommendation, CPU seconds, and what the answer said.
+    """
+    problem = bench.problem
     url = f"sqlite:///{(out / f'{problem}-{seed}.db').resolve()}"
-    settings = {"limits.max_latency_ratio": LIMIT, "search.seed": seed, "training.backbones": 4}
+    epochs = bench.recipes["target"].training.rungs[-1]
+    settings = {"limits.max_latency_ratio": LIMIT, "search.seed": seed, "training.start": "scratch"}
+    settings |= {"training.rungs": f"[{epochs}]", "search.confirm_seeds": 2}
     if root:
         settings["data.root"] = root
     changes = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     recipe = str(Path(__file__).parent / "tables" / f"{problem}.toml")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "nas_attn.cli.main", "search", recipe, *changes, "--storage", url, "--quiet",
-               "--workers", "1", "--threads", "1", "--trials", "64", "--time-limit", str(0.85 * 60 * minutes)]  # fmt: skip
+               "--workers", "1", "--threads", "1", "--minutes", str(minutes)]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode not in (0, 4, 130):
         raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
@@ -290,7 +295,7 @@ def searches(bench: Bench, asked: argparse.Namespace, runs: list[dict[str, Any]]
             continue
         wall, said = time.time(), {}
         if method == "ours":
-            text, cpu, said = ours(asked.problem, seed, asked.minutes, asked.out, asked.root)
+            text, cpu, said = ours(bench, seed, asked.minutes, asked.out, asked.root)
         else:
             lab = Lab(bench, seed, asked.minutes)
             try:
