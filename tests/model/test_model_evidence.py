@@ -12,47 +12,6 @@ from nas_attn.model import TARGET, Evidence, Run, fit
 from nas_attn.model.runs import noise_floor
 
 
-def calibrated(rng: np.random.Generator, studies: int) -> list[tuple[float, float, bool, bool]]:
-    """(said, chosen one's true gain, gain covered, value covered) of studies with spreads from nothing to much."""
-    found = []
-    for _ in range(studies):
-        texts = made.placements(12, rng)
-        spread = 0.0 if rng.random() < 0.25 else float(np.exp(rng.uniform(np.log(0.1), np.log(4.0))))
-        effects = {key: spread * float(rng.standard_normal()) for key in texts}
-        noise, level = 1.0, 2.0
-        runs = made.runs(effects, rng, noise=noise, level=level, base=0.0)
-        runs += made.runs(
-            dict(list(effects.items())[:5]), rng, noise=noise, seeds=4, level=level, base=0.0, first_seed=1
-        )
-        model = fit(runs, texts, metric="score")
-        gains = model.gains("k000")
-        best = max(effects, key=lambda key: gains[key].worth)
-        true = effects[best] - effects["k000"]
-        value = model.estimates[best]
-        found.append(
-            (
-                gains[best].probability,
-                true,
-                gains[best].low <= true <= gains[best].high,
-                value.low <= effects[best] <= value.high,
-            )
-        )
-    return found
-
-
-@pytest.mark.slow
-def test_what_is_said_comes_true_also_for_the_best_looking() -> None:
-    found = calibrated(np.random.default_rng(1), 120)
-    said = np.array([row[0] for row in found])
-    true = np.array([row[1] > 0 for row in found])
-    for low, high in ((0.0, 0.6), (0.6, 1.01)):
-        mine = (said >= low) & (said < high)
-        assert mine.sum() > 40
-        assert said[mine].mean() == pytest.approx(true[mine].mean(), abs=0.12)
-    assert 0.92 <= np.mean([row[2] for row in found]) <= 0.995
-    assert 0.92 <= np.mean([row[3] for row in found]) <= 1.0
-
-
 def test_where_all_are_equal_nothing_is_almost_surely_better() -> None:
     rng = np.random.default_rng(2)
     sure, taken = 0, 0
