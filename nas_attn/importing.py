@@ -19,7 +19,7 @@ def named(path: str) -> Any:
 
 
 def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
-    """The object that `package.module:object` names, also in the working folder; raises `error`. `what` names the setting."""
+    """The function or class that `package.module:object` names, also in the working folder; raises `error`. `what` names the setting."""
     if name.startswith(PYTHON):
         raise error(
             f"{what} '{name.removeprefix(PYTHON)}' was given to na.search as a Python object: continue with the same "
@@ -36,7 +36,10 @@ def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
         said = " ".join(str(cause).split())
         raise error(f"{what} '{name}': importing '{module_name}' failed with {type(cause).__name__}: {said}") from cause
     try:
-        return getattr(module, attribute)
+        found = getattr(module, attribute)
     except AttributeError:
         has = [key for key in vars(module) if not key.startswith("_")]
         raise error(f"{what} '{name}': '{module_name}' has no '{attribute}': {did_you_mean(attribute, has)}") from None
+    if not callable(found):
+        raise error(f"{what} '{name}' is a {type(found).__name__}, not a function or a class")
+    return found

@@ -27,7 +27,7 @@ TESTS = (
     "tests/attention",
     "tests/space",
     "tests/cli/test_cli_commands.py",
-    "tests/storage/test_storage_schema.py",
+    "tests/storage/test_storage_results.py",
 )
 TRIED_BY = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis")
 SMALL = ("data.options={train=200, validation=100, test=50}", "training.backbone_epochs=1", "latency.tolerance=0.9")

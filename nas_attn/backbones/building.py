@@ -308,8 +308,6 @@ def _users(section: BackboneSection, name: str, shape: Shape, classes: int, publ
     if published:
         raise BackboneError(f"no published weights are known for '{section.name}': name a file in training.weights")
     function = load_object(section.name, what="backbone", error=BackboneError)
-    if not callable(function):
-        raise BackboneError(f"backbone '{section.name}' is a {type(function).__name__}, not a function")
     model = call(function, section, **{**users_arguments(function, shape[0], classes), **section.options})
     if not isinstance(model, nn.Module):
         raise BackboneError(f"backbone '{section.name}' returned a {type(model).__name__}, not a torch.nn.Module")

@@ -6,7 +6,6 @@ import dataclasses
 import inspect
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,25 +118,32 @@ def overrides(settings: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-_OBJECT = re.compile(r"(?P<module>[A-Za-z_]\w*(\.\w+)*):[A-Za-z_]\w*")
 _SOURCES = ("torchvision", "timm", "smp", "ultralytics", "folder", "coco", "yolo", "python")  # No modules
+_NO_CODE = ("root", "file", "weights", "pattern", "train", "validation", "test", "images")  # Keys of paths and patterns
 
 
 def check_trust(path: str, read: BaseModel, *, trust: bool) -> None:
-    """Asks before code of a recipe (a path, or a shipped name) from outside the current folder runs; RecipeError without trust."""
-    if trust or not os.path.isfile(path) or Path(path).resolve().is_relative_to(Path.cwd()):
+    """Asks before code runs that a recipe, its space, or a space (a path, or a shipped name) from outside the current folder
+    names; RecipeError without trust.
+    """
+    space = getattr(read, "space", None)
+    parts = [(path, read), *([(space.origin, space)] if space else [])]
+    outside = [(at, part) for at, part in parts if os.path.isfile(at) and not _is_here(at)]
+    named = sorted({name for _, part in outside for name in _code_in(part.model_dump(mode="json"))})
+    if trust or not named:
         return
-    named = sorted(set(_code_in(read.model_dump(mode="json"))))
-    if not named:
-        return
-    what = f"'{shorten(path)}' is outside the current folder and runs code: {few(named)}"
-    if sys.stdin.isatty() and typer.confirm(f"{what}. Run it?"):
+    what = f"'{shorten(outside[0][0])}' is outside the current folder and runs code: {few(named)}"
+    if sys.stdin.isatty() and typer.confirm(f"{printable(what)}. Run it?"):
         return
     raise RecipeError(f"{what}: read it, then add --trust")
 
 
+def _is_here(path: str) -> bool:
+    return Path(path).resolve().is_relative_to(Path.cwd())
+
+
 def _code_in(value: Any, key: str = "") -> Iterator[str]:
-    """Python objects and commands that a table names."""
+    """What a table names that may be Python objects, commands or pickles; rather too much than too little."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _code_in(name)
@@ -145,9 +151,10 @@ def _code_in(value: Any, key: str = "") -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _code_in(inner, key)
-    elif isinstance(value, str):
-        found = _OBJECT.fullmatch(value)
-        if key in ("command", "evaluator") or (found and found["module"] not in _SOURCES):
+    elif isinstance(value, str) and key not in _NO_CODE:
+        module, colon, _ = value.partition(":")
+        known = key == "name" and module in _SOURCES and not value.endswith(".pt")
+        if key in ("command", "evaluator") or (colon and not known):
             yield value
 
 

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from nas_attn.cli.common import AsJson, Shape, Storage, console, overrides, print_json, study_named, table
+from nas_attn.cli.common import (
+    AsJson,
+    Shape,
+    Storage,
+    Trust,
+    check_trust,
+    console,
+    overrides,
+    print_json,
+    study_named,
+    table,
+)
 from nas_attn.errors import BackboneError, KnobError, RecipeError, StudyError, shorten
 from nas_attn.paths import DEFAULT_URL
 from nas_attn.records import BESIDE, Knob, Site, format_knob
@@ -39,6 +50,7 @@ def sites(
         str | None,
         Option(help="Show this search space on it: choices per site, number of placements, samples."),
     ] = None,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Show where attention can go in a backbone, and what a search space has there."""
@@ -47,6 +59,8 @@ def sites(
     from nas_attn.recipe_reading import backbone_section, load_space
 
     spec = None if space is None else load_space(space)
+    if space is not None and spec is not None:
+        check_trust(space, spec, trust=trust)
     input_shape = parse_shape(shape)
     model = backbones.build(backbone_section(backbone), input_shape=input_shape, classes=1000)
     if spec is not None:

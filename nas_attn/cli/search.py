@@ -157,14 +157,17 @@ def extend(
     ] = None,
     storage: Storage = DEFAULT_URL,
     dry_run: DryRun = False,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Give a study another search space; every finished run is kept."""
     from nas_attn.recipe_reading import load_space
     from nas_attn.study.extending import extend as do
 
+    spec = load_space(space)
+    check_trust(space, spec, trust=trust)
     opened = study_named(study, storage)
-    found = do(opened, load_space(space), trials=trials, dry_run=dry_run)
+    found = do(opened, spec, trials=trials, dry_run=dry_run)
     if as_json:
         print_json(asdict(found))
         return

@@ -20,7 +20,6 @@ import platform
 import random
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -272,10 +271,8 @@ def _session(folder: Path, order: Mapping[str, Any], keys: Sequence[str], seed: 
     finally:
         gc.enable()
     facts = {"conditions": order["conditions"], "started_at": started_at, "duration_s": time.perf_counter() - began}
-    notes: dict[str, str] = {}
-    if sys.platform != "win32":
-        notes["load"] = f"{os.getloadavg()[0]:.2f}"
-    return {**facts, **summary(times, keys, calls), "notes": notes}
+    load = getattr(os, "getloadavg", None)  # Windows has none
+    return {**facts, **summary(times, keys, calls), "notes": {"load": f"{load()[0]:.2f}"} if load else {}}
 
 
 def _turn(call: Call, own_time: bool) -> Turn:

@@ -38,15 +38,38 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "here"
 
 
-def test_code_of_a_recipe_from_elsewhere_runs_only_when_trusted(here: Path, nas) -> None:
+@pytest.mark.parametrize("name", ["intruder:run", "intruder:run.x", "intruder:", "in-truder:run", "ultralytics:a.pt"])
+def test_code_of_a_recipe_from_elsewhere_runs_only_when_trusted(here: Path, nas, name: str) -> None:
+    """Nor does what is no name of an object, but has its module imported."""
+    theirs = here.parent / "there"
+    (theirs / "study.toml").write_text(RECIPE.replace("intruder:run", name))
+    (theirs / "in-truder.py").write_text((theirs / "intruder.py").read_text())
     command = ["search", "../there/study.toml", "--dry-run"]
     ended = nas(*command)
     assert ended.status == 2
-    assert "intruder:run" in ended.error
+    assert name in ended.error
     assert "--trust" in ended.error
     assert not (here / "ran").exists()
     assert nas(*command, "--trust").status != 0
-    assert (here / "ran").exists(), "then it is imported"
+    assert (here / "ran").exists() == name.endswith(("run", "run.x")), "then it is imported"
+
+
+def test_code_of_a_space_from_elsewhere_runs_only_when_trusted(here: Path, nas) -> None:
+    (here.parent / "there" / "space.toml").write_text('name = "theirs"\n[choices]\n"intruder:run" = {}\n')
+    (here / "study.toml").write_text(
+        RECIPE.replace("intruder:run", "resnet8").replace('"small"', '"../there/space.toml"')
+    )
+    for command in (
+        ["search", "study.toml", "--dry-run"],
+        ["sites", "resnet8", "--space", "../there/space.toml"],
+        ["extend", "--space", "../there/space.toml"],
+    ):
+        ended = nas(*command)
+        assert ended.status == 2
+        assert "'intruder:run': read it, then add --trust" in ended.error
+        assert not (here / "ran").exists()
+    assert nas("sites", "resnet8", "--space", "../there/space.toml", "--trust").status == 2
+    assert (here / "ran").exists()
 
 
 def test_a_recipe_of_the_current_folder_is_the_users_own(here: Path, nas) -> None:

@@ -11,14 +11,16 @@ from documented import FENCE, ROOT
 PAGES = (("README.md", "docs/zh/README.md"), ("docs/tutorial.md", "docs/zh/tutorial.md"))
 
 
-def outline(text: str) -> list[tuple[str, list[str]]]:
-    """(level, what its blocks of code do) of each section."""
+def outline(text: str) -> list[tuple[str, list[str], list[str]]]:
+    """(level, what its blocks of code do, what else is code in it) of each section."""
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     found = []
     for part in re.split(
         r"^(?=#+ )", FENCE.sub(lambda block: block[0].replace("\n#", "\n\0"), text), flags=re.MULTILINE
     )[1:]:
         code = [re.sub(r"\s*[#\0].*", "", block) for _, block in FENCE.findall(part)]
-        found.append((part.split(" ")[0], code))
+        inline = (" ".join(words.split()) for words in re.findall(r"`([^`]+)`", FENCE.sub("", part)))
+        found.append((part.split(" ")[0], code, sorted(inline)))
     return found
 
 

@@ -48,6 +48,7 @@ from nas_attn.training import Trainer
 EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", "2"))
 STEPS = int(os.environ.get("FAULTS_STEPS", "8"))
 TALLY = os.environ.get("FAULTS_TALLY")
+SIGNALS = [getattr(signal, f"SIG{name}") for name in ("TERM", "USR1", "INT", "HUP") if hasattr(signal, f"SIG{name}")]
 """File that takes how many events of each kind there were, as JSON."""
 TRIALS, WORKERS = 7, 3
 PATIENCE_S = 300.0
@@ -177,7 +178,7 @@ class Faults(RuleBasedStateMachine):
         self._somebody()
         self._signal(which, signal.SIGKILL, "kill -9")
 
-    @rule(which=integers(0, 9), number=sampled_from([signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP]))
+    @rule(which=integers(0, 9), number=sampled_from(SIGNALS))
     def tell_to_stop(self, which: int, number: signal.Signals) -> None:
         self._somebody()
         self._signal(which, number, "signal")

@@ -29,15 +29,16 @@ from nas_attn.study.stopping import ALWAYS, TOGETHER_S, WHERE_UNUSED, Orders, in
 
 URL = "sqlite:///nas_attn.db"
 ALL = [*ALWAYS, *WHERE_UNUSED]
-SOME = [signal.SIGINT, signal.SIGHUP, signal.SIGUSR2]
+HANGUP = getattr(signal, "SIGHUP", signal.SIGTERM)  # Windows has none
+SOME = [getattr(signal, name) for name in ("SIGINT", "SIGHUP", "SIGUSR2") if hasattr(signal, name)]
 
 
 @pytest.fixture(autouse=True)
 def hangup_is_unused() -> Iterator[None]:
     """Also where these tests run under `nohup`, which has it ignored: then it stays so, here and in what is started."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    before = signal.signal(HANGUP, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGHUP, before)
+    signal.signal(HANGUP, before)
 
 
 def calls(folder: Path) -> list[str]:
