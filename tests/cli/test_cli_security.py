@@ -110,14 +110,17 @@ def test_a_server_that_refuses_is_not_waited_for(said: str) -> None:
     assert "check user, password, host and database" in str(found)
 
 
-def test_escapes_of_a_foreign_database_do_not_reach_the_terminal(here: Path, nas) -> None:
+def test_a_foreign_database_is_read_without_running_its_code_or_showing_its_escapes(here: Path, nas) -> None:
+    recipe = load_recipe("digits", overrides={"backbone.name": "intruder:run", "search.sampler": "intruder:run"})
     with Database("sqlite:///nas_attn.db") as database:
-        database.create_study("evil", recipe=load_recipe("digits").to_json(), versions={})
+        database.create_study("evil", recipe=recipe.to_json(), versions={})
         with database._connector.write() as connection:
             connection.exec_driver_sql("UPDATE nas_study SET name = ?", ("evil\x1b]0;owned\x07\x1b[2J",))
-    ended = nas("status")
-    assert "\x1b" not in ended.out + ended.err
-    assert "\x07" not in ended.out + ended.err
+    for command in ("status", "pareto --why", "effects", "report", "clean --dry-run", "backup copy.db"):
+        ended = nas(*command.split())
+        assert "evil" in ended.out + ended.err or (here / "copy.db").exists()
+        assert not {"\x1b", "\x07"} & set(ended.out + ended.err)
+        assert not (here / "ran").exists(), command
     assert printable("a\x1b[2Jb\n") == "a\\x1b[2Jb\n"
 
 
