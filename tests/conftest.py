@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import sys
 import tempfile
@@ -30,6 +31,8 @@ def load_script(path: Path) -> ModuleType:
 def private_server() -> ModuleType:
     """The module that starts PostgreSQL servers; skips where there are no binaries."""
     pytest.importorskip("psycopg", reason="psycopg is not installed (extra `postgres`)")
+    if os.name == "nt":
+        pytest.skip("the private server is for Linux and macOS")
     module = load_script(ROOT / "runners" / "postgres" / "private_server.py")
     if module.find_binaries() is None:
         pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")

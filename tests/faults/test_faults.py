@@ -97,7 +97,7 @@ def evaluate(model, run):
 tally: Counter[str] = Counter()
 # What the fork server imports it finds by the environment: Python 3.11 does not hand it this process's path.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-context = multiprocessing.get_context("forkserver")
+context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
 context.set_forkserver_preload(["faulty_worker"])
 
 
