@@ -150,7 +150,8 @@ def shorten(text: str, letters: int = SHOWN_LETTERS) -> str:
     return text if len(text) <= letters else f"{text[:half]} … {text[-half:]}"
 
 
-_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*(?=@)|([?&](?:\w*password|sslkey)=)[^&\s]*", re.IGNORECASE)
+_SECRET = r"[?&;](?:\w*(?:password|passwd|pwd|passphrase|secret|token)|sslkey)="
+_PASSWORD = re.compile(rf"(://[^:/@\s]*:)\S*(?=@)|({_SECRET})[^&\s]*", re.IGNORECASE)
 
 
 def without_passwords(text: str) -> str:

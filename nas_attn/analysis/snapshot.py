@@ -431,11 +431,11 @@ def _views(
 
 
 def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
-    order = ("backbone", "search", "confirm", "round")
+    order = {"backbone": 0, "search": 1, "confirm": 2, "round": 3}
     points = [
         ScorePoint(s.purpose, of.seed, of.rung, of.epochs, of.metrics, of.wall_s) for s in stored for of in (s.score,)
     ]
-    return tuple(sorted(points, key=lambda point: (order.index(point.purpose), point.seed, point.epochs)))
+    return tuple(sorted(points, key=lambda point: (order.get(point.purpose, 4), point.seed, point.epochs)))
 
 
 def _gains(rows: Iterable[CandidateRow], models: Mapping[str, Evidence]) -> dict[str, dict[str, Gain]]:

@@ -187,6 +187,8 @@ def storage_url(text: str) -> URL:
         return _sqlite_url(url, shown)
     if url.drivername not in ("postgresql", "postgresql+psycopg"):
         raise StudyError(f"storage '{shown}': '{shorten(url.drivername)}' is not supported: {FORMS}")
+    if "@" in (url.host or ""):
+        raise StudyError(f"storage '{shown}': the password or the user has an @ in it: write it as %40")
     if not url.database:
         raise StudyError(f"storage '{shown}' names no database: {FORMS}")
     if find_spec("psycopg") is None:

@@ -38,7 +38,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "here"
 
 
-@pytest.mark.parametrize("name", ["intruder:run", "intruder:run.x", "intruder:", "in-truder:run", "ultralytics:a.pt"])
+@pytest.mark.parametrize("name", ["intruder:run", "intruder:run.x", "in-truder:run", "ultralytics:a.pt"])
 def test_code_of_a_recipe_from_elsewhere_runs_only_when_trusted(here: Path, nas, name: str) -> None:
     """Nor does what is no name of an object, but has its module imported."""
     theirs = here.parent / "there"
@@ -56,19 +56,12 @@ def test_code_of_a_recipe_from_elsewhere_runs_only_when_trusted(here: Path, nas,
 
 def test_code_of_a_space_from_elsewhere_runs_only_when_trusted(here: Path, nas) -> None:
     (here.parent / "there" / "space.toml").write_text('name = "theirs"\n[choices]\n"intruder:run" = {}\n')
-    (here / "study.toml").write_text(
-        RECIPE.replace("intruder:run", "resnet8").replace('"small"', '"../there/space.toml"')
-    )
-    for command in (
-        ["search", "study.toml", "--dry-run"],
-        ["sites", "resnet8", "--space", "../there/space.toml"],
-        ["extend", "--space", "../there/space.toml"],
-    ):
-        ended = nas(*command)
-        assert ended.status == 2
-        assert "'intruder:run': read it, then add --trust" in ended.error
+    (here / "study.toml").write_text(RECIPE.replace("intruder:run", "resnet8").replace("small", "../there/space.toml"))
+    space = "--space ../there/space.toml"
+    for command in ("search study.toml --dry-run", f"sites resnet8 {space}", f"extend {space}"):
+        assert "'intruder:run': read it, then add --trust" in nas(*command.split()).error
         assert not (here / "ran").exists()
-    assert nas("sites", "resnet8", "--space", "../there/space.toml", "--trust").status == 2
+    nas(*f"sites resnet8 {space} --trust".split())
     assert (here / "ran").exists()
 
 
@@ -86,6 +79,8 @@ def test_a_recipe_of_the_current_folder_is_the_users_own(here: Path, nas) -> Non
         "postgresql+psycopg://me@db/x?password=secret",
         "postgresql+psycopg://db/x?user=me&sslpassword=secret&connect_timeout=3",
         "nonsense?password=secret",
+        "mysql+pymysql://db/x?passwd=secret&a=b",
+        "postgresql://me:half@secret@127.0.0.1:1/x",
     ],
 )
 def test_no_password_of_a_url_is_shown(url: str) -> None:
@@ -118,15 +113,16 @@ def test_a_foreign_database_is_read_without_running_its_code_or_showing_its_esca
             connection.exec_driver_sql("UPDATE nas_study SET name = ?", ("evil\x1b]0;owned\x07\x1b[2J",))
     for command in ("status", "pareto --why", "effects", "report", "clean --dry-run", "backup copy.db"):
         ended = nas(*command.split())
-        assert "evil" in ended.out + ended.err or (here / "copy.db").exists()
+        assert ended.out + ended.err
         assert not {"\x1b", "\x07"} & set(ended.out + ended.err)
         assert not (here / "ran").exists(), command
     assert printable("a\x1b[2Jb\n") == "a\\x1b[2Jb\n"
 
 
-def test_a_terminal_that_knows_ascii_only_is_no_error(here: Path) -> None:
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    command = [sys.executable, "-m", "nas_attn.cli.main", "modules", "Größe"]
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_that_knows_few_letters_is_no_error(here: Path, encoding: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "nas_attn.cli.main", "modules", "Größe注"]
     ended = subprocess.run(command, capture_output=True, check=False, env=environment)
     assert ended.returncode == 2, ended.stderr
     assert b"UnicodeEncodeError" not in ended.stderr

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from nas_attn.recipe_reading import load_recipe
+from nas_attn.storage import Database
 
 
 def test_short_help_is_the_long_one(nas) -> None:
@@ -91,3 +93,19 @@ def test_a_recipe_named_without_its_ending(table: Path, nas) -> None:
     ended = nas("search", "table")
     assert ended.status == 2
     assert "unknown recipe 'table': did you mean the file 'table.toml'?" in ended.error
+
+
+def test_paths_as_windows_writes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
+    r"""Drive letters, backslashes, spaces, quotation marks: in a recipe, an option and a URL."""
+    monkeypatch.chdir(tmp_path)
+    photos, recipe, url = r"C:\Users\Jörg's new photos", r"C:\my study.toml", r"sqlite:///D:\my studies\nas attn.db"
+    for number in range(20):
+        picture = Path(photos, "cat" if number % 2 else "dog", f"{number}.png")
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 9, 9)).save(picture)
+    made = nas("init", recipe, "--yes", "--data", f"folder:{photos}", "--backbone", "resnet8", "--name", "windows")
+    assert made.status == 0, made.err
+    assert load_recipe(recipe).data.name == f"folder:{photos}"
+    with Database(url) as database:
+        database.create_study("windows", recipe=load_recipe(recipe).to_json(), versions={})
+    assert "windows" in nas("status", "--storage", url).out
