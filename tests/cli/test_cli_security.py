@@ -113,7 +113,6 @@ def test_a_foreign_database_is_read_without_running_its_code_or_showing_its_esca
             connection.exec_driver_sql("UPDATE nas_study SET name = ?", ("evil\x1b]0;owned\x07\x1b[2J",))
     for command in ("status", "pareto --why", "effects", "report", "clean --dry-run", "backup copy.db"):
         ended = nas(*command.split())
-        assert ended.out + ended.err
         assert not {"\x1b", "\x07"} & set(ended.out + ended.err)
         assert not (here / "ran").exists(), command
     assert printable("a\x1b[2Jb\n") == "a\\x1b[2Jb\n"
