@@ -178,7 +178,10 @@ class Workbench:
             network = self._evaluator.network if self._evaluator is not None else None
             require_participation(network or model, resolved, self.plan.input_shape)
             self._keep_labels(self.way)
-            self.store.add_score(run, score.kept if self._evaluator is None else score, lease=lease)
+            kept = score.kept if self._evaluator is None else score
+            if score.rung < len(rungs) - 1:
+                kept = replace(kept, answers=None)  # nobody asks what a brief training gets wrong
+            self.store.add_score(run, kept, lease=lease)
             return go_on(score)
 
         rungs = self.recipe.training.rungs
