@@ -12,8 +12,6 @@ import pytest
 import torch
 import torchvision
 from attachment_models import SE, Repeating, RunsItsChildren, UNetEncoder, placed, points_of, shaken
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 from torch.nn import functional
@@ -29,7 +27,6 @@ from nas_attn.records import Choice, Point, ResolvedPlacement
 SHAPE = (3, 16, 16)
 TRAINED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "resnet20_cifar10.npz"
 CIFAR = TRAINED.parent / "cifar10" / "unpack.py"
-CHOICES = [SE, Choice("eca"), Choice("simam"), Choice("cbam", (("reduction", 4),)), Choice("ela"), Choice("coord")]
 
 
 def small(name: str = "resnet8") -> nn.Module:
@@ -96,26 +93,6 @@ def test_detach_gives_the_bare_model_back() -> None:
     assert all(set(a[2]) == set(b[2]) for a, b in zip(after, before, strict=True))
     assert torch.equal(model(images()), output)
     assert attached_modules(detach(model)) == {}
-
-
-@settings(max_examples=8, deadline=None)
-@given(data=st.data())
-def test_random_placements_keep_weights_and_come_off(data: st.DataObject) -> None:
-    model = small(data.draw(st.sampled_from(["resnet8", "preact_resnet8"])))
-    before = model(images())
-    points = sorted(
-        {p for site in find_sites(model, SHAPE) for _, found in site.points for p in found}, key=lambda p: p.path
-    )
-    chosen = data.draw(st.lists(st.sampled_from(points), unique=True, max_size=6))
-    modules = tuple((p, tuple(data.draw(st.lists(st.sampled_from(CHOICES), min_size=1, max_size=2)))) for p in chosen)
-    names = list(model.state_dict())
-    attach(model, ResolvedPlacement(modules, "", "identity", ""))
-    assert len(attached_modules(model)) == sum(len(choices) for _, choices in modules)
-    assert torch.allclose(model(images()), before, rtol=1e-5, atol=1e-5)
-    assert [name for name in model.state_dict() if "nas_attn" not in name] == names
-    detach(model)
-    assert list(model.state_dict()) == names
-    assert torch.equal(model(images()), before)
 
 
 @pytest.mark.slow
