@@ -53,6 +53,9 @@ confirm_seeds = 2                  # more seeds for the front and the baselines 
 
 [limits]
 {limit}
+
+[answer]
+# worth = 0.01                     # smallest gain worth its latency; default: a tenth of the best gain or half of the noise
 """
 AUGMENT = """\
 augment = [{augment}]   # flip is wrong for digits and text; or transforms of torchvision, by name
