@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import random
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -198,7 +199,8 @@ class Transformed:
         if len(whole) != len(stored) or (self.boxes is not None and whole.shape != stored.shape):
             now, before = ("x".join(map(str, one.shape)) for one in (whole, stored))
             raise DataError(
-                f"training.augment: '{named}' makes images of {now}, but the network is fed {before}: choose a transform that keeps that"
+                f"training.augment: '{named}' makes images of {now}, but the network is fed {before}: choose one that "
+                "keeps that, or end with Resize"
             )
         return whole.as_subclass(Tensor).contiguous()
 
@@ -309,6 +311,7 @@ def _made(one: Augment, made_for: Made) -> Callable[..., Any]:
             arguments.setdefault("size", list(made_for.size))
         if one.name == "RandomErasing":  # 0 after normalization, as in published recipes, which erase there
             arguments.setdefault("value", list(made_for.mean))
+            warnings.filterwarnings("ignore", r"RandomErasing\(\) is currently passing through")  # masks and boxes stay
         if made_for.masked and "fill" in parameters:  # what comes in from beside the image does not count
             from torchvision import tv_tensors
 
