@@ -102,10 +102,25 @@ def frozen_recipe(text: str, *, where: str) -> Recipe:
             table["latency"].pop(key, None)
         text = json.dumps(table)
     try:
-        return Recipe.model_validate_json(text)
+        return Recipe.model_validate_json(_of_today(text))
     except ValidationError as error:
         why = sentence(Recipe, error, "recipe")
         raise StorageError(f"{where} has an unreadable recipe ({why}): restore the database from a backup") from None
+
+
+GONE = (("data", "memory_share"), ("training", "label_smoothing"), ("target", "label_smoothing"))
+
+
+def _of_today(text: str) -> str:
+    """A kept recipe without the keys that there were once; label smoothing is an argument of `training.loss`."""
+    if not any(f'"{key}"' in text for _, key in GONE):
+        return text
+    table = json.loads(text)
+    for section, key in GONE:
+        value = table.get(section, {}).pop(key, None)
+        if value and section == "training" and key == "label_smoothing":
+            table[section].setdefault("loss", {"name": "CrossEntropyLoss", key: value})
+    return json.dumps(table)
 
 
 def backbone_section(name: str, **settings: Any) -> BackboneSection:

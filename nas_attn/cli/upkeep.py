@@ -199,7 +199,7 @@ def clean(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete what a study no longer needs: weights, old checkpoints, unused files."""
+    """Delete what a study no longer needs: weights, old checkpoints, unused files, decoded images."""
     if keep not in (None, "all", "front", "none"):
         raise StudyError(f"--keep '{keep}' is unknown: give all, front or none")
     from nas_attn.study.keeping import clean as free
