@@ -21,7 +21,11 @@ from nas_attn.records import Choice
 from nas_attn.space_schema import Section, SpaceSpec
 
 S = typing.TypeVar("S", bound=Section)
-GONE = ("front_tolerance", "max_sessions")  # keys of [latency] in studies of older versions
+SMOOTHING = ("training", "label_smoothing")
+GONE = (  # keys in studies of older versions
+    *(("latency", "front_tolerance"), ("latency", "max_sessions")),
+    *(("data", "memory_share"), SMOOTHING, ("target", "label_smoothing")),
+)
 
 
 def shipped(kind: Literal["search_spaces", "studies"]) -> dict[str, str]:
@@ -98,29 +102,15 @@ def frozen_recipe(text: str, *, where: str) -> Recipe:
     """The recipe that a study was begun with, from the text that `Recipe.to_json` wrote; StorageError where it is damaged."""
     with suppress(ValueError, LookupError, TypeError, AttributeError):  # damaged: the schema says how
         table = json.loads(text)
-        for key in GONE:
-            table["latency"].pop(key, None)
+        gone = {(section, key): table[section].pop(key, None) for section, key in GONE}
+        if gone[SMOOTHING]:
+            table["training"]["loss"] = {"name": "CrossEntropyLoss", "label_smoothing": gone[SMOOTHING]}
         text = json.dumps(table)
     try:
-        return Recipe.model_validate_json(_of_today(text))
+        return Recipe.model_validate_json(text)
     except ValidationError as error:
         why = sentence(Recipe, error, "recipe")
         raise StorageError(f"{where} has an unreadable recipe ({why}): restore the database from a backup") from None
-
-
-GONE = (("data", "memory_share"), ("training", "label_smoothing"), ("target", "label_smoothing"))
-
-
-def _of_today(text: str) -> str:
-    """A kept recipe without the keys that there were once; label smoothing is an argument of `training.loss`."""
-    if not any(f'"{key}"' in text for _, key in GONE):
-        return text
-    table = json.loads(text)
-    for section, key in GONE:
-        value = table.get(section, {}).pop(key, None)
-        if value and section == "training" and key == "label_smoothing":
-            table[section].setdefault("loss", {"name": "CrossEntropyLoss", key: value})
-    return json.dumps(table)
 
 
 def backbone_section(name: str, **settings: Any) -> BackboneSection:
