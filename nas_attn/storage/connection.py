@@ -433,6 +433,7 @@ _OVERRUN = ("53", "25006", "40001", "40P01", "55P03", "57014")  # too little of 
 _REFUSED = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|(role|database) \".*\" does not exist"
     r"|translate host name|Name or service not known|failed to resolve host"
+    r"|invalid (connection option|port|integer value|\w+ value)|permission denied"
 )
 """What a server says that will say so again; connecting has no states."""
 

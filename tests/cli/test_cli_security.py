@@ -96,6 +96,7 @@ def test_no_password_of_a_url_is_shown(url: str) -> None:
     [
         'connection failed: connection to server at "db" failed: FATAL:  password authentication failed for user "me"',
         'connection failed: connection to server at "db" failed: FATAL:  database "x" does not exist',
+        'invalid connection option "Password"',
     ],
 )
 def test_a_server_that_refuses_is_not_waited_for(said: str) -> None:
