@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -82,6 +83,8 @@ def _read_toml(
         path = relative_to / path
     if path.is_file():
         try:
+            if path.stat().st_size > MOST_BYTES:
+                raise RecipeError(f"{what} file '{shorten(str(path))}' is larger than {MOST_BYTES:,} bytes")
             where, text = str(path), path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"{what} file '{shorten(str(path))}' cannot be read: {shorten(str(error))}") from None
@@ -169,12 +172,18 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[
     return [name for name, field in model.model_fields.items() if not field.exclude]
 
 
+MOST_BYTES = 2**18  # Of a file, whose tables may take a thousand times as much memory
+MOST_VALUES = 10_000  # In a file: pydantic remembers each one that is wrong
 DEPTH = 20  # Levels of tables and lists in a recipe; what is read from it may be walked by recursion
 _TOO_DEEP = f"{{}} is nested deeper than {DEPTH} levels: use fewer"
+_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*"""  # Of a dotted key: for tomllib the square of their number counts
+_DEEP_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*(?:{_PART}\.[ \t]*){{{DEPTH}}}", re.MULTILINE)
 
 
 def read_toml(text: str, where: str) -> dict[str, Any]:
     """A table from TOML; RecipeError where it is none, or nested too deeply. `where` names its origin."""
+    if _DEEP_KEY.search(text):
+        raise RecipeError(_TOO_DEEP.format(where))
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -186,9 +195,12 @@ def read_toml(text: str, where: str) -> dict[str, Any]:
 
 
 def check_depth(table: Any, where: str) -> None:
-    """RecipeError where tables and lists lie in each other deeper than DEPTH."""
-    level = [table]
+    """RecipeError where tables and lists lie in each other deeper than DEPTH, or hold more than MOST_VALUES."""
+    level, count = [table], 0
     for _ in range(DEPTH):
+        count += sum(map(len, level))
+        if count > MOST_VALUES:
+            raise RecipeError(f"{where} holds more than {MOST_VALUES:,} values: use fewer")
         inside = (inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer))
         level = [inner for inner in inside if isinstance(inner, dict | list)]
         if not level:
