@@ -74,17 +74,18 @@ def search(
 ) -> None:
     """Run a search from a recipe; continue an earlier one of the same name."""
     from nas_attn.recipe_reading import load_recipe
-    from nas_attn.study import searching
 
     began = time.monotonic()
     page_path(report)
     seconds = None if minutes is None and hours is None else 60 * (minutes or 0) + 3600 * (hours or 0)
     own = {"name": name, "search.trials": trials, "backbone.name": backbone}
     changes = overrides(settings or []) | {key: value for key, value in own.items() if value is not None}
-    quiet_optuna()
     planned = _planned(recipe, storage, seconds, effort, changes) if os.path.isdir(recipe) else None
     made = planned.recipe if planned else load_recipe(recipe, overrides=changes)
     check_trust(recipe, made, trust=trust)
+    from nas_attn.study import searching  # which takes seconds: a mistake in the recipe is said at once
+
+    quiet_optuna()
     searching.check_here(made, device=effort.device)
     if planned and not as_json:
         echo(planned.text(), err=not dry_run)
@@ -100,6 +101,7 @@ def _planned(folder: str, storage: str, seconds: float | None, effort: Effort, g
     from nas_attn.study.planning import HOUR_S, plan_folder
     from nas_attn.study.searching import default_workers
 
+    quiet_optuna()
     count, device = effort.workers or default_workers(effort.device), effort.device
     return plan_folder(folder, seconds or HOUR_S, storage=storage, workers=count, device=device, given=given)
 

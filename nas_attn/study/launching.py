@@ -348,7 +348,12 @@ def _connected() -> Any:
 
     if not ray.is_initialized():
         try:
-            ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), namespace=NAMESPACE, log_to_driver=False)
+            ray.init(
+                address=os.environ.get("RAY_ADDRESS", "auto"),
+                namespace=NAMESPACE,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
         except Exception as error:  # Ray has many kinds
             way_out = "start one with `ray start --head`, or name it in RAY_ADDRESS"
             raise StudyError(f"no Ray cluster can be reached ({shorten(str(error), 160)}): {way_out}") from error
