@@ -204,17 +204,16 @@ def weak_rungs(
 Runs = Mapping[int, Mapping[str, float]]  # seed -> metrics of a run at the last rung
 
 
-def in_int8(mode: str, metric: str | None, recommended: Runs, bare: Runs) -> str:
-    """One sentence on the recommended placement against the bare backbone, paired by seed; empty without scores in int8."""
+def in_int8(mode: str, metric: str | None, placed: Runs, bare: Runs, who: str = "the recommended placement") -> str:
+    """One sentence on a placement against the bare backbone, paired by seed; empty without scores in int8."""
+    metric = (metric or "").removesuffix(IN_INT8)
     name = f"{metric}{IN_INT8}"
-    seeds = [
-        seed for seed in sorted(recommended.keys() & bare.keys()) if name in recommended[seed] and name in bare[seed]
-    ]
-    if metric is None or not seeds:
+    seeds = [seed for seed in sorted(placed.keys() & bare.keys()) if name in placed[seed] and name in bare[seed]]
+    if not seeds:
         return ""
-    in_float, gain = (fmean(recommended[seed][m] - bare[seed][m] for seed in seeds) for m in (metric, name))
+    in_float, gain = (fmean(placed[seed][m] - bare[seed][m] for seed in seeds) for m in (metric, name))
     lost = ". The gain does not survive int8" if in_float > 0 >= gain else ""
     return (
-        f"In {mode}, the recommended placement changes {metric} by {units.difference(metric, gain)}, in float32 by "
+        f"In {mode}, {who} changes {metric} by {units.difference(metric, gain)}, in float32 by "
         f"{units.difference(metric, in_float)} (against the bare backbone, {len(seeds)} run{'s' if len(seeds) > 1 else ''}){lost}."
     )

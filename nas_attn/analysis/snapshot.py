@@ -258,11 +258,15 @@ class Snapshot:
     def _in_int8(self) -> list[str]:
         best = self.find(self.recommendation.key) if self.recommendation else None
         bare = next((view for view in self.candidates if view.baseline == "none"), None)
-        if best is None or bare is None or best is bare:
+        who = "the recommended placement"
+        if best is bare:  # then of what else could be taken
+            best = next((view for view in self.front if view.baseline is None), None)
+            who = best.label if best else ""
+        if best is None or bare is None:
             return []
         last = len(self.recipe.training.rungs) - 1
         mine, theirs = ({p.seed: p.metrics for p in view.scores if p.rung == last} for view in (best, bare))
-        return list(filter(None, [in_int8(self.recipe.latency.mode, self.primary, mine, theirs)]))
+        return list(filter(None, [in_int8(self.recipe.latency.mode, self.primary, mine, theirs, who)]))
 
     def _on_other_devices(self) -> list[str]:
         best = self.recommendation.key if self.recommendation else None
@@ -272,7 +276,8 @@ class Snapshot:
             names = {view.key: "the recommended placement" if view.key == best else view.label for view in timed}
             found = ((names[view.key], device.latencies[view.key]) for view in timed)
             values = ", ".join(f"{name} {one.ratio:.3f} ({one.low:.3f} to {one.high:.3f})" for name, one in found)
-            said.append(f"On {device.machine} ({device.mode}), in times of the bare backbone there: {values}.")
+            if timed:
+                said.append(f"On {device.machine} ({device.mode}), in times of the bare backbone there: {values}.")
         return said
 
     def compared(self, objective: str) -> bool:

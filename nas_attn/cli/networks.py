@@ -307,7 +307,7 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, tuple[str,
     )
     runtime = LATENCY_MODES[section.mode].package
     console().print(
-        f"{len(networks)} networks are in {folder}. On the device, with numpy and {runtime}: python {PROGRAM}. Then copy the folder "
+        f"{folder} has the bare backbone and {len(networks)} more. On the device, with numpy and {runtime}: python {PROGRAM}. Then copy the folder "
         "back, and give it to nas-attn latency --from.",
         markup=False,
     )
@@ -326,7 +326,7 @@ def _bring_back(folder: Path, study: str | None, storage: str, as_json: bool) ->
     shown = {key: (notation, notation) for key, notation in found.placements.items()}
     _answer(found.backbone, shown, found.sessions, as_json)
     if study is not None and not own and not as_json:
-        said = "These are kept beside the study, which was searched with another machine's latencies: nas-attn pareto names both."
+        said = "The study was searched with another machine's latencies. nas-attn pareto names these beside them, for its candidates."
         console().print(said, markup=False)
 
 
