@@ -307,8 +307,8 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, tuple[str,
     )
     runtime = LATENCY_MODES[section.mode].package
     console().print(
-        f"{folder} has the bare backbone and {len(networks)} more. On the device, with numpy and {runtime}: python {PROGRAM}. Then copy the folder "
-        "back, and give it to nas-attn latency --from.",
+        f"{folder} has the bare backbone and {len(networks)} more. On the device, with numpy and {runtime}: python {PROGRAM}. "
+        "Then copy the folder back, and give it to nas-attn latency --from.",
         markup=False,
     )
 
