@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 import os
 import shlex
 import shutil
@@ -38,6 +39,7 @@ from nas_attn.tables import LATENCY_MODES
 
 CALIBRATION = 64  # images from which the ranges of the activations are taken
 OPERATIONS = ("Conv", "Gemm", "MatMul", "Add")  # quantized; the rest of a module (pooling, sigmoid) stays float
+LIGHT = 0.25  # In int8, CBAM's layers are slower than in float, GAM's faster: docs/benchmarks/latency.md
 
 
 def write_onnx(model: nn.Module, x: Tensor, path: Path) -> None:
@@ -100,17 +102,17 @@ def write_litert(model: nn.Module, x: Tensor, path: Path) -> None:
         raise MeasurementError(f"litert-torch cannot convert the network: {said}")
 
 
-def quantize(path: Path, images: Array, batch_size: int, *, gates: bool = True) -> None:
+def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT) -> None:
     """Replaces a float file by one that ONNX Runtime and OpenVINO execute in int8. Weights have a scale per channel, activations
-    one per tensor, from their range on the images, float32 (M, C, H, W). Without `gates`, all layers of attention modules stay in
-    float. MeasurementError: the `onnx` extra is missing."""
+    one per tensor, from their range on the images, float32 (M, C, H, W). An attention module's layer stays in float if it has less
+    than `light` of the MACs of the backbone's median layer. MeasurementError: the `onnx` extra is missing."""
     try:
         import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     except ModuleNotFoundError as error:
         raise MeasurementError(f"quantizing needs '{error.name}': pip install 'nas-attn[onnx]'") from None
     graph = onnx.load(str(path)).graph
-    name, kept = graph.input[0].name, [node.name for node in graph.node if not gates and _in_attention(node)]
+    name, kept = graph.input[0].name, _light_gates(graph, light)
 
     class Images(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -139,9 +141,19 @@ def quantize(path: Path, images: Array, batch_size: int, *, gates: bool = True) 
     os.replace(made, path)
 
 
-def _in_attention(node: Any) -> bool:
-    """Whether an ONNX node is of an attention module: the exporter notes the path of the module that it comes from."""
-    return any(CHILD in one.value for one in node.metadata_props if one.key == "pkg.torch.onnx.name_scopes")
+def _light_gates(graph: Any, light: float) -> list[str]:
+    """Names of an ONNX graph's nodes that are of attention modules, and light; a node notes the module that it comes from."""
+    sizes = {one.name: math.prod(one.dims) for one in graph.initializer}
+    shapes = {one.name: [d.dim_value for d in one.type.tensor_type.shape.dim] for one in graph.value_info}
+    found: dict[bool, list[tuple[int, str]]] = {True: [], False: []}
+    for node in graph.node:
+        weight = max((sizes.get(name, 0) for name in node.input), default=0)
+        if node.op_type == "Add" or (weight and node.op_type in OPERATIONS):
+            macs = 0 if node.op_type == "Add" else weight * math.prod(shapes.get(node.output[0], [])[2:])
+            scopes = (one.value for one in node.metadata_props if one.key == "pkg.torch.onnx.name_scopes")
+            found[any(CHILD in scope for scope in scopes)].append((macs, node.name))
+    limit = light * statistics.median([macs for macs, _ in found[False] if macs] or [0])
+    return [name for macs, name in found[True] if macs < limit]
 
 
 def _batches(images: Array, size: int) -> list[Array]:
