@@ -3,8 +3,8 @@
     python benchmarks/int8_gates.py              # prints the table of docs/benchmarks/latency.md
 
 ResNet-8 with the module at every residual site, trained from random weights on `digits`. Three files of each network: float32,
-int8, and int8 with the attention modules' layers in float (nas_attn.latency.nets.LIGHT). Accuracy: on the validation images. Time: of one image, in turns on
-one thread, as a ratio to float32.
+int8, and int8 with the attention modules' layers in float (nas_attn.latency.nets.LIGHT is from here). Accuracy: on the
+validation images. Time: of one image, in turns on one thread, as a ratio to float32.
 """
 
 from __future__ import annotations
