@@ -320,7 +320,10 @@ def read_arguments() -> argparse.Namespace:
 
 if __name__ == "__main__":
     asked = read_arguments()
-    if asked.file is None:
-        main(Path(__file__).resolve().parent, asked.sessions)
-    else:
-        print(one_file(asked.file, asked.mode, asked.threads))
+    try:
+        if asked.file is None:
+            main(Path(__file__).resolve().parent, asked.sessions)
+        else:
+            print(one_file(asked.file, asked.mode, asked.threads))
+    except (ImportError, OSError, RuntimeError) as error:  # no runtime, no such device
+        sys.exit(f"error: {error}")
