@@ -21,11 +21,10 @@ from nas_attn.analysis.criteria import Criteria
 from nas_attn.errors import CheckpointError, NasAttnWarning, OperationError, StudyError
 from nas_attn.evaluation.artifacts import mark, weights_run
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.storage import Database
 from nas_attn.study import searching
 from nas_attn.study.exporting import AGAIN, chosen, train_again, trained_model
 from nas_attn.study.keeping import back_up, clean
-from nas_attn.study.opening import OpenStudy, create_study, open_study
+from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.reading import snapshot
 
 URL = "sqlite:///nas_attn.db"
@@ -121,17 +120,6 @@ def test_a_backup_goes_on_elsewhere_with_its_artifacts(table: Path, tmp_path_fac
         back_up(opened.database, elsewhere / "copy.db")
     with pytest.raises(OperationError, match=r"nas_attn\.artifacts'.* another"):
         back_up(opened.database, "nas_attn.sqlite")
-
-
-def test_a_study_of_a_version_with_fewer_keys_is_the_same(table: Path) -> None:
-    import json
-
-    recipe = load_recipe("table.toml")
-    content = json.loads(recipe.to_json())
-    del content["storage"]
-    with Database(URL) as database:
-        database.create_study("table", recipe=json.dumps(content), versions={})
-    assert create_study(recipe, URL).recipe == recipe
 
 
 @pytest.fixture
