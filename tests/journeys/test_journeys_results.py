@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from answers import DIGITS, scored, settings
+from answers import DIGITS, settings
 from shell import Shell
 
 pytestmark = pytest.mark.slow
@@ -70,15 +70,6 @@ def test_a_finished_study_stays_as_it_is(done: Shell) -> None:
     assert [c["scores"] for c in after["candidates"]] == [c["scores"] for c in before["candidates"]]
     refused = done.types("search digits --trials 13", status=2).error
     assert "another name" in refused
-
-
-def test_more_trials_add_to_it(done: Shell) -> None:
-    before = {c["trial"]: c["scores"] for c in scored(done.types("pareto digits --json").json)}
-    trials = len(before) + 2
-    done.types(f"resume digits --trials {trials} --workers 1 --threads 1")
-    after = {c["trial"]: c["scores"] for c in scored(done.types("pareto digits --json").json)}
-    assert len(after) == trials
-    assert all(score in after[trial] for trial, scores in before.items() for score in scores)
 
 
 def test_the_copy_says_what_the_original_says(done: Shell) -> None:

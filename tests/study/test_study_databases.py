@@ -3,8 +3,6 @@
 import gc
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -88,16 +86,6 @@ def test_a_recipe_that_cannot_be_read(table: Path, recipe: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_file_that_is_no_database_any_more(table: Path) -> None:
-    opened = study()
-    opened.database.close()
-    opened.book.close()
-    for log in Path().glob("nas_attn.db-*"):
-        log.unlink()
-    Path("nas_attn.db").write_text("hello" * 3000)
-    assert all("is not an SQLite database" in said for said in messages(opened).values())
-
-
 def test_a_file_that_was_removed_or_replaced_while_it_was_in_use(table: Path) -> None:
     """Open connections would go on in the file that has no name any more, and all of it would be lost in silence."""
     recipe = load_recipe("table.toml", overrides={"search.trials": 4})
@@ -116,50 +104,6 @@ def test_a_file_that_was_removed_or_replaced_while_it_was_in_use(table: Path) ->
 def _replace(path: Path) -> None:
     shutil.copy(path, "copy.db")
     Path("copy.db").rename(path)
-
-
-FILL = """
-import json, os, sys
-from nas_attn.errors import StorageError
-from nas_attn.recipe_reading import load_recipe
-from nas_attn.study.opening import create_study
-
-opened = create_study(load_recipe("../table.toml"), "sqlite:///nas_attn.db")
-trial = opened.book.ask({}).number
-with open("filler", "wb", buffering=0) as filler:
-    try:
-        while filler.write(b"x" * 512):
-            pass
-    except OSError as error:
-        print(error.strerror)
-actions = {
-    "ask": lambda: opened.book.ask({}),
-    "tell": lambda: opened.book.tell(trial, [1.0, 2.0], {"placement": "x" * 2000}),
-    "ours": lambda: opened.store.set(published="x" * 20_000),
-}
-for name, action in actions.items():
-    for _ in range(500):
-        try:
-            action()
-        except StorageError as error:
-            print(name, error)
-            break
-"""
-
-
-def test_a_full_disk(table: Path) -> None:
-    (table / "small").mkdir()
-    (table / "fill.py").write_text(FILL)
-    mount = "mount -t tmpfs -o size=1m none small && cd small && exec"
-    unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    if subprocess.run([*unshare, "mount -t tmpfs none small"], capture_output=True, check=False).returncode:
-        pytest.skip("no disk of one's own can be mounted here")
-    command = [*unshare, f"{mount} {sys.executable} ../fill.py"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    said = dict(line.split(" ", 1) for line in done.stdout.splitlines() if "storage" in line)
-    assert {"ask", "ours"} <= said.keys(), done.stdout
-    assert all("the disk is full: make room, then resume" in sentence for sentence in said.values())
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # connections that were cut
