@@ -320,20 +320,6 @@ def test_every_node_is_what_plain_algebra_says() -> None:
         assert variances[i] == pytest.approx(variance, abs=1e-4 * prior.max() + 1e-12)
 
 
-def test_thousands_of_placements_are_answered_for() -> None:
-    rng = np.random.default_rng(0)
-    types = ["none", "se", "eca", "ela", "simam"]
-    choices = {tuple(rng.choice(types, 6).tolist()) for _ in range(800)}
-    texts = {f"k{i:04}": made.text(choice) for i, choice in enumerate(sorted(choices))}
-    texts["bare"] = "none"
-    effects = made.additive(texts, rng, 0.02)
-    model = fit(made.runs(effects, rng, noise=0.01), texts, metric="score")
-    estimates = model.estimates
-    assert len(estimates) == len(texts)
-    assert np.corrcoef([effects[k] for k in texts], [estimates[k].mean for k in texts])[0, 1] > 0.9
-    assert model.gains("bare")["k0007"].sd > 0
-
-
 @pytest.mark.parametrize(
     ("metric", "jitter", "exact"), [("size", 0.0, True), ("size", 1.0, False), ("accuracy", 0.0, False)]
 )
@@ -448,16 +434,3 @@ def test_differences_of_placements_seeds_and_a_few_broken_runs_are_no_two_values
     for runs in (made.runs(apart, rng, noise=0.005, seeds=2), seeds, broken):
         model = fit(runs, TEXTS, metric="accuracy")
         assert model.two_values is None
-
-
-def test_a_chance_that_the_backbone_decides_is_one_too() -> None:
-    rng = np.random.default_rng(3)
-    finds = {(key, b): bool(rng.random() < 0.6) for key in TEXTS for b in range(3)}
-    runs = [
-        Run(key, seed, 0, (0.93 if finds[key, seed] else 0.53) + 0.004 * float(rng.standard_normal()), seed)
-        for key in TEXTS
-        for seed in range(3)
-    ]
-    model = fit(runs, TEXTS, metric="accuracy")
-    assert model.two_values is not None
-    assert np.hypot(model.noise.paired_sd, model.noise.interaction_sd) > 0.1

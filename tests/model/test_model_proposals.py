@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_attn.analysis.fronts import hypervolume
-from nas_attn.model.coding import Coding, names_of
+from nas_attn.model.coding import Coding
 from nas_attn.model.proposals import (
     Allowed,
     Beliefs,
@@ -136,12 +136,6 @@ def test_only_allowed_placements_are_proposed(data: st.DataObject) -> None:
     assert allowed.holds(np.array(ranked, dtype=int).reshape(len(ranked), sites)).all()
 
 
-def test_an_empty_space_is_said_to_be() -> None:
-    nowhere = Allowed(np.ones((2, 1), dtype=bool), np.zeros((2, 1), dtype=bool), most=1)
-    with pytest.raises(ValueError, match="no placement is allowed"):
-        nowhere.random(np.random.default_rng(0))
-
-
 def test_modules_move_between_sites_where_their_number_is_limited() -> None:
     """From one placement with its one module at site 0, all those with it elsewhere are within reach of one proposal."""
     allowed = Allowed(everything(4, 3).choices, everything(4, 3).free, most=1)
@@ -178,27 +172,6 @@ def truth(effects: np.ndarray) -> np.ndarray:
 
 def drawn_from(learner: Learner, seed: int = 0, *, around: bool = False) -> Function:
     return learner.draw(np.random.default_rng(seed), around=around)
-
-
-def test_names_of_values_go_from_the_general_to_the_particular() -> None:
-    assert names_of("none") == ("none",)
-    assert names_of("se(reduction=8)") == ("attention", "se", "se(reduction=8)")
-    assert names_of("@block=se(reduction=8)") == (
-        "attention",
-        "se",
-        "se(reduction=8)",
-        "@block",
-        "@block=se(reduction=8)",
-    )
-    assert names_of("simam") == ("attention", "simam")
-
-
-def test_placements_of_another_space_are_no_codes() -> None:
-    assert coding(2).encode({"site0": "c1", "site1": "c4", "elsewhere": 1}) == (1, 4)
-    assert coding(2).encode({"site0": "c1"}) is None
-    assert coding(2).encode({"site0": "c1", "site1": "other"}) is None
-    assert coding(2).encode({"site0": "c1", "site1": ["unhashable"]}) is None
-    assert coding(2).decode((1, 4)) == {"site0": "c1", "site1": "c4"}
 
 
 @pytest.mark.parametrize("count", [12, 400])
@@ -314,9 +287,3 @@ def test_broken_placements_do_not_rule_the_fit() -> None:
     assert np.corrcoef(mean, truth(effects))[0, 1] > 0.8
     assert without_broken(-np.array([0.0, 1, 2, 3, 1e6])).min() > -10
     assert np.array_equal(without_broken(np.full(9, 2.0)), np.full(9, 2.0))
-
-
-def test_values_that_do_not_differ_are_borne() -> None:
-    learner = Learner(coding())
-    learner.update({n: Value(row.codes, 1.0) for n, row in rows(30, np.zeros((SITES, CHOICES)), 0.0).items()})
-    assert np.allclose(drawn_from(learner, around=True).of(everywhere()), 1.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from typer.testing import CliRunner
 import nas_attn as na
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.main import app
-from nas_attn.errors import PlacementError
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Score
 from nas_attn.report import write_report
@@ -101,16 +99,6 @@ def test_a_network_that_was_given_as_an_object_is_imported(tmp_path: Path) -> No
     snippet, network = candidate(opened, "stage1@block=eca", build=Two)
     assert f"from {__name__} import Two" in snippet
     assert same(pasted(snippet), network)
-
-
-def test_what_would_be_another_network_is_refused(tmp_path: Path) -> None:
-    snippet, _ = candidate(begun(tmp_path, RESNET, {}), "stage1=se(reduction=4)")
-    (wanted,) = re.findall(r'key="(\w{16})"', snippet)
-    for changed in (snippet.replace("reduction=4", "reduction=8"), snippet.replace('init="paper"', 'init="identity"')):
-        with pytest.raises(
-            PlacementError, match=rf"another network here \(key (?!{wanted})\w{{16}}\) .*\(key {wanted}\)"
-        ):
-            pasted(changed)
 
 
 def test_it_is_printed_and_in_the_report(tmp_path: Path) -> None:
