@@ -22,7 +22,7 @@ def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
     """The function or class that `package.module:object` names, also in the working folder; raises `error`. `what` names the setting."""
     if name.startswith(PYTHON):
         raise error(
-            f"{what} '{name.removeprefix(PYTHON)}' was given to na.search as a Python object: continue with the same "
+            f"{what} '{name.removeprefix(PYTHON)}' was given to na.search or na.begin as a Python object: go on with the same "
             "call, or start a new study with 'package.module:object'"
         )
     module_name, colon, attribute = name.partition(":")

@@ -24,7 +24,7 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.study.searching import Options, work
 from nas_attn.tables import is_cost
 
-ASKING = f"{PYTHON}study.ask"  # The evaluator of a study whose recipe names none
+ASKING = f"{PYTHON}a loop of your own"  # The evaluator of a study that `na.begin` began
 PATIENCE_S = 0.2  # seconds between looks whether the other thread still lives
 END_S = 10.0  # seconds that the worker gets to hand its run back when the program ends
 
