@@ -20,8 +20,9 @@ from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
 from nas_attn.analysis.choosing import decided, next_round, price
-from nas_attn.analysis.features import is_other
+from nas_attn.analysis.features import is_control, is_other
 from nas_attn.analysis.fronts import minimised, net, objective_value, survives
+from nas_attn.analysis.latency import LEAST_MEASURED
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.backbones.larger import larger
 from nas_attn.errors import BackboneError, MeasurementError, RecipeError, TrainingError, did_you_mean
@@ -32,7 +33,7 @@ from nas_attn.evaluation.starts import given_weights
 from nas_attn.evaluation.workbench import Workbench
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.records import CandidateRow, ResolvedPlacement, Score
-from nas_attn.space import BACKBONE
+from nas_attn.space import BACKBONE, FREE
 from nas_attn.storage import SEARCH, Lease, Run, RunRow, StudyStore
 from nas_attn.study import prior
 from nas_attn.study.placement_sampler import Known, weak_values
@@ -157,7 +158,7 @@ class Search(TaskSource):
             evidence=lambda study: self.scores.known(),
             prior=prior.expected_in(self.space.allowed, self.store.settings.prior),
         )
-        self._exhausted = False
+        self._exhausted = self._met = False
         self._larger = larger_networks(self.recipe, self.bench.plan)
 
     def want(self, lease: Lease) -> bool:
@@ -165,6 +166,7 @@ class Search(TaskSource):
         begun = sum(t.state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED) for t in trials)
         if begun >= self.worker.opened.trials:
             return False
+        self._check_limit()
         until = self.store.settings.screen_until
         over = until is not None and self.worker.opened.database.now() > until
         waiting = any(t.state == TrialState.WAITING for t in trials)
@@ -176,6 +178,27 @@ class Search(TaskSource):
             return entered and self._ask(lease)
         self._exhausted = covered and not entered
         return not self._exhausted and self._ask(lease)
+
+    def _check_limit(self) -> None:
+        """Raises RecipeError once the latencies that were measured show that no placement of the space meets the limit."""
+        limit, measurer, space = self.recipe.limits.max_latency_ratio, self.bench.measurer, self.space
+        if limit is None or measurer is None or space.spec.sites.originals == "search" or self._met:
+            return
+        rows = [r for r in self.store.candidates() if r.placement != BARE and not is_control(r.placement)]
+        self._met = any(row.state != "infeasible" and row.finished_at for row in rows)
+        if self._met or sum(row.state == "infeasible" for row in rows) < LEAST_MEASURED:
+            return
+        bare = space.baselines()[0].values
+        each = [(site, value) for site, values in space.allowed.items() for value in values if value not in FREE]
+        alone = {one.key: one.text for one in (space.resolve({**bare, site: value}) for site, value in each)}
+        known = measurer.latencies(alone)
+        found = {text: known[key] for key, text in alone.items() if key in known}
+        fastest = min(found, key=lambda text: found[text].low, default="")
+        if len(found) == len(alone) and found and found[fastest].low > limit:
+            raise RecipeError(
+                f"limits.max_latency_ratio = {limit:g} cannot be met: of all modules alone, '{fastest}' is the fastest, and takes "
+                f"{found[fastest].ratio:.2f} times as long as the bare backbone; give more in a new study"
+            )
 
     def _enter_larger(self, trials: Sequence[FrozenTrial]) -> bool:
         """Lets the control wait that is a larger network, once: of several the one whose latency is nearest to attention's."""

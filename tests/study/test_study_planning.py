@@ -10,7 +10,7 @@ import torch
 from materials import photographs
 
 from nas_attn import backbones
-from nas_attn.errors import BackboneError, DataError
+from nas_attn.errors import BackboneError, DataError, RecipeError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import planning, searching, target_runs
 from nas_attn.study.exporting import export_candidate
@@ -145,6 +145,15 @@ def test_controls_run_as_baselines_and_are_never_the_answer(tmp_path: Path, monk
     assert now.recommendation.capacity is not None
     assert now.recommendation.capacity.key in {view.key for view in now.controls}
     assert len(now.candidates) == 10
+
+
+@pytest.mark.slow
+def test_a_limit_that_no_placement_can_meet_ends_the_search_in_one_sentence(photos: Path) -> None:
+    quick = {"training.start": "scratch", "training.rungs": [1], "latency.session_seconds": 0.05, "search.trials": 20}
+    quick |= {"limits.max_latency_ratio": 1.001, "data.options.train": 64, "search.baselines": "bare"}
+    opened = begin(load_recipe("cued-digits", overrides=quick), URL)
+    with pytest.raises(RecipeError, match=r"1\.001 cannot be met: .* is the fastest"):
+        work(opened, Options(say=lambda line: None, device="cpu", threads=1))
 
 
 def test_another_backbone_has_its_own_training_and_is_exported_like_any_candidate(photos: Path) -> None:
