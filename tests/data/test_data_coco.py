@@ -87,16 +87,6 @@ def test_where_common_programs_lay_their_files_is_known(things: Path) -> None:
     assert load(things, coco=named).train.boxes.equal(usual.train.boxes)
 
 
-def test_without_annotations_of_others_a_part_is_kept_to_validate_on(things: Path) -> None:
-    for split in ("val", "test"):
-        (things / "annotations" / f"instances_{split}.json").unlink()
-    found = load(things, validation=3)
-    assert (len(found.train), len(found.validation)) == (9, 3)
-    with pytest.raises(DataError, match=r"has no annotations of a test split: name them in data\.coco\.test"):
-        raise DataError(found.missing_test)
-    assert len(load(things, train_subset=5).train) == 5
-
-
 def test_crowds_are_kept_apart_and_what_sums_up_others_is_no_class(things: Path) -> None:
     def edit(content: dict[str, Any]) -> None:
         content["annotations"][0]["iscrowd"] = 1

@@ -187,13 +187,6 @@ def test_where_there_is_nothing_to_choose_no_step_is_made() -> None:
     assert not machine.asked
 
 
-def test_a_step_that_fails_is_left_to_the_training_to_report() -> None:
-    def step() -> None:
-        raise RuntimeError("no memory")
-
-    assert quickest(step, 4) == 1
-
-
 def test_the_number_is_chosen_once_and_anew_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = iter([2, 1])
     monkeypatch.setattr("nas_attn.training.stepping.quickest", lambda step, most: next(chosen))

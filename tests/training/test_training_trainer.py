@@ -125,15 +125,6 @@ def test_a_frozen_backbone_keeps_its_weights_and_statistics_and_the_caller_his_r
     assert all(p.requires_grad for p in model.parameters())
 
 
-def test_nothing_to_train_is_scored_as_it_is(digits: Dataset) -> None:
-    model = network()
-    fit(digits, model, rungs=[2])
-    (score,) = fit(digits, model, backbone_factor=0.0)
-    again = Trainer(exact(), digits, device="cpu").score(model, digits.validation)
-    assert score.correct == again.correct
-    assert score.metrics["train_loss_sum"] > 0
-
-
 @pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
 def test_groups_carry_their_rates_and_decays(optimizer: str) -> None:
     model = network()
