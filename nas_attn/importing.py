@@ -41,5 +41,5 @@ def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
         has = [key for key in vars(module) if not key.startswith("_")]
         raise error(f"{what} '{name}': '{module_name}' has no '{attribute}': {did_you_mean(attribute, has)}") from None
     if not callable(found):
-        raise error(f"{what} '{name}' is a {type(found).__name__}, not a function or a class")
+        raise error(f"{what} '{name}' is a {type(found).__name__}, which is not callable")
     return found

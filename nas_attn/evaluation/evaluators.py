@@ -132,10 +132,7 @@ def find_evaluator(name: str, resolved: Callable[[str], ResolvedPlacement] | Non
     if name.startswith(COMMAND):
         found: Evaluator = named("nas_attn.evaluation.programs:program")(name, resolved)
         return found
-    function = load_object(name, what="training.evaluator", error=RecipeError)
-    if not callable(function):
-        raise RecipeError(f"training.evaluator '{name}' is not callable")
-    evaluator: Evaluator = function
+    evaluator: Evaluator = load_object(name, what="training.evaluator", error=RecipeError)
     return evaluator
 
 

@@ -86,7 +86,7 @@ def test_a_users_function_gets_what_its_signature_takes(tmp_path: Path, monkeypa
     for name, words in {
         "broken": "RuntimeError: no such thing",
         "nothing": "returned a int",
-        "value": "not a function",
+        "value": "not callable",
         "bild": "did you mean 'build'",
     }.items():
         with pytest.raises(BackboneError, match=words) as caught:
