@@ -44,6 +44,7 @@ def test_an_unusable_url_is_refused_with_the_way_out(text: str, sentence: str) -
 
 
 def test_a_plain_postgresql_url_means_psycopg() -> None:
+    pytest.importorskip("psycopg", reason="psycopg is not installed (extra `postgres`)")
     found = storage_url("postgresql://a:b@c:5/d")
     assert found.render_as_string(hide_password=False) == "postgresql+psycopg://a:b@c:5/d"
 
