@@ -1,5 +1,6 @@
 """The examples of the page on one's own trainer that need Lightning or Hugging Face's transformers."""
 
+import os
 import sqlite3
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ SEARCH = [sys.executable, "-m", "nas_attn", "search", "shapes.toml", "--workers"
 def test_the_trainers_of_others_are_searched_with_and_pruned(tmp_path: Path, package: str, command: list[str]) -> None:
     pytest.importorskip(package, reason=f"{package} is not installed")
     shell = Shell.under(tmp_path)
+    shell.variables["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # where the package may lie
     files(PAGE, shell.folder)
     ended = shell.runs(command, package).ended(1500)
     assert ended.status == 0, ended
