@@ -5,6 +5,7 @@ Shapes: N images, B of a batch, C channels, H height, W width. In a segmentation
 
 from __future__ import annotations
 
+import multiprocessing
 import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
+from pickle import PicklingError
 from typing import Any, Self
 
 import numpy as np
@@ -90,12 +93,13 @@ class Feed:
     def __init__(self, item: Callable[[Any], Any], workers: int, *, pinned: bool = False, stacked: bool = True) -> None:
         """`item` is what a worker makes of one entry of a batch; stacked they become tensors, else a list."""
         self._order: list[list[Any]] = []
+        workers = workers if _reaches_workers(item) else 0
         self._loader: DataLoader[Any] = DataLoader(
             _Items(item),
             batch_sampler=self._order,
             num_workers=workers,
             pin_memory=pinned,
-            persistent_workers=True,
+            persistent_workers=workers > 0,
             collate_fn=None if stacked else list,
         )
 
@@ -103,6 +107,17 @@ class Feed:
         """The items of these batches, stacked."""
         self._order[:] = batches
         return iter(self._loader)
+
+
+def _reaches_workers(item: Callable[[Any], Any]) -> bool:
+    """Whether worker processes can have it: forked ones have all, others only what can be pickled, which a lambda cannot."""
+    if multiprocessing.get_start_method() == "fork":
+        return True
+    try:
+        ForkingPickler.dumps(item)
+    except (PicklingError, AttributeError, TypeError):
+        return False
+    return True
 
 
 class _Items(TorchDataset[Any]):

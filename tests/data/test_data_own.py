@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from nas_attn import data
 from nas_attn.data import own
-from nas_attn.data.parts import Mapped
+from nas_attn.data.parts import Feed, Mapped
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe import Augment, DataSection
 from nas_attn.tasks import TASKS
@@ -217,3 +218,16 @@ def test_what_yields_something_else_is_one_sentence(name: str, words: str) -> No
     with pytest.raises(DataError, match=words) as caught:
         data.load(DataSection(name=f"{__name__}:{name}", workers=1), device="cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_what_no_other_process_can_have_is_read_in_this_one() -> None:
+    """Where processes are not forked (Windows, macOS, Python 3.14), a data set with a lambda cannot be sent to them."""
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        assert [batch.tolist() for batch in Feed(lambda number: torch.tensor(number), 2)([[3, 1], [2]])] == [
+            [3, 1],
+            [2],
+        ]
+    finally:
+        multiprocessing.set_start_method(before, force=True)
