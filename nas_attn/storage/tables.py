@@ -111,10 +111,7 @@ way, backbone, weights_lost, curve, labels, validation, launch = (
     for name in ("way", "backbone", "weights_lost", "curve", "labels", "validation", "launch")
 )
 
-VERSIONS = (
-    "0001",
-    "0002",
-)  # schema versions that this program knows, oldest first: the revisions under `migrations/versions`
+VERSIONS = ("0001",)  # schema versions that this program knows, oldest first: the revisions under `migrations/versions`
 
 _ADVISORY_LOCK = 0x6E61735F6174746E  # "nas_attn"
 _WAL_PATIENCE_S = 30.0

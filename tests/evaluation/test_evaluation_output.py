@@ -86,22 +86,6 @@ def test_silence_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not said
 
 
-def test_a_full_disk_costs_the_output_only(tmp_path: Path) -> None:
-    (tmp_path / "w.log").symlink_to("/dev/full")
-    log = OutputLog(tmp_path / "w.log", lambda line: None)
-
-    def evaluate(model: nn.Module, run: EvaluatorRun) -> Mapping[str, float]:
-        print("x" * 100_000, flush=True)
-        return {"score": 1.0}
-
-    run(evaluate, log, tmp_path)
-    (tmp_path / "file").write_text("")
-    said: list[str] = []
-    run(evaluate, OutputLog(tmp_path / "file" / "w.log", said.append), tmp_path)
-    assert len(said) == 1
-    assert "cannot be written" in said[0]
-
-
 @pytest.mark.slow  # after tests that load OpenVINO in the same process, this signal has ended the whole process
 def test_the_first_interrupt_is_heard_on_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     stop = threading.Event()

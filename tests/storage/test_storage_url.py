@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -280,10 +278,3 @@ def test_a_damaged_database_gives_no_copy_and_keeps_the_last_one(
 def test_postgresql_is_backed_up_by_its_own_means(postgres_url: str, target: Path) -> None:
     with Database(postgres_url) as database, pytest.raises(StudyError, match="pg_dump"):
         database.backup(target)
-
-
-def test_a_copy_is_one_file(here: Database, filled: StudyStore, target: Path) -> None:
-    here.backup(target)
-    with closing(sqlite3.connect(f"file:{target}?mode=ro&immutable=1", uri=True)) as connection:
-        assert connection.execute("SELECT published FROM nas_study").fetchall() == [("text",)]
-        assert connection.execute("PRAGMA journal_mode").fetchone() != ("wal",)
