@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 import nas_attn as na
-from nas_attn.errors import NasAttnWarning, PlacementError
+from nas_attn.errors import NasAttnWarning
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import searching
 from nas_attn.study.opening import open_study
@@ -80,12 +80,3 @@ def test_a_space_that_is_exhausted_takes_them_too(table: Path) -> None:
     assert searching.work(searching.begin(recipe, URL), searching.Options(say=silent)) == "exhausted"
     study = na.search(recipe, try_placements=["stage1=eca"], say=silent)
     assert [view.placement for view in study.candidates()][3:] == ["stage1=eca(kernel_size=3)"]
-
-
-def test_what_the_backbone_cannot_carry_is_refused(table: Path) -> None:
-    for wrong, sentence in [("stage9=eca", "unknown site 'stage9'"), ("stage1=sse", "unknown attention type")]:
-        with pytest.raises(PlacementError, match=sentence):
-            forecast(load_recipe("table.toml"), tried=[wrong])
-        with pytest.raises(PlacementError, match=sentence):
-            na.search("table.toml", try_placements=[wrong], say=silent)
-    assert not Path("nas_attn.db").exists()
