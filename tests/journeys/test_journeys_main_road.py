@@ -22,7 +22,7 @@ def test_photographs_with_the_space_that_init_writes(shell: Shell) -> None:
     trials = 13
     forecast = shell.types(f"search study.toml --dry-run --json {tiny} --trials {trials}").json
     assert shell.files() == before, "a dry run writes nothing"
-    assert forecast["baselines"] == 6, "the bare backbone, and of the 21 types as many as are a third of the candidates"
+    assert forecast["baselines"] == 7, "the bare backbone, a larger one, and types for a third of the candidates"
 
     search = shell.begins(f"search study.toml --workers 1 --threads 1 --trials {trials} {tiny}").until("trial 2 ")
     stopped = search.ctrl_c().ends(130)
@@ -35,7 +35,7 @@ def test_photographs_with_the_space_that_init_writes(shell: Shell) -> None:
     assert f"[{trials}/{trials} trials" in ended.err
     answer = finished(shell, "study", trials=trials)
     assert ("Take " in ended.out or "Keep the bare backbone" in ended.out) == (answer["recommendation"] is not None)
-    assert sum(c["baseline"] is not None for c in answer["candidates"]) == 6
+    assert sum(c["baseline"] is not None for c in answer["candidates"]) == 7
     kept_files(shell, answer)
     assert shell.files() == before | {"nas_attn.db", "nas_attn.artifacts", "study.html"}
 
