@@ -8,6 +8,7 @@ from materials import everything_of_ones_own
 from shell import Shell
 
 
+@pytest.mark.slow
 def test_own_model_module_and_evaluator_with_two_workers(shell: Shell) -> None:
     everything_of_ones_own(shell.folder)
     before = shell.files()
