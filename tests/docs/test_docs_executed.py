@@ -81,6 +81,7 @@ def with_yolo(shell: Shell) -> None:
         "YOLO_CONFIG_DIR": str(shell.logs),
         "YOLO_AUTOINSTALL": "false",
         "YOLO_OFFLINE": "true",
+        "PYTHONWARNINGS": "ignore::FutureWarning",  # its exporter's, of torch.jit.trace
         "XDG_CACHE_HOME": str(shell.logs / "cache"),
     }
     made = shell.runs([sys.executable, "-c", YOLO], "what a user of YOLO has").ended(HOUR_S)
