@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tomllib
 import typing
 from collections.abc import Mapping
-from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -22,11 +20,6 @@ from nas_attn.records import Choice
 from nas_attn.space_schema import Section, SpaceSpec
 
 S = typing.TypeVar("S", bound=Section)
-SMOOTHING = ("training", "label_smoothing")
-GONE = (  # keys in studies of older versions
-    *(("latency", "front_tolerance"), ("latency", "max_sessions")),
-    *(("data", "memory_share"), SMOOTHING, ("target", "label_smoothing")),
-)
 
 
 def shipped(kind: Literal["search_spaces", "studies"]) -> dict[str, str]:
@@ -103,12 +96,6 @@ def _read_toml(
 
 def frozen_recipe(text: str, *, where: str) -> Recipe:
     """The recipe that a study was begun with, from the text that `Recipe.to_json` wrote; StorageError where it is damaged."""
-    with suppress(ValueError, LookupError, TypeError, AttributeError):  # damaged: the schema says how
-        table = json.loads(text)
-        gone = {(section, key): table[section].pop(key, None) for section, key in GONE}
-        if gone[SMOOTHING]:
-            table["training"]["loss"] = {"name": "CrossEntropyLoss", "label_smoothing": gone[SMOOTHING]}
-        text = json.dumps(table)
     try:
         return Recipe.model_validate_json(text)
     except ValidationError as error:

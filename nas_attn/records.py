@@ -155,9 +155,8 @@ class Participation:
 Costs = Mapping[str, float]  # At batch size 1, counted and not measured: name in `tables` -> number
 
 
-ASIDE = frozenset(
-    {"train_loss_sum", "loading_share", "peak_bytes", "images_per_s"}
-)  # Metrics of a score that are no result
+ASIDE = frozenset({"train_loss_sum", "loading_share", "peak_bytes", "images_per_s"})
+"""Metrics of a score that are no result."""
 
 
 @dataclass(frozen=True, slots=True)

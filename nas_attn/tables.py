@@ -172,69 +172,68 @@ def data_reader(name: str, kind: Kind) -> Callable[..., Any]:
 
 _SGD = {"optimizer": "SGD", "optimizer_arguments": {"momentum": 0.9}}
 _CUTMIX = {"name": "CutMix", "alpha": 1.0}
-PRESETS: Mapping[str, Mapping[str, Any]] = (
-    MappingProxyType(  # Name -> keys of `[training]`; docs/training.md says what differs
-        {
-            # He et al., 1512.03385, section 4.2: 64,000 steps, a tenth of the rate from 32,000 and from 48,000 on.
-            "cifar": {
-                **_SGD,
-                "batch_size": 128,
-                "learning_rate": 0.1,
-                "weight_decay": 1e-4,
-                "ema": 0.0,
-                "schedule": [{"name": "MultiStepLR", "milestones": [0.5, 0.75]}],
-                "augment": [{"name": "flip"}, {"name": "crop", "padding": 4}],
-            },
-            # fastai's Learner.fine_tune (2002.04688) once unfrozen: half of base_lr, at the first layers a hundredth of that.
-            "fine-tune": {
-                "optimizer": "AdamW",
-                "optimizer_arguments": {"betas": [0.9, 0.99], "eps": 1e-5},
-                "batch_size": 64,
-                "learning_rate": 0.002,
-                "finetune_learning_rate": 0.001,
-                "layer_decay": 0.6,
-                "weight_decay": 0.01,
-                "ema": 0.0,
-                "schedule": [{"name": "OneCycleLR", "pct_start": 0.3, "div_factor": 5.0, "final_div_factor": 1e5}],
-                "augment": [{"name": "RandomResizedCrop"}, {"name": "RandomHorizontalFlip"}],
-            },
-            # Wightman et al., ResNet strikes back, 2110.00476, table 2, A3: 100 epochs, 5 of them warm-up from 1e-4.
-            "timm-a3": {
-                "optimizer": "timm.optim:Lamb",
-                "batch_size": 2048,
-                "learning_rate": 8e-3,
-                "weight_decay": 0.02,
-                "ema": 0.0,
-                "loss": {"name": "timm.loss:BinaryCrossEntropy", "smoothing": 0.0, "target_threshold": 0.2},
-                "schedule": [
-                    {"name": "LinearLR", "start_factor": 0.0125, "epochs": 0.05},
-                    {"name": "CosineAnnealingLR"},
-                ],
-                "augment": [
-                    {"name": "RandomResizedCrop", "interpolation": "bicubic"},
-                    {"name": "RandomHorizontalFlip"},
-                    {"name": "ToPILImage"},
-                    {"name": "timm.data.auto_augment:rand_augment_transform", "config_str": "rand-m6-mstd0.5-inc1"},
-                    {"name": "ToImage"},
-                    {"name": "RandomChoice", "transforms": [{"name": "MixUp", "alpha": 0.1}, _CUTMIX]},
-                ],
-            },
-            # torchvision's weights IMAGENET1K_V2 (600 epochs): https://pytorch.org/blog/how-to-train-state-of-the-art-models-using-torchvision-latest-primitives
-            "torchvision-v2": {
-                **_SGD,
-                "batch_size": 1024,
-                "learning_rate": 0.5,
-                "weight_decay": 2e-5,
-                "loss": {"name": "CrossEntropyLoss", "label_smoothing": 0.1},
-                "schedule": [{"name": "LinearLR", "start_factor": 0.01, "epochs": 0.01}, {"name": "CosineAnnealingLR"}],
-                "augment": [
-                    {"name": "RandomResizedCrop"},
-                    {"name": "RandomHorizontalFlip"},
-                    {"name": "TrivialAugmentWide"},
-                    {"name": "RandomErasing", "p": 0.1},
-                    {"name": "RandomChoice", "transforms": [{"name": "MixUp", "alpha": 0.2}, _CUTMIX]},
-                ],
-            },
-        }
-    )
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    # Name -> keys of `[training]`; what differs from the sources stands at `preset` in `nas_attn.recipe`
+    {
+        # He et al., 1512.03385, section 4.2: 64,000 steps, a tenth of the rate from 32,000 and from 48,000 on.
+        "cifar": {
+            **_SGD,
+            "batch_size": 128,
+            "learning_rate": 0.1,
+            "weight_decay": 1e-4,
+            "ema": 0.0,
+            "schedule": [{"name": "MultiStepLR", "milestones": [0.5, 0.75]}],
+            "augment": [{"name": "flip"}, {"name": "crop", "padding": 4}],
+        },
+        # fastai's Learner.fine_tune (2002.04688) once unfrozen: half of base_lr, at the first layers a hundredth of that.
+        "fine-tune": {
+            "optimizer": "AdamW",
+            "optimizer_arguments": {"betas": [0.9, 0.99], "eps": 1e-5},
+            "batch_size": 64,
+            "learning_rate": 0.002,
+            "finetune_learning_rate": 0.001,
+            "layer_decay": 0.6,
+            "weight_decay": 0.01,
+            "ema": 0.0,
+            "schedule": [{"name": "OneCycleLR", "pct_start": 0.3, "div_factor": 5.0, "final_div_factor": 1e5}],
+            "augment": [{"name": "RandomResizedCrop"}, {"name": "RandomHorizontalFlip"}],
+        },
+        # Wightman et al., ResNet strikes back, 2110.00476, table 2, A3: 100 epochs, 5 of them warm-up from 1e-4.
+        "timm-a3": {
+            "optimizer": "timm.optim:Lamb",
+            "batch_size": 2048,
+            "learning_rate": 8e-3,
+            "weight_decay": 0.02,
+            "ema": 0.0,
+            "loss": {"name": "timm.loss:BinaryCrossEntropy", "smoothing": 0.0, "target_threshold": 0.2},
+            "schedule": [
+                {"name": "LinearLR", "start_factor": 0.0125, "epochs": 0.05},
+                {"name": "CosineAnnealingLR"},
+            ],
+            "augment": [
+                {"name": "RandomResizedCrop", "interpolation": "bicubic"},
+                {"name": "RandomHorizontalFlip"},
+                {"name": "ToPILImage"},
+                {"name": "timm.data.auto_augment:rand_augment_transform", "config_str": "rand-m6-mstd0.5-inc1"},
+                {"name": "ToImage"},
+                {"name": "RandomChoice", "transforms": [{"name": "MixUp", "alpha": 0.1}, _CUTMIX]},
+            ],
+        },
+        # torchvision's weights IMAGENET1K_V2 (600 epochs): https://pytorch.org/blog/how-to-train-state-of-the-art-models-using-torchvision-latest-primitives
+        "torchvision-v2": {
+            **_SGD,
+            "batch_size": 1024,
+            "learning_rate": 0.5,
+            "weight_decay": 2e-5,
+            "loss": {"name": "CrossEntropyLoss", "label_smoothing": 0.1},
+            "schedule": [{"name": "LinearLR", "start_factor": 0.01, "epochs": 0.01}, {"name": "CosineAnnealingLR"}],
+            "augment": [
+                {"name": "RandomResizedCrop"},
+                {"name": "RandomHorizontalFlip"},
+                {"name": "TrivialAugmentWide"},
+                {"name": "RandomErasing", "p": 0.1},
+                {"name": "RandomChoice", "transforms": [{"name": "MixUp", "alpha": 0.2}, _CUTMIX]},
+            ],
+        },
+    }
 )

@@ -70,9 +70,7 @@ class Recommendation:
     rule: str  # how it was chosen, as a clause
     against_none: Comparison | None  # none where it is itself the bare backbone, or that has not been scored
     against_uniform: Comparison | None  # against the best uniform baseline; None: it is that one, or none was scored
-    worth: (
-        float | None
-    )  # the smallest difference that counts, in the metric's unit; None where nothing is likely to help
+    worth: float | None  # the smallest difference that counts, in the metric's unit; None: nothing is likely to help
     best_bet: Comparison | None  # the likeliest placement to help, where the bare backbone is recommended
     more_accurate: Comparison | None  # against the one with the largest likely gain, if slower; None: it is that one
     cheaper: Comparison | None

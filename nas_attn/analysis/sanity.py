@@ -80,10 +80,10 @@ def cautions(
                 f"the bare backbone is still learning ({units.value(metric, earlier)}, then {units.value(metric, value)}). What "
                 "helps now may only help to learn faster. Train longer."
             )
-    if (
+    comparable = (
         recipe.training.loss is None and not tasks.MIXING & recipe.augmentations
-    ):  # else the two losses are not comparable
-        found += _by_heart(ended, bare)
+    )  # losses of training and validation
+    found += _by_heart(ended, bare) if comparable else []
     waited = _mean("loading_share", ended)
     if waited is not None and waited > WAITED:
         found.append(

@@ -340,8 +340,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     before = [s.score for s in own if s.score.seed in seeds]
     apart = _apart(rows, fitted)
     for key, its_own in apart.items():
-        ends = {m: one for m, one in _at_the_end(its_own, last).items() if m in models and one.rung == models[m].rung}
-        gains[key] = _gains(rows, ends).get(key, {})
+        gains[key] = _gains(rows, _alike(_at_the_end(its_own, last), models)).get(key, {})
     views = _views(facts, scores, known, apart, gains, model, shown)
     recommended = _recommend(recipe, views, model, last, fitted)
     return Snapshot(
@@ -374,6 +373,11 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
 def _at_the_end(known: Models, last: int) -> dict[str, Evidence]:
     """Metric -> its model at the last rung, or of the target where that ran."""
     return {metric: model for (metric, rung), model in known.items() if rung >= last}
+
+
+def _alike(some: Mapping[str, Evidence], models: Mapping[str, Evidence]) -> dict[str, Evidence]:
+    """Those models of metrics that speak of the same rung as the study's."""
+    return {metric: one for metric, one in some.items() if metric in models and one.rung == models[metric].rung}
 
 
 def _apart(rows: Iterable[CandidateRow], fitted: Callable[[Collection[str]], Models]) -> dict[str, Models]:

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 
 from torch import Tensor, nn
 
-from nas_attn.analysis.latency import MAX_SESSIONS, estimate, needs_more, open_keys, suspicious, with_predictions
+from nas_attn.analysis.latency import estimate, needs_more, open_keys, suspicious, with_predictions
 from nas_attn.errors import MeasurementError, NasAttnWarning, Unmeasurable
 from nas_attn.evaluation.plan import Plan
 from nas_attn.latency import MAX_CANDIDATES, DeviceLock, Net, fingerprint, run_session
@@ -99,7 +99,7 @@ class Measurer:
     def open_keys(self, keys: Sequence[str], tolerance: float) -> list[str]:
         """Those that are due for another session: what looks wrong, then the neediest first."""
         sessions = self._store.sessions()
-        wanted = open_keys(sessions, keys, tolerance=tolerance, max_sessions=MAX_SESSIONS)
+        wanted = open_keys(sessions, keys, tolerance=tolerance)
         known = estimate(sessions)
         odd = suspicious(known, {row.key: row.placement for row in self._store.candidates()})
         again = [key for key in odd if key in keys and known[key].sessions < AGAIN]

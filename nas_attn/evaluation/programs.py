@@ -78,9 +78,7 @@ def program(name: str, resolved: Callable[[str], ResolvedPlacement] | None) -> E
 def _scores(words: list[str], run: EvaluatorRun, resolved: ResolvedPlacement) -> Reports:
     """Each epoch's metrics. Raises TrainingError: no attention was put in, or it ended with an error; Interrupted: asked to stop."""
     receipt, identity = run.folder.absolute() / "attached", run.folder / "program.json"
-    with suppress(
-        OSError, ValueError, TypeError
-    ):  # one that a killed worker has left behind would write into the same folder
+    with suppress(OSError, ValueError, TypeError):  # a killed worker's program would write into the same folder
         former = Process(**json.loads(identity.read_text("utf-8")))
         if former.runs:
             _end(former.pid)

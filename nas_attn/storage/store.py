@@ -78,10 +78,8 @@ class StudyStore(Leases):
         self.recipe = recipe  # the recipe as JSON, frozen at creation
         self.versions = dict(versions)  # library -> version at creation
         self.created_at = created_at  # Unix seconds by the database's clock
-        self._sessions: tuple[object, dict[bool, list[Session]]] = (
-            None,
-            {},
-        )  # at which state, and elsewhere? -> sessions
+        self._sessions: tuple[object, dict[bool, list[Session]]] = (None, {})
+        """At which state of the tables they were read; whether of other devices -> sessions."""
         documents = partial(Documents, connector, id)
         self.queue = RunQueue(connector, id, self._fenced)
         self.workers = WorkerBook(connector, id)
@@ -201,7 +199,7 @@ class StudyStore(Leases):
         row = {"study_id": self._id, **of, **asdict(score), "metrics": json.dumps(dict(score.metrics))}
         row = {
             name: value for name, value in row.items() if name in tables.score.c
-        }  # `Score.kept` has the rest among the metrics
+        }  # `Score.kept`: the rest is metrics
         with self._fenced(lease) as connection:
             new = insert(connection, tables.score).values(row)
             identity = list(tables.score.primary_key.columns)

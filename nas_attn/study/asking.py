@@ -37,9 +37,7 @@ class Asked:
     def __init__(self, model: nn.Module, run: EvaluatorRun, metric: str) -> None:
         self.model, self.placement, self.seed, self.device = model, run.placement, run.seed, run.device
         self.epochs = run.last  # to train in all, unless `report` says to stop
-        self.done = (
-            run.epochs - run.new_epochs
-        )  # epochs whose score is known, after a restart; then train from `folder`
+        self.done = run.epochs - run.new_epochs  # epochs whose score is known; after a restart, train on from `folder`
         self.folder: Path = run.folder  # kept over restarts, for checkpoints
         self.scored, self.right = run.scored, run.right  # as of `EvaluatorRun`
         self._metric, self._run = metric, run

@@ -23,7 +23,6 @@ from nas_attn.study.reading import snapshot
 
 NEAR = 0.2  # depths this far apart share most of what is known; the network's depth is 1
 OTHERS = 0.5  # of a type of which nothing is known, the part of what the others do there that is expected of it
-
 FEWEST, MOST = 8, 8  # scored candidates of an earlier study that is read; studies that are read, the latest
 
 Fact = tuple[str, float, float, float]  # type, depth (0 to 1), effect, weight
@@ -41,11 +40,12 @@ against SE: resnet33ts in timm's results, one training each."""
 
 def expected_in(space: Mapping[str, Sequence[str]], facts: str | None) -> dict[str, dict[Hashable, float]] | None:
     """The expectations of a study's sampler, from what `known_before` wrote; None where it has no prior."""
-    return expected(json.loads(facts), space) if facts is not None else None
+    known = json.loads(facts or "[]")
+    return expected(known, space) if known else None
 
 
 def known_before(recipe: Recipe, database: Database) -> str | None:
-    """What a new study's prior is, as JSON: facts. Of the earlier studies, those that scored enough of the same metric."""
+    """What a new study's prior is, as JSON: facts, of the earlier studies with enough scored candidates; None: it wants none."""
     if recipe.search.prior == "none":
         return None
     if recipe.search.prior == "published":
@@ -56,7 +56,7 @@ def known_before(recipe: Recipe, database: Database) -> str | None:
     if not facts:
         none = f"'{database}' holds no other study with {FEWEST} scored candidates"
         warnings.warn(f"[search] prior = 'studies' knows nothing: {none}", NasAttnWarning, stacklevel=2)
-    return json.dumps(facts) if facts else None
+    return json.dumps(facts)
 
 
 def of_studies(studies: Iterable[Snapshot]) -> tuple[Fact, ...]:

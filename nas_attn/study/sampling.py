@@ -85,8 +85,9 @@ class DistinctSampler(BaseSampler):
             space = {name: d for name, d in search_space.items() if isinstance(d, CategoricalDistribution)}
             found = self._placement.propose(study, trial, space)
             if found is not None:
-                other = self._without_prior and self._without_prior.propose(study, trial, space)
-                self.led_by_prior |= {trial.number} if other and other != found else set()
+                other = self._without_prior.propose(study, trial, space) if self._without_prior else None
+                if other not in (None, found):
+                    self.led_by_prior.add(trial.number)
                 return found
         seen = seen_values(others, list(search_space))
         values: Values = {}

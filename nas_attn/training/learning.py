@@ -312,9 +312,7 @@ class Boxes(Tally):
         self._classes = classes
         self._found: list[Tensor] = []  # of each image (K, 6): left, top, right, bottom, score, label
         self._there: list[Tensor] = []
-        self._precision: NDArray[Any] | None = (
-            None  # pycocotools', (IoUs, recalls, classes); None where nothing was found
-        )
+        self._precision: NDArray[Any] | None = None  # pycocotools', (IoUs, recalls, classes); None: nothing was found
 
     def add(self, answer: Any, y: Tensor) -> None:
         """What a network returns for a batch, and its boxes (B, M, 5). Raises TrainingError: it returns something else."""

@@ -41,7 +41,9 @@ def test_earlier_studies_say_what_helped(tmp_path: Path) -> None:
     assert found is not None
     assert found["stage2"]["cbam(reduction=4)"] > 0 > found["stage2"]["ela(variant=T)"]
     with pytest.warns(NasAttnWarning, match="studies"):
-        assert known_before(recipe(search={"prior": "studies"}), made.database) is None  # it is the only one itself
+        nothing = known_before(recipe(search={"prior": "studies"}), made.database)  # it is the only one itself
+    assert expected_in({"stage2": ["none", "se"]}, nothing) is None
+    assert nothing is not None, "what is stored is not looked for again when the study is resumed"
 
 
 def test_a_study_keeps_its_prior_and_says_whether_it_mattered(tmp_path: Path) -> None:
