@@ -136,8 +136,9 @@ BATCHED: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "flip": {},
     "crop": {"padding": (0, 64)},
     "mixup": {"alpha": (0.0, 10.0)},
+    "repeat": {"times": (1, 64)},
 }
-"""Augmentations of whole batches on the training device: name -> argument -> (above, at most)."""
+"""Augmentations of whole batches on the training device: name -> argument -> (above, at most). `repeat` is of an epoch's order."""
 
 
 class Named(BaseModel):
@@ -173,8 +174,8 @@ class Schedule(Named):
 
 
 class Augment(Named):
-    """One augmentation: `flip`, `crop` (padding), `mixup` (alpha), of whole batches on the training device; or a class of
-    torchvision.transforms.v2 or a `package.module:function` that returns a transform, of each image."""
+    """One augmentation: `flip`, `crop` (padding), `mixup` (alpha), of whole batches on the training device; `repeat` (times); or a class
+    of torchvision.transforms.v2 or a `package.module:function` that returns a transform, of each image."""
 
     @property
     def names(self) -> set[str]:
@@ -227,8 +228,8 @@ class TrainingSection(Section):
     no weight decay, and photographs are cropped from the middle square of `data.size`. `cifar` (He et al. 2015): nothing else.
     `fine-tune` (fastai): no first epoch with a frozen body, rates that fall by block and not by three groups, momentum that stays
     0.9. `timm-a3` (Wightman et al. 2021): trains at `data.size`, not at 160 pixels, unless RandomResizedCrop has `size = 160`; needs
-    timm. `torchvision-v2` (ResNet-50's IMAGENET1K_V2): no repeated augmentation, not at 176 pixels, and `ema` averages over a
-    shorter time."""
+    timm. `torchvision-v2` (ResNet-50's IMAGENET1K_V2): not at 176 pixels unless RandomResizedCrop has `size = 176`, and `ema` averages over
+    a shorter time (its own is 0.9996)."""
     optimizer: str = "SGD"
     """A class of torch.optim, or `package.module:Class`."""
     optimizer_arguments: dict[str, Any] | None = None
@@ -261,7 +262,8 @@ class TrainingSection(Section):
     augment: list[Augment] = Field(default_factory=list)
     """What changes images while training, in this order: `{ name = "flip" }`, `{ name = "crop", padding = 4 }`, `{ name = "mixup", alpha
     = 0.2 }`, or a class of torchvision.transforms.v2 with its arguments, `{ name = "RandomResizedCrop", size = 224 }`. Masks and
-    boxes follow."""
+    boxes follow. `{ name = "repeat", times = 3 }`: an epoch takes a third of the images, each three times in a batch (repeated
+    augmentation)."""
     transforms: str | None = None
     """`package.module:function` that returns a transform of your own; it follows `augment`."""
     seeds: int = Field(default=1, ge=1, le=64)

@@ -228,6 +228,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "loss": {"name": "CrossEntropyLoss", "label_smoothing": 0.1},
             "schedule": [{"name": "LinearLR", "start_factor": 0.01, "epochs": 0.01}, {"name": "CosineAnnealingLR"}],
             "augment": [
+                {"name": "repeat", "times": 4},
                 {"name": "RandomResizedCrop"},
                 {"name": "RandomHorizontalFlip"},
                 {"name": "TrivialAugmentWide"},

@@ -48,8 +48,13 @@ class EpochPlan:
         """Decides one epoch over `count` images, in nearly equal batches of at most `batch_size`: no small batch at the end."""
         asked: dict[str, dict[str, Any]] = {one.name: one.arguments for one in augment if one.name in BATCHED}
         random = np.random.default_rng((seed, epoch))
-        order = torch.from_numpy(random.permutation(count)).to(device)
+        times = int(
+            asked.get("repeat", {}).get("times", 1)
+        )  # repeated augmentation (Hoffer et al., 1901.09335), as timm counts
+        order = torch.from_numpy(random.permutation(count).repeat(times)[:count]).to(device)
         batches = torch.tensor_split(order, -(-count // batch_size))
+        if times > 1:  # an image's copies stand apart in their batch: neighbours are mixed
+            batches = tuple(b[(torch.arange(len(b), device=device) % times).argsort(stable=True)] for b in batches)
 
         flip = torch.from_numpy(random.random(count) < 0.5).to(device) if "flip" in asked else None
         padding, corner = int(asked.get("crop", {}).get("padding", 0)), None
@@ -295,7 +300,7 @@ def _find(name: str) -> type[Any]:
 def _made(one: Augment, made_for: Made) -> Callable[..., Any]:
     """The transform of an entry; entries within its arguments (`transforms` of RandomApply) are made, too."""
     arguments = {key: _argument(value, made_for) for key, value in one.arguments.items()}
-    if isinstance(named := arguments.get("transforms"), list):
+    if isinstance(named := arguments.get("transforms"), tuple):
         arguments["transforms"] = [_made(_inner(each), made_for) if isinstance(each, str) else each for each in named]
     if ":" in one.name:
         make = load_object(one.name, what="training.augment", error=DataError)
@@ -337,6 +342,8 @@ def _inner(entry: Mapping[str, Any] | str) -> Augment:
 
 
 def _argument(value: Any, made_for: Made) -> Any:
-    if isinstance(value, Mapping) and "name" in value:
-        return _made(_inner(value), made_for)
-    return [_argument(one, made_for) for one in value] if isinstance(value, list) else value
+    """An argument as libraries take it: what has a name is made, and a list becomes a tuple (Pillow's colours must be one)."""
+    if isinstance(value, Mapping):
+        named = "name" in value
+        return _made(_inner(value), made_for) if named else {k: _argument(v, made_for) for k, v in value.items()}
+    return tuple(_argument(one, made_for) for one in value) if isinstance(value, list) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,16 +13,18 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import lr_scheduler
 
-from nas_attn.errors import RecipeError, did_you_mean, first_line
+from nas_attn.errors import NasAttnWarning, RecipeError, did_you_mean, first_line
 from nas_attn.importing import load_object
 from nas_attn.recipe import Schedule, TrainingSection
 
 BY_STEP = ("OneCycleLR", "CyclicLR")  # schedules that count steps; all others count epochs
+KEPT_PER = 100  # the recipe's `ema` is the share kept per this part of an epoch
+MOST_KEPT = 0.5  # share of the untrained weights in an average that is scored without a warning
 LENGTHS = ("T_max", "total_iters", "step_size", "milestones")  # arguments that say how long something takes
 
 
-def schedule_factors(schedule: Sequence[Schedule], epochs: int, steps: int) -> list[float]:
-    """Factor on the peak learning rate at each step; RecipeError: a wrong name or argument, or longer than the training."""
+def schedule_factors(schedule: Sequence[Schedule], epochs: int, steps: int, peak: float) -> list[float]:
+    """Factor on the learning rate `peak` at each step; RecipeError: a wrong name or argument, or longer than the training."""
     factors: list[float] = []
     for number, part in enumerate(schedule):
         left, last = epochs - len(factors) // steps, number == len(schedule) - 1
@@ -35,11 +38,11 @@ def schedule_factors(schedule: Sequence[Schedule], epochs: int, steps: int) -> l
             raise RecipeError(
                 f"training.schedule: its parts up to '{part.name}' take {epochs - left + length} epochs, but a training has {epochs}"
             )
-        factors += _factors(part, length, steps)
+        factors += _factors(part, length, steps, peak)
     return factors
 
 
-def _factors(part: Schedule, epochs: int, steps: int) -> Iterator[float]:
+def _factors(part: Schedule, epochs: int, steps: int, peak: float) -> Iterator[float]:
     kinds, arguments = vars(lr_scheduler), part.arguments
     if not isinstance(kinds.get(part.name), type):
         known = [name for name, kind in kinds.items() if isinstance(kind, type) and name[:1].isupper()]
@@ -53,13 +56,13 @@ def _factors(part: Schedule, epochs: int, steps: int) -> Iterator[float]:
             raise RecipeError(f"training.schedule: {name} = {longest} of '{part.name}' exceeds its {epochs} epochs")
     parameters = inspect.signature(kinds[part.name]).parameters
     usual: dict[str, Any] = {"T_max": epochs, "total_iters": epochs, "total_steps": epochs * steps}
-    usual |= {"max_lr": 1.0, "base_lr": 0.0}
+    usual |= {"max_lr": peak, "base_lr": 0.0}
     usual = {name: value for name, value in usual.items() if name in parameters}
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0, momentum=0.9)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=peak, momentum=0.9)
     try:
         scheduler = kinds[part.name](optimizer, **{**usual, **arguments})
         for step in range(epochs * steps):
-            yield float(optimizer.param_groups[0]["lr"])
+            yield float(optimizer.param_groups[0]["lr"]) / peak
             optimizer.step()
             if (by_step or (step + 1) % steps == 0) and step + 1 < epochs * steps:
                 scheduler.step()
@@ -102,10 +105,19 @@ def rate_of(name: str, factor: Rate) -> float:
 
 
 def check_training(section: TrainingSection) -> None:
-    """Makes optimizer and schedule before anything is trained; RecipeError: unknown, wrong arguments, or too long."""
+    """Makes optimizer and schedule before anything is trained; RecipeError: unknown, wrong arguments, or too long. Warns of an average
+    that is hardly of trained weights."""
+    kept = section.ema ** (KEPT_PER * section.rungs[0])
+    if kept > MOST_KEPT:
+        warnings.warn(
+            f"training.ema = {section.ema:g} keeps {100 * kept:.0f} % of the untrained weights after {section.rungs[0]} epochs, and "
+            "the averaged weights are scored: give less",
+            NasAttnWarning,
+            stacklevel=2,
+        )
     _optimizer([{"params": [torch.zeros(1, requires_grad=True)]}], section, 0.1)
     for epochs in {section.rungs[-1], section.backbone_epochs} if section.start == "backbone" else {section.rungs[-1]}:
-        schedule_factors(section.schedule, epochs, 1)
+        schedule_factors(section.schedule, epochs, 1, section.learning_rate)
 
 
 def _optimizer(groups: list[dict[str, Any]], section: TrainingSection, rate: float) -> torch.optim.Optimizer:

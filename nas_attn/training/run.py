@@ -18,7 +18,14 @@ from nas_attn.data.dataset import Split
 from nas_attn.errors import CheckpointError, OutOfMemory, TrainingError, first_line
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import EpochPoint, Score
-from nas_attn.training.parameters import Rate, WeightAverage, make_optimizer, schedule_factors, set_training_mode
+from nas_attn.training.parameters import (
+    KEPT_PER,
+    Rate,
+    WeightAverage,
+    make_optimizer,
+    schedule_factors,
+    set_training_mode,
+)
 from nas_attn.training.stepping import Pace, Stepper, out_of_memory
 from nas_attn.waiting import Interrupted
 
@@ -55,7 +62,6 @@ def decode(blob: bytes, fits: str) -> dict[str, Any]:
     return payload
 
 
-KEPT_PER = 100  # the recipe's `ema` is the share kept per this part of an epoch
 AVERAGES_PER_EPOCH = 25  # How often the average takes the weights in: each time costs as much as a layer
 
 
@@ -228,7 +234,7 @@ class Climb:
     def __call__(self, rungs: Sequence[int], seed: int, learning_rate: float) -> None:
         self.seed, self.learning_rate, self.pace = seed, learning_rate, Pace(self.device)
         run = self.run
-        self.factors = schedule_factors(self.section.schedule, rungs[-1], run.steps)
+        self.factors = schedule_factors(self.section.schedule, rungs[-1], run.steps, learning_rate)
         if not all(self.on_rung(score) for score in run.scores):
             return
         for rung in range(len(run.scores), len(rungs)):

@@ -18,7 +18,7 @@ from torch.optim import lr_scheduler
 from nas_attn import backbones, data
 from nas_attn.data import Dataset, Split
 from nas_attn.data.parts import InMemory
-from nas_attn.errors import RecipeError
+from nas_attn.errors import NasAttnWarning, RecipeError
 from nas_attn.evaluation.plan import make_plan
 from nas_attn.evaluation.starts import candidate_factors
 from nas_attn.recipe import BackboneSection, DataSection, TrainingSection
@@ -27,30 +27,31 @@ from nas_attn.tables import PRESETS
 from nas_attn.tasks import TASKS
 from nas_attn.training import Trainer
 from nas_attn.training.learning import class_metrics, confusion
-from nas_attn.training.parameters import make_optimizer, rate_of, schedule_factors
+from nas_attn.training.parameters import check_training, make_optimizer, rate_of, schedule_factors
 
 
-def factors(epochs: int, steps: int, *parts: dict[str, object]) -> list[float]:
-    return schedule_factors(TrainingSection(schedule=list(parts)).schedule, epochs, steps)
+def factors(epochs: int, steps: int, *parts: dict[str, object], peak: float = 1.0) -> list[float]:
+    return schedule_factors(TrainingSection(schedule=list(parts)).schedule, epochs, steps, peak)
 
 
 def test_a_schedule_is_torchs_own() -> None:
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
     warm = lr_scheduler.LinearLR(optimizer, start_factor=0.01, total_iters=2)
-    chained = lr_scheduler.SequentialLR(optimizer, [warm, lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)], [2])
+    falling = lr_scheduler.CosineAnnealingLR(optimizer, T_max=4, eta_min=0.2)
+    chained = lr_scheduler.SequentialLR(optimizer, [warm, falling], [2])
     expected = []
     for _ in range(6):
         expected += 3 * [optimizer.param_groups[0]["lr"]]
         optimizer.step()
         chained.step()
-    found = factors(6, 3, {"name": "LinearLR", "start_factor": 0.01, "epochs": 2}, {"name": "CosineAnnealingLR"})
-    assert found == pytest.approx(expected)
+    parts = {"name": "LinearLR", "start_factor": 0.01, "epochs": 2}, {"name": "CosineAnnealingLR", "eta_min": 0.2}
+    assert factors(6, 3, *parts, peak=0.5) == pytest.approx([rate / 0.5 for rate in expected])
 
 
 def test_one_cycle_goes_by_steps_and_milestones_by_epochs() -> None:
     cycle = factors(4, 5, {"name": "OneCycleLR", "pct_start": 0.25})
-    assert len(cycle) == 20
-    assert max(cycle) == pytest.approx(1.0)
+    assert (len(cycle), max(cycle)) == (20, pytest.approx(1.0))
+    assert factors(4, 5, {"name": "OneCycleLR", "pct_start": 0.25}, peak=3.0) == pytest.approx(cycle)
     assert cycle.index(max(cycle)) == 4
     assert factors(3, 2, {"name": "MultiStepLR", "milestones": [1, 2]}) == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
     assert factors(4, 1, {"name": "MultiStepLR", "milestones": [0.5, 0.75]}) == pytest.approx([1, 1, 0.1, 0.01])
@@ -88,6 +89,8 @@ def test_what_is_wrong_is_one_sentence_before_any_training(settings: dict[str, o
     with pytest.raises(RecipeError, match=words) as caught:
         task.check_trainings(recipe, task.load(recipe, device="cpu"))
     assert "\n" not in str(caught.value)
+    with pytest.warns(NasAttnWarning, match=r"ema = 0.9996 keeps 96 %"):
+        check_training(TrainingSection(start="scratch", ema=0.9996))
 
 
 def test_an_optimizer_gets_its_arguments() -> None:
@@ -96,8 +99,6 @@ def test_an_optimizer_gets_its_arguments() -> None:
     optimizer = make_optimizer(model, section, (), 1.0)
     assert isinstance(optimizer, torch.optim.RMSprop)
     assert [(group["alpha"], group["weight_decay"]) for group in optimizer.param_groups] == [(0.5, 0.1), (0.5, 0.0)]
-    usual = make_optimizer(model, TrainingSection(optimizer="AdamW"), (), 1.0)
-    assert usual.param_groups[0]["betas"] == (0.9, 0.99)
 
 
 def test_stages_are_frozen_and_rates_fall_by_block() -> None:
@@ -135,8 +136,7 @@ def test_a_preset_gives_way_to_the_recipe(name: str) -> None:
     made = load_recipe("cifar10-resnet20", overrides={**changes, "training.augment": PRESETS[name]["augment"]})
     images = InMemory(torch.randint(256, (8, 3, 24, 24), dtype=torch.uint8))
     split = Split(images, torch.arange(8), 8, (0.5,) * 3, (0.2,) * 3)
-    names = tuple("abcdefgh")
-    dataset = Dataset("noise", split, split, names, (3, 24, 24), "", lambda: split)
+    dataset = Dataset("noise", split, split, tuple("abcdefgh"), (3, 24, 24), "", lambda: split)
     TASKS["classification"].check_trainings(made, dataset)
     for training in (made.training, made.target_training):
         x, y = next(split.epoch(8, seed=0, epoch=0, augment=training.augmentation))
