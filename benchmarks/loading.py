@@ -5,8 +5,8 @@
 
 In each round, the same loop is timed over: (a) one batch in memory, which is the network alone; (b) the mapped images with random flips
 and padded crops; (c) the mapped images with RandomResizedCrop and RandomHorizontalFlip in `--workers` processes; (d) ImageFolder with the
-transforms of (c) in a DataLoader of as many. Seconds are wall time of `--steps` batches; ratios are to (a) of the same round. `--loading`
-measures the loading alone, without a network: then the ratios say nothing.
+transforms of (c) in a DataLoader of as many. Seconds are wall time of `--steps` batches; ratios are to (a) of the same round. Then the
+same of the loading alone, without a network.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -85,13 +85,14 @@ def plain(folder: Path, arguments: argparse.Namespace) -> DataLoader[tuple[Tenso
     )
 
 
-def rounds(dataset: Dataset, loader: Batches, arguments: argparse.Namespace) -> Iterator[list[float]]:
+def rounds(
+    dataset: Dataset, loader: Batches, arguments: argparse.Namespace, work: Callable[[nn.Module, Batches], int]
+) -> Iterator[list[float]]:
     """Images a second in each of the WAYS."""
     shape = dataset.input_shape
     model = backbones.create(arguments.backbone, input_shape=shape, classes=len(dataset.classes))
     model = model.train().to(memory_format=torch.channels_last)
     one = torch.rand(arguments.batch_size, *shape), torch.zeros(arguments.batch_size, dtype=torch.long)
-    work = look if arguments.loading else train
     work(model, [one])
 
     def mapped(epoch: int, augment: list[Augment]) -> Batches:
@@ -119,7 +120,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--steps", type=int, default=20, help="batches of a round")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--loading", action="store_true", help="loading alone")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as scratch:
@@ -129,13 +129,17 @@ def main() -> None:
         section = DataSection(name=f"folder:{folder}", size=arguments.size, train_subset=arguments.images)
         dataset = data.load(section, device="cpu")
         prepared = time.perf_counter() - began
-        found = list(rounds(dataset, plain(folder, arguments), arguments))
+        loader = plain(folder, arguments)
+        found, alone = (list(rounds(dataset, loader, arguments, work)) for work in (train, look))
     print(f"torch {torch.__version__}, {platform.machine()}, {arguments.threads} threads, {arguments.workers} workers")
     print(f"{len(dataset.train)} images to train on, decoded once in {prepared:.1f} s\n")
     print("| way | images a second | of the network alone |\n|---|---|---|")
     for way, values in zip(WAYS, zip(*found, strict=True), strict=True):
         ratios = [value / row[0] for value, row in zip(values, found, strict=True)]
         print(f"| {way} | {fmean(values):.1f} ± {stdev(values):.1f} | {fmean(ratios):.2f} ± {stdev(ratios):.2f} |")
+    print("\nWithout a network:")
+    for way, values in list(zip(WAYS, zip(*alone, strict=True), strict=True))[1:]:
+        print(f"{way}: {fmean(values):.0f} ± {stdev(values):.0f} images a second")
 
 
 if __name__ == "__main__":

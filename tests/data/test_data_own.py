@@ -225,9 +225,7 @@ def test_what_no_other_process_can_have_is_read_in_this_one() -> None:
     before = multiprocessing.get_start_method()
     multiprocessing.set_start_method("spawn", force=True)
     try:
-        assert [batch.tolist() for batch in Feed(lambda number: torch.tensor(number), 2)([[3, 1], [2]])] == [
-            [3, 1],
-            [2],
-        ]
+        feed = Feed(lambda number: torch.tensor(number), 2)
+        assert [batch.tolist() for batch in feed([[3, 1], [2]])] == [[3, 1], [2]]
     finally:
         multiprocessing.set_start_method(before, force=True)

@@ -32,6 +32,29 @@ def network(placement: str) -> nn.Module:
     )
 
 
+def backward(loss: torch.Tensor) -> None:
+    """What autograd does, whose threads need a device: from node to node of the graph, the last first."""
+    order: dict[object, None] = {}
+
+    def visit(node: object) -> None:
+        if node is not None and node not in order:
+            any(visit(before) for before, _ in node.next_functions)
+            order[node] = None
+
+    visit(loss.grad_fn)
+    known = {(loss.grad_fn, 0): torch.ones_like(loss)}
+    for node in reversed(order):
+        wanted = ((known.pop((node, i), None), m) for i, m in enumerate(node._input_metadata))
+        found = [gradient if gradient is None else gradient.sum_to_size(m.shape).to(m.dtype) for gradient, m in wanted]
+        if hasattr(node, "variable"):
+            node.variable.grad = found[0] if node.variable.grad is None else node.variable.grad + found[0]
+            continue
+        made = node(*found)
+        for key, of in zip(node.next_functions, made if isinstance(made, tuple) else (made,), strict=True):
+            if key[0] is not None and of is not None:
+                known[key] = known[key] + of if key in known else of
+
+
 def on_cuda(kind: type[Split], task: str) -> Dataset:
     """12 images with what the task knows of them."""
     pixels = InMemory(torch.zeros(12, 4 if kind is MaskedSplit else 3, 32, 32, dtype=torch.uint8, device="cuda"))
@@ -43,38 +66,45 @@ def on_cuda(kind: type[Split], task: str) -> Dataset:
 def test_every_module_answers_there_and_a_tensor_elsewhere_raises() -> None:
     modules = {name: catalogue.create(name, 32, height=8, width=8, init="identity") for name in catalogue.ROWS}
     with FakeTensorMode(allow_non_fake_inputs=True):
-        x = torch.zeros(2, 32, 8, 8, device="cuda")
+        x = torch.zeros(2, 32, 8, 8, device="cuda", requires_grad=True)
         for name, module in modules.items():
-            y = module.to("cuda")(x)
+            y = module.to("cuda", memory_format=torch.channels_last)(x)
             assert (y.device.type, tuple(y.shape)) == ("cuda", (2, 32, 8, 8)), name
+            backward(y.sum())
+            assert {p.grad.device.type for p in (x, *module.parameters())} == {"cuda"}, name
         with pytest.raises(RuntimeError, match="device"):
             x + torch.zeros(8)
 
 
-@pytest.mark.parametrize(("kind", "task"), [(Split, "classification"), (MaskedSplit, "segmentation")])
-def test_a_step_and_a_score(kind: type[Split], task: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    reached = []  # autograd's threads need a device: its gradients are made here
-    monkeypatch.setattr(torch.autograd, "backward", reached.append)
-    model = network("stage2=se stage3=cbam") if kind is Split else nn.Conv2d(3, 4, 1)
+@pytest.mark.parametrize(
+    ("kind", "task", "precision"),
+    [(Split, "classification", "bfloat16"), (MaskedSplit, "segmentation", "float32")],
+)
+def test_a_step_and_a_score(kind: type[Split], task: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.autograd, "backward", backward)
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    model, outputs = network("stage2=se stage3=cbam") if kind is Split else nn.Conv2d(3, 4, 1), []
     mixup = [Augment(name="mixup", alpha=0.2)] if kind is Split else []
-    settings = {"batch_size": 3, "accumulate": 2, "augment": [*AUGMENT, *mixup], "precision": "float32"}
+    settings = {"batch_size": 3, "accumulate": 2, "augment": [*AUGMENT, *mixup], "precision": precision}
     loss = Named(name="CrossEntropyLoss", label_smoothing=0.1)
     section = TrainingSection(**settings, optimizer="AdamW", loss=loss, clip_norm=1.0)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        model.to("cuda")
+        model.to("cuda", memory_format=torch.channels_last)
+        model.register_forward_hook(lambda module, given, answer: outputs.append(answer))
         trainer = Trainer(section, on_cuda(kind, task), device="cuda")
         summed = torch.zeros((), dtype=torch.float64, device="cuda")
         run = SimpleNamespace(model=model, optimizer=make_optimizer(model, section, (), 1.0), epoch_loss=summed)
-        monkeypatch.setattr(run.optimizer, "zero_grad", lambda: None)
-        step = trainer.stepper(run, 4)
+        step, found = trainer.stepper(run, 4), [summed]
         for x, y in trainer.dataset.train.epoch(6, seed=0, epoch=0, augment=section.augmentation):
-            for parameter in model.parameters():
-                parameter.grad = torch.zeros_like(parameter)
             step(x, y, 0.1, section.accumulate)
+            assert kind is Split or x.is_contiguous(memory_format=torch.channels_last)
+            found += [x, y, *(parameter.grad for parameter in model.parameters())]
         if kind is Split:  # how many pixels count is a value
-            reached.append(trainer._evaluate(model, trainer.dataset.validation)[0])
-        assert {t.device.type for t in (summed, *reached, *model.state_dict().values())} == {"cuda"}
-    assert len(reached) == (5 if kind is Split else 4)
+            found.append(trainer._evaluate(model, trainer.dataset.validation)[0])
+        assert {t.device.type for t in (*found, *outputs, *model.state_dict().values())} == {"cuda"}
+    assert {answer.dtype for answer in outputs} == {getattr(torch, precision)}
+    assert len(outputs) == (5 if kind is Split else 4)
 
 
 def test_boxes_are_mirrored_and_cropped_there() -> None:

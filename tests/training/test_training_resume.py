@@ -184,21 +184,9 @@ def test_where_there_is_nothing_to_choose_no_step_is_made() -> None:
     assert Threads(most=1).number(None, machine.step) == 1
     assert Threads(3).number(None, machine.step) == 3
     assert Threads(most=4).number(2, machine.step) == 2
-    assert not machine.asked
-
-
-def test_the_number_is_chosen_once_and_anew_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = iter([2, 1])
-    monkeypatch.setattr("nas_attn.training.stepping.quickest", lambda step, most: next(chosen))
-    threads = Threads(most=2)
-    assert [threads.number(None, lambda: None) for _ in range(3)] == [2, 2, 2]
-    monkeypatch.setattr("nas_attn.training.stepping.LATEST_S", -1.0)
-    assert threads.number(None, lambda: None) == 1
-
-
-def test_a_users_number_goes_before_the_one_that_a_run_was_begun_with() -> None:
     with pytest.warns(NasAttnWarning, match="began with 2 threads continues with 1"):
-        assert Threads(1).number(2, lambda: None) == 1
+        assert Threads(1).number(2, machine.step) == 1
+    assert not machine.asked
 
 
 def fit_with(path: Path, threads: Threads, stop: Callable[[], bool] | None = None):

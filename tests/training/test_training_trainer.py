@@ -94,13 +94,6 @@ def test_a_score_is_what_a_plain_loop_computes(digits: Dataset) -> None:
     assert Answers.of(score).wrong == tuple(logits.argmax(1)[~right].tolist())
 
 
-def test_equal_seeds_train_equally_and_others_do_not(digits: Dataset) -> None:
-    section = exact(batch_size=64, augment=[Augment(name="crop", padding=1), Augment(name="mixup", alpha=0.2)])
-    one, same, other = (fit(digits, network(), section, seed=seed)[0] for seed in (1, 1, 2))
-    assert (one.metrics, one.correct) == (same.metrics, same.correct)
-    assert one.metrics != other.metrics
-
-
 def test_the_caller_decides_at_each_rung_and_hears_between_batches(digits: Dataset) -> None:
     told, calls = [], []
     trainer = Trainer(exact(batch_size=64), digits, device="cpu", batch_hook=lambda: calls.append(1))
@@ -125,23 +118,14 @@ def test_a_frozen_backbone_keeps_its_weights_and_statistics_and_the_caller_his_r
     assert all(p.requires_grad for p in model.parameters())
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
-def test_groups_carry_their_rates_and_decays(optimizer: str) -> None:
+def test_groups_carry_their_rates_and_decays() -> None:
     model = network()
-    section = exact(optimizer=optimizer, attention_learning_rate=3.0, weight_decay=0.01)
+    section = exact(optimizer="AdamW", attention_learning_rate=3.0, weight_decay=0.01)
     names = {id(p): name for name, p in model.named_parameters()}
     groups = make_optimizer(model, section, {"3.weight", "4.bias"}, 0.5).param_groups
     found = {names[id(p)]: (g["factor"], g["weight_decay"]) for g in groups for p in g["params"]}
-    assert found == {
-        "0.weight": (0.5, 0.01),
-        "1.weight": (0.5, 0.0),
-        "1.bias": (0.5, 0.0),
-        "3.weight": (3.0, 0.01),
-        "4.weight": (0.5, 0.0),
-        "4.bias": (3.0, 0.0),
-        "7.weight": (0.5, 0.01),
-        "7.bias": (0.5, 0.0),
-    }
+    spared = dict.fromkeys(("1.weight", "1.bias", "4.weight", "7.bias"), (0.5, 0.0)) | {"4.bias": (3.0, 0.0)}
+    assert found == spared | {"0.weight": (0.5, 0.01), "3.weight": (3.0, 0.01), "7.weight": (0.5, 0.01)}
 
 
 def test_the_first_step_is_plain_nesterov_sgd(digits: Dataset) -> None:
